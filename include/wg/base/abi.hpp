@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a translation unit was compiled with: assertions and the ABI namespace. Layer 0.
+#ifndef WG_BASE_ABI_HPP
+#define WG_BASE_ABI_HPP
+
+/// `WG_ASSERT(condition)` guards against errors of the programmer, never against input. A host may define it to
+/// its own hook before the first include; otherwise it traps, and with `NDEBUG` it is gone.
+#ifndef WG_ASSERT
+#ifdef NDEBUG
+#define WG_ASSERT(condition) static_cast<void>(0)
+#else
+#define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
+#endif
+#endif
+
+// The linker keeps one body of each inline function. Two units built for different processors, or one with checks
+// and one without, must therefore not share a symbol: the baseline instruction set and the checking mode are part
+// of every name, and a wg type that crosses such a border fails to link instead of failing to run.
+#define WG_JOIN_(a, b, c) a##b##c
+#define WG_JOIN(a, b, c) WG_JOIN_(a, b, c)
+
+#if defined(__AVX512F__)
+#define WG_ABI_ISA avx512
+#elif defined(__AVX2__)
+#define WG_ABI_ISA avx2
+#elif defined(__SSSE3__)
+#define WG_ABI_ISA ssse3
+#elif defined(__ARM_NEON)
+#define WG_ABI_ISA neon
+#else
+#define WG_ABI_ISA base
+#endif
+
+#ifdef NDEBUG
+#define WG_ABI_CHECKS
+#else
+#define WG_ABI_CHECKS _checked
+#endif
+
+#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_CHECKS)
+
+#endif

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSL-1.0
+// Views of bytes, and the integers that are read and written in them. Layer 0; pure, any thread.
+#ifndef WG_BASE_BYTES_HPP
+#define WG_BASE_BYTES_HPP
+
+#include "abi.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+namespace wg::inline WG_ABI {
+
+using byte = std::uint8_t;
+using bytes = std::span<byte>;
+using bytes_view = std::span<byte const>;
+template <std::size_t Size> using byte_array = std::array<byte, Size>;
+
+namespace bytes_detail {
+
+template <class Word> constexpr Word load_le(byte const* from) noexcept {
+    Word word = 0;
+    for (std::size_t i = 0; i < sizeof(Word); ++i) word = static_cast<Word>(word | static_cast<Word>(Word{from[i]} << (8 * i)));
+    return word;
+}
+template <class Word> constexpr void store_le(byte* to, Word word) noexcept {
+    for (std::size_t i = 0; i < sizeof(Word); ++i) to[i] = static_cast<byte>(word >> (8 * i));
+}
+template <class Word> constexpr Word load_be(byte const* from) noexcept {
+    Word word = 0;
+    for (std::size_t i = 0; i < sizeof(Word); ++i)
+        word = static_cast<Word>(word | static_cast<Word>(Word{from[i]} << (8 * (sizeof(Word) - 1 - i))));
+    return word;
+}
+template <class Word> constexpr void store_be(byte* to, Word word) noexcept {
+    for (std::size_t i = 0; i < sizeof(Word); ++i) to[i] = static_cast<byte>(word >> (8 * (sizeof(Word) - 1 - i)));
+}
+
+} // namespace bytes_detail
+
+// Compilers make one load or store (and a byte swap where needed) of each of these; any alignment.
+constexpr std::uint16_t load_le16(byte const* from) noexcept { return bytes_detail::load_le<std::uint16_t>(from); }
+constexpr std::uint32_t load_le32(byte const* from) noexcept { return bytes_detail::load_le<std::uint32_t>(from); }
+constexpr std::uint64_t load_le64(byte const* from) noexcept { return bytes_detail::load_le<std::uint64_t>(from); }
+constexpr std::uint16_t load_be16(byte const* from) noexcept { return bytes_detail::load_be<std::uint16_t>(from); }
+constexpr std::uint32_t load_be32(byte const* from) noexcept { return bytes_detail::load_be<std::uint32_t>(from); }
+constexpr std::uint64_t load_be64(byte const* from) noexcept { return bytes_detail::load_be<std::uint64_t>(from); }
+constexpr void store_le16(byte* to, std::uint16_t word) noexcept { bytes_detail::store_le(to, word); }
+constexpr void store_le32(byte* to, std::uint32_t word) noexcept { bytes_detail::store_le(to, word); }
+constexpr void store_le64(byte* to, std::uint64_t word) noexcept { bytes_detail::store_le(to, word); }
+constexpr void store_be16(byte* to, std::uint16_t word) noexcept { bytes_detail::store_be(to, word); }
+constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail::store_be(to, word); }
+constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store_be(to, word); }
+
+/// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
+inline void copy(bytes to, bytes_view from) noexcept {
+    WG_ASSERT(to.size() >= from.size());
+    if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
+}
+
+/// Fills with zero bytes; the compiler may drop it before memory that dies. For secrets there is `wipe`.
+inline void fill_zero(bytes to) noexcept {
+    if (!to.empty()) std::memset(to.data(), 0, to.size());
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif

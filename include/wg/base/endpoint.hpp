@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSL-1.0
+// Addresses: of a host, of a network, of the two ends of a datagram. Layer 0; plain values.
+#ifndef WG_BASE_ENDPOINT_HPP
+#define WG_BASE_ENDPOINT_HPP
+
+#include "bytes.hpp"
+
+namespace wg::inline WG_ABI {
+
+enum class family : std::uint8_t { none = 0, v4 = 4, v6 = 6 };
+
+/// An IPv4 or IPv6 address in network order; IPv4 takes the first 4 bytes and leaves the others zero.
+struct ip_address {
+    byte_array<16> octets{};
+    family kind = family::none;
+
+    static constexpr ip_address v4(byte a, byte b, byte c, byte d) noexcept { return {{a, b, c, d}, family::v4}; }
+    /// `from` holds 4 bytes for `family::v4`, 16 for `family::v6`.
+    static ip_address of(family kind, byte const* from) noexcept {
+        ip_address address{{}, kind};
+        std::memcpy(address.octets.data(), from, kind == family::v4 ? 4 : 16);
+        return address;
+    }
+
+    constexpr unsigned bits() const noexcept { return kind == family::v4 ? 32 : kind == family::v6 ? 128 : 0; }
+    bytes_view view() const noexcept { return bytes_view(octets).first(bits() / 8); }
+    friend constexpr bool operator==(ip_address const&, ip_address const&) noexcept = default;
+};
+
+/// A network: the first `bits` bits of `address`; the others are zero.
+struct ip_prefix {
+    ip_address address{};
+    std::uint8_t bits = 0;
+
+    /// The prefix that `address` lies in: masks host bits. `bits` must not exceed `address.bits()`.
+    static constexpr ip_prefix of(ip_address address, unsigned bits) noexcept {
+        WG_ASSERT(bits <= address.bits());
+        for (unsigned i = 0; i < 16; ++i) {
+            unsigned const keep = bits >= 8 * (i + 1) ? 8 : bits > 8 * i ? bits - 8 * i : 0;
+            address.octets[i] = static_cast<byte>(address.octets[i] & (0xff00u >> keep));
+        }
+        return {address, static_cast<std::uint8_t>(bits)};
+    }
+    friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
+};
+
+/// Where a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address, else 0.
+struct endpoint {
+    ip_address address{};
+    std::uint16_t port = 0;
+    std::uint32_t scope_id = 0;
+
+    constexpr explicit operator bool() const noexcept { return address.kind != family::none; }
+    friend constexpr bool operator==(endpoint const&, endpoint const&) noexcept = default;
+};
+
+/// The local address and interface that datagrams of a peer arrive on and so should leave from ("sticky source").
+/// None (the default) leaves the choice to the host's routes.
+struct local_source {
+    ip_address address{};
+    std::uint32_t interface = 0;
+
+    friend constexpr bool operator==(local_source const&, local_source const&) noexcept = default;
+};
+
+/// Both ends of a datagram.
+struct path {
+    endpoint remote{};
+    local_source local{};
+
+    friend constexpr bool operator==(path const&, path const&) noexcept = default;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif

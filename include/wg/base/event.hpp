@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a device tells its observer. No event carries a secret. Layer 0.
+#ifndef WG_BASE_EVENT_HPP
+#define WG_BASE_EVENT_HPP
+
+#include "status.hpp"
+
+namespace wg::inline WG_ABI {
+
+/// The number an observer is given for what concerns no peer.
+inline constexpr std::uint32_t no_peer_number = UINT32_MAX;
+
+enum class event_id : std::uint8_t {
+    dropped,                ///< value: the status that says why
+    initiation_sent,        ///< value: attempts so far
+    initiation_received,
+    response_sent,
+    response_received,
+    cookie_reply_sent,
+    cookie_reply_received,
+    keepalive_sent,
+    keepalive_received,
+    session_started,        ///< value: 1 as initiator, 0 as responder
+    handshake_given_up,
+    keys_zeroed,
+    endpoint_changed,       ///< value: the new port
+    peer_added,
+    peer_removed,
+    under_load,             ///< value: 1 begins, 0 ends
+};
+
+constexpr char const* describe(event_id id) noexcept {
+    constexpr char const* texts[] = {
+        "dropped a packet",          "sent a handshake initiation", "received a handshake initiation",
+        "sent a handshake response", "received a handshake response", "sent a cookie reply",
+        "received a cookie reply",   "sent a keepalive",            "received a keepalive",
+        "started a session",         "gave up on the handshake",    "zeroed all keys",
+        "moved to another endpoint", "was added",                   "was removed",
+        "load changed"};
+    return texts[static_cast<std::size_t>(id)];
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif

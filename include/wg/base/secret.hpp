@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSL-1.0
+// Bytes that nobody else may see: wiped when their life ends, compared in constant time, never copied by accident.
+// Layer 0; a secret is used by one thread at a time.
+#ifndef WG_BASE_SECRET_HPP
+#define WG_BASE_SECRET_HPP
+
+#include "bytes.hpp"
+
+#include <type_traits>
+
+namespace wg::inline WG_ABI {
+
+/// Overwrites `size` bytes with zero. The compiler may not drop it, even if the memory dies next.
+inline void wipe(void* memory, std::size_t size) noexcept {
+    if (size == 0) return;
+    std::memset(memory, 0, size);
+    asm volatile("" : : "r"(memory) : "memory"); // the stores are observed, so they have to happen
+}
+
+/// Wipes an object without a life of its own: words, arrays, plain structures.
+template <class Plain> void wipe(Plain& object) noexcept {
+    static_assert(std::is_trivially_copyable_v<Plain> && !std::is_pointer_v<Plain>);
+    wipe(static_cast<void*>(&object), sizeof object);
+}
+
+/// Whether two views hold the same bytes, in time that depends on their sizes alone. Different sizes are unequal.
+[[nodiscard]] inline bool equal_in_constant_time(bytes_view a, bytes_view b) noexcept {
+    if (a.size() != b.size()) return false;
+    std::uint32_t difference = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        difference |= static_cast<std::uint32_t>(a[i] ^ b[i]);
+        asm volatile("" : "+r"(difference)); // no early exit: the compiler may not know that it is already nonzero
+    }
+    return ((difference - 1) >> 31) != 0; // difference is at most 255: only 0 - 1 sets the highest bit
+}
+
+/// Whether all bytes are zero, in time that depends on the size alone.
+[[nodiscard]] inline bool is_zero_in_constant_time(bytes_view a) noexcept {
+    std::uint32_t any = 0;
+    for (byte const b : a) {
+        any |= b;
+        asm volatile("" : "+r"(any));
+    }
+    return ((any - 1) >> 31) != 0;
+}
+
+/// `Size` secret bytes, zero at first. Moving wipes the source; copying has to be asked for by `assign`.
+template <std::size_t Size> class secret {
+public:
+    static constexpr std::size_t size_bytes = Size;
+
+    constexpr secret() noexcept = default;
+    explicit secret(std::span<byte const, Size> from) noexcept { copy(value_, from); }
+    secret(secret&& other) noexcept : value_(other.value_) { other.clear(); }
+    secret& operator=(secret&& other) noexcept {
+        if (this != &other) {
+            value_ = other.value_;
+            other.clear();
+        }
+        return *this;
+    }
+    secret(secret const&) = delete;
+    secret& operator=(secret const&) = delete;
+    ~secret() { clear(); }
+
+    void assign(secret const& other) noexcept { value_ = other.value_; }
+    void assign(std::span<byte const, Size> from) noexcept { copy(value_, from); }
+    void clear() noexcept { wipe(value_); }
+
+    [[nodiscard]] bool is_zero() const noexcept { return is_zero_in_constant_time(value_); }
+    [[nodiscard]] bool equals(secret const& other) const noexcept { return equal_in_constant_time(value_, other.value_); }
+
+    /// The bytes themselves, for the primitives that work on them.
+    [[nodiscard]] std::span<byte, Size> expose() noexcept { return value_; }
+    [[nodiscard]] std::span<byte const, Size> expose() const noexcept { return value_; }
+
+private:
+    byte_array<Size> value_{};
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif

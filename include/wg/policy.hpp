@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: BSL-1.0
+// Every concept that a user may model, with what each member promises, and nothing else. Layer 1.
+//
+// A bundle is one type that names all policies; `wg::default_policies` is one, and a user's derives from it:
+//
+//     struct my_policies : wg::default_policies { using random_source = hardware_rng; };
+//     wg::device<my_policies> device{hardware_rng{...}};
+//
+// All members are noexcept. What is optional is found with `if constexpr (requires ...)` and is named below.
+#ifndef WG_POLICY_HPP
+#define WG_POLICY_HPP
+
+#include "base/config.hpp"
+#include "base/event.hpp"
+#include "base/packet.hpp"
+
+#include <concepts>
+
+namespace wg::inline WG_ABI {
+
+// | member                          | promise                                                                         |
+// |---------------------------------|---------------------------------------------------------------------------------|
+// | blake2s(out, key, a, b)         | digest of a || b (RFC 7693). out: 1-32 bytes and sets the digest's length;      |
+// |                                 | key: 0-32 bytes, empty is unkeyed; out overlaps no input. Any thread.           |
+template <class Hash>
+concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
+    { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
+};
+
+// | dh(out, secret, point) -> bool  | X25519 (RFC 7748), clamps `secret` for itself, in constant time. False, and     |
+// |                                 | `out` zero, if the result is all zero. Any thread.                              |
+// | dh_public(out, secret)          | the public key of `secret`                                                      |
+template <class Dh>
+concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point,
+                              public_key& key) {
+    { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
+    { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
+};
+
+// ChaCha20-Poly1305 (RFC 8439); the nonce is 4 zero bytes and `counter` as 8 bytes little-endian.
+// | seal(dst, src, aad, counter,    | dst.size() == src.size() + 16; dst and src start at the same byte or do not     |
+// |      key)                       | overlap. Any alignment. Any thread.                                             |
+// | open(dst, src, aad, counter,    | src.size() == dst.size() + 16; the same overlap. False, and dst all zero, if    |
+// |      key) -> bool               | the tag is wrong; compared in constant time.                                    |
+// | hchacha20(out, key, nonce)      | the subkey of XChaCha20 (draft-irtf-cfrg-xchacha, section 2.2), nonce 16 bytes  |
+template <class Aead>
+concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std::uint64_t counter,
+                                secret<key_bytes>& out, secret<key_bytes> const& key, std::span<byte const, 16> nonce) {
+    { aead.seal(dst, src, src, counter, key) } noexcept -> std::same_as<void>;
+    { aead.open(dst, src, src, counter, key) } noexcept -> std::same_as<bool>;
+    { aead.hchacha20(out, key, nonce) } noexcept -> std::same_as<void>;
+};
+
+// | now() -> instant                | never goes back; counts the time that the host was suspended. Any thread.       |
+// | tai64n(label)                   | the wall clock as TAI64N: 8 bytes big-endian seconds since 1970 TAI plus 2^62,  |
+// |                                 | 4 bytes big-endian nanoseconds. Should not go back; a device sends no label      |
+// |                                 | twice, whatever comes.                                                           |
+template <class Clock>
+concept clock_source = requires(Clock& clock, std::span<byte, timestamp_bytes> label) {
+    { clock.now() } noexcept -> std::same_as<instant>;
+    { clock.tai64n(label) } noexcept -> std::same_as<void>;
+};
+
+// | fill(out) -> bool               | all of `out` from a cryptographic source. False: no handshake is made, and never |
+// |                                 | one from weak bytes.                                                             |
+template <class Random>
+concept random_source = requires(Random& random, bytes out) {
+    { random.fill(out) } noexcept -> std::same_as<bool>;
+};
+
+// | read(packets) -> result<size_t> | fills windows from the front, each at the offset it has, within its capacity;   |
+// |                                 | how many; 0: none there now. status::gone: the interface was removed.           |
+// |                                 | Never blocks.                                                                    |
+// | write(packets) -> size_t        | how many were taken, from the front; the others are dropped. May use `headroom` |
+// |                                 | bytes before each window.                                                        |
+// | mtu() -> size_t                 | bytes; 0: not known                                                              |
+// | headroom                        | constant, see write                                                              |
+template <class Tun>
+concept tun_device = requires(Tun& tun, std::span<packet> packets) {
+    { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
+    { tun.write(packets) } noexcept -> std::same_as<std::size_t>;
+    { tun.mtu() } noexcept -> std::same_as<std::size_t>;
+    { Tun::headroom } -> std::convertible_to<std::size_t>;
+};
+
+// | open(port) -> result<uint16_t>  | binds IPv4 and IPv6 to one port (0: any free one) and returns it; what is open   |
+// |                                 | already is closed after that, and stays as it is on failure                      |
+// | close()                         |                                                                                   |
+// | receive(datagrams)              | fills windows from the front, each at the offset it has; `where`, `tos`, and      |
+// |    -> result<size_t>            | `segment_bytes` where the host coalesces. 0: none there now. Never blocks.        |
+// | send(datagrams) -> size_t       | how many left, each window to `where.remote`, from `where.local` if that is not   |
+// |                                 | none; `why` says what failed. A lost datagram is no error.                        |
+// | receive_bytes                   | constant: room that a received datagram needs                                     |
+// | set_fwmark(mark) -> status      | optional; for open sockets and those opened later                                 |
+template <class Socket>
+concept udp_socket = requires(Socket& socket, std::span<datagram> datagrams, std::uint16_t port) {
+    { socket.open(port) } noexcept -> std::same_as<result<std::uint16_t>>;
+    { socket.close() } noexcept -> std::same_as<void>;
+    { socket.receive(datagrams) } noexcept -> std::same_as<result<std::size_t>>;
+    { socket.send(datagrams) } noexcept -> std::same_as<std::size_t>;
+    { Socket::receive_bytes } -> std::convertible_to<std::size_t>;
+};
+
+/// What a waiter saw. `others` are sources of the host's own (a configuration socket, signals), a bit each.
+struct readiness {
+    bool tun = false;
+    bool udp = false;
+    std::uint32_t others = 0;
+};
+
+// | wait(deadline) -> readiness     | returns when something can be read, at the deadline, or after wake()            |
+// | wake()                          | from any thread                                                                  |
+template <class Waiter>
+concept waiter = requires(Waiter& waiter, instant deadline) {
+    { waiter.wait(deadline) } noexcept -> std::same_as<readiness>;
+    { waiter.wake() } noexcept -> std::same_as<void>;
+};
+
+// | parallel                        | constant: whether a device may be used by several threads                        |
+// | mutex                           | lock(), unlock(); empty where not parallel                                       |
+template <class Threads>
+concept threads = requires(typename Threads::mutex& mutex) {
+    { Threads::parallel } -> std::convertible_to<bool>;
+    { mutex.lock() } noexcept;
+    { mutex.unlock() } noexcept;
+};
+
+// | acquire() -> T*                 | a new T{}, or nullptr if the capacity or the memory is used up                   |
+// | release(T*)                     | destroys it; its memory is used again                                             |
+// | reserve(n) -> bool              | whether the next n acquires will succeed                                          |
+template <class Pool, class T>
+concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
+    { pool.acquire() } noexcept -> std::same_as<T*>;
+    { pool.release(object) } noexcept -> std::same_as<void>;
+    { pool.reserve(count) } noexcept -> std::same_as<bool>;
+};
+
+// | resize(n) -> bool               | n value-initialised elements, old ones forgotten; false: unchanged               |
+// | view() -> span<T>               |                                                                                  |
+template <class Array, class T>
+concept array_of = requires(Array& array, std::size_t count) {
+    { array.resize(count) } noexcept -> std::same_as<bool>;
+    { array.view() } noexcept -> std::same_as<std::span<T>>;
+};
+
+// Where a device's memory comes from. Pools and arrays are made from the storage object: `pool<T, N>(storage)`.
+// | pool<T, N>, array<T, N>         | N objects at most; N = 0 grows                                                   |
+// | secret_pool<T, N>               | the same for what holds secrets: one region that a host can lock and keep out    |
+// |                                 | of dumps; memory is wiped before it is given out or back                         |
+// | max_peers, max_allowed_ips,     | constants; 0 grows                                                               |
+// | max_staged_packets              | constant: slots for packets that wait for a session, all peers together         |
+// | max_staged_packets_per_peer     | constant                                                                          |
+// | max_queued_handshakes           | constant: a power of two; an eighth of it is "under load"                        |
+// | max_limited_sources             | constant: a power of two, 4 at least                                              |
+// | replay_bits                     | constant: the replay window, a power of two, 32-65536                            |
+template <class Storage>
+concept storage = requires {
+    requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;
+    requires pool_of<typename Storage::template secret_pool<std::uint64_t, 4>, std::uint64_t>;
+    requires array_of<typename Storage::template array<std::uint64_t, 4>, std::uint64_t>;
+    requires std::constructible_from<typename Storage::template pool<std::uint64_t, 4>, Storage&>;
+    requires std::constructible_from<typename Storage::template secret_pool<std::uint64_t, 4>, Storage&>;
+    requires std::constructible_from<typename Storage::template array<std::uint64_t, 4>, Storage&>;
+    { Storage::max_peers } -> std::convertible_to<std::size_t>;
+    { Storage::max_allowed_ips } -> std::convertible_to<std::size_t>;
+    { Storage::max_staged_packets } -> std::convertible_to<std::size_t>;
+    { Storage::max_staged_packets_per_peer } -> std::convertible_to<std::size_t>;
+    { Storage::max_queued_handshakes } -> std::convertible_to<std::size_t>;
+    { Storage::max_limited_sources } -> std::convertible_to<std::size_t>;
+    { Storage::replay_bits } -> std::convertible_to<std::size_t>;
+};
+
+// | event(id, peer_number, value)   | called outside locks, by the thread that caused it; never given a secret         |
+// | enabled                         | constant: false removes the calls                                                |
+template <class Observer>
+concept observer = requires(Observer& observer, event_id id, std::uint32_t peer_number, std::uint64_t value) {
+    { observer.event(id, peer_number, value) } noexcept -> std::same_as<void>;
+    { Observer::enabled } -> std::convertible_to<bool>;
+};
+
+/// What a device is made of: no input or output.
+template <class Policies>
+concept policies = hash_backend<typename Policies::hash> && dh_backend<typename Policies::dh> &&
+                   aead_backend<typename Policies::aead> && clock_source<typename Policies::clock_source> &&
+                   random_source<typename Policies::random_source> && threads<typename Policies::threads> &&
+                   storage<typename Policies::storage> && observer<typename Policies::observer>;
+
+/// What an engine is made of: a device, and a host to run on.
+template <class Policies>
+concept engine_policies = policies<Policies> && tun_device<typename Policies::tun_device> &&
+                          udp_socket<typename Policies::udp_socket> && waiter<typename Policies::waiter>;
+
+} // namespace wg::inline WG_ABI
+
+#endif
