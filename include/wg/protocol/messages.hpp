@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSL-1.0
+// The four messages, by byte offset (whitepaper 5.4.2 - 5.4.7). Layer 3; pure.
+#ifndef WG_PROTOCOL_MESSAGES_HPP
+#define WG_PROTOCOL_MESSAGES_HPP
+
+#include "../base/bytes.hpp"
+#include "../base/limits.hpp"
+
+namespace wg::inline WG_ABI {
+
+enum class message_type : std::uint32_t { none = 0, initiation = 1, response = 2, cookie_reply = 3, transport = 4 };
+
+struct initiation_layout {
+    static constexpr std::size_t sender = 4, ephemeral = 8, encrypted_static = 40, encrypted_timestamp = 88, mac1 = 116,
+                                 mac2 = 132, size = 148;
+    static_assert(encrypted_static + key_bytes + tag_bytes == encrypted_timestamp);
+    static_assert(encrypted_timestamp + timestamp_bytes + tag_bytes == mac1 && mac2 + mac_bytes == size);
+};
+
+struct response_layout {
+    static constexpr std::size_t sender = 4, receiver = 8, ephemeral = 12, encrypted_nothing = 44, mac1 = 60, mac2 = 76,
+                                 size = 92;
+    static_assert(encrypted_nothing + tag_bytes == mac1 && mac2 + mac_bytes == size);
+};
+
+struct cookie_reply_layout {
+    static constexpr std::size_t receiver = 4, nonce = 8, encrypted_cookie = 32, size = 64;
+    static_assert(encrypted_cookie + cookie_bytes + tag_bytes == size);
+};
+
+struct transport_layout {
+    static constexpr std::size_t receiver = 4, counter = 8, encrypted_packet = transport_header_bytes;
+    static constexpr std::size_t minimum_size = encrypted_packet + tag_bytes;
+};
+
+/// The type of a datagram whose first 4 bytes (the type and three zero bytes) and length fit together; else none.
+constexpr message_type type_of(bytes_view datagram) noexcept {
+    if (datagram.size() < transport_layout::minimum_size) return message_type::none; // also the shortest of all
+    auto const type = static_cast<message_type>(load_le32(datagram.data()));
+    switch (type) {
+    case message_type::initiation: return datagram.size() == initiation_layout::size ? type : message_type::none;
+    case message_type::response: return datagram.size() == response_layout::size ? type : message_type::none;
+    case message_type::cookie_reply: return datagram.size() == cookie_reply_layout::size ? type : message_type::none;
+    case message_type::transport: return type;
+    default: return message_type::none;
+    }
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: BSL-1.0
+// Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
+//
+// Pure functions over one handshake: no tables, no time, no policy beyond primitives. What fails leaves the handshake
+// as it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+#ifndef WG_PROTOCOL_NOISE_HPP
+#define WG_PROTOCOL_NOISE_HPP
+
+#include "../policy.hpp"
+#include "messages.hpp"
+
+#include <string_view>
+
+namespace wg::inline WG_ABI {
+
+/// The primitives that a protocol step needs, by the names of their policies.
+template <policies Policies> struct primitives {
+    [[no_unique_address]] typename Policies::hash hash;
+    [[no_unique_address]] typename Policies::dh dh;
+    [[no_unique_address]] typename Policies::aead aead;
+};
+
+/// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and may be `key`.
+template <hash_backend Hash>
+void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_view input) noexcept {
+    constexpr std::size_t block_bytes = 64;
+    secret<block_bytes> block;
+    secret<key_bytes> inner;
+    for (std::size_t i = 0; i < block_bytes; ++i) block.expose()[i] = (i < key_bytes ? key[i] : byte{0}) ^ byte{0x36};
+    hash.blake2s(inner.expose(), {}, block.expose(), input);
+    for (byte& b : block.expose()) b ^= byte{0x36 ^ 0x5c};
+    hash.blake2s(out, {}, block.expose(), inner.expose());
+}
+
+/// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as are given. An output may be `key` or lie in `input`.
+template <hash_backend Hash, class... Out>
+void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&... out) noexcept {
+    static_assert(sizeof...(Out) >= 1 && sizeof...(Out) <= 3);
+    secret<key_bytes> extracted;
+    secret<key_bytes + 1> step; // the output before, then the number of this one
+    hmac(hash, extracted.expose(), key.expose(), input);
+    byte number = 0;
+    auto const expand = [&](secret<key_bytes>& to) noexcept {
+        step.expose()[number == 0 ? 0 : key_bytes] = ++number;
+        hmac(hash, to.expose(), extracted.expose(), bytes_view(step.expose()).first(number == 1 ? 1 : key_bytes + 1));
+        copy(step.expose(), to.expose());
+    };
+    (expand(out), ...);
+}
+
+/// Chaining key and transcript hash.
+struct symmetric_state {
+    secret<key_bytes> chaining_key;
+    secret<key_bytes> hash;
+
+    void assign(symmetric_state const& other) noexcept {
+        chaining_key.assign(other.chaining_key);
+        hash.assign(other.hash);
+    }
+    void clear() noexcept {
+        chaining_key.clear();
+        hash.clear();
+    }
+};
+
+enum class handshake_state : std::uint8_t {
+    none,
+    initiation_created,
+    initiation_consumed,
+    response_created,
+    response_consumed,
+};
+
+/// One handshake of one peer, in either role.
+struct handshake {
+    handshake_state state = handshake_state::none;
+    std::uint32_t local_index = 0;
+    std::uint32_t remote_index = 0;
+    secret<key_bytes> ephemeral_private;
+    public_key remote_ephemeral{};
+    symmetric_state symmetric;
+
+    /// Forgets all but the local index, which the index table still has.
+    void clear() noexcept {
+        state = handshake_state::none;
+        remote_index = 0;
+        ephemeral_private.clear();
+        remote_ephemeral = {};
+        symmetric.clear();
+    }
+};
+
+/// The long-term key pair of this interface.
+struct identity {
+    secret<key_bytes> private_key;
+    wg::public_key public_key{};
+
+    bool exists() const noexcept { return !private_key.is_zero(); }
+};
+
+/// What is known of the other end before a handshake. All zero: no preshared key; no usable static key.
+struct remote_identity {
+    wg::public_key public_key{};
+    secret<key_bytes> static_static; ///< DH of both static keys
+    secret<key_bytes> preshared_key;
+};
+
+/// The handshake's steps over one set of primitives.
+template <policies Policies> class noise {
+public:
+    explicit noise(primitives<Policies> const& with) noexcept : with_(with) {}
+
+    /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes.
+    /// no_random; bad_public_key: the other static key is of low order.
+    template <random_source Random>
+    status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
+                             std::span<byte const, timestamp_bytes> timestamp, std::uint32_t local_index,
+                             bytes message) const noexcept {
+        using at = initiation_layout;
+        WG_ASSERT(message.size() == at::size);
+        if (theirs.static_static.is_zero()) return status::bad_public_key;
+        secret<key_bytes> ephemeral, key;
+        symmetric_state state;
+        start(state, theirs.public_key);
+        fill_zero(message);
+        store_le32(message.data(), static_cast<std::uint32_t>(message_type::initiation));
+        store_le32(&message[at::sender], local_index);
+        // e
+        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>())) return status::no_random;
+        // es
+        if (!mix_dh(state, ephemeral, theirs.public_key, key)) return status::bad_public_key;
+        // s
+        encrypt_and_hash(state, key, message.subspan(at::encrypted_static, key_bytes + tag_bytes), mine.public_key);
+        // ss
+        kdf(with_.hash, state.chaining_key, theirs.static_static.expose(), state.chaining_key, key);
+        encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
+        to.clear();
+        to.ephemeral_private = std::move(ephemeral);
+        to.symmetric.assign(state);
+        to.local_index = local_index;
+        to.state = handshake_state::initiation_created;
+        return status::ok;
+    }
+
+    /// An initiation on its way in: between the two halves the caller finds out whose it is.
+    struct incoming_initiation {
+        symmetric_state symmetric;
+        wg::public_key remote_static{};
+        byte_array<timestamp_bytes> timestamp{};
+    };
+
+    /// First half: who says that he sent it. Costs a DH. bad_public_key, decryption_failed.
+    status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
+        using at = initiation_layout;
+        secret<key_bytes> key;
+        start(in.symmetric, mine.public_key);
+        // e
+        key_view const ephemeral = message.subspan<at::ephemeral, key_bytes>();
+        mix_ephemeral(in.symmetric, ephemeral);
+        // es
+        if (!mix_dh(in.symmetric, mine.private_key, ephemeral, key)) return status::bad_public_key;
+        // s
+        if (!decrypt_and_hash(in.symmetric, key, in.remote_static, message.subspan(at::encrypted_static, key_bytes + tag_bytes)))
+            return status::decryption_failed;
+        return status::ok;
+    }
+
+    /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
+    status prove_initiation(incoming_initiation& in, remote_identity const& theirs, bytes_view message) const noexcept {
+        using at = initiation_layout;
+        secret<key_bytes> key;
+        if (theirs.static_static.is_zero()) return status::bad_public_key;
+        // ss
+        kdf(with_.hash, in.symmetric.chaining_key, theirs.static_static.expose(), in.symmetric.chaining_key, key);
+        if (!decrypt_and_hash(in.symmetric, key, in.timestamp,
+                              message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes)))
+            return status::decryption_failed;
+        return status::ok;
+    }
+
+    /// The caller has accepted the timestamp: the handshake is now this one.
+    void accept_initiation(handshake& to, incoming_initiation const& in, bytes_view message) const noexcept {
+        using at = initiation_layout;
+        to.clear();
+        to.symmetric.assign(in.symmetric);
+        to.remote_index = load_le32(&message[at::sender]);
+        copy(to.remote_ephemeral, message.subspan(at::ephemeral, key_bytes));
+        to.state = handshake_state::initiation_consumed;
+    }
+
+    /// Writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92 bytes.
+    /// no_random, bad_public_key.
+    template <random_source Random>
+    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
+                           bytes message) const noexcept {
+        using at = response_layout;
+        WG_ASSERT(message.size() == at::size && of.state == handshake_state::initiation_consumed);
+        secret<key_bytes> ephemeral, key;
+        symmetric_state state;
+        state.assign(of.symmetric);
+        fill_zero(message);
+        store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
+        store_le32(&message[at::sender], local_index);
+        store_le32(&message[at::receiver], of.remote_index);
+        // e
+        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>())) return status::no_random;
+        // ee
+        if (!mix_dh(state, ephemeral, of.remote_ephemeral)) return status::bad_public_key;
+        // se
+        if (!mix_dh(state, ephemeral, theirs.public_key)) return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        encrypt_and_hash(state, key, message.subspan(at::encrypted_nothing, tag_bytes), {});
+        of.symmetric.assign(state);
+        of.local_index = local_index;
+        of.state = handshake_state::response_created;
+        return status::ok;
+    }
+
+    /// Reads the response to the initiation that `of` created. A forged one changes nothing.
+    /// wrong_state, bad_public_key, decryption_failed.
+    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs, bytes_view message) const noexcept {
+        using at = response_layout;
+        if (of.state != handshake_state::initiation_created) return status::wrong_state;
+        secret<key_bytes> key;
+        symmetric_state state;
+        state.assign(of.symmetric);
+        // e
+        key_view const ephemeral = message.subspan<at::ephemeral, key_bytes>();
+        mix_ephemeral(state, ephemeral);
+        // ee
+        if (!mix_dh(state, of.ephemeral_private, ephemeral)) return status::bad_public_key;
+        // se
+        if (!mix_dh(state, mine.private_key, ephemeral)) return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes))) return status::decryption_failed;
+        of.symmetric.assign(state);
+        of.remote_index = load_le32(&message[at::sender]);
+        of.state = handshake_state::response_consumed;
+        return status::ok;
+    }
+
+    /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
+    status begin_session(handshake& of, secret<key_bytes>& send_key, secret<key_bytes>& receive_key) const noexcept {
+        if (of.state == handshake_state::response_consumed)
+            kdf(with_.hash, of.symmetric.chaining_key, {}, send_key, receive_key);
+        else if (of.state == handshake_state::response_created)
+            kdf(with_.hash, of.symmetric.chaining_key, {}, receive_key, send_key);
+        else
+            return status::wrong_state;
+        of.clear();
+        return status::ok;
+    }
+
+private:
+    static bytes_view text(std::string_view from) noexcept { return {reinterpret_cast<byte const*>(from.data()), from.size()}; }
+
+    void start(symmetric_state& state, key_view responder) const noexcept {
+        with_.hash.blake2s(state.chaining_key.expose(), {}, text("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), {});
+        with_.hash.blake2s(state.hash.expose(), {}, state.chaining_key.expose(), text("WireGuard v1 zx2c4 Jason@zx2c4.com"));
+        mix_hash(state, responder);
+    }
+
+    void mix_hash(symmetric_state& state, bytes_view data) const noexcept {
+        secret<key_bytes> mixed;
+        with_.hash.blake2s(mixed.expose(), {}, state.hash.expose(), data);
+        state.hash = std::move(mixed);
+    }
+
+    template <random_source Random>
+    bool create_ephemeral(symmetric_state& state, secret<key_bytes>& ephemeral, Random& random,
+                          std::span<byte, key_bytes> to) const noexcept {
+        wg::public_key ephemeral_public;
+        if (!random.fill(ephemeral.expose())) return false;
+        with_.dh.dh_public(ephemeral_public, ephemeral);
+        copy(to, ephemeral_public);
+        mix_ephemeral(state, ephemeral_public);
+        return true;
+    }
+
+    void mix_ephemeral(symmetric_state& state, key_view ephemeral) const noexcept {
+        mix_hash(state, ephemeral);
+        kdf(with_.hash, state.chaining_key, ephemeral, state.chaining_key);
+    }
+
+    /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
+    template <class... Key>
+    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs, Key&... key) const noexcept {
+        secret<key_bytes> shared;
+        if (!with_.dh.dh(shared, mine, theirs)) return false;
+        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key, key...);
+        return true;
+    }
+
+    void mix_preshared_key(symmetric_state& state, secret<key_bytes> const& preshared_key, secret<key_bytes>& key) const noexcept {
+        secret<key_bytes> mixed;
+        kdf(with_.hash, state.chaining_key, preshared_key.expose(), state.chaining_key, mixed, key);
+        mix_hash(state, mixed.expose());
+    }
+
+    void encrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out, bytes_view plain) const noexcept {
+        with_.aead.seal(out, plain, state.hash.expose(), 0, key);
+        mix_hash(state, out);
+    }
+
+    bool decrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out, bytes_view sealed) const noexcept {
+        if (!with_.aead.open(out, sealed, state.hash.expose(), 0, key)) return false;
+        mix_hash(state, sealed);
+        return true;
+    }
+
+    primitives<Policies> const& with_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSL-1.0
+// The sliding window over received counters (whitepaper 5.4.6; RFC 6479). Layer 3; one thread at a time.
+#ifndef WG_PROTOCOL_REPLAY_HPP
+#define WG_PROTOCOL_REPLAY_HPP
+
+#include "../base/limits.hpp"
+
+#include <algorithm>
+#include <array>
+#include <type_traits>
+
+namespace wg::inline WG_ABI {
+
+/// Remembers which of the last counters were seen. `Bits` is a power of two of at least 32. Beyond 64 bits it is a ring
+/// of words of which the oldest is being refilled, and so reaches a word less far back: 8128 counters of 8192 bits.
+template <std::size_t Bits> class replay_window {
+    static_assert(Bits >= 32 && (Bits & (Bits - 1)) == 0);
+    static constexpr std::size_t word_bits = Bits >= 64 ? 64 : 32;
+    static constexpr std::size_t words = Bits / word_bits;
+    using word = std::conditional_t<word_bits == 64, std::uint64_t, std::uint32_t>;
+
+public:
+    /// How far behind the greatest counter a new one may lie.
+    static constexpr std::size_t reach = words == 1 ? Bits - 1 : Bits - word_bits;
+
+    /// Whether `counter` is below the limit, not too old and new; it is then marked as seen. To be asked only after
+    /// the packet's tag was found right.
+    [[nodiscard]] bool accept(std::uint64_t counter) noexcept {
+        if (counter >= reject_after_messages) return false;
+        std::uint64_t const position = counter + 1; // greatest_ == 0: nothing seen
+        if (position < greatest_ && greatest_ - position > reach) return false;
+        if (position > greatest_) advance(position);
+        std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
+        word const mask = static_cast<word>(word{1} << bit);
+        word& seen = words_[(position / word_bits) % words];
+        if ((seen & mask) != 0) return false;
+        seen |= mask;
+        return true;
+    }
+
+private:
+    void advance(std::uint64_t position) noexcept {
+        if constexpr (words == 1) {
+            std::uint64_t const by = position - greatest_;
+            words_[0] = by >= word_bits ? word{0} : static_cast<word>(words_[0] << by);
+        } else {
+            std::uint64_t const from = greatest_ / word_bits;
+            std::uint64_t const steps = std::min<std::uint64_t>(position / word_bits - from, words);
+            for (std::uint64_t i = 1; i <= steps; ++i) words_[(from + i) % words] = 0;
+        }
+        greatest_ = position;
+    }
+
+    std::uint64_t greatest_ = 0;
+    std::array<word, words> words_{};
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
