@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSL-1.0
+// Runs every unit test, and ends with the line of counts that all test programs here end with.
+#define BOOST_TEST_NO_MAIN
+#include <boost/test/unit_test.hpp>
+
+#include <cstdio>
+
+namespace {
+bool no_setup() { return true; }
+} // namespace
+
+int main(int argc, char** argv) {
+    using namespace boost::unit_test;
+    int const code = unit_test_main(no_setup, argc, argv);
+    test_results const& all = results_collector.results(framework::master_test_suite().p_id);
+    std::printf("%lu passed, %lu failed, %lu skipped\n",
+                static_cast<unsigned long>(all.p_test_cases_passed + all.p_test_cases_warned),
+                static_cast<unsigned long>(all.p_test_cases_failed + all.p_test_cases_aborted),
+                static_cast<unsigned long>(all.p_test_cases_skipped));
+    return code;
+}
