@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: BSL-1.0
+// The cross-platform configuration protocol, as wg(8) speaks it over a stream, without the stream.
+// Source: https://www.wireguard.com/xplatform/. Layer 5 (control); a session is used by one thread at a time.
+//
+// One session per connection. It takes what was read in pieces of any size and appends what is to be answered:
+//
+//     wg::uapi::session session{if_nametoindex};
+//     wg::secret_buffer reply;
+//     while (bytes const chunk = read_some(socket, memory); !chunk.empty()) {
+//         wg::status const s = session.feed(chunk, target, reply);    // target: see the concept below
+//         write_all(socket, reply.view()), reply.clear(), wg::wipe(chunk.data(), chunk.size());
+//         if (s != wg::status::ok) break;                             // answered; close
+//     }
+//
+// An operation is `set=1` or `get=1`, lines `key=value`, and an empty line; a connection may carry many.
+// - A `set` is read to its end before any of it is applied. The first error in it is the answer, nothing changes, and
+//   the rest up to the empty line is skipped. A connection that ends before the empty line changes nothing.
+// - Errors are `errno=-N` for a set and `errno=N` for a get: wg(8) understands only these.
+// - Where an operation should begin but another line stands, no sign is right for sure; the answer is
+//   `errno=-EPROTO`, which wg(8) reports as a protocol error in both cases, and the connection ends: nothing says
+//   where the next operation would begin.
+// - Lines longer than any valid one are a protocol error. Pending changes and replies have an upper bound too.
+// What may hold a key, lines, changes and replies, is wiped as soon as it has been used.
+#ifndef WG_CONTROL_UAPI_HPP
+#define WG_CONTROL_UAPI_HPP
+
+#include "../base/config.hpp"
+#include "../base/status.hpp"
+#include "secret_buffer.hpp"
+#include "text.hpp"
+
+#include <cerrno>
+#include <concepts>
+
+namespace wg::inline WG_ABI::uapi {
+
+inline constexpr std::size_t longest_line_chars = 255;                      ///< the longest valid one is an endpoint's: 126
+inline constexpr std::size_t most_changes = std::size_t{1} << 20;           ///< of one `set`
+inline constexpr std::size_t most_reply_chars = std::size_t{256} << 20;     ///< not yet taken by the host
+
+/// The number that stands behind `errno=`, of this host.
+constexpr int errno_of(status s) noexcept {
+    switch (s) {
+    case status::ok: return 0;
+    case status::invalid:
+    case status::too_many_peers: return EINVAL; // as wireguard-go answers
+    case status::protocol_error: return EPROTO;
+    case status::address_in_use: return EADDRINUSE;
+    case status::no_permission: return EPERM;
+    case status::no_memory: return ENOMEM;
+    case status::not_supported: return EOPNOTSUPP;
+    case status::would_block: return EAGAIN;
+    case status::gone: return ENODEV;
+    case status::device_down: return ENETDOWN;
+    default: return EIO;
+    }
+}
+
+/// Reads the lines of a `set` into a list of changes. Values are checked here; what depends on the device (does the
+/// peer exist, is the port free) is the device's to say.
+template <class Memory = heap_memory> class basic_set_parser {
+public:
+    explicit basic_set_parser(text::zone_resolver resolve = nullptr) noexcept : resolve_(resolve) {}
+
+    /// Reads a line without its end. After an error the list is of no use: `clear`.
+    /// `invalid`: unknown key or bad value; `protocol_error`: no `=`; `no_memory`: too many, or no memory.
+    status line(std::string_view from) noexcept {
+        std::size_t const equals = from.find('=');
+        if (equals == std::string_view::npos) return status::protocol_error;
+        std::string_view const key = from.substr(0, equals);
+        std::string_view const value = from.substr(equals + 1);
+        if (key == "public_key") return begin_peer(value);
+        return where_ == place::device ? interface_line(key, value) : peer_line(key, value);
+    }
+
+    std::span<change const> changes() const noexcept { return changes_.view(); }
+
+    /// Forgets and wipes everything and is ready for the next `set`.
+    void clear() noexcept {
+        changes_.release();
+        where_ = place::device;
+    }
+
+private:
+    enum class place : std::uint8_t {
+        device,
+        new_peer,     ///< nothing said about it yet: `update_only` may come
+        peer,
+        removed_peer, ///< what follows is checked, but concerns nobody any more
+    };
+
+    status interface_line(std::string_view key, std::string_view value) noexcept {
+        if (key == "private_key") return add_key(value, &change::private_key);
+        if (key == "listen_port") return add_number<std::uint16_t>(value, &change::listen_port);
+        if (key == "fwmark") return add_number<std::uint32_t>(value, &change::fwmark);
+        if (key == "replace_peers") return add_if(value == "true", change::replace_peers());
+        return status::invalid;
+    }
+
+    status begin_peer(std::string_view value) noexcept {
+        where_ = place::new_peer;
+        return add_key(value, &change::peer);
+    }
+
+    status peer_line(std::string_view key, std::string_view value) noexcept {
+        if (key == "protocol_version") return value == "1" ? status::ok : status::invalid;
+        if (key == "update_only") return update_only(value);
+        if (key == "remove") return remove(value);
+        if (where_ == place::new_peer) where_ = place::peer;
+        if (key == "allowed_ip") return allowed_ip(value);
+        if (key == "preshared_key") return add_key(value, &change::preshared_key);
+        if (key == "endpoint") return endpoint(value);
+        if (key == "persistent_keepalive_interval") return add_number<std::uint16_t>(value, &change::persistent_keepalive);
+        if (key == "replace_allowed_ips") return add_if(value == "true", change::replace_allowed_ips());
+        return status::invalid;
+    }
+
+    /// Has to come before what it is to prevent. Behind `remove` it says nothing new (wgctrl sends both in this order).
+    status update_only(std::string_view value) noexcept {
+        if (where_ == place::peer) return status::invalid;
+        return add_if(value == "true", change::update_only());
+    }
+
+    status remove(std::string_view value) noexcept {
+        status const s = add_if(value == "true", change::remove_peer());
+        if (s == status::ok) where_ = place::removed_peer;
+        return s;
+    }
+
+    status allowed_ip(std::string_view value) noexcept {
+        bool const minus = value.starts_with('-');
+        auto const prefix = text::parse_prefix(value.substr(minus));
+        if (!prefix) return status::invalid;
+        return add(minus ? change::remove_allowed_ip(*prefix) : change::allowed_ip(*prefix));
+    }
+
+    status endpoint(std::string_view value) noexcept {
+        auto const where = text::parse_endpoint(value, resolve_);
+        return where ? add(change::endpoint(*where)) : status::invalid;
+    }
+
+    status add_key(std::string_view value, change (*make)(key_view) noexcept) noexcept {
+        secret<key_bytes> key;
+        if (!text::parse_hex(value, key.expose())) return status::invalid;
+        return add(make(key.expose()));
+    }
+
+    template <class Number> status add_number(std::string_view value, change (*make)(Number) noexcept) noexcept {
+        auto const number = text::parse_decimal<Number>(value);
+        return number ? add(make(*number)) : status::invalid;
+    }
+
+    status add_if(bool valid, change&& what) noexcept { return valid ? add(std::move(what)) : status::invalid; }
+
+    status add(change&& what) noexcept {
+        if (where_ == place::removed_peer) return status::ok;
+        if (changes_.size() == most_changes || !changes_.append(std::move(what))) return status::no_memory;
+        return status::ok;
+    }
+
+    text::zone_resolver resolve_;
+    place where_ = place::device;
+    secret_vector<change, Memory> changes_;
+};
+
+/// Appends what a device tells of itself to a reply: the sink of `device::snapshot`, which calls `device` once, then
+/// for each peer `peer`, followed by `allowed_ip` for each of its allowed IPs.
+template <class Memory = heap_memory> class basic_reply_printer {
+public:
+    explicit basic_reply_printer(basic_secret_buffer<Memory>& reply) noexcept : reply_(reply) {}
+
+    void device(interface_facts const& facts) noexcept {
+        if (!facts.private_key.is_zero()) line_key("private_key", facts.private_key.expose());
+        if (facts.listen_port != 0) line_number("listen_port", facts.listen_port);
+        if (facts.fwmark != 0) line_number("fwmark", facts.fwmark);
+    }
+
+    void peer(peer_facts const& facts) noexcept {
+        line_key("public_key", facts.key);
+        line_key("preshared_key", facts.preshared_key.expose());
+        line("protocol_version", "1");
+        if (facts.endpoint) line("endpoint", text::print(facts.endpoint));
+        // wg(8) takes no sign here: a clock before 1970 must not make the whole answer unreadable
+        bool const representable = facts.last_handshake_s >= 0;
+        line_number("last_handshake_time_sec", representable ? static_cast<std::uint64_t>(facts.last_handshake_s) : 0);
+        line_number("last_handshake_time_nsec", representable ? facts.last_handshake_ns : 0);
+        line_number("tx_bytes", facts.tx_bytes);
+        line_number("rx_bytes", facts.rx_bytes);
+        line_number("persistent_keepalive_interval", facts.persistent_keepalive_s);
+    }
+
+    void allowed_ip(ip_prefix const& prefix) noexcept { line("allowed_ip", text::print(prefix)); }
+
+    /// `no_memory` if not all of it found room.
+    status outcome() const noexcept { return outcome_; }
+
+private:
+    void line(std::string_view key, std::string_view value) noexcept {
+        append(key);
+        append("=");
+        append(value);
+        append("\n");
+    }
+    void line_number(std::string_view key, std::uint64_t value) noexcept { line(key, text::print_decimal(value)); }
+    void line_key(std::string_view key, key_view value) noexcept {
+        append(key);
+        append("=");
+        if (char* const digits = make_room(text::hex_key_chars)) text::print_hex(value, {digits, text::hex_key_chars});
+        append("\n");
+    }
+
+    void append(std::string_view more) noexcept {
+        if (char* const place = make_room(more.size())) std::memcpy(place, more.data(), more.size());
+    }
+    char* make_room(std::size_t size) noexcept {
+        if (outcome_ != status::ok) return nullptr;
+        char* const place = reply_.size() + size <= most_reply_chars ? reply_.extend(size) : nullptr;
+        if (place == nullptr) outcome_ = status::no_memory;
+        return place;
+    }
+
+    basic_secret_buffer<Memory>& reply_;
+    status outcome_ = status::ok;
+};
+
+// What a session configures: a device, together with the lock and the time that the host calls it with.
+// | configure(changes) -> status    | all of them, in order, or none                                                  |
+// | snapshot(sink)                  | tells the sink, a `basic_reply_printer`, about the interface and every peer      |
+template <class Target, class Memory = heap_memory>
+concept target = requires(Target& target, std::span<change const> changes, basic_reply_printer<Memory>& sink) {
+    { target.configure(changes) } noexcept -> std::same_as<status>;
+    { target.snapshot(sink) } noexcept;
+};
+
+/// One connection. It may end at any time: what was not completed was not applied.
+template <class Memory = heap_memory> class basic_session {
+public:
+    /// `resolve` turns the zone of an endpoint into a number, as `if_nametoindex` does; without it only numbers do.
+    explicit basic_session(text::zone_resolver resolve = nullptr) noexcept : parser_(resolve) {}
+    basic_session(basic_session&&) = delete; // a line that moved would leave a copy
+
+    /// Takes what was read and appends to `reply` what is to be sent. The caller wipes both when done with them.
+    /// `protocol_error`: send the reply, then close; the rest of `read` was ignored, as will be what follows.
+    /// `no_memory`: there was none even for an answer; close.
+    template <target<Memory> Target>
+    status feed(bytes_view read, Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        while (!read.empty() && outcome_ == status::ok) {
+            auto const* const end = static_cast<byte const*>(std::memchr(read.data(), '\n', read.size()));
+            std::size_t const size = end != nullptr ? static_cast<std::size_t>(end - read.data()) : read.size();
+            collect(read.first(size));
+            read = read.subspan(size + (end != nullptr));
+            if (end != nullptr) finish_line(target, reply);
+        }
+        return outcome_;
+    }
+
+private:
+    enum class operation : std::uint8_t { none, set, get };
+
+    void collect(bytes_view part) noexcept {
+        if (part.size() > longest_line_chars - line_size_) {
+            too_long_ = true;
+            part = {};
+        }
+        copy(bytes(line_.expose()).subspan(line_size_), part);
+        line_size_ += part.size();
+    }
+
+    template <class Target> void finish_line(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        auto const line = bytes(line_.expose()).first(line_size_);
+        bool const too_long = std::exchange(too_long_, false);
+        take({reinterpret_cast<char const*>(line.data()), line.size()}, too_long, target, reply);
+        wipe(line.data(), line.size());
+        line_size_ = 0;
+    }
+
+    template <class Target>
+    void take(std::string_view line, bool too_long, Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        bool const last = line.empty() && !too_long;
+        switch (running_) {
+        case operation::none:
+            if (line == "set=1" && !too_long) return begin(operation::set);
+            if (line == "get=1" && !too_long) return begin(operation::get);
+            outcome_ = status::protocol_error;
+            return answer(-errno_of(status::protocol_error), reply);
+        case operation::set:
+            if (last) return finish_set(target, reply);
+            if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : parser_.line(line);
+            if (failure_ != status::ok) parser_.clear(); // whatever follows, none of this will be applied
+            return;
+        case operation::get:
+            if (last) return finish_get(target, reply);
+            if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : status::invalid; // a get has no lines
+            return;
+        }
+    }
+
+    void begin(operation what) noexcept {
+        running_ = what;
+        failure_ = status::ok;
+    }
+
+    template <class Target> void finish_set(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        running_ = operation::none;
+        if (failure_ == status::ok) failure_ = target.configure(parser_.changes());
+        parser_.clear();
+        answer(-errno_of(failure_), reply);
+    }
+
+    template <class Target> void finish_get(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        running_ = operation::none;
+        std::size_t const before = reply.size();
+        if (failure_ == status::ok) {
+            basic_reply_printer<Memory> printer(reply);
+            target.snapshot(printer);
+            failure_ = printer.outcome();
+        }
+        if (failure_ != status::ok) reply.truncate(before);
+        answer(errno_of(failure_), reply);
+    }
+
+    /// Ends every reply, that of a get after its facts: `errno=N` and an empty line.
+    void answer(int number, basic_secret_buffer<Memory>& reply) noexcept {
+        text::short_text<32> text;
+        text.append("errno=");
+        if (number < 0) text.append('-');
+        text.append_number(static_cast<std::uint64_t>(number < 0 ? -number : number));
+        text.append("\n\n");
+        if (!reply.append(text)) outcome_ = status::no_memory;
+    }
+
+    basic_set_parser<Memory> parser_;
+    secret<longest_line_chars> line_;
+    std::size_t line_size_ = 0;
+    bool too_long_ = false;
+    operation running_ = operation::none;
+    status failure_ = status::ok; ///< of the running operation
+    status outcome_ = status::ok; ///< of the connection
+};
+
+using set_parser = basic_set_parser<>;
+using reply_printer = basic_reply_printer<>;
+using session = basic_session<>;
+
+} // namespace wg::inline WG_ABI::uapi
+
+#endif
