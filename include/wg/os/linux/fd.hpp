@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+#include "../../base/status.hpp"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif

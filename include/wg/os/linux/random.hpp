@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSL-1.0
+// Linux's random generator by getrandom(2): waits at boot until it is seeded, never gives weak bytes. Layer 7 (Linux);
+// any thread.
+#ifndef WG_OS_LINUX_RANDOM_HPP
+#define WG_OS_LINUX_RANDOM_HPP
+
+#include "../../base/secret.hpp"
+#include "../../policy.hpp"
+#include "fd.hpp"
+
+#include <sys/random.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Models `random_source`.
+class random {
+public:
+    /// On failure `out` is wiped: half a key is no key.
+    bool fill(bytes out) const noexcept {
+        std::size_t done = 0;
+        while (done < out.size()) {
+            ssize_t const more =
+                without_interruption([&] { return ::getrandom(out.data() + done, out.size() - done, 0); });
+            if (more <= 0) {
+                wipe(out.data(), out.size());
+                return false;
+            }
+            done += static_cast<std::size_t>(more);
+        }
+        return true;
+    }
+};
+
+static_assert(random_source<random>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
