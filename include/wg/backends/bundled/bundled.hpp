@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: BSL-1.0
+// All primitives of the protocol, in portable code and without a library. Layer 2; any thread.
+#ifndef WG_BACKENDS_BUNDLED_BUNDLED_HPP
+#define WG_BACKENDS_BUNDLED_BUNDLED_HPP
+
+#include "aead.hpp"
+#include "blake2s.hpp"
+#include "x25519.hpp"
+
+#endif

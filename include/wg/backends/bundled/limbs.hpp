@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSL-1.0
+// Which machine words the bundled primitives calculate with, and how they leave no secrets behind. Layer 2; pure.
+#ifndef WG_BACKENDS_BUNDLED_LIMBS_HPP
+#define WG_BACKENDS_BUNDLED_LIMBS_HPP
+
+#include "../../base/secret.hpp"
+
+#include <cstdint>
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// Limbs in 32-bit words, products in 64-bit words: any processor.
+struct limbs32 {};
+
+#ifdef __SIZEOF_INT128__
+/// Limbs in 64-bit words, products in 128-bit words: processors that multiply so.
+struct limbs64 {};
+__extension__ typedef unsigned __int128 uint128;
+#endif
+
+#if defined(__SIZEOF_INT128__) && !defined(WG_SMALL)
+using default_limbs = limbs64;
+#else
+using default_limbs = limbs32;
+#endif
+
+/// All ones if `bit` is 1, zero if it is 0. The compiler is not told that there are only two values, so it cannot
+/// make a branch of a selection by mask.
+template <class Word> inline Word mask_of(Word bit) noexcept {
+    Word mask = static_cast<Word>(Word{0} - bit);
+    asm volatile("" : "+r"(mask));
+    return mask;
+}
+
+/// Overwrites `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their owners,
+/// but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out of
+/// line, and its caller ends with this call, which covers the frames that are gone.
+template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_stack() noexcept {
+    byte frame[Bytes];
+    wipe(frame);
+}
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: BSL-1.0
+// The one-time authenticator Poly1305 (RFC 8439, section 2.5). Layer 2; an object is used by one thread at a time.
+//
+// Limbs are full words. That p = 2^130 - 5 is no multiple of a word costs nothing, because clamping clears the two
+// lowest bits of every word of r but the first: a product that lands on 2^128 * r_i is (r_i / 4) * 2^130, which is
+// (r_i / 4) * 5 modulo p, exactly. These are the s_i below.
+#ifndef WG_BACKENDS_BUNDLED_POLY1305_HPP
+#define WG_BACKENDS_BUNDLED_POLY1305_HPP
+
+#include "../../base/limits.hpp"
+#include "limbs.hpp"
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+inline constexpr std::size_t poly1305_block_bytes = 16;
+
+/// The accumulator h and the multiplier r. Between calls h < 2^130 + 2^128: its words are full, the last is at most 4.
+template <class Limbs> struct poly1305_state;
+
+#ifdef __SIZEOF_INT128__
+
+template <> struct poly1305_state<limbs64> {
+    std::uint64_t r0, r1;
+    std::uint64_t h0, h1, h2;
+
+    void start(byte const* r) noexcept {
+        r0 = load_le64(r) & 0x0ffffffc0fffffff;     // < 2^60
+        r1 = load_le64(r + 8) & 0x0ffffffc0ffffffc; // < 2^60, multiple of 4
+        h0 = h1 = h2 = 0;
+    }
+
+    /// h = (h + block + top * 2^128) * r for each block; top is 1, or 0 for a last block that carries its own end bit.
+    void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+        std::uint64_t const a = r0, b = r1, s = b + (b >> 2); // s < 1.25 * 2^60
+        std::uint64_t x = h0, y = h1, z = h2;
+        for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
+            uint128 t = uint128{x} + load_le64(from);
+            x = static_cast<std::uint64_t>(t);
+            t = uint128{y} + load_le64(from + 8) + static_cast<std::uint64_t>(t >> 64);
+            y = static_cast<std::uint64_t>(t);
+            z += static_cast<std::uint64_t>(t >> 64) + top; // <= 4 + 1 + 1
+
+            uint128 const low = uint128{x} * a + uint128{y} * s;              // < 2^64 * 2.25 * 2^60 < 2^126
+            uint128 mid = uint128{x} * b + uint128{y} * a + z * s;            // < 2^125 + 7.5 * 2^60; z * s < 2^63
+            mid += static_cast<std::uint64_t>(low >> 64);                     // < 2^126
+            std::uint64_t const high = z * a + static_cast<std::uint64_t>(mid >> 64); // < (6 + 4) * 2^60 < 2^64
+
+            t = uint128{static_cast<std::uint64_t>(low)} + (high >> 2) * 5; // (high >> 2) * 5 < 12.5 * 2^60 < 2^64
+            x = static_cast<std::uint64_t>(t);
+            t = uint128{static_cast<std::uint64_t>(mid)} + static_cast<std::uint64_t>(t >> 64);
+            y = static_cast<std::uint64_t>(t);
+            z = (high & 3) + static_cast<std::uint64_t>(t >> 64); // <= 4
+        }
+        h0 = x, h1 = y, h2 = z;
+    }
+
+    /// tag = (h mod p) + s mod 2^128
+    void finish(byte* tag, byte const* s) noexcept {
+        // h < 2p, so h mod p is h or h - p; it is the latter, = h + 5 - 2^130, if h + 5 reaches 2^130
+        uint128 t = uint128{h0} + 5;
+        std::uint64_t const g0 = static_cast<std::uint64_t>(t);
+        t = uint128{h1} + static_cast<std::uint64_t>(t >> 64);
+        std::uint64_t const g1 = static_cast<std::uint64_t>(t);
+        std::uint64_t const g2 = h2 + static_cast<std::uint64_t>(t >> 64); // <= 5
+        std::uint64_t const over = mask_of(g2 >> 2);
+        t = uint128{h0 ^ ((h0 ^ g0) & over)} + load_le64(s);
+        store_le64(tag, static_cast<std::uint64_t>(t));
+        store_le64(tag + 8, (h1 ^ ((h1 ^ g1) & over)) + load_le64(s + 8) + static_cast<std::uint64_t>(t >> 64));
+    }
+};
+
+#endif
+
+template <> struct poly1305_state<limbs32> {
+    std::uint32_t r[4];
+    std::uint32_t h[5];
+
+    void start(byte const* from) noexcept {
+        for (std::size_t i = 0; i < 4; ++i) r[i] = load_le32(from + 4 * i) & (i == 0 ? 0x0fffffffu : 0x0ffffffcu);
+        for (auto& word : h) word = 0;
+    }
+
+    void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+        std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                      // < 2^28
+        std::uint64_t const s1 = r1 + (r1 >> 2), s2 = r2 + (r2 >> 2), s3 = r3 + (r3 >> 2); // < 1.25 * 2^28
+        std::uint32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3], h4 = h[4];
+        for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
+            std::uint64_t t = std::uint64_t{h0} + load_le32(from);
+            h0 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + h1 + load_le32(from + 4);
+            h1 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + h2 + load_le32(from + 8);
+            h2 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + h3 + load_le32(from + 12);
+            h3 = static_cast<std::uint32_t>(t);
+            h4 += static_cast<std::uint32_t>(t >> 32) + top; // <= 4 + 1 + 1
+
+            // each < 2^32 * 4 * 1.25 * 2^28 + 6 * 1.25 * 2^28 < 2^62.4, and still < 2^63 with the carry from below
+            std::uint64_t const d0 = h0 * r0 + h1 * s3 + h2 * s2 + h3 * s1;
+            std::uint64_t const d1 = h0 * r1 + h1 * r0 + h2 * s3 + h3 * s2 + h4 * s1 + (d0 >> 32);
+            std::uint64_t const d2 = h0 * r2 + h1 * r1 + h2 * r0 + h3 * s3 + h4 * s2 + (d1 >> 32);
+            std::uint64_t const d3 = h0 * r3 + h1 * r2 + h2 * r1 + h3 * r0 + h4 * s3 + (d2 >> 32);
+            // d3 has no s_i but one: < 2^62 + ..., so d4 < 6 * 2^28 + 2^30 + 1 < 2^32
+            std::uint64_t const d4 = h4 * r0 + (d3 >> 32);
+
+            t = (d0 & 0xffffffff) + (d4 >> 2) * 5;
+            h0 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + (d1 & 0xffffffff);
+            h1 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + (d2 & 0xffffffff);
+            h2 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + (d3 & 0xffffffff);
+            h3 = static_cast<std::uint32_t>(t);
+            h4 = static_cast<std::uint32_t>((t >> 32) + (d4 & 3)); // <= 4
+        }
+        h[0] = h0, h[1] = h1, h[2] = h2, h[3] = h3, h[4] = h4;
+    }
+
+    void finish(byte* tag, byte const* s) noexcept {
+        std::uint32_t g[4]; // h + 5 - 2^130, see above
+        std::uint64_t t = 5;
+        for (std::size_t i = 0; i < 4; ++i) {
+            t += h[i];
+            g[i] = static_cast<std::uint32_t>(t);
+            t >>= 32;
+        }
+        std::uint32_t const over = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2); // <= 5 before the shift
+        t = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            t += std::uint64_t{h[i] ^ ((h[i] ^ g[i]) & over)} + load_le32(s + 4 * i); // < 2^33 + 1
+            store_le32(tag + 4 * i, static_cast<std::uint32_t>(t));
+            t >>= 32;
+        }
+        wipe(g);
+    }
+};
+
+/// The tag of one message under a one-time key. Wiped when its life ends.
+template <class Limbs = default_limbs> class poly1305 {
+public:
+    /// `key` is r, then s; read here only.
+    explicit poly1305(std::span<byte const, 32> key) noexcept {
+        state_.start(key.data());
+        copy(s_, key.subspan(16));
+    }
+    poly1305(poly1305 const&) = delete;
+    poly1305& operator=(poly1305 const&) = delete;
+    ~poly1305() {
+        wipe(state_);
+        wipe(s_);
+        wipe(partial_);
+    }
+
+    /// Appends to the message. Any length and alignment.
+    void update(bytes_view in) noexcept {
+        if (in.empty()) return;
+        if (held_ > 0) {
+            std::size_t const room = poly1305_block_bytes - held_;
+            std::size_t const now = in.size() < room ? in.size() : room;
+            std::memcpy(partial_.data() + held_, in.data(), now);
+            held_ += now;
+            in = in.subspan(now);
+            if (held_ < poly1305_block_bytes) return;
+            absorb(partial_.data(), 1, 1);
+            held_ = 0;
+        }
+        absorb(in.data(), in.size() / poly1305_block_bytes, 1);
+        held_ = in.size() % poly1305_block_bytes;
+        if (held_ > 0) std::memcpy(partial_.data(), in.data() + (in.size() - held_), held_);
+    }
+
+    /// Appends zero bytes up to a multiple of 16, as the AEAD does.
+    void pad() noexcept {
+        if (held_ == 0) return;
+        std::memset(partial_.data() + held_, 0, poly1305_block_bytes - held_);
+        absorb(partial_.data(), 1, 1);
+        held_ = 0;
+    }
+
+    /// The tag; the object is spent.
+    void finish(std::span<byte, tag_bytes> tag) noexcept {
+        if (held_ > 0) {
+            partial_[held_] = 1; // the end bit, where a whole block has it at 2^128
+            std::memset(partial_.data() + held_ + 1, 0, poly1305_block_bytes - held_ - 1);
+            absorb(partial_.data(), 1, 0);
+            held_ = 0;
+        }
+        state_.finish(tag.data(), s_.data());
+    }
+
+private:
+    /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
+    [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+        state_.absorb(from, blocks, top);
+    }
+
+    poly1305_state<Limbs> state_;
+    byte_array<16> s_;
+    byte_array<poly1305_block_bytes> partial_;
+    std::size_t held_ = 0; ///< bytes in partial_, 0-15 between calls
+};
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
