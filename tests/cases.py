@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: BSL-1.0
+"""What the scripts among the tests share: named cases that pass, fail or are skipped, and the compilers they use."""
+import collections
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HEADERS = ROOT / "include" / "wg"
+STRICT = ["-std=c++20", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
+FREESTANDING = ["-fno-exceptions", "-fno-rtti"]
+
+# Needs a host: threads of the standard library. Everything else outside os/ and engine/ must compile anywhere.
+HOSTED = {"backends/std_threads.hpp"}
+PORTABLE_FOLDERS = {"base", "policy.hpp", "protocol", "device", "control", "backends"}
+
+
+class Failed(Exception):
+    """A case failed; the text says how."""
+
+
+class Skipped(Exception):
+    """The machine lacks what a case needs; the text says what."""
+
+
+def compilers():
+    """g++ and the newest clang++ from 16 on, by the names they have here."""
+    found = [name for name in (os.environ.get("GXX", "g++"),) if shutil.which(name)]
+    clang = next((f"clang++-{v}" for v in range(30, 15, -1) if shutil.which(f"clang++-{v}")), None)
+    return found + ([clang] if clang else [])
+
+
+def all_headers():
+    return sorted(str(path.relative_to(HEADERS)) for path in HEADERS.rglob("*.hpp"))
+
+
+def portable_headers():
+    return [header for header in all_headers() if header.split("/")[0] in PORTABLE_FOLDERS and header not in HOSTED]
+
+
+def need(program):
+    if not shutil.which(program):
+        raise Skipped(f"{program} is not installed")
+
+
+def command(*arguments, source=None, cwd=None, env=None):
+    """Runs a program, returns what it printed; a case fails with all of that if it does not exit with 0."""
+    need(str(arguments[0]))
+    done = subprocess.run([str(a) for a in arguments], input=source, text=True, cwd=cwd, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, errors="replace")
+    if done.returncode != 0:
+        raise Failed(f"exit status {done.returncode}: {' '.join(map(str, arguments))}\n{done.stdout}")
+    return done.stdout
+
+
+def run_cases(cases, workers=2):
+    """Runs `cases`, pairs of a name and a function without arguments; prints a line each; exits."""
+    counts = collections.Counter(passed=0, failed=0, skipped=0)
+
+    def one(case):
+        name, function = case
+        try:
+            function()
+            return "passed", f"ok   {name}"
+        except Skipped as reason:
+            return "skipped", f"skip {name}: {reason}"
+        except Failed as reason:
+            return "failed", f"FAIL {name}: {reason}"
+        except Exception as error:  # of the test itself
+            return "failed", f"FAIL {name}: {error!r}\n{traceback.format_exc()}"
+
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        for outcome, line in pool.map(one, cases):
+            counts[outcome] += 1
+            print(line, flush=True)
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    sys.exit(1 if counts["failed"] else 0 if counts["passed"] else 77)
+
+
+def temporary():
+    """A directory that goes away with the `with` block."""
+    return tempfile.TemporaryDirectory(prefix="wg-test-")

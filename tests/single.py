@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""The generated header is up to date, stands alone, links, and says to each compiler what the tree says."""
+import pathlib
+import re
+import shutil
+import sys
+
+from cases import FREESTANDING, ROOT, STRICT, Failed, command, compilers, run_cases, temporary
+
+SINGLE = ROOT / "single_include"
+TREE = ROOT / "include"
+
+
+def regenerated():
+    with temporary() as there:
+        fresh = pathlib.Path(there) / "wg.hpp"
+        command(sys.executable, SINGLE / "amalgamate.py", fresh)
+        if fresh.read_text() != (SINGLE / "wg" / "wg.hpp").read_text():
+            raise Failed("single_include/wg/wg.hpp is not what the tree makes: run single_include/amalgamate.py")
+
+
+def two_units_link(compiler):
+    """With nothing but the one file: what is not inline would be defined twice."""
+    with temporary() as there:
+        there = pathlib.Path(there)
+        (there / "wg").mkdir()
+        shutil.copy(SINGLE / "wg" / "wg.hpp", there / "wg")
+        (there / "a.cpp").write_text("#include <wg/wg.hpp>\nwg::status a() { return wg::status::ok; }\n")
+        (there / "b.cpp").write_text("#include <wg/wg.hpp>\nwg::status a();\n"
+                                     "int main() { return a() == wg::status::ok ? 0 : 1; }\n")
+        command(compiler, *STRICT, *FREESTANDING, "-I", there, there / "a.cpp", there / "b.cpp", "-o", there / "both")
+        command(there / "both")
+
+
+def both_trees(compiler, first, second):
+    source = f'#include "{first}/wg/wg.hpp"\n#include "{second}/wg/wg.hpp"\nint main() {{}}\n'
+    command(compiler, *STRICT, "-fsyntax-only", "-x", "c++", "-", source=source)
+
+
+def preprocessed(compiler, tree):
+    """The tokens a compiler sees, one space between any two."""
+    text = command(compiler, "-std=c++20", "-E", "-P", "-x", "c++", "-", "-I", tree, source="#include <wg/wg.hpp>\n")
+    return re.sub(r"\s+", " ", text).strip().replace("; ", ";\n").splitlines()
+
+
+def same_tokens(compiler):
+    tree, single = preprocessed(compiler, TREE), preprocessed(compiler, SINGLE)
+    if len(tree) < 1000 or not any("namespace wg" in line for line in tree):
+        raise Failed("the preprocessor's output cannot be the library")
+    for number, (a, b) in enumerate(zip(tree, single)):
+        if a != b:
+            raise Failed(f"statement {number} differs\n    tree:   {a}\n    single: {b}")
+    if len(tree) != len(single):
+        raise Failed(f"{len(tree)} statements in the tree, {len(single)} in the single header")
+
+
+cases = [("is what amalgamate.py makes of the tree", regenerated)]
+for name in compilers():
+    cases += [(f"two units link, {name}", lambda c=name: two_units_link(c)),
+              (f"both in one unit, tree first, {name}", lambda c=name: both_trees(c, TREE, SINGLE)),
+              (f"both in one unit, single first, {name}", lambda c=name: both_trees(c, SINGLE, TREE)),
+              (f"same tokens as the tree, {name}", lambda c=name: same_tokens(c))]
+run_cases(cases)
