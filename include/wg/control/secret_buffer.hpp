@@ -90,7 +90,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t smallest_bytes = 512;
+    static constexpr std::size_t smallest_elements = (512 + sizeof(Element) - 1) / sizeof(Element);
     static constexpr std::size_t most_elements = static_cast<std::size_t>(PTRDIFF_MAX) / 2 / sizeof(Element);
 
     bool reserve_more(std::size_t count) noexcept {
@@ -98,7 +98,7 @@ private:
         if (count > most_elements - size_) return false;
         std::size_t capacity = 2 * capacity_; // at most 2 * most_elements: no overflow
         if (capacity < size_ + count) capacity = size_ + count;
-        if (capacity * sizeof(Element) < smallest_bytes) capacity = (smallest_bytes + sizeof(Element) - 1) / sizeof(Element);
+        if (capacity < smallest_elements) capacity = smallest_elements;
         auto* const elements = static_cast<Element*>(Memory::acquire(capacity * sizeof(Element)));
         if (elements == nullptr) return false;
         std::uninitialized_move_n(elements_, size_, elements);

@@ -86,13 +86,17 @@ constexpr std::uint32_t base64_value(char c, std::uint32_t& valid) noexcept {
     std::uint32_t const plus = mask_between(code, '+', '+');
     std::uint32_t const slash = mask_between(code, '/', '/');
     valid &= upper | lower | digit | plus | slash;
-    return (upper & (code - 'A')) | (lower & (code - 'a' + 26)) | (digit & (code - '0' + 52)) | (plus & 62) | (slash & 63);
+    return (upper & (code - 'A')) | (lower & (code - 'a' + 26)) | (digit & (code - '0' + 52)) | (plus & 62) |
+           (slash & 63);
 }
 
 constexpr char base64_digit(std::uint32_t value) noexcept {
-    return static_cast<char>((mask_between(value, 0, 25) & (value + 'A')) | (mask_between(value, 26, 51) & (value - 26 + 'a')) |
-                             (mask_between(value, 52, 61) & (value - 52 + '0')) | (mask_between(value, 62, 62) & '+') |
-                             (mask_between(value, 63, 63) & '/'));
+    std::uint32_t const upper = mask_between(value, 0, 25) & (value + 'A');
+    std::uint32_t const lower = mask_between(value, 26, 51) & (value - 26 + 'a');
+    std::uint32_t const digit = mask_between(value, 52, 61) & (value - 52 + '0');
+    std::uint32_t const plus = mask_between(value, 62, 62) & '+';
+    std::uint32_t const slash = mask_between(value, 63, 63) & '/';
+    return static_cast<char>(upper | lower | digit | plus | slash);
 }
 
 constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
@@ -143,7 +147,8 @@ constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
 constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span<char, base64_key_chars> to) noexcept {
     for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
         std::size_t const first = i * 6 / 8; // at most 31
-        std::uint32_t const pair = static_cast<std::uint32_t>(from[first] << 8 | (first + 1 < key_bytes ? from[first + 1] : 0));
+        byte const second = first + 1 < key_bytes ? from[first + 1] : byte{0};
+        auto const pair = static_cast<std::uint32_t>(from[first] << 8 | second);
         to[i] = text_detail::base64_digit(pair >> (10 - i * 6 % 8) & 63);
     }
     to[base64_key_chars - 1] = '=';
@@ -274,7 +279,8 @@ namespace text_detail {
 
 /// A name known to `resolve` comes before a number, as everywhere (an interface may be called `7`). 0: neither.
 inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver resolve) noexcept {
-    if (zone.empty() || zone.size() > longest_zone_chars || zone.find('\0') != std::string_view::npos) return status::invalid;
+    if (zone.empty() || zone.size() > longest_zone_chars) return status::invalid;
+    if (zone.find('\0') != std::string_view::npos) return status::invalid;
     if (resolve != nullptr) {
         char name[longest_zone_chars + 1]{};
         std::memcpy(name, zone.data(), zone.size());
@@ -347,7 +353,8 @@ template <std::size_t Capacity> constexpr void append_v6(short_text<Capacity>& t
     }
 }
 
-template <std::size_t Capacity> constexpr void append_address(short_text<Capacity>& text, ip_address const& address) noexcept {
+template <std::size_t Capacity>
+constexpr void append_address(short_text<Capacity>& text, ip_address const& address) noexcept {
     if (address.kind == family::v4) append_v4(text, address.octets.data());
     if (address.kind == family::v6) append_v6(text, address.octets.data());
 }

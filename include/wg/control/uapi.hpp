@@ -34,9 +34,9 @@
 
 namespace wg::inline WG_ABI::uapi {
 
-inline constexpr std::size_t longest_line_chars = 255;                      ///< the longest valid one is an endpoint's: 126
-inline constexpr std::size_t most_changes = std::size_t{1} << 20;           ///< of one `set`
-inline constexpr std::size_t most_reply_chars = std::size_t{256} << 20;     ///< not yet taken by the host
+inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid one, an endpoint, has about 125
+inline constexpr std::size_t most_changes = std::size_t{1} << 20; ///< of one `set`
+inline constexpr std::size_t most_reply_chars = std::size_t{256} << 20; ///< not yet taken by the host
 
 /// The number that stands behind `errno=`, of this host.
 constexpr int errno_of(status s) noexcept {
@@ -110,8 +110,9 @@ private:
         if (key == "allowed_ip") return allowed_ip(value);
         if (key == "preshared_key") return add_key(value, &change::preshared_key);
         if (key == "endpoint") return endpoint(value);
-        if (key == "persistent_keepalive_interval") return add_number<std::uint16_t>(value, &change::persistent_keepalive);
         if (key == "replace_allowed_ips") return add_if(value == "true", change::replace_allowed_ips());
+        if (key == "persistent_keepalive_interval")
+            return add_number<std::uint16_t>(value, &change::persistent_keepalive);
         return status::invalid;
     }
 
@@ -167,7 +168,9 @@ private:
 /// for each peer `peer`, followed by `allowed_ip` for each of its allowed IPs.
 template <class Memory = heap_memory> class basic_reply_printer {
 public:
-    explicit basic_reply_printer(basic_secret_buffer<Memory>& reply) noexcept : reply_(reply) {}
+    /// The reply may grow to `most_chars`.
+    explicit basic_reply_printer(basic_secret_buffer<Memory>& reply, std::size_t most_chars = most_reply_chars) noexcept
+        : reply_(reply), most_chars_(most_chars) {}
 
     void device(interface_facts const& facts) noexcept {
         if (!facts.private_key.is_zero()) line_key("private_key", facts.private_key.expose());
@@ -214,18 +217,19 @@ private:
     }
     char* make_room(std::size_t size) noexcept {
         if (outcome_ != status::ok) return nullptr;
-        char* const place = reply_.size() + size <= most_reply_chars ? reply_.extend(size) : nullptr;
+        char* const place = reply_.size() + size <= most_chars_ ? reply_.extend(size) : nullptr;
         if (place == nullptr) outcome_ = status::no_memory;
         return place;
     }
 
     basic_secret_buffer<Memory>& reply_;
+    std::size_t most_chars_;
     status outcome_ = status::ok;
 };
 
 // What a session configures: a device, together with the lock and the time that the host calls it with.
 // | configure(changes) -> status    | all of them, in order, or none                                                  |
-// | snapshot(sink)                  | tells the sink, a `basic_reply_printer`, about the interface and every peer      |
+// | snapshot(sink)                  | tells the sink, a `basic_reply_printer`, about the interface and every peer     |
 template <class Target, class Memory = heap_memory>
 concept target = requires(Target& target, std::span<change const> changes, basic_reply_printer<Memory>& sink) {
     { target.configure(changes) } noexcept -> std::same_as<status>;
@@ -288,9 +292,9 @@ private:
             if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : parser_.line(line);
             if (failure_ != status::ok) parser_.clear(); // whatever follows, none of this will be applied
             return;
-        case operation::get:
+        case operation::get: // has no lines
             if (last) return finish_get(target, reply);
-            if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : status::invalid; // a get has no lines
+            if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : status::invalid;
             return;
         }
     }
