@@ -41,8 +41,9 @@ void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&.
     hmac(hash, extracted.expose(), key.expose(), input);
     byte number = 0;
     auto const expand = [&](secret<key_bytes>& to) noexcept {
-        step.expose()[number == 0 ? 0 : key_bytes] = ++number;
-        hmac(hash, to.expose(), extracted.expose(), bytes_view(step.expose()).first(number == 1 ? 1 : key_bytes + 1));
+        std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
+        step.expose()[before] = ++number;
+        hmac(hash, to.expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
         copy(step.expose(), to.expose());
     };
     (expand(out), ...);
