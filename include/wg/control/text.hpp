@@ -214,7 +214,7 @@ constexpr bool parse_group(std::string_view from, std::uint16_t& group) noexcept
 }
 
 constexpr bool parse_v6(std::string_view from, byte_array<16>& to) noexcept {
-    constexpr std::size_t none = 16;
+    constexpr std::size_t none = 17; // no offset in an address, not even its end
     std::size_t filled = 0;
     std::size_t gap = none; // where `::` stands
     if (from.starts_with("::")) {
