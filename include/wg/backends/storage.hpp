@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <new>
 
 namespace wg::inline WG_ABI {
 
@@ -68,14 +69,14 @@ public:
         while (last_ != nullptr) {
             block* const dying = std::exchange(last_, last_->before);
             wipe(dying, dying->size_bytes);
-            std::free(dying);
+            ::operator delete(dying, std::align_val_t{64});
         }
     }
 
     /// Zeroed memory that lives as long as the region, aligned to 64 bytes; nullptr: no memory.
     void* allocate(std::size_t size_bytes) noexcept {
         std::size_t const whole = (size_bytes + sizeof(block) + 63) / 64 * 64;
-        void* const memory = std::aligned_alloc(64, whole);
+        void* const memory = ::operator new(whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
         if (memory == nullptr) return nullptr;
         std::memset(memory, 0, whole);
         last_ = ::new (memory) block{last_, whole};
