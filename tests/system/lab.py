@@ -18,6 +18,7 @@ The daemon under test is named by the environment variable WGD. Standard library
 import contextlib
 import ctypes
 import hashlib
+import fcntl
 import json
 import os
 import random
@@ -25,6 +26,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -558,11 +560,12 @@ class Lab:
             host.ip(f'link set {device} up')
         return a_name, b_name
 
-    def close(self):
-        for s in self.sockets:
-            s.close()
-        for h in self.hosts:
-            h.close()
+    def clear(self):
+        """Takes everything down. A test may go on and build anew."""
+        while self.sockets:
+            self.sockets.pop().close()
+        while self.hosts:
+            self.hosts.pop().close()
 
     def diagnosis(self):
         """What helps to understand a failure: last commands, daemon logs, `wg show`."""
@@ -577,6 +580,77 @@ class Lab:
                 if len(shown) < 4000:
                     lines += [f'{h}: wg show:'] + ['  ' + line for line in shown.splitlines()]
         return lines
+
+
+# -------------------------------------------------------------------------------------------------------------- tunnel
+
+class Tunnel:
+    """Two hosts a and b, a wire, a daemon on each; wg0 is up on both and each has the other as its one peer.
+
+    On the wire ('veth') 192.0.2.1 and .2, 2001:db8::1 and ::2, ports 10001 and 10002; inside 10.9.0.1 and .2, fd09::1
+    and ::2. `outer` is the IP version of the endpoints, `initiator` names the hosts that know the other's endpoint,
+    `programs` may name another daemon for each end.
+    """
+    WIRE = {4: {'a': '192.0.2.1', 'b': '192.0.2.2'}, 6: {'a': '2001:db8::1', 'b': '2001:db8::2'}}
+    NUMBER = {'a': 1, 'b': 2}
+
+    def __init__(self, lab, outer=4, initiator='ab', mtu=1420, wire_mtu=1500, programs=(None, None), up=True):
+        self.lab, self.outer, self.initiator = lab, outer, initiator
+        self.a, self.b = lab.host('a'), lab.host('b')
+        lab.link(self.a, self.b, '192.0.2.1/24 2001:db8::1/64', '192.0.2.2/24 2001:db8::2/64', 'veth', wire_mtu)
+        self.key = {'a': Key(), 'b': Key()}
+        self.da = self.a.daemon('wg0', program=programs[0], wait=False)
+        self.db = self.b.daemon('wg0', program=programs[1], wait=False)
+        for daemon in self.da, self.db:
+            daemon.wait_ready()
+            self.configure(daemon.host, mtu, up)
+
+    @property
+    def pub_a(self):
+        return self.key['a'].public
+
+    @property
+    def pub_b(self):
+        return self.key['b'].public
+
+    def other(self, host):
+        return self.b if host is self.a else self.a
+
+    def endpoint(self, host, version=None):
+        """Where `host` can be reached, as wg(8) writes it."""
+        return endpoint(self.WIRE[version or self.outer][host.name], 10000 + self.NUMBER[host.name])
+
+    def config(self, host):
+        """The configuration file of this end."""
+        far = self.other(host)
+        lines = ['[Interface]', f'PrivateKey = {self.key[host.name].private}',
+                 f'ListenPort = {10000 + self.NUMBER[host.name]}', '[Peer]',
+                 f'PublicKey = {self.key[far.name].public}',
+                 f'AllowedIPs = 10.9.0.{self.NUMBER[far.name]}/32, fd09::{self.NUMBER[far.name]}/128']
+        if host.name in self.initiator:
+            lines.append(f'Endpoint = {self.endpoint(far)}')
+        return '\n'.join(lines) + '\n'
+
+    def configure(self, host, mtu=1420, up=True):
+        number = self.NUMBER[host.name]
+        host.setconf('wg0', self.config(host))
+        host.address('wg0', f'10.9.0.{number}/24', f'fd09::{number}/64')
+        host.ip(f'link set wg0 mtu {mtu}' + (' up' if up else ''))
+
+    def set_psk(self, host, secret):
+        """Sets the preshared key of the peer at `host`; the empty string removes it."""
+        host.wg(f'set wg0 peer {self.key[self.other(host).name].public} preshared-key /dev/stdin', secret + '\n')
+
+    def works(self):
+        """Both ways, both inner versions."""
+        self.a.ping('10.9.0.2')
+        self.a.ping('fd09::2')
+        self.b.ping('10.9.0.1')
+        self.b.ping('fd09::1')
+
+
+def endpoint(address, port):
+    return f'[{address}]:{port}' if ':' in address else f'{address}:{port}'
 
 
 # -------------------------------------------------------------------------------------------------------------- runner
@@ -629,7 +703,7 @@ def _run_one(f, known):
         detail += lab.diagnosis()
     finally:
         signal.alarm(0)
-        lab.close()
+        lab.clear()
     took = f'{time.monotonic() - start:.1f} s'
     if outcome == 'failed' and name in known:
         print(f'skip {name}: known of {os.path.basename(WGD)}: {known[name]} ({detail[0]})', flush=True)
