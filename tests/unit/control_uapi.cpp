@@ -1,0 +1,783 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <boost/test/unit_test.hpp>
+
+#include <wg/control/uapi.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <new>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace uapi = wg::uapi;
+namespace text = wg::text;
+using wg::change;
+using wg::status;
+using strings = std::vector<std::string>;
+
+std::string const key_a(64, 'a');
+std::string const key_b(64, 'b');
+std::string const key_c = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210";
+std::string const no_key(64, '0');
+
+std::string hex(wg::bytes_view from) {
+    std::string digits(2 * from.size(), ' ');
+    text::print_hex(from, digits);
+    return digits;
+}
+
+/// A change in the protocol's own words, except that what the protocol spells with a sign or a value is a word here.
+std::string spell(change const& c) {
+    using kind = change::kind;
+    std::string const number = std::to_string(c.number());
+    switch (c.what()) {
+    case kind::private_key: return "private_key " + hex(c.key());
+    case kind::listen_port: return "listen_port " + number;
+    case kind::fwmark: return "fwmark " + number;
+    case kind::replace_peers: return "replace_peers";
+    case kind::peer: return "peer " + hex(c.key());
+    case kind::update_only: return "update_only";
+    case kind::remove_peer: return "remove_peer";
+    case kind::preshared_key: return "preshared_key " + hex(c.key());
+    case kind::endpoint: return "endpoint " + std::string(text::print(c.where()).view());
+    case kind::persistent_keepalive: return "persistent_keepalive " + number;
+    case kind::replace_allowed_ips: return "replace_allowed_ips";
+    case kind::allowed_ip: return "allowed_ip " + std::string(text::print(c.prefix()).view());
+    case kind::remove_allowed_ip: return "remove_allowed_ip " + std::string(text::print(c.prefix()).view());
+    }
+    return "?";
+}
+
+/// Writes down what it is told.
+struct recorder {
+    status answer = status::ok;
+    strings applied;
+    std::size_t configured = 0, asked = 0;
+
+    status configure(std::span<change const> changes) noexcept {
+        if (answer != status::ok) return answer;
+        ++configured;
+        for (change const& c : changes) applied.push_back(spell(c));
+        return status::ok;
+    }
+    void snapshot(auto& sink) noexcept {
+        ++asked;
+        wg::secret<32> const none;
+        sink.device(wg::interface_facts{none, 0, 0});
+    }
+};
+
+wg::bytes_view bytes_of(std::string_view from) { return {reinterpret_cast<wg::byte const*>(from.data()), from.size()}; }
+
+unsigned only_eth0(char const* name) { return std::string_view(name) == "eth0" ? 2 : 0; }
+
+/// Says `input` on a new connection, `step` characters at a time, and returns all that was answered.
+template <class Target>
+std::string talk(Target& target, std::string_view input, std::size_t step = SIZE_MAX, status expected = status::ok) {
+    uapi::session session{only_eth0};
+    wg::secret_buffer reply;
+    status last = status::ok;
+    while (!input.empty()) {
+        std::string_view const part = input.substr(0, step);
+        last = session.feed(bytes_of(part), target, reply);
+        input.remove_prefix(part.size());
+    }
+    BOOST_TEST((last == expected), "outcome " << wg::name_of(last));
+    return std::string(reply.text());
+}
+
+std::string answer(int number) { return "errno=" + std::to_string(number) + "\n\n"; }
+
+/// What a set of these lines changes, or the error it is answered by.
+std::string effect(std::string const& lines) {
+    recorder target;
+    std::string const reply = talk(target, "set=1\n" + lines + "\n");
+    if (reply != answer(0)) {
+        BOOST_TEST(target.configured == 0u, "applied something, but answered " << reply);
+        return reply;
+    }
+    BOOST_TEST(target.configured == 1u);
+    std::string all;
+    for (auto const& line : target.applied) all += line + "\n";
+    return all;
+}
+
+std::string const in_peer = "public_key=" + key_a + "\n";
+
+std::string effect_in_peer(std::string const& lines) {
+    std::string const all = effect(in_peer + lines);
+    std::string const head = "peer " + key_a + "\n";
+    return all.starts_with(head) ? all.substr(head.size()) : all;
+}
+
+std::string const invalid = answer(-EINVAL);
+std::string const protocol_error = answer(-EPROTO);
+
+/// Memory that is zero when given out and remembers whether it was when it came back; it can run out.
+struct watched_memory {
+    static inline std::map<void*, std::size_t> lent;
+    static inline std::size_t unwiped = 0, returned = 0, left = SIZE_MAX;
+
+    static void start(std::size_t acquisitions = SIZE_MAX) {
+        BOOST_REQUIRE(lent.empty());
+        unwiped = returned = 0;
+        left = acquisitions;
+    }
+    static void* acquire(std::size_t size) noexcept {
+        if (left == 0) return nullptr;
+        --left;
+        void* const memory = std::calloc(size, 1);
+        lent[memory] = size;
+        return memory;
+    }
+    static void release(void* memory, std::size_t size) noexcept {
+        auto const* const first = static_cast<wg::byte const*>(memory);
+        bool const known = lent.contains(memory) && lent[memory] == size;
+        unwiped += !known || std::any_of(first, first + size, [](wg::byte b) { return b != 0; });
+        ++returned;
+        lent.erase(memory);
+        std::free(memory);
+    }
+};
+
+/// Enough of a device to answer a get with what was set.
+struct small_device {
+    struct peer {
+        wg::public_key key{};
+        wg::secret<32> preshared_key;
+        wg::endpoint endpoint{};
+        std::uint16_t persistent_keepalive_s = 0;
+        std::vector<wg::ip_prefix> allowed_ips;
+    };
+    wg::secret<32> private_key;
+    std::uint16_t listen_port = 0;
+    std::uint32_t fwmark = 0;
+    std::vector<peer> peers;
+    std::int64_t last_handshake_s = 1700000000;
+
+    status configure(std::span<change const> changes) noexcept {
+        using kind = change::kind;
+        for (change const& c : changes) {
+            if (c.what() == kind::private_key) private_key.assign(c.key());
+            if (c.what() == kind::listen_port) listen_port = static_cast<std::uint16_t>(c.number());
+            if (c.what() == kind::fwmark) fwmark = c.number();
+            if (c.what() == kind::replace_peers) peers.clear();
+            if (c.what() == kind::peer) std::ranges::copy(c.key(), peers.emplace_back().key.begin());
+            if (c.what() == kind::preshared_key) peers.back().preshared_key.assign(c.key());
+            if (c.what() == kind::endpoint) peers.back().endpoint = c.where();
+            if (c.what() == kind::persistent_keepalive)
+                peers.back().persistent_keepalive_s = static_cast<std::uint16_t>(c.number());
+            if (c.what() == kind::allowed_ip) peers.back().allowed_ips.push_back(c.prefix());
+        }
+        return status::ok;
+    }
+    void snapshot(auto& sink) noexcept {
+        sink.device(wg::interface_facts{private_key, listen_port, fwmark});
+        for (peer const& p : peers) {
+            wg::peer_facts facts{p.key, p.preshared_key};
+            facts.endpoint = p.endpoint;
+            facts.last_handshake_s = last_handshake_s;
+            facts.last_handshake_ns = 5;
+            facts.tx_bytes = 18446744073709551615u;
+            facts.rx_bytes = 92;
+            facts.persistent_keepalive_s = p.persistent_keepalive_s;
+            sink.peer(facts);
+            for (wg::ip_prefix const& prefix : p.allowed_ips) sink.allowed_ip(prefix);
+        }
+    }
+};
+
+static_assert(uapi::target<recorder> && uapi::target<small_device>);
+struct no_snapshot {
+    status configure(std::span<change const>) noexcept { return status::ok; }
+};
+struct configure_throws {
+    status configure(std::span<change const>) { return status::ok; }
+    void snapshot(auto&) noexcept {}
+};
+static_assert(!uapi::target<no_snapshot> && !uapi::target<configure_throws>);
+
+// A set as `wg setconf` sends it.
+std::string const setconf = "set=1\nprivate_key=" + key_c +
+                            "\nlisten_port=51820\nfwmark=51820\nreplace_peers=true\npublic_key=" + key_a +
+                            "\npreshared_key=" + key_b +
+                            "\nendpoint=192.0.2.1:51820\npersistent_keepalive_interval=25\nreplace_allowed_ips=true\n"
+                            "allowed_ip=10.0.0.0/24\nallowed_ip=fd00::/64\npublic_key=" +
+                            key_b + "\nendpoint=[fe80::1%eth0]:1\nreplace_allowed_ips=true\n\n";
+strings const setconf_changes = {"private_key " + key_c,
+                                 "listen_port 51820",
+                                 "fwmark 51820",
+                                 "replace_peers",
+                                 "peer " + key_a,
+                                 "preshared_key " + key_b,
+                                 "endpoint 192.0.2.1:51820",
+                                 "persistent_keepalive 25",
+                                 "replace_allowed_ips",
+                                 "allowed_ip 10.0.0.0/24",
+                                 "allowed_ip fd00::/64",
+                                 "peer " + key_b,
+                                 "endpoint [fe80::1%2]:1",
+                                 "replace_allowed_ips"};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(control_uapi)
+
+BOOST_AUTO_TEST_CASE(reads_what_setconf_sends_however_it_is_cut) {
+    for (std::size_t step = 1; step <= setconf.size(); ++step) {
+        recorder target;
+        BOOST_TEST(talk(target, setconf, step) == answer(0));
+        BOOST_TEST(target.applied == setconf_changes, boost::test_tools::per_element());
+    }
+    for (std::size_t cut = 0; cut <= setconf.size(); ++cut) { // in two pieces, also an empty one
+        recorder target;
+        uapi::session session{only_eth0};
+        wg::secret_buffer reply;
+        BOOST_TEST((session.feed(bytes_of(setconf).first(cut), target, reply) == status::ok));
+        BOOST_TEST((session.feed(bytes_of(setconf).subspan(cut), target, reply) == status::ok));
+        BOOST_TEST(reply.text() == answer(0));
+        BOOST_TEST(target.applied == setconf_changes, boost::test_tools::per_element());
+    }
+}
+
+BOOST_AUTO_TEST_CASE(applies_nothing_before_the_empty_line) {
+    for (std::size_t cut = 0; cut < setconf.size(); ++cut) { // the connection ends here
+        recorder target;
+        BOOST_TEST(talk(target, setconf.substr(0, cut)) == "");
+        BOOST_TEST(target.configured == 0u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(private_key) {
+    BOOST_TEST(effect("private_key=" + key_c + "\n") == "private_key " + key_c + "\n");
+    BOOST_TEST(effect("private_key=" + no_key + "\n") == "private_key " + no_key + "\n");
+    BOOST_TEST(effect("private_key=" + std::string(64, 'A') + "\n") == "private_key " + key_a + "\n");
+    for (std::string const& bad :
+         {std::string(), key_a.substr(1), key_a + "a", key_a.substr(1) + "g", " " + key_a.substr(1),
+          std::string("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), key_a + "\r"})
+        BOOST_TEST(effect("private_key=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(listen_port) {
+    BOOST_TEST(effect("listen_port=0\n") == "listen_port 0\n");
+    BOOST_TEST(effect("listen_port=65535\n") == "listen_port 65535\n");
+    for (std::string const bad : {"", "65536", "-1", "+1", " 1", "1 ", "0x1", "random", "1=1"})
+        BOOST_TEST(effect("listen_port=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(fwmark) {
+    BOOST_TEST(effect("fwmark=0\n") == "fwmark 0\n");
+    BOOST_TEST(effect("fwmark=4294967295\n") == "fwmark 4294967295\n");
+    for (std::string const bad : {"", "4294967296", "-1", "0xca6c", "off"})
+        BOOST_TEST(effect("fwmark=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(replace_peers) {
+    BOOST_TEST(effect("replace_peers=true\n") == "replace_peers\n");
+    for (std::string const bad : {"", "false", "1", "True", "true "})
+        BOOST_TEST(effect("replace_peers=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(public_key) {
+    BOOST_TEST(effect(in_peer) == "peer " + key_a + "\n");
+    BOOST_TEST(effect(in_peer + "public_key=" + key_c + "\n") == "peer " + key_a + "\npeer " + key_c + "\n");
+    BOOST_TEST(effect("public_key=" + no_key + "\n") == "peer " + no_key + "\n"); // the device says what it is
+    for (std::string const& bad : {std::string(), key_a.substr(1), key_a + "a", "x" + key_a.substr(1)}) {
+        BOOST_TEST(effect("public_key=" + bad + "\n") == invalid, bad);
+        BOOST_TEST(effect_in_peer("public_key=" + bad + "\n") == invalid, bad);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(update_only_comes_before_what_it_is_to_prevent) {
+    BOOST_TEST(effect_in_peer("update_only=true\n") == "update_only\n");
+    BOOST_TEST(effect_in_peer("update_only=true\nallowed_ip=::/0\n") == "update_only\nallowed_ip ::/0\n");
+    BOOST_TEST(effect_in_peer("protocol_version=1\nupdate_only=true\n") == "update_only\n");
+    BOOST_TEST(effect_in_peer("update_only=true\nremove=true\n") == "update_only\nremove_peer\n");
+    BOOST_TEST(effect_in_peer("remove=true\nupdate_only=true\n") == "remove_peer\n"); // wgctrl sends these
+    for (std::string const& before :
+         {"preshared_key=" + key_b, std::string("endpoint=192.0.2.1:1"), std::string("allowed_ip=::/0"),
+          std::string("persistent_keepalive_interval=0"), std::string("replace_allowed_ips=true")})
+        BOOST_TEST(effect_in_peer(before + "\nupdate_only=true\n") == invalid, before);
+    BOOST_TEST(effect_in_peer("endpoint=192.0.2.1:1\npublic_key=" + key_b + "\nupdate_only=true\n") ==
+               "endpoint 192.0.2.1:1\npeer " + key_b + "\nupdate_only\n");
+    for (std::string const bad : {"", "false", "1"})
+        BOOST_TEST(effect_in_peer("update_only=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(lines_behind_remove_are_checked_but_change_nothing) {
+    BOOST_TEST(effect_in_peer("remove=true\n") == "remove_peer\n");
+    BOOST_TEST(effect_in_peer("allowed_ip=::/0\nremove=true\nallowed_ip=10.0.0.0/8\nremove=true\n") ==
+               "allowed_ip ::/0\nremove_peer\n");
+    BOOST_TEST(effect_in_peer("remove=true\nallowed_ip=nonsense\n") == invalid);
+    BOOST_TEST(effect_in_peer("remove=true\npublic_key=" + key_b + "\nallowed_ip=10.0.0.0/8\n") ==
+               "remove_peer\npeer " + key_b + "\nallowed_ip 10.0.0.0/8\n");
+    for (std::string const bad : {"", "false", "1"}) BOOST_TEST(effect_in_peer("remove=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(preshared_key) {
+    BOOST_TEST(effect_in_peer("preshared_key=" + key_c + "\n") == "preshared_key " + key_c + "\n");
+    BOOST_TEST(effect_in_peer("preshared_key=" + no_key + "\n") == "preshared_key " + no_key + "\n");
+    for (std::string const& bad : {std::string(), key_a.substr(2), key_a + "00", "-" + key_a.substr(1)})
+        BOOST_TEST(effect_in_peer("preshared_key=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(endpoint) {
+    for (std::string const good : {"192.0.2.1:51820", "[2001:db8::1]:65535", "[fe80::1%5]:1"})
+        BOOST_TEST(effect_in_peer("endpoint=" + good + "\n") == "endpoint " + good + "\n");
+    BOOST_TEST(effect_in_peer("endpoint=[fe80::1%eth0]:1\n") == "endpoint [fe80::1%2]:1\n");
+    for (std::string const bad :
+         {"", "192.0.2.1", "192.0.2.1:65536", "example.com:51820", "[::1]", "::1:5", "[fe80::1%eth1]:1"})
+        BOOST_TEST(effect_in_peer("endpoint=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(persistent_keepalive_interval) {
+    BOOST_TEST(effect_in_peer("persistent_keepalive_interval=0\n") == "persistent_keepalive 0\n");
+    BOOST_TEST(effect_in_peer("persistent_keepalive_interval=65535\n") == "persistent_keepalive 65535\n");
+    for (std::string const bad : {"", "65536", "-1", "off", "25s"})
+        BOOST_TEST(effect_in_peer("persistent_keepalive_interval=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(replace_allowed_ips) {
+    BOOST_TEST(effect_in_peer("replace_allowed_ips=true\n") == "replace_allowed_ips\n");
+    for (std::string const bad : {"", "false", "1"})
+        BOOST_TEST(effect_in_peer("replace_allowed_ips=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(allowed_ip) {
+    BOOST_TEST(effect_in_peer("allowed_ip=10.1.2.3/8\n") == "allowed_ip 10.0.0.0/8\n");
+    BOOST_TEST(effect_in_peer("allowed_ip=10.1.2.3\n") == "allowed_ip 10.1.2.3/32\n");
+    BOOST_TEST(effect_in_peer("allowed_ip=::/0\n") == "allowed_ip ::/0\n");
+    BOOST_TEST(effect_in_peer("allowed_ip=-fd00::1/64\n") == "remove_allowed_ip fd00::/64\n");
+    for (std::string const bad :
+         {"", "-", "--::/0", "+::/0", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/8,::/0", "(none)"})
+        BOOST_TEST(effect_in_peer("allowed_ip=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(protocol_version) {
+    BOOST_TEST(effect_in_peer("protocol_version=1\n") == "");
+    for (std::string const bad : {"", "0", "2", "01"})
+        BOOST_TEST(effect_in_peer("protocol_version=" + bad + "\n") == invalid, bad);
+}
+
+BOOST_AUTO_TEST_CASE(keys_are_known_only_where_they_belong) {
+    for (std::string const& line : {"private_key=" + key_a, std::string("listen_port=1"), std::string("fwmark=1"),
+                                    std::string("replace_peers=true")})
+        BOOST_TEST(effect_in_peer(line + "\n") == invalid, line);
+    for (std::string const& line :
+         {"preshared_key=" + key_a, std::string("endpoint=192.0.2.1:1"), std::string("remove=true"),
+          std::string("update_only=true"), std::string("persistent_keepalive_interval=1"),
+          std::string("allowed_ip=::/0"), std::string("replace_allowed_ips=true"), std::string("protocol_version=1")})
+        BOOST_TEST(effect(line + "\n") == invalid, line);
+    for (std::string const line :
+         {"rx_bytes=1", "errno=0", "=", "=1", "Listen_port=1", " listen_port=1", "get=1", "set=1"}) {
+        BOOST_TEST(effect(line + "\n") == invalid, line);
+        BOOST_TEST(effect_in_peer(line + "\n") == invalid, line);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_line_without_equals_sign_is_a_protocol_error) {
+    for (std::string const& line : strings{"listen_port", " ", "\r", "private_key " + key_a}) {
+        BOOST_TEST(effect(line + "\n") == protocol_error, line);
+        BOOST_TEST(effect_in_peer(line + "\n") == protocol_error, line);
+    }
+    BOOST_TEST(effect(std::string("listen_port\0=1\n", 15)) == invalid);
+}
+
+BOOST_AUTO_TEST_CASE(a_line_longer_than_any_valid_one_is_a_protocol_error) {
+    auto const with_zeros = [](std::size_t chars) { return "listen_port=" + std::string(chars - 13, '0') + "5"; };
+    BOOST_TEST(effect(with_zeros(uapi::longest_line_chars) + "\n") == "listen_port 5\n");
+    for (std::size_t const chars : {uapi::longest_line_chars + 1, uapi::longest_line_chars * 2, std::size_t{100000}}) {
+        for (std::size_t const step : {std::size_t{1}, std::size_t{7}, uapi::longest_line_chars, SIZE_MAX}) {
+            recorder target;
+            std::string const input = "set=1\n" + with_zeros(chars) + "\nfwmark=1\n\nset=1\nfwmark=2\n\n";
+            BOOST_TEST(talk(target, input, step) == protocol_error + answer(0));
+            BOOST_TEST(target.applied == strings{"fwmark 2"}, boost::test_tools::per_element());
+        }
+    }
+    recorder target;
+    BOOST_TEST(talk(target, "get=1\n" + std::string(300, 'x') + "\n\n") == answer(EPROTO));
+    BOOST_TEST(talk(target, "set=1" + std::string(300, 'x') + "\n", SIZE_MAX, status::protocol_error) ==
+               protocol_error);
+    BOOST_TEST(talk(target, std::string(1000000, 'x')) == ""); // neither an answer nor memory
+}
+
+BOOST_AUTO_TEST_CASE(an_error_anywhere_undoes_the_whole_set) {
+    strings lines;
+    for (std::size_t at = 0, end; at < setconf.size() - 1; at = end + 1) {
+        end = setconf.find('\n', at);
+        lines.push_back(setconf.substr(at, end + 1 - at));
+    }
+    for (std::size_t place = 1; place <= lines.size(); ++place) {
+        for (std::size_t const step : {std::size_t{1}, std::size_t{13}, SIZE_MAX}) {
+            recorder target;
+            std::string input;
+            for (std::size_t i = 0; i <= lines.size(); ++i) {
+                if (i == place) input += "no_such_key=1\n";
+                if (i < lines.size()) input += lines[i];
+            }
+            BOOST_TEST(talk(target, input + "\n" + setconf, step) == invalid + answer(0));
+            BOOST_TEST(target.configured == 1u);
+            BOOST_TEST(target.applied == setconf_changes, boost::test_tools::per_element());
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_first_error_is_the_answer) {
+    BOOST_TEST(effect("fwmark=x\nnonsense\n") == invalid);
+    BOOST_TEST(effect("nonsense\nfwmark=x\n") == protocol_error);
+    BOOST_TEST(effect("nonsense\nset=1\nfwmark=1\n") == protocol_error);
+}
+
+BOOST_AUTO_TEST_CASE(what_the_device_answers_becomes_an_errno) {
+    std::pair<status, int> const pairs[] = {
+        {status::ok, 0},
+        {status::invalid, -EINVAL},
+        {status::too_many_peers, -EINVAL},
+        {status::protocol_error, -EPROTO},
+        {status::address_in_use, -EADDRINUSE},
+        {status::no_permission, -EPERM},
+        {status::no_memory, -ENOMEM},
+        {status::not_supported, -EOPNOTSUPP},
+        {status::gone, -ENODEV},
+        {status::device_down, -ENETDOWN},
+        {status::io_error, -EIO},
+        {status::no_random, -EIO},
+    };
+    for (auto const& [given, number] : pairs) {
+        recorder target;
+        target.answer = given;
+        BOOST_TEST(talk(target, "set=1\nlisten_port=1\n\nget=1\n\n") == answer(number) + answer(0));
+    }
+    for (std::size_t i = 1; i < wg::status_count; ++i) BOOST_TEST(uapi::errno_of(static_cast<status>(i)) > 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_connection_carries_many_operations) {
+    std::string const input =
+        "set=1\n\nget=1\n\nset=1\nfwmark=1\n\nset=1\nfwmark=x\n\nget=1\nx\n\nget=1\n\nset=1\nfwmark=2\n\n";
+    std::string const expected =
+        answer(0) + answer(0) + answer(0) + answer(-EINVAL) + answer(EINVAL) + answer(0) + answer(0);
+    for (std::size_t step = 1; step <= input.size(); ++step) {
+        recorder target;
+        BOOST_TEST(talk(target, input, step) == expected);
+        BOOST_TEST(target.applied == (strings{"fwmark 1", "fwmark 2"}), boost::test_tools::per_element());
+        BOOST_TEST(target.configured == 3u);
+        BOOST_TEST(target.asked == 2u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(an_unknown_operation_is_answered_and_ends_the_connection) {
+    for (std::string const bad :
+         {"", "set", "set=", "set=2", "get=0", "Set=1", "set=1 ", "get=1\r", "listen_port=1", "errno=0"}) {
+        for (std::size_t const step : {std::size_t{1}, SIZE_MAX}) {
+            recorder target;
+            std::string const input = "set=1\nfwmark=1\n\n" + bad + "\nset=1\nfwmark=2\n\nget=1\n\n";
+            BOOST_TEST(talk(target, input, step, status::protocol_error) == answer(0) + protocol_error);
+            BOOST_TEST(target.applied == strings{"fwmark 1"}, boost::test_tools::per_element());
+            BOOST_TEST(target.asked == 0u);
+        }
+    }
+}
+
+// What wg(8) of 2026-03 understands: a sign only in the reply to a set, none in that to a get, an empty line behind
+// both, no negative time.
+BOOST_AUTO_TEST_CASE(replies_are_what_wg_understands) {
+    recorder target;
+    BOOST_TEST(talk(target, "set=1\n\n") == "errno=0\n\n");
+    BOOST_TEST(talk(target, "set=1\nlisten_port=\n\n") == "errno=-22\n\n");
+    BOOST_TEST(talk(target, "set=1\nlisten_port\n\n") == "errno=-71\n\n");
+    BOOST_TEST(talk(target, "get=1\n\n") == "errno=0\n\n");
+    BOOST_TEST(talk(target, "get=1\nlisten_port=1\n\n") == "errno=22\n\n");
+    small_device early;
+    early.last_handshake_s = -1;
+    talk(early, "set=1\n" + in_peer + "\n");
+    BOOST_TEST(talk(early, "get=1\n\n").find("last_handshake_time_sec=0\nlast_handshake_time_nsec=0\n") !=
+               std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(get_prints_what_was_set) {
+    small_device device;
+    BOOST_TEST(talk(device, "get=1\n\n") == "errno=0\n\n");
+    std::string const set_and_get = setconf + "get=1\n\n";
+    std::string const counters = "last_handshake_time_sec=1700000000\nlast_handshake_time_nsec=5\n"
+                                 "tx_bytes=18446744073709551615\nrx_bytes=92\n";
+    std::string const expected = "errno=0\n\n"
+                                 "private_key=" +
+                                 key_c +
+                                 "\nlisten_port=51820\nfwmark=51820\n"
+                                 "public_key=" +
+                                 key_a + "\npreshared_key=" + key_b +
+                                 "\nprotocol_version=1\n"
+                                 "endpoint=192.0.2.1:51820\n" +
+                                 counters +
+                                 "persistent_keepalive_interval=25\n"
+                                 "allowed_ip=10.0.0.0/24\nallowed_ip=fd00::/64\n"
+                                 "public_key=" +
+                                 key_b + "\npreshared_key=" + no_key +
+                                 "\nprotocol_version=1\n"
+                                 "endpoint=[fe80::1%2]:1\n" +
+                                 counters +
+                                 "persistent_keepalive_interval=0\n"
+                                 "errno=0\n\n";
+    BOOST_TEST(talk(device, set_and_get) == expected);
+    talk(device, "set=1\nreplace_peers=true\n" + in_peer + "\n");
+    BOOST_TEST(talk(device, "get=1\n\n").find("endpoint=") == std::string::npos); // unknown: not printed
+}
+
+BOOST_AUTO_TEST_CASE(a_hundred_and_thirty_thousand_allowed_ips_are_one_set) {
+    recorder target;
+    std::string input = "set=1\n" + in_peer;
+    for (unsigned i = 0; i < 130000; ++i)
+        input += "allowed_ip=10." + std::to_string(i >> 16) + "." + std::to_string(i >> 8 & 255) + "." +
+                 std::to_string(i & 255) + "/32\n";
+    BOOST_TEST(talk(target, input + "\n", 4096) == answer(0));
+    BOOST_REQUIRE(target.applied.size() == 130001u);
+    BOOST_TEST(target.applied[1] == "allowed_ip 10.0.0.0/32");
+    BOOST_TEST(target.applied[130000] == "allowed_ip 10.1.251.207/32");
+}
+
+BOOST_AUTO_TEST_CASE(a_set_without_end_stops_at_the_cap) {
+    recorder target;
+    uapi::session session;
+    wg::secret_buffer reply;
+    std::string thousand;
+    for (int i = 0; i < 1024; ++i) thousand += "fwmark=1\n";
+    auto const say = [&](std::string_view what) {
+        BOOST_TEST((session.feed(bytes_of(what), target, reply) == status::ok));
+    };
+    say("set=1\n");
+    for (std::size_t i = 0; i < uapi::most_changes; i += 1024) say(thousand);
+    say("\n");
+    BOOST_TEST(reply.text() == answer(0));
+    BOOST_TEST(target.applied.size() == uapi::most_changes);
+    reply.clear();
+    say("set=1\n");
+    for (std::size_t i = 0; i < uapi::most_changes; i += 1024) say(thousand);
+    say("fwmark=2\n");
+    say(thousand);
+    say("\n");
+    BOOST_TEST(reply.text() == answer(-ENOMEM));
+    BOOST_TEST(target.configured == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_reply_beyond_its_cap_is_reported) {
+    small_device device;
+    talk(device, setconf);
+    wg::secret_buffer reply;
+    uapi::reply_printer whole(reply);
+    device.snapshot(whole);
+    BOOST_TEST((whole.outcome() == status::ok));
+    std::size_t const size = reply.size();
+    for (std::size_t cap = 0; cap <= size; ++cap) {
+        reply.clear();
+        uapi::reply_printer printer(reply, cap);
+        device.snapshot(printer);
+        BOOST_TEST((printer.outcome() == (cap < size ? status::no_memory : status::ok)));
+        BOOST_TEST(reply.size() <= cap);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(without_memory_a_set_changes_nothing_and_a_get_says_so) {
+    std::string many = in_peer;
+    for (int i = 0; i < 100; ++i) many += "allowed_ip=10.0.0." + std::to_string(i) + "\n";
+    std::size_t failures = 0;
+    for (std::size_t acquisitions = 0;; ++acquisitions) {
+        recorder target;
+        small_device device;
+        talk(device, setconf);
+        watched_memory::start();
+        {
+            uapi::basic_session<watched_memory> session{only_eth0};
+            wg::basic_secret_buffer<watched_memory> reply;
+            BOOST_REQUIRE(reply.append("earlier"));
+            watched_memory::left = acquisitions;
+            BOOST_TEST((session.feed(bytes_of("set=1\n" + many + "\n"), target, reply) == status::ok));
+            std::string_view const said = reply.text();
+            if (said == "earlier" + answer(0)) {
+                BOOST_TEST(target.configured == 1u);
+            } else {
+                BOOST_TEST(said == "earlier" + answer(-ENOMEM));
+                BOOST_TEST(target.configured == 0u);
+                ++failures;
+            }
+            std::string const before(said);
+            BOOST_TEST((session.feed(bytes_of("get=1\n\n"), device, reply) == status::ok));
+            bool const complete = reply.text().ends_with("\n" + answer(0)) && target.configured == 1;
+            if (complete && reply.size() > 600) break;
+            BOOST_TEST(reply.text() == before + answer(ENOMEM));
+        }
+        BOOST_TEST(watched_memory::unwiped == 0u);
+        BOOST_REQUIRE(acquisitions < 100);
+    }
+    BOOST_TEST(failures > 2u);
+    BOOST_TEST(watched_memory::lent.empty());
+    watched_memory::start(0);
+    recorder target;
+    uapi::basic_session<watched_memory> session;
+    wg::basic_secret_buffer<watched_memory> reply;
+    BOOST_TEST((session.feed(bytes_of("set=1\n\n"), target, reply) == status::no_memory)); // not even an answer
+    BOOST_TEST(reply.empty());
+}
+
+BOOST_AUTO_TEST_CASE(all_memory_that_held_keys_is_wiped) {
+    watched_memory::start();
+    {
+        small_device device;
+        uapi::basic_session<watched_memory> session{only_eth0};
+        wg::basic_secret_buffer<watched_memory> reply;
+        std::string many = setconf.substr(0, setconf.size() - 1);
+        for (int i = 0; i < 50; ++i) many += "public_key=" + key_c + "\npreshared_key=" + key_b + "\n";
+        BOOST_TEST((session.feed(bytes_of(many), device, reply) == status::ok));
+        BOOST_TEST(watched_memory::returned > 2u); // the list has grown
+        BOOST_TEST(watched_memory::lent.size() == 1u);
+        BOOST_TEST((session.feed(bytes_of("\n"), device, reply) == status::ok));
+        BOOST_TEST(watched_memory::lent.size() == 1u); // the list is gone, the reply has come
+        std::size_t const before = watched_memory::returned;
+        BOOST_TEST((session.feed(bytes_of("get=1\n\n"), device, reply) == status::ok));
+        BOOST_TEST(watched_memory::returned > before); // the reply has grown
+        BOOST_TEST((session.feed(bytes_of(many + "nonsense\n"), device, reply) == status::ok));
+        BOOST_TEST(watched_memory::lent.size() == 1u); // an error forgets the list at once
+        BOOST_TEST((session.feed(bytes_of("\n" + many), device, reply) == status::ok)); // and the connection breaks off
+        BOOST_TEST(watched_memory::lent.size() == 2u);
+    }
+    BOOST_TEST(watched_memory::lent.empty());
+    BOOST_TEST(watched_memory::unwiped == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(the_watch_on_memory_sees_what_is_not_wiped) {
+    watched_memory::start();
+    void* const memory = watched_memory::acquire(8);
+    *static_cast<char*>(memory) = 'x';
+    watched_memory::release(memory, 8);
+    BOOST_TEST(watched_memory::unwiped == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_cleared_reply_leaves_nothing_in_its_storage) {
+    wg::secret_buffer reply;
+    BOOST_REQUIRE(reply.append(key_c));
+    BOOST_REQUIRE(reply.append(key_a));
+    char const* const storage = reply.text().data();
+    auto const holds = [&](std::size_t from, std::size_t to) {
+        return std::any_of(storage + from, storage + to, [](char c) { return c != 0; });
+    };
+    BOOST_TEST(holds(64, 128));
+    reply.truncate(64);
+    BOOST_TEST(reply.text() == key_c);
+    BOOST_TEST(!holds(64, 128));
+    BOOST_TEST(holds(0, 64));
+    reply.clear();
+    BOOST_TEST(!holds(0, 128));
+    BOOST_REQUIRE(reply.append("again"));
+    BOOST_TEST(reply.text().data() == storage); // cleared, not released
+}
+
+BOOST_AUTO_TEST_CASE(a_session_keeps_no_line_once_it_is_read) {
+    alignas(uapi::session) unsigned char storage[sizeof(uapi::session)]{};
+    auto const holds = [&](std::string_view what) {
+        auto const* const first = storage;
+        return std::search(first, first + sizeof storage, what.begin(), what.end()) != first + sizeof storage;
+    };
+    std::string const key = key_c.substr(0, 40);
+    recorder target;
+    wg::secret_buffer reply;
+    auto* session = new (storage) uapi::session;
+    BOOST_TEST((session->feed(bytes_of("set=1\nprivate_key=" + key), target, reply) == status::ok));
+    BOOST_TEST(holds(key));
+    BOOST_TEST((session->feed(bytes_of("\n"), target, reply) == status::ok));
+    BOOST_TEST(!holds(key.substr(0, 4)));
+    BOOST_TEST((session->feed(bytes_of("private_key=" + key), target, reply) == status::ok));
+    BOOST_TEST(holds(key));
+    session->~basic_session(); // the connection breaks off
+    BOOST_TEST(!holds(key.substr(0, 4)));
+}
+
+BOOST_AUTO_TEST_CASE(vectors_move_without_leaving_anything) {
+    watched_memory::start();
+    {
+        wg::secret_vector<change, watched_memory> first, second;
+        wg::byte_array<32> key{};
+        key.fill(7);
+        BOOST_REQUIRE(first.append(change::private_key(key)));
+        BOOST_REQUIRE(second.append(change::peer(key)));
+        second = std::move(first);
+        BOOST_TEST(watched_memory::returned == 1u);
+        BOOST_TEST(first.empty());
+        BOOST_TEST((second.view()[0].what() == change::kind::private_key));
+        wg::secret_vector<change, watched_memory> const third(std::move(second));
+        BOOST_TEST(third.size() == 1u);
+        BOOST_TEST(second.empty());
+        for (int i = 0; i < 100; ++i) BOOST_REQUIRE(first.append(change::peer(key)));
+        BOOST_TEST(first.size() == 100u);
+        BOOST_TEST(hex(first.view()[0].key()) == hex(key)); // growth has kept it
+        BOOST_TEST(first.capacity() >= 100u);
+    }
+    BOOST_TEST(watched_memory::lent.empty());
+    BOOST_TEST(watched_memory::unwiped == 0u);
+    wg::secret_vector<char> too_much;
+    BOOST_TEST(too_much.extend(SIZE_MAX) == nullptr);
+    BOOST_TEST(too_much.extend(SIZE_MAX / 2) == nullptr);
+    BOOST_TEST(too_much.empty());
+}
+
+// Whatever comes: as many operations are applied or shown as are answered by errno=0, and how the input is cut makes
+// no difference.
+BOOST_AUTO_TEST_CASE(mutated_input_is_answered_consistently) {
+    strings const pieces = {"set=1\n",
+                            "get=1\n",
+                            "\n",
+                            "=",
+                            "true",
+                            "-",
+                            "errno=0\n",
+                            std::string(1, '\0'),
+                            "\r\n",
+                            "public_key=" + key_a + "\n",
+                            "private_key=" + key_b + "\n",
+                            "allowed_ip=::/0\n",
+                            "remove=true\n",
+                            "update_only=true\n",
+                            "fwmark=4294967296\n",
+                            std::string(400, 'y')};
+    std::size_t refused = 0, accepted = 0;
+    for (std::uint32_t seed = 1; seed <= 20000; ++seed) {
+        std::mt19937 random(seed);
+        std::string input = setconf + "get=1\n\n" + setconf;
+        for (auto count = random() % 4; count > 0; --count) {
+            auto const at = random() % (input.size() + 1);
+            switch (random() % 5) {
+            case 0: input.insert(at, pieces[random() % pieces.size()]); break;
+            case 1: input.erase(at, random() % 20); break;
+            case 2: input.insert(at, 1, static_cast<char>(random())); break;
+            case 3:
+                if (at < input.size()) input[at] = static_cast<char>(random());
+                break;
+            case 4: input.erase(at); break;
+            }
+        }
+        recorder whole, cut;
+        uapi::session first{only_eth0}, second{only_eth0};
+        wg::secret_buffer reply, reply_cut;
+        status const outcome = first.feed(bytes_of(input), whole, reply);
+        status outcome_cut = status::ok;
+        for (std::string_view left = input; !left.empty();) {
+            std::string_view const part = left.substr(0, 1 + random() % 40);
+            outcome_cut = second.feed(bytes_of(part), cut, reply_cut);
+            left.remove_prefix(part.size());
+        }
+        std::size_t good = 0, all = 0;
+        for (std::size_t at = 0; (at = reply.text().find("errno=", at)) != std::string_view::npos; ++at, ++all)
+            good += reply.text().substr(at).starts_with(answer(0));
+        BOOST_REQUIRE_MESSAGE(good == whole.configured + whole.asked, "seed " << seed);
+        BOOST_REQUIRE_MESSAGE(outcome == outcome_cut && reply.text() == reply_cut.text(), "seed " << seed);
+        BOOST_REQUIRE_MESSAGE(whole.applied == cut.applied, "seed " << seed);
+        accepted += good;
+        refused += all - good;
+    }
+    BOOST_TEST(accepted > 10000u);
+    BOOST_TEST(refused > 1000u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
