@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: BSL-1.0
+// UDP over IPv4 and IPv6 on one port, in batches, with sticky source addresses (ip(7), ipv6(7), udp(7)).
+// Layer 7 (Linux); one thread at a time.
+//
+// Whether a datagram may be fragmented is left to the host's path MTU discovery, as wireguard-go leaves it.
+#ifndef WG_OS_LINUX_UDP_HPP
+#define WG_OS_LINUX_UDP_HPP
+
+#include "../../policy.hpp"
+#include "fd.hpp"
+#include "udp_control.hpp"
+
+#include <algorithm>
+#include <poll.h>
+#include <time.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// The system calls that may be missing or refuse; a test puts its own in their place.
+struct udp_calls {
+    static int socket(int domain) noexcept { return ::socket(domain, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
+    static int bind(int fd, sockaddr const* address, socklen_t size) noexcept { return ::bind(fd, address, size); }
+    static int set_option(int fd, int level, int name, int value) noexcept {
+        return ::setsockopt(fd, level, name, &value, sizeof value);
+    }
+    static int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {
+        return ::sendmmsg(fd, messages, count, MSG_NOSIGNAL);
+    }
+    static int receive_many(int fd, mmsghdr* messages, unsigned count) noexcept {
+        return ::recvmmsg(fd, messages, count, MSG_DONTWAIT, nullptr);
+    }
+    static int wait_writable(int fd, timespec const& at_most) noexcept {
+        pollfd watched{fd, POLLOUT, 0};
+        return ::ppoll(&watched, 1, &at_most, nullptr);
+    }
+};
+
+/// Models `udp_socket`.
+template <class Calls = udp_calls> class basic_udp {
+public:
+    /// With UDP_GRO the kernel joins datagrams up to this.
+    static constexpr std::size_t receive_bytes = 65535;
+    static constexpr std::size_t max_segments = 64; ///< of one send; Linux 4.18's limit
+    static constexpr std::size_t max_joined_bytes = 65000;
+    /// How long one `send` waits, all in all, for room in full socket buffers before it drops.
+    static constexpr duration send_patience = milliseconds(5);
+
+    basic_udp() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
+
+    /// A descriptor that polls readable while a datagram waits; the same one for all of the object's life.
+    int fd() const noexcept { return epoll_.get(); }
+    /// The port, or 0 while closed.
+    std::uint16_t port() const noexcept { return port_; }
+
+    /// `status::address_in_use`, `no_permission`, `not_supported` (neither IPv4 nor IPv6 here) or `io_error`; then
+    /// nothing has changed. The port that is open already stays open.
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        if (port != 0 && port == port_) return port;
+        if (!epoll_) return status::io_error;
+        // A free IPv4 port may be taken in IPv6: then another is tried.
+        for (int attempt = 1;; ++attempt) {
+            side v4, v6;
+            std::uint16_t bound = port;
+            int error = open_side(v4, AF_INET, bound);
+            if (error == 0) error = open_side(v6, AF_INET6, bound);
+            if (error == EADDRINUSE && port == 0 && attempt < 100) continue;
+            if (error != 0) return status_of(error);
+            if (!v4.fd && !v6.fd) return status::not_supported;
+            for (side const* s : {&v4, &v6})
+                if (s->fd && !watch(epoll_.get(), s->fd.get(), EPOLLIN, 0)) return status::io_error;
+            v4_ = std::move(v4);
+            v6_ = std::move(v6);
+            port_ = bound;
+            return bound;
+        }
+    }
+
+    void close() noexcept {
+        v4_ = {};
+        v6_ = {};
+        port_ = 0;
+    }
+
+    /// SO_MARK of open sockets and of those opened later. On failure all keep what they had.
+    status set_fwmark(std::uint32_t mark) noexcept {
+        for (side const* s : {&v4_, &v6_}) {
+            if (!s->fd || Calls::set_option(s->fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(mark)) == 0) continue;
+            int const error = errno;
+            if (v4_.fd) Calls::set_option(v4_.fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_));
+            return status_of(error);
+        }
+        fwmark_ = mark;
+        return status::ok;
+    }
+
+    /// Takes turns: the socket that goes first gets half of the room, the other one the rest, what then is left the
+    /// first again. A datagram that did not fit arrives with length 0.
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        side* const order[] = {v6_first_ ? &v6_ : &v4_, v6_first_ ? &v4_ : &v6_, v6_first_ ? &v6_ : &v4_};
+        v6_first_ = !v6_first_;
+        std::size_t filled = 0;
+        bool drained = false;
+        for (int turn = 0; turn < 3 && !(turn == 2 && drained); ++turn) {
+            if (!order[turn]->fd) continue;
+            std::size_t room = datagrams.size() - filled;
+            if (turn == 0 && order[1]->fd) room = (room + 1) / 2;
+            std::size_t got = 0;
+            if (!receive_from(*order[turn], datagrams.subspan(filled, room), got) && filled + got == 0) return status::io_error;
+            filled += got;
+            if (turn == 0) drained = got < room;
+        }
+        return filled;
+    }
+
+    /// Datagrams that follow each other on one path with one tos and length (the last may be shorter) leave as one
+    /// message that the kernel or the card cuts, where it can. A source address that is not the host's any more is
+    /// cleared in `where.local`, and the datagram leaves from the one that routes choose.
+    /// `why`: ok, no_endpoint, not_supported (no socket of that family), would_block (no room within
+    /// `send_patience`), no_permission (a packet filter), io_error and others.
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        give_up_at_ = {};
+        for (datagram& d : datagrams)
+            if (!d.where.remote) d.why = status::no_endpoint;
+        return send_family(v4_, family::v4, datagrams) + send_family(v6_, family::v6, datagrams);
+    }
+
+private:
+    static constexpr std::size_t batch = 64;
+    static constexpr int buffer_bytes = 7 << 20;
+
+    struct side {
+        unique_fd fd{};
+        bool segments = false; ///< UDP_SEGMENT is known and has not failed for good
+    };
+
+    /// Messages in the making: each has one datagram, or several as pieces.
+    struct plan {
+        mmsghdr messages[batch];
+        socket_address addresses[batch];
+        control_messages controls[batch];
+        iovec pieces[2 * batch];
+        datagram* of_piece[2 * batch];
+        std::size_t message_count = 0;
+        std::size_t piece_count = 0;
+
+        std::span<datagram*> datagrams_of(std::size_t message) noexcept {
+            msghdr const& header = messages[message].msg_hdr;
+            return {of_piece + (header.msg_iov - pieces), header.msg_iovlen};
+        }
+        void write_control(std::size_t message) noexcept {
+            auto const parts = datagrams_of(message);
+            controls[message].write(messages[message].msg_hdr, *parts[0], parts.size() > 1 ? parts[0]->length : 0);
+        }
+    };
+
+    /// 0, or the errno. Leaves `s` closed, which is no error, where the host lacks the family.
+    int open_side(side& s, int domain, std::uint16_t& port) const noexcept {
+        bool const is_v4 = domain == AF_INET;
+        unique_fd fd(Calls::socket(domain));
+        if (!fd) return errno == EAFNOSUPPORT ? 0 : errno;
+        auto const set = [&](int level, int name, int value) { return Calls::set_option(fd.get(), level, name, value) == 0; };
+        if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
+        if (!(is_v4 ? set(IPPROTO_IP, IP_PKTINFO, 1) : set(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1))) return errno;
+        if (!(is_v4 ? set(IPPROTO_IP, IP_RECVTOS, 1) : set(IPPROTO_IPV6, IPV6_RECVTCLASS, 1))) return errno;
+        if (fwmark_ != 0 && !set(SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_))) return errno;
+        if (!set(SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_RCVBUF, buffer_bytes);
+        if (!set(SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_SNDBUF, buffer_bytes);
+        set(IPPROTO_UDP, UDP_GRO, 1);
+        bool const segments = set(IPPROTO_UDP, UDP_SEGMENT, 0); // 0 changes nothing, but fails where it is unknown
+        socket_address any{};
+        socklen_t size = spell({{{}, is_v4 ? family::v4 : family::v6}, port, 0}, any);
+        if (Calls::bind(fd.get(), &any.any, size) != 0) return !is_v4 && errno == EADDRNOTAVAIL ? 0 : errno;
+        if (::getsockname(fd.get(), &any.any, &size) != 0) return errno;
+        port = read_address(any).port;
+        s.fd = std::move(fd);
+        s.segments = segments;
+        return 0;
+    }
+
+    /// False if the socket cannot be used. An error that belongs to some datagram sent earlier counts as nothing there.
+    bool receive_from(side& s, std::span<datagram> datagrams, std::size_t& filled) noexcept {
+        mmsghdr messages[batch];
+        iovec pieces[batch];
+        socket_address addresses[batch];
+        control_messages controls[batch];
+        while (filled < datagrams.size()) {
+            std::span<datagram> const wanted = datagrams.subspan(filled).first(std::min(batch, datagrams.size() - filled));
+            for (std::size_t i = 0; i < wanted.size(); ++i) {
+                pieces[i] = {wanted[i].buffer + wanted[i].offset, wanted[i].capacity - wanted[i].offset};
+                messages[i] = {};
+                messages[i].msg_hdr.msg_name = &addresses[i];
+                messages[i].msg_hdr.msg_namelen = sizeof addresses[i];
+                messages[i].msg_hdr.msg_iov = &pieces[i];
+                messages[i].msg_hdr.msg_iovlen = 1;
+                controls[i].prepare(messages[i].msg_hdr);
+            }
+            int const count = receive_many(s.fd.get(), messages, static_cast<unsigned>(wanted.size()));
+            if (count < 0) return errno != EBADF && errno != ENOTSOCK && errno != EINVAL && errno != EFAULT;
+            for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+                datagram& d = wanted[i];
+                bool const whole = (messages[i].msg_hdr.msg_flags & MSG_TRUNC) == 0;
+                d.length = whole ? messages[i].msg_len : 0;
+                d.where.remote = messages[i].msg_hdr.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
+                control_messages::read(messages[i].msg_hdr, d);
+                d.why = status::ok;
+            }
+            filled += static_cast<std::size_t>(count);
+            if (static_cast<std::size_t>(count) < wanted.size()) return true;
+        }
+        return true;
+    }
+
+    int receive_many(int fd, mmsghdr* messages, unsigned count) noexcept {
+        if (many_) {
+            int const got = without_interruption([&] { return Calls::receive_many(fd, messages, count); });
+            if (got >= 0 || errno != ENOSYS) return got;
+            many_ = false;
+        }
+        int got = 0;
+        for (; got < static_cast<int>(count); ++got) {
+            ssize_t const size =
+                without_interruption([&] { return ::recvmsg(fd, &messages[got].msg_hdr, MSG_DONTWAIT); });
+            if (size < 0) return got > 0 ? got : -1;
+            messages[got].msg_len = static_cast<unsigned>(size);
+        }
+        return got;
+    }
+
+    std::size_t send_family(side& s, family kind, std::span<datagram> datagrams) noexcept {
+        std::size_t sent = 0;
+        for (std::size_t next = 0; next < datagrams.size();) {
+            plan p;
+            next += fill(p, s, kind, datagrams.subspan(next));
+            sent += flush(p, s);
+        }
+        return sent;
+    }
+
+    /// Plans datagrams of one family, from the front, until the plan is full; how many it has passed.
+    static std::size_t fill(plan& p, side const& s, family kind, std::span<datagram> datagrams) noexcept {
+        bool may_join = false;
+        std::size_t joined_bytes = 0;
+        std::size_t passed = 0;
+        for (; passed < datagrams.size() && p.piece_count < 2 * batch; ++passed) {
+            datagram& d = datagrams[passed];
+            if (d.where.remote.address.kind != kind) continue;
+            if (!s.fd) {
+                d.why = status::not_supported;
+                continue;
+            }
+            if (may_join && d.length != 0) {
+                auto const parts = p.datagrams_of(p.message_count - 1);
+                datagram const& first = *parts[0];
+                may_join = d.length <= first.length && d.tos == first.tos && parts.size() < max_segments &&
+                           joined_bytes + d.length <= max_joined_bytes && d.where == first.where;
+            }
+            bool const joins = may_join && d.length != 0;
+            if (!joins && p.message_count == batch) break;
+            p.pieces[p.piece_count] = {d.buffer + d.offset, d.length};
+            p.of_piece[p.piece_count] = &d;
+            if (joins) {
+                ++p.messages[p.message_count - 1].msg_hdr.msg_iovlen;
+                joined_bytes += d.length;
+                may_join = d.length == p.datagrams_of(p.message_count - 1)[0]->length; // a shorter one is the last
+            } else {
+                msghdr& header = p.messages[p.message_count].msg_hdr;
+                header = {};
+                header.msg_name = &p.addresses[p.message_count];
+                header.msg_namelen = spell(d.where.remote, p.addresses[p.message_count]);
+                header.msg_iov = &p.pieces[p.piece_count];
+                header.msg_iovlen = 1;
+                ++p.message_count;
+                joined_bytes = d.length;
+                may_join = s.segments && d.length != 0;
+            }
+            ++p.piece_count;
+        }
+        for (std::size_t i = 0; i < p.message_count; ++i) p.write_control(i);
+        return passed;
+    }
+
+    /// How many datagrams left. Every round either sends, or gives a message up, or takes away its source address,
+    /// or has waited, which `give_up_at_` bounds.
+    std::size_t flush(plan& p, side& s) noexcept {
+        std::size_t sent = 0;
+        for (std::size_t done = 0; done < p.message_count;) {
+            int const count =
+                send_many(s.fd.get(), p.messages + done, static_cast<unsigned>(p.message_count - done));
+            if (count > 0) {
+                for (int i = 0; i < count; ++i) sent += mark(p.datagrams_of(done++), status::ok);
+                continue;
+            }
+            int const error = count == 0 ? EIO : errno;
+            auto const parts = p.datagrams_of(done);
+            if (error == EAGAIN && wait_writable(s.fd.get())) continue;
+            if (parts.size() > 1 && refuses_segments(error)) {
+                // Too big for this path's MTU (EINVAL, EMSGSIZE) is this message's trouble; the rest is the card's.
+                if (error != EINVAL && error != EMSGSIZE) s.segments = false;
+                sent += send_apart(parts, s);
+                ++done;
+            } else if (concerns_source(error) && control_messages::has_source(*parts[0])) {
+                for (datagram* const d : parts) d->where.local = {};
+                p.write_control(done);
+            } else {
+                mark(parts, status_of(error));
+                ++done;
+            }
+        }
+        return sent;
+    }
+
+    /// Datagrams that were refused as one message, one by one.
+    std::size_t send_apart(std::span<datagram*> parts, side& s) noexcept {
+        std::size_t sent = 0;
+        for (std::size_t i = 0; i < parts.size();) {
+            datagram& d = *parts[i];
+            socket_address address;
+            control_messages control;
+            iovec piece{d.buffer + d.offset, d.length};
+            msghdr header{};
+            header.msg_name = &address;
+            header.msg_namelen = spell(d.where.remote, address);
+            header.msg_iov = &piece;
+            header.msg_iovlen = 1;
+            control.write(header, d, 0);
+            if (without_interruption([&] { return ::sendmsg(s.fd.get(), &header, MSG_NOSIGNAL); }) >= 0) {
+                d.why = status::ok;
+                ++sent;
+                ++i;
+                continue;
+            }
+            int const error = errno;
+            if (error == EAGAIN && wait_writable(s.fd.get())) continue;
+            if (concerns_source(error) && control_messages::has_source(d)) {
+                for (datagram* const other : parts.subspan(i)) other->where.local = {};
+                continue;
+            }
+            d.why = status_of(error);
+            ++i;
+        }
+        return sent;
+    }
+
+    int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {
+        if (many_) {
+            int const sent = without_interruption([&] { return Calls::send_many(fd, messages, count); });
+            if (sent >= 0 || errno != ENOSYS) return sent;
+            many_ = false;
+        }
+        return without_interruption([&] { return ::sendmsg(fd, &messages->msg_hdr, MSG_NOSIGNAL); }) >= 0 ? 1 : -1;
+    }
+
+    /// Waits until the socket has room again, or false when this `send` has waited long enough.
+    bool wait_writable(int fd) noexcept {
+        timespec clock{};
+        ::clock_gettime(CLOCK_MONOTONIC, &clock);
+        instant const now{static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
+        if (give_up_at_ == instant{}) give_up_at_ = now + send_patience;
+        if (now >= give_up_at_) return false;
+        timespec const at_most{0, static_cast<long>((give_up_at_ - now).nanoseconds)};
+        return Calls::wait_writable(fd, at_most) > 0;
+    }
+
+    static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
+        for (datagram* const d : parts) d->why = why;
+        return parts.size();
+    }
+
+    static bool refuses_segments(int error) noexcept {
+        return error == EIO || error == EINVAL || error == EMSGSIZE || error == EOPNOTSUPP || error == ENOPROTOOPT;
+    }
+    static bool concerns_source(int error) noexcept {
+        return error == EINVAL || error == EADDRNOTAVAIL || error == ENETUNREACH || error == EHOSTUNREACH ||
+               error == ENODEV || error == ENXIO;
+    }
+
+    unique_fd epoll_;
+    side v4_{};
+    side v6_{};
+    std::uint16_t port_ = 0;
+    std::uint32_t fwmark_ = 0;
+    bool many_ = true;      ///< the kernel has sendmmsg and recvmmsg
+    bool v6_first_ = false; ///< who goes first in the next receive
+    instant give_up_at_{};  ///< of this send; zero until it has to wait
+};
+
+using udp = basic_udp<>;
+static_assert(udp_socket<udp>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSL-1.0
+// What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
+// address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
+#ifndef WG_OS_LINUX_UDP_CONTROL_HPP
+#define WG_OS_LINUX_UDP_CONTROL_HPP
+
+#include "../../base/packet.hpp"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103 // Linux 4.18; older C libraries lack the names
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104 // Linux 5.0
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+union socket_address {
+    sockaddr any;
+    sockaddr_in v4;
+    sockaddr_in6 v6;
+};
+
+/// Spells `where` for a socket; its length in bytes.
+inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
+    if (where.address.kind == family::v4) {
+        out.v4 = {};
+        out.v4.sin_family = AF_INET;
+        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
+        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
+        return sizeof out.v4;
+    }
+    out.v6 = {};
+    out.v6.sin6_family = AF_INET6;
+    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
+    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
+    out.v6.sin6_scope_id = where.scope_id;
+    return sizeof out.v6;
+}
+
+/// The endpoint that a socket spelled; none if it is of another family.
+inline endpoint read_address(socket_address const& from) noexcept {
+    if (from.any.sa_family == AF_INET)
+        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
+    if (from.any.sa_family == AF_INET6)
+        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
+    return {};
+}
+
+/// The control messages of one datagram.
+class control_messages {
+public:
+    /// Room for what the kernel tells of a received datagram.
+    void prepare(msghdr& message) noexcept {
+        message.msg_control = room_;
+        message.msg_controllen = sizeof room_;
+    }
+
+    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`.
+    static void read(msghdr& message, datagram& d) noexcept {
+        d.where.local = {};
+        d.tos = 0;
+        d.segment_bytes = 0;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+            if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+                auto const info = value_of<in_pktinfo>(c);
+                // spec_dst is the address that an answer leaves from, also where the datagram came by broadcast
+                d.where.local.address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&info.ipi_spec_dst));
+                d.where.local.interface = static_cast<std::uint32_t>(info.ipi_ifindex);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+                auto const info = value_of<in6_pktinfo>(c);
+                auto const* const octets = reinterpret_cast<byte const*>(&info.ipi6_addr);
+                if (octets[0] == 0xff) continue; // multicast: no source address
+                d.where.local.address = ip_address::of(family::v6, octets);
+                d.where.local.interface = static_cast<std::uint32_t>(info.ipi6_ifindex);
+            } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
+                d.tos = value_of<byte>(c); // one byte here, an int in every other message
+            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
+                d.tos = static_cast<byte>(value_of<int>(c));
+            } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+                int const segment = value_of<int>(c);
+                if (segment > 0 && static_cast<std::uint32_t>(segment) < d.length)
+                    d.segment_bytes = static_cast<std::uint16_t>(segment);
+            }
+        }
+    }
+
+    /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.
+    void write(msghdr& message, datagram const& d, std::size_t segment_bytes) noexcept {
+        used_ = 0;
+        local_source const& local = d.where.local;
+        bool const is_v4 = d.where.remote.address.kind == family::v4;
+        if (has_source(d) && is_v4) {
+            in_pktinfo info{};
+            info.ipi_ifindex = static_cast<int>(local.interface);
+            std::memcpy(&info.ipi_spec_dst, local.address.octets.data(), 4);
+            append(IPPROTO_IP, IP_PKTINFO, info);
+        } else if (has_source(d)) {
+            in6_pktinfo info{};
+            info.ipi6_ifindex = local.interface;
+            std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
+            append(IPPROTO_IPV6, IPV6_PKTINFO, info);
+        }
+        if (d.tos != 0) append(is_v4 ? IPPROTO_IP : IPPROTO_IPV6, is_v4 ? IP_TOS : IPV6_TCLASS, static_cast<int>(d.tos));
+        if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
+        message.msg_control = used_ != 0 ? room_ : nullptr;
+        message.msg_controllen = used_;
+    }
+
+    /// Whether `d` names a source that goes with its destination.
+    static bool has_source(datagram const& d) noexcept {
+        return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
+    }
+
+private:
+    template <class Value> static Value value_of(cmsghdr const* c) noexcept {
+        Value value;
+        std::memcpy(&value, CMSG_DATA(c), sizeof value);
+        return value;
+    }
+
+    template <class Value> void append(int level, int type, Value const& value) noexcept {
+        static_assert(sizeof value <= sizeof(in6_pktinfo));
+        byte* const at = room_ + used_;
+        std::memset(at, 0, CMSG_SPACE(sizeof value)); // padding too is read by the kernel and by checkers
+        auto* const c = reinterpret_cast<cmsghdr*>(at);
+        c->cmsg_level = level;
+        c->cmsg_type = type;
+        c->cmsg_len = CMSG_LEN(sizeof value);
+        std::memcpy(CMSG_DATA(c), &value, sizeof value);
+        used_ += CMSG_SPACE(sizeof value);
+    }
+
+    alignas(cmsghdr) byte room_[CMSG_SPACE(sizeof(in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int))];
+    std::size_t used_;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
