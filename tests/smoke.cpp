@@ -2,10 +2,7 @@
 // What must work where Boost.Test does not: without exceptions, without RTTI, on any processor. Two ends shake hands
 // and exchange a packet by the steps of the protocol, with published vectors of the primitives before that.
 #undef NDEBUG
-#include "wg/backends/bundled/bundled.hpp"
-#include "wg/backends/observers.hpp"
-#include "wg/backends/one_thread.hpp"
-#include "wg/backends/storage.hpp"
+#include "modes/smallest.hpp"
 #include "wg/protocol/noise.hpp"
 
 #include <cassert>
@@ -13,32 +10,7 @@
 
 namespace {
 
-using namespace wg;
-
-struct still_clock {
-    instant now() noexcept { return {}; }
-    void tai64n(std::span<byte, timestamp_bytes> label) noexcept { fill_zero(label); }
-};
-
-/// Not random at all: the same program prints the same, wherever it runs.
-struct counting_random {
-    std::uint32_t state = 1;
-    bool fill(bytes out) noexcept {
-        for (byte& b : out) b = static_cast<byte>((state = state * 1664525u + 1013904223u) >> 24);
-        return true;
-    }
-};
-
-struct smallest {
-    using hash = bundled::hash;
-    using dh = bundled::dh;
-    using aead = bundled::aead;
-    using clock_source = still_clock;
-    using random_source = counting_random;
-    using threads = one_thread;
-    using storage = static_storage<>;
-    using observer = no_observer;
-};
+using namespace tests;
 
 unsigned nibble(char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : c - 'a' + 10); }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Runs every unit test, and ends with the line of counts that all test programs here end with.
 #define BOOST_TEST_NO_MAIN
+#include <boost/test/results_collector.hpp>
 #include <boost/test/unit_test.hpp>
 
 #include <cstdio>

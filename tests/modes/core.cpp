@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: BSL-1.0
+// Every template of the core in full, for compilers whose machines have no sockets, no heap and no operating system.
+#include "smallest.hpp"
+
+#include "wg/protocol/cookie.hpp"
+#include "wg/protocol/keypair.hpp"
+#include "wg/protocol/messages.hpp"
+#include "wg/protocol/noise.hpp"
+#include "wg/protocol/replay.hpp"
+#include "wg/protocol/timers.hpp"
+
+template struct wg::bundled::basic_aead<wg::bundled::one_block, wg::bundled::limbs32>;
+template class wg::bundled::x25519<wg::bundled::limbs32>;
+#ifdef __SIZEOF_INT128__
+template class wg::bundled::x25519<wg::bundled::limbs64>;
+#endif
+template class wg::noise<tests::smallest>;
+template struct wg::keypair<64>;
+template class wg::replay_window<64>;

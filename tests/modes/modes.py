@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""What must build, beside the unit tests: no exceptions, no RTTI, no operating system, other processors.
+
+    modes.py            the modes, and the compilers for Windows and Cortex-M3
+    modes.py --matrix   the smoke test on other processors, emulated
+"""
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from cases import (FREESTANDING, ROOT, STRICT, Failed, command, compilers, need, portable_headers,  # noqa: E402
+                   run_cases, temporary)
+
+TESTS = ROOT / "tests"
+FLAGS = [*STRICT, *FREESTANDING, "-I", ROOT / "include"]
+SMOKE = "4 passed, 0 failed, 0 skipped\n"
+
+CROSS = {  # target: compiler and flags
+    "Windows": ["x86_64-w64-mingw32-g++-posix"],
+    "Cortex-M3": ["arm-none-eabi-g++", "-mcpu=cortex-m3", "-mthumb", "-DWG_SMALL"],
+}
+# What an object of the core may ask a bare machine for: the four functions that any compiler may call, and arithmetic.
+BARE = re.compile(r"mem(cpy|set|move|cmp)|__aeabi_(mem\w+|u?idiv(mod)?|u?ldivmod|l(lsl|lsr|asr|mul|cmp)|ulcmp)")
+
+EMULATED = {  # processor: (compiler, emulator)
+    "aarch64": ("aarch64-linux-gnu-g++", "qemu-aarch64-static"),
+    "arm": ("arm-linux-gnueabihf-g++", "qemu-arm-static"),
+    "i686": ("i686-linux-gnu-g++", "qemu-i386-static"),
+    "mips (big endian)": ("mips-linux-gnu-g++", "qemu-mips-static"),
+    "riscv64": ("riscv64-linux-gnu-g++", "qemu-riscv64-static"),
+    "s390x (big endian)": ("s390x-linux-gnu-g++", "qemu-s390x-static"),
+}
+
+
+def smoke(compiler, *flags, runner=()):
+    with temporary() as there:
+        program = pathlib.Path(there) / "smoke"
+        command(compiler, *FLAGS, "-O2", *flags, TESTS / "smoke.cpp", "-o", program)
+        printed = command(*runner, program)
+        if printed != SMOKE:
+            raise Failed(f"printed {printed!r}")
+
+
+def sample(compiler, path):
+    command(compiler, *FLAGS, "-fsyntax-only", path)
+
+
+def portable(target):
+    need(CROSS[target][0])
+    source = "".join(f'#include "wg/{header}"\n' for header in portable_headers())
+    command(*CROSS[target], *FLAGS, "-fsyntax-only", "-x", "c++", "-", source=source)
+
+
+def core(target):
+    need(CROSS[target][0])
+    with temporary() as there:
+        made = pathlib.Path(there) / "core.o"
+        command(*CROSS[target], *FLAGS, "-Os", "-c", TESTS / "modes" / "core.cpp", "-o", made)
+        if target != "Cortex-M3":
+            return
+        symbols = command("arm-none-eabi-nm", "-C", "--undefined-only", made).split()
+        wanted = [name for name in symbols if name != "U" and not BARE.fullmatch(name)]
+        if wanted:
+            raise Failed(f"wants of a bare machine: {' '.join(wanted)}")
+
+
+def emulated(processor):
+    compiler, emulator = EMULATED[processor]
+    need(emulator)
+    smoke(compiler, "-static", runner=[emulator])
+
+
+def modes():
+    for compiler in compilers():
+        yield f"smoke test, {compiler}", lambda c=compiler: smoke(c)
+        yield f"smoke test for small machines, {compiler}", lambda c=compiler: smoke(c, "-DWG_SMALL")
+        yield f"smoke test without assertions, {compiler}", lambda c=compiler: smoke(c, "-DNDEBUG", "-O3")
+        for path in sorted((ROOT / "samples").glob("*.cpp")):
+            yield f"{path.name}, {compiler}", lambda c=compiler, p=path: sample(c, p)
+    for target in CROSS:
+        yield f"portable headers for {target}", lambda t=target: portable(t)
+        yield f"the core for {target}", lambda t=target: core(t)
+
+
+if sys.argv[1:] == ["--matrix"]:
+    run_cases([(f"smoke test on {name}", lambda n=name: emulated(n)) for name in EMULATED])
+else:
+    run_cases(list(modes()))
