@@ -6,10 +6,12 @@
 #include "abi.hpp"
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <type_traits>
 
 namespace wg::inline WG_ABI {
 
@@ -20,39 +22,52 @@ template <std::size_t Size> using byte_array = std::array<byte, Size>;
 
 namespace bytes_detail {
 
-template <class Word> constexpr Word load_le(byte const* from) noexcept {
+template <class Word> constexpr Word swap_bytes(Word word) noexcept {
+    if constexpr (sizeof(Word) == 2) return __builtin_bswap16(word);
+    else if constexpr (sizeof(Word) == 4) return __builtin_bswap32(word);
+    else return __builtin_bswap64(word);
+}
+
+// A loop over bytes becomes one load in clang always, and in g++ from -O3 on; memcpy does so from -O1 on, in both.
+template <class Word, std::endian Order> constexpr Word load(byte const* from) noexcept {
     Word word = 0;
-    for (std::size_t i = 0; i < sizeof(Word); ++i) word = static_cast<Word>(word | static_cast<Word>(Word{from[i]} << (8 * i)));
-    return word;
+    if (std::is_constant_evaluated()) {
+        for (std::size_t i = 0; i < sizeof(Word); ++i) {
+            std::size_t const at = Order == std::endian::little ? i : sizeof(Word) - 1 - i;
+            word = static_cast<Word>(word | static_cast<Word>(Word{from[i]} << (8 * at)));
+        }
+        return word;
+    }
+    std::memcpy(&word, from, sizeof word);
+    return Order == std::endian::native ? word : swap_bytes(word);
 }
-template <class Word> constexpr void store_le(byte* to, Word word) noexcept {
-    for (std::size_t i = 0; i < sizeof(Word); ++i) to[i] = static_cast<byte>(word >> (8 * i));
-}
-template <class Word> constexpr Word load_be(byte const* from) noexcept {
-    Word word = 0;
-    for (std::size_t i = 0; i < sizeof(Word); ++i)
-        word = static_cast<Word>(word | static_cast<Word>(Word{from[i]} << (8 * (sizeof(Word) - 1 - i))));
-    return word;
-}
-template <class Word> constexpr void store_be(byte* to, Word word) noexcept {
-    for (std::size_t i = 0; i < sizeof(Word); ++i) to[i] = static_cast<byte>(word >> (8 * (sizeof(Word) - 1 - i)));
+template <std::endian Order, class Word> constexpr void store(byte* to, Word word) noexcept {
+    if (std::is_constant_evaluated()) {
+        for (std::size_t i = 0; i < sizeof(Word); ++i) {
+            std::size_t const at = Order == std::endian::little ? i : sizeof(Word) - 1 - i;
+            to[i] = static_cast<byte>(word >> (8 * at));
+        }
+        return;
+    }
+    if (Order != std::endian::native) word = swap_bytes(word);
+    std::memcpy(to, &word, sizeof word);
 }
 
 } // namespace bytes_detail
 
 // Compilers make one load or store (and a byte swap where needed) of each of these; any alignment.
-constexpr std::uint16_t load_le16(byte const* from) noexcept { return bytes_detail::load_le<std::uint16_t>(from); }
-constexpr std::uint32_t load_le32(byte const* from) noexcept { return bytes_detail::load_le<std::uint32_t>(from); }
-constexpr std::uint64_t load_le64(byte const* from) noexcept { return bytes_detail::load_le<std::uint64_t>(from); }
-constexpr std::uint16_t load_be16(byte const* from) noexcept { return bytes_detail::load_be<std::uint16_t>(from); }
-constexpr std::uint32_t load_be32(byte const* from) noexcept { return bytes_detail::load_be<std::uint32_t>(from); }
-constexpr std::uint64_t load_be64(byte const* from) noexcept { return bytes_detail::load_be<std::uint64_t>(from); }
-constexpr void store_le16(byte* to, std::uint16_t word) noexcept { bytes_detail::store_le(to, word); }
-constexpr void store_le32(byte* to, std::uint32_t word) noexcept { bytes_detail::store_le(to, word); }
-constexpr void store_le64(byte* to, std::uint64_t word) noexcept { bytes_detail::store_le(to, word); }
-constexpr void store_be16(byte* to, std::uint16_t word) noexcept { bytes_detail::store_be(to, word); }
-constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail::store_be(to, word); }
-constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store_be(to, word); }
+constexpr std::uint16_t load_le16(byte const* from) noexcept { return bytes_detail::load<std::uint16_t, std::endian::little>(from); }
+constexpr std::uint32_t load_le32(byte const* from) noexcept { return bytes_detail::load<std::uint32_t, std::endian::little>(from); }
+constexpr std::uint64_t load_le64(byte const* from) noexcept { return bytes_detail::load<std::uint64_t, std::endian::little>(from); }
+constexpr std::uint16_t load_be16(byte const* from) noexcept { return bytes_detail::load<std::uint16_t, std::endian::big>(from); }
+constexpr std::uint32_t load_be32(byte const* from) noexcept { return bytes_detail::load<std::uint32_t, std::endian::big>(from); }
+constexpr std::uint64_t load_be64(byte const* from) noexcept { return bytes_detail::load<std::uint64_t, std::endian::big>(from); }
+constexpr void store_le16(byte* to, std::uint16_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+constexpr void store_le32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+constexpr void store_le64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+constexpr void store_be16(byte* to, std::uint16_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
+constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
+constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
 
 /// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
 inline void copy(bytes to, bytes_view from) noexcept {
