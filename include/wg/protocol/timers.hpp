@@ -34,6 +34,9 @@ public:
     void set_persistent_keepalive(std::uint16_t interval_s) noexcept { persistent_keepalive_s_ = interval_s; }
     std::uint16_t persistent_keepalive_s() const noexcept { return persistent_keepalive_s_; }
 
+    /// Data was sent and nothing authenticated came in since: another `data_sent` changes nothing.
+    bool awaits_reply() const noexcept { return armed(new_handshake); }
+
     void data_sent(instant now, duration jitter) noexcept {
         if (!armed(new_handshake)) at(new_handshake) = now + new_handshake_timeout + jitter;
     }

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSL-1.0
+// Handshake messages that wait for their turn, and whether there are so many that the device is under load
+// (whitepaper 5.3; Linux: an eighth of the queue, and for a second after). Layer 4; one thread at a time.
+#ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
+#define WG_DEVICE_HANDSHAKE_QUEUE_HPP
+
+#include "../base/limits.hpp"
+#include "../base/packet.hpp"
+#include "../protocol/messages.hpp"
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI {
+
+/// A message as it came: an initiation, a response or a cookie reply, its length checked.
+struct waiting_handshake {
+    byte_array<initiation_layout::size> bytes_{};
+    std::uint8_t length = 0;
+    path where{};
+
+    bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
+};
+
+template <class Storage> class handshake_queue {
+    static constexpr std::size_t capacity = Storage::max_queued_handshakes;
+    static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
+
+public:
+    explicit handshake_queue(Storage& storage) noexcept : ring_(storage) {}
+
+    /// False: the queue is full, or (at first use) there is no memory for it.
+    bool push(bytes_view message, path const& where, instant now) noexcept {
+        if (ring_.view().empty() && !ring_.resize(capacity)) return false;
+        if (size() == capacity) return false;
+        waiting_handshake& slot = ring_.view()[pushed_++ & (capacity - 1)];
+        copy(slot.bytes_, message);
+        slot.length = static_cast<std::uint8_t>(message.size());
+        slot.where = where;
+        if (size() >= load_threshold) loaded_until_ = now + under_load_linger;
+        return true;
+    }
+
+    /// The oldest message, valid until `pop`; nullptr: none.
+    waiting_handshake const* front() noexcept { return size() == 0 ? nullptr : &ring_.view()[popped_ & (capacity - 1)]; }
+    void pop() noexcept { ++popped_; }
+
+    /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of
+    /// these in a second than `max_answers_per_second` count as load too.
+    void note_answer(instant now) noexcept {
+        if (now - window_ >= seconds(1)) {
+            window_ = now;
+            answers_ = 0;
+        }
+        if (++answers_ > max_answers_per_second) loaded_until_ = now + under_load_linger;
+    }
+
+    bool under_load(instant now) const noexcept { return now < loaded_until_; }
+    std::size_t size() const noexcept { return pushed_ - popped_; }
+
+private:
+    static constexpr std::size_t load_threshold = std::max<std::size_t>(2, capacity / 8);
+    static constexpr std::uint32_t max_answers_per_second = capacity >= 64 ? UINT32_MAX : 10;
+
+    typename Storage::template array<waiting_handshake, capacity> ring_;
+    std::size_t pushed_ = 0, popped_ = 0;
+    instant loaded_until_{};
+    instant window_{};
+    std::uint32_t answers_ = 0;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSL-1.0
+// The little of IPv4, IPv6 and ICMP that a tunnel has to know: whose a packet is, how long it is, its congestion
+// marks, and how to say that it went nowhere (RFC 791, 8200, 792, 4443, 6040). Layer 4; pure.
+#ifndef WG_DEVICE_IP_HPP
+#define WG_DEVICE_IP_HPP
+
+#include "../base/packet.hpp"
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI {
+
+inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8, icmp_header_bytes = 8;
+inline constexpr byte ip_protocol_udp = 17, ip_protocol_icmp = 1, ip_protocol_icmp_v6 = 58;
+
+/// What the headers of an inner packet say. Views into the packet.
+struct ip_header {
+    family kind = family::none;
+    byte const* source = nullptr;      ///< 4 or 16 bytes
+    byte const* destination = nullptr; ///< 4 or 16 bytes
+    std::uint8_t tos = 0;
+    std::size_t total_bytes = 0; ///< header and payload; at most the bytes there are
+    byte protocol = 0;           ///< IPv6: of the first header after the fixed one
+    bool first_fragment = true;  ///< the transport header is in this packet
+    std::size_t header_bytes = 0;
+
+    explicit operator bool() const noexcept { return kind != family::none; }
+};
+
+/// Reads the header of `packet`; none if it is not IP or shorter than it says.
+inline ip_header parse_ip(bytes_view packet) noexcept {
+    ip_header header;
+    if (packet.size() < ipv4_header_bytes) return header;
+    if (packet[0] >> 4 == 4) {
+        header.header_bytes = std::size_t{packet[0] & 0x0fu} * 4;
+        header.total_bytes = load_be16(&packet[2]);
+        if (header.total_bytes > packet.size() || header.total_bytes < ipv4_header_bytes) return header;
+        if (header.header_bytes < ipv4_header_bytes || header.header_bytes > header.total_bytes) header.header_bytes = ipv4_header_bytes;
+        header.tos = packet[1];
+        header.protocol = packet[9];
+        header.first_fragment = (load_be16(&packet[6]) & 0x1fff) == 0;
+        header.source = &packet[12];
+        header.destination = &packet[16];
+        header.kind = family::v4;
+    } else if (packet[0] >> 4 == 6 && packet.size() >= ipv6_header_bytes) {
+        header.header_bytes = ipv6_header_bytes;
+        header.total_bytes = ipv6_header_bytes + load_be16(&packet[4]);
+        if (header.total_bytes > packet.size()) return header;
+        header.tos = static_cast<std::uint8_t>(load_be16(&packet[0]) >> 4);
+        header.protocol = packet[6];
+        header.source = &packet[8];
+        header.destination = &packet[24];
+        header.kind = family::v6;
+    }
+    return header;
+}
+
+/// The sum of RFC 1071, not yet folded or inverted. `data` of an odd size is padded with zero.
+constexpr std::uint32_t checksum_add(std::uint32_t sum, bytes_view data) noexcept {
+    for (std::size_t i = 0; i + 1 < data.size(); i += 2) sum += load_be16(&data[i]); // at most 2^15 words of 2^16
+    if (data.size() % 2 != 0) sum += static_cast<std::uint32_t>(data.back()) << 8;
+    return (sum & 0xffff) + (sum >> 16);
+}
+constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
+    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<std::uint16_t>(~sum);
+}
+
+enum ecn : std::uint8_t { not_ect = 0, ect_1 = 1, ect_0 = 2, congestion_experienced = 3 };
+
+constexpr std::uint8_t ecn_of(std::uint8_t tos) noexcept { return tos & 3; }
+
+/// Brings the mark of the outer header into the inner packet (RFC 6040, section 4.2). False: drop the packet.
+inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t outer_tos) noexcept {
+    std::uint8_t const outer = ecn_of(outer_tos), was = ecn_of(inner.tos);
+    if (outer == not_ect || was == congestion_experienced) return true;
+    if (was == not_ect) return outer != congestion_experienced;
+    std::uint8_t const becomes = outer == congestion_experienced ? std::uint8_t{congestion_experienced}
+                                 : outer == ect_1                ? std::uint8_t{ect_1}
+                                                                 : was;
+    if (becomes == was) return true;
+    if (inner.kind == family::v4) {
+        // RFC 1624: the header's checksum follows the one word that changes.
+        std::uint32_t const before = load_be16(&packet[0]);
+        packet[1] = static_cast<byte>((packet[1] & ~3) | becomes);
+        std::uint32_t const sum = (~std::uint32_t{load_be16(&packet[10])} & 0xffff) + (~before & 0xffff) + load_be16(&packet[0]);
+        store_be16(&packet[10], checksum_finish(sum));
+    } else {
+        packet[1] = static_cast<byte>((packet[1] & ~0x30) | (becomes << 4));
+    }
+    return true;
+}
+
+/// Makes an outbound packet into the ICMP message that its destination cannot be reached (RFC 792: host unreachable;
+/// RFC 4443: address unreachable), in place. It says that it comes from that destination, since an interface's own
+/// address would be refused by the host as one that cannot come from outside. False: no answer is due (ICMP errors,
+/// multicast, fragments, no source) or there is no room.
+inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
+    bool const v4 = about.kind == family::v4;
+    std::size_t const header = v4 ? ipv4_header_bytes : ipv6_header_bytes;
+    std::size_t const address_bytes = v4 ? 4 : 16;
+    bytes_view const original = data.view();
+    bytes_view const transport = original.subspan(std::min(about.header_bytes, original.size()));
+
+    bool const unspecified = std::all_of(about.source, about.source + address_bytes, [](byte b) { return b == 0; });
+    if (unspecified || !about.first_fragment) return false;
+    if (v4 ? about.destination[0] >= 224 || about.source[0] >= 224 : about.destination[0] == 0xff || about.source[0] == 0xff) return false;
+    if (about.protocol == (v4 ? ip_protocol_icmp : ip_protocol_icmp_v6)) {
+        if (transport.empty()) return false;
+        bool const query = v4 ? transport[0] == 8 || transport[0] == 13 || transport[0] == 17 : transport[0] >= 128;
+        if (!query) return false; // never an error about an error
+    }
+    byte_array<16> source{}, destination{};
+    std::memcpy(source.data(), about.destination, address_bytes);
+    std::memcpy(destination.data(), about.source, address_bytes);
+
+    std::size_t const quoted = std::min<std::size_t>(original.size(), (v4 ? 576 : 1280) - header - icmp_header_bytes);
+    data.grow(0, static_cast<std::ptrdiff_t>(quoted) - static_cast<std::ptrdiff_t>(original.size()));
+    std::size_t const front = header + icmp_header_bytes;
+    if (data.headroom() >= front) {
+        data.grow(static_cast<std::ptrdiff_t>(front), 0);
+    } else if (data.headroom() + data.tailroom() >= front) {
+        byte* const from = data.view().data();
+        data = packet({data.buffer, data.capacity}, 0, quoted + front);
+        std::memmove(data.view().data() + front, from, quoted);
+    } else {
+        return false;
+    }
+    bytes const out = data.view();
+    bytes const icmp = out.subspan(header);
+    std::memset(out.data(), 0, front);
+    icmp[0] = v4 ? 3 : 1;
+    icmp[1] = v4 ? 1 : 3;
+    if (v4) {
+        out[0] = 0x45;
+        store_be16(&out[2], static_cast<std::uint16_t>(out.size()));
+        out[8] = 64;
+        out[9] = ip_protocol_icmp;
+        std::memcpy(&out[12], source.data(), 4);
+        std::memcpy(&out[16], destination.data(), 4);
+        store_be16(&out[10], checksum_finish(checksum_add(0, out.first(ipv4_header_bytes))));
+        store_be16(&icmp[2], checksum_finish(checksum_add(0, icmp)));
+    } else {
+        out[0] = 0x60;
+        store_be16(&out[4], static_cast<std::uint16_t>(icmp.size()));
+        out[6] = ip_protocol_icmp_v6;
+        out[7] = 64;
+        std::memcpy(&out[8], source.data(), 16);
+        std::memcpy(&out[24], destination.data(), 16);
+        std::uint32_t const pseudo = checksum_add(static_cast<std::uint32_t>(icmp.size()) + ip_protocol_icmp_v6, out.subspan(8, 32));
+        store_be16(&icmp[2], checksum_finish(checksum_add(pseudo, icmp)));
+    }
+    return true;
+}
+
+/// Whether an inner packet is a datagram from `local_port` to `remote`: this tunnel's own, routed into the tunnel.
+inline bool is_own_datagram(bytes_view packet, ip_header const& header, endpoint const& remote, std::uint16_t local_port) noexcept {
+    if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment) return false;
+    if (header.header_bytes + udp_header_bytes > packet.size()) return false;
+    byte const* const udp = &packet[header.header_bytes];
+    return load_be16(udp) == local_port && load_be16(udp + 2) == remote.port &&
+           std::memcmp(header.destination, remote.address.octets.data(), header.kind == family::v4 ? 4 : 16) == 0;
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+// A packet on its way through a device: the seam between deciding and doing. Layer 4; a value that moves along.
+#ifndef WG_DEVICE_JOB_HPP
+#define WG_DEVICE_JOB_HPP
+
+#include "peer.hpp"
+
+namespace wg::inline WG_ABI {
+
+/// What the caller does with a job's data next.
+enum class disposition : std::uint8_t {
+    drop,    ///< nothing; `why` says why
+    send,    ///< to the network, at `where`
+    deliver, ///< to the TUN device
+};
+
+/// One packet or datagram. The caller fills in `data` (and of a datagram `where` and `tos`); the device does the rest
+/// in that buffer. Whatever a device has prepared or transmitted goes back to `complete` once, sent or not: until then
+/// the job keeps its peer and its keys alive.
+template <policies Policies> struct job {
+    packet data{};
+    path where{};
+    std::uint8_t tos = 0;
+    disposition next = disposition::drop;
+    status why = status::ok;
+    std::uint8_t padding = 0;
+    bool outbound = false;
+    bool has_data = false; ///< not a keepalive nor a handshake message
+    std::uint64_t counter = 0;
+    typename peer<Policies>::keypair_type* keys = nullptr; ///< what `crypt` uses; nullptr: nothing to do
+    peer<Policies>* owner = nullptr;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a device knows of one peer. Layer 4; guarded by the device's lock.
+#ifndef WG_DEVICE_PEER_HPP
+#define WG_DEVICE_PEER_HPP
+
+#include "../protocol/cookie.hpp"
+#include "../protocol/keypair.hpp"
+#include "../protocol/timers.hpp"
+#include "allowed_ips.hpp"
+#include "deadline_queue.hpp"
+#include "staging.hpp"
+
+namespace wg::inline WG_ABI {
+
+/// What of a peer is secret, apart from its sessions. Lives in the storage's region for secrets.
+template <policies Policies> struct peer_secrets {
+    remote_identity remote;
+    handshake exchange;
+    cookie_jar<Policies> cookies;
+};
+
+template <policies Policies> struct peer {
+    using keypair_type = keypair<Policies::storage::replay_bits>;
+
+    std::uint32_t number = 0; ///< for the observer; never used again
+    peer_secrets<Policies>* secrets = nullptr;
+    path where{};
+    keypair_slots<keypair_type> keypairs;
+    peer_timers timers;
+    instant last_sent_handshake{};          ///< initiation or response
+    instant last_initiation_consumption{};
+    byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
+    byte_array<timestamp_bytes> last_label{};         ///< timestamp of the last initiation to this peer
+    byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
+    std::uint64_t tx_bytes = 0;
+    std::uint64_t rx_bytes = 0;
+
+    prefix_list<prefix_key_v4, peer> allowed_v4;
+    prefix_list<prefix_key_v6, peer> allowed_v6;
+
+    staging_queue staged;
+    bool wants_initiation = false;
+    bool wants_keepalive = false;
+    bool queued_for_transmit = false;
+    bool removed = false;          ///< only jobs in flight still know it
+    std::uint32_t in_flight = 0;   ///< those jobs
+    std::uint32_t deadline_position = UINT32_MAX;
+    peer* next_for_transmit = nullptr;
+    peer* next = nullptr;          ///< in the order in which they were added
+    peer* before = nullptr;
+
+    wg::public_key const& key() const noexcept { return secrets->remote.public_key; }
+    wg::handshake& exchange() noexcept { return secrets->exchange; }
+
+    //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
+    bool may_send_initiation(instant now) const noexcept { return now - last_sent_handshake >= rekey_timeout; }
+    void reset_last_sent_handshake(instant now) noexcept { last_sent_handshake = now - rekey_timeout - seconds(1); }
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSL-1.0
+// All peers of a device: by public key, by index, by allowed IP and by deadline; and the lives of peers and sessions,
+// which end only when no job holds them. Layer 4; guarded by the device's lock.
+#ifndef WG_DEVICE_PEER_TABLE_HPP
+#define WG_DEVICE_PEER_TABLE_HPP
+
+#include "../base/flat_table.hpp"
+#include "job.hpp"
+
+namespace wg::inline WG_ABI {
+
+template <policies Policies> class peer_table {
+    using storage = typename Policies::storage;
+    using peer_type = peer<Policies>;
+    using keypair_type = typename peer_type::keypair_type;
+    using job_type = job<Policies>;
+    static constexpr std::size_t max_peers = storage::max_peers;
+    static constexpr std::size_t indices_per_peer = 4; ///< three sessions and a handshake
+    static constexpr std::size_t max_keypairs = max_peers == 0 ? 0 : 3 * max_peers + 1; ///< a new one before an old one goes
+
+public:
+    /// `salt` is random, so that nobody can choose public keys that collide in the table.
+    peer_table(storage& from, std::uint64_t salt) noexcept
+        : salt_(salt), storage_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from), allowed_(from),
+          deadlines_(from) {}
+    ~peer_table() { remove_all(); }
+
+    allowed_ips<peer_type, storage>& allowed() noexcept { return allowed_; }
+    deadline_queue<peer_type, storage>& deadlines() noexcept { return deadlines_; }
+    peer_type* first() const noexcept { return first_; }
+    std::size_t size() const noexcept { return size_; }
+
+    // --- peers
+
+    /// Room for `add` peers when `drop` of today's will have gone. no_memory, too_many_peers.
+    status reserve(std::size_t add, std::size_t drop) noexcept {
+        if (max_peers != 0 && size_ - drop + add > max_peers) return status::too_many_peers;
+        std::size_t const more = add > drop ? add - drop : 0;
+        bool const enough = peers_.reserve(more) && secrets_.reserve(more) && by_key_.reserve(more, storage_) &&
+                            by_index_.reserve(more * indices_per_peer, storage_) && deadlines_.reserve(size_ + more, storage_);
+        return enough ? status::ok : status::no_memory;
+    }
+
+    peer_type* find(primitives<Policies> const& with, key_view key) noexcept {
+        by_key_entry* const found = by_key_.find(hash_of(with, key), [&](by_key_entry const& e) {
+            return std::memcmp(e.who->key().data(), key.data(), key_bytes) == 0;
+        });
+        return found == nullptr ? nullptr : found->who;
+    }
+
+    /// A peer with this key, whom nobody knows yet. nullptr: see reserve.
+    peer_type* add(primitives<Policies> const& with, key_view key, instant now) noexcept {
+        if (reserve(1, 0) != status::ok) return nullptr;
+        peer_type* const fresh = peers_.acquire();
+        if (fresh == nullptr) return nullptr;
+        fresh->secrets = secrets_.acquire();
+        if (fresh->secrets == nullptr) {
+            peers_.release(fresh);
+            return nullptr;
+        }
+        copy(fresh->secrets->remote.public_key, key);
+        fresh->number = next_number_++;
+        fresh->reset_last_sent_handshake(now);
+        fresh->last_initiation_consumption = now - initiation_interval;
+        by_key_.insert({hash_of(with, key), fresh});
+        fresh->before = last_;
+        (last_ != nullptr ? last_->next : first_) = fresh;
+        last_ = fresh;
+        ++size_;
+        return fresh;
+    }
+
+    /// Forgets a peer and wipes what is secret of it; jobs in flight keep an empty shell until they are complete.
+    void remove(primitives<Policies> const& with, peer_type& gone) noexcept {
+        if (by_key_entry* const entry = by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.who == &gone; }))
+            by_key_.erase(entry);
+        unlink(gone);
+    }
+
+    // --- jobs
+
+    void hold(job_type& by, peer_type& who, keypair_type* keys = nullptr) noexcept {
+        by.owner = &who;
+        by.keys = keys;
+        ++who.in_flight;
+        if (keys != nullptr) ++keys->in_flight;
+    }
+    void let_go(job_type& by) noexcept {
+        if (by.keys != nullptr && --by.keys->in_flight == 0 && by.keys->retired) keypairs_.release(by.keys);
+        if (by.owner != nullptr && --by.owner->in_flight == 0 && by.owner->removed) peers_.release(by.owner);
+        by.keys = nullptr;
+        by.owner = nullptr;
+    }
+
+    // --- sessions and indices
+
+    struct index_entry {
+        std::uint32_t index = 0;
+        peer_type* who = nullptr;
+        keypair_type* keys = nullptr; ///< nullptr: a handshake
+
+        explicit operator bool() const noexcept { return who != nullptr; }
+        std::uint64_t hash() const noexcept { return index; } // random by itself
+    };
+
+    index_entry const* find_index(std::uint32_t index) noexcept { return find_entry(index); }
+
+    /// A random index that nobody uses, for a handshake of `who`; it replaces the one before. no_random, no_memory.
+    template <random_source Random> result<std::uint32_t> make_index(peer_type& who, Random& random) noexcept {
+        drop_index(who.exchange());
+        if (!by_index_.reserve(1, storage_)) return status::no_memory;
+        for (;;) {
+            byte_array<4> raw;
+            if (!random.fill(raw)) return status::no_random;
+            std::uint32_t const index = load_le32(raw.data());
+            if (index == 0 || find_entry(index) != nullptr) continue;
+            by_index_.insert({index, &who, nullptr});
+            who.exchange().local_index = index;
+            return index;
+        }
+    }
+
+    /// Ends a handshake without a session.
+    void forget_handshake(peer_type& who) noexcept {
+        drop_index(who.exchange());
+        who.exchange().clear();
+    }
+
+    /// A new session that takes over the handshake's index. nullptr: no memory.
+    keypair_type* make_keypair(peer_type& who, instant now, bool initiator) noexcept {
+        keypair_type* const fresh = keypairs_.acquire();
+        if (fresh == nullptr) return nullptr;
+        handshake& of = who.exchange();
+        fresh->local_index = of.local_index;
+        fresh->remote_index = of.remote_index;
+        fresh->created = now;
+        fresh->initiator = initiator;
+        find_entry(of.local_index)->keys = fresh;
+        of.local_index = 0; // the session's now
+        return fresh;
+    }
+
+    /// Ends a session: its index is unknown at once; its keys are wiped at once or after the last job that holds them.
+    void retire(keypair_type& old) noexcept {
+        if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old) by_index_.erase(entry);
+        old.retired = true;
+        if (old.in_flight == 0) keypairs_.release(&old);
+    }
+
+    void retire_all(peer_type& of) noexcept {
+        of.keypairs.clear([this](keypair_type& old) noexcept { retire(old); });
+    }
+
+private:
+    struct by_key_entry {
+        std::uint64_t hash_ = 0;
+        peer_type* who = nullptr;
+
+        explicit operator bool() const noexcept { return who != nullptr; }
+        std::uint64_t hash() const noexcept { return hash_; }
+    };
+
+    std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
+        byte_array<8> salt, digest;
+        store_le64(salt.data(), salt_);
+        with.hash.blake2s(digest, salt, key, {});
+        return load_le64(digest.data());
+    }
+
+    index_entry* find_entry(std::uint32_t index) noexcept {
+        return by_index_.find(index, [index](index_entry const& e) { return e.index == index; });
+    }
+
+    void drop_index(handshake& of) noexcept {
+        if (of.local_index == 0) return;
+        by_index_.erase(find_entry(of.local_index));
+        of.local_index = 0;
+    }
+
+    void unlink(peer_type& gone) noexcept {
+        allowed_.remove_all(gone);
+        deadlines_.remove(gone);
+        forget_handshake(gone);
+        retire_all(gone);
+        (gone.before != nullptr ? gone.before->next : first_) = gone.next;
+        (gone.next != nullptr ? gone.next->before : last_) = gone.before;
+        --size_;
+        secrets_.release(std::exchange(gone.secrets, nullptr));
+        gone.removed = true;
+        if (gone.in_flight == 0) peers_.release(&gone);
+    }
+
+    void remove_all() noexcept {
+        while (first_ != nullptr) unlink(*first_);
+    }
+
+    static constexpr std::size_t table_size(std::size_t entries) noexcept { return entries == 0 ? 0 : std::bit_ceil(entries + 1); }
+
+    std::uint64_t salt_;
+    storage& storage_;
+    typename storage::template pool<peer_type, max_peers> peers_;
+    typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
+    typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
+    flat_table<by_key_entry, storage, table_size(max_peers)> by_key_;
+    flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)> by_index_;
+    allowed_ips<peer_type, storage> allowed_;
+    deadline_queue<peer_type, storage> deadlines_;
+    peer_type* first_ = nullptr;
+    peer_type* last_ = nullptr;
+    std::size_t size_ = 0;
+    std::uint32_t next_number_ = 0;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSL-1.0
+// A token bucket for each source address, in a table that never grows (Linux ratelimiter.c for the numbers). Layer 4.
+//
+// An IPv6 source is its /64, since whoever has one address there has all of them. A bucket that is full again is
+// forgotten without loss; while every bucket of a set is in use, a new source is refused.
+#ifndef WG_DEVICE_RATE_LIMITER_HPP
+#define WG_DEVICE_RATE_LIMITER_HPP
+
+#include "../policy.hpp"
+
+namespace wg::inline WG_ABI {
+
+template <class Storage> class rate_limiter {
+public:
+    static constexpr duration cost = seconds(1) / 20; ///< 20 handshakes a second
+    static constexpr duration burst = cost * 5;
+
+    explicit rate_limiter(Storage& storage) noexcept : buckets_(storage) {}
+
+    /// Whether one more handshake from `from` is allowed; if so, it is counted. The first call takes the memory.
+    /// False as well when there is no memory or no randomness.
+    template <hash_backend Hash, random_source Random>
+    bool allow(Hash const& hash, Random& random, ip_address const& from, instant now) noexcept {
+        if (buckets_.view().empty()) {
+            // The table's key is random, so that nobody can choose addresses that share a set.
+            if (!random.fill(key_) || !buckets_.resize(size)) return false;
+        }
+        byte_array<8> digest;
+        hash.blake2s(digest, key_, bytes_view(from.octets).first(from.kind == family::v4 ? 4 : 8), {});
+        std::uint64_t const tag = load_le64(digest.data()) | 1; // 0 is an empty bucket
+        std::span<bucket> const set = buckets_.view().subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+        bucket* use = nullptr;
+        for (bucket& b : set) {
+            if (b.tag == tag) {
+                use = &b;
+                break;
+            }
+            if ((b.tag == 0 || now - b.empty_at >= burst) && use == nullptr) use = &b;
+        }
+        if (use == nullptr) return false;
+        if (use->tag != tag) *use = {tag, now - burst};
+        // The bucket holds the time since `empty_at`, at most `burst`; a handshake takes `cost` out of it.
+        if (now - use->empty_at > burst) use->empty_at = now - burst;
+        if (now - use->empty_at < cost) return false;
+        use->empty_at = use->empty_at + cost;
+        return true;
+    }
+
+private:
+    struct bucket {
+        std::uint64_t tag = 0;
+        instant empty_at{};
+    };
+    static constexpr std::size_t size = Storage::max_limited_sources;
+    static constexpr std::size_t ways = 4;
+    static_assert(size >= ways && (size & (size - 1)) == 0);
+
+    typename Storage::template array<bucket, size> buckets_;
+    byte_array<16> key_{};
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif

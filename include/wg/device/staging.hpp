@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSL-1.0
+// Packets that wait for a session: a queue for each peer, slots from one pool for all. Layer 4; one thread at a time.
+#ifndef WG_DEVICE_STAGING_HPP
+#define WG_DEVICE_STAGING_HPP
+
+#include "../base/bytes.hpp"
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI {
+
+/// 2 KiB of a packet; a longer packet is a chain of them.
+struct staging_slot {
+    static constexpr std::size_t data_bytes = 2048 - 2 * sizeof(void*) - sizeof(std::uint32_t);
+
+    staging_slot* rest = nullptr; ///< of this packet
+    staging_slot* next = nullptr; ///< packet
+    std::uint32_t packet_bytes = 0;
+    byte data[data_bytes];
+};
+
+/// A peer's queue, oldest first.
+struct staging_queue {
+    staging_slot* first = nullptr;
+    staging_slot* last = nullptr;
+    std::uint32_t count = 0;
+
+    bool empty() const noexcept { return first == nullptr; }
+};
+
+template <class Storage> class staging {
+public:
+    explicit staging(Storage& storage) noexcept : slots_(storage) {}
+
+    /// Copies a packet to the end of a queue. A full queue, or an empty pool, costs the queue's oldest packets.
+    /// Returns how many packets were lost, this one included when there is no room at all.
+    std::size_t stage(staging_queue& queue, bytes_view data) noexcept {
+        std::size_t lost = 0;
+        if (queue.count >= Storage::max_staged_packets_per_peer) {
+            drop_oldest(queue);
+            ++lost;
+        }
+        std::size_t const needed = std::max<std::size_t>(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+        while (!slots_.reserve(needed)) {
+            ++lost;
+            if (queue.empty()) return lost;
+            drop_oldest(queue);
+        }
+        staging_slot* const head = slots_.acquire();
+        head->packet_bytes = static_cast<std::uint32_t>(data.size());
+        for (staging_slot* slot = head;; slot = slot->rest) {
+            std::size_t const part = std::min(data.size(), staging_slot::data_bytes);
+            if (part != 0) std::memcpy(slot->data, data.data(), part);
+            data = data.subspan(part);
+            if (data.empty()) break;
+            slot->rest = slots_.acquire();
+        }
+        (queue.last != nullptr ? queue.last->next : queue.first) = head;
+        queue.last = head;
+        ++queue.count;
+        return lost;
+    }
+
+    /// Size in bytes of the oldest packet; the queue is not empty.
+    static std::size_t oldest_bytes(staging_queue const& queue) noexcept { return queue.first->packet_bytes; }
+
+    /// Moves the oldest packet out of the queue into `to`, which is at least `oldest_bytes` long.
+    void unstage(staging_queue& queue, bytes to) noexcept {
+        WG_ASSERT(to.size() >= oldest_bytes(queue));
+        std::size_t left = oldest_bytes(queue);
+        byte* at = to.data();
+        for (staging_slot const* slot = queue.first; left != 0; slot = slot->rest) {
+            std::size_t const part = std::min(left, staging_slot::data_bytes);
+            std::memcpy(at, slot->data, part);
+            at += part;
+            left -= part;
+        }
+        drop_oldest(queue);
+    }
+
+    void drop_oldest(staging_queue& queue) noexcept {
+        staging_slot* slot = queue.first;
+        queue.first = slot->next;
+        if (queue.first == nullptr) queue.last = nullptr;
+        --queue.count;
+        while (slot != nullptr) {
+            staging_slot* const rest = slot->rest;
+            slots_.release(slot);
+            slot = rest;
+        }
+    }
+
+    /// Returns how many packets were dropped.
+    std::size_t drop_all(staging_queue& queue) noexcept {
+        std::size_t const dropped = queue.count;
+        while (!queue.empty()) drop_oldest(queue);
+        return dropped;
+    }
+
+private:
+    typename Storage::template pool<staging_slot, Storage::max_staged_packets> slots_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
