@@ -94,8 +94,8 @@ private:
     static constexpr std::size_t most_elements = static_cast<std::size_t>(PTRDIFF_MAX) / 2 / sizeof(Element);
 
     bool reserve_more(std::size_t count) noexcept {
+        if (count > most_elements || size_ > most_elements - count) return false;
         if (count <= capacity_ - size_) return true;
-        if (count > most_elements - size_) return false;
         std::size_t capacity = 2 * capacity_; // at most 2 * most_elements: no overflow
         if (capacity < size_ + count) capacity = size_ + count;
         if (capacity < smallest_elements) capacity = smallest_elements;
