@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: BSL-1.0
+// A TUN interface: the host's end of the tunnel (Linux Documentation/networking/tuntap.rst). Layer 7 (Linux); one thread
+// at a time.
+#ifndef WG_OS_LINUX_TUN_HPP
+#define WG_OS_LINUX_TUN_HPP
+
+#include "../../base/limits.hpp"
+#include "../../policy.hpp"
+#include "error_text.hpp"
+#include "fd.hpp"
+
+#include <algorithm>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <string_view>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Whether Linux takes `name` for an interface, and a file may be called so too: 1-15 characters, no white space,
+/// control character, `/`, `:` or `%` (from which the kernel would make another name), and not `.` or `..`.
+constexpr bool is_interface_name(std::string_view name) noexcept {
+    if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
+    for (char const c : name)
+        if (c <= ' ' || c == '/' || c == ':' || c == '%' || c == '\x7f') return false;
+    return true;
+}
+
+/// Models `tun_device`. A packet is a frame: nothing stands before it on the device.
+class tun {
+public:
+    static constexpr std::size_t headroom = 0;
+
+    /// No interface; `open` and `adopt` make one.
+    tun() noexcept = default;
+
+    /// Creates the interface `name`, or takes over one that was made to last and that nobody else uses; a new one gets
+    /// `mtu_bytes`. It goes when the object goes, unless it was made to last.
+    /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
+    static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes) noexcept {
+        if (!is_interface_name(name)) {
+            why.set("`%.*s` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%%`",
+                    static_cast<int>(std::min<std::size_t>(name.size(), 40)), name.data());
+            return status::invalid;
+        }
+        ifreq request = request_for(name);
+        bool const existed = ::if_nametoindex(request.ifr_name) != 0;
+        unique_fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+        if (!fd) return device_missing(errno, why);
+        request.ifr_flags = IFF_TUN | IFF_NO_PI;
+        if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
+        tun made(std::move(fd), request.ifr_name);
+        if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
+            why.set("cannot set the MTU of `%s` to %zu: %s", made.name_, mtu_bytes, std::strerror(errno));
+            return status_of(errno);
+        }
+        made.refresh_mtu();
+        return made;
+    }
+
+    /// Takes over an open TUN descriptor, which was made by someone with more rights (WG_TUN_FD).
+    static result<tun> adopt(int number, error_text& why) noexcept {
+        ifreq request{};
+        if (::ioctl(number, TUNGETIFF, &request) != 0) {
+            why.set("descriptor %d is no TUN interface: %s", number, std::strerror(errno));
+            return status::invalid;
+        }
+        unsigned const flags = static_cast<unsigned short>(request.ifr_flags);
+        // IFF_NO_PI cannot be checked: Linux 6.18 says that it is set even where it is not.
+        if ((flags & IFF_TUN) == 0 || (flags & IFF_VNET_HDR) != 0) {
+            why.set("descriptor %d (`%s`) must be opened with IFF_TUN and IFF_NO_PI and without IFF_VNET_HDR", number,
+                    request.ifr_name);
+            return status::not_supported;
+        }
+        if (!make_private(number)) {
+            why.set("descriptor %d: %s", number, std::strerror(errno));
+            return status_of(errno);
+        }
+        tun made(unique_fd(number), request.ifr_name);
+        made.refresh_mtu();
+        return made;
+    }
+
+    /// Polls readable when a packet waits, and also when the interface is gone.
+    int fd() const noexcept { return fd_.get(); }
+    char const* name() const noexcept { return name_; }
+    /// The interface's number here, for the monitor of routes; 0 if it is not in this network namespace.
+    std::uint32_t index() const noexcept { return ::if_nametoindex(name_); }
+
+    /// Reads until the span is full or nothing is there. A packet that is too long for its room is cut, and then is
+    /// shorter than its header says. `gone`: the interface was deleted.
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        std::size_t count = 0;
+        while (count < packets.size()) {
+            int const error = read_frame(packets[count]);
+            if (error == 0) {
+                ++count;
+                continue;
+            }
+            if (error == EAGAIN || count > 0) break; // what is wrong will still be wrong at the next call
+            return error == EBADFD || error == EBADF ? status::gone : status::io_error;
+        }
+        return count;
+    }
+
+    /// How many the host took. One that it refuses is dropped alone; with the interface down or gone, all are.
+    std::size_t write(std::span<packet> packets) noexcept {
+        std::size_t taken = 0;
+        for (packet const& p : packets) {
+            int const error = write_frame(p);
+            if (error == EIO || error == EBADFD || error == EBADF) break;
+            taken += error == 0;
+        }
+        return taken;
+    }
+
+    /// What the interface had when it was last asked, by `refresh_mtu`; 0: not known.
+    std::size_t mtu() const noexcept { return mtu_; }
+
+    /// Asks the interface, also for its name, for both may change. In another network namespace it cannot be asked;
+    /// then what was known stays.
+    void refresh_mtu() noexcept {
+        ifreq request{};
+        if (::ioctl(fd_.get(), TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
+        request = request_for(name_);
+        if (ask_interface(SIOCGIFMTU, request) && request.ifr_mtu > 0) mtu_ = static_cast<std::size_t>(request.ifr_mtu);
+    }
+
+    /// Sets the interface's MTU; on failure errno says why.
+    status set_mtu(std::size_t bytes) noexcept {
+        ifreq request = request_for(name_);
+        request.ifr_mtu = static_cast<int>(bytes);
+        if (!ask_interface(SIOCSIFMTU, request)) return status_of(errno);
+        mtu_ = bytes;
+        return status::ok;
+    }
+
+    /// `ok`: the interface is up; `device_down`; `gone`. Asks the device itself, and so also works from another network
+    /// namespace, where netlink tells nothing. An interface that is up counts one malformed packet for it: a first
+    /// byte of IPv4 and nothing more. (A write of no bytes was enough until Linux looked at the packet before the state.)
+    status link_state() const noexcept {
+        byte const no_packet = 0x40;
+        ssize_t const written = without_interruption([&] { return ::write(fd_.get(), &no_packet, 1); });
+        if (written >= 0 || errno == EINVAL) return status::ok;
+        return errno == EIO ? status::device_down : status::gone;
+    }
+
+private:
+    tun(unique_fd fd, char const* name) noexcept : fd_(std::move(fd)) { std::memcpy(name_, name, sizeof name_); }
+
+    // Framing lives in these two: what else stands before a packet on the device is read and written here.
+    int read_frame(packet& p) noexcept {
+        ssize_t const size =
+            without_interruption([&] { return ::read(fd_.get(), p.buffer + p.offset, p.capacity - p.offset); });
+        if (size < 0) return errno;
+        p.length = static_cast<std::uint32_t>(size);
+        return 0;
+    }
+    int write_frame(packet const& p) noexcept {
+        ssize_t const size = without_interruption([&] { return ::write(fd_.get(), p.buffer + p.offset, p.length); });
+        return size < 0 ? errno : 0;
+    }
+
+    static ifreq request_for(std::string_view name) noexcept {
+        ifreq request{};
+        std::memcpy(request.ifr_name, name.data(), std::min<std::size_t>(name.size(), IFNAMSIZ - 1));
+        return request;
+    }
+
+    static bool ask_interface(unsigned long what, ifreq& request) noexcept {
+        unique_fd any(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)); // any socket is asked; this family always exists
+        return any && ::ioctl(any.get(), what, &request) == 0;
+    }
+
+    static status device_missing(int error, error_text& why) noexcept {
+        switch (error) {
+        case EACCES:
+        case EPERM:
+            why.set("no permission to open /dev/net/tun: run as root, or with CAP_NET_ADMIN");
+            return status::no_permission;
+        case ENOENT:
+        case ENXIO:
+        case ENODEV:
+            why.set("there is no /dev/net/tun: load the driver with `modprobe tun`, or give the container that device");
+            return status::not_supported;
+        default: why.set("cannot open /dev/net/tun: %s", std::strerror(error)); return status_of(error);
+        }
+    }
+
+    static status name_refused(char const* name, int error, bool existed, error_text& why) noexcept {
+        if (error == EPERM || error == EACCES) {
+            why.set("no permission to create the interface `%s`: run as root, or with CAP_NET_ADMIN", name);
+            return status::no_permission;
+        }
+        if (error == EBUSY || existed) { // EINVAL: an interface of another kind
+            why.set("an interface `%s` exists already: choose another name, or delete it with `ip link delete dev %s`",
+                    name, name);
+            return status::address_in_use;
+        }
+        why.set("cannot create the interface `%s`: %s", name, std::strerror(error));
+        return status_of(error);
+    }
+
+    unique_fd fd_{};
+    char name_[IFNAMSIZ] = {};
+    std::size_t mtu_ = 0;
+};
+
+static_assert(tun_device<tun>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif

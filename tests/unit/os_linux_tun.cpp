@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: BSL-1.0
+// TUN interfaces and the monitor of links and routes, in a network namespace of the test's own.
+#include "wg/os/linux/routes.hpp"
+#include "wg/os/linux/tun.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <arpa/inet.h>
+#include <array>
+#include <cstdio>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <string>
+#include <vector>
+
+namespace {
+
+using wg::os::unique_fd;
+
+/// A network namespace for as long as it lives; false where that, or a TUN device, needs more rights than there are.
+class own_network {
+public:
+    own_network() : before_(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {
+        unique_fd const driver(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+        if (driver && before_) entered_ = ::unshare(CLONE_NEWNET) == 0;
+        if (!entered_) BOOST_TEST_MESSAGE("skipped: needs root, network namespaces and /dev/net/tun");
+    }
+    ~own_network() {
+        if (entered_) ::setns(before_.get(), CLONE_NEWNET);
+    }
+    own_network(own_network const&) = delete;
+    own_network& operator=(own_network const&) = delete;
+    explicit operator bool() const { return entered_; }
+
+private:
+    unique_fd before_;
+    bool entered_ = false;
+};
+
+#define REQUIRE_NETWORK()                                                                                              \
+    own_network network;                                                                                               \
+    if (!network) return
+
+bool ask(unsigned long what, ifreq& request) {
+    unique_fd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    return ::ioctl(any.get(), what, &request) == 0;
+}
+ifreq about(char const* name) {
+    ifreq request{};
+    std::snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+    return request;
+}
+void set_up(char const* name, bool up) {
+    ifreq request = about(name);
+    BOOST_REQUIRE(ask(SIOCGIFFLAGS, request));
+    request.ifr_flags = static_cast<short>(up ? request.ifr_flags | IFF_UP : request.ifr_flags & ~IFF_UP);
+    BOOST_REQUIRE(ask(SIOCSIFFLAGS, request));
+}
+void set_address(char const* name, char const* address) {
+    ifreq request = about(name);
+    auto* const in = reinterpret_cast<sockaddr_in*>(&request.ifr_addr);
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = ::inet_addr(address);
+    BOOST_REQUIRE(ask(SIOCSIFADDR, request));
+    in->sin_addr.s_addr = ::inet_addr("255.255.255.0");
+    BOOST_REQUIRE(ask(SIOCSIFNETMASK, request));
+}
+/// As `ip link delete` does it.
+void delete_link(char const* name) {
+    struct {
+        nlmsghdr header;
+        ifinfomsg link;
+    } request{};
+    request.header.nlmsg_len = sizeof request;
+    request.header.nlmsg_type = RTM_DELLINK;
+    request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    request.link.ifi_index = static_cast<int>(::if_nametoindex(name));
+    unique_fd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    BOOST_REQUIRE(::send(netlink.get(), &request, sizeof request, 0) == sizeof request);
+    struct {
+        nlmsghdr header;
+        nlmsgerr answer;
+        char more[256];
+    } reply{};
+    BOOST_REQUIRE(::recv(netlink.get(), &reply, sizeof reply, 0) > 0);
+    BOOST_REQUIRE(reply.answer.error == 0);
+}
+
+wg::os::tun made(char const* name) {
+    wg::os::error_text why;
+    auto device = wg::os::tun::open(name, why);
+    BOOST_REQUIRE_MESSAGE(static_cast<bool>(device), why.c_str());
+    return std::move(*device);
+}
+
+/// An IPv4 packet with a UDP datagram of `text`; no checksums but the header's.
+std::vector<wg::byte> ipv4_udp(std::array<wg::byte, 4> from, std::array<wg::byte, 4> to, std::uint16_t port, std::string const& text) {
+    std::vector<wg::byte> p(28 + text.size());
+    p[0] = 0x45;
+    wg::store_be16(&p[2], static_cast<std::uint16_t>(p.size()));
+    p[8] = 64;
+    p[9] = IPPROTO_UDP;
+    std::copy(from.begin(), from.end(), p.begin() + 12);
+    std::copy(to.begin(), to.end(), p.begin() + 16);
+    std::uint32_t sum = 0;
+    for (std::size_t i = 0; i < 20; i += 2) sum += wg::load_be16(&p[i]);
+    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+    wg::store_be16(&p[10], static_cast<std::uint16_t>(~sum));
+    wg::store_be16(&p[20], 9);
+    wg::store_be16(&p[22], port);
+    wg::store_be16(&p[24], static_cast<std::uint16_t>(8 + text.size()));
+    std::copy(text.begin(), text.end(), p.begin() + 28);
+    return p;
+}
+
+/// Everything the monitor tells until `enough` holds, a second at most.
+template <class Enough> wg::os::network_changes changes_until(wg::os::route_monitor& monitor, Enough enough) {
+    wg::os::network_changes all;
+    while (!enough(all)) {
+        pollfd watched{monitor.fd(), POLLIN, 0};
+        if (::poll(&watched, 1, 1000) != 1) break;
+        auto const more = monitor.read();
+        if (more.link) all.link = true, all.up = more.up, all.mtu_bytes = more.mtu_bytes;
+        all.link_left |= more.link_left;
+        all.routes |= more.routes;
+    }
+    return all;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(os_linux_tun)
+
+BOOST_AUTO_TEST_CASE(bad_names_are_refused_with_a_reason) {
+    for (std::string const name : {"", "sixteen-letters!", "a/b", "a b", "a\tb", ".", "..", "wg%d", "a:b", "a\n"}) {
+        wg::os::error_text why;
+        BOOST_TEST((wg::os::tun::open(name, why).why() == wg::status::invalid));
+        BOOST_TEST(std::string(why.c_str()).find("cannot name an interface") != std::string::npos);
+    }
+    for (char const* const name : {"wg0", "fifteen-letters", "a.b", "...", "wg-1_x"}) BOOST_TEST(wg::os::is_interface_name(name));
+}
+
+BOOST_AUTO_TEST_CASE(a_new_interface_has_its_name_and_mtu) {
+    REQUIRE_NETWORK();
+    wg::os::tun const tun = made("wgt0");
+    BOOST_TEST(std::string(tun.name()) == "wgt0");
+    BOOST_TEST(tun.index() == ::if_nametoindex("wgt0"));
+    BOOST_TEST(tun.index() != 0u);
+    BOOST_TEST(tun.mtu() == 1420u);
+    ifreq request = about("wgt0");
+    BOOST_REQUIRE(ask(SIOCGIFMTU, request));
+    BOOST_TEST(request.ifr_mtu == 1420);
+}
+
+BOOST_AUTO_TEST_CASE(a_name_in_use_is_said_to_be) {
+    REQUIRE_NETWORK();
+    wg::os::tun const tun = made("wgt0");
+    for (char const* const name : {"wgt0", "lo"}) { // of another process, and of another kind
+        wg::os::error_text why;
+        BOOST_TEST((wg::os::tun::open(name, why).why() == wg::status::address_in_use));
+        BOOST_TEST(std::string(why.c_str()).find("exists already") != std::string::npos);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_mtu_is_asked_for_again_on_demand) {
+    REQUIRE_NETWORK();
+    wg::os::tun tun = made("wgt0");
+    ifreq request = about("wgt0");
+    request.ifr_mtu = 1300;
+    BOOST_REQUIRE(ask(SIOCSIFMTU, request));
+    BOOST_TEST(tun.mtu() == 1420u);
+    tun.refresh_mtu();
+    BOOST_TEST(tun.mtu() == 1300u);
+    std::snprintf(request.ifr_newname, sizeof request.ifr_newname, "other");
+    BOOST_REQUIRE(ask(SIOCSIFNAME, request));
+    tun.refresh_mtu();
+    BOOST_TEST(std::string(tun.name()) == "other");
+    BOOST_TEST(tun.mtu() == 1300u);
+}
+
+BOOST_AUTO_TEST_CASE(packets_pass_both_ways_in_batches) {
+    REQUIRE_NETWORK();
+    wg::os::tun tun = made("wgt0");
+    set_address("wgt0", "10.9.0.1");
+    set_up("wgt0", true);
+    unique_fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    sockaddr_in mine{}, theirs{};
+    mine.sin_family = theirs.sin_family = AF_INET;
+    mine.sin_port = ::htons(5000);
+    theirs.sin_port = ::htons(9);
+    theirs.sin_addr.s_addr = ::inet_addr("10.9.0.2");
+    BOOST_REQUIRE(::bind(socket.get(), reinterpret_cast<sockaddr*>(&mine), sizeof mine) == 0);
+
+    // Out: a batch, each packet at the offset it has; what else the host sends (IPv6 looking around) is passed over.
+    for (char const c : {'a', 'b', 'c'})
+        BOOST_REQUIRE(::sendto(socket.get(), &c, 1, 0, reinterpret_cast<sockaddr*>(&theirs), sizeof theirs) == 1);
+    std::vector<std::array<wg::byte, 1600>> memory(16);
+    std::vector<wg::packet> packets;
+    for (auto& m : memory) packets.emplace_back(wg::bytes(m), 32);
+    auto const got = tun.read(packets);
+    BOOST_REQUIRE(got);
+    BOOST_TEST(*got >= 3u);
+    std::string seen;
+    for (std::size_t i = 0; i < *got; ++i) {
+        auto const view = packets[i].view();
+        BOOST_TEST(packets[i].offset == 32u);
+        if (view.size() == 29 && view[0] == 0x45 && view[9] == IPPROTO_UDP) seen += static_cast<char>(view[28]);
+    }
+    BOOST_TEST(seen == "abc");
+
+    // In: one that is no packet is dropped alone.
+    auto first = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "first"), second = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "second");
+    std::vector<wg::byte> rubbish(30, 0xff);
+    std::array in = {wg::packet(first, 0, first.size()), wg::packet(rubbish, 0, rubbish.size()), wg::packet(second, 0, second.size())};
+    BOOST_TEST(tun.write(in) == 2u);
+    for (char const* const expected : {"first", "second"}) {
+        char text[16] = {};
+        pollfd watched{socket.get(), POLLIN, 0};
+        BOOST_REQUIRE(::poll(&watched, 1, 1000) == 1);
+        BOOST_TEST(::recv(socket.get(), text, sizeof text, 0) == static_cast<ssize_t>(std::strlen(expected)));
+        BOOST_TEST(std::string(text) == expected);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(down_is_not_gone_and_deleted_is) {
+    REQUIRE_NETWORK();
+    wg::os::tun tun = made("wgt0");
+    std::array<wg::byte, 1600> memory{};
+    wg::packet p(memory, 0);
+    auto out = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "x");
+    wg::packet q(out, 0, out.size());
+
+    BOOST_TEST((tun.link_state() == wg::status::device_down));
+    auto got = tun.read({&p, 1});
+    BOOST_REQUIRE(got);
+    BOOST_TEST(*got == 0u);
+    BOOST_TEST(tun.write({&q, 1}) == 0u);
+    set_up("wgt0", true);
+    BOOST_TEST((tun.link_state() == wg::status::ok));
+    BOOST_TEST(tun.write({&q, 1}) == 1u);
+    set_up("wgt0", false);
+    BOOST_TEST((tun.link_state() == wg::status::device_down));
+
+    delete_link("wgt0");
+    pollfd watched{tun.fd(), POLLIN, 0};
+    BOOST_REQUIRE(::poll(&watched, 1, 1000) == 1); // whoever waits for packets learns of it
+    BOOST_TEST((tun.read({&p, 1}).why() == wg::status::gone));
+    BOOST_TEST(tun.write({&q, 1}) == 0u);
+    BOOST_TEST((tun.link_state() == wg::status::gone));
+}
+
+BOOST_AUTO_TEST_CASE(an_inherited_descriptor_is_taken_over) {
+    REQUIRE_NETWORK();
+    wg::os::error_text why;
+    auto const with = [&](int flags) {
+        int const fd = ::open("/dev/net/tun", O_RDWR);
+        BOOST_REQUIRE(fd >= 0);
+        ifreq request = about("wgt1");
+        request.ifr_flags = static_cast<short>(flags);
+        BOOST_REQUIRE(::ioctl(fd, TUNSETIFF, &request) == 0);
+        return fd;
+    };
+    {
+        auto const tun = wg::os::tun::adopt(with(IFF_TUN | IFF_NO_PI), why);
+        BOOST_REQUIRE_MESSAGE(static_cast<bool>(tun), why.c_str());
+        BOOST_TEST(std::string(tun->name()) == "wgt1");
+        BOOST_TEST(tun->mtu() == 1500u); // what its maker gave it
+        BOOST_TEST((::fcntl(tun->fd(), F_GETFL) & O_NONBLOCK) != 0);
+        BOOST_TEST((::fcntl(tun->fd(), F_GETFD) & FD_CLOEXEC) != 0);
+    }
+    for (int const flags : {IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, IFF_TAP | IFF_NO_PI}) {
+        unique_fd const wrong(with(flags));
+        auto const refused = wg::os::tun::adopt(wrong.get(), why).why();
+        BOOST_TEST((refused == wg::status::not_supported));
+        BOOST_TEST(std::string(why.c_str()).find("IFF_NO_PI") != std::string::npos);
+    }
+    unique_fd const no_tun(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    BOOST_TEST((wg::os::tun::adopt(no_tun.get(), why).why() == wg::status::invalid));
+    BOOST_TEST((wg::os::tun::adopt(-1, why).why() == wg::status::invalid));
+}
+
+BOOST_AUTO_TEST_CASE(monitor_begins_with_the_present_and_follows) {
+    REQUIRE_NETWORK();
+    wg::os::tun tun = made("wgt0");
+    auto monitor = wg::os::route_monitor::open(tun.index());
+    BOOST_REQUIRE(monitor);
+    auto told = changes_until(*monitor, [](auto const& c) { return c.link; });
+    BOOST_TEST((told.link && !told.up && told.mtu_bytes == 1420 && !told.link_left));
+
+    set_up("wgt0", true);
+    told = changes_until(*monitor, [](auto const& c) { return c.up; });
+    BOOST_TEST((told.link && told.up));
+
+    ifreq request = about("wgt0");
+    request.ifr_mtu = 1340;
+    BOOST_REQUIRE(ask(SIOCSIFMTU, request));
+    told = changes_until(*monitor, [](auto const& c) { return c.mtu_bytes == 1340; });
+    BOOST_TEST(told.mtu_bytes == 1340u);
+    BOOST_TEST(told.up);
+
+    set_up("wgt0", false);
+    told = changes_until(*monitor, [](auto const& c) { return c.link && !c.up; });
+    BOOST_TEST((told.link && !told.up));
+
+    delete_link("wgt0");
+    told = changes_until(*monitor, [](auto const& c) { return c.link_left; });
+    BOOST_TEST(told.link_left);
+}
+
+BOOST_AUTO_TEST_CASE(monitor_tells_of_addresses_and_routes_but_not_of_other_links) {
+    REQUIRE_NETWORK();
+    wg::os::tun tun = made("wgt0"), other = made("wgt1");
+    auto monitor = wg::os::route_monitor::open(tun.index());
+    BOOST_REQUIRE(monitor);
+    changes_until(*monitor, [](auto const& c) { return c.link; });
+    set_address("wgt1", "10.9.1.1");
+    auto told = changes_until(*monitor, [](auto const& c) { return c.routes; });
+    BOOST_TEST(told.routes);
+    set_up("wgt1", true); // brings routes
+    told = changes_until(*monitor, [](auto const& c) { return c.routes; });
+    BOOST_TEST((told.routes && !told.link && !told.link_left));
+}
+
+BOOST_AUTO_TEST_CASE(monitor_of_no_interface_says_that_it_is_not_there) {
+    auto monitor = wg::os::route_monitor::open(0x7fffffff);
+    BOOST_REQUIRE(monitor);
+    BOOST_TEST(changes_until(*monitor, [](auto const& c) { return c.link_left; }).link_left);
+}
+
+BOOST_AUTO_TEST_CASE(monitor_that_was_overrun_takes_everything_as_changed) {
+    REQUIRE_NETWORK();
+    wg::os::tun tun = made("wgt0");
+    auto monitor = wg::os::route_monitor::open(tun.index());
+    BOOST_REQUIRE(monitor);
+    changes_until(*monitor, [](auto const& c) { return c.link; });
+    int const tiny = 1;
+    BOOST_REQUIRE(::setsockopt(monitor->fd(), SOL_SOCKET, SO_RCVBUF, &tiny, sizeof tiny) == 0);
+    for (int i = 0; i < 20; ++i) set_up("wgt0", i % 2 == 1); // the last event, up, finds no room
+    auto const told = changes_until(*monitor, [](auto const& c) { return c.routes && c.up; });
+    BOOST_TEST(told.routes);
+    BOOST_TEST(told.up); // asked for anew
+}
+
+BOOST_AUTO_TEST_SUITE_END()
