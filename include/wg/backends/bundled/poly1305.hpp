@@ -33,26 +33,26 @@ template <> struct poly1305_state<limbs64> {
     /// h = (h + block + top * 2^128) * r for each block; top is 1, or 0 for a last block that carries its own end bit.
     void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const a = r0, b = r1, s = b + (b >> 2); // s < 1.25 * 2^60
-        std::uint64_t x = h0, y = h1, z = h2;
+        uint128 h = join(h0, h1);
+        std::uint64_t z = h2;
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
-            uint128 t = uint128{x} + load_le64(from);
-            x = static_cast<std::uint64_t>(t);
-            t = uint128{y} + load_le64(from + 8) + static_cast<std::uint64_t>(t >> 64);
-            y = static_cast<std::uint64_t>(t);
-            z += static_cast<std::uint64_t>(t >> 64) + top; // <= 4 + 1 + 1
+            uint128 const block = join(load_le64(from), load_le64(from + 8));
+            h += block;
+            z += (h < block ? 1u : 0u) + top; // a carry is a bit, not a branch; <= 4 + 1 + 1
+            std::uint64_t const x = low(h), y = high(h);
 
-            uint128 const low = uint128{x} * a + uint128{y} * s;              // < 2^64 * 2.25 * 2^60 < 2^126
-            uint128 mid = uint128{x} * b + uint128{y} * a + z * s;            // < 2^125 + 7.5 * 2^60; z * s < 2^63
-            mid += static_cast<std::uint64_t>(low >> 64);                     // < 2^126
-            std::uint64_t const high = z * a + static_cast<std::uint64_t>(mid >> 64); // < (6 + 4) * 2^60 < 2^64
+            uint128 const d0 = uint128{x} * a + uint128{y} * s;                 // < 2^64 * 2.25 * 2^60 < 2^126
+            uint128 d1 = uint128{x} * b + uint128{y} * a;                       // < 2^125
+            d1 += z * s;                                                        // < 7.5 * 2^60 < 2^63
+            d1 += high(d0);                                                     // < 2^126
+            std::uint64_t const d2 = z * a + high(d1);                          // < 6 * 2^60 + 2^62 < 2^64
 
-            t = uint128{static_cast<std::uint64_t>(low)} + (high >> 2) * 5; // (high >> 2) * 5 < 12.5 * 2^60 < 2^64
-            x = static_cast<std::uint64_t>(t);
-            t = uint128{static_cast<std::uint64_t>(mid)} + static_cast<std::uint64_t>(t >> 64);
-            y = static_cast<std::uint64_t>(t);
-            z = (high & 3) + static_cast<std::uint64_t>(t >> 64); // <= 4
+            std::uint64_t const back = (d2 >> 2) * 5; // < 12.5 * 2^60 < 2^64
+            std::uint64_t const lower = low(d0) + back, upper = low(d1) + (lower < back ? 1u : 0u);
+            h = join(lower, upper);
+            z = (d2 & 3) + (upper < low(d1) ? 1u : 0u); // <= 4
         }
-        h0 = x, h1 = y, h2 = z;
+        h0 = low(h), h1 = high(h), h2 = z;
     }
 
     /// tag = (h mod p) + s mod 2^128
@@ -68,6 +68,11 @@ template <> struct poly1305_state<limbs64> {
         store_le64(tag, static_cast<std::uint64_t>(t));
         store_le64(tag + 8, (h1 ^ ((h1 ^ g1) & over)) + load_le64(s + 8) + static_cast<std::uint64_t>(t >> 64));
     }
+
+private:
+    static uint128 join(std::uint64_t lower, std::uint64_t upper) noexcept { return uint128{upper} << 64 | lower; }
+    static std::uint64_t low(uint128 x) noexcept { return static_cast<std::uint64_t>(x); }
+    static std::uint64_t high(uint128 x) noexcept { return static_cast<std::uint64_t>(x >> 64); }
 };
 
 #endif
