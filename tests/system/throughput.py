@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""throughput suite: TCP through the daemon is at least 0.3 times as fast as through wireguard-go, in the same run.
+
+Two pairs of hosts, one with a daemon of each kind, stand side by side; iperf3 runs through them in turn, so that
+whatever else the machine does meets both alike. Compared are the medians of the rounds. The comparison is with
+$WIREGUARD_GO, or the installed wireguard-go.
+
+options: --rounds N    rounds of one run through each (3)
+         --seconds N   length of one run (3)
+         --floor X     the least ratio of the medians (0.3)
+"""
+import statistics
+
+from lab import *
+from options import option
+
+ROUNDS, SECONDS, FLOOR = option('rounds', 3), option('seconds', 3), option('floor', 0.3)
+OTHER = os.environ.get('WIREGUARD_GO') or 'wireguard-go'
+
+
+class Pair:
+    """Two hosts and a tunnel; an iperf3 server waits on the second."""
+
+    def __init__(self, lab, name, program):
+        self.name = name
+        self.a, self.b = lab.host(f'{name}-a'), lab.host(f'{name}-b')
+        lab.link(self.a, self.b, '192.0.2.1/24', '192.0.2.2/24', 'veth')
+        keys = Key(), Key()
+        # Logs cost time: each daemon writes errors alone.
+        self.daemons = [h.daemon('wg0', program=program, env={'LOG_LEVEL': 'error'}) for h in (self.a, self.b)]
+        for host, number in (self.a, 1), (self.b, 2):
+            host.setconf('wg0', f'[Interface]\nPrivateKey = {keys[number - 1].private}\nListenPort = 51820\n'
+                         f'[Peer]\nPublicKey = {keys[2 - number].public}\nEndpoint = 192.0.2.{3 - number}:51820\n'
+                         f'AllowedIPs = 10.9.0.{3 - number}/32\n')
+            host.address('wg0', f'10.9.0.{number}/24')
+            host.ip('link set wg0 mtu 1420 up')
+        self.b.popen(['iperf3', '-s', '-B', '10.9.0.2'], stdout=subprocess.DEVNULL)
+        wait_until(lambda: self.b.run('ss -Hltn sport = 5201'), what='iperf3 listens')
+        self.a.ping('10.9.0.2')
+        self.results = []
+
+    def run(self):
+        """One run of TCP from a to b; Mbit/s as received."""
+        output = self.a.run(f'iperf3 -J -c 10.9.0.2 -t {SECONDS}', timeout=SECONDS + 20)
+        self.results.append(json.loads(output)['end']['sum_received']['bits_per_second'] / 1e6)
+
+    def __str__(self):
+        return f'{self.name} {self.median():.0f} Mbit/s (' + ' '.join(f'{r:.0f}' for r in self.results) + ')'
+
+    def median(self):
+        return statistics.median(self.results)
+
+
+@test(seconds=60 + 2 * ROUNDS * (SECONDS + 5))
+def tcp_keeps_above_the_floor(lab):
+    need('iperf3', OTHER)
+    ours, other = Pair(lab, os.path.basename(WGD), WGD), Pair(lab, 'reference', OTHER)
+    for i in range(ROUNDS):
+        for pair in (ours, other) if i % 2 == 0 else (other, ours):
+            pair.run()
+    ratio = ours.median() / other.median()
+    lab.say(str(ours))
+    lab.say(f'{other}, {os.path.basename(OTHER)}')
+    lab.say(f'ratio {ratio:.2f}, floor {FLOOR:g}')
+    check(ratio >= FLOOR, f'{ours}; {other}: ratio {ratio:.2f} is below {FLOOR:g}')
+
+
+if __name__ == '__main__':
+    main(__doc__)
