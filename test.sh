@@ -8,6 +8,7 @@
 #   ./test.sh --long     also the runs that wait: the kernel's rekey after 120 s and its like
 #
 # Names what it skipped, and why; ends with the counts. Exit status 0 if nothing failed.
+# Builds in build-*; what the tests make elsewhere goes when they end, also when they are interrupted.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -17,50 +18,83 @@ for argument in "$@"; do
         --quick) quick=true ;;
         --full) full=true ;;
         --long) ;;
-        -h | --help) sed -n '3,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '3,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "test.sh: unknown option $argument; there are --quick, --full, --long" >&2; exit 2 ;;
     esac
 done
 
-# The newest clang from 16 that is here or that the distribution has.
+is_installed() { [ "$(dpkg-query -W -f '${Status}' "$1" 2>/dev/null)" = "install ok installed" ]; }
+is_offered() { [ -n "$(apt-cache madison "$1" 2>/dev/null)" ]; }
+
+# The newest clang, from 16 on, that is here or else that is to be had.
 clang_packages() {
-    local version
-    for version in {22..16}; do
-        if command -v "clang++-$version" >/dev/null || apt-cache show "clang-$version" >/dev/null 2>&1; then
-            echo "clang-$version libclang-rt-$version-dev"
-            return
-        fi
+    local version test
+    for test in is_installed is_offered; do
+        for version in {22..16}; do
+            if "$test" "clang-$version"; then
+                echo "clang-$version" "libclang-rt-$version-dev"
+                return
+            fi
+        done
+    done
+    echo clang-16
+}
+
+# Sets wanted to the packages that this run uses, and missing to those that are not here.
+list_packages() {
+    local package
+    wanted=(g++ meson ninja-build python3 libboost-test-dev)
+    $quick || wanted+=(shellcheck cmake pkg-config
+        g++-mingw-w64-x86-64-posix gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib
+        wireguard-tools wireguard-go iproute2 iputils-ping nftables iperf3 tcpdump procps util-linux
+        qemu-system-x86 busybox-static kmod cpio)
+    $quick || mapfile -t -O "${#wanted[@]}" wanted < <(clang_packages | tr ' ' '\n')
+    ! $full || wanted+=(qemu-user-static g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-i686-linux-gnu
+        g++-mips-linux-gnu g++-riscv64-linux-gnu g++-s390x-linux-gnu)
+    missing=()
+    for package in "${wanted[@]}"; do
+        is_installed "$package" || missing+=("$package")
     done
 }
 
 install_missing() {
-    local wanted missing=() package as_root=()
+    local wanted missing as_root=() offered=() package
     if ! command -v apt-get >/dev/null; then
-        echo "no apt-get here: tests whose programs are not installed will be skipped"
+        echo "no apt-get here: what is missing is not installed, and the tests that need it are skipped"
         return
     fi
-    wanted="g++ meson ninja-build python3 libboost-test-dev"
-    $quick || wanted+=" shellcheck cmake pkg-config
-        g++-mingw-w64-x86-64-posix gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib
-        wireguard-tools wireguard-go iproute2 iputils-ping nftables iperf3 tcpdump procps util-linux
-        qemu-system-x86 busybox-static kmod cpio"
-    $full && wanted+=" qemu-user-static g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-mips-linux-gnu
-        g++-i686-linux-gnu g++-riscv64-linux-gnu g++-s390x-linux-gnu"
-    # apt-cache knows nothing before the first update of a bare machine.
-    [ "$(id -u)" = 0 ] || as_root=(sudo)
-    [ -t 0 ] || [ "${#as_root[@]}" = 0 ] || as_root=(sudo -n)
-    $quick || wanted+=" $(clang_packages)"
-    for package in $wanted; do
-        [ "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null)" = "install ok installed" ] || missing+=("$package")
-    done
+    list_packages
     [ "${#missing[@]}" != 0 ] || return 0
-    echo "installing: ${missing[*]}"
-    if [ "${#as_root[@]}" != 0 ] && ! command -v sudo >/dev/null; then
-        echo "neither root nor sudo: not installed; the tests that need them will be skipped"
-        return
+    if [ "$(id -u)" != 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "neither root nor sudo: not installed, and what needs them is skipped: ${missing[*]}"
+            return
+        fi
+        as_root=(sudo)
+        [ -t 0 ] || as_root+=(-n)
     fi
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+    echo "missing: ${missing[*]}; fetching the package lists"
+    "${as_root[@]}" apt-get update -q || echo "apt-get update failed; going on with the lists that are here"
+    list_packages # the lists may name a clang that was not known before
+    for package in "${missing[@]}"; do
+        if is_offered "$package"; then
+            offered+=("$package")
+        else
+            echo "not in this distribution, so what needs it is skipped: $package"
+        fi
+    done
+    [ "${#offered[@]}" != 0 ] || return 0
+    echo "installing: ${offered[*]}"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${offered[@]}" ||
+        echo "apt-get install failed; going on with what is here"
 }
 
 install_missing
+for program in python3 meson ninja g++; do
+    if ! command -v "$program" >/dev/null; then
+        echo "test.sh: cannot build anything without $program" >&2
+        echo "0 passed, 1 failed, 0 skipped"
+        exit 1
+    fi
+done
 exec python3 tests/run.py "$@"

@@ -104,7 +104,7 @@ def run(command, log, timeout_s=None, env=None):
 
 
 def read(log):
-    return pathlib.Path(log).read_text(errors="replace").splitlines()
+    return re.sub(r"\x1b\[[0-9;]*m", "", pathlib.Path(log).read_text(errors="replace")).splitlines()
 
 
 def judge(code, lines, name):
@@ -141,26 +141,37 @@ def ninja_targets(build, tests):
 def prepare(name, compiler, arguments, suites, logs):
     """Configures and builds; the tests of these suites, or None if that failed."""
     build = ROOT / f"build-{name}"
-    steps = [["meson", "setup", *(["--reconfigure"] if (build / "build.ninja").exists() else []), *arguments,
-              str(build), str(ROOT)]]
     print(f"building {build.name} ({compiler}) ...", flush=True)
-    tests = None
     started = time.monotonic()
-    for step in ("setup", "compile"):
-        command = steps[0]
-        if step == "compile":
-            listed = json.loads((build / "meson-info" / "intro-tests.json").read_text())
-            tests = [t for t in listed if any(s.split(":")[-1] in suites for s in t["suite"])]
-            command = ["ninja", "-C", str(build), *ninja_targets(build, tests)]
-            if len(command) == 3:
-                continue
-        log = logs / f"{build.name}-{step}.log"
-        if run(command, log, env={"CXX": compiler}) != 0:
-            show_failure(f"meson {step} of {build.name} failed", read(log))
+
+    def step(what, command):
+        log = logs / f"{build.name}-{what}.log"
+        if run(command, log, env={"CXX": compiler}) == 0:
+            return True
+        show_failure(f"{what} of {build.name} failed", read(log))
+        return False
+
+    # Configured anew when asked for otherwise than before; changed meson files are ninja's to notice.
+    setup = ["meson", "setup", *arguments, str(build), str(ROOT)]
+    asked, configured = build / "configured-by", f"{compiler} {' '.join(setup)}\n"
+    if not asked.exists() or asked.read_text() != configured:
+        shutil.rmtree(build, ignore_errors=True)
+        if not step("setup", setup):
             return None
+        asked.write_text(configured)
+    elif not step("setup", ["ninja", "-C", str(build), "build.ninja"]):
+        return None
+    listed = json.loads((build / "meson-info" / "intro-tests.json").read_text())
+    tests = [test for test in listed if suite_of(test) in suites]
+    targets = ninja_targets(build, tests)
+    if targets and not step("compilation", ["ninja", "-C", str(build), *targets]):
+        return None
     print(f"    {time.monotonic() - started:.0f} s", flush=True)
-    order = {suite: number for number, suite in enumerate(suites)}
-    return sorted(tests, key=lambda t: order[t["suite"][0].split(":")[-1]])
+    return sorted(tests, key=lambda test: suites.index(suite_of(test)))
+
+
+def suite_of(test):
+    return test["suite"][0].split(":")[-1]
 
 
 def main():
@@ -189,7 +200,7 @@ def main():
             record(f"build{label}", Result(failed=1))
             continue
         for test in tests:
-            suite = test["suite"][0].split(":")[-1] + label
+            suite = suite_of(test) + label
             log = logs / (f"{name}-{test['name']}.log".replace(" ", "-"))
             started = time.monotonic()
             code = run(test["cmd"], log, test["timeout"] or None, test["env"])
