@@ -39,15 +39,10 @@ public:
 
     /// A device is made from instances of its policies, in any order; those not named are default-constructed.
     template <class... Instances> explicit device(Instances... given) noexcept
-        : with_{take_or_make<typename Policies::hash>(given...), take_or_make<typename Policies::dh>(given...),
-                take_or_make<typename Policies::aead>(given...)},
-          clock_(take_or_make<typename Policies::clock_source>(given...)),
-          random_(take_or_make<typename Policies::random_source>(given...)), observer_(take_or_make<observer>(given...)),
-          storage_(take_or_make<storage>(given...)), own_(storage_), peers_(storage_, make_salt(random_)), staging_(storage_),
-          handshakes_(storage_), limiter_(storage_), identity_(own_.acquire()) {
-        WG_ASSERT(identity_ != nullptr);
-        set_public_key();
-    }
+        : device(parts{take_or_make<typename Policies::hash>(given...), take_or_make<typename Policies::dh>(given...),
+                       take_or_make<typename Policies::aead>(given...), take_or_make<typename Policies::clock_source>(given...),
+                       take_or_make<typename Policies::random_source>(given...), take_or_make<observer>(given...),
+                       take_or_make<storage>(given...)}) {}
     device(device const&) = delete;
     device& operator=(device const&) = delete;
     ~device() {
@@ -57,7 +52,7 @@ public:
 
     typename Policies::clock_source& clock() noexcept { return clock_; }
     typename Policies::aead const& aead() const noexcept { return with_.aead; }
-    storage const& memory() const noexcept { return storage_; }
+    storage& memory() noexcept { return storage_; }
 
     // --- packets
 
@@ -266,6 +261,25 @@ public:
 
 private:
     static constexpr std::uint64_t tai64n_epoch = 0x400000000000000aULL;
+
+    /// The instances on their way in. (clang 16 crashes where a call's result initialises an empty member in place.)
+    struct parts {
+        typename Policies::hash hash;
+        typename Policies::dh dh;
+        typename Policies::aead aead;
+        typename Policies::clock_source clock;
+        typename Policies::random_source random;
+        wg::device<Policies>::observer observer;
+        wg::device<Policies>::storage storage;
+    };
+    explicit device(parts&& from) noexcept
+        : with_{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock_(std::move(from.clock)),
+          random_(std::move(from.random)), observer_(std::move(from.observer)), storage_(std::move(from.storage)),
+          own_(storage_), peers_(storage_, make_salt(random_)), staging_(storage_), handshakes_(storage_), limiter_(storage_),
+          identity_(own_.acquire()) {
+        WG_ASSERT(identity_ != nullptr);
+        set_public_key();
+    }
 
     // --- outbound
 
