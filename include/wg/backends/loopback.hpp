@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSL-1.0
+// A network and hosts in memory: TUN devices and sockets for tests, samples and simulations. Layer 2; one thread.
+#ifndef WG_BACKENDS_LOOPBACK_HPP
+#define WG_BACKENDS_LOOPBACK_HPP
+
+#include "../policy.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <vector>
+
+namespace wg::inline WG_ABI::loopback {
+
+/// A TUN device whose host is the program: what is put in is read by the engine, what that writes can be taken out.
+class tun {
+public:
+    static constexpr std::size_t headroom = 0;
+
+    explicit tun(std::size_t mtu_bytes = default_mtu_bytes) noexcept : mtu_(mtu_bytes) {}
+
+    /// The host sends a packet into the tunnel.
+    void put(bytes_view packet_data) { to_engine_.emplace_back(packet_data.begin(), packet_data.end()); }
+    /// The oldest packet that came out of the tunnel; empty: none.
+    std::vector<byte> take() {
+        if (to_host_.empty()) return {};
+        std::vector<byte> oldest = std::move(to_host_.front());
+        to_host_.pop_front();
+        return oldest;
+    }
+    bool ready() const noexcept { return !to_engine_.empty(); }
+
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        std::size_t count = 0;
+        for (; count < packets.size() && !to_engine_.empty(); ++count) {
+            std::vector<byte> const& next = to_engine_.front();
+            packet& p = packets[count];
+            p.length = static_cast<std::uint32_t>(std::min<std::size_t>(next.size(), p.capacity - p.offset));
+            copy(p.view(), bytes_view(next).first(p.length));
+            to_engine_.pop_front();
+        }
+        return count;
+    }
+    std::size_t write(std::span<packet> packets) noexcept {
+        for (packet const& p : packets) to_host_.emplace_back(p.view().begin(), p.view().end());
+        return packets.size();
+    }
+    std::size_t mtu() const noexcept { return mtu_; }
+
+private:
+    std::deque<std::vector<byte>> to_engine_, to_host_;
+    std::size_t mtu_;
+};
+
+/// A datagram on the way.
+struct flying {
+    endpoint from{}, to{};
+    std::uint8_t tos = 0;
+    std::vector<byte> payload;
+};
+
+/// What joins the sockets: everything sent lies here until its receiver looks. A test may look first, and meddle.
+struct network {
+    std::deque<flying> in_flight;
+};
+
+/// A socket at one address of a network.
+class udp {
+public:
+    static constexpr std::size_t receive_bytes = 2048;
+
+    udp(network& net, ip_address const& address) noexcept : network_(&net), address_(address) {}
+
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        port_ = port != 0 ? port : std::uint16_t{51820};
+        return port_;
+    }
+    void close() noexcept { port_ = 0; }
+    bool ready() const noexcept { return find() != network_->in_flight.end(); }
+
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        std::size_t count = 0;
+        for (auto at = find(); count < datagrams.size() && at != network_->in_flight.end(); at = find(), ++count) {
+            datagram& d = datagrams[count];
+            d.length = static_cast<std::uint32_t>(std::min<std::size_t>(at->payload.size(), d.capacity - d.offset));
+            copy(d.view(), bytes_view(at->payload).first(d.length));
+            d.where = {at->from, {at->to.address, 0}};
+            d.tos = at->tos;
+            network_->in_flight.erase(at);
+        }
+        return count;
+    }
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        for (datagram& d : datagrams) {
+            network_->in_flight.push_back({{address_, port_, 0}, d.where.remote, d.tos, {d.view().begin(), d.view().end()}});
+            d.why = status::ok;
+        }
+        return datagrams.size();
+    }
+
+private:
+    std::deque<flying>::iterator find() const noexcept {
+        return std::find_if(network_->in_flight.begin(), network_->in_flight.end(),
+                            [this](flying const& f) { return port_ != 0 && f.to == endpoint{address_, port_, 0}; });
+    }
+
+    network* network_;
+    ip_address address_;
+    std::uint16_t port_ = 0;
+};
+
+/// A waiter for hosts that share a thread: it never sleeps, it says what there is.
+class waiter {
+public:
+    waiter(tun const& t, udp const& u) noexcept : tun_(&t), udp_(&u) {}
+    readiness wait(instant) noexcept { return {tun_->ready(), udp_->ready(), 0}; }
+    void wake() noexcept {}
+
+private:
+    tun const* tun_;
+    udp const* udp_;
+};
+
+static_assert(tun_device<tun> && udp_socket<udp> && wg::waiter<waiter>);
+
+} // namespace wg::inline WG_ABI::loopback
+
+#endif

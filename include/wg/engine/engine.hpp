@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: BSL-1.0
+// Joins a TUN device, a device and a UDP socket, and moves packets between them in batches. Layer 6.
+//
+//     wg::engine<my_policies> engine{device, tun, udp};
+//     engine.up();
+//     for (;;) engine.run_once(waiter.wait(engine.next_deadline()));
+//
+// The engine owns the buffers that packets live in; the device transforms them there. One thread at a time.
+#ifndef WG_ENGINE_ENGINE_HPP
+#define WG_ENGINE_ENGINE_HPP
+
+#include "../device/device.hpp"
+
+namespace wg::inline WG_ABI {
+
+template <engine_policies Policies> class engine {
+    using device_type = device<Policies>;
+    using job_type = typename device_type::job_type;
+    using tun_type = typename Policies::tun_device;
+    using socket_type = typename Policies::udp_socket;
+    using storage = typename Policies::storage;
+
+public:
+    static constexpr std::size_t batch = 64;          ///< packets in one step
+    static constexpr std::size_t receive_batch = 16;  ///< datagrams in one call, which may hold `batch` segments each
+    static constexpr std::size_t handshake_batch = 8; ///< DH-heavy messages between two batches of data
+
+    /// What is joined outlives the engine. Buffers come from the device's storage.
+    engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
+        : core_(core), tun_(tun), socket_(socket), outbound_(core.memory()), inbound_(core.memory()), own_(core.memory()) {
+        core_.down(now()); // until the socket is open
+    }
+    engine(engine const&) = delete;
+    engine& operator=(engine const&) = delete;
+    ~engine() { down(); }
+
+    /// Opens the socket on the configured port and lets packets pass. address_in_use and others of the socket's:
+    /// then the interface stays down. no_memory.
+    status up() noexcept {
+        if (status const why = refresh_mtu(); why != status::ok) return why;
+        if (running_) return status::ok;
+        result<std::uint16_t> const port = socket_.open(core_.listen_port());
+        if (!port) return port.why();
+        core_.set_listen_port(*port);
+        running_ = true;
+        core_.up();
+        flush();
+        return status::ok;
+    }
+
+    /// Closes the socket and ends all sessions.
+    void down() noexcept {
+        running_ = false;
+        socket_.close();
+        core_.down(now());
+    }
+
+    bool is_up() const noexcept { return running_; }
+
+    /// The TUN device's MTU may have changed. no_memory: the buffers stay as they were.
+    status refresh_mtu() noexcept {
+        std::size_t const mtu = tun_.mtu() != 0 ? tun_.mtu() : default_mtu_bytes;
+        // Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
+        std::size_t const stride = (front + mtu + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
+        if (stride > stride_) {
+            if (!outbound_.resize(batch * stride) || !own_.resize(handshake_batch * stride)) {
+                stride_ = 0;
+                return status::no_memory;
+            }
+            stride_ = stride;
+        }
+        if (inbound_.view().empty() && !inbound_.resize(receive_batch * receive_stride)) return status::no_memory;
+        core_.set_mtu(tun_.mtu());
+        return status::ok;
+    }
+
+    /// When `run_once` has to be called at the latest.
+    instant next_deadline() noexcept { return running_ ? core_.next_deadline() : instant::never(); }
+
+    /// Moves what is ready, for a bounded time, and runs what is due. gone: the TUN device was removed.
+    status run_once(readiness const& ready) noexcept {
+        bool tun = ready.tun, udp = ready.udp;
+        for (int round = 0; round < max_rounds && (tun || udp); ++round) {
+            if (udp) udp = running_ && pump_udp();
+            if (tun) {
+                result<std::size_t> const moved = pump_tun();
+                if (!moved) return moved.why() == status::gone ? status::gone : status::ok;
+                tun = *moved == batch;
+            }
+        }
+        if (running_ && core_.next_deadline() <= now()) {
+            core_.on_deadline(now());
+            flush();
+        }
+        return status::ok;
+    }
+
+    /// As `device::configure`, and the socket follows: all changes or none. Also address_in_use, no_permission and
+    /// what else the socket says.
+    status configure(std::span<change const> changes) noexcept {
+        if (status const why = core_.admit(changes); why != status::ok) return why;
+        change const *port = nullptr, *mark = nullptr;
+        for (change const& c : interface_changes(changes)) {
+            if (c.what() == change::kind::listen_port) port = &c;
+            if (c.what() == change::kind::fwmark) mark = &c;
+        }
+        if (mark != nullptr)
+            if (status const why = set_fwmark(mark->number()); why != status::ok) return why;
+        std::uint16_t bound = core_.listen_port();
+        if (port != nullptr && running_) {
+            result<std::uint16_t> const opened = socket_.open(static_cast<std::uint16_t>(port->number()));
+            if (!opened) {
+                if (mark != nullptr) (void)set_fwmark(core_.fwmark());
+                return opened.why();
+            }
+            bound = *opened;
+        }
+        status const why = core_.configure(changes, now()); // admitted, so it is done
+        if (port != nullptr && running_) core_.set_listen_port(bound);
+        if (running_) flush();
+        return why;
+    }
+
+    template <class Sink> void snapshot(Sink& sink) noexcept { core_.snapshot(sink); }
+
+private:
+    static constexpr int max_rounds = 16;
+    static constexpr std::size_t answer_room = ipv6_header_bytes + icmp_header_bytes;
+    static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
+    static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
+
+    instant now() noexcept { return core_.clock().now(); }
+
+    status set_fwmark(std::uint32_t mark) noexcept {
+        if constexpr (requires { socket_.set_fwmark(mark); })
+            return socket_.set_fwmark(mark);
+        else
+            return mark == 0 ? status::ok : status::not_supported;
+    }
+
+    /// From the TUN device to the network; how many packets.
+    result<std::size_t> pump_tun() noexcept {
+        packet packets[batch];
+        std::size_t const room = stride_ == 0 ? 0 : batch;
+        for (std::size_t i = 0; i < room; ++i) {
+            packets[i] = packet(outbound_.view().subspan(i * stride_, stride_ - packet_tailroom_bytes), front);
+        }
+        result<std::size_t> const got = tun_.read(std::span(packets, room));
+        if (!got || *got == 0) return got;
+        job_type jobs[batch];
+        for (std::size_t i = 0; i < *got; ++i) {
+            jobs[i].data = packets[i];
+            jobs[i].data.capacity += static_cast<std::uint32_t>(packet_tailroom_bytes);
+        }
+        std::span<job_type> const all(jobs, *got);
+        core_.prepare_outbound(all, now());
+        device_type::crypt(all, core_.aead());
+        transmit(all);
+        flush();
+        return got;
+    }
+
+    /// From the network to the TUN device. False: nothing was there.
+    bool pump_udp() noexcept {
+        datagram datagrams[receive_batch];
+        for (std::size_t i = 0; i < receive_batch; ++i)
+            static_cast<packet&>(datagrams[i]) =
+                packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom);
+        result<std::size_t> const got = socket_.receive(datagrams);
+        if (!got || *got == 0) return false;
+        job_type jobs[batch];
+        std::size_t count = 0;
+        for (datagram const& d : std::span(datagrams, *got)) {
+            std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
+            for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
+                job_type& j = jobs[count++];
+                j.data = d;
+                j.data.offset += static_cast<std::uint32_t>(at);
+                j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
+                j.where = d.where;
+                j.tos = d.tos;
+                if (count == batch) receive(std::span(jobs, std::exchange(count, 0)));
+            }
+        }
+        receive(std::span(jobs, count));
+        flush();
+        return true;
+    }
+
+    void receive(std::span<job_type> jobs) noexcept {
+        core_.prepare_inbound(jobs, now());
+        device_type::crypt(jobs, core_.aead());
+        core_.complete(jobs, now());
+        deliver(jobs);
+    }
+
+    /// What the device has to say by itself: all of what waits to be sent, but only some of the handshakes.
+    void flush() noexcept {
+        job_type jobs[handshake_batch];
+        for (bool handshakes = true;; handshakes = false) {
+            for (std::size_t i = 0; i < handshake_batch; ++i)
+                jobs[i].data = packet(own_.view().subspan(i * stride_, stride_), 0);
+            std::size_t const made = handshakes ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
+            if (made == 0 && !handshakes) return;
+            std::span<job_type> const all(jobs, made);
+            device_type::crypt(all, core_.aead());
+            transmit(all);
+        }
+    }
+
+    /// Sends what is to be sent, completes all, and delivers what goes back to the host.
+    void transmit(std::span<job_type> jobs) noexcept {
+        datagram datagrams[batch];
+        job_type* sent[batch];
+        std::size_t count = 0;
+        for (job_type& j : jobs) {
+            if (j.next != disposition::send) continue;
+            datagram& d = datagrams[count];
+            static_cast<packet&>(d) = j.data;
+            d.where = j.where;
+            d.tos = j.tos;
+            sent[count++] = &j;
+        }
+        if (count != 0) (void)socket_.send(std::span(datagrams, count));
+        for (std::size_t i = 0; i < count; ++i) {
+            sent[i]->why = datagrams[i].why;
+            sent[i]->where.local = datagrams[i].where.local;
+        }
+        core_.complete(jobs, now());
+        deliver(jobs);
+    }
+
+    void deliver(std::span<job_type> jobs) noexcept {
+        packet packets[batch];
+        std::size_t count = 0;
+        for (job_type const& j : jobs)
+            if (j.next == disposition::deliver) packets[count++] = j.data;
+        if (count != 0) (void)tun_.write(std::span(packets, count));
+    }
+
+    device_type& core_;
+    tun_type& tun_;
+    socket_type& socket_;
+    typename storage::template array<byte, 0> outbound_;
+    typename storage::template array<byte, 0> inbound_;
+    typename storage::template array<byte, 0> own_;
+    std::size_t stride_ = 0;
+    bool running_ = false;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
