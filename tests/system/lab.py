@@ -130,7 +130,8 @@ class Host:
     def __init__(self, lab, name):
         self.lab, self.name, self.daemons, self.processes = lab, name, [], []
         script = ('mount -t tmpfs none /run/wireguard && ip link set lo up && '
-                  'for c in all default; do echo 0 >/proc/sys/net/ipv6/conf/$c/accept_dad; done; '
+                  'cd /proc/sys/net/ipv6/conf && for c in all default; do echo 0 >$c/accept_dad && '
+                  'echo 1 >$c/keep_addr_on_down; done && '
                   'echo ready; exec sleep infinity')
         self.holder = subprocess.Popen(['unshare', '--net', '--mount', 'sh', '-c', script], text=True,
                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
@@ -211,8 +212,6 @@ class Host:
             self.ip(f'addr add {a} dev {device}' + (' nodad' if ':' in a else ''))
 
     def sysctl(self, key, value):
-        with open(self.path('/proc/sys/' + key.replace('.', '/')), 'r+'):
-            pass  # exists and is ours to write; the write itself must come from a process of this host
         self.run(['sh', '-c', f'echo {value} >/proc/sys/{key.replace(".", "/")}'])
 
     def nft(self, rules):
@@ -638,8 +637,9 @@ class Tunnel:
         host.ip(f'link set wg0 mtu {mtu}' + (' up' if up else ''))
 
     def set_psk(self, host, secret):
-        """Sets the preshared key of the peer at `host`; the empty string removes it."""
-        host.wg(f'set wg0 peer {self.key[self.other(host).name].public} preshared-key /dev/stdin', secret + '\n')
+        """Sets the preshared key of the peer at `host`; None removes it."""
+        source = '/dev/stdin' if secret else '/dev/null'
+        host.wg(f'set wg0 peer {self.key[self.other(host).name].public} preshared-key {source}', secret)
 
     def works(self):
         """Both ways, both inner versions."""

@@ -7,7 +7,30 @@ come from there, the tests do not.
 """
 from lab import *
 
-known_failures = {'wireguard-go': {}}
+# What wireguard-go 0.0.20220316 or 0.0.20250522 fails, so that the suite can be proved against a daemon that we did not
+# write. A test named here is run all the same; nothing is ever listed for wgd.
+known_failures = {'wireguard-go': {
+    'mixed_ipv4_and_ipv6_peers_get_only_their_own_packets': '2025: stale address bytes after an IPv4 send',
+    'endpoint_roams_by_port_and_from_ipv4_to_ipv6': '2025: stale address bytes after an IPv4 send',
+    'answers_come_from_the_address_that_was_dialled': '2025: the source address is lost with UDP GRO',
+    'fwmark_keeps_the_daemon_out_of_its_own_default_route': '2025: the source address is lost with UDP GRO',
+    'handshakes_carry_dscp_af41_and_data_none': 'sets no DSCP',
+    'keepalive_is_sent_when_enabled_created_or_brought_up': 'takes a new interface for up',
+    'link_down_closes_the_port_and_link_up_reopens_it': 'does not notice that the link went down',
+    'a_source_address_that_was_removed_is_given_up': '2022: keeps sending from it',
+    'a_more_specific_route_takes_over': 'follows IPv4 routes only',
+    'a_routing_loop_is_bounded': 'has no bound',
+    'no_peer_or_no_endpoint_is_unreachable_at_once': 'sends no ICMP errors',
+    'ecn_passes_between_inner_and_outer_header': 'passes no ECN',
+    'a_listen_port_in_use_is_refused_and_the_old_one_kept': 'closes the old port first',
+    'background_daemon_has_a_session_of_its_own': 'stays in the session of the shell',
+    'systemd_is_notified_when_the_socket_answers': 'does not notify',
+    'bad_command_lines_are_refused_with_a_reason': 'takes any word for an interface',
+    'help_is_printed': 'has no --help',
+    'uapi_sets_all_or_nothing': 'earlier lines stay applied',
+    'uapi_survives_garbage': 'applies a set that was cut off',
+    'uapi_clients_do_not_wait_for_each_other': 'a half-sent set locks the others out',
+}}
 
 EINVAL, EPROTO, EADDRINUSE = 22, 71, 98
 
@@ -102,16 +125,17 @@ def mixed_ipv4_and_ipv6_peers_get_only_their_own_packets(lab):
         out.sendto(b'x', (f'10.9.0.{n + 2}', 7000))
         s.recv(10)
     before = [s.show('wg0').peer.rx for s in spokes]
-    for i in range(100):
-        for n in range(len(spokes)):
-            out.sendto(b'%d' % i, (f'10.9.0.{n + 2}', 7000))
-    for n, s in enumerate(ins):
-        try:
-            got = [int(s.recv(10)) for _ in range(100)]
-        except socket.timeout:
-            raise Failure(f'datagrams for {spokes[n]} did not all arrive there') from None
-        equal(sorted(got), list(range(100)), f'datagrams at {spokes[n]}')
-        equal(spokes[n].show('wg0').peer.rx - before[n], 100 * (32 + 32), f'bytes at {spokes[n]}')
+    for i in range(50):  # bursts, so that packets of all peers share the daemon's batches
+        for j in range(4):
+            for n in range(len(spokes)):
+                out.sendto(b'%d' % j, (f'10.9.0.{n + 2}', 7000))
+        for n, s in enumerate(ins):
+            try:
+                equal(sorted(int(s.recv(10)) for _ in range(4)), [0, 1, 2, 3], f'datagrams at {spokes[n]}')
+            except socket.timeout:
+                raise Failure(f'datagrams for {spokes[n]} did not all arrive there, burst {i}') from None
+    for n, spoke in enumerate(spokes):
+        equal(spoke.show('wg0').peer.rx - before[n], 200 * (32 + 32), f'bytes at {spoke}')
 
 
 # ----------------------------------------------------------------------------------------------- handshakes and peers
@@ -168,6 +192,7 @@ def packets_from_a_source_outside_allowed_ips_are_dropped(lab):
     t.b.no_ping('10.9.0.1', options='-I 10.9.0.99')
     t.b.no_ping('fd09::1', options='-I fd09::99')
     equal([p for _, p in seen.packets()], [], 'packets that came out of the tunnel')
+    t.b.ip('addr del fd09::99/64 dev wg0')
     t.works()
 
 
@@ -186,27 +211,25 @@ def a_changed_private_key_handshakes_at_once(lab):
 @test
 def preshared_keys_must_agree(lab):
     t = Tunnel(lab, initiator='a')
-    secret = psk()
+    one, other = psk(), psk()
 
-    def forget():  # the next packet needs a new handshake
-        for host in t.a, t.b:
-            host.ip('link set wg0 down')
-            host.ip('link set wg0 up')
-    t.set_psk(t.a, secret)
-    t.a.no_ping('10.9.0.2')
-    equal(t.a.show('wg0').peer.latest_handshake, 0, 'handshake of an end with a PSK and one without')
-    t.set_psk(t.b, secret)
-    forget()
+    def start_over(psk_a, psk_b):
+        for host, secret in (t.a, psk_a), (t.b, psk_b):
+            host.setconf('wg0', t.config(host))
+            if secret:
+                t.set_psk(host, secret)
+            equal(host.show('wg0').peer.preshared_key, secret, f'PSK shown at {host}')
+    for wrong in (one, None), (None, one), (one, other):
+        start_over(*wrong)
+        t.a.no_ping('10.9.0.2')
+        equal(t.a.show('wg0').peer.latest_handshake, 0, 'handshake of ends that disagree about the PSK')
+    start_over(one, one)
     t.works()
-    equal((t.a.show('wg0').peer.preshared_key, t.b.show('wg0').peer.preshared_key), (secret, secret), 'shown PSKs')
-    t.set_psk(t.b, psk())
+    t.set_psk(t.b, other)
     t.works()  # a running session is not touched
-    forget()
-    t.a.no_ping('10.9.0.2')
-    t.set_psk(t.a, '')
-    t.set_psk(t.b, '')
-    equal((t.a.show('wg0').peer.preshared_key, t.b.show('wg0').peer.preshared_key), (None, None), 'removed PSKs')
-    forget()
+    t.set_psk(t.b, None)
+    equal(t.b.show('wg0').peer.preshared_key, None, 'PSK shown after its removal')
+    start_over(None, None)
     t.works()
 
 
@@ -286,13 +309,14 @@ def keepalive_keeps_a_nat_open_from_the_inside(lab):
     ki, ko = Key(), Key()
     inside.daemon('wg0')
     outside.daemon('wg0')
-    inside.setconf('wg0', f'[Interface]\nPrivateKey = {ki.private}\nListenPort = 1\n[Peer]\nPublicKey = {ko.public}\n'
-                   'Endpoint = 192.0.2.2:2\nPersistentKeepalive = 1\nAllowedIPs = 10.9.0.2/32\n')
     outside.setconf('wg0', f'[Interface]\nPrivateKey = {ko.private}\nListenPort = 2\n[Peer]\nPublicKey = {ki.public}\n'
                     'AllowedIPs = 10.9.0.1/32\n')
-    for host, number in (inside, 1), (outside, 2):
-        host.address('wg0', f'10.9.0.{number}/24')
-        host.ip('link set wg0 up')
+    outside.address('wg0', '10.9.0.2/24')
+    outside.ip('link set wg0 up')
+    inside.setconf('wg0', f'[Interface]\nPrivateKey = {ki.private}\nListenPort = 1\n[Peer]\nPublicKey = {ko.public}\n'
+                   'Endpoint = 192.0.2.2:2\nPersistentKeepalive = 1\nAllowedIPs = 10.9.0.2/32\n')
+    inside.address('wg0', '10.9.0.1/24')
+    inside.ip('link set wg0 up')
     wait_until(lambda: outside.show('wg0').peer.latest_handshake, what='handshake by keepalive alone')
     equal(outside.show('wg0').peer.endpoint.split(':')[0], '192.0.2.1', 'address of the peer as seen outside')
     start = outside.show('wg0').peer.rx
@@ -363,21 +387,28 @@ def a_source_address_that_was_removed_is_given_up(lab):
 
 @test
 def a_more_specific_route_takes_over(lab):
-    for outer, far, alternative in (4, '192.0.2.2/32', '198.51.100.1'), (6, '2001:db8::2/128', '2001:db8:ff::1'):
+    routes = (4, '192.0.2.2/32 via 198.51.100.2'), (6, '2001:db8::2/128 via 2001:db8:ff::2')
+    for outer, route in routes:
         t = Tunnel(lab, outer, initiator='a')
         lab.link(t.a, t.b, '198.51.100.1/24 2001:db8:ff::1/64', '198.51.100.2/24 2001:db8:ff::2/64', 'alt')
         for host in t.a, t.b:
             for device in 'all', 'veth', 'alt':
                 host.sysctl(f'net.ipv4.conf.{device}.rp_filter', 0)
         t.works()
-        equal(t.b.show('wg0').peer.endpoint, t.endpoint(t.a), "a's address on the first wire")
-        t.a.ip(f'-{outer} route add {far} dev alt src {alternative}')
-        wait_until(lambda: t.a.ping_output('10.9.0.2', wait=1).returncode == 0 and
-                   t.b.show('wg0').peer.endpoint == endpoint(alternative, 10001), 5, 'a sends over the second wire')
+
+        def uses(device):
+            before = t.a.device_counters(device)[1]
+            return t.a.ping_output('10.9.0.2', wait=1, size=999).returncode == 0 and \
+                t.a.device_counters(device)[1] - before > 1000
+        check(uses('veth'), 'a starts on the first wire')
+        t.a.ip(f'-{outer} route add {route}')
+        wait_until(lambda: uses('alt'), 5, f'a sends over the second wire, IPv{outer}')
+        if outer == 4:  # there the source address follows the route; with IPv6 it may stay, being still valid
+            equal(t.b.show('wg0').peer.endpoint, '198.51.100.1:10001', "a's address on the second wire")
         t.works()
-        t.a.ip(f'-{outer} route del {far} dev alt')
-        wait_until(lambda: t.a.ping_output('10.9.0.2', wait=1).returncode == 0 and
-                   t.b.show('wg0').peer.endpoint == t.endpoint(t.a), 5, 'a returns to the first wire')
+        t.a.ip(f'-{outer} route del {route}')
+        wait_until(lambda: uses('veth'), 5, f'a returns to the first wire, IPv{outer}')
+        equal(t.b.show('wg0').peer.endpoint, t.endpoint(t.a), "a's address on the first wire")
         lab.clear()
 
 
@@ -453,9 +484,9 @@ def a_routing_loop_is_bounded(lab):
     # The endpoint lies behind the tunnel itself: each packet sent comes back in as one 60 bytes longer.
     t.a.wg(f'set wg0 peer {t.pub_b} endpoint 10.9.0.2:10002')
     before = t.a.show('wg0').peer.tx
-    t.a.no_ping('10.9.0.2', wait=2)
+    t.a.ping_output('10.9.0.2', count=10, wait=1, flood=True)
     sent = t.a.show('wg0').peer.tx - before
-    check(sent < 70000, f'one ping into a routing loop made {sent} bytes, wanted less than 70000')
+    check(sent < 70000, f'ten pings into a routing loop made {sent} bytes, wanted less than 70000')
     t.a.wg(f'set wg0 peer {t.pub_b} endpoint {t.endpoint(t.b)}')
     t.works()
 
@@ -596,16 +627,16 @@ def zero_keys_read_none_and_own_keys_are_no_peers(lab):
     a.wg(f'set wg0 peer {other.public} allowed-ips 10.0.0.0/8')
     a.wg('set wg0 private-key /dev/stdin', other.private)
     equal(shown('peers'), '', 'peers after taking the key of a peer')
-    a.wg('set wg0 private-key /dev/stdin', '')
+    a.wg('set wg0 private-key /dev/null')
     equal((shown('private-key'), shown('public-key')), ('(none)', '(none)'), 'keys after removal')
     a.wg(f'set wg0 peer {other.public} preshared-key /dev/stdin', psk())
-    a.wg(f'set wg0 peer {other.public} preshared-key /dev/stdin', '')
+    a.wg(f'set wg0 peer {other.public} preshared-key /dev/null')
     equal(shown('preshared-keys').split(), [other.public, '(none)'], 'preshared key after removal')
 
 
 @test
 def a_listen_port_in_use_is_refused_and_the_old_one_kept(lab):
-    t = Tunnel(lab, initiator='b')
+    t = Tunnel(lab)
     t.works()
     for family, any_address in (socket.AF_INET, '0.0.0.0'), (socket.AF_INET6, '::'):
         other = t.a.socket(family, socket.SOCK_DGRAM)
@@ -726,12 +757,20 @@ def background_daemon_answers_when_the_command_returns(lab):
     pids = list(host.processes_inside())
     equal(len(pids), 5, 'daemons in the background')
     for pid in pids:
-        check(os.getsid(pid) != os.getsid(0), 'a daemon has a session of its own')
         for fd in 0, 1, 2:
             equal(os.readlink(f'/proc/{pid}/fd/{fd}'), '/dev/null', f'file descriptor {fd} of the daemon')
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not running(pid), what='the daemon ends on SIGTERM')
     equal(os.listdir(host.path('/run/wireguard')), [], 'sockets left behind')
+
+
+@test
+def background_daemon_has_a_session_of_its_own(lab):
+    host = lab.host('a')
+    host.run([WGD, 'wg0'], env={'WG_PROCESS_FOREGROUND': ''})
+    pid = next(host.processes_inside())
+    equal(os.getsid(pid), pid, 'session of the daemon: a terminal that hangs up must not end it')
+    equal(os.readlink(f'/proc/{pid}/cwd'), '/', 'working directory')
 
 
 @test
@@ -913,8 +952,8 @@ def uapi_clients_do_not_wait_for_each_other(lab):
     half = [daemon.connect() for _ in range(5)]
     for s in half:
         s.sendall(b'set=1\nlisten_port=77')
-    check('interface: wg0' in host.wg('show wg0'), 'wg show beside idle connections')
-    host.wg('set wg0 listen-port 5000')
+    check('interface: wg0' in host.run('wg show wg0', timeout=5), 'wg show beside idle connections')
+    host.run('wg set wg0 listen-port 5000', timeout=5)
     for s in idle + half:
         s.close()
     equal(host.show('wg0').listen_port, 5000, 'listen port')
