@@ -20,14 +20,14 @@ public:
     static constexpr std::size_t max_others = 32; ///< a bit each in `readiness::others`
 
     /// -1: there is none (yet).
-    explicit waiter(int tun = -1, int udp = -1) noexcept
+    explicit waiter(int tun_fd = -1, int udp_fd = -1) noexcept
         : wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
           timer_(::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC)) {
         for (pollfd& p : polled_) p = {-1, POLLIN, 0};
         polled_[wake_slot].fd = wake_.get();
         polled_[timer_slot].fd = timer_.get();
-        watch_tun(tun);
-        watch_udp(udp);
+        watch_tun(tun_fd);
+        watch_udp(udp_fd);
     }
 
     /// False if the kernel had no descriptors to give: such a waiter cannot be woken and knows no deadline.

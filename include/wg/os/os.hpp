@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSL-1.0
+// The parts that a platform supplies, for the platform that this is compiled for: the one place where it is asked.
+// Layer 7.
+//
+// `wg::os::host` names what `wg::default_policies` takes from the platform. It is empty where there is none: a
+// microcontroller brings its own policies.
+#ifndef WG_OS_OS_HPP
+#define WG_OS_OS_HPP
+
+#include "../base/abi.hpp"
+
+#if defined(__linux__) && __STDC_HOSTED__
+
+#include "linux/clock.hpp"
+#include "linux/daemon.hpp"
+#include "linux/error_text.hpp"
+#include "linux/fd.hpp"
+#include "linux/random.hpp"
+#include "linux/routes.hpp"
+#include "linux/secret_region.hpp"
+#include "linux/tun.hpp"
+#include "linux/uapi_listener.hpp"
+#include "linux/udp.hpp"
+#include "linux/udp_control.hpp"
+#include "linux/waiter.hpp"
+
+namespace wg::inline WG_ABI::os {
+
+struct host {
+    using clock_source = os::clock;
+    using random_source = os::random;
+    using secret_region = os::secret_region;
+    using tun_device = os::tun;
+    using udp_socket = os::udp;
+    using waiter = os::waiter;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#else
+
+namespace wg::inline WG_ABI::os {
+
+struct host {};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+#endif
