@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: BSL-1.0
+// Going to the background, signals, privacy of memory, telling the supervisor.
+#include "wg/os/linux/daemon.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <array>
+#include <poll.h>
+#include <string>
+
+namespace {
+
+using wg::os::unique_fd;
+
+/// Runs `action` in a child and gives what it exits with; 128 and the number if a signal ends it.
+template <class Action> int exit_code_of(Action action) {
+    std::fflush(nullptr);
+    pid_t const child = ::fork();
+    if (child == 0) {
+        for (int const number : {SIGSEGV, SIGABRT, SIGTERM, SIGINT}) ::signal(number, SIG_DFL);
+        ::_exit(action());
+    }
+    int how = -1;
+    BOOST_REQUIRE_EQUAL(::waitpid(child, &how, 0), child);
+    return WIFSIGNALED(how) ? 128 + WTERMSIG(how) : WEXITSTATUS(how);
+}
+
+/// What was written to a pipe, up to its end; ten seconds at most.
+std::string all_of(int fd) {
+    std::string all;
+    char piece[256];
+    pollfd watched{fd, POLLIN, 0};
+    while (::poll(&watched, 1, 10'000) == 1) {
+        ssize_t const size = ::read(fd, piece, sizeof piece);
+        if (size <= 0) return all;
+        all.append(piece, static_cast<std::size_t>(size));
+    }
+    return all + " and then silence";
+}
+
+struct two_ends {
+    unique_fd from, to;
+    two_ends() {
+        int ends[2];
+        BOOST_REQUIRE_EQUAL(::pipe2(ends, O_CLOEXEC), 0);
+        from.reset(ends[0]);
+        to.reset(ends[1]);
+    }
+};
+
+void say(int fd, std::string const& text) {
+    if (::write(fd, text.data(), text.size()) < 0) ::_exit(99);
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(os_linux_daemon)
+
+BOOST_AUTO_TEST_CASE(parent_ends_well_only_when_the_child_is_ready) {
+    two_ends report, go;
+    int const code = exit_code_of([&] {
+        pid_t const starter = ::getpid();
+        auto self = wg::os::background::enter();
+        if (!self || ::getpid() == starter) return 50;
+        say(report.to.get(), "started ");
+        if (::getsid(0) != ::getpid()) return 51;
+        self->ready(true);
+        std::array<char, 64> where{};
+        char const* const directory = ::getcwd(where.data(), where.size());
+        char wait = 0;
+        if (::read(go.from.get(), &wait, 1) != 1) return 52; // lives on when its parent has ended
+        say(report.to.get(), directory != nullptr ? std::string("in ") + directory : "nowhere");
+        return 0;
+    });
+    BOOST_TEST(code == 0);
+    BOOST_REQUIRE_EQUAL(::write(go.to.get(), "x", 1), 1);
+    report.to.reset();
+    BOOST_TEST(all_of(report.from.get()) == "started in /");
+}
+
+BOOST_AUTO_TEST_CASE(parent_fails_when_the_child_does) {
+    for (int const how : {0, 7, SIGTERM}) { // even an end with 0, and one by a signal
+        int const code = exit_code_of([&] {
+            auto self = wg::os::background::enter();
+            if (!self) return 50;
+            if (how == SIGTERM) ::raise(SIGTERM);
+            return how;
+        });
+        BOOST_TEST(code == 1);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(ready_leaves_the_terminal_but_may_keep_stderr) {
+    for (bool const keep : {false, true}) {
+        two_ends terminal, done;
+        int const code = exit_code_of([&] {
+            ::dup2(terminal.to.get(), STDIN_FILENO);
+            ::dup2(terminal.to.get(), STDOUT_FILENO);
+            ::dup2(terminal.to.get(), STDERR_FILENO);
+            auto self = wg::os::background::enter();
+            if (!self) return 50;
+            terminal.to.reset();
+            self->ready(keep);
+            say(STDOUT_FILENO, "to nobody");
+            say(STDERR_FILENO, keep ? "an error" : "to nobody");
+            char sink;
+            say(done.to.get(), ::read(STDIN_FILENO, &sink, 1) == 0 ? "end of input" : "something");
+            return 0;
+        });
+        BOOST_TEST(code == 0);
+        terminal.to.reset();
+        done.to.reset();
+        BOOST_TEST(all_of(done.from.get()) == "end of input");
+        BOOST_TEST(all_of(terminal.from.get()) == (keep ? "an error" : ""));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(foreground_changes_nothing) {
+    BOOST_TEST(exit_code_of([] {
+        wg::os::background self;
+        self.ready(false);
+        return ::fcntl(STDERR_FILENO, F_GETFD) >= 0 && ::getsid(0) != ::getpid() ? 3 : 4;
+    }) == 3);
+}
+
+BOOST_AUTO_TEST_CASE(stop_signals_are_told_and_do_not_kill) {
+    for (int const number : {SIGINT, SIGTERM, SIGHUP}) {
+        BOOST_TEST(exit_code_of([=] {
+            ::signal(SIGHUP, SIG_DFL);
+            wg::os::stop_signals stop;
+            if (stop.take() != 0) return 50;
+            ::raise(number);
+            pollfd watched{stop.fd(), POLLIN, 0};
+            if (::poll(&watched, 1, 1000) != 1) return 51;
+            return stop.take();
+        }) == number);
+    }
+    BOOST_TEST(exit_code_of([] { // nohup: the signal stays ignored
+        ::signal(SIGHUP, SIG_IGN);
+        wg::os::stop_signals stop;
+        ::raise(SIGHUP);
+        return stop.take();
+    }) == 0);
+    BOOST_TEST(exit_code_of([] { // afterwards all is as before
+        { wg::os::stop_signals stop; }
+        ::raise(SIGTERM);
+        return 0;
+    }) == 128 + SIGTERM);
+}
+
+BOOST_AUTO_TEST_CASE(writing_to_who_has_left_is_an_error_only) {
+    auto const write_to_nobody = [] {
+        int ends[2];
+        if (::pipe(ends) != 0) return 50;
+        ::close(ends[0]);
+        return ::write(ends[1], "x", 1) < 0 && errno == EPIPE ? 3 : 4;
+    };
+    BOOST_TEST(exit_code_of([&] {
+        ::signal(SIGPIPE, SIG_DFL);
+        wg::os::stop_signals stop;
+        return write_to_nobody();
+    }) == 3);
+    BOOST_TEST(exit_code_of([&] { // control
+        ::signal(SIGPIPE, SIG_DFL);
+        return write_to_nobody();
+    }) == 128 + SIGPIPE);
+}
+
+BOOST_AUTO_TEST_CASE(memory_is_private) {
+    BOOST_TEST(exit_code_of([] {
+        rlimit core{};
+        if (::prctl(PR_GET_DUMPABLE) != 1) return 50; // control
+        if (!wg::os::keep_memory_private()) return 51;
+        if (::getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0) return 52;
+        return ::prctl(PR_GET_DUMPABLE) == 0 ? 3 : 53;
+    }) == 3);
+}
+
+BOOST_AUTO_TEST_CASE(supervisor_is_told_by_path_and_by_abstract_name) {
+    std::string const id = std::to_string(::getpid());
+    for (std::string const& name : {"/tmp/wg-notify-" + id, "@wg-notify-" + id}) {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::copy(name.begin(), name.end(), address.sun_path);
+        if (name[0] == '@') address.sun_path[0] = '\0';
+        unique_fd const server(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        BOOST_REQUIRE(::bind(server.get(), reinterpret_cast<sockaddr*>(&address),
+                             static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size())) == 0);
+        BOOST_TEST(wg::os::notify_supervisor("READY=1", name.c_str()));
+        char told[64] = {};
+        BOOST_TEST(::recv(server.get(), told, sizeof told, 0) == 7);
+        BOOST_TEST(std::string(told) == "READY=1");
+        if (name[0] == '/') ::unlink(name.c_str());
+    }
+    BOOST_TEST(wg::os::notify_supervisor("READY=1", nullptr)); // nobody asked
+    BOOST_TEST(wg::os::notify_supervisor("READY=1", ""));
+    BOOST_TEST(!wg::os::notify_supervisor("READY=1", ("/tmp/wg-nobody-" + id).c_str()));
+    BOOST_TEST(!wg::os::notify_supervisor("READY=1", "relative"));
+    BOOST_TEST(!wg::os::notify_supervisor("READY=1", ("/" + std::string(200, 'x')).c_str()));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
