@@ -16,11 +16,11 @@ namespace wg::inline WG_ABI::os {
 
 /// Everything since the last look.
 struct network_changes {
-    bool link = false;      ///< the interface was spoken of: `up` and `mtu_bytes` hold what was said last
+    bool link = false; ///< the interface was spoken of: `up` and `mtu_bytes` hold what was said last
     bool up = false;
     std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool link_left = false; ///< deleted, or moved to another network namespace: the TUN device knows which
-    bool routes = false;    ///< routes, rules or addresses, IPv4 or IPv6
+    bool link_left = false;      ///< deleted, or moved to another network namespace: the TUN device knows which
+    bool routes = false;         ///< routes, rules or addresses, IPv4 or IPv6
 };
 
 /// Watches the network of this namespace, and in it one interface. Events begin with how that interface is now.

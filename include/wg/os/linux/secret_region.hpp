@@ -25,8 +25,8 @@ public:
         auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
         if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
         capacity = round_up(capacity, step_bytes);
-        void* const start = ::mmap(nullptr, capacity + 2 * page, PROT_NONE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* const start =
+            ::mmap(nullptr, capacity + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (start == MAP_FAILED) return;
         mapping_ = start;
         mapping_bytes_ = capacity + 2 * page;

@@ -38,7 +38,8 @@ public:
     /// Creates the interface `name`, or takes over one that was made to last and that nobody else uses; a new one gets
     /// `mtu_bytes`. It goes when the object goes, unless it was made to last.
     /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
-    static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes) noexcept {
+    static result<tun> open(std::string_view name, error_text& why,
+                            std::size_t mtu_bytes = default_mtu_bytes) noexcept {
         if (!is_interface_name(name)) {
             why.set("`%.*s` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%%`",
                     static_cast<int>(std::min<std::size_t>(name.size(), 40)), name.data());
@@ -169,7 +170,8 @@ private:
     }
 
     static bool ask_interface(unsigned long what, ifreq& request) noexcept {
-        unique_fd any(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)); // any socket is asked; this family always exists
+        unique_fd any(
+            ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)); // any socket is asked; this family always exists
         return any && ::ioctl(any.get(), what, &request) == 0;
     }
 

@@ -25,7 +25,8 @@ template <class Session, class Reply, std::size_t MaxConnections = 16> class uap
 public:
     static constexpr char const* default_directory = "/var/run/wireguard";
 
-    uapi_listener() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)), spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
+    uapi_listener() noexcept
+        : epoll_(::epoll_create1(EPOLL_CLOEXEC)), spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
     uapi_listener(uapi_listener const&) = delete;
     uapi_listener& operator=(uapi_listener const&) = delete;
     /// Removes the socket's file, if it is still ours.
@@ -55,12 +56,14 @@ public:
     }
 
     /// Takes over a socket that listens there already (WG_UAPI_FD).
-    status adopt(int number, std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
+    status adopt(int number, std::string_view name, error_text& why,
+                 char const* directory = default_directory) noexcept {
         status const named = set_path(name, directory, why);
         if (named != status::ok) return named;
         int listens = 0;
         socklen_t size = sizeof listens;
-        if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 || !make_private(number)) {
+        if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+            !make_private(number)) {
             why.set("descriptor %d is no socket that listens", number);
             return status::invalid;
         }
@@ -104,7 +107,7 @@ private:
         unique_fd fd{};
         std::optional<Session> session{};
         Reply reply{};
-        std::size_t sent = 0; ///< of the reply
+        std::size_t sent = 0;           ///< of the reply
         std::size_t begin = 0, end = 0; ///< what is left of the input
         std::uint64_t last_heard = 0;
         bool waits_for_room = false;
@@ -197,7 +200,9 @@ private:
             }
             if (!fd) return;
             connection& c = free_connection();
-            if (!watch(epoll_.get(), fd.get(), EPOLLIN, first_connection + static_cast<std::uint64_t>(&c - connections_))) continue;
+            if (!watch(epoll_.get(), fd.get(), EPOLLIN,
+                       first_connection + static_cast<std::uint64_t>(&c - connections_)))
+                continue;
             c.fd = std::move(fd);
             c.session.emplace();
             c.last_heard = ++time_;
@@ -275,7 +280,8 @@ private:
     void wait_for_room(connection& c, bool wait) noexcept {
         if (c.waits_for_room == wait) return;
         c.waits_for_room = wait;
-        watch(epoll_.get(), c.fd.get(), wait ? EPOLLOUT : EPOLLIN, first_connection + static_cast<std::uint64_t>(&c - connections_));
+        watch(epoll_.get(), c.fd.get(), wait ? EPOLLOUT : EPOLLIN,
+              first_connection + static_cast<std::uint64_t>(&c - connections_));
     }
 
     unique_fd epoll_;

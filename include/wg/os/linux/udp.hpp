@@ -105,7 +105,8 @@ public:
             std::size_t room = datagrams.size() - filled;
             if (turn == 0 && order[1]->fd) room = (room + 1) / 2;
             std::size_t got = 0;
-            if (!receive_from(*order[turn], datagrams.subspan(filled, room), got) && filled + got == 0) return status::io_error;
+            if (!receive_from(*order[turn], datagrams.subspan(filled, room), got) && filled + got == 0)
+                return status::io_error;
             filled += got;
             if (turn == 0) drained = got < room;
         }
@@ -145,7 +146,8 @@ private:
 
         std::span<datagram*> datagrams_of(std::size_t message) noexcept {
             msghdr const& header = messages[message].msg_hdr;
-            return {of_piece + (header.msg_iov - pieces), header.msg_iovlen};
+            return {of_piece + (header.msg_iov - pieces),
+                    static_cast<std::size_t>(header.msg_iovlen)}; // an int in musl
         }
         void write_control(std::size_t message) noexcept {
             auto const parts = datagrams_of(message);
@@ -158,7 +160,9 @@ private:
         bool const is_v4 = domain == AF_INET;
         unique_fd fd(Calls::socket(domain));
         if (!fd) return errno == EAFNOSUPPORT ? 0 : errno;
-        auto const set = [&](int level, int name, int value) { return Calls::set_option(fd.get(), level, name, value) == 0; };
+        auto const set = [&](int level, int name, int value) {
+            return Calls::set_option(fd.get(), level, name, value) == 0;
+        };
         if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_PKTINFO, 1) : set(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1))) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_RECVTOS, 1) : set(IPPROTO_IPV6, IPV6_RECVTCLASS, 1))) return errno;
@@ -184,7 +188,8 @@ private:
         socket_address addresses[batch];
         control_messages controls[batch];
         while (filled < datagrams.size()) {
-            std::span<datagram> const wanted = datagrams.subspan(filled).first(std::min(batch, datagrams.size() - filled));
+            std::span<datagram> const wanted =
+                datagrams.subspan(filled).first(std::min(batch, datagrams.size() - filled));
             for (std::size_t i = 0; i < wanted.size(); ++i) {
                 pieces[i] = {wanted[i].buffer + wanted[i].offset, wanted[i].capacity - wanted[i].offset};
                 messages[i] = {};
@@ -284,8 +289,7 @@ private:
     std::size_t flush(plan& p, side& s) noexcept {
         std::size_t sent = 0;
         for (std::size_t done = 0; done < p.message_count;) {
-            int const count =
-                send_many(s.fd.get(), p.messages + done, static_cast<unsigned>(p.message_count - done));
+            int const count = send_many(s.fd.get(), p.messages + done, static_cast<unsigned>(p.message_count - done));
             if (count > 0) {
                 for (int i = 0; i < count; ++i) sent += mark(p.datagrams_of(done++), status::ok);
                 continue;

@@ -106,10 +106,11 @@ public:
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
             append(IPPROTO_IPV6, IPV6_PKTINFO, info);
         }
-        if (d.tos != 0) append(is_v4 ? IPPROTO_IP : IPPROTO_IPV6, is_v4 ? IP_TOS : IPV6_TCLASS, static_cast<int>(d.tos));
+        if (d.tos != 0)
+            append(is_v4 ? IPPROTO_IP : IPPROTO_IPV6, is_v4 ? IP_TOS : IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
-        message.msg_controllen = used_;
+        message.msg_controllen = static_cast<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
     }
 
     /// Whether `d` names a source that goes with its destination.
@@ -131,7 +132,7 @@ private:
         auto* const c = reinterpret_cast<cmsghdr*>(at);
         c->cmsg_level = level;
         c->cmsg_type = type;
-        c->cmsg_len = CMSG_LEN(sizeof value);
+        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(sizeof value));
         std::memcpy(CMSG_DATA(c), &value, sizeof value);
         used_ += CMSG_SPACE(sizeof value);
     }

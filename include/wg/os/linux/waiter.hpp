@@ -55,7 +55,8 @@ public:
             if (is_ready(timer_slot) && ::read(timer_.get(), &sink, sizeof sink) > 0) armed_ = instant::never();
             readiness const ready = what_is_ready();
             // A timer that was armed for an earlier deadline only shows that it is time to arm it anew.
-            if (expired || woken || ready.tun || ready.udp || ready.others != 0 || deadline <= clock_.now()) return ready;
+            if (expired || woken || ready.tun || ready.udp || ready.others != 0 || deadline <= clock_.now())
+                return ready;
         }
     }
 

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSL-1.0
+// WireGuard for C++: the one file to include. Layer 8.
+//
+// `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
+// device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
+// Concepts and their promises: policy.hpp.
+#ifndef WG_WG_HPP
+#define WG_WG_HPP
+
+#include "backends/bundled/bundled.hpp"
+#if __STDC_HOSTED__
+#include "backends/loopback.hpp"
+#endif
+#include "backends/observers.hpp"
+#include "backends/one_thread.hpp"
+#include "backends/std_threads.hpp"
+#include "backends/storage.hpp"
+#include "base/event.hpp"
+#include "control/uapi.hpp"
+#include "device/device.hpp"
+#include "engine/engine.hpp"
+#include "os/os.hpp"
+
+namespace wg::inline WG_ABI {
+
+/// The region for secrets of a platform that has one; else the heap.
+template <class Host> struct region_of {
+    using type = heap_region;
+};
+template <class Host>
+    requires requires { typename Host::secret_region; }
+struct region_of<Host> {
+    using type = typename Host::secret_region;
+};
+
+/// Bundled cryptography, memory that grows, one thread, nobody observing; clock, randomness, TUN, socket and waiter of
+/// the platform, where it is one that wg knows.
+struct default_policies : os::host {
+    using hash = bundled::hash;
+    using dh = bundled::dh;
+    using aead = bundled::aead;
+    using threads = one_thread;
+    using storage = growing_storage<region_of<os::host>::type>;
+    using observer = no_observer;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif

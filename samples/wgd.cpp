@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: BSL-1.0
+// wgd: a WireGuard interface for wg(8) and wg-quick(8), put together from the library's parts.
+#include <wg/wg.hpp>
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+namespace {
+
+using namespace std::string_view_literals;
+
+struct daemon_policies : wg::default_policies {
+    using observer = wg::function_observer;
+};
+
+struct session : wg::uapi::session {
+    session() noexcept : wg::uapi::session(if_nametoindex) {}
+};
+using listener = wg::os::uapi_listener<session, wg::secret_buffer>;
+
+constexpr char version[] = "wgd 0.1.0\n";
+constexpr char usage[] =
+    "usage: wgd [-f | --foreground] INTERFACE\n"
+    "       wgd --version | --help\n"
+    "Makes a WireGuard interface and serves it until SIGTERM or SIGINT, until its socket is removed, or until the\n"
+    "interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n"
+    "Environment: LOG_LEVEL=verbose|error|silent (default error), WG_PROCESS_FOREGROUND=1, WG_TUN_FD, WG_UAPI_FD.\n";
+
+struct options {
+    char const* interface_name = nullptr;
+    bool foreground = false;
+    std::string_view log_level = "error";
+    bool log_asked = false;
+};
+
+void say(options const& o, char const* format, ...) __attribute__((format(printf, 2, 3)));
+void say(options const& o, char const* format, ...) {
+    if (o.log_level == "silent") return;
+    std::va_list arguments;
+    va_start(arguments, format);
+    std::fprintf(stderr, "wgd: %s: ", o.interface_name);
+    std::vfprintf(stderr, format, arguments);
+    std::fputc('\n', stderr);
+    va_end(arguments);
+}
+
+[[noreturn]] void misused(char const* what, char const* argument) {
+    std::fprintf(stderr, "wgd: %s%s\n%s", what, argument, usage);
+    std::exit(EXIT_FAILURE);
+}
+
+[[noreturn]] void print_and_exit(char const* text) {
+    std::fputs(text, stdout);
+    std::exit(EXIT_SUCCESS);
+}
+
+options read_options(std::span<char*> arguments) {
+    options o;
+    for (char const* const argument : arguments.subspan(1)) {
+        if (argument == "--version"sv) print_and_exit(version);
+        if (argument == "--help"sv || argument == "-h"sv) print_and_exit(usage);
+        if (argument == "-f"sv || argument == "--foreground"sv)
+            o.foreground = true;
+        else if (*argument == '-')
+            misused("there is no option ", argument);
+        else if (o.interface_name != nullptr)
+            misused("one interface at a time, not also ", argument);
+        else
+            o.interface_name = argument;
+    }
+    if (o.interface_name == nullptr) misused("the name of the interface is missing", "");
+    if (char const* const set = std::getenv("WG_PROCESS_FOREGROUND"); set != nullptr && set == "1"sv) o.foreground = true;
+    if (char const* const level = std::getenv("LOG_LEVEL"); level != nullptr) {
+        o.log_asked = true;
+        o.log_level = level;
+    }
+    return o;
+}
+
+void log_event(void* context, wg::event_id id, std::uint32_t peer, std::uint64_t value) noexcept {
+    bool const dropped = id == wg::event_id::dropped;
+    char const* const why = dropped ? wg::describe(static_cast<wg::status>(value)) : "";
+    char number[24] = "";
+    if (peer != wg::no_peer_number) std::snprintf(number, sizeof number, "peer %u ", peer);
+    say(*static_cast<options const*>(context), "%s%s%s%s", number, wg::describe(id), dropped ? ": " : "", why);
+}
+
+/// An inherited descriptor, by the name of its environment variable; -1: none.
+int inherited(char const* variable) {
+    char const* const text = std::getenv(variable);
+    if (text == nullptr) return -1;
+    auto const number = wg::text::parse_decimal<std::uint16_t>(text);
+    if (!number) misused("this environment variable holds no descriptor: ", variable);
+    return *number;
+}
+
+/// The interface, its socket and its configuration socket.
+class wgd {
+public:
+    wgd(options& o, wg::os::tun&& tun, listener& configuration) noexcept
+        : options_(o), tun_(std::move(tun)), listener_(configuration),
+          device_(wg::function_observer{o.log_level == "verbose" || o.log_level == "debug" ? log_event : nullptr, &o}),
+          engine_(device_, tun_, socket_), waiter_(tun_.fd(), socket_.fd()) {
+        if (auto monitor = wg::os::route_monitor::open(tun_.index())) routes_ = std::move(*monitor);
+        waiter_.watch_other(configuration_bit, listener_.fd());
+        waiter_.watch_other(signal_bit, signals_.fd());
+        waiter_.watch_other(routes_bit, routes_.fd());
+    }
+
+    void run() noexcept {
+        wg::status running = look_at_link();
+        while (running == wg::status::ok) running = run_once();
+    }
+
+private:
+    static constexpr std::size_t configuration_bit = 0, signal_bit = 1, routes_bit = 2;
+
+    wg::status run_once() noexcept {
+        // Netlink speaks of this network namespace; an interface that was moved to another one has to be asked.
+        wg::instant const look_at = moved_away_ ? looked_at_ + wg::seconds(1) : wg::instant::never();
+        wg::readiness const ready = waiter_.wait(std::min(engine_.next_deadline(), look_at));
+        auto const has = [&](std::size_t bit) { return (ready.others >> bit & 1) != 0; };
+
+        if (has(signal_bit) && signals_.take() != 0) return wg::status::gone;
+        bool look = device_.clock().now() >= look_at;
+        if (has(routes_bit)) {
+            wg::os::network_changes const changes = routes_.read();
+            if (changes.routes) device_.forget_sources();
+            moved_away_ = moved_away_ || changes.link_left;
+            look = look || changes.link || changes.link_left;
+        }
+        if (has(configuration_bit)) {
+            auto const feed = [this](session& s, wg::bytes_view said, wg::secret_buffer& reply) noexcept { return s.feed(said, engine_, reply); };
+            if (listener_.serve(feed) == wg::status::gone) return wg::status::gone;
+            look = look || !engine_.is_up(); // perhaps it has a free port now
+        }
+        if (look)
+            if (wg::status const link = look_at_link(); link != wg::status::ok) return link;
+        return engine_.run_once(ready);
+    }
+
+    /// Follows the interface: up or down, and its MTU. gone: deleted.
+    wg::status look_at_link() noexcept {
+        looked_at_ = device_.clock().now();
+        tun_.refresh_mtu();
+        wg::status why = engine_.refresh_mtu();
+        wg::status const link = tun_.link_state();
+        if (link == wg::status::gone) return link;
+        if (link == wg::status::device_down && engine_.is_up()) engine_.down();
+        if (link == wg::status::ok && !engine_.is_up() && why == wg::status::ok) why = engine_.up();
+        if (why != wg::status::ok) say(options_, "the interface cannot go up with UDP port %u: %s", device_.listen_port(), wg::describe(why));
+        return wg::status::ok;
+    }
+
+    options& options_;
+    wg::os::tun tun_;
+    wg::os::udp socket_;
+    listener& listener_;
+    wg::os::stop_signals signals_;
+    wg::os::route_monitor routes_;
+    wg::device<daemon_policies> device_;
+    wg::engine<daemon_policies> engine_;
+    wg::os::waiter waiter_;
+    wg::instant looked_at_{};
+    bool moved_away_ = false;
+};
+
+} // namespace
+
+int main(int count, char** arguments) {
+    options o = read_options({arguments, static_cast<std::size_t>(count)});
+    auto const fail = [&](char const* why) {
+        std::fprintf(stderr, "wgd: %s\n", why);
+        return EXIT_FAILURE;
+    };
+
+    // Everything that can fail comes before the process goes to the background, and all of that before the first secret.
+    wg::os::error_text why;
+    int const tun_fd = inherited("WG_TUN_FD"), uapi_fd = inherited("WG_UAPI_FD");
+    auto tun = tun_fd >= 0 ? wg::os::tun::adopt(tun_fd, why) : wg::os::tun::open(o.interface_name, why);
+    if (!tun) return fail(why.c_str());
+    static listener configuration; // its buffers are too large for a stack
+    wg::status const listening = uapi_fd >= 0 ? configuration.adopt(uapi_fd, o.interface_name, why) : configuration.open(o.interface_name, why);
+    if (listening != wg::status::ok) return fail(why.c_str());
+    auto background = o.foreground ? wg::os::background() : wg::os::background::enter();
+    if (!background) return fail("cannot go to the background");
+    (void)wg::os::keep_memory_private(); // where that is forbidden, the region for secrets still is kept out of dumps
+
+    wgd serving(o, std::move(*tun), configuration);
+    background->ready(o.log_asked);
+    (void)wg::os::notify_supervisor("READY=1");
+    serving.run();
+    (void)wg::os::notify_supervisor("STOPPING=1");
+    return EXIT_SUCCESS;
+}
