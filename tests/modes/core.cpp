@@ -2,12 +2,7 @@
 // Every template of the core in full, for compilers whose machines have no sockets, no heap and no operating system.
 #include "smallest.hpp"
 
-#include "wg/protocol/cookie.hpp"
-#include "wg/protocol/keypair.hpp"
-#include "wg/protocol/messages.hpp"
-#include "wg/protocol/noise.hpp"
-#include "wg/protocol/replay.hpp"
-#include "wg/protocol/timers.hpp"
+#include "wg/wg.hpp"
 
 template struct wg::bundled::basic_aead<wg::bundled::one_block, wg::bundled::limbs32>;
 template class wg::bundled::x25519<wg::bundled::limbs32>;
@@ -17,3 +12,4 @@ template class wg::bundled::x25519<wg::bundled::limbs64>;
 template class wg::noise<tests::smallest>;
 template struct wg::keypair<64>;
 template class wg::replay_window<64>;
+template class wg::device<tests::smallest>;

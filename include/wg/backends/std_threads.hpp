@@ -7,6 +7,9 @@
 
 #include <mutex>
 
+// libstdc++ for a machine without threads has the header, but not the class.
+#if !defined(__GLIBCXX__) || defined(_GLIBCXX_HAS_GTHREADS)
+
 namespace wg::inline WG_ABI {
 
 struct std_threads {
@@ -25,4 +28,5 @@ static_assert(threads<std_threads>);
 
 } // namespace wg::inline WG_ABI
 
+#endif
 #endif
