@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSL-1.0
+// The inner packets of a simulation: makes them, and judges what comes out of tunnels. Every packet may come out at
+// most once, unmodified, and only at the host that it was made for.
+#ifndef WG_TESTS_SIMULATION_LEDGER_HPP
+#define WG_TESTS_SIMULATION_LEDGER_HPP
+
+#include "random.hpp"
+
+#include "wg/base/endpoint.hpp"
+
+#include <vector>
+
+namespace simulation {
+
+using wg::byte;
+using wg::bytes;
+using wg::bytes_view;
+
+inline std::uint64_t checksum(bytes_view data) noexcept {
+    std::uint64_t sum = 0xcbf29ce484222325; // FNV-1a
+    for (byte const b : data) sum = (sum ^ b) * 0x100000001b3;
+    return sum;
+}
+
+/// The address of a host inside the tunnel.
+inline wg::ip_address inner_address(wg::family kind, unsigned host) {
+    if (kind == wg::family::v4) return wg::ip_address::v4(10, 0, 0, static_cast<byte>(host + 1));
+    wg::ip_address address{{0xfd}, kind};
+    address.octets[15] = static_cast<byte>(host + 1);
+    return address;
+}
+
+class ledger {
+public:
+    struct entry {
+        unsigned from, to;
+        std::int64_t sent_ns;
+        std::uint64_t sum;
+        std::size_t size;
+        bool delivered;
+    };
+
+    /// A new packet of a random size up to `largest` bytes; IPv4 or IPv6, with its number and random content inside.
+    std::vector<byte> make(unsigned from, unsigned to, std::int64_t now_ns, std::size_t largest, seeded_random& dice) {
+        bool const v4 = dice.chance(0.7);
+        std::size_t const header = v4 ? 20 : 40, smallest = header + number_bytes;
+        std::size_t const size = dice.chance(0.3) ? largest : smallest + dice.below(largest - smallest + 1);
+        std::vector<byte> out(size);
+        dice.fill(out);
+        std::fill_n(out.begin(), header, byte{0});
+        out[0] = v4 ? 0x45 : 0x60;
+        wg::store_be16(&out[v4 ? 2 : 4], static_cast<std::uint16_t>(v4 ? size : size - header));
+        out[v4 ? 9 : 6] = 253; // for experiments (RFC 3692)
+        wg::family const kind = v4 ? wg::family::v4 : wg::family::v6;
+        wg::copy(bytes(out).subspan(v4 ? 12 : 8), inner_address(kind, from).view());
+        wg::copy(bytes(out).subspan(v4 ? 16 : 24), inner_address(kind, to).view());
+        wg::store_be64(&out[header], entries_.size());
+        entries_.push_back({from, to, now_ns, checksum(out), size, false});
+        return out;
+    }
+
+    /// A packet came out at host `at`. What is wrong with that; nullptr: nothing.
+    char const* deliver(unsigned at, bytes_view data) {
+        std::size_t const header = !data.empty() && data[0] >> 4 == 4 ? 20 : 40;
+        if (data.size() < header + number_bytes) return "delivered what nobody sent";
+        std::uint64_t const number = wg::load_be64(&data[header]);
+        if (number >= entries_.size()) return "delivered what nobody sent";
+        entry& e = entries_[number];
+        if (e.size != data.size() || e.sum != checksum(data)) return "delivered a modified packet";
+        if (e.to != at) return "delivered to the wrong peer";
+        if (e.delivered) return "delivered twice";
+        e.delivered = true;
+        return nullptr;
+    }
+
+    std::vector<entry> const& entries() const { return entries_; }
+
+private:
+    static constexpr std::size_t number_bytes = 8;
+    std::vector<entry> entries_;
+};
+
+} // namespace simulation
+
+#endif

@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: BSL-1.0
+// Two or three hosts on virtual time and a network that loses, repeats, reorders, delays, corrupts, reflects and
+// misdelivers, while their users reconfigure them; then all of that stops. Everything follows from the seed.
+#ifndef WG_TESTS_SIMULATION_WORLD_HPP
+#define WG_TESTS_SIMULATION_WORLD_HPP
+
+#include "ledger.hpp"
+
+#include "wg/backends/bundled/bundled.hpp"
+#include "wg/backends/observers.hpp"
+#include "wg/backends/one_thread.hpp"
+#include "wg/backends/storage.hpp"
+#include "wg/device/device.hpp"
+
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <queue>
+#include <string>
+
+namespace simulation {
+
+using wg::instant, wg::duration, wg::milliseconds, wg::seconds;
+
+/// The world's time as a host sees it.
+struct virtual_clock {
+    instant const* time = nullptr;
+    instant now() noexcept { return *time; }
+    void tai64n(std::span<byte, wg::timestamp_bytes> label) noexcept {
+        std::int64_t const now_ns = time->nanoseconds;
+        wg::store_be64(label.data(), 0x400000006553f10a + static_cast<std::uint64_t>(now_ns / 1'000'000'000));
+        wg::store_be32(&label[8], static_cast<std::uint32_t>(now_ns % 1'000'000'000));
+    }
+};
+
+struct capacity : wg::host_capacity {
+    static constexpr std::size_t max_queued_handshakes = 64;
+    static constexpr std::size_t max_limited_sources = 64;
+};
+
+struct policies {
+    using hash = wg::bundled::hash;
+    using dh = wg::bundled::dh;
+    using aead = wg::bundled::aead;
+    using clock_source = virtual_clock;
+    using random_source = seeded_random;
+    using threads = wg::one_thread;
+    using storage = wg::growing_storage<wg::heap_region, capacity>;
+    using observer = wg::function_observer;
+};
+
+using device = wg::device<policies>;
+using job = device::job_type;
+
+/// What goes wrong, and how often (of all datagrams).
+struct faults {
+    double loss = 0, duplication = 0, corruption = 0, misdelivery = 0;
+    duration least_delay = milliseconds(0), greatest_delay = milliseconds(1);
+};
+
+struct host {
+    host(unsigned number_, instant const& time, std::uint64_t seed, wg::function_observer watcher)
+        : number(number_), core(virtual_clock{&time}, seeded_random(seed), watcher) {
+        seeded_random keys(~seed);
+        keys.fill(private_key.expose());
+        wg::bundled::dh{}.dh_public(public_key, private_key);
+        move(0);
+    }
+
+    /// To the n-th of its addresses; every host has addresses of its own.
+    void move(unsigned n) {
+        bool const v4 = n % 3 != 2;
+        outer.address = v4 ? wg::ip_address::v4(192, 0, 2, static_cast<byte>(number)) : wg::ip_address{{0x20, 1, 0xd, 0xb8}, wg::family::v6};
+        if (!v4) outer.address.octets[15] = static_cast<byte>(number);
+        outer.port = static_cast<std::uint16_t>(10000 + n);
+    }
+
+    unsigned number;
+    device core;
+    wg::secret<wg::key_bytes> private_key;
+    wg::public_key public_key{};
+    wg::endpoint outer{};
+    unsigned moves = 0;
+    unsigned sessions = 0;
+};
+
+class world {
+public:
+    explicit world(std::uint64_t seed, bool verbose = false) : dice_(seed), verbose_(verbose) {
+        unsigned const count = seed % 3 == 2 ? 3 : 2;
+        is_long_ = seed % 25 == 7;
+        now_ = instant{} + seconds(1000);
+        bad_until_ = now_ + (is_long_ ? seconds(700) : milliseconds(dice_.between(5000, 40000)));
+        end_ = bad_until_ + recovery + watched + seconds(1);
+        choose_faults();
+        for (unsigned i = 0; i < count; ++i)
+            hosts_.push_back(std::make_unique<host>(i, now_, dice_.next(), wg::function_observer{&watch, this}));
+        // Which device an event is of is known by who is at work.
+        for (auto& h : hosts_) configure_all(*h);
+        for (auto& h : hosts_) begin_traffic(*h);
+        if (dice_.chance(0.5)) plan_changes();
+        at(bad_until_, [this] { calm_down(); });
+    }
+
+    /// Runs to the end, or to the first thing that is wrong.
+    void run() {
+        while (error_.empty()) {
+            instant next = events_.empty() ? instant::never() : events_.top().when;
+            for (auto& h : hosts_) next = std::min(next, std::max(now_, deadline_of(*h)));
+            if (next > end_) break;
+            now_ = std::max(now_, next);
+            if (!events_.empty() && events_.top().when <= now_) {
+                std::function<void()> const action = events_.top().action;
+                events_.pop();
+                action();
+            }
+            for (auto& h : hosts_)
+                if (deadline_of(*h) <= now_) on_deadline(*h);
+        }
+        if (error_.empty()) judge();
+    }
+
+    std::string const& error() const { return error_; }
+    std::uint64_t trace() const { return trace_; }
+    std::size_t packets() const { return ledger_.entries().size(); }
+    unsigned sessions() const {
+        unsigned sum = 0;
+        for (auto const& h : hosts_) sum += h->sessions;
+        return sum;
+    }
+    bool is_long() const { return is_long_; }
+
+private:
+    static constexpr duration recovery = seconds(10); ///< after the faults stop, traffic has to flow within this
+    static constexpr duration watched = seconds(3);   ///< and then not a packet may be lost
+    static constexpr std::size_t mtu = 1420;
+    static constexpr std::size_t batch = 8;
+
+    struct event {
+        instant when;
+        std::uint64_t order;
+        std::function<void()> action;
+        friend bool operator<(event const& a, event const& b) { // the earliest is the greatest
+            return a.when != b.when ? a.when > b.when : a.order > b.order;
+        }
+    };
+
+    void at(instant when, std::function<void()> action) { events_.push({when, order_++, std::move(action)}); }
+
+    void fail(std::string const& what) {
+        if (!error_.empty()) return;
+        error_ = what + " at " + std::to_string(static_cast<double>(now_.nanoseconds) / 1e9) + " s";
+    }
+
+    /// Everything that happens goes into the trace.
+    void note(char const* what, unsigned who, std::uint64_t value) {
+        for (std::uint64_t const word : {static_cast<std::uint64_t>(now_.nanoseconds), std::uint64_t{who}, value})
+            trace_ = (trace_ ^ word) * 0x9e3779b97f4a7c15 + (trace_ >> 29);
+        if (verbose_)
+            std::printf("%12.6f host %u %-12s %016llx\n", static_cast<double>(now_.nanoseconds) / 1e9, who, what,
+                        static_cast<unsigned long long>(value));
+    }
+
+    static void watch(void* context, wg::event_id id, std::uint32_t, std::uint64_t value) noexcept {
+        world& self = *static_cast<world*>(context);
+        if (id == wg::event_id::session_started) ++self.hosts_[self.at_work_]->sessions;
+        self.note(self.verbose_ && id == wg::event_id::dropped ? name_of(static_cast<wg::status>(value)) : describe(id), self.at_work_,
+                  static_cast<std::uint64_t>(id) << 32 | value);
+    }
+
+    // --- users
+
+    void configure(host& h, std::vector<wg::change> const& changes) {
+        at_work_ = h.number;
+        if (h.core.configure(changes, now_) != wg::status::ok) fail("refused a configuration");
+        pump(h);
+    }
+
+    void add_peer(std::vector<wg::change>& to, host const& peer) const {
+        to.push_back(wg::change::peer(peer.public_key));
+        to.push_back(wg::change::endpoint(peer.outer));
+        to.push_back(wg::change::preshared_key(preshared_key_));
+        for (wg::family const kind : {wg::family::v4, wg::family::v6}) {
+            wg::ip_address const address = inner_address(kind, peer.number);
+            to.push_back(wg::change::allowed_ip(wg::ip_prefix::of(address, address.bits())));
+        }
+    }
+
+    void configure_all(host& h) {
+        std::vector<wg::change> changes;
+        changes.push_back(wg::change::private_key(h.private_key.expose()));
+        for (auto& other : hosts_)
+            if (other.get() != &h) add_peer(changes, *other);
+        configure(h, changes);
+    }
+
+    host& somebody() { return *hosts_[dice_.below(hosts_.size())]; }
+    host& somebody_else(host const& than) {
+        for (;;)
+            if (host& h = somebody(); &h != &than) return h;
+    }
+
+    void begin_traffic(host& h) {
+        at(now_ + milliseconds(dice_.between(0, 500)), [this, &h] { traffic(h); });
+    }
+
+    /// A burst to somebody, and the next one a little later.
+    void traffic(host& h) {
+        bool const calm = now_ >= bad_until_;
+        host const& to = somebody_else(h);
+        std::size_t const burst = dice_.chance(0.2) ? 1 + dice_.below(batch) : 1;
+        write(h, to, burst);
+        if (calm) // everybody hears of everybody often enough to notice who is missing
+            for (auto& other : hosts_)
+                if (other.get() != &h && other.get() != &to) write(h, *other, 1);
+        duration const pause = milliseconds(dice_.between(20, is_long_ && !calm ? 3000 : 400));
+        at(now_ + pause, [this, &h] { traffic(h); });
+    }
+
+    void plan_changes() {
+        for (std::uint64_t n = 1 + dice_.below(5); n > 0; --n) {
+            instant const when = now_ + milliseconds(dice_.between(0, (bad_until_ - now_).nanoseconds / 1'000'000 - 3000));
+            switch (dice_.below(6)) {
+            case 0: at(when, [this] { add_again(); }); break;
+            case 1: at(when, [this] { change_private_key(); }); break;
+            case 2: at(when, [this] { go_down(); }); break;
+            case 3: at(when, [this] { roam(); }); break;
+            case 4: at(when, [this] { change_preshared_key(); }); break;
+            default: at(when, [this] { set_keepalive(); }); break;
+            }
+        }
+    }
+
+    void add_again() {
+        host& h = somebody();
+        host const& peer = somebody_else(h);
+        note("re-adds", h.number, peer.number);
+        std::vector<wg::change> changes;
+        changes.push_back(wg::change::peer(peer.public_key));
+        changes.push_back(wg::change::remove_peer());
+        add_peer(changes, peer);
+        configure(h, changes);
+    }
+
+    void change_private_key() {
+        host& h = somebody();
+        note("changes key", h.number, 0);
+        byte key[wg::key_bytes];
+        dice_.fill(key);
+        std::vector<wg::change> changes;
+        changes.push_back(wg::change::private_key(key));
+        configure(h, changes);
+        at(now_ + milliseconds(dice_.between(1, 2999)), [this, &h] {
+            note("restores key", h.number, 0);
+            std::vector<wg::change> back;
+            back.push_back(wg::change::private_key(h.private_key.expose()));
+            configure(h, back);
+        });
+    }
+
+    void go_down() {
+        host& h = somebody();
+        at_work_ = h.number;
+        note("down", h.number, 0);
+        h.core.down(now_);
+        at(now_ + milliseconds(dice_.between(1, 2999)), [this, &h] {
+            at_work_ = h.number;
+            note("up", h.number, 0);
+            h.core.up();
+            pump(h);
+        });
+    }
+
+    /// Only the first host moves: two that move at once cannot find each other.
+    void roam() {
+        host& h = *hosts_[0];
+        h.move(++h.moves);
+        note("roams", h.number, h.outer.port);
+        at_work_ = h.number;
+        h.core.forget_sources();
+    }
+
+    void change_preshared_key() {
+        dice_.fill(preshared_key_);
+        note("changes psk", 0, preshared_key_[0]);
+        for (auto& h : hosts_) {
+            at(now_ + milliseconds(dice_.between(0, 1000)), [this, &h = *h] {
+                std::vector<wg::change> changes;
+                for (auto& other : hosts_) {
+                    if (other.get() == &h) continue;
+                    changes.push_back(wg::change::peer(other->public_key));
+                    changes.push_back(wg::change::preshared_key(preshared_key_));
+                }
+                configure(h, changes);
+            });
+        }
+    }
+
+    void set_keepalive() {
+        host& h = somebody();
+        std::vector<wg::change> changes;
+        changes.push_back(wg::change::peer(somebody_else(h).public_key));
+        changes.push_back(wg::change::update_only());
+        changes.push_back(wg::change::persistent_keepalive(static_cast<std::uint16_t>(dice_.below(5))));
+        note("keepalive", h.number, changes.back().number());
+        configure(h, changes);
+    }
+
+    void calm_down() {
+        note("calm", 0, 0);
+        faults_ = {};
+    }
+
+    void choose_faults() {
+        double const bad = is_long_ ? 0.05 : 0.3;
+        auto const some = [&](double most) { return dice_.chance(0.6) ? most * static_cast<double>(dice_.below(1000)) / 1000 : 0.0; };
+        faults_.loss = some(bad * 1.5);
+        faults_.duplication = some(bad);
+        faults_.corruption = some(bad);
+        faults_.misdelivery = some(bad);
+        faults_.greatest_delay = milliseconds(dice_.chance(0.5) ? dice_.between(1, 50) : dice_.between(50, 2000));
+    }
+
+    // --- hosts
+
+    instant deadline_of(host& h) { return h.core.next_deadline(); }
+
+    void on_deadline(host& h) {
+        at_work_ = h.number;
+        h.core.on_deadline(now_);
+        pump(h);
+        if (deadline_of(h) <= now_) fail("a deadline that does not pass");
+    }
+
+    /// The user of `h` sends packets to a host, all in one batch.
+    void write(host& h, host const& to, std::size_t count) {
+        job jobs[batch];
+        for (std::size_t i = 0; i < count; ++i) {
+            std::vector<byte> const packet = ledger_.make(h.number, to.number, now_.nanoseconds, mtu, dice_);
+            jobs[i].data = wg::packet(buffers_[i], wg::packet_headroom_bytes, packet.size());
+            wg::copy(jobs[i].data.view(), packet);
+        }
+        at_work_ = h.number;
+        note("writes", to.number, count);
+        h.core.prepare_outbound({jobs, count}, now_);
+        transmit(h, {jobs, count});
+        pump(h);
+    }
+
+    void transmit(host& h, std::span<job> jobs) {
+        device::crypt(jobs, h.core.aead());
+        for (job& j : jobs)
+            if (j.next == wg::disposition::send) send(h, j.data.view(), j.where.remote);
+        h.core.complete(jobs, now_);
+    }
+
+    /// What the device has to say by itself.
+    void pump(host& h) {
+        job jobs[batch];
+        for (int round = 0; round < 1000; ++round) {
+            for (std::size_t i = 0; i < batch; ++i) jobs[i].data = wg::packet(buffers_[i], 0);
+            std::size_t made = h.core.process_handshakes(jobs, now_);
+            if (made == 0) made = h.core.poll_transmit(jobs, now_);
+            if (made == 0) return;
+            transmit(h, {jobs, made});
+        }
+        fail("a device that never stops to talk");
+    }
+
+    void receive(host& h, std::vector<byte> const& datagram, wg::endpoint const& from) {
+        job j;
+        j.data = wg::packet(buffers_[0], 0, datagram.size());
+        wg::copy(j.data.view(), datagram);
+        j.where.remote = from;
+        at_work_ = h.number;
+        note("receives", h.number, checksum(datagram));
+        h.core.prepare_inbound({&j, 1}, now_);
+        device::crypt({&j, 1}, h.core.aead());
+        h.core.complete({&j, 1}, now_);
+        if (j.next == wg::disposition::deliver)
+            if (char const* const wrong = ledger_.deliver(h.number, j.data.view())) fail(wrong);
+        pump(h);
+    }
+
+    // --- the network
+
+    void send(host& from, bytes_view datagram, wg::endpoint const& to) {
+        note("sends", from.number, checksum(datagram));
+        if (to == nobody()) return fail("sends to the address of somebody who has proved nothing");
+        if (dice_.chance(faults_.loss)) return;
+        deliver_later(datagram, from.outer, to);
+        if (dice_.chance(faults_.duplication)) deliver_later(datagram, from.outer, to);
+        if (dice_.chance(faults_.misdelivery)) misdeliver(somebody(), datagram, to);
+    }
+
+    void deliver_later(bytes_view datagram, wg::endpoint const& from, wg::endpoint const& to) {
+        std::vector<byte> data(datagram.begin(), datagram.end());
+        bool const corrupt = dice_.chance(faults_.corruption);
+        if (corrupt) damage(data);
+        at(now_ + delay(), [this, data = std::move(data), from, to] {
+            for (auto& h : hosts_)
+                if (h->outer == to) return receive(*h, data, from);
+        });
+    }
+
+    /// To somebody for whom it is not meant, perhaps to its sender, by a stranger.
+    void misdeliver(host& victim, bytes_view datagram, wg::endpoint const& meant_for) {
+        if (victim.number == owner_of(meant_for)) return; // then the stranger would only be a router
+        std::vector<byte> data(datagram.begin(), datagram.end());
+        at(now_ + delay(), [this, &victim, data = std::move(data)] { receive(victim, data, nobody()); });
+    }
+
+    /// Flips bits, cuts, lengthens, or makes noise; never leaves it as it was.
+    void damage(std::vector<byte>& data) {
+        switch (dice_.below(4)) {
+        case 0: data.resize(dice_.below(data.size())); break;
+        case 1: data.resize(std::min(data.size() + 1 + dice_.below(40), buffer_bytes)); break;
+        case 2: dice_.fill(bytes(data).subspan(dice_.below(data.size() - 15))); break;
+        default: {
+            std::uint64_t const bit = dice_.below(8 * data.size());
+            data[bit / 8] ^= static_cast<byte>(1 << (bit % 8));
+        }
+        }
+    }
+
+    duration delay() { return {dice_.between(faults_.least_delay.nanoseconds, faults_.greatest_delay.nanoseconds)}; }
+
+    /// Old addresses of a host are still its own.
+    static unsigned owner_of(wg::endpoint const& where) {
+        return where.address.octets[where.address.kind == wg::family::v4 ? 3 : 15];
+    }
+    static wg::endpoint nobody() { return {wg::ip_address::v4(203, 0, 113, 1), 666, 0}; }
+
+    // --- the verdict
+
+    void judge() {
+        std::size_t delivered_late = 0;
+        for (ledger::entry const& e : ledger_.entries()) {
+            bool const must = e.sent_ns >= (bad_until_ + recovery).nanoseconds && e.sent_ns < (bad_until_ + recovery + watched).nanoseconds;
+            if (must && !e.delivered)
+                return fail("no traffic from " + std::to_string(e.from) + " to " + std::to_string(e.to) + " 10 s after the faults stopped");
+            delivered_late += must;
+        }
+        if (delivered_late < 10) return fail("hardly any traffic");
+        // A session is renewed after two minutes, and these had almost twelve.
+        for (auto const& h : hosts_)
+            if (is_long_ && h->sessions < 4) return fail("host " + std::to_string(h->number) + " did not renew its sessions");
+    }
+
+    static constexpr std::size_t buffer_bytes = 2048;
+
+    seeded_random dice_;
+    bool verbose_;
+    bool is_long_ = false;
+    instant now_{}, bad_until_{}, end_{};
+    faults faults_;
+    byte preshared_key_[wg::key_bytes] = {};
+    std::vector<std::unique_ptr<host>> hosts_;
+    std::priority_queue<event> events_;
+    std::uint64_t order_ = 0;
+    ledger ledger_;
+    byte buffers_[batch][buffer_bytes];
+    unsigned at_work_ = 0;
+    std::uint64_t trace_ = 0;
+    std::string error_;
+};
+
+} // namespace simulation
+
+#endif
