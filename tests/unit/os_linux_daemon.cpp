@@ -117,35 +117,35 @@ BOOST_AUTO_TEST_CASE(ready_leaves_the_terminal_but_may_keep_stderr) {
 
 BOOST_AUTO_TEST_CASE(foreground_changes_nothing) {
     BOOST_TEST(exit_code_of([] {
-        wg::os::background self;
-        self.ready(false);
-        return ::fcntl(STDERR_FILENO, F_GETFD) >= 0 && ::getsid(0) != ::getpid() ? 3 : 4;
-    }) == 3);
+                   wg::os::background self;
+                   self.ready(false);
+                   return ::fcntl(STDERR_FILENO, F_GETFD) >= 0 && ::getsid(0) != ::getpid() ? 3 : 4;
+               }) == 3);
 }
 
 BOOST_AUTO_TEST_CASE(stop_signals_are_told_and_do_not_kill) {
     for (int const number : {SIGINT, SIGTERM, SIGHUP}) {
         BOOST_TEST(exit_code_of([=] {
-            ::signal(SIGHUP, SIG_DFL);
-            wg::os::stop_signals stop;
-            if (stop.take() != 0) return 50;
-            ::raise(number);
-            pollfd watched{stop.fd(), POLLIN, 0};
-            if (::poll(&watched, 1, 1000) != 1) return 51;
-            return stop.take();
-        }) == number);
+                       ::signal(SIGHUP, SIG_DFL);
+                       wg::os::stop_signals stop;
+                       if (stop.take() != 0) return 50;
+                       ::raise(number);
+                       pollfd watched{stop.fd(), POLLIN, 0};
+                       if (::poll(&watched, 1, 1000) != 1) return 51;
+                       return stop.take();
+                   }) == number);
     }
     BOOST_TEST(exit_code_of([] { // nohup: the signal stays ignored
-        ::signal(SIGHUP, SIG_IGN);
-        wg::os::stop_signals stop;
-        ::raise(SIGHUP);
-        return stop.take();
-    }) == 0);
+                   ::signal(SIGHUP, SIG_IGN);
+                   wg::os::stop_signals stop;
+                   ::raise(SIGHUP);
+                   return stop.take();
+               }) == 0);
     BOOST_TEST(exit_code_of([] { // afterwards all is as before
-        { wg::os::stop_signals stop; }
-        ::raise(SIGTERM);
-        return 0;
-    }) == 128 + SIGTERM);
+                   { wg::os::stop_signals stop; }
+                   ::raise(SIGTERM);
+                   return 0;
+               }) == 128 + SIGTERM);
 }
 
 BOOST_AUTO_TEST_CASE(writing_to_who_has_left_is_an_error_only) {
@@ -156,24 +156,24 @@ BOOST_AUTO_TEST_CASE(writing_to_who_has_left_is_an_error_only) {
         return ::write(ends[1], "x", 1) < 0 && errno == EPIPE ? 3 : 4;
     };
     BOOST_TEST(exit_code_of([&] {
-        ::signal(SIGPIPE, SIG_DFL);
-        wg::os::stop_signals stop;
-        return write_to_nobody();
-    }) == 3);
+                   ::signal(SIGPIPE, SIG_DFL);
+                   wg::os::stop_signals stop;
+                   return write_to_nobody();
+               }) == 3);
     BOOST_TEST(exit_code_of([&] { // control
-        ::signal(SIGPIPE, SIG_DFL);
-        return write_to_nobody();
-    }) == 128 + SIGPIPE);
+                   ::signal(SIGPIPE, SIG_DFL);
+                   return write_to_nobody();
+               }) == 128 + SIGPIPE);
 }
 
 BOOST_AUTO_TEST_CASE(memory_is_private) {
     BOOST_TEST(exit_code_of([] {
-        rlimit core{};
-        if (::prctl(PR_GET_DUMPABLE) != 1) return 50; // control
-        if (!wg::os::keep_memory_private()) return 51;
-        if (::getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0) return 52;
-        return ::prctl(PR_GET_DUMPABLE) == 0 ? 3 : 53;
-    }) == 3);
+                   rlimit core{};
+                   if (::prctl(PR_GET_DUMPABLE) != 1) return 50; // control
+                   if (!wg::os::keep_memory_private()) return 51;
+                   if (::getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0) return 52;
+                   return ::prctl(PR_GET_DUMPABLE) == 0 ? 3 : 53;
+               }) == 3);
 }
 
 BOOST_AUTO_TEST_CASE(supervisor_is_told_by_path_and_by_abstract_name) {

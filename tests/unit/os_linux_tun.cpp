@@ -95,7 +95,8 @@ wg::os::tun made(char const* name) {
 }
 
 /// An IPv4 packet with a UDP datagram of `text`; no checksums but the header's.
-std::vector<wg::byte> ipv4_udp(std::array<wg::byte, 4> from, std::array<wg::byte, 4> to, std::uint16_t port, std::string const& text) {
+std::vector<wg::byte> ipv4_udp(std::array<wg::byte, 4> from, std::array<wg::byte, 4> to, std::uint16_t port,
+                               std::string const& text) {
     std::vector<wg::byte> p(28 + text.size());
     p[0] = 0x45;
     wg::store_be16(&p[2], static_cast<std::uint16_t>(p.size()));
@@ -138,7 +139,8 @@ BOOST_AUTO_TEST_CASE(bad_names_are_refused_with_a_reason) {
         BOOST_TEST((wg::os::tun::open(name, why).why() == wg::status::invalid));
         BOOST_TEST(std::string(why.c_str()).find("cannot name an interface") != std::string::npos);
     }
-    for (char const* const name : {"wg0", "fifteen-letters", "a.b", "...", "wg-1_x"}) BOOST_TEST(wg::os::is_interface_name(name));
+    for (char const* const name : {"wg0", "fifteen-letters", "a.b", "...", "wg-1_x"})
+        BOOST_TEST(wg::os::is_interface_name(name));
 }
 
 BOOST_AUTO_TEST_CASE(a_new_interface_has_its_name_and_mtu) {
@@ -210,9 +212,11 @@ BOOST_AUTO_TEST_CASE(packets_pass_both_ways_in_batches) {
     BOOST_TEST(seen == "abc");
 
     // In: one that is no packet is dropped alone.
-    auto first = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "first"), second = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "second");
+    auto first = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "first"),
+         second = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "second");
     std::vector<wg::byte> rubbish(30, 0xff);
-    std::array in = {wg::packet(first, 0, first.size()), wg::packet(rubbish, 0, rubbish.size()), wg::packet(second, 0, second.size())};
+    std::array in = {wg::packet(first, 0, first.size()), wg::packet(rubbish, 0, rubbish.size()),
+                     wg::packet(second, 0, second.size())};
     BOOST_TEST(tun.write(in) == 2u);
     for (char const* const expected : {"first", "second"}) {
         char text[16] = {};

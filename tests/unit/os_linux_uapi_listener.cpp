@@ -10,6 +10,7 @@
 #include <memory>
 #include <poll.h>
 #include <string>
+#include <sys/resource.h>
 #include <vector>
 
 namespace {
@@ -237,7 +238,8 @@ BOOST_AUTO_TEST_CASE(an_inherited_socket_is_taken_over) {
     BOOST_REQUIRE(::bind(inherited.get(), reinterpret_cast<sockaddr const*>(&address), sizeof address) == 0);
     {
         listener l;
-        BOOST_TEST((l.adopt(inherited.get(), "wg0", why, where.path.c_str()) == wg::status::invalid)); // does not listen
+        BOOST_TEST(
+            (l.adopt(inherited.get(), "wg0", why, where.path.c_str()) == wg::status::invalid)); // does not listen
         BOOST_TEST((l.adopt(-1, "wg0", why, where.path.c_str()) == wg::status::invalid));
         BOOST_REQUIRE(::listen(inherited.get(), 4) == 0);
         BOOST_REQUIRE(l.adopt(inherited.release(), "wg0", why, where.path.c_str()) == wg::status::ok);
@@ -350,7 +352,24 @@ BOOST_AUTO_TEST_CASE(silent_clients_make_room_for_new_ones) {
     BOOST_TEST(line_session::alive == 4);
 }
 
-BOOST_AUTO_TEST_CASE(many_at_once_are_all_answered) {
+BOOST_AUTO_TEST_CASE(without_descriptors_a_client_is_turned_away_and_the_loop_rests) {
+    serving s;
+    unique_fd const client = s.client();
+    rlimit before{};
+    BOOST_REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+    unique_fd const next_free(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    rlimit const none{static_cast<rlim_t>(next_free.get()) + 1, before.rlim_max};
+    BOOST_REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+    serve_all(*s.l);
+    BOOST_REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+    BOOST_TEST(heard_by(client) == "$");
+    unique_fd const later = s.client();
+    say(later, "hello\n");
+    serve_all(*s.l);
+    BOOST_TEST(heard_by(later) == "[hello]");
+}
+
+BOOST_AUTO_TEST_CASE(one_after_the_other_is_answered) {
     serving s;
     for (int round = 0; round < 50; ++round) {
         unique_fd const client = s.client();

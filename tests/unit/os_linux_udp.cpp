@@ -24,16 +24,16 @@ wg::ip_address const loopback6 = [] {
 
 /// What a call of the seam is to answer. Counted down; 0 is the real call.
 struct plan {
-    int no_many = 0;            ///< sendmmsg and recvmmsg are unknown
-    int full = 0;               ///< this many sends find no room
+    int no_many = 0; ///< sendmmsg and recvmmsg are unknown
+    int full = 0;    ///< this many sends find no room
     bool never_writable = false;
-    int refused_segments = 0;   ///< the errno of messages with pieces
-    int refused_source = 0;     ///< the errno of messages with a source
+    int refused_segments = 0; ///< the errno of messages with pieces
+    int refused_source = 0;   ///< the errno of messages with a source
     bool no_v6 = false;
     bool no_gro = false;
     bool no_fwmark = false;
-    int taken_v6_ports = 0;     ///< this many binds of IPv6 find the port taken
-    int messages = 0;           ///< seen by sendmmsg
+    int taken_v6_ports = 0; ///< this many binds of IPv6 find the port taken
+    int messages = 0;       ///< seen by sendmmsg
     int calls = 0;
 };
 plan faults;
@@ -60,7 +60,8 @@ struct faulty_calls : wg::os::udp_calls {
     }
     static bool has_source(msghdr& m) noexcept {
         for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c))
-            if (c->cmsg_type == (c->cmsg_level == IPPROTO_IP ? IP_PKTINFO : IPV6_PKTINFO) && c->cmsg_level != IPPROTO_UDP)
+            if (c->cmsg_type == (c->cmsg_level == IPPROTO_IP ? IP_PKTINFO : IPV6_PKTINFO) &&
+                c->cmsg_level != IPPROTO_UDP)
                 return true;
         return false;
     }
@@ -93,7 +94,8 @@ struct fresh_faults {
 
 wg::datagram datagram_to(wg::ip_address address, std::uint16_t port, std::string& text) {
     wg::datagram d;
-    static_cast<wg::packet&>(d) = wg::packet(wg::bytes(reinterpret_cast<wg::byte*>(text.data()), text.size()), 0, text.size());
+    static_cast<wg::packet&>(d) =
+        wg::packet(wg::bytes(reinterpret_cast<wg::byte*>(text.data()), text.size()), 0, text.size());
     d.where.remote = {address, port, 0};
     return d;
 }
@@ -265,7 +267,8 @@ BOOST_AUTO_TEST_CASE(equal_datagrams_leave_as_one_message_and_arrive_with_their_
     fresh_faults fresh;
     opened<faulty_udp> sender;
     opened<> receiver;
-    std::array<std::string, 4> texts = {std::string(1000, 'a'), std::string(1000, 'b'), std::string(1000, 'c'), std::string(300, 'd')};
+    std::array<std::string, 4> texts = {std::string(1000, 'a'), std::string(1000, 'b'), std::string(1000, 'c'),
+                                        std::string(300, 'd')};
     std::vector<wg::datagram> out;
     for (auto& t : texts) out.push_back(datagram_to(loopback4, receiver.port, t));
     BOOST_TEST(sender.socket.send(out) == 4u);
@@ -296,12 +299,12 @@ BOOST_AUTO_TEST_CASE(runs_break_where_path_tos_or_size_changes) {
         out.push_back(datagram_to(loopback4, port, texts.back()));
         out.back().tos = tos;
     };
-    add(one.port, 500, 0), add(one.port, 500, 0);     // a run
-    add(one.port, 501, 0);                            // longer: a run of its own
-    add(one.port, 400, 0);                            // shorter: joins it, as its last
-    add(one.port, 400, 0);                            // after the last: new
-    add(one.port, 400, 2), add(other.port, 400, 2);   // tos, then path
-    add(other.port, 0, 2), add(other.port, 400, 2);   // an empty datagram stands alone
+    add(one.port, 500, 0), add(one.port, 500, 0);   // a run
+    add(one.port, 501, 0);                          // longer: a run of its own
+    add(one.port, 400, 0);                          // shorter: joins it, as its last
+    add(one.port, 400, 0);                          // after the last: new
+    add(one.port, 400, 2), add(other.port, 400, 2); // tos, then path
+    add(other.port, 0, 2), add(other.port, 400, 2); // an empty datagram stands alone
     BOOST_TEST(sender.socket.send(out) == out.size());
     BOOST_TEST(faults.messages == 7);
     std::vector<std::string> seen;
@@ -317,7 +320,8 @@ BOOST_AUTO_TEST_CASE(long_runs_and_long_spans_arrive_whole) {
         opened<> sender, receiver;
         std::vector<std::string> texts;
         std::vector<wg::datagram> out;
-        for (int i = 0; i < 300; ++i) texts.push_back(std::to_string(i) + std::string(size - std::to_string(i).size(), '.'));
+        for (int i = 0; i < 300; ++i)
+            texts.push_back(std::to_string(i) + std::string(size - std::to_string(i).size(), '.'));
         for (auto& t : texts) out.push_back(datagram_to(loopback4, receiver.port, t));
         BOOST_TEST(sender.socket.send(out) == 300u);
         std::string all, expected;
@@ -539,7 +543,8 @@ BOOST_AUTO_TEST_CASE(a_flood_of_one_family_does_not_starve_the_other) {
     BOOST_REQUIRE(sender.socket.send({&d, 1}) == 1u);
     std::vector<wg::byte> memory(8 * 64);
     std::array<wg::datagram, 8> slots;
-    for (std::size_t i = 0; i < 8; ++i) static_cast<wg::packet&>(slots[i]) = wg::packet(wg::bytes(memory).subspan(i * 64, 64), 0);
+    for (std::size_t i = 0; i < 8; ++i)
+        static_cast<wg::packet&>(slots[i]) = wg::packet(wg::bytes(memory).subspan(i * 64, 64), 0);
     auto const got = receiver.socket.receive(slots);
     BOOST_REQUIRE(got);
     BOOST_TEST(*got == 8u); // the room is used up, and the one datagram of the other family is among them

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A TUN interface: the host's end of the tunnel (Linux Documentation/networking/tuntap.rst). Layer 7 (Linux); one thread
-// at a time.
+// A TUN interface: the host's end of the tunnel (Linux, Documentation/networking/tuntap.rst). Layer 7 (Linux); one
+// thread at a time.
 #ifndef WG_OS_LINUX_TUN_HPP
 #define WG_OS_LINUX_TUN_HPP
 
@@ -139,7 +139,7 @@ public:
 
     /// `ok`: the interface is up; `device_down`; `gone`. Asks the device itself, and so also works from another network
     /// namespace, where netlink tells nothing. An interface that is up counts one malformed packet for it: a first
-    /// byte of IPv4 and nothing more. (A write of no bytes was enough until Linux looked at the packet before the state.)
+    /// byte of IPv4 and nothing more. (Linux 6.18 refuses a write of no bytes in either state alike.)
     status link_state() const noexcept {
         byte const no_packet = 0x40;
         ssize_t const written = without_interruption([&] { return ::write(fd_.get(), &no_packet, 1); });
@@ -170,8 +170,8 @@ private:
     }
 
     static bool ask_interface(unsigned long what, ifreq& request) noexcept {
-        unique_fd any(
-            ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)); // any socket is asked; this family always exists
+        // Any socket will do; this family exists everywhere.
+        unique_fd any(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
         return any && ::ioctl(any.get(), what, &request) == 0;
     }
 

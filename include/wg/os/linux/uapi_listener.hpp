@@ -200,9 +200,7 @@ private:
             }
             if (!fd) return;
             connection& c = free_connection();
-            if (!watch(epoll_.get(), fd.get(), EPOLLIN,
-                       first_connection + static_cast<std::uint64_t>(&c - connections_)))
-                continue;
+            if (!watch(epoll_.get(), fd.get(), EPOLLIN, number_of(c))) continue;
             c.fd = std::move(fd);
             c.session.emplace();
             c.last_heard = ++time_;
@@ -280,8 +278,11 @@ private:
     void wait_for_room(connection& c, bool wait) noexcept {
         if (c.waits_for_room == wait) return;
         c.waits_for_room = wait;
-        watch(epoll_.get(), c.fd.get(), wait ? EPOLLOUT : EPOLLIN,
-              first_connection + static_cast<std::uint64_t>(&c - connections_));
+        watch(epoll_.get(), c.fd.get(), wait ? EPOLLOUT : EPOLLIN, number_of(c));
+    }
+
+    std::uint64_t number_of(connection const& c) const noexcept {
+        return first_connection + static_cast<std::uint64_t>(&c - connections_);
     }
 
     unique_fd epoll_;

@@ -146,8 +146,8 @@ private:
 
         std::span<datagram*> datagrams_of(std::size_t message) noexcept {
             msghdr const& header = messages[message].msg_hdr;
-            return {of_piece + (header.msg_iov - pieces),
-                    static_cast<std::size_t>(header.msg_iovlen)}; // an int in musl
+            auto const count = static_cast<std::size_t>(header.msg_iovlen); // an int in musl
+            return {of_piece + (header.msg_iov - pieces), count};
         }
         void write_control(std::size_t message) noexcept {
             auto const parts = datagrams_of(message);
