@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(is_the_same_for_every_length_alignment_and_place, 
     key const k(fixed<32>(random.take(32)));
     std::vector<std::size_t> sizes;
     for (std::size_t size = 0; size <= 300; ++size) sizes.push_back(size);
-    for (std::size_t const size : {511, 512, 513, 1419, 1420, 1421, 1424, 4095, 4096, 65535}) sizes.push_back(size);
+    for (std::size_t const size : {511u, 512u, 513u, 1419u, 1420u, 1421u, 1424u, 4095u, 4096u, 65535u}) sizes.push_back(size);
     for (std::size_t const size : sizes)
         for (std::size_t at = size % 3; at < 16; at += 3) {
             std::size_t const to = random.next() % 16;
@@ -134,7 +134,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(is_the_same_for_every_length_alignment_and_place, 
 BOOST_AUTO_TEST_CASE_TEMPLATE(rejects_every_flipped_bit_and_leaves_zero, Aead, aeads) {
     noise random(12);
     key const k(fixed<32>(random.take(32)));
-    for (std::size_t const size : {0, 1, 16, 63, 200}) {
+    for (std::size_t const size : {0u, 1u, 16u, 63u, 200u}) {
         buffer const plaintext = random.take(size), aad = random.take(21);
         buffer const sealed = seal<Aead>(plaintext, aad, 5, k);
         for (std::size_t bit = 0; bit < sealed.size() * 8; ++bit) {
@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(leaves_no_key_on_the_stack, Aead, aeads) {
     chacha20<one_block>(fixed<32>(bytes), fixed<12>(nonce), 0).apply(one_time_key, one_time_key);
     buffer keystream(256);
     chacha20<one_block>(fixed<32>(bytes), fixed<12>(nonce), 1).apply(keystream, keystream);
-    for (std::size_t const size : {0, 64, 1420}) {
+    for (std::size_t const size : {0u, 64u, 1420u}) {
         buffer plaintext(size), sealed(size + 16), opened(size);
         auto const found = search_stack_after([&] {
             Aead{}.seal(sealed, plaintext, aad, 0, k);

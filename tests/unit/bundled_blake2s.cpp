@@ -43,8 +43,8 @@ BOOST_AUTO_TEST_CASE(digest_of_abc_is_as_published) {
 // RFC 7693, appendix E: one digest over digests of four lengths, of messages of six, with key and without
 BOOST_AUTO_TEST_CASE(passes_the_published_selftest) {
     buffer digests;
-    for (std::size_t const size : {16, 20, 28, 32})
-        for (std::size_t const length : {0, 3, 64, 65, 255, 1024}) {
+    for (std::size_t const size : {16u, 20u, 28u, 32u})
+        for (std::size_t const length : {0u, 3u, 64u, 65u, 255u, 1024u}) {
             buffer const in = selftest_sequence(length, static_cast<std::uint32_t>(length));
             buffer const key = selftest_sequence(size, static_cast<std::uint32_t>(size));
             for (auto const& digest : {blake2s(size, {}, in), blake2s(size, key, in)})

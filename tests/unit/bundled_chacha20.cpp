@@ -160,7 +160,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(one_time_key_is_as_published, Kernel, kernels) {
      hex("965e3bc6f9ec7ed9560808f4d229f94b137ff275ca9b3fcbdd59deaad23310ae")},
     };
     for (auto const& v : vectors)
-        for (std::size_t const follows : {0, 1, 1000}) {
+        for (std::size_t const follows : {0u, 1u, 1000u}) {
             buffer key(32), text(follows), expected = encrypt<one_block>(v.key, v.nonce, 1, buffer(follows));
             chacha20<Kernel> cipher(fixed<32>(v.key), fixed<12>(v.nonce), 0);
             cipher.take_one_time_key(std::span(key).template first<32>(), follows);

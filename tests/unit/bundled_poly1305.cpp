@@ -78,8 +78,8 @@ public:
     static buffer tag_of(buffer const& key, buffer const& message) {
         number r{}, h{};
         for (std::size_t i = 0; i < 16; ++i) r[i] = key[i];
-        for (std::size_t const i : {3, 7, 11, 15}) r[i] &= 15;
-        for (std::size_t const i : {4, 8, 12}) r[i] &= 252;
+        for (std::size_t const i : {3u, 7u, 11u, 15u}) r[i] &= 15;
+        for (std::size_t const i : {4u, 8u, 12u}) r[i] &= 252;
         for (std::size_t at = 0; at < message.size(); at += 16) {
             number block{};
             std::size_t const size = std::min<std::size_t>(16, message.size() - at);
@@ -161,7 +161,7 @@ BOOST_AUTO_TEST_CASE(limbs_of_both_widths_agree) {
         buffer const message = edges ? random.take_edges(size) : random.take(size);
         BOOST_REQUIRE(tag_of<limbs32>(key, message) == tag_of<limbs64>(key, message));
     }
-    for (std::size_t const size : {4096, 65535}) {
+    for (std::size_t const size : {4096u, 65535u}) {
         buffer const key(32, 0xff), message(size, 0xff);
         BOOST_TEST(tag_of<limbs32>(key, message) == tag_of<limbs64>(key, message));
     }

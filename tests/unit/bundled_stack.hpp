@@ -5,11 +5,19 @@
 
 #include "bundled_vectors.hpp"
 
-// Without optimisation every inlined function keeps its temporaries in slots of the caller's frame, and a sanitizer
-// moves objects to stacks of its own: the search would say nothing of what is shipped.
 #include <cstdlib> // defines __GLIBC__, if that is what it belongs to
 
-#if defined(__GLIBC__) && defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define WG_TESTS_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define WG_TESTS_SANITIZED
+#endif
+#endif
+
+// Without optimisation every inlined function keeps its temporaries in slots of the caller's frame, and a sanitizer
+// moves objects to stacks of its own: the search would say nothing of what is shipped.
+#if defined(__GLIBC__) && defined(__OPTIMIZE__) && !defined(WG_TESTS_SANITIZED)
 #define WG_TESTS_CAN_SEARCH_STACK
 
 #include <memory>

@@ -38,7 +38,7 @@ template <> struct poly1305_state<limbs64> {
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
             uint128 const block = join(load_le64(from), load_le64(from + 8));
             h += block;
-            z += (h < block ? 1u : 0u) + top; // a carry is a bit, not a branch; <= 4 + 1 + 1
+            z += bit(h < block) + top; // <= 4 + 1 + 1
             std::uint64_t const x = low(h), y = high(h);
 
             uint128 const d0 = uint128{x} * a + uint128{y} * s;                 // < 2^64 * 2.25 * 2^60 < 2^126
@@ -48,9 +48,9 @@ template <> struct poly1305_state<limbs64> {
             std::uint64_t const d2 = z * a + high(d1);                          // < 6 * 2^60 + 2^62 < 2^64
 
             std::uint64_t const back = (d2 >> 2) * 5; // < 12.5 * 2^60 < 2^64
-            std::uint64_t const lower = low(d0) + back, upper = low(d1) + (lower < back ? 1u : 0u);
+            std::uint64_t const lower = low(d0) + back, upper = low(d1) + bit(lower < back);
             h = join(lower, upper);
-            z = (d2 & 3) + (upper < low(d1) ? 1u : 0u); // <= 4
+            z = (d2 & 3) + bit(upper < low(d1)); // <= 4
         }
         h0 = low(h), h1 = high(h), h2 = z;
     }
@@ -70,6 +70,12 @@ template <> struct poly1305_state<limbs64> {
     }
 
 private:
+    /// A carry as a number. Behind this the compiler knows nothing of it, or it makes a branch of `carry + top`.
+    [[gnu::always_inline]] static std::uint64_t bit(bool carry) noexcept {
+        std::uint64_t value = carry;
+        asm("" : "+r"(value));
+        return value;
+    }
     static uint128 join(std::uint64_t lower, std::uint64_t upper) noexcept { return uint128{upper} << 64 | lower; }
     static std::uint64_t low(uint128 x) noexcept { return static_cast<std::uint64_t>(x); }
     static std::uint64_t high(uint128 x) noexcept { return static_cast<std::uint64_t>(x >> 64); }
