@@ -12,7 +12,8 @@ of two daemons runs with that as well, its name ending in `_other`.
 from lab import *
 
 known_failures = {'wireguard-go': {
-    'wg_reports_errors': 'it closes its socket before it has the new one, so a failure leaves it without'}}
+    'wg_reports_errors': 'it closes its socket before it has the new one, so a failure leaves it without',
+    'wg_set_removes_single_allowed_ips': 'version 0.0.20220316 knows no removal'}}
 PEERS = {'': 'wireguard-go'}
 if os.environ.get('WIREGUARD_GO'):
     PEERS['_other'] = os.path.abspath(os.environ['WIREGUARD_GO'])
@@ -107,15 +108,19 @@ def responds_over_ipv6(lab, program):
     handshake(lab, program, 'b', 6)
 
 
-@with_each_peer
+@with_each_peer(seconds=120)
 def both_initiate_at_once(lab, program):
+    """Each may forget its own initiation over the other's; then the next attempts, 5 s plus a random time later, do
+    not cross."""
     t = Tunnel(lab, program, 'ab')
     for _ in range(3):
         t.configure('ab')
-        pings = [t.a.popen('ping -n -c 5 -i 0.2 -W 8 10.9.0.2', stdout=subprocess.PIPE),
-                 t.b.popen('ping -n -c 5 -i 0.2 -W 8 10.9.0.1', stdout=subprocess.PIPE)]
-        for p in pings:
-            check(', 0% packet loss' in p.communicate(timeout=20)[0], 'packets were lost')
+        t.a.popen('ping -n -c 1 10.9.0.2', stdout=subprocess.DEVNULL)
+        t.b.popen('ping -n -c 1 10.9.0.1', stdout=subprocess.DEVNULL)
+        for host, address in (t.a, '10.9.0.2'), (t.b, '10.9.0.1'):
+            wait_until(lambda: host.ping_output(address, wait=1).returncode == 0, 20, f'{host} reaches the other end')
+        t.ping_from('a', count=3)
+        t.ping_from('b', count=3)
 
 
 @with_each_peer
@@ -173,18 +178,19 @@ def new_private_keys_are_used(lab, program):
 
 @with_each_peer
 def each_follows_the_other(lab, program):
-    """To a new port and to the other family."""
-    t = Tunnel(lab, program, 'ab')
+    """To a new port and to the other family. From IPv6 to IPv4, since wireguard-go 0.0.20250522 sends to a wrong IPv6
+    address once it has sent over IPv4."""
+    t = Tunnel(lab, program, 'ab', outer=6)
     t.ping_from('a')
     t.a.wg('set wg0 listen-port 51900')
     t.ping_from('a')
-    equal(t.b.show('wg0').peer.endpoint, '192.0.2.1:51900', 'the endpoint that b sees')
+    equal(t.b.show('wg0').peer.endpoint, '[2001:db8::1]:51900', 'the endpoint that b sees')
     t.b.wg('set wg0 listen-port 51901')
     t.ping_from('b')
-    equal(t.a.show('wg0').peer.endpoint, '192.0.2.2:51901', 'the endpoint that a sees')
-    t.a.wg(f'set wg0 peer {t.key_b.public} endpoint [2001:db8::2]:51901')
+    equal(t.a.show('wg0').peer.endpoint, '[2001:db8::2]:51901', 'the endpoint that a sees')
+    t.a.wg(f'set wg0 peer {t.key_b.public} endpoint 192.0.2.2:51901')
     t.ping_from('a')
-    equal(t.b.show('wg0').peer.endpoint, '[2001:db8::1]:51900', 'the endpoint that b sees')
+    equal(t.b.show('wg0').peer.endpoint, '192.0.2.1:51900', 'the endpoint that b sees')
 
 
 @with_each_peer
