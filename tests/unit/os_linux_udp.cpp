@@ -178,7 +178,7 @@ template <class Socket> void expect_sticky(Socket& server, std::uint16_t server_
     BOOST_REQUIRE(!asked.empty());
     for (arrival const& a : asked) {
         BOOST_TEST((a.where.local.address == wg::ip_address::v4(127, 0, 0, 7)));
-        BOOST_TEST(a.where.local.interface != 0u);
+        BOOST_TEST(a.where.local.interface_index != 0u);
         BOOST_TEST(a.where.remote.port == client.port);
     }
     std::string answer = "answer";

@@ -58,7 +58,7 @@ struct endpoint {
 /// None (the default) leaves the choice to the host's routes.
 struct local_source {
     ip_address address{};
-    std::uint32_t interface = 0;
+    std::uint32_t interface_index = 0;
 
     friend constexpr bool operator==(local_source const&, local_source const&) noexcept = default;
 };

@@ -49,7 +49,7 @@ public:
             if (cleared != status::ok) return cleared;
             if (!bind_private(fd.get())) return failed("bind", path_.sun_path, why);
         }
-        if (::listen(fd.get(), static_cast<int>(MaxConnections)) == 0) return begin(std::move(fd), why);
+        if (::listen(fd.get(), SOMAXCONN) == 0) return begin(std::move(fd), why);
         status const why_not = failed("listen on", path_.sun_path, why);
         ::unlink(path_.sun_path);
         return why_not;

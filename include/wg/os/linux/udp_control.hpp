@@ -71,13 +71,13 @@ public:
                 auto const info = value_of<in_pktinfo>(c);
                 // spec_dst is the address that an answer leaves from, also where the datagram came by broadcast
                 d.where.local.address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&info.ipi_spec_dst));
-                d.where.local.interface = static_cast<std::uint32_t>(info.ipi_ifindex);
+                d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi_ifindex);
             } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
                 auto const info = value_of<in6_pktinfo>(c);
                 auto const* const octets = reinterpret_cast<byte const*>(&info.ipi6_addr);
                 if (octets[0] == 0xff) continue; // multicast: no source address
                 d.where.local.address = ip_address::of(family::v6, octets);
-                d.where.local.interface = static_cast<std::uint32_t>(info.ipi6_ifindex);
+                d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi6_ifindex);
             } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
                 d.tos = value_of<byte>(c); // one byte here, an int in every other message
             } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
@@ -97,12 +97,12 @@ public:
         bool const is_v4 = d.where.remote.address.kind == family::v4;
         if (has_source(d) && is_v4) {
             in_pktinfo info{};
-            info.ipi_ifindex = static_cast<int>(local.interface);
+            info.ipi_ifindex = static_cast<int>(local.interface_index);
             std::memcpy(&info.ipi_spec_dst, local.address.octets.data(), 4);
             append(IPPROTO_IP, IP_PKTINFO, info);
         } else if (has_source(d)) {
             in6_pktinfo info{};
-            info.ipi6_ifindex = local.interface;
+            info.ipi6_ifindex = local.interface_index;
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
             append(IPPROTO_IPV6, IPV6_PKTINFO, info);
         }
