@@ -443,6 +443,7 @@ private:
         if (status const why = checker().create_reply(with_, random_, message, receiver, where.remote, now, out.data.view()); why != status::ok)
             return why;
         out.where = where;
+        out.tos = 0;
         out.next = disposition::send;
         report(event_id::cookie_reply_sent, nullptr);
         return status::cookie_sent;
