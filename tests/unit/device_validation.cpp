@@ -1,0 +1,870 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a device does with messages that it should not believe: nothing, silently.
+#include "fixture.hpp"
+
+using namespace wg_tests;
+using wg::change;
+using wg::message_type;
+using wg::status;
+
+namespace {
+
+/// Few places in the queue of handshakes, so that little is load: from the second waiting message on.
+struct few_handshakes : wg::host_capacity {
+    static constexpr std::size_t max_queued_handshakes = 16;
+};
+using loadable = policies_with<wg::growing_storage<wg::heap_region, few_handshakes>>;
+
+/// What the outside can change of a peer.
+auto state(peer_report const& r) { return std::tuple(r.endpoint, r.rx_bytes, r.last_handshake_s, r.last_handshake_ns); }
+
+template <class Host> bool untouched(Host& h, peer_report const& before, wg::public_key const& of) {
+    return state(h.report(of)) == state(before) && h.outbox.empty() && h.received.empty();
+}
+
+wg::endpoint const elsewhere{wg::ip_address::v4(198, 51, 100, 7), 4242, 0};
+
+/// A transport message of `from` whose plaintext was changed before it was sealed.
+template <class Host, class Edit> wire sealed(Host& from, buffer const& inner, Edit edit) {
+    auto const f = from.prepare(inner);
+    BOOST_TEST_REQUIRE(f->job.next == wg::disposition::send);
+    edit(f->job.data.view().subspan(wg::transport_header_bytes));
+    from.crypt(*f);
+    from.complete(*f);
+    wire const out = from.outbox.back();
+    from.outbox.pop_back();
+    return out;
+}
+
+wire changed(wire what, std::size_t at, wg::byte by = 1) {
+    what.data[at] = static_cast<wg::byte>(what.data[at] ^ by);
+    return what;
+}
+
+/// Whether a datagram of this type and size is one that a device does not look into.
+bool is_malformed(std::uint32_t type, std::size_t size) {
+    switch (type) {
+    case 1: return size != 148;
+    case 2: return size != 92;
+    case 3: return size != 64;
+    case 4: return size < 32;
+    default: return true;
+    }
+}
+
+constexpr char const* low_order_points[] = {
+    "0000000000000000000000000000000000000000000000000000000000000000", "0100000000000000000000000000000000000000000000000000000000000000",
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800", "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(device_validation)
+
+//= wp 5.4: each message begins with its type and three zero bytes
+BOOST_AUTO_TEST_CASE(drops_messages_with_any_reserved_bit) {
+    pair p;
+    wire const initiation = p.initiation(p.a);
+    p.connect();
+    wire const data = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    auto const before = p.b.report(p.a.public_key);
+    std::uint64_t malformed = p.b.dropped(status::malformed);
+    for (wire const& genuine : {initiation, data})
+        for (unsigned bit = 8; bit < 32; ++bit) {
+            BOOST_TEST(p.b.receive(changed(genuine, bit / 8, static_cast<wg::byte>(1u << bit % 8))) == status::malformed);
+            BOOST_TEST(p.b.dropped(status::malformed) == ++malformed);
+        }
+    BOOST_TEST(untouched(p.b, before, p.a.public_key));
+    BOOST_TEST(p.b.receive(data) == status::ok);
+}
+
+//= wp 5.4: 148, 92, 64, and 32 or more bytes; Linux looks at nothing else before
+BOOST_AUTO_TEST_CASE(drops_every_other_type_and_length) {
+    pair p;
+    p.connect();
+    auto const before = p.b.report(p.a.public_key);
+    for (std::uint32_t const type : {0u, 1u, 2u, 3u, 4u, 5u, 6u, 255u}) {
+        for (std::size_t size = 0; size <= 2000; ++size) {
+            wire w{buffer(size, 0xa5), p.a.where, p.b.where};
+            if (size >= 4) wg::store_le32(w.data.data(), type);
+            status const why = p.b.receive(w).why;
+            if ((why == status::malformed) != is_malformed(type, size))
+                BOOST_ERROR("type " << type << " size " << size << " " << wg::name_of(why));
+        }
+    }
+    BOOST_TEST(untouched(p.b, before, p.a.public_key));
+    BOOST_TEST(p.passes(p.a, p.b));
+}
+
+BOOST_AUTO_TEST_CASE(drops_genuine_messages_cut_short_or_made_longer) {
+    pair p;
+    wire initiation = p.initiation(p.a);
+    for (std::size_t const size : {147u, 149u, 92u, 31u}) {
+        wire w = initiation;
+        w.data.resize(size);
+        BOOST_TEST(!(p.b.receive(w) == status::queued));
+    }
+    p.connect();
+    wire const data = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    auto const before = p.b.report(p.a.public_key);
+    for (std::size_t size = 0; size < data.data.size() + 20; ++size) {
+        if (size == data.data.size()) continue;
+        wire w = data;
+        w.data.resize(size);
+        BOOST_TEST(p.b.receive(w) == (size < 32 ? status::malformed : status::decryption_failed));
+    }
+    BOOST_TEST(untouched(p.b, before, p.a.public_key));
+    BOOST_TEST(p.b.receive(data) == status::ok);
+}
+
+//= wp 5.3: a message with a wrong mac1 is not answered, and costs no DH
+BOOST_AUTO_TEST_CASE(wrong_mac1_is_answered_by_nothing_at_all) {
+    pair p;
+    wire const initiation = p.initiation(p.a);
+    auto const before = p.b.report(p.a.public_key);
+    std::uint64_t const dhs = counted_dh::calls;
+    for (std::size_t at = 4; at < 132; ++at) BOOST_TEST(p.b.receive(changed(initiation, at)) == status::bad_mac1);
+    BOOST_TEST(counted_dh::calls == dhs);
+    BOOST_TEST(untouched(p.b, before, p.a.public_key));
+    BOOST_TEST(p.b.receive(initiation) == status::queued);
+    wire const response = p.b.steal();
+    BOOST_TEST_REQUIRE(response.type() == message_type::response);
+    std::uint64_t const dhs_later = counted_dh::calls;
+    for (std::size_t at = 4; at < 76; ++at) BOOST_TEST(p.a.receive(changed(response, at)) == status::bad_mac1);
+    BOOST_TEST(counted_dh::calls == dhs_later);
+    BOOST_TEST(p.a.outbox.empty());
+}
+
+//= wp 5.3: a responder that is not under load ignores mac2
+BOOST_AUTO_TEST_CASE(mac2_is_ignored_without_load) {
+    pair p;
+    wire initiation = p.initiation(p.a);
+    for (std::size_t at = 132; at < 148; ++at) BOOST_TEST(+initiation.data[at] == 0);
+    for (std::size_t at = 132; at < 148; ++at) initiation.data[at] = 0x5a;
+    BOOST_TEST(p.b.receive(initiation) == status::queued);
+    BOOST_TEST((p.b.steal().type() == message_type::response));
+}
+
+/// Two hosts, the second of them under load from somebody who knows its public key.
+struct loaded_pair : basic_pair<loadable> {
+    host_type stranger{w, 9};
+
+    loaded_pair() { add_peer(stranger, b); }
+
+    /// An initiation of the stranger, whom nobody knows; its mac1 is right.
+    wire noise_initiation() {
+        stranger.send(ipv4(stranger, b, 100));
+        wire const out = stranger.steal();
+        stranger.device.down(w.now); // so that it may send the next one at once
+        stranger.device.up();
+        return out;
+    }
+    void load(host_type& h, wg::public_key const& key) {
+        for (int i = 0; i < 2; ++i) {
+            wire junk = noise_initiation();
+            put_mac1(junk.data, key);
+            BOOST_TEST(h.take(junk) == status::queued);
+        }
+    }
+    void load() { load(b, b.public_key); }
+};
+
+//= wp 5.3: under load a message without a valid mac2 is answered by a cookie reply, and costs no DH
+BOOST_AUTO_TEST_CASE(initiation_under_load_needs_a_cookie) {
+    loaded_pair p;
+    wire const first = p.initiation(p.a);
+    p.load();
+    std::uint64_t const dhs = counted_dh::calls;
+    BOOST_TEST(p.b.receive(first) == status::queued);
+    BOOST_TEST(counted_dh::calls == dhs);
+    BOOST_TEST(p.b.dropped(status::cookie_sent) == 3u);
+    BOOST_TEST_REQUIRE(p.b.outbox.size() == 3u); // two of them for the stranger
+    wire const reply = p.b.outbox.back();
+    p.b.outbox.clear();
+    BOOST_TEST((reply.type() == message_type::cookie_reply));
+    BOOST_TEST(reply.receiver() == first.sender());
+    BOOST_TEST((reply.to == p.a.where));
+    BOOST_TEST(+reply.tos == 0); //= linux: only handshake messages are marked AF41
+
+    auto const before = p.a.report(p.b.public_key);
+    BOOST_TEST(p.a.receive(reply) == status::queued);
+    BOOST_TEST(p.a.count(wg::event_id::cookie_reply_received) == 1u);
+    BOOST_TEST(untouched(p.a, before, p.b.public_key)); //= wp 6.6: the initiation is repeated no earlier than without
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    wire const second = p.a.steal();
+    BOOST_TEST((second.type() == message_type::initiation));
+    BOOST_TEST(second.has_mac2());
+    p.load();
+    BOOST_TEST(p.b.receive(changed(second, 140)) == status::queued); // a wrong mac2 is as good as none
+    BOOST_TEST(p.b.dropped(status::cookie_sent) == 6u);
+    p.b.outbox.clear();
+    BOOST_TEST(p.b.receive(second) == status::queued);
+    BOOST_TEST_REQUIRE(p.b.outbox.size() == 1u);
+    BOOST_TEST((p.b.outbox.front().type() == message_type::response));
+}
+
+//= wp 5.4.7: a cookie is good for one address and port
+BOOST_AUTO_TEST_CASE(a_cookie_is_worthless_from_elsewhere) {
+    loaded_pair p;
+    wire const first = p.initiation(p.a);
+    p.load();
+    p.b.receive(first);
+    p.a.receive(p.b.outbox.back());
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    wire second = p.a.steal();
+    BOOST_TEST(second.has_mac2());
+    wg::endpoint const right = second.from;
+    wg::endpoint other_port = right, other_address = right;
+    other_port.port ^= 1;
+    other_address.address.octets[3] ^= 1;
+    for (wg::endpoint const& from : {other_port, other_address}) {
+        p.load();
+        p.b.poll();
+        p.b.outbox.clear();
+        second.from = from;
+        p.b.receive(second);
+        BOOST_TEST_REQUIRE(p.b.outbox.size() == 1u);
+        BOOST_TEST((p.b.outbox.front().type() == message_type::cookie_reply));
+    }
+    p.b.outbox.clear();
+    second.from = right;
+    p.b.receive(second);
+    BOOST_TEST((p.b.steal().type() == message_type::response));
+}
+
+//= wp 5.4.7: a response may be answered by a cookie reply just as an initiation may
+BOOST_AUTO_TEST_CASE(response_under_load_needs_a_cookie) {
+    loaded_pair p;
+    add_peer(p.stranger, p.a);
+    p.b.receive(p.initiation(p.a));
+    wire const response = p.b.steal();
+    p.load(p.a, p.a.public_key);
+    std::uint64_t const dhs = counted_dh::calls;
+    p.a.receive(response);
+    BOOST_TEST(counted_dh::calls == dhs);
+    BOOST_TEST_REQUIRE(p.a.outbox.size() == 3u);
+    wire const reply = p.a.outbox.back();
+    BOOST_TEST((reply.type() == message_type::cookie_reply));
+    BOOST_TEST(reply.receiver() == response.sender()); // which is the index of a keypair by now
+    p.a.outbox.clear();
+    p.b.receive(reply);
+    BOOST_TEST(p.b.count(wg::event_id::cookie_reply_received) == 1u);
+
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    p.b.receive(p.a.steal());
+    wire const second = p.b.steal();
+    BOOST_TEST((second.type() == message_type::response));
+    BOOST_TEST(second.has_mac2());
+    p.load(p.a, p.a.public_key);
+    p.a.poll();
+    p.a.outbox.clear();
+    p.a.receive(second);
+    BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
+}
+
+//= linux: under load and with a valid mac2, a source that sends too much gets no answer, not even a cookie
+BOOST_AUTO_TEST_CASE(valid_mac2_beyond_the_rate_is_dropped_silently) {
+    loaded_pair p;
+    wire const first = p.initiation(p.a);
+    p.load();
+    p.b.receive(first);
+    p.a.receive(p.b.outbox.back());
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    wire const second = p.a.steal();
+    p.load();
+    p.b.poll();
+    p.b.outbox.clear();
+    for (int i = 0; i < 5; ++i) p.b.receive(second); // the first is answered, the others are replays, but all cost
+    BOOST_TEST(p.b.outbox.size() == 1u);
+    BOOST_TEST(p.b.dropped(status::replayed_initiation) == 4u);
+    std::uint64_t const dhs = counted_dh::calls;
+    p.b.receive(second);
+    BOOST_TEST(p.b.dropped(status::rate_limited) == 1u);
+    BOOST_TEST(counted_dh::calls == dhs);
+    BOOST_TEST(p.b.outbox.size() == 1u);
+}
+
+//= linux: an eighth of the queue is load, and load lasts a second
+BOOST_AUTO_TEST_CASE(load_ends_a_second_after_the_queue_was_long) {
+    loaded_pair p;
+    wire const first = p.initiation(p.a);
+    p.load();
+    p.b.poll();
+    p.b.outbox.clear();
+    BOOST_TEST(p.b.count(wg::event_id::under_load) == 1u);
+    p.pass(wg::milliseconds(999));
+    p.b.receive(first);
+    BOOST_TEST((p.b.steal().type() == message_type::cookie_reply));
+    p.pass(wg::milliseconds(1));
+    p.b.tick();
+    BOOST_TEST(p.b.count(wg::event_id::under_load) == 2u);
+    p.b.receive(first);
+    BOOST_TEST((p.b.steal().type() == message_type::response));
+}
+
+BOOST_AUTO_TEST_CASE(a_full_queue_drops_what_comes_and_counts_it) {
+    loaded_pair p;
+    wire const junk = p.noise_initiation();
+    for (std::size_t i = 0; i < few_handshakes::max_queued_handshakes; ++i) BOOST_TEST(p.b.take(junk) == status::queued);
+    BOOST_TEST(p.b.take(junk) == status::handshake_queue_full);
+    p.b.poll();
+    BOOST_TEST(p.b.dropped(status::cookie_sent) == few_handshakes::max_queued_handshakes);
+    BOOST_TEST(p.b.take(junk) == status::queued);
+}
+
+/// A pair of which `a` sent an initiation and has the cookie reply to it, still undelivered.
+struct cookie_pair : loaded_pair {
+    wire reply;
+    cookie_pair() {
+        wire const first = initiation(a);
+        load();
+        b.receive(first);
+        reply = b.outbox.back();
+        b.outbox.clear();
+    }
+    wire retransmission() {
+        pass(wg::milliseconds(5400));
+        a.tick();
+        return a.steal();
+    }
+};
+
+//= wp 5.4.7: the reply is sealed for one initiation, by its mac1
+BOOST_AUTO_TEST_CASE(forged_cookie_replies_change_nothing) {
+    cookie_pair p;
+    for (std::size_t at = 8; at < 64; ++at) BOOST_TEST(p.a.receive(changed(p.reply, at)) == status::queued);
+    BOOST_TEST(p.a.dropped(status::decryption_failed) == 56u);
+    for (std::size_t at = 4; at < 8; ++at) p.a.receive(changed(p.reply, at));
+    BOOST_TEST(p.a.dropped(status::unknown_index) == 4u);
+    BOOST_TEST(!p.retransmission().has_mac2());
+    // that was another mac1, so that the old reply answers nothing any more
+    wire late = p.reply;
+    p.a.receive(late);
+    BOOST_TEST(p.a.dropped(status::unknown_index) == 5u);
+    BOOST_TEST(!p.retransmission().has_mac2());
+}
+
+//= linux: one cookie reply for each message sent
+BOOST_AUTO_TEST_CASE(a_cookie_reply_is_taken_once) {
+    cookie_pair p;
+    p.a.receive(p.reply);
+    BOOST_TEST(p.a.count(wg::event_id::cookie_reply_received) == 1u);
+    p.a.receive(p.reply);
+    BOOST_TEST(p.a.count(wg::event_id::cookie_reply_received) == 1u);
+    BOOST_TEST(p.a.dropped(status::stale_cookie) == 1u);
+}
+
+//= linux: a cookie reply moves no endpoint, counts for no traffic and stirs no timer
+BOOST_AUTO_TEST_CASE(a_cookie_reply_from_elsewhere_moves_nothing) {
+    cookie_pair p;
+    auto const before = p.a.report(p.b.public_key);
+    wg::instant const deadline = p.a.device.next_deadline();
+    p.reply.from = elsewhere;
+    p.a.receive(p.reply);
+    BOOST_TEST(p.a.count(wg::event_id::cookie_reply_received) == 1u);
+    BOOST_TEST(untouched(p.a, before, p.b.public_key));
+    BOOST_TEST(p.a.device.next_deadline() == deadline);
+}
+
+//= linux: a cookie is used for 120 s less 5 s of latency
+BOOST_AUTO_TEST_CASE(mac2_is_zero_once_the_cookie_is_115_s_old) {
+    for (auto const& [age, has] : {std::pair{wg::milliseconds(114'999), true}, std::pair{wg::seconds(115), false}}) {
+        cookie_pair p;
+        p.a.receive(p.reply);
+        p.pass(age);
+        p.a.device.down(p.w.now); // drops what the timers would do in between, keeps the cookie
+        p.a.device.up();
+        BOOST_TEST(p.initiation(p.a).has_mac2() == has);
+    }
+}
+
+//= wp 5.1: the timestamp must be greater than the greatest seen
+BOOST_AUTO_TEST_CASE(an_initiation_is_taken_once) {
+    pair p;
+    wire const first = p.initiation(p.a);
+    p.b.receive(first);
+    p.b.steal();
+    p.pass(wg::seconds(1));
+    auto const before = p.b.report(p.a.public_key);
+    wire replayed = first;
+    replayed.from = elsewhere;
+    p.b.receive(replayed);
+    BOOST_TEST(p.b.dropped(status::replayed_initiation) == 1u);
+    BOOST_TEST(untouched(p.b, before, p.a.public_key));
+}
+
+BOOST_AUTO_TEST_CASE(an_older_initiation_is_not_taken_after_a_newer_one) {
+    pair p;
+    wire const first = p.initiation(p.a);
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    wire const second = p.a.steal();
+    p.b.receive(second);
+    p.b.steal();
+    p.pass(wg::seconds(1));
+    p.b.receive(first);
+    BOOST_TEST(p.b.dropped(status::replayed_initiation) == 1u);
+    BOOST_TEST(p.b.outbox.empty());
+}
+
+//= linux: the greatest timestamp lives as long as the peer: through zeroing, down and up, and change of keys' ages
+BOOST_AUTO_TEST_CASE(the_greatest_timestamp_survives_all_but_removal) {
+    pair p;
+    wire const first = p.initiation(p.a);
+    p.b.receive(first);
+    p.b.outbox.clear();
+    auto const refused = [&](char const* after) {
+        std::uint64_t const before = p.b.dropped(status::replayed_initiation);
+        p.b.receive(first);
+        BOOST_TEST(p.b.dropped(status::replayed_initiation) == before + 1, after);
+        BOOST_TEST(p.b.outbox.empty(), after);
+    };
+    p.pass(wg::seconds(600));
+    p.b.tick();
+    BOOST_TEST(p.b.count(wg::event_id::keys_zeroed) == 1u);
+    refused("zeroing");
+    p.b.device.down(p.w.now);
+    p.b.device.up();
+    refused("down and up");
+    BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::endpoint(elsewhere), change::preshared_key(p.a.public_key),
+                             change::preshared_key(wg::public_key{})) == status::ok);
+    refused("configuration");
+    BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::remove_peer()) == status::ok);
+    add_peer(p.b, p.a);
+    p.b.receive(first);
+    BOOST_TEST((p.b.steal().type() == message_type::response));
+}
+
+//= linux: at most one initiation in 20 ms from a peer; a refused one does not count as seen
+BOOST_AUTO_TEST_CASE(initiations_within_20_ms_are_a_flood) {
+    pair p;
+    wire const first = p.initiation(p.a);
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    wire const second = p.a.steal();
+    p.b.receive(first);
+    p.pass(wg::milliseconds(20) - wg::duration{1});
+    p.b.receive(second);
+    BOOST_TEST(p.b.dropped(status::initiation_flood) == 1u);
+    p.pass(wg::duration{1});
+    p.b.receive(second);
+    BOOST_TEST(p.b.count(wg::event_id::response_sent) == 2u);
+}
+
+BOOST_AUTO_TEST_CASE(an_initiation_of_nobody_costs_one_dh) {
+    pair p;
+    host stranger(p.w, 9);
+    add_peer(stranger, p.b);
+    stranger.send(ipv4(stranger, p.b, 100));
+    std::uint64_t const dhs = counted_dh::calls;
+    p.b.receive(stranger.steal());
+    BOOST_TEST(p.b.dropped(status::unknown_peer) == 1u);
+    BOOST_TEST(counted_dh::calls == dhs + 1);
+    BOOST_TEST(p.b.outbox.empty());
+}
+
+BOOST_AUTO_TEST_CASE(forged_initiations_move_nothing) {
+    pair p;
+    wire const genuine = p.initiation(p.a);
+    auto const before = p.b.report(p.a.public_key);
+    for (std::size_t at = 8; at < 116; ++at) {
+        wire forged = changed(genuine, at);
+        put_mac1(forged.data, p.b.public_key);
+        forged.from = elsewhere;
+        BOOST_TEST(p.b.receive(forged) == status::queued);
+        if (!untouched(p.b, before, p.a.public_key)) BOOST_ERROR("byte " << at);
+    }
+    // byte 39 is the highest of the ephemeral key: its last bit is ignored by X25519, but not by the transcript
+    BOOST_TEST(p.b.dropped(status::decryption_failed) == 108u);
+    p.b.receive(genuine);
+    BOOST_TEST((p.b.steal().type() == message_type::response));
+}
+
+//= linux: a response is read on a copy; a forged one must not end the handshake that waits for the genuine one
+BOOST_AUTO_TEST_CASE(forged_responses_leave_the_handshake_pending) {
+    pair p;
+    p.b.receive(p.initiation(p.a));
+    wire const genuine = p.b.steal();
+    auto const before = p.a.report(p.b.public_key);
+    for (std::size_t at = 12; at < 60; ++at) {
+        wire forged = changed(genuine, at);
+        put_mac1(forged.data, p.a.public_key);
+        forged.from = elsewhere;
+        BOOST_TEST(p.a.receive(forged) == status::queued);
+        if (!untouched(p.a, before, p.b.public_key)) BOOST_ERROR("byte " << at);
+    }
+    BOOST_TEST(p.a.dropped(status::decryption_failed) == 48u);
+    for (std::size_t at = 8; at < 12; ++at) {
+        wire forged = changed(genuine, at);
+        put_mac1(forged.data, p.a.public_key);
+        p.a.receive(forged);
+    }
+    BOOST_TEST(p.a.dropped(status::unknown_index) == 4u);
+    p.a.receive(genuine);
+    p.net.settle();
+    BOOST_TEST(p.b.received.size() == 1u);
+}
+
+//= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
+BOOST_AUTO_TEST_CASE(response_with_another_preshared_key_leaves_the_handshake_pending) {
+    pair p;
+    BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::preshared_key(p.a.public_key)) == status::ok);
+    p.b.receive(p.initiation(p.a));
+    wire const response = p.b.steal();
+    p.a.receive(response);
+    BOOST_TEST(p.a.dropped(status::decryption_failed) == 1u);
+    BOOST_TEST(p.a.outbox.empty());
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::preshared_key(p.a.public_key)) == status::ok);
+    p.a.receive(response);
+    p.net.settle();
+    BOOST_TEST(p.b.received.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_second_response_to_the_same_initiation_is_dropped) {
+    pair p;
+    p.b.receive(p.initiation(p.a));
+    wire const response = p.b.steal();
+    p.a.receive(response);
+    p.net.settle();
+    auto const before = p.a.report(p.b.public_key);
+    wire again = response;
+    again.from = elsewhere;
+    p.a.receive(again);
+    BOOST_TEST(p.a.dropped(status::unknown_index) == 1u); // the index is a session's by now
+    BOOST_TEST(untouched(p.a, before, p.b.public_key));
+    BOOST_TEST(p.passes(p.a, p.b));
+}
+
+BOOST_AUTO_TEST_CASE(messages_reflected_to_their_sender_are_dropped) {
+    pair p;
+    wire const initiation = p.initiation(p.a);
+    BOOST_TEST(p.a.receive(initiation) == status::bad_mac1);
+    p.b.receive(initiation);
+    wire const response = p.b.steal();
+    BOOST_TEST(p.b.receive(response) == status::bad_mac1);
+    p.a.receive(response);
+    p.net.settle();
+    wire const data = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    BOOST_TEST(p.a.receive(data) == status::unknown_index);
+    p.a.device.on_deadline(p.w.now);
+    wire own = data;
+    auto const back = sealed(p.b, ipv4(p.b, p.a, 100), [](wg::bytes) {});
+    std::copy_n(back.data.begin() + 4, 4, own.data.begin() + 4); // a's own index, and a's own sending key
+    BOOST_TEST(p.a.receive(own) == status::decryption_failed);
+    BOOST_TEST(p.a.received.empty());
+}
+
+//= wp 2.1: the endpoint is where the last authenticated message came from
+BOOST_AUTO_TEST_CASE(the_endpoint_follows_each_kind_of_authenticated_message) {
+    pair p;
+    wire initiation = p.initiation(p.a);
+    initiation.from = elsewhere;
+    p.b.receive(initiation);
+    BOOST_TEST(p.b.report(p.a.public_key).endpoint == elsewhere);
+    wire response = p.b.steal();
+    BOOST_TEST(response.to == elsewhere);
+    wg::endpoint const third{wg::ip_address::v4(203, 0, 113, 5), 1, 0};
+    response.from = third;
+    p.a.receive(response);
+    BOOST_TEST(p.a.report(p.b.public_key).endpoint == third);
+    wire data = p.a.steal();
+    BOOST_TEST(data.to == third);
+    data.from = p.a.where;
+    p.b.receive(data);
+    BOOST_TEST(p.b.report(p.a.public_key).endpoint == p.a.where);
+    BOOST_TEST(p.b.received.size() == 1u);
+}
+
+//= linux: decrypt, then the counter, and only then the endpoint
+BOOST_AUTO_TEST_CASE(the_endpoint_ignores_forged_and_replayed_data) {
+    pair p;
+    p.connect();
+    wire data = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    p.b.receive(data);
+    auto const before = p.b.report(p.a.public_key);
+    p.b.received.clear();
+    data.from = elsewhere;
+    BOOST_TEST(p.b.receive(data) == status::replayed_counter);
+    BOOST_TEST(untouched(p.b, before, p.a.public_key));
+    for (std::size_t at = 8; at < data.data.size(); ++at) {
+        status const why = p.b.receive(changed(data, at)).why;
+        if (why != status::decryption_failed && !(at == 15 && why == status::expired_keypair)) BOOST_ERROR("byte " << at << ' ' << wg::name_of(why));
+    }
+    BOOST_TEST(untouched(p.b, before, p.a.public_key));
+    wire fresh = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    fresh.from = elsewhere;
+    BOOST_TEST(p.b.receive(fresh) == status::ok);
+    BOOST_TEST(p.b.report(p.a.public_key).endpoint == elsewhere);
+}
+
+//= wp 5.4.6: the counter is marked as seen only after the tag was found right
+BOOST_AUTO_TEST_CASE(a_forged_counter_does_not_move_the_window) {
+    pair p;
+    p.connect();
+    wire const first = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    wire forged = first;
+    wg::store_le64(&forged.data[8], wg::reject_after_messages - 1);
+    BOOST_TEST(p.b.receive(forged) == status::decryption_failed);
+    BOOST_TEST(p.b.receive(first) == status::ok);
+}
+
+//= wp 5.4.6: sliding window; packets may come in any order within it, each once
+BOOST_AUTO_TEST_CASE(data_arrives_in_any_order_but_once) {
+    pair p;
+    p.connect();
+    std::vector<wire> all;
+    for (unsigned i = 0; i < 200; ++i) all.push_back(sealed(p.a, ipv4(p.a, p.b, 60 + i, i), [](wg::bytes) {}));
+    noise random(5);
+    for (std::size_t i = all.size(); i > 1; --i) std::swap(all[i - 1], all[random.next() % i]);
+    for (wire const& w : all) BOOST_TEST(p.b.receive(w) == status::ok);
+    for (wire const& w : all) BOOST_TEST(p.b.receive(w) == status::replayed_counter);
+    BOOST_TEST(p.b.received.size() == 200u);
+    BOOST_TEST(p.b.dropped(status::replayed_counter) == 200u);
+}
+
+//= wp 5.4.6: a counter further back than the window is refused, seen or not
+BOOST_AUTO_TEST_CASE(rejects_counter_older_than_window) {
+    pair p;
+    p.connect();
+    wire const old = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    wire const within = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    auto const f = p.a.prepare(ipv4(p.a, p.b, 100));
+    constexpr std::uint64_t reach = wg::replay_window<wg::host_capacity::replay_bits>::reach;
+    f->job.keys->send_counter = within.counter() + reach;
+    p.a.complete(*f);
+    p.a.outbox.clear();
+    wire const newest = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    BOOST_TEST(newest.counter() == within.counter() + reach);
+    BOOST_TEST(p.b.receive(newest) == status::ok);
+    BOOST_TEST(p.b.receive(old) == status::replayed_counter);
+    BOOST_TEST(p.b.receive(within) == status::ok);
+}
+
+//= wp 6.1: no message whose counter is Reject-After-Messages or more
+BOOST_AUTO_TEST_CASE(no_counter_beyond_the_limit_is_sent_or_accepted) {
+    pair p;
+    p.connect();
+    auto const f = p.a.prepare(ipv4(p.a, p.b, 100));
+    f->job.keys->send_counter = wg::reject_after_messages - 1;
+    p.a.complete(*f);
+    p.a.outbox.clear();
+    wire const last = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    BOOST_TEST(last.counter() == wg::reject_after_messages - 1);
+    BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged);
+    p.a.outbox.clear();
+    for (std::uint64_t const counter : {wg::reject_after_messages, wg::reject_after_messages + 1, UINT64_MAX}) {
+        wire beyond = last;
+        wg::store_le64(&beyond.data[8], counter);
+        BOOST_TEST(p.b.receive(beyond) == status::expired_keypair);
+    }
+    BOOST_TEST(p.b.receive(last) == status::ok);
+}
+
+//= wp 6.1: no message under a session that is Reject-After-Time old
+BOOST_AUTO_TEST_CASE(data_under_an_expired_or_forgotten_session_is_dropped) {
+    pair p;
+    p.connect();
+    wire const first = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    wire const second = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    p.pass(wg::seconds(180) - wg::duration{1});
+    BOOST_TEST(p.b.receive(first) == status::ok);
+    p.pass(wg::duration{1});
+    auto const before = p.b.report(p.a.public_key);
+    p.b.received.clear();
+    p.b.outbox.clear();
+    BOOST_TEST(p.b.receive(second) == status::expired_keypair);
+    BOOST_TEST(untouched(p.b, before, p.a.public_key));
+    p.pass(wg::seconds(400));
+    p.b.tick();
+    BOOST_TEST(p.b.receive(second) == status::unknown_index);
+}
+
+//= RFC 7748 6.1: a shared secret of zero is refused; nothing is sent to a peer whose key is of low order
+BOOST_AUTO_TEST_CASE(a_peer_with_a_key_of_low_order_gets_nothing) {
+    world w;
+    host a(w, 1);
+    network net(w, {&a});
+    for (char const* const point : low_order_points) {
+        buffer const key = hex(point);
+        wg::endpoint const where{wg::ip_address::v4(192, 0, 2, 77), 7, 0};
+        BOOST_TEST(a.configure(change::peer(fixed<32>(key)), change::endpoint(where), change::persistent_keepalive(1),
+                               change::replace_allowed_ips(), change::allowed_ip(wg::ip_prefix::of(inner_v4(77), 32))) == status::ok);
+        BOOST_TEST(a.send(inner_packet(a.v4, inner_v4(77), 100)) == status::staged);
+    }
+    net.advance(wg::seconds(120));
+    BOOST_TEST(net.log.empty());
+    BOOST_TEST(a.dropped(status::bad_public_key) > 7u);
+}
+
+BOOST_AUTO_TEST_CASE(an_ephemeral_of_low_order_is_refused) {
+    for (char const* const point : low_order_points) {
+        pair p;
+        wire const initiation = p.initiation(p.a);
+        auto const before = p.b.report(p.a.public_key);
+        wire forged = initiation;
+        wg::copy(wg::bytes(forged.data).subspan(8), hex(point));
+        put_mac1(forged.data, p.b.public_key);
+        p.b.receive(forged);
+        BOOST_TEST(p.b.dropped(status::bad_public_key) == 1u);
+        BOOST_TEST(untouched(p.b, before, p.a.public_key));
+        p.b.receive(initiation);
+        wire const response = p.b.steal();
+        forged = response;
+        wg::copy(wg::bytes(forged.data).subspan(12), hex(point));
+        put_mac1(forged.data, p.a.public_key);
+        p.a.receive(forged);
+        BOOST_TEST(p.a.dropped(status::bad_public_key) == 1u);
+        p.a.receive(response);
+        p.net.settle();
+        BOOST_TEST(p.b.received.size() == 1u);
+    }
+}
+
+//= wp 5.2: a preshared key of zeros is none
+BOOST_AUTO_TEST_CASE(a_preshared_key_of_zeros_is_none) {
+    pair p;
+    wg::public_key const zeros{};
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::preshared_key(p.b.public_key), change::preshared_key(zeros)) == status::ok);
+    p.connect();
+    BOOST_TEST(p.a.report(p.b.public_key).preshared_key == buffer(32));
+}
+
+BOOST_AUTO_TEST_CASE(sessions_need_the_same_preshared_key) {
+    for (auto const& [same, arrives] : {std::pair{true, 1u}, std::pair{false, 0u}}) {
+        pair p;
+        buffer psk = noise(8).take(32);
+        BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::preshared_key(fixed<32>(psk))) == status::ok);
+        psk[31] = static_cast<wg::byte>(psk[31] ^ (same ? 0 : 0x80));
+        BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::preshared_key(fixed<32>(psk))) == status::ok);
+        p.a.send(ipv4(p.a, p.b, 100));
+        p.net.settle();
+        BOOST_TEST(p.b.received.size() == arrives);
+    }
+}
+
+// --- what was decrypted
+
+struct inner_case {
+    char const* name;
+    bool v4;
+    std::size_t size;
+    std::function<void(wg::bytes)> edit;
+    status expected;
+};
+
+//= linux: version, length, then the source; what is wrong is dropped, but it was authenticated
+BOOST_AUTO_TEST_CASE(malformed_inner_packets_are_dropped) {
+    using wg::store_be16;
+    inner_case const cases[] = {
+        {"version 5", true, 64, [](wg::bytes p) { p[0] = 0x55; }, status::bad_inner_packet},
+        {"version 0", true, 64, [](wg::bytes p) { p[0] = 0x05; }, status::bad_inner_packet},
+        {"v4 shorter than its header", true, 64, [](wg::bytes p) { store_be16(&p[2], 19); }, status::bad_inner_packet},
+        {"v4 of no length", true, 64, [](wg::bytes p) { store_be16(&p[2], 0); }, status::bad_inner_packet},
+        {"v4 longer than the packet", true, 64, [](wg::bytes p) { store_be16(&p[2], 65); }, status::bad_inner_packet},
+        {"v4 of all length", true, 64, [](wg::bytes p) { store_be16(&p[2], 65535); }, status::bad_inner_packet},
+        {"v6 longer than the packet", false, 64, [](wg::bytes p) { store_be16(&p[4], 25); }, status::bad_inner_packet},
+        {"v6 whose length overflows 16 bits", false, 64, [](wg::bytes p) { store_be16(&p[4], 65535 - 39); }, status::bad_inner_packet},
+        {"v6 of all length", false, 64, [](wg::bytes p) { store_be16(&p[4], 65535); }, status::bad_inner_packet},
+        {"v6 in 32 bytes", true, 32, [](wg::bytes p) { p[0] = 0x60; }, status::bad_inner_packet},
+        {"somebody else's v4 source", true, 64, [](wg::bytes p) { p[15] ^= 4; }, status::disallowed_source},
+        {"somebody else's v6 source", false, 64, [](wg::bytes p) { p[8] ^= 1; }, status::disallowed_source},
+        {"nothing wrong with v4", true, 64, [](wg::bytes) {}, status::ok},
+        {"nothing wrong with v6", false, 64, [](wg::bytes) {}, status::ok},
+        {"v4, just a header", true, 64, [](wg::bytes p) { store_be16(&p[2], 20); }, status::ok},
+        {"v6, just a header", false, 64, [](wg::bytes p) { store_be16(&p[4], 0); }, status::ok},
+    };
+    pair p;
+    p.connect();
+    for (inner_case const& c : cases) {
+        p.b.received.clear();
+        std::uint64_t const rx_before = p.b.report(p.a.public_key).rx_bytes;
+        wire w = sealed(p.a, c.v4 ? ipv4(p.a, p.b, c.size) : ipv6(p.a, p.b, c.size), c.edit);
+        BOOST_TEST(p.b.receive(w) == c.expected, c.name);
+        BOOST_TEST(p.b.received.size() == (c.expected == status::ok ? 1u : 0u), c.name);
+        //= linux: what is no packet of this peer's counts as an error, not as received
+        BOOST_TEST(p.b.report(p.a.public_key).rx_bytes - rx_before == (c.expected == status::ok ? w.data.size() : 0u), c.name);
+        if (std::string_view(c.name).ends_with("header") && c.expected == status::ok && !p.b.received.empty())
+            BOOST_TEST(p.b.received[0].size() == (c.v4 ? 20u : 40u), c.name); // padding is cut off
+    }
+}
+
+//= wp 2.1: a source that is not the sender's is dropped, but the sender was authenticated: his endpoint follows
+BOOST_AUTO_TEST_CASE(a_disallowed_source_still_roams_and_counts_as_life) {
+    pair p;
+    p.connect();
+    p.b.send(ipv4(p.b, p.a, 100)); // b waits for a sign of life
+    p.b.outbox.clear();
+    wire w = sealed(p.a, ipv4(p.a, p.b, 64), [](wg::bytes packet) { packet[15] ^= 4; });
+    w.from = elsewhere;
+    BOOST_TEST(p.b.receive(w) == status::disallowed_source);
+    BOOST_TEST(p.b.report(p.a.public_key).endpoint == elsewhere);
+    p.pass(wg::seconds(16));
+    p.b.tick();
+    BOOST_TEST(p.net.count(message_type::initiation) == 0u);
+    for (wire const& out : p.b.outbox) BOOST_TEST(out.is_keepalive());
+    BOOST_TEST(p.b.outbox.size() == 1u); //= linux: data was received, even if nobody wanted it
+}
+
+BOOST_AUTO_TEST_CASE(a_more_specific_prefix_of_another_peer_decides_who_may_say_so) {
+    pair p;
+    host other(p.w, 3);
+    p.connect();
+    BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::allowed_ip(wg::ip_prefix::of(inner_v4(0), 8)),
+                             change::peer(other.public_key), change::allowed_ip(wg::ip_prefix::of(other.v4, 32))) == status::ok);
+    auto const from = [&](wg::ip_address const& source) {
+        return sealed(p.a, ipv4(p.a, p.b, 64), [&](wg::bytes packet) { wg::copy(packet.subspan(12), source.view()); });
+    };
+    BOOST_TEST(p.b.receive(from(inner_v4(4))) == status::ok);
+    BOOST_TEST(p.b.receive(from(other.v4)) == status::disallowed_source);
+}
+
+//= wp 5.4.6: the receiver takes any length, padded or not
+BOOST_AUTO_TEST_CASE(data_without_padding_is_accepted) {
+    pair p;
+    p.connect();
+    p.a.device.set_mtu(20); // padding stops at the MTU
+    for (std::size_t size = 20; size < 60; ++size) {
+        p.b.received.clear();
+        wire const w = sealed(p.a, ipv4(p.a, p.b, size), [](wg::bytes) {});
+        BOOST_TEST(p.b.receive(w) == status::ok);
+        BOOST_TEST_REQUIRE(p.b.received.size() == 1u);
+        BOOST_TEST(p.b.received[0] == ipv4(p.a, p.b, size));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_device_that_is_down_takes_nothing) {
+    pair p;
+    p.connect();
+    wire const data = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
+    p.b.device.down(p.w.now);
+    BOOST_TEST(p.b.receive(data) == status::device_down);
+    BOOST_TEST(p.b.send(ipv4(p.b, p.a, 100)) == status::device_down);
+    BOOST_TEST(p.b.outbox.empty());
+}
+
+BOOST_AUTO_TEST_CASE(random_failure_makes_no_handshake) {
+    pair p;
+    p.a.random.works = false;
+    BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged);
+    BOOST_TEST(p.a.outbox.empty());
+    BOOST_TEST(p.a.dropped(status::no_random) == 1u);
+    p.a.random.works = true;
+    p.net.advance(wg::seconds(6)); // tried again by itself
+    BOOST_TEST(p.b.received.size() == 1u);
+
+    pair q;
+    q.b.random.works = false;
+    q.b.receive(q.initiation(q.a));
+    BOOST_TEST(q.b.outbox.empty());
+    BOOST_TEST(q.b.dropped(status::no_random) == 1u);
+    q.b.random.works = true;
+    q.net.advance(wg::seconds(6));
+    BOOST_TEST(q.b.received.size() == 1u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
