@@ -131,8 +131,13 @@ class Pair:
     def session_keys(self, s):
         """The session keys that opened the newest packet of each direction, found in the region."""
         newest = [[p for _, p in self.wire.udp(outgoing) if p[0] == 4][-1] for outgoing in (True, False)]
-        tried = memscan.candidates(s, self.public())
-        found = [k for k in tried if any(memscan.opens(k, p) for p in newest)]
+        tried, found = set(), []
+        for step in 8, 4, 1:
+            new = memscan.candidates(s, self.public(), step) - tried
+            found += [k for k in new if any(memscan.opens(k, p) for p in newest)]
+            tried |= new
+            if len(found) >= 2:
+                break
         equal(len(found), 2, f'session keys found among {len(tried)} windows of the region that look like keys')
         return found
 
@@ -277,7 +282,7 @@ def nothing_in_the_region_has_a_copy(lab):
 
 def no_copies(p, daemon, when):
     s = snapshot(daemon)
-    windows = memscan.candidates(s, p.public())
+    windows = memscan.candidates(s, p.public(), step=1)
     copies = s.outside(windows)
     some = '; '.join(f'{w.hex()} at {describe(place)}' for w, place in list(copies.items())[:3])
     check(not copies, f'{daemon.host} {when}: {len(copies)} of {len(windows)} key-like windows have copies outside '

@@ -82,8 +82,7 @@ class Snapshot:
             if is_region(mapping):
                 continue
             for shift in range(8):
-                words = memoryview(data)[shift:shift + (len(data) - shift) // 8 * 8].cast('Q')
-                for word in wanted & set(words):
+                for word in wanted & set(words_of(data, shift)):
                     for w in by_word[word]:
                         if (at := data.find(w)) >= 0:
                             found[w] = Place(address + at, mapping)
@@ -110,27 +109,32 @@ def spread(key):
     return {f'word {i} over a vector': key[4 * i:4 * i + 4] * 4 for i in range(8)}
 
 
-def candidates(snapshot, public=()):
-    """Every 32-byte window of the regions, 8-byte aligned, that looks random and holds nothing of `public`.
+def candidates(snapshot, public=(), step=8):
+    """Every 32-byte window of the regions, at multiples of `step`, that looks random and holds nothing of `public`.
 
     `public` are byte strings that are no secret, such as all that passed the wire.
     """
     known = set()
     for text in public:
         for shift in range(8):
-            known.update(memoryview(text)[shift:shift + (len(text) - shift) // 8 * 8].cast('Q'))
+            known.update(words_of(text, shift))
     known = {w for w in known if len(set(w.to_bytes(8, 'little'))) >= 5}
     found = set()
     for _, data in snapshot.regions():
-        words = memoryview(data).cast('Q')
-        run = 0  # how many words up to here are neither zero nor public
-        for i, word in enumerate(words):
-            run = run + 1 if word and word not in known else 0
-            if run >= 4:
-                window = data[8 * i - 24:8 * i + 8]
-                if len(set(window)) >= 20:  # 32 random bytes have about 30 different ones, pointers far fewer
-                    found.add(window)
+        for shift in range(0, 8, step):
+            run = 0  # how many words up to here are neither zero nor public
+            for i, word in enumerate(words_of(data, shift)):
+                run = run + 1 if word and word not in known else 0
+                if run >= 4:
+                    window = data[8 * i - 24 + shift:8 * i + 8 + shift]
+                    if len(set(window)) >= 20:  # 32 random bytes have about 30 different ones, pointers far fewer
+                        found.add(window)
     return found
+
+
+def words_of(data, shift):
+    """The 64-bit words of `data` from offset `shift` on."""
+    return memoryview(data)[shift:shift + max(0, len(data) - shift) // 8 * 8].cast('Q')
 
 
 def public_values(public_keys, packets):

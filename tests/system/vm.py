@@ -85,7 +85,8 @@ def fetch_kernel(cache, wanted=None):
         unpacked.mkdir()
         try:
             download(packages, unpacked)
-            unpacked.rename(done)
+            if not done.exists():  # another run may have been faster
+                unpacked.rename(done)
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
     return done
@@ -110,6 +111,8 @@ def modules_in_order(kernel, wanted):
     has built in has no file and is left out.
     """
     files = {re.sub(r'\.ko.*', '', f.name).replace('-', '_'): f for f in kernel.rglob('*.ko*')}
+    if 'wireguard' not in files:
+        raise Unavailable(f'{kernel.name} has no WireGuard module')
     loaded, text, stack = {}, {}, [w.replace('-', '_') for w in reversed(wanted)]
     while stack:
         name = stack[-1]
