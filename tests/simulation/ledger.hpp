@@ -8,6 +8,7 @@
 
 #include "wg/base/endpoint.hpp"
 
+#include <algorithm>
 #include <vector>
 
 namespace simulation {
@@ -44,7 +45,7 @@ public:
     std::vector<byte> make(unsigned from, unsigned to, std::int64_t now_ns, std::size_t largest, seeded_random& dice) {
         bool const v4 = dice.chance(0.7);
         std::size_t const header = v4 ? 20 : 40, smallest = header + number_bytes;
-        std::size_t const size = dice.chance(0.3) ? largest : smallest + dice.below(largest - smallest + 1);
+        std::size_t const size = dice.chance(0.1) ? largest : smallest + dice.below(std::min<std::size_t>(largest - smallest, 400) + 1);
         std::vector<byte> out(size);
         dice.fill(out);
         std::fill_n(out.begin(), header, byte{0});
