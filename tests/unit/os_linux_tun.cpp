@@ -340,10 +340,14 @@ BOOST_AUTO_TEST_CASE(monitor_that_was_overrun_takes_everything_as_changed) {
     changes_until(*monitor, [](auto const& c) { return c.link; });
     int const tiny = 1;
     BOOST_REQUIRE(::setsockopt(monitor->fd(), SOL_SOCKET, SO_RCVBUF, &tiny, sizeof tiny) == 0);
-    for (int i = 0; i < 20; ++i) set_up("wgt0", i % 2 == 1); // the last event, up, finds no room
-    auto const told = changes_until(*monitor, [](auto const& c) { return c.routes && c.up; });
+    for (int i = 0; i < 20; ++i) set_up("wgt0", i % 2 == 1);
+    ifreq request = about("wgt0");
+    request.ifr_mtu = 1234;
+    BOOST_REQUIRE(ask(SIOCSIFMTU, request)); // the event finds no room
+    auto const told = changes_until(*monitor, [](auto const& c) { return c.mtu_bytes == 1234; });
     BOOST_TEST(told.routes);
-    BOOST_TEST(told.up); // asked for anew
+    BOOST_TEST(told.mtu_bytes == 1234u); // asked for anew
+    BOOST_TEST(told.up);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
