@@ -751,14 +751,18 @@ def _outer(arguments, programs):
                              env={**os.environ, 'WGD': os.path.abspath(WGD), 'WG_LAB_INSIDE': '1'},
                              preexec_fn=die_with_parent)
 
-    def stop(number, _frame):
-        inner.kill()  # --kill-child takes the whole namespace along
-        inner.wait()
-        print('\ninterrupted', flush=True)
-        os._exit(128 + number)
+    interrupted = []
+
+    def stop(number, _frame):  # runs within inner.wait(), so it must not wait itself
+        interrupted.append(number)
+        os.kill(inner.pid, signal.SIGKILL)  # --kill-child takes the whole namespace along
     for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
         signal.signal(number, stop)
-    return inner.wait()
+    status = inner.wait()
+    if interrupted:
+        print('\ninterrupted', flush=True)
+        return 128 + interrupted[0]
+    return status
 
 
 def _prepare_inside():
