@@ -174,7 +174,7 @@ as_root() {
     WGD=$1 kept=$2 setpriv --pdeathsig KILL unshare --net --mount --pid --fork --kill-child=KILL --mount-proc -- \
         bash "$self" --inside &
     child=$!
-    trap 'kill -KILL "$child"; exit 143' TERM HUP
+    trap 'kill -KILL "$child"; wait "$child"; exit 143' TERM HUP
     wait "$child"
 }
 
