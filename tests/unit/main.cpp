@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
     test_results const& all = results_collector.results(framework::master_test_suite().p_id);
     std::printf("%lu passed, %lu failed, %lu skipped\n",
                 static_cast<unsigned long>(all.p_test_cases_passed + all.p_test_cases_warned),
-                static_cast<unsigned long>(all.p_test_cases_failed + all.p_test_cases_aborted),
+                static_cast<unsigned long>(all.p_test_cases_failed + all.p_test_cases_timed_out),
                 static_cast<unsigned long>(all.p_test_cases_skipped));
     return code;
 }
