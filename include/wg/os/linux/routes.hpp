@@ -59,10 +59,13 @@ public:
             header.msg_iov = &piece;
             header.msg_iovlen = 1;
             ssize_t const size = without_interruption([&] { return ::recvmsg(fd_.get(), &header, 0); });
-            if (size < 0 && errno != ENOBUFS) break;
+            if (size < 0 && errno != ENOBUFS) {
+                // Only now, with the socket empty, is there surely room for the answer.
+                if (overrun_ && errno == EAGAIN) overrun_ = !ask_link();
+                break;
+            }
             if (size < 0 || (header.msg_flags & MSG_TRUNC) != 0) {
-                changes.routes = true; // more than the socket holds: anything may have changed
-                ask_link();
+                changes.routes = overrun_ = true; // more than the socket holds: anything may have changed
                 continue;
             }
             if (from.nl_pid == 0) take({buffer, static_cast<std::size_t>(size)}, changes); // 0: from the kernel
@@ -140,6 +143,7 @@ private:
 
     unique_fd fd_{};
     std::uint32_t index_ = 0;
+    bool overrun_ = false; ///< events were lost, and the interface has not been asked for anew
 };
 
 } // namespace wg::inline WG_ABI::os
