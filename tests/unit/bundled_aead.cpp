@@ -5,6 +5,7 @@
 #include "bundled_stack.hpp"
 #include "bundled_vectors.hpp"
 
+#include <algorithm>
 #include <boost/mpl/list.hpp>
 #include <boost/test/unit_test.hpp>
 

@@ -5,6 +5,7 @@
 #include "bundled_stack.hpp"
 #include "bundled_vectors.hpp"
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 
 using namespace wg_tests;
@@ -80,19 +81,16 @@ BOOST_AUTO_TEST_CASE(alignment_does_not_matter) {
 BOOST_AUTO_TEST_CASE(lengths_of_digest_and_key_and_every_bit_count) {
     noise random(22);
     buffer const key = random.take(32), message = random.take(70);
-    std::vector<buffer> seen;
-    for (std::size_t size = 1; size <= 32; ++size) {
-        BOOST_TEST(blake2s(size, {}, message).size() == size);
-        if (size >= 8) seen.push_back(blake2s(size, {}, message));
-    }
-    for (std::size_t size = 1; size <= 32; ++size) seen.push_back(blake2s(32, std::span(key).first(size), message));
-    seen.push_back(blake2s(32, buffer(32), message)); // a key of zeros is a key
+    std::vector<std::uint64_t> seen; // starts of digests: a shorter one is not the start of a longer one
+    auto const add = [&](buffer const& digest) { seen.push_back(wg::load_le64(digest.data())); };
+    for (std::size_t size = 8; size <= 32; ++size) add(blake2s(size, {}, message));
+    for (std::size_t size = 1; size <= 32; ++size) add(blake2s(32, std::span(key).first(size), message));
+    add(blake2s(32, buffer(32), message)); // a key of zeros is a key
     for (std::size_t bit = 0; bit < message.size() * 8; ++bit) {
         buffer other = message;
         other[bit / 8] = static_cast<wg::byte>(other[bit / 8] ^ (1 << bit % 8));
-        seen.push_back(blake2s(32, {}, other));
+        add(blake2s(32, {}, other));
     }
-    for (auto& digest : seen) digest.resize(8); // a shorter digest is not the start of a longer one
     std::sort(seen.begin(), seen.end());
     BOOST_TEST((std::adjacent_find(seen.begin(), seen.end()) == seen.end()));
 }

@@ -4,6 +4,7 @@
 
 #include "bundled_vectors.hpp"
 
+#include <algorithm>
 #include <boost/mpl/list.hpp>
 #include <boost/test/unit_test.hpp>
 

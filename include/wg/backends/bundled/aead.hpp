@@ -46,8 +46,7 @@ template <class Kernel = default_chacha20_kernel, class Limbs = default_limbs> s
     }
 
 private:
-    /// More than the frames of seal_message and what it calls: 0.7 KiB, and 0.4 KiB with one_block.
-    static constexpr std::size_t stack_bytes = Kernel::group_bytes + 768;
+    static constexpr std::size_t stack_bytes = sizeof(chacha20<Kernel>) + sizeof(poly1305<Limbs>) + spill_bytes;
 
     static byte_array<chacha20_nonce_bytes> nonce_of(std::uint64_t counter) noexcept {
         byte_array<chacha20_nonce_bytes> nonce{};

@@ -115,7 +115,7 @@ struct hash {
         WG_ASSERT(!out.empty() && out.size() <= blake2s_detail::max_digest_bytes);
         WG_ASSERT(key.size() <= blake2s_detail::max_digest_bytes);
         blake2s_detail::digest(out, key, a, b);
-        wipe_stack<768>();
+        wipe_stack<sizeof(blake2s_detail::state) + spill_bytes>();
     }
 };
 

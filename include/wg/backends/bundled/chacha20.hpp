@@ -265,7 +265,7 @@ namespace chacha20_detail {
 /// The subkey of `key` for the first 16 bytes of an XChaCha20 nonce. `out` may be `key`.
 inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<byte const, 16> nonce) noexcept {
     chacha20_detail::hchacha20(out, key, nonce);
-    wipe_stack<256>();
+    wipe_stack<sizeof(chacha20_words) + spill_bytes>();
 }
 
 } // namespace bundled

@@ -258,7 +258,7 @@ public:
     /// The scalar is clamped here. True if the result is not zero; computed in full either way.
     static bool multiply(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         ladder(out, scalar, point);
-        wipe_stack<1024>();
+        wipe_stack<sizeof(work) + 2 * spill_bytes>(); // products twice as wide as words spill more
         return !is_zero_in_constant_time(out);
     }
 
