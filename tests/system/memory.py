@@ -186,14 +186,14 @@ def the_scan_finds_a_planted_key(lab):
 def the_process_is_closed_to_others(lab):
     """Not dumpable, so that none but root may read it; no core; memory locked.
 
-    The kernel gives /proc/PID of a process that is not dumpable to root:root (proc(5)). To tell, daemon and control
-    run in a group of their own.
+    The kernel gives the files in /proc/PID of a process that is not dumpable to root:root (proc(5)). To tell, daemon
+    and control run in a group of their own.
     """
     need('setpriv')
     host = lab.host('a')
     prefix = ['setpriv', '--regid', '65534', '--clear-groups']
     control = host.popen([*prefix, 'sleep', '1000'])
-    wait_until(lambda: os.stat(f'/proc/{control.pid}').st_gid == 65534, what='the control has its group')
+    wait_until(lambda: os.stat(f'/proc/{control.pid}/mem').st_gid == 65534, what='the control has its group')
     wrapper = f'{TMP}/grouped'
     with open(wrapper, 'w') as f:
         f.write(f'#!/bin/sh\nexec {" ".join(prefix)} -- {WGD} "$@"\n')
@@ -202,8 +202,8 @@ def the_process_is_closed_to_others(lab):
     with open(f'/proc/{daemon.pid}/status') as f:
         status = f.read()
     equal(re.search(r'^Gid:\s+(\d+)', status, re.M)[1], '65534', 'the daemon\'s group')
-    owner = os.stat(f'/proc/{daemon.pid}')
-    equal((owner.st_uid, owner.st_gid), (0, 0), 'owner of /proc/PID, which shows that the process is dumpable')
+    owner = os.stat(f'/proc/{daemon.pid}/mem')
+    equal((owner.st_uid, owner.st_gid), (0, 0), 'owner of /proc/PID/mem; of a dumpable process it is the group\'s')
     with open(f'/proc/{daemon.pid}/limits') as f:
         equal(re.search(r'^Max core file size\s+(\S+)', f.read(), re.M)[1], '0', 'limit of core files')
     check(int(re.search(r'^VmLck:\s+(\d+) kB', status, re.M)[1]) > 0, 'no memory is locked (VmLck is 0)')
