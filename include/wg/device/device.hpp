@@ -93,7 +93,9 @@ public:
         for (job_type& j : jobs) {
             if (j.owner == nullptr) continue;
             peer_type& owner = *j.owner;
-            if (!owner.removed) {
+            if (!up_) {
+                if (!j.outbound) drop(j, status::device_down); // it came to a session that is gone
+            } else if (!owner.removed) {
                 if (j.outbound)
                     complete_outbound(j, owner, now);
                 else
@@ -209,6 +211,7 @@ public:
     void down(instant now) noexcept {
         locked const lock(*this);
         if (!std::exchange(up_, false)) return;
+        while (handshakes_.front() != nullptr) handshakes_.pop();
         for (peer_type* p = peers_.first(); p != nullptr; p = p->next) {
             p->timers.stop();
             zero_keys(*p);
@@ -310,6 +313,7 @@ private:
 
     void stage(peer_type& to, bytes_view packet_data) noexcept {
         for (std::size_t lost = staging_.stage(to.staged, packet_data); lost != 0; --lost) count(status::staging_full, &to);
+        to.timers.new_attempt(); // the user asks anew; what already waits does not
         enqueue_for_transmit(to);
     }
 
@@ -596,7 +600,6 @@ private:
         keypair_type* const keys = to.keypairs.current;
         if (keys == nullptr || !keys->can_send(now)) {
             if (keys != nullptr) keys->may_send = false;
-            to.timers.new_attempt();
             return send_initiation(to, out, now);
         }
         if (!to.where.remote) return false;
@@ -636,6 +639,7 @@ private:
         enqueue_for_transmit(p);
     }
     void want_keepalive(peer_type& p) noexcept {
+        p.timers.new_attempt();
         p.wants_keepalive = true;
         enqueue_for_transmit(p);
     }
