@@ -6,8 +6,8 @@ Two pairs of hosts, one with a daemon of each kind, stand side by side; iperf3 r
 whatever else the machine does meets both alike. Compared are the medians of the rounds. The comparison is with
 $WIREGUARD_GO, or the installed wireguard-go.
 
-options: --rounds N    rounds of one run through each (3)
-         --seconds N   length of one run (3)
+options: --rounds N    rounds of one run through each (5)
+         --seconds N   length of one run (2)
          --floor X     the least ratio of the medians (0.3)
 """
 import statistics
@@ -15,7 +15,7 @@ import statistics
 from lab import *
 from options import option
 
-ROUNDS, SECONDS, FLOOR = option('rounds', 3), option('seconds', 3), option('floor', 0.3)
+ROUNDS, SECONDS, FLOOR = option('rounds', 5), option('seconds', 2), option('floor', 0.3)
 OTHER = os.environ.get('WIREGUARD_GO') or 'wireguard-go'
 
 
