@@ -29,7 +29,8 @@ template <class Kernel = default_chacha20_kernel, class Limbs = default_limbs> s
 
     /// The same with a whole nonce. dst.size() == src.size() + 16; dst and src start at the same byte or do not
     /// overlap; aad overlaps dst nowhere, or is the same bytes after as before.
-    void seal(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce, secret<key_bytes> const& key) const noexcept {
+    void seal(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
+              secret<key_bytes> const& key) const noexcept {
         WG_ASSERT(dst.size() == src.size() + tag_bytes);
         seal_message(dst, src, aad, nonce, key.expose());
         wipe_stack<stack_bytes>();

@@ -160,7 +160,8 @@ private:
     [[gnu::always_inline]] static void xor_row(lanes const& row, byte* dst, byte const* src) noexcept {
         octets keystream = (octets)row;
         if constexpr (std::endian::native == std::endian::big)
-            keystream = __builtin_shufflevector(keystream, keystream, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+            keystream =
+                __builtin_shufflevector(keystream, keystream, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
         octets text;
         std::memcpy(&text, src, sizeof text);
         text ^= keystream;
@@ -171,7 +172,7 @@ private:
 #endif
 
 // Where no vector unit stands behind the vectors they are slower than plain words.
-#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||      \
+#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
                            defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
 using default_chacha20_kernel = four_blocks;
 #else

@@ -29,7 +29,8 @@ template <> struct field25519<limbs64> {
 
     /// The highest bit is ignored (RFC 7748, section 5); values from p to 2^255 - 1 are taken as they are.
     void decode(byte const* from) noexcept {
-        std::uint64_t const a = load_le64(from), b = load_le64(from + 8), c = load_le64(from + 16), d = load_le64(from + 24);
+        std::uint64_t const a = load_le64(from), b = load_le64(from + 8), c = load_le64(from + 16),
+                            d = load_le64(from + 24);
         v[0] = a & mask;
         v[1] = (a >> 51 | b << 13) & mask;
         v[2] = (b >> 38 | c << 26) & mask;
@@ -90,7 +91,8 @@ template <> struct field25519<limbs64> {
     }
 
     static void multiply_small(field25519& to, field25519 const& x, std::uint32_t factor) noexcept {
-        to.reduce(wide(x.v[0], factor), wide(x.v[1], factor), wide(x.v[2], factor), wide(x.v[3], factor), wide(x.v[4], factor));
+        to.reduce(wide(x.v[0], factor), wide(x.v[1], factor), wide(x.v[2], factor), wide(x.v[3], factor),
+                  wide(x.v[4], factor));
     }
 
     /// swap is 0 or 1.
@@ -111,7 +113,8 @@ private:
         t2 += static_cast<std::uint64_t>(t1 >> 51);
         t3 += static_cast<std::uint64_t>(t2 >> 51);
         t4 += static_cast<std::uint64_t>(t3 >> 51);
-        std::uint64_t const low = (static_cast<std::uint64_t>(t0) & mask) + 19 * static_cast<std::uint64_t>(t4 >> 51); // < 2^51 + 2^61.7
+        std::uint64_t const low =
+            (static_cast<std::uint64_t>(t0) & mask) + 19 * static_cast<std::uint64_t>(t4 >> 51); // < 2^51 + 2^61.7
         v[0] = low & mask;
         v[1] = (static_cast<std::uint64_t>(t1) & mask) + (low >> 51); // < 2^51 + 2^11
         v[2] = static_cast<std::uint64_t>(t2) & mask;
@@ -292,7 +295,8 @@ private:
             swapped = now;
             step(w);
         }
-        field::swap_if(swapped, w.x2, w.x3); // the lowest bits are clear: there is nothing to swap, but it costs nothing
+        // The lowest bits are clear: there is nothing to swap, but it costs nothing.
+        field::swap_if(swapped, w.x2, w.x3);
         field::swap_if(swapped, w.z2, w.z3);
         invert(w);
         field::multiply(w.x2, w.x2, w.z2);
