@@ -33,8 +33,8 @@ template <class Word> inline Word mask_of(Word bit) noexcept {
     return mask;
 }
 
-/// What a primitive needs of the stack beside its named state, registers spilled and saved. About half of this in g++ 12
-/// and clang 16 when they optimise; when they do not there is more, and it is not all reached.
+/// What a primitive needs of the stack beside its named state: registers spilled and saved. About half of this in
+/// g++ 12 and clang 16 when they optimise; when they do not there is more, and it is not all reached.
 #ifdef WG_SMALL
 inline constexpr std::size_t spill_bytes = 384;
 #else
