@@ -40,7 +40,8 @@ public:
     /// A device is made from instances of its policies, in any order; those not named are default-constructed.
     template <class... Instances> explicit device(Instances... given) noexcept
         : device(parts{take_or_make<typename Policies::hash>(given...), take_or_make<typename Policies::dh>(given...),
-                       take_or_make<typename Policies::aead>(given...), take_or_make<typename Policies::clock_source>(given...),
+                       take_or_make<typename Policies::aead>(given...),
+                       take_or_make<typename Policies::clock_source>(given...),
                        take_or_make<typename Policies::random_source>(given...), take_or_make<observer>(given...),
                        take_or_make<storage>(given...)}) {}
     device(device const&) = delete;
@@ -79,7 +80,8 @@ public:
             if (j.outbound) {
                 aead.seal(body, plain, {}, j.counter, j.keys->send_key);
             } else if (aead.open(plain, body, {}, j.counter, j.keys->receive_key)) {
-                j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
+                j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes),
+                            -static_cast<std::ptrdiff_t>(tag_bytes));
             } else {
                 j.why = status::decryption_failed;
             }
@@ -113,7 +115,8 @@ public:
     std::size_t process_handshakes(std::span<job_type> out, instant now) noexcept {
         locked const lock(*this);
         std::size_t made = 0, heavy = 0;
-        for (std::size_t looked_at = 0; made < out.size() && heavy < out.size() && looked_at < 8 * out.size(); ++looked_at) {
+        for (std::size_t looked_at = 0; made < out.size() && heavy < out.size() && looked_at < 8 * out.size();
+             ++looked_at) {
             waiting_handshake const* const message = handshakes_.front();
             if (message == nullptr) break;
             status const why = handle_handshake(*message, out[made], heavy, now);
@@ -278,8 +281,8 @@ private:
     explicit device(parts&& from) noexcept
         : with_{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock_(std::move(from.clock)),
           random_(std::move(from.random)), observer_(std::move(from.observer)), storage_(std::move(from.storage)),
-          own_(storage_), peers_(storage_, make_salt(random_)), staging_(storage_), handshakes_(storage_), limiter_(storage_),
-          identity_(own_.acquire()) {
+          own_(storage_), peers_(storage_, make_salt(random_)), staging_(storage_), handshakes_(storage_),
+          limiter_(storage_), identity_(own_.acquire()) {
         WG_ASSERT(identity_ != nullptr);
         set_public_key();
     }
@@ -294,9 +297,11 @@ private:
         peer_type* const to = peers_.allowed().find(header.kind, header.destination);
         if (to == nullptr) return refuse(j, header, status::no_peer, now);
         if (!to->where.remote) return refuse(j, header, status::no_endpoint, now);
-        if (is_own_datagram(j.data.view(), header, to->where.remote, listen_port_)) return drop(j, status::routing_loop);
+        if (is_own_datagram(j.data.view(), header, to->where.remote, listen_port_))
+            return drop(j, status::routing_loop);
         keypair_type* const keys = to->keypairs.current;
-        if (keys != nullptr && to->staged.empty() && keys->can_send(now)) return frame(j, *to, *keys, ecn_of(header.tos));
+        if (keys != nullptr && to->staged.empty() && keys->can_send(now))
+            return frame(j, *to, *keys, ecn_of(header.tos));
         stage(*to, j.data.view());
         drop(j, status::staged);
     }
@@ -312,7 +317,8 @@ private:
     }
 
     void stage(peer_type& to, bytes_view packet_data) noexcept {
-        for (std::size_t lost = staging_.stage(to.staged, packet_data); lost != 0; --lost) count(status::staging_full, &to);
+        for (std::size_t lost = staging_.stage(to.staged, packet_data); lost != 0; --lost)
+            count(status::staging_full, &to);
         to.timers.new_attempt(); // the user asks anew; what already waits does not
         enqueue_for_transmit(to);
     }
@@ -320,7 +326,8 @@ private:
     /// Makes a packet the body of a transport message, still in clear.
     void frame(job_type& j, peer_type& to, keypair_type& keys, std::uint8_t tos) noexcept {
         std::size_t const length = j.data.length, padding = padding_for(length);
-        if (j.data.headroom() < transport_header_bytes || j.data.tailroom() < padding + tag_bytes) return drop(j, status::no_room);
+        if (j.data.headroom() < transport_header_bytes || j.data.tailroom() < padding + tag_bytes)
+            return drop(j, status::no_room);
         j.data.grow(transport_header_bytes, static_cast<std::ptrdiff_t>(padding + tag_bytes));
         bytes const message = j.data.view();
         j.counter = keys.send_counter++;
@@ -373,7 +380,8 @@ private:
         auto const* const found = peers_.find_index(load_le32(&data[transport_layout::receiver]));
         if (found == nullptr || found->keys == nullptr) return drop(j, status::unknown_index);
         j.counter = load_le64(&data[transport_layout::counter]);
-        if (!found->keys->can_receive(now) || j.counter >= reject_after_messages) return drop(j, status::expired_keypair);
+        if (!found->keys->can_receive(now) || j.counter >= reject_after_messages)
+            return drop(j, status::expired_keypair);
         peers_.hold(j, *found->who, found->keys);
     }
 
@@ -398,7 +406,8 @@ private:
             report(event_id::session_started, &from, 0);
         }
         keypair_type const* const current = from.keypairs.current;
-        if (current != nullptr && current->wants_rekey_after_receiving(now) && from.timers.take_last_minute_handshake()) want_initiation(from);
+        if (current != nullptr && current->wants_rekey_after_receiving(now) && from.timers.take_last_minute_handshake())
+            want_initiation(from);
         from.timers.any_authenticated_packet_received();
         from.timers.any_authenticated_packet_traversal(now);
         if (j.data.length == 0) {
@@ -432,7 +441,8 @@ private:
         if (!identity_->exists()) return status::no_private_key;
         //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
         if (handshakes_.under_load(now)) {
-            if (!checker().check_mac2(with_, message, in.where.remote, now)) return send_cookie_reply(message, in.where, out, now);
+            if (!checker().check_mac2(with_, message, in.where.remote, now))
+                return send_cookie_reply(message, in.where, out, now);
             if (!limiter_.allow(with_.hash, random_, in.where.remote.address, now)) return status::rate_limited;
         }
         ++heavy;
@@ -443,8 +453,11 @@ private:
 
     status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
         if (!room_for(out, cookie_reply_layout::size)) return status::no_room;
-        std::uint32_t const receiver = load_le32(&message[initiation_layout::sender]); // at the same place in a response
-        if (status const why = checker().create_reply(with_, random_, message, receiver, where.remote, now, out.data.view()); why != status::ok)
+        std::uint32_t const receiver =
+            load_le32(&message[initiation_layout::sender]); // at the same place in a response
+        if (status const why =
+                checker().create_reply(with_, random_, message, receiver, where.remote, now, out.data.view());
+            why != status::ok)
             return why;
         out.where = where;
         out.tos = 0;
@@ -468,9 +481,11 @@ private:
         if (status const why = steps.open_initiation(in, identity_->mine(), message); why != status::ok) return why;
         peer_type* const from = peers_.find(with_, in.remote_static);
         if (from == nullptr) return status::unknown_peer;
-        if (status const why = steps.prove_initiation(in, from->secrets->remote, message); why != status::ok) return why;
+        if (status const why = steps.prove_initiation(in, from->secrets->remote, message); why != status::ok)
+            return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
-        if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0) return status::replayed_initiation;
+        if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
+            return status::replayed_initiation;
         if (now - from->last_initiation_consumption < initiation_interval) return status::initiation_flood;
         from->greatest_timestamp = in.timestamp;
         from->last_initiation_consumption = now;
@@ -481,6 +496,10 @@ private:
         from->timers.any_authenticated_packet_received();
         from->timers.any_authenticated_packet_traversal(now);
         report(event_id::initiation_received, from);
+        // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
+        // Whoever has the greater key goes first next time.
+        bool const first = std::memcmp(identity_->mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
+        from->timers.initiation_crossed(now, first ? jitter() : rekey_timeout + jitter());
         status const why = send_response(*from, out, now);
         reschedule(*from);
         return why;
@@ -508,7 +527,8 @@ private:
         auto const* const found = peers_.find_index(load_le32(&message[response_layout::receiver]));
         if (found == nullptr || found->keys != nullptr) return status::unknown_index;
         peer_type& from = *found->who;
-        status why = noise<Policies>(with_).consume_response(from.exchange(), identity_->mine(), from.secrets->remote, message);
+        status why =
+            noise<Policies>(with_).consume_response(from.exchange(), identity_->mine(), from.secrets->remote, message);
         if (why != status::ok) return why;
         roam(from, where);
         from.rx_bytes += message.size();
@@ -552,8 +572,8 @@ private:
         to.timers.handshake_initiated(now, jitter()); // also if what follows fails: then it is tried again
         status why = status::no_random;
         if (result<std::uint32_t> const index = peers_.make_index(to, random_))
-            why = noise<Policies>(with_).create_initiation(to.exchange(), identity_->mine(), to.secrets->remote, random_,
-                                                           next_label(to), *index, out.data.view());
+            why = noise<Policies>(with_).create_initiation(to.exchange(), identity_->mine(), to.secrets->remote,
+                                                           random_, next_label(to), *index, out.data.view());
         else
             why = index.why();
         if (why != status::ok) {
@@ -677,37 +697,50 @@ private:
     duration jitter() noexcept {
         byte_array<4> raw{};
         if (!random_.fill(raw)) return {};
-        return {static_cast<std::int64_t>(load_le32(raw.data()) % static_cast<std::uint64_t>(rekey_timeout_jitter.nanoseconds))};
+        return {static_cast<std::int64_t>(load_le32(raw.data()) %
+                                          static_cast<std::uint64_t>(rekey_timeout_jitter.nanoseconds))};
     }
 
     // --- configuration
+
+    /// How many there will be after each step of a configuration, and how many at most.
+    struct tally {
+        std::size_t now, most = now, added = 0;
+
+        void add() noexcept {
+            ++added;
+            most = std::max(most, ++now);
+        }
+        void drop(std::size_t count) noexcept { now -= count; }
+    };
 
     status admit_locked(std::span<change const> changes) noexcept {
         if (status const why = check_changes(changes); why != status::ok) return why;
         bool replace = false;
         for (change const& c : interface_changes(changes)) replace |= c.what() == change::kind::replace_peers;
-        std::size_t fresh = 0, add_v4 = 0, add_v6 = 0;
-        std::size_t drop_v4 = replace ? peers_.allowed().size(family::v4) : 0;
-        std::size_t drop_v6 = replace ? peers_.allowed().size(family::v6) : 0;
+        tally peers{replace ? 0 : peers_.size()};
+        tally v4{replace ? 0 : peers_.allowed().size(family::v4)}, v6{replace ? 0 : peers_.allowed().size(family::v6)};
         for_each_peer(changes, [&](peer_changes const& of) noexcept {
             peer_type* const known = replace ? nullptr : peers_.find(with_, of.key);
-            if (of.remove || (of.update_only && known == nullptr)) return;
-            if (known == nullptr) ++fresh;
-            bool const cleared = known != nullptr && of.replace_allowed_ips;
-            if (cleared) {
-                drop_v4 += known->allowed_v4.count;
-                drop_v6 += known->allowed_v6.count;
+            bool const cleared = known != nullptr && (of.remove || of.replace_allowed_ips);
+            if (cleared && !std::exchange(known->prefixes_discounted, true)) {
+                v4.drop(known->allowed_v4.count);
+                v6.drop(known->allowed_v6.count);
             }
+            if (known != nullptr && of.remove && known->in_flight == 0 && !std::exchange(known->discounted, true)) peers.drop(1);
+            if (of.remove || (of.update_only && known == nullptr)) return;
+            if (known == nullptr || known->discounted) peers.add();
             for (change const& c : of.changes) {
                 if (c.what() != change::kind::allowed_ip) continue;
-                if (!replace && !cleared && peers_.allowed().find_exact(c.prefix()) != nullptr) continue;
-                ++(c.prefix().address.kind == family::v4 ? add_v4 : add_v6);
+                if (!replace && !cleared && peers_.allowed().find_exact(c.prefix()) == known && known != nullptr) continue;
+                (c.prefix().address.kind == family::v4 ? v4 : v6).add();
             }
         });
-        if (!peers_.allowed().reserve(add_v4, std::min(drop_v4, peers_.allowed().size(family::v4)), add_v6,
-                                      std::min(drop_v6, peers_.allowed().size(family::v6))))
-            return status::no_memory;
-        return peers_.reserve(fresh, replace ? peers_.size() : 0);
+        for_each_peer(changes, [&](peer_changes const& of) noexcept {
+            if (peer_type* const known = peers_.find(with_, of.key)) known->discounted = known->prefixes_discounted = false;
+        });
+        if (!peers_.allowed().reserve(v4.added, v4.most, v6.added, v6.most)) return status::no_memory;
+        return peers_.reserve(peers.added, peers.most);
     }
 
     void apply(change const& c, instant now) noexcept {
@@ -838,7 +871,8 @@ private:
 
     void count(status why, peer_type const* whose) noexcept {
         ++counters_[static_cast<std::size_t>(why)];
-        bool const lost = why != status::staged && why != status::queued && why != status::keepalive && why != status::cookie_sent;
+        bool const lost =
+            why != status::staged && why != status::queued && why != status::keepalive && why != status::cookie_sent;
         if (lost) report(event_id::dropped, whose, static_cast<std::uint64_t>(why));
     }
 
@@ -890,7 +924,8 @@ private:
                 std::size_t const count = std::exchange(device_.reported_count_, 0);
                 std::copy_n(device_.reported_.begin(), count, told.begin());
                 device_.mutex_.unlock();
-                for (std::size_t i = 0; i < count; ++i) device_.observer_.event(told[i].id, told[i].number, told[i].value);
+                for (std::size_t i = 0; i < count; ++i)
+                    device_.observer_.event(told[i].id, told[i].number, told[i].value);
             } else {
                 device_.mutex_.unlock();
             }

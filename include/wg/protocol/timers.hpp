@@ -51,7 +51,14 @@ public:
     void any_authenticated_packet_traversal(instant now) noexcept {
         if (persistent_keepalive_s_ != 0) at(persistent_keepalive) = now + seconds(persistent_keepalive_s_);
     }
-    void handshake_initiated(instant now, duration jitter) noexcept { at(retransmit_handshake) = now + rekey_timeout + jitter; }
+    void handshake_initiated(instant now, duration jitter) noexcept {
+        at(retransmit_handshake) = now + rekey_timeout + jitter;
+    }
+    /// The other end's initiation came in. If ours waits for its answer, that will not come any more, and the response
+    /// sent now forbids another initiation for a while: it is sent again `extra` after that.
+    void initiation_crossed(instant now, duration extra) noexcept {
+        if (armed(retransmit_handshake)) at(retransmit_handshake) = now + rekey_timeout + extra;
+    }
     void handshake_complete() noexcept {
         disarm(retransmit_handshake);
         attempts_ = 0;
@@ -102,7 +109,14 @@ public:
     }
 
 private:
-    enum timer : std::size_t { retransmit_handshake, send_keepalive, new_handshake, zero_key_material, persistent_keepalive, count };
+    enum timer : std::size_t {
+        retransmit_handshake,
+        send_keepalive,
+        new_handshake,
+        zero_key_material,
+        persistent_keepalive,
+        count
+    };
 
     instant& at(timer t) noexcept { return due_[t]; }
     bool armed(timer t) const noexcept { return due_[t] != instant::never(); }
@@ -113,7 +127,8 @@ private:
         return true;
     }
 
-    std::array<instant, count> due_ = {instant::never(), instant::never(), instant::never(), instant::never(), instant::never()};
+    std::array<instant, count> due_ = {instant::never(), instant::never(), instant::never(), instant::never(),
+                                       instant::never()};
     std::uint16_t persistent_keepalive_s_ = 0;
     std::uint8_t attempts_ = 0;
     bool needs_another_keepalive_ = false;
