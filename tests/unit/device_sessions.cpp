@@ -1,0 +1,668 @@
+// SPDX-License-Identifier: BSL-1.0
+// Lives of sessions: how they begin, take over from each other and end, and that no key outlives them.
+#include "fixture.hpp"
+
+using namespace wg_tests;
+using wg::change;
+using wg::message_type;
+using wg::status;
+
+namespace {
+
+/// The keypair that a host would send with, held by nobody.
+template <class Host> auto* current_keys(Host& from, buffer const& inner) {
+    auto const f = from.prepare(inner);
+    BOOST_TEST_REQUIRE(f->job.keys != nullptr);
+    auto* const keys = f->job.keys;
+    --keys->send_counter;
+    f->job.next = wg::disposition::drop;
+    f->job.why = status::io_error;
+    from.complete(*f);
+    return keys;
+}
+
+/// Whether 16 bytes of the key lie in that memory. Its owner may be gone: the memory is a pool's.
+bool holds(void const* memory, std::size_t size, buffer const& key) {
+    auto const* const at = static_cast<wg::byte const*>(memory);
+    for (std::size_t i = 0; i + 16 <= size; ++i)
+        if (std::memcmp(at + i, key.data(), 16) == 0 || std::memcmp(at + i, key.data() + 16, 16) == 0) return true;
+    return false;
+}
+template <class Secret> buffer copy_of(Secret const& key) { return buffer(key.expose().begin(), key.expose().end()); }
+
+/// Datagrams take a while. Holds what hosts say and gives it on after that time.
+struct slow_network {
+    pair& p;
+    wg::duration latency;
+    std::vector<wire> under_way{};
+
+    void advance(wg::duration by) {
+        for (wg::instant const until = p.w.now + by; p.w.now < until;) {
+            p.pass(wg::milliseconds(10));
+            for (host* const h : {&p.a, &p.b}) {
+                h->tick();
+                for (; !h->outbox.empty(); h->outbox.pop_front()) {
+                    under_way.push_back(h->outbox.front());
+                    p.net.log.push_back(h->outbox.front());
+                }
+            }
+            std::vector<wire> late;
+            for (wire const& w : std::exchange(under_way, {})) {
+                if (w.at + latency <= p.w.now)
+                    p.net.deliver(w);
+                else
+                    late.push_back(w);
+            }
+            under_way.insert(under_way.begin(), late.begin(), late.end());
+        }
+    }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(device_sessions)
+
+//= wp 6.4: the initiator may send at once, and does, so that the responder may
+BOOST_AUTO_TEST_CASE(staged_packets_or_a_keepalive_confirm_the_session) {
+    pair p;
+    for (unsigned i = 0; i < 3; ++i) p.a.send(ipv4(p.a, p.b, 100, i));
+    p.net.settle();
+    BOOST_TEST(p.net.log.size() == 5u); // initiation, response, three packets
+    BOOST_TEST_REQUIRE(p.b.received.size() == 3u);
+    for (unsigned i = 0; i < 3; ++i) BOOST_TEST(p.b.received[i] == ipv4(p.a, p.b, 100, i)); // in order
+
+    pair q;
+    BOOST_TEST(q.a.configure(change::peer(q.b.public_key), change::persistent_keepalive(25)) == status::ok);
+    q.net.settle();
+    BOOST_TEST_REQUIRE(q.net.log.size() == 3u);
+    BOOST_TEST(q.net.log[2].is_keepalive());
+    BOOST_TEST(q.b.count(wg::event_id::session_started) == 1u);
+    BOOST_TEST(q.b.report(q.a.public_key).last_handshake_s != 0);
+}
+
+//= wp 6.4: the responder sends nothing before the first packet of the initiator
+BOOST_AUTO_TEST_CASE(the_responder_waits_for_confirmation) {
+    pair p;
+    p.b.receive(p.initiation(p.a));
+    wire const response = p.b.steal();
+    BOOST_TEST(p.b.send(ipv4(p.b, p.a, 100)) == status::staged);
+    BOOST_TEST(p.b.outbox.empty());
+    BOOST_TEST(p.b.report(p.a.public_key).last_handshake_s == 0);
+    p.a.receive(response);
+    BOOST_TEST(p.a.received.empty());
+    p.net.settle();
+    BOOST_TEST(p.a.received.size() == 1u);
+    BOOST_TEST(p.b.received.size() == 1u);
+    BOOST_TEST(p.net.count(message_type::initiation) == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(the_old_session_carries_traffic_until_the_new_one_is_confirmed) {
+    pair p;
+    p.connect();
+    p.net.advance(wg::seconds(120));
+    p.forget();
+    p.a.send(ipv4(p.a, p.b, 100));
+    wire const data = p.a.steal(), initiation = p.a.steal();
+    BOOST_TEST(data.is_data());
+    BOOST_TEST((initiation.type() == message_type::initiation));
+    p.b.receive(initiation);
+    wire const response = p.b.steal();
+    p.a.receive(response);
+    wire const confirmation = p.a.steal();
+    BOOST_TEST(confirmation.is_keepalive());
+    BOOST_TEST(confirmation.receiver() == response.sender());
+    p.b.send(ipv4(p.b, p.a, 100));
+    wire const old = p.b.steal();
+    BOOST_TEST(old.receiver() != initiation.sender());
+    BOOST_TEST(p.a.receive(old) == status::ok);
+    BOOST_TEST(p.b.receive(data) == status::ok);
+    p.b.receive(confirmation);
+    p.b.send(ipv4(p.b, p.a, 100));
+    BOOST_TEST(p.b.steal().receiver() == initiation.sender());
+    BOOST_TEST(p.b.receive(data) == status::replayed_counter); // the previous session lives on for what is under way
+}
+
+//= linux: a responder forgets the previous session and an unconfirmed one as soon as it answers again
+BOOST_AUTO_TEST_CASE(the_responder_keeps_no_more_sessions_than_it_needs) {
+    pair p;
+    p.connect();
+    p.a.send(ipv4(p.a, p.b, 100));
+    wire const of_first = p.a.steal();
+    p.net.advance(wg::seconds(121));
+    p.a.send(ipv4(p.a, p.b, 100));
+    p.net.settle();
+    p.a.send(ipv4(p.a, p.b, 100, 2));
+    wire const of_second = p.a.steal();
+    BOOST_TEST(of_first.receiver() != of_second.receiver());
+    p.pass(wg::seconds(6));
+    auto const probe = [&](std::uint32_t index) {
+        wire w{buffer(32), p.a.where, p.b.where};
+        wg::store_le32(&w.data[0], 4);
+        wg::store_le32(&w.data[4], index);
+        return p.b.receive(w).why;
+    };
+    BOOST_TEST(probe(of_first.receiver()) == status::decryption_failed); // known
+    auto* const keys = current_keys(p.a, ipv4(p.a, p.b, 100));
+    keys->send_counter = wg::rekey_after_messages + 1;
+    p.a.send(ipv4(p.a, p.b, 100));
+    p.a.steal();
+    p.b.receive(p.a.steal());
+    wire const lost_response = p.b.steal();
+    BOOST_TEST(probe(of_first.receiver()) == status::unknown_index);
+    BOOST_TEST(probe(of_second.receiver()) == status::decryption_failed);
+    BOOST_TEST(probe(lost_response.sender()) == status::decryption_failed);
+    p.pass(wg::seconds(6));
+    p.a.tick();
+    p.b.receive(p.a.outbox.back());
+    BOOST_TEST(probe(lost_response.sender()) == status::unknown_index);
+    BOOST_TEST(p.b.receive(of_second) == status::ok);
+}
+
+//= wp 6.2: the initiator renews a session that it sends with after Rekey-After-Time
+BOOST_AUTO_TEST_CASE(the_initiator_rekeys_when_it_sends_after_120_s) {
+    pair p;
+    p.connect();
+    wg::instant const born = p.w.now;
+    p.net.advance(wg::seconds(120) - wg::duration{1});
+    p.forget();
+    BOOST_TEST(p.passes(p.a, p.b));
+    BOOST_TEST(p.net.count(message_type::initiation) == 0u);
+    p.net.advance(wg::duration{1});
+    BOOST_TEST((p.w.now == born + wg::seconds(120)));
+    BOOST_TEST(p.net.count(message_type::initiation) == 0u); // not before it sends
+    BOOST_TEST(p.passes(p.a, p.b));
+    BOOST_TEST(p.net.count(message_type::initiation) == 1u);
+    BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
+    for (int i = 0; i < 10; ++i) BOOST_TEST(p.passes(p.a, p.b));
+    BOOST_TEST(p.net.count(message_type::initiation) == 1u);
+}
+
+//= wp 6.2: only the initiator, so that both do not begin at once
+BOOST_AUTO_TEST_CASE(the_responder_never_rekeys_by_time) {
+    pair p;
+    p.connect();
+    for (int s = 10; s < 160; s += 10) {
+        p.net.advance(wg::seconds(10));
+        p.b.send(ipv4(p.b, p.a, 100));
+        // a receives, and its empty answers come only after 10 s; they are kept from it so that it has not sent
+        std::erase_if(p.a.outbox, [](wire const&) { return true; });
+        p.net.settle();
+        if (p.w.now - wg::instant{} >= wg::seconds(1000 + 118)) break;
+    }
+    p.net.advance(wg::seconds(2));
+    p.forget();
+    for (int i = 0; i < 20; ++i) p.b.send(ipv4(p.b, p.a, 100));
+    p.net.settle();
+    BOOST_TEST(p.a.received.size() == 20u);
+    BOOST_TEST(p.b.count(wg::event_id::initiation_sent) == 0u);
+}
+
+//= wp 6.2: after Rekey-After-Messages both ends do
+BOOST_AUTO_TEST_CASE(either_end_rekeys_after_2_to_the_60_messages) {
+    for (bool const initiator : {true, false}) {
+        pair p;
+        p.connect();
+        p.pass(wg::seconds(6));
+        host &from = initiator ? p.a : p.b, &to = initiator ? p.b : p.a;
+        auto* const keys = current_keys(from, ipv4(from, to, 100));
+        keys->send_counter = wg::rekey_after_messages - 1;
+        BOOST_TEST(p.passes(from, to));
+        BOOST_TEST(p.net.count(message_type::initiation) == 0u);
+        BOOST_TEST(p.passes(from, to)); // that was number 2^60
+        BOOST_TEST(p.net.count(message_type::initiation) == 1u);
+        BOOST_TEST(p.net.log.back().counter() == 0u);
+    }
+}
+
+//= linux: a receiving initiator renews the session 15 s before its end, once
+BOOST_AUTO_TEST_CASE(a_receiving_initiator_rekeys_once_at_165_s) {
+    pair p;
+    p.connect();
+    wg::instant const born = p.w.now;
+    p.net.advance(wg::seconds(165) - wg::duration{1});
+    p.forget();
+    p.b.send(ipv4(p.b, p.a, 100));
+    p.net.settle();
+    BOOST_TEST(p.a.received.size() == 1u);
+    BOOST_TEST(p.net.count(message_type::initiation) == 0u);
+    p.w.now = born + wg::seconds(165);
+    p.b.send(ipv4(p.b, p.a, 100));
+    p.a.receive(p.b.steal());
+    BOOST_TEST((p.a.steal().type() == message_type::initiation)); // and it is lost
+    p.pass(wg::seconds(5)); // another would be allowed now; its repetition is a jitter away
+    p.b.send(ipv4(p.b, p.a, 100));
+    p.a.receive(p.b.steal());
+    BOOST_TEST(p.a.outbox.empty());
+    p.net.advance(wg::milliseconds(400));
+    BOOST_TEST(p.net.count(message_type::initiation) == 1u);
+    BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_receiving_responder_does_not_rekey) {
+    pair p;
+    p.connect();
+    p.net.advance(wg::seconds(100));
+    wire late = [&] {
+        p.a.send(ipv4(p.a, p.b, 100));
+        return p.a.steal();
+    }();
+    p.forget();
+    p.pass(wg::seconds(70));
+    BOOST_TEST(p.b.receive(late) == status::ok);
+    BOOST_TEST(p.b.outbox.empty());
+}
+
+//= wp 6.1: neither end sends under a session of Reject-After-Time
+BOOST_AUTO_TEST_CASE(after_180_s_packets_wait_for_a_new_session) {
+    for (bool const initiator : {true, false}) {
+        pair p;
+        p.connect();
+        host &from = initiator ? p.a : p.b, &to = initiator ? p.b : p.a;
+        p.net.advance(wg::seconds(180) - wg::duration{1});
+        p.forget();
+        p.net.intercept = [](wire const& w) { return w.type() == message_type::transport; };
+        BOOST_TEST(p.passes(from, to));
+        p.pass(wg::duration{1});
+        p.net.intercept = {};
+        p.forget();
+        BOOST_TEST(from.send(ipv4(from, to, 100)) == status::staged);
+        p.net.advance(wg::seconds(6));
+        BOOST_TEST(p.net.count(message_type::initiation) >= 1u);
+        BOOST_TEST(to.received.size() == 1u);
+        BOOST_TEST(from.count(wg::event_id::session_started) == 1u);
+    }
+}
+
+// --- both at once
+
+//= linux: two initiations that cross end in a session, by their jitters
+BOOST_AUTO_TEST_CASE(simultaneous_initiations_converge) {
+    pair p;
+    p.a.send(ipv4(p.a, p.b, 100));
+    p.b.send(ipv4(p.b, p.a, 100));
+    BOOST_TEST(p.a.outbox.size() == 1u);
+    BOOST_TEST(p.b.outbox.size() == 1u);
+    p.net.settle();
+    p.net.advance(wg::seconds(6));
+    BOOST_TEST(p.a.received.size() == 1u);
+    BOOST_TEST(p.b.received.size() == 1u);
+    std::size_t const log = p.net.log.size();
+    BOOST_TEST(p.net.count(message_type::initiation) <= 4u);
+    for (int s = 0; s < 60; ++s) {
+        BOOST_TEST(p.passes(p.a, p.b));
+        BOOST_TEST(p.passes(p.b, p.a));
+        p.net.advance(wg::seconds(1));
+    }
+    BOOST_TEST(p.net.count(message_type::initiation, log) == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(simultaneous_initiations_converge_at_any_latency) {
+    for (int const latency_ms : {5, 50, 150, 250, 400, 700, 1200}) {
+        pair p;
+        slow_network slow{p, wg::milliseconds(latency_ms)};
+        p.a.send(ipv4(p.a, p.b, 100));
+        p.b.send(ipv4(p.b, p.a, 100));
+        slow.advance(wg::seconds(15));
+        BOOST_TEST(p.a.received.size() == 1u, latency_ms << " ms");
+        BOOST_TEST(p.b.received.size() == 1u, latency_ms << " ms");
+        BOOST_TEST(p.net.count(message_type::initiation) <= 8u, latency_ms << " ms");
+    }
+}
+
+BOOST_AUTO_TEST_CASE(two_persistent_keepalives_do_not_fight) {
+    pair p;
+    for (auto const& [h, other] : {std::pair{&p.a, &p.b}, std::pair{&p.b, &p.a}})
+        BOOST_TEST(h->configure(change::peer(other->public_key), change::persistent_keepalive(5)) == status::ok);
+    p.net.advance(wg::seconds(20));
+    std::size_t const log = p.net.log.size();
+    p.net.advance(wg::seconds(1200));
+    // a session lasts for 120 s or a little more
+    BOOST_TEST(p.net.count(message_type::initiation, log) <= 11u);
+    BOOST_TEST(p.net.count(message_type::initiation, log) >= 8u);
+}
+
+// --- keys that change
+
+//= linux: a new private key takes effect at once: sessions send no more, but receive what is under way
+BOOST_AUTO_TEST_CASE(a_new_private_key_makes_new_sessions_at_once) {
+    pair p;
+    p.connect();
+    p.b.send(ipv4(p.b, p.a, 100));
+    wire const under_way = p.b.steal();
+    buffer const fresh = noise(99).take(32);
+    wg::public_key const old_public = p.a.public_key;
+    BOOST_TEST(p.a.configure(change::private_key(fixed<32>(fresh))) == status::ok);
+    wg::copy(p.a.private_key.expose(), fresh);
+    wg::bundled::dh{}.dh_public(p.a.public_key, p.a.private_key);
+    BOOST_TEST(p.a.receive(under_way) == status::ok);
+    BOOST_TEST(p.b.configure(change::peer(old_public), change::remove_peer()) == status::ok);
+    add_peer(p.b, p.a);
+    p.forget();
+    BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged); // within 5 s of the handshake before
+    p.net.settle();
+    BOOST_TEST(p.b.received.size() == 1u);
+    BOOST_TEST(p.net.count(message_type::initiation) == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(packets_staged_before_a_private_key_are_sent_after_it) {
+    pair p;
+    BOOST_TEST(p.a.configure(change::private_key(wg::public_key{})) == status::ok);
+    BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged);
+    BOOST_TEST(p.a.outbox.empty());
+    BOOST_TEST(p.a.configure(change::private_key(p.a.private_key.expose())) == status::ok);
+    p.net.settle();
+    BOOST_TEST(p.b.received.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(the_same_private_key_again_changes_nothing) {
+    pair p;
+    p.connect();
+    buffer key = copy_of(p.a.private_key);
+    key[0] = static_cast<wg::byte>(key[0] ^ 7); // clamped, it is the same
+    BOOST_TEST(p.a.configure(change::private_key(fixed<32>(key))) == status::ok);
+    BOOST_TEST(p.passes(p.a, p.b));
+    BOOST_TEST(p.net.count(message_type::initiation) == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_peer_that_is_the_interface_itself_is_removed_and_ignored) {
+    pair p;
+    p.connect();
+    wg::public_key const b_public = p.b.public_key;
+    BOOST_TEST(p.a.configure(change::private_key(p.b.private_key.expose())) == status::ok);
+    BOOST_TEST(!p.a.report(b_public).found);
+    BOOST_TEST(p.a.device.peer_count() == 0u);
+    BOOST_TEST(p.a.configure(change::peer(b_public), change::allowed_ip(wg::ip_prefix::of(p.b.v4, 32))) == status::ok);
+    BOOST_TEST(p.a.device.peer_count() == 0u);
+    BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::no_peer);
+}
+
+//= wp 4: without a private key an interface answers nobody and begins nothing
+BOOST_AUTO_TEST_CASE(without_a_private_key_there_are_no_handshakes) {
+    pair p;
+    wire const initiation = p.initiation(p.a);
+    BOOST_TEST(p.b.configure(change::private_key(wg::public_key{})) == status::ok);
+    std::uint64_t const dhs = counted_dh::calls;
+    BOOST_TEST(p.b.receive(initiation) == status::bad_mac1);
+    BOOST_TEST(p.b.send(ipv4(p.b, p.a, 100)) == status::staged);
+    p.net.advance(wg::seconds(30));
+    BOOST_TEST(p.b.count(wg::event_id::initiation_sent) == 0u);
+    BOOST_TEST(p.b.count(wg::event_id::response_sent) == 0u);
+    BOOST_TEST(counted_dh::calls <= dhs + 60); // a's own attempts
+}
+
+struct private_key_reader {
+    buffer key;
+    void device(wg::interface_facts const& f) { key = copy_of(f.private_key); }
+    void peer(wg::peer_facts const&) {}
+    void allowed_ip(wg::ip_prefix const&) {}
+};
+
+//= RFC 7748 5: a private key is clamped when it is set, and read back clamped
+BOOST_AUTO_TEST_CASE(the_private_key_is_read_back_clamped) {
+    world w;
+    host a(w, 1);
+    buffer key(32, 0xff);
+    BOOST_TEST(a.configure(change::private_key(fixed<32>(key))) == status::ok);
+    private_key_reader reader;
+    a.device.snapshot(reader);
+    key[0] = 0xf8;
+    key[31] = 0x7f;
+    BOOST_TEST(reader.key == key);
+    BOOST_TEST(a.configure(change::private_key(wg::public_key{})) == status::ok);
+    a.device.snapshot(reader);
+    BOOST_TEST(reader.key == buffer(32)); // zeros are not clamped: there is no key
+}
+
+//= linux: a preshared key counts from the next handshake on
+BOOST_AUTO_TEST_CASE(a_new_preshared_key_leaves_the_session_alone) {
+    pair p;
+    p.connect();
+    buffer const psk = noise(3).take(32);
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::preshared_key(fixed<32>(psk))) == status::ok);
+    BOOST_TEST(p.passes(p.a, p.b));
+    BOOST_TEST(p.passes(p.b, p.a));
+    p.net.advance(wg::seconds(120));
+    p.forget();
+    BOOST_TEST(p.passes(p.a, p.b));
+    BOOST_TEST(p.a.count(wg::event_id::session_started) == 0u); // the other end does not know it
+    BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::preshared_key(fixed<32>(psk))) == status::ok);
+    p.net.advance(wg::seconds(6));
+    BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
+}
+
+// --- one handshake in five seconds
+
+//= wp 6.1: at most one initiation in Rekey-Timeout
+BOOST_AUTO_TEST_CASE(initiations_are_five_seconds_apart) {
+    pair p;
+    p.initiation(p.a);
+    p.pass(wg::seconds(5) - wg::duration{1});
+    p.a.send(ipv4(p.a, p.b, 100));
+    BOOST_TEST(p.a.outbox.empty());
+    p.pass(wg::duration{1});
+    p.a.send(ipv4(p.a, p.b, 100));
+    BOOST_TEST((p.a.steal().type() == message_type::initiation));
+}
+
+//= linux: a response counts as well
+BOOST_AUTO_TEST_CASE(an_initiation_follows_a_response_after_five_seconds) {
+    pair p;
+    p.b.receive(p.initiation(p.a));
+    p.b.steal();
+    p.pass(wg::seconds(5) - wg::duration{1});
+    p.b.send(ipv4(p.b, p.a, 100));
+    BOOST_TEST(p.b.outbox.empty());
+    p.pass(wg::duration{1});
+    p.b.send(ipv4(p.b, p.a, 100));
+    BOOST_TEST((p.b.steal().type() == message_type::initiation));
+}
+
+BOOST_AUTO_TEST_CASE(an_interface_that_goes_up_may_initiate_at_once) {
+    pair p;
+    p.initiation(p.a);
+    p.a.device.down(p.w.now);
+    p.a.device.up();
+    p.initiation(p.a);
+}
+
+// --- timestamps
+
+BOOST_AUTO_TEST_CASE(timestamps_grow_whatever_the_wall_clock_does) {
+    pair p;
+    p.b.receive(p.initiation(p.a));
+    for (int i = 0; i < 100; ++i) {
+        p.w.wall_offset = p.w.wall_offset - wg::seconds(i % 3 == 0 ? 1000 : 0); // backwards, or standing still
+        p.pass(wg::milliseconds(20));
+        p.a.device.down(p.w.now);
+        p.a.device.up();
+        p.b.receive(p.initiation(p.a));
+    }
+    BOOST_TEST(p.b.count(wg::event_id::response_sent) == 101u);
+    BOOST_TEST(p.b.dropped(status::replayed_initiation) == 0u);
+}
+
+//= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
+BOOST_AUTO_TEST_CASE(timestamps_are_coarse) {
+    pair p;
+    p.pass({123'456'789});
+    p.connect();
+    auto const f = p.b.prepare(ipv4(p.b, p.a, 100));
+    auto const& label = f->job.owner->greatest_timestamp;
+    BOOST_TEST(wg::load_be32(&label[8]) == (123'456'789u & ~0xffffffu));
+    BOOST_TEST(wg::load_be64(&label[0]) == 0x400000000000000au + 1'700'001'000u);
+    p.b.complete(*f);
+}
+
+BOOST_AUTO_TEST_CASE(the_time_of_the_last_handshake_is_unix_time) {
+    pair p;
+    p.pass({123'456'789});
+    p.connect();
+    for (auto const& r : {p.a.report(p.b.public_key), p.b.report(p.a.public_key)}) {
+        BOOST_TEST(r.last_handshake_s == 1'700'001'000);
+        BOOST_TEST(r.last_handshake_ns == 123'456'789u);
+    }
+}
+
+// --- the end of keys
+
+//= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
+BOOST_AUTO_TEST_CASE(keys_are_wiped_after_540_s_and_the_peer_lives_on) {
+    pair p;
+    p.connect();
+    wg::instant const born = p.w.now;
+    auto* const keys = current_keys(p.a, ipv4(p.a, p.b, 100));
+    buffer const send_key = copy_of(keys->send_key), receive_key = copy_of(keys->receive_key);
+    p.net.advance(wg::seconds(540) - wg::duration{1});
+    BOOST_TEST(holds(keys, sizeof *keys, send_key));
+    BOOST_TEST(p.a.count(wg::event_id::keys_zeroed) == 0u);
+    p.net.advance(wg::duration{1});
+    BOOST_TEST((p.w.now == born + wg::seconds(540)));
+    BOOST_TEST(p.a.count(wg::event_id::keys_zeroed) == 1u);
+    BOOST_TEST(p.b.count(wg::event_id::keys_zeroed) == 1u);
+    BOOST_TEST(!holds(keys, sizeof *keys, send_key));
+    BOOST_TEST(!holds(keys, sizeof *keys, receive_key));
+    p.forget();
+    p.b.send(ipv4(p.b, p.a, 100));
+    p.net.settle();
+    BOOST_TEST(p.a.received.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(zeroing_flushes_what_waits_and_the_pending_handshake) {
+    pair p;
+    p.connect();
+    p.net.intercept = [](wire const&) { return false; };
+    p.net.advance(wg::seconds(535));
+    p.a.send(ipv4(p.a, p.b, 100));
+    wire const initiation = p.a.steal();
+    p.b.receive(initiation);
+    wire const response = p.b.steal();
+    p.net.advance(wg::seconds(5));
+    BOOST_TEST(p.a.count(wg::event_id::keys_zeroed) == 1u);
+    p.a.receive(response);
+    BOOST_TEST(p.a.dropped(status::unknown_index) == 1u);
+    p.net.intercept = {};
+    p.net.advance(wg::seconds(60));
+    BOOST_TEST(p.b.received.empty());
+}
+
+/// A keypair that a job still holds while its peer is removed.
+BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_while_packets_are_in_flight) {
+    pair p;
+    p.connect();
+    wire const incoming = [&] {
+        p.b.send(ipv4(p.b, p.a, 100));
+        return p.b.steal();
+    }();
+    auto const out = p.a.prepare(ipv4(p.a, p.b, 100));
+    auto const in = p.a.prepare(incoming);
+    auto* const keys = out->job.keys;
+    BOOST_TEST_REQUIRE(keys != nullptr);
+    BOOST_TEST((in->job.keys == keys));
+    buffer const send_key = copy_of(keys->send_key), receive_key = copy_of(keys->receive_key);
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::remove_peer()) == status::ok);
+    BOOST_TEST(p.a.device.peer_count() == 0u);
+    BOOST_TEST(holds(keys, sizeof *keys, send_key));
+    p.a.crypt(*out);
+    p.a.crypt(*in);
+    BOOST_TEST(p.a.complete(*out) == status::ok);
+    BOOST_TEST(holds(keys, sizeof *keys, receive_key));
+    BOOST_TEST(p.a.complete(*in) == status::unknown_index);
+    BOOST_TEST(!holds(keys, sizeof *keys, send_key));
+    BOOST_TEST(!holds(keys, sizeof *keys, receive_key));
+    BOOST_TEST(p.a.received.empty());
+    BOOST_TEST(p.b.receive(p.a.steal()) == status::ok); // what was prepared may go out
+    BOOST_TEST(p.a.receive(incoming) == status::unknown_index);
+    p.pass(wg::seconds(1)); // a new peer's first timestamp must be greater than the removed one's last
+    add_peer(p.a, p.b);
+    p.a.send(ipv4(p.a, p.b, 100, 5));
+    p.net.settle();
+    BOOST_TEST(p.b.received.back() == ipv4(p.a, p.b, 100, 5));
+}
+
+BOOST_AUTO_TEST_CASE(a_session_that_a_job_holds_is_wiped_when_the_job_is_complete) {
+    pair p;
+    p.connect();
+    auto const out = p.a.prepare(ipv4(p.a, p.b, 100));
+    auto* const keys = out->job.keys;
+    buffer const send_key = copy_of(keys->send_key);
+    p.a.device.down(p.w.now);
+    BOOST_TEST(holds(keys, sizeof *keys, send_key));
+    p.a.crypt(*out);
+    p.a.complete(*out);
+    BOOST_TEST(!holds(keys, sizeof *keys, send_key));
+}
+
+BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_during_a_handshake) {
+    pair p;
+    p.b.receive(p.initiation(p.a));
+    wire const response = p.b.steal();
+    BOOST_TEST(p.a.configure(change::replace_peers()) == status::ok);
+    p.a.receive(response);
+    BOOST_TEST(p.a.dropped(status::unknown_index) == 1u);
+    p.net.advance(wg::seconds(100));
+    BOOST_TEST(p.a.count(wg::event_id::initiation_sent) == 1u);
+    wire waiting = p.net.log.empty() ? wire{} : p.net.log.back();
+    BOOST_TEST(p.net.count([&](wire const& w) { return w.from == p.a.where; }) == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_removed_and_added_peer_leaks_nothing) {
+    pair p;
+    for (int round = 0; round < 40; ++round) { // 40 * 128 packets are more than the device's 2048 slots
+        for (unsigned i = 0; i < 128; ++i) BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100, i)) == status::staged);
+        BOOST_TEST(p.a.configure(change::replace_peers()) == status::ok);
+        add_peer(p.a, p.b);
+    }
+    BOOST_TEST(p.a.dropped(status::staging_full) == 0u);
+    BOOST_TEST(p.a.dropped(status::no_memory) == 0u);
+}
+
+// --- down and up
+
+//= linux: an interface that goes down forgets its sessions and says nothing more
+BOOST_AUTO_TEST_CASE(down_ends_sessions_and_silences_timers) {
+    pair p;
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(5)) == status::ok);
+    p.connect();
+    auto const out = p.a.prepare(ipv4(p.a, p.b, 100)); // still under way when it happens
+    p.b.send(ipv4(p.b, p.a, 100));
+    wire const data = p.b.steal();
+    auto const in = p.a.prepare(data);
+    p.a.crypt(*out);
+    p.a.crypt(*in);
+    p.a.device.down(p.w.now);
+    BOOST_TEST(!p.a.device.is_up());
+    p.a.complete(*out);
+    p.a.complete(*in);
+    p.a.outbox.clear();
+    p.net.log.clear();
+    p.net.advance(wg::seconds(600));
+    BOOST_TEST(p.net.count([&](wire const& w) { return w.from == p.a.where; }) == 0u);
+    p.a.device.up();
+    p.net.settle(); // persistent keepalive greets at once
+    BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
+    BOOST_TEST(p.passes(p.a, p.b));
+}
+
+BOOST_AUTO_TEST_CASE(handshakes_that_wait_when_the_interface_goes_down_are_not_answered) {
+    pair p;
+    wire const initiation = p.initiation(p.a);
+    BOOST_TEST(p.b.take(initiation) == status::queued);
+    p.b.device.down(p.w.now);
+    p.b.poll();
+    BOOST_TEST(p.b.outbox.empty());
+    p.net.advance(wg::seconds(3));
+    BOOST_TEST(p.b.outbox.empty());
+}
+
+BOOST_AUTO_TEST_CASE(configuration_of_an_interface_that_is_down_sends_nothing) {
+    pair p;
+    p.a.device.down(p.w.now);
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(5)) == status::ok);
+    p.net.advance(wg::seconds(30));
+    BOOST_TEST(p.net.log.empty());
+    p.a.device.up();
+    p.net.settle();
+    BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
