@@ -53,16 +53,16 @@ concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std
 
 // | now() -> instant                | never goes back; counts the time that the host was suspended. Any thread.       |
 // | tai64n(label)                   | the wall clock as TAI64N: 8 bytes big-endian seconds since 1970 TAI plus 2^62,  |
-// |                                 | 4 bytes big-endian nanoseconds. Should not go back; a device sends no label      |
-// |                                 | twice, whatever comes.                                                           |
+// |                                 | 4 bytes big-endian nanoseconds. Should not go back; a device sends no label     |
+// |                                 | twice, whatever comes.                                                          |
 template <class Clock>
 concept clock_source = requires(Clock& clock, std::span<byte, timestamp_bytes> label) {
     { clock.now() } noexcept -> std::same_as<instant>;
     { clock.tai64n(label) } noexcept -> std::same_as<void>;
 };
 
-// | fill(out) -> bool               | all of `out` from a cryptographic source. False: no handshake is made, and never |
-// |                                 | one from weak bytes.                                                             |
+// | fill(out) -> bool               | all of `out` from a cryptographic source. False: no handshake is made, never    |
+// |                                 | one from weak bytes.                                                            |
 template <class Random>
 concept random_source = requires(Random& random, bytes out) {
     { random.fill(out) } noexcept -> std::same_as<bool>;
@@ -70,11 +70,11 @@ concept random_source = requires(Random& random, bytes out) {
 
 // | read(packets) -> result<size_t> | fills windows from the front, each at the offset it has, within its capacity;   |
 // |                                 | how many; 0: none there now. status::gone: the interface was removed.           |
-// |                                 | Never blocks.                                                                    |
+// |                                 | Never blocks.                                                                   |
 // | write(packets) -> size_t        | how many were taken, from the front; the others are dropped. May use `headroom` |
-// |                                 | bytes before each window.                                                        |
-// | mtu() -> size_t                 | bytes; 0: not known                                                              |
-// | headroom                        | constant, see write                                                              |
+// |                                 | bytes before each window.                                                       |
+// | mtu() -> size_t                 | bytes; 0: not known                                                             |
+// | headroom                        | constant, see write                                                             |
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
@@ -83,15 +83,15 @@ concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { Tun::headroom } -> std::convertible_to<std::size_t>;
 };
 
-// | open(port) -> result<uint16_t>  | binds IPv4 and IPv6 to one port (0: any free one) and returns it; what is open   |
-// |                                 | already is closed after that, and stays as it is on failure                      |
-// | close()                         |                                                                                   |
-// | receive(datagrams)              | fills windows from the front, each at the offset it has; `where`, `tos`, and      |
-// |    -> result<size_t>            | `segment_bytes` where the host coalesces. 0: none there now. Never blocks.        |
-// | send(datagrams) -> size_t       | how many left, each window to `where.remote`, from `where.local` if that is not   |
-// |                                 | none; `why` says what failed. A lost datagram is no error.                        |
-// | receive_bytes                   | constant: room that a received datagram needs                                     |
-// | set_fwmark(mark) -> status      | optional; for open sockets and those opened later                                 |
+// | open(port) -> result<uint16_t>  | binds IPv4 and IPv6 to one port (0: any free one) and returns it; what is open  |
+// |                                 | already is closed after that, and stays as it is on failure                     |
+// | close()                         |                                                                                 |
+// | receive(datagrams)              | fills windows from the front, each at the offset it has; `where`, `tos`, and    |
+// |    -> result<size_t>            | `segment_bytes` where the host coalesces. 0: none there now. Never blocks.      |
+// | send(datagrams) -> size_t       | how many left, each window to `where.remote`, from `where.local` if that is not |
+// |                                 | none; `why` says what failed. A lost datagram is no error.                      |
+// | receive_bytes                   | constant: room that a received datagram needs                                   |
+// | set_fwmark(mark) -> status      | optional; for open sockets and those opened later                               |
 template <class Socket>
 concept udp_socket = requires(Socket& socket, std::span<datagram> datagrams, std::uint16_t port) {
     { socket.open(port) } noexcept -> std::same_as<result<std::uint16_t>>;
@@ -109,15 +109,15 @@ struct readiness {
 };
 
 // | wait(deadline) -> readiness     | returns when something can be read, at the deadline, or after wake()            |
-// | wake()                          | from any thread                                                                  |
+// | wake()                          | from any thread                                                                 |
 template <class Waiter>
 concept waiter = requires(Waiter& waiter, instant deadline) {
     { waiter.wait(deadline) } noexcept -> std::same_as<readiness>;
     { waiter.wake() } noexcept -> std::same_as<void>;
 };
 
-// | parallel                        | constant: whether a device may be used by several threads                        |
-// | mutex                           | lock(), unlock(); empty where not parallel                                       |
+// | parallel                        | constant: whether a device may be used by several threads                       |
+// | mutex                           | lock(), unlock(); empty where not parallel                                      |
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;
@@ -125,9 +125,9 @@ concept threads = requires(typename Threads::mutex& mutex) {
     { mutex.unlock() } noexcept;
 };
 
-// | acquire() -> T*                 | a new T{}, or nullptr if the capacity or the memory is used up                   |
-// | release(T*)                     | destroys it; its memory is used again                                             |
-// | reserve(n) -> bool              | whether the next n acquires will succeed                                          |
+// | acquire() -> T*                 | a new T{}, or nullptr if the capacity or the memory is used up                  |
+// | release(T*)                     | destroys it; its memory is used again                                           |
+// | reserve(n) -> bool              | whether the next n acquires will succeed                                        |
 template <class Pool, class T>
 concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
     { pool.acquire() } noexcept -> std::same_as<T*>;
@@ -135,8 +135,8 @@ concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
     { pool.reserve(count) } noexcept -> std::same_as<bool>;
 };
 
-// | resize(n) -> bool               | n value-initialised elements, old ones forgotten; false: unchanged               |
-// | view() -> span<T>               |                                                                                  |
+// | resize(n) -> bool               | n value-initialised elements, old ones forgotten; false: unchanged              |
+// | view() -> span<T>               |                                                                                 |
 template <class Array, class T>
 concept array_of = requires(Array& array, std::size_t count) {
     { array.resize(count) } noexcept -> std::same_as<bool>;
@@ -144,15 +144,15 @@ concept array_of = requires(Array& array, std::size_t count) {
 };
 
 // Where a device's memory comes from. Pools and arrays are made from the storage object: `pool<T, N>(storage)`.
-// | pool<T, N>, array<T, N>         | N objects at most; N = 0 grows                                                   |
-// | secret_pool<T, N>               | the same for what holds secrets: one region that a host can lock and keep out    |
-// |                                 | of dumps; memory is wiped before it is given out or back                         |
-// | max_peers, max_allowed_ips,     | constants; 0 grows                                                               |
+// | pool<T, N>, array<T, N>         | N objects at most; N = 0 grows                                                  |
+// | secret_pool<T, N>               | the same for what holds secrets: one region that a host can lock and keep out   |
+// |                                 | of dumps; memory is wiped before it is given out or back                        |
+// | max_peers, max_allowed_ips,     | constants; 0 grows                                                              |
 // | max_staged_packets              | constant: slots for packets that wait for a session, all peers together         |
-// | max_staged_packets_per_peer     | constant                                                                          |
-// | max_queued_handshakes           | constant: a power of two; an eighth of it is "under load"                        |
-// | max_limited_sources             | constant: a power of two, 4 at least                                              |
-// | replay_bits                     | constant: the replay window, a power of two, 32-65536                            |
+// | max_staged_packets_per_peer     | constant                                                                        |
+// | max_queued_handshakes           | constant: a power of two; an eighth of it is "under load"                       |
+// | max_limited_sources             | constant: a power of two, 4 at least                                            |
+// | replay_bits                     | constant: the replay window, a power of two, 32-65536                           |
 template <class Storage>
 concept storage = requires {
     requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;
@@ -170,8 +170,8 @@ concept storage = requires {
     { Storage::replay_bits } -> std::convertible_to<std::size_t>;
 };
 
-// | event(id, peer_number, value)   | called outside locks, by the thread that caused it; never given a secret         |
-// | enabled                         | constant: false removes the calls                                                |
+// | event(id, peer_number, value)   | called outside locks, by the thread that caused it; never given a secret        |
+// | enabled                         | constant: false removes the calls                                               |
 template <class Observer>
 concept observer = requires(Observer& observer, event_id id, std::uint32_t peer_number, std::uint64_t value) {
     { observer.event(id, peer_number, value) } noexcept -> std::same_as<void>;

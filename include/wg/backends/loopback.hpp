@@ -91,7 +91,8 @@ public:
     }
     std::size_t send(std::span<datagram> datagrams) noexcept {
         for (datagram& d : datagrams) {
-            network_->in_flight.push_back({{address_, port_, 0}, d.where.remote, d.tos, {d.view().begin(), d.view().end()}});
+            network_->in_flight.push_back(
+                {{address_, port_, 0}, d.where.remote, d.tos, {d.view().begin(), d.view().end()}});
             d.why = status::ok;
         }
         return datagrams.size();

@@ -56,12 +56,24 @@ template <std::endian Order, class Word> constexpr void store(byte* to, Word wor
 } // namespace bytes_detail
 
 // Compilers make one load or store (and a byte swap where needed) of each of these; any alignment.
-constexpr std::uint16_t load_le16(byte const* from) noexcept { return bytes_detail::load<std::uint16_t, std::endian::little>(from); }
-constexpr std::uint32_t load_le32(byte const* from) noexcept { return bytes_detail::load<std::uint32_t, std::endian::little>(from); }
-constexpr std::uint64_t load_le64(byte const* from) noexcept { return bytes_detail::load<std::uint64_t, std::endian::little>(from); }
-constexpr std::uint16_t load_be16(byte const* from) noexcept { return bytes_detail::load<std::uint16_t, std::endian::big>(from); }
-constexpr std::uint32_t load_be32(byte const* from) noexcept { return bytes_detail::load<std::uint32_t, std::endian::big>(from); }
-constexpr std::uint64_t load_be64(byte const* from) noexcept { return bytes_detail::load<std::uint64_t, std::endian::big>(from); }
+constexpr std::uint16_t load_le16(byte const* from) noexcept {
+    return bytes_detail::load<std::uint16_t, std::endian::little>(from);
+}
+constexpr std::uint32_t load_le32(byte const* from) noexcept {
+    return bytes_detail::load<std::uint32_t, std::endian::little>(from);
+}
+constexpr std::uint64_t load_le64(byte const* from) noexcept {
+    return bytes_detail::load<std::uint64_t, std::endian::little>(from);
+}
+constexpr std::uint16_t load_be16(byte const* from) noexcept {
+    return bytes_detail::load<std::uint16_t, std::endian::big>(from);
+}
+constexpr std::uint32_t load_be32(byte const* from) noexcept {
+    return bytes_detail::load<std::uint32_t, std::endian::big>(from);
+}
+constexpr std::uint64_t load_be64(byte const* from) noexcept {
+    return bytes_detail::load<std::uint64_t, std::endian::big>(from);
+}
 constexpr void store_le16(byte* to, std::uint16_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
 constexpr void store_le32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
 constexpr void store_le64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }

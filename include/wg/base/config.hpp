@@ -52,21 +52,31 @@ public:
         c.endpoint_ = where;
         return c;
     }
-    static change persistent_keepalive(std::uint16_t interval_s) noexcept { return change(kind::persistent_keepalive, interval_s); }
+    static change persistent_keepalive(std::uint16_t interval_s) noexcept {
+        return change(kind::persistent_keepalive, interval_s);
+    }
     static change replace_allowed_ips() noexcept { return change(kind::replace_allowed_ips, 0u); }
     static change allowed_ip(ip_prefix const& prefix) noexcept { return change(kind::allowed_ip, prefix); }
-    static change remove_allowed_ip(ip_prefix const& prefix) noexcept { return change(kind::remove_allowed_ip, prefix); }
+    static change remove_allowed_ip(ip_prefix const& prefix) noexcept {
+        return change(kind::remove_allowed_ip, prefix);
+    }
 
     constexpr kind what() const noexcept { return what_; }
-    key_view key() const noexcept { return key_.expose(); }                 ///< of private_key, peer, preshared_key
-    constexpr std::uint32_t number() const noexcept { return number_; }     ///< of listen_port, fwmark, persistent_keepalive
-    constexpr wg::endpoint const& where() const noexcept { return endpoint_; } ///< of endpoint
-    constexpr ip_prefix prefix() const noexcept { return {endpoint_.address, static_cast<std::uint8_t>(number_)}; } ///< of (remove_)allowed_ip
+    /// Of private_key, peer, preshared_key.
+    key_view key() const noexcept { return key_.expose(); }
+    /// Of listen_port, fwmark, persistent_keepalive.
+    constexpr std::uint32_t number() const noexcept { return number_; }
+    /// Of endpoint.
+    constexpr wg::endpoint const& where() const noexcept { return endpoint_; }
+    /// Of allowed_ip, remove_allowed_ip.
+    constexpr ip_prefix prefix() const noexcept { return {endpoint_.address, static_cast<std::uint8_t>(number_)}; }
 
 private:
     change(kind what, key_view key) noexcept : what_(what), key_(key) {}
     change(kind what, std::uint32_t number) noexcept : what_(what), number_(number) {}
-    change(kind what, ip_prefix const& prefix) noexcept : what_(what), number_(prefix.bits) { endpoint_.address = prefix.address; }
+    change(kind what, ip_prefix const& prefix) noexcept : what_(what), number_(prefix.bits) {
+        endpoint_.address = prefix.address;
+    }
 
     kind what_;
     std::uint32_t number_ = 0;

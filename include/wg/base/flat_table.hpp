@@ -10,8 +10,8 @@
 
 namespace wg::inline WG_ABI {
 
-/// An entry is `explicit operator bool` when it is one, and has `hash()`. `Capacity` (a power of two) slots, all but one
-/// of which may be used; 0 grows, and then at most half are used. `Storage` models `storage` of policy.hpp.
+/// An entry is `explicit operator bool` when it is one, and has `hash()`. `Capacity` (a power of two) slots, all but
+/// one of which may be used; 0 grows, and then at most half are used. `Storage` models `storage` of policy.hpp.
 template <class Entry, class Storage, std::size_t Capacity> class flat_table {
     using array = typename Storage::template array<Entry, Capacity>;
     static_assert((Capacity & (Capacity - 1)) == 0);
@@ -43,7 +43,8 @@ public:
     template <class Predicate> Entry* find(std::uint64_t hash, Predicate&& matches) noexcept {
         std::span<Entry> const all = entries_.view();
         if (all.empty()) return nullptr;
-        for (std::size_t at = static_cast<std::size_t>(hash) & (all.size() - 1); all[at]; at = (at + 1) & (all.size() - 1))
+        for (std::size_t at = static_cast<std::size_t>(hash) & (all.size() - 1); all[at];
+             at = (at + 1) & (all.size() - 1))
             if (matches(all[at])) return &all[at];
         return nullptr;
     }

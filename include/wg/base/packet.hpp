@@ -29,7 +29,8 @@ struct packet {
 
     /// Moves the window's start by `at_front` bytes outwards and its end by `at_back`; negative moves inwards.
     constexpr void grow(std::ptrdiff_t at_front, std::ptrdiff_t at_back) noexcept {
-        WG_ASSERT(at_front <= static_cast<std::ptrdiff_t>(headroom()) && at_back <= static_cast<std::ptrdiff_t>(tailroom()));
+        WG_ASSERT(at_front <= static_cast<std::ptrdiff_t>(headroom()) &&
+                  at_back <= static_cast<std::ptrdiff_t>(tailroom()));
         WG_ASSERT(static_cast<std::ptrdiff_t>(length) + at_front + at_back >= 0);
         offset = static_cast<std::uint32_t>(static_cast<std::ptrdiff_t>(offset) - at_front);
         length = static_cast<std::uint32_t>(static_cast<std::ptrdiff_t>(length) + at_front + at_back);
@@ -40,7 +41,8 @@ struct packet {
 struct datagram : packet {
     path where{};
     std::uint8_t tos = 0;            ///< DSCP and ECN of the outer header
-    std::uint16_t segment_bytes = 0; ///< received: if not 0, the window holds datagrams of this size back to back, the last may be shorter
+    /// Received: if not 0, the window holds datagrams of this size back to back, of which the last may be shorter.
+    std::uint16_t segment_bytes = 0;
     status why = status::ok;         ///< sent: what became of it
 };
 

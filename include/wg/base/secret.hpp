@@ -68,7 +68,9 @@ public:
     void clear() noexcept { wipe(value_); }
 
     [[nodiscard]] bool is_zero() const noexcept { return is_zero_in_constant_time(value_); }
-    [[nodiscard]] bool equals(secret const& other) const noexcept { return equal_in_constant_time(value_, other.value_); }
+    [[nodiscard]] bool equals(secret const& other) const noexcept {
+        return equal_in_constant_time(value_, other.value_);
+    }
 
     /// The bytes themselves, for the primitives that work on them.
     [[nodiscard]] std::span<byte, Size> expose() noexcept { return value_; }

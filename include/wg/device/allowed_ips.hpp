@@ -22,7 +22,9 @@ struct prefix_key_v4 {
     static prefix_key_v4 load(byte const* from) noexcept { return {load_be32(from)}; }
     void store(byte* to) const noexcept { store_be32(to, value); }
     unsigned bit(unsigned at) const noexcept { return (value >> (31 - at)) & 1; }
-    unsigned common_bits(prefix_key_v4 other) const noexcept { return static_cast<unsigned>(std::countl_zero(value ^ other.value)); }
+    unsigned common_bits(prefix_key_v4 other) const noexcept {
+        return static_cast<unsigned>(std::countl_zero(value ^ other.value));
+    }
 };
 
 /// An IPv6 address as two numbers.
@@ -35,9 +37,12 @@ struct prefix_key_v6 {
         store_be64(to, high);
         store_be64(to + 8, low);
     }
-    unsigned bit(unsigned at) const noexcept { return static_cast<unsigned>((at < 64 ? high >> (63 - at) : low >> (127 - at)) & 1); }
+    unsigned bit(unsigned at) const noexcept {
+        return static_cast<unsigned>((at < 64 ? high >> (63 - at) : low >> (127 - at)) & 1);
+    }
     unsigned common_bits(prefix_key_v6 other) const noexcept {
-        return static_cast<unsigned>(high != other.high ? std::countl_zero(high ^ other.high) : 64 + std::countl_zero(low ^ other.low));
+        return static_cast<unsigned>(high != other.high ? std::countl_zero(high ^ other.high)
+                                                        : 64 + std::countl_zero(low ^ other.low));
     }
 };
 
@@ -87,7 +92,8 @@ public:
     Owner* find(byte const* address) const noexcept {
         Key const key = Key::load(address);
         Owner* found = nullptr;
-        for (node const* at = root_; at != nullptr && key.common_bits(at->key) >= at->bits; at = at->child[key.bit(at->bits)]) {
+        for (node const* at = root_; at != nullptr && key.common_bits(at->key) >= at->bits;
+             at = at->child[key.bit(at->bits)]) {
             if (at->owner != nullptr) found = at->owner;
             if (at->bits == Key::width) break;
         }
@@ -110,7 +116,8 @@ public:
             link = &parent->child[key.bit(parent->bits)];
         }
         node* const below = *link;
-        unsigned const common = below == nullptr ? bits : std::min({key.common_bits(below->key), bits, unsigned{below->bits}});
+        unsigned const common =
+            below == nullptr ? bits : std::min({key.common_bits(below->key), bits, unsigned{below->bits}});
         if (below != nullptr && below->bits == bits && common == bits) {
             give(*below, owner);
             return true;
@@ -145,7 +152,8 @@ public:
 private:
     node* exact(Key key, unsigned bits) const noexcept {
         node* at = root_;
-        while (at != nullptr && at->bits < bits && key.common_bits(at->key) >= at->bits) at = at->child[key.bit(at->bits)];
+        while (at != nullptr && at->bits < bits && key.common_bits(at->key) >= at->bits)
+            at = at->child[key.bit(at->bits)];
         return at != nullptr && at->bits == bits && key.common_bits(at->key) >= bits ? at : nullptr;
     }
 
@@ -203,15 +211,19 @@ template <class Owner, class Storage> class allowed_ips {
 public:
     explicit allowed_ips(Storage& storage) noexcept : v4_(storage), v6_(storage) {}
 
-    Owner* find(family kind, byte const* address) const noexcept { return kind == family::v4 ? v4_.find(address) : v6_.find(address); }
+    Owner* find(family kind, byte const* address) const noexcept {
+        return kind == family::v4 ? v4_.find(address) : v6_.find(address);
+    }
 
     Owner* find_exact(ip_prefix const& prefix) const noexcept {
         byte const* const address = prefix.address.octets.data();
-        return prefix.address.kind == family::v4 ? v4_.find_exact(address, prefix.bits) : v6_.find_exact(address, prefix.bits);
+        return prefix.address.kind == family::v4 ? v4_.find_exact(address, prefix.bits)
+                                                 : v6_.find_exact(address, prefix.bits);
     }
     bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
         byte const* const address = prefix.address.octets.data();
-        return prefix.address.kind == family::v4 ? v4_.insert(address, prefix.bits, owner) : v6_.insert(address, prefix.bits, owner);
+        return prefix.address.kind == family::v4 ? v4_.insert(address, prefix.bits, owner)
+                                                 : v6_.insert(address, prefix.bits, owner);
     }
     void remove(ip_prefix const& prefix, Owner& owner) noexcept {
         byte const* const address = prefix.address.octets.data();
@@ -225,12 +237,11 @@ public:
         v6_.remove_all(owner);
     }
 
-    /// Whether so many more prefixes fit, when so many of today's will have gone.
-    bool reserve(std::size_t add_v4, std::size_t drop_v4, std::size_t add_v6, std::size_t drop_v6) noexcept {
+    /// Whether so many prefixes can be added, of which with today's at most `most` are there at a time.
+    bool reserve(std::size_t added_v4, std::size_t most_v4, std::size_t added_v6, std::size_t most_v6) noexcept {
         if constexpr (Storage::max_allowed_ips != 0)
-            return v4_.size() - drop_v4 + add_v4 <= Storage::max_allowed_ips &&
-                   v6_.size() - drop_v6 + add_v6 <= Storage::max_allowed_ips;
-        return v4_.reserve(add_v4) && v6_.reserve(add_v6);
+            return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
+        return v4_.reserve(added_v4) && v6_.reserve(added_v6);
     }
     std::size_t size(family kind) const noexcept { return kind == family::v4 ? v4_.size() : v6_.size(); }
 

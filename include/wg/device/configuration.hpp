@@ -63,7 +63,8 @@ inline status check_changes(std::span<change const> all) noexcept {
             break;
         case kind::allowed_ip:
         case kind::remove_allowed_ip:
-            if (!in_peer || c.prefix().address.kind == family::none || c.prefix().bits > c.prefix().address.bits()) return status::invalid;
+            if (!in_peer || c.prefix().address.kind == family::none || c.prefix().bits > c.prefix().address.bits())
+                return status::invalid;
             break;
         case kind::update_only:
         case kind::remove_peer:

@@ -41,7 +41,9 @@ public:
     }
 
     /// The oldest message, valid until `pop`; nullptr: none.
-    waiting_handshake const* front() noexcept { return size() == 0 ? nullptr : &ring_.view()[popped_ & (capacity - 1)]; }
+    waiting_handshake const* front() noexcept {
+        return size() == 0 ? nullptr : &ring_.view()[popped_ & (capacity - 1)];
+    }
     void pop() noexcept { ++popped_; }
 
     /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of

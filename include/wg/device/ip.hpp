@@ -10,7 +10,8 @@
 
 namespace wg::inline WG_ABI {
 
-inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8, icmp_header_bytes = 8;
+inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8,
+                             icmp_header_bytes = 8;
 inline constexpr byte ip_protocol_udp = 17, ip_protocol_icmp = 1, ip_protocol_icmp_v6 = 58;
 
 /// What the headers of an inner packet say. Views into the packet.
@@ -35,7 +36,8 @@ inline ip_header parse_ip(bytes_view packet) noexcept {
         header.header_bytes = std::size_t{packet[0] & 0x0fu} * 4;
         header.total_bytes = load_be16(&packet[2]);
         if (header.total_bytes > packet.size() || header.total_bytes < ipv4_header_bytes) return header;
-        if (header.header_bytes < ipv4_header_bytes || header.header_bytes > header.total_bytes) header.header_bytes = ipv4_header_bytes;
+        if (header.header_bytes < ipv4_header_bytes || header.header_bytes > header.total_bytes)
+            header.header_bytes = ipv4_header_bytes;
         header.tos = packet[1];
         header.protocol = packet[9];
         header.first_fragment = (load_be16(&packet[6]) & 0x1fff) == 0;
@@ -83,7 +85,8 @@ inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t o
         // RFC 1624: the header's checksum follows the one word that changes.
         std::uint32_t const before = load_be16(&packet[0]);
         packet[1] = static_cast<byte>((packet[1] & ~3) | becomes);
-        std::uint32_t const sum = (~std::uint32_t{load_be16(&packet[10])} & 0xffff) + (~before & 0xffff) + load_be16(&packet[0]);
+        std::uint32_t const sum =
+            (~std::uint32_t{load_be16(&packet[10])} & 0xffff) + (~before & 0xffff) + load_be16(&packet[0]);
         store_be16(&packet[10], checksum_finish(sum));
     } else {
         packet[1] = static_cast<byte>((packet[1] & ~0x30) | (becomes << 4));
@@ -104,7 +107,9 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
 
     bool const unspecified = std::all_of(about.source, about.source + address_bytes, [](byte b) { return b == 0; });
     if (unspecified || !about.first_fragment) return false;
-    if (v4 ? about.destination[0] >= 224 || about.source[0] >= 224 : about.destination[0] == 0xff || about.source[0] == 0xff) return false;
+    if (v4 ? about.destination[0] >= 224 || about.source[0] >= 224
+           : about.destination[0] == 0xff || about.source[0] == 0xff)
+        return false;
     if (about.protocol == (v4 ? ip_protocol_icmp : ip_protocol_icmp_v6)) {
         if (transport.empty()) return false;
         bool const query = v4 ? transport[0] == 8 || transport[0] == 13 || transport[0] == 17 : transport[0] >= 128;
@@ -147,15 +152,18 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
         out[7] = 64;
         std::memcpy(&out[8], source.data(), 16);
         std::memcpy(&out[24], destination.data(), 16);
-        std::uint32_t const pseudo = checksum_add(static_cast<std::uint32_t>(icmp.size()) + ip_protocol_icmp_v6, out.subspan(8, 32));
+        std::uint32_t const pseudo =
+            checksum_add(static_cast<std::uint32_t>(icmp.size()) + ip_protocol_icmp_v6, out.subspan(8, 32));
         store_be16(&icmp[2], checksum_finish(checksum_add(pseudo, icmp)));
     }
     return true;
 }
 
 /// Whether an inner packet is a datagram from `local_port` to `remote`: this tunnel's own, routed into the tunnel.
-inline bool is_own_datagram(bytes_view packet, ip_header const& header, endpoint const& remote, std::uint16_t local_port) noexcept {
-    if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment) return false;
+inline bool is_own_datagram(bytes_view packet, ip_header const& header, endpoint const& remote,
+                            std::uint16_t local_port) noexcept {
+    if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment)
+        return false;
     if (header.header_bytes + udp_header_bytes > packet.size()) return false;
     byte const* const udp = &packet[header.header_bytes];
     return load_be16(udp) == local_port && load_be16(udp + 2) == remote.port &&

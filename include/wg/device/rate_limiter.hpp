@@ -28,7 +28,8 @@ public:
         byte_array<8> digest;
         hash.blake2s(digest, key_, bytes_view(from.octets).first(from.kind == family::v4 ? 4 : 8), {});
         std::uint64_t const tag = load_le64(digest.data()) | 1; // 0 is an empty bucket
-        std::span<bucket> const set = buckets_.view().subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+        std::span<bucket> const set =
+            buckets_.view().subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
         bucket* use = nullptr;
         for (bucket& b : set) {
             if (b.tag == tag) {

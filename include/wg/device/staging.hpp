@@ -40,7 +40,8 @@ public:
             drop_oldest(queue);
             ++lost;
         }
-        std::size_t const needed = std::max<std::size_t>(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+        std::size_t const needed =
+            std::max<std::size_t>(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
         while (!slots_.reserve(needed)) {
             ++lost;
             if (queue.empty()) return lost;

@@ -27,7 +27,8 @@ public:
 
     /// What is joined outlives the engine. Buffers come from the device's storage.
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
-        : core_(core), tun_(tun), socket_(socket), outbound_(core.memory()), inbound_(core.memory()), own_(core.memory()) {
+        : core_(core), tun_(tun), socket_(socket), outbound_(core.memory()), inbound_(core.memory()),
+          own_(core.memory()) {
         core_.down(now()); // until the socket is open
     }
     engine(engine const&) = delete;
@@ -200,7 +201,8 @@ private:
         for (bool handshakes = true;; handshakes = false) {
             for (std::size_t i = 0; i < handshake_batch; ++i)
                 jobs[i].data = packet(own_.view().subspan(i * stride_, stride_), 0);
-            std::size_t const made = handshakes ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
+            std::size_t const made =
+                handshakes ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
             if (made == 0 && !handshakes) return;
             std::span<job_type> const all(jobs, made);
             device_type::crypt(all, core_.aead());

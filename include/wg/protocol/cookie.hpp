@@ -23,9 +23,10 @@ constexpr bytes_view before_mac2(bytes_view message) noexcept { return message.f
 constexpr bytes_view mac1_of(bytes_view message) noexcept { return message.last(2 * mac_bytes).first(mac_bytes); }
 constexpr bytes_view mac2_of(bytes_view message) noexcept { return message.last(mac_bytes); }
 
-/// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha): a subkey of the first 16 bytes of the nonce; the last 8 are the counter.
+/// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha): a subkey of the nonce's first 16 bytes; the last 8 are the counter.
 template <policies Policies>
-void xchacha_subkey(primitives<Policies> const& with, secret<key_bytes>& out, secret<key_bytes> const& key, bytes_view nonce) noexcept {
+void xchacha_subkey(primitives<Policies> const& with, secret<key_bytes>& out, secret<key_bytes> const& key,
+                    bytes_view nonce) noexcept {
     with.aead.hchacha20(out, key, nonce.first<16>());
 }
 
@@ -48,7 +49,8 @@ public:
     }
 
     /// Whether the sender has a cookie of ours for this address and port.
-    bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from, instant now) const noexcept {
+    bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
+                    instant now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie;
         byte_array<mac_bytes> expected;
@@ -123,7 +125,8 @@ public:
         secret<cookie_bytes> cookie;
         cookie_detail::label_key(with.hash, seal_key, cookie_detail::cookie_label, theirs);
         cookie_detail::xchacha_subkey(with, subkey, seal_key, nonce);
-        if (!with.aead.open(cookie.expose(), reply.subspan(at::encrypted_cookie), last_mac1_, load_le64(&nonce[16]), subkey))
+        if (!with.aead.open(cookie.expose(), reply.subspan(at::encrypted_cookie), last_mac1_, load_le64(&nonce[16]),
+                            subkey))
             return status::decryption_failed;
         cookie_ = std::move(cookie);
         cookie_expires_ = now + cookie_max_age;

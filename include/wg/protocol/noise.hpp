@@ -127,7 +127,8 @@ public:
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::initiation));
         store_le32(&message[at::sender], local_index);
         // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>())) return status::no_random;
+        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
+            return status::no_random;
         // es
         if (!mix_dh(state, ephemeral, theirs.public_key, key)) return status::bad_public_key;
         // s
@@ -161,7 +162,8 @@ public:
         // es
         if (!mix_dh(in.symmetric, mine.private_key, ephemeral, key)) return status::bad_public_key;
         // s
-        if (!decrypt_and_hash(in.symmetric, key, in.remote_static, message.subspan(at::encrypted_static, key_bytes + tag_bytes)))
+        if (!decrypt_and_hash(in.symmetric, key, in.remote_static,
+                              message.subspan(at::encrypted_static, key_bytes + tag_bytes)))
             return status::decryption_failed;
         return status::ok;
     }
@@ -204,7 +206,8 @@ public:
         store_le32(&message[at::sender], local_index);
         store_le32(&message[at::receiver], of.remote_index);
         // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>())) return status::no_random;
+        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
+            return status::no_random;
         // ee
         if (!mix_dh(state, ephemeral, of.remote_ephemeral)) return status::bad_public_key;
         // se
@@ -220,7 +223,8 @@ public:
 
     /// Reads the response to the initiation that `of` created. A forged one changes nothing.
     /// wrong_state, bad_public_key, decryption_failed.
-    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs, bytes_view message) const noexcept {
+    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
+                            bytes_view message) const noexcept {
         using at = response_layout;
         if (of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
@@ -235,7 +239,8 @@ public:
         if (!mix_dh(state, mine.private_key, ephemeral)) return status::bad_public_key;
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
-        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes))) return status::decryption_failed;
+        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
+            return status::decryption_failed;
         of.symmetric.assign(state);
         of.remote_index = load_le32(&message[at::sender]);
         of.state = handshake_state::response_consumed;
@@ -255,11 +260,14 @@ public:
     }
 
 private:
-    static bytes_view text(std::string_view from) noexcept { return {reinterpret_cast<byte const*>(from.data()), from.size()}; }
+    static bytes_view text(std::string_view from) noexcept {
+        return {reinterpret_cast<byte const*>(from.data()), from.size()};
+    }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
         with_.hash.blake2s(state.chaining_key.expose(), {}, text("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), {});
-        with_.hash.blake2s(state.hash.expose(), {}, state.chaining_key.expose(), text("WireGuard v1 zx2c4 Jason@zx2c4.com"));
+        with_.hash.blake2s(state.hash.expose(), {}, state.chaining_key.expose(),
+                           text("WireGuard v1 zx2c4 Jason@zx2c4.com"));
         mix_hash(state, responder);
     }
 
@@ -294,18 +302,21 @@ private:
         return true;
     }
 
-    void mix_preshared_key(symmetric_state& state, secret<key_bytes> const& preshared_key, secret<key_bytes>& key) const noexcept {
+    void mix_preshared_key(symmetric_state& state, secret<key_bytes> const& preshared_key,
+                           secret<key_bytes>& key) const noexcept {
         secret<key_bytes> mixed;
         kdf(with_.hash, state.chaining_key, preshared_key.expose(), state.chaining_key, mixed, key);
         mix_hash(state, mixed.expose());
     }
 
-    void encrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out, bytes_view plain) const noexcept {
+    void encrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out,
+                          bytes_view plain) const noexcept {
         with_.aead.seal(out, plain, state.hash.expose(), 0, key);
         mix_hash(state, out);
     }
 
-    bool decrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out, bytes_view sealed) const noexcept {
+    bool decrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out,
+                          bytes_view sealed) const noexcept {
         if (!with_.aead.open(out, sealed, state.hash.expose(), 0, key)) return false;
         mix_hash(state, sealed);
         return true;
