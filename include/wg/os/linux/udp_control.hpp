@@ -79,7 +79,7 @@ public:
                 d.where.local.address = ip_address::of(family::v6, octets);
                 d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi6_ifindex);
             } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
-                d.tos = value_of<byte>(c); // one byte here, an int in every other message
+                d.tos = value_of<byte>(c);
             } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
                 d.tos = static_cast<byte>(value_of<int>(c));
             } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
@@ -106,8 +106,8 @@ public:
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
             append(IPPROTO_IPV6, IPV6_PKTINFO, info);
         }
-        if (d.tos != 0)
-            append(is_v4 ? IPPROTO_IP : IPPROTO_IPV6, is_v4 ? IP_TOS : IPV6_TCLASS, static_cast<int>(d.tos));
+        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it has to be an int
+        if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
         message.msg_controllen = static_cast<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
