@@ -43,6 +43,7 @@ template <policies Policies> struct peer {
     bool wants_keepalive = false;
     bool queued_for_transmit = false;
     bool removed = false;          ///< only jobs in flight still know it
+    bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
     std::uint32_t in_flight = 0;   ///< those jobs
     std::uint32_t deadline_position = UINT32_MAX;
     peer* next_for_transmit = nullptr;

@@ -16,13 +16,14 @@ template <policies Policies> class peer_table {
     using job_type = job<Policies>;
     static constexpr std::size_t max_peers = storage::max_peers;
     static constexpr std::size_t indices_per_peer = 4; ///< three sessions and a handshake
-    static constexpr std::size_t max_keypairs = max_peers == 0 ? 0 : 3 * max_peers + 1; ///< a new one before an old one goes
+    static constexpr std::size_t max_keypairs =
+        max_peers == 0 ? 0 : 3 * max_peers + 1; ///< a new one before an old one goes
 
 public:
     /// `salt` is random, so that nobody can choose public keys that collide in the table.
     peer_table(storage& from, std::uint64_t salt) noexcept
-        : salt_(salt), storage_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from), allowed_(from),
-          deadlines_(from) {}
+        : salt_(salt), storage_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
+          allowed_(from), deadlines_(from) {}
     ~peer_table() { remove_all(); }
 
     allowed_ips<peer_type, storage>& allowed() noexcept { return allowed_; }
@@ -32,12 +33,11 @@ public:
 
     // --- peers
 
-    /// Room for `add` peers when `drop` of today's will have gone. no_memory, too_many_peers.
-    status reserve(std::size_t add, std::size_t drop) noexcept {
-        if (max_peers != 0 && size_ - drop + add > max_peers) return status::too_many_peers;
-        std::size_t const more = add > drop ? add - drop : 0;
-        bool const enough = peers_.reserve(more) && secrets_.reserve(more) && by_key_.reserve(more, storage_) &&
-                            by_index_.reserve(more * indices_per_peer, storage_) && deadlines_.reserve(size_ + more, storage_);
+    /// Room to add `added` peers, of whom with today's at most `most` are there at a time. no_memory, too_many_peers.
+    status reserve(std::size_t added, std::size_t most) noexcept {
+        if (max_peers != 0) return most <= max_peers ? status::ok : status::too_many_peers;
+        bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, storage_) &&
+                            by_index_.reserve(added * indices_per_peer, storage_) && deadlines_.reserve(size_ + added, storage_);
         return enough ? status::ok : status::no_memory;
     }
 
@@ -50,7 +50,7 @@ public:
 
     /// A peer with this key, whom nobody knows yet. nullptr: see reserve.
     peer_type* add(primitives<Policies> const& with, key_view key, instant now) noexcept {
-        if (reserve(1, 0) != status::ok) return nullptr;
+        if (reserve(1, size_ + 1) != status::ok) return nullptr;
         peer_type* const fresh = peers_.acquire();
         if (fresh == nullptr) return nullptr;
         fresh->secrets = secrets_.acquire();
@@ -72,7 +72,8 @@ public:
 
     /// Forgets a peer and wipes what is secret of it; jobs in flight keep an empty shell until they are complete.
     void remove(primitives<Policies> const& with, peer_type& gone) noexcept {
-        if (by_key_entry* const entry = by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.who == &gone; }))
+        if (by_key_entry* const entry =
+                by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.who == &gone; }))
             by_key_.erase(entry);
         unlink(gone);
     }
@@ -142,7 +143,8 @@ public:
 
     /// Ends a session: its index is unknown at once; its keys are wiped at once or after the last job that holds them.
     void retire(keypair_type& old) noexcept {
-        if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old) by_index_.erase(entry);
+        if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
+            by_index_.erase(entry);
         old.retired = true;
         if (old.in_flight == 0) keypairs_.release(&old);
     }
@@ -194,7 +196,9 @@ private:
         while (first_ != nullptr) unlink(*first_);
     }
 
-    static constexpr std::size_t table_size(std::size_t entries) noexcept { return entries == 0 ? 0 : std::bit_ceil(entries + 1); }
+    static constexpr std::size_t table_size(std::size_t entries) noexcept {
+        return entries == 0 ? 0 : std::bit_ceil(entries + 1);
+    }
 
     std::uint64_t salt_;
     storage& storage_;
