@@ -1,0 +1,697 @@
+// SPDX-License-Identifier: BSL-1.0
+// The smallest possible model of every concept in policy.hpp, and beside it twins that lack one requirement each: a
+// member, its noexcept, its type. Models can be moved, which is how they get into a device, and nothing else.
+//
+// None of them does what its concept promises beyond what a compiler sees. Twins take a member away by making it
+// private, or put a wrong one in front of it.
+#ifndef WG_TESTS_ARCHETYPES_HPP
+#define WG_TESTS_ARCHETYPES_HPP
+
+#include "wg/policy.hpp"
+
+#include <memory>
+#include <new>
+
+namespace archetypes {
+
+using wg::byte, wg::bytes, wg::bytes_view, wg::instant, wg::key_view, wg::result, wg::status;
+using key = wg::secret<wg::key_bytes>;
+using packets = std::span<wg::packet>;
+using datagrams = std::span<wg::datagram>;
+using label = std::span<byte, wg::timestamp_bytes>;
+
+struct only_moves {
+    only_moves() noexcept = default;
+    only_moves(only_moves&&) noexcept = default;
+    only_moves& operator=(only_moves&&) = delete;
+};
+
+// --- hash_backend
+
+struct hash : only_moves {
+    void blake2s(bytes, bytes_view, bytes_view, bytes_view) const noexcept {}
+};
+static_assert(wg::hash_backend<hash>);
+
+struct hash_without_blake2s {};
+struct hash_blake2s_throws {
+    void blake2s(bytes, bytes_view, bytes_view, bytes_view) const {}
+};
+struct hash_blake2s_returns {
+    int blake2s(bytes, bytes_view, bytes_view, bytes_view) const noexcept { return 0; }
+};
+struct hash_blake2s_changes_it {
+    void blake2s(bytes, bytes_view, bytes_view, bytes_view) noexcept {}
+};
+struct hash_blake2s_of_one_input {
+    void blake2s(bytes, bytes_view, bytes_view) const noexcept {}
+};
+static_assert(!wg::hash_backend<hash_without_blake2s>);
+static_assert(!wg::hash_backend<hash_blake2s_throws>);
+static_assert(!wg::hash_backend<hash_blake2s_returns>);
+static_assert(!wg::hash_backend<hash_blake2s_changes_it>);
+static_assert(!wg::hash_backend<hash_blake2s_of_one_input>);
+
+// --- dh_backend (its function has the concept's letters, so that the type has another name)
+
+struct diffie_hellman : only_moves {
+    bool dh(key&, key const&, key_view) const noexcept { return true; }
+    void dh_public(wg::public_key&, key const&) const noexcept {}
+};
+static_assert(wg::dh_backend<diffie_hellman>);
+
+struct dh_without_dh : diffie_hellman {
+private:
+    using diffie_hellman::dh;
+};
+struct dh_throws : diffie_hellman {
+    bool dh(key&, key const&, key_view) const { return true; }
+};
+struct dh_without_verdict : diffie_hellman {
+    void dh(key&, key const&, key_view) const noexcept {}
+};
+struct dh_changes_it : diffie_hellman {
+    bool dh(key&, key const&, key_view) noexcept { return true; }
+};
+struct dh_without_dh_public : diffie_hellman {
+private:
+    using diffie_hellman::dh_public;
+};
+struct dh_public_throws : diffie_hellman {
+    void dh_public(wg::public_key&, key const&) const {}
+};
+struct dh_public_returns : diffie_hellman {
+    bool dh_public(wg::public_key&, key const&) const noexcept { return true; }
+};
+static_assert(!wg::dh_backend<dh_without_dh>);
+static_assert(!wg::dh_backend<dh_throws>);
+static_assert(!wg::dh_backend<dh_without_verdict>);
+static_assert(!wg::dh_backend<dh_changes_it>);
+static_assert(!wg::dh_backend<dh_without_dh_public>);
+static_assert(!wg::dh_backend<dh_public_throws>);
+static_assert(!wg::dh_backend<dh_public_returns>);
+
+// --- aead_backend
+
+struct aead : only_moves {
+    void seal(bytes, bytes_view, bytes_view, std::uint64_t, key const&) const noexcept {}
+    bool open(bytes, bytes_view, bytes_view, std::uint64_t, key const&) const noexcept { return true; }
+    void hchacha20(key&, key const&, std::span<byte const, 16>) const noexcept {}
+};
+static_assert(wg::aead_backend<aead>);
+
+struct aead_without_seal : aead {
+private:
+    using aead::seal;
+};
+struct aead_seal_throws : aead {
+    void seal(bytes, bytes_view, bytes_view, std::uint64_t, key const&) const {}
+};
+struct aead_seal_returns : aead {
+    bool seal(bytes, bytes_view, bytes_view, std::uint64_t, key const&) const noexcept { return true; }
+};
+struct aead_seal_changes_it : aead {
+    void seal(bytes, bytes_view, bytes_view, std::uint64_t, key const&) noexcept {}
+};
+struct aead_without_open : aead {
+private:
+    using aead::open;
+};
+struct aead_open_throws : aead {
+    bool open(bytes, bytes_view, bytes_view, std::uint64_t, key const&) const { return true; }
+};
+struct aead_open_without_verdict : aead {
+    void open(bytes, bytes_view, bytes_view, std::uint64_t, key const&) const noexcept {}
+};
+struct aead_open_changes_it : aead {
+    bool open(bytes, bytes_view, bytes_view, std::uint64_t, key const&) noexcept { return true; }
+};
+struct aead_without_hchacha20 : aead {
+private:
+    using aead::hchacha20;
+};
+struct aead_hchacha20_throws : aead {
+    void hchacha20(key&, key const&, std::span<byte const, 16>) const {}
+};
+struct aead_hchacha20_of_a_short_nonce : aead {
+    void hchacha20(key&, key const&, std::span<byte const, 12>) const noexcept {}
+};
+static_assert(!wg::aead_backend<aead_without_seal>);
+static_assert(!wg::aead_backend<aead_seal_throws>);
+static_assert(!wg::aead_backend<aead_seal_returns>);
+static_assert(!wg::aead_backend<aead_seal_changes_it>);
+static_assert(!wg::aead_backend<aead_without_open>);
+static_assert(!wg::aead_backend<aead_open_throws>);
+static_assert(!wg::aead_backend<aead_open_without_verdict>);
+static_assert(!wg::aead_backend<aead_open_changes_it>);
+static_assert(!wg::aead_backend<aead_without_hchacha20>);
+static_assert(!wg::aead_backend<aead_hchacha20_throws>);
+static_assert(!wg::aead_backend<aead_hchacha20_of_a_short_nonce>);
+
+// --- clock_source
+
+struct clock : only_moves {
+    instant now() noexcept { return {}; }
+    void tai64n(label) noexcept {}
+};
+static_assert(wg::clock_source<clock>);
+
+struct clock_without_now : clock {
+private:
+    using clock::now;
+};
+struct clock_now_throws : clock {
+    instant now() { return {}; }
+};
+struct clock_now_in_numbers : clock {
+    std::int64_t now() noexcept { return 0; }
+};
+struct clock_without_tai64n : clock {
+private:
+    using clock::tai64n;
+};
+struct clock_tai64n_throws : clock {
+    void tai64n(label) {}
+};
+struct clock_tai64n_returns : clock {
+    bool tai64n(label) noexcept { return true; }
+};
+struct clock_tai64n_too_short : clock {
+    void tai64n(std::span<byte, 8>) noexcept {}
+};
+static_assert(!wg::clock_source<clock_without_now>);
+static_assert(!wg::clock_source<clock_now_throws>);
+static_assert(!wg::clock_source<clock_now_in_numbers>);
+static_assert(!wg::clock_source<clock_without_tai64n>);
+static_assert(!wg::clock_source<clock_tai64n_throws>);
+static_assert(!wg::clock_source<clock_tai64n_returns>);
+static_assert(!wg::clock_source<clock_tai64n_too_short>);
+
+// --- random_source
+
+struct random : only_moves {
+    bool fill(bytes) noexcept { return true; }
+};
+static_assert(wg::random_source<random>);
+
+struct random_without_fill {};
+struct random_fill_throws {
+    bool fill(bytes) { return true; }
+};
+struct random_fill_cannot_fail {
+    void fill(bytes) noexcept {}
+};
+static_assert(!wg::random_source<random_without_fill>);
+static_assert(!wg::random_source<random_fill_throws>);
+static_assert(!wg::random_source<random_fill_cannot_fail>);
+
+// --- tun_device
+
+struct tun {
+    static constexpr std::size_t headroom = 0;
+    result<std::size_t> read(packets) noexcept { return std::size_t{0}; }
+    std::size_t write(packets) noexcept { return 0; }
+    std::size_t mtu() noexcept { return 0; }
+};
+static_assert(wg::tun_device<tun>);
+
+struct tun_without_read : tun {
+private:
+    using tun::read;
+};
+struct tun_read_throws : tun {
+    result<std::size_t> read(packets) { return std::size_t{0}; }
+};
+struct tun_read_cannot_fail : tun {
+    std::size_t read(packets) noexcept { return 0; }
+};
+struct tun_without_write : tun {
+private:
+    using tun::write;
+};
+struct tun_write_throws : tun {
+    std::size_t write(packets) { return 0; }
+};
+struct tun_write_without_count : tun {
+    void write(packets) noexcept {}
+};
+struct tun_without_mtu : tun {
+private:
+    using tun::mtu;
+};
+struct tun_mtu_throws : tun {
+    std::size_t mtu() { return 0; }
+};
+struct tun_mtu_signed : tun {
+    int mtu() noexcept { return 0; }
+};
+struct tun_without_headroom : tun {
+private:
+    using tun::headroom;
+};
+static_assert(!wg::tun_device<tun_without_read>);
+static_assert(!wg::tun_device<tun_read_throws>);
+static_assert(!wg::tun_device<tun_read_cannot_fail>);
+static_assert(!wg::tun_device<tun_without_write>);
+static_assert(!wg::tun_device<tun_write_throws>);
+static_assert(!wg::tun_device<tun_write_without_count>);
+static_assert(!wg::tun_device<tun_without_mtu>);
+static_assert(!wg::tun_device<tun_mtu_throws>);
+static_assert(!wg::tun_device<tun_mtu_signed>);
+static_assert(!wg::tun_device<tun_without_headroom>);
+
+// --- udp_socket
+
+struct udp {
+    static constexpr std::size_t receive_bytes = 2048;
+    result<std::uint16_t> open(std::uint16_t port) noexcept { return port; }
+    void close() noexcept {}
+    result<std::size_t> receive(datagrams) noexcept { return std::size_t{0}; }
+    std::size_t send(datagrams) noexcept { return 0; }
+};
+static_assert(wg::udp_socket<udp>);
+
+struct udp_without_open : udp {
+private:
+    using udp::open;
+};
+struct udp_open_throws : udp {
+    result<std::uint16_t> open(std::uint16_t port) { return port; }
+};
+struct udp_open_without_port : udp {
+    status open(std::uint16_t) noexcept { return status::ok; }
+};
+struct udp_without_close : udp {
+private:
+    using udp::close;
+};
+struct udp_close_throws : udp {
+    void close() {}
+};
+struct udp_close_returns : udp {
+    int close() noexcept { return 0; }
+};
+struct udp_without_receive : udp {
+private:
+    using udp::receive;
+};
+struct udp_receive_throws : udp {
+    result<std::size_t> receive(datagrams) { return std::size_t{0}; }
+};
+struct udp_receive_of_packets : udp {
+    result<std::size_t> receive(packets) noexcept { return std::size_t{0}; }
+};
+struct udp_without_send : udp {
+private:
+    using udp::send;
+};
+struct udp_send_throws : udp {
+    std::size_t send(datagrams) { return 0; }
+};
+struct udp_send_without_count : udp {
+    void send(datagrams) noexcept {}
+};
+struct udp_without_receive_bytes : udp {
+private:
+    using udp::receive_bytes;
+};
+static_assert(!wg::udp_socket<udp_without_open>);
+static_assert(!wg::udp_socket<udp_open_throws>);
+static_assert(!wg::udp_socket<udp_open_without_port>);
+static_assert(!wg::udp_socket<udp_without_close>);
+static_assert(!wg::udp_socket<udp_close_throws>);
+static_assert(!wg::udp_socket<udp_close_returns>);
+static_assert(!wg::udp_socket<udp_without_receive>);
+static_assert(!wg::udp_socket<udp_receive_throws>);
+static_assert(!wg::udp_socket<udp_receive_of_packets>);
+static_assert(!wg::udp_socket<udp_without_send>);
+static_assert(!wg::udp_socket<udp_send_throws>);
+static_assert(!wg::udp_socket<udp_send_without_count>);
+static_assert(!wg::udp_socket<udp_without_receive_bytes>);
+
+// --- waiter
+
+struct waiter {
+    wg::readiness wait(instant) noexcept { return {}; }
+    void wake() noexcept {}
+};
+static_assert(wg::waiter<waiter>);
+
+struct waiter_without_wait : waiter {
+private:
+    using waiter::wait;
+};
+struct waiter_wait_throws : waiter {
+    wg::readiness wait(instant) { return {}; }
+};
+struct waiter_wait_says_nothing : waiter {
+    void wait(instant) noexcept {}
+};
+struct waiter_without_wake : waiter {
+private:
+    using waiter::wake;
+};
+struct waiter_wake_throws : waiter {
+    void wake() {}
+};
+struct waiter_wake_returns : waiter {
+    bool wake() noexcept { return true; }
+};
+static_assert(!wg::waiter<waiter_without_wait>);
+static_assert(!wg::waiter<waiter_wait_throws>);
+static_assert(!wg::waiter<waiter_wait_says_nothing>);
+static_assert(!wg::waiter<waiter_without_wake>);
+static_assert(!wg::waiter<waiter_wake_throws>);
+static_assert(!wg::waiter<waiter_wake_returns>);
+
+// --- threads
+
+struct lockable {
+    lockable() noexcept = default;
+    lockable(lockable const&) = delete;
+    void lock() noexcept {}
+    void unlock() noexcept {}
+};
+struct threads {
+    static constexpr bool parallel = false;
+    using mutex = lockable;
+};
+static_assert(wg::threads<threads>);
+
+struct threads_without_parallel : threads {
+private:
+    using threads::parallel;
+};
+struct threads_without_mutex : threads {
+private:
+    using threads::mutex;
+};
+struct lockable_without_lock : lockable {
+private:
+    using lockable::lock;
+};
+struct lockable_without_unlock : lockable {
+private:
+    using lockable::unlock;
+};
+struct lockable_lock_throws : lockable {
+    void lock() {}
+};
+struct lockable_unlock_throws : lockable {
+    void unlock() {}
+};
+template <class Mutex> struct threads_with : threads {
+    using mutex = Mutex;
+};
+static_assert(wg::threads<threads_with<lockable>>);
+static_assert(!wg::threads<threads_without_parallel>);
+static_assert(!wg::threads<threads_without_mutex>);
+static_assert(!wg::threads<threads_with<lockable_without_lock>>);
+static_assert(!wg::threads<threads_with<lockable_without_unlock>>);
+static_assert(!wg::threads<threads_with<lockable_lock_throws>>);
+static_assert(!wg::threads<threads_with<lockable_unlock_throws>>);
+
+// --- storage, and its pools and arrays. These two work: nothing runs without memory.
+
+template <class T> struct heap_pool {
+    heap_pool() noexcept = default;
+    heap_pool(heap_pool const&) = delete;
+    T* acquire() noexcept { return ::new (std::nothrow) T{}; }
+    void release(T* object) noexcept { delete object; }
+    bool reserve(std::size_t) noexcept { return true; }
+};
+using numbers = heap_pool<std::uint64_t>;
+static_assert(wg::pool_of<numbers, std::uint64_t>);
+static_assert(!wg::pool_of<numbers, std::uint32_t>);
+
+struct pool_without_acquire : numbers {
+private:
+    using numbers::acquire;
+};
+struct pool_acquire_throws : numbers {
+    std::uint64_t* acquire() { return nullptr; }
+};
+struct pool_acquire_of_anything : numbers {
+    void* acquire() noexcept { return nullptr; }
+};
+struct pool_without_release : numbers {
+private:
+    using numbers::release;
+};
+struct pool_release_throws : numbers {
+    void release(std::uint64_t*) {}
+};
+struct pool_release_returns : numbers {
+    bool release(std::uint64_t*) noexcept { return true; }
+};
+struct pool_without_reserve : numbers {
+private:
+    using numbers::reserve;
+};
+struct pool_reserve_throws : numbers {
+    bool reserve(std::size_t) { return true; }
+};
+struct pool_reserve_cannot_fail : numbers {
+    void reserve(std::size_t) noexcept {}
+};
+static_assert(!wg::pool_of<pool_without_acquire, std::uint64_t>);
+static_assert(!wg::pool_of<pool_acquire_throws, std::uint64_t>);
+static_assert(!wg::pool_of<pool_acquire_of_anything, std::uint64_t>);
+static_assert(!wg::pool_of<pool_without_release, std::uint64_t>);
+static_assert(!wg::pool_of<pool_release_throws, std::uint64_t>);
+static_assert(!wg::pool_of<pool_release_returns, std::uint64_t>);
+static_assert(!wg::pool_of<pool_without_reserve, std::uint64_t>);
+static_assert(!wg::pool_of<pool_reserve_throws, std::uint64_t>);
+static_assert(!wg::pool_of<pool_reserve_cannot_fail, std::uint64_t>);
+
+template <class T> struct heap_array {
+    bool resize(std::size_t count) noexcept {
+        std::unique_ptr<T[]> fresh(::new (std::nothrow) T[count]{});
+        if (fresh == nullptr) return false;
+        elements = std::move(fresh);
+        size = count;
+        return true;
+    }
+    std::span<T> view() noexcept { return {elements.get(), size}; }
+
+    std::unique_ptr<T[]> elements;
+    std::size_t size = 0;
+};
+using number_array = heap_array<std::uint64_t>;
+static_assert(wg::array_of<number_array, std::uint64_t>);
+static_assert(!wg::array_of<number_array, std::uint32_t>);
+
+struct array_without_resize : number_array {
+private:
+    using number_array::resize;
+};
+struct array_resize_throws : number_array {
+    bool resize(std::size_t) { return true; }
+};
+struct array_resize_cannot_fail : number_array {
+    void resize(std::size_t) noexcept {}
+};
+struct array_without_view : number_array {
+private:
+    using number_array::view;
+};
+struct array_view_throws : number_array {
+    std::span<std::uint64_t> view() { return {}; }
+};
+struct array_view_of_constants : number_array {
+    std::span<std::uint64_t const> view() noexcept { return {}; }
+};
+struct array_that_stays : number_array {
+    array_that_stays() noexcept = default;
+    array_that_stays(array_that_stays const&) = delete;
+};
+static_assert(!wg::array_of<array_without_resize, std::uint64_t>);
+static_assert(!wg::array_of<array_resize_throws, std::uint64_t>);
+static_assert(!wg::array_of<array_resize_cannot_fail, std::uint64_t>);
+static_assert(!wg::array_of<array_without_view, std::uint64_t>);
+static_assert(!wg::array_of<array_view_throws, std::uint64_t>);
+static_assert(!wg::array_of<array_view_of_constants, std::uint64_t>);
+static_assert(!wg::array_of<array_that_stays, std::uint64_t>);
+
+/// What `storage` and its twins have in common.
+struct limits {
+    static constexpr std::size_t max_peers = 0;
+    static constexpr std::size_t max_allowed_ips = 0;
+    static constexpr std::size_t max_staged_packets = 1;
+    static constexpr std::size_t max_staged_packets_per_peer = 1;
+    static constexpr std::size_t max_queued_handshakes = 1;
+    static constexpr std::size_t max_limited_sources = 4;
+    static constexpr std::size_t replay_bits = 32;
+};
+struct storage : limits, only_moves {
+    template <class T, std::size_t> struct pool : heap_pool<T> {
+        explicit pool(storage&) noexcept {}
+    };
+    template <class T, std::size_t> struct secret_pool : heap_pool<T> {
+        explicit secret_pool(storage&) noexcept {}
+    };
+    template <class T, std::size_t> struct array : heap_array<T> {
+        explicit array(storage&) noexcept {}
+    };
+};
+static_assert(wg::storage<storage>);
+
+/// Made from nothing, so not from a storage.
+template <class T, std::size_t> struct pool_of_itself : heap_pool<T> {};
+template <class T, std::size_t> struct array_of_itself : heap_array<T> {};
+
+struct storage_without_pool : storage {
+private:
+    template <class, std::size_t> struct pool;
+};
+struct storage_without_secret_pool : storage {
+private:
+    template <class, std::size_t> struct secret_pool;
+};
+struct storage_without_array : storage {
+private:
+    template <class, std::size_t> struct array;
+};
+struct storage_pool_not_made_from_it : storage {
+    template <class T, std::size_t N> using pool = pool_of_itself<T, N>;
+};
+struct storage_secret_pool_not_made_from_it : storage {
+    template <class T, std::size_t N> using secret_pool = pool_of_itself<T, N>;
+};
+struct storage_array_not_made_from_it : storage {
+    template <class T, std::size_t N> using array = array_of_itself<T, N>;
+};
+struct storage_without_max_peers : storage {
+private:
+    using limits::max_peers;
+};
+struct storage_without_max_allowed_ips : storage {
+private:
+    using limits::max_allowed_ips;
+};
+struct storage_without_max_staged_packets : storage {
+private:
+    using limits::max_staged_packets;
+};
+struct storage_without_max_staged_packets_per_peer : storage {
+private:
+    using limits::max_staged_packets_per_peer;
+};
+struct storage_without_max_queued_handshakes : storage {
+private:
+    using limits::max_queued_handshakes;
+};
+struct storage_without_max_limited_sources : storage {
+private:
+    using limits::max_limited_sources;
+};
+struct storage_without_replay_bits : storage {
+private:
+    using limits::replay_bits;
+};
+static_assert(!wg::storage<storage_without_pool>);
+static_assert(!wg::storage<storage_without_secret_pool>);
+static_assert(!wg::storage<storage_without_array>);
+static_assert(!wg::storage<storage_pool_not_made_from_it>);
+static_assert(!wg::storage<storage_secret_pool_not_made_from_it>);
+static_assert(!wg::storage<storage_array_not_made_from_it>);
+static_assert(!wg::storage<storage_without_max_peers>);
+static_assert(!wg::storage<storage_without_max_allowed_ips>);
+static_assert(!wg::storage<storage_without_max_staged_packets>);
+static_assert(!wg::storage<storage_without_max_staged_packets_per_peer>);
+static_assert(!wg::storage<storage_without_max_queued_handshakes>);
+static_assert(!wg::storage<storage_without_max_limited_sources>);
+static_assert(!wg::storage<storage_without_replay_bits>);
+
+// --- observer
+
+struct observer : only_moves {
+    static constexpr bool enabled = true;
+    void event(wg::event_id, std::uint32_t, std::uint64_t) noexcept {}
+};
+static_assert(wg::observer<observer>);
+
+struct observer_without_event : observer {
+private:
+    using observer::event;
+};
+struct observer_event_throws : observer {
+    void event(wg::event_id, std::uint32_t, std::uint64_t) {}
+};
+struct observer_event_returns : observer {
+    bool event(wg::event_id, std::uint32_t, std::uint64_t) noexcept { return true; }
+};
+struct observer_without_enabled : observer {
+private:
+    using observer::enabled;
+};
+static_assert(!wg::observer<observer_without_event>);
+static_assert(!wg::observer<observer_event_throws>);
+static_assert(!wg::observer<observer_event_returns>);
+static_assert(!wg::observer<observer_without_enabled>);
+
+// --- policies, and what an engine wants beside them
+
+/// The names of a bundle, apart from the models that they stand for.
+struct bundle {
+    using hash = archetypes::hash;
+    using dh = diffie_hellman;
+    using aead = archetypes::aead;
+    using clock_source = clock;
+    using random_source = archetypes::random;
+    using threads = archetypes::threads;
+    using storage = archetypes::storage;
+    using observer = archetypes::observer;
+};
+struct engine_bundle : bundle {
+    using tun_device = tun;
+    using udp_socket = udp;
+    using waiter = archetypes::waiter;
+};
+static_assert(wg::policies<bundle> && !wg::engine_policies<bundle>);
+static_assert(wg::engine_policies<engine_bundle>);
+
+struct bundle_without_hash : engine_bundle {
+    using hash = void;
+};
+struct bundle_without_dh : engine_bundle {
+    using dh = void;
+};
+struct bundle_without_aead : engine_bundle {
+    using aead = void;
+};
+struct bundle_without_clock_source : engine_bundle {
+    using clock_source = void;
+};
+struct bundle_without_random_source : engine_bundle {
+    using random_source = void;
+};
+struct bundle_without_threads : engine_bundle {
+    using threads = void;
+};
+struct bundle_without_storage : engine_bundle {
+    using storage = void;
+};
+struct bundle_without_observer : engine_bundle {
+    using observer = void;
+};
+struct bundle_without_tun_device : engine_bundle {
+    using tun_device = void;
+};
+struct bundle_without_udp_socket : engine_bundle {
+    using udp_socket = void;
+};
+struct bundle_without_waiter : engine_bundle {
+    using waiter = void;
+};
+template <class Bundle> inline constexpr bool is_nothing = !wg::policies<Bundle> && !wg::engine_policies<Bundle>;
+static_assert(is_nothing<bundle_without_hash> && is_nothing<bundle_without_dh> && is_nothing<bundle_without_aead>);
+static_assert(is_nothing<bundle_without_clock_source> && is_nothing<bundle_without_random_source>);
+static_assert(is_nothing<bundle_without_threads> && is_nothing<bundle_without_storage> && is_nothing<bundle_without_observer>);
+static_assert(wg::policies<bundle_without_tun_device> && !wg::engine_policies<bundle_without_tun_device>);
+static_assert(wg::policies<bundle_without_udp_socket> && !wg::engine_policies<bundle_without_udp_socket>);
+static_assert(wg::policies<bundle_without_waiter> && !wg::engine_policies<bundle_without_waiter>);
+
+} // namespace archetypes
+
+#endif

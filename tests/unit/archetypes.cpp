@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+// The smallest models of all concepts make a device and an engine, with every member of theirs.
+#include "../archetypes.hpp"
+
+#include "wg/device/device.hpp"
+#include "wg/engine/engine.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+template class wg::device<archetypes::bundle>;
+template class wg::engine<archetypes::engine_bundle>;
+
+BOOST_AUTO_TEST_SUITE(archetypes_suite)
+
+BOOST_AUTO_TEST_CASE(a_device_takes_its_policies_in_any_order_and_makes_the_others) {
+    wg::device<archetypes::bundle> device(archetypes::storage{}, archetypes::clock{}, archetypes::hash{});
+    wg::public_key const somebody = {1};
+    wg::change const changes[] = {wg::change::peer(somebody)};
+    BOOST_TEST((device.configure(changes, wg::instant{}) == wg::status::ok));
+    BOOST_TEST(device.peer_count() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(an_engine_of_archetypes_runs) {
+    wg::device<archetypes::engine_bundle> device;
+    archetypes::tun tun;
+    archetypes::udp udp;
+    archetypes::waiter waiter;
+    wg::engine<archetypes::engine_bundle> engine(device, tun, udp);
+    BOOST_TEST((engine.up() == wg::status::ok));
+    BOOST_TEST(engine.is_up());
+    BOOST_TEST((engine.run_once(waiter.wait(engine.next_deadline())) == wg::status::ok));
+    engine.down();
+    BOOST_TEST(!device.is_up());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
