@@ -139,7 +139,7 @@ It works. You saw two machines with a private, encrypted network between them:
   ping        answered over IPv4 and over IPv6
   TCP         $speed on this machine, encrypted and decrypted here, both ends sharing its processors
 
-Everything is removed again: machines, cable, tunnel and keys. $kept
+Everything is removed again: machines, cable, tunnel and keys.${kept:+ $kept}
 To go on: README.md says how to use wgd with wg and wg-quick, and how to put WireGuard into a program of your own.
 ------------------------------------------------------------------------------------------------------------------------
 EOF
@@ -201,9 +201,8 @@ trap 'stop; exit 143' TERM HUP
 trap 'stop; exit 130' INT
 
 mapfile -t packages < <(missing ip:iproute2 ping:iputils-ping)
-reason=
 if can_be_root; then install_packages 'for the network' "${packages[@]}"; fi
-reason=$(why_no_tunnel | tr '\n' ' ')
+reason=$(why_no_tunnel | paste -sd ' ')
 if [ -n "$reason" ]; then
     in_memory "$reason"
     exit 0
