@@ -137,8 +137,9 @@ concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
 
 // | resize(n) -> bool               | n value-initialised elements, old ones forgotten; false: unchanged              |
 // | view() -> span<T>               |                                                                                 |
+// | move                            | construction and assignment: how a table grows                                  |
 template <class Array, class T>
-concept array_of = requires(Array& array, std::size_t count) {
+concept array_of = std::movable<Array> && requires(Array& array, std::size_t count) {
     { array.resize(count) } noexcept -> std::same_as<bool>;
     { array.view() } noexcept -> std::same_as<std::span<T>>;
 };
