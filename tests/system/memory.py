@@ -196,7 +196,7 @@ def the_process_is_closed_to_others(lab):
     wait_until(lambda: os.stat(f'/proc/{control.pid}/mem').st_gid == 65534, what='the control has its group')
     wrapper = f'{TMP}/grouped'
     with open(wrapper, 'w') as f:
-        f.write(f'#!/bin/sh\nexec {" ".join(prefix)} -- {WGD} "$@"\n')
+        f.write(f'#!/bin/sh\nulimit -c unlimited\nexec {" ".join(prefix)} -- {WGD} "$@"\n')
     os.chmod(wrapper, 0o755)
     daemon = host.daemon('wg0', program=wrapper)
     with open(f'/proc/{daemon.pid}/status') as f:
