@@ -29,7 +29,7 @@ struct only_moves {
 // --- hash_backend
 
 struct hash : only_moves {
-    void blake2s(bytes, bytes_view, bytes_view, bytes_view) const noexcept {}
+    void blake2s(bytes out, bytes_view, bytes_view, bytes_view) const noexcept { wg::fill_zero(out); } // or g++ warns of readers
 };
 static_assert(wg::hash_backend<hash>);
 
@@ -542,15 +542,15 @@ template <class T, std::size_t> struct array_of_itself : heap_array<T> {};
 
 struct storage_without_pool : storage {
 private:
-    template <class, std::size_t> struct pool;
+    using storage::pool;
 };
 struct storage_without_secret_pool : storage {
 private:
-    template <class, std::size_t> struct secret_pool;
+    using storage::secret_pool;
 };
 struct storage_without_array : storage {
 private:
-    template <class, std::size_t> struct array;
+    using storage::array;
 };
 struct storage_pool_not_made_from_it : storage {
     template <class T, std::size_t N> using pool = pool_of_itself<T, N>;
