@@ -26,6 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped\s*$")
 SKIP = re.compile(r"^\s*skip(?:ped)?\b[:\s]\s*(.*)", re.IGNORECASE)
 GRACE_S = 60  # how long an interrupted test may take to clean up
+SANITIZERS = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
 
 PORTABLE = ["style", "unit", "headers", "single", "modes", "consumers"]
 SYSTEM = ["netns", "interop", "kernel", "memory", "throughput"]
@@ -203,7 +204,7 @@ def main():
             suite = suite_of(test) + label
             log = logs / (f"{name}-{test['name']}.log".replace(" ", "-"))
             started = time.monotonic()
-            code = run(test["cmd"], log, test["timeout"] or None, test["env"])
+            code = run(test["cmd"], log, test["timeout"] or None, {**SANITIZERS, **test["env"]})
             lines = read(log)
             if code is None:
                 lines.append(f"FAIL: not finished after {test['timeout']} s")
