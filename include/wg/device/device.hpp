@@ -727,17 +727,20 @@ private:
                 v4.drop(known->allowed_v4.count);
                 v6.drop(known->allowed_v6.count);
             }
-            if (known != nullptr && of.remove && known->in_flight == 0 && !std::exchange(known->discounted, true)) peers.drop(1);
+            if (known != nullptr && of.remove && known->in_flight == 0 && !std::exchange(known->discounted, true))
+                peers.drop(1);
             if (of.remove || (of.update_only && known == nullptr)) return;
             if (known == nullptr || known->discounted) peers.add();
             for (change const& c : of.changes) {
                 if (c.what() != change::kind::allowed_ip) continue;
-                if (!replace && !cleared && peers_.allowed().find_exact(c.prefix()) == known && known != nullptr) continue;
+                if (!replace && !cleared && peers_.allowed().find_exact(c.prefix()) == known && known != nullptr)
+                    continue;
                 (c.prefix().address.kind == family::v4 ? v4 : v6).add();
             }
         });
         for_each_peer(changes, [&](peer_changes const& of) noexcept {
-            if (peer_type* const known = peers_.find(with_, of.key)) known->discounted = known->prefixes_discounted = false;
+            if (peer_type* const known = peers_.find(with_, of.key))
+                known->discounted = known->prefixes_discounted = false;
         });
         if (!peers_.allowed().reserve(v4.added, v4.most, v6.added, v6.most)) return status::no_memory;
         return peers_.reserve(peers.added, peers.most);

@@ -37,7 +37,8 @@ public:
     status reserve(std::size_t added, std::size_t most) noexcept {
         if (max_peers != 0) return most <= max_peers ? status::ok : status::too_many_peers;
         bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, storage_) &&
-                            by_index_.reserve(added * indices_per_peer, storage_) && deadlines_.reserve(size_ + added, storage_);
+                            by_index_.reserve(added * indices_per_peer, storage_) &&
+                            deadlines_.reserve(size_ + added, storage_);
         return enough ? status::ok : status::no_memory;
     }
 

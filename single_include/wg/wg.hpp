@@ -1,0 +1,9435 @@
+// SPDX-License-Identifier: BSL-1.0
+// Generated from include/wg by single_include/amalgamate.py; edit there.
+// SPDX-License-Identifier: BSL-1.0
+// WireGuard for C++: the one file to include. Layer 8.
+//
+// `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
+// device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
+// Concepts and their promises: policy.hpp.
+#ifndef WG_WG_HPP
+#define WG_WG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// All primitives of the protocol, in portable code and without a library. Layer 2; any thread.
+#ifndef WG_BACKENDS_BUNDLED_BUNDLED_HPP
+#define WG_BACKENDS_BUNDLED_BUNDLED_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8), and the default model of aead_backend. Layer 2; any thread.
+#ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
+#define WG_BACKENDS_BUNDLED_AEAD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Every concept that a user may model, with what each member promises, and nothing else. Layer 1.
+//
+// A bundle is one type that names all policies; `wg::default_policies` is one, and a user's derives from it:
+//
+//     struct my_policies : wg::default_policies { using random_source = hardware_rng; };
+//     wg::device<my_policies> device{hardware_rng{...}};
+//
+// All members are noexcept. What is optional is found with `if constexpr (requires ...)` and is named below.
+#ifndef WG_POLICY_HPP
+#define WG_POLICY_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Layer 0.
+//
+// A list is read from front to back, as the lines of the cross-platform configuration protocol are: first what
+// concerns the interface, then for each peer `peer(key)` and what concerns that peer.
+//
+//     wg::change const changes[] = {
+//         wg::change::private_key(mine), wg::change::listen_port(51820),
+//         wg::change::peer(theirs), wg::change::endpoint(where), wg::change::allowed_ip(prefix)};
+//     device.configure(changes, now);
+#ifndef WG_BASE_CONFIG_HPP
+#define WG_BASE_CONFIG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Addresses: of a host, of a network, of the two ends of a datagram. Layer 0; plain values.
+#ifndef WG_BASE_ENDPOINT_HPP
+#define WG_BASE_ENDPOINT_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Views of bytes, and the integers that are read and written in them. Layer 0; pure, any thread.
+#ifndef WG_BASE_BYTES_HPP
+#define WG_BASE_BYTES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// What a translation unit was compiled with: assertions and the ABI namespace. Layer 0.
+#ifndef WG_BASE_ABI_HPP
+#define WG_BASE_ABI_HPP
+
+/// `WG_ASSERT(condition)` guards against errors of the programmer, never against input. A host may define it to
+/// its own hook before the first include; otherwise it traps, and with `NDEBUG` it is gone.
+#ifndef WG_ASSERT
+#ifdef NDEBUG
+#define WG_ASSERT(condition) static_cast<void>(0)
+#else
+#define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
+#endif
+#endif
+
+// The linker keeps one body of each inline function. Two units built for different processors, or one with checks
+// and one without, must therefore not share a symbol: the baseline instruction set and the checking mode are part
+// of every name, and a wg type that crosses such a border fails to link instead of failing to run.
+#define WG_JOIN_(a, b, c) a##b##c
+#define WG_JOIN(a, b, c) WG_JOIN_(a, b, c)
+
+#if defined(__AVX512F__)
+#define WG_ABI_ISA avx512
+#elif defined(__AVX2__)
+#define WG_ABI_ISA avx2
+#elif defined(__SSSE3__)
+#define WG_ABI_ISA ssse3
+#elif defined(__ARM_NEON)
+#define WG_ABI_ISA neon
+#else
+#define WG_ABI_ISA base
+#endif
+
+#ifdef NDEBUG
+#define WG_ABI_CHECKS
+#else
+#define WG_ABI_CHECKS _checked
+#endif
+
+#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_CHECKS)
+
+#endif
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+namespace wg::inline WG_ABI {
+
+using byte = std::uint8_t;
+using bytes = std::span<byte>;
+using bytes_view = std::span<byte const>;
+template <std::size_t Size> using byte_array = std::array<byte, Size>;
+
+namespace bytes_detail {
+
+template <class Word> constexpr Word swap_bytes(Word word) noexcept {
+    if constexpr (sizeof(Word) == 2) return __builtin_bswap16(word);
+    else if constexpr (sizeof(Word) == 4) return __builtin_bswap32(word);
+    else return __builtin_bswap64(word);
+}
+
+// A loop over bytes becomes one load in clang always, and in g++ from -O3 on; memcpy does so from -O1 on, in both.
+template <class Word, std::endian Order> constexpr Word load(byte const* from) noexcept {
+    Word word = 0;
+    if (std::is_constant_evaluated()) {
+        for (std::size_t i = 0; i < sizeof(Word); ++i) {
+            std::size_t const at = Order == std::endian::little ? i : sizeof(Word) - 1 - i;
+            word = static_cast<Word>(word | static_cast<Word>(Word{from[i]} << (8 * at)));
+        }
+        return word;
+    }
+    std::memcpy(&word, from, sizeof word);
+    return Order == std::endian::native ? word : swap_bytes(word);
+}
+template <std::endian Order, class Word> constexpr void store(byte* to, Word word) noexcept {
+    if (std::is_constant_evaluated()) {
+        for (std::size_t i = 0; i < sizeof(Word); ++i) {
+            std::size_t const at = Order == std::endian::little ? i : sizeof(Word) - 1 - i;
+            to[i] = static_cast<byte>(word >> (8 * at));
+        }
+        return;
+    }
+    if (Order != std::endian::native) word = swap_bytes(word);
+    std::memcpy(to, &word, sizeof word);
+}
+
+} // namespace bytes_detail
+
+// Compilers make one load or store (and a byte swap where needed) of each of these; any alignment.
+constexpr std::uint16_t load_le16(byte const* from) noexcept {
+    return bytes_detail::load<std::uint16_t, std::endian::little>(from);
+}
+constexpr std::uint32_t load_le32(byte const* from) noexcept {
+    return bytes_detail::load<std::uint32_t, std::endian::little>(from);
+}
+constexpr std::uint64_t load_le64(byte const* from) noexcept {
+    return bytes_detail::load<std::uint64_t, std::endian::little>(from);
+}
+constexpr std::uint16_t load_be16(byte const* from) noexcept {
+    return bytes_detail::load<std::uint16_t, std::endian::big>(from);
+}
+constexpr std::uint32_t load_be32(byte const* from) noexcept {
+    return bytes_detail::load<std::uint32_t, std::endian::big>(from);
+}
+constexpr std::uint64_t load_be64(byte const* from) noexcept {
+    return bytes_detail::load<std::uint64_t, std::endian::big>(from);
+}
+constexpr void store_le16(byte* to, std::uint16_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+constexpr void store_le32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+constexpr void store_le64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+constexpr void store_be16(byte* to, std::uint16_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
+constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
+constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
+
+/// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
+inline void copy(bytes to, bytes_view from) noexcept {
+    WG_ASSERT(to.size() >= from.size());
+    if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
+}
+
+/// Fills with zero bytes; the compiler may drop it before memory that dies. For secrets there is `wipe`.
+inline void fill_zero(bytes to) noexcept {
+    if (!to.empty()) std::memset(to.data(), 0, to.size());
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+
+enum class family : std::uint8_t { none = 0, v4 = 4, v6 = 6 };
+
+/// An IPv4 or IPv6 address in network order; IPv4 takes the first 4 bytes and leaves the others zero.
+struct ip_address {
+    byte_array<16> octets{};
+    family kind = family::none;
+
+    static constexpr ip_address v4(byte a, byte b, byte c, byte d) noexcept { return {{a, b, c, d}, family::v4}; }
+    /// `from` holds 4 bytes for `family::v4`, 16 for `family::v6`.
+    static ip_address of(family kind, byte const* from) noexcept {
+        ip_address address{{}, kind};
+        std::memcpy(address.octets.data(), from, kind == family::v4 ? 4 : 16);
+        return address;
+    }
+
+    constexpr unsigned bits() const noexcept { return kind == family::v4 ? 32 : kind == family::v6 ? 128 : 0; }
+    bytes_view view() const noexcept { return bytes_view(octets).first(bits() / 8); }
+    friend constexpr bool operator==(ip_address const&, ip_address const&) noexcept = default;
+};
+
+/// A network: the first `bits` bits of `address`; the others are zero.
+struct ip_prefix {
+    ip_address address{};
+    std::uint8_t bits = 0;
+
+    /// The prefix that `address` lies in: masks host bits. `bits` must not exceed `address.bits()`.
+    static constexpr ip_prefix of(ip_address address, unsigned bits) noexcept {
+        WG_ASSERT(bits <= address.bits());
+        for (unsigned i = 0; i < 16; ++i) {
+            unsigned const keep = bits >= 8 * (i + 1) ? 8 : bits > 8 * i ? bits - 8 * i : 0;
+            address.octets[i] = static_cast<byte>(address.octets[i] & (0xff00u >> keep));
+        }
+        return {address, static_cast<std::uint8_t>(bits)};
+    }
+    friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
+};
+
+/// Where a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address, else 0.
+struct endpoint {
+    ip_address address{};
+    std::uint16_t port = 0;
+    std::uint32_t scope_id = 0;
+
+    constexpr explicit operator bool() const noexcept { return address.kind != family::none; }
+    friend constexpr bool operator==(endpoint const&, endpoint const&) noexcept = default;
+};
+
+/// The local address and interface that datagrams of a peer arrive on and so should leave from ("sticky source").
+/// None (the default) leaves the choice to the host's routes.
+struct local_source {
+    ip_address address{};
+    std::uint32_t interface_index = 0;
+
+    friend constexpr bool operator==(local_source const&, local_source const&) noexcept = default;
+};
+
+/// Both ends of a datagram.
+struct path {
+    endpoint remote{};
+    local_source local{};
+
+    friend constexpr bool operator==(path const&, path const&) noexcept = default;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The whitepaper's constants (sections 5.3, 5.4 and 6). Layer 0.
+#ifndef WG_BASE_LIMITS_HPP
+#define WG_BASE_LIMITS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Time as the protocol counts it: nanoseconds since the host started, suspend included. Layer 0; pure.
+#ifndef WG_BASE_TIME_HPP
+#define WG_BASE_TIME_HPP
+
+
+#include <compare>
+#include <cstdint>
+
+namespace wg::inline WG_ABI {
+
+/// A length of time, in nanoseconds; may be negative. (std::chrono would bring <sstream> to a microcontroller.)
+struct duration {
+    std::int64_t nanoseconds = 0;
+
+    friend constexpr auto operator<=>(duration, duration) noexcept = default;
+    friend constexpr duration operator+(duration a, duration b) noexcept { return {a.nanoseconds + b.nanoseconds}; }
+    friend constexpr duration operator-(duration a, duration b) noexcept { return {a.nanoseconds - b.nanoseconds}; }
+    friend constexpr duration operator*(duration a, std::int64_t times) noexcept { return {a.nanoseconds * times}; }
+    friend constexpr duration operator/(duration a, std::int64_t parts) noexcept { return {a.nanoseconds / parts}; }
+};
+
+constexpr duration milliseconds(std::int64_t count) noexcept { return {count * 1'000'000}; }
+constexpr duration seconds(std::int64_t count) noexcept { return {count * 1'000'000'000}; }
+
+/// A moment on the clock that never goes back. `instant::never()` is later than all others.
+struct instant {
+    std::int64_t nanoseconds = 0;
+
+    static constexpr instant never() noexcept { return {INT64_MAX}; }
+
+    friend constexpr auto operator<=>(instant, instant) noexcept = default;
+    friend constexpr duration operator-(instant a, instant b) noexcept { return {a.nanoseconds - b.nanoseconds}; }
+    friend constexpr instant operator+(instant a, duration d) noexcept { return {a.nanoseconds + d.nanoseconds}; }
+    friend constexpr instant operator-(instant a, duration d) noexcept { return {a.nanoseconds - d.nanoseconds}; }
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#include <cstddef>
+
+namespace wg::inline WG_ABI {
+
+inline constexpr std::size_t key_bytes = 32;
+inline constexpr std::size_t tag_bytes = 16;
+inline constexpr std::size_t mac_bytes = 16;
+inline constexpr std::size_t cookie_bytes = 16;
+inline constexpr std::size_t timestamp_bytes = 12;
+
+inline constexpr std::size_t transport_header_bytes = 16;
+inline constexpr std::size_t transport_overhead_bytes = transport_header_bytes + tag_bytes;
+inline constexpr std::size_t padding_bytes = 16; ///< data is padded to a multiple of this
+
+/// Room that an outbound packet needs around it to become a message in place.
+inline constexpr std::size_t packet_headroom_bytes = transport_header_bytes;
+inline constexpr std::size_t packet_tailroom_bytes = padding_bytes - 1 + tag_bytes;
+
+/// IPv6 header, UDP header and transport overhead: what a tunnel takes from the MTU below it.
+inline constexpr std::size_t tunnel_overhead_bytes = 40 + 8 + transport_overhead_bytes;
+inline constexpr std::size_t default_mtu_bytes = 1500 - tunnel_overhead_bytes;
+
+inline constexpr std::uint64_t rekey_after_messages = std::uint64_t{1} << 60;
+/// 2^64 - 2^13 - 1, as the whitepaper has it; Linux stands 63 messages later.
+inline constexpr std::uint64_t reject_after_messages = UINT64_MAX - (std::uint64_t{1} << 13);
+
+inline constexpr duration rekey_after_time = seconds(120);
+inline constexpr duration reject_after_time = seconds(180);
+inline constexpr duration rekey_attempt_time = seconds(90);
+inline constexpr duration rekey_timeout = seconds(5);
+inline constexpr duration rekey_timeout_jitter = {1'000'000'000 / 3}; ///< added: uniform in [0, this)
+inline constexpr duration keepalive_timeout = seconds(10);
+inline constexpr duration new_handshake_timeout = keepalive_timeout + rekey_timeout;
+inline constexpr duration zero_key_material_after = reject_after_time * 3;
+/// A receiving initiator renews a session this long before it would be too late (Linux, wireguard-go).
+inline constexpr duration rekey_after_time_receiving = reject_after_time - keepalive_timeout - rekey_timeout;
+inline constexpr unsigned max_handshake_attempts = 18; ///< rekey_attempt_time / rekey_timeout
+inline constexpr duration initiation_interval = milliseconds(20); ///< at most 50 initiations a second from a peer
+
+inline constexpr duration cookie_secret_max_age = seconds(120);
+inline constexpr duration cookie_max_age = cookie_secret_max_age - seconds(5); ///< less the latency of the reply
+inline constexpr duration under_load_linger = seconds(1);
+
+inline constexpr std::uint8_t handshake_tos = 0x88; ///< DSCP AF41
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Bytes that nobody else may see: wiped when their life ends, compared in constant time, never copied by accident.
+// Layer 0; a secret is used by one thread at a time.
+#ifndef WG_BASE_SECRET_HPP
+#define WG_BASE_SECRET_HPP
+
+
+#include <type_traits>
+
+namespace wg::inline WG_ABI {
+
+/// Overwrites `size` bytes with zero. The compiler may not drop it, even if the memory dies next.
+inline void wipe(void* memory, std::size_t size) noexcept {
+    if (size == 0) return;
+    std::memset(memory, 0, size);
+    asm volatile("" : : "r"(memory) : "memory"); // the stores are observed, so they have to happen
+}
+
+/// Wipes an object without a life of its own: words, arrays, plain structures.
+template <class Plain> void wipe(Plain& object) noexcept {
+    static_assert(std::is_trivially_copyable_v<Plain> && !std::is_pointer_v<Plain>);
+    wipe(static_cast<void*>(&object), sizeof object);
+}
+
+/// Whether two views hold the same bytes, in time that depends on their sizes alone. Different sizes are unequal.
+[[nodiscard]] inline bool equal_in_constant_time(bytes_view a, bytes_view b) noexcept {
+    if (a.size() != b.size()) return false;
+    std::uint32_t difference = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        difference |= static_cast<std::uint32_t>(a[i] ^ b[i]);
+        asm volatile("" : "+r"(difference)); // no early exit: the compiler may not know that it is already nonzero
+    }
+    return ((difference - 1) >> 31) != 0; // difference is at most 255: only 0 - 1 sets the highest bit
+}
+
+/// Whether all bytes are zero, in time that depends on the size alone.
+[[nodiscard]] inline bool is_zero_in_constant_time(bytes_view a) noexcept {
+    std::uint32_t any = 0;
+    for (byte const b : a) {
+        any |= b;
+        asm volatile("" : "+r"(any));
+    }
+    return ((any - 1) >> 31) != 0;
+}
+
+/// `Size` secret bytes, zero at first. Moving wipes the source; copying has to be asked for by `assign`.
+template <std::size_t Size> class secret {
+public:
+    static constexpr std::size_t size_bytes = Size;
+
+    constexpr secret() noexcept = default;
+    explicit secret(std::span<byte const, Size> from) noexcept { copy(value_, from); }
+    secret(secret&& other) noexcept : value_(other.value_) { other.clear(); }
+    secret& operator=(secret&& other) noexcept {
+        if (this != &other) {
+            value_ = other.value_;
+            other.clear();
+        }
+        return *this;
+    }
+    secret(secret const&) = delete;
+    secret& operator=(secret const&) = delete;
+    ~secret() { clear(); }
+
+    void assign(secret const& other) noexcept { value_ = other.value_; }
+    void assign(std::span<byte const, Size> from) noexcept { copy(value_, from); }
+    void clear() noexcept { wipe(value_); }
+
+    [[nodiscard]] bool is_zero() const noexcept { return is_zero_in_constant_time(value_); }
+    [[nodiscard]] bool equals(secret const& other) const noexcept {
+        return equal_in_constant_time(value_, other.value_);
+    }
+
+    /// The bytes themselves, for the primitives that work on them.
+    [[nodiscard]] std::span<byte, Size> expose() noexcept { return value_; }
+    [[nodiscard]] std::span<byte const, Size> expose() const noexcept { return value_; }
+
+private:
+    byte_array<Size> value_{};
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+
+using key_view = std::span<byte const, key_bytes>;
+using public_key = byte_array<key_bytes>;
+
+/// One step of a configuration. Made by the functions below; movable, and its key is wiped when it dies.
+class change {
+public:
+    enum class kind : std::uint8_t {
+        private_key,          ///< all zero: none
+        listen_port,          ///< 0: any free one
+        fwmark,               ///< 0: off
+        replace_peers,        ///< remove all peers first
+        peer,                 ///< what follows concerns this peer, who is added if new
+        update_only,          ///< but not if new: then skip all that follows up to the next peer
+        remove_peer,
+        preshared_key,        ///< all zero: none
+        endpoint,
+        persistent_keepalive, ///< seconds, 0: off
+        replace_allowed_ips,  ///< remove all of the peer's allowed IPs first
+        allowed_ip,           ///< add, taking it from whoever has it
+        remove_allowed_ip,    ///< nothing happens if it is not this peer's
+    };
+
+    static change private_key(key_view key) noexcept { return change(kind::private_key, key); }
+    static change listen_port(std::uint16_t port) noexcept { return change(kind::listen_port, port); }
+    static change fwmark(std::uint32_t mark) noexcept { return change(kind::fwmark, mark); }
+    static change replace_peers() noexcept { return change(kind::replace_peers, 0u); }
+    static change peer(key_view key) noexcept { return change(kind::peer, key); }
+    static change update_only() noexcept { return change(kind::update_only, 0u); }
+    static change remove_peer() noexcept { return change(kind::remove_peer, 0u); }
+    static change preshared_key(key_view key) noexcept { return change(kind::preshared_key, key); }
+    static change endpoint(wg::endpoint const& where) noexcept {
+        change c(kind::endpoint, 0u);
+        c.endpoint_ = where;
+        return c;
+    }
+    static change persistent_keepalive(std::uint16_t interval_s) noexcept {
+        return change(kind::persistent_keepalive, interval_s);
+    }
+    static change replace_allowed_ips() noexcept { return change(kind::replace_allowed_ips, 0u); }
+    static change allowed_ip(ip_prefix const& prefix) noexcept { return change(kind::allowed_ip, prefix); }
+    static change remove_allowed_ip(ip_prefix const& prefix) noexcept {
+        return change(kind::remove_allowed_ip, prefix);
+    }
+
+    constexpr kind what() const noexcept { return what_; }
+    /// Of private_key, peer, preshared_key.
+    key_view key() const noexcept { return key_.expose(); }
+    /// Of listen_port, fwmark, persistent_keepalive.
+    constexpr std::uint32_t number() const noexcept { return number_; }
+    /// Of endpoint.
+    constexpr wg::endpoint const& where() const noexcept { return endpoint_; }
+    /// Of allowed_ip, remove_allowed_ip.
+    constexpr ip_prefix prefix() const noexcept { return {endpoint_.address, static_cast<std::uint8_t>(number_)}; }
+
+private:
+    change(kind what, key_view key) noexcept : what_(what), key_(key) {}
+    change(kind what, std::uint32_t number) noexcept : what_(what), number_(number) {}
+    change(kind what, ip_prefix const& prefix) noexcept : what_(what), number_(prefix.bits) {
+        endpoint_.address = prefix.address;
+    }
+
+    kind what_;
+    std::uint32_t number_ = 0;
+    wg::endpoint endpoint_{};
+    secret<key_bytes> key_{};
+};
+
+/// What `device::snapshot` tells of the interface. Views are good during the call.
+struct interface_facts {
+    secret<key_bytes> const& private_key; ///< all zero: none
+    std::uint16_t listen_port = 0;
+    std::uint32_t fwmark = 0;
+};
+
+/// What `device::snapshot` tells of a peer. Views are good during the call.
+struct peer_facts {
+    public_key const& key;
+    secret<key_bytes> const& preshared_key; ///< all zero: none
+    wg::endpoint endpoint{};                ///< family::none: not known
+    std::int64_t last_handshake_s = 0;      ///< UNIX time; 0 with 0 ns: never
+    std::uint32_t last_handshake_ns = 0;
+    std::uint64_t tx_bytes = 0; ///< UDP payload, handshakes included
+    std::uint64_t rx_bytes = 0;
+    std::uint16_t persistent_keepalive_s = 0;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What a device tells its observer. No event carries a secret. Layer 0.
+#ifndef WG_BASE_EVENT_HPP
+#define WG_BASE_EVENT_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// What can become of a call or of a packet. Nothing is thrown; nothing of this ever leaves the host. Layer 0.
+#ifndef WG_BASE_STATUS_HPP
+#define WG_BASE_STATUS_HPP
+
+
+#include <utility>
+
+namespace wg::inline WG_ABI {
+
+// One line a status: name, then what a person reads. Packets count one counter a status.
+#define WG_STATUSES(X)                                                                                                 \
+    X(ok, "ok")                                                                                                        \
+    /* outbound */                                                                                                     \
+    X(not_ip, "not an IPv4 or IPv6 packet, or shorter than its header says")                                           \
+    X(no_peer, "no peer has an allowed IP for this destination")                                                       \
+    X(no_endpoint, "the peer has no endpoint yet")                                                                     \
+    X(no_room, "the buffer has too little room around the packet")                                                     \
+    X(staged, "waits for a session")                                                                                   \
+    X(staging_full, "dropped while it waited for a session")                                                           \
+    X(routing_loop, "the tunnel's own datagram, routed into the tunnel")                                               \
+    X(device_down, "the interface is down")                                                                            \
+    /* inbound, any message */                                                                                         \
+    X(malformed, "a type or a length that no message has")                                                             \
+    X(queued, "waits for its turn as a handshake message")                                                             \
+    X(handshake_queue_full, "more handshake messages than the queue holds")                                            \
+    /* inbound, handshake */                                                                                           \
+    X(bad_mac1, "mac1 is wrong")                                                                                       \
+    X(cookie_sent, "under load and without a valid mac2: answered by a cookie reply")                                  \
+    X(rate_limited, "under load and too many from this source")                                                        \
+    X(no_private_key, "this interface has no private key")                                                             \
+    X(bad_public_key, "the shared secret is zero: a point of low order")                                               \
+    X(decryption_failed, "the authentication tag is wrong")                                                            \
+    X(unknown_peer, "nobody's public key")                                                                             \
+    X(replayed_initiation, "the timestamp is not greater than the greatest seen")                                      \
+    X(initiation_flood, "initiations of one peer too close to each other")                                             \
+    X(unknown_index, "nobody's receiver index")                                                                        \
+    X(wrong_state, "no handshake that this message answers")                                                           \
+    X(stale_cookie, "no message that this cookie reply answers")                                                       \
+    /* inbound, data */                                                                                                \
+    X(expired_keypair, "the session is too old or has sent too many messages")                                         \
+    X(replayed_counter, "this counter was seen before or lies behind the window")                                      \
+    X(keepalive, "an empty packet")                                                                                    \
+    X(bad_inner_packet, "what was decrypted is no IP packet")                                                          \
+    X(disallowed_source, "the source address is not the sender's by allowed IPs")                                      \
+    X(congestion_lost, "marked congested on the way, but the inner packet does not take marks")                        \
+    /* calls */                                                                                                        \
+    X(no_random, "the random source failed")                                                                           \
+    X(no_memory, "no memory left, or a fixed capacity is used up")                                                     \
+    X(too_many_peers, "more peers than this device holds")                                                             \
+    X(invalid, "an invalid value")                                                                                     \
+    X(protocol_error, "not the protocol of this socket")                                                               \
+    X(address_in_use, "the port is in use")                                                                            \
+    X(no_permission, "no permission")                                                                                  \
+    X(not_supported, "not supported here")                                                                             \
+    X(would_block, "nothing there at present")                                                                         \
+    X(gone, "the other end or the device is gone")                                                                     \
+    X(io_error, "an input or output error")
+
+/// Errors and the fates of packets, one list for both.
+enum class [[nodiscard]] status : std::uint8_t {
+#define WG_X(name, text) name,
+    WG_STATUSES(WG_X)
+#undef WG_X
+};
+
+inline constexpr std::size_t status_count = 0
+#define WG_X(name, text) +1
+    WG_STATUSES(WG_X)
+#undef WG_X
+    ;
+
+/// The enumerator's name, for counters and metrics.
+constexpr char const* name_of(status s) noexcept {
+    constexpr char const* names[] = {
+#define WG_X(name, text) #name,
+        WG_STATUSES(WG_X)
+#undef WG_X
+    };
+    return names[static_cast<std::size_t>(s)];
+}
+
+/// A sentence for people.
+constexpr char const* describe(status s) noexcept {
+    constexpr char const* texts[] = {
+#define WG_X(name, text) text,
+        WG_STATUSES(WG_X)
+#undef WG_X
+    };
+    return texts[static_cast<std::size_t>(s)];
+}
+
+#undef WG_STATUSES
+
+/// A value, or the status that says why there is none.
+template <class Value> class [[nodiscard]] result {
+public:
+    constexpr result(Value value) noexcept : value_(std::move(value)) {}
+    constexpr result(status why) noexcept : why_(why) { WG_ASSERT(why != status::ok); }
+
+    constexpr explicit operator bool() const noexcept { return why_ == status::ok; }
+    constexpr status why() const noexcept { return why_; }
+    constexpr Value& operator*() noexcept {
+        WG_ASSERT(why_ == status::ok);
+        return value_;
+    }
+    constexpr Value const& operator*() const noexcept {
+        WG_ASSERT(why_ == status::ok);
+        return value_;
+    }
+    constexpr Value* operator->() noexcept { return &**this; }
+    constexpr Value const* operator->() const noexcept { return &**this; }
+
+private:
+    Value value_{};
+    status why_ = status::ok;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+
+/// The number an observer is given for what concerns no peer.
+inline constexpr std::uint32_t no_peer_number = UINT32_MAX;
+
+enum class event_id : std::uint8_t {
+    dropped,                ///< value: the status that says why
+    initiation_sent,        ///< value: attempts so far
+    initiation_received,
+    response_sent,
+    response_received,
+    cookie_reply_sent,
+    cookie_reply_received,
+    keepalive_sent,
+    keepalive_received,
+    session_started,        ///< value: 1 as initiator, 0 as responder
+    handshake_given_up,
+    keys_zeroed,
+    endpoint_changed,       ///< value: the new port
+    peer_added,
+    peer_removed,
+    under_load,             ///< value: 1 begins, 0 ends
+};
+
+constexpr char const* describe(event_id id) noexcept {
+    constexpr char const* texts[] = {
+        "dropped a packet",          "sent a handshake initiation", "received a handshake initiation",
+        "sent a handshake response", "received a handshake response", "sent a cookie reply",
+        "received a cookie reply",   "sent a keepalive",            "received a keepalive",
+        "started a session",         "gave up on the handshake",    "zeroed all keys",
+        "moved to another endpoint", "was added",                   "was removed",
+        "load changed"};
+    return texts[static_cast<std::size_t>(id)];
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A buffer and the window of it that is in use: what TUN devices and sockets read into and write from. Layer 0.
+#ifndef WG_BASE_PACKET_HPP
+#define WG_BASE_PACKET_HPP
+
+
+namespace wg::inline WG_ABI {
+
+/// A window into somebody else's buffer. Headers go before the window and tags after it without a copy.
+struct packet {
+    byte* buffer = nullptr;
+    std::uint32_t capacity = 0;
+    std::uint32_t offset = 0;
+    std::uint32_t length = 0;
+
+    constexpr packet() noexcept = default;
+    /// A window of `length` bytes at `offset` of `room`.
+    constexpr packet(bytes room, std::size_t offset_bytes, std::size_t length_bytes = 0) noexcept
+        : buffer(room.data()), capacity(static_cast<std::uint32_t>(room.size())),
+          offset(static_cast<std::uint32_t>(offset_bytes)), length(static_cast<std::uint32_t>(length_bytes)) {
+        WG_ASSERT(offset_bytes + length_bytes <= room.size());
+    }
+
+    constexpr bytes view() const noexcept { return {buffer + offset, length}; }
+    constexpr std::size_t headroom() const noexcept { return offset; }
+    constexpr std::size_t tailroom() const noexcept { return capacity - offset - length; }
+
+    /// Moves the window's start by `at_front` bytes outwards and its end by `at_back`; negative moves inwards.
+    constexpr void grow(std::ptrdiff_t at_front, std::ptrdiff_t at_back) noexcept {
+        WG_ASSERT(at_front <= static_cast<std::ptrdiff_t>(headroom()) &&
+                  at_back <= static_cast<std::ptrdiff_t>(tailroom()));
+        WG_ASSERT(static_cast<std::ptrdiff_t>(length) + at_front + at_back >= 0);
+        offset = static_cast<std::uint32_t>(static_cast<std::ptrdiff_t>(offset) - at_front);
+        length = static_cast<std::uint32_t>(static_cast<std::ptrdiff_t>(length) + at_front + at_back);
+    }
+};
+
+/// A UDP payload and where it came from or goes to.
+struct datagram : packet {
+    path where{};
+    std::uint8_t tos = 0;            ///< DSCP and ECN of the outer header
+    /// Received: if not 0, the window holds datagrams of this size back to back, of which the last may be shorter.
+    std::uint16_t segment_bytes = 0;
+    status why = status::ok;         ///< sent: what became of it
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#include <concepts>
+
+namespace wg::inline WG_ABI {
+
+// | member                          | promise                                                                         |
+// |---------------------------------|---------------------------------------------------------------------------------|
+// | blake2s(out, key, a, b)         | digest of a || b (RFC 7693). out: 1-32 bytes and sets the digest's length;      |
+// |                                 | key: 0-32 bytes, empty is unkeyed; out overlaps no input. Any thread.           |
+template <class Hash>
+concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
+    { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
+};
+
+// | dh(out, secret, point) -> bool  | X25519 (RFC 7748), clamps `secret` for itself, in constant time. False, and     |
+// |                                 | `out` zero, if the result is all zero. Any thread.                              |
+// | dh_public(out, secret)          | the public key of `secret`                                                      |
+template <class Dh>
+concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point,
+                              public_key& key) {
+    { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
+    { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
+};
+
+// ChaCha20-Poly1305 (RFC 8439); the nonce is 4 zero bytes and `counter` as 8 bytes little-endian.
+// | seal(dst, src, aad, counter,    | dst.size() == src.size() + 16; dst and src start at the same byte or do not     |
+// |      key)                       | overlap. Any alignment. Any thread.                                             |
+// | open(dst, src, aad, counter,    | src.size() == dst.size() + 16; the same overlap. False, and dst all zero, if    |
+// |      key) -> bool               | the tag is wrong; compared in constant time.                                    |
+// | hchacha20(out, key, nonce)      | the subkey of XChaCha20 (draft-irtf-cfrg-xchacha, section 2.2), nonce 16 bytes  |
+template <class Aead>
+concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std::uint64_t counter,
+                                secret<key_bytes>& out, secret<key_bytes> const& key, std::span<byte const, 16> nonce) {
+    { aead.seal(dst, src, src, counter, key) } noexcept -> std::same_as<void>;
+    { aead.open(dst, src, src, counter, key) } noexcept -> std::same_as<bool>;
+    { aead.hchacha20(out, key, nonce) } noexcept -> std::same_as<void>;
+};
+
+// | now() -> instant                | never goes back; counts the time that the host was suspended. Any thread.       |
+// | tai64n(label)                   | the wall clock as TAI64N: 8 bytes big-endian seconds since 1970 TAI plus 2^62,  |
+// |                                 | 4 bytes big-endian nanoseconds. Should not go back; a device sends no label     |
+// |                                 | twice, whatever comes.                                                          |
+template <class Clock>
+concept clock_source = requires(Clock& clock, std::span<byte, timestamp_bytes> label) {
+    { clock.now() } noexcept -> std::same_as<instant>;
+    { clock.tai64n(label) } noexcept -> std::same_as<void>;
+};
+
+// | fill(out) -> bool               | all of `out` from a cryptographic source. False: no handshake is made, never    |
+// |                                 | one from weak bytes.                                                            |
+template <class Random>
+concept random_source = requires(Random& random, bytes out) {
+    { random.fill(out) } noexcept -> std::same_as<bool>;
+};
+
+// | read(packets) -> result<size_t> | fills windows from the front, each at the offset it has, within its capacity;   |
+// |                                 | how many; 0: none there now. status::gone: the interface was removed.           |
+// |                                 | Never blocks.                                                                   |
+// | write(packets) -> size_t        | how many were taken, from the front; the others are dropped. May use `headroom` |
+// |                                 | bytes before each window.                                                       |
+// | mtu() -> size_t                 | bytes; 0: not known                                                             |
+// | headroom                        | constant, see write                                                             |
+template <class Tun>
+concept tun_device = requires(Tun& tun, std::span<packet> packets) {
+    { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
+    { tun.write(packets) } noexcept -> std::same_as<std::size_t>;
+    { tun.mtu() } noexcept -> std::same_as<std::size_t>;
+    { Tun::headroom } -> std::convertible_to<std::size_t>;
+};
+
+// | open(port) -> result<uint16_t>  | binds IPv4 and IPv6 to one port (0: any free one) and returns it; what is open  |
+// |                                 | already is closed after that, and stays as it is on failure                     |
+// | close()                         |                                                                                 |
+// | receive(datagrams)              | fills windows from the front, each at the offset it has; `where`, `tos`, and    |
+// |    -> result<size_t>            | `segment_bytes` where the host coalesces. 0: none there now. Never blocks.      |
+// | send(datagrams) -> size_t       | how many left, each window to `where.remote`, from `where.local` if that is not |
+// |                                 | none; `why` says what failed. A lost datagram is no error.                      |
+// | receive_bytes                   | constant: room that a received datagram needs                                   |
+// | set_fwmark(mark) -> status      | optional; for open sockets and those opened later                               |
+template <class Socket>
+concept udp_socket = requires(Socket& socket, std::span<datagram> datagrams, std::uint16_t port) {
+    { socket.open(port) } noexcept -> std::same_as<result<std::uint16_t>>;
+    { socket.close() } noexcept -> std::same_as<void>;
+    { socket.receive(datagrams) } noexcept -> std::same_as<result<std::size_t>>;
+    { socket.send(datagrams) } noexcept -> std::same_as<std::size_t>;
+    { Socket::receive_bytes } -> std::convertible_to<std::size_t>;
+};
+
+/// What a waiter saw. `others` are sources of the host's own (a configuration socket, signals), a bit each.
+struct readiness {
+    bool tun = false;
+    bool udp = false;
+    std::uint32_t others = 0;
+};
+
+// | wait(deadline) -> readiness     | returns when something can be read, at the deadline, or after wake()            |
+// | wake()                          | from any thread                                                                 |
+template <class Waiter>
+concept waiter = requires(Waiter& waiter, instant deadline) {
+    { waiter.wait(deadline) } noexcept -> std::same_as<readiness>;
+    { waiter.wake() } noexcept -> std::same_as<void>;
+};
+
+// | parallel                        | constant: whether a device may be used by several threads                       |
+// | mutex                           | lock(), unlock(); empty where not parallel                                      |
+template <class Threads>
+concept threads = requires(typename Threads::mutex& mutex) {
+    { Threads::parallel } -> std::convertible_to<bool>;
+    { mutex.lock() } noexcept;
+    { mutex.unlock() } noexcept;
+};
+
+// | acquire() -> T*                 | a new T{}, or nullptr if the capacity or the memory is used up                  |
+// | release(T*)                     | destroys it; its memory is used again                                           |
+// | reserve(n) -> bool              | whether the next n acquires will succeed                                        |
+template <class Pool, class T>
+concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
+    { pool.acquire() } noexcept -> std::same_as<T*>;
+    { pool.release(object) } noexcept -> std::same_as<void>;
+    { pool.reserve(count) } noexcept -> std::same_as<bool>;
+};
+
+// | resize(n) -> bool               | n value-initialised elements, old ones forgotten; false: unchanged              |
+// | view() -> span<T>               |                                                                                 |
+// | move                            | construction and assignment: how a table grows                                  |
+template <class Array, class T>
+concept array_of = std::movable<Array> && requires(Array& array, std::size_t count) {
+    { array.resize(count) } noexcept -> std::same_as<bool>;
+    { array.view() } noexcept -> std::same_as<std::span<T>>;
+};
+
+// Where a device's memory comes from. Pools and arrays are made from the storage object: `pool<T, N>(storage)`.
+// | pool<T, N>, array<T, N>         | N objects at most; N = 0 grows                                                  |
+// | secret_pool<T, N>               | the same for what holds secrets: one region that a host can lock and keep out   |
+// |                                 | of dumps; memory is wiped before it is given out or back                        |
+// | max_peers, max_allowed_ips,     | constants; 0 grows                                                              |
+// | max_staged_packets              | constant: slots for packets that wait for a session, all peers together         |
+// | max_staged_packets_per_peer     | constant                                                                        |
+// | max_queued_handshakes           | constant: a power of two; an eighth of it is "under load"                       |
+// | max_limited_sources             | constant: a power of two, 4 at least                                            |
+// | replay_bits                     | constant: the replay window, a power of two, 32-65536                           |
+template <class Storage>
+concept storage = requires {
+    requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;
+    requires pool_of<typename Storage::template secret_pool<std::uint64_t, 4>, std::uint64_t>;
+    requires array_of<typename Storage::template array<std::uint64_t, 4>, std::uint64_t>;
+    requires std::constructible_from<typename Storage::template pool<std::uint64_t, 4>, Storage&>;
+    requires std::constructible_from<typename Storage::template secret_pool<std::uint64_t, 4>, Storage&>;
+    requires std::constructible_from<typename Storage::template array<std::uint64_t, 4>, Storage&>;
+    { Storage::max_peers } -> std::convertible_to<std::size_t>;
+    { Storage::max_allowed_ips } -> std::convertible_to<std::size_t>;
+    { Storage::max_staged_packets } -> std::convertible_to<std::size_t>;
+    { Storage::max_staged_packets_per_peer } -> std::convertible_to<std::size_t>;
+    { Storage::max_queued_handshakes } -> std::convertible_to<std::size_t>;
+    { Storage::max_limited_sources } -> std::convertible_to<std::size_t>;
+    { Storage::replay_bits } -> std::convertible_to<std::size_t>;
+};
+
+// | event(id, peer_number, value)   | called outside locks, by the thread that caused it; never given a secret        |
+// | enabled                         | constant: false removes the calls                                               |
+template <class Observer>
+concept observer = requires(Observer& observer, event_id id, std::uint32_t peer_number, std::uint64_t value) {
+    { observer.event(id, peer_number, value) } noexcept -> std::same_as<void>;
+    { Observer::enabled } -> std::convertible_to<bool>;
+};
+
+/// What a device is made of: no input or output.
+template <class Policies>
+concept policies = hash_backend<typename Policies::hash> && dh_backend<typename Policies::dh> &&
+                   aead_backend<typename Policies::aead> && clock_source<typename Policies::clock_source> &&
+                   random_source<typename Policies::random_source> && threads<typename Policies::threads> &&
+                   storage<typename Policies::storage> && observer<typename Policies::observer>;
+
+/// What an engine is made of: a device, and a host to run on.
+template <class Policies>
+concept engine_policies = policies<Policies> && tun_device<typename Policies::tun_device> &&
+                          udp_socket<typename Policies::udp_socket> && waiter<typename Policies::waiter>;
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The ChaCha20 stream cipher (RFC 8439, sections 2.1-2.4) and HChaCha20 (draft-irtf-cfrg-xchacha, section 2.2).
+// Layer 2; a chacha20 object is used by one thread at a time.
+//
+// Two kernels, one result. `one_block` is plain words. `four_blocks` holds word i of four consecutive blocks in the
+// four lanes of vector i, in GNU vector extensions: the same text becomes SSE2, NEON, AltiVec or plain words.
+// With `WG_SMALL` defined only the first exists.
+#ifndef WG_BACKENDS_BUNDLED_CHACHA20_HPP
+#define WG_BACKENDS_BUNDLED_CHACHA20_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Which machine words the bundled primitives calculate with, and how they leave no secrets behind. Layer 2; pure.
+#ifndef WG_BACKENDS_BUNDLED_LIMBS_HPP
+#define WG_BACKENDS_BUNDLED_LIMBS_HPP
+
+
+#include <cstdint>
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// Limbs in 32-bit words, products in 64-bit words: any processor.
+struct limbs32 {};
+
+#ifdef __SIZEOF_INT128__
+/// Limbs in 64-bit words, products in 128-bit words: processors that multiply so.
+struct limbs64 {};
+__extension__ typedef unsigned __int128 uint128;
+#endif
+
+#if defined(__SIZEOF_INT128__) && !defined(WG_SMALL)
+using default_limbs = limbs64;
+#else
+using default_limbs = limbs32;
+#endif
+
+/// All ones if `bit` is 1, zero if it is 0. The compiler is not told that there are only two values, so it cannot
+/// make a branch of a selection by mask.
+template <class Word> inline Word mask_of(Word bit) noexcept {
+    Word mask = static_cast<Word>(Word{0} - bit);
+    asm volatile("" : "+r"(mask));
+    return mask;
+}
+
+/// What a primitive needs of the stack beside its named state: registers spilled and saved. About half of this in
+/// g++ 12 and clang 16 when they optimise; when they do not there is more, and it is not all reached.
+#ifdef WG_SMALL
+inline constexpr std::size_t spill_bytes = 384;
+#else
+inline constexpr std::size_t spill_bytes = 640;
+#endif
+
+/// Overwrites `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their owners,
+/// but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out of
+/// line, and its caller ends with this call, which covers the frames that are gone.
+template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_stack() noexcept {
+    byte frame[Bytes];
+    wipe(frame);
+}
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#include <bit>
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+inline constexpr std::size_t chacha20_block_bytes = 64;
+inline constexpr std::size_t chacha20_nonce_bytes = 12;
+
+/// Words 0-3 constants, 4-11 key, 12 block counter, 13-15 nonce.
+using chacha20_words = std::array<std::uint32_t, 16>;
+
+namespace chacha20_detail {
+
+[[gnu::always_inline]] inline void quarter_round(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c,
+                                                 std::uint32_t& d) noexcept {
+    a += b, d = std::rotl(d ^ a, 16);
+    c += d, b = std::rotl(b ^ c, 12);
+    a += b, d = std::rotl(d ^ a, 8);
+    c += d, b = std::rotl(b ^ c, 7);
+}
+
+/// The twenty rounds, without the addition at their end.
+[[gnu::always_inline]] inline void permute(chacha20_words& x) noexcept {
+    for (int i = 0; i < 10; ++i) {
+        quarter_round(x[0], x[4], x[8], x[12]);
+        quarter_round(x[1], x[5], x[9], x[13]);
+        quarter_round(x[2], x[6], x[10], x[14]);
+        quarter_round(x[3], x[7], x[11], x[15]);
+        quarter_round(x[0], x[5], x[10], x[15]);
+        quarter_round(x[1], x[6], x[11], x[12]);
+        quarter_round(x[2], x[7], x[8], x[13]);
+        quarter_round(x[3], x[4], x[9], x[14]);
+    }
+}
+
+inline void set_key(chacha20_words& words, key_view key) noexcept {
+    constexpr byte sigma[] = {'e', 'x', 'p', 'a', 'n', 'd', ' ', '3', '2', '-', 'b', 'y', 't', 'e', ' ', 'k'};
+    for (std::size_t i = 0; i < 4; ++i) words[i] = load_le32(sigma + 4 * i);
+    for (std::size_t i = 0; i < 8; ++i) words[4 + i] = load_le32(key.data() + 4 * i);
+}
+
+/// dst = src ^ keystream. dst and src start at the same byte or do not overlap.
+inline void xor_bytes(byte* dst, byte const* src, byte const* keystream, std::size_t size) noexcept {
+    std::size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        std::uint64_t text, key;
+        std::memcpy(&text, src + i, 8);
+        std::memcpy(&key, keystream + i, 8);
+        text ^= key;
+        std::memcpy(dst + i, &text, 8);
+    }
+    for (; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
+}
+
+} // namespace chacha20_detail
+
+/// A kernel XORs `group_bytes` of keystream, from the block counter on, into src. dst and src start at the same byte
+/// or do not overlap. Out of line, so that `wipe_stack` of a caller reaches what it spills.
+struct one_block {
+    static constexpr std::size_t group_bytes = chacha20_block_bytes;
+
+    [[gnu::noinline]] static void xor_group(chacha20_words const& words, byte* dst, byte const* src) noexcept {
+        chacha20_words x = words;
+        chacha20_detail::permute(x);
+        for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ (x[i] + words[i]));
+        wipe(x);
+    }
+};
+
+#ifndef WG_SMALL
+
+struct four_blocks {
+    static constexpr std::size_t group_bytes = 4 * chacha20_block_bytes;
+
+    [[gnu::noinline]] static void xor_group(chacha20_words const& words, byte* dst, byte const* src) noexcept {
+        lanes x[16];
+        for (std::size_t i = 0; i < 16; ++i) broadcast(x[i], words[i]);
+        lanes const step = {0, 1, 2, 3};
+        x[12] += step;
+        for (int i = 0; i < 10; ++i) {
+            quarter_rounds(x, 0, 4, 8, 12, 1, 5, 9, 13);
+            quarter_rounds(x, 2, 6, 10, 14, 3, 7, 11, 15);
+            quarter_rounds(x, 0, 5, 10, 15, 1, 6, 11, 12);
+            quarter_rounds(x, 2, 7, 8, 13, 3, 4, 9, 14);
+        }
+        x[12] += step;
+        for (std::size_t i = 0; i < 16; i += 4) {
+            for (std::size_t j = i; j < i + 4; ++j) {
+                lanes original;
+                broadcast(original, words[j]);
+                x[j] += original;
+            }
+            xor_rows(x + i, dst + 4 * i, src + 4 * i);
+        }
+        // x is in registers; what was spilled of it lies in this frame, which the caller wipes
+    }
+
+private:
+    typedef std::uint32_t lanes __attribute__((vector_size(16)));
+    typedef std::uint16_t halves __attribute__((vector_size(16)));
+    typedef std::uint8_t octets __attribute__((vector_size(16)));
+
+    [[gnu::always_inline]] static void broadcast(lanes& to, std::uint32_t word) noexcept {
+        to = lanes{word, word, word, word};
+    }
+
+    template <int Bits> [[gnu::always_inline]] static void rotate(lanes& x) noexcept {
+#if defined(__SSE2__) && !defined(__AVX512VL__)
+        // no vector rotation there: a shuffle is less than two shifts and an or
+        if constexpr (Bits == 16) {
+            halves const h = (halves)x;
+            x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+            return;
+        }
+#if defined(__SSSE3__)
+        if constexpr (Bits == 8) {
+            octets const o = (octets)x;
+            x = (lanes)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+            return;
+        }
+#endif
+#endif
+        x = (x << Bits) | (x >> (32 - Bits));
+    }
+
+    /// Two quarter-rounds side by side: enough independent work for the processor, and few enough live registers.
+    [[gnu::always_inline]] static void quarter_rounds(lanes (&x)[16], int a, int b, int c, int d, int e, int f, int g,
+                                                      int h) noexcept {
+        x[a] += x[b], x[e] += x[f], x[d] ^= x[a], x[h] ^= x[e], rotate<16>(x[d]), rotate<16>(x[h]);
+        x[c] += x[d], x[g] += x[h], x[b] ^= x[c], x[f] ^= x[g], rotate<12>(x[b]), rotate<12>(x[f]);
+        x[a] += x[b], x[e] += x[f], x[d] ^= x[a], x[h] ^= x[e], rotate<8>(x[d]), rotate<8>(x[h]);
+        x[c] += x[d], x[g] += x[h], x[b] ^= x[c], x[f] ^= x[g], rotate<7>(x[b]), rotate<7>(x[f]);
+    }
+
+    /// x: four consecutive words of four blocks. Transposes them to 16 bytes of each block and XORs those.
+    [[gnu::always_inline]] static void xor_rows(lanes* x, byte* dst, byte const* src) noexcept {
+        lanes const low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
+        lanes const low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
+        lanes const high01 = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+        lanes const high23 = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+        xor_row(__builtin_shufflevector(low01, low23, 0, 1, 4, 5), dst, src);
+        xor_row(__builtin_shufflevector(low01, low23, 2, 3, 6, 7), dst + 64, src + 64);
+        xor_row(__builtin_shufflevector(high01, high23, 0, 1, 4, 5), dst + 128, src + 128);
+        xor_row(__builtin_shufflevector(high01, high23, 2, 3, 6, 7), dst + 192, src + 192);
+    }
+
+    [[gnu::always_inline]] static void xor_row(lanes const& row, byte* dst, byte const* src) noexcept {
+        octets keystream = (octets)row;
+        if constexpr (std::endian::native == std::endian::big)
+            keystream =
+                __builtin_shufflevector(keystream, keystream, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+        octets text;
+        std::memcpy(&text, src, sizeof text);
+        text ^= keystream;
+        std::memcpy(dst, &text, sizeof text);
+    }
+};
+
+#endif
+
+// Where no vector unit stands behind the vectors they are slower than plain words.
+#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
+                           defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
+using default_chacha20_kernel = four_blocks;
+#else
+using default_chacha20_kernel = one_block;
+#endif
+
+/// The keystream of one key and nonce from a block counter on. Wiped when its life ends.
+template <class Kernel = default_chacha20_kernel> class chacha20 {
+public:
+    /// `key` and `nonce` are read here only.
+    chacha20(key_view key, std::span<byte const, chacha20_nonce_bytes> nonce, std::uint32_t counter) noexcept {
+        chacha20_detail::set_key(words_, key);
+        words_[12] = counter;
+        for (std::size_t i = 0; i < 3; ++i) words_[13 + i] = load_le32(nonce.data() + 4 * i);
+    }
+    chacha20(chacha20 const&) = delete;
+    chacha20& operator=(chacha20 const&) = delete;
+    ~chacha20() {
+        wipe(words_);
+        wipe(keystream_);
+    }
+
+    /// XORs the next `src.size()` bytes of keystream into `src`. `dst.size()` == `src.size()`; they start at the same
+    /// byte or do not overlap; any alignment.
+    void apply(bytes dst, bytes_view src) noexcept {
+        WG_ASSERT(dst.size() == src.size());
+        byte* to = dst.data();
+        byte const* from = src.data();
+        std::size_t size = src.size();
+
+        std::size_t const ready = size < left_ ? size : left_;
+        take(to, from, ready);
+        to += ready, from += ready, size -= ready;
+        for (; size >= Kernel::group_bytes; size -= Kernel::group_bytes) {
+            Kernel::xor_group(words_, to, from);
+            words_[12] += Kernel::group_bytes / chacha20_block_bytes;
+            to += Kernel::group_bytes, from += Kernel::group_bytes;
+        }
+        if (size == 0) return;
+        prepare(size);
+        take(to, from, size);
+    }
+
+    /// The one-time key of Poly1305: half of the next block; the other half is dropped (RFC 8439, section 2.6).
+    /// With `bytes_to_follow` of the message the same group of blocks serves both.
+    void take_one_time_key(std::span<byte, 32> out, std::size_t bytes_to_follow) noexcept {
+        WG_ASSERT(left_ == 0);
+        prepare(bytes_to_follow == 0 ? chacha20_block_bytes : chacha20_block_bytes + bytes_to_follow);
+        copy(out, {keystream_.data() + keystream_.size() - left_, out.size()});
+        left_ -= chacha20_block_bytes;
+    }
+
+private:
+    /// Makes keystream: a group of blocks, or one if that is enough. One at a time is faster for one.
+    void prepare(std::size_t wanted) noexcept {
+        left_ = wanted <= chacha20_block_bytes ? chacha20_block_bytes : Kernel::group_bytes;
+        byte* const start = keystream_.data() + keystream_.size() - left_;
+        std::memset(start, 0, left_);
+        if (left_ == chacha20_block_bytes)
+            one_block::xor_group(words_, start, start);
+        else
+            Kernel::xor_group(words_, start, start);
+        words_[12] += static_cast<std::uint32_t>(left_ / chacha20_block_bytes);
+    }
+
+    void take(byte* dst, byte const* src, std::size_t size) noexcept {
+        chacha20_detail::xor_bytes(dst, src, keystream_.data() + keystream_.size() - left_, size);
+        left_ -= size;
+    }
+
+    chacha20_words words_;
+    byte_array<Kernel::group_bytes> keystream_; ///< the last `left_` bytes are not used yet
+    std::size_t left_ = 0;
+};
+
+namespace chacha20_detail {
+
+[[gnu::noinline]] inline void hchacha20(std::span<byte, key_bytes> out, key_view key,
+                                        std::span<byte const, 16> nonce) noexcept {
+    chacha20_words x;
+    set_key(x, key);
+    for (std::size_t i = 0; i < 4; ++i) x[12 + i] = load_le32(nonce.data() + 4 * i);
+    permute(x);
+    for (std::size_t i = 0; i < 4; ++i) store_le32(out.data() + 4 * i, x[i]);
+    for (std::size_t i = 0; i < 4; ++i) store_le32(out.data() + 16 + 4 * i, x[12 + i]);
+    wipe(x);
+}
+
+} // namespace chacha20_detail
+
+/// The subkey of `key` for the first 16 bytes of an XChaCha20 nonce. `out` may be `key`.
+inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<byte const, 16> nonce) noexcept {
+    chacha20_detail::hchacha20(out, key, nonce);
+    wipe_stack<sizeof(chacha20_words) + spill_bytes>();
+}
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The one-time authenticator Poly1305 (RFC 8439, section 2.5). Layer 2; an object is used by one thread at a time.
+//
+// Limbs are full words. That p = 2^130 - 5 is no multiple of a word costs nothing, because clamping clears the two
+// lowest bits of every word of r but the first: a product that lands on 2^128 * r_i is (r_i / 4) * 2^130, which is
+// (r_i / 4) * 5 modulo p, exactly. These are the s_i below.
+#ifndef WG_BACKENDS_BUNDLED_POLY1305_HPP
+#define WG_BACKENDS_BUNDLED_POLY1305_HPP
+
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+inline constexpr std::size_t poly1305_block_bytes = 16;
+
+/// The accumulator h and the multiplier r. Between calls h < 2^130 + 2^128: its words are full, the last is at most 4.
+template <class Limbs> struct poly1305_state;
+
+#ifdef __SIZEOF_INT128__
+
+template <> struct poly1305_state<limbs64> {
+    std::uint64_t r0, r1;
+    std::uint64_t h0, h1, h2;
+
+    void start(byte const* r) noexcept {
+        r0 = load_le64(r) & 0x0ffffffc0fffffff;     // < 2^60
+        r1 = load_le64(r + 8) & 0x0ffffffc0ffffffc; // < 2^60, multiple of 4
+        h0 = h1 = h2 = 0;
+    }
+
+    /// h = (h + block + top * 2^128) * r for each block; top is 1, or 0 for a last block that carries its own end bit.
+    void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+        std::uint64_t const a = r0, b = r1, s = b + (b >> 2); // s < 1.25 * 2^60
+        uint128 h = join(h0, h1);
+        std::uint64_t z = h2;
+        for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
+            uint128 const block = join(load_le64(from), load_le64(from + 8));
+            h += block;
+            z += bit(h < block) + top; // <= 4 + 1 + 1
+            std::uint64_t const x = low(h), y = high(h);
+
+            uint128 const d0 = uint128{x} * a + uint128{y} * s;                 // < 2^64 * 2.25 * 2^60 < 2^126
+            uint128 d1 = uint128{x} * b + uint128{y} * a;                       // < 2^125
+            d1 += z * s;                                                        // < 7.5 * 2^60 < 2^63
+            d1 += high(d0);                                                     // < 2^126
+            std::uint64_t const d2 = z * a + high(d1);                          // < 6 * 2^60 + 2^62 < 2^64
+
+            std::uint64_t const back = (d2 >> 2) * 5; // < 12.5 * 2^60 < 2^64
+            std::uint64_t const lower = low(d0) + back, upper = low(d1) + bit(lower < back);
+            h = join(lower, upper);
+            z = (d2 & 3) + bit(upper < low(d1)); // <= 4
+        }
+        h0 = low(h), h1 = high(h), h2 = z;
+    }
+
+    /// tag = (h mod p) + s mod 2^128
+    void finish(byte* tag, byte const* s) noexcept {
+        // h < 2p, so h mod p is h or h - p; it is the latter, = h + 5 - 2^130, if h + 5 reaches 2^130
+        uint128 t = uint128{h0} + 5;
+        std::uint64_t const g0 = static_cast<std::uint64_t>(t);
+        t = uint128{h1} + static_cast<std::uint64_t>(t >> 64);
+        std::uint64_t const g1 = static_cast<std::uint64_t>(t);
+        std::uint64_t const g2 = h2 + static_cast<std::uint64_t>(t >> 64); // <= 5
+        std::uint64_t const over = mask_of(g2 >> 2);
+        t = uint128{h0 ^ ((h0 ^ g0) & over)} + load_le64(s);
+        store_le64(tag, static_cast<std::uint64_t>(t));
+        store_le64(tag + 8, (h1 ^ ((h1 ^ g1) & over)) + load_le64(s + 8) + static_cast<std::uint64_t>(t >> 64));
+    }
+
+private:
+    /// A carry as a number. Behind this the compiler knows nothing of it, or it makes a branch of `carry + top`.
+    [[gnu::always_inline]] static std::uint64_t bit(bool carry) noexcept {
+        std::uint64_t value = carry;
+        asm("" : "+r"(value));
+        return value;
+    }
+    static uint128 join(std::uint64_t lower, std::uint64_t upper) noexcept { return uint128{upper} << 64 | lower; }
+    static std::uint64_t low(uint128 x) noexcept { return static_cast<std::uint64_t>(x); }
+    static std::uint64_t high(uint128 x) noexcept { return static_cast<std::uint64_t>(x >> 64); }
+};
+
+#endif
+
+template <> struct poly1305_state<limbs32> {
+    std::uint32_t r[4];
+    std::uint32_t h[5];
+
+    void start(byte const* from) noexcept {
+        for (std::size_t i = 0; i < 4; ++i) r[i] = load_le32(from + 4 * i) & (i == 0 ? 0x0fffffffu : 0x0ffffffcu);
+        for (auto& word : h) word = 0;
+    }
+
+    void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+        std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                      // < 2^28
+        std::uint64_t const s1 = r1 + (r1 >> 2), s2 = r2 + (r2 >> 2), s3 = r3 + (r3 >> 2); // < 1.25 * 2^28
+        std::uint32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3], h4 = h[4];
+        for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
+            std::uint64_t t = std::uint64_t{h0} + load_le32(from);
+            h0 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + h1 + load_le32(from + 4);
+            h1 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + h2 + load_le32(from + 8);
+            h2 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + h3 + load_le32(from + 12);
+            h3 = static_cast<std::uint32_t>(t);
+            h4 += static_cast<std::uint32_t>(t >> 32) + top; // <= 4 + 1 + 1
+
+            // each < 2^32 * 4 * 1.25 * 2^28 + 6 * 1.25 * 2^28 < 2^62.4, and still < 2^63 with the carry from below
+            std::uint64_t const d0 = h0 * r0 + h1 * s3 + h2 * s2 + h3 * s1;
+            std::uint64_t const d1 = h0 * r1 + h1 * r0 + h2 * s3 + h3 * s2 + h4 * s1 + (d0 >> 32);
+            std::uint64_t const d2 = h0 * r2 + h1 * r1 + h2 * r0 + h3 * s3 + h4 * s2 + (d1 >> 32);
+            std::uint64_t const d3 = h0 * r3 + h1 * r2 + h2 * r1 + h3 * r0 + h4 * s3 + (d2 >> 32);
+            // d3 has no s_i but one: < 2^62 + ..., so d4 < 6 * 2^28 + 2^30 + 1 < 2^32
+            std::uint64_t const d4 = h4 * r0 + (d3 >> 32);
+
+            t = (d0 & 0xffffffff) + (d4 >> 2) * 5;
+            h0 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + (d1 & 0xffffffff);
+            h1 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + (d2 & 0xffffffff);
+            h2 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + (d3 & 0xffffffff);
+            h3 = static_cast<std::uint32_t>(t);
+            h4 = static_cast<std::uint32_t>((t >> 32) + (d4 & 3)); // <= 4
+        }
+        h[0] = h0, h[1] = h1, h[2] = h2, h[3] = h3, h[4] = h4;
+    }
+
+    void finish(byte* tag, byte const* s) noexcept {
+        std::uint32_t g[4]; // h + 5 - 2^130, see above
+        std::uint64_t t = 5;
+        for (std::size_t i = 0; i < 4; ++i) {
+            t += h[i];
+            g[i] = static_cast<std::uint32_t>(t);
+            t >>= 32;
+        }
+        std::uint32_t const over = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2); // <= 5 before the shift
+        t = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            t += std::uint64_t{h[i] ^ ((h[i] ^ g[i]) & over)} + load_le32(s + 4 * i); // < 2^33 + 1
+            store_le32(tag + 4 * i, static_cast<std::uint32_t>(t));
+            t >>= 32;
+        }
+        wipe(g);
+    }
+};
+
+/// The tag of one message under a one-time key. Wiped when its life ends.
+template <class Limbs = default_limbs> class poly1305 {
+public:
+    /// `key` is r, then s; read here only.
+    explicit poly1305(std::span<byte const, 32> key) noexcept {
+        state_.start(key.data());
+        copy(s_, key.subspan(16));
+    }
+    poly1305(poly1305 const&) = delete;
+    poly1305& operator=(poly1305 const&) = delete;
+    ~poly1305() {
+        wipe(state_);
+        wipe(s_);
+        wipe(partial_);
+    }
+
+    /// Appends to the message. Any length and alignment.
+    void update(bytes_view in) noexcept {
+        if (in.empty()) return;
+        if (held_ > 0) {
+            std::size_t const room = poly1305_block_bytes - held_;
+            std::size_t const now = in.size() < room ? in.size() : room;
+            std::memcpy(partial_.data() + held_, in.data(), now);
+            held_ += now;
+            in = in.subspan(now);
+            if (held_ < poly1305_block_bytes) return;
+            absorb(partial_.data(), 1, 1);
+            held_ = 0;
+        }
+        absorb(in.data(), in.size() / poly1305_block_bytes, 1);
+        held_ = in.size() % poly1305_block_bytes;
+        if (held_ > 0) std::memcpy(partial_.data(), in.data() + (in.size() - held_), held_);
+    }
+
+    /// Appends zero bytes up to a multiple of 16, as the AEAD does.
+    void pad() noexcept {
+        if (held_ == 0) return;
+        std::memset(partial_.data() + held_, 0, poly1305_block_bytes - held_);
+        absorb(partial_.data(), 1, 1);
+        held_ = 0;
+    }
+
+    /// The tag; the object is spent.
+    void finish(std::span<byte, tag_bytes> tag) noexcept {
+        if (held_ > 0) {
+            partial_[held_] = 1; // the end bit, where a whole block has it at 2^128
+            std::memset(partial_.data() + held_ + 1, 0, poly1305_block_bytes - held_ - 1);
+            absorb(partial_.data(), 1, 0);
+            held_ = 0;
+        }
+        state_.finish(tag.data(), s_.data());
+    }
+
+private:
+    /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
+    [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+        state_.absorb(from, blocks, top);
+    }
+
+    poly1305_state<Limbs> state_;
+    byte_array<16> s_;
+    byte_array<poly1305_block_bytes> partial_;
+    std::size_t held_ = 0; ///< bytes in partial_, 0-15 between calls
+};
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// The AEAD of a cipher kernel and limbs: `aead` is the one to use, the others are for comparison.
+template <class Kernel = default_chacha20_kernel, class Limbs = default_limbs> struct basic_aead {
+    using nonce_view = std::span<byte const, chacha20_nonce_bytes>;
+
+    void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
+              secret<key_bytes> const& key) const noexcept {
+        seal(dst, src, aad, nonce_of(counter), key);
+    }
+    [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
+                            secret<key_bytes> const& key) const noexcept {
+        return open(dst, src, aad, nonce_of(counter), key);
+    }
+    void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
+                   std::span<byte const, 16> nonce) const noexcept {
+        bundled::hchacha20(out.expose(), key.expose(), nonce);
+    }
+
+    /// The same with a whole nonce. dst.size() == src.size() + 16; dst and src start at the same byte or do not
+    /// overlap; aad overlaps dst nowhere, or is the same bytes after as before.
+    void seal(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
+              secret<key_bytes> const& key) const noexcept {
+        WG_ASSERT(dst.size() == src.size() + tag_bytes);
+        seal_message(dst, src, aad, nonce, key.expose());
+        wipe_stack<stack_bytes>();
+    }
+
+    /// src.size() == dst.size() + 16. The tag is checked before a byte is decrypted.
+    [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
+                            secret<key_bytes> const& key) const noexcept {
+        WG_ASSERT(src.size() == dst.size() + tag_bytes);
+        bool const genuine = open_message(dst, src, aad, nonce, key.expose());
+        wipe_stack<stack_bytes>();
+        if (!genuine) fill_zero(dst);
+        return genuine;
+    }
+
+private:
+    static constexpr std::size_t stack_bytes = sizeof(chacha20<Kernel>) + sizeof(poly1305<Limbs>) + spill_bytes;
+
+    static byte_array<chacha20_nonce_bytes> nonce_of(std::uint64_t counter) noexcept {
+        byte_array<chacha20_nonce_bytes> nonce{};
+        store_le64(nonce.data() + 4, counter);
+        return nonce;
+    }
+
+    [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
+                                               key_view key) noexcept {
+        chacha20<Kernel> cipher(key, nonce, 0);
+        secret<32> one_time_key;
+        cipher.take_one_time_key(one_time_key.expose(), src.size());
+        poly1305<Limbs> mac(one_time_key.expose());
+        mac.update(aad);
+        mac.pad();
+
+        bytes const ciphertext = dst.first(src.size());
+        cipher.apply(ciphertext, src);
+        authenticate(mac, ciphertext, aad.size());
+        mac.finish(dst.last<tag_bytes>());
+    }
+
+    [[gnu::noinline]] static bool open_message(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
+                                               key_view key) noexcept {
+        chacha20<Kernel> cipher(key, nonce, 0);
+        secret<32> one_time_key;
+        cipher.take_one_time_key(one_time_key.expose(), dst.size());
+        poly1305<Limbs> mac(one_time_key.expose());
+        mac.update(aad);
+        mac.pad();
+
+        bytes_view const ciphertext = src.first(dst.size());
+        authenticate(mac, ciphertext, aad.size());
+        secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+        mac.finish(tag.expose());
+        if (!equal_in_constant_time(tag.expose(), src.last(tag_bytes))) return false;
+        cipher.apply(dst, ciphertext);
+        return true;
+    }
+
+    /// What follows the padded aad: ciphertext, padding, and both lengths.
+    static void authenticate(poly1305<Limbs>& mac, bytes_view ciphertext, std::uint64_t aad_bytes) noexcept {
+        byte_array<16> lengths;
+        store_le64(lengths.data(), aad_bytes);
+        store_le64(lengths.data() + 8, ciphertext.size());
+        mac.update(ciphertext);
+        mac.pad();
+        mac.update(lengths);
+    }
+};
+
+struct aead : basic_aead<> {};
+
+static_assert(aead_backend<aead>);
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend. Layer 2; any thread.
+#ifndef WG_BACKENDS_BUNDLED_BLAKE2S_HPP
+#define WG_BACKENDS_BUNDLED_BLAKE2S_HPP
+
+
+#include <bit>
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+namespace blake2s_detail {
+
+inline constexpr std::size_t block_bytes = 64;
+inline constexpr std::size_t max_digest_bytes = 32;
+
+inline constexpr std::uint32_t iv[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                        0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+
+/// Which word of the block each step of each round takes (RFC 7693, section 2.7).
+inline constexpr std::uint8_t sigma[10][16] = {
+    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3},
+    {11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4}, {7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8},
+    {9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13}, {2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9},
+    {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11}, {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
+    {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
+
+struct state {
+    std::uint32_t h[8];
+    std::uint64_t count = 0; ///< bytes compressed
+    std::uint32_t m[16];     ///< the block at work
+    byte block[block_bytes];
+    std::size_t held = 0; ///< bytes in block; it is compressed when a byte follows, for the last one is special
+
+    ~state() { wipe(static_cast<void*>(this), sizeof *this); }
+};
+
+[[gnu::always_inline]] inline void mix(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c, std::uint32_t& d,
+                                       std::uint32_t x, std::uint32_t y) noexcept {
+    a += b + x, d = std::rotr(d ^ a, 16);
+    c += d, b = std::rotr(b ^ c, 12);
+    a += b + y, d = std::rotr(d ^ a, 8);
+    c += d, b = std::rotr(b ^ c, 7);
+}
+
+/// Compresses `block`. Out of line, so that `wipe_stack` of a caller reaches what it spills.
+[[gnu::noinline]] inline void compress(state& s, byte const* block, bool last) noexcept {
+    auto& m = s.m;
+    for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+    std::uint32_t v[16];
+    for (std::size_t i = 0; i < 8; ++i) v[i] = s.h[i], v[8 + i] = iv[i];
+    v[12] ^= static_cast<std::uint32_t>(s.count);
+    v[13] ^= static_cast<std::uint32_t>(s.count >> 32);
+    if (last) v[14] = ~v[14];
+#ifdef WG_SMALL
+#pragma GCC unroll 1
+#else
+#pragma GCC unroll 10
+#endif
+    for (int round = 0; round < 10; ++round) {
+        auto const& p = sigma[round];
+        mix(v[0], v[4], v[8], v[12], m[p[0]], m[p[1]]);
+        mix(v[1], v[5], v[9], v[13], m[p[2]], m[p[3]]);
+        mix(v[2], v[6], v[10], v[14], m[p[4]], m[p[5]]);
+        mix(v[3], v[7], v[11], v[15], m[p[6]], m[p[7]]);
+        mix(v[0], v[5], v[10], v[15], m[p[8]], m[p[9]]);
+        mix(v[1], v[6], v[11], v[12], m[p[10]], m[p[11]]);
+        mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
+        mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
+    }
+    for (std::size_t i = 0; i < 8; ++i) s.h[i] ^= v[i] ^ v[8 + i];
+    wipe(v);
+}
+
+inline void update(state& s, bytes_view in) noexcept {
+    while (!in.empty()) {
+        if (s.held == block_bytes) {
+            s.count += block_bytes;
+            compress(s, s.block, false);
+            s.held = 0;
+        }
+        std::size_t const room = block_bytes - s.held;
+        std::size_t const now = in.size() < room ? in.size() : room;
+        std::memcpy(s.block + s.held, in.data(), now);
+        s.held += now;
+        in = in.subspan(now);
+    }
+}
+
+[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    state s;
+    for (std::size_t i = 0; i < 8; ++i) s.h[i] = iv[i];
+    // parameter block: digest length, key length, fanout 1, depth 1; the other words are zero
+    s.h[0] ^= 0x01010000u ^ static_cast<std::uint32_t>(key.size() << 8) ^ static_cast<std::uint32_t>(out.size());
+    if (!key.empty()) { // the key is a block of its own, filled up with zeros
+        std::memset(s.block, 0, block_bytes);
+        std::memcpy(s.block, key.data(), key.size());
+        s.held = block_bytes;
+    }
+    update(s, a);
+    update(s, b);
+    s.count += s.held;
+    std::memset(s.block + s.held, 0, block_bytes - s.held);
+    compress(s, s.block, true);
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<byte>(s.h[i / 4] >> (8 * (i % 4)));
+}
+
+} // namespace blake2s_detail
+
+struct hash {
+    /// out.size() is 1-32, key.size() 0-32. Keys, and messages that are keys, leave nothing on the stack.
+    void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
+        WG_ASSERT(!out.empty() && out.size() <= blake2s_detail::max_digest_bytes);
+        WG_ASSERT(key.size() <= blake2s_detail::max_digest_bytes);
+        blake2s_detail::digest(out, key, a, b);
+        wipe_stack<sizeof(blake2s_detail::state) + spill_bytes>();
+    }
+};
+
+static_assert(hash_backend<hash>);
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// X25519 (RFC 7748, section 5), and the default model of dh_backend. Layer 2; any thread.
+//
+// The ladder is one text over two fields modulo p = 2^255 - 19. No branch and no index depends on a secret; a
+// processor whose multiplication takes longer for larger factors (Cortex-M3) is not constant in time all the same.
+#ifndef WG_BACKENDS_BUNDLED_X25519_HPP
+#define WG_BACKENDS_BUNDLED_X25519_HPP
+
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// An element modulo p. Results may overlap operands everywhere.
+template <class Limbs> struct field25519;
+
+#ifdef __SIZEOF_INT128__
+
+/// Five limbs of 51 bits. Two ranges: "tight" limbs are < 2^51 + 2^12, "loose" ones < 2^53. What decode, multiply,
+/// square and multiply_small give is tight; what add and subtract take is tight, and what they give is loose; all
+/// others take loose elements.
+template <> struct field25519<limbs64> {
+    static constexpr std::uint64_t mask = (std::uint64_t{1} << 51) - 1;
+
+    std::uint64_t v[5];
+
+    void set_small(std::uint64_t value) noexcept { v[0] = value, v[1] = v[2] = v[3] = v[4] = 0; }
+
+    /// The highest bit is ignored (RFC 7748, section 5); values from p to 2^255 - 1 are taken as they are.
+    void decode(byte const* from) noexcept {
+        std::uint64_t const a = load_le64(from), b = load_le64(from + 8), c = load_le64(from + 16),
+                            d = load_le64(from + 24);
+        v[0] = a & mask;
+        v[1] = (a >> 51 | b << 13) & mask;
+        v[2] = (b >> 38 | c << 26) & mask;
+        v[3] = (c >> 25 | d << 39) & mask;
+        v[4] = d >> 12 & mask;
+    }
+
+    /// The one representative below p. Of a tight element.
+    void encode(byte* to) const noexcept {
+        field25519 x = *this;
+        x.carry(); // limbs < 2^51 but the second, < 2^51 + 1: the value is < 2^255 + 2^51 < 2p
+        // q = 1 if the value is >= p: adding 19 then carries out of bit 255
+        std::uint64_t q = (x.v[0] + 19) >> 51;
+        for (std::size_t i = 1; i < 5; ++i) q = (x.v[i] + q) >> 51;
+        x.v[0] += 19 * q; // value - q * p = value + 19 q - q * 2^255, whose last term is the bits dropped below
+        for (std::size_t i = 0; i < 4; ++i) x.v[i + 1] += x.v[i] >> 51, x.v[i] &= mask;
+        x.v[4] &= mask;
+        store_le64(to, x.v[0] | x.v[1] << 51);
+        store_le64(to + 8, x.v[1] >> 13 | x.v[2] << 38);
+        store_le64(to + 16, x.v[2] >> 26 | x.v[3] << 25);
+        store_le64(to + 24, x.v[3] >> 39 | x.v[4] << 12);
+        wipe(x);
+    }
+
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        for (std::size_t i = 0; i < 5; ++i) to.v[i] = a.v[i] + b.v[i]; // < 2^52 + 2^13
+    }
+
+    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        // a + 2p - b; a limb of 2p is >= 2^52 - 38 > 2^51 + 2^12, so none goes below zero; < 2^51 + 2^12 + 2^52 < 2^53
+        to.v[0] = a.v[0] + (2 * mask - 36) - b.v[0];
+        for (std::size_t i = 1; i < 5; ++i) to.v[i] = a.v[i] + 2 * mask - b.v[i];
+    }
+
+    [[gnu::always_inline]] static void multiply(field25519& to, field25519 const& x, field25519 const& y) noexcept {
+        std::uint64_t const a0 = x.v[0], a1 = x.v[1], a2 = x.v[2], a3 = x.v[3], a4 = x.v[4];
+        std::uint64_t const b0 = y.v[0], b1 = y.v[1], b2 = y.v[2], b3 = y.v[3], b4 = y.v[4];
+        std::uint64_t const c1 = 19 * b1, c2 = 19 * b2, c3 = 19 * b3, c4 = 19 * b4; // 2^255 = 19; < 2^57.3
+        // terms < 2^106, with 19 < 2^110.3; sums < 2^112.6
+        uint128 const t0 = wide(a0, b0) + wide(a1, c4) + wide(a2, c3) + wide(a3, c2) + wide(a4, c1);
+        uint128 const t1 = wide(a0, b1) + wide(a1, b0) + wide(a2, c4) + wide(a3, c3) + wide(a4, c2);
+        uint128 const t2 = wide(a0, b2) + wide(a1, b1) + wide(a2, b0) + wide(a3, c4) + wide(a4, c3);
+        uint128 const t3 = wide(a0, b3) + wide(a1, b2) + wide(a2, b1) + wide(a3, b0) + wide(a4, c4);
+        uint128 const t4 = wide(a0, b4) + wide(a1, b3) + wide(a2, b2) + wide(a3, b1) + wide(a4, b0);
+        to.reduce(t0, t1, t2, t3, t4);
+    }
+
+    [[gnu::always_inline]] static void square(field25519& to, field25519 const& x) noexcept {
+        std::uint64_t const a0 = x.v[0], a1 = x.v[1], a2 = x.v[2], a3 = x.v[3], a4 = x.v[4];
+        std::uint64_t const d0 = 2 * a0, d1 = 2 * a1, d2 = 2 * a2, c3 = 19 * a3, c4 = 19 * a4; // < 2^54, < 2^57.3
+        // the sums of multiply(x, x)
+        uint128 const t0 = wide(a0, a0) + wide(d1, c4) + wide(d2, c3);
+        uint128 const t1 = wide(d0, a1) + wide(d2, c4) + wide(a3, c3);
+        uint128 const t2 = wide(d0, a2) + wide(a1, a1) + wide(2 * a3, c4);
+        uint128 const t3 = wide(d0, a3) + wide(d1, a2) + wide(a4, c4);
+        uint128 const t4 = wide(d0, a4) + wide(d1, a3) + wide(a2, a2);
+        to.reduce(t0, t1, t2, t3, t4);
+    }
+
+    static void multiply_small(field25519& to, field25519 const& x, std::uint32_t factor) noexcept {
+        to.reduce(wide(x.v[0], factor), wide(x.v[1], factor), wide(x.v[2], factor), wide(x.v[3], factor),
+                  wide(x.v[4], factor));
+    }
+
+    /// swap is 0 or 1.
+    static void swap_if(std::uint32_t swap, field25519& a, field25519& b) noexcept {
+        std::uint64_t const all = mask_of<std::uint64_t>(swap);
+        for (std::size_t i = 0; i < 5; ++i) {
+            std::uint64_t const x = (a.v[i] ^ b.v[i]) & all;
+            a.v[i] ^= x, b.v[i] ^= x;
+        }
+    }
+
+private:
+    [[gnu::always_inline]] static uint128 wide(std::uint64_t a, std::uint64_t b) noexcept { return uint128{a} * b; }
+
+    /// Before: sums < 2^113, and t4, which has no factor 19, < 2^108.4. After: tight.
+    [[gnu::always_inline]] void reduce(uint128 t0, uint128 t1, uint128 t2, uint128 t3, uint128 t4) noexcept {
+        t1 += static_cast<std::uint64_t>(t0 >> 51); // < 2^62
+        t2 += static_cast<std::uint64_t>(t1 >> 51);
+        t3 += static_cast<std::uint64_t>(t2 >> 51);
+        t4 += static_cast<std::uint64_t>(t3 >> 51);
+        std::uint64_t const low =
+            (static_cast<std::uint64_t>(t0) & mask) + 19 * static_cast<std::uint64_t>(t4 >> 51); // < 2^51 + 2^61.7
+        v[0] = low & mask;
+        v[1] = (static_cast<std::uint64_t>(t1) & mask) + (low >> 51); // < 2^51 + 2^11
+        v[2] = static_cast<std::uint64_t>(t2) & mask;
+        v[3] = static_cast<std::uint64_t>(t3) & mask;
+        v[4] = static_cast<std::uint64_t>(t4) & mask;
+    }
+
+    /// Before: limbs < 2^63. After: limbs < 2^51 but the second, which a carry of at most 19 * 2^12 >> 51 may exceed.
+    void carry() noexcept {
+        for (std::size_t i = 0; i < 4; ++i) v[i + 1] += v[i] >> 51, v[i] &= mask;
+        v[0] += 19 * (v[4] >> 51), v[4] &= mask;
+        v[1] += v[0] >> 51, v[0] &= mask;
+    }
+};
+
+#endif
+
+/// Eight full words; any value below 2^256 stands for its remainder, so all operations take and give any words.
+/// 2^256 = 38 modulo p, so what leaves at the top comes back at the bottom times 38.
+template <> struct field25519<limbs32> {
+    std::uint32_t v[8];
+
+    void set_small(std::uint32_t value) noexcept {
+        for (auto& word : v) word = 0;
+        v[0] = value;
+    }
+
+    void decode(byte const* from) noexcept {
+        for (std::size_t i = 0; i < 8; ++i) v[i] = load_le32(from + 4 * i);
+        v[7] &= 0x7fffffff;
+    }
+
+    void encode(byte* to) const noexcept {
+        field25519 x = *this;
+        // bits from 255 on come back times 19: twice gives < 2^255 + 19 and then < 2^255; the third takes p off a
+        // value from p on: 19 more carries into bit 255 then, and only then
+        std::uint32_t extra = 19 * x.take_top_bit();
+        x.add_word(extra);
+        extra = 19 * x.take_top_bit();
+        x.add_word(extra);
+        field25519 y = x;
+        y.add_word(19);
+        std::uint32_t const keep = mask_of(y.take_top_bit());
+        for (std::size_t i = 0; i < 8; ++i) store_le32(to + 4 * i, x.v[i] ^ ((x.v[i] ^ y.v[i]) & keep));
+        wipe(x);
+        wipe(y);
+    }
+
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        std::uint64_t t = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += std::uint64_t{a.v[i]} + b.v[i]; // <= 2^33 - 1
+            to.v[i] = static_cast<std::uint32_t>(t);
+            t >>= 32;
+        }
+        to.fold(static_cast<std::uint32_t>(t));
+    }
+
+    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        std::uint64_t t = 0; // 0, or 2^64 - 1 for a borrow
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += std::uint64_t{a.v[i]} - b.v[i];
+            to.v[i] = static_cast<std::uint32_t>(t);
+            t = std::uint64_t{0} - (t >> 63);
+        }
+        // a borrow added 2^256 = 38 too much; taking that off may borrow once more, and then leaves >= 2^256 - 38
+        for (int again = 0; again < 2; ++again) {
+            t &= 38;
+            t = std::uint64_t{0} - t;
+            for (std::size_t i = 0; i < 8; ++i) {
+                t += to.v[i];
+                to.v[i] = static_cast<std::uint32_t>(t);
+                t = std::uint64_t{0} - (t >> 63);
+            }
+        }
+    }
+
+    static void multiply(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        std::uint32_t product[16] = {};
+        for (std::size_t i = 0; i < 8; ++i) {
+            std::uint64_t t = 0;
+            for (std::size_t j = 0; j < 8; ++j) {
+                // (2^32 - 1)^2 + 2 * (2^32 - 1) = 2^64 - 1
+                t = std::uint64_t{a.v[i]} * b.v[j] + product[i + j] + (t >> 32);
+                product[i + j] = static_cast<std::uint32_t>(t);
+            }
+            product[i + 8] = static_cast<std::uint32_t>(t >> 32);
+        }
+        std::uint64_t t = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            t = std::uint64_t{product[i + 8]} * 38 + product[i] + (t >> 32); // < 39 * 2^32
+            to.v[i] = static_cast<std::uint32_t>(t);
+        }
+        to.fold(static_cast<std::uint32_t>(t >> 32)); // <= 38
+        wipe(product);
+    }
+
+    static void square(field25519& to, field25519 const& a) noexcept { multiply(to, a, a); }
+
+    static void multiply_small(field25519& to, field25519 const& a, std::uint32_t factor) noexcept {
+        std::uint64_t t = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            t = std::uint64_t{a.v[i]} * factor + (t >> 32);
+            to.v[i] = static_cast<std::uint32_t>(t);
+        }
+        to.fold(static_cast<std::uint32_t>(t >> 32));
+    }
+
+    static void swap_if(std::uint32_t swap, field25519& a, field25519& b) noexcept {
+        std::uint32_t const all = mask_of(swap);
+        for (std::size_t i = 0; i < 8; ++i) {
+            std::uint32_t const x = (a.v[i] ^ b.v[i]) & all;
+            a.v[i] ^= x, b.v[i] ^= x;
+        }
+    }
+
+private:
+    /// Adds; what leaves at the top is returned.
+    std::uint32_t add_word(std::uint64_t t) noexcept {
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += v[i];
+            v[i] = static_cast<std::uint32_t>(t);
+            t >>= 32;
+        }
+        return static_cast<std::uint32_t>(t);
+    }
+
+    /// Adds top * 2^256, top < 2^17 or so.
+    void fold(std::uint32_t top) noexcept {
+        std::uint32_t const again = add_word(std::uint64_t{top} * 38); // 0 or 1; if 1, less than 2^23 is left
+        v[0] += again * 38;
+    }
+
+    std::uint32_t take_top_bit() noexcept {
+        std::uint32_t const bit = v[7] >> 31;
+        v[7] &= 0x7fffffff;
+        return bit;
+    }
+};
+
+/// X25519 in a field of these limbs.
+template <class Limbs = default_limbs> class x25519 {
+public:
+    /// The scalar is clamped here. True if the result is not zero; computed in full either way.
+    static bool multiply(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
+        ladder(out, scalar, point);
+        wipe_stack<sizeof(work) + 2 * spill_bytes>(); // products twice as wide as words spill more
+        return !is_zero_in_constant_time(out);
+    }
+
+private:
+    using field = field25519<Limbs>;
+
+    /// All that is secret, so that one wipe is enough. x2:z2 and x3:z3 differ by the point x1.
+    struct work {
+        byte scalar[key_bytes];
+        field x1, x2, z2, x3, z3, a, b, c, d;
+
+        ~work() { wipe(static_cast<void*>(this), sizeof *this); }
+    };
+
+    [[gnu::noinline]] static void ladder(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
+        work w;
+        std::memcpy(w.scalar, scalar.data(), key_bytes);
+        w.scalar[0] = static_cast<byte>(w.scalar[0] & 248);
+        w.scalar[31] = static_cast<byte>((w.scalar[31] & 127) | 64);
+        w.x1.decode(point.data());
+        w.x2.set_small(1);
+        w.z2.set_small(0);
+        w.x3 = w.x1;
+        w.z3.set_small(1);
+
+        std::uint32_t swapped = 0;
+        for (std::size_t bit = 255; bit-- > 0;) {
+            std::uint32_t const now = (w.scalar[bit / 8] >> (bit % 8)) & 1u;
+            field::swap_if(swapped ^ now, w.x2, w.x3);
+            field::swap_if(swapped ^ now, w.z2, w.z3);
+            swapped = now;
+            step(w);
+        }
+        // The lowest bits are clear: there is nothing to swap, but it costs nothing.
+        field::swap_if(swapped, w.x2, w.x3);
+        field::swap_if(swapped, w.z2, w.z3);
+        invert(w);
+        field::multiply(w.x2, w.x2, w.z2);
+        w.x2.encode(out.data());
+    }
+
+    /// Doubles x2:z2 and adds it to x3:z3. Every operand of add and subtract is tight, every result goes to a product.
+    [[gnu::noinline]] static void step(work& w) noexcept {
+        field::add(w.a, w.x2, w.z2);
+        field::subtract(w.b, w.x2, w.z2);
+        field::add(w.c, w.x3, w.z3);
+        field::subtract(w.d, w.x3, w.z3);
+        field::multiply(w.d, w.d, w.a);
+        field::multiply(w.c, w.c, w.b);
+        field::add(w.x3, w.d, w.c);
+        field::subtract(w.z3, w.d, w.c);
+        field::square(w.x3, w.x3);
+        field::square(w.z3, w.z3);
+        field::multiply(w.z3, w.z3, w.x1);
+        field::square(w.a, w.a);
+        field::square(w.b, w.b);
+        field::multiply(w.x2, w.a, w.b);
+        field::subtract(w.b, w.a, w.b);
+        field::multiply_small(w.c, w.b, 121665); // (486662 - 2) / 4
+        field::add(w.c, w.c, w.a);
+        field::multiply(w.z2, w.b, w.c);
+    }
+
+    static void square_times(field& x, int times) noexcept {
+        for (int i = 0; i < times; ++i) field::square(x, x);
+    }
+
+    /// z2 = z2^(p - 2), 0 for 0. p - 2 = 2^255 - 21: 250 ones, then 01011. An element named a_n is z2^(2^n - 1).
+    [[gnu::noinline]] static void invert(work& w) noexcept {
+        field& z = w.z2;
+        field& t = w.a;
+        field& a_5 = w.b;
+        field& a_k = w.c; // n = 10, then 50
+        field& z_11 = w.d;
+        t = z;
+        square_times(t, 1);
+        field& z_2 = w.x3;
+        z_2 = t;
+        square_times(t, 2);
+        field::multiply(t, t, z); // z^9
+        field& z_9 = w.z3;
+        z_9 = t;
+        field::multiply(z_11, t, z_2);
+        t = z_11;
+        square_times(t, 1);
+        field::multiply(a_5, t, z_9); // 22 + 9 = 31
+        t = a_5;
+        square_times(t, 5);
+        field::multiply(a_k, t, a_5); // a_10
+        t = a_k;
+        square_times(t, 10);
+        field::multiply(t, t, a_k); // a_20
+        z_2 = t;
+        square_times(t, 20);
+        field::multiply(t, t, z_2); // a_40
+        square_times(t, 10);
+        field::multiply(a_k, t, a_k); // a_50
+        t = a_k;
+        square_times(t, 50);
+        field::multiply(t, t, a_k); // a_100
+        z_2 = t;
+        square_times(t, 100);
+        field::multiply(t, t, z_2); // a_200
+        square_times(t, 50);
+        field::multiply(t, t, a_k); // a_250
+        square_times(t, 5);
+        field::multiply(z, t, z_11); // 01011 is 11
+    }
+};
+
+/// (A class named `dh` could have no member of that name.)
+struct x25519_dh {
+    [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
+        return x25519<>::multiply(out.expose(), scalar.expose(), point);
+    }
+    void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
+        constexpr byte_array<key_bytes> base_point = {9};
+        static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
+    }
+};
+
+using dh = x25519_dh;
+
+static_assert(dh_backend<dh>);
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#endif
+#if __STDC_HOSTED__
+// SPDX-License-Identifier: BSL-1.0
+// A network and hosts in memory: TUN devices and sockets for tests, samples and simulations. Layer 2; one thread.
+#ifndef WG_BACKENDS_LOOPBACK_HPP
+#define WG_BACKENDS_LOOPBACK_HPP
+
+
+#include <algorithm>
+#include <deque>
+#include <vector>
+
+namespace wg::inline WG_ABI::loopback {
+
+/// A TUN device whose host is the program: what is put in is read by the engine, what that writes can be taken out.
+class tun {
+public:
+    static constexpr std::size_t headroom = 0;
+
+    explicit tun(std::size_t mtu_bytes = default_mtu_bytes) noexcept : mtu_(mtu_bytes) {}
+
+    /// The host sends a packet into the tunnel.
+    void put(bytes_view packet_data) { to_engine_.emplace_back(packet_data.begin(), packet_data.end()); }
+    /// The oldest packet that came out of the tunnel; empty: none.
+    std::vector<byte> take() {
+        if (to_host_.empty()) return {};
+        std::vector<byte> oldest = std::move(to_host_.front());
+        to_host_.pop_front();
+        return oldest;
+    }
+    bool ready() const noexcept { return !to_engine_.empty(); }
+
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        std::size_t count = 0;
+        for (; count < packets.size() && !to_engine_.empty(); ++count) {
+            std::vector<byte> const& next = to_engine_.front();
+            packet& p = packets[count];
+            p.length = static_cast<std::uint32_t>(std::min<std::size_t>(next.size(), p.capacity - p.offset));
+            copy(p.view(), bytes_view(next).first(p.length));
+            to_engine_.pop_front();
+        }
+        return count;
+    }
+    std::size_t write(std::span<packet> packets) noexcept {
+        for (packet const& p : packets) to_host_.emplace_back(p.view().begin(), p.view().end());
+        return packets.size();
+    }
+    std::size_t mtu() const noexcept { return mtu_; }
+
+private:
+    std::deque<std::vector<byte>> to_engine_, to_host_;
+    std::size_t mtu_;
+};
+
+/// A datagram on the way.
+struct flying {
+    endpoint from{}, to{};
+    std::uint8_t tos = 0;
+    std::vector<byte> payload;
+};
+
+/// What joins the sockets: everything sent lies here until its receiver looks. A test may look first, and meddle.
+struct network {
+    std::deque<flying> in_flight;
+};
+
+/// A socket at one address of a network.
+class udp {
+public:
+    static constexpr std::size_t receive_bytes = 2048;
+
+    udp(network& net, ip_address const& address) noexcept : network_(&net), address_(address) {}
+
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        port_ = port != 0 ? port : std::uint16_t{51820};
+        return port_;
+    }
+    void close() noexcept { port_ = 0; }
+    bool ready() const noexcept { return find() != network_->in_flight.end(); }
+
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        std::size_t count = 0;
+        for (auto at = find(); count < datagrams.size() && at != network_->in_flight.end(); at = find(), ++count) {
+            datagram& d = datagrams[count];
+            d.length = static_cast<std::uint32_t>(std::min<std::size_t>(at->payload.size(), d.capacity - d.offset));
+            copy(d.view(), bytes_view(at->payload).first(d.length));
+            d.where = {at->from, {at->to.address, 0}};
+            d.tos = at->tos;
+            network_->in_flight.erase(at);
+        }
+        return count;
+    }
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        for (datagram& d : datagrams) {
+            network_->in_flight.push_back(
+                {{address_, port_, 0}, d.where.remote, d.tos, {d.view().begin(), d.view().end()}});
+            d.why = status::ok;
+        }
+        return datagrams.size();
+    }
+
+private:
+    std::deque<flying>::iterator find() const noexcept {
+        return std::find_if(network_->in_flight.begin(), network_->in_flight.end(),
+                            [this](flying const& f) { return port_ != 0 && f.to == endpoint{address_, port_, 0}; });
+    }
+
+    network* network_;
+    ip_address address_;
+    std::uint16_t port_ = 0;
+};
+
+/// A waiter for hosts that share a thread: it never sleeps, it says what there is.
+class waiter {
+public:
+    waiter(tun const& t, udp const& u) noexcept : tun_(&t), udp_(&u) {}
+    readiness wait(instant) noexcept { return {tun_->ready(), udp_->ready(), 0}; }
+    void wake() noexcept {}
+
+private:
+    tun const* tun_;
+    udp const* udp_;
+};
+
+static_assert(tun_device<tun> && udp_socket<udp> && wg::waiter<waiter>);
+
+} // namespace wg::inline WG_ABI::loopback
+
+#endif
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Observers: nobody, or a function of the host. Layer 2.
+#ifndef WG_BACKENDS_OBSERVERS_HPP
+#define WG_BACKENDS_OBSERVERS_HPP
+
+
+namespace wg::inline WG_ABI {
+
+/// Nobody looks: the calls vanish.
+struct no_observer {
+    static constexpr bool enabled = false;
+    constexpr void event(event_id, std::uint32_t, std::uint64_t) noexcept {}
+};
+static_assert(observer<no_observer>);
+
+/// Calls `function(context, id, peer_number, value)`, or nothing while there is none.
+struct function_observer {
+    static constexpr bool enabled = true;
+    using function_type = void (*)(void* context, event_id, std::uint32_t peer_number, std::uint64_t value) noexcept;
+
+    function_type function = nullptr;
+    void* context = nullptr;
+
+    void event(event_id id, std::uint32_t peer_number, std::uint64_t value) noexcept {
+        if (function != nullptr) function(context, id, peer_number, value);
+    }
+};
+static_assert(observer<function_observer>);
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The threads policy of a device that is used by one thread: no locks, no size. Layer 2.
+#ifndef WG_BACKENDS_ONE_THREAD_HPP
+#define WG_BACKENDS_ONE_THREAD_HPP
+
+
+namespace wg::inline WG_ABI {
+
+struct one_thread {
+    static constexpr bool parallel = false;
+    struct mutex {
+        constexpr void lock() noexcept {}
+        constexpr void unlock() noexcept {}
+    };
+};
+static_assert(threads<one_thread>);
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The threads policy of a device that several threads use: the standard library's mutex. Layer 2.
+#ifndef WG_BACKENDS_STD_THREADS_HPP
+#define WG_BACKENDS_STD_THREADS_HPP
+
+
+#include <mutex>
+
+// libstdc++ for a machine without threads has the header, but not the class.
+#if !defined(__GLIBCXX__) || defined(_GLIBCXX_HAS_GTHREADS)
+
+namespace wg::inline WG_ABI {
+
+struct std_threads {
+    static constexpr bool parallel = true;
+    class mutex {
+    public:
+        /// std::mutex::lock throws only for errors of the programmer; those end the program here.
+        void lock() noexcept { mutex_.lock(); }
+        void unlock() noexcept { mutex_.unlock(); }
+
+    private:
+        std::mutex mutex_;
+    };
+};
+static_assert(threads<std_threads>);
+
+} // namespace wg::inline WG_ABI
+
+#endif
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Where a device's memory comes from: a fixed amount inside the device, or a heap that grows. Layer 2.
+#ifndef WG_BACKENDS_STORAGE_HPP
+#define WG_BACKENDS_STORAGE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A fixed number of objects inside the object that owns them: no heap. Layer 0; one thread at a time.
+#ifndef WG_BASE_STATIC_POOL_HPP
+#define WG_BASE_STATIC_POOL_HPP
+
+
+#include <memory>
+#include <new>
+#include <utility>
+
+namespace wg::inline WG_ABI {
+
+/// Memory of a pool's object while nobody has it: the link to the next free one.
+template <class T> union pool_slot {
+    pool_slot* next_free;
+    alignas(T) byte memory[sizeof(T)];
+};
+
+/// Objects on a list of free slots. The pools of all storages share this; they differ in where slots come from.
+template <class T> class free_slots {
+public:
+    void add(std::span<pool_slot<T>> slots) noexcept {
+        for (std::size_t i = slots.size(); i-- > 0;) push(&slots[i]);
+    }
+    T* take() noexcept {
+        if (first_ == nullptr) return nullptr;
+        pool_slot<T>* const slot = first_;
+        first_ = slot->next_free;
+        --count_;
+        return ::new (static_cast<void*>(slot->memory)) T{};
+    }
+    /// Destroys and wipes: what held a key once holds nothing now, whatever the destructor forgot.
+    void put(T* object) noexcept {
+        std::destroy_at(object);
+        auto* const slot = reinterpret_cast<pool_slot<T>*>(object);
+        wipe(slot->memory, sizeof slot->memory);
+        push(slot);
+    }
+    std::size_t count() const noexcept { return count_; }
+
+private:
+    void push(pool_slot<T>* slot) noexcept {
+        slot->next_free = first_;
+        first_ = slot;
+        ++count_;
+    }
+
+    pool_slot<T>* first_ = nullptr;
+    std::size_t count_ = 0;
+};
+
+/// `Capacity` objects of T in place; models `pool_of` of policy.hpp.
+template <class T, std::size_t Capacity> class static_pool {
+public:
+    static_pool() noexcept { free_.add(slots_); }
+    static_pool(static_pool const&) = delete;
+    static_pool& operator=(static_pool const&) = delete;
+
+    T* acquire() noexcept { return free_.take(); }
+    void release(T* object) noexcept { free_.put(object); }
+    bool reserve(std::size_t count) noexcept { return free_.count() >= count; }
+
+private:
+    pool_slot<T> slots_[Capacity];
+    free_slots<T> free_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+namespace wg::inline WG_ABI {
+
+/// Capacities of a node on a microcontroller: one peer, no heap.
+struct small_capacity {
+    static constexpr std::size_t max_peers = 1;
+    static constexpr std::size_t max_allowed_ips = 4;
+    static constexpr std::size_t max_staged_packets = 1;
+    static constexpr std::size_t max_staged_packets_per_peer = 1;
+    static constexpr std::size_t max_queued_handshakes = 2;
+    static constexpr std::size_t max_limited_sources = 8;
+    static constexpr std::size_t replay_bits = 128;
+};
+
+/// Capacities of a host: peers and allowed IPs grow with the configuration, packets and handshakes are capped.
+struct host_capacity {
+    static constexpr std::size_t max_peers = 0;
+    static constexpr std::size_t max_allowed_ips = 0;
+    static constexpr std::size_t max_staged_packets = 2048; ///< of 2 KiB
+    static constexpr std::size_t max_staged_packets_per_peer = 128;
+    static constexpr std::size_t max_queued_handshakes = 4096;
+    static constexpr std::size_t max_limited_sources = 8192;
+    static constexpr std::size_t replay_bits = 8192;
+};
+
+/// All memory inside the device: `sizeof(device)` is what it takes, and the device is the region that holds secrets.
+template <class Capacity = small_capacity> struct static_storage : Capacity {
+    template <class T, std::size_t Count> struct pool : static_pool<T, Count> {
+        explicit pool(static_storage&) noexcept {}
+    };
+    template <class T, std::size_t Count> using secret_pool = pool<T, Count>;
+
+    template <class T, std::size_t Count> class array {
+    public:
+        explicit array(static_storage&) noexcept {}
+        bool resize(std::size_t count) noexcept {
+            if (count > Count) return false;
+            std::fill_n(elements_, count, T{});
+            size_ = count;
+            return true;
+        }
+        std::span<T> view() noexcept { return {elements_, size_}; }
+
+    private:
+        T elements_[Count]{};
+        std::size_t size_ = 0;
+    };
+};
+
+/// Blocks from the heap, wiped and given back all at once. A region is what `growing_storage` puts secrets into; one
+/// that is locked and kept out of dumps comes from the operating system.
+class heap_region {
+public:
+    heap_region() noexcept = default;
+    heap_region(heap_region&& other) noexcept : last_(std::exchange(other.last_, nullptr)) {}
+    heap_region& operator=(heap_region&&) = delete;
+    ~heap_region() {
+        while (last_ != nullptr) {
+            block* const dying = std::exchange(last_, last_->before);
+            wipe(dying, dying->size_bytes);
+            ::operator delete(dying, std::align_val_t{64});
+        }
+    }
+
+    /// Zeroed memory that lives as long as the region, aligned to 64 bytes; nullptr: no memory.
+    void* allocate(std::size_t size_bytes) noexcept {
+        std::size_t const whole = (size_bytes + sizeof(block) + 63) / 64 * 64;
+        void* const memory = ::operator new(whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
+        if (memory == nullptr) return nullptr;
+        std::memset(memory, 0, whole);
+        last_ = ::new (memory) block{last_, whole};
+        return last_ + 1;
+    }
+
+private:
+    struct alignas(64) block {
+        block* before;
+        std::size_t size_bytes;
+    };
+    block* last_ = nullptr;
+};
+
+/// Memory that grows in slabs and is used again, never given back before the device dies.
+/// `Region` has `void* allocate(size_bytes)`: zeroed, aligned to 64 bytes, nullptr when there is none.
+template <class Region = heap_region, class Capacity = host_capacity> class growing_storage : public Capacity {
+    template <class T, std::size_t Limit, class From> class slab_pool {
+    public:
+        explicit slab_pool(From& region) noexcept : region_(region) {}
+        slab_pool(slab_pool const&) = delete;
+        slab_pool& operator=(slab_pool const&) = delete;
+
+        T* acquire() noexcept { return reserve(1) ? free_.take() : nullptr; }
+        void release(T* object) noexcept { free_.put(object); }
+        bool reserve(std::size_t count) noexcept {
+            while (free_.count() < count) {
+                std::size_t add = std::clamp<std::size_t>(made_, 1, slab_count);
+                if (Limit != 0) add = std::min(add, Limit - made_);
+                if (add == 0) return false;
+                auto* const slab = static_cast<pool_slot<T>*>(region_.allocate(add * sizeof(pool_slot<T>)));
+                if (slab == nullptr) return false;
+                free_.add({slab, add});
+                made_ += add;
+            }
+            return true;
+        }
+
+    private:
+        static constexpr std::size_t slab_count = std::max<std::size_t>(1, 16384 / sizeof(pool_slot<T>));
+        From& region_;
+        free_slots<T> free_;
+        std::size_t made_ = 0;
+    };
+
+public:
+    template <class T, std::size_t Limit> struct pool : slab_pool<T, Limit, heap_region> {
+        explicit pool(growing_storage& storage) noexcept : slab_pool<T, Limit, heap_region>(storage.plain_) {}
+    };
+    template <class T, std::size_t Limit> struct secret_pool : slab_pool<T, Limit, Region> {
+        explicit secret_pool(growing_storage& storage) noexcept : slab_pool<T, Limit, Region>(storage.secrets_) {}
+    };
+
+    template <class T, std::size_t Limit> class array {
+    public:
+        explicit array(growing_storage&) noexcept {}
+        array(array&& other) noexcept : elements_(std::exchange(other.elements_, {})) {}
+        array& operator=(array&& other) noexcept {
+            std::swap(elements_, other.elements_);
+            return *this;
+        }
+        ~array() {
+            std::destroy(elements_.begin(), elements_.end());
+            std::free(elements_.data());
+        }
+        bool resize(std::size_t count) noexcept {
+            if (Limit != 0 && count > Limit) return false;
+            auto* const memory = static_cast<T*>(std::calloc(std::max<std::size_t>(count, 1), sizeof(T)));
+            if (memory == nullptr) return false;
+            std::uninitialized_value_construct_n(memory, count);
+            std::destroy(elements_.begin(), elements_.end());
+            std::free(elements_.data());
+            elements_ = {memory, count};
+            return true;
+        }
+        std::span<T> view() noexcept { return elements_; }
+
+    private:
+        std::span<T> elements_;
+    };
+
+    growing_storage() noexcept = default;
+    explicit growing_storage(Region&& secrets) noexcept : secrets_(std::move(secrets)) {}
+    growing_storage(growing_storage&&) noexcept = default;
+
+    Region const& secrets() const noexcept { return secrets_; }
+
+private:
+    heap_region plain_;
+    Region secrets_;
+};
+
+static_assert(storage<static_storage<>> && storage<growing_storage<>>);
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The cross-platform configuration protocol, as wg(8) speaks it over a stream, without the stream.
+// Source: https://www.wireguard.com/xplatform/. Layer 5 (control); a session is used by one thread at a time.
+//
+// One session per connection. It takes what was read in pieces of any size and appends what is to be answered:
+//
+//     wg::uapi::session session{if_nametoindex};
+//     wg::secret_buffer reply;
+//     while (bytes const chunk = read_some(socket, memory); !chunk.empty()) {
+//         wg::status const s = session.feed(chunk, target, reply);    // target: see the concept below
+//         write_all(socket, reply.view()), reply.clear(), wg::wipe(chunk.data(), chunk.size());
+//         if (s != wg::status::ok) break;                             // answered; close
+//     }
+//
+// An operation is `set=1` or `get=1`, lines `key=value`, and an empty line; a connection may carry many.
+// - A `set` is read to its end before any of it is applied. The first error in it is the answer, nothing changes, and
+//   the rest up to the empty line is skipped. A connection that ends before the empty line changes nothing.
+// - Errors are `errno=-N` for a set and `errno=N` for a get: wg(8) understands only these.
+// - Where an operation should begin but another line stands, no sign is right for sure; the answer is
+//   `errno=-EPROTO`, which wg(8) reports as a protocol error in both cases, and the connection ends: nothing says
+//   where the next operation would begin.
+// - Lines longer than any valid one are a protocol error. Pending changes and replies have an upper bound too.
+// What may hold a key, lines, changes and replies, is wiped as soon as it has been used.
+#ifndef WG_CONTROL_UAPI_HPP
+#define WG_CONTROL_UAPI_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Memory that grows and may hold keys: wiped before it moves on, so that nothing stays behind on the heap.
+// Layer 5 (control); one thread at a time. Nothing throws: whoever appends is told when there is no memory.
+#ifndef WG_CONTROL_SECRET_BUFFER_HPP
+#define WG_CONTROL_SECRET_BUFFER_HPP
+
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace wg::inline WG_ABI {
+
+/// Where the buffers of this layer get their memory from. A host without a heap gives its own type with these members.
+struct heap_memory {
+    /// `size` bytes, aligned for any object; nullptr if there are none left.
+    static void* acquire(std::size_t size) noexcept { return std::malloc(size); }
+    /// Takes back what `acquire(size)` gave. It is wiped already.
+    static void release(void* memory, std::size_t) noexcept { std::free(memory); }
+};
+
+/// A growing array of elements that may hold secrets. Storage that it leaves, by growth, `truncate`, `clear` or
+/// death, is wiped first, the elements' own destructors aside.
+template <class Element, class Memory = heap_memory> class secret_vector {
+    static_assert(std::is_nothrow_move_constructible_v<Element> && alignof(Element) <= alignof(std::max_align_t));
+
+public:
+    secret_vector() noexcept = default;
+    secret_vector(secret_vector&& other) noexcept
+        : elements_(std::exchange(other.elements_, nullptr)), size_(std::exchange(other.size_, 0)),
+          capacity_(std::exchange(other.capacity_, 0)) {}
+    secret_vector& operator=(secret_vector&& other) noexcept {
+        if (this != &other) {
+            release();
+            elements_ = std::exchange(other.elements_, nullptr);
+            size_ = std::exchange(other.size_, 0);
+            capacity_ = std::exchange(other.capacity_, 0);
+        }
+        return *this;
+    }
+    ~secret_vector() { release(); }
+
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    std::size_t capacity() const noexcept { return capacity_; }
+    std::span<Element> view() noexcept { return {elements_, size_}; }
+    std::span<Element const> view() const noexcept { return {elements_, size_}; }
+
+    /// Appends by moving. False: no memory; the vector and `element` are unchanged.
+    [[nodiscard]] bool append(Element&& element) noexcept {
+        if (!reserve_more(1)) return false;
+        std::construct_at(elements_ + size_, std::move(element));
+        ++size_;
+        return true;
+    }
+
+    /// Appends `count` zero elements and returns the first; nullptr: no memory, and nothing has changed.
+    [[nodiscard]] Element* extend(std::size_t count) noexcept
+        requires std::is_trivially_copyable_v<Element>
+    {
+        if (!reserve_more(count)) return nullptr;
+        Element* const first = elements_ + size_;
+        for (std::size_t i = 0; i < count; ++i) std::construct_at(first + i);
+        size_ += count;
+        return first;
+    }
+
+    /// Forgets and wipes all but the first `size` elements, keeping the storage. `size` must not exceed `size()`.
+    void truncate(std::size_t size) noexcept {
+        WG_ASSERT(size <= size_);
+        if (size == size_) return;
+        std::destroy_n(elements_ + size, size_ - size);
+        wipe(static_cast<void*>(elements_ + size), (size_ - size) * sizeof(Element));
+        size_ = size;
+    }
+    /// Forgets and wipes all elements, keeping the storage for the next.
+    void clear() noexcept { truncate(0); }
+    /// Forgets and wipes all elements and gives the storage back.
+    void release() noexcept {
+        if (elements_ == nullptr) return;
+        clear();
+        Memory::release(elements_, capacity_ * sizeof(Element));
+        elements_ = nullptr;
+        capacity_ = 0;
+    }
+
+private:
+    static constexpr std::size_t smallest_elements = (512 + sizeof(Element) - 1) / sizeof(Element);
+    static constexpr std::size_t most_elements = static_cast<std::size_t>(PTRDIFF_MAX) / 2 / sizeof(Element);
+
+    bool reserve_more(std::size_t count) noexcept {
+        if (count > most_elements || size_ > most_elements - count) return false;
+        if (count <= capacity_ - size_) return true;
+        std::size_t capacity = 2 * capacity_; // at most 2 * most_elements: no overflow
+        if (capacity < size_ + count) capacity = size_ + count;
+        if (capacity < smallest_elements) capacity = smallest_elements;
+        auto* const elements = static_cast<Element*>(Memory::acquire(capacity * sizeof(Element)));
+        if (elements == nullptr) return false;
+        std::uninitialized_move_n(elements_, size_, elements);
+        std::size_t const size = size_;
+        release(); // wipes what was moved from
+        elements_ = elements;
+        size_ = size;
+        capacity_ = capacity;
+        return true;
+    }
+
+    Element* elements_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t capacity_ = 0;
+};
+
+/// Text that may hold keys, and grows: what is to be sent as the answer of a configuration socket.
+template <class Memory = heap_memory> class basic_secret_buffer {
+public:
+    std::size_t size() const noexcept { return text_.size(); }
+    bool empty() const noexcept { return text_.empty(); }
+    std::string_view text() const noexcept { return {text_.view().data(), text_.size()}; }
+    /// The same as bytes, to be sent.
+    bytes_view view() const noexcept { return {reinterpret_cast<byte const*>(text_.view().data()), text_.size()}; }
+
+    /// False: no memory; nothing is appended.
+    [[nodiscard]] bool append(std::string_view more) noexcept {
+        if (more.empty()) return true;
+        char* const place = text_.extend(more.size());
+        if (place == nullptr) return false;
+        std::memcpy(place, more.data(), more.size());
+        return true;
+    }
+    /// Room for `size` more characters, to be written in place; nullptr: no memory.
+    [[nodiscard]] char* extend(std::size_t size) noexcept { return text_.extend(size); }
+
+    void truncate(std::size_t size) noexcept { text_.truncate(size); } ///< wipes what is behind `size`
+    void clear() noexcept { text_.clear(); }                           ///< wipes; keeps the storage
+    void release() noexcept { text_.release(); }                       ///< wipes; gives the storage back
+
+private:
+    secret_vector<char, Memory> text_;
+};
+
+using secret_buffer = basic_secret_buffer<>;
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Keys, numbers, addresses and endpoints as text, and back: without heap, without locale, without a resolver.
+// Sources: RFC 4291 2.2 and RFC 5952 (IPv6 addresses), RFC 4007 11 (zones), RFC 4648 4 (base64).
+// Layer 5 (control); pure, any thread.
+//
+// Nothing here looks a secret up in a table or branches on its digits: keys are read and printed by arithmetic.
+//
+//     auto const where = wg::text::parse_endpoint("[fe80::1%eth0]:51820", if_nametoindex);
+//     if (where) log(wg::text::print(*where).view());
+#ifndef WG_CONTROL_TEXT_HPP
+#define WG_CONTROL_TEXT_HPP
+
+
+#include <concepts>
+#include <limits>
+#include <string_view>
+
+namespace wg::inline WG_ABI::text {
+
+inline constexpr std::size_t hex_key_chars = 2 * key_bytes;
+inline constexpr std::size_t base64_key_chars = 44;
+inline constexpr std::size_t longest_zone_chars = 63;
+
+/// At most `Capacity` characters, held in place.
+template <std::size_t Capacity> class short_text {
+public:
+    constexpr std::string_view view() const noexcept { return {chars_, size_}; }
+    constexpr operator std::string_view() const noexcept { return view(); }
+
+    constexpr void append(char c) noexcept {
+        WG_ASSERT(size_ < Capacity);
+        chars_[size_++] = c;
+    }
+    constexpr void append(std::string_view more) noexcept {
+        for (char const c : more) append(c);
+    }
+    constexpr void append_number(std::uint64_t value, unsigned base = 10) noexcept {
+        char digits[20]{}; // 2^64 - 1 has 20 digits
+        std::size_t count = 0;
+        do {
+            auto const digit = static_cast<unsigned>(value % base);
+            digits[count++] = static_cast<char>(digit < 10 ? '0' + digit : 'a' + digit - 10);
+            value /= base;
+        } while (value != 0);
+        while (count > 0) append(digits[--count]);
+    }
+
+private:
+    char chars_[Capacity]{};
+    std::size_t size_ = 0;
+};
+
+namespace text_detail {
+
+/// All ones if low <= value <= high, else zero. All three are below 2^31: a difference wraps exactly if it is negative.
+constexpr std::uint32_t mask_between(std::uint32_t value, std::uint32_t low, std::uint32_t high) noexcept {
+    std::uint32_t const at_least_low = low - 1 - value;
+    std::uint32_t const at_most_high = value - (high + 1);
+    return 0u - ((at_least_low & at_most_high) >> 31);
+}
+
+constexpr std::uint32_t code_of(char c) noexcept { return static_cast<unsigned char>(c); }
+
+/// The value of a hexadecimal digit; `valid` becomes zero if it is none.
+constexpr std::uint32_t hex_value(char c, std::uint32_t& valid) noexcept {
+    std::uint32_t const code = code_of(c);
+    std::uint32_t const digit = mask_between(code, '0', '9');
+    std::uint32_t const lower = mask_between(code, 'a', 'f');
+    std::uint32_t const upper = mask_between(code, 'A', 'F');
+    valid &= digit | lower | upper;
+    return (digit & (code - '0')) | (lower & (code - 'a' + 10)) | (upper & (code - 'A' + 10));
+}
+
+constexpr char hex_digit(std::uint32_t value) noexcept {
+    return static_cast<char>('0' + value + (mask_between(value, 10, 15) & ('a' - '0' - 10)));
+}
+
+constexpr std::uint32_t base64_value(char c, std::uint32_t& valid) noexcept {
+    std::uint32_t const code = code_of(c);
+    std::uint32_t const upper = mask_between(code, 'A', 'Z');
+    std::uint32_t const lower = mask_between(code, 'a', 'z');
+    std::uint32_t const digit = mask_between(code, '0', '9');
+    std::uint32_t const plus = mask_between(code, '+', '+');
+    std::uint32_t const slash = mask_between(code, '/', '/');
+    valid &= upper | lower | digit | plus | slash;
+    return (upper & (code - 'A')) | (lower & (code - 'a' + 26)) | (digit & (code - '0' + 52)) | (plus & 62) |
+           (slash & 63);
+}
+
+constexpr char base64_digit(std::uint32_t value) noexcept {
+    std::uint32_t const upper = mask_between(value, 0, 25) & (value + 'A');
+    std::uint32_t const lower = mask_between(value, 26, 51) & (value - 26 + 'a');
+    std::uint32_t const digit = mask_between(value, 52, 61) & (value - 52 + '0');
+    std::uint32_t const plus = mask_between(value, 62, 62) & '+';
+    std::uint32_t const slash = mask_between(value, 63, 63) & '/';
+    return static_cast<char>(upper | lower | digit | plus | slash);
+}
+
+constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+
+} // namespace text_detail
+
+/// Reads `2 * to.size()` hexadecimal digits of either case, and nothing else. False: `to` is of no use.
+/// The time depends on the sizes alone.
+[[nodiscard]] constexpr bool parse_hex(std::string_view from, bytes to) noexcept {
+    if (from.size() != 2 * to.size()) return false;
+    std::uint32_t valid = ~0u;
+    for (std::size_t i = 0; i < to.size(); ++i) {
+        std::uint32_t const high = text_detail::hex_value(from[2 * i], valid);
+        to[i] = static_cast<byte>(high << 4 | text_detail::hex_value(from[2 * i + 1], valid));
+    }
+    return valid != 0;
+}
+
+/// Writes `from` as lower-case digits; `to` is twice as long.
+constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
+    WG_ASSERT(to.size() == 2 * from.size());
+    for (std::size_t i = 0; i < from.size(); ++i) {
+        to[2 * i] = text_detail::hex_digit(from[i] >> 4);
+        to[2 * i + 1] = text_detail::hex_digit(from[i] & 15u);
+    }
+}
+
+/// Reads a key as `wg genkey` prints it: 44 characters, the last of them `=`, no stray bits. False: `to` is of no use.
+/// The time depends on the size alone.
+[[nodiscard]] constexpr bool parse_base64_key(std::string_view from, std::span<byte, key_bytes> to) noexcept {
+    if (from.size() != base64_key_chars || from.back() != '=') return false;
+    std::uint32_t valid = ~0u;
+    std::uint32_t bits = 0; // the last 4 sextets or less, 24 bits
+    for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
+        bits = (bits << 6 | text_detail::base64_value(from[i], valid)) & 0xffffff;
+        if (i % 4 != 3) continue;
+        to[i / 4 * 3] = static_cast<byte>(bits >> 16);
+        to[i / 4 * 3 + 1] = static_cast<byte>(bits >> 8);
+        to[i / 4 * 3 + 2] = static_cast<byte>(bits);
+    }
+    // 43 sextets: after ten whole groups there are 18 bits left, 16 of them the last two bytes
+    to[30] = static_cast<byte>(bits >> 10);
+    to[31] = static_cast<byte>(bits >> 2);
+    return (valid & text_detail::mask_between(bits & 3, 0, 0)) != 0;
+}
+
+/// The reverse. Of a secret key only where its text is wiped, and never into a log.
+constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span<char, base64_key_chars> to) noexcept {
+    for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
+        std::size_t const first = i * 6 / 8; // at most 31
+        byte const second = first + 1 < key_bytes ? from[first + 1] : byte{0};
+        auto const pair = static_cast<std::uint32_t>(from[first] << 8 | second);
+        to[i] = text_detail::base64_digit(pair >> (10 - i * 6 % 8) & 63);
+    }
+    to[base64_key_chars - 1] = '=';
+}
+
+/// A public key for people.
+constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, key_bytes> from) noexcept {
+    char chars[base64_key_chars]{};
+    print_base64_key(from, chars);
+    short_text<base64_key_chars> text;
+    text.append({chars, base64_key_chars});
+    return text;
+}
+
+/// Reads decimal digits and nothing else: no sign, no space, not empty. `invalid` also if it is too large.
+template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(std::string_view from) noexcept {
+    if (from.empty()) return status::invalid;
+    constexpr Number most = std::numeric_limits<Number>::max();
+    Number value = 0;
+    for (char const c : from) {
+        if (!text_detail::is_digit(c)) return status::invalid;
+        auto const digit = static_cast<Number>(c - '0');
+        if (value > most / 10 || (value == most / 10 && digit > most % 10)) return status::invalid;
+        value = static_cast<Number>(value * 10 + digit);
+    }
+    return value;
+}
+
+constexpr short_text<20> print_decimal(std::uint64_t value) noexcept {
+    short_text<20> text;
+    text.append_number(value);
+    return text;
+}
+
+namespace text_detail {
+
+/// As `parse_decimal`, but without superfluous zeros: some programs would read those as octal.
+constexpr result<std::uint8_t> parse_octet(std::string_view from) noexcept {
+    if (from.size() > 1 && from.front() == '0') return status::invalid;
+    return parse_decimal<std::uint8_t>(from);
+}
+
+constexpr bool parse_v4(std::string_view from, std::span<byte, 4> to) noexcept {
+    for (std::size_t i = 0; i < 4; ++i) {
+        std::size_t const end = i < 3 ? from.find('.') : from.size();
+        if (end == std::string_view::npos) return false;
+        auto const octet = parse_octet(from.substr(0, end));
+        if (!octet) return false;
+        to[i] = *octet;
+        from.remove_prefix(i < 3 ? end + 1 : end);
+    }
+    return true;
+}
+
+/// One to four hexadecimal digits.
+constexpr bool parse_group(std::string_view from, std::uint16_t& group) noexcept {
+    if (from.empty() || from.size() > 4) return false;
+    std::uint32_t valid = ~0u;
+    std::uint32_t value = 0;
+    for (char const c : from) value = value << 4 | hex_value(c, valid);
+    group = static_cast<std::uint16_t>(value);
+    return valid != 0;
+}
+
+constexpr bool parse_v6(std::string_view from, byte_array<16>& to) noexcept {
+    constexpr std::size_t none = 17; // no offset in an address, not even its end
+    std::size_t filled = 0;
+    std::size_t gap = none; // where `::` stands
+    if (from.starts_with("::")) {
+        gap = 0;
+        from.remove_prefix(2);
+    }
+    while (!from.empty()) {
+        std::size_t const end = from.find(':');
+        std::string_view const part = from.substr(0, end);
+        if (end == std::string_view::npos && part.find('.') != std::string_view::npos) {
+            if (filled > 12 || !parse_v4(part, std::span<byte, 16>(to).subspan(filled).first<4>())) return false;
+            filled += 4;
+            break;
+        }
+        std::uint16_t group = 0;
+        if (filled > 14 || !parse_group(part, group)) return false;
+        store_be16(to.data() + filled, group);
+        filled += 2;
+        if (end == std::string_view::npos) break;
+        from.remove_prefix(end + 1);
+        if (from.empty()) return false; // a lone colon at the end
+        if (from.front() != ':') continue;
+        if (gap != none) return false;
+        gap = filled;
+        from.remove_prefix(1);
+    }
+    if (gap == none) return filled == 16;
+    if (filled == 16) return false; // `::` stands for one group at least
+    for (std::size_t i = 0; i < filled - gap; ++i) to[15 - i] = to[filled - 1 - i];
+    for (std::size_t i = gap; i < gap + (16 - filled); ++i) to[i] = 0;
+    return true;
+}
+
+} // namespace text_detail
+
+/// Reads `192.0.2.1` or `2001:db8::1`, in any spelling of RFC 4291, without a zone.
+constexpr result<ip_address> parse_address(std::string_view from) noexcept {
+    ip_address address;
+    bool const v6 = from.find(':') != std::string_view::npos;
+    address.kind = v6 ? family::v6 : family::v4;
+    bool const good = v6 ? text_detail::parse_v6(from, address.octets)
+                         : text_detail::parse_v4(from, std::span<byte, 16>(address.octets).first<4>());
+    if (!good) return status::invalid;
+    return address;
+}
+
+/// Reads `address/bits`, or an address alone for all of its bits. Host bits are masked.
+constexpr result<ip_prefix> parse_prefix(std::string_view from) noexcept {
+    std::size_t const slash = from.find('/');
+    auto const address = parse_address(from.substr(0, slash));
+    if (!address) return status::invalid;
+    if (slash == std::string_view::npos) return ip_prefix::of(*address, address->bits());
+    auto const bits = text_detail::parse_octet(from.substr(slash + 1));
+    if (!bits || *bits > address->bits()) return status::invalid;
+    return ip_prefix::of(*address, *bits);
+}
+
+/// Finds the number of the interface with this name; 0: there is none. `if_nametoindex` is one.
+using zone_resolver = unsigned (*)(char const* name);
+
+namespace text_detail {
+
+/// A name known to `resolve` comes before a number, as everywhere (an interface may be called `7`). 0: neither.
+inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver resolve) noexcept {
+    if (zone.empty() || zone.size() > longest_zone_chars) return status::invalid;
+    if (zone.find('\0') != std::string_view::npos) return status::invalid;
+    if (resolve != nullptr) {
+        char name[longest_zone_chars + 1]{};
+        std::memcpy(name, zone.data(), zone.size());
+        if (unsigned const index = resolve(name); index != 0) return std::uint32_t{index};
+    }
+    return parse_decimal<std::uint32_t>(zone);
+}
+
+} // namespace text_detail
+
+/// Reads `192.0.2.1:51820`, `[2001:db8::1]:51820` or `[fe80::1%zone]:51820`. The zone is a number, or a name that
+/// `resolve` knows. No host names.
+inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver resolve = nullptr) noexcept {
+    bool const v6 = from.starts_with('[');
+    std::size_t const end = v6 ? from.find(']') : from.find(':');
+    if (end == std::string_view::npos) return status::invalid;
+    std::string_view host = from.substr(v6, end - v6);
+    std::string_view tail = from.substr(end + v6);
+    if (!tail.starts_with(':')) return status::invalid;
+    auto const port = parse_decimal<std::uint16_t>(tail.substr(1));
+    if (!port) return status::invalid;
+
+    endpoint where;
+    where.port = *port;
+    if (std::size_t const percent = host.find('%'); v6 && percent != std::string_view::npos) {
+        auto const zone = text_detail::parse_zone(host.substr(percent + 1), resolve);
+        if (!zone) return status::invalid;
+        where.scope_id = *zone;
+        host = host.substr(0, percent);
+    }
+    auto const address = parse_address(host);
+    if (!address || address->kind != (v6 ? family::v6 : family::v4)) return status::invalid;
+    where.address = *address;
+    return where;
+}
+
+namespace text_detail {
+
+template <std::size_t Capacity> constexpr void append_v4(short_text<Capacity>& text, byte const* octets) noexcept {
+    for (std::size_t i = 0; i < 4; ++i) {
+        if (i > 0) text.append('.');
+        text.append_number(octets[i]);
+    }
+}
+
+/// RFC 5952: lower case, no leading zeros, `::` for the longest run of two or more zero groups, the first of equals;
+/// an IPv4-mapped address ends in dotted decimal.
+template <std::size_t Capacity> constexpr void append_v6(short_text<Capacity>& text, byte const* octets) noexcept {
+    bool mapped = true;
+    for (std::size_t i = 0; i < 12; ++i) mapped = mapped && octets[i] == (i < 10 ? 0 : 0xff);
+    if (mapped) {
+        text.append("::ffff:");
+        return append_v4(text, octets + 12);
+    }
+    std::size_t best = 8, best_length = 1, length = 0; // a run of one group is not shortened
+    for (std::size_t i = 0; i < 8; ++i) {
+        length = load_be16(octets + 2 * i) == 0 ? length + 1 : 0;
+        if (length <= best_length) continue;
+        best_length = length;
+        best = i + 1 - length;
+    }
+    for (std::size_t i = 0; i < 8; ++i) {
+        if (i == best) {
+            text.append("::");
+            i += best_length - 1;
+            continue;
+        }
+        if (i > 0 && i != best + best_length) text.append(':');
+        text.append_number(load_be16(octets + 2 * i), 16);
+    }
+}
+
+template <std::size_t Capacity>
+constexpr void append_address(short_text<Capacity>& text, ip_address const& address) noexcept {
+    if (address.kind == family::v4) append_v4(text, address.octets.data());
+    if (address.kind == family::v6) append_v6(text, address.octets.data());
+}
+
+} // namespace text_detail
+
+/// `192.0.2.1` or `2001:db8::1` (RFC 5952); empty for no address.
+constexpr short_text<39> print(ip_address const& address) noexcept {
+    short_text<39> text;
+    text_detail::append_address(text, address);
+    return text;
+}
+
+/// `192.0.2.0/24`
+constexpr short_text<43> print(ip_prefix const& prefix) noexcept {
+    short_text<43> text;
+    text_detail::append_address(text, prefix.address);
+    text.append('/');
+    text.append_number(prefix.bits);
+    return text;
+}
+
+/// `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820`; empty for none. The zone is a number.
+constexpr short_text<58> print(endpoint const& where) noexcept {
+    short_text<58> text;
+    if (!where) return text;
+    bool const v6 = where.address.kind == family::v6;
+    if (v6) text.append('[');
+    text_detail::append_address(text, where.address);
+    if (v6 && where.scope_id != 0) {
+        text.append('%');
+        text.append_number(where.scope_id);
+    }
+    text.append(v6 ? "]:" : ":");
+    text.append_number(where.port);
+    return text;
+}
+
+} // namespace wg::inline WG_ABI::text
+
+#endif
+
+#include <cerrno>
+#include <concepts>
+
+namespace wg::inline WG_ABI::uapi {
+
+inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid one, an endpoint, has about 125
+inline constexpr std::size_t most_changes = std::size_t{1} << 20; ///< of one `set`
+inline constexpr std::size_t most_reply_chars = std::size_t{256} << 20; ///< not yet taken by the host
+
+/// The number that stands behind `errno=`, of this host.
+constexpr int errno_of(status s) noexcept {
+    switch (s) {
+    case status::ok: return 0;
+    case status::invalid:
+    case status::too_many_peers: return EINVAL; // as wireguard-go answers
+    case status::protocol_error: return EPROTO;
+    case status::address_in_use: return EADDRINUSE;
+    case status::no_permission: return EPERM;
+    case status::no_memory: return ENOMEM;
+    case status::not_supported: return EOPNOTSUPP;
+    case status::would_block: return EAGAIN;
+    case status::gone: return ENODEV;
+    case status::device_down: return ENETDOWN;
+    default: return EIO;
+    }
+}
+
+/// Reads the lines of a `set` into a list of changes. Values are checked here; what depends on the device (does the
+/// peer exist, is the port free) is the device's to say.
+template <class Memory = heap_memory> class basic_set_parser {
+public:
+    explicit basic_set_parser(text::zone_resolver resolve = nullptr) noexcept : resolve_(resolve) {}
+
+    /// Reads a line without its end. After an error the list is of no use: `clear`.
+    /// `invalid`: unknown key or bad value; `protocol_error`: no `=`; `no_memory`: too many, or no memory.
+    status line(std::string_view from) noexcept {
+        std::size_t const equals = from.find('=');
+        if (equals == std::string_view::npos) return status::protocol_error;
+        std::string_view const key = from.substr(0, equals);
+        std::string_view const value = from.substr(equals + 1);
+        if (key == "public_key") return begin_peer(value);
+        return where_ == place::device ? interface_line(key, value) : peer_line(key, value);
+    }
+
+    std::span<change const> changes() const noexcept { return changes_.view(); }
+
+    /// Forgets and wipes everything and is ready for the next `set`.
+    void clear() noexcept {
+        changes_.release();
+        where_ = place::device;
+    }
+
+private:
+    enum class place : std::uint8_t {
+        device,
+        new_peer,     ///< nothing said about it yet: `update_only` may come
+        peer,
+        removed_peer, ///< what follows is checked, but concerns nobody any more
+    };
+
+    status interface_line(std::string_view key, std::string_view value) noexcept {
+        if (key == "private_key") return add_key(value, &change::private_key);
+        if (key == "listen_port") return add_number<std::uint16_t>(value, &change::listen_port);
+        if (key == "fwmark") return add_number<std::uint32_t>(value, &change::fwmark);
+        if (key == "replace_peers") return add_if(value == "true", change::replace_peers());
+        return status::invalid;
+    }
+
+    status begin_peer(std::string_view value) noexcept {
+        where_ = place::new_peer;
+        return add_key(value, &change::peer);
+    }
+
+    status peer_line(std::string_view key, std::string_view value) noexcept {
+        if (key == "protocol_version") return value == "1" ? status::ok : status::invalid;
+        if (key == "update_only") return update_only(value);
+        if (key == "remove") return remove(value);
+        if (where_ == place::new_peer) where_ = place::peer;
+        if (key == "allowed_ip") return allowed_ip(value);
+        if (key == "preshared_key") return add_key(value, &change::preshared_key);
+        if (key == "endpoint") return endpoint(value);
+        if (key == "replace_allowed_ips") return add_if(value == "true", change::replace_allowed_ips());
+        if (key == "persistent_keepalive_interval")
+            return add_number<std::uint16_t>(value, &change::persistent_keepalive);
+        return status::invalid;
+    }
+
+    /// Has to come before what it is to prevent. Behind `remove` it says nothing new (wgctrl sends both in this order).
+    status update_only(std::string_view value) noexcept {
+        if (where_ == place::peer) return status::invalid;
+        return add_if(value == "true", change::update_only());
+    }
+
+    status remove(std::string_view value) noexcept {
+        status const s = add_if(value == "true", change::remove_peer());
+        if (s == status::ok) where_ = place::removed_peer;
+        return s;
+    }
+
+    status allowed_ip(std::string_view value) noexcept {
+        bool const minus = value.starts_with('-');
+        auto const prefix = text::parse_prefix(value.substr(minus));
+        if (!prefix) return status::invalid;
+        return add(minus ? change::remove_allowed_ip(*prefix) : change::allowed_ip(*prefix));
+    }
+
+    status endpoint(std::string_view value) noexcept {
+        auto const where = text::parse_endpoint(value, resolve_);
+        return where ? add(change::endpoint(*where)) : status::invalid;
+    }
+
+    status add_key(std::string_view value, change (*make)(key_view) noexcept) noexcept {
+        secret<key_bytes> key;
+        if (!text::parse_hex(value, key.expose())) return status::invalid;
+        return add(make(key.expose()));
+    }
+
+    template <class Number> status add_number(std::string_view value, change (*make)(Number) noexcept) noexcept {
+        auto const number = text::parse_decimal<Number>(value);
+        return number ? add(make(*number)) : status::invalid;
+    }
+
+    status add_if(bool valid, change&& what) noexcept { return valid ? add(std::move(what)) : status::invalid; }
+
+    status add(change&& what) noexcept {
+        if (where_ == place::removed_peer) return status::ok;
+        if (changes_.size() == most_changes || !changes_.append(std::move(what))) return status::no_memory;
+        return status::ok;
+    }
+
+    text::zone_resolver resolve_;
+    place where_ = place::device;
+    secret_vector<change, Memory> changes_;
+};
+
+/// Appends what a device tells of itself to a reply: the sink of `device::snapshot`, which calls `device` once, then
+/// for each peer `peer`, followed by `allowed_ip` for each of its allowed IPs.
+template <class Memory = heap_memory> class basic_reply_printer {
+public:
+    /// The reply may grow to `most_chars`.
+    explicit basic_reply_printer(basic_secret_buffer<Memory>& reply, std::size_t most_chars = most_reply_chars) noexcept
+        : reply_(reply), most_chars_(most_chars) {}
+
+    void device(interface_facts const& facts) noexcept {
+        if (!facts.private_key.is_zero()) line_key("private_key", facts.private_key.expose());
+        if (facts.listen_port != 0) line_number("listen_port", facts.listen_port);
+        if (facts.fwmark != 0) line_number("fwmark", facts.fwmark);
+    }
+
+    void peer(peer_facts const& facts) noexcept {
+        line_key("public_key", facts.key);
+        line_key("preshared_key", facts.preshared_key.expose());
+        line("protocol_version", "1");
+        if (facts.endpoint) line("endpoint", text::print(facts.endpoint));
+        // wg(8) takes no sign here: a clock before 1970 must not make the whole answer unreadable
+        bool const representable = facts.last_handshake_s >= 0;
+        line_number("last_handshake_time_sec", representable ? static_cast<std::uint64_t>(facts.last_handshake_s) : 0);
+        line_number("last_handshake_time_nsec", representable ? facts.last_handshake_ns : 0);
+        line_number("tx_bytes", facts.tx_bytes);
+        line_number("rx_bytes", facts.rx_bytes);
+        line_number("persistent_keepalive_interval", facts.persistent_keepalive_s);
+    }
+
+    void allowed_ip(ip_prefix const& prefix) noexcept { line("allowed_ip", text::print(prefix)); }
+
+    /// `no_memory` if not all of it found room.
+    status outcome() const noexcept { return outcome_; }
+
+private:
+    void line(std::string_view key, std::string_view value) noexcept {
+        append(key);
+        append("=");
+        append(value);
+        append("\n");
+    }
+    void line_number(std::string_view key, std::uint64_t value) noexcept { line(key, text::print_decimal(value)); }
+    void line_key(std::string_view key, key_view value) noexcept {
+        append(key);
+        append("=");
+        if (char* const digits = make_room(text::hex_key_chars)) text::print_hex(value, {digits, text::hex_key_chars});
+        append("\n");
+    }
+
+    void append(std::string_view more) noexcept {
+        if (char* const place = make_room(more.size())) std::memcpy(place, more.data(), more.size());
+    }
+    char* make_room(std::size_t size) noexcept {
+        if (outcome_ != status::ok) return nullptr;
+        char* const place = reply_.size() + size <= most_chars_ ? reply_.extend(size) : nullptr;
+        if (place == nullptr) outcome_ = status::no_memory;
+        return place;
+    }
+
+    basic_secret_buffer<Memory>& reply_;
+    std::size_t most_chars_;
+    status outcome_ = status::ok;
+};
+
+// What a session configures: a device, together with the lock and the time that the host calls it with.
+// | configure(changes) -> status    | all of them, in order, or none                                                  |
+// | snapshot(sink)                  | tells the sink, a `basic_reply_printer`, about the interface and every peer     |
+template <class Target, class Memory = heap_memory>
+concept target = requires(Target& target, std::span<change const> changes, basic_reply_printer<Memory>& sink) {
+    { target.configure(changes) } noexcept -> std::same_as<status>;
+    { target.snapshot(sink) } noexcept;
+};
+
+/// One connection. It may end at any time: what was not completed was not applied.
+template <class Memory = heap_memory> class basic_session {
+public:
+    /// `resolve` turns the zone of an endpoint into a number, as `if_nametoindex` does; without it only numbers do.
+    explicit basic_session(text::zone_resolver resolve = nullptr) noexcept : parser_(resolve) {}
+    basic_session(basic_session&&) = delete; // a line that moved would leave a copy
+
+    /// Takes what was read and appends to `reply` what is to be sent. The caller wipes both when done with them.
+    /// `protocol_error`: send the reply, then close; the rest of `read` was ignored, as will be what follows.
+    /// `no_memory`: there was none even for an answer; close.
+    template <target<Memory> Target>
+    status feed(bytes_view read, Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        while (!read.empty() && outcome_ == status::ok) {
+            auto const* const end = static_cast<byte const*>(std::memchr(read.data(), '\n', read.size()));
+            std::size_t const size = end != nullptr ? static_cast<std::size_t>(end - read.data()) : read.size();
+            collect(read.first(size));
+            read = read.subspan(size + (end != nullptr));
+            if (end != nullptr) finish_line(target, reply);
+        }
+        return outcome_;
+    }
+
+private:
+    enum class operation : std::uint8_t { none, set, get };
+
+    void collect(bytes_view part) noexcept {
+        if (part.size() > longest_line_chars - line_size_) {
+            too_long_ = true;
+            part = {};
+        }
+        copy(bytes(line_.expose()).subspan(line_size_), part);
+        line_size_ += part.size();
+    }
+
+    template <class Target> void finish_line(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        auto const line = bytes(line_.expose()).first(line_size_);
+        bool const too_long = std::exchange(too_long_, false);
+        take({reinterpret_cast<char const*>(line.data()), line.size()}, too_long, target, reply);
+        wipe(line.data(), line.size());
+        line_size_ = 0;
+    }
+
+    template <class Target>
+    void take(std::string_view line, bool too_long, Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        bool const last = line.empty() && !too_long;
+        switch (running_) {
+        case operation::none:
+            if (line == "set=1" && !too_long) return begin(operation::set);
+            if (line == "get=1" && !too_long) return begin(operation::get);
+            outcome_ = status::protocol_error;
+            return answer(-errno_of(status::protocol_error), reply);
+        case operation::set:
+            if (last) return finish_set(target, reply);
+            if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : parser_.line(line);
+            if (failure_ != status::ok) parser_.clear(); // whatever follows, none of this will be applied
+            return;
+        case operation::get: // has no lines
+            if (last) return finish_get(target, reply);
+            if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : status::invalid;
+            return;
+        }
+    }
+
+    void begin(operation what) noexcept {
+        running_ = what;
+        failure_ = status::ok;
+    }
+
+    template <class Target> void finish_set(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        running_ = operation::none;
+        if (failure_ == status::ok) failure_ = target.configure(parser_.changes());
+        parser_.clear();
+        answer(-errno_of(failure_), reply);
+    }
+
+    template <class Target> void finish_get(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        running_ = operation::none;
+        std::size_t const before = reply.size();
+        if (failure_ == status::ok) {
+            basic_reply_printer<Memory> printer(reply);
+            target.snapshot(printer);
+            failure_ = printer.outcome();
+        }
+        if (failure_ != status::ok) reply.truncate(before);
+        answer(errno_of(failure_), reply);
+    }
+
+    /// Ends every reply, that of a get after its facts: `errno=N` and an empty line.
+    void answer(int number, basic_secret_buffer<Memory>& reply) noexcept {
+        text::short_text<32> text;
+        text.append("errno=");
+        if (number < 0) text.append('-');
+        text.append_number(static_cast<std::uint64_t>(number < 0 ? -number : number));
+        text.append("\n\n");
+        if (!reply.append(text)) outcome_ = status::no_memory;
+    }
+
+    basic_set_parser<Memory> parser_;
+    secret<longest_line_chars> line_;
+    std::size_t line_size_ = 0;
+    bool too_long_ = false;
+    operation running_ = operation::none;
+    status failure_ = status::ok; ///< of the running operation
+    status outcome_ = status::ok; ///< of the connection
+};
+
+using set_parser = basic_set_parser<>;
+using reply_printer = basic_reply_printer<>;
+using session = basic_session<>;
+
+} // namespace wg::inline WG_ABI::uapi
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A whole WireGuard interface without input and output (whitepaper 2, 5, 6). Layer 4.
+//
+// The core decides, policies do: a device is handed packets and the time and hands packets back. A packet's way is
+// cut where it is expensive:
+//
+//     prepare_outbound -> crypt -> (send to the network) -> complete
+//     prepare_inbound  -> crypt -> complete -> (write to the TUN device)
+//
+// What the device has to say by itself comes from `process_handshakes` (answers) and `poll_transmit` (initiations,
+// keepalives, packets that waited), as outbound jobs that go through `crypt`, the network and `complete` as well.
+//
+// Threads: any number at once if `Policies::threads` is parallel; a call locks the device once for all its jobs, and
+// `crypt` does not lock at all. One job is used by one thread at a time. Packets of a flow stay in order if their jobs
+// are prepared and completed in order.
+#ifndef WG_DEVICE_DEVICE_HPP
+#define WG_DEVICE_DEVICE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A list of changes, cut into what concerns the interface and what concerns each peer. Layer 4; pure.
+#ifndef WG_DEVICE_CONFIGURATION_HPP
+#define WG_DEVICE_CONFIGURATION_HPP
+
+
+namespace wg::inline WG_ABI {
+
+/// What a configuration says of one peer.
+struct peer_changes {
+    key_view key;
+    bool update_only = false; ///< nothing, if there is no such peer
+    bool remove = false;
+    bool replace_allowed_ips = false;
+    std::span<change const> changes; ///< those after `change::peer`
+};
+
+/// The changes of the interface: all before the first peer.
+inline std::span<change const> interface_changes(std::span<change const> all) noexcept {
+    std::size_t count = 0;
+    while (count < all.size() && all[count].what() != change::kind::peer) ++count;
+    return all.first(count);
+}
+
+/// Calls `each(peer_changes const&)` for every peer, in order.
+template <class Each> void for_each_peer(std::span<change const> all, Each&& each) noexcept {
+    std::span<change const> rest = all.subspan(interface_changes(all).size());
+    while (!rest.empty()) {
+        std::span<change const> const own = interface_changes(rest.subspan(1));
+        peer_changes of{rest[0].key(), false, false, false, own};
+        for (change const& c : own) {
+            of.update_only |= c.what() == change::kind::update_only;
+            of.remove |= c.what() == change::kind::remove_peer;
+            of.replace_allowed_ips |= c.what() == change::kind::replace_allowed_ips;
+        }
+        each(of);
+        rest = rest.subspan(1 + own.size());
+    }
+}
+
+/// Whether each change stands where it may and has a value that it may have. status::invalid otherwise.
+inline status check_changes(std::span<change const> all) noexcept {
+    using kind = change::kind;
+    bool in_peer = false;
+    for (change const& c : all) {
+        switch (c.what()) {
+        case kind::private_key:
+        case kind::fwmark:
+        case kind::replace_peers:
+            if (in_peer) return status::invalid;
+            break;
+        case kind::listen_port:
+            if (in_peer || c.number() > UINT16_MAX) return status::invalid;
+            break;
+        case kind::peer: in_peer = true; break;
+        case kind::endpoint:
+            if (!in_peer || !c.where() || c.where().port == 0) return status::invalid;
+            break;
+        case kind::persistent_keepalive:
+            if (!in_peer || c.number() > UINT16_MAX) return status::invalid;
+            break;
+        case kind::allowed_ip:
+        case kind::remove_allowed_ip:
+            if (!in_peer || c.prefix().address.kind == family::none || c.prefix().bits > c.prefix().address.bits())
+                return status::invalid;
+            break;
+        case kind::update_only:
+        case kind::remove_peer:
+        case kind::preshared_key:
+        case kind::replace_allowed_ips:
+            if (!in_peer) return status::invalid;
+            break;
+        }
+    }
+    return status::ok;
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Handshake messages that wait for their turn, and whether there are so many that the device is under load
+// (whitepaper 5.3; Linux: an eighth of the queue, and for a second after). Layer 4; one thread at a time.
+#ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
+#define WG_DEVICE_HANDSHAKE_QUEUE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The four messages, by byte offset (whitepaper 5.4.2 - 5.4.7). Layer 3; pure.
+#ifndef WG_PROTOCOL_MESSAGES_HPP
+#define WG_PROTOCOL_MESSAGES_HPP
+
+
+namespace wg::inline WG_ABI {
+
+enum class message_type : std::uint32_t { none = 0, initiation = 1, response = 2, cookie_reply = 3, transport = 4 };
+
+struct initiation_layout {
+    static constexpr std::size_t sender = 4, ephemeral = 8, encrypted_static = 40, encrypted_timestamp = 88, mac1 = 116,
+                                 mac2 = 132, size = 148;
+    static_assert(encrypted_static + key_bytes + tag_bytes == encrypted_timestamp);
+    static_assert(encrypted_timestamp + timestamp_bytes + tag_bytes == mac1 && mac2 + mac_bytes == size);
+};
+
+struct response_layout {
+    static constexpr std::size_t sender = 4, receiver = 8, ephemeral = 12, encrypted_nothing = 44, mac1 = 60, mac2 = 76,
+                                 size = 92;
+    static_assert(encrypted_nothing + tag_bytes == mac1 && mac2 + mac_bytes == size);
+};
+
+struct cookie_reply_layout {
+    static constexpr std::size_t receiver = 4, nonce = 8, encrypted_cookie = 32, size = 64;
+    static_assert(encrypted_cookie + cookie_bytes + tag_bytes == size);
+};
+
+struct transport_layout {
+    static constexpr std::size_t receiver = 4, counter = 8, encrypted_packet = transport_header_bytes;
+    static constexpr std::size_t minimum_size = encrypted_packet + tag_bytes;
+};
+
+/// The type of a datagram whose first 4 bytes (the type and three zero bytes) and length fit together; else none.
+constexpr message_type type_of(bytes_view datagram) noexcept {
+    if (datagram.size() < transport_layout::minimum_size) return message_type::none; // also the shortest of all
+    auto const type = static_cast<message_type>(load_le32(datagram.data()));
+    switch (type) {
+    case message_type::initiation: return datagram.size() == initiation_layout::size ? type : message_type::none;
+    case message_type::response: return datagram.size() == response_layout::size ? type : message_type::none;
+    case message_type::cookie_reply: return datagram.size() == cookie_reply_layout::size ? type : message_type::none;
+    case message_type::transport: return type;
+    default: return message_type::none;
+    }
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI {
+
+/// A message as it came: an initiation, a response or a cookie reply, its length checked.
+struct waiting_handshake {
+    byte_array<initiation_layout::size> bytes_{};
+    std::uint8_t length = 0;
+    path where{};
+
+    bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
+};
+
+template <class Storage> class handshake_queue {
+    static constexpr std::size_t capacity = Storage::max_queued_handshakes;
+    static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
+
+public:
+    explicit handshake_queue(Storage& storage) noexcept : ring_(storage) {}
+
+    /// False: the queue is full, or (at first use) there is no memory for it.
+    bool push(bytes_view message, path const& where, instant now) noexcept {
+        if (ring_.view().empty() && !ring_.resize(capacity)) return false;
+        if (size() == capacity) return false;
+        waiting_handshake& slot = ring_.view()[pushed_++ & (capacity - 1)];
+        copy(slot.bytes_, message);
+        slot.length = static_cast<std::uint8_t>(message.size());
+        slot.where = where;
+        if (size() >= load_threshold) loaded_until_ = now + under_load_linger;
+        return true;
+    }
+
+    /// The oldest message, valid until `pop`; nullptr: none.
+    waiting_handshake const* front() noexcept {
+        return size() == 0 ? nullptr : &ring_.view()[popped_ & (capacity - 1)];
+    }
+    void pop() noexcept { ++popped_; }
+
+    /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of
+    /// these in a second than `max_answers_per_second` count as load too.
+    void note_answer(instant now) noexcept {
+        if (now - window_ >= seconds(1)) {
+            window_ = now;
+            answers_ = 0;
+        }
+        if (++answers_ > max_answers_per_second) loaded_until_ = now + under_load_linger;
+    }
+
+    bool under_load(instant now) const noexcept { return now < loaded_until_; }
+    std::size_t size() const noexcept { return pushed_ - popped_; }
+
+private:
+    static constexpr std::size_t load_threshold = std::max<std::size_t>(2, capacity / 8);
+    static constexpr std::uint32_t max_answers_per_second = capacity >= 64 ? UINT32_MAX : 10;
+
+    typename Storage::template array<waiting_handshake, capacity> ring_;
+    std::size_t pushed_ = 0, popped_ = 0;
+    instant loaded_until_{};
+    instant window_{};
+    std::uint32_t answers_ = 0;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The little of IPv4, IPv6 and ICMP that a tunnel has to know: whose a packet is, how long it is, its congestion
+// marks, and how to say that it went nowhere (RFC 791, 8200, 792, 4443, 6040). Layer 4; pure.
+#ifndef WG_DEVICE_IP_HPP
+#define WG_DEVICE_IP_HPP
+
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI {
+
+inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8,
+                             icmp_header_bytes = 8;
+inline constexpr byte ip_protocol_udp = 17, ip_protocol_icmp = 1, ip_protocol_icmp_v6 = 58;
+
+/// What the headers of an inner packet say. Views into the packet.
+struct ip_header {
+    family kind = family::none;
+    byte const* source = nullptr;      ///< 4 or 16 bytes
+    byte const* destination = nullptr; ///< 4 or 16 bytes
+    std::uint8_t tos = 0;
+    std::size_t total_bytes = 0; ///< header and payload; at most the bytes there are
+    byte protocol = 0;           ///< IPv6: of the first header after the fixed one
+    bool first_fragment = true;  ///< the transport header is in this packet
+    std::size_t header_bytes = 0;
+
+    explicit operator bool() const noexcept { return kind != family::none; }
+};
+
+/// Reads the header of `packet`; none if it is not IP or shorter than it says.
+inline ip_header parse_ip(bytes_view packet) noexcept {
+    ip_header header;
+    if (packet.size() < ipv4_header_bytes) return header;
+    if (packet[0] >> 4 == 4) {
+        header.header_bytes = std::size_t{packet[0] & 0x0fu} * 4;
+        header.total_bytes = load_be16(&packet[2]);
+        if (header.total_bytes > packet.size() || header.total_bytes < ipv4_header_bytes) return header;
+        if (header.header_bytes < ipv4_header_bytes || header.header_bytes > header.total_bytes)
+            header.header_bytes = ipv4_header_bytes;
+        header.tos = packet[1];
+        header.protocol = packet[9];
+        header.first_fragment = (load_be16(&packet[6]) & 0x1fff) == 0;
+        header.source = &packet[12];
+        header.destination = &packet[16];
+        header.kind = family::v4;
+    } else if (packet[0] >> 4 == 6 && packet.size() >= ipv6_header_bytes) {
+        header.header_bytes = ipv6_header_bytes;
+        header.total_bytes = ipv6_header_bytes + load_be16(&packet[4]);
+        if (header.total_bytes > packet.size()) return header;
+        header.tos = static_cast<std::uint8_t>(load_be16(&packet[0]) >> 4);
+        header.protocol = packet[6];
+        header.source = &packet[8];
+        header.destination = &packet[24];
+        header.kind = family::v6;
+    }
+    return header;
+}
+
+/// The sum of RFC 1071, not yet folded or inverted. `data` of an odd size is padded with zero.
+constexpr std::uint32_t checksum_add(std::uint32_t sum, bytes_view data) noexcept {
+    for (std::size_t i = 0; i + 1 < data.size(); i += 2) sum += load_be16(&data[i]); // at most 2^15 words of 2^16
+    if (data.size() % 2 != 0) sum += static_cast<std::uint32_t>(data.back()) << 8;
+    return (sum & 0xffff) + (sum >> 16);
+}
+constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
+    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<std::uint16_t>(~sum);
+}
+
+enum ecn : std::uint8_t { not_ect = 0, ect_1 = 1, ect_0 = 2, congestion_experienced = 3 };
+
+constexpr std::uint8_t ecn_of(std::uint8_t tos) noexcept { return tos & 3; }
+
+/// Brings the mark of the outer header into the inner packet (RFC 6040, section 4.2). False: drop the packet.
+inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t outer_tos) noexcept {
+    std::uint8_t const outer = ecn_of(outer_tos), was = ecn_of(inner.tos);
+    if (outer == not_ect || was == congestion_experienced) return true;
+    if (was == not_ect) return outer != congestion_experienced;
+    std::uint8_t const becomes = outer == congestion_experienced ? std::uint8_t{congestion_experienced}
+                                 : outer == ect_1                ? std::uint8_t{ect_1}
+                                                                 : was;
+    if (becomes == was) return true;
+    if (inner.kind == family::v4) {
+        // RFC 1624: the header's checksum follows the one word that changes.
+        std::uint32_t const before = load_be16(&packet[0]);
+        packet[1] = static_cast<byte>((packet[1] & ~3) | becomes);
+        std::uint32_t const sum =
+            (~std::uint32_t{load_be16(&packet[10])} & 0xffff) + (~before & 0xffff) + load_be16(&packet[0]);
+        store_be16(&packet[10], checksum_finish(sum));
+    } else {
+        packet[1] = static_cast<byte>((packet[1] & ~0x30) | (becomes << 4));
+    }
+    return true;
+}
+
+/// Makes an outbound packet into the ICMP message that its destination cannot be reached (RFC 792: host unreachable;
+/// RFC 4443: address unreachable), in place. It says that it comes from that destination, since an interface's own
+/// address would be refused by the host as one that cannot come from outside. False: no answer is due (ICMP errors,
+/// multicast, fragments, no source) or there is no room.
+inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
+    bool const v4 = about.kind == family::v4;
+    std::size_t const header = v4 ? ipv4_header_bytes : ipv6_header_bytes;
+    std::size_t const address_bytes = v4 ? 4 : 16;
+    bytes_view const original = data.view();
+    bytes_view const transport = original.subspan(std::min(about.header_bytes, original.size()));
+
+    bool const unspecified = std::all_of(about.source, about.source + address_bytes, [](byte b) { return b == 0; });
+    if (unspecified || !about.first_fragment) return false;
+    if (v4 ? about.destination[0] >= 224 || about.source[0] >= 224
+           : about.destination[0] == 0xff || about.source[0] == 0xff)
+        return false;
+    if (about.protocol == (v4 ? ip_protocol_icmp : ip_protocol_icmp_v6)) {
+        if (transport.empty()) return false;
+        bool const query = v4 ? transport[0] == 8 || transport[0] == 13 || transport[0] == 17 : transport[0] >= 128;
+        if (!query) return false; // never an error about an error
+    }
+    byte_array<16> source{}, destination{};
+    std::memcpy(source.data(), about.destination, address_bytes);
+    std::memcpy(destination.data(), about.source, address_bytes);
+
+    std::size_t const quoted = std::min<std::size_t>(original.size(), (v4 ? 576 : 1280) - header - icmp_header_bytes);
+    data.grow(0, static_cast<std::ptrdiff_t>(quoted) - static_cast<std::ptrdiff_t>(original.size()));
+    std::size_t const front = header + icmp_header_bytes;
+    if (data.headroom() >= front) {
+        data.grow(static_cast<std::ptrdiff_t>(front), 0);
+    } else if (data.headroom() + data.tailroom() >= front) {
+        byte* const from = data.view().data();
+        data = packet({data.buffer, data.capacity}, 0, quoted + front);
+        std::memmove(data.view().data() + front, from, quoted);
+    } else {
+        return false;
+    }
+    bytes const out = data.view();
+    bytes const icmp = out.subspan(header);
+    std::memset(out.data(), 0, front);
+    icmp[0] = v4 ? 3 : 1;
+    icmp[1] = v4 ? 1 : 3;
+    if (v4) {
+        out[0] = 0x45;
+        store_be16(&out[2], static_cast<std::uint16_t>(out.size()));
+        out[8] = 64;
+        out[9] = ip_protocol_icmp;
+        std::memcpy(&out[12], source.data(), 4);
+        std::memcpy(&out[16], destination.data(), 4);
+        store_be16(&out[10], checksum_finish(checksum_add(0, out.first(ipv4_header_bytes))));
+        store_be16(&icmp[2], checksum_finish(checksum_add(0, icmp)));
+    } else {
+        out[0] = 0x60;
+        store_be16(&out[4], static_cast<std::uint16_t>(icmp.size()));
+        out[6] = ip_protocol_icmp_v6;
+        out[7] = 64;
+        std::memcpy(&out[8], source.data(), 16);
+        std::memcpy(&out[24], destination.data(), 16);
+        std::uint32_t const pseudo =
+            checksum_add(static_cast<std::uint32_t>(icmp.size()) + ip_protocol_icmp_v6, out.subspan(8, 32));
+        store_be16(&icmp[2], checksum_finish(checksum_add(pseudo, icmp)));
+    }
+    return true;
+}
+
+/// Whether an inner packet is a datagram from `local_port` to `remote`: this tunnel's own, routed into the tunnel.
+inline bool is_own_datagram(bytes_view packet, ip_header const& header, endpoint const& remote,
+                            std::uint16_t local_port) noexcept {
+    if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment)
+        return false;
+    if (header.header_bytes + udp_header_bytes > packet.size()) return false;
+    byte const* const udp = &packet[header.header_bytes];
+    return load_be16(udp) == local_port && load_be16(udp + 2) == remote.port &&
+           std::memcmp(header.destination, remote.address.octets.data(), header.kind == family::v4 ? 4 : 16) == 0;
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A packet on its way through a device: the seam between deciding and doing. Layer 4; a value that moves along.
+#ifndef WG_DEVICE_JOB_HPP
+#define WG_DEVICE_JOB_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// What a device knows of one peer. Layer 4; guarded by the device's lock.
+#ifndef WG_DEVICE_PEER_HPP
+#define WG_DEVICE_PEER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// mac1, mac2 and the cookie reply (whitepaper 5.3, 5.4.4, 5.4.7). Layer 3; one thread at a time.
+#ifndef WG_PROTOCOL_COOKIE_HPP
+#define WG_PROTOCOL_COOKIE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
+//
+// Pure functions over one handshake: no tables, no time, no policy beyond primitives. What fails leaves the handshake
+// as it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+#ifndef WG_PROTOCOL_NOISE_HPP
+#define WG_PROTOCOL_NOISE_HPP
+
+
+#include <string_view>
+
+namespace wg::inline WG_ABI {
+
+/// The primitives that a protocol step needs, by the names of their policies.
+template <policies Policies> struct primitives {
+    [[no_unique_address]] typename Policies::hash hash;
+    [[no_unique_address]] typename Policies::dh dh;
+    [[no_unique_address]] typename Policies::aead aead;
+};
+
+/// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and may be `key`.
+template <hash_backend Hash>
+void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_view input) noexcept {
+    constexpr std::size_t block_bytes = 64;
+    secret<block_bytes> block;
+    secret<key_bytes> inner;
+    for (std::size_t i = 0; i < block_bytes; ++i) block.expose()[i] = (i < key_bytes ? key[i] : byte{0}) ^ byte{0x36};
+    hash.blake2s(inner.expose(), {}, block.expose(), input);
+    for (byte& b : block.expose()) b ^= byte{0x36 ^ 0x5c};
+    hash.blake2s(out, {}, block.expose(), inner.expose());
+}
+
+/// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as are given. An output may be `key` or lie in `input`.
+template <hash_backend Hash, class... Out>
+void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&... out) noexcept {
+    static_assert(sizeof...(Out) >= 1 && sizeof...(Out) <= 3);
+    secret<key_bytes> extracted;
+    secret<key_bytes + 1> step; // the output before, then the number of this one
+    hmac(hash, extracted.expose(), key.expose(), input);
+    byte number = 0;
+    auto const expand = [&](secret<key_bytes>& to) noexcept {
+        std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
+        step.expose()[before] = ++number;
+        hmac(hash, to.expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
+        copy(step.expose(), to.expose());
+    };
+    (expand(out), ...);
+}
+
+/// Chaining key and transcript hash.
+struct symmetric_state {
+    secret<key_bytes> chaining_key;
+    secret<key_bytes> hash;
+
+    void assign(symmetric_state const& other) noexcept {
+        chaining_key.assign(other.chaining_key);
+        hash.assign(other.hash);
+    }
+    void clear() noexcept {
+        chaining_key.clear();
+        hash.clear();
+    }
+};
+
+enum class handshake_state : std::uint8_t {
+    none,
+    initiation_created,
+    initiation_consumed,
+    response_created,
+    response_consumed,
+};
+
+/// One handshake of one peer, in either role.
+struct handshake {
+    handshake_state state = handshake_state::none;
+    std::uint32_t local_index = 0;
+    std::uint32_t remote_index = 0;
+    secret<key_bytes> ephemeral_private;
+    public_key remote_ephemeral{};
+    symmetric_state symmetric;
+
+    /// Forgets all but the local index, which the index table still has.
+    void clear() noexcept {
+        state = handshake_state::none;
+        remote_index = 0;
+        ephemeral_private.clear();
+        remote_ephemeral = {};
+        symmetric.clear();
+    }
+};
+
+/// The long-term key pair of this interface.
+struct identity {
+    secret<key_bytes> private_key;
+    wg::public_key public_key{};
+
+    bool exists() const noexcept { return !private_key.is_zero(); }
+};
+
+/// What is known of the other end before a handshake. All zero: no preshared key; no usable static key.
+struct remote_identity {
+    wg::public_key public_key{};
+    secret<key_bytes> static_static; ///< DH of both static keys
+    secret<key_bytes> preshared_key;
+};
+
+/// The handshake's steps over one set of primitives.
+template <policies Policies> class noise {
+public:
+    explicit noise(primitives<Policies> const& with) noexcept : with_(with) {}
+
+    /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes.
+    /// no_random; bad_public_key: the other static key is of low order.
+    template <random_source Random>
+    status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
+                             std::span<byte const, timestamp_bytes> timestamp, std::uint32_t local_index,
+                             bytes message) const noexcept {
+        using at = initiation_layout;
+        WG_ASSERT(message.size() == at::size);
+        if (theirs.static_static.is_zero()) return status::bad_public_key;
+        secret<key_bytes> ephemeral, key;
+        symmetric_state state;
+        start(state, theirs.public_key);
+        fill_zero(message);
+        store_le32(message.data(), static_cast<std::uint32_t>(message_type::initiation));
+        store_le32(&message[at::sender], local_index);
+        // e
+        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
+            return status::no_random;
+        // es
+        if (!mix_dh(state, ephemeral, theirs.public_key, key)) return status::bad_public_key;
+        // s
+        encrypt_and_hash(state, key, message.subspan(at::encrypted_static, key_bytes + tag_bytes), mine.public_key);
+        // ss
+        kdf(with_.hash, state.chaining_key, theirs.static_static.expose(), state.chaining_key, key);
+        encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
+        to.clear();
+        to.ephemeral_private = std::move(ephemeral);
+        to.symmetric.assign(state);
+        to.local_index = local_index;
+        to.state = handshake_state::initiation_created;
+        return status::ok;
+    }
+
+    /// An initiation on its way in: between the two halves the caller finds out whose it is.
+    struct incoming_initiation {
+        symmetric_state symmetric;
+        wg::public_key remote_static{};
+        byte_array<timestamp_bytes> timestamp{};
+    };
+
+    /// First half: who says that he sent it. Costs a DH. bad_public_key, decryption_failed.
+    status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
+        using at = initiation_layout;
+        secret<key_bytes> key;
+        start(in.symmetric, mine.public_key);
+        // e
+        key_view const ephemeral = message.subspan<at::ephemeral, key_bytes>();
+        mix_ephemeral(in.symmetric, ephemeral);
+        // es
+        if (!mix_dh(in.symmetric, mine.private_key, ephemeral, key)) return status::bad_public_key;
+        // s
+        if (!decrypt_and_hash(in.symmetric, key, in.remote_static,
+                              message.subspan(at::encrypted_static, key_bytes + tag_bytes)))
+            return status::decryption_failed;
+        return status::ok;
+    }
+
+    /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
+    status prove_initiation(incoming_initiation& in, remote_identity const& theirs, bytes_view message) const noexcept {
+        using at = initiation_layout;
+        secret<key_bytes> key;
+        if (theirs.static_static.is_zero()) return status::bad_public_key;
+        // ss
+        kdf(with_.hash, in.symmetric.chaining_key, theirs.static_static.expose(), in.symmetric.chaining_key, key);
+        if (!decrypt_and_hash(in.symmetric, key, in.timestamp,
+                              message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes)))
+            return status::decryption_failed;
+        return status::ok;
+    }
+
+    /// The caller has accepted the timestamp: the handshake is now this one.
+    void accept_initiation(handshake& to, incoming_initiation const& in, bytes_view message) const noexcept {
+        using at = initiation_layout;
+        to.clear();
+        to.symmetric.assign(in.symmetric);
+        to.remote_index = load_le32(&message[at::sender]);
+        copy(to.remote_ephemeral, message.subspan(at::ephemeral, key_bytes));
+        to.state = handshake_state::initiation_consumed;
+    }
+
+    /// Writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92 bytes.
+    /// no_random, bad_public_key.
+    template <random_source Random>
+    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
+                           bytes message) const noexcept {
+        using at = response_layout;
+        WG_ASSERT(message.size() == at::size && of.state == handshake_state::initiation_consumed);
+        secret<key_bytes> ephemeral, key;
+        symmetric_state state;
+        state.assign(of.symmetric);
+        fill_zero(message);
+        store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
+        store_le32(&message[at::sender], local_index);
+        store_le32(&message[at::receiver], of.remote_index);
+        // e
+        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
+            return status::no_random;
+        // ee
+        if (!mix_dh(state, ephemeral, of.remote_ephemeral)) return status::bad_public_key;
+        // se
+        if (!mix_dh(state, ephemeral, theirs.public_key)) return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        encrypt_and_hash(state, key, message.subspan(at::encrypted_nothing, tag_bytes), {});
+        of.symmetric.assign(state);
+        of.local_index = local_index;
+        of.state = handshake_state::response_created;
+        return status::ok;
+    }
+
+    /// Reads the response to the initiation that `of` created. A forged one changes nothing.
+    /// wrong_state, bad_public_key, decryption_failed.
+    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
+                            bytes_view message) const noexcept {
+        using at = response_layout;
+        if (of.state != handshake_state::initiation_created) return status::wrong_state;
+        secret<key_bytes> key;
+        symmetric_state state;
+        state.assign(of.symmetric);
+        // e
+        key_view const ephemeral = message.subspan<at::ephemeral, key_bytes>();
+        mix_ephemeral(state, ephemeral);
+        // ee
+        if (!mix_dh(state, of.ephemeral_private, ephemeral)) return status::bad_public_key;
+        // se
+        if (!mix_dh(state, mine.private_key, ephemeral)) return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
+            return status::decryption_failed;
+        of.symmetric.assign(state);
+        of.remote_index = load_le32(&message[at::sender]);
+        of.state = handshake_state::response_consumed;
+        return status::ok;
+    }
+
+    /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
+    status begin_session(handshake& of, secret<key_bytes>& send_key, secret<key_bytes>& receive_key) const noexcept {
+        if (of.state == handshake_state::response_consumed)
+            kdf(with_.hash, of.symmetric.chaining_key, {}, send_key, receive_key);
+        else if (of.state == handshake_state::response_created)
+            kdf(with_.hash, of.symmetric.chaining_key, {}, receive_key, send_key);
+        else
+            return status::wrong_state;
+        of.clear();
+        return status::ok;
+    }
+
+private:
+    static bytes_view text(std::string_view from) noexcept {
+        return {reinterpret_cast<byte const*>(from.data()), from.size()};
+    }
+
+    void start(symmetric_state& state, key_view responder) const noexcept {
+        with_.hash.blake2s(state.chaining_key.expose(), {}, text("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), {});
+        with_.hash.blake2s(state.hash.expose(), {}, state.chaining_key.expose(),
+                           text("WireGuard v1 zx2c4 Jason@zx2c4.com"));
+        mix_hash(state, responder);
+    }
+
+    void mix_hash(symmetric_state& state, bytes_view data) const noexcept {
+        secret<key_bytes> mixed;
+        with_.hash.blake2s(mixed.expose(), {}, state.hash.expose(), data);
+        state.hash = std::move(mixed);
+    }
+
+    template <random_source Random>
+    bool create_ephemeral(symmetric_state& state, secret<key_bytes>& ephemeral, Random& random,
+                          std::span<byte, key_bytes> to) const noexcept {
+        wg::public_key ephemeral_public;
+        if (!random.fill(ephemeral.expose())) return false;
+        with_.dh.dh_public(ephemeral_public, ephemeral);
+        copy(to, ephemeral_public);
+        mix_ephemeral(state, ephemeral_public);
+        return true;
+    }
+
+    void mix_ephemeral(symmetric_state& state, key_view ephemeral) const noexcept {
+        mix_hash(state, ephemeral);
+        kdf(with_.hash, state.chaining_key, ephemeral, state.chaining_key);
+    }
+
+    /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
+    template <class... Key>
+    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs, Key&... key) const noexcept {
+        secret<key_bytes> shared;
+        if (!with_.dh.dh(shared, mine, theirs)) return false;
+        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key, key...);
+        return true;
+    }
+
+    void mix_preshared_key(symmetric_state& state, secret<key_bytes> const& preshared_key,
+                           secret<key_bytes>& key) const noexcept {
+        secret<key_bytes> mixed;
+        kdf(with_.hash, state.chaining_key, preshared_key.expose(), state.chaining_key, mixed, key);
+        mix_hash(state, mixed.expose());
+    }
+
+    void encrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out,
+                          bytes_view plain) const noexcept {
+        with_.aead.seal(out, plain, state.hash.expose(), 0, key);
+        mix_hash(state, out);
+    }
+
+    bool decrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out,
+                          bytes_view sealed) const noexcept {
+        if (!with_.aead.open(out, sealed, state.hash.expose(), 0, key)) return false;
+        mix_hash(state, sealed);
+        return true;
+    }
+
+    primitives<Policies> const& with_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+
+namespace cookie_detail {
+
+/// Hash(label || public key): the key of mac1, or the one that cookies are sealed with.
+template <hash_backend Hash>
+void label_key(Hash const& hash, secret<key_bytes>& out, std::string_view label, key_view of) noexcept {
+    hash.blake2s(out.expose(), {}, {reinterpret_cast<byte const*>(label.data()), label.size()}, of);
+}
+inline constexpr std::string_view mac1_label = "mac1----", cookie_label = "cookie--";
+
+// The last 32 bytes of an initiation or a response are mac1 and mac2.
+constexpr bytes_view before_mac1(bytes_view message) noexcept { return message.first(message.size() - 2 * mac_bytes); }
+constexpr bytes_view before_mac2(bytes_view message) noexcept { return message.first(message.size() - mac_bytes); }
+constexpr bytes_view mac1_of(bytes_view message) noexcept { return message.last(2 * mac_bytes).first(mac_bytes); }
+constexpr bytes_view mac2_of(bytes_view message) noexcept { return message.last(mac_bytes); }
+
+/// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha): a subkey of the nonce's first 16 bytes; the last 8 are the counter.
+template <policies Policies>
+void xchacha_subkey(primitives<Policies> const& with, secret<key_bytes>& out, secret<key_bytes> const& key,
+                    bytes_view nonce) noexcept {
+    with.aead.hchacha20(out, key, nonce.first<16>());
+}
+
+} // namespace cookie_detail
+
+/// The end that may be under load: checks macs and hands out cookies.
+template <policies Policies> class cookie_checker {
+public:
+    /// After a change of the interface's public key.
+    void set_public_key(primitives<Policies> const& with, key_view mine) noexcept {
+        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine);
+        cookie_detail::label_key(with.hash, seal_key_, cookie_detail::cookie_label, mine);
+    }
+
+    /// Whether the sender knows our public key. `message` is an initiation or a response.
+    bool check_mac1(primitives<Policies> const& with, bytes_view message) const noexcept {
+        byte_array<mac_bytes> expected;
+        with.hash.blake2s(expected, mac1_key_.expose(), cookie_detail::before_mac1(message), {});
+        return equal_in_constant_time(expected, cookie_detail::mac1_of(message));
+    }
+
+    /// Whether the sender has a cookie of ours for this address and port.
+    bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
+                    instant now) const noexcept {
+        if (!secret_is_fresh(now)) return false;
+        secret<cookie_bytes> cookie;
+        byte_array<mac_bytes> expected;
+        bake(with, cookie, from);
+        with.hash.blake2s(expected, cookie.expose(), cookie_detail::before_mac2(message), {});
+        return equal_in_constant_time(expected, cookie_detail::mac2_of(message));
+    }
+
+    /// Writes the cookie reply to `message`, whose sender's index is `receiver`. `reply` is 64 bytes. no_random.
+    template <random_source Random>
+    status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, std::uint32_t receiver,
+                        endpoint const& from, instant now, bytes reply) noexcept {
+        using at = cookie_reply_layout;
+        WG_ASSERT(reply.size() == at::size);
+        if (!secret_is_fresh(now)) { //= wp 5.4.7: the cookie secret changes every two minutes
+            if (!random.fill(secret_.expose())) return status::no_random;
+            secret_expires_ = now + cookie_secret_max_age;
+        }
+        bytes const nonce = reply.subspan(at::nonce, 24);
+        if (!random.fill(nonce)) return status::no_random;
+        secret<cookie_bytes> cookie;
+        secret<key_bytes> subkey;
+        bake(with, cookie, from);
+        cookie_detail::xchacha_subkey(with, subkey, seal_key_, nonce);
+        store_le32(reply.data(), static_cast<std::uint32_t>(message_type::cookie_reply));
+        store_le32(&reply[at::receiver], receiver);
+        with.aead.seal(reply.subspan(at::encrypted_cookie), cookie.expose(), cookie_detail::mac1_of(message),
+                       load_le64(&nonce[16]), subkey);
+        return status::ok;
+    }
+
+private:
+    bool secret_is_fresh(instant now) const noexcept { return now < secret_expires_; }
+
+    /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
+    void bake(primitives<Policies> const& with, secret<cookie_bytes>& cookie, endpoint const& from) const noexcept {
+        byte_array<2> port;
+        store_be16(port.data(), from.port);
+        with.hash.blake2s(cookie.expose(), secret_.expose(), from.address.view(), port);
+    }
+
+    secret<key_bytes> mac1_key_;
+    secret<key_bytes> seal_key_;
+    secret<key_bytes> secret_;
+    instant secret_expires_{};
+};
+
+/// The other end: puts macs on what it sends and keeps the cookie it was given.
+template <policies Policies> class cookie_jar {
+public:
+    /// Fills in mac1 and mac2 of an initiation or a response to `theirs`.
+    void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, instant now) noexcept {
+        secret<key_bytes> mac1_key;
+        cookie_detail::label_key(with.hash, mac1_key, cookie_detail::mac1_label, theirs);
+        bytes const mac1 = message.last(2 * mac_bytes).first(mac_bytes), mac2 = message.last(mac_bytes);
+        with.hash.blake2s(mac1, mac1_key.expose(), cookie_detail::before_mac1(message), {});
+        copy(last_mac1_, mac1);
+        awaits_reply_ = true;
+        if (now < cookie_expires_)
+            with.hash.blake2s(mac2, cookie_.expose(), cookie_detail::before_mac2(message), {});
+        else
+            fill_zero(mac2);
+    }
+
+    /// Takes the cookie out of a reply from `theirs` to the last message sent; one reply a message.
+    /// stale_cookie, decryption_failed.
+    status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply, instant now) noexcept {
+        using at = cookie_reply_layout;
+        if (!awaits_reply_) return status::stale_cookie;
+        bytes_view const nonce = reply.subspan(at::nonce, 24);
+        secret<key_bytes> seal_key, subkey;
+        secret<cookie_bytes> cookie;
+        cookie_detail::label_key(with.hash, seal_key, cookie_detail::cookie_label, theirs);
+        cookie_detail::xchacha_subkey(with, subkey, seal_key, nonce);
+        if (!with.aead.open(cookie.expose(), reply.subspan(at::encrypted_cookie), last_mac1_, load_le64(&nonce[16]),
+                            subkey))
+            return status::decryption_failed;
+        cookie_ = std::move(cookie);
+        cookie_expires_ = now + cookie_max_age;
+        awaits_reply_ = false;
+        return status::ok;
+    }
+
+private:
+    secret<cookie_bytes> cookie_;
+    instant cookie_expires_{};
+    byte_array<mac_bytes> last_mac1_{};
+    bool awaits_reply_ = false;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A session's keys, and the three slots that a peer keeps sessions in (whitepaper 6; Linux noise.c, the comment on
+// add_new_keypair). Layer 3; one thread at a time.
+#ifndef WG_PROTOCOL_KEYPAIR_HPP
+#define WG_PROTOCOL_KEYPAIR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The sliding window over received counters (whitepaper 5.4.6; RFC 6479). Layer 3; one thread at a time.
+#ifndef WG_PROTOCOL_REPLAY_HPP
+#define WG_PROTOCOL_REPLAY_HPP
+
+
+#include <algorithm>
+#include <array>
+#include <type_traits>
+
+namespace wg::inline WG_ABI {
+
+/// Remembers which of the last counters were seen. `Bits` is a power of two of at least 32. Beyond 64 bits it is a ring
+/// of words of which the oldest is being refilled, and so reaches a word less far back: 8128 counters of 8192 bits.
+template <std::size_t Bits> class replay_window {
+    static_assert(Bits >= 32 && (Bits & (Bits - 1)) == 0);
+    static constexpr std::size_t word_bits = Bits >= 64 ? 64 : 32;
+    static constexpr std::size_t words = Bits / word_bits;
+    using word = std::conditional_t<word_bits == 64, std::uint64_t, std::uint32_t>;
+
+public:
+    /// How far behind the greatest counter a new one may lie.
+    static constexpr std::size_t reach = words == 1 ? Bits - 1 : Bits - word_bits;
+
+    /// Whether `counter` is below the limit, not too old and new; it is then marked as seen. To be asked only after
+    /// the packet's tag was found right.
+    [[nodiscard]] bool accept(std::uint64_t counter) noexcept {
+        if (counter >= reject_after_messages) return false;
+        std::uint64_t const position = counter + 1; // greatest_ == 0: nothing seen
+        if (position < greatest_ && greatest_ - position > reach) return false;
+        if (position > greatest_) advance(position);
+        std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
+        word const mask = static_cast<word>(word{1} << bit);
+        word& seen = words_[(position / word_bits) % words];
+        if ((seen & mask) != 0) return false;
+        seen |= mask;
+        return true;
+    }
+
+private:
+    void advance(std::uint64_t position) noexcept {
+        if constexpr (words == 1) {
+            std::uint64_t const by = position - greatest_;
+            words_[0] = by >= word_bits ? word{0} : static_cast<word>(words_[0] << by);
+        } else {
+            std::uint64_t const from = greatest_ / word_bits;
+            std::uint64_t const steps = std::min<std::uint64_t>(position / word_bits - from, words);
+            for (std::uint64_t i = 1; i <= steps; ++i) words_[(from + i) % words] = 0;
+        }
+        greatest_ = position;
+    }
+
+    std::uint64_t greatest_ = 0;
+    std::array<word, words> words_{};
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#include <utility>
+
+namespace wg::inline WG_ABI {
+
+template <std::size_t ReplayBits> struct keypair {
+    secret<key_bytes> send_key;
+    secret<key_bytes> receive_key;
+    std::uint64_t send_counter = 0; ///< of the next packet
+    replay_window<ReplayBits> received;
+    instant created{};
+    std::uint32_t local_index = 0;
+    std::uint32_t remote_index = 0;
+    std::uint32_t in_flight = 0; ///< jobs that hold it; a retired keypair is wiped when there are none
+    bool initiator = false;
+    bool may_send = true;
+    bool retired = false;
+
+    //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
+    bool can_send(instant now) const noexcept {
+        return may_send && send_counter < reject_after_messages && now - created < reject_after_time;
+    }
+    bool can_receive(instant now) const noexcept { return now - created < reject_after_time; }
+
+    //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
+    bool wants_rekey_after_sending(instant now) const noexcept {
+        return may_send && (send_counter > rekey_after_messages || (initiator && now - created >= rekey_after_time));
+    }
+    //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
+    bool wants_rekey_after_receiving(instant now) const noexcept {
+        return may_send && initiator && now - created >= rekey_after_time_receiving;
+    }
+};
+
+/// Previous, current and next session. What a change pushes out is handed to `retire(Keypair&)`.
+template <class Keypair> struct keypair_slots {
+    Keypair* current = nullptr;  ///< sends
+    Keypair* previous = nullptr; ///< still receives what was under way
+    Keypair* next = nullptr;     ///< a responder's, until the first packet confirms it
+
+    /// A response came in: the initiator may send at once. An unconfirmed `next` is newer than `current` and kept.
+    template <class Retire> void add_as_initiator(Keypair& fresh, Retire&& retire) noexcept {
+        Keypair* const oldest = std::exchange(previous, next != nullptr ? next : current);
+        if (next != nullptr) retire_if_any(current, retire);
+        next = nullptr;
+        current = &fresh;
+        retire_if_any(oldest, retire);
+    }
+
+    /// A response went out: the responder receives with the new keys but sends with them only once they are confirmed.
+    template <class Retire> void add_as_responder(Keypair& fresh, Retire&& retire) noexcept {
+        retire_if_any(std::exchange(next, &fresh), retire);
+        retire_if_any(std::exchange(previous, nullptr), retire);
+    }
+
+    /// A packet came in under `used`. True: that confirmed the next session, which is now the current one.
+    template <class Retire> bool confirm(Keypair& used, Retire&& retire) noexcept {
+        if (&used != next) return false;
+        retire_if_any(std::exchange(previous, current), retire);
+        current = std::exchange(next, nullptr);
+        return true;
+    }
+
+    template <class Retire> void clear(Retire&& retire) noexcept {
+        retire_if_any(std::exchange(previous, nullptr), retire);
+        retire_if_any(std::exchange(next, nullptr), retire);
+        retire_if_any(std::exchange(current, nullptr), retire);
+    }
+
+private:
+    template <class Retire> static void retire_if_any(Keypair* old, Retire& retire) noexcept {
+        if (old != nullptr) retire(*old);
+    }
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A peer's five timers (whitepaper 6; Linux timers.c). Layer 3; pure, one thread at a time.
+//
+// The rules in words:
+// - After data was sent and nothing came back within 15 s, the session may be dead: handshake anew.
+// - After data was received and nothing was sent back within 10 s, send an empty packet so that the other end knows.
+// - An initiation without an answer is sent again every 5 s and a little, for 90 s.
+// - 9 minutes after the last session began, forget all keys.
+// - With persistent keepalive, send an empty packet when nothing passed in either direction for so long.
+// Time is an argument; randomness is the caller's, as a jitter in [0, rekey_timeout_jitter).
+#ifndef WG_PROTOCOL_TIMERS_HPP
+#define WG_PROTOCOL_TIMERS_HPP
+
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace wg::inline WG_ABI {
+
+/// What a peer has to do because time has passed.
+struct timer_actions {
+    bool retry_initiation = false; ///< the same attempt once more
+    bool initiate = false;         ///< a new attempt
+    bool give_up = false;          ///< no more attempts: drop staged packets
+    bool keepalive = false;
+    bool zero_keys = false;
+};
+
+class peer_timers {
+public:
+    /// Seconds; 0 is off.
+    void set_persistent_keepalive(std::uint16_t interval_s) noexcept { persistent_keepalive_s_ = interval_s; }
+    std::uint16_t persistent_keepalive_s() const noexcept { return persistent_keepalive_s_; }
+
+    /// Data was sent and nothing authenticated came in since: another `data_sent` changes nothing.
+    bool awaits_reply() const noexcept { return armed(new_handshake); }
+
+    void data_sent(instant now, duration jitter) noexcept {
+        if (!armed(new_handshake)) at(new_handshake) = now + new_handshake_timeout + jitter;
+    }
+    void data_received(instant now) noexcept {
+        if (armed(send_keepalive))
+            needs_another_keepalive_ = true;
+        else
+            at(send_keepalive) = now + keepalive_timeout;
+    }
+    void any_authenticated_packet_sent() noexcept { disarm(send_keepalive); }
+    void any_authenticated_packet_received() noexcept { disarm(new_handshake); }
+    void any_authenticated_packet_traversal(instant now) noexcept {
+        if (persistent_keepalive_s_ != 0) at(persistent_keepalive) = now + seconds(persistent_keepalive_s_);
+    }
+    void handshake_initiated(instant now, duration jitter) noexcept {
+        at(retransmit_handshake) = now + rekey_timeout + jitter;
+    }
+    /// The other end's initiation came in. If ours waits for its answer, that will not come any more, and the response
+    /// sent now forbids another initiation for a while: it is sent again `extra` after that.
+    void initiation_crossed(instant now, duration extra) noexcept {
+        if (armed(retransmit_handshake)) at(retransmit_handshake) = now + rekey_timeout + extra;
+    }
+    void handshake_complete() noexcept {
+        disarm(retransmit_handshake);
+        attempts_ = 0;
+        sent_last_minute_handshake_ = false;
+    }
+    void session_derived(instant now) noexcept { at(zero_key_material) = now + zero_key_material_after; }
+
+    /// A new attempt begins, as opposed to a retransmission.
+    void new_attempt() noexcept { attempts_ = 0; }
+    unsigned attempts() const noexcept { return attempts_; }
+
+    /// True once a session: an initiator that only receives renews it in time.
+    bool take_last_minute_handshake() noexcept { return !std::exchange(sent_last_minute_handshake_, true); }
+
+    /// The interface went down or the peer goes away.
+    void stop() noexcept {
+        due_.fill(instant::never());
+        attempts_ = 0;
+        needs_another_keepalive_ = false;
+        sent_last_minute_handshake_ = false;
+    }
+
+    /// The earliest moment at which `expire` has work.
+    instant next_deadline() const noexcept { return *std::min_element(due_.begin(), due_.end()); }
+
+    /// Runs the timers that are due.
+    timer_actions expire(instant now) noexcept {
+        timer_actions act;
+        if (fires(retransmit_handshake, now)) {
+            //= wp 6.4: give up after Rekey-Attempt-Time
+            if (attempts_ > max_handshake_attempts) {
+                disarm(send_keepalive);
+                act.give_up = true;
+                if (!armed(zero_key_material)) at(zero_key_material) = now + zero_key_material_after;
+            } else {
+                ++attempts_;
+                act.retry_initiation = true;
+            }
+        }
+        if (fires(send_keepalive, now)) {
+            act.keepalive = true;
+            if (std::exchange(needs_another_keepalive_, false)) at(send_keepalive) = now + keepalive_timeout;
+        }
+        if (fires(new_handshake, now)) act.initiate = true;
+        if (fires(zero_key_material, now)) act.zero_keys = true;
+        if (fires(persistent_keepalive, now)) act.keepalive |= persistent_keepalive_s_ != 0;
+        return act;
+    }
+
+private:
+    enum timer : std::size_t {
+        retransmit_handshake,
+        send_keepalive,
+        new_handshake,
+        zero_key_material,
+        persistent_keepalive,
+        count
+    };
+
+    instant& at(timer t) noexcept { return due_[t]; }
+    bool armed(timer t) const noexcept { return due_[t] != instant::never(); }
+    void disarm(timer t) noexcept { due_[t] = instant::never(); }
+    bool fires(timer t, instant now) noexcept {
+        if (due_[t] > now) return false;
+        disarm(t);
+        return true;
+    }
+
+    std::array<instant, count> due_ = {instant::never(), instant::never(), instant::never(), instant::never(),
+                                       instant::never()};
+    std::uint16_t persistent_keepalive_s_ = 0;
+    std::uint8_t attempts_ = 0;
+    bool needs_another_keepalive_ = false;
+    bool sent_last_minute_handshake_ = false;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Cryptokey routing (whitepaper 2): which peer an address belongs to, by the longest prefix. Layer 4.
+//
+// Two tries, one a family, with paths compressed: a node is a prefix that somebody has, or the fork between two.
+// A look-up is lock-free of itself and changes nothing; one thread at a time may change.
+#ifndef WG_DEVICE_ALLOWED_IPS_HPP
+#define WG_DEVICE_ALLOWED_IPS_HPP
+
+
+#include <algorithm>
+#include <bit>
+#include <compare>
+
+namespace wg::inline WG_ABI {
+
+/// An IPv4 address as a number.
+struct prefix_key_v4 {
+    static constexpr unsigned width = 32;
+    std::uint32_t value = 0;
+
+    static prefix_key_v4 load(byte const* from) noexcept { return {load_be32(from)}; }
+    void store(byte* to) const noexcept { store_be32(to, value); }
+    unsigned bit(unsigned at) const noexcept { return (value >> (31 - at)) & 1; }
+    unsigned common_bits(prefix_key_v4 other) const noexcept {
+        return static_cast<unsigned>(std::countl_zero(value ^ other.value));
+    }
+};
+
+/// An IPv6 address as two numbers.
+struct prefix_key_v6 {
+    static constexpr unsigned width = 128;
+    std::uint64_t high = 0, low = 0;
+
+    static prefix_key_v6 load(byte const* from) noexcept { return {load_be64(from), load_be64(from + 8)}; }
+    void store(byte* to) const noexcept {
+        store_be64(to, high);
+        store_be64(to + 8, low);
+    }
+    unsigned bit(unsigned at) const noexcept {
+        return static_cast<unsigned>((at < 64 ? high >> (63 - at) : low >> (127 - at)) & 1);
+    }
+    unsigned common_bits(prefix_key_v6 other) const noexcept {
+        return static_cast<unsigned>(high != other.high ? std::countl_zero(high ^ other.high)
+                                                        : 64 + std::countl_zero(low ^ other.low));
+    }
+};
+
+template <class Key, class Owner> struct prefix_node {
+    Key key{};
+    std::uint8_t bits = 0;
+    Owner* owner = nullptr; ///< nullptr: only a fork
+    prefix_node* parent = nullptr;
+    prefix_node* child[2] = {};
+    prefix_node* next = nullptr; ///< of the same owner
+    prefix_node* before = nullptr;
+};
+
+/// The prefixes of one owner in the order in which they came. An Owner has one of these for each family.
+template <class Key, class Owner> struct prefix_list {
+    prefix_node<Key, Owner>* first = nullptr;
+    prefix_node<Key, Owner>* last = nullptr;
+    std::size_t count = 0;
+
+    void add(prefix_node<Key, Owner>& node) noexcept {
+        node.before = last;
+        node.next = nullptr;
+        (last != nullptr ? last->next : first) = &node;
+        last = &node;
+        ++count;
+    }
+    void remove(prefix_node<Key, Owner>& node) noexcept {
+        (node.before != nullptr ? node.before->next : first) = node.next;
+        (node.next != nullptr ? node.next->before : last) = node.before;
+        --count;
+    }
+};
+
+/// One family. `List` is the member of Owner that holds its prefixes; `Pool` a pool of nodes, two for each prefix.
+template <class Key, class Owner, class Pool, prefix_list<Key, Owner> Owner::*List> class prefix_trie {
+    using node = prefix_node<Key, Owner>;
+
+public:
+    template <class Storage> explicit prefix_trie(Storage& storage) noexcept : nodes_(storage) {}
+
+    std::size_t size() const noexcept { return size_; }
+
+    /// Whether `count` more prefixes can be inserted.
+    bool reserve(std::size_t count) noexcept { return nodes_.reserve(2 * count); }
+
+    /// Who has the longest prefix of the address at `address`; nullptr: nobody.
+    Owner* find(byte const* address) const noexcept {
+        Key const key = Key::load(address);
+        Owner* found = nullptr;
+        for (node const* at = root_; at != nullptr && key.common_bits(at->key) >= at->bits;
+             at = at->child[key.bit(at->bits)]) {
+            if (at->owner != nullptr) found = at->owner;
+            if (at->bits == Key::width) break;
+        }
+        return found;
+    }
+
+    /// Who has just this prefix.
+    Owner* find_exact(byte const* address, unsigned bits) const noexcept {
+        node const* const at = exact(Key::load(address), bits);
+        return at != nullptr ? at->owner : nullptr;
+    }
+
+    /// Gives the prefix to `owner`, taking it from whoever has it. False: no memory (see reserve); nothing changed.
+    bool insert(byte const* address, unsigned bits, Owner& owner) noexcept {
+        Key const key = Key::load(address);
+        node* parent = nullptr;
+        node** link = &root_;
+        while (*link != nullptr && (*link)->bits < bits && key.common_bits((*link)->key) >= (*link)->bits) {
+            parent = *link;
+            link = &parent->child[key.bit(parent->bits)];
+        }
+        node* const below = *link;
+        unsigned const common =
+            below == nullptr ? bits : std::min({key.common_bits(below->key), bits, unsigned{below->bits}});
+        if (below != nullptr && below->bits == bits && common == bits) {
+            give(*below, owner);
+            return true;
+        }
+        if (!nodes_.reserve(2)) return false;
+        node& fresh = make(key, bits);
+        give(fresh, owner);
+        if (below == nullptr) {
+            attach(link, parent, fresh);
+        } else if (common == bits) {
+            attach(link, parent, fresh);
+            attach(&fresh.child[below->key.bit(bits)], &fresh, *below);
+        } else {
+            node& fork = make(key, common);
+            attach(link, parent, fork);
+            attach(&fork.child[key.bit(common)], &fork, fresh);
+            attach(&fork.child[below->key.bit(common)], &fork, *below);
+        }
+        return true;
+    }
+
+    /// Takes the prefix from `owner`, if he has it.
+    void remove(byte const* address, unsigned bits, Owner& owner) noexcept {
+        node* const at = exact(Key::load(address), bits);
+        if (at != nullptr && at->owner == &owner) remove(*at);
+    }
+
+    void remove_all(Owner& owner) noexcept {
+        while ((owner.*List).first != nullptr) remove(*(owner.*List).first);
+    }
+
+private:
+    node* exact(Key key, unsigned bits) const noexcept {
+        node* at = root_;
+        while (at != nullptr && at->bits < bits && key.common_bits(at->key) >= at->bits)
+            at = at->child[key.bit(at->bits)];
+        return at != nullptr && at->bits == bits && key.common_bits(at->key) >= bits ? at : nullptr;
+    }
+
+    node& make(Key key, unsigned bits) noexcept {
+        node& fresh = *nodes_.acquire();
+        fresh.key = key;
+        fresh.bits = static_cast<std::uint8_t>(bits);
+        return fresh;
+    }
+
+    static void attach(node** link, node* parent, node& child) noexcept {
+        *link = &child;
+        child.parent = parent;
+    }
+
+    void give(node& to, Owner& owner) noexcept {
+        if (to.owner == &owner) return;
+        if (to.owner != nullptr)
+            (to.owner->*List).remove(to);
+        else
+            ++size_;
+        to.owner = &owner;
+        (owner.*List).add(to);
+    }
+
+    void remove(node& at) noexcept {
+        (at.owner->*List).remove(at);
+        at.owner = nullptr;
+        --size_;
+        node* const parent = at.parent;
+        if (splice(at) && parent != nullptr && parent->owner == nullptr) splice(*parent); // a fork of one is none
+    }
+
+    /// Takes a node that nobody has and that forks nothing out of the trie.
+    bool splice(node& at) noexcept {
+        if (at.child[0] != nullptr && at.child[1] != nullptr) return false;
+        node* const child = at.child[0] != nullptr ? at.child[0] : at.child[1];
+        node** const link = at.parent == nullptr ? &root_ : &at.parent->child[at.parent->child[1] == &at];
+        *link = child;
+        if (child != nullptr) child->parent = at.parent;
+        nodes_.release(&at);
+        return true;
+    }
+
+    Pool nodes_;
+    node* root_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/// Both families. An Owner has `allowed_v4` and `allowed_v6`, its lists.
+template <class Owner, class Storage> class allowed_ips {
+    static constexpr std::size_t max_nodes = 2 * Storage::max_allowed_ips;
+    template <class Key> using pool = typename Storage::template pool<prefix_node<Key, Owner>, max_nodes>;
+
+public:
+    explicit allowed_ips(Storage& storage) noexcept : v4_(storage), v6_(storage) {}
+
+    Owner* find(family kind, byte const* address) const noexcept {
+        return kind == family::v4 ? v4_.find(address) : v6_.find(address);
+    }
+
+    Owner* find_exact(ip_prefix const& prefix) const noexcept {
+        byte const* const address = prefix.address.octets.data();
+        return prefix.address.kind == family::v4 ? v4_.find_exact(address, prefix.bits)
+                                                 : v6_.find_exact(address, prefix.bits);
+    }
+    bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
+        byte const* const address = prefix.address.octets.data();
+        return prefix.address.kind == family::v4 ? v4_.insert(address, prefix.bits, owner)
+                                                 : v6_.insert(address, prefix.bits, owner);
+    }
+    void remove(ip_prefix const& prefix, Owner& owner) noexcept {
+        byte const* const address = prefix.address.octets.data();
+        if (prefix.address.kind == family::v4)
+            v4_.remove(address, prefix.bits, owner);
+        else
+            v6_.remove(address, prefix.bits, owner);
+    }
+    void remove_all(Owner& owner) noexcept {
+        v4_.remove_all(owner);
+        v6_.remove_all(owner);
+    }
+
+    /// Whether so many prefixes can be added, of which with today's at most `most` are there at a time.
+    bool reserve(std::size_t added_v4, std::size_t most_v4, std::size_t added_v6, std::size_t most_v6) noexcept {
+        if constexpr (Storage::max_allowed_ips != 0)
+            return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
+        return v4_.reserve(added_v4) && v6_.reserve(added_v6);
+    }
+    std::size_t size(family kind) const noexcept { return kind == family::v4 ? v4_.size() : v6_.size(); }
+
+    /// Calls `each(ip_prefix)` for all of an owner's prefixes.
+    template <class Each> static void for_each(Owner const& owner, Each&& each) {
+        visit(owner.allowed_v4, family::v4, each);
+        visit(owner.allowed_v6, family::v6, each);
+    }
+
+private:
+    template <class Key, class Each> static void visit(prefix_list<Key, Owner> const& list, family kind, Each& each) {
+        for (prefix_node<Key, Owner> const* at = list.first; at != nullptr; at = at->next) {
+            ip_address address{{}, kind};
+            at->key.store(address.octets.data());
+            each(ip_prefix::of(address, at->bits));
+        }
+    }
+
+    prefix_trie<prefix_key_v4, Owner, pool<prefix_key_v4>, &Owner::allowed_v4> v4_;
+    prefix_trie<prefix_key_v6, Owner, pool<prefix_key_v6>, &Owner::allowed_v6> v6_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Which peer's timer is due next: a binary heap. Layer 4; one thread at a time.
+//
+// A timer that moves to a later moment costs nothing: the peer stays where it is and is looked at a little early.
+#ifndef WG_DEVICE_DEADLINE_QUEUE_HPP
+#define WG_DEVICE_DEADLINE_QUEUE_HPP
+
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+namespace wg::inline WG_ABI {
+
+/// `Peer` has `std::uint32_t deadline_position`, which is `not_queued` at first.
+template <class Peer, class Storage> class deadline_queue {
+public:
+    static constexpr std::uint32_t not_queued = UINT32_MAX;
+
+    explicit deadline_queue(Storage& storage) noexcept : heap_(storage) {
+        if constexpr (Storage::max_peers != 0) (void)heap_.resize(Storage::max_peers);
+    }
+
+    /// Room for `count` peers in all. False: no memory; nothing changed.
+    bool reserve(std::size_t count, Storage& storage) noexcept {
+        if (count <= heap_.view().size()) return true;
+        if constexpr (Storage::max_peers == 0) {
+            array larger(storage);
+            if (!larger.resize(std::bit_ceil(count))) return false;
+            for (std::size_t i = 0; i < size_; ++i) larger.view()[i] = heap_.view()[i];
+            heap_ = std::move(larger);
+            return true;
+        }
+        return false;
+    }
+
+    /// Sees to it that `peer` is looked at by `deadline` at the latest.
+    void schedule(Peer& peer, instant deadline) noexcept {
+        std::span<entry> const heap = heap_.view();
+        if (peer.deadline_position == not_queued) {
+            if (deadline == instant::never()) return;
+            peer.deadline_position = static_cast<std::uint32_t>(size_);
+            heap[size_++] = {deadline, &peer};
+            rise(peer.deadline_position);
+        } else if (deadline < heap[peer.deadline_position].due) {
+            heap[peer.deadline_position].due = deadline;
+            rise(peer.deadline_position);
+        }
+    }
+
+    void remove(Peer& peer) noexcept {
+        if (peer.deadline_position == not_queued) return;
+        std::span<entry> const heap = heap_.view();
+        std::size_t const hole = std::exchange(peer.deadline_position, not_queued);
+        if (hole != --size_) {
+            place(hole, heap[size_]);
+            rise(hole);
+            sink(heap_.view()[hole].peer->deadline_position);
+        }
+    }
+
+    instant next() noexcept { return size_ == 0 ? instant::never() : heap_.view()[0].due; }
+
+    /// Takes out a peer that is to be looked at by `now`; nullptr: none.
+    Peer* take_due(instant now) noexcept {
+        if (next() > now) return nullptr;
+        if (size_ == 0) return nullptr;
+        Peer* const peer = heap_.view()[0].peer;
+        remove(*peer);
+        return peer;
+    }
+
+private:
+    struct entry {
+        instant due{};
+        Peer* peer = nullptr;
+    };
+    using array = typename Storage::template array<entry, Storage::max_peers>;
+
+    void place(std::size_t at, entry const& e) noexcept {
+        heap_.view()[at] = e;
+        e.peer->deadline_position = static_cast<std::uint32_t>(at);
+    }
+    void rise(std::size_t at) noexcept {
+        entry const moving = heap_.view()[at];
+        while (at != 0 && moving.due < heap_.view()[(at - 1) / 2].due) {
+            place(at, heap_.view()[(at - 1) / 2]);
+            at = (at - 1) / 2;
+        }
+        place(at, moving);
+    }
+    void sink(std::size_t at) noexcept {
+        entry const moving = heap_.view()[at];
+        for (std::size_t child = 2 * at + 1; child < size_; child = 2 * at + 1) {
+            if (child + 1 < size_ && heap_.view()[child + 1].due < heap_.view()[child].due) ++child;
+            if (moving.due <= heap_.view()[child].due) break;
+            place(at, heap_.view()[child]);
+            at = child;
+        }
+        place(at, moving);
+    }
+
+    array heap_;
+    std::size_t size_ = 0;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Packets that wait for a session: a queue for each peer, slots from one pool for all. Layer 4; one thread at a time.
+#ifndef WG_DEVICE_STAGING_HPP
+#define WG_DEVICE_STAGING_HPP
+
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI {
+
+/// 2 KiB of a packet; a longer packet is a chain of them.
+struct staging_slot {
+    static constexpr std::size_t data_bytes = 2048 - 2 * sizeof(void*) - sizeof(std::uint32_t);
+
+    staging_slot* rest = nullptr; ///< of this packet
+    staging_slot* next = nullptr; ///< packet
+    std::uint32_t packet_bytes = 0;
+    byte data[data_bytes];
+};
+
+/// A peer's queue, oldest first.
+struct staging_queue {
+    staging_slot* first = nullptr;
+    staging_slot* last = nullptr;
+    std::uint32_t count = 0;
+
+    bool empty() const noexcept { return first == nullptr; }
+};
+
+template <class Storage> class staging {
+public:
+    explicit staging(Storage& storage) noexcept : slots_(storage) {}
+
+    /// Copies a packet to the end of a queue. A full queue, or an empty pool, costs the queue's oldest packets.
+    /// Returns how many packets were lost, this one included when there is no room at all.
+    std::size_t stage(staging_queue& queue, bytes_view data) noexcept {
+        std::size_t lost = 0;
+        if (queue.count >= Storage::max_staged_packets_per_peer) {
+            drop_oldest(queue);
+            ++lost;
+        }
+        std::size_t const needed =
+            std::max<std::size_t>(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+        while (!slots_.reserve(needed)) {
+            ++lost;
+            if (queue.empty()) return lost;
+            drop_oldest(queue);
+        }
+        staging_slot* const head = slots_.acquire();
+        head->packet_bytes = static_cast<std::uint32_t>(data.size());
+        for (staging_slot* slot = head;; slot = slot->rest) {
+            std::size_t const part = std::min(data.size(), staging_slot::data_bytes);
+            if (part != 0) std::memcpy(slot->data, data.data(), part);
+            data = data.subspan(part);
+            if (data.empty()) break;
+            slot->rest = slots_.acquire();
+        }
+        (queue.last != nullptr ? queue.last->next : queue.first) = head;
+        queue.last = head;
+        ++queue.count;
+        return lost;
+    }
+
+    /// Size in bytes of the oldest packet; the queue is not empty.
+    static std::size_t oldest_bytes(staging_queue const& queue) noexcept { return queue.first->packet_bytes; }
+
+    /// Moves the oldest packet out of the queue into `to`, which is at least `oldest_bytes` long.
+    void unstage(staging_queue& queue, bytes to) noexcept {
+        WG_ASSERT(to.size() >= oldest_bytes(queue));
+        std::size_t left = oldest_bytes(queue);
+        byte* at = to.data();
+        for (staging_slot const* slot = queue.first; left != 0; slot = slot->rest) {
+            std::size_t const part = std::min(left, staging_slot::data_bytes);
+            std::memcpy(at, slot->data, part);
+            at += part;
+            left -= part;
+        }
+        drop_oldest(queue);
+    }
+
+    void drop_oldest(staging_queue& queue) noexcept {
+        staging_slot* slot = queue.first;
+        queue.first = slot->next;
+        if (queue.first == nullptr) queue.last = nullptr;
+        --queue.count;
+        while (slot != nullptr) {
+            staging_slot* const rest = slot->rest;
+            slots_.release(slot);
+            slot = rest;
+        }
+    }
+
+    /// Returns how many packets were dropped.
+    std::size_t drop_all(staging_queue& queue) noexcept {
+        std::size_t const dropped = queue.count;
+        while (!queue.empty()) drop_oldest(queue);
+        return dropped;
+    }
+
+private:
+    typename Storage::template pool<staging_slot, Storage::max_staged_packets> slots_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+
+/// What of a peer is secret, apart from its sessions. Lives in the storage's region for secrets.
+template <policies Policies> struct peer_secrets {
+    remote_identity remote;
+    handshake exchange;
+    cookie_jar<Policies> cookies;
+};
+
+template <policies Policies> struct peer {
+    using keypair_type = keypair<Policies::storage::replay_bits>;
+
+    std::uint32_t number = 0; ///< for the observer; never used again
+    peer_secrets<Policies>* secrets = nullptr;
+    path where{};
+    keypair_slots<keypair_type> keypairs;
+    peer_timers timers;
+    instant last_sent_handshake{};          ///< initiation or response
+    instant last_initiation_consumption{};
+    byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
+    byte_array<timestamp_bytes> last_label{};         ///< timestamp of the last initiation to this peer
+    byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
+    std::uint64_t tx_bytes = 0;
+    std::uint64_t rx_bytes = 0;
+
+    prefix_list<prefix_key_v4, peer> allowed_v4;
+    prefix_list<prefix_key_v6, peer> allowed_v6;
+
+    staging_queue staged;
+    bool wants_initiation = false;
+    bool wants_keepalive = false;
+    bool queued_for_transmit = false;
+    bool removed = false;          ///< only jobs in flight still know it
+    bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
+    std::uint32_t in_flight = 0;   ///< those jobs
+    std::uint32_t deadline_position = UINT32_MAX;
+    peer* next_for_transmit = nullptr;
+    peer* next = nullptr;          ///< in the order in which they were added
+    peer* before = nullptr;
+
+    wg::public_key const& key() const noexcept { return secrets->remote.public_key; }
+    wg::handshake& exchange() noexcept { return secrets->exchange; }
+
+    //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
+    bool may_send_initiation(instant now) const noexcept { return now - last_sent_handshake >= rekey_timeout; }
+    void reset_last_sent_handshake(instant now) noexcept { last_sent_handshake = now - rekey_timeout - seconds(1); }
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+
+/// What the caller does with a job's data next.
+enum class disposition : std::uint8_t {
+    drop,    ///< nothing; `why` says why
+    send,    ///< to the network, at `where`
+    deliver, ///< to the TUN device
+};
+
+/// One packet or datagram. The caller fills in `data` (and of a datagram `where` and `tos`); the device does the rest
+/// in that buffer. Whatever a device has prepared or transmitted goes back to `complete` once, sent or not: until then
+/// the job keeps its peer and its keys alive.
+template <policies Policies> struct job {
+    packet data{};
+    path where{};
+    std::uint8_t tos = 0;
+    disposition next = disposition::drop;
+    status why = status::ok;
+    std::uint8_t padding = 0;
+    bool outbound = false;
+    bool has_data = false; ///< not a keepalive nor a handshake message
+    std::uint64_t counter = 0;
+    typename peer<Policies>::keypair_type* keys = nullptr; ///< what `crypt` uses; nullptr: nothing to do
+    peer<Policies>* owner = nullptr;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// All peers of a device: by public key, by index, by allowed IP and by deadline; and the lives of peers and sessions,
+// which end only when no job holds them. Layer 4; guarded by the device's lock.
+#ifndef WG_DEVICE_PEER_TABLE_HPP
+#define WG_DEVICE_PEER_TABLE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A hash table in one array: open addressing, linear probing, no tombstones. Layer 0; one thread at a time.
+#ifndef WG_BASE_FLAT_TABLE_HPP
+#define WG_BASE_FLAT_TABLE_HPP
+
+
+#include <bit>
+#include <utility>
+
+namespace wg::inline WG_ABI {
+
+/// An entry is `explicit operator bool` when it is one, and has `hash()`. `Capacity` (a power of two) slots, all but
+/// one of which may be used; 0 grows, and then at most half are used. `Storage` models `storage` of policy.hpp.
+template <class Entry, class Storage, std::size_t Capacity> class flat_table {
+    using array = typename Storage::template array<Entry, Capacity>;
+    static_assert((Capacity & (Capacity - 1)) == 0);
+
+public:
+    explicit flat_table(Storage& storage) noexcept : entries_(storage) {
+        if constexpr (Capacity != 0) (void)entries_.resize(Capacity);
+    }
+
+    /// Makes room for `count` more entries. False: no memory, or the capacity is used up; nothing changed.
+    bool reserve(std::size_t count, Storage& storage) noexcept {
+        std::size_t const want = used_ + count;
+        if constexpr (Capacity != 0) return want < Capacity;
+        if (want * 2 <= entries_.view().size()) return true;
+        array larger(storage);
+        if (!larger.resize(std::bit_ceil(want * 2 < 16 ? std::size_t{16} : want * 2))) return false;
+        std::span<Entry> const to = larger.view();
+        for (Entry const& entry : entries_.view()) {
+            if (!entry) continue;
+            std::size_t at = static_cast<std::size_t>(entry.hash()) & (to.size() - 1);
+            while (to[at]) at = (at + 1) & (to.size() - 1);
+            to[at] = entry;
+        }
+        entries_ = std::move(larger);
+        return true;
+    }
+
+    /// The first entry with this hash that `matches`, or nullptr.
+    template <class Predicate> Entry* find(std::uint64_t hash, Predicate&& matches) noexcept {
+        std::span<Entry> const all = entries_.view();
+        if (all.empty()) return nullptr;
+        for (std::size_t at = static_cast<std::size_t>(hash) & (all.size() - 1); all[at];
+             at = (at + 1) & (all.size() - 1))
+            if (matches(all[at])) return &all[at];
+        return nullptr;
+    }
+
+    /// Adds an entry that is not there yet. False: `reserve` was not asked and there is no room.
+    bool insert(Entry const& entry) noexcept {
+        std::span<Entry> const all = entries_.view();
+        if (used_ + 1 >= all.size()) return false;
+        std::size_t at = static_cast<std::size_t>(entry.hash()) & (all.size() - 1);
+        while (all[at]) at = (at + 1) & (all.size() - 1);
+        all[at] = entry;
+        ++used_;
+        return true;
+    }
+
+    /// Removes an entry that `find` returned; entries may move.
+    void erase(Entry* entry) noexcept {
+        std::span<Entry> const all = entries_.view();
+        std::size_t const mask = all.size() - 1;
+        std::size_t hole = static_cast<std::size_t>(entry - all.data());
+        // What was pushed behind the hole by a collision moves into it, so that no search ends too early.
+        for (std::size_t at = (hole + 1) & mask; all[at]; at = (at + 1) & mask) {
+            std::size_t const home = static_cast<std::size_t>(all[at].hash()) & mask;
+            if (((at - home) & mask) < ((at - hole) & mask)) continue;
+            all[hole] = all[at];
+            hole = at;
+        }
+        all[hole] = Entry{};
+        --used_;
+    }
+
+    std::size_t size() const noexcept { return used_; }
+
+private:
+    array entries_;
+    std::size_t used_ = 0;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+
+template <policies Policies> class peer_table {
+    using storage = typename Policies::storage;
+    using peer_type = peer<Policies>;
+    using keypair_type = typename peer_type::keypair_type;
+    using job_type = job<Policies>;
+    static constexpr std::size_t max_peers = storage::max_peers;
+    static constexpr std::size_t indices_per_peer = 4; ///< three sessions and a handshake
+    static constexpr std::size_t max_keypairs =
+        max_peers == 0 ? 0 : 3 * max_peers + 1; ///< a new one before an old one goes
+
+public:
+    /// `salt` is random, so that nobody can choose public keys that collide in the table.
+    peer_table(storage& from, std::uint64_t salt) noexcept
+        : salt_(salt), storage_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
+          allowed_(from), deadlines_(from) {}
+    ~peer_table() { remove_all(); }
+
+    allowed_ips<peer_type, storage>& allowed() noexcept { return allowed_; }
+    deadline_queue<peer_type, storage>& deadlines() noexcept { return deadlines_; }
+    peer_type* first() const noexcept { return first_; }
+    std::size_t size() const noexcept { return size_; }
+
+    // --- peers
+
+    /// Room to add `added` peers, of whom with today's at most `most` are there at a time. no_memory, too_many_peers.
+    status reserve(std::size_t added, std::size_t most) noexcept {
+        if (max_peers != 0) return most <= max_peers ? status::ok : status::too_many_peers;
+        bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, storage_) &&
+                            by_index_.reserve(added * indices_per_peer, storage_) &&
+                            deadlines_.reserve(size_ + added, storage_);
+        return enough ? status::ok : status::no_memory;
+    }
+
+    peer_type* find(primitives<Policies> const& with, key_view key) noexcept {
+        by_key_entry* const found = by_key_.find(hash_of(with, key), [&](by_key_entry const& e) {
+            return std::memcmp(e.who->key().data(), key.data(), key_bytes) == 0;
+        });
+        return found == nullptr ? nullptr : found->who;
+    }
+
+    /// A peer with this key, whom nobody knows yet. nullptr: see reserve.
+    peer_type* add(primitives<Policies> const& with, key_view key, instant now) noexcept {
+        if (reserve(1, size_ + 1) != status::ok) return nullptr;
+        peer_type* const fresh = peers_.acquire();
+        if (fresh == nullptr) return nullptr;
+        fresh->secrets = secrets_.acquire();
+        if (fresh->secrets == nullptr) {
+            peers_.release(fresh);
+            return nullptr;
+        }
+        copy(fresh->secrets->remote.public_key, key);
+        fresh->number = next_number_++;
+        fresh->reset_last_sent_handshake(now);
+        fresh->last_initiation_consumption = now - initiation_interval;
+        by_key_.insert({hash_of(with, key), fresh});
+        fresh->before = last_;
+        (last_ != nullptr ? last_->next : first_) = fresh;
+        last_ = fresh;
+        ++size_;
+        return fresh;
+    }
+
+    /// Forgets a peer and wipes what is secret of it; jobs in flight keep an empty shell until they are complete.
+    void remove(primitives<Policies> const& with, peer_type& gone) noexcept {
+        if (by_key_entry* const entry =
+                by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.who == &gone; }))
+            by_key_.erase(entry);
+        unlink(gone);
+    }
+
+    // --- jobs
+
+    void hold(job_type& by, peer_type& who, keypair_type* keys = nullptr) noexcept {
+        by.owner = &who;
+        by.keys = keys;
+        ++who.in_flight;
+        if (keys != nullptr) ++keys->in_flight;
+    }
+    void let_go(job_type& by) noexcept {
+        if (by.keys != nullptr && --by.keys->in_flight == 0 && by.keys->retired) keypairs_.release(by.keys);
+        if (by.owner != nullptr && --by.owner->in_flight == 0 && by.owner->removed) peers_.release(by.owner);
+        by.keys = nullptr;
+        by.owner = nullptr;
+    }
+
+    // --- sessions and indices
+
+    struct index_entry {
+        std::uint32_t index = 0;
+        peer_type* who = nullptr;
+        keypair_type* keys = nullptr; ///< nullptr: a handshake
+
+        explicit operator bool() const noexcept { return who != nullptr; }
+        std::uint64_t hash() const noexcept { return index; } // random by itself
+    };
+
+    index_entry const* find_index(std::uint32_t index) noexcept { return find_entry(index); }
+
+    /// A random index that nobody uses, for a handshake of `who`; it replaces the one before. no_random, no_memory.
+    template <random_source Random> result<std::uint32_t> make_index(peer_type& who, Random& random) noexcept {
+        drop_index(who.exchange());
+        if (!by_index_.reserve(1, storage_)) return status::no_memory;
+        for (;;) {
+            byte_array<4> raw;
+            if (!random.fill(raw)) return status::no_random;
+            std::uint32_t const index = load_le32(raw.data());
+            if (index == 0 || find_entry(index) != nullptr) continue;
+            by_index_.insert({index, &who, nullptr});
+            who.exchange().local_index = index;
+            return index;
+        }
+    }
+
+    /// Ends a handshake without a session.
+    void forget_handshake(peer_type& who) noexcept {
+        drop_index(who.exchange());
+        who.exchange().clear();
+    }
+
+    /// A new session that takes over the handshake's index. nullptr: no memory.
+    keypair_type* make_keypair(peer_type& who, instant now, bool initiator) noexcept {
+        keypair_type* const fresh = keypairs_.acquire();
+        if (fresh == nullptr) return nullptr;
+        handshake& of = who.exchange();
+        fresh->local_index = of.local_index;
+        fresh->remote_index = of.remote_index;
+        fresh->created = now;
+        fresh->initiator = initiator;
+        find_entry(of.local_index)->keys = fresh;
+        of.local_index = 0; // the session's now
+        return fresh;
+    }
+
+    /// Ends a session: its index is unknown at once; its keys are wiped at once or after the last job that holds them.
+    void retire(keypair_type& old) noexcept {
+        if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
+            by_index_.erase(entry);
+        old.retired = true;
+        if (old.in_flight == 0) keypairs_.release(&old);
+    }
+
+    void retire_all(peer_type& of) noexcept {
+        of.keypairs.clear([this](keypair_type& old) noexcept { retire(old); });
+    }
+
+private:
+    struct by_key_entry {
+        std::uint64_t hash_ = 0;
+        peer_type* who = nullptr;
+
+        explicit operator bool() const noexcept { return who != nullptr; }
+        std::uint64_t hash() const noexcept { return hash_; }
+    };
+
+    std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
+        byte_array<8> salt, digest;
+        store_le64(salt.data(), salt_);
+        with.hash.blake2s(digest, salt, key, {});
+        return load_le64(digest.data());
+    }
+
+    index_entry* find_entry(std::uint32_t index) noexcept {
+        return by_index_.find(index, [index](index_entry const& e) { return e.index == index; });
+    }
+
+    void drop_index(handshake& of) noexcept {
+        if (of.local_index == 0) return;
+        by_index_.erase(find_entry(of.local_index));
+        of.local_index = 0;
+    }
+
+    void unlink(peer_type& gone) noexcept {
+        allowed_.remove_all(gone);
+        deadlines_.remove(gone);
+        forget_handshake(gone);
+        retire_all(gone);
+        (gone.before != nullptr ? gone.before->next : first_) = gone.next;
+        (gone.next != nullptr ? gone.next->before : last_) = gone.before;
+        --size_;
+        secrets_.release(std::exchange(gone.secrets, nullptr));
+        gone.removed = true;
+        if (gone.in_flight == 0) peers_.release(&gone);
+    }
+
+    void remove_all() noexcept {
+        while (first_ != nullptr) unlink(*first_);
+    }
+
+    static constexpr std::size_t table_size(std::size_t entries) noexcept {
+        return entries == 0 ? 0 : std::bit_ceil(entries + 1);
+    }
+
+    std::uint64_t salt_;
+    storage& storage_;
+    typename storage::template pool<peer_type, max_peers> peers_;
+    typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
+    typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
+    flat_table<by_key_entry, storage, table_size(max_peers)> by_key_;
+    flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)> by_index_;
+    allowed_ips<peer_type, storage> allowed_;
+    deadline_queue<peer_type, storage> deadlines_;
+    peer_type* first_ = nullptr;
+    peer_type* last_ = nullptr;
+    std::size_t size_ = 0;
+    std::uint32_t next_number_ = 0;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A token bucket for each source address, in a table that never grows (Linux ratelimiter.c for the numbers). Layer 4.
+//
+// An IPv6 source is its /64, since whoever has one address there has all of them. A bucket that is full again is
+// forgotten without loss; while every bucket of a set is in use, a new source is refused.
+#ifndef WG_DEVICE_RATE_LIMITER_HPP
+#define WG_DEVICE_RATE_LIMITER_HPP
+
+
+namespace wg::inline WG_ABI {
+
+template <class Storage> class rate_limiter {
+public:
+    static constexpr duration cost = seconds(1) / 20; ///< 20 handshakes a second
+    static constexpr duration burst = cost * 5;
+
+    explicit rate_limiter(Storage& storage) noexcept : buckets_(storage) {}
+
+    /// Whether one more handshake from `from` is allowed; if so, it is counted. The first call takes the memory.
+    /// False as well when there is no memory or no randomness.
+    template <hash_backend Hash, random_source Random>
+    bool allow(Hash const& hash, Random& random, ip_address const& from, instant now) noexcept {
+        if (buckets_.view().empty()) {
+            // The table's key is random, so that nobody can choose addresses that share a set.
+            if (!random.fill(key_) || !buckets_.resize(size)) return false;
+        }
+        byte_array<8> digest;
+        hash.blake2s(digest, key_, bytes_view(from.octets).first(from.kind == family::v4 ? 4 : 8), {});
+        std::uint64_t const tag = load_le64(digest.data()) | 1; // 0 is an empty bucket
+        std::span<bucket> const set =
+            buckets_.view().subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+        bucket* use = nullptr;
+        for (bucket& b : set) {
+            if (b.tag == tag) {
+                use = &b;
+                break;
+            }
+            if ((b.tag == 0 || now - b.empty_at >= burst) && use == nullptr) use = &b;
+        }
+        if (use == nullptr) return false;
+        if (use->tag != tag) *use = {tag, now - burst};
+        // The bucket holds the time since `empty_at`, at most `burst`; a handshake takes `cost` out of it.
+        if (now - use->empty_at > burst) use->empty_at = now - burst;
+        if (now - use->empty_at < cost) return false;
+        use->empty_at = use->empty_at + cost;
+        return true;
+    }
+
+private:
+    struct bucket {
+        std::uint64_t tag = 0;
+        instant empty_at{};
+    };
+    static constexpr std::size_t size = Storage::max_limited_sources;
+    static constexpr std::size_t ways = 4;
+    static_assert(size >= ways && (size & (size - 1)) == 0);
+
+    typename Storage::template array<bucket, size> buckets_;
+    byte_array<16> key_{};
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#include <tuple>
+
+namespace wg::inline WG_ABI {
+
+template <policies Policies> class device {
+    using storage = typename Policies::storage;
+    using observer = typename Policies::observer;
+    using peer_type = peer<Policies>;
+    using keypair_type = typename peer_type::keypair_type;
+
+public:
+    using job_type = job<Policies>;
+
+    /// A device is made from instances of its policies, in any order; those not named are default-constructed.
+    template <class... Instances> explicit device(Instances... given) noexcept
+        : device(parts{take_or_make<typename Policies::hash>(given...), take_or_make<typename Policies::dh>(given...),
+                       take_or_make<typename Policies::aead>(given...),
+                       take_or_make<typename Policies::clock_source>(given...),
+                       take_or_make<typename Policies::random_source>(given...), take_or_make<observer>(given...),
+                       take_or_make<storage>(given...)}) {}
+    device(device const&) = delete;
+    device& operator=(device const&) = delete;
+    ~device() {
+        for (peer_type* p = peers_.first(); p != nullptr; p = p->next) staging_.drop_all(p->staged);
+        own_.release(identity_);
+    }
+
+    typename Policies::clock_source& clock() noexcept { return clock_; }
+    typename Policies::aead const& aead() const noexcept { return with_.aead; }
+    storage& memory() noexcept { return storage_; }
+
+    // --- packets
+
+    /// `data` of each job is an IP packet with `packet_headroom_bytes` before it and `packet_tailroom_bytes` after it.
+    /// After this a job is to be sent, to be delivered (an ICMP answer to the host), or dropped: the packet waits for
+    /// a session, or `why` says why not.
+    void prepare_outbound(std::span<job_type> jobs, instant now) noexcept {
+        locked const lock(*this);
+        for (job_type& j : jobs) prepare_outbound(j, now);
+    }
+
+    /// `data` of each job is a datagram; `where` and `tos` are given.
+    void prepare_inbound(std::span<job_type> jobs, instant now) noexcept {
+        locked const lock(*this);
+        for (job_type& j : jobs) prepare_inbound(j, now);
+    }
+
+    /// Seals and opens, in place. Any thread, any order, any batch.
+    static void crypt(std::span<job_type> jobs, typename Policies::aead const& aead) noexcept {
+        for (job_type& j : jobs) {
+            if (j.keys == nullptr) continue;
+            bytes const body = j.data.view().subspan(transport_layout::encrypted_packet);
+            bytes const plain = body.first(body.size() - tag_bytes);
+            if (j.outbound) {
+                aead.seal(body, plain, {}, j.counter, j.keys->send_key);
+            } else if (aead.open(plain, body, {}, j.counter, j.keys->receive_key)) {
+                j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes),
+                            -static_cast<std::ptrdiff_t>(tag_bytes));
+            } else {
+                j.why = status::decryption_failed;
+            }
+        }
+    }
+
+    /// Inbound: what was opened is judged, and to be delivered or dropped. Outbound: what was sent is accounted for
+    /// (`why` tells of failure); call it after sending. In order for each peer.
+    void complete(std::span<job_type> jobs, instant now) noexcept {
+        locked const lock(*this);
+        for (job_type& j : jobs) {
+            if (j.owner == nullptr) continue;
+            peer_type& owner = *j.owner;
+            if (!up_) {
+                if (!j.outbound) drop(j, status::device_down); // it came to a session that is gone
+            } else if (!owner.removed) {
+                if (j.outbound)
+                    complete_outbound(j, owner, now);
+                else
+                    complete_inbound(j, owner, now);
+                reschedule(owner);
+            } else if (!j.outbound) {
+                drop(j, status::unknown_index);
+            }
+            peers_.let_go(j);
+        }
+    }
+
+    /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
+    /// `initiation_layout::size` bytes), from the front; returns how many. At most one DH-heavy message a job.
+    std::size_t process_handshakes(std::span<job_type> out, instant now) noexcept {
+        locked const lock(*this);
+        std::size_t made = 0, heavy = 0;
+        for (std::size_t looked_at = 0; made < out.size() && heavy < out.size() && looked_at < 8 * out.size();
+             ++looked_at) {
+            waiting_handshake const* const message = handshakes_.front();
+            if (message == nullptr) break;
+            status const why = handle_handshake(*message, out[made], heavy, now);
+            if (out[made].next == disposition::send) ++made;
+            if (why != status::ok) count(why, nullptr);
+            handshakes_.pop();
+            if (handshakes_.size() == 0) watch_load(now);
+        }
+        return made;
+    }
+
+    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
+    /// `transport_overhead_bytes` + `padding_bytes`), from the front; returns how many. 0: nothing left.
+    std::size_t poll_transmit(std::span<job_type> out, instant now) noexcept {
+        locked const lock(*this);
+        std::size_t made = 0;
+        while (made < out.size() && first_for_transmit_ != nullptr) {
+            peer_type& to = *first_for_transmit_;
+            if (transmit_one(to, out[made], now))
+                ++made;
+            else
+                dequeue_for_transmit(to);
+            reschedule(to);
+        }
+        return made;
+    }
+
+    // --- time
+
+    /// When `on_deadline`, `process_handshakes` or `poll_transmit` has work; a moment in the past: now.
+    instant next_deadline() noexcept {
+        locked const lock(*this);
+        if (first_for_transmit_ != nullptr || handshakes_.size() != 0) return instant{};
+        return peers_.deadlines().next();
+    }
+
+    /// Runs the timers that are due; what they send comes out of `poll_transmit`.
+    void on_deadline(instant now) noexcept {
+        locked const lock(*this);
+        while (peer_type* const due = peers_.deadlines().take_due(now)) {
+            run_timers(*due, now);
+            reschedule(*due);
+        }
+        watch_load(now);
+    }
+
+    // --- configuration
+
+    /// Whether `configure` will accept these changes; makes room for them, and changes nothing else.
+    /// invalid, too_many_peers, no_memory.
+    status admit(std::span<change const> changes) noexcept {
+        locked const lock(*this);
+        return admit_locked(changes);
+    }
+
+    /// All changes or, if any is refused, none. invalid, too_many_peers, no_memory.
+    status configure(std::span<change const> changes, instant now) noexcept {
+        locked const lock(*this);
+        if (status const why = admit_locked(changes); why != status::ok) return why;
+        for (change const& c : interface_changes(changes)) apply(c, now);
+        for_each_peer(changes, [&](peer_changes const& of) noexcept { apply(of, now); });
+        return status::ok;
+    }
+
+    /// Tells `sink.device(interface_facts)`, then for each peer `sink.peer(peer_facts)` and for each of its prefixes
+    /// `sink.allowed_ip(ip_prefix)`. The device is locked meanwhile.
+    template <class Sink> void snapshot(Sink& sink) noexcept {
+        locked const lock(*this);
+        sink.device(interface_facts{identity_->private_key, listen_port_, fwmark_});
+        for (peer_type* p = peers_.first(); p != nullptr; p = p->next) {
+            peer_facts facts{p->key(), p->secrets->remote.preshared_key};
+            facts.endpoint = p->where.remote;
+            std::uint64_t const label_s = load_be64(p->last_handshake.data());
+            if (label_s != 0) {
+                facts.last_handshake_s = static_cast<std::int64_t>(label_s - tai64n_epoch);
+                facts.last_handshake_ns = load_be32(&p->last_handshake[8]);
+            }
+            facts.tx_bytes = p->tx_bytes;
+            facts.rx_bytes = p->rx_bytes;
+            facts.persistent_keepalive_s = p->timers.persistent_keepalive_s();
+            sink.peer(facts);
+            allowed_ips<peer_type, storage>::for_each(*p, [&](ip_prefix const& prefix) { sink.allowed_ip(prefix); });
+        }
+    }
+
+    /// The interface goes up: peers with persistent keepalive are greeted.
+    void up() noexcept {
+        locked const lock(*this);
+        if (std::exchange(up_, true)) return;
+        for (peer_type* p = peers_.first(); p != nullptr; p = p->next)
+            if (p->timers.persistent_keepalive_s() != 0) want_keepalive(*p);
+    }
+
+    /// The interface goes down: sessions, handshakes and staged packets are gone, the configuration stays.
+    void down(instant now) noexcept {
+        locked const lock(*this);
+        if (!std::exchange(up_, false)) return;
+        while (handshakes_.front() != nullptr) handshakes_.pop();
+        for (peer_type* p = peers_.first(); p != nullptr; p = p->next) {
+            p->timers.stop();
+            zero_keys(*p);
+            dequeue_for_transmit(*p);
+            p->wants_initiation = p->wants_keepalive = false;
+            p->reset_last_sent_handshake(now);
+        }
+    }
+
+    bool is_up() noexcept {
+        locked const lock(*this);
+        return up_;
+    }
+
+    /// The MTU of the TUN device in bytes, which padding does not exceed; 0: not known.
+    void set_mtu(std::size_t mtu_bytes) noexcept {
+        locked const lock(*this);
+        mtu_ = mtu_bytes;
+    }
+
+    /// The port that the socket really got.
+    void set_listen_port(std::uint16_t port) noexcept {
+        locked const lock(*this);
+        listen_port_ = port;
+    }
+    std::uint16_t listen_port() noexcept {
+        locked const lock(*this);
+        return listen_port_;
+    }
+    std::uint32_t fwmark() noexcept {
+        locked const lock(*this);
+        return fwmark_;
+    }
+
+    /// The host's routes or addresses changed: let it choose source addresses anew.
+    void forget_sources() noexcept {
+        locked const lock(*this);
+        for (peer_type* p = peers_.first(); p != nullptr; p = p->next) p->where.local = {};
+    }
+
+    /// How often a packet met this fate, or a call failed so.
+    std::uint64_t counter(status of) noexcept {
+        locked const lock(*this);
+        return counters_[static_cast<std::size_t>(of)];
+    }
+    std::size_t peer_count() noexcept {
+        locked const lock(*this);
+        return peers_.size();
+    }
+
+private:
+    static constexpr std::uint64_t tai64n_epoch = 0x400000000000000aULL;
+
+    /// The instances on their way in. (clang 16 crashes where a call's result initialises an empty member in place.)
+    struct parts {
+        typename Policies::hash hash;
+        typename Policies::dh dh;
+        typename Policies::aead aead;
+        typename Policies::clock_source clock;
+        typename Policies::random_source random;
+        wg::device<Policies>::observer observer;
+        wg::device<Policies>::storage storage;
+    };
+    explicit device(parts&& from) noexcept
+        : with_{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock_(std::move(from.clock)),
+          random_(std::move(from.random)), observer_(std::move(from.observer)), storage_(std::move(from.storage)),
+          own_(storage_), peers_(storage_, make_salt(random_)), staging_(storage_), handshakes_(storage_),
+          limiter_(storage_), identity_(own_.acquire()) {
+        WG_ASSERT(identity_ != nullptr);
+        set_public_key();
+    }
+
+    // --- outbound
+
+    void prepare_outbound(job_type& j, instant now) noexcept {
+        begin(j, true);
+        ip_header const header = parse_ip(j.data.view());
+        if (!up_) return drop(j, status::device_down);
+        if (!header) return drop(j, status::not_ip);
+        peer_type* const to = peers_.allowed().find(header.kind, header.destination);
+        if (to == nullptr) return refuse(j, header, status::no_peer, now);
+        if (!to->where.remote) return refuse(j, header, status::no_endpoint, now);
+        if (is_own_datagram(j.data.view(), header, to->where.remote, listen_port_))
+            return drop(j, status::routing_loop);
+        keypair_type* const keys = to->keypairs.current;
+        if (keys != nullptr && to->staged.empty() && keys->can_send(now))
+            return frame(j, *to, *keys, ecn_of(header.tos));
+        stage(*to, j.data.view());
+        drop(j, status::staged);
+    }
+
+    /// Says to the host that the destination cannot be reached, a thousand times a second at most.
+    void refuse(job_type& j, ip_header const& header, status why, instant now) noexcept {
+        constexpr duration cost = milliseconds(1), burst = cost * 50;
+        drop(j, why);
+        if (now - unreachables_since_ > burst) unreachables_since_ = now - burst;
+        if (now - unreachables_since_ < cost || !make_unreachable(j.data, header)) return;
+        unreachables_since_ = unreachables_since_ + cost;
+        j.next = disposition::deliver;
+    }
+
+    void stage(peer_type& to, bytes_view packet_data) noexcept {
+        for (std::size_t lost = staging_.stage(to.staged, packet_data); lost != 0; --lost)
+            count(status::staging_full, &to);
+        to.timers.new_attempt(); // the user asks anew; what already waits does not
+        enqueue_for_transmit(to);
+    }
+
+    /// Makes a packet the body of a transport message, still in clear.
+    void frame(job_type& j, peer_type& to, keypair_type& keys, std::uint8_t tos) noexcept {
+        std::size_t const length = j.data.length, padding = padding_for(length);
+        if (j.data.headroom() < transport_header_bytes || j.data.tailroom() < padding + tag_bytes)
+            return drop(j, status::no_room);
+        j.data.grow(transport_header_bytes, static_cast<std::ptrdiff_t>(padding + tag_bytes));
+        bytes const message = j.data.view();
+        j.counter = keys.send_counter++;
+        store_le32(message.data(), static_cast<std::uint32_t>(message_type::transport));
+        store_le32(&message[transport_layout::receiver], keys.remote_index);
+        store_le64(&message[transport_layout::counter], j.counter);
+        fill_zero(message.subspan(transport_header_bytes + length, padding));
+        j.has_data = length != 0;
+        j.tos = tos;
+        send(j, to, &keys);
+    }
+
+    //= wp 5.4.6: padded with zeros to a multiple of 16, but not beyond the MTU
+    std::size_t padding_for(std::size_t length) const noexcept {
+        std::size_t const last = mtu_ != 0 && length > mtu_ ? length % mtu_ : length;
+        std::size_t const padded = (last + padding_bytes - 1) / padding_bytes * padding_bytes;
+        return (mtu_ != 0 && padded > mtu_ ? mtu_ : padded) - last;
+    }
+
+    void send(job_type& j, peer_type& to, keypair_type* keys) noexcept {
+        j.where = to.where;
+        j.next = disposition::send;
+        j.why = status::ok;
+        j.outbound = true;
+        peers_.hold(j, to, keys);
+    }
+
+    void complete_outbound(job_type& j, peer_type& owner, instant now) noexcept {
+        if (j.why == status::ok) owner.tx_bytes += j.data.length;
+        // The socket found that the cached source address is gone.
+        if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
+        if (j.keys == nullptr) return; // a handshake message: its timers ran when it was made
+        owner.timers.any_authenticated_packet_traversal(now);
+        owner.timers.any_authenticated_packet_sent();
+        if (j.has_data && !owner.timers.awaits_reply()) owner.timers.data_sent(now, jitter());
+        keypair_type const* const current = owner.keypairs.current;
+        if (current != nullptr && current->wants_rekey_after_sending(now)) want_initiation(owner);
+        if (!j.has_data) report(event_id::keepalive_sent, &owner);
+    }
+
+    // --- inbound
+
+    void prepare_inbound(job_type& j, instant now) noexcept {
+        begin(j, false);
+        bytes const data = j.data.view();
+        message_type const type = type_of(data);
+        if (!up_) return drop(j, status::device_down);
+        if (type == message_type::none) return drop(j, status::malformed);
+        if (type != message_type::transport) return prepare_handshake(j, type, now);
+        auto const* const found = peers_.find_index(load_le32(&data[transport_layout::receiver]));
+        if (found == nullptr || found->keys == nullptr) return drop(j, status::unknown_index);
+        j.counter = load_le64(&data[transport_layout::counter]);
+        if (!found->keys->can_receive(now) || j.counter >= reject_after_messages)
+            return drop(j, status::expired_keypair);
+        peers_.hold(j, *found->who, found->keys);
+    }
+
+    void prepare_handshake(job_type& j, message_type type, instant now) noexcept {
+        bytes_view const message = j.data.view();
+        //= wp 5.3: a wrong mac1 is not worth anything, not even a place in the queue
+        if (type != message_type::cookie_reply && (!identity_->exists() || !checker().check_mac1(with_, message)))
+            return drop(j, status::bad_mac1);
+        bool const taken = handshakes_.push(message, j.where, now);
+        watch_load(now);
+        drop(j, taken ? status::queued : status::handshake_queue_full);
+    }
+
+    void complete_inbound(job_type& j, peer_type& from, instant now) noexcept {
+        if (j.why != status::ok) return drop(j, j.why);
+        std::size_t const message_bytes = j.data.length + transport_overhead_bytes;
+        if (!j.keys->received.accept(j.counter)) return drop(j, status::replayed_counter);
+        roam(from, j.where);
+        if (from.keypairs.confirm(*j.keys, retire())) {
+            complete_handshake(from);
+            enqueue_for_transmit(from);
+            report(event_id::session_started, &from, 0);
+        }
+        keypair_type const* const current = from.keypairs.current;
+        if (current != nullptr && current->wants_rekey_after_receiving(now) && from.timers.take_last_minute_handshake())
+            want_initiation(from);
+        from.timers.any_authenticated_packet_received();
+        from.timers.any_authenticated_packet_traversal(now);
+        if (j.data.length == 0) {
+            from.rx_bytes += message_bytes;
+            report(event_id::keepalive_received, &from);
+            return drop(j, status::keepalive);
+        }
+        from.timers.data_received(now);
+        ip_header const header = parse_ip(j.data.view());
+        if (!header) return drop(j, status::bad_inner_packet);
+        j.data.grow(0, static_cast<std::ptrdiff_t>(header.total_bytes) - static_cast<std::ptrdiff_t>(j.data.length));
+        if (peers_.allowed().find(header.kind, header.source) != &from) return drop(j, status::disallowed_source);
+        if (!decapsulate_ecn(j.data.view(), header, j.tos)) return drop(j, status::congestion_lost);
+        from.rx_bytes += message_bytes;
+        j.next = disposition::deliver;
+    }
+
+    //= wp 2.1: the endpoint is where the last authenticated packet came from
+    void roam(peer_type& who, path const& to) noexcept {
+        if (who.where.remote != to.remote) report(event_id::endpoint_changed, &who, to.remote.port);
+        who.where = to;
+    }
+
+    // --- handshakes
+
+    status handle_handshake(waiting_handshake const& in, job_type& out, std::size_t& heavy, instant now) noexcept {
+        begin(out, true);
+        bytes_view const message = in.message();
+        message_type const type = type_of(message);
+        if (type == message_type::cookie_reply) return consume_cookie_reply(message, now);
+        if (!identity_->exists()) return status::no_private_key;
+        //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
+        if (handshakes_.under_load(now)) {
+            if (!checker().check_mac2(with_, message, in.where.remote, now))
+                return send_cookie_reply(message, in.where, out, now);
+            if (!limiter_.allow(with_.hash, random_, in.where.remote.address, now)) return status::rate_limited;
+        }
+        ++heavy;
+        handshakes_.note_answer(now);
+        return type == message_type::initiation ? consume_initiation(message, in.where, out, now)
+                                                : consume_response(message, in.where, now);
+    }
+
+    status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
+        if (!room_for(out, cookie_reply_layout::size)) return status::no_room;
+        std::uint32_t const receiver =
+            load_le32(&message[initiation_layout::sender]); // at the same place in a response
+        if (status const why =
+                checker().create_reply(with_, random_, message, receiver, where.remote, now, out.data.view());
+            why != status::ok)
+            return why;
+        out.where = where;
+        out.tos = 0;
+        out.next = disposition::send;
+        report(event_id::cookie_reply_sent, nullptr);
+        return status::cookie_sent;
+    }
+
+    status consume_cookie_reply(bytes_view message, instant now) noexcept {
+        auto const* const found = peers_.find_index(load_le32(&message[cookie_reply_layout::receiver]));
+        if (found == nullptr) return status::unknown_index;
+        peer_type& from = *found->who;
+        status const why = from.secrets->cookies.consume_reply(with_, from.key(), message, now);
+        if (why == status::ok) report(event_id::cookie_reply_received, &from);
+        return why;
+    }
+
+    status consume_initiation(bytes_view message, path const& where, job_type& out, instant now) noexcept {
+        noise<Policies> const steps(with_);
+        typename noise<Policies>::incoming_initiation in;
+        if (status const why = steps.open_initiation(in, identity_->mine(), message); why != status::ok) return why;
+        peer_type* const from = peers_.find(with_, in.remote_static);
+        if (from == nullptr) return status::unknown_peer;
+        if (status const why = steps.prove_initiation(in, from->secrets->remote, message); why != status::ok)
+            return why;
+        //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
+        if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
+            return status::replayed_initiation;
+        if (now - from->last_initiation_consumption < initiation_interval) return status::initiation_flood;
+        from->greatest_timestamp = in.timestamp;
+        from->last_initiation_consumption = now;
+        peers_.forget_handshake(*from);
+        steps.accept_initiation(from->exchange(), in, message);
+        roam(*from, where);
+        from->rx_bytes += message.size();
+        from->timers.any_authenticated_packet_received();
+        from->timers.any_authenticated_packet_traversal(now);
+        report(event_id::initiation_received, from);
+        // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
+        // Whoever has the greater key goes first next time.
+        bool const first = std::memcmp(identity_->mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
+        from->timers.initiation_crossed(now, first ? jitter() : rekey_timeout + jitter());
+        status const why = send_response(*from, out, now);
+        reschedule(*from);
+        return why;
+    }
+
+    status send_response(peer_type& to, job_type& out, instant now) noexcept {
+        if (!room_for(out, response_layout::size)) return status::no_room;
+        noise<Policies> const steps(with_);
+        result<std::uint32_t> const index = peers_.make_index(to, random_);
+        if (!index) return index.why();
+        to.last_sent_handshake = now;
+        status why = steps.create_response(to.exchange(), to.secrets->remote, random_, *index, out.data.view());
+        if (why == status::ok) why = begin_session(to, now, false);
+        if (why != status::ok) {
+            peers_.forget_handshake(to);
+            return why;
+        }
+        to.secrets->cookies.add_macs(with_, to.key(), out.data.view(), now);
+        send_handshake_message(out, to, now);
+        report(event_id::response_sent, &to);
+        return status::ok;
+    }
+
+    status consume_response(bytes_view message, path const& where, instant now) noexcept {
+        auto const* const found = peers_.find_index(load_le32(&message[response_layout::receiver]));
+        if (found == nullptr || found->keys != nullptr) return status::unknown_index;
+        peer_type& from = *found->who;
+        status why =
+            noise<Policies>(with_).consume_response(from.exchange(), identity_->mine(), from.secrets->remote, message);
+        if (why != status::ok) return why;
+        roam(from, where);
+        from.rx_bytes += message.size();
+        from.timers.any_authenticated_packet_received();
+        from.timers.any_authenticated_packet_traversal(now);
+        report(event_id::response_received, &from);
+        why = begin_session(from, now, true);
+        if (why == status::ok) {
+            complete_handshake(from);
+            report(event_id::session_started, &from, 1);
+            want_keepalive(from); // confirms the session, unless a staged packet does
+        } else {
+            peers_.forget_handshake(from);
+        }
+        reschedule(from);
+        return why;
+    }
+
+    status begin_session(peer_type& with, instant now, bool initiator) noexcept {
+        keypair_type* const fresh = peers_.make_keypair(with, now, initiator);
+        if (fresh == nullptr) return status::no_memory;
+        status const why = noise<Policies>(with_).begin_session(with.exchange(), fresh->send_key, fresh->receive_key);
+        WG_ASSERT(why == status::ok);
+        if (initiator)
+            with.keypairs.add_as_initiator(*fresh, retire());
+        else
+            with.keypairs.add_as_responder(*fresh, retire());
+        with.timers.session_derived(now);
+        return why;
+    }
+
+    void complete_handshake(peer_type& with) noexcept {
+        with.timers.handshake_complete();
+        clock_.tai64n(with.last_handshake);
+    }
+
+    bool send_initiation(peer_type& to, job_type& out, instant now) noexcept {
+        if (!identity_->exists() || !to.where.remote || !to.may_send_initiation(now)) return false;
+        if (!room_for(out, initiation_layout::size)) return false;
+        to.last_sent_handshake = now;
+        to.timers.handshake_initiated(now, jitter()); // also if what follows fails: then it is tried again
+        status why = status::no_random;
+        if (result<std::uint32_t> const index = peers_.make_index(to, random_))
+            why = noise<Policies>(with_).create_initiation(to.exchange(), identity_->mine(), to.secrets->remote,
+                                                           random_, next_label(to), *index, out.data.view());
+        else
+            why = index.why();
+        if (why != status::ok) {
+            peers_.forget_handshake(to);
+            count(why, &to);
+            return false;
+        }
+        to.secrets->cookies.add_macs(with_, to.key(), out.data.view(), now);
+        send_handshake_message(out, to, now);
+        report(event_id::initiation_sent, &to, to.timers.attempts());
+        return true;
+    }
+
+    void send_handshake_message(job_type& out, peer_type& to, instant now) noexcept {
+        to.timers.any_authenticated_packet_traversal(now);
+        to.timers.any_authenticated_packet_sent();
+        out.tos = handshake_tos;
+        send(out, to, nullptr);
+    }
+
+    /// The wall clock, coarse so that it tells little of this host's load, and greater than the label before.
+    byte_array<timestamp_bytes> const& next_label(peer_type& to) noexcept {
+        constexpr std::uint32_t grain_ns = std::uint32_t{1} << 24;
+        byte_array<timestamp_bytes> label{};
+        clock_.tai64n(label);
+        store_be32(&label[8], load_be32(&label[8]) & ~(grain_ns - 1));
+        if (std::memcmp(label.data(), to.last_label.data(), timestamp_bytes) <= 0) {
+            label = to.last_label;
+            std::uint32_t const ns = load_be32(&label[8]) + grain_ns;
+            store_be32(&label[8], ns < 1'000'000'000 ? ns : 0);
+            if (ns >= 1'000'000'000) store_be64(label.data(), load_be64(label.data()) + 1);
+        }
+        to.last_label = label;
+        return to.last_label;
+    }
+
+    // --- what peers want to send
+
+    /// Writes one message of `to` into `out`. False: there is none to be sent now.
+    bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
+        begin(out, true);
+        if (std::exchange(to.wants_initiation, false) && send_initiation(to, out, now)) return true;
+        if (to.staged.empty() && !to.wants_keepalive) return false;
+        keypair_type* const keys = to.keypairs.current;
+        if (keys == nullptr || !keys->can_send(now)) {
+            if (keys != nullptr) keys->may_send = false;
+            return send_initiation(to, out, now);
+        }
+        if (!to.where.remote) return false;
+        to.wants_keepalive = false;
+        std::size_t const length = to.staged.empty() ? 0 : staging_.oldest_bytes(to.staged);
+        if (!room_for(out, length + transport_overhead_bytes + padding_bytes)) {
+            if (length != 0) staging_.drop_oldest(to.staged);
+            count(status::no_room, &to);
+            return false;
+        }
+        out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
+        std::uint8_t tos = 0;
+        if (length != 0) {
+            staging_.unstage(to.staged, out.data.view());
+            tos = ecn_of(parse_ip(out.data.view()).tos);
+        }
+        frame(out, to, *keys, tos);
+        return out.next == disposition::send;
+    }
+
+    void enqueue_for_transmit(peer_type& p) noexcept {
+        if (std::exchange(p.queued_for_transmit, true)) return;
+        (last_for_transmit_ != nullptr ? last_for_transmit_->next_for_transmit : first_for_transmit_) = &p;
+        last_for_transmit_ = &p;
+    }
+    void dequeue_for_transmit(peer_type& p) noexcept {
+        if (!std::exchange(p.queued_for_transmit, false)) return;
+        peer_type* before = nullptr;
+        for (peer_type* at = first_for_transmit_; at != &p; at = at->next_for_transmit) before = at;
+        (before != nullptr ? before->next_for_transmit : first_for_transmit_) = p.next_for_transmit;
+        if (last_for_transmit_ == &p) last_for_transmit_ = before;
+        p.next_for_transmit = nullptr;
+    }
+    void want_initiation(peer_type& p) noexcept {
+        p.timers.new_attempt();
+        p.wants_initiation = true;
+        enqueue_for_transmit(p);
+    }
+    void want_keepalive(peer_type& p) noexcept {
+        p.timers.new_attempt();
+        p.wants_keepalive = true;
+        enqueue_for_transmit(p);
+    }
+
+    // --- timers
+
+    void run_timers(peer_type& p, instant now) noexcept {
+        timer_actions const act = p.timers.expire(now);
+        if (act.give_up) {
+            for (std::size_t n = staging_.drop_all(p.staged); n != 0; --n) count(status::staging_full, &p);
+            p.wants_keepalive = false;
+            report(event_id::handshake_given_up, &p);
+        }
+        if (act.retry_initiation || act.initiate) p.where.local = {}; // perhaps it was the way that was dead
+        if (act.retry_initiation) {
+            p.wants_initiation = true;
+            enqueue_for_transmit(p);
+        }
+        if (act.initiate) want_initiation(p);
+        if (act.keepalive) want_keepalive(p);
+        if (act.zero_keys) {
+            zero_keys(p);
+            report(event_id::keys_zeroed, &p);
+        }
+    }
+
+    void zero_keys(peer_type& p) noexcept {
+        peers_.forget_handshake(p);
+        peers_.retire_all(p);
+        staging_.drop_all(p.staged);
+    }
+
+    void reschedule(peer_type& p) noexcept { peers_.deadlines().schedule(p, p.timers.next_deadline()); }
+
+    duration jitter() noexcept {
+        byte_array<4> raw{};
+        if (!random_.fill(raw)) return {};
+        return {static_cast<std::int64_t>(load_le32(raw.data()) %
+                                          static_cast<std::uint64_t>(rekey_timeout_jitter.nanoseconds))};
+    }
+
+    // --- configuration
+
+    /// How many there will be after each step of a configuration, and how many at most.
+    struct tally {
+        std::size_t now, most = now, added = 0;
+
+        void add() noexcept {
+            ++added;
+            most = std::max(most, ++now);
+        }
+        void drop(std::size_t count) noexcept { now -= count; }
+    };
+
+    status admit_locked(std::span<change const> changes) noexcept {
+        if (status const why = check_changes(changes); why != status::ok) return why;
+        bool replace = false;
+        for (change const& c : interface_changes(changes)) replace |= c.what() == change::kind::replace_peers;
+        tally peers{replace ? 0 : peers_.size()};
+        tally v4{replace ? 0 : peers_.allowed().size(family::v4)}, v6{replace ? 0 : peers_.allowed().size(family::v6)};
+        for_each_peer(changes, [&](peer_changes const& of) noexcept {
+            peer_type* const known = replace ? nullptr : peers_.find(with_, of.key);
+            bool const cleared = known != nullptr && (of.remove || of.replace_allowed_ips);
+            if (cleared && !std::exchange(known->prefixes_discounted, true)) {
+                v4.drop(known->allowed_v4.count);
+                v6.drop(known->allowed_v6.count);
+            }
+            if (known != nullptr && of.remove && known->in_flight == 0 && !std::exchange(known->discounted, true))
+                peers.drop(1);
+            if (of.remove || (of.update_only && known == nullptr)) return;
+            if (known == nullptr || known->discounted) peers.add();
+            for (change const& c : of.changes) {
+                if (c.what() != change::kind::allowed_ip) continue;
+                if (!replace && !cleared && peers_.allowed().find_exact(c.prefix()) == known && known != nullptr)
+                    continue;
+                (c.prefix().address.kind == family::v4 ? v4 : v6).add();
+            }
+        });
+        for_each_peer(changes, [&](peer_changes const& of) noexcept {
+            if (peer_type* const known = peers_.find(with_, of.key))
+                known->discounted = known->prefixes_discounted = false;
+        });
+        if (!peers_.allowed().reserve(v4.added, v4.most, v6.added, v6.most)) return status::no_memory;
+        return peers_.reserve(peers.added, peers.most);
+    }
+
+    void apply(change const& c, instant now) noexcept {
+        switch (c.what()) {
+        case change::kind::private_key: set_private_key(c.key(), now); break;
+        case change::kind::listen_port: listen_port_ = static_cast<std::uint16_t>(c.number()); break;
+        case change::kind::fwmark:
+            fwmark_ = c.number();
+            for (peer_type* p = peers_.first(); p != nullptr; p = p->next) p->where.local = {};
+            break;
+        case change::kind::replace_peers:
+            while (peers_.first() != nullptr) remove(*peers_.first());
+            break;
+        default: break; // those of peers
+        }
+    }
+
+    void apply(peer_changes const& of, instant now) noexcept {
+        peer_type* p = peers_.find(with_, of.key);
+        if (of.remove) {
+            if (p != nullptr) remove(*p);
+            return;
+        }
+        if (p == nullptr) {
+            bool const own = identity_->exists() && equal_in_constant_time(of.key, identity_->mine().public_key);
+            if (of.update_only || own) return; // an interface is no peer of its own; nobody complains of that
+            p = peers_.add(with_, of.key, now);
+            if (p == nullptr) return count(status::no_memory, nullptr); // not after admit
+            compute_static_static(*p);
+            report(event_id::peer_added, p);
+        }
+        if (of.replace_allowed_ips) peers_.allowed().remove_all(*p);
+        for (change const& c : of.changes) apply(c, *p);
+        if (!p->staged.empty() || p->wants_keepalive) enqueue_for_transmit(*p);
+    }
+
+    void apply(change const& c, peer_type& p) noexcept {
+        switch (c.what()) {
+        case change::kind::preshared_key: p.secrets->remote.preshared_key.assign(c.key()); break;
+        case change::kind::endpoint:
+            if (p.where.remote != c.where()) p.where = {c.where(), {}};
+            break;
+        case change::kind::persistent_keepalive: {
+            bool const begins = p.timers.persistent_keepalive_s() == 0 && c.number() != 0;
+            p.timers.set_persistent_keepalive(static_cast<std::uint16_t>(c.number()));
+            if (begins && up_) want_keepalive(p);
+            break;
+        }
+        case change::kind::allowed_ip:
+            if (!peers_.allowed().insert(c.prefix(), p)) count(status::no_memory, &p); // not after admit
+            break;
+        case change::kind::remove_allowed_ip: peers_.allowed().remove(c.prefix(), p); break;
+        default: break; // seen to before
+        }
+    }
+
+    void remove(peer_type& gone) noexcept {
+        report(event_id::peer_removed, &gone);
+        dequeue_for_transmit(gone);
+        staging_.drop_all(gone.staged);
+        peers_.remove(with_, gone);
+    }
+
+    void set_private_key(key_view key, instant now) noexcept {
+        secret<key_bytes> fresh(key);
+        if (!fresh.is_zero()) { // clamped, as X25519 would (RFC 7748, section 5)
+            fresh.expose()[0] &= 248;
+            fresh.expose()[31] = static_cast<byte>((fresh.expose()[31] & 127) | 64);
+        }
+        if (fresh.equals(identity_->private_key)) return;
+        identity_->private_key = std::move(fresh);
+        set_public_key();
+        if (identity_->exists())
+            if (peer_type* const own = peers_.find(with_, identity_->mine().public_key)) remove(*own);
+        for (peer_type* p = peers_.first(); p != nullptr; p = p->next) {
+            compute_static_static(*p);
+            peers_.forget_handshake(*p);
+            p->reset_last_sent_handshake(now);
+            if (p->keypairs.current != nullptr) p->keypairs.current->may_send = false;
+            if (p->keypairs.next != nullptr) p->keypairs.next->may_send = false;
+            if (!p->staged.empty()) enqueue_for_transmit(*p);
+        }
+    }
+
+    void set_public_key() noexcept {
+        identity_->mine().public_key = {};
+        if (identity_->exists()) with_.dh.dh_public(identity_->mine().public_key, identity_->private_key);
+        checker().set_public_key(with_, identity_->mine().public_key);
+    }
+
+    void compute_static_static(peer_type& p) noexcept {
+        remote_identity& remote = p.secrets->remote;
+        if (!identity_->exists() || !with_.dh.dh(remote.static_static, identity_->private_key, remote.public_key))
+            remote.static_static.clear(); // of low order: this peer gets and sends nothing
+    }
+
+    // --- bookkeeping
+
+    /// The device's own secrets, in the storage's region.
+    struct own_secrets : identity {
+        cookie_checker<Policies> checker;
+
+        identity& mine() noexcept { return *this; }
+    };
+    cookie_checker<Policies>& checker() noexcept { return identity_->checker; }
+
+    static void begin(job_type& j, bool outbound) noexcept {
+        j.keys = nullptr;
+        j.owner = nullptr;
+        j.next = disposition::drop;
+        j.why = status::ok;
+        j.outbound = outbound;
+        j.has_data = false;
+    }
+
+    /// Makes the window the first `size` bytes of the job's buffer, if it has so many.
+    static bool room_for(job_type& j, std::size_t size) noexcept {
+        if (j.data.capacity < size) return false;
+        j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
+        return true;
+    }
+
+    void drop(job_type& j, status why) noexcept {
+        j.next = disposition::drop;
+        j.why = why;
+        count(why, j.owner);
+    }
+
+    void count(status why, peer_type const* whose) noexcept {
+        ++counters_[static_cast<std::size_t>(why)];
+        bool const lost =
+            why != status::staged && why != status::queued && why != status::keepalive && why != status::cookie_sent;
+        if (lost) report(event_id::dropped, whose, static_cast<std::uint64_t>(why));
+    }
+
+    void watch_load(instant now) noexcept {
+        bool const loaded = handshakes_.under_load(now);
+        if (std::exchange(was_under_load_, loaded) != loaded) report(event_id::under_load, nullptr, loaded);
+    }
+
+    auto retire() noexcept {
+        return [this](keypair_type& old) noexcept { peers_.retire(old); };
+    }
+
+    template <class Wanted, class... Given> static Wanted take_or_make([[maybe_unused]] Given&... given) noexcept {
+        if constexpr ((std::same_as<Wanted, Given> || ...))
+            return std::move(std::get<Wanted&>(std::tie(given...)));
+        else
+            return Wanted{};
+    }
+
+    static std::uint64_t make_salt(typename Policies::random_source& random) noexcept {
+        byte_array<8> raw{};
+        return random.fill(raw) ? load_le64(raw.data()) : 0;
+    }
+
+    struct reported {
+        event_id id{};
+        std::uint32_t number = 0;
+        std::uint64_t value = 0;
+    };
+    static constexpr std::size_t max_reported = observer::enabled ? 64 : 0;
+
+    /// Remembers an event for the end of the call; what is beyond `max_reported` in one call is only counted.
+    void report(event_id id, peer_type const* whose, std::uint64_t value = 0) noexcept {
+        if constexpr (observer::enabled) {
+            if (reported_count_ == max_reported) return;
+            reported_[reported_count_++] = {id, whose != nullptr ? whose->number : no_peer_number, value};
+        }
+    }
+
+    /// Holds the lock for a call, and tells the observer after it.
+    class locked {
+    public:
+        explicit locked(device& d) noexcept : device_(d) { device_.mutex_.lock(); }
+        locked(locked const&) = delete;
+        locked& operator=(locked const&) = delete;
+        ~locked() {
+            if constexpr (observer::enabled) {
+                std::array<reported, max_reported> told; // filled as far as there is something to tell
+                std::size_t const count = std::exchange(device_.reported_count_, 0);
+                std::copy_n(device_.reported_.begin(), count, told.begin());
+                device_.mutex_.unlock();
+                for (std::size_t i = 0; i < count; ++i)
+                    device_.observer_.event(told[i].id, told[i].number, told[i].value);
+            } else {
+                device_.mutex_.unlock();
+            }
+        }
+
+    private:
+        device& device_;
+    };
+
+    primitives<Policies> with_;
+    [[no_unique_address]] typename Policies::clock_source clock_;
+    [[no_unique_address]] typename Policies::random_source random_;
+    [[no_unique_address]] observer observer_;
+    [[no_unique_address]] typename Policies::threads::mutex mutex_;
+    storage storage_;
+    typename storage::template secret_pool<own_secrets, 1> own_;
+    peer_table<Policies> peers_;
+    staging<storage> staging_;
+    handshake_queue<storage> handshakes_;
+    rate_limiter<storage> limiter_;
+    own_secrets* identity_;
+
+    peer_type* first_for_transmit_ = nullptr;
+    peer_type* last_for_transmit_ = nullptr;
+    std::size_t mtu_ = default_mtu_bytes;
+    std::uint32_t fwmark_ = 0;
+    std::uint16_t listen_port_ = 0;
+    bool up_ = true;
+    bool was_under_load_ = false;
+    instant unreachables_since_{};
+    std::array<std::uint64_t, status_count> counters_{};
+    [[no_unique_address]] std::array<reported, max_reported> reported_;
+    std::size_t reported_count_ = 0;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Joins a TUN device, a device and a UDP socket, and moves packets between them in batches. Layer 6.
+//
+//     wg::engine<my_policies> engine{device, tun, udp};
+//     engine.up();
+//     for (;;) engine.run_once(waiter.wait(engine.next_deadline()));
+//
+// The engine owns the buffers that packets live in; the device transforms them there. One thread at a time.
+#ifndef WG_ENGINE_ENGINE_HPP
+#define WG_ENGINE_ENGINE_HPP
+
+
+namespace wg::inline WG_ABI {
+
+template <engine_policies Policies> class engine {
+    using device_type = device<Policies>;
+    using job_type = typename device_type::job_type;
+    using tun_type = typename Policies::tun_device;
+    using socket_type = typename Policies::udp_socket;
+    using storage = typename Policies::storage;
+
+public:
+    static constexpr std::size_t batch = 64;          ///< packets in one step
+    static constexpr std::size_t receive_batch = 16;  ///< datagrams in one call, which may hold `batch` segments each
+    static constexpr std::size_t handshake_batch = 8; ///< DH-heavy messages between two batches of data
+
+    /// What is joined outlives the engine. Buffers come from the device's storage.
+    engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
+        : core_(core), tun_(tun), socket_(socket), outbound_(core.memory()), inbound_(core.memory()),
+          own_(core.memory()) {
+        core_.down(now()); // until the socket is open
+    }
+    engine(engine const&) = delete;
+    engine& operator=(engine const&) = delete;
+    ~engine() { down(); }
+
+    /// Opens the socket on the configured port and lets packets pass. address_in_use and others of the socket's:
+    /// then the interface stays down. no_memory.
+    status up() noexcept {
+        if (status const why = refresh_mtu(); why != status::ok) return why;
+        if (running_) return status::ok;
+        result<std::uint16_t> const port = socket_.open(core_.listen_port());
+        if (!port) return port.why();
+        core_.set_listen_port(*port);
+        running_ = true;
+        core_.up();
+        flush();
+        return status::ok;
+    }
+
+    /// Closes the socket and ends all sessions.
+    void down() noexcept {
+        running_ = false;
+        socket_.close();
+        core_.down(now());
+    }
+
+    bool is_up() const noexcept { return running_; }
+
+    /// The TUN device's MTU may have changed. no_memory: the buffers stay as they were.
+    status refresh_mtu() noexcept {
+        std::size_t const mtu = tun_.mtu() != 0 ? tun_.mtu() : default_mtu_bytes;
+        // Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
+        std::size_t const stride = (front + mtu + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
+        if (stride > stride_) {
+            if (!outbound_.resize(batch * stride) || !own_.resize(handshake_batch * stride)) {
+                stride_ = 0;
+                return status::no_memory;
+            }
+            stride_ = stride;
+        }
+        if (inbound_.view().empty() && !inbound_.resize(receive_batch * receive_stride)) return status::no_memory;
+        core_.set_mtu(tun_.mtu());
+        return status::ok;
+    }
+
+    /// When `run_once` has to be called at the latest.
+    instant next_deadline() noexcept { return running_ ? core_.next_deadline() : instant::never(); }
+
+    /// Moves what is ready, for a bounded time, and runs what is due. gone: the TUN device was removed.
+    status run_once(readiness const& ready) noexcept {
+        bool tun = ready.tun, udp = ready.udp;
+        for (int round = 0; round < max_rounds && (tun || udp); ++round) {
+            if (udp) udp = running_ && pump_udp();
+            if (tun) {
+                result<std::size_t> const moved = pump_tun();
+                if (!moved) return moved.why() == status::gone ? status::gone : status::ok;
+                tun = *moved == batch;
+            }
+        }
+        if (running_ && core_.next_deadline() <= now()) {
+            core_.on_deadline(now());
+            flush();
+        }
+        return status::ok;
+    }
+
+    /// As `device::configure`, and the socket follows: all changes or none. Also address_in_use, no_permission and
+    /// what else the socket says.
+    status configure(std::span<change const> changes) noexcept {
+        if (status const why = core_.admit(changes); why != status::ok) return why;
+        change const *port = nullptr, *mark = nullptr;
+        for (change const& c : interface_changes(changes)) {
+            if (c.what() == change::kind::listen_port) port = &c;
+            if (c.what() == change::kind::fwmark) mark = &c;
+        }
+        if (mark != nullptr)
+            if (status const why = set_fwmark(mark->number()); why != status::ok) return why;
+        std::uint16_t bound = core_.listen_port();
+        if (port != nullptr && running_) {
+            result<std::uint16_t> const opened = socket_.open(static_cast<std::uint16_t>(port->number()));
+            if (!opened) {
+                if (mark != nullptr) (void)set_fwmark(core_.fwmark());
+                return opened.why();
+            }
+            bound = *opened;
+        }
+        status const why = core_.configure(changes, now()); // admitted, so it is done
+        if (port != nullptr && running_) core_.set_listen_port(bound);
+        if (running_) flush();
+        return why;
+    }
+
+    template <class Sink> void snapshot(Sink& sink) noexcept { core_.snapshot(sink); }
+
+private:
+    static constexpr int max_rounds = 16;
+    static constexpr std::size_t answer_room = ipv6_header_bytes + icmp_header_bytes;
+    static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
+    static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
+
+    instant now() noexcept { return core_.clock().now(); }
+
+    status set_fwmark(std::uint32_t mark) noexcept {
+        if constexpr (requires { socket_.set_fwmark(mark); })
+            return socket_.set_fwmark(mark);
+        else
+            return mark == 0 ? status::ok : status::not_supported;
+    }
+
+    /// From the TUN device to the network; how many packets.
+    result<std::size_t> pump_tun() noexcept {
+        packet packets[batch];
+        std::size_t const room = stride_ == 0 ? 0 : batch;
+        for (std::size_t i = 0; i < room; ++i) {
+            packets[i] = packet(outbound_.view().subspan(i * stride_, stride_ - packet_tailroom_bytes), front);
+        }
+        result<std::size_t> const got = tun_.read(std::span(packets, room));
+        if (!got || *got == 0) return got;
+        job_type jobs[batch];
+        for (std::size_t i = 0; i < *got; ++i) {
+            jobs[i].data = packets[i];
+            jobs[i].data.capacity += static_cast<std::uint32_t>(packet_tailroom_bytes);
+        }
+        std::span<job_type> const all(jobs, *got);
+        core_.prepare_outbound(all, now());
+        device_type::crypt(all, core_.aead());
+        transmit(all);
+        flush();
+        return got;
+    }
+
+    /// From the network to the TUN device. False: nothing was there.
+    bool pump_udp() noexcept {
+        datagram datagrams[receive_batch];
+        for (std::size_t i = 0; i < receive_batch; ++i)
+            static_cast<packet&>(datagrams[i]) =
+                packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom);
+        result<std::size_t> const got = socket_.receive(datagrams);
+        if (!got || *got == 0) return false;
+        job_type jobs[batch];
+        std::size_t count = 0;
+        for (datagram const& d : std::span(datagrams, *got)) {
+            std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
+            for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
+                job_type& j = jobs[count++];
+                j.data = d;
+                j.data.offset += static_cast<std::uint32_t>(at);
+                j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
+                j.where = d.where;
+                j.tos = d.tos;
+                if (count == batch) receive(std::span(jobs, std::exchange(count, 0)));
+            }
+        }
+        receive(std::span(jobs, count));
+        flush();
+        return true;
+    }
+
+    void receive(std::span<job_type> jobs) noexcept {
+        core_.prepare_inbound(jobs, now());
+        device_type::crypt(jobs, core_.aead());
+        core_.complete(jobs, now());
+        deliver(jobs);
+    }
+
+    /// What the device has to say by itself: all of what waits to be sent, but only some of the handshakes.
+    void flush() noexcept {
+        job_type jobs[handshake_batch];
+        for (bool handshakes = true;; handshakes = false) {
+            for (std::size_t i = 0; i < handshake_batch; ++i)
+                jobs[i].data = packet(own_.view().subspan(i * stride_, stride_), 0);
+            std::size_t const made =
+                handshakes ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
+            if (made == 0 && !handshakes) return;
+            std::span<job_type> const all(jobs, made);
+            device_type::crypt(all, core_.aead());
+            transmit(all);
+        }
+    }
+
+    /// Sends what is to be sent, completes all, and delivers what goes back to the host.
+    void transmit(std::span<job_type> jobs) noexcept {
+        datagram datagrams[batch];
+        job_type* sent[batch];
+        std::size_t count = 0;
+        for (job_type& j : jobs) {
+            if (j.next != disposition::send) continue;
+            datagram& d = datagrams[count];
+            static_cast<packet&>(d) = j.data;
+            d.where = j.where;
+            d.tos = j.tos;
+            sent[count++] = &j;
+        }
+        if (count != 0) (void)socket_.send(std::span(datagrams, count));
+        for (std::size_t i = 0; i < count; ++i) {
+            sent[i]->why = datagrams[i].why;
+            sent[i]->where.local = datagrams[i].where.local;
+        }
+        core_.complete(jobs, now());
+        deliver(jobs);
+    }
+
+    void deliver(std::span<job_type> jobs) noexcept {
+        packet packets[batch];
+        std::size_t count = 0;
+        for (job_type const& j : jobs)
+            if (j.next == disposition::deliver) packets[count++] = j.data;
+        if (count != 0) (void)tun_.write(std::span(packets, count));
+    }
+
+    device_type& core_;
+    tun_type& tun_;
+    socket_type& socket_;
+    typename storage::template array<byte, 0> outbound_;
+    typename storage::template array<byte, 0> inbound_;
+    typename storage::template array<byte, 0> own_;
+    std::size_t stride_ = 0;
+    bool running_ = false;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The parts that a platform supplies, for the platform that this is compiled for: the one place where it is asked.
+// Layer 7.
+//
+// `wg::os::host` names what `wg::default_policies` takes from the platform. It is empty where there is none: a
+// microcontroller brings its own policies.
+#ifndef WG_OS_OS_HPP
+#define WG_OS_OS_HPP
+
+
+#if defined(__linux__) && __STDC_HOSTED__
+
+// SPDX-License-Identifier: BSL-1.0
+// Linux's clocks: CLOCK_BOOTTIME, which counts suspend, for timers; CLOCK_REALTIME for handshake timestamps (whitepaper
+// section 5.1; TAI64N as Linux's own WireGuard computes it). Layer 7 (Linux); any thread.
+#ifndef WG_OS_LINUX_CLOCK_HPP
+#define WG_OS_LINUX_CLOCK_HPP
+
+
+#include <time.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Models `clock_source`.
+class clock {
+public:
+    instant now() const noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_BOOTTIME, &time);
+        return {static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec};
+    }
+
+    /// The wall clock now, to the nanosecond. Whoever sends it decides how much of that to tell.
+    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_REALTIME, &time);
+        tai64n_of(time, label);
+    }
+
+    /// 2^62, the ten seconds that TAI was ahead of UTC in 1970, and the seconds since; leap seconds are not counted.
+    static void tai64n_of(timespec const& time, std::span<byte, timestamp_bytes> label) noexcept {
+        store_be64(label.data(), 0x400000000000000aU + static_cast<std::uint64_t>(time.tv_sec));
+        store_be32(label.data() + 8, static_cast<std::uint32_t>(time.tv_nsec));
+    }
+};
+
+static_assert(clock_source<clock>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What makes a process a daemon: going to the background, stopping on signals, keeping its memory to itself, telling
+// its supervisor (daemon(7), sd_notify(3)). Layer 7 (Linux); at start-up, while there is one thread.
+#ifndef WG_OS_LINUX_DAEMON_HPP
+#define WG_OS_LINUX_DAEMON_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// A process that goes on in the background while the one it was started as waits to tell the shell how that went.
+class background {
+public:
+    /// Stays in the foreground: `ready` does nothing.
+    background() noexcept = default;
+
+    /// Forks. Returns in the child, in a session of its own. The parent never returns: it ends with 0 once the child
+    /// calls `ready`, and with 1 if the child ends before that, which should have said why on stderr.
+    /// Call it before there are threads, and before there are secrets, of which the parent would keep a copy.
+    static result<background> enter() noexcept {
+        int ends[2];
+        if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
+        unique_fd from(ends[0]), to(ends[1]);
+        std::fflush(nullptr); // or both would write what is buffered
+        pid_t const child = ::fork();
+        if (child < 0) return status_of(errno);
+        if (child > 0) {
+            to.reset();
+            char answer = 0;
+            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
+            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
+            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+        }
+        ::setsid();
+        background self;
+        self.parent_ = std::move(to);
+        return self;
+    }
+
+    /// Lets the parent end. From here on nothing is read from or written to the terminal, except errors and logs
+    /// where `keep_stderr`.
+    void ready(bool keep_stderr) noexcept {
+        if (!parent_) return;
+        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        if (null) {
+            ::dup2(null.get(), STDIN_FILENO);
+            ::dup2(null.get(), STDOUT_FILENO);
+            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
+        }
+        if (::chdir("/") != 0) return; // cannot fail; the parent learns of it by our end
+        char const yes = 1;
+        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may be gone: no matter
+        parent_.reset();
+    }
+
+private:
+    unique_fd parent_{};
+};
+
+/// The signals that ask a daemon to stop, as a descriptor. SIGPIPE is ignored: writing to who has left is an error
+/// like others.
+class stop_signals {
+public:
+    /// SIGINT and SIGTERM, and SIGHUP unless it is ignored (nohup): its default would end the process without
+    /// cleaning up. Blocks them; the destructor restores what was.
+    stop_signals() noexcept {
+        sigset_t wanted;
+        ::sigemptyset(&wanted);
+        ::sigaddset(&wanted, SIGINT);
+        ::sigaddset(&wanted, SIGTERM);
+        struct sigaction hang_up {};
+        if (::sigaction(SIGHUP, nullptr, &hang_up) == 0 && hang_up.sa_handler != SIG_IGN) ::sigaddset(&wanted, SIGHUP);
+        ::sigprocmask(SIG_BLOCK, &wanted, &before_);
+        struct sigaction ignore {};
+        ignore.sa_handler = SIG_IGN;
+        ::sigaction(SIGPIPE, &ignore, &pipe_before_);
+        fd_.reset(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
+    }
+    stop_signals(stop_signals const&) = delete;
+    stop_signals& operator=(stop_signals const&) = delete;
+    ~stop_signals() {
+        fd_.reset();
+        ::sigaction(SIGPIPE, &pipe_before_, nullptr);
+        ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+    }
+
+    int fd() const noexcept { return fd_.get(); }
+    /// The number of a signal that has come since, or 0.
+    int take() noexcept {
+        signalfd_siginfo info;
+        ssize_t const size = without_interruption([&] { return ::read(fd_.get(), &info, sizeof info); });
+        return size == static_cast<ssize_t>(sizeof info) ? static_cast<int>(info.ssi_signo) : 0;
+    }
+
+private:
+    unique_fd fd_{};
+    sigset_t before_{};
+    struct sigaction pipe_before_ {};
+};
+
+/// Nobody with the same user id may read or trace this process, and no core dump is written. Whether both took hold.
+inline bool keep_memory_private() noexcept {
+    rlimit const none{0, 0};
+    bool const no_core = ::setrlimit(RLIMIT_CORE, &none) == 0;
+    return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
+}
+
+/// Tells the supervisor that started us `state`: "READY=1", "STOPPING=1". `socket` is a path, or a name in the abstract
+/// namespace that begins with `@`; null (no supervisor asked): nothing to do. False: it could not be told.
+inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
+    if (socket == nullptr || *socket == '\0') return true;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::size_t const length = std::strlen(socket);
+    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
+    std::memcpy(address.sun_path, socket, length);
+    if (socket[0] == '@') address.sun_path[0] = '\0';
+    unique_fd const fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    auto const size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    return fd && without_interruption([&] {
+                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
+                                     reinterpret_cast<sockaddr const*>(&address), size);
+                 }) >= 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
+#define WG_OS_LINUX_ERROR_TEXT_HPP
+
+
+#include <cstdarg>
+#include <cstdio>
+
+namespace wg::inline WG_ABI::os {
+
+/// At most 255 characters; longer sentences are cut. Empty until something fails.
+class error_text {
+public:
+    char const* c_str() const noexcept { return text_; }
+    bool empty() const noexcept { return text_[0] == '\0'; }
+
+    [[gnu::format(printf, 2, 3)]] void set(char const* format, ...) noexcept {
+        std::va_list arguments;
+        va_start(arguments, format);
+        std::vsnprintf(text_, sizeof text_, format, arguments);
+        va_end(arguments);
+    }
+
+private:
+    char text_[256] = {};
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Linux's random generator by getrandom(2): waits at boot until it is seeded, never gives weak bytes. Layer 7 (Linux);
+// any thread.
+#ifndef WG_OS_LINUX_RANDOM_HPP
+#define WG_OS_LINUX_RANDOM_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <sys/random.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Models `random_source`.
+class random {
+public:
+    /// On failure `out` is wiped: half a key is no key.
+    bool fill(bytes out) const noexcept {
+        std::size_t done = 0;
+        while (done < out.size()) {
+            ssize_t const more =
+                without_interruption([&] { return ::getrandom(out.data() + done, out.size() - done, 0); });
+            if (more <= 0) {
+                wipe(out.data(), out.size());
+                return false;
+            }
+            done += static_cast<std::size_t>(more);
+        }
+        return true;
+    }
+};
+
+static_assert(random_source<random>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What the host changes under a tunnel: its interface up, down, gone or of another MTU; routes, rules and addresses,
+// by which a cached source address may have become wrong (rtnetlink(7)). Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_ROUTES_HPP
+#define WG_OS_LINUX_ROUTES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/socket.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Everything since the last look.
+struct network_changes {
+    bool link = false; ///< the interface was spoken of: `up` and `mtu_bytes` hold what was said last
+    bool up = false;
+    std::uint32_t mtu_bytes = 0; ///< 0: not told
+    bool link_left = false;      ///< deleted, or moved to another network namespace: the TUN device knows which
+    bool routes = false;         ///< routes, rules or addresses, IPv4 or IPv6
+};
+
+/// Watches the network of this namespace, and in it one interface. Events begin with how that interface is now.
+class route_monitor {
+public:
+    /// Watches nothing.
+    route_monitor() noexcept = default;
+
+    static result<route_monitor> open(std::uint32_t interface_index) noexcept {
+        route_monitor made;
+        made.index_ = interface_index;
+        made.fd_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+        sockaddr_nl address{};
+        address.nl_family = AF_NETLINK;
+        address.nl_groups = group(RTNLGRP_LINK) | group(RTNLGRP_IPV4_IFADDR) | group(RTNLGRP_IPV6_IFADDR) |
+                            group(RTNLGRP_IPV4_ROUTE) | group(RTNLGRP_IPV6_ROUTE) | group(RTNLGRP_IPV4_RULE) |
+                            group(RTNLGRP_IPV6_RULE);
+        if (!made.fd_ || ::bind(made.fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+            !made.ask_link())
+            return status_of(errno);
+        return made;
+    }
+
+    int fd() const noexcept { return fd_.get(); }
+
+    /// Reads what is there, without blocking; at most 64 reads, the rest stays readable.
+    network_changes read() noexcept {
+        network_changes changes;
+        alignas(nlmsghdr) byte buffer[8192];
+        for (int round = 0; round < 64; ++round) {
+            sockaddr_nl from{};
+            iovec piece{buffer, sizeof buffer};
+            msghdr header{};
+            header.msg_name = &from;
+            header.msg_namelen = sizeof from;
+            header.msg_iov = &piece;
+            header.msg_iovlen = 1;
+            ssize_t const size = without_interruption([&] { return ::recvmsg(fd_.get(), &header, 0); });
+            if (size < 0 && errno != ENOBUFS) {
+                // Only now, with the socket empty, is there surely room for the answer.
+                if (overrun_ && errno == EAGAIN) overrun_ = !ask_link();
+                break;
+            }
+            if (size < 0 || (header.msg_flags & MSG_TRUNC) != 0) {
+                changes.routes = overrun_ = true; // more than the socket holds: anything may have changed
+                continue;
+            }
+            if (from.nl_pid == 0) take({buffer, static_cast<std::size_t>(size)}, changes); // 0: from the kernel
+        }
+        return changes;
+    }
+
+private:
+    static constexpr std::uint32_t group(unsigned number) noexcept { return 1u << (number - 1); }
+
+    /// Has the kernel say how the interface is, as an event among the others.
+    bool ask_link() noexcept {
+        struct {
+            nlmsghdr header;
+            ifinfomsg link;
+        } request{};
+        request.header.nlmsg_len = sizeof request;
+        request.header.nlmsg_type = RTM_GETLINK;
+        request.header.nlmsg_flags = NLM_F_REQUEST;
+        request.link.ifi_family = AF_UNSPEC;
+        request.link.ifi_index = static_cast<int>(index_);
+        return without_interruption([&] { return ::send(fd_.get(), &request, sizeof request, 0); }) >= 0;
+    }
+
+    void take(bytes_view from, network_changes& changes) const noexcept {
+        while (from.size() >= sizeof(nlmsghdr)) {
+            nlmsghdr header;
+            std::memcpy(&header, from.data(), sizeof header);
+            if (header.nlmsg_len < sizeof header || header.nlmsg_len > from.size()) return;
+            take_one(header.nlmsg_type, from.first(header.nlmsg_len).subspan(NLMSG_HDRLEN), changes);
+            from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
+        }
+    }
+
+    void take_one(unsigned type, bytes_view body, network_changes& changes) const noexcept {
+        switch (type) {
+        case RTM_NEWLINK:
+        case RTM_DELLINK: take_link(type, body, changes); return;
+        case RTM_NEWADDR:
+        case RTM_DELADDR:
+        case RTM_NEWROUTE:
+        case RTM_DELROUTE:
+        case RTM_NEWRULE:
+        case RTM_DELRULE: changes.routes = true; return;
+        case NLMSG_ERROR: // the interface that was asked for is not here
+            changes.link_left = true;
+            return;
+        default: return;
+        }
+    }
+
+    void take_link(unsigned type, bytes_view body, network_changes& changes) const noexcept {
+        ifinfomsg link;
+        if (body.size() < sizeof link) return;
+        std::memcpy(&link, body.data(), sizeof link);
+        // A bridge speaks of its ports in messages that look alike.
+        if (link.ifi_family != AF_UNSPEC || static_cast<std::uint32_t>(link.ifi_index) != index_) return;
+        if (type == RTM_DELLINK) {
+            changes.link_left = true;
+            return;
+        }
+        changes.link = true;
+        changes.link_left = false;
+        changes.up = (link.ifi_flags & IFF_UP) != 0;
+        bytes_view rest = body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link)));
+        while (rest.size() >= sizeof(rtattr)) {
+            rtattr attribute;
+            std::memcpy(&attribute, rest.data(), sizeof attribute);
+            if (attribute.rta_len < sizeof attribute || attribute.rta_len > rest.size()) return;
+            if (attribute.rta_type == IFLA_MTU && attribute.rta_len >= RTA_LENGTH(sizeof changes.mtu_bytes))
+                std::memcpy(&changes.mtu_bytes, rest.data() + RTA_LENGTH(0), sizeof changes.mtu_bytes);
+            rest = rest.subspan(std::min<std::size_t>(rest.size(), RTA_ALIGN(attribute.rta_len)));
+        }
+    }
+
+    unique_fd fd_{};
+    std::uint32_t index_ = 0;
+    bool overrun_ = false; ///< events were lost, and the interface has not been asked for anew
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The one place in memory where a device's keys lie: locked, kept out of core dumps and of forks, between two guard
+// pages, wiped at the end. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_SECRET_REGION_HPP
+#define WG_OS_LINUX_SECRET_REGION_HPP
+
+
+#include <sys/mman.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// Addresses are reserved once and made usable step by step, so memory that was given out never moves and nothing of
+/// it is ever left behind in a smaller copy.
+class secret_region {
+public:
+    static constexpr std::size_t alignment = 64;
+    static constexpr std::size_t default_capacity = sizeof(void*) >= 8 ? std::size_t{1} << 30 : std::size_t{1} << 26;
+    static constexpr std::size_t step_bytes = 65536; ///< a multiple of every page size in use
+
+    /// Reserves addresses for `capacity` bytes. If that fails, every allocation does.
+    explicit secret_region(std::size_t capacity = default_capacity) noexcept {
+        auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
+        capacity = round_up(capacity, step_bytes);
+        void* const start =
+            ::mmap(nullptr, capacity + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (start == MAP_FAILED) return;
+        mapping_ = start;
+        mapping_bytes_ = capacity + 2 * page;
+        first_ = static_cast<byte*>(start) + page;
+        capacity_ = capacity;
+        undumped_ = ::madvise(start, mapping_bytes_, MADV_DONTDUMP) == 0;
+        unforked_ = ::madvise(start, mapping_bytes_, MADV_WIPEONFORK) == 0;
+    }
+    secret_region(secret_region&& other) noexcept : secret_region(nullptr) { swap(other); }
+    secret_region& operator=(secret_region&& other) noexcept {
+        secret_region(std::move(other)).swap(*this);
+        return *this;
+    }
+    secret_region(secret_region const&) = delete;
+    secret_region& operator=(secret_region const&) = delete;
+    ~secret_region() {
+        if (mapping_ == nullptr) return;
+        wipe(first_, committed_);
+        ::munmap(mapping_, mapping_bytes_);
+    }
+
+    /// Zeroed memory, aligned to 64 bytes, good until the region dies; nullptr if there is none left.
+    void* allocate(std::size_t bytes) noexcept {
+        if (bytes > capacity_ - used_) return nullptr;
+        std::size_t const end = used_ + round_up(bytes, alignment); // at most capacity_, itself a multiple of 64
+        if (end > committed_ && !commit(round_up(end, step_bytes))) return nullptr;
+        return first_ + std::exchange(used_, end);
+    }
+
+    /// Whether all that was given out is locked into memory, so that none of it can reach a swap device. It needs
+    /// RLIMIT_MEMLOCK or CAP_IPC_LOCK; without them keys work, but may be swapped.
+    bool locked() const noexcept { return locked_; }
+    /// Whether the kernel keeps the region out of core dumps.
+    bool undumped() const noexcept { return undumped_; }
+    /// Whether a forked child finds zeros here.
+    bool unforked() const noexcept { return unforked_; }
+    /// The memory that may hold secrets now.
+    bytes_view committed() const noexcept { return {first_, committed_}; }
+
+private:
+    explicit secret_region(std::nullptr_t) noexcept {} ///< reserves nothing
+
+    static constexpr std::size_t round_up(std::size_t n, std::size_t multiple) noexcept {
+        return (n + multiple - 1) / multiple * multiple;
+    }
+
+    bool commit(std::size_t end) noexcept {
+        byte* const from = first_ + committed_;
+        std::size_t const more = end - committed_;
+        if (::mprotect(from, more, PROT_READ | PROT_WRITE) != 0) return false;
+        if (::mlock(from, more) != 0) locked_ = false;
+        committed_ = end;
+        return true;
+    }
+
+    void swap(secret_region& other) noexcept {
+        std::swap(mapping_, other.mapping_);
+        std::swap(mapping_bytes_, other.mapping_bytes_);
+        std::swap(first_, other.first_);
+        std::swap(capacity_, other.capacity_);
+        std::swap(committed_, other.committed_);
+        std::swap(used_, other.used_);
+        std::swap(locked_, other.locked_);
+        std::swap(undumped_, other.undumped_);
+        std::swap(unforked_, other.unforked_);
+    }
+
+    void* mapping_ = nullptr; ///< guard page, capacity_ bytes from first_, guard page
+    std::size_t mapping_bytes_ = 0;
+    byte* first_ = nullptr;
+    std::size_t capacity_ = 0;
+    std::size_t committed_ = 0; ///< readable and writable, from first_
+    std::size_t used_ = 0;
+    bool locked_ = true;
+    bool undumped_ = false;
+    bool unforked_ = false;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A TUN interface: the host's end of the tunnel (Linux, Documentation/networking/tuntap.rst). Layer 7 (Linux); one
+// thread at a time.
+#ifndef WG_OS_LINUX_TUN_HPP
+#define WG_OS_LINUX_TUN_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
+#define WG_OS_LINUX_ERROR_TEXT_HPP
+
+
+#include <cstdarg>
+#include <cstdio>
+
+namespace wg::inline WG_ABI::os {
+
+/// At most 255 characters; longer sentences are cut. Empty until something fails.
+class error_text {
+public:
+    char const* c_str() const noexcept { return text_; }
+    bool empty() const noexcept { return text_[0] == '\0'; }
+
+    [[gnu::format(printf, 2, 3)]] void set(char const* format, ...) noexcept {
+        std::va_list arguments;
+        va_start(arguments, format);
+        std::vsnprintf(text_, sizeof text_, format, arguments);
+        va_end(arguments);
+    }
+
+private:
+    char text_[256] = {};
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <string_view>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Whether Linux takes `name` for an interface, and a file may be called so too: 1-15 characters, no white space,
+/// control character, `/`, `:` or `%` (from which the kernel would make another name), and not `.` or `..`.
+constexpr bool is_interface_name(std::string_view name) noexcept {
+    if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
+    for (char const c : name)
+        if (c <= ' ' || c == '/' || c == ':' || c == '%' || c == '\x7f') return false;
+    return true;
+}
+
+/// Models `tun_device`. A packet is a frame: nothing stands before it on the device.
+class tun {
+public:
+    static constexpr std::size_t headroom = 0;
+
+    /// No interface; `open` and `adopt` make one.
+    tun() noexcept = default;
+
+    /// Creates the interface `name`, or takes over one that was made to last and that nobody else uses; a new one gets
+    /// `mtu_bytes`. It goes when the object goes, unless it was made to last.
+    /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
+    static result<tun> open(std::string_view name, error_text& why,
+                            std::size_t mtu_bytes = default_mtu_bytes) noexcept {
+        if (!is_interface_name(name)) {
+            why.set("`%.*s` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%%`",
+                    static_cast<int>(std::min<std::size_t>(name.size(), 40)), name.data());
+            return status::invalid;
+        }
+        ifreq request = request_for(name);
+        bool const existed = ::if_nametoindex(request.ifr_name) != 0;
+        unique_fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+        if (!fd) return device_missing(errno, why);
+        request.ifr_flags = IFF_TUN | IFF_NO_PI;
+        if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
+        tun made(std::move(fd), request.ifr_name);
+        if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
+            why.set("cannot set the MTU of `%s` to %zu: %s", made.name_, mtu_bytes, std::strerror(errno));
+            return status_of(errno);
+        }
+        made.refresh_mtu();
+        return made;
+    }
+
+    /// Takes over an open TUN descriptor, which was made by someone with more rights (WG_TUN_FD).
+    static result<tun> adopt(int number, error_text& why) noexcept {
+        ifreq request{};
+        if (::ioctl(number, TUNGETIFF, &request) != 0) {
+            why.set("descriptor %d is no TUN interface: %s", number, std::strerror(errno));
+            return status::invalid;
+        }
+        unsigned const flags = static_cast<unsigned short>(request.ifr_flags);
+        // IFF_NO_PI cannot be checked: Linux 6.18 says that it is set even where it is not.
+        if ((flags & IFF_TUN) == 0 || (flags & IFF_VNET_HDR) != 0) {
+            why.set("descriptor %d (`%s`) must be opened with IFF_TUN and IFF_NO_PI and without IFF_VNET_HDR", number,
+                    request.ifr_name);
+            return status::not_supported;
+        }
+        if (!make_private(number)) {
+            why.set("descriptor %d: %s", number, std::strerror(errno));
+            return status_of(errno);
+        }
+        tun made(unique_fd(number), request.ifr_name);
+        made.refresh_mtu();
+        return made;
+    }
+
+    /// Polls readable when a packet waits, and also when the interface is gone.
+    int fd() const noexcept { return fd_.get(); }
+    char const* name() const noexcept { return name_; }
+    /// The interface's number here, for the monitor of routes; 0 if it is not in this network namespace.
+    std::uint32_t index() const noexcept { return ::if_nametoindex(name_); }
+
+    /// Reads until the span is full or nothing is there. A packet that is too long for its room is cut, and then is
+    /// shorter than its header says. `gone`: the interface was deleted.
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        std::size_t count = 0;
+        while (count < packets.size()) {
+            int const error = read_frame(packets[count]);
+            if (error == 0) {
+                ++count;
+                continue;
+            }
+            if (error == EAGAIN || count > 0) break; // what is wrong will still be wrong at the next call
+            return error == EBADFD || error == EBADF ? status::gone : status::io_error;
+        }
+        return count;
+    }
+
+    /// How many the host took. One that it refuses is dropped alone; with the interface down or gone, all are.
+    std::size_t write(std::span<packet> packets) noexcept {
+        std::size_t taken = 0;
+        for (packet const& p : packets) {
+            int const error = write_frame(p);
+            if (error == EIO || error == EBADFD || error == EBADF) break;
+            taken += error == 0;
+        }
+        return taken;
+    }
+
+    /// What the interface had when it was last asked, by `refresh_mtu`; 0: not known.
+    std::size_t mtu() const noexcept { return mtu_; }
+
+    /// Asks the interface, also for its name, for both may change. In another network namespace it cannot be asked;
+    /// then what was known stays.
+    void refresh_mtu() noexcept {
+        ifreq request{};
+        if (::ioctl(fd_.get(), TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
+        request = request_for(name_);
+        if (ask_interface(SIOCGIFMTU, request) && request.ifr_mtu > 0) mtu_ = static_cast<std::size_t>(request.ifr_mtu);
+    }
+
+    /// Sets the interface's MTU; on failure errno says why.
+    status set_mtu(std::size_t bytes) noexcept {
+        ifreq request = request_for(name_);
+        request.ifr_mtu = static_cast<int>(bytes);
+        if (!ask_interface(SIOCSIFMTU, request)) return status_of(errno);
+        mtu_ = bytes;
+        return status::ok;
+    }
+
+    /// `ok`: the interface is up; `device_down`; `gone`. Asks the device itself, and so also works from another network
+    /// namespace, where netlink tells nothing. An interface that is up counts one malformed packet for it: a first
+    /// byte of IPv4 and nothing more. (Linux 6.18 refuses a write of no bytes in either state alike.)
+    status link_state() const noexcept {
+        byte const no_packet = 0x40;
+        ssize_t const written = without_interruption([&] { return ::write(fd_.get(), &no_packet, 1); });
+        if (written >= 0 || errno == EINVAL) return status::ok;
+        return errno == EIO ? status::device_down : status::gone;
+    }
+
+private:
+    tun(unique_fd fd, char const* name) noexcept : fd_(std::move(fd)) { std::memcpy(name_, name, sizeof name_); }
+
+    // Framing lives in these two: what else stands before a packet on the device is read and written here.
+    int read_frame(packet& p) noexcept {
+        ssize_t const size =
+            without_interruption([&] { return ::read(fd_.get(), p.buffer + p.offset, p.capacity - p.offset); });
+        if (size < 0) return errno;
+        p.length = static_cast<std::uint32_t>(size);
+        return 0;
+    }
+    int write_frame(packet const& p) noexcept {
+        ssize_t const size = without_interruption([&] { return ::write(fd_.get(), p.buffer + p.offset, p.length); });
+        return size < 0 ? errno : 0;
+    }
+
+    static ifreq request_for(std::string_view name) noexcept {
+        ifreq request{};
+        std::memcpy(request.ifr_name, name.data(), std::min<std::size_t>(name.size(), IFNAMSIZ - 1));
+        return request;
+    }
+
+    static bool ask_interface(unsigned long what, ifreq& request) noexcept {
+        // Any socket will do; this family exists everywhere.
+        unique_fd any(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        return any && ::ioctl(any.get(), what, &request) == 0;
+    }
+
+    static status device_missing(int error, error_text& why) noexcept {
+        switch (error) {
+        case EACCES:
+        case EPERM:
+            why.set("no permission to open /dev/net/tun: run as root, or with CAP_NET_ADMIN");
+            return status::no_permission;
+        case ENOENT:
+        case ENXIO:
+        case ENODEV:
+            why.set("there is no /dev/net/tun: load the driver with `modprobe tun`, or give the container that device");
+            return status::not_supported;
+        default: why.set("cannot open /dev/net/tun: %s", std::strerror(error)); return status_of(error);
+        }
+    }
+
+    static status name_refused(char const* name, int error, bool existed, error_text& why) noexcept {
+        if (error == EPERM || error == EACCES) {
+            why.set("no permission to create the interface `%s`: run as root, or with CAP_NET_ADMIN", name);
+            return status::no_permission;
+        }
+        if (error == EBUSY || existed) { // EINVAL: an interface of another kind
+            why.set("an interface `%s` exists already: choose another name, or delete it with `ip link delete dev %s`",
+                    name, name);
+            return status::address_in_use;
+        }
+        why.set("cannot create the interface `%s`: %s", name, std::strerror(error));
+        return status_of(error);
+    }
+
+    unique_fd fd_{};
+    char name_[IFNAMSIZ] = {};
+    std::size_t mtu_ = 0;
+};
+
+static_assert(tun_device<tun>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The socket on which wg(8) configures an interface: who listens, who is connected, what waits to be sent. What is said
+// is a session's matter. Source: https://www.wireguard.com/xplatform/. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_UAPI_LISTENER_HPP
+#define WG_OS_LINUX_UAPI_LISTENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
+#define WG_OS_LINUX_ERROR_TEXT_HPP
+
+
+#include <cstdarg>
+#include <cstdio>
+
+namespace wg::inline WG_ABI::os {
+
+/// At most 255 characters; longer sentences are cut. Empty until something fails.
+class error_text {
+public:
+    char const* c_str() const noexcept { return text_; }
+    bool empty() const noexcept { return text_[0] == '\0'; }
+
+    [[gnu::format(printf, 2, 3)]] void set(char const* format, ...) noexcept {
+        std::va_list arguments;
+        va_start(arguments, format);
+        std::vsnprintf(text_, sizeof text_, format, arguments);
+        va_end(arguments);
+    }
+
+private:
+    char text_[256] = {};
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <cstdio>
+#include <optional>
+#include <string_view>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// `Session` is made anew, by its default constructor, for each connection. `Reply` collects what is to be sent to it:
+/// `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing here blocks: a client that does not read
+/// its reply is not heard until it does.
+template <class Session, class Reply, std::size_t MaxConnections = 16> class uapi_listener {
+public:
+    static constexpr char const* default_directory = "/var/run/wireguard";
+
+    uapi_listener() noexcept
+        : epoll_(::epoll_create1(EPOLL_CLOEXEC)), spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
+    uapi_listener(uapi_listener const&) = delete;
+    uapi_listener& operator=(uapi_listener const&) = delete;
+    /// Removes the socket's file, if it is still ours.
+    ~uapi_listener() {
+        for (connection& c : connections_) end(c);
+        if (listener_ && is_ours()) ::unlink(path_.sun_path);
+    }
+
+    /// Listens at `directory`/`name`.sock, which only the user of this process may use. A file left behind by a
+    /// process that is no more is replaced. `address_in_use`: somebody listens there; `invalid`: too long a path.
+    status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        if (::mkdir(directory, 0755) != 0 && errno != EEXIST) return failed("create", directory, why);
+        unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        if (!fd) return failed("open a socket for", path_.sun_path, why);
+        if (!bind_private(fd.get())) {
+            if (errno != EADDRINUSE) return failed("bind", path_.sun_path, why);
+            status const cleared = clear_stale(why);
+            if (cleared != status::ok) return cleared;
+            if (!bind_private(fd.get())) return failed("bind", path_.sun_path, why);
+        }
+        if (::listen(fd.get(), SOMAXCONN) == 0) return begin(std::move(fd), why);
+        status const why_not = failed("listen on", path_.sun_path, why);
+        ::unlink(path_.sun_path);
+        return why_not;
+    }
+
+    /// Takes over a socket that listens there already (WG_UAPI_FD).
+    status adopt(int number, std::string_view name, error_text& why,
+                 char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+            !make_private(number)) {
+            why.set("descriptor %d is no socket that listens", number);
+            return status::invalid;
+        }
+        return begin(unique_fd(number), why);
+    }
+
+    /// Polls readable when `serve` has something to do; the same descriptor for all of the object's life.
+    int fd() const noexcept { return epoll_.get(); }
+    char const* path() const noexcept { return path_.sun_path; }
+    std::size_t connections() const noexcept {
+        std::size_t count = 0;
+        for (connection const& c : connections_) count += static_cast<bool>(c.fd);
+        return count;
+    }
+
+    /// Does what can be done without waiting. What clients say goes, a line or a piece of one at a time, to
+    /// `feed(Session&, bytes_view, Reply&) -> status`; anything but ok ends that connection once its reply is sent.
+    /// `gone`: the socket's file was removed, which asks the daemon to end.
+    template <class Feed> status serve(Feed&& feed) noexcept {
+        epoll_event events[MaxConnections + 2];
+        int const count = ::epoll_wait(epoll_.get(), events, static_cast<int>(MaxConnections + 2), 0);
+        bool removed = false;
+        for (int i = 0; i < count; ++i) {
+            std::uint64_t const number = events[i].data.u64;
+            if (number == listener_number)
+                accept_all();
+            else if (number == removal_number)
+                removed = was_removed();
+            else
+                converse(connections_[number - first_connection], feed);
+        }
+        return removed ? status::gone : status::ok;
+    }
+
+private:
+    static constexpr std::uint64_t listener_number = 0, removal_number = 1, first_connection = 2;
+    static constexpr std::size_t input_bytes = 4096;
+    static constexpr int most_reads = 16; ///< of one connection in one `serve`, then it is the next one's turn
+
+    struct connection {
+        unique_fd fd{};
+        std::optional<Session> session{};
+        Reply reply{};
+        std::size_t sent = 0;           ///< of the reply
+        std::size_t begin = 0, end = 0; ///< what is left of the input
+        std::uint64_t last_heard = 0;
+        bool waits_for_room = false;
+        bool ending = false; ///< nothing more is heard; it ends when the reply is sent
+        byte input[input_bytes];
+    };
+
+    status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
+        path_ = {};
+        path_.sun_family = AF_UNIX;
+        int const length = std::snprintf(path_.sun_path, sizeof path_.sun_path, "%s/%.*s.sock", directory,
+                                         static_cast<int>(name.size()), name.data());
+        bool const fits = length > 0 && static_cast<std::size_t>(length) < sizeof path_.sun_path;
+        if (fits && !name.empty() && name.find('/') == name.npos) return status::ok;
+        why.set("`%s/%.*s.sock` cannot be the path of a socket", directory, static_cast<int>(name.size()), name.data());
+        return status::invalid;
+    }
+
+    static status failed(char const* doing, char const* what, error_text& why) noexcept {
+        status const s = status_of(errno);
+        why.set("cannot %s %s: %s%s", doing, what, std::strerror(errno),
+                s == status::no_permission ? " (run as root)" : "");
+        return s;
+    }
+
+    sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }
+
+    bool bind_private(int fd) noexcept {
+        mode_t const before = ::umask(0077);
+        bool const bound = ::bind(fd, address(), sizeof path_) == 0;
+        ::umask(before);
+        return bound;
+    }
+
+    /// Removes a socket that nobody listens on; not another kind of file, and not one that somebody uses.
+    status clear_stale(error_text& why) noexcept {
+        struct stat found {};
+        if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
+            why.set("%s is in the way and no socket: remove it", path_.sun_path);
+            return status::address_in_use;
+        }
+        unique_fd const client(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        if (!client) return failed("open a socket for", path_.sun_path, why);
+        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: many wait already
+            why.set("unix socket in use: somebody listens on %s", path_.sun_path);
+            return status::address_in_use;
+        }
+        if (::unlink(path_.sun_path) != 0 && errno != ENOENT) return failed("remove the old", path_.sun_path, why);
+        return status::ok;
+    }
+
+    status begin(unique_fd fd, error_text& why) noexcept {
+        struct stat file {};
+        unique_fd removal(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+        bool const watched =
+            epoll_ && removal && ::lstat(path_.sun_path, &file) == 0 &&
+            ::inotify_add_watch(removal.get(), path_.sun_path, IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) >= 0 &&
+            watch(epoll_.get(), fd.get(), EPOLLIN, listener_number) &&
+            watch(epoll_.get(), removal.get(), EPOLLIN, removal_number);
+        if (!watched) return failed("watch", path_.sun_path, why);
+        listener_ = std::move(fd);
+        removal_ = std::move(removal);
+        device_ = file.st_dev;
+        inode_ = file.st_ino;
+        return status::ok;
+    }
+
+    bool is_ours() const noexcept {
+        struct stat now {};
+        return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
+    }
+
+    /// Reads away what inotify tells, which may also be a mere change of permissions, and looks for itself.
+    bool was_removed() noexcept {
+        alignas(inotify_event) byte told[4096];
+        while (::read(removal_.get(), told, sizeof told) > 0) {}
+        return !is_ours();
+    }
+
+    void accept_all() noexcept {
+        for (std::size_t i = 0; i < MaxConnections; ++i) {
+            unique_fd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+            if (!fd && (errno == EMFILE || errno == ENFILE)) {
+                // Unanswered it would wake us for ever: a spare descriptor lets us turn it away.
+                spare_.reset();
+                fd.reset(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+                fd.reset();
+                spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+                return;
+            }
+            if (!fd) return;
+            connection& c = free_connection();
+            if (!watch(epoll_.get(), fd.get(), EPOLLIN, number_of(c))) continue;
+            c.fd = std::move(fd);
+            c.session.emplace();
+            c.last_heard = ++time_;
+        }
+    }
+
+    /// One that is free; if none is, the one that has been silent longest ends.
+    connection& free_connection() noexcept {
+        connection* oldest = &connections_[0];
+        for (connection& c : connections_) {
+            if (!c.fd) return c;
+            if (c.last_heard < oldest->last_heard) oldest = &c;
+        }
+        end(*oldest);
+        return *oldest;
+    }
+
+    void end(connection& c) noexcept {
+        c.fd.reset();
+        c.session.reset();
+        c.reply.release();
+        wipe(c.input, sizeof c.input);
+        c.sent = c.begin = c.end = 0;
+        c.waits_for_room = c.ending = false;
+    }
+
+    template <class Feed> void converse(connection& c, Feed& feed) noexcept {
+        if (!c.fd) return; // it ended for another one in this very round
+        c.last_heard = ++time_;
+        for (int reads = 0;;) {
+            if (!send_reply(c)) return end(c);
+            if (!c.reply.empty()) return wait_for_room(c, true);
+            if (c.ending) return end(c);
+            wait_for_room(c, false);
+            if (c.begin < c.end) {
+                hear_line(c, feed);
+                continue;
+            }
+            if (reads++ == most_reads) return;
+            ssize_t const size = without_interruption([&] { return ::recv(c.fd.get(), c.input, sizeof c.input, 0); });
+            if (size < 0 && errno == EAGAIN) return;
+            if (size <= 0) return end(c);
+            c.begin = 0;
+            c.end = static_cast<std::size_t>(size);
+        }
+    }
+
+    /// A line at a time, so that a client with many questions gets one answer after the other, not all into memory.
+    template <class Feed> void hear_line(connection& c, Feed& feed) noexcept {
+        byte* const from = c.input + c.begin;
+        std::size_t const left = c.end - c.begin;
+        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
+        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
+        c.ending = feed(*c.session, bytes_view(from, size), c.reply) != status::ok;
+        std::size_t const used = c.ending ? left : size;
+        wipe(from, used);
+        c.begin += used;
+    }
+
+    /// Sends what the client takes; false: it has left.
+    bool send_reply(connection& c) noexcept {
+        while (!c.reply.empty()) {
+            bytes_view const rest = c.reply.view().subspan(c.sent);
+            ssize_t const size =
+                without_interruption([&] { return ::send(c.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL); });
+            if (size < 0) return errno == EAGAIN;
+            c.sent += static_cast<std::size_t>(size);
+            if (c.sent < c.reply.view().size()) continue;
+            c.reply.release();
+            c.sent = 0;
+        }
+        return true;
+    }
+
+    void wait_for_room(connection& c, bool wait) noexcept {
+        if (c.waits_for_room == wait) return;
+        c.waits_for_room = wait;
+        watch(epoll_.get(), c.fd.get(), wait ? EPOLLOUT : EPOLLIN, number_of(c));
+    }
+
+    std::uint64_t number_of(connection const& c) const noexcept {
+        return first_connection + static_cast<std::uint64_t>(&c - connections_);
+    }
+
+    unique_fd epoll_;
+    unique_fd spare_;
+    unique_fd listener_{};
+    unique_fd removal_{};
+    sockaddr_un path_{};
+    dev_t device_ = 0;
+    ino_t inode_ = 0;
+    std::uint64_t time_ = 0; ///< counts what was heard: who has been silent longest
+    connection connections_[MaxConnections];
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// UDP over IPv4 and IPv6 on one port, in batches, with sticky source addresses (ip(7), ipv6(7), udp(7)).
+// Layer 7 (Linux); one thread at a time.
+//
+// Whether a datagram may be fragmented is left to the host's path MTU discovery, as wireguard-go leaves it.
+#ifndef WG_OS_LINUX_UDP_HPP
+#define WG_OS_LINUX_UDP_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
+// address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
+#ifndef WG_OS_LINUX_UDP_CONTROL_HPP
+#define WG_OS_LINUX_UDP_CONTROL_HPP
+
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103 // Linux 4.18; older C libraries lack the names
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104 // Linux 5.0
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+union socket_address {
+    sockaddr any;
+    sockaddr_in v4;
+    sockaddr_in6 v6;
+};
+
+/// Spells `where` for a socket; its length in bytes.
+inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
+    if (where.address.kind == family::v4) {
+        out.v4 = {};
+        out.v4.sin_family = AF_INET;
+        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
+        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
+        return sizeof out.v4;
+    }
+    out.v6 = {};
+    out.v6.sin6_family = AF_INET6;
+    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
+    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
+    out.v6.sin6_scope_id = where.scope_id;
+    return sizeof out.v6;
+}
+
+/// The endpoint that a socket spelled; none if it is of another family.
+inline endpoint read_address(socket_address const& from) noexcept {
+    if (from.any.sa_family == AF_INET)
+        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
+    if (from.any.sa_family == AF_INET6)
+        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
+    return {};
+}
+
+/// The control messages of one datagram.
+class control_messages {
+public:
+    /// Room for what the kernel tells of a received datagram.
+    void prepare(msghdr& message) noexcept {
+        message.msg_control = room_;
+        message.msg_controllen = sizeof room_;
+    }
+
+    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`.
+    static void read(msghdr& message, datagram& d) noexcept {
+        d.where.local = {};
+        d.tos = 0;
+        d.segment_bytes = 0;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+            if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+                auto const info = value_of<in_pktinfo>(c);
+                // spec_dst is the address that an answer leaves from, also where the datagram came by broadcast
+                d.where.local.address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&info.ipi_spec_dst));
+                d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi_ifindex);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+                auto const info = value_of<in6_pktinfo>(c);
+                auto const* const octets = reinterpret_cast<byte const*>(&info.ipi6_addr);
+                if (octets[0] == 0xff) continue; // multicast: no source address
+                d.where.local.address = ip_address::of(family::v6, octets);
+                d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi6_ifindex);
+            } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
+                d.tos = value_of<byte>(c);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
+                d.tos = static_cast<byte>(value_of<int>(c));
+            } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+                int const segment = value_of<int>(c);
+                if (segment > 0 && static_cast<std::uint32_t>(segment) < d.length)
+                    d.segment_bytes = static_cast<std::uint16_t>(segment);
+            }
+        }
+    }
+
+    /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.
+    void write(msghdr& message, datagram const& d, std::size_t segment_bytes) noexcept {
+        used_ = 0;
+        local_source const& local = d.where.local;
+        bool const is_v4 = d.where.remote.address.kind == family::v4;
+        if (has_source(d) && is_v4) {
+            in_pktinfo info{};
+            info.ipi_ifindex = static_cast<int>(local.interface_index);
+            std::memcpy(&info.ipi_spec_dst, local.address.octets.data(), 4);
+            append(IPPROTO_IP, IP_PKTINFO, info);
+        } else if (has_source(d)) {
+            in6_pktinfo info{};
+            info.ipi6_ifindex = local.interface_index;
+            std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
+            append(IPPROTO_IPV6, IPV6_PKTINFO, info);
+        }
+        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it has to be an int
+        if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
+        if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
+        message.msg_control = used_ != 0 ? room_ : nullptr;
+        message.msg_controllen = static_cast<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
+    }
+
+    /// Whether `d` names a source that goes with its destination.
+    static bool has_source(datagram const& d) noexcept {
+        return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
+    }
+
+private:
+    template <class Value> static Value value_of(cmsghdr const* c) noexcept {
+        Value value;
+        std::memcpy(&value, CMSG_DATA(c), sizeof value);
+        return value;
+    }
+
+    template <class Value> void append(int level, int type, Value const& value) noexcept {
+        static_assert(sizeof value <= sizeof(in6_pktinfo));
+        byte* const at = room_ + used_;
+        std::memset(at, 0, CMSG_SPACE(sizeof value)); // padding too is read by the kernel and by checkers
+        auto* const c = reinterpret_cast<cmsghdr*>(at);
+        c->cmsg_level = level;
+        c->cmsg_type = type;
+        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(sizeof value));
+        std::memcpy(CMSG_DATA(c), &value, sizeof value);
+        used_ += CMSG_SPACE(sizeof value);
+    }
+
+    alignas(cmsghdr) byte room_[CMSG_SPACE(sizeof(in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int))];
+    std::size_t used_;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <poll.h>
+#include <time.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// The system calls that may be missing or refuse; a test puts its own in their place.
+struct udp_calls {
+    static int socket(int domain) noexcept { return ::socket(domain, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
+    static int bind(int fd, sockaddr const* address, socklen_t size) noexcept { return ::bind(fd, address, size); }
+    static int set_option(int fd, int level, int name, int value) noexcept {
+        return ::setsockopt(fd, level, name, &value, sizeof value);
+    }
+    static int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {
+        return ::sendmmsg(fd, messages, count, MSG_NOSIGNAL);
+    }
+    static int receive_many(int fd, mmsghdr* messages, unsigned count) noexcept {
+        return ::recvmmsg(fd, messages, count, MSG_DONTWAIT, nullptr);
+    }
+    static int wait_writable(int fd, timespec const& at_most) noexcept {
+        pollfd watched{fd, POLLOUT, 0};
+        return ::ppoll(&watched, 1, &at_most, nullptr);
+    }
+};
+
+/// Models `udp_socket`.
+template <class Calls = udp_calls> class basic_udp {
+public:
+    /// With UDP_GRO the kernel joins datagrams up to this.
+    static constexpr std::size_t receive_bytes = 65535;
+    static constexpr std::size_t max_segments = 64; ///< of one send; Linux 4.18's limit
+    static constexpr std::size_t max_joined_bytes = 65000;
+    /// How long one `send` waits, all in all, for room in full socket buffers before it drops.
+    static constexpr duration send_patience = milliseconds(5);
+
+    basic_udp() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
+
+    /// A descriptor that polls readable while a datagram waits; the same one for all of the object's life.
+    int fd() const noexcept { return epoll_.get(); }
+    /// The port, or 0 while closed.
+    std::uint16_t port() const noexcept { return port_; }
+
+    /// `status::address_in_use`, `no_permission`, `not_supported` (neither IPv4 nor IPv6 here) or `io_error`; then
+    /// nothing has changed. The port that is open already stays open.
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        if (port != 0 && port == port_) return port;
+        if (!epoll_) return status::io_error;
+        // A free IPv4 port may be taken in IPv6: then another is tried.
+        for (int attempt = 1;; ++attempt) {
+            side v4, v6;
+            std::uint16_t bound = port;
+            int error = open_side(v4, AF_INET, bound);
+            if (error == 0) error = open_side(v6, AF_INET6, bound);
+            if (error == EADDRINUSE && port == 0 && attempt < 100) continue;
+            if (error != 0) return status_of(error);
+            if (!v4.fd && !v6.fd) return status::not_supported;
+            for (side const* s : {&v4, &v6})
+                if (s->fd && !watch(epoll_.get(), s->fd.get(), EPOLLIN, 0)) return status::io_error;
+            v4_ = std::move(v4);
+            v6_ = std::move(v6);
+            port_ = bound;
+            return bound;
+        }
+    }
+
+    void close() noexcept {
+        v4_ = {};
+        v6_ = {};
+        port_ = 0;
+    }
+
+    /// SO_MARK of open sockets and of those opened later. On failure all keep what they had.
+    status set_fwmark(std::uint32_t mark) noexcept {
+        for (side const* s : {&v4_, &v6_}) {
+            if (!s->fd || Calls::set_option(s->fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(mark)) == 0) continue;
+            int const error = errno;
+            if (v4_.fd) Calls::set_option(v4_.fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_));
+            return status_of(error);
+        }
+        fwmark_ = mark;
+        return status::ok;
+    }
+
+    /// Takes turns: the socket that goes first gets half of the room, the other one the rest, what then is left the
+    /// first again. A datagram that did not fit arrives with length 0.
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        side* const order[] = {v6_first_ ? &v6_ : &v4_, v6_first_ ? &v4_ : &v6_, v6_first_ ? &v6_ : &v4_};
+        v6_first_ = !v6_first_;
+        std::size_t filled = 0;
+        bool drained = false;
+        for (int turn = 0; turn < 3 && !(turn == 2 && drained); ++turn) {
+            if (!order[turn]->fd) continue;
+            std::size_t room = datagrams.size() - filled;
+            if (turn == 0 && order[1]->fd) room = (room + 1) / 2;
+            std::size_t got = 0;
+            if (!receive_from(*order[turn], datagrams.subspan(filled, room), got) && filled + got == 0)
+                return status::io_error;
+            filled += got;
+            if (turn == 0) drained = got < room;
+        }
+        return filled;
+    }
+
+    /// Datagrams that follow each other on one path with one tos and length (the last may be shorter) leave as one
+    /// message that the kernel or the card cuts, where it can. A source address that is not the host's any more is
+    /// cleared in `where.local`, and the datagram leaves from the one that routes choose.
+    /// `why`: ok, no_endpoint, not_supported (no socket of that family), would_block (no room within
+    /// `send_patience`), no_permission (a packet filter), io_error and others.
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        give_up_at_ = {};
+        for (datagram& d : datagrams)
+            if (!d.where.remote) d.why = status::no_endpoint;
+        return send_family(v4_, family::v4, datagrams) + send_family(v6_, family::v6, datagrams);
+    }
+
+private:
+    static constexpr std::size_t batch = 64;
+    static constexpr int buffer_bytes = 7 << 20;
+
+    struct side {
+        unique_fd fd{};
+        bool segments = false; ///< UDP_SEGMENT is known and has not failed for good
+    };
+
+    /// Messages in the making: each has one datagram, or several as pieces.
+    struct plan {
+        mmsghdr messages[batch];
+        socket_address addresses[batch];
+        control_messages controls[batch];
+        iovec pieces[2 * batch];
+        datagram* of_piece[2 * batch];
+        std::size_t message_count = 0;
+        std::size_t piece_count = 0;
+
+        std::span<datagram*> datagrams_of(std::size_t message) noexcept {
+            msghdr const& header = messages[message].msg_hdr;
+            auto const count = static_cast<std::size_t>(header.msg_iovlen); // an int in musl
+            return {of_piece + (header.msg_iov - pieces), count};
+        }
+        void write_control(std::size_t message) noexcept {
+            auto const parts = datagrams_of(message);
+            controls[message].write(messages[message].msg_hdr, *parts[0], parts.size() > 1 ? parts[0]->length : 0);
+        }
+    };
+
+    /// 0, or the errno. Leaves `s` closed, which is no error, where the host lacks the family.
+    int open_side(side& s, int domain, std::uint16_t& port) const noexcept {
+        bool const is_v4 = domain == AF_INET;
+        unique_fd fd(Calls::socket(domain));
+        if (!fd) return errno == EAFNOSUPPORT ? 0 : errno;
+        auto const set = [&](int level, int name, int value) {
+            return Calls::set_option(fd.get(), level, name, value) == 0;
+        };
+        if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
+        if (!(is_v4 ? set(IPPROTO_IP, IP_PKTINFO, 1) : set(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1))) return errno;
+        if (!(is_v4 ? set(IPPROTO_IP, IP_RECVTOS, 1) : set(IPPROTO_IPV6, IPV6_RECVTCLASS, 1))) return errno;
+        if (fwmark_ != 0 && !set(SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_))) return errno;
+        if (!set(SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_RCVBUF, buffer_bytes);
+        if (!set(SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_SNDBUF, buffer_bytes);
+        set(IPPROTO_UDP, UDP_GRO, 1);
+        bool const segments = set(IPPROTO_UDP, UDP_SEGMENT, 0); // 0 changes nothing, but fails where it is unknown
+        socket_address any{};
+        socklen_t size = spell({{{}, is_v4 ? family::v4 : family::v6}, port, 0}, any);
+        if (Calls::bind(fd.get(), &any.any, size) != 0) return !is_v4 && errno == EADDRNOTAVAIL ? 0 : errno;
+        if (::getsockname(fd.get(), &any.any, &size) != 0) return errno;
+        port = read_address(any).port;
+        s.fd = std::move(fd);
+        s.segments = segments;
+        return 0;
+    }
+
+    /// False if the socket cannot be used. An error that belongs to some datagram sent earlier counts as nothing there.
+    bool receive_from(side& s, std::span<datagram> datagrams, std::size_t& filled) noexcept {
+        mmsghdr messages[batch];
+        iovec pieces[batch];
+        socket_address addresses[batch];
+        control_messages controls[batch];
+        while (filled < datagrams.size()) {
+            std::span<datagram> const wanted =
+                datagrams.subspan(filled).first(std::min(batch, datagrams.size() - filled));
+            for (std::size_t i = 0; i < wanted.size(); ++i) {
+                pieces[i] = {wanted[i].buffer + wanted[i].offset, wanted[i].capacity - wanted[i].offset};
+                messages[i] = {};
+                messages[i].msg_hdr.msg_name = &addresses[i];
+                messages[i].msg_hdr.msg_namelen = sizeof addresses[i];
+                messages[i].msg_hdr.msg_iov = &pieces[i];
+                messages[i].msg_hdr.msg_iovlen = 1;
+                controls[i].prepare(messages[i].msg_hdr);
+            }
+            int const count = receive_many(s.fd.get(), messages, static_cast<unsigned>(wanted.size()));
+            if (count < 0) return errno != EBADF && errno != ENOTSOCK && errno != EINVAL && errno != EFAULT;
+            for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+                datagram& d = wanted[i];
+                bool const whole = (messages[i].msg_hdr.msg_flags & MSG_TRUNC) == 0;
+                d.length = whole ? messages[i].msg_len : 0;
+                d.where.remote = messages[i].msg_hdr.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
+                control_messages::read(messages[i].msg_hdr, d);
+                d.why = status::ok;
+            }
+            filled += static_cast<std::size_t>(count);
+            if (static_cast<std::size_t>(count) < wanted.size()) return true;
+        }
+        return true;
+    }
+
+    int receive_many(int fd, mmsghdr* messages, unsigned count) noexcept {
+        if (many_) {
+            int const got = without_interruption([&] { return Calls::receive_many(fd, messages, count); });
+            if (got >= 0 || errno != ENOSYS) return got;
+            many_ = false;
+        }
+        int got = 0;
+        for (; got < static_cast<int>(count); ++got) {
+            ssize_t const size =
+                without_interruption([&] { return ::recvmsg(fd, &messages[got].msg_hdr, MSG_DONTWAIT); });
+            if (size < 0) return got > 0 ? got : -1;
+            messages[got].msg_len = static_cast<unsigned>(size);
+        }
+        return got;
+    }
+
+    std::size_t send_family(side& s, family kind, std::span<datagram> datagrams) noexcept {
+        std::size_t sent = 0;
+        for (std::size_t next = 0; next < datagrams.size();) {
+            plan p;
+            next += fill(p, s, kind, datagrams.subspan(next));
+            sent += flush(p, s);
+        }
+        return sent;
+    }
+
+    /// Plans datagrams of one family, from the front, until the plan is full; how many it has passed.
+    static std::size_t fill(plan& p, side const& s, family kind, std::span<datagram> datagrams) noexcept {
+        bool may_join = false;
+        std::size_t joined_bytes = 0;
+        std::size_t passed = 0;
+        for (; passed < datagrams.size() && p.piece_count < 2 * batch; ++passed) {
+            datagram& d = datagrams[passed];
+            if (d.where.remote.address.kind != kind) continue;
+            if (!s.fd) {
+                d.why = status::not_supported;
+                continue;
+            }
+            if (may_join && d.length != 0) {
+                auto const parts = p.datagrams_of(p.message_count - 1);
+                datagram const& first = *parts[0];
+                may_join = d.length <= first.length && d.tos == first.tos && parts.size() < max_segments &&
+                           joined_bytes + d.length <= max_joined_bytes && d.where == first.where;
+            }
+            bool const joins = may_join && d.length != 0;
+            if (!joins && p.message_count == batch) break;
+            p.pieces[p.piece_count] = {d.buffer + d.offset, d.length};
+            p.of_piece[p.piece_count] = &d;
+            if (joins) {
+                ++p.messages[p.message_count - 1].msg_hdr.msg_iovlen;
+                joined_bytes += d.length;
+                may_join = d.length == p.datagrams_of(p.message_count - 1)[0]->length; // a shorter one is the last
+            } else {
+                msghdr& header = p.messages[p.message_count].msg_hdr;
+                header = {};
+                header.msg_name = &p.addresses[p.message_count];
+                header.msg_namelen = spell(d.where.remote, p.addresses[p.message_count]);
+                header.msg_iov = &p.pieces[p.piece_count];
+                header.msg_iovlen = 1;
+                ++p.message_count;
+                joined_bytes = d.length;
+                may_join = s.segments && d.length != 0;
+            }
+            ++p.piece_count;
+        }
+        for (std::size_t i = 0; i < p.message_count; ++i) p.write_control(i);
+        return passed;
+    }
+
+    /// How many datagrams left. Every round either sends, or gives a message up, or takes away its source address,
+    /// or has waited, which `give_up_at_` bounds.
+    std::size_t flush(plan& p, side& s) noexcept {
+        std::size_t sent = 0;
+        for (std::size_t done = 0; done < p.message_count;) {
+            int const count = send_many(s.fd.get(), p.messages + done, static_cast<unsigned>(p.message_count - done));
+            if (count > 0) {
+                for (int i = 0; i < count; ++i) sent += mark(p.datagrams_of(done++), status::ok);
+                continue;
+            }
+            int const error = count == 0 ? EIO : errno;
+            auto const parts = p.datagrams_of(done);
+            if (error == EAGAIN && wait_writable(s.fd.get())) continue;
+            if (parts.size() > 1 && refuses_segments(error)) {
+                // Too big for this path's MTU (EINVAL, EMSGSIZE) is this message's trouble; the rest is the card's.
+                if (error != EINVAL && error != EMSGSIZE) s.segments = false;
+                sent += send_apart(parts, s);
+                ++done;
+            } else if (concerns_source(error) && control_messages::has_source(*parts[0])) {
+                for (datagram* const d : parts) d->where.local = {};
+                p.write_control(done);
+            } else {
+                mark(parts, status_of(error));
+                ++done;
+            }
+        }
+        return sent;
+    }
+
+    /// Datagrams that were refused as one message, one by one.
+    std::size_t send_apart(std::span<datagram*> parts, side& s) noexcept {
+        std::size_t sent = 0;
+        for (std::size_t i = 0; i < parts.size();) {
+            datagram& d = *parts[i];
+            socket_address address;
+            control_messages control;
+            iovec piece{d.buffer + d.offset, d.length};
+            msghdr header{};
+            header.msg_name = &address;
+            header.msg_namelen = spell(d.where.remote, address);
+            header.msg_iov = &piece;
+            header.msg_iovlen = 1;
+            control.write(header, d, 0);
+            if (without_interruption([&] { return ::sendmsg(s.fd.get(), &header, MSG_NOSIGNAL); }) >= 0) {
+                d.why = status::ok;
+                ++sent;
+                ++i;
+                continue;
+            }
+            int const error = errno;
+            if (error == EAGAIN && wait_writable(s.fd.get())) continue;
+            if (concerns_source(error) && control_messages::has_source(d)) {
+                for (datagram* const other : parts.subspan(i)) other->where.local = {};
+                continue;
+            }
+            d.why = status_of(error);
+            ++i;
+        }
+        return sent;
+    }
+
+    int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {
+        if (many_) {
+            int const sent = without_interruption([&] { return Calls::send_many(fd, messages, count); });
+            if (sent >= 0 || errno != ENOSYS) return sent;
+            many_ = false;
+        }
+        return without_interruption([&] { return ::sendmsg(fd, &messages->msg_hdr, MSG_NOSIGNAL); }) >= 0 ? 1 : -1;
+    }
+
+    /// Waits until the socket has room again, or false when this `send` has waited long enough.
+    bool wait_writable(int fd) noexcept {
+        timespec clock{};
+        ::clock_gettime(CLOCK_MONOTONIC, &clock);
+        instant const now{static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
+        if (give_up_at_ == instant{}) give_up_at_ = now + send_patience;
+        if (now >= give_up_at_) return false;
+        timespec const at_most{0, static_cast<long>((give_up_at_ - now).nanoseconds)};
+        return Calls::wait_writable(fd, at_most) > 0;
+    }
+
+    static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
+        for (datagram* const d : parts) d->why = why;
+        return parts.size();
+    }
+
+    static bool refuses_segments(int error) noexcept {
+        return error == EIO || error == EINVAL || error == EMSGSIZE || error == EOPNOTSUPP || error == ENOPROTOOPT;
+    }
+    static bool concerns_source(int error) noexcept {
+        return error == EINVAL || error == EADDRNOTAVAIL || error == ENETUNREACH || error == EHOSTUNREACH ||
+               error == ENODEV || error == ENXIO;
+    }
+
+    unique_fd epoll_;
+    side v4_{};
+    side v6_{};
+    std::uint16_t port_ = 0;
+    std::uint32_t fwmark_ = 0;
+    bool many_ = true;      ///< the kernel has sendmmsg and recvmmsg
+    bool v6_first_ = false; ///< who goes first in the next receive
+    instant give_up_at_{};  ///< of this send; zero until it has to wait
+};
+
+using udp = basic_udp<>;
+static_assert(udp_socket<udp>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
+// address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
+#ifndef WG_OS_LINUX_UDP_CONTROL_HPP
+#define WG_OS_LINUX_UDP_CONTROL_HPP
+
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103 // Linux 4.18; older C libraries lack the names
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104 // Linux 5.0
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+union socket_address {
+    sockaddr any;
+    sockaddr_in v4;
+    sockaddr_in6 v6;
+};
+
+/// Spells `where` for a socket; its length in bytes.
+inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
+    if (where.address.kind == family::v4) {
+        out.v4 = {};
+        out.v4.sin_family = AF_INET;
+        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
+        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
+        return sizeof out.v4;
+    }
+    out.v6 = {};
+    out.v6.sin6_family = AF_INET6;
+    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
+    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
+    out.v6.sin6_scope_id = where.scope_id;
+    return sizeof out.v6;
+}
+
+/// The endpoint that a socket spelled; none if it is of another family.
+inline endpoint read_address(socket_address const& from) noexcept {
+    if (from.any.sa_family == AF_INET)
+        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
+    if (from.any.sa_family == AF_INET6)
+        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
+    return {};
+}
+
+/// The control messages of one datagram.
+class control_messages {
+public:
+    /// Room for what the kernel tells of a received datagram.
+    void prepare(msghdr& message) noexcept {
+        message.msg_control = room_;
+        message.msg_controllen = sizeof room_;
+    }
+
+    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`.
+    static void read(msghdr& message, datagram& d) noexcept {
+        d.where.local = {};
+        d.tos = 0;
+        d.segment_bytes = 0;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+            if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+                auto const info = value_of<in_pktinfo>(c);
+                // spec_dst is the address that an answer leaves from, also where the datagram came by broadcast
+                d.where.local.address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&info.ipi_spec_dst));
+                d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi_ifindex);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+                auto const info = value_of<in6_pktinfo>(c);
+                auto const* const octets = reinterpret_cast<byte const*>(&info.ipi6_addr);
+                if (octets[0] == 0xff) continue; // multicast: no source address
+                d.where.local.address = ip_address::of(family::v6, octets);
+                d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi6_ifindex);
+            } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
+                d.tos = value_of<byte>(c);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
+                d.tos = static_cast<byte>(value_of<int>(c));
+            } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+                int const segment = value_of<int>(c);
+                if (segment > 0 && static_cast<std::uint32_t>(segment) < d.length)
+                    d.segment_bytes = static_cast<std::uint16_t>(segment);
+            }
+        }
+    }
+
+    /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.
+    void write(msghdr& message, datagram const& d, std::size_t segment_bytes) noexcept {
+        used_ = 0;
+        local_source const& local = d.where.local;
+        bool const is_v4 = d.where.remote.address.kind == family::v4;
+        if (has_source(d) && is_v4) {
+            in_pktinfo info{};
+            info.ipi_ifindex = static_cast<int>(local.interface_index);
+            std::memcpy(&info.ipi_spec_dst, local.address.octets.data(), 4);
+            append(IPPROTO_IP, IP_PKTINFO, info);
+        } else if (has_source(d)) {
+            in6_pktinfo info{};
+            info.ipi6_ifindex = local.interface_index;
+            std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
+            append(IPPROTO_IPV6, IPV6_PKTINFO, info);
+        }
+        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it has to be an int
+        if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
+        if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
+        message.msg_control = used_ != 0 ? room_ : nullptr;
+        message.msg_controllen = static_cast<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
+    }
+
+    /// Whether `d` names a source that goes with its destination.
+    static bool has_source(datagram const& d) noexcept {
+        return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
+    }
+
+private:
+    template <class Value> static Value value_of(cmsghdr const* c) noexcept {
+        Value value;
+        std::memcpy(&value, CMSG_DATA(c), sizeof value);
+        return value;
+    }
+
+    template <class Value> void append(int level, int type, Value const& value) noexcept {
+        static_assert(sizeof value <= sizeof(in6_pktinfo));
+        byte* const at = room_ + used_;
+        std::memset(at, 0, CMSG_SPACE(sizeof value)); // padding too is read by the kernel and by checkers
+        auto* const c = reinterpret_cast<cmsghdr*>(at);
+        c->cmsg_level = level;
+        c->cmsg_type = type;
+        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(sizeof value));
+        std::memcpy(CMSG_DATA(c), &value, sizeof value);
+        used_ += CMSG_SPACE(sizeof value);
+    }
+
+    alignas(cmsghdr) byte room_[CMSG_SPACE(sizeof(in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int))];
+    std::size_t used_;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Waits for a TUN device, a socket, sources of the host's own, a deadline that counts suspend, or a call from another
+// thread. Layer 7 (Linux); one thread at a time, but wake() from any.
+#ifndef WG_OS_LINUX_WAITER_HPP
+#define WG_OS_LINUX_WAITER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Linux's clocks: CLOCK_BOOTTIME, which counts suspend, for timers; CLOCK_REALTIME for handshake timestamps (whitepaper
+// section 5.1; TAI64N as Linux's own WireGuard computes it). Layer 7 (Linux); any thread.
+#ifndef WG_OS_LINUX_CLOCK_HPP
+#define WG_OS_LINUX_CLOCK_HPP
+
+
+#include <time.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Models `clock_source`.
+class clock {
+public:
+    instant now() const noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_BOOTTIME, &time);
+        return {static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec};
+    }
+
+    /// The wall clock now, to the nanosecond. Whoever sends it decides how much of that to tell.
+    void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
+        timespec time{};
+        ::clock_gettime(CLOCK_REALTIME, &time);
+        tai64n_of(time, label);
+    }
+
+    /// 2^62, the ten seconds that TAI was ahead of UTC in 1970, and the seconds since; leap seconds are not counted.
+    static void tai64n_of(timespec const& time, std::span<byte, timestamp_bytes> label) noexcept {
+        store_be64(label.data(), 0x400000000000000aU + static_cast<std::uint64_t>(time.tv_sec));
+        store_be32(label.data() + 8, static_cast<std::uint32_t>(time.tv_nsec));
+    }
+};
+
+static_assert(clock_source<clock>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Models `waiter`. The descriptors remain their owners'.
+class waiter {
+public:
+    static constexpr std::size_t max_others = 32; ///< a bit each in `readiness::others`
+
+    /// -1: there is none (yet).
+    explicit waiter(int tun_fd = -1, int udp_fd = -1) noexcept
+        : wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+          timer_(::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC)) {
+        for (pollfd& p : polled_) p = {-1, POLLIN, 0};
+        polled_[wake_slot].fd = wake_.get();
+        polled_[timer_slot].fd = timer_.get();
+        watch_tun(tun_fd);
+        watch_udp(udp_fd);
+    }
+
+    /// False if the kernel had no descriptors to give: such a waiter cannot be woken and knows no deadline.
+    explicit operator bool() const noexcept { return wake_ && timer_; }
+
+    void watch_tun(int fd) noexcept { polled_[tun_slot].fd = fd; }
+    void watch_udp(int fd) noexcept { polled_[udp_slot].fd = fd; }
+    /// Reports `fd` as bit `number` (0-31) of `readiness::others`; -1 ends that.
+    void watch_other(std::size_t number, int fd) noexcept {
+        WG_ASSERT(number < max_others);
+        polled_[first_other + number].fd = fd;
+        if (fd >= 0 && number >= others_) others_ = number + 1;
+    }
+
+    /// Also returns, with nothing ready, after a signal. An error or hang-up of a descriptor counts as ready: whoever
+    /// reads it learns of it. A deadline in the past only looks.
+    readiness wait(instant deadline) noexcept {
+        for (;;) {
+            bool const expired = deadline <= clock_.now();
+            if (!expired) arm(deadline);
+            int const count = ::poll(polled_, static_cast<nfds_t>(first_other + others_), expired || !timer_ ? 0 : -1);
+            if (count <= 0) return {};
+            std::uint64_t sink;
+            bool const woken = is_ready(wake_slot) && ::read(wake_.get(), &sink, sizeof sink) > 0;
+            if (is_ready(timer_slot) && ::read(timer_.get(), &sink, sizeof sink) > 0) armed_ = instant::never();
+            readiness const ready = what_is_ready();
+            // A timer that was armed for an earlier deadline only shows that it is time to arm it anew.
+            if (expired || woken || ready.tun || ready.udp || ready.others != 0 || deadline <= clock_.now())
+                return ready;
+        }
+    }
+
+    void wake() noexcept {
+        std::uint64_t const one = 1;
+        // It fails only when the counter is full, and then the waiter wakes anyway.
+        [[maybe_unused]] ssize_t const written = ::write(wake_.get(), &one, sizeof one);
+    }
+
+private:
+    enum : std::size_t { wake_slot, timer_slot, tun_slot, udp_slot, first_other };
+
+    bool is_ready(std::size_t slot) const noexcept { return polled_[slot].fd >= 0 && polled_[slot].revents != 0; }
+
+    readiness what_is_ready() const noexcept {
+        readiness ready{is_ready(tun_slot), is_ready(udp_slot), 0};
+        for (std::size_t i = 0; i < others_; ++i)
+            if (is_ready(first_other + i)) ready.others |= std::uint32_t{1} << i;
+        return ready;
+    }
+
+    /// A timer that is due earlier stays: deadlines mostly move away, and that then costs no system call. A timer of
+    /// this clock, not poll's timeout, because that one stands still while the host is suspended.
+    void arm(instant deadline) noexcept {
+        if (deadline >= armed_) return;
+        itimerspec due{};
+        due.it_value.tv_sec = static_cast<time_t>(deadline.nanoseconds / 1'000'000'000);
+        due.it_value.tv_nsec = static_cast<long>(deadline.nanoseconds % 1'000'000'000);
+        if (::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &due, nullptr) == 0) armed_ = deadline;
+    }
+
+    unique_fd wake_;
+    unique_fd timer_;
+    pollfd polled_[first_other + max_others];
+    std::size_t others_ = 0; ///< slots in use, counted from the first
+    instant armed_ = instant::never();
+    clock clock_{};
+};
+
+static_assert(wg::waiter<waiter>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+struct host {
+    using clock_source = os::clock;
+    using random_source = os::random;
+    using secret_region = os::secret_region;
+    using tun_device = os::tun;
+    using udp_socket = os::udp;
+    using waiter = os::waiter;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#else
+
+namespace wg::inline WG_ABI::os {
+
+struct host {};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+#endif
+
+namespace wg::inline WG_ABI {
+
+/// The region for secrets of a platform that has one; else the heap.
+template <class Host> struct region_of {
+    using type = heap_region;
+};
+template <class Host>
+    requires requires { typename Host::secret_region; }
+struct region_of<Host> {
+    using type = typename Host::secret_region;
+};
+
+/// Bundled cryptography, memory that grows, one thread, nobody observing; clock, randomness, TUN, socket and waiter of
+/// the platform, where it is one that wg knows.
+struct default_policies : os::host {
+    using hash = bundled::hash;
+    using dh = bundled::dh;
+    using aead = bundled::aead;
+    using threads = one_thread;
+    using storage = growing_storage<region_of<os::host>::type>;
+    using observer = no_observer;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
