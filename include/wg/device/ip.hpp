@@ -119,17 +119,17 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     std::memcpy(source.data(), about.destination, address_bytes);
     std::memcpy(destination.data(), about.source, address_bytes);
 
-    std::size_t const quoted = std::min<std::size_t>(original.size(), (v4 ? 576 : 1280) - header - icmp_header_bytes);
-    data.grow(0, static_cast<std::ptrdiff_t>(quoted) - static_cast<std::ptrdiff_t>(original.size()));
     std::size_t const front = header + icmp_header_bytes;
+    if (data.capacity < front + about.header_bytes + udp_header_bytes) return false;
+    std::size_t const quoted =
+        std::min<std::size_t>({original.size(), (v4 ? 576 : 1280) - front, std::size_t{data.capacity} - front});
+    data.grow(0, static_cast<std::ptrdiff_t>(quoted) - static_cast<std::ptrdiff_t>(original.size()));
     if (data.headroom() >= front) {
         data.grow(static_cast<std::ptrdiff_t>(front), 0);
-    } else if (data.headroom() + data.tailroom() >= front) {
+    } else { // then there is room behind
         byte* const from = data.view().data();
         data = packet({data.buffer, data.capacity}, 0, quoted + front);
         std::memmove(data.view().data() + front, from, quoted);
-    } else {
-        return false;
     }
     bytes const out = data.view();
     bytes const icmp = out.subspan(header);
