@@ -718,7 +718,7 @@ private:
         if (status const why = check_changes(changes); why != status::ok) return why;
         bool replace = false;
         for (change const& c : interface_changes(changes)) replace |= c.what() == change::kind::replace_peers;
-        tally peers{replace ? 0 : peers_.size()};
+        tally peers{replace ? peers_.in_flight() : peers_.size()};
         tally v4{replace ? 0 : peers_.allowed().size(family::v4)}, v6{replace ? 0 : peers_.allowed().size(family::v6)};
         for_each_peer(changes, [&](peer_changes const& of) noexcept {
             peer_type* const known = replace ? nullptr : peers_.find(with_, of.key);

@@ -35,11 +35,18 @@ public:
 
     /// Room to add `added` peers, of whom with today's at most `most` are there at a time. no_memory, too_many_peers.
     status reserve(std::size_t added, std::size_t most) noexcept {
-        if (max_peers != 0) return most <= max_peers ? status::ok : status::too_many_peers;
+        if (max_peers != 0) return most + shells_ <= max_peers ? status::ok : status::too_many_peers;
         bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, storage_) &&
                             by_index_.reserve(added * indices_per_peer, storage_) &&
                             deadlines_.reserve(size_ + added, storage_);
         return enough ? status::ok : status::no_memory;
+    }
+
+    /// How many peers would leave a shell behind if they were removed now.
+    std::size_t in_flight() const noexcept {
+        std::size_t count = 0;
+        for (peer_type const* p = first_; p != nullptr; p = p->next) count += p->in_flight != 0;
+        return count;
     }
 
     peer_type* find(primitives<Policies> const& with, key_view key) noexcept {
@@ -89,7 +96,10 @@ public:
     }
     void let_go(job_type& by) noexcept {
         if (by.keys != nullptr && --by.keys->in_flight == 0 && by.keys->retired) keypairs_.release(by.keys);
-        if (by.owner != nullptr && --by.owner->in_flight == 0 && by.owner->removed) peers_.release(by.owner);
+        if (by.owner != nullptr && --by.owner->in_flight == 0 && by.owner->removed) {
+            peers_.release(by.owner);
+            --shells_;
+        }
         by.keys = nullptr;
         by.owner = nullptr;
     }
@@ -190,7 +200,10 @@ private:
         --size_;
         secrets_.release(std::exchange(gone.secrets, nullptr));
         gone.removed = true;
-        if (gone.in_flight == 0) peers_.release(&gone);
+        if (gone.in_flight == 0)
+            peers_.release(&gone);
+        else
+            ++shells_;
     }
 
     void remove_all() noexcept {
@@ -213,6 +226,7 @@ private:
     peer_type* first_ = nullptr;
     peer_type* last_ = nullptr;
     std::size_t size_ = 0;
+    std::size_t shells_ = 0; ///< removed peers that jobs in flight still know; they take room
     std::uint32_t next_number_ = 0;
 };
 
