@@ -1,10 +1,31 @@
 // SPDX-License-Identifier: BSL-1.0
-// A device from end to end: packets in, packets out, on a virtual clock.
+// A device from end to end: packets in, packets out, and its configuration.
 #include "fixture.hpp"
 
 using namespace wg_tests;
+using wg::change;
 using wg::message_type;
 using wg::status;
+
+namespace {
+
+wg::ip_prefix v4(unsigned number, unsigned bits = 32) { return wg::ip_prefix::of(inner_v4(number), bits); }
+wg::ip_prefix v6(unsigned number, unsigned bits = 128) { return wg::ip_prefix::of(inner_v6(number), bits); }
+wg::public_key key(unsigned number) {
+    buffer const raw = noise(number).take(32);
+    wg::public_key out{};
+    wg::copy(out, raw);
+    return out;
+}
+
+/// Two peers, four prefixes of each family: what a microcontroller has.
+struct two_peers : wg::small_capacity {
+    static constexpr std::size_t max_peers = 2;
+};
+using fixed_policies = policies_with<wg::static_storage<two_peers>>;
+using fixed_host = basic_host<fixed_policies>;
+
+} // namespace
 
 BOOST_AUTO_TEST_SUITE(device_device)
 
@@ -21,6 +42,485 @@ BOOST_AUTO_TEST_CASE(two_hosts_exchange_packets_of_both_families) {
     net.settle();
     BOOST_TEST_REQUIRE(a.received.size() == 1u);
     BOOST_TEST(a.received[0] == ipv6(b, a, 1420, 2));
+}
+
+BOOST_AUTO_TEST_CASE(a_device_of_fixed_memory_does_the_same) {
+    basic_pair<fixed_policies> p;
+    p.connect();
+    for (unsigned i = 0; i < 20; ++i) {
+        BOOST_TEST(p.passes(p.a, p.b, i));
+        BOOST_TEST(p.passes(p.b, p.a, i));
+        p.net.advance(wg::seconds(50)); // through several sessions
+        p.a.send(ipv4(p.a, p.b, 60));
+        p.net.advance(wg::seconds(6));
+    }
+    BOOST_TEST(p.a.dropped(status::no_memory) == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(packets_of_every_size_arrive_unchanged) {
+    pair p;
+    p.connect();
+    for (std::size_t size = 20; size <= 1500; size += size < 100 ? 1 : 37) {
+        p.b.received.clear();
+        p.a.send(ipv4(p.a, p.b, size, size));
+        p.net.settle();
+        BOOST_TEST_REQUIRE(p.b.received.size() == 1u);
+        BOOST_TEST((p.b.received[0] == ipv4(p.a, p.b, size, size)));
+    }
+    p.b.received.clear();
+    p.a.device.set_mtu(0);
+    p.a.send(ipv4(p.a, p.b, 65535));
+    p.net.settle();
+    BOOST_TEST_REQUIRE(p.b.received.size() == 1u);
+    BOOST_TEST((p.b.received[0] == ipv4(p.a, p.b, 65535)));
+}
+
+BOOST_AUTO_TEST_CASE(an_inner_packet_longer_than_it_says_is_cut_to_what_it_says) {
+    pair p;
+    p.connect();
+    buffer longer = ipv4(p.a, p.b, 61);
+    longer.resize(80, 0xee);
+    BOOST_TEST(p.a.send(longer) == status::ok);
+    p.net.settle();
+    BOOST_TEST_REQUIRE(p.b.received.size() == 1u);
+    BOOST_TEST(p.b.received[0] == ipv4(p.a, p.b, 61));
+}
+
+// --- the outer form
+
+//= wp 5.4.6: padded with zeros to a multiple of 16, but not beyond the MTU
+//= linux: longer than the MTU: the last segment counts; MTU 0: not limited
+BOOST_AUTO_TEST_CASE(padding_stops_at_the_mtu) {
+    struct {
+        std::size_t mtu, size, sealed;
+    } const cases[] = {{1420, 20, 32},     {1420, 32, 32},     {1420, 33, 48},     {1420, 1408, 1408}, {1420, 1409, 1420},
+                       {1420, 1420, 1420}, {1419, 1417, 1419}, {1299, 1297, 1299}, {1420, 1421, 1436}, {1420, 1440, 1452},
+                       {1420, 2840, 2840}, {1420, 2839, 2840}, {0, 1420, 1424},    {0, 65520, 65520},  {1280, 1000, 1008}};
+    for (auto const& c : cases) {
+        pair p;
+        p.connect();
+        p.a.device.set_mtu(c.mtu);
+        p.a.send(ipv4(p.a, p.b, c.size));
+        wire const out = p.a.steal();
+        BOOST_TEST(out.data.size() == c.sealed + wg::transport_overhead_bytes, "mtu " << c.mtu << " size " << c.size);
+        BOOST_TEST(p.b.receive(out) == status::ok);
+        BOOST_TEST((p.b.received.back() == ipv4(p.a, p.b, c.size)));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(padding_is_zero) {
+    pair p;
+    p.connect();
+    auto const f = p.a.prepare(ipv4(p.a, p.b, 33));
+    wg::bytes const plain = f->job.data.view().subspan(16);
+    BOOST_TEST(plain.size() == 48u + 16u);
+    for (std::size_t i = 33; i < 48; ++i) BOOST_TEST(+plain[i] == 0);
+    p.a.complete(*f);
+}
+
+BOOST_AUTO_TEST_CASE(a_packet_without_room_around_it_is_dropped) {
+    pair p;
+    p.connect();
+    buffer const inner = ipv4(p.a, p.b, 100);
+    for (auto const& [front, back] : {std::pair{15u, 31u}, std::pair{16u, 27u}}) {
+        buffer room(front + inner.size() + back);
+        host::job_type job;
+        job.data = wg::packet(room, front, inner.size());
+        wg::copy(job.data.view(), inner);
+        p.a.device.prepare_outbound({&job, 1}, p.w.now);
+        BOOST_TEST(job.why == status::no_room);
+        BOOST_TEST(job.next == wg::disposition::drop);
+        p.a.device.complete({&job, 1}, p.w.now);
+    }
+    BOOST_TEST(p.passes(p.a, p.b));
+}
+
+//= linux: handshakes are marked AF41, data is not marked but for congestion
+BOOST_AUTO_TEST_CASE(outer_marks_are_af41_for_handshakes_and_ecn_for_data) {
+    pair p;
+    p.a.send(ipv4(p.a, p.b, 100, 1, 0xb8 | 2));
+    p.net.settle();
+    BOOST_TEST_REQUIRE(p.net.log.size() == 3u);
+    BOOST_TEST(+p.net.log[0].tos == 0x88);
+    BOOST_TEST(+p.net.log[1].tos == 0x88);
+    BOOST_TEST(+p.net.log[2].tos == 2);
+    for (unsigned tos = 0; tos < 256; ++tos) {
+        for (bool const six : {false, true}) {
+            p.a.send(six ? ipv6(p.a, p.b, 100, 1, static_cast<wg::byte>(tos)) : ipv4(p.a, p.b, 100, 1, static_cast<wg::byte>(tos)));
+            BOOST_TEST(+p.a.steal().tos == (tos & 3)); //= RFC 6040 4.1: normal mode copies the mark
+        }
+    }
+    p.net.advance(wg::seconds(10));
+    BOOST_TEST(p.net.log.back().is_keepalive());
+    BOOST_TEST(+p.net.log.back().tos == 0);
+}
+
+//= RFC 6040 4.2: congestion on the way is told to the inner packet, or drops it
+BOOST_AUTO_TEST_CASE(congestion_outside_arrives_inside) {
+    pair p;
+    p.connect();
+    for (auto const& [inner, outer, expected] : {std::tuple{2, 3, 3}, std::tuple{1, 3, 3}, std::tuple{0, 3, -1}, std::tuple{2, 1, 1}, std::tuple{0, 1, 0}}) {
+        for (bool const six : {false, true}) {
+            p.b.received.clear();
+            auto const tos = static_cast<wg::byte>(inner | 0xa0);
+            p.a.send(six ? ipv6(p.a, p.b, 100, 1, tos) : ipv4(p.a, p.b, 100, 1, tos));
+            wire out = p.a.steal();
+            out.tos = static_cast<std::uint8_t>(outer | 0x88);
+            BOOST_TEST(p.b.receive(out) == (expected < 0 ? status::congestion_lost : status::ok));
+            BOOST_TEST_REQUIRE(p.b.received.size() == (expected < 0 ? 0u : 1u));
+            if (expected < 0) continue;
+            auto const becomes = static_cast<wg::byte>(0xa0 | expected);
+            BOOST_TEST(p.b.received[0] == (six ? ipv6(p.a, p.b, 100, 1, becomes) : ipv4(p.a, p.b, 100, 1, becomes)));
+        }
+    }
+}
+
+// --- what has nowhere to go
+
+BOOST_AUTO_TEST_CASE(unreachable_destinations_are_told_to_the_host) {
+    pair p;
+    host stranger(p.w, 9);
+    BOOST_TEST(p.a.configure(change::peer(stranger.public_key), change::allowed_ip(v4(9)), change::allowed_ip(v6(9))) == status::ok);
+    for (unsigned const number : {9u, 10u}) {
+        for (bool const six : {false, true}) {
+            p.pass(wg::seconds(1));
+            p.a.received.clear();
+            buffer const inner = six ? inner_packet(p.a.v6, inner_v6(number), 80) : inner_packet(p.a.v4, inner_v4(number), 80);
+            BOOST_TEST(p.a.send(inner) == (number == 9 ? status::no_endpoint : status::no_peer));
+            BOOST_TEST_REQUIRE(p.a.received.size() == 1u);
+            buffer const& answer = p.a.received[0];
+            BOOST_TEST(+answer[six ? 40 : 20] == (six ? 1 : 3));
+            // as much of it as the room of a packet's head and tail leaves
+            std::size_t const head = six ? 48 : 28;
+            BOOST_TEST(answer.size() >= head + 79);
+            BOOST_TEST(std::equal(answer.begin() + static_cast<std::ptrdiff_t>(head), answer.end(), inner.begin()));
+        }
+    }
+    BOOST_TEST(p.a.outbox.empty()); // no handshake with someone who is nowhere
+}
+
+BOOST_AUTO_TEST_CASE(unreachables_are_a_thousand_a_second_at_most) {
+    pair p;
+    p.pass(wg::seconds(10));
+    for (int i = 0; i < 1000; ++i) p.a.send(inner_packet(p.a.v4, inner_v4(10), 80));
+    BOOST_TEST(p.a.received.size() == 50u);
+    p.pass(wg::milliseconds(10));
+    for (int i = 0; i < 1000; ++i) p.a.send(inner_packet(p.a.v4, inner_v4(10), 80));
+    BOOST_TEST(p.a.received.size() == 60u);
+    BOOST_TEST(p.a.dropped(status::no_peer) == 2000u);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_ip_packet_is_dropped) {
+    pair p;
+    p.connect();
+    BOOST_TEST(p.a.send(buffer{}) == status::not_ip);
+    BOOST_TEST(p.a.send(buffer(19, 0x45)) == status::not_ip);
+    BOOST_TEST(p.a.send(buffer(100, 0x75)) == status::not_ip);
+    buffer cut = ipv6(p.a, p.b, 100);
+    cut.resize(99);
+    BOOST_TEST(p.a.send(cut) == status::not_ip);
+    BOOST_TEST(p.a.outbox.empty());
+    BOOST_TEST(p.a.received.empty());
+}
+
+/// A datagram of the tunnel that the routes send into the tunnel would come out of it, and so on.
+BOOST_AUTO_TEST_CASE(the_tunnels_own_datagrams_are_not_taken_into_it) {
+    pair p;
+    p.connect();
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::allowed_ip(v4(0, 0))) == status::ok);
+    buffer own = inner_packet(p.a.where.address, p.b.where.address, 100, 1, 0, wg::ip_protocol_udp);
+    wg::store_be16(&own[20], p.a.where.port);
+    wg::store_be16(&own[22], p.b.where.port);
+    BOOST_TEST(p.a.send(own) == status::routing_loop);
+    wg::store_be16(&own[20], 53); // another program's
+    BOOST_TEST(p.a.send(own) == status::ok);
+}
+
+// --- staging
+
+//= wp 6.4 (Linux): while there is no session packets wait, 128 a peer; the oldest is lost first
+BOOST_AUTO_TEST_CASE(the_newest_128_packets_wait_for_a_session) {
+    pair p;
+    for (unsigned i = 0; i < 200; ++i) BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100, i)) == status::staged);
+    BOOST_TEST(p.a.dropped(status::staging_full) == 72u);
+    p.net.settle();
+    BOOST_TEST_REQUIRE(p.b.received.size() == 128u);
+    for (unsigned i = 0; i < 128; ++i) BOOST_TEST((p.b.received[i] == ipv4(p.a, p.b, 100, 72 + i)));
+}
+
+BOOST_AUTO_TEST_CASE(a_large_packet_waits_in_pieces) {
+    pair p;
+    p.a.device.set_mtu(0);
+    p.a.send(ipv4(p.a, p.b, 65535, 4));
+    p.a.send(ipv6(p.a, p.b, 2048, 5));
+    p.net.settle();
+    BOOST_TEST_REQUIRE(p.b.received.size() == 2u);
+    BOOST_TEST((p.b.received[0] == ipv4(p.a, p.b, 65535, 4)));
+    BOOST_TEST((p.b.received[1] == ipv6(p.a, p.b, 2048, 5)));
+}
+
+// --- accounts
+
+//= linux: both directions count whole UDP payloads, handshakes included: 148 + 92 + n * (100 padded to 112, + 32)
+BOOST_AUTO_TEST_CASE(byte_counts_are_those_of_the_wire) {
+    pair p;
+    for (unsigned i = 0; i < 10; ++i) { // an echo request and its answer, as ping -s 68 makes them: 96 and 32 bytes more
+        p.a.send(ipv4(p.a, p.b, 96, i));
+        p.net.settle();
+        p.b.send(ipv4(p.b, p.a, 96, i));
+        p.net.settle();
+    }
+    auto const a = p.a.report(p.b.public_key), b = p.b.report(p.a.public_key);
+    BOOST_TEST(a.tx_bytes == 148u + 10 * 128);
+    BOOST_TEST(a.rx_bytes == 92u + 10 * 128);
+    BOOST_TEST(b.tx_bytes == a.rx_bytes);
+    BOOST_TEST(b.rx_bytes == a.tx_bytes);
+    p.net.advance(wg::seconds(10)); // and a keepalive: a received last
+    BOOST_TEST(p.a.report(p.b.public_key).tx_bytes == 148u + 10 * 128 + 32);
+    BOOST_TEST(p.b.report(p.a.public_key).rx_bytes == 148u + 10 * 128 + 32);
+    std::size_t on_wire = 0;
+    for (wire const& w : p.net.log) on_wire += w.data.size();
+    BOOST_TEST(a.tx_bytes + a.rx_bytes + 32 == on_wire);
+}
+
+BOOST_AUTO_TEST_CASE(what_could_not_be_sent_is_not_counted_as_sent) {
+    pair p;
+    p.connect();
+    std::uint64_t const before = p.a.report(p.b.public_key).tx_bytes;
+    auto const f = p.a.prepare(ipv4(p.a, p.b, 100));
+    p.a.crypt(*f);
+    f->job.why = status::io_error;
+    f->job.next = wg::disposition::drop;
+    p.a.complete(*f);
+    BOOST_TEST(p.a.report(p.b.public_key).tx_bytes == before);
+}
+
+BOOST_AUTO_TEST_CASE(a_batch_is_the_same_as_one_after_the_other) {
+    pair p;
+    p.connect();
+    constexpr std::size_t count = 32;
+    buffer memory(count * 200);
+    std::vector<host::job_type> jobs(count);
+    for (unsigned i = 0; i < count; ++i) {
+        buffer const inner = i % 5 == 4 ? inner_packet(p.a.v4, inner_v4(99), 100) : ipv4(p.a, p.b, 100, i);
+        jobs[i].data = wg::packet(wg::bytes(memory).subspan(i * 200, 200), 16, 100);
+        wg::copy(jobs[i].data.view(), inner);
+    }
+    p.a.device.prepare_outbound(jobs, p.w.now);
+    std::uint64_t expected = jobs[0].counter;
+    for (std::size_t i = 0; i < count; ++i) {
+        if (i % 5 == 4)
+            BOOST_TEST(jobs[i].why == status::no_peer);
+        else
+            BOOST_TEST(jobs[i].counter == expected++);
+    }
+    // any order, any cut
+    host::device_type::crypt(std::span(jobs).subspan(20), p.a.device.aead());
+    host::device_type::crypt(std::span(jobs).first(20), p.a.device.aead());
+    for (auto const& j : jobs)
+        if (j.next == wg::disposition::send) p.b.receive({buffer(j.data.view().begin(), j.data.view().end()), p.a.where, p.b.where});
+    p.a.device.complete(jobs, p.w.now);
+    BOOST_TEST(p.b.received.size() == count - count / 5);
+}
+
+// --- configuration
+
+BOOST_AUTO_TEST_CASE(snapshot_tells_what_was_configured) {
+    world w;
+    host a(w, 1);
+    buffer const psk = noise(4).take(32);
+    wg::endpoint const where{wg::ip_address::v4(1, 2, 3, 4), 5, 0};
+    BOOST_TEST(a.configure(change::fwmark(7), change::listen_port(1234), change::peer(key(1)), change::preshared_key(fixed<32>(psk)),
+                           change::endpoint(where), change::persistent_keepalive(25), change::allowed_ip(v4(5, 24)),
+                           change::allowed_ip(v6(5, 64)), change::allowed_ip(v4(5, 24)), change::peer(key(2))) == status::ok);
+    auto const one = a.report(key(1)), two = a.report(key(2));
+    BOOST_TEST(one.found);
+    BOOST_TEST(one.endpoint == where);
+    BOOST_TEST(one.persistent_keepalive_s == 25);
+    BOOST_TEST(one.preshared_key == psk);
+    BOOST_TEST((one.allowed_ips == std::vector{v4(0, 24), v6(0, 64)}));
+    BOOST_TEST(one.last_handshake_s == 0);
+    BOOST_TEST(two.found);
+    BOOST_TEST(!two.endpoint);
+    BOOST_TEST(two.allowed_ips.empty());
+    BOOST_TEST(two.preshared_key == buffer(32));
+    BOOST_TEST(!a.report(key(3)).found);
+    BOOST_TEST(a.device.fwmark() == 7u);
+    BOOST_TEST(a.device.listen_port() == 1234);
+}
+
+BOOST_AUTO_TEST_CASE(an_allowed_ip_moves_to_who_is_given_it) {
+    world w;
+    host a(w, 1);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(0, 24)), change::allowed_ip(v4(7))) == status::ok);
+    BOOST_TEST(a.configure(change::peer(key(2)), change::allowed_ip(v4(7))) == status::ok);
+    BOOST_TEST((a.report(key(1)).allowed_ips == std::vector{v4(0, 24)}));
+    BOOST_TEST((a.report(key(2)).allowed_ips == std::vector{v4(7)}));
+    BOOST_TEST(a.configure(change::peer(key(1)), change::remove_allowed_ip(v4(7))) == status::ok); // not his any more
+    BOOST_TEST((a.report(key(2)).allowed_ips == std::vector{v4(7)}));
+    BOOST_TEST(a.configure(change::peer(key(2)), change::remove_allowed_ip(v4(7))) == status::ok);
+    BOOST_TEST(a.report(key(2)).allowed_ips.empty());
+    BOOST_TEST(a.configure(change::peer(key(1)), change::replace_allowed_ips(), change::allowed_ip(v6(1))) == status::ok);
+    BOOST_TEST((a.report(key(1)).allowed_ips == std::vector{v6(1)}));
+}
+
+BOOST_AUTO_TEST_CASE(update_only_touches_nobody_new) {
+    world w;
+    host a(w, 1);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::update_only(), change::allowed_ip(v4(1)), change::peer(key(2))) == status::ok);
+    BOOST_TEST(!a.report(key(1)).found);
+    BOOST_TEST(a.configure(change::peer(key(2)), change::update_only(), change::allowed_ip(v4(1))) == status::ok);
+    BOOST_TEST(a.report(key(2)).allowed_ips.size() == 1u);
+    BOOST_TEST(a.configure(change::peer(key(9)), change::remove_peer()) == status::ok); // who was never there
+    BOOST_TEST(a.configure(change::replace_peers(), change::peer(key(3))) == status::ok);
+    BOOST_TEST(a.device.peer_count() == 1u);
+    BOOST_TEST(a.send(inner_packet(a.v4, inner_v4(1), 60)) == status::no_peer);
+}
+
+BOOST_AUTO_TEST_CASE(a_refused_configuration_changes_nothing) {
+    world w;
+    host a(w, 1);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(1))) == status::ok);
+    wg::ip_prefix bad = v4(2);
+    bad.bits = 33;
+    BOOST_TEST(a.configure(change::fwmark(9), change::replace_peers(), change::peer(key(2)), change::allowed_ip(bad)) == status::invalid);
+    BOOST_TEST(a.device.fwmark() == 0u);
+    BOOST_TEST(a.report(key(1)).allowed_ips.size() == 1u);
+    BOOST_TEST(!a.report(key(2)).found);
+}
+
+BOOST_AUTO_TEST_CASE(too_many_peers_for_a_fixed_memory_are_refused_at_once) {
+    world w;
+    fixed_host a(w, 1);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::peer(key(2)), change::peer(key(3))) == status::too_many_peers);
+    BOOST_TEST(a.device.peer_count() == 0u);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::peer(key(2))) == status::ok);
+    BOOST_TEST(a.configure(change::fwmark(3), change::peer(key(3))) == status::too_many_peers);
+    BOOST_TEST(a.device.fwmark() == 0u);
+    BOOST_TEST(a.configure(change::replace_peers(), change::peer(key(3)), change::peer(key(4))) == status::ok);
+    BOOST_TEST(a.report(key(4)).found);
+    for (unsigned i = 5; i < 50; ++i) BOOST_TEST(a.configure(change::replace_peers(), change::peer(key(i))) == status::ok);
+    BOOST_TEST(a.device.peer_count() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_peer_in_flight_takes_its_place_in_a_fixed_memory) {
+    basic_pair<fixed_policies> p;
+    BOOST_TEST(p.a.configure(change::peer(key(5))) == status::ok); // both places are taken
+    p.connect();
+    auto const f = p.a.prepare(ipv4(p.a, p.b, 100));
+    BOOST_TEST_REQUIRE((f->job.owner != nullptr));
+    status const why = p.a.configure(change::replace_peers(), change::peer(key(6)), change::peer(key(7)));
+    // all or nothing, in either case
+    if (why == status::ok)
+        BOOST_TEST((p.a.report(key(6)).found && p.a.report(key(7)).found));
+    else
+        BOOST_TEST((p.a.report(p.b.public_key).found && p.a.report(key(5)).found && !p.a.report(key(6)).found));
+    p.a.complete(*f);
+    BOOST_TEST(p.a.configure(change::replace_peers(), change::peer(key(6)), change::peer(key(7))) == status::ok);
+    BOOST_TEST((p.a.report(key(6)).found && p.a.report(key(7)).found));
+}
+
+BOOST_AUTO_TEST_CASE(too_many_allowed_ips_for_a_fixed_memory_are_refused_at_once) {
+    world w;
+    fixed_host a(w, 1);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(1)), change::allowed_ip(v4(2)), change::allowed_ip(v4(3)),
+                           change::allowed_ip(v4(4)), change::allowed_ip(v4(5))) == status::no_memory);
+    BOOST_TEST(a.device.peer_count() == 0u);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(1)), change::allowed_ip(v4(2)), change::allowed_ip(v4(3)),
+                           change::allowed_ip(v4(4)), change::allowed_ip(v6(1)), change::allowed_ip(v6(2))) == status::ok);
+    BOOST_TEST(a.configure(change::peer(key(2)), change::allowed_ip(v4(6))) == status::no_memory);
+    BOOST_TEST(!a.report(key(2)).found);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::replace_allowed_ips(), change::allowed_ip(v4(7)), change::allowed_ip(v4(8))) == status::ok);
+    BOOST_TEST(a.dropped(status::no_memory) == 0u);
+}
+
+/// The lines of a configuration are applied in order: what is given back later is no room for what comes before.
+BOOST_AUTO_TEST_CASE(allowed_ips_that_are_given_back_too_late_are_no_room) {
+    auto const check = [](auto&&... changes) {
+        world w;
+        fixed_host a(w, 1);
+        BOOST_TEST(a.configure(change::peer(key(1)), change::peer(key(2)), change::allowed_ip(v4(1)), change::allowed_ip(v4(2)),
+                               change::allowed_ip(v4(3)), change::allowed_ip(v4(4))) == status::ok);
+        auto const one = a.report(key(1)).allowed_ips, two = a.report(key(2)).allowed_ips;
+        status const why = a.configure(std::move(changes)...);
+        if (why == status::ok)
+            BOOST_TEST(a.dropped(status::no_memory) == 0u);
+        else
+            BOOST_TEST((a.report(key(1)).allowed_ips == one && a.report(key(2)).allowed_ips == two));
+        return why;
+    };
+    // added before the other gives back
+    BOOST_TEST(check(change::peer(key(1)), change::allowed_ip(v4(5)), change::allowed_ip(v4(6)), change::allowed_ip(v4(7)),
+                     change::allowed_ip(v4(8)), change::peer(key(2)), change::replace_allowed_ips()) == status::no_memory);
+    // moved, so that less is given back than the other had
+    BOOST_TEST(check(change::peer(key(1)), change::allowed_ip(v4(1)), change::allowed_ip(v4(2)), change::peer(key(2)),
+                     change::replace_allowed_ips(), change::allowed_ip(v4(5)), change::allowed_ip(v4(6)), change::allowed_ip(v4(7)),
+                     change::allowed_ip(v4(8))) == status::no_memory);
+    // given back first
+    BOOST_TEST(check(change::peer(key(2)), change::replace_allowed_ips(), change::peer(key(1)), change::allowed_ip(v4(5)),
+                     change::allowed_ip(v4(6)), change::allowed_ip(v4(7)), change::allowed_ip(v4(8))) == status::ok);
+}
+
+BOOST_AUTO_TEST_CASE(admit_says_what_configure_will_and_changes_nothing) {
+    world w;
+    fixed_host a(w, 1);
+    change const good[] = {change::peer(key(1)), change::allowed_ip(v4(1))};
+    change const bad[] = {change::peer(key(1)), change::peer(key(2)), change::peer(key(3))};
+    BOOST_TEST(a.device.admit(good) == status::ok);
+    BOOST_TEST(a.device.peer_count() == 0u);
+    BOOST_TEST(a.device.admit(bad) == status::too_many_peers);
+    BOOST_TEST(a.device.configure(good, w.now) == status::ok);
+}
+
+BOOST_AUTO_TEST_CASE(a_thousand_peers_come_and_go) {
+    world w;
+    host a(w, 1);
+    for (int round = 0; round < 3; ++round) {
+        for (unsigned i = 0; i < 1000; ++i)
+            BOOST_TEST(a.configure(change::peer(key(i)), change::allowed_ip(v4(i)), change::allowed_ip(v6(i))) == status::ok);
+        BOOST_TEST(a.device.peer_count() == 1000u);
+        for (unsigned i = 0; i < 1000; i += 2) BOOST_TEST(a.configure(change::peer(key(i)), change::remove_peer()) == status::ok);
+        for (unsigned i = 0; i < 1000; ++i) BOOST_TEST(a.report(key(i)).found == (i % 2 == 1));
+        BOOST_TEST(a.send(inner_packet(a.v4, inner_v4(100), 60)) == status::no_peer);
+        BOOST_TEST(a.send(inner_packet(a.v4, inner_v4(101), 60)) == status::no_endpoint);
+        BOOST_TEST(a.configure(change::replace_peers()) == status::ok);
+    }
+}
+
+//= linux: sources are forgotten when routes change or the mark does
+BOOST_AUTO_TEST_CASE(sticky_sources_are_forgotten_on_request) {
+    pair p;
+    p.connect();
+    auto const stick = [&] {
+        p.b.send(ipv4(p.b, p.a, 100));
+        auto const in = p.a.prepare(p.b.steal());
+        in->job.where.local = {wg::ip_address::v4(192, 0, 2, 1), 3};
+        p.a.crypt(*in);
+        p.a.complete(*in);
+    };
+    auto const sticks = [&] {
+        auto const out = p.a.prepare(ipv4(p.a, p.b, 100));
+        bool const has = out->job.where.local.interface_index == 3;
+        p.a.complete(*out);
+        p.a.outbox.clear();
+        return has;
+    };
+    BOOST_TEST(!sticks());
+    stick();
+    BOOST_TEST(sticks());
+    p.a.device.forget_sources();
+    BOOST_TEST(!sticks());
+    stick();
+    BOOST_TEST(p.a.configure(change::fwmark(1)) == status::ok);
+    BOOST_TEST(!sticks());
+    stick();
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::endpoint(p.b.where)) == status::ok); // the same
+    BOOST_TEST(sticks());
+    // the socket may find that the address is gone
+    auto const out = p.a.prepare(ipv4(p.a, p.b, 100));
+    out->job.where.local = {};
+    p.a.complete(*out);
+    BOOST_TEST(!sticks());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
