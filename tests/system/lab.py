@@ -327,7 +327,7 @@ class Daemon:
 
     def __init__(self, host, device, program=None, env=None, wait=True):
         self.host, self.device = host, device
-        self.log = f'{TMP}/{host.name}.{device}.log'
+        self.log = f'{TMP}/{host.name}.{device}.{len(host.daemons)}.log'
         self.socket = f'/run/wireguard/{device}.sock'
         environment = {**os.environ, 'LOG_LEVEL': 'verbose', 'WG_PROCESS_FOREGROUND': '1', **(env or {})}
         with open(self.log, 'w') as log:
@@ -387,6 +387,17 @@ class Daemon:
     def rss_kib(self):
         with open(f'/proc/{self.pid}/status') as f:
             return int(re.search(r'VmRSS:\s+(\d+) kB', f.read())[1])
+
+    def complaints(self):
+        """What fails a test whatever else it found: death by a signal that nobody sent, a sanitizer's report."""
+        found = []
+        code = self.process.poll()
+        if code is not None and code < 0 and code != -signal.SIGKILL:
+            found.append(f'{self.host}: the daemon of {self.device} died of {signal.Signals(-code).name}')
+        with contextlib.suppress(OSError), open(self.log, errors='replace') as f:
+            found += [f'{self.host}: {self.device}: {line.strip()}' for line in f
+                      if 'Sanitizer' in line or 'runtime error:' in line]
+        return found
 
     def tail(self, lines=12):
         with contextlib.suppress(OSError), open(self.log, errors='replace') as f:
@@ -536,7 +547,7 @@ class Lab:
     """What one test builds; everything is taken down at its end."""
 
     def __init__(self):
-        self.hosts, self.sockets, self.notes, self.printed = [], [], [], []
+        self.hosts, self.sockets, self.notes, self.printed, self.complaints = [], [], [], [], []
 
     def note(self, host, command):
         self.notes.append(f'{host}: {_joined(command)}')
@@ -564,7 +575,10 @@ class Lab:
         while self.sockets:
             self.sockets.pop().close()
         while self.hosts:
-            self.hosts.pop().close()
+            h = self.hosts.pop()
+            for d in h.daemons:
+                self.complaints += d.complaints()
+            h.close()
 
     def diagnosis(self):
         """What helps to understand a failure: last commands, daemon logs, `wg show`."""
@@ -704,6 +718,8 @@ def _run_one(f, known):
     finally:
         signal.alarm(0)
         lab.clear()
+    if outcome != 'failed' and lab.complaints:
+        outcome, detail = 'failed', lab.complaints
     took = f'{time.monotonic() - start:.1f} s'
     if outcome == 'failed' and name in known:
         print(f'skip {name}: known of {os.path.basename(WGD)}: {known[name]} ({detail[0]})', flush=True)
