@@ -3770,17 +3770,17 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     std::memcpy(source.data(), about.destination, address_bytes);
     std::memcpy(destination.data(), about.source, address_bytes);
 
-    std::size_t const quoted = std::min<std::size_t>(original.size(), (v4 ? 576 : 1280) - header - icmp_header_bytes);
-    data.grow(0, static_cast<std::ptrdiff_t>(quoted) - static_cast<std::ptrdiff_t>(original.size()));
     std::size_t const front = header + icmp_header_bytes;
+    if (data.capacity < front + about.header_bytes + udp_header_bytes) return false;
+    std::size_t const quoted =
+        std::min<std::size_t>({original.size(), (v4 ? 576 : 1280) - front, std::size_t{data.capacity} - front});
+    data.grow(0, static_cast<std::ptrdiff_t>(quoted) - static_cast<std::ptrdiff_t>(original.size()));
     if (data.headroom() >= front) {
         data.grow(static_cast<std::ptrdiff_t>(front), 0);
-    } else if (data.headroom() + data.tailroom() >= front) {
+    } else { // then there is room behind
         byte* const from = data.view().data();
         data = packet({data.buffer, data.capacity}, 0, quoted + front);
         std::memmove(data.view().data() + front, from, quoted);
-    } else {
-        return false;
     }
     bytes const out = data.view();
     bytes const icmp = out.subspan(header);
@@ -4119,7 +4119,7 @@ private:
     template <random_source Random>
     bool create_ephemeral(symmetric_state& state, secret<key_bytes>& ephemeral, Random& random,
                           std::span<byte, key_bytes> to) const noexcept {
-        wg::public_key ephemeral_public;
+        wg::public_key ephemeral_public{};
         if (!random.fill(ephemeral.expose())) return false;
         with_.dh.dh_public(ephemeral_public, ephemeral);
         copy(to, ephemeral_public);
@@ -4205,7 +4205,7 @@ public:
 
     /// Whether the sender knows our public key. `message` is an initiation or a response.
     bool check_mac1(primitives<Policies> const& with, bytes_view message) const noexcept {
-        byte_array<mac_bytes> expected;
+        byte_array<mac_bytes> expected{};
         with.hash.blake2s(expected, mac1_key_.expose(), cookie_detail::before_mac1(message), {});
         return equal_in_constant_time(expected, cookie_detail::mac1_of(message));
     }
@@ -4215,7 +4215,7 @@ public:
                     instant now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie;
-        byte_array<mac_bytes> expected;
+        byte_array<mac_bytes> expected{};
         bake(with, cookie, from);
         with.hash.blake2s(expected, cookie.expose(), cookie_detail::before_mac2(message), {});
         return equal_in_constant_time(expected, cookie_detail::mac2_of(message));
@@ -5277,11 +5277,18 @@ public:
 
     /// Room to add `added` peers, of whom with today's at most `most` are there at a time. no_memory, too_many_peers.
     status reserve(std::size_t added, std::size_t most) noexcept {
-        if (max_peers != 0) return most <= max_peers ? status::ok : status::too_many_peers;
+        if (max_peers != 0) return most + shells_ <= max_peers ? status::ok : status::too_many_peers;
         bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, storage_) &&
                             by_index_.reserve(added * indices_per_peer, storage_) &&
                             deadlines_.reserve(size_ + added, storage_);
         return enough ? status::ok : status::no_memory;
+    }
+
+    /// How many peers would leave a shell behind if they were removed now.
+    std::size_t in_flight() const noexcept {
+        std::size_t count = 0;
+        for (peer_type const* p = first_; p != nullptr; p = p->next) count += p->in_flight != 0;
+        return count;
     }
 
     peer_type* find(primitives<Policies> const& with, key_view key) noexcept {
@@ -5331,7 +5338,10 @@ public:
     }
     void let_go(job_type& by) noexcept {
         if (by.keys != nullptr && --by.keys->in_flight == 0 && by.keys->retired) keypairs_.release(by.keys);
-        if (by.owner != nullptr && --by.owner->in_flight == 0 && by.owner->removed) peers_.release(by.owner);
+        if (by.owner != nullptr && --by.owner->in_flight == 0 && by.owner->removed) {
+            peers_.release(by.owner);
+            --shells_;
+        }
         by.keys = nullptr;
         by.owner = nullptr;
     }
@@ -5354,7 +5364,7 @@ public:
         drop_index(who.exchange());
         if (!by_index_.reserve(1, storage_)) return status::no_memory;
         for (;;) {
-            byte_array<4> raw;
+            byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
             if (index == 0 || find_entry(index) != nullptr) continue;
@@ -5432,7 +5442,10 @@ private:
         --size_;
         secrets_.release(std::exchange(gone.secrets, nullptr));
         gone.removed = true;
-        if (gone.in_flight == 0) peers_.release(&gone);
+        if (gone.in_flight == 0)
+            peers_.release(&gone);
+        else
+            ++shells_;
     }
 
     void remove_all() noexcept {
@@ -5455,6 +5468,7 @@ private:
     peer_type* first_ = nullptr;
     peer_type* last_ = nullptr;
     std::size_t size_ = 0;
+    std::size_t shells_ = 0; ///< removed peers that jobs in flight still know; they take room
     std::uint32_t next_number_ = 0;
 };
 
@@ -5487,7 +5501,7 @@ public:
             // The table's key is random, so that nobody can choose addresses that share a set.
             if (!random.fill(key_) || !buckets_.resize(size)) return false;
         }
-        byte_array<8> digest;
+        byte_array<8> digest{};
         hash.blake2s(digest, key_, bytes_view(from.octets).first(from.kind == family::v4 ? 4 : 8), {});
         std::uint64_t const tag = load_le64(digest.data()) | 1; // 0 is an empty bucket
         std::span<bucket> const set =
@@ -6220,7 +6234,7 @@ private:
         if (status const why = check_changes(changes); why != status::ok) return why;
         bool replace = false;
         for (change const& c : interface_changes(changes)) replace |= c.what() == change::kind::replace_peers;
-        tally peers{replace ? 0 : peers_.size()};
+        tally peers{replace ? peers_.in_flight() : peers_.size()};
         tally v4{replace ? 0 : peers_.allowed().size(family::v4)}, v6{replace ? 0 : peers_.allowed().size(family::v6)};
         for_each_peer(changes, [&](peer_changes const& of) noexcept {
             peer_type* const known = replace ? nullptr : peers_.find(with_, of.key);

@@ -122,7 +122,7 @@ public:
         drop_index(who.exchange());
         if (!by_index_.reserve(1, storage_)) return status::no_memory;
         for (;;) {
-            byte_array<4> raw;
+            byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
             if (index == 0 || find_entry(index) != nullptr) continue;

@@ -25,7 +25,7 @@ public:
             // The table's key is random, so that nobody can choose addresses that share a set.
             if (!random.fill(key_) || !buckets_.resize(size)) return false;
         }
-        byte_array<8> digest;
+        byte_array<8> digest{};
         hash.blake2s(digest, key_, bytes_view(from.octets).first(from.kind == family::v4 ? 4 : 8), {});
         std::uint64_t const tag = load_le64(digest.data()) | 1; // 0 is an empty bucket
         std::span<bucket> const set =

@@ -43,7 +43,7 @@ public:
 
     /// Whether the sender knows our public key. `message` is an initiation or a response.
     bool check_mac1(primitives<Policies> const& with, bytes_view message) const noexcept {
-        byte_array<mac_bytes> expected;
+        byte_array<mac_bytes> expected{};
         with.hash.blake2s(expected, mac1_key_.expose(), cookie_detail::before_mac1(message), {});
         return equal_in_constant_time(expected, cookie_detail::mac1_of(message));
     }
@@ -53,7 +53,7 @@ public:
                     instant now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie;
-        byte_array<mac_bytes> expected;
+        byte_array<mac_bytes> expected{};
         bake(with, cookie, from);
         with.hash.blake2s(expected, cookie.expose(), cookie_detail::before_mac2(message), {});
         return equal_in_constant_time(expected, cookie_detail::mac2_of(message));

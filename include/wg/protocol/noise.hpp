@@ -280,7 +280,7 @@ private:
     template <random_source Random>
     bool create_ephemeral(symmetric_state& state, secret<key_bytes>& ephemeral, Random& random,
                           std::span<byte, key_bytes> to) const noexcept {
-        wg::public_key ephemeral_public;
+        wg::public_key ephemeral_public{};
         if (!random.fill(ephemeral.expose())) return false;
         with_.dh.dh_public(ephemeral_public, ephemeral);
         copy(to, ephemeral_public);
