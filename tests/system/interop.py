@@ -32,6 +32,12 @@ def with_each_peer(function=None, **options):
     return mark(function) if function else mark
 
 
+def settle(*hosts):
+    """Waits until every IPv6 address is in use: until the kernel has got round to it, it answers to none."""
+    for host in hosts:
+        wait_until(lambda: not host.ip('-6 addr show tentative').strip(), what=f'the addresses of {host} are ready')
+
+
 class Tunnel:
     """wg0 at both ends. `initiator`: 'a', 'b' or 'ab', those that are told the other's endpoint."""
 
@@ -45,6 +51,7 @@ class Tunnel:
         for host, number in (self.a, 1), (self.b, 2):
             host.address('wg0', f'10.9.0.{number}/24', f'fd09::{number}/64')
             host.ip('link set wg0 mtu 1420 up')
+        settle(self.a, self.b)
 
     def configure(self, initiator='a', outer=4, psk_a=None, psk_b=None):
         """Both ends anew; sessions end."""
@@ -476,6 +483,7 @@ exec {real} "$@"
     def works(self, command):
         p = self.run(command)
         check(p.returncode == 0, f'wg-quick {command}: exit status {p.returncode}: {p.output}')
+        settle(self.a, self.b)
         return p.output
 
     def daemons(self):

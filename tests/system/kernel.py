@@ -84,6 +84,8 @@ class Tunnel:
         self.configure(initiator, outer, daemon_psk, kernel_psk)
         self.host.address('wg0', '10.9.0.1/24', 'fd09::1/64')
         self.host.ip('link set wg0 mtu 1420 up')
+        # Until the kernel has got round to taking an IPv6 address into use, it does not answer to it.
+        wait_until(lambda: not self.host.ip('-6 addr show tentative').strip(), what='the host\'s addresses are ready')
 
     def configure(self, initiator, outer=4, daemon_psk=None, kernel_psk=None):
         """Both ends anew; whatever sessions there were end."""
@@ -132,7 +134,8 @@ def guest_interface(guest, name, address4, address6, text):
         wg setconf {name} /dev/stdin <<'END'
 {text}END
         ip addr add {address4} dev {name}; ip addr add {address6} dev {name}
-        ip link set {name} mtu 1420 up''')
+        ip link set {name} mtu 1420 up
+        while ip addr | grep -q tentative; do sleep 0.02; done''')
 
 
 # ------------------------------------------------------------------------------------------------- sessions
@@ -383,8 +386,10 @@ def cookie(lab, loaded):
         if message and message[2] == FLOOD_PORT and message[3][0] == 3:
             break
         check(time.monotonic() < end, f'the {loaded} sends no cookie reply under load')
-    t.guest.start('ping -c 1 -W 30 10.9.0.1') if initiator == 'kernel' else t.host.popen('ping -n -c 1 10.9.0.2',
-                                                                                       stdout=subprocess.DEVNULL)
+    if initiator == 'kernel':
+        t.guest.start('ping -c 1 -W 30 10.9.0.1')
+    else:
+        t.host.popen('ping -n -c 1 10.9.0.2', stdout=subprocess.DEVNULL)
     seen, start = [], time.monotonic()
     while seen[-1:] != ['response']:
         message = next_message(wire)
