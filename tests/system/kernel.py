@@ -424,7 +424,8 @@ def cookie_of_the_loaded_daemon(lab):
 
 if __name__ == '__main__':
     # Downloads come first, since the tests' own namespaces have no way out.
-    if not os.environ.get('WG_LAB_INSIDE') and not {'--help', '-h', '--list'} & set(sys.argv) and os.access(WGD, os.X_OK):
+    asked = {'--help', '-h', '--list'} & set(sys.argv)
+    if not os.environ.get('WG_LAB_INSIDE') and not asked and os.access(WGD, os.X_OK):
         try:
             vm.prepare(vm.cache_dir(CACHE), PACKAGE or None)
         except vm.Unavailable as reason:

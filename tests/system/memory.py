@@ -192,6 +192,8 @@ def the_process_is_closed_to_others(lab):
     need('setpriv')
     host = lab.host('a')
     prefix = ['setpriv', '--regid', '65534', '--clear-groups']
+    if host.try_run([*prefix, 'true']).returncode:
+        skip('there is no second group to run in, as in a user namespace')
     control = host.popen([*prefix, 'sleep', '1000'])
     wait_until(lambda: os.stat(f'/proc/{control.pid}/mem').st_gid == 65534, what='the control has its group')
     wrapper = f'{TMP}/grouped'
