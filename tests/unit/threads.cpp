@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: BSL-1.0
+// Devices that several threads use at once: packets both ways, configuration, snapshots and timers. What is proved here
+// is that nothing is lost that may not be lost; that nothing races is proved by the same tests under -fsanitize=thread.
+#include "fixture.hpp"
+
+#include "wg/backends/std_threads.hpp"
+
+#include <atomic>
+#include <mutex>
+#include <thread>
+
+using namespace wg_tests;
+using wg::change;
+using wg::status;
+
+namespace {
+
+/// Time that any thread may read and one moves on.
+struct shared_clock {
+    std::atomic<std::int64_t> const* now_ns = nullptr;
+
+    wg::instant now() noexcept { return {now_ns->load()}; }
+    void tai64n(std::span<wg::byte, wg::timestamp_bytes> label) noexcept {
+        wg::store_be64(label.data(), 0x400000000000000a + static_cast<std::uint64_t>(now_ns->load() / 1'000'000'000));
+        wg::store_be32(&label[8], static_cast<std::uint32_t>(now_ns->load() % 1'000'000'000));
+    }
+};
+
+/// A device asks for randomness under its lock, and each has its own.
+struct own_random {
+    noise from{1};
+    bool fill(wg::bytes out) noexcept {
+        for (wg::byte& b : out) b = static_cast<wg::byte>(from.next() >> 56);
+        return true;
+    }
+};
+
+/// Called outside the lock, by any thread.
+struct counting_observer {
+    static constexpr bool enabled = true;
+    std::atomic<std::uint64_t>* events = nullptr;
+    void event(wg::event_id, std::uint32_t, std::uint64_t) noexcept { events->fetch_add(1); }
+};
+
+struct parallel_policies {
+    using hash = wg::bundled::hash;
+    using dh = wg::bundled::dh;
+    using aead = wg::bundled::aead;
+    using clock_source = shared_clock;
+    using random_source = own_random;
+    using threads = wg::std_threads;
+    using storage = wg::growing_storage<>;
+    using observer = counting_observer;
+};
+using device = wg::device<parallel_policies>;
+using job = device::job_type;
+
+/// Datagrams for one host, put in by many threads and taken out by many.
+class mailbox {
+public:
+    void put(wg::bytes_view data) {
+        std::lock_guard const lock(mutex_);
+        waiting_.emplace_back(data.begin(), data.end());
+    }
+    std::vector<buffer> take(std::size_t most) {
+        std::lock_guard const lock(mutex_);
+        std::vector<buffer> out;
+        for (; out.size() < most && !waiting_.empty(); waiting_.pop_front()) out.push_back(std::move(waiting_.front()));
+        return out;
+    }
+
+private:
+    std::mutex mutex_;
+    std::deque<buffer> waiting_;
+};
+
+struct node {
+    static constexpr std::size_t batch = 8;
+
+    node(unsigned number_, std::atomic<std::int64_t> const& time)
+        : number(number_), core(shared_clock{&time}, own_random{noise(number_)}, counting_observer{&events}) {
+        wg::copy(private_key.expose(), noise(100 + number).take(32));
+        wg::bundled::dh{}.dh_public(public_key, private_key);
+        where = {wg::ip_address::v4(192, 0, 2, static_cast<wg::byte>(number)), 51820, 0};
+    }
+
+    wg::instant now() { return core.clock().now(); }
+
+    std::vector<change> peer_is(node const& other) const {
+        std::vector<change> list;
+        list.push_back(change::peer(other.public_key));
+        list.push_back(change::endpoint(other.where));
+        list.push_back(change::allowed_ip(wg::ip_prefix::of(inner_v4(other.number), 32)));
+        return list;
+    }
+
+    /// Seals, sends and completes what a device has prepared.
+    void transmit(std::span<job> jobs, node& to) {
+        device::crypt(jobs, core.aead());
+        for (job const& j : jobs)
+            if (j.next == wg::disposition::send) to.arrived.put(j.data.view());
+        core.complete(jobs, now());
+    }
+
+    void write(node& to, unsigned count, std::uint64_t stamp) {
+        job jobs[batch];
+        std::vector<buffer> memory(batch, buffer(2048));
+        for (unsigned i = 0; i < count; ++i) {
+            buffer const inner = inner_packet(inner_v4(number), inner_v4(to.number), 100, stamp + i);
+            jobs[i].data = wg::packet(memory[i], wg::packet_headroom_bytes, inner.size());
+            wg::copy(jobs[i].data.view(), inner);
+        }
+        core.prepare_outbound({jobs, count}, now());
+        transmit({jobs, count}, to);
+    }
+
+    /// What came from the network, and what the device has to say.
+    void pump(node& other) {
+        std::vector<buffer> in = arrived.take(batch);
+        job jobs[batch];
+        for (std::size_t i = 0; i < in.size(); ++i) {
+            jobs[i].data = wg::packet(in[i], 0, in[i].size());
+            jobs[i].where.remote = other.where;
+        }
+        std::span<job> const all(jobs, in.size());
+        core.prepare_inbound(all, now());
+        device::crypt(all, core.aead());
+        core.complete(all, now());
+        for (job const& j : all)
+            if (j.next == wg::disposition::deliver) ++received;
+        speak(other);
+    }
+
+    void speak(node& other) {
+        job jobs[batch];
+        std::vector<buffer> memory(batch, buffer(2048));
+        for (bool handshakes : {true, false}) {
+            for (std::size_t i = 0; i < batch; ++i) jobs[i].data = wg::packet(memory[i], 0);
+            std::size_t const made = handshakes ? core.process_handshakes(jobs, now()) : core.poll_transmit(jobs, now());
+            transmit({jobs, made}, other);
+        }
+    }
+
+    unsigned number;
+    std::atomic<std::uint64_t> events{0}, received{0};
+    device core;
+    wg::secret<wg::key_bytes> private_key;
+    wg::public_key public_key{};
+    wg::endpoint where{};
+    mailbox arrived;
+};
+
+struct parallel_pair {
+    std::atomic<std::int64_t> time{1'000'000'000'000};
+    node a{1, time}, b{2, time};
+
+    parallel_pair() {
+        for (auto const& [one, other] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
+            change const key[] = {change::private_key(one->private_key.expose())};
+            BOOST_TEST_REQUIRE(one->core.configure(key, one->now()) == status::ok);
+            BOOST_TEST_REQUIRE(one->core.configure(one->peer_is(*other), one->now()) == status::ok);
+        }
+        a.write(b, 1, 0);
+        settle();
+        BOOST_TEST_REQUIRE(b.received == 1u);
+    }
+
+    /// One thread takes what the others have left.
+    void settle() {
+        for (int i = 0; i < 100; ++i) a.pump(b), b.pump(a);
+        for (std::uint64_t before = ~std::uint64_t{0}; before != a.received + b.received;) {
+            before = a.received + b.received;
+            for (int i = 0; i < 1000; ++i) a.pump(b), b.pump(a);
+        }
+    }
+};
+
+struct silent_sink {
+    std::size_t peers = 0;
+    void device(wg::interface_facts const&) {}
+    void peer(wg::peer_facts const&) { ++peers; }
+    void allowed_ip(wg::ip_prefix const&) {}
+};
+
+constexpr unsigned rounds = 300;
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(threads)
+
+BOOST_FIXTURE_TEST_CASE(lose_no_packet_of_a_session, parallel_pair) {
+    std::vector<std::thread> workers;
+    std::atomic<unsigned> writing{4};
+    for (unsigned t = 0; t < 2; ++t) {
+        workers.emplace_back([&, t] {
+            for (unsigned i = 0; i < rounds; ++i) a.write(b, node::batch, std::uint64_t{t} << 32 | i * node::batch);
+            --writing;
+        });
+        workers.emplace_back([&, t] {
+            for (unsigned i = 0; i < rounds; ++i) b.write(a, node::batch, std::uint64_t{t} << 32 | i * node::batch);
+            --writing;
+        });
+        workers.emplace_back([&] {
+            while (writing != 0) a.pump(b);
+        });
+        workers.emplace_back([&] {
+            while (writing != 0) b.pump(a);
+        });
+    }
+    for (std::thread& w : workers) w.join();
+    settle();
+    BOOST_TEST(a.received == 2u * rounds * node::batch);
+    BOOST_TEST(b.received == 2u * rounds * node::batch + 1);
+    BOOST_TEST(a.core.counter(status::replayed_counter) + b.core.counter(status::replayed_counter) == 0u);
+}
+
+BOOST_FIXTURE_TEST_CASE(carry_packets_while_others_configure, parallel_pair) {
+    std::vector<std::thread> workers;
+    std::atomic<bool> go_on{true};
+    std::atomic<unsigned> snapshots{0};
+    for (node* const n : {&a, &b}) {
+        node& other = n == &a ? b : a;
+        for (unsigned t = 0; t < 2; ++t)
+            workers.emplace_back([&, n, t] {
+                for (std::uint64_t i = 0; go_on; ++i) {
+                    n->write(other, 1 + i % node::batch, std::uint64_t{t} << 32 | i);
+                    n->pump(other);
+                }
+            });
+        workers.emplace_back([&, n] { // timers
+            while (go_on) {
+                if (n->core.next_deadline() <= n->now()) n->core.on_deadline(n->now());
+                n->speak(other);
+            }
+        });
+        workers.emplace_back([&, n] {
+            while (go_on) {
+                silent_sink sink;
+                n->core.snapshot(sink);
+                if (sink.peers == 1) ++snapshots;
+            }
+        });
+    }
+    workers.emplace_back([&] { // time flies: sessions are renewed, and expire
+        while (go_on) time += 1'000'000;
+    });
+    buffer const other_key = noise(99).take(wg::key_bytes);
+    std::size_t refused = 0;
+    for (unsigned i = 0; i < rounds; ++i) { // a peer comes and goes, a key changes, the interface goes down and up
+        node& n = i % 2 == 0 ? a : b;
+        node& other = i % 2 == 0 ? b : a;
+        std::vector<change> again;
+        again.push_back(change::peer(other.public_key));
+        again.push_back(change::remove_peer());
+        std::vector<change> const rest = n.peer_is(other);
+        refused += n.core.configure(again, n.now()) != status::ok;
+        refused += n.core.configure(rest, n.now()) != status::ok;
+
+        if (i % 3 == 0) {
+            change const changed[] = {change::private_key(wg::key_view(other_key.data(), wg::key_bytes))}, back[] = {change::private_key(n.private_key.expose())};
+            refused += n.core.configure(changed, n.now()) != status::ok;
+            refused += n.core.configure(back, n.now()) != status::ok;
+        }
+        if (i % 5 == 0) {
+            n.core.down(n.now());
+            n.core.up();
+        }
+        std::this_thread::yield();
+    }
+    go_on = false;
+    for (std::thread& w : workers) w.join();
+    BOOST_TEST(refused == 0u);
+    BOOST_TEST(snapshots > 0u);
+    BOOST_TEST(a.events > 0u);
+    // After all that they still understand each other.
+    settle();
+    time += 200'000'000'000; // whatever was left of sessions is too old
+    for (node* const n : {&a, &b}) n->core.on_deadline(n->now());
+    settle();
+    std::uint64_t const before = b.received;
+    a.write(b, 1, 1);
+    settle();
+    time += 6'000'000'000; // another attempt, if one had just been made
+    for (node* const n : {&a, &b}) n->core.on_deadline(n->now());
+    settle();
+    BOOST_TEST(b.received > before);
+    BOOST_TEST(a.core.peer_count() == 1u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
