@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a device is made of: its policies, its tables, its counters; and what all its parts do with them. Layer 4;
+// guarded by the device's lock.
+#ifndef WG_DEVICE_STATE_HPP
+#define WG_DEVICE_STATE_HPP
+
+#include "../policy.hpp"
+#include "handshake_queue.hpp"
+#include "job.hpp"
+#include "peer_table.hpp"
+#include "rate_limiter.hpp"
+
+#include <tuple>
+
+namespace wg::inline WG_ABI {
+
+template <policies Policies> struct device_state {
+    using observer_type = typename Policies::observer;
+    using storage_type = typename Policies::storage;
+    using peer_type = peer<Policies>;
+    using keypair_type = typename peer_type::keypair_type;
+    using job_type = job<Policies>;
+
+    /// The device's own secrets, in the storage's region.
+    struct own_secrets : identity {
+        cookie_checker<Policies> checker;
+
+        identity& mine() noexcept { return *this; }
+    };
+
+    /// The instances of the policies on their way in. (clang 16 crashes where a call's result initialises an empty
+    /// member in place.)
+    struct parts {
+        typename Policies::hash hash;
+        typename Policies::dh dh;
+        typename Policies::aead aead;
+        typename Policies::clock_source clock;
+        typename Policies::random_source random;
+        observer_type observer;
+        storage_type memory;
+    };
+
+    /// From instances of policies in any order; those not given are default-constructed.
+    template <class... Given> static parts choose(Given&... given) noexcept {
+        return {take_or_make<typename Policies::hash>(given...),
+                take_or_make<typename Policies::dh>(given...),
+                take_or_make<typename Policies::aead>(given...),
+                take_or_make<typename Policies::clock_source>(given...),
+                take_or_make<typename Policies::random_source>(given...),
+                take_or_make<observer_type>(given...),
+                take_or_make<storage_type>(given...)};
+    }
+
+    explicit device_state(parts&& from) noexcept
+        : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
+          random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
+          secrets(memory), own(secrets.acquire()), peers(memory, make_salt(random)), staged(memory), waiting(memory),
+          limiter(memory) {
+        WG_ASSERT(own != nullptr);
+    }
+    device_state(device_state const&) = delete;
+    device_state& operator=(device_state const&) = delete;
+    ~device_state() {
+        for (peer_type* p = peers.first(); p != nullptr; p = p->next) staged.drop_all(p->staged);
+        secrets.release(own);
+    }
+
+    // --- jobs
+
+    static void begin(job_type& j, bool outbound) noexcept {
+        j.keys = nullptr;
+        j.owner = nullptr;
+        j.next = disposition::drop;
+        j.why = status::ok;
+        j.outbound = outbound;
+        j.has_data = false;
+    }
+
+    /// Makes the window the first `size` bytes of the job's buffer, if it has so many.
+    static bool room_for(job_type& j, std::size_t size) noexcept {
+        if (j.data.capacity < size) return false;
+        j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
+        return true;
+    }
+
+    void send(job_type& j, peer_type& to, keypair_type* keys) noexcept {
+        j.where = to.where;
+        j.next = disposition::send;
+        j.why = status::ok;
+        j.outbound = true;
+        peers.hold(j, to, keys);
+    }
+
+    void drop(job_type& j, status why) noexcept {
+        j.next = disposition::drop;
+        j.why = why;
+        count(why, j.owner);
+    }
+
+    // --- counters and events
+
+    void count(status why, peer_type const* whose) noexcept {
+        ++counters[static_cast<std::size_t>(why)];
+        bool const lost =
+            why != status::staged && why != status::queued && why != status::keepalive && why != status::cookie_sent;
+        if (lost) report(event_id::dropped, whose, static_cast<std::uint64_t>(why));
+    }
+
+    /// Remembers an event for the end of the call; what is beyond `max_reported` in one call is only counted.
+    void report(event_id id, peer_type const* whose, std::uint64_t value = 0) noexcept {
+        if constexpr (observer_type::enabled) {
+            if (reported_count == max_reported) return;
+            reported[reported_count++] = {id, whose != nullptr ? whose->number : no_peer_number, value};
+        }
+    }
+
+    void watch_load(instant now) noexcept {
+        bool const loaded = waiting.under_load(now);
+        if (std::exchange(was_under_load, loaded) != loaded) report(event_id::under_load, nullptr, loaded);
+    }
+
+    // --- peers
+
+    //= wp 2.1: the endpoint is where the last authenticated packet came from
+    void roam(peer_type& who, path const& to) noexcept {
+        if (who.where.remote != to.remote) report(event_id::endpoint_changed, &who, to.remote.port);
+        who.where = to;
+    }
+
+    void enqueue_for_transmit(peer_type& p) noexcept {
+        if (std::exchange(p.queued_for_transmit, true)) return;
+        (last_for_transmit != nullptr ? last_for_transmit->next_for_transmit : first_for_transmit) = &p;
+        last_for_transmit = &p;
+    }
+    void dequeue_for_transmit(peer_type& p) noexcept {
+        if (!std::exchange(p.queued_for_transmit, false)) return;
+        peer_type* before = nullptr;
+        for (peer_type* at = first_for_transmit; at != &p; at = at->next_for_transmit) before = at;
+        (before != nullptr ? before->next_for_transmit : first_for_transmit) = p.next_for_transmit;
+        if (last_for_transmit == &p) last_for_transmit = before;
+        p.next_for_transmit = nullptr;
+    }
+    void want_initiation(peer_type& p) noexcept {
+        p.timers.new_attempt();
+        p.wants_initiation = true;
+        enqueue_for_transmit(p);
+    }
+    void want_keepalive(peer_type& p) noexcept {
+        p.timers.new_attempt();
+        p.wants_keepalive = true;
+        enqueue_for_transmit(p);
+    }
+
+    void zero_keys(peer_type& p) noexcept {
+        peers.forget_handshake(p);
+        peers.retire_all(p);
+        staged.drop_all(p.staged);
+    }
+
+    void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.timers.next_deadline()); }
+
+    duration jitter() noexcept {
+        byte_array<4> raw{};
+        if (!random.fill(raw)) return {};
+        return {static_cast<std::int64_t>(load_le32(raw.data()) %
+                                          static_cast<std::uint64_t>(rekey_timeout_jitter.nanoseconds))};
+    }
+
+    /// For keypair_slots: what becomes of a session that a slot has no more room for.
+    auto retire() noexcept {
+        return [this](keypair_type& old) noexcept { peers.retire(old); };
+    }
+
+    struct reported_event {
+        event_id id{};
+        std::uint32_t number = 0;
+        std::uint64_t value = 0;
+    };
+    static constexpr std::size_t max_reported = observer_type::enabled ? 64 : 0;
+
+    primitives<Policies> with;
+    [[no_unique_address]] typename Policies::clock_source clock;
+    [[no_unique_address]] typename Policies::random_source random;
+    [[no_unique_address]] observer_type observer;
+    [[no_unique_address]] typename Policies::threads::mutex mutex;
+    storage_type memory;
+    typename storage_type::template secret_pool<own_secrets, 1> secrets;
+    own_secrets* own;
+    peer_table<Policies> peers;
+    staging<storage_type> staged;
+    handshake_queue<storage_type> waiting;
+    rate_limiter<storage_type> limiter;
+
+    peer_type* first_for_transmit = nullptr;
+    peer_type* last_for_transmit = nullptr;
+    std::size_t mtu = default_mtu_bytes;
+    std::uint32_t fwmark = 0;
+    std::uint16_t listen_port = 0;
+    bool up = true;
+    bool was_under_load = false;
+    instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
+    std::array<std::uint64_t, status_count> counters{};
+    [[no_unique_address]] std::array<reported_event, max_reported> reported;
+    std::size_t reported_count = 0;
+
+private:
+    template <class Wanted, class... Given> static Wanted take_or_make([[maybe_unused]] Given&... given) noexcept {
+        if constexpr ((std::same_as<Wanted, Given> || ...))
+            return std::move(std::get<Wanted&>(std::tie(given...)));
+        else
+            return Wanted{};
+    }
+
+    static std::uint64_t make_salt(typename Policies::random_source& random) noexcept {
+        byte_array<8> raw{};
+        return random.fill(raw) ? load_le64(raw.data()) : 0;
+    }
+};
+
+/// Holds a device's lock for a call, and tells the observer after it what happened.
+template <policies Policies> class locked {
+    using state_type = device_state<Policies>;
+
+public:
+    explicit locked(state_type& state) noexcept : state_(state) { state_.mutex.lock(); }
+    locked(locked const&) = delete;
+    locked& operator=(locked const&) = delete;
+    ~locked() {
+        if constexpr (Policies::observer::enabled) {
+            decltype(state_.reported) told; // filled as far as there is something to tell
+            std::size_t const count = std::exchange(state_.reported_count, 0);
+            std::copy_n(state_.reported.begin(), count, told.begin());
+            state_.mutex.unlock();
+            for (std::size_t i = 0; i < count; ++i) state_.observer.event(told[i].id, told[i].number, told[i].value);
+        } else {
+            state_.mutex.unlock();
+        }
+    }
+
+private:
+    state_type& state_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
