@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a device keeps things in: deadlines, staged packets, waiting handshakes, rates, and lists of changes.
+#include "fixture.hpp"
+
+#include <map>
+
+using namespace wg_tests;
+using wg::change;
+using wg::status;
+
+namespace {
+
+struct timed {
+    std::uint32_t deadline_position = UINT32_MAX;
+    wg::instant due = wg::instant::never(); // of the model
+};
+
+/// Four slots for packets, three a queue; sixteen handshakes; two sets of four buckets.
+struct tiny : wg::small_capacity {
+    static constexpr std::size_t max_staged_packets = 4;
+    static constexpr std::size_t max_staged_packets_per_peer = 3;
+    static constexpr std::size_t max_queued_handshakes = 16;
+    static constexpr std::size_t max_limited_sources = 8;
+};
+using tiny_storage = wg::static_storage<tiny>;
+
+/// One set: whoever comes fifth finds it full.
+struct one_set : tiny {
+    static constexpr std::size_t max_limited_sources = 4;
+};
+
+struct three : wg::small_capacity {
+    static constexpr std::size_t max_peers = 3;
+};
+
+struct fixed_random {
+    bool works = true;
+    bool fill(wg::bytes out) noexcept {
+        std::fill(out.begin(), out.end(), wg::byte{7});
+        return works;
+    }
+};
+
+template <class Storage> struct limiter {
+    Storage memory;
+    std::unique_ptr<wg::rate_limiter<Storage>> it = std::make_unique<wg::rate_limiter<Storage>>(memory);
+    fixed_random random;
+    bool allow(wg::ip_address const& from, wg::instant now) { return it->allow(wg::bundled::hash{}, random, from, now); }
+};
+
+constexpr wg::instant start = wg::instant{} + wg::seconds(1000);
+
+buffer staged_packet(std::size_t size, std::uint64_t stamp) { return noise(stamp).take(size); }
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(device_queues)
+
+// --- deadline_queue
+
+/// A peer may be looked at early, but never late, and never if it was removed.
+BOOST_AUTO_TEST_CASE(nobody_is_looked_at_late) {
+    using storage = wg::growing_storage<>;
+    for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+        noise random(seed);
+        storage memory;
+        wg::deadline_queue<timed, storage> queue(memory);
+        std::vector<timed> all(60);
+        BOOST_TEST_REQUIRE(queue.reserve(all.size(), memory));
+        wg::instant now = start;
+        for (int step = 0; step < 4000; ++step) {
+            timed& who = all[random.next() % all.size()];
+            switch (random.next() % 4) {
+            case 0:
+            case 1: // also to a later moment, and to never
+                who.due = random.next() % 8 == 0 ? wg::instant::never() : now + wg::milliseconds(static_cast<std::int64_t>(random.next() % 1000));
+                queue.schedule(who, who.due);
+                break;
+            case 2:
+                queue.remove(who);
+                who.due = wg::instant::never();
+                BOOST_TEST(who.deadline_position == UINT32_MAX);
+                break;
+            default:
+                now = now + wg::milliseconds(static_cast<std::int64_t>(random.next() % 50));
+                while (timed* const due = queue.take_due(now)) {
+                    if (due->due <= now) due->due = wg::instant::never();
+                    queue.schedule(*due, due->due);
+                }
+                for (timed const& t : all)
+                    if (t.due <= now) BOOST_ERROR("seed " << seed << " step " << step);
+            }
+            wg::instant earliest = wg::instant::never();
+            for (timed const& t : all) earliest = std::min(earliest, t.due);
+            BOOST_TEST((queue.next() <= earliest));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(deadlines_come_in_order) {
+    using storage = wg::growing_storage<>;
+    storage memory;
+    wg::deadline_queue<timed, storage> queue(memory);
+    std::vector<timed> all(500);
+    BOOST_TEST_REQUIRE(queue.reserve(all.size(), memory));
+    BOOST_TEST((queue.next() == wg::instant::never()));
+    BOOST_TEST(queue.take_due(wg::instant::never()) == nullptr);
+    std::multimap<wg::instant, timed*> expected;
+    noise random(2);
+    for (timed& t : all) {
+        t.due = start + wg::milliseconds(static_cast<std::int64_t>(random.next() % 100));
+        queue.schedule(t, t.due + wg::seconds(5));
+        queue.schedule(t, t.due); // earlier: it rises
+        expected.emplace(t.due, &t);
+    }
+    for (auto const& [due, who] : expected) {
+        BOOST_TEST((queue.next() == due));
+        BOOST_TEST(queue.take_due(due - wg::duration{1}) == nullptr);
+        timed* const taken = queue.take_due(due);
+        BOOST_TEST_REQUIRE(taken != nullptr);
+        BOOST_TEST((taken->due == due));
+    }
+    BOOST_TEST((queue.next() == wg::instant::never()));
+}
+
+BOOST_AUTO_TEST_CASE(a_fixed_deadline_queue_refuses_more_than_it_holds) {
+    using storage = wg::static_storage<three>;
+    storage memory;
+    wg::deadline_queue<timed, storage> queue(memory);
+    BOOST_TEST(queue.reserve(3, memory));
+    BOOST_TEST(!queue.reserve(4, memory));
+}
+
+// --- staging
+
+BOOST_AUTO_TEST_CASE(staged_packets_come_out_as_they_went_in) {
+    using storage = wg::growing_storage<>;
+    storage memory;
+    wg::staging<storage> staging(memory);
+    wg::staging_queue queue;
+    constexpr std::size_t slot = wg::staging_slot::data_bytes;
+    std::vector<std::size_t> const sizes = {0, 1, slot - 1, slot, slot + 1, 2 * slot, 2 * slot + 1, 65535};
+    for (int round = 0; round < 3; ++round) {
+        for (std::size_t const size : sizes) BOOST_TEST(staging.stage(queue, staged_packet(size, size)) == 0u);
+        BOOST_TEST(queue.count == sizes.size());
+        for (std::size_t const size : sizes) {
+            BOOST_TEST_REQUIRE(!queue.empty());
+            BOOST_TEST(staging.oldest_bytes(queue) == size);
+            buffer out(size);
+            staging.unstage(queue, out);
+            BOOST_TEST((out == staged_packet(size, size)));
+        }
+        BOOST_TEST(queue.empty());
+        BOOST_TEST(queue.count == 0u);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_full_queue_loses_its_oldest_packet) {
+    tiny_storage memory;
+    wg::staging<tiny_storage> staging(memory);
+    wg::staging_queue queue;
+    for (unsigned i = 0; i < 3; ++i) BOOST_TEST(staging.stage(queue, staged_packet(100, i)) == 0u);
+    for (unsigned i = 3; i < 9; ++i) BOOST_TEST(staging.stage(queue, staged_packet(100, i)) == 1u);
+    for (unsigned i = 6; i < 9; ++i) {
+        buffer out(100);
+        staging.unstage(queue, out);
+        BOOST_TEST(out == staged_packet(100, i));
+    }
+    BOOST_TEST(queue.empty());
+}
+
+BOOST_AUTO_TEST_CASE(an_exhausted_pool_costs_the_queue_that_wants_more) {
+    tiny_storage memory;
+    wg::staging<tiny_storage> staging(memory);
+    wg::staging_queue one, two;
+    constexpr std::size_t slot = wg::staging_slot::data_bytes;
+    BOOST_TEST(staging.stage(one, staged_packet(3 * slot, 1)) == 0u);
+    BOOST_TEST(staging.stage(two, staged_packet(10, 2)) == 0u); // the last slot
+    BOOST_TEST(staging.stage(two, staged_packet(20, 3)) == 1u); // costs its own, not the other's
+    BOOST_TEST(two.count == 1u);
+    BOOST_TEST(staging.oldest_bytes(two) == 20u);
+    BOOST_TEST(staging.stage(two, staged_packet(2 * slot, 4)) == 2u); // no room even then: both are lost
+    BOOST_TEST(two.empty());
+    BOOST_TEST(staging.stage(one, staged_packet(5 * slot, 5)) == 2u); // more than there is at all
+    BOOST_TEST(one.empty());
+    BOOST_TEST(staging.stage(one, staged_packet(4 * slot, 6)) == 0u); // nothing leaked
+    BOOST_TEST(staging.drop_all(one) == 1u);
+    BOOST_TEST(staging.stage(two, staged_packet(4 * slot, 7)) == 0u);
+    staging.drop_all(two);
+}
+
+// --- handshake_queue
+
+BOOST_AUTO_TEST_CASE(handshakes_wait_in_line_up_to_the_capacity) {
+    tiny_storage memory;
+    wg::handshake_queue<tiny_storage> queue(memory);
+    BOOST_TEST(queue.front() == nullptr);
+    unsigned in = 0, out = 0;
+    for (int round = 0; round < 5; ++round) { // around the ring
+        while (queue.size() < 16) {
+            buffer const message = staged_packet(in % 2 == 0 ? 148 : 92, in);
+            BOOST_TEST(queue.push(message, {{inner_v4(in), 5, 0}, {}}, start));
+            ++in;
+        }
+        BOOST_TEST(!queue.push(buffer(64), {}, start));
+        for (int i = 0; i < 11; ++i, ++out) {
+            auto const* const front = queue.front();
+            BOOST_TEST_REQUIRE(front != nullptr);
+            wg::bytes_view const message = front->message();
+            BOOST_TEST((buffer(message.begin(), message.end()) == staged_packet(out % 2 == 0 ? 148 : 92, out)));
+            BOOST_TEST((front->where.remote.address == inner_v4(out)));
+            queue.pop();
+        }
+    }
+}
+
+//= linux: under load is an eighth of the queue, and a second after
+BOOST_AUTO_TEST_CASE(load_begins_at_an_eighth_and_lasts_a_second) {
+    tiny_storage memory;
+    wg::handshake_queue<tiny_storage> queue(memory);
+    BOOST_TEST(queue.push(buffer(148), {}, start));
+    BOOST_TEST(!queue.under_load(start));
+    BOOST_TEST(queue.push(buffer(148), {}, start));
+    BOOST_TEST(queue.under_load(start));
+    queue.pop();
+    queue.pop();
+    BOOST_TEST(queue.under_load(start + wg::seconds(1) - wg::duration{1}));
+    BOOST_TEST(!queue.under_load(start + wg::seconds(1)));
+}
+
+/// A queue of a few messages is emptied before it looks full: then it is the work that counts.
+BOOST_AUTO_TEST_CASE(many_answers_in_a_second_are_load_for_a_short_queue) {
+    tiny_storage memory;
+    wg::handshake_queue<tiny_storage> queue(memory);
+    for (int i = 0; i < 10; ++i) queue.note_answer(start);
+    BOOST_TEST(!queue.under_load(start));
+    queue.note_answer(start + wg::milliseconds(999));
+    BOOST_TEST(queue.under_load(start + wg::milliseconds(999)));
+    BOOST_TEST(!queue.under_load(start + wg::milliseconds(1999)));
+    for (int i = 0; i < 10; ++i) queue.note_answer(start + wg::seconds(3));
+    BOOST_TEST(!queue.under_load(start + wg::seconds(3)));
+}
+
+// --- rate_limiter
+
+//= linux: 20 a second, a burst of 5
+BOOST_AUTO_TEST_CASE(a_source_has_five_at_once_and_then_twenty_a_second) {
+    limiter<wg::growing_storage<>> l;
+    wg::ip_address const from = inner_v4(1);
+    for (int i = 0; i < 5; ++i) BOOST_TEST(l.allow(from, start));
+    BOOST_TEST(!l.allow(from, start));
+    BOOST_TEST(!l.allow(from, start + wg::milliseconds(50) - wg::duration{1}));
+    BOOST_TEST(l.allow(from, start + wg::milliseconds(50)));
+    BOOST_TEST(!l.allow(from, start + wg::milliseconds(50)));
+    BOOST_TEST(l.allow(inner_v4(2), start + wg::milliseconds(50))); // another is not concerned
+    int allowed = 0;
+    for (int ms = 51; ms <= 1050; ++ms) allowed += l.allow(from, start + wg::milliseconds(ms));
+    BOOST_TEST(allowed == 20);
+    for (int i = 0; i < 5; ++i) BOOST_TEST(l.allow(from, start + wg::seconds(100)));
+    BOOST_TEST(!l.allow(from, start + wg::seconds(100))); // idle time saves up no more than a burst
+}
+
+//= linux: an IPv6 source is its /64
+BOOST_AUTO_TEST_CASE(all_addresses_of_a_64_share_a_bucket) {
+    limiter<wg::growing_storage<>> l;
+    wg::ip_address from = inner_v6(1);
+    for (int i = 0; i < 5; ++i) {
+        from.octets[8] = from.octets[15] = static_cast<wg::byte>(i);
+        BOOST_TEST(l.allow(from, start));
+    }
+    from.octets[12] = 99;
+    BOOST_TEST(!l.allow(from, start));
+    from.octets[7] = 1; // the next network
+    BOOST_TEST(l.allow(from, start));
+}
+
+BOOST_AUTO_TEST_CASE(a_full_set_refuses_new_sources_until_a_bucket_is_full_again) {
+    limiter<wg::static_storage<one_set>> l;
+    for (unsigned i = 0; i < 4; ++i) BOOST_TEST(l.allow(inner_v4(i), start));
+    BOOST_TEST(!l.allow(inner_v4(9), start));
+    BOOST_TEST(l.allow(inner_v4(2), start)); // those inside go on
+    BOOST_TEST(!l.allow(inner_v4(9), start + wg::milliseconds(50) - wg::duration{1}));
+    BOOST_TEST(l.allow(inner_v4(9), start + wg::milliseconds(50))); // the first four got theirs back
+}
+
+BOOST_AUTO_TEST_CASE(without_randomness_nobody_is_allowed) {
+    limiter<wg::growing_storage<>> l;
+    l.random.works = false;
+    BOOST_TEST(!l.allow(inner_v4(1), start));
+    l.random.works = true;
+    BOOST_TEST(l.allow(inner_v4(1), start));
+}
+
+// --- configuration
+
+BOOST_AUTO_TEST_CASE(changes_are_cut_by_peer) {
+    wg::public_key const one{1}, two{2}, three{3};
+    change const all[] = {change::fwmark(1),
+                          change::replace_peers(),
+                          change::peer(one),
+                          change::replace_allowed_ips(),
+                          change::allowed_ip(wg::ip_prefix::of(inner_v4(1), 32)),
+                          change::peer(two),
+                          change::peer(three),
+                          change::update_only(),
+                          change::remove_peer()};
+    BOOST_TEST(wg::interface_changes(all).size() == 2u);
+    BOOST_TEST(wg::check_changes(all) == status::ok);
+    std::vector<std::tuple<unsigned, bool, bool, bool, std::size_t>> seen;
+    wg::for_each_peer(all, [&](wg::peer_changes const& p) {
+        seen.emplace_back(p.key[0], p.update_only, p.remove, p.replace_allowed_ips, p.changes.size());
+    });
+    BOOST_TEST((seen == std::vector<std::tuple<unsigned, bool, bool, bool, std::size_t>>{
+                           {1u, false, false, true, 2u}, {2u, false, false, false, 0u}, {3u, true, true, false, 2u}}));
+    int calls = 0;
+    wg::for_each_peer({}, [&](wg::peer_changes const&) { ++calls; });
+    wg::for_each_peer(std::span(all).first(2), [&](wg::peer_changes const&) { ++calls; });
+    BOOST_TEST(calls == 0);
+}
+
+BOOST_AUTO_TEST_CASE(changes_out_of_place_or_range_are_invalid) {
+    wg::public_key const key{1};
+    auto const prefix = wg::ip_prefix::of(inner_v4(1), 32);
+    wg::endpoint const where{inner_v4(1), 1, 0};
+    auto const check = [](auto&&... changes) {
+        change const list[] = {std::move(changes)...};
+        return wg::check_changes(list);
+    };
+    BOOST_TEST(wg::check_changes({}) == status::ok);
+    BOOST_TEST(check(change::private_key(key), change::fwmark(5), change::listen_port(0)) == status::ok);
+    // of the interface, after a peer
+    BOOST_TEST(check(change::peer(key), change::private_key(key)) == status::invalid);
+    BOOST_TEST(check(change::peer(key), change::fwmark(0)) == status::invalid);
+    BOOST_TEST(check(change::peer(key), change::listen_port(0)) == status::invalid);
+    BOOST_TEST(check(change::peer(key), change::replace_peers()) == status::invalid);
+    // of a peer, before one
+    BOOST_TEST(check(change::update_only()) == status::invalid);
+    BOOST_TEST(check(change::remove_peer()) == status::invalid);
+    BOOST_TEST(check(change::preshared_key(key)) == status::invalid);
+    BOOST_TEST(check(change::endpoint(where)) == status::invalid);
+    BOOST_TEST(check(change::persistent_keepalive(1)) == status::invalid);
+    BOOST_TEST(check(change::replace_allowed_ips()) == status::invalid);
+    BOOST_TEST(check(change::allowed_ip(prefix)) == status::invalid);
+    BOOST_TEST(check(change::remove_allowed_ip(prefix)) == status::invalid);
+    // values
+    BOOST_TEST(check(change::peer(key), change::endpoint(where)) == status::ok);
+    BOOST_TEST(check(change::peer(key), change::endpoint({where.address, 0, 0})) == status::invalid);
+    BOOST_TEST(check(change::peer(key), change::endpoint({})) == status::invalid);
+    wg::ip_prefix bad = prefix;
+    bad.bits = 33;
+    BOOST_TEST(check(change::peer(key), change::allowed_ip(prefix)) == status::ok);
+    BOOST_TEST(check(change::peer(key), change::allowed_ip(bad)) == status::invalid);
+    BOOST_TEST(check(change::peer(key), change::remove_allowed_ip(bad)) == status::invalid);
+    BOOST_TEST(check(change::peer(key), change::allowed_ip({})) == status::invalid);
+    wg::ip_prefix six{inner_v6(1), 129};
+    BOOST_TEST(check(change::peer(key), change::allowed_ip(six)) == status::invalid);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
