@@ -153,7 +153,7 @@ def prepare(name, compiler, arguments, suites, logs):
         return False
 
     # Configured anew when asked for otherwise than before; changed meson files are ninja's to notice.
-    setup = ["meson", "setup", *arguments, str(build), str(ROOT)]
+    setup = ["meson", "setup", "-Dwerror=true", *arguments, str(build), str(ROOT)]
     asked, configured = build / "configured-by", f"{compiler} {' '.join(setup)}\n"
     if not asked.exists() or asked.read_text() != configured:
         shutil.rmtree(build, ignore_errors=True)
