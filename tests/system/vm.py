@@ -175,10 +175,11 @@ class Cpio:
 
 
 def add_program(archive, program):
-    """Add a program with its shared libraries."""
+    """Add a program, wherever it is here, as /usr/bin/NAME, and its shared libraries where it looks for them."""
     path = shutil.which(program)
+    archive.add(f'usr/bin/{program}', stat.S_IFREG | 0o755, pathlib.Path(path).read_bytes())
     libraries = subprocess.run(['ldd', path], capture_output=True, text=True).stdout
-    for f in [path] + re.findall(r'(/\S+)', libraries):
+    for f in re.findall(r'(/\S+)', libraries):
         archive.add(f.lstrip('/'), stat.S_IFREG | 0o755, pathlib.Path(f).read_bytes())
 
 
