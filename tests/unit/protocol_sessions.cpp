@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: BSL-1.0
+// Messages by their form, the three slots of sessions, and a peer's timers, each by itself.
+#include "wg/protocol/keypair.hpp"
+#include "wg/protocol/messages.hpp"
+#include "wg/protocol/timers.hpp"
+
+#include "bundled_vectors.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+using namespace wg_tests;
+using wg::instant;
+using wg::message_type;
+using wg::milliseconds;
+using wg::seconds;
+
+namespace {
+
+constexpr instant start = instant{} + seconds(1000);
+constexpr wg::duration tick{1};
+constexpr wg::duration no_jitter{0};
+
+using keypair = wg::keypair<64>;
+
+/// Slots, and who was pushed out of them, in order.
+struct slots {
+    wg::keypair_slots<keypair> it;
+    std::vector<keypair*> retired;
+    auto retire() {
+        return [this](keypair& k) { retired.push_back(&k); };
+    }
+    bool are(keypair* current, keypair* previous, keypair* next) const {
+        return it.current == current && it.previous == previous && it.next == next;
+    }
+};
+
+bool nothing(wg::timer_actions const& a) { return !a.retry_initiation && !a.initiate && !a.give_up && !a.keepalive && !a.zero_keys; }
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(protocol_messages)
+
+//= wp 5.4: type, three zero bytes, and the one size that a message has
+BOOST_AUTO_TEST_CASE(type_and_length_have_to_fit) {
+    for (std::uint32_t type = 0; type < 8; ++type) {
+        for (std::size_t size = 0; size <= 2000; ++size) {
+            buffer datagram(size);
+            if (size >= 4) wg::store_le32(datagram.data(), type);
+            bool const fits = (type == 1 && size == 148) || (type == 2 && size == 92) || (type == 3 && size == 64) || (type == 4 && size >= 32);
+            message_type const expected = fits ? static_cast<message_type>(type) : message_type::none;
+            if (wg::type_of(datagram) != expected) BOOST_ERROR("type " << type << " size " << size);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(reserved_bytes_have_to_be_zero) {
+    for (auto const& [type, size] : {std::pair{1u, 148u}, std::pair{2u, 92u}, std::pair{3u, 64u}, std::pair{4u, 32u}}) {
+        buffer datagram(size);
+        for (unsigned bit = 8; bit < 32; ++bit) {
+            wg::store_le32(datagram.data(), type | 1u << bit);
+            BOOST_TEST((wg::type_of(datagram) == message_type::none));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(protocol_keypair)
+
+//= wp 6.1 and 6.2
+BOOST_AUTO_TEST_CASE(ages_and_counts_end_a_session) {
+    keypair k;
+    k.created = start;
+    k.initiator = true;
+    BOOST_TEST(k.can_send(start));
+    BOOST_TEST(k.can_send(start + seconds(180) - tick));
+    BOOST_TEST(!k.can_send(start + seconds(180)));
+    BOOST_TEST(k.can_receive(start + seconds(180) - tick));
+    BOOST_TEST(!k.can_receive(start + seconds(180)));
+    BOOST_TEST(!k.wants_rekey_after_sending(start + seconds(120) - tick));
+    BOOST_TEST(k.wants_rekey_after_sending(start + seconds(120)));
+    BOOST_TEST(!k.wants_rekey_after_receiving(start + seconds(165) - tick));
+    BOOST_TEST(k.wants_rekey_after_receiving(start + seconds(165)));
+    k.initiator = false;
+    BOOST_TEST(!k.wants_rekey_after_sending(start + seconds(179)));
+    BOOST_TEST(!k.wants_rekey_after_receiving(start + seconds(179)));
+    k.send_counter = wg::rekey_after_messages;
+    BOOST_TEST(!k.wants_rekey_after_sending(start)); //= linux: more than that
+    ++k.send_counter;
+    BOOST_TEST(k.wants_rekey_after_sending(start));
+    k.send_counter = wg::reject_after_messages - 1;
+    BOOST_TEST(k.can_send(start));
+    ++k.send_counter;
+    BOOST_TEST(!k.can_send(start));
+    k.send_counter = 0;
+    k.may_send = false;
+    BOOST_TEST(!k.can_send(start));
+    BOOST_TEST(k.can_receive(start));
+    BOOST_TEST(!k.wants_rekey_after_sending(start + seconds(150)));
+    BOOST_TEST(wg::rekey_after_messages == (1ull << 60));
+    BOOST_TEST(wg::reject_after_messages == UINT64_MAX - 8192); //= wp 6.1: 2^64 - 2^13 - 1
+}
+
+//= linux: initiator: new is current, current is previous
+BOOST_AUTO_TEST_CASE(an_initiator_sends_with_the_new_session_at_once) {
+    slots s;
+    keypair one, two, three;
+    s.it.add_as_initiator(one, s.retire());
+    BOOST_TEST(s.are(&one, nullptr, nullptr));
+    s.it.add_as_initiator(two, s.retire());
+    BOOST_TEST(s.are(&two, &one, nullptr));
+    BOOST_TEST(s.retired.empty());
+    s.it.add_as_initiator(three, s.retire());
+    BOOST_TEST(s.are(&three, &two, nullptr));
+    BOOST_TEST((s.retired == std::vector{&one}));
+}
+
+//= linux: an unconfirmed next becomes previous, and current goes with the previous one
+BOOST_AUTO_TEST_CASE(an_initiator_keeps_the_session_that_it_answered_before) {
+    slots s;
+    keypair one, two, next, fresh;
+    s.it.add_as_initiator(one, s.retire());
+    s.it.add_as_initiator(two, s.retire());
+    s.it.add_as_responder(next, s.retire());
+    BOOST_TEST((s.retired == std::vector{&one}));
+    s.it.add_as_initiator(fresh, s.retire());
+    BOOST_TEST(s.are(&fresh, &next, nullptr));
+    BOOST_TEST((s.retired == std::vector{&one, &two}));
+}
+
+//= linux: responder: new is next; next and previous before it die at once
+BOOST_AUTO_TEST_CASE(a_responder_waits_for_the_first_packet) {
+    slots s;
+    keypair one, two, three, four;
+    s.it.add_as_responder(one, s.retire());
+    BOOST_TEST(s.are(nullptr, nullptr, &one));
+    BOOST_TEST(s.it.confirm(one, s.retire()));
+    BOOST_TEST(s.are(&one, nullptr, nullptr));
+    BOOST_TEST(!s.it.confirm(one, s.retire())); // once
+    s.it.add_as_responder(two, s.retire());
+    BOOST_TEST(!s.it.confirm(one, s.retire())); // the old session still talks
+    BOOST_TEST(s.are(&one, nullptr, &two));
+    BOOST_TEST(s.it.confirm(two, s.retire()));
+    BOOST_TEST(s.are(&two, &one, nullptr));
+    BOOST_TEST(s.retired.empty());
+    s.it.add_as_responder(three, s.retire());
+    BOOST_TEST(s.are(&two, nullptr, &three));
+    s.it.add_as_responder(four, s.retire());
+    BOOST_TEST(s.are(&two, nullptr, &four));
+    BOOST_TEST((s.retired == std::vector{&one, &three}));
+    s.it.clear(s.retire());
+    BOOST_TEST(s.are(nullptr, nullptr, nullptr));
+    BOOST_TEST(s.retired.size() == 4u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(protocol_timers)
+
+BOOST_AUTO_TEST_CASE(nothing_runs_at_first) {
+    wg::peer_timers t;
+    BOOST_TEST((t.next_deadline() == instant::never()));
+    BOOST_TEST(nothing(t.expire(start + seconds(100'000))));
+}
+
+//= wp 6.5: passive keepalive
+BOOST_AUTO_TEST_CASE(received_data_wants_an_answer_in_10_s) {
+    wg::peer_timers t;
+    t.data_received(start);
+    t.data_received(start + seconds(3));
+    BOOST_TEST((t.next_deadline() == start + seconds(10)));
+    BOOST_TEST(nothing(t.expire(start + seconds(10) - tick)));
+    wg::timer_actions const act = t.expire(start + seconds(10));
+    BOOST_TEST(act.keepalive);
+    BOOST_TEST((!act.initiate && !act.zero_keys && !act.retry_initiation && !act.give_up));
+    //= linux: what came in while it ran is owed another, unless the keepalive itself goes out
+    BOOST_TEST((t.next_deadline() == start + seconds(20)));
+    t.any_authenticated_packet_sent();
+    BOOST_TEST((t.next_deadline() == instant::never()));
+    t.data_received(start + seconds(30));
+    t.any_authenticated_packet_sent();
+    BOOST_TEST(nothing(t.expire(start + seconds(100))));
+}
+
+//= linux: 15 s and a jitter after the first data without an answer
+BOOST_AUTO_TEST_CASE(sent_data_wants_an_answer_in_15_s) {
+    wg::peer_timers t;
+    t.data_sent(start, milliseconds(100));
+    t.data_sent(start + seconds(9), milliseconds(300));
+    BOOST_TEST(t.awaits_reply());
+    BOOST_TEST((t.next_deadline() == start + milliseconds(15'100)));
+    BOOST_TEST(nothing(t.expire(start + milliseconds(15'100) - tick)));
+    BOOST_TEST(t.expire(start + milliseconds(15'100)).initiate);
+    BOOST_TEST(!t.awaits_reply());
+    t.data_sent(start + seconds(20), no_jitter);
+    t.any_authenticated_packet_received();
+    BOOST_TEST(!t.awaits_reply());
+    BOOST_TEST(nothing(t.expire(start + seconds(100))));
+}
+
+//= wp 6.4 (linux): 20 attempts, then give up, and zero the keys 540 s later
+BOOST_AUTO_TEST_CASE(retransmission_ends_after_90_s) {
+    wg::peer_timers t;
+    instant now = start;
+    t.new_attempt();
+    int initiations = 1;
+    t.handshake_initiated(now, no_jitter);
+    t.data_received(now + seconds(90));
+    for (;;) {
+        BOOST_TEST_REQUIRE((t.next_deadline() != instant::never()));
+        now = t.next_deadline();
+        wg::timer_actions const act = t.expire(now);
+        if (act.give_up) break;
+        if (!act.retry_initiation) continue;
+        ++initiations;
+        t.handshake_initiated(now, no_jitter);
+        BOOST_TEST_REQUIRE(initiations < 100);
+    }
+    BOOST_TEST(initiations == 20);
+    BOOST_TEST((now == start + seconds(100)));
+    BOOST_TEST((t.next_deadline() == now + seconds(540)));
+    BOOST_TEST(t.expire(now + seconds(540)).zero_keys);
+    // a new attempt counts from the beginning
+    t.new_attempt();
+    t.handshake_initiated(now, no_jitter);
+    BOOST_TEST(t.expire(now + seconds(5)).retry_initiation);
+    BOOST_TEST(t.attempts() == 1u);
+    t.handshake_initiated(now, no_jitter);
+    t.handshake_complete();
+    BOOST_TEST(t.attempts() == 0u);
+    BOOST_TEST((t.next_deadline() == instant::never()));
+}
+
+BOOST_AUTO_TEST_CASE(a_crossed_initiation_is_put_off_but_only_if_there_is_one) {
+    wg::peer_timers t;
+    t.initiation_crossed(start, seconds(5));
+    BOOST_TEST((t.next_deadline() == instant::never()));
+    t.handshake_initiated(start, no_jitter);
+    t.initiation_crossed(start + seconds(2), seconds(5));
+    BOOST_TEST((t.next_deadline() == start + seconds(12)));
+    BOOST_TEST(t.expire(start + seconds(12)).retry_initiation);
+}
+
+//= wp 6.1: keys are zeroed after three times Reject-After-Time
+BOOST_AUTO_TEST_CASE(each_session_puts_off_the_zeroing) {
+    wg::peer_timers t;
+    t.session_derived(start);
+    t.session_derived(start + seconds(120));
+    BOOST_TEST(nothing(t.expire(start + seconds(660) - tick)));
+    BOOST_TEST(t.expire(start + seconds(660)).zero_keys);
+    BOOST_TEST(nothing(t.expire(start + seconds(6600))));
+}
+
+//= linux: persistent keepalive counts from the last packet in either direction
+BOOST_AUTO_TEST_CASE(persistent_keepalive_counts_from_the_last_packet) {
+    wg::peer_timers t;
+    t.any_authenticated_packet_traversal(start);
+    BOOST_TEST((t.next_deadline() == instant::never())); // it is off
+    t.set_persistent_keepalive(25);
+    t.any_authenticated_packet_traversal(start);
+    t.any_authenticated_packet_traversal(start + seconds(20));
+    BOOST_TEST(nothing(t.expire(start + seconds(45) - tick)));
+    BOOST_TEST(t.expire(start + seconds(45)).keepalive);
+    t.any_authenticated_packet_traversal(start + seconds(45));
+    t.set_persistent_keepalive(0);
+    BOOST_TEST(nothing(t.expire(start + seconds(100)))); // switched off while it ran
+    t.set_persistent_keepalive(UINT16_MAX);
+    t.any_authenticated_packet_traversal(start);
+    BOOST_TEST((t.next_deadline() == start + seconds(65535)));
+}
+
+//= linux: once a session
+BOOST_AUTO_TEST_CASE(the_last_minute_handshake_is_taken_once_a_session) {
+    wg::peer_timers t;
+    BOOST_TEST(t.take_last_minute_handshake());
+    BOOST_TEST(!t.take_last_minute_handshake());
+    t.handshake_complete();
+    BOOST_TEST(t.take_last_minute_handshake());
+    t.stop();
+    BOOST_TEST(t.take_last_minute_handshake());
+}
+
+BOOST_AUTO_TEST_CASE(stop_ends_all_but_the_configuration) {
+    wg::peer_timers t;
+    t.set_persistent_keepalive(25);
+    t.data_sent(start, no_jitter);
+    t.data_received(start);
+    t.data_received(start);
+    t.handshake_initiated(start, no_jitter);
+    t.session_derived(start);
+    t.any_authenticated_packet_traversal(start);
+    t.stop();
+    BOOST_TEST(nothing(t.expire(start + seconds(10'000))));
+    BOOST_TEST(t.persistent_keepalive_s() == 25);
+}
+
+BOOST_AUTO_TEST_CASE(timers_that_are_due_together_all_act) {
+    wg::peer_timers t;
+    t.data_sent(start, no_jitter);
+    t.data_received(start);
+    t.handshake_initiated(start, no_jitter);
+    t.session_derived(start);
+    wg::timer_actions const act = t.expire(start + seconds(1000));
+    BOOST_TEST((act.initiate && act.keepalive && act.retry_initiation && act.zero_keys && !act.give_up));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
