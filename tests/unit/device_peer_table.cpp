@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSL-1.0
+// Peers by key, index and number, and lives that end only when no job holds them.
+#include "fixture.hpp"
+
+using namespace wg_tests;
+using wg::status;
+
+namespace {
+
+using policies = test_policies;
+using table = wg::peer_table<policies>;
+using peer = wg::peer<policies>;
+using job = wg::job<policies>;
+
+struct setup {
+    policies::storage memory;
+    table peers{memory, 12345};
+    wg::primitives<policies> with{};
+    random_state state{noise(4), true, 0};
+    seeded_random random{&state};
+    wg::instant now = wg::instant{} + wg::seconds(1000);
+
+    static buffer key(unsigned number) { return noise(number).take(32); }
+    peer& add(unsigned number) {
+        peer* const p = peers.add(with, fixed<32>(key(number)), now);
+        BOOST_TEST_REQUIRE(p != nullptr);
+        return *p;
+    }
+    peer* find(unsigned number) { return peers.find(with, fixed<32>(key(number))); }
+    auto* session(peer& of) {
+        BOOST_TEST_REQUIRE(static_cast<bool>(peers.make_index(of, random)));
+        auto* const keys = peers.make_keypair(of, now, true);
+        BOOST_TEST_REQUIRE(keys != nullptr);
+        return keys;
+    }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(device_peer_table)
+
+BOOST_AUTO_TEST_CASE(peers_are_found_by_their_whole_key) {
+    setup s;
+    for (unsigned i = 0; i < 300; ++i) s.add(i);
+    for (unsigned i = 0; i < 300; ++i) {
+        BOOST_TEST_REQUIRE(s.find(i) != nullptr);
+        BOOST_TEST(s.find(i)->number == i);
+        buffer near = setup::key(i);
+        near[i % 32] = static_cast<wg::byte>(near[i % 32] ^ 1);
+        BOOST_TEST(s.peers.find(s.with, fixed<32>(near)) == nullptr);
+    }
+    for (unsigned i = 0; i < 300; i += 3) s.peers.remove(s.with, *s.find(i));
+    BOOST_TEST(s.peers.size() == 200u);
+    for (unsigned i = 0; i < 300; ++i) BOOST_TEST((s.find(i) != nullptr) == (i % 3 != 0));
+    unsigned last = 0;
+    std::size_t count = 0;
+    for (peer* p = s.peers.first(); p != nullptr; p = p->next, ++count) {
+        BOOST_TEST((count == 0 || p->number > last)); // in the order in which they came
+        last = p->number;
+    }
+    BOOST_TEST(count == 200u);
+    BOOST_TEST(s.add(0).number == 300u); // a number is never used again
+}
+
+//= wp 5.4.2: indices are random, and nobody has the same one
+BOOST_AUTO_TEST_CASE(an_index_leads_to_a_handshake_and_then_to_its_session) {
+    setup s;
+    peer &a = s.add(1), &b = s.add(2);
+    std::uint32_t const of_a = *s.peers.make_index(a, s.random), of_b = *s.peers.make_index(b, s.random);
+    BOOST_TEST(of_a != of_b);
+    BOOST_TEST(of_a != 0u);
+    BOOST_TEST_REQUIRE(s.peers.find_index(of_a) != nullptr);
+    BOOST_TEST(s.peers.find_index(of_a)->who == &a);
+    BOOST_TEST(s.peers.find_index(of_a)->keys == nullptr);
+    std::uint32_t const again = *s.peers.make_index(a, s.random); // replaces the one before
+    BOOST_TEST(s.peers.find_index(of_a) == nullptr);
+    auto* const keys = s.peers.make_keypair(a, s.now, true);
+    BOOST_TEST(keys->local_index == again);
+    BOOST_TEST(s.peers.find_index(again)->keys == keys);
+    s.peers.forget_handshake(a); // which the session does not notice
+    BOOST_TEST(s.peers.find_index(again)->keys == keys);
+    s.peers.retire(*keys);
+    BOOST_TEST(s.peers.find_index(again) == nullptr);
+    s.peers.forget_handshake(b);
+    BOOST_TEST(s.peers.find_index(of_b) == nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(without_randomness_there_is_no_index) {
+    setup s;
+    peer& a = s.add(1);
+    s.state.works = false;
+    auto const index = s.peers.make_index(a, s.random);
+    BOOST_TEST(!index);
+    BOOST_TEST(index.why() == status::no_random);
+}
+
+/// Zero and what somebody has are drawn again.
+BOOST_AUTO_TEST_CASE(indices_that_are_taken_are_not_given_again) {
+    struct repeating_random {
+        unsigned calls = 0;
+        bool fill(wg::bytes out) noexcept {
+            wg::fill_zero(out);
+            out[0] = static_cast<wg::byte>(calls++ / 4); // 0 0 0 0 1 1 1 1 2 ...
+            return true;
+        }
+    } random;
+    setup s;
+    std::vector<std::uint32_t> all;
+    for (unsigned i = 0; i < 10; ++i) all.push_back(*s.peers.make_index(s.add(i), random));
+    for (std::uint32_t i = 0; i < 10; ++i) BOOST_TEST(all[i] == i + 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_retired_session_lives_until_its_last_job_lets_go) {
+    setup s;
+    peer& a = s.add(1);
+    auto* const keys = s.session(a);
+    std::fill(keys->send_key.expose().begin(), keys->send_key.expose().end(), wg::byte{0x5a});
+    job one, two;
+    s.peers.hold(one, a, keys);
+    s.peers.hold(two, a, keys);
+    s.peers.retire(*keys);
+    BOOST_TEST(!keys->send_key.is_zero());
+    s.peers.let_go(one);
+    BOOST_TEST((one.keys == nullptr && one.owner == nullptr));
+    BOOST_TEST(!keys->send_key.is_zero());
+    auto const* const at = reinterpret_cast<wg::byte const volatile*>(keys);
+    s.peers.let_go(two);
+    for (std::size_t i = sizeof(void*); i < sizeof *keys; ++i)
+        if (at[i] != 0) BOOST_ERROR("byte " << i);
+}
+
+BOOST_AUTO_TEST_CASE(a_removed_peer_is_nowhere_to_be_found_but_in_its_jobs) {
+    setup s;
+    peer& a = s.add(1);
+    auto* const keys = s.session(a);
+    std::uint32_t const index = keys->local_index;
+    a.keypairs.current = keys;
+    BOOST_TEST(s.peers.allowed().insert(wg::ip_prefix::of(inner_v4(1), 32), a));
+    s.peers.deadlines().schedule(a, s.now);
+    auto const* const secrets = reinterpret_cast<wg::byte const volatile*>(a.secrets);
+    job j;
+    s.peers.hold(j, a, keys);
+    s.peers.remove(s.with, a);
+    BOOST_TEST(s.find(1) == nullptr);
+    BOOST_TEST(s.peers.size() == 0u);
+    BOOST_TEST(s.peers.first() == nullptr);
+    BOOST_TEST(s.peers.find_index(index) == nullptr);
+    BOOST_TEST((s.peers.allowed().find(wg::family::v4, inner_v4(1).octets.data()) == nullptr));
+    BOOST_TEST((s.peers.deadlines().next() == wg::instant::never()));
+    for (std::size_t i = sizeof(void*); i < sizeof(wg::peer_secrets<policies>); ++i)
+        if (secrets[i] != 0) BOOST_ERROR("byte " << i); // keys go at once
+    BOOST_TEST(j.owner->removed);
+    peer& same_key = s.add(1); // may come back while the job is still about
+    BOOST_TEST(&same_key != j.owner);
+    s.peers.let_go(j);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
