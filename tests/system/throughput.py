@@ -4,7 +4,7 @@
 
 Two pairs of hosts, one with a daemon of each kind, stand side by side; iperf3 runs through them in turn, so that
 whatever else the machine does meets both alike. Compared are the medians of the rounds. The comparison is with
-$WIREGUARD_GO, or the installed wireguard-go.
+$WIREGUARD_GO, or the newest wireguard-go that the machine can have (newest.py).
 
 options: --rounds N    rounds of one run through each (5)
          --seconds N   length of one run (2)
@@ -13,10 +13,11 @@ options: --rounds N    rounds of one run through each (5)
 import statistics
 
 from lab import *
+import newest
 from options import option
 
 ROUNDS, SECONDS, FLOOR = option('rounds', 5), option('seconds', 2), option('floor', 0.3)
-OTHER = os.environ.get('WIREGUARD_GO') or 'wireguard-go'
+OTHER, KIND = newest.wireguard_go()
 
 
 class Pair:
@@ -42,8 +43,9 @@ class Pair:
 
     def run(self):
         """One run of TCP from a to b; Mbit/s as received."""
-        output = self.a.run(f'iperf3 -J -c 10.9.0.2 -t {SECONDS}', timeout=SECONDS + 20)
-        self.results.append(json.loads(output)['end']['sum_received']['bits_per_second'] / 1e6)
+        report = json.loads(self.a.run(f'iperf3 -J -c 10.9.0.2 -t {SECONDS}', timeout=SECONDS + 20))
+        check('sum_received' in report['end'], f"{self.name}: iperf3 says: {report.get('error', report['end'])}")
+        self.results.append(report['end']['sum_received']['bits_per_second'] / 1e6)
 
     def __str__(self):
         return f'{self.name} {self.median():.0f} Mbit/s (' + ' '.join(f'{r:.0f}' for r in self.results) + ')'
@@ -61,7 +63,7 @@ def tcp_keeps_above_the_floor(lab):
             pair.run()
     ratio = ours.median() / other.median()
     lab.say(str(ours))
-    lab.say(f'{other}, {os.path.basename(OTHER)}')
+    lab.say(f'{other}: {KIND}')
     lab.say(f'ratio {ratio:.2f}, floor {FLOOR:g}')
     check(ratio >= FLOOR, f'{ours}; {other}: ratio {ratio:.2f} is below {FLOOR:g}')
 
