@@ -29,7 +29,9 @@ struct only_moves {
 // --- hash_backend
 
 struct hash : only_moves {
-    void blake2s(bytes out, bytes_view, bytes_view, bytes_view) const noexcept { wg::fill_zero(out); } // or g++ warns of readers
+    void blake2s(bytes out, bytes_view, bytes_view, bytes_view) const noexcept {
+        wg::fill_zero(out);
+    } // or g++ warns of readers
 };
 static_assert(wg::hash_backend<hash>);
 
@@ -400,9 +402,7 @@ struct lockable_lock_throws : lockable {
 struct lockable_unlock_throws : lockable {
     void unlock() {}
 };
-template <class Mutex> struct threads_with : threads {
-    using mutex = Mutex;
-};
+template <class Mutex> struct threads_with : threads { using mutex = Mutex; };
 static_assert(wg::threads<threads_with<lockable>>);
 static_assert(!wg::threads<threads_without_parallel>);
 static_assert(!wg::threads<threads_without_mutex>);
@@ -687,7 +687,8 @@ struct bundle_without_waiter : engine_bundle {
 template <class Bundle> inline constexpr bool is_nothing = !wg::policies<Bundle> && !wg::engine_policies<Bundle>;
 static_assert(is_nothing<bundle_without_hash> && is_nothing<bundle_without_dh> && is_nothing<bundle_without_aead>);
 static_assert(is_nothing<bundle_without_clock_source> && is_nothing<bundle_without_random_source>);
-static_assert(is_nothing<bundle_without_threads> && is_nothing<bundle_without_storage> && is_nothing<bundle_without_observer>);
+static_assert(is_nothing<bundle_without_threads> && is_nothing<bundle_without_storage> &&
+              is_nothing<bundle_without_observer>);
 static_assert(wg::policies<bundle_without_tun_device> && !wg::engine_policies<bundle_without_tun_device>);
 static_assert(wg::policies<bundle_without_udp_socket> && !wg::engine_policies<bundle_without_udp_socket>);
 static_assert(wg::policies<bundle_without_waiter> && !wg::engine_policies<bundle_without_waiter>);

@@ -24,7 +24,8 @@ unsigned nibble(char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : c - 
 
 byte_array<32> hex(char const (&text)[65]) {
     byte_array<32> out{};
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<byte>(nibble(text[2 * i]) << 4 | nibble(text[2 * i + 1]));
+    for (std::size_t i = 0; i < out.size(); ++i)
+        out[i] = static_cast<byte>(nibble(text[2 * i]) << 4 | nibble(text[2 * i + 1]));
     return out;
 }
 
@@ -46,7 +47,8 @@ void blake2s_vector() {
 
 /// A device with the buffer that its messages are made in.
 struct host {
-    explicit host(std::uint32_t seed, byte number) : device(counting_random{seed}), address(ip_address::v4(10, 0, 0, number)) {
+    explicit host(std::uint32_t seed, byte number)
+        : device(counting_random{seed}), address(ip_address::v4(10, 0, 0, number)) {
         counting_random keys{seed + 1000};
         CHECK(keys.fill(private_key.expose()));
         bundled::dh{}.dh_public(public_key, private_key);

@@ -39,13 +39,17 @@ public:
         std::uint64_t sum;
         std::size_t size;
         bool delivered;
+        bool forged; ///< says that it comes from somebody else, and so may not come out
     };
 
     /// A new packet of a random size up to `largest` bytes; IPv4 or IPv6, with its number and random content inside.
-    std::vector<byte> make(unsigned from, unsigned to, std::int64_t now_ns, std::size_t largest, seeded_random& dice) {
+    /// `claimed` is whose source address it has.
+    std::vector<byte> make(unsigned from, unsigned claimed, unsigned to, std::int64_t now_ns, std::size_t largest,
+                           seeded_random& dice) {
         bool const v4 = dice.chance(0.7);
         std::size_t const header = v4 ? 20 : 40, smallest = header + number_bytes;
-        std::size_t const size = dice.chance(0.1) ? largest : smallest + dice.below(std::min<std::size_t>(largest - smallest, 400) + 1);
+        std::size_t const size =
+            dice.chance(0.1) ? largest : smallest + dice.below(std::min<std::size_t>(largest - smallest, 400) + 1);
         std::vector<byte> out(size);
         dice.fill(out);
         std::fill_n(out.begin(), header, byte{0});
@@ -53,10 +57,10 @@ public:
         wg::store_be16(&out[v4 ? 2 : 4], static_cast<std::uint16_t>(v4 ? size : size - header));
         out[v4 ? 9 : 6] = 253; // for experiments (RFC 3692)
         wg::family const kind = v4 ? wg::family::v4 : wg::family::v6;
-        wg::copy(bytes(out).subspan(v4 ? 12 : 8), inner_address(kind, from).view());
+        wg::copy(bytes(out).subspan(v4 ? 12 : 8), inner_address(kind, claimed).view());
         wg::copy(bytes(out).subspan(v4 ? 16 : 24), inner_address(kind, to).view());
         wg::store_be64(&out[header], entries_.size());
-        entries_.push_back({from, to, now_ns, checksum(out), size, false});
+        entries_.push_back({from, to, now_ns, checksum(out), size, false, from != claimed});
         return out;
     }
 
@@ -69,6 +73,7 @@ public:
         entry& e = entries_[number];
         if (e.size != data.size() || e.sum != checksum(data)) return "delivered a modified packet";
         if (e.to != at) return "delivered to the wrong peer";
+        if (e.forged) return "delivered from a forged source";
         if (e.delivered) return "delivered twice";
         e.delivered = true;
         return nullptr;

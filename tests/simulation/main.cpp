@@ -41,11 +41,14 @@ bool run_one(std::uint64_t seed, bool verbose, std::uint64_t& packets, std::uint
 bool the_judge_sees() {
     seeded_random dice(1);
     ledger book;
-    std::vector<byte> const first = book.make(0, 1, 0, 200, dice), second = book.make(1, 0, 0, 200, dice);
+    std::vector<byte> const first = book.make(0, 0, 1, 0, 200, dice), second = book.make(1, 1, 0, 0, 200, dice);
+    std::vector<byte> const forged = book.make(0, 2, 1, 0, 200, dice);
     std::vector<byte> changed = first, foreign(100, byte{0x45});
     changed.back() ^= 1;
-    bool const sees = book.deliver(1, foreign) != nullptr && book.deliver(1, changed) != nullptr && book.deliver(0, first) != nullptr &&
-                      book.deliver(1, first) == nullptr && book.deliver(1, first) != nullptr && book.deliver(0, second) == nullptr;
+    bool const sees = book.deliver(1, foreign) != nullptr && book.deliver(1, changed) != nullptr &&
+                      book.deliver(0, first) != nullptr && book.deliver(1, forged) != nullptr &&
+                      book.deliver(1, first) == nullptr && book.deliver(1, first) != nullptr &&
+                      book.deliver(0, second) == nullptr;
     // Worlds that differ in their seed alone leave different traces.
     world one(1), two(2);
     one.run();
@@ -77,8 +80,10 @@ int main(int argc, char** argv) {
         std::printf("FAIL the judge is blind\n");
         ++failed;
     }
-    for (std::uint64_t seed = 0; seed < count && failed < 20; ++seed) failed += !run_one(seed, false, packets, sessions);
-    std::printf("%llu packets, %llu sessions\n", static_cast<unsigned long long>(packets), static_cast<unsigned long long>(sessions));
+    for (std::uint64_t seed = 0; seed < count && failed < 20; ++seed)
+        failed += !run_one(seed, false, packets, sessions);
+    std::printf("%llu packets, %llu sessions\n", static_cast<unsigned long long>(packets),
+                static_cast<unsigned long long>(sessions));
     std::printf("%llu passed, %llu failed, 0 skipped\n", static_cast<unsigned long long>(count + 1 - failed),
                 static_cast<unsigned long long>(failed));
     return failed != 0;

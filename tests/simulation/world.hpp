@@ -71,9 +71,15 @@ struct host {
     /// To the n-th of its addresses; every host has addresses of its own.
     void move(unsigned n) {
         bool const v4 = n % 3 != 2;
-        outer.address = v4 ? wg::ip_address::v4(192, 0, 2, static_cast<byte>(number)) : wg::ip_address{{0x20, 1, 0xd, 0xb8}, wg::family::v6};
+        outer.address = v4 ? wg::ip_address::v4(192, 0, 2, static_cast<byte>(number))
+                           : wg::ip_address{{0x20, 1, 0xd, 0xb8}, wg::family::v6};
         if (!v4) outer.address.octets[15] = static_cast<byte>(number);
         outer.port = static_cast<std::uint16_t>(10000 + n);
+    }
+
+    void session_started(instant now) {
+        if (sessions++ != 0) longest_session = std::max(longest_session, now - last_session);
+        last_session = now;
     }
 
     unsigned number;
@@ -83,13 +89,15 @@ struct host {
     wg::endpoint outer{};
     unsigned moves = 0;
     unsigned sessions = 0;
+    instant last_session{};
+    duration longest_session{}; ///< between the beginnings of two
 };
 
 class world {
 public:
     explicit world(std::uint64_t seed, bool verbose = false) : dice_(seed), verbose_(verbose) {
-        unsigned const count = seed % 3 == 2 ? 3 : 2;
         is_long_ = seed % 25 == 7;
+        unsigned const count = seed % 3 == 2 && !is_long_ ? 3 : 2;
         now_ = instant{} + seconds(1000);
         bad_until_ = now_ + (is_long_ ? seconds(700) : milliseconds(dice_.between(5000, 40000)));
         end_ = bad_until_ + recovery + watched + seconds(1);
@@ -164,9 +172,9 @@ private:
 
     static void watch(void* context, wg::event_id id, std::uint32_t, std::uint64_t value) noexcept {
         world& self = *static_cast<world*>(context);
-        if (id == wg::event_id::session_started) ++self.hosts_[self.at_work_]->sessions;
-        self.note(self.verbose_ && id == wg::event_id::dropped ? name_of(static_cast<wg::status>(value)) : describe(id), self.at_work_,
-                  static_cast<std::uint64_t>(id) << 32 | value);
+        if (id == wg::event_id::session_started) self.hosts_[self.at_work_]->session_started(self.now_);
+        self.note(self.verbose_ && id == wg::event_id::dropped ? name_of(static_cast<wg::status>(value)) : describe(id),
+                  self.at_work_, static_cast<std::uint64_t>(id) << 32 | value);
     }
 
     // --- users
@@ -223,7 +231,8 @@ private:
     void plan_changes() {
         bool const travel = dice_.chance(0.3);
         for (std::uint64_t n = 1 + dice_.below(5); n > 0; --n) {
-            instant const when = now_ + milliseconds(dice_.between(0, (bad_until_ - now_).nanoseconds / 1'000'000 - 3000));
+            instant const when =
+                now_ + milliseconds(dice_.between(0, (bad_until_ - now_).nanoseconds / 1'000'000 - 3000));
             std::uint64_t const what = dice_.below(5);
             at(when, [this, what, travel] {
                 if (what == 0) return set_keepalive();
@@ -318,7 +327,9 @@ private:
 
     void choose_faults() {
         double const bad = is_long_ ? 0.05 : 0.3;
-        auto const some = [&](double most) { return dice_.chance(0.6) ? most * static_cast<double>(dice_.below(1000)) / 1000 : 0.0; };
+        auto const some = [&](double most) {
+            return dice_.chance(0.6) ? most * static_cast<double>(dice_.below(1000)) / 1000 : 0.0;
+        };
         faults_.loss = some(bad * 1.5);
         faults_.duplication = some(bad);
         faults_.corruption = some(bad);
@@ -341,7 +352,9 @@ private:
     void write(host& h, host const& to, std::size_t count) {
         job jobs[batch];
         for (std::size_t i = 0; i < count; ++i) {
-            std::vector<byte> const packet = ledger_.make(h.number, to.number, now_.nanoseconds, mtu, dice_);
+            unsigned const claimed =
+                dice_.chance(0.02) ? 3 - h.number - to.number : h.number; // a third one, or nobody at all
+            std::vector<byte> const packet = ledger_.make(h.number, claimed, to.number, now_.nanoseconds, mtu, dice_);
             jobs[i].data = wg::packet(buffers_[i], wg::packet_headroom_bytes, packet.size());
             wg::copy(jobs[i].data.view(), packet);
         }
@@ -408,10 +421,14 @@ private:
         });
     }
 
-    /// To somebody for whom it is not meant, perhaps to its sender, by a stranger.
+    /// By a stranger, to somebody for whom it is not meant (perhaps its sender), or changed.
     void misdeliver(host& victim, bytes_view datagram, wg::endpoint const& meant_for) {
-        if (victim.number == owner_of(meant_for)) return; // then the stranger would only be a router
         std::vector<byte> data(datagram.begin(), datagram.end());
+        if (victim.number == owner_of(meant_for)) {
+            // Unchanged, the stranger would only be a router; and what changes mac2 of a handshake changes nothing.
+            if (wg::type_of(data) != wg::message_type::transport) return;
+            damage(data);
+        }
         at(now_ + delay(), [this, &victim, data = std::move(data)] { receive(victim, data, nobody()); });
     }
 
@@ -441,15 +458,18 @@ private:
     void judge() {
         std::size_t delivered_late = 0;
         for (ledger::entry const& e : ledger_.entries()) {
-            bool const must = e.sent_ns >= (bad_until_ + recovery).nanoseconds && e.sent_ns < (bad_until_ + recovery + watched).nanoseconds;
+            bool const must = !e.forged && e.sent_ns >= (bad_until_ + recovery).nanoseconds &&
+                              e.sent_ns < (bad_until_ + recovery + watched).nanoseconds;
             if (must && !e.delivered)
-                return fail("no traffic from " + std::to_string(e.from) + " to " + std::to_string(e.to) + " 10 s after the faults stopped");
+                return fail("no traffic from " + std::to_string(e.from) + " to " + std::to_string(e.to) +
+                            " 10 s after the faults stopped");
             delivered_late += must;
         }
         if (delivered_late < 10) return fail("hardly any traffic");
-        // A session is renewed after two minutes, and these had almost twelve.
+        // A session is renewed after two minutes; a lost message or two take a little longer. These had twelve.
         for (auto const& h : hosts_)
-            if (is_long_ && h->sessions < 4) return fail("host " + std::to_string(h->number) + " did not renew its sessions");
+            if (is_long_ && std::max(h->longest_session, end_ - h->last_session) > seconds(150))
+                return fail("host " + std::to_string(h->number) + " did not renew its session in time");
     }
 
     static constexpr std::size_t buffer_bytes = 2048;

@@ -36,8 +36,8 @@ struct transcript {
     void peer(wg::peer_facts const& f) {
         add(f.key);
         add(f.preshared_key.expose());
-        text << f.endpoint << ' ' << f.last_handshake_s << ' ' << f.last_handshake_ns << ' ' << f.tx_bytes << ' ' << f.rx_bytes << ' '
-             << f.persistent_keepalive_s << '\n';
+        text << f.endpoint << ' ' << f.last_handshake_s << ' ' << f.last_handshake_ns << ' ' << f.tx_bytes << ' '
+             << f.rx_bytes << ' ' << f.persistent_keepalive_s << '\n';
     }
     void allowed_ip(wg::ip_prefix const& p) {
         add(p.address.view());
@@ -52,9 +52,9 @@ struct siege {
     world w;
     host victim{w, 1}, friend_{w, 2}, caller{w, 4};
     basic_host<easily_loaded> called{w, 3};
-    wire data;                 ///< of the session, not delivered yet
-    wire initiation;           ///< of the caller
-    wire response, cookie;     ///< two answers to the victim's initiation
+    wire data;             ///< of the session, not delivered yet
+    wire initiation;       ///< of the caller
+    wire response, cookie; ///< two answers to the victim's initiation
     wire old_data, own_data, own_initiation;
     reasons seen;
     std::size_t messages = 0;
@@ -175,7 +175,9 @@ struct siege {
     }
 
     /// A datagram of somebody who is nobody.
-    wire from_nobody(buffer content) { return {std::move(content), {wg::ip_address::v4(203, 0, 113, 9), 999, 0}, victim.where, 0, w.now}; }
+    wire from_nobody(buffer content) {
+        return {std::move(content), {wg::ip_address::v4(203, 0, 113, 9), 999, 0}, victim.where, 0, w.now};
+    }
     /// A genuine message that was changed on its way, and now comes from elsewhere, too.
     template <class Edit> wire changed(wire const& genuine, Edit edit) {
         buffer content = genuine.data;
@@ -183,7 +185,10 @@ struct siege {
         return from_nobody(std::move(content));
     }
     std::array<std::pair<wire const*, char const*>, 4> genuine() const {
-        return {{{&initiation, "initiation"}, {&response, "response"}, {&cookie, "cookie reply"}, {&data, "transport data"}}};
+        return {{{&initiation, "initiation"},
+                 {&response, "response"},
+                 {&cookie, "cookie reply"},
+                 {&data, "transport data"}}};
     }
 };
 
@@ -226,7 +231,8 @@ BOOST_FIXTURE_TEST_CASE(random_content_with_valid_mac1, siege) {
             bool const aimed = type == 2 && i % 2 == 0; // at the handshake that waits
             if (aimed) wg::store_le32(&content[8], own_initiation.sender());
             put_mac1(content, victim.public_key);
-            ignores(from_nobody(content), {type == 1 || aimed ? status::decryption_failed : status::unknown_index}, "message", i);
+            ignores(from_nobody(content), {type == 1 || aimed ? status::decryption_failed : status::unknown_index},
+                    "message", i);
         }
         buffer content = dice.take(wg::cookie_reply_layout::size);
         wg::store_le32(content.data(), 3);
@@ -246,7 +252,8 @@ BOOST_FIXTURE_TEST_CASE(every_other_type, siege) {
     for (auto const& [message, name] : genuine())
         for (std::uint32_t type = 0; type < 256; ++type)
             if (type != static_cast<std::uint32_t>(message->type()) && type != 4) // by length, all are transport data
-                ignores(changed(*message, [&](buffer& b) { b[0] = static_cast<wg::byte>(type); }), {status::malformed}, name, type);
+                ignores(changed(*message, [&](buffer& b) { b[0] = static_cast<wg::byte>(type); }), {status::malformed},
+                        name, type);
 }
 
 BOOST_FIXTURE_TEST_CASE(genuine_messages_cut_and_lengthened, siege) {
@@ -263,9 +270,11 @@ BOOST_FIXTURE_TEST_CASE(genuine_messages_cut_and_lengthened, siege) {
 BOOST_FIXTURE_TEST_CASE(every_flipped_bit, siege) {
     // Without load nobody looks at mac2 (whitepaper 5.3): its bits may be anything.
     for (std::size_t bit = 0; bit < 8 * wg::initiation_layout::mac2; ++bit)
-        ignores(changed(initiation, [&](buffer& b) { flip(b, bit); }), {bit < 32 ? status::malformed : status::bad_mac1}, "initiation", bit);
+        ignores(changed(initiation, [&](buffer& b) { flip(b, bit); }),
+                {bit < 32 ? status::malformed : status::bad_mac1}, "initiation", bit);
     for (std::size_t bit = 0; bit < 8 * wg::response_layout::mac2; ++bit)
-        ignores(changed(response, [&](buffer& b) { flip(b, bit); }), {bit < 32 ? status::malformed : status::bad_mac1}, "response", bit);
+        ignores(changed(response, [&](buffer& b) { flip(b, bit); }), {bit < 32 ? status::malformed : status::bad_mac1},
+                "response", bit);
     for (std::size_t bit = 0; bit < 8 * wg::cookie_reply_layout::size; ++bit) {
         status const why = bit < 32 ? status::malformed : bit < 64 ? status::unknown_index : status::decryption_failed;
         ignores(changed(cookie, [&](buffer& b) { flip(b, bit); }), {why}, "cookie reply", bit);
@@ -342,9 +351,11 @@ BOOST_FIXTURE_TEST_CASE(messages_reflected_to_their_sender, siege) {
 
 BOOST_FIXTURE_TEST_CASE(counters_from_the_future, siege) {
     for (std::size_t bit = 8; bit < 64; ++bit) // none of these moves the window
-        ignores(changed(data, [&](buffer& b) { wg::store_le64(&b[8], std::uint64_t{1} << bit); }), {status::decryption_failed}, "2 to the", bit);
+        ignores(changed(data, [&](buffer& b) { wg::store_le64(&b[8], std::uint64_t{1} << bit); }),
+                {status::decryption_failed}, "2 to the", bit);
     for (std::uint64_t back = 1; back <= 8193; back += 64) // the limit lies 8193 before 2^64
-        ignores(changed(data, [&](buffer& b) { wg::store_le64(&b[8], 0 - back); }), {status::expired_keypair}, "counter -", back);
+        ignores(changed(data, [&](buffer& b) { wg::store_le64(&b[8], 0 - back); }), {status::expired_keypair},
+                "counter -", back);
 }
 
 BOOST_FIXTURE_TEST_CASE(sessions_from_the_future, siege) {

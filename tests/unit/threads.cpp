@@ -136,7 +136,8 @@ struct node {
         std::vector<buffer> memory(batch, buffer(2048));
         for (bool handshakes : {true, false}) {
             for (std::size_t i = 0; i < batch; ++i) jobs[i].data = wg::packet(memory[i], 0);
-            std::size_t const made = handshakes ? core.process_handshakes(jobs, now()) : core.poll_transmit(jobs, now());
+            std::size_t const made =
+                handshakes ? core.process_handshakes(jobs, now()) : core.poll_transmit(jobs, now());
             transmit({jobs, made}, other);
         }
     }
@@ -257,7 +258,8 @@ BOOST_FIXTURE_TEST_CASE(carry_packets_while_others_configure, parallel_pair) {
         refused += n.core.configure(rest, n.now()) != status::ok;
 
         if (i % 3 == 0) {
-            change const changed[] = {change::private_key(wg::key_view(other_key.data(), wg::key_bytes))}, back[] = {change::private_key(n.private_key.expose())};
+            change const changed[] = {change::private_key(wg::key_view(other_key.data(), wg::key_bytes))},
+                         back[] = {change::private_key(n.private_key.expose())};
             refused += n.core.configure(changed, n.now()) != status::ok;
             refused += n.core.configure(back, n.now()) != status::ok;
         }

@@ -59,8 +59,10 @@ struct toy_aead {
         byte_array<16> tag{};
         make_tag(tag, src.first(dst.size()), aad, counter, key);
         bool const genuine = equal_in_constant_time(tag, src.last<16>());
-        if (genuine) apply(dst.data(), src.first(dst.size()), counter, key);
-        else fill_zero(dst);
+        if (genuine)
+            apply(dst.data(), src.first(dst.size()), counter, key);
+        else
+            fill_zero(dst);
         return genuine;
     }
     void hchacha20(secret<32>& out, secret<32> const& key, std::span<byte const, 16> nonce) const noexcept {
@@ -72,7 +74,8 @@ private:
         std::uint64_t state = load_le64(key.expose().data()) + counter;
         for (byte const c : src) *dst++ = c ^ static_cast<byte>((state = state * 6364136223846793005 + 1) >> 56);
     }
-    static void make_tag(std::span<byte, 16> tag, bytes_view sealed, bytes_view aad, std::uint64_t counter, secret<32> const& key) noexcept {
+    static void make_tag(std::span<byte, 16> tag, bytes_view sealed, bytes_view aad, std::uint64_t counter,
+                         secret<32> const& key) noexcept {
         toy_hash{}.blake2s(tag, key.expose(), aad, sealed);
         store_le64(tag.data(), load_le64(tag.data()) ^ counter);
     }
@@ -129,34 +132,34 @@ struct ipv4_socket {
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         sockaddr_in where = address_of({ip_address::v4(127, 0, 0, 1), port});
         socklen_t size = sizeof where;
-        int const fresh = ::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (fresh != -1 && ::bind(fresh, reinterpret_cast<sockaddr*>(&where), size) == 0) {
-            ::getsockname(fresh, reinterpret_cast<sockaddr*>(&where), &size);
-            close();
-            fd = fresh;
-            return ntohs(where.sin_port);
-        }
-        if (fresh != -1) ::close(fresh);
-        return status::address_in_use;
+        ipv4_socket fresh{::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+        if (fresh.fd == -1 || ::bind(fresh.fd, raw(where), size) != 0) return status::address_in_use;
+        ::getsockname(fresh.fd, raw(where), &size);
+        std::swap(fd, fresh.fd); // what was open is closed now
+        return ntohs(where.sin_port);
     }
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
         sockaddr_in from{};
         socklen_t size = sizeof from;
         datagram& d = datagrams[0];
-        auto const got = ::recvfrom(fd, d.buffer + d.offset, d.capacity - d.offset, 0, reinterpret_cast<sockaddr*>(&from), &size);
+        auto const got = ::recvfrom(fd, d.buffer + d.offset, d.capacity - d.offset, 0, raw(from), &size);
         if (got < 0) return std::size_t{0};
         d.length = static_cast<std::uint32_t>(got);
-        d.where.remote = {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.sin_addr)), ntohs(from.sin_port)};
+        d.where.remote.address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.sin_addr));
+        d.where.remote.port = ntohs(from.sin_port);
         return std::size_t{1};
     }
     std::size_t send(std::span<datagram> datagrams) noexcept {
         for (datagram const& d : datagrams) {
-            sockaddr_in const to = address_of(d.where.remote);
-            (void)::sendto(fd, d.view().data(), d.length, 0, reinterpret_cast<sockaddr const*>(&to), sizeof to);
+            sockaddr_in to = address_of(d.where.remote);
+            (void)::sendto(fd, d.view().data(), d.length, 0, raw(to), sizeof to);
         }
         return datagrams.size();
     }
-    static sockaddr_in address_of(endpoint const& e) noexcept { return {AF_INET, htons(e.port), {load_le32(e.address.octets.data())}, {}}; }
+    static sockaddr* raw(sockaddr_in& address) noexcept { return reinterpret_cast<sockaddr*>(&address); }
+    static sockaddr_in address_of(endpoint const& e) noexcept {
+        return {AF_INET, htons(e.port), {htonl(load_be32(e.address.octets.data()))}, {}};
+    }
 };
 // end socket
 
@@ -183,7 +186,8 @@ struct node {
     void meet(node& other) {
         change const theirs[] = {change::peer(other.public_key),
                                  change::endpoint({ip_address::v4(127, 0, 0, 1), other.device.listen_port()}),
-                                 change::allowed_ip(ip_prefix::of(other.v4, 32)), change::allowed_ip(ip_prefix::of(other.v6, 128))};
+                                 change::allowed_ip(ip_prefix::of(other.v4, 32)),
+                                 change::allowed_ip(ip_prefix::of(other.v6, 128))};
         BOOST_TEST_REQUIRE(engine.configure(theirs) == status::ok);
     }
     void run() { BOOST_TEST_REQUIRE(engine.run_once({true, true, 0}) == status::ok); }
@@ -208,7 +212,8 @@ BOOST_AUTO_TEST_CASE(exchange_traffic) {
     std::vector<std::vector<wg::byte>> sent[2];
     for (unsigned i = 0; i < 100; ++i) {
         auto const there = wg_tests::inner_packet(i % 2 == 0 ? a.v4 : a.v6, i % 2 == 0 ? b.v4 : b.v6, 60 + 13 * i, i);
-        auto const back = wg_tests::inner_packet(i % 2 == 0 ? b.v4 : b.v6, i % 2 == 0 ? a.v4 : a.v6, 60 + 7 * i, 1000 + i);
+        auto const back =
+            wg_tests::inner_packet(i % 2 == 0 ? b.v4 : b.v6, i % 2 == 0 ? a.v4 : a.v6, 60 + 7 * i, 1000 + i);
         sent[0].push_back(there);
         sent[1].push_back(back);
     }
