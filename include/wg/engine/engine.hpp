@@ -64,10 +64,7 @@ public:
         // Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
         std::size_t const stride = (front + mtu + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
         if (stride > stride_) {
-            if (!outbound_.resize(batch * stride) || !own_.resize(handshake_batch * stride)) {
-                stride_ = 0;
-                return status::no_memory;
-            }
+            if (!outbound_.resize(batch * stride) || !own_.resize(handshake_batch * stride)) return status::no_memory;
             stride_ = stride;
         }
         if (inbound_.view().empty() && !inbound_.resize(receive_batch * receive_stride)) return status::no_memory;
@@ -141,49 +138,44 @@ private:
 
     /// From the TUN device to the network; how many packets.
     result<std::size_t> pump_tun() noexcept {
-        packet packets[batch];
         std::size_t const room = stride_ == 0 ? 0 : batch;
-        for (std::size_t i = 0; i < room; ++i) {
-            packets[i] = packet(outbound_.view().subspan(i * stride_, stride_ - packet_tailroom_bytes), front);
-        }
-        result<std::size_t> const got = tun_.read(std::span(packets, room));
+        for (std::size_t i = 0; i < room; ++i)
+            packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - packet_tailroom_bytes), front);
+        result<std::size_t> const got = tun_.read(std::span(packets_).first(room));
         if (!got || *got == 0) return got;
-        job_type jobs[batch];
+        std::span<job_type> const jobs = std::span(jobs_).first(*got);
         for (std::size_t i = 0; i < *got; ++i) {
-            jobs[i].data = packets[i];
+            jobs[i].data = packets_[i];
             jobs[i].data.capacity += static_cast<std::uint32_t>(packet_tailroom_bytes);
         }
-        std::span<job_type> const all(jobs, *got);
-        core_.prepare_outbound(all, now());
-        device_type::crypt(all, core_.aead());
-        transmit(all);
+        core_.prepare_outbound(jobs, now());
+        device_type::crypt(jobs, core_.aead());
+        transmit(jobs);
         flush();
         return got;
     }
 
     /// From the network to the TUN device. False: nothing was there.
     bool pump_udp() noexcept {
-        datagram datagrams[receive_batch];
         for (std::size_t i = 0; i < receive_batch; ++i)
-            static_cast<packet&>(datagrams[i]) =
+            static_cast<packet&>(received_[i]) =
                 packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom);
-        result<std::size_t> const got = socket_.receive(datagrams);
+        result<std::size_t> const got = socket_.receive(received_);
         if (!got || *got == 0) return false;
-        job_type jobs[batch];
         std::size_t count = 0;
-        for (datagram const& d : std::span(datagrams, *got)) {
+        for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
             for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
-                job_type& j = jobs[count++];
+                job_type& j = jobs_[count++];
                 j.data = d;
                 j.data.offset += static_cast<std::uint32_t>(at);
                 j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
                 j.where = d.where;
                 j.tos = d.tos;
-                if (count == batch) receive(std::span(jobs, std::exchange(count, 0)));
+                if (count == batch) receive(std::span(jobs_).first(std::exchange(count, 0)));
             }
         }
-        receive(std::span(jobs, count));
+        receive(std::span(jobs_).first(count));
         flush();
         return true;
     }
@@ -197,47 +189,45 @@ private:
 
     /// What the device has to say by itself: all of what waits to be sent, but only some of the handshakes.
     void flush() noexcept {
-        job_type jobs[handshake_batch];
         for (bool handshakes = true;; handshakes = false) {
             for (std::size_t i = 0; i < handshake_batch; ++i)
-                jobs[i].data = packet(own_.view().subspan(i * stride_, stride_), 0);
+                jobs_[i].data = packet(own_.view().subspan(i * stride_, stride_), 0);
+            std::span<job_type> const room = std::span(jobs_).first(handshake_batch);
             std::size_t const made =
-                handshakes ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
+                handshakes ? core_.process_handshakes(room, now()) : core_.poll_transmit(room, now());
             if (made == 0 && !handshakes) return;
-            std::span<job_type> const all(jobs, made);
-            device_type::crypt(all, core_.aead());
-            transmit(all);
+            device_type::crypt(room.first(made), core_.aead());
+            transmit(room.first(made));
         }
     }
 
     /// Sends what is to be sent, completes all, and delivers what goes back to the host.
     void transmit(std::span<job_type> jobs) noexcept {
-        datagram datagrams[batch];
-        job_type* sent[batch];
         std::size_t count = 0;
-        for (job_type& j : jobs) {
+        for (job_type const& j : jobs) {
             if (j.next != disposition::send) continue;
-            datagram& d = datagrams[count];
+            datagram& d = sent_[count++];
             static_cast<packet&>(d) = j.data;
             d.where = j.where;
             d.tos = j.tos;
-            sent[count++] = &j;
         }
-        if (count != 0) (void)socket_.send(std::span(datagrams, count));
-        for (std::size_t i = 0; i < count; ++i) {
-            sent[i]->why = datagrams[i].why;
-            sent[i]->where.local = datagrams[i].where.local;
+        if (count != 0) (void)socket_.send(std::span(sent_).first(count));
+        count = 0;
+        for (job_type& j : jobs) {
+            if (j.next != disposition::send) continue;
+            datagram const& d = sent_[count++];
+            j.why = d.why;
+            j.where.local = d.where.local;
         }
         core_.complete(jobs, now());
         deliver(jobs);
     }
 
     void deliver(std::span<job_type> jobs) noexcept {
-        packet packets[batch];
         std::size_t count = 0;
         for (job_type const& j : jobs)
-            if (j.next == disposition::deliver) packets[count++] = j.data;
-        if (count != 0) (void)tun_.write(std::span(packets, count));
+            if (j.next == disposition::deliver) packets_[count++] = j.data;
+        if (count != 0) (void)tun_.write(std::span(packets_).first(count));
     }
 
     device_type& core_;
@@ -248,6 +238,12 @@ private:
     typename storage::template array<byte, 0> own_;
     std::size_t stride_ = 0;
     bool running_ = false;
+
+    // What a step works on. Here and not on the stack, where each step would have to clear it.
+    std::array<job_type, batch> jobs_;
+    std::array<packet, batch> packets_;
+    std::array<datagram, batch> sent_;
+    std::array<datagram, receive_batch> received_;
 };
 
 } // namespace wg::inline WG_ABI
