@@ -168,7 +168,8 @@ BOOST_AUTO_TEST_CASE(a_change_takes_its_key_with_it) {
     c.~change();
     auto& second = g.make(wg::change::preshared_key(fixed<32>(key)));
     second.~change();
-    BOOST_TEST(std::search(std::begin(g.memory), std::end(g.memory), key.begin(), key.begin() + 8) == std::end(g.memory));
+    BOOST_TEST(std::search(std::begin(g.memory), std::end(g.memory), key.begin(), key.begin() + 8) ==
+               std::end(g.memory));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
@@ -227,7 +228,8 @@ BOOST_AUTO_TEST_CASE(a_prefix_masks_the_host) {
                 if (((p.address.octets[i / 8] >> (7 - i % 8)) & 1) != (i < bits)) BOOST_ERROR(bits << ' ' << i);
         }
     }
-    BOOST_TEST((wg::ip_prefix::of(wg::ip_address::v4(10, 1, 2, 3), 8) == wg::ip_prefix{wg::ip_address::v4(10, 0, 0, 0), 8}));
+    BOOST_TEST(
+        (wg::ip_prefix::of(wg::ip_address::v4(10, 1, 2, 3), 8) == wg::ip_prefix{wg::ip_address::v4(10, 0, 0, 0), 8}));
 }
 
 BOOST_AUTO_TEST_CASE(addresses_compare_by_family_and_octets) {
@@ -288,7 +290,8 @@ BOOST_AUTO_TEST_CASE(agrees_with_a_hash_map_of_the_standard_library) {
             std::uint64_t const k = 1 + random.next() % (most * 2), value = random.next();
             entry* const found = table.find(entry{k, 0, mask}.hash(), [&](entry const& e) { return e.key == k; });
             auto const expected = model.find(k);
-            if ((found != nullptr) != (expected != model.end()) || (found != nullptr && found->value != expected->second)) {
+            if ((found != nullptr) != (expected != model.end()) ||
+                (found != nullptr && found->value != expected->second)) {
                 BOOST_ERROR("seed " << seed << " step " << step);
                 return;
             }
@@ -326,7 +329,8 @@ BOOST_AUTO_TEST_CASE(a_fixed_table_says_when_it_is_full) {
     for (std::uint64_t k = 1; k <= 7; ++k) BOOST_TEST(table.insert(entry{k, k}));
     BOOST_TEST(!table.reserve(1, none));
     BOOST_TEST(!table.insert(entry{8, 8}));
-    BOOST_TEST(table.find(entry{8}.hash(), [](entry const& e) { return e.key == 8; }) == nullptr); // and comes to an end
+    BOOST_TEST(table.find(entry{8}.hash(), [](entry const& e) { return e.key == 8; }) ==
+               nullptr); // and comes to an end
 }
 
 BOOST_AUTO_TEST_CASE(an_empty_table_has_nothing) {

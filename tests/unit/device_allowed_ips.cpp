@@ -82,22 +82,28 @@ public:
         return at == all_.end() ? nullptr : at->second.second;
     }
     std::size_t size(wg::family kind) const {
-        return static_cast<std::size_t>(std::count_if(all_.begin(), all_.end(), [&](auto const& e) { return e.second.first.address.kind == kind; }));
+        return static_cast<std::size_t>(std::count_if(
+            all_.begin(), all_.end(), [&](auto const& e) { return e.second.first.address.kind == kind; }));
     }
     std::size_t count(owner const& o) const {
-        return static_cast<std::size_t>(std::count_if(all_.begin(), all_.end(), [&](auto const& e) { return e.second.second == &o; }));
+        return static_cast<std::size_t>(
+            std::count_if(all_.begin(), all_.end(), [&](auto const& e) { return e.second.second == &o; }));
     }
 
 private:
-    static std::tuple<wg::family, wg::byte_array<16>, unsigned> key(ip_prefix const& p) { return {p.address.kind, p.address.octets, p.bits}; }
+    static std::tuple<wg::family, wg::byte_array<16>, unsigned> key(ip_prefix const& p) {
+        return {p.address.kind, p.address.octets, p.bits};
+    }
     std::map<std::tuple<wg::family, wg::byte_array<16>, unsigned>, std::pair<ip_prefix, owner*>> all_;
 };
 
 /// Addresses that share many leading bits, so that prefixes nest.
 ip_address clustered(noise& random, wg::family kind) {
     std::uint64_t const r = random.next();
-    if (kind == wg::family::v4) return v4(0x0a000000u | (static_cast<std::uint32_t>(r) & static_cast<std::uint32_t>(r >> 32) & 0x0003'0f33u));
-    return v6(0xfd00'0000'0000'0000u | (r & random.next() & 0x0300'0000'0000'0003u), r & random.next() & 0xc000'0000'0000'0103u);
+    if (kind == wg::family::v4)
+        return v4(0x0a000000u | (static_cast<std::uint32_t>(r) & static_cast<std::uint32_t>(r >> 32) & 0x0003'0f33u));
+    return v6(0xfd00'0000'0000'0000u | (r & random.next() & 0x0300'0000'0000'0003u),
+              r & random.next() & 0xc000'0000'0000'0103u);
 }
 
 } // namespace
@@ -153,10 +159,28 @@ BOOST_AUTO_TEST_CASE(agrees_with_a_model_under_any_sequence_of_changes) {
             unsigned const width = kind == wg::family::v4 ? 32 : 128;
             ip_prefix const p = ip_prefix::of(clustered(random, kind), static_cast<unsigned>((r >> 16) % (width + 1)));
             switch ((r >> 32) % 16) {
-            case 0: t.remove_all(who); m.remove_all(who); break;
-            case 1: case 2: case 3: case 4: t.remove(p, who); m.remove(p, who); break;
-            case 5: case 6: if (owner* const has = m.find_exact(p)) { t.remove(p, *has); m.remove(p, *has); } break;
-            default: BOOST_TEST(t.insert(p, who)); m.insert(p, who); break;
+            case 0:
+                t.remove_all(who);
+                m.remove_all(who);
+                break;
+            case 1:
+            case 2:
+            case 3:
+            case 4:
+                t.remove(p, who);
+                m.remove(p, who);
+                break;
+            case 5:
+            case 6:
+                if (owner* const has = m.find_exact(p)) {
+                    t.remove(p, *has);
+                    m.remove(p, *has);
+                }
+                break;
+            default:
+                BOOST_TEST(t.insert(p, who));
+                m.insert(p, who);
+                break;
             }
             ip_address const probe = clustered(random, kind);
             if (t.find(kind, probe.octets.data()) != m.find(probe)) BOOST_ERROR("seed " << seed << " step " << step);
@@ -206,19 +230,23 @@ BOOST_AUTO_TEST_CASE(holds_what_the_suite_of_linux_configures) {
         for (std::uint32_t i = 0; i < 40; ++i)
             for (std::uint32_t j = 0; j < 26; ++j) {
                 BOOST_TEST(t.insert(ip_prefix::of(v4(0x0a000000u | i << 16 | j << 8), 24), peers[i]));
-                BOOST_TEST(t.insert(ip_prefix::of(v6(0xfd00'0000'0000'0000u | std::uint64_t{i} << 32, std::uint64_t{j} << 48), 80), peers[i]));
+                BOOST_TEST(t.insert(
+                    ip_prefix::of(v6(0xfd00'0000'0000'0000u | std::uint64_t{i} << 32, std::uint64_t{j} << 48), 80),
+                    peers[i]));
             }
         BOOST_TEST(t.size(wg::family::v4) == 40u * 26);
         for (std::uint32_t i = 0; i < 40; ++i) {
             BOOST_TEST(t.find(wg::family::v4, v4(0x0a000000u | i << 16 | 25u << 8 | 7).octets.data()) == &peers[i]);
-            BOOST_TEST(t.find(wg::family::v6, v6(0xfd00'0000'0000'0000u | std::uint64_t{i} << 32, 9).octets.data()) == &peers[i]);
+            BOOST_TEST(t.find(wg::family::v6, v6(0xfd00'0000'0000'0000u | std::uint64_t{i} << 32, 9).octets.data()) ==
+                       &peers[i]);
         }
         for (owner& p : peers) t.remove_all(p);
         BOOST_TEST(nodes == 0);
     }
     { // 197 of IPv6, of which each contains the next
         std::vector<owner> peers(128);
-        for (unsigned bits = 128; bits > 0; --bits) BOOST_TEST(t.insert(ip_prefix::of(v6(~0ull, ~0ull), bits), peers[bits - 1]));
+        for (unsigned bits = 128; bits > 0; --bits)
+            BOOST_TEST(t.insert(ip_prefix::of(v6(~0ull, ~0ull), bits), peers[bits - 1]));
         for (unsigned i = 0; i < 69; ++i) BOOST_TEST(t.insert(ip_prefix::of(v6(i, i), 128), peers[0]));
         BOOST_TEST(t.size(wg::family::v6) == 197u);
         for (unsigned bits = 1; bits <= 127; ++bits) { // agrees in exactly so many bits

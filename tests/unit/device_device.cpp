@@ -93,9 +93,10 @@ BOOST_AUTO_TEST_CASE(an_inner_packet_longer_than_it_says_is_cut_to_what_it_says)
 BOOST_AUTO_TEST_CASE(padding_stops_at_the_mtu) {
     struct {
         std::size_t mtu, size, sealed;
-    } const cases[] = {{1420, 20, 32},     {1420, 32, 32},     {1420, 33, 48},     {1420, 1408, 1408}, {1420, 1409, 1420},
-                       {1420, 1420, 1420}, {1419, 1417, 1419}, {1299, 1297, 1299}, {1420, 1421, 1436}, {1420, 1440, 1452},
-                       {1420, 2840, 2840}, {1420, 2839, 2840}, {0, 1420, 1424},    {0, 65520, 65520},  {1280, 1000, 1008}};
+    } const cases[] = {{1420, 20, 32},     {1420, 32, 32},     {1420, 33, 48},     {1420, 1408, 1408},
+                       {1420, 1409, 1420}, {1420, 1420, 1420}, {1419, 1417, 1419}, {1299, 1297, 1299},
+                       {1420, 1421, 1436}, {1420, 1440, 1452}, {1420, 2840, 2840}, {1420, 2839, 2840},
+                       {0, 1420, 1424},    {0, 65520, 65520},  {1280, 1000, 1008}};
     for (auto const& c : cases) {
         pair p;
         p.connect();
@@ -146,7 +147,8 @@ BOOST_AUTO_TEST_CASE(outer_marks_are_af41_for_handshakes_and_ecn_for_data) {
     BOOST_TEST(+p.net.log[2].tos == 2);
     for (unsigned tos = 0; tos < 256; ++tos) {
         for (bool const six : {false, true}) {
-            p.a.send(six ? ipv6(p.a, p.b, 100, 1, static_cast<wg::byte>(tos)) : ipv4(p.a, p.b, 100, 1, static_cast<wg::byte>(tos)));
+            p.a.send(six ? ipv6(p.a, p.b, 100, 1, static_cast<wg::byte>(tos))
+                         : ipv4(p.a, p.b, 100, 1, static_cast<wg::byte>(tos)));
             BOOST_TEST(+p.a.steal().tos == (tos & 3)); //= RFC 6040 4.1: normal mode copies the mark
         }
     }
@@ -159,7 +161,8 @@ BOOST_AUTO_TEST_CASE(outer_marks_are_af41_for_handshakes_and_ecn_for_data) {
 BOOST_AUTO_TEST_CASE(congestion_outside_arrives_inside) {
     pair p;
     p.connect();
-    for (auto const& [inner, outer, expected] : {std::tuple{2, 3, 3}, std::tuple{1, 3, 3}, std::tuple{0, 3, -1}, std::tuple{2, 1, 1}, std::tuple{0, 1, 0}}) {
+    for (auto const& [inner, outer, expected] :
+         {std::tuple{2, 3, 3}, std::tuple{1, 3, 3}, std::tuple{0, 3, -1}, std::tuple{2, 1, 1}, std::tuple{0, 1, 0}}) {
         for (bool const six : {false, true}) {
             p.b.received.clear();
             auto const tos = static_cast<wg::byte>(inner | 0xa0);
@@ -180,12 +183,14 @@ BOOST_AUTO_TEST_CASE(congestion_outside_arrives_inside) {
 BOOST_AUTO_TEST_CASE(unreachable_destinations_are_told_to_the_host) {
     pair p;
     host stranger(p.w, 9);
-    BOOST_TEST(p.a.configure(change::peer(stranger.public_key), change::allowed_ip(v4(9)), change::allowed_ip(v6(9))) == status::ok);
+    BOOST_TEST(p.a.configure(change::peer(stranger.public_key), change::allowed_ip(v4(9)), change::allowed_ip(v6(9))) ==
+               status::ok);
     for (unsigned const number : {9u, 10u}) {
         for (bool const six : {false, true}) {
             p.pass(wg::seconds(1));
             p.a.received.clear();
-            buffer const inner = six ? inner_packet(p.a.v6, inner_v6(number), 80) : inner_packet(p.a.v4, inner_v4(number), 80);
+            buffer const inner =
+                six ? inner_packet(p.a.v6, inner_v6(number), 80) : inner_packet(p.a.v4, inner_v4(number), 80);
             BOOST_TEST(p.a.send(inner) == (number == 9 ? status::no_endpoint : status::no_peer));
             BOOST_TEST_REQUIRE(p.a.received.size() == 1u);
             buffer const& answer = p.a.received[0];
@@ -264,7 +269,8 @@ BOOST_AUTO_TEST_CASE(a_large_packet_waits_in_pieces) {
 //= linux: both directions count whole UDP payloads, handshakes included: 148 + 92 + n * (100 padded to 112, + 32)
 BOOST_AUTO_TEST_CASE(byte_counts_are_those_of_the_wire) {
     pair p;
-    for (unsigned i = 0; i < 10; ++i) { // an echo request and its answer, as ping -s 68 makes them: 96 and 32 bytes more
+    for (unsigned i = 0; i < 10;
+         ++i) { // an echo request and its answer, as ping -s 68 makes them: 96 and 32 bytes more
         p.a.send(ipv4(p.a, p.b, 96, i));
         p.net.settle();
         p.b.send(ipv4(p.b, p.a, 96, i));
@@ -318,7 +324,8 @@ BOOST_AUTO_TEST_CASE(a_batch_is_the_same_as_one_after_the_other) {
     host::device_type::crypt(std::span(jobs).subspan(20), p.a.device.aead());
     host::device_type::crypt(std::span(jobs).first(20), p.a.device.aead());
     for (auto const& j : jobs)
-        if (j.next == wg::disposition::send) p.b.receive({buffer(j.data.view().begin(), j.data.view().end()), p.a.where, p.b.where});
+        if (j.next == wg::disposition::send)
+            p.b.receive({buffer(j.data.view().begin(), j.data.view().end()), p.a.where, p.b.where});
     p.a.device.complete(jobs, p.w.now);
     BOOST_TEST(p.b.received.size() == count - count / 5);
 }
@@ -330,9 +337,11 @@ BOOST_AUTO_TEST_CASE(snapshot_tells_what_was_configured) {
     host a(w, 1);
     buffer const psk = noise(4).take(32);
     wg::endpoint const where{wg::ip_address::v4(1, 2, 3, 4), 5, 0};
-    BOOST_TEST(a.configure(change::fwmark(7), change::listen_port(1234), change::peer(key(1)), change::preshared_key(fixed<32>(psk)),
-                           change::endpoint(where), change::persistent_keepalive(25), change::allowed_ip(v4(5, 24)),
-                           change::allowed_ip(v6(5, 64)), change::allowed_ip(v4(5, 24)), change::peer(key(2))) == status::ok);
+    BOOST_TEST(a.configure(change::fwmark(7), change::listen_port(1234), change::peer(key(1)),
+                           change::preshared_key(fixed<32>(psk)), change::endpoint(where),
+                           change::persistent_keepalive(25), change::allowed_ip(v4(5, 24)),
+                           change::allowed_ip(v6(5, 64)), change::allowed_ip(v4(5, 24)),
+                           change::peer(key(2))) == status::ok);
     auto const one = a.report(key(1)), two = a.report(key(2));
     BOOST_TEST(one.found);
     BOOST_TEST(one.endpoint == where);
@@ -352,7 +361,8 @@ BOOST_AUTO_TEST_CASE(snapshot_tells_what_was_configured) {
 BOOST_AUTO_TEST_CASE(an_allowed_ip_moves_to_who_is_given_it) {
     world w;
     host a(w, 1);
-    BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(0, 24)), change::allowed_ip(v4(7))) == status::ok);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(0, 24)), change::allowed_ip(v4(7))) ==
+               status::ok);
     BOOST_TEST(a.configure(change::peer(key(2)), change::allowed_ip(v4(7))) == status::ok);
     BOOST_TEST((a.report(key(1)).allowed_ips == std::vector{v4(0, 24)}));
     BOOST_TEST((a.report(key(2)).allowed_ips == std::vector{v4(7)}));
@@ -360,14 +370,16 @@ BOOST_AUTO_TEST_CASE(an_allowed_ip_moves_to_who_is_given_it) {
     BOOST_TEST((a.report(key(2)).allowed_ips == std::vector{v4(7)}));
     BOOST_TEST(a.configure(change::peer(key(2)), change::remove_allowed_ip(v4(7))) == status::ok);
     BOOST_TEST(a.report(key(2)).allowed_ips.empty());
-    BOOST_TEST(a.configure(change::peer(key(1)), change::replace_allowed_ips(), change::allowed_ip(v6(1))) == status::ok);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::replace_allowed_ips(), change::allowed_ip(v6(1))) ==
+               status::ok);
     BOOST_TEST((a.report(key(1)).allowed_ips == std::vector{v6(1)}));
 }
 
 BOOST_AUTO_TEST_CASE(update_only_touches_nobody_new) {
     world w;
     host a(w, 1);
-    BOOST_TEST(a.configure(change::peer(key(1)), change::update_only(), change::allowed_ip(v4(1)), change::peer(key(2))) == status::ok);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::update_only(), change::allowed_ip(v4(1)),
+                           change::peer(key(2))) == status::ok);
     BOOST_TEST(!a.report(key(1)).found);
     BOOST_TEST(a.configure(change::peer(key(2)), change::update_only(), change::allowed_ip(v4(1))) == status::ok);
     BOOST_TEST(a.report(key(2)).allowed_ips.size() == 1u);
@@ -383,7 +395,8 @@ BOOST_AUTO_TEST_CASE(a_refused_configuration_changes_nothing) {
     BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(1))) == status::ok);
     wg::ip_prefix bad = v4(2);
     bad.bits = 33;
-    BOOST_TEST(a.configure(change::fwmark(9), change::replace_peers(), change::peer(key(2)), change::allowed_ip(bad)) == status::invalid);
+    BOOST_TEST(a.configure(change::fwmark(9), change::replace_peers(), change::peer(key(2)), change::allowed_ip(bad)) ==
+               status::invalid);
     BOOST_TEST(a.device.fwmark() == 0u);
     BOOST_TEST(a.report(key(1)).allowed_ips.size() == 1u);
     BOOST_TEST(!a.report(key(2)).found);
@@ -399,7 +412,8 @@ BOOST_AUTO_TEST_CASE(too_many_peers_for_a_fixed_memory_are_refused_at_once) {
     BOOST_TEST(a.device.fwmark() == 0u);
     BOOST_TEST(a.configure(change::replace_peers(), change::peer(key(3)), change::peer(key(4))) == status::ok);
     BOOST_TEST(a.report(key(4)).found);
-    for (unsigned i = 5; i < 50; ++i) BOOST_TEST(a.configure(change::replace_peers(), change::peer(key(i))) == status::ok);
+    for (unsigned i = 5; i < 50; ++i)
+        BOOST_TEST(a.configure(change::replace_peers(), change::peer(key(i))) == status::ok);
     BOOST_TEST(a.device.peer_count() == 1u);
 }
 
@@ -423,14 +437,17 @@ BOOST_AUTO_TEST_CASE(a_peer_in_flight_takes_its_place_in_a_fixed_memory) {
 BOOST_AUTO_TEST_CASE(too_many_allowed_ips_for_a_fixed_memory_are_refused_at_once) {
     world w;
     fixed_host a(w, 1);
-    BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(1)), change::allowed_ip(v4(2)), change::allowed_ip(v4(3)),
-                           change::allowed_ip(v4(4)), change::allowed_ip(v4(5))) == status::no_memory);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(1)), change::allowed_ip(v4(2)),
+                           change::allowed_ip(v4(3)), change::allowed_ip(v4(4)),
+                           change::allowed_ip(v4(5))) == status::no_memory);
     BOOST_TEST(a.device.peer_count() == 0u);
-    BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(1)), change::allowed_ip(v4(2)), change::allowed_ip(v4(3)),
-                           change::allowed_ip(v4(4)), change::allowed_ip(v6(1)), change::allowed_ip(v6(2))) == status::ok);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::allowed_ip(v4(1)), change::allowed_ip(v4(2)),
+                           change::allowed_ip(v4(3)), change::allowed_ip(v4(4)), change::allowed_ip(v6(1)),
+                           change::allowed_ip(v6(2))) == status::ok);
     BOOST_TEST(a.configure(change::peer(key(2)), change::allowed_ip(v4(6))) == status::no_memory);
     BOOST_TEST(!a.report(key(2)).found);
-    BOOST_TEST(a.configure(change::peer(key(1)), change::replace_allowed_ips(), change::allowed_ip(v4(7)), change::allowed_ip(v4(8))) == status::ok);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::replace_allowed_ips(), change::allowed_ip(v4(7)),
+                           change::allowed_ip(v4(8))) == status::ok);
     BOOST_TEST(a.dropped(status::no_memory) == 0u);
 }
 
@@ -439,8 +456,9 @@ BOOST_AUTO_TEST_CASE(allowed_ips_that_are_given_back_too_late_are_no_room) {
     auto const check = [](auto&&... changes) {
         world w;
         fixed_host a(w, 1);
-        BOOST_TEST(a.configure(change::peer(key(1)), change::peer(key(2)), change::allowed_ip(v4(1)), change::allowed_ip(v4(2)),
-                               change::allowed_ip(v4(3)), change::allowed_ip(v4(4))) == status::ok);
+        BOOST_TEST(a.configure(change::peer(key(1)), change::peer(key(2)), change::allowed_ip(v4(1)),
+                               change::allowed_ip(v4(2)), change::allowed_ip(v4(3)),
+                               change::allowed_ip(v4(4))) == status::ok);
         auto const one = a.report(key(1)).allowed_ips, two = a.report(key(2)).allowed_ips;
         status const why = a.configure(std::move(changes)...);
         if (why == status::ok)
@@ -450,15 +468,17 @@ BOOST_AUTO_TEST_CASE(allowed_ips_that_are_given_back_too_late_are_no_room) {
         return why;
     };
     // added before the other gives back
-    BOOST_TEST(check(change::peer(key(1)), change::allowed_ip(v4(5)), change::allowed_ip(v4(6)), change::allowed_ip(v4(7)),
-                     change::allowed_ip(v4(8)), change::peer(key(2)), change::replace_allowed_ips()) == status::no_memory);
+    BOOST_TEST(check(change::peer(key(1)), change::allowed_ip(v4(5)), change::allowed_ip(v4(6)),
+                     change::allowed_ip(v4(7)), change::allowed_ip(v4(8)), change::peer(key(2)),
+                     change::replace_allowed_ips()) == status::no_memory);
     // moved, so that less is given back than the other had
     BOOST_TEST(check(change::peer(key(1)), change::allowed_ip(v4(1)), change::allowed_ip(v4(2)), change::peer(key(2)),
-                     change::replace_allowed_ips(), change::allowed_ip(v4(5)), change::allowed_ip(v4(6)), change::allowed_ip(v4(7)),
-                     change::allowed_ip(v4(8))) == status::no_memory);
+                     change::replace_allowed_ips(), change::allowed_ip(v4(5)), change::allowed_ip(v4(6)),
+                     change::allowed_ip(v4(7)), change::allowed_ip(v4(8))) == status::no_memory);
     // given back first
-    BOOST_TEST(check(change::peer(key(2)), change::replace_allowed_ips(), change::peer(key(1)), change::allowed_ip(v4(5)),
-                     change::allowed_ip(v4(6)), change::allowed_ip(v4(7)), change::allowed_ip(v4(8))) == status::ok);
+    BOOST_TEST(check(change::peer(key(2)), change::replace_allowed_ips(), change::peer(key(1)),
+                     change::allowed_ip(v4(5)), change::allowed_ip(v4(6)), change::allowed_ip(v4(7)),
+                     change::allowed_ip(v4(8))) == status::ok);
 }
 
 BOOST_AUTO_TEST_CASE(admit_says_what_configure_will_and_changes_nothing) {
@@ -477,9 +497,11 @@ BOOST_AUTO_TEST_CASE(a_thousand_peers_come_and_go) {
     host a(w, 1);
     for (int round = 0; round < 3; ++round) {
         for (unsigned i = 0; i < 1000; ++i)
-            BOOST_TEST(a.configure(change::peer(key(i)), change::allowed_ip(v4(i)), change::allowed_ip(v6(i))) == status::ok);
+            BOOST_TEST(a.configure(change::peer(key(i)), change::allowed_ip(v4(i)), change::allowed_ip(v6(i))) ==
+                       status::ok);
         BOOST_TEST(a.device.peer_count() == 1000u);
-        for (unsigned i = 0; i < 1000; i += 2) BOOST_TEST(a.configure(change::peer(key(i)), change::remove_peer()) == status::ok);
+        for (unsigned i = 0; i < 1000; i += 2)
+            BOOST_TEST(a.configure(change::peer(key(i)), change::remove_peer()) == status::ok);
         for (unsigned i = 0; i < 1000; ++i) BOOST_TEST(a.report(key(i)).found == (i % 2 == 1));
         BOOST_TEST(a.send(inner_packet(a.v4, inner_v4(100), 60)) == status::no_peer);
         BOOST_TEST(a.send(inner_packet(a.v4, inner_v4(101), 60)) == status::no_endpoint);

@@ -32,7 +32,8 @@ buffer unreachable(buffer const& inner, std::size_t front = 64, std::size_t back
 BOOST_AUTO_TEST_SUITE(device_ip)
 
 BOOST_AUTO_TEST_CASE(reads_headers_of_both_families) {
-    buffer const four = inner_packet(here4, there4, 60, 1, 0xb9, 17), six = inner_packet(here6, there6, 70, 1, 0xb9, 17);
+    buffer const four = inner_packet(here4, there4, 60, 1, 0xb9, 17),
+                 six = inner_packet(here6, there6, 70, 1, 0xb9, 17);
     wg::ip_header h = wg::parse_ip(four);
     BOOST_TEST((h.kind == family::v4));
     BOOST_TEST(h.total_bytes == 60u);
@@ -40,13 +41,15 @@ BOOST_AUTO_TEST_CASE(reads_headers_of_both_families) {
     BOOST_TEST(+h.tos == 0xb9);
     BOOST_TEST(+h.protocol == 17);
     BOOST_TEST(h.first_fragment);
-    BOOST_TEST((wg::ip_address::of(family::v4, h.source) == here4 && wg::ip_address::of(family::v4, h.destination) == there4));
+    BOOST_TEST(
+        (wg::ip_address::of(family::v4, h.source) == here4 && wg::ip_address::of(family::v4, h.destination) == there4));
     h = wg::parse_ip(six);
     BOOST_TEST((h.kind == family::v6));
     BOOST_TEST(h.total_bytes == 70u);
     BOOST_TEST(+h.tos == 0xb9);
     BOOST_TEST(+h.protocol == 17);
-    BOOST_TEST((wg::ip_address::of(family::v6, h.source) == here6 && wg::ip_address::of(family::v6, h.destination) == there6));
+    BOOST_TEST(
+        (wg::ip_address::of(family::v6, h.source) == here6 && wg::ip_address::of(family::v6, h.destination) == there6));
 }
 
 BOOST_AUTO_TEST_CASE(every_total_length_but_a_possible_one_is_refused) {
@@ -54,14 +57,16 @@ BOOST_AUTO_TEST_CASE(every_total_length_but_a_possible_one_is_refused) {
         buffer p = inner_packet(here4, there4, size);
         for (unsigned total = 0; total < 65536; total += total < 256 ? 1 : 509) {
             wg::store_be16(&p[2], static_cast<std::uint16_t>(total));
-            if (static_cast<bool>(wg::parse_ip(p)) != (total >= 20 && total <= size)) BOOST_ERROR("v4 " << size << ' ' << total);
+            if (static_cast<bool>(wg::parse_ip(p)) != (total >= 20 && total <= size))
+                BOOST_ERROR("v4 " << size << ' ' << total);
         }
     }
     for (std::size_t size : {40u, 41u, 60u, 200u}) {
         buffer p = inner_packet(here6, there6, size);
         for (unsigned payload = 0; payload < 65536; payload += payload < 256 ? 1 : 509) {
             wg::store_be16(&p[4], static_cast<std::uint16_t>(payload));
-            if (static_cast<bool>(wg::parse_ip(p)) != (payload + 40 <= size)) BOOST_ERROR("v6 " << size << ' ' << payload);
+            if (static_cast<bool>(wg::parse_ip(p)) != (payload + 40 <= size))
+                BOOST_ERROR("v6 " << size << ' ' << payload);
         }
         wg::store_be16(&p[4], 65535); // with the header more than 16 bits hold
         BOOST_TEST(!wg::parse_ip(p));
@@ -107,7 +112,8 @@ BOOST_AUTO_TEST_CASE(checksum_is_that_of_rfc_1071) {
         BOOST_TEST(wg::checksum_finish(wg::checksum_add(0, data)) == static_cast<std::uint16_t>(~ones_sum(data)));
     }
     buffer const most(65535, 0xff);
-    BOOST_TEST(wg::checksum_finish(wg::checksum_add(0x1ffff, most)) == static_cast<std::uint16_t>(~ones_sum(most, 0x1ffff)));
+    BOOST_TEST(wg::checksum_finish(wg::checksum_add(0x1ffff, most)) ==
+               static_cast<std::uint16_t>(~ones_sum(most, 0x1ffff)));
 }
 
 //= RFC 6040 4.2, figure 4
@@ -133,7 +139,9 @@ BOOST_AUTO_TEST_CASE(congestion_marks_are_those_of_rfc_6040) {
                     bool const kept = wg::decapsulate_ecn(p, wg::parse_ip(p), static_cast<std::uint8_t>(outer | 0xb8));
                     int const expected = table[inner][outer];
                     BOOST_TEST(kept == (expected != drop), inner << ' ' << outer);
-                    if (expected != drop) BOOST_TEST(p == make(static_cast<unsigned>(expected)), inner << ' ' << outer); // checksum and all
+                    if (expected != drop)
+                        BOOST_TEST(p == make(static_cast<unsigned>(expected)),
+                                   inner << ' ' << outer); // checksum and all
                 }
             }
         }
@@ -144,7 +152,8 @@ BOOST_AUTO_TEST_CASE(congestion_marks_are_those_of_rfc_6040) {
 BOOST_AUTO_TEST_CASE(a_mark_keeps_any_checksum_right) {
     noise random(8);
     for (int i = 0; i < 5000; ++i) {
-        buffer p = inner_packet(here4, there4, 20, 1, static_cast<wg::byte>(random.next() % 64 * 4 + 1 + random.next() % 2));
+        buffer p =
+            inner_packet(here4, there4, 20, 1, static_cast<wg::byte>(random.next() % 64 * 4 + 1 + random.next() % 2));
         wg::store_be16(&p[4], static_cast<std::uint16_t>(random.next()));
         wg::store_be32(&p[12], static_cast<std::uint32_t>(random.next()));
         wg::store_be16(&p[10], 0);
@@ -160,7 +169,8 @@ BOOST_AUTO_TEST_CASE(unreachable_is_a_correct_packet_to_the_sender) {
     for (bool const six : {false, true}) {
         for (std::size_t const size : {60u, 548u, 549u, 1232u, 1233u, 1420u}) {
             buffer const inner = six ? inner_packet(here6, there6, size) : inner_packet(here4, there4, size);
-            for (auto const& [front, back] : {std::pair{64u, 64u}, std::pair{16u, 64u}, std::pair{0u, 48u}, std::pair{16u, 31u}}) {
+            for (auto const& [front, back] :
+                 {std::pair{64u, 64u}, std::pair{16u, 64u}, std::pair{0u, 48u}, std::pair{16u, 31u}}) {
                 buffer const out = unreachable(inner, front, back);
                 std::size_t const head = six ? 40 : 20, most = six ? 1280 : 576;
                 std::size_t const quoted = std::min({size, most - head - 8, front + size + back - head - 8});
@@ -218,7 +228,9 @@ BOOST_AUTO_TEST_CASE(knows_the_tunnels_own_datagrams) {
         buffer p = six ? inner_packet(here6, there6, 100, 1, 0, 17) : inner_packet(here4, there4, 100, 1, 0, 17);
         wg::store_be16(&p[head], 1234);
         wg::store_be16(&p[head + 2], 51820);
-        auto const own = [&](wg::endpoint const& to, std::uint16_t port) { return wg::is_own_datagram(p, wg::parse_ip(p), to, port); };
+        auto const own = [&](wg::endpoint const& to, std::uint16_t port) {
+            return wg::is_own_datagram(p, wg::parse_ip(p), to, port);
+        };
         BOOST_TEST(own(remote, 1234));
         BOOST_TEST(!own(remote, 1235));
         BOOST_TEST(!own({remote.address, 51821, 0}, 1234));

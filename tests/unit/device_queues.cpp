@@ -15,12 +15,11 @@ struct timed {
     wg::instant due = wg::instant::never(); // of the model
 };
 
-/// Four slots for packets, three a queue; sixteen handshakes; two sets of four buckets.
+/// Four slots for packets, three a queue; sixteen handshakes.
 struct tiny : wg::small_capacity {
     static constexpr std::size_t max_staged_packets = 4;
     static constexpr std::size_t max_staged_packets_per_peer = 3;
     static constexpr std::size_t max_queued_handshakes = 16;
-    static constexpr std::size_t max_limited_sources = 8;
 };
 using tiny_storage = wg::static_storage<tiny>;
 
@@ -45,7 +44,9 @@ template <class Storage> struct limiter {
     Storage memory;
     std::unique_ptr<wg::rate_limiter<Storage>> it = std::make_unique<wg::rate_limiter<Storage>>(memory);
     fixed_random random;
-    bool allow(wg::ip_address const& from, wg::instant now) { return it->allow(wg::bundled::hash{}, random, from, now); }
+    bool allow(wg::ip_address const& from, wg::instant now) {
+        return it->allow(wg::bundled::hash{}, random, from, now);
+    }
 };
 
 constexpr wg::instant start = wg::instant{} + wg::seconds(1000);
@@ -73,7 +74,9 @@ BOOST_AUTO_TEST_CASE(nobody_is_looked_at_late) {
             switch (random.next() % 4) {
             case 0:
             case 1: // also to a later moment, and to never
-                who.due = random.next() % 8 == 0 ? wg::instant::never() : now + wg::milliseconds(static_cast<std::int64_t>(random.next() % 1000));
+                who.due = random.next() % 8 == 0
+                              ? wg::instant::never()
+                              : now + wg::milliseconds(static_cast<std::int64_t>(random.next() % 1000));
                 queue.schedule(who, who.due);
                 break;
             case 2:
@@ -311,7 +314,7 @@ BOOST_AUTO_TEST_CASE(changes_are_cut_by_peer) {
         seen.emplace_back(p.key[0], p.update_only, p.remove, p.replace_allowed_ips, p.changes.size());
     });
     BOOST_TEST((seen == std::vector<std::tuple<unsigned, bool, bool, bool, std::size_t>>{
-                           {1u, false, false, true, 2u}, {2u, false, false, false, 0u}, {3u, true, true, false, 2u}}));
+                            {1u, false, false, true, 2u}, {2u, false, false, false, 0u}, {3u, true, true, false, 2u}}));
     int calls = 0;
     wg::for_each_peer({}, [&](wg::peer_changes const&) { ++calls; });
     wg::for_each_peer(std::span(all).first(2), [&](wg::peer_changes const&) { ++calls; });

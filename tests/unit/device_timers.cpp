@@ -158,7 +158,8 @@ BOOST_AUTO_TEST_CASE(initiations_are_repeated_for_90_s_and_then_given_up) {
     // each is a new one
     for (std::size_t i = 1; i < p.net.log.size(); ++i) {
         BOOST_TEST(p.net.log[i].sender() != p.net.log[i - 1].sender());
-        BOOST_TEST(!std::equal(p.net.log[i].data.begin() + 8, p.net.log[i].data.begin() + 40, p.net.log[i - 1].data.begin() + 8));
+        BOOST_TEST(!std::equal(p.net.log[i].data.begin() + 8, p.net.log[i].data.begin() + 40,
+                               p.net.log[i - 1].data.begin() + 8));
     }
 }
 

@@ -52,11 +52,13 @@ bool is_malformed(std::uint32_t type, std::size_t size) {
     }
 }
 
-constexpr char const* low_order_points[] = {
-    "0000000000000000000000000000000000000000000000000000000000000000", "0100000000000000000000000000000000000000000000000000000000000000",
-    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800", "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
-    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"};
+constexpr char const* low_order_points[] = {"0000000000000000000000000000000000000000000000000000000000000000",
+                                            "0100000000000000000000000000000000000000000000000000000000000000",
+                                            "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+                                            "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+                                            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+                                            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+                                            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"};
 
 } // namespace
 
@@ -72,7 +74,8 @@ BOOST_AUTO_TEST_CASE(drops_messages_with_any_reserved_bit) {
     std::uint64_t malformed = p.b.dropped(status::malformed);
     for (wire const& genuine : {initiation, data})
         for (unsigned bit = 8; bit < 32; ++bit) {
-            BOOST_TEST(p.b.receive(changed(genuine, bit / 8, static_cast<wg::byte>(1u << bit % 8))) == status::malformed);
+            BOOST_TEST(p.b.receive(changed(genuine, bit / 8, static_cast<wg::byte>(1u << bit % 8))) ==
+                       status::malformed);
             BOOST_TEST(p.b.dropped(status::malformed) == ++malformed);
         }
     BOOST_TEST(untouched(p.b, before, p.a.public_key));
@@ -310,7 +313,8 @@ BOOST_AUTO_TEST_CASE(load_ends_a_second_after_the_queue_was_long) {
 BOOST_AUTO_TEST_CASE(a_full_queue_drops_what_comes_and_counts_it) {
     loaded_pair p;
     wire const junk = p.noise_initiation();
-    for (std::size_t i = 0; i < few_handshakes::max_queued_handshakes; ++i) BOOST_TEST(p.b.take(junk) == status::queued);
+    for (std::size_t i = 0; i < few_handshakes::max_queued_handshakes; ++i)
+        BOOST_TEST(p.b.take(junk) == status::queued);
     BOOST_TEST(p.b.take(junk) == status::handshake_queue_full);
     p.b.poll();
     BOOST_TEST(p.b.dropped(status::cookie_sent) == few_handshakes::max_queued_handshakes);
@@ -431,7 +435,8 @@ BOOST_AUTO_TEST_CASE(the_greatest_timestamp_survives_all_but_removal) {
     p.b.device.down(p.w.now);
     p.b.device.up();
     refused("down and up");
-    BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::endpoint(elsewhere), change::preshared_key(p.a.public_key),
+    BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::endpoint(elsewhere),
+                             change::preshared_key(p.a.public_key),
                              change::preshared_key(wg::public_key{})) == status::ok);
     refused("configuration");
     BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::remove_peer()) == status::ok);
@@ -593,7 +598,8 @@ BOOST_AUTO_TEST_CASE(the_endpoint_ignores_forged_and_replayed_data) {
     BOOST_TEST(untouched(p.b, before, p.a.public_key));
     for (std::size_t at = 8; at < data.data.size(); ++at) {
         status const why = p.b.receive(changed(data, at)).why;
-        if (why != status::decryption_failed && !(at == 15 && why == status::expired_keypair)) BOOST_ERROR("byte " << at << ' ' << wg::name_of(why));
+        if (why != status::decryption_failed && !(at == 15 && why == status::expired_keypair))
+            BOOST_ERROR("byte " << at << ' ' << wg::name_of(why));
     }
     BOOST_TEST(untouched(p.b, before, p.a.public_key));
     wire fresh = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
@@ -693,7 +699,8 @@ BOOST_AUTO_TEST_CASE(a_peer_with_a_key_of_low_order_gets_nothing) {
         buffer const key = hex(point);
         wg::endpoint const where{wg::ip_address::v4(192, 0, 2, 77), 7, 0};
         BOOST_TEST(a.configure(change::peer(fixed<32>(key)), change::endpoint(where), change::persistent_keepalive(1),
-                               change::replace_allowed_ips(), change::allowed_ip(wg::ip_prefix::of(inner_v4(77), 32))) == status::ok);
+                               change::replace_allowed_ips(),
+                               change::allowed_ip(wg::ip_prefix::of(inner_v4(77), 32))) == status::ok);
         BOOST_TEST(a.send(inner_packet(a.v4, inner_v4(77), 100)) == status::staged);
     }
     net.advance(wg::seconds(120));
@@ -729,7 +736,8 @@ BOOST_AUTO_TEST_CASE(an_ephemeral_of_low_order_is_refused) {
 BOOST_AUTO_TEST_CASE(a_preshared_key_of_zeros_is_none) {
     pair p;
     wg::public_key const zeros{};
-    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::preshared_key(p.b.public_key), change::preshared_key(zeros)) == status::ok);
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::preshared_key(p.b.public_key),
+                             change::preshared_key(zeros)) == status::ok);
     p.connect();
     BOOST_TEST(p.a.report(p.b.public_key).preshared_key == buffer(32));
 }
@@ -768,7 +776,8 @@ BOOST_AUTO_TEST_CASE(malformed_inner_packets_are_dropped) {
         {"v4 longer than the packet", true, 64, [](wg::bytes p) { store_be16(&p[2], 65); }, status::bad_inner_packet},
         {"v4 of all length", true, 64, [](wg::bytes p) { store_be16(&p[2], 65535); }, status::bad_inner_packet},
         {"v6 longer than the packet", false, 64, [](wg::bytes p) { store_be16(&p[4], 25); }, status::bad_inner_packet},
-        {"v6 whose length overflows 16 bits", false, 64, [](wg::bytes p) { store_be16(&p[4], 65535 - 39); }, status::bad_inner_packet},
+        {"v6 whose length overflows 16 bits", false, 64, [](wg::bytes p) { store_be16(&p[4], 65535 - 39); },
+         status::bad_inner_packet},
         {"v6 of all length", false, 64, [](wg::bytes p) { store_be16(&p[4], 65535); }, status::bad_inner_packet},
         {"v6 in 32 bytes", true, 32, [](wg::bytes p) { p[0] = 0x60; }, status::bad_inner_packet},
         {"somebody else's v4 source", true, 64, [](wg::bytes p) { p[15] ^= 4; }, status::disallowed_source},
@@ -787,7 +796,8 @@ BOOST_AUTO_TEST_CASE(malformed_inner_packets_are_dropped) {
         BOOST_TEST(p.b.receive(w) == c.expected, c.name);
         BOOST_TEST(p.b.received.size() == (c.expected == status::ok ? 1u : 0u), c.name);
         //= linux: what is no packet of this peer's counts as an error, not as received
-        BOOST_TEST(p.b.report(p.a.public_key).rx_bytes - rx_before == (c.expected == status::ok ? w.data.size() : 0u), c.name);
+        BOOST_TEST(p.b.report(p.a.public_key).rx_bytes - rx_before == (c.expected == status::ok ? w.data.size() : 0u),
+                   c.name);
         if (std::string_view(c.name).ends_with("header") && c.expected == status::ok && !p.b.received.empty())
             BOOST_TEST(p.b.received[0].size() == (c.v4 ? 20u : 40u), c.name); // padding is cut off
     }
@@ -815,7 +825,8 @@ BOOST_AUTO_TEST_CASE(a_more_specific_prefix_of_another_peer_decides_who_may_say_
     host other(p.w, 3);
     p.connect();
     BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::allowed_ip(wg::ip_prefix::of(inner_v4(0), 8)),
-                             change::peer(other.public_key), change::allowed_ip(wg::ip_prefix::of(other.v4, 32))) == status::ok);
+                             change::peer(other.public_key),
+                             change::allowed_ip(wg::ip_prefix::of(other.v4, 32))) == status::ok);
     auto const from = [&](wg::ip_address const& source) {
         return sealed(p.a, ipv4(p.a, p.b, 64), [&](wg::bytes packet) { wg::copy(packet.subspan(12), source.view()); });
     };

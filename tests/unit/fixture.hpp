@@ -36,8 +36,12 @@ inline std::ostream& operator<<(std::ostream& to, status s) { return to << name_
 inline std::ostream& operator<<(std::ostream& to, event_id id) { return to << describe(id); }
 inline std::ostream& operator<<(std::ostream& to, duration d) { return to << d.nanoseconds << " ns"; }
 inline std::ostream& operator<<(std::ostream& to, instant t) { return to << t.nanoseconds << " ns"; }
-inline std::ostream& operator<<(std::ostream& to, message_type t) { return to << "message " << static_cast<unsigned>(t); }
-inline std::ostream& operator<<(std::ostream& to, disposition d) { return to << "disposition " << static_cast<unsigned>(d); }
+inline std::ostream& operator<<(std::ostream& to, message_type t) {
+    return to << "message " << static_cast<unsigned>(t);
+}
+inline std::ostream& operator<<(std::ostream& to, disposition d) {
+    return to << "disposition " << static_cast<unsigned>(d);
+}
 inline std::ostream& operator<<(std::ostream& to, endpoint const& e) {
     for (byte const octet : e.address.view()) to << +octet << '.';
     return to << ':' << e.port;
@@ -91,7 +95,9 @@ struct recording_observer {
     static constexpr bool enabled = true;
     std::vector<event_record>* seen = nullptr;
 
-    void event(wg::event_id id, std::uint32_t peer, std::uint64_t value) noexcept { seen->push_back({id, peer, value}); }
+    void event(wg::event_id id, std::uint32_t peer, std::uint64_t value) noexcept {
+        seen->push_back({id, peer, value});
+    }
 };
 
 /// Counts what a handshake costs.
@@ -102,7 +108,9 @@ struct counted_dh {
         ++calls;
         return wg::bundled::dh{}.dh(out, scalar, point);
     }
-    void dh_public(wg::public_key& out, wg::secret<32> const& scalar) const noexcept { wg::bundled::dh{}.dh_public(out, scalar); }
+    void dh_public(wg::public_key& out, wg::secret<32> const& scalar) const noexcept {
+        wg::bundled::dh{}.dh_public(out, scalar);
+    }
 };
 
 template <class Storage = wg::growing_storage<>> struct policies_with {
@@ -120,7 +128,9 @@ static_assert(wg::policies<test_policies>);
 
 // --- inner packets
 
-inline wg::ip_address inner_v4(unsigned number) { return wg::ip_address::v4(10, 0, static_cast<wg::byte>(number >> 8), static_cast<wg::byte>(number)); }
+inline wg::ip_address inner_v4(unsigned number) {
+    return wg::ip_address::v4(10, 0, static_cast<wg::byte>(number >> 8), static_cast<wg::byte>(number));
+}
 inline wg::ip_address inner_v6(unsigned number) {
     wg::ip_address address{{0xfd}, wg::family::v6};
     wg::store_be16(&address.octets[14], static_cast<std::uint16_t>(number));
@@ -167,12 +177,16 @@ struct wire {
     wg::instant at{}; ///< when it left
 
     wg::message_type type() const { return wg::type_of(data); }
-    std::uint32_t sender() const { return wg::load_le32(&data[4]); }        ///< of an initiation or response
+    std::uint32_t sender() const { return wg::load_le32(&data[4]); } ///< of an initiation or response
     std::uint32_t receiver() const { return wg::load_le32(&data[type() == wg::message_type::response ? 8 : 4]); }
-    std::uint64_t counter() const { return wg::load_le64(&data[8]); }       ///< of transport data
+    std::uint64_t counter() const { return wg::load_le64(&data[8]); } ///< of transport data
     /// Of an initiation or response: whether it carries a cookie's mac.
-    bool has_mac2() const { return std::any_of(data.end() - 16, data.end(), [](wg::byte b) { return b != 0; }); }
-    bool is_keepalive() const { return type() == wg::message_type::transport && data.size() == wg::transport_overhead_bytes; }
+    bool has_mac2() const {
+        return std::any_of(data.end() - 16, data.end(), [](wg::byte b) { return b != 0; });
+    }
+    bool is_keepalive() const {
+        return type() == wg::message_type::transport && data.size() == wg::transport_overhead_bytes;
+    }
     bool is_data() const { return type() == wg::message_type::transport && !is_keepalive(); }
 };
 
@@ -210,7 +224,8 @@ public:
     };
 
     basic_host(world& w, unsigned number)
-        : of(w), where{wg::ip_address::v4(192, 0, 2, static_cast<wg::byte>(number)), static_cast<std::uint16_t>(50000 + number), 0},
+        : of(w), where{wg::ip_address::v4(192, 0, 2, static_cast<wg::byte>(number)),
+                       static_cast<std::uint16_t>(50000 + number), 0},
           v4(inner_v4(number)), v6(inner_v6(number)), random{noise(number), true, 0},
           device(virtual_clock{&w}, seeded_random{&random}, recording_observer{&events}) {
         buffer const raw = noise(0x5eed'0000 + number).take(wg::key_bytes);
@@ -228,8 +243,8 @@ public:
     wg::public_key public_key{};
     random_state random;
     std::vector<event_record> events;
-    std::deque<wire> outbox;         ///< what left and is on its way
-    std::vector<buffer> received;    ///< what was written to the TUN device
+    std::deque<wire> outbox;      ///< what left and is on its way
+    std::vector<buffer> received; ///< what was written to the TUN device
     device_type device;
 
     template <class... Changes> wg::status configure(Changes&&... changes) {
@@ -318,8 +333,9 @@ public:
                 mine = p.key == wanted;
                 if (!mine) return;
                 auto const psk = p.preshared_key.expose();
-                out = {true,       p.endpoint, p.last_handshake_s,       p.last_handshake_ns,           p.tx_bytes,
-                       p.rx_bytes, p.persistent_keepalive_s, buffer(psk.begin(), psk.end()), {}};
+                out = {true,       p.endpoint, p.last_handshake_s,       p.last_handshake_ns,
+                       p.tx_bytes, p.rx_bytes, p.persistent_keepalive_s, buffer(psk.begin(), psk.end()),
+                       {}};
             }
             void allowed_ip(wg::ip_prefix const& prefix) {
                 if (mine) out.allowed_ips.push_back(prefix);
@@ -336,7 +352,8 @@ public:
         return taken;
     }
     std::size_t count(wg::event_id id) const {
-        return static_cast<std::size_t>(std::count_if(events.begin(), events.end(), [id](event_record const& e) { return e.id == id; }));
+        return static_cast<std::size_t>(
+            std::count_if(events.begin(), events.end(), [id](event_record const& e) { return e.id == id; }));
     }
     std::uint64_t dropped(wg::status why) { return device.counter(why); }
 
@@ -351,10 +368,12 @@ private:
 };
 using host = basic_host<>;
 
-template <class A, class B> buffer ipv4(A const& from, B const& to, std::size_t size, std::uint64_t stamp = 1, wg::byte tos = 0) {
+template <class A, class B>
+buffer ipv4(A const& from, B const& to, std::size_t size, std::uint64_t stamp = 1, wg::byte tos = 0) {
     return inner_packet(from.v4, to.v4, size, stamp, tos);
 }
-template <class A, class B> buffer ipv6(A const& from, B const& to, std::size_t size, std::uint64_t stamp = 1, wg::byte tos = 0) {
+template <class A, class B>
+buffer ipv6(A const& from, B const& to, std::size_t size, std::uint64_t stamp = 1, wg::byte tos = 0) {
     return inner_packet(from.v6, to.v6, size, stamp, tos);
 }
 
@@ -423,7 +442,8 @@ public:
 
     /// Datagrams of the log since `from` that satisfy `which`.
     template <class Predicate> std::size_t count(Predicate which, std::size_t from = 0) const {
-        return static_cast<std::size_t>(std::count_if(log.begin() + static_cast<std::ptrdiff_t>(from), log.end(), which));
+        return static_cast<std::size_t>(
+            std::count_if(log.begin() + static_cast<std::ptrdiff_t>(from), log.end(), which));
     }
     std::size_t count(wg::message_type type, std::size_t from = 0) const {
         return count([type](wire const& w) { return w.type() == type; }, from);

@@ -16,7 +16,8 @@ using jar = wg::cookie_jar<test_policies>;
 
 constexpr char const* public_responder = "79a631eede1bf9c98f12032cdeadd0e7a079398fc786b88cc846ec89af85a51a";
 constexpr char const* initiation_without_macs =
-    "010000004433221123b7bb8c91ae008711fb12846780bcdf1e065f821bdfec49f57e7c7dcd4c48237c9f087a47c7776566936c12f69cdefeb0172eed"
+    "010000004433221123b7bb8c91ae008711fb12846780bcdf1e065f821bdfec49f57e7c7dcd4c48237c9f087a47c7776566936c12f69cdefeb0"
+    "172eed"
     "5225b21ffd5b64d7cbdcc06f5db9067ffb754a97052851ac628edb82dd2c601dbc24131a5828bd9621d3b700e0f2663851c8c30c555b367b";
 constexpr char const* mac1_vector = "61c27601fc7506f3889d0dc899310607";
 
@@ -26,10 +27,12 @@ struct address_vector {
 };
 address_vector const vectors[] = {
     {{wg::ip_address::v4(192, 0, 2, 1), 51820, 0},
-     "0300000044332211a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b78c14ab1065c40955a6ba4b77503c9a4d7553eedc50e60204dd07721c22da434f",
+     "0300000044332211a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b78c14ab1065c40955a6ba4b77503c9a4d7553eedc50e60204d"
+     "d07721c22da434f",
      "b2e7b73e6be4f08c36adccc6fa909479"},
     {{{{0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, wg::family::v6}, 51820, 0},
-     "0300000044332211a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b70fe00af7821345f74946b816b27ee3d30d27fd7056ad9edfa8ce3368dabd0b8a",
+     "0300000044332211a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b70fe00af7821345f74946b816b27ee3d30d27fd7056ad9edfa"
+     "8ce3368dabd0b8a",
      "4d11a46e56fd2c8335644624d25244ae"}};
 
 /// The cookie secret, then the nonces, each ascending; how often it was asked.

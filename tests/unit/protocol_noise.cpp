@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // The handshake against bytes computed without this library, and against what must not succeed.
 //
-// The vectors come from a straight transcription of whitepaper 5.4 into 50 lines of Python over hashlib.blake2s, hmac and
-// python3-cryptography (X25519, ChaCha20Poly1305). Private keys are 32 ascending bytes: the initiator's static key from
-// 0x10, the responder's from 0x40, the ephemeral ones from 0x70 and 0xa0; the preshared key ascends from 0xd0; indices are
-// 0x11223344 and 0x55667788, the timestamp is 40000000 655a1b2c 3d000000.
+// The vectors come from a straight transcription of whitepaper 5.4 into 50 lines of Python over hashlib.blake2s, hmac
+// and python3-cryptography (X25519, ChaCha20Poly1305). Private keys are 32 ascending bytes: the initiator's static key
+// from 0x10, the responder's from 0x40, the ephemeral ones from 0x70 and 0xa0; the preshared key ascends from 0xd0;
+// indices are 0x11223344 and 0x55667788, the timestamp is 40000000 655a1b2c 3d000000.
 #include "fixture.hpp"
 
 using namespace wg_tests;
@@ -12,7 +12,9 @@ using wg::handshake_state;
 using wg::status;
 
 namespace wg::inline WG_ABI {
-inline std::ostream& operator<<(std::ostream& to, handshake_state s) { return to << "state " << static_cast<unsigned>(s); }
+inline std::ostream& operator<<(std::ostream& to, handshake_state s) {
+    return to << "state " << static_cast<unsigned>(s);
+}
 } // namespace wg::inline WG_ABI
 
 namespace {
@@ -23,10 +25,11 @@ using steps = wg::noise<policies>;
 constexpr char const* public_initiator = "d89e3bad79437dbed9f843418304f460ff05c7fe81fe4a9577a804cb9367ff66";
 constexpr char const* public_responder = "79a631eede1bf9c98f12032cdeadd0e7a079398fc786b88cc846ec89af85a51a";
 constexpr char const* initiation_vector =
-    "010000004433221123b7bb8c91ae008711fb12846780bcdf1e065f821bdfec49f57e7c7dcd4c48237c9f087a47c7776566936c12f69cdefeb0172eed"
+    "010000004433221123b7bb8c91ae008711fb12846780bcdf1e065f821bdfec49f57e7c7dcd4c48237c9f087a47c7776566936c12f69cdefeb0"
+    "172eed"
     "5225b21ffd5b64d7cbdcc06f5db9067ffb754a97052851ac628edb82dd2c601dbc24131a5828bd9621d3b700e0f2663851c8c30c555b367b";
-constexpr char const* response_vector =
-    "020000008877665544332211605a725d2a4adfeeb1a29e17edd621c1b7593ee8cdbc44ac6c4ab6e2f805d23c6999cbd93692c9e9cd45d203db7b4081";
+constexpr char const* response_vector = "020000008877665544332211605a725d2a4adfeeb1a29e17edd621c1b7593ee8cdbc44ac6c4ab6"
+                                        "e2f805d23c6999cbd93692c9e9cd45d203db7b4081";
 constexpr char const* key_from_initiator = "24538fbb2f7b0840790ff8bf90b1ba327f60abf80e70035d8814528477206e03";
 constexpr char const* key_from_responder = "5d2d3fc0fc221c39f0fa4884d050609578db6fd101c6eaf565603d96f46ac756";
 constexpr char const* transport_vector =
@@ -77,12 +80,15 @@ struct both {
     both() {
         for (auto const& [one, other] : {std::pair{&i, &r}, std::pair{&r, &i}}) {
             one->theirs.public_key = other->mine.public_key;
-            BOOST_TEST_REQUIRE(wg::bundled::dh{}.dh(one->theirs.static_static, one->mine.private_key, other->mine.public_key));
+            BOOST_TEST_REQUIRE(
+                wg::bundled::dh{}.dh(one->theirs.static_static, one->mine.private_key, other->mine.public_key));
             one->theirs.preshared_key.assign(fixed<32>(ascending(0xd0)));
         }
         wg::copy(timestamp, hex("40000000655a1b2c3d000000"));
     }
-    status initiate() { return noise.create_initiation(i.shake, i.mine, i.theirs, i.random, timestamp, index_i, initiation); }
+    status initiate() {
+        return noise.create_initiation(i.shake, i.mine, i.theirs, i.random, timestamp, index_i, initiation);
+    }
     status consume(steps::incoming_initiation& in) {
         if (status const why = noise.open_initiation(in, r.mine, initiation); why != status::ok) return why;
         return noise.prove_initiation(in, r.theirs, initiation);
@@ -98,8 +104,9 @@ struct both {
 
 bool same(wg::handshake const& a, wg::handshake const& b) {
     return a.state == b.state && a.local_index == b.local_index && a.remote_index == b.remote_index &&
-           a.ephemeral_private.equals(b.ephemeral_private) && a.symmetric.chaining_key.equals(b.symmetric.chaining_key) &&
-           a.symmetric.hash.equals(b.symmetric.hash) && a.remote_ephemeral == b.remote_ephemeral;
+           a.ephemeral_private.equals(b.ephemeral_private) &&
+           a.symmetric.chaining_key.equals(b.symmetric.chaining_key) && a.symmetric.hash.equals(b.symmetric.hash) &&
+           a.remote_ephemeral == b.remote_ephemeral;
 }
 void assign(wg::handshake& to, wg::handshake const& from) {
     to.state = from.state;

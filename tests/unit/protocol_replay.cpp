@@ -23,7 +23,8 @@ public:
     explicit model(std::uint64_t reach) : reach_(reach) {}
 
     bool accept(std::uint64_t counter) {
-        if (counter >= limit || (!seen_.empty() && *seen_.rbegin() > counter && *seen_.rbegin() - counter > reach_)) return false;
+        if (counter >= limit || (!seen_.empty() && *seen_.rbegin() > counter && *seen_.rbegin() - counter > reach_))
+            return false;
         return seen_.insert(counter).second;
     }
 
@@ -130,8 +131,10 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(agrees_with_a_model_that_forgets_nothing, window, 
         std::uint64_t at = seed % 2 == 0 ? 0 : random.next() >> (seed * 7 % 60);
         for (int i = 0; i < 3000; ++i) {
             std::uint64_t const r = random.next();
-            if (r % 16 == 0) at += (r >> 8) % (3 * window::reach);
-            else if (r % 4 == 0) ++at;
+            if (r % 16 == 0)
+                at += (r >> 8) % (3 * window::reach);
+            else if (r % 4 == 0)
+                ++at;
             std::uint64_t const back = (r >> 32) % (window::reach + window::reach / 4 + 2);
             std::uint64_t const counter = back > at ? at : at - back;
             bool const expected = m.accept(counter);
@@ -144,7 +147,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(agrees_with_a_model_that_forgets_nothing, window, 
 }
 
 BOOST_AUTO_TEST_CASE_TEMPLATE(a_jump_over_the_whole_window_forgets_it, window, sizes) {
-    for (std::uint64_t jump = window::reach; jump < 3 * window::reach + 200; jump += jump < window::reach + 130 ? 1 : 61) {
+    for (std::uint64_t jump = window::reach; jump < 3 * window::reach + 200;
+         jump += jump < window::reach + 130 ? 1 : 61) {
         window w;
         model m(window::reach);
         for (std::uint64_t i = 0; i < 70; ++i) BOOST_TEST(w.accept(i) == m.accept(i));

@@ -34,7 +34,9 @@ struct slots {
     }
 };
 
-bool nothing(wg::timer_actions const& a) { return !a.retry_initiation && !a.initiate && !a.give_up && !a.keepalive && !a.zero_keys; }
+bool nothing(wg::timer_actions const& a) {
+    return !a.retry_initiation && !a.initiate && !a.give_up && !a.keepalive && !a.zero_keys;
+}
 
 } // namespace
 
@@ -46,7 +48,8 @@ BOOST_AUTO_TEST_CASE(type_and_length_have_to_fit) {
         for (std::size_t size = 0; size <= 2000; ++size) {
             buffer datagram(size);
             if (size >= 4) wg::store_le32(datagram.data(), type);
-            bool const fits = (type == 1 && size == 148) || (type == 2 && size == 92) || (type == 3 && size == 64) || (type == 4 && size >= 32);
+            bool const fits = (type == 1 && size == 148) || (type == 2 && size == 92) || (type == 3 && size == 64) ||
+                              (type == 4 && size >= 32);
             message_type const expected = fits ? static_cast<message_type>(type) : message_type::none;
             if (wg::type_of(datagram) != expected) BOOST_ERROR("type " << type << " size " << size);
         }
