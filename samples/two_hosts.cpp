@@ -14,7 +14,9 @@ using namespace wg;
 
 // A portable clock and random source, so that this sample runs wherever a C++ library does.
 struct sample_clock {
-    instant now() const noexcept { return {std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count()}; }
+    instant now() const noexcept {
+        return {std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count()};
+    }
     void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
         auto const ns = std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
         store_be64(label.data(), 0x400000000000000aULL + static_cast<std::uint64_t>(ns / 1'000'000'000));
@@ -41,9 +43,8 @@ struct sample_policies : default_policies {
 struct host {
     host(char const* its_name, loopback::network& net, ip_address const& address)
         : name(its_name), socket(net, address), engine(device, tun, socket), waiter(tun, socket) {
-        sample_random random;
-        (void)random.fill(private_key.expose());
-        bundled::dh{}.dh_public(public_key, private_key);
+        if (!create_private_key<sample_policies>(private_key)) std::abort();
+        public_key = public_key_of(private_key);
     }
     void run_once() noexcept { (void)engine.run_once(waiter.wait(instant{})); }
 
@@ -100,10 +101,11 @@ int main() {
     loopback::network net;
     host a("A", net, outer_a), b("B", net, outer_b);
 
-    change const of_a[] = {change::private_key(a.private_key.expose()), change::listen_port(51820), change::peer(b.public_key),
-                           change::endpoint({outer_b, 51820}), change::allowed_ip(ip_prefix::of(inner_b, 32))};
-    change const of_b[] = {change::private_key(b.private_key.expose()), change::listen_port(51820), change::peer(a.public_key),
-                           change::allowed_ip(ip_prefix::of(inner_a, 32))};
+    change const of_a[] = {change::private_key(a.private_key.expose()), change::listen_port(51820),
+                           change::peer(b.public_key), change::endpoint({outer_b, 51820}),
+                           change::allowed_ip(ip_prefix::of(inner_b, 32))};
+    change const of_b[] = {change::private_key(b.private_key.expose()), change::listen_port(51820),
+                           change::peer(a.public_key), change::allowed_ip(ip_prefix::of(inner_a, 32))};
     if (a.engine.configure(of_a) != status::ok || b.engine.configure(of_b) != status::ok) return EXIT_FAILURE;
     if (a.engine.up() != status::ok || b.engine.up() != status::ok) return EXIT_FAILURE;
 

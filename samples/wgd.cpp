@@ -71,7 +71,8 @@ options read_options(std::span<char*> arguments) {
             o.interface_name = argument;
     }
     if (o.interface_name == nullptr) misused("the name of the interface is missing", "");
-    if (char const* const set = std::getenv("WG_PROCESS_FOREGROUND"); set != nullptr && set == "1"sv) o.foreground = true;
+    char const* const foreground = std::getenv("WG_PROCESS_FOREGROUND");
+    if (foreground != nullptr && foreground == "1"sv) o.foreground = true;
     if (char const* const level = std::getenv("LOG_LEVEL"); level != nullptr) {
         o.log_asked = true;
         o.log_level = level;
@@ -109,6 +110,13 @@ public:
         waiter_.watch_other(routes_bit, routes_.fd());
     }
 
+    /// no_memory: not even for its own keys.
+    wg::status prepare() noexcept {
+        if (!device_.ready()) return wg::status::no_memory;
+        if (!device_.memory().secrets().locked()) say(options_, "keys may be written to swap: memory cannot be locked");
+        return wg::status::ok;
+    }
+
     void run() noexcept {
         wg::status running = look_at_link();
         while (running == wg::status::ok) running = run_once();
@@ -132,7 +140,9 @@ private:
             look = look || changes.link || changes.link_left;
         }
         if (has(configuration_bit)) {
-            auto const feed = [this](session& s, wg::bytes_view said, wg::secret_buffer& reply) noexcept { return s.feed(said, engine_, reply); };
+            auto const feed = [this](session& s, wg::bytes_view said, wg::secret_buffer& reply) noexcept {
+                return s.feed(said, engine_, reply);
+            };
             if (listener_.serve(feed) == wg::status::gone) return wg::status::gone;
             look = look || !engine_.is_up(); // perhaps it has a free port now
         }
@@ -150,7 +160,8 @@ private:
         if (link == wg::status::gone) return link;
         if (link == wg::status::device_down && engine_.is_up()) engine_.down();
         if (link == wg::status::ok && !engine_.is_up() && why == wg::status::ok) why = engine_.up();
-        if (why != wg::status::ok) say(options_, "the interface cannot go up with UDP port %u: %s", device_.listen_port(), wg::describe(why));
+        if (why != wg::status::ok)
+            say(options_, "cannot go up with UDP port %u: %s", device_.listen_port(), wg::describe(why));
         return wg::status::ok;
     }
 
@@ -182,13 +193,15 @@ int main(int count, char** arguments) {
     auto tun = tun_fd >= 0 ? wg::os::tun::adopt(tun_fd, why) : wg::os::tun::open(o.interface_name, why);
     if (!tun) return fail(why.c_str());
     static listener configuration; // its buffers are too large for a stack
-    wg::status const listening = uapi_fd >= 0 ? configuration.adopt(uapi_fd, o.interface_name, why) : configuration.open(o.interface_name, why);
+    wg::status const listening =
+        uapi_fd >= 0 ? configuration.adopt(uapi_fd, o.interface_name, why) : configuration.open(o.interface_name, why);
     if (listening != wg::status::ok) return fail(why.c_str());
     auto background = o.foreground ? wg::os::background() : wg::os::background::enter();
     if (!background) return fail("cannot go to the background");
     (void)wg::os::keep_memory_private(); // where that is forbidden, the region for secrets still is kept out of dumps
 
     wgd serving(o, std::move(*tun), configuration);
+    if (serving.prepare() != wg::status::ok) return fail("no memory");
     background->ready(o.log_asked);
     (void)wg::os::notify_supervisor("READY=1");
     serving.run();

@@ -15,6 +15,7 @@
 #include "base/packet.hpp"
 
 #include <concepts>
+#include <initializer_list>
 
 namespace wg::inline WG_ABI {
 

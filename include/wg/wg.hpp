@@ -44,6 +44,24 @@ struct default_policies : os::host {
     using observer = no_observer;
 };
 
+/// Makes a new private key, clamped. False: the random source failed, and `key` is zero.
+template <class Policies = default_policies>
+[[nodiscard]] bool create_private_key(secret<key_bytes>& key, typename Policies::random_source random = {}) noexcept {
+    if (!random.fill(key.expose())) {
+        key.clear();
+        return false;
+    }
+    clamp(key);
+    return true;
+}
+
+/// The public key that belongs to a private one.
+template <class Policies = default_policies> public_key public_key_of(secret<key_bytes> const& key) noexcept {
+    public_key of{};
+    typename Policies::dh{}.dh_public(of, key);
+    return of;
+}
+
 } // namespace wg::inline WG_ABI
 
 #endif

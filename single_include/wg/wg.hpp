@@ -70,10 +70,10 @@
 #endif
 
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks
-// and one without, must therefore not share a symbol: the baseline instruction set and the checking mode are part
-// of every name, and a wg type that crosses such a border fails to link instead of failing to run.
-#define WG_JOIN_(a, b, c) a##b##c
-#define WG_JOIN(a, b, c) WG_JOIN_(a, b, c)
+// and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and WG_SMALL are
+// part of every name, and a wg type that crosses such a border fails to link instead of failing to run.
+#define WG_JOIN_(a, b, c, d) a##b##c##d
+#define WG_JOIN(a, b, c, d) WG_JOIN_(a, b, c, d)
 
 #if defined(__AVX512F__)
 #define WG_ABI_ISA avx512
@@ -93,7 +93,13 @@
 #define WG_ABI_CHECKS _checked
 #endif
 
-#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_CHECKS)
+#ifdef WG_SMALL
+#define WG_ABI_SIZE _small
+#else
+#define WG_ABI_SIZE
+#endif
+
+#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_CHECKS)
 
 #endif
 
@@ -516,6 +522,7 @@ struct interface_facts {
 struct peer_facts {
     public_key const& key;
     secret<key_bytes> const& preshared_key; ///< all zero: none
+    std::uint32_t number = 0;               ///< by which the observer is told of this peer
     wg::endpoint endpoint{};                ///< family::none: not known
     std::int64_t last_handshake_s = 0;      ///< UNIX time; 0 with 0 ns: never
     std::uint32_t last_handshake_ns = 0;
@@ -743,6 +750,7 @@ struct datagram : packet {
 #endif
 
 #include <concepts>
+#include <initializer_list>
 
 namespace wg::inline WG_ABI {
 
@@ -2743,6 +2751,7 @@ template <std::size_t Capacity> class short_text {
 public:
     constexpr std::string_view view() const noexcept { return {chars_, size_}; }
     constexpr operator std::string_view() const noexcept { return view(); }
+    constexpr char const* c_str() const noexcept { return chars_; }
 
     constexpr void append(char c) noexcept {
         WG_ASSERT(size_ < Capacity);
@@ -2763,7 +2772,7 @@ public:
     }
 
 private:
-    char chars_[Capacity]{};
+    char chars_[Capacity + 1]{};
     std::size_t size_ = 0;
 };
 
@@ -3687,6 +3696,12 @@ struct handshake {
         symmetric.clear();
     }
 };
+
+/// Brings a private key into the form that X25519 uses (RFC 7748, section 5).
+inline void clamp(secret<key_bytes>& key) noexcept {
+    key.expose()[0] &= 248;
+    key.expose()[31] = static_cast<byte>((key.expose()[31] & 127) | 64);
+}
 
 /// The long-term key pair of this interface.
 struct identity {
@@ -4902,7 +4917,6 @@ template <policies Policies> struct job {
     std::uint8_t tos = 0;
     disposition next = disposition::drop;
     status why = status::ok;
-    std::uint8_t padding = 0;
     bool outbound = false;
     bool has_data = false; ///< not a keepalive nor a handshake message
     std::uint64_t counter = 0;
@@ -5328,8 +5342,21 @@ template <policies Policies> struct device_state {
         storage_type memory;
     };
 
-    /// From instances of policies in any order; those not given are default-constructed.
+    /// How many policies of the bundle are of this type.
+    template <class Type>
+    static constexpr int roles_of = std::same_as<Type, typename Policies::hash> +
+                                    std::same_as<Type, typename Policies::dh> +
+                                    std::same_as<Type, typename Policies::aead> +
+                                    std::same_as<Type, typename Policies::clock_source> +
+                                    std::same_as<Type, typename Policies::random_source> +
+                                    std::same_as<Type, observer_type> + std::same_as<Type, storage_type>;
+
+    /// From instances of policies in any order; those not given are default-constructed. A type that is several
+    /// policies is given once and copied.
     template <class... Given> static parts choose(Given&... given) noexcept {
+        static_assert(((roles_of<Given> != 0) && ...), "an argument is no policy of this bundle: name its type there");
+        static_assert(((roles_of<Given> <= 1 || std::copy_constructible<Given>) && ...),
+                      "an argument is several policies of this bundle and cannot be copied");
         return {take_or_make<typename Policies::hash>(given...),
                 take_or_make<typename Policies::dh>(given...),
                 take_or_make<typename Policies::aead>(given...),
@@ -5343,14 +5370,12 @@ template <policies Policies> struct device_state {
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
           secrets(memory), own(secrets.acquire()), peers(memory, make_salt(random)), staged(memory), waiting(memory),
-          limiter(memory) {
-        WG_ASSERT(own != nullptr);
-    }
+          limiter(memory) {}
     device_state(device_state const&) = delete;
     device_state& operator=(device_state const&) = delete;
     ~device_state() {
         for (peer_type* p = peers.first(); p != nullptr; p = p->next) staged.drop_all(p->staged);
-        secrets.release(own);
+        if (own != nullptr) secrets.release(own);
     }
 
     // --- jobs
@@ -5492,9 +5517,16 @@ template <policies Policies> struct device_state {
     std::size_t reported_count = 0;
 
 private:
+    template <class Given> static decltype(auto) take(Given& given) noexcept {
+        if constexpr (roles_of<Given> > 1)
+            return std::as_const(given);
+        else
+            return std::move(given);
+    }
+
     template <class Wanted, class... Given> static Wanted take_or_make([[maybe_unused]] Given&... given) noexcept {
         if constexpr ((std::same_as<Wanted, Given> || ...))
-            return std::move(std::get<Wanted&>(std::tie(given...)));
+            return take(std::get<Wanted&>(std::tie(given...)));
         else
             return Wanted{};
     }
@@ -5548,10 +5580,13 @@ public:
     /// A message has come in: it waits for its turn, or is dropped.
     void admit(job_type& j, message_type type, instant now) noexcept {
         bytes_view const message = j.data.view();
-        //= wp 5.3: a wrong mac1 is not worth anything, not even a place in the queue
-        if (type != message_type::cookie_reply &&
-            (!mine().exists() || !state_.own->checker.check_mac1(state_.with, message)))
+        if (type == message_type::cookie_reply) {
+            if (state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])) == nullptr)
+                return state_.drop(j, status::unknown_index);
+        } else if (!mine().exists() || !state_.own->checker.check_mac1(state_.with, message)) {
+            //= wp 5.3: a wrong mac1 is not worth anything, not even a place in the queue
             return state_.drop(j, status::bad_mac1);
+        }
         bool const taken = state_.waiting.push(message, j.where, now);
         state_.watch_load(now);
         state_.drop(j, taken ? status::queued : status::handshake_queue_full);
@@ -6067,6 +6102,7 @@ public:
         sink.device(interface_facts{mine().private_key, state_.listen_port, state_.fwmark});
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             peer_facts facts{p->key(), p->secrets->remote.preshared_key};
+            facts.number = p->number;
             facts.endpoint = p->where.remote;
             std::uint64_t const label_s = load_be64(p->last_handshake.data());
             if (label_s != 0) {
@@ -6167,10 +6203,7 @@ private:
 
     void set_private_key(key_view key, instant now) noexcept {
         secret<key_bytes> fresh(key);
-        if (!fresh.is_zero()) { // clamped, as X25519 would (RFC 7748, section 5)
-            fresh.expose()[0] &= 248;
-            fresh.expose()[31] = static_cast<byte>((fresh.expose()[31] & 127) | 64);
-        }
+        if (!fresh.is_zero()) clamp(fresh);
         if (fresh.equals(state_.own->private_key)) return;
         state_.own->private_key = std::move(fresh);
         set_public_key();
@@ -6212,10 +6245,13 @@ public:
     /// A device is made from instances of its policies, in any order; those not named are default-constructed.
     template <class... Instances> explicit device(Instances... given) noexcept
         : state_(device_state<Policies>::choose(given...)) {
-        settings<Policies>(state_).set_public_key();
+        if (ready()) settings<Policies>(state_).set_public_key();
     }
     device(device const&) = delete;
     device& operator=(device const&) = delete;
+
+    /// False: there was no memory for the device's own secrets; then nothing else may be called.
+    bool ready() const noexcept { return state_.own != nullptr; }
 
     typename Policies::clock_source& clock() noexcept { return state_.clock; }
     typename Policies::aead const& aead() const noexcept { return state_.with.aead; }
@@ -6344,6 +6380,9 @@ public:
         if (status const why = settings<Policies>(state_).admit(changes); why != status::ok) return why;
         settings<Policies>(state_).apply(changes, now);
         return status::ok;
+    }
+    status configure(std::initializer_list<change> changes, instant now) noexcept {
+        return configure(std::span(changes.begin(), changes.size()), now);
     }
 
     /// Tells `sink.device(interface_facts)`, then for each peer `sink.peer(peer_facts)` and for each of its prefixes
@@ -6717,6 +6756,10 @@ public:
         return why;
     }
 
+    status configure(std::initializer_list<change> changes) noexcept {
+        return configure(std::span(changes.begin(), changes.size()));
+    }
+
     template <class Sink> void snapshot(Sink& sink) noexcept { core_.snapshot(sink); }
 
 private:
@@ -6756,8 +6799,7 @@ private:
     /// From the network to the TUN device. False: nothing was there.
     bool pump_udp() noexcept {
         for (std::size_t i = 0; i < receive_batch; ++i)
-            static_cast<packet&>(received_[i]) =
-                packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom);
+            received_[i] = {packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom)};
         result<std::size_t> const got = socket_.receive(received_);
         if (!got || *got == 0) return false;
         std::size_t count = 0;
@@ -6808,6 +6850,7 @@ private:
             static_cast<packet&>(d) = j.data;
             d.where = j.where;
             d.tos = j.tos;
+            d.why = status::ok;
         }
         if (count != 0) (void)socket_.send(std::span(sent_).first(count));
         count = 0;
@@ -9553,6 +9596,24 @@ struct default_policies : os::host {
     using storage = growing_storage<region_of<os::host>::type>;
     using observer = no_observer;
 };
+
+/// Makes a new private key, clamped. False: the random source failed, and `key` is zero.
+template <class Policies = default_policies>
+[[nodiscard]] bool create_private_key(secret<key_bytes>& key, typename Policies::random_source random = {}) noexcept {
+    if (!random.fill(key.expose())) {
+        key.clear();
+        return false;
+    }
+    clamp(key);
+    return true;
+}
+
+/// The public key that belongs to a private one.
+template <class Policies = default_policies> public_key public_key_of(secret<key_bytes> const& key) noexcept {
+    public_key of{};
+    typename Policies::dh{}.dh_public(of, key);
+    return of;
+}
 
 } // namespace wg::inline WG_ABI
 

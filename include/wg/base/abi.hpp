@@ -14,10 +14,10 @@
 #endif
 
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks
-// and one without, must therefore not share a symbol: the baseline instruction set and the checking mode are part
-// of every name, and a wg type that crosses such a border fails to link instead of failing to run.
-#define WG_JOIN_(a, b, c) a##b##c
-#define WG_JOIN(a, b, c) WG_JOIN_(a, b, c)
+// and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and WG_SMALL are
+// part of every name, and a wg type that crosses such a border fails to link instead of failing to run.
+#define WG_JOIN_(a, b, c, d) a##b##c##d
+#define WG_JOIN(a, b, c, d) WG_JOIN_(a, b, c, d)
 
 #if defined(__AVX512F__)
 #define WG_ABI_ISA avx512
@@ -37,6 +37,12 @@
 #define WG_ABI_CHECKS _checked
 #endif
 
-#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_CHECKS)
+#ifdef WG_SMALL
+#define WG_ABI_SIZE _small
+#else
+#define WG_ABI_SIZE
+#endif
+
+#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_CHECKS)
 
 #endif

@@ -95,6 +95,7 @@ struct interface_facts {
 struct peer_facts {
     public_key const& key;
     secret<key_bytes> const& preshared_key; ///< all zero: none
+    std::uint32_t number = 0;               ///< by which the observer is told of this peer
     wg::endpoint endpoint{};                ///< family::none: not known
     std::int64_t last_handshake_s = 0;      ///< UNIX time; 0 with 0 ns: never
     std::uint32_t last_handshake_ns = 0;

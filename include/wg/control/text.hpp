@@ -29,6 +29,7 @@ template <std::size_t Capacity> class short_text {
 public:
     constexpr std::string_view view() const noexcept { return {chars_, size_}; }
     constexpr operator std::string_view() const noexcept { return view(); }
+    constexpr char const* c_str() const noexcept { return chars_; }
 
     constexpr void append(char c) noexcept {
         WG_ASSERT(size_ < Capacity);
@@ -49,7 +50,7 @@ public:
     }
 
 private:
-    char chars_[Capacity]{};
+    char chars_[Capacity + 1]{};
     std::size_t size_ = 0;
 };
 

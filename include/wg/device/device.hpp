@@ -33,10 +33,13 @@ public:
     /// A device is made from instances of its policies, in any order; those not named are default-constructed.
     template <class... Instances> explicit device(Instances... given) noexcept
         : state_(device_state<Policies>::choose(given...)) {
-        settings<Policies>(state_).set_public_key();
+        if (ready()) settings<Policies>(state_).set_public_key();
     }
     device(device const&) = delete;
     device& operator=(device const&) = delete;
+
+    /// False: there was no memory for the device's own secrets; then nothing else may be called.
+    bool ready() const noexcept { return state_.own != nullptr; }
 
     typename Policies::clock_source& clock() noexcept { return state_.clock; }
     typename Policies::aead const& aead() const noexcept { return state_.with.aead; }
@@ -165,6 +168,9 @@ public:
         if (status const why = settings<Policies>(state_).admit(changes); why != status::ok) return why;
         settings<Policies>(state_).apply(changes, now);
         return status::ok;
+    }
+    status configure(std::initializer_list<change> changes, instant now) noexcept {
+        return configure(std::span(changes.begin(), changes.size()), now);
     }
 
     /// Tells `sink.device(interface_facts)`, then for each peer `sink.peer(peer_facts)` and for each of its prefixes

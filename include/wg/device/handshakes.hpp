@@ -21,10 +21,13 @@ public:
     /// A message has come in: it waits for its turn, or is dropped.
     void admit(job_type& j, message_type type, instant now) noexcept {
         bytes_view const message = j.data.view();
-        //= wp 5.3: a wrong mac1 is not worth anything, not even a place in the queue
-        if (type != message_type::cookie_reply &&
-            (!mine().exists() || !state_.own->checker.check_mac1(state_.with, message)))
+        if (type == message_type::cookie_reply) {
+            if (state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])) == nullptr)
+                return state_.drop(j, status::unknown_index);
+        } else if (!mine().exists() || !state_.own->checker.check_mac1(state_.with, message)) {
+            //= wp 5.3: a wrong mac1 is not worth anything, not even a place in the queue
             return state_.drop(j, status::bad_mac1);
+        }
         bool const taken = state_.waiting.push(message, j.where, now);
         state_.watch_load(now);
         state_.drop(j, taken ? status::queued : status::handshake_queue_full);

@@ -23,7 +23,6 @@ template <policies Policies> struct job {
     std::uint8_t tos = 0;
     disposition next = disposition::drop;
     status why = status::ok;
-    std::uint8_t padding = 0;
     bool outbound = false;
     bool has_data = false; ///< not a keepalive nor a handshake message
     std::uint64_t counter = 0;

@@ -63,6 +63,7 @@ public:
         sink.device(interface_facts{mine().private_key, state_.listen_port, state_.fwmark});
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             peer_facts facts{p->key(), p->secrets->remote.preshared_key};
+            facts.number = p->number;
             facts.endpoint = p->where.remote;
             std::uint64_t const label_s = load_be64(p->last_handshake.data());
             if (label_s != 0) {
@@ -163,10 +164,7 @@ private:
 
     void set_private_key(key_view key, instant now) noexcept {
         secret<key_bytes> fresh(key);
-        if (!fresh.is_zero()) { // clamped, as X25519 would (RFC 7748, section 5)
-            fresh.expose()[0] &= 248;
-            fresh.expose()[31] = static_cast<byte>((fresh.expose()[31] & 127) | 64);
-        }
+        if (!fresh.is_zero()) clamp(fresh);
         if (fresh.equals(state_.own->private_key)) return;
         state_.own->private_key = std::move(fresh);
         set_public_key();

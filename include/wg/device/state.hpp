@@ -40,8 +40,21 @@ template <policies Policies> struct device_state {
         storage_type memory;
     };
 
-    /// From instances of policies in any order; those not given are default-constructed.
+    /// How many policies of the bundle are of this type.
+    template <class Type>
+    static constexpr int roles_of = std::same_as<Type, typename Policies::hash> +
+                                    std::same_as<Type, typename Policies::dh> +
+                                    std::same_as<Type, typename Policies::aead> +
+                                    std::same_as<Type, typename Policies::clock_source> +
+                                    std::same_as<Type, typename Policies::random_source> +
+                                    std::same_as<Type, observer_type> + std::same_as<Type, storage_type>;
+
+    /// From instances of policies in any order; those not given are default-constructed. A type that is several
+    /// policies is given once and copied.
     template <class... Given> static parts choose(Given&... given) noexcept {
+        static_assert(((roles_of<Given> != 0) && ...), "an argument is no policy of this bundle: name its type there");
+        static_assert(((roles_of<Given> <= 1 || std::copy_constructible<Given>) && ...),
+                      "an argument is several policies of this bundle and cannot be copied");
         return {take_or_make<typename Policies::hash>(given...),
                 take_or_make<typename Policies::dh>(given...),
                 take_or_make<typename Policies::aead>(given...),
@@ -55,14 +68,12 @@ template <policies Policies> struct device_state {
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
           secrets(memory), own(secrets.acquire()), peers(memory, make_salt(random)), staged(memory), waiting(memory),
-          limiter(memory) {
-        WG_ASSERT(own != nullptr);
-    }
+          limiter(memory) {}
     device_state(device_state const&) = delete;
     device_state& operator=(device_state const&) = delete;
     ~device_state() {
         for (peer_type* p = peers.first(); p != nullptr; p = p->next) staged.drop_all(p->staged);
-        secrets.release(own);
+        if (own != nullptr) secrets.release(own);
     }
 
     // --- jobs
@@ -204,9 +215,16 @@ template <policies Policies> struct device_state {
     std::size_t reported_count = 0;
 
 private:
+    template <class Given> static decltype(auto) take(Given& given) noexcept {
+        if constexpr (roles_of<Given> > 1)
+            return std::as_const(given);
+        else
+            return std::move(given);
+    }
+
     template <class Wanted, class... Given> static Wanted take_or_make([[maybe_unused]] Given&... given) noexcept {
         if constexpr ((std::same_as<Wanted, Given> || ...))
-            return std::move(std::get<Wanted&>(std::tie(given...)));
+            return take(std::get<Wanted&>(std::tie(given...)));
         else
             return Wanted{};
     }

@@ -119,6 +119,10 @@ public:
         return why;
     }
 
+    status configure(std::initializer_list<change> changes) noexcept {
+        return configure(std::span(changes.begin(), changes.size()));
+    }
+
     template <class Sink> void snapshot(Sink& sink) noexcept { core_.snapshot(sink); }
 
 private:
@@ -158,8 +162,7 @@ private:
     /// From the network to the TUN device. False: nothing was there.
     bool pump_udp() noexcept {
         for (std::size_t i = 0; i < receive_batch; ++i)
-            static_cast<packet&>(received_[i]) =
-                packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom);
+            received_[i] = {packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom)};
         result<std::size_t> const got = socket_.receive(received_);
         if (!got || *got == 0) return false;
         std::size_t count = 0;
@@ -210,6 +213,7 @@ private:
             static_cast<packet&>(d) = j.data;
             d.where = j.where;
             d.tos = j.tos;
+            d.why = status::ok;
         }
         if (count != 0) (void)socket_.send(std::span(sent_).first(count));
         count = 0;

@@ -91,6 +91,12 @@ struct handshake {
     }
 };
 
+/// Brings a private key into the form that X25519 uses (RFC 7748, section 5).
+inline void clamp(secret<key_bytes>& key) noexcept {
+    key.expose()[0] &= 248;
+    key.expose()[31] = static_cast<byte>((key.expose()[31] & 127) | 64);
+}
+
 /// The long-term key pair of this interface.
 struct identity {
     secret<key_bytes> private_key;
