@@ -229,9 +229,21 @@ private:
 
     void deliver(std::span<job_type> jobs) noexcept {
         std::size_t count = 0;
-        for (job_type const& j : jobs)
-            if (j.next == disposition::deliver) packets_[count++] = j.data;
+        for (job_type const& j : jobs) {
+            if (j.next != disposition::deliver) continue;
+            packets_[count] = j.data;
+            if constexpr (tun_type::headroom != 0) keep_headroom(packets_[count]);
+            ++count;
+        }
         if (count != 0) (void)tun_.write(std::span(packets_).first(count));
+    }
+
+    /// An ICMP answer may have taken all the room before the packet; then it left as much behind.
+    static void keep_headroom(packet& p) noexcept {
+        if (p.headroom() >= tun_type::headroom) return;
+        packet const moved({p.buffer, p.capacity}, tun_type::headroom, p.length);
+        std::memmove(moved.view().data(), p.view().data(), p.length);
+        p = moved;
     }
 
     device_type& core_;
