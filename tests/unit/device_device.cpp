@@ -180,6 +180,7 @@ BOOST_AUTO_TEST_CASE(congestion_outside_arrives_inside) {
 
 // --- what has nowhere to go
 
+//= RFC 792: host unreachable; RFC 4443 3.1: address unreachable
 BOOST_AUTO_TEST_CASE(unreachable_destinations_are_told_to_the_host) {
     pair p;
     host stranger(p.w, 9);
@@ -229,6 +230,7 @@ BOOST_AUTO_TEST_CASE(what_is_no_ip_packet_is_dropped) {
 }
 
 /// A datagram of the tunnel that the routes send into the tunnel would come out of it, and so on.
+//= linux: the tunnel's own datagrams are not taken into it
 BOOST_AUTO_TEST_CASE(the_tunnels_own_datagrams_are_not_taken_into_it) {
     pair p;
     p.connect();
@@ -243,7 +245,7 @@ BOOST_AUTO_TEST_CASE(the_tunnels_own_datagrams_are_not_taken_into_it) {
 
 // --- staging
 
-//= wp 6.4 (Linux): while there is no session packets wait, 128 a peer; the oldest is lost first
+//= linux: while there is no session packets wait, 128 a peer; the oldest is lost first
 BOOST_AUTO_TEST_CASE(the_newest_128_packets_wait_for_a_session) {
     pair p;
     for (unsigned i = 0; i < 200; ++i) BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100, i)) == status::staged);
@@ -289,6 +291,7 @@ BOOST_AUTO_TEST_CASE(byte_counts_are_those_of_the_wire) {
     BOOST_TEST(a.tx_bytes + a.rx_bytes + 32 == on_wire);
 }
 
+//= linux: both directions count whole UDP payloads
 BOOST_AUTO_TEST_CASE(what_could_not_be_sent_is_not_counted_as_sent) {
     pair p;
     p.connect();
@@ -358,6 +361,7 @@ BOOST_AUTO_TEST_CASE(snapshot_tells_what_was_configured) {
     BOOST_TEST(a.device.listen_port() == 1234);
 }
 
+//= linux: an allowed IP that is given to another peer moves there
 BOOST_AUTO_TEST_CASE(an_allowed_ip_moves_to_who_is_given_it) {
     world w;
     host a(w, 1);

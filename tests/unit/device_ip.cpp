@@ -116,7 +116,7 @@ BOOST_AUTO_TEST_CASE(checksum_is_that_of_rfc_1071) {
                static_cast<std::uint16_t>(~ones_sum(most, 0x1ffff)));
 }
 
-//= RFC 6040 4.2, figure 4
+//= RFC 6040 4.2: congestion on the way is told to the inner packet, or drops it
 BOOST_AUTO_TEST_CASE(congestion_marks_are_those_of_rfc_6040) {
     constexpr int drop = -1;
     constexpr int not_ect = 0, ect1 = 1, ect0 = 2, ce = 3;
@@ -164,7 +164,7 @@ BOOST_AUTO_TEST_CASE(a_mark_keeps_any_checksum_right) {
     }
 }
 
-//= RFC 792: destination unreachable, host; RFC 4443 3.1: address unreachable
+//= RFC 792: host unreachable; RFC 4443 3.1: address unreachable
 BOOST_AUTO_TEST_CASE(unreachable_is_a_correct_packet_to_the_sender) {
     for (bool const six : {false, true}) {
         for (std::size_t const size : {60u, 548u, 549u, 1232u, 1233u, 1420u}) {
@@ -221,6 +221,7 @@ BOOST_AUTO_TEST_CASE(some_packets_are_not_answered) {
     BOOST_TEST(unreachable(inner_packet(here4, there4, 20), 0, 0).empty()); // no room
 }
 
+//= linux: the tunnel's own datagrams are not taken into it
 BOOST_AUTO_TEST_CASE(knows_the_tunnels_own_datagrams) {
     for (bool const six : {false, true}) {
         wg::endpoint const remote{six ? there6 : there4, 51820, 0};

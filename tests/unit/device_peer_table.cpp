@@ -95,6 +95,7 @@ BOOST_AUTO_TEST_CASE(without_randomness_there_is_no_index) {
 }
 
 /// Zero and what somebody has are drawn again.
+//= wp 5.4.2: indices are random, and nobody has the same one
 BOOST_AUTO_TEST_CASE(indices_that_are_taken_are_not_given_again) {
     struct repeating_random {
         unsigned calls = 0;
@@ -110,6 +111,7 @@ BOOST_AUTO_TEST_CASE(indices_that_are_taken_are_not_given_again) {
     for (std::uint32_t i = 0; i < 10; ++i) BOOST_TEST(all[i] == i + 1);
 }
 
+//= linux: a session is wiped as soon as no packet in flight holds it
 BOOST_AUTO_TEST_CASE(a_retired_session_lives_until_its_last_job_lets_go) {
     setup s;
     peer& a = s.add(1);
@@ -129,6 +131,7 @@ BOOST_AUTO_TEST_CASE(a_retired_session_lives_until_its_last_job_lets_go) {
         if (at[i] != 0) BOOST_ERROR("byte " << i);
 }
 
+//= linux: a removed peer lives on in its packets in flight, and nowhere else
 BOOST_AUTO_TEST_CASE(a_removed_peer_is_nowhere_to_be_found_but_in_its_jobs) {
     setup s;
     peer& a = s.add(1);

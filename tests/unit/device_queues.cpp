@@ -158,6 +158,7 @@ BOOST_AUTO_TEST_CASE(staged_packets_come_out_as_they_went_in) {
     }
 }
 
+//= linux: while there is no session packets wait, 128 a peer; the oldest is lost first
 BOOST_AUTO_TEST_CASE(a_full_queue_loses_its_oldest_packet) {
     tiny_storage memory;
     wg::staging<tiny_storage> staging(memory);
@@ -246,7 +247,7 @@ BOOST_AUTO_TEST_CASE(many_answers_in_a_second_are_load_for_a_short_queue) {
 
 // --- rate_limiter
 
-//= linux: 20 a second, a burst of 5
+//= linux: under load 20 handshakes a second from a source, a burst of 5
 BOOST_AUTO_TEST_CASE(a_source_has_five_at_once_and_then_twenty_a_second) {
     limiter<wg::growing_storage<>> l;
     wg::ip_address const from = inner_v4(1);

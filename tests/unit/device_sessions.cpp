@@ -96,6 +96,7 @@ BOOST_AUTO_TEST_CASE(the_responder_waits_for_confirmation) {
     BOOST_TEST(p.net.count(message_type::initiation) == 0u);
 }
 
+//= wp 6.4: the responder sends nothing before the first packet of the initiator
 BOOST_AUTO_TEST_CASE(the_old_session_carries_traffic_until_the_new_one_is_confirmed) {
     pair p;
     p.connect();
@@ -122,7 +123,7 @@ BOOST_AUTO_TEST_CASE(the_old_session_carries_traffic_until_the_new_one_is_confir
     BOOST_TEST(p.b.receive(data) == status::replayed_counter); // the previous session lives on for what is under way
 }
 
-//= linux: a responder forgets the previous session and an unconfirmed one as soon as it answers again
+//= linux: responder: the new session is next; next and previous before it die at once
 BOOST_AUTO_TEST_CASE(the_responder_keeps_no_more_sessions_than_it_needs) {
     pair p;
     p.connect();
@@ -158,7 +159,7 @@ BOOST_AUTO_TEST_CASE(the_responder_keeps_no_more_sessions_than_it_needs) {
     BOOST_TEST(p.b.receive(of_second) == status::ok);
 }
 
-//= wp 6.2: the initiator renews a session that it sends with after Rekey-After-Time
+//= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
 BOOST_AUTO_TEST_CASE(the_initiator_rekeys_when_it_sends_after_120_s) {
     pair p;
     p.connect();
@@ -197,7 +198,7 @@ BOOST_AUTO_TEST_CASE(the_responder_never_rekeys_by_time) {
     BOOST_TEST(p.b.count(wg::event_id::initiation_sent) == 0u);
 }
 
-//= wp 6.2: after Rekey-After-Messages both ends do
+//= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
 BOOST_AUTO_TEST_CASE(either_end_rekeys_after_2_to_the_60_messages) {
     for (bool const initiator : {true, false}) {
         pair p;
@@ -214,7 +215,8 @@ BOOST_AUTO_TEST_CASE(either_end_rekeys_after_2_to_the_60_messages) {
     }
 }
 
-//= linux: a receiving initiator renews the session 15 s before its end, once
+//= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
+//= linux: an initiator that only receives renews a session once
 BOOST_AUTO_TEST_CASE(a_receiving_initiator_rekeys_once_at_165_s) {
     pair p;
     p.connect();
@@ -238,6 +240,7 @@ BOOST_AUTO_TEST_CASE(a_receiving_initiator_rekeys_once_at_165_s) {
     BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
 }
 
+//= wp 6.2: only the initiator, so that both do not begin at once
 BOOST_AUTO_TEST_CASE(a_receiving_responder_does_not_rekey) {
     pair p;
     p.connect();
@@ -252,7 +255,7 @@ BOOST_AUTO_TEST_CASE(a_receiving_responder_does_not_rekey) {
     BOOST_TEST(p.b.outbox.empty());
 }
 
-//= wp 6.1: neither end sends under a session of Reject-After-Time
+//= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
 BOOST_AUTO_TEST_CASE(after_180_s_packets_wait_for_a_new_session) {
     for (bool const initiator : {true, false}) {
         pair p;
@@ -296,6 +299,7 @@ BOOST_AUTO_TEST_CASE(simultaneous_initiations_converge) {
     BOOST_TEST(p.net.count(message_type::initiation, log) == 0u);
 }
 
+//= linux: two initiations that cross end in a session, by their jitters
 BOOST_AUTO_TEST_CASE(simultaneous_initiations_converge_at_any_latency) {
     for (int const latency_ms : {5, 50, 150, 250, 400, 700, 1200}) {
         pair p;
@@ -309,6 +313,7 @@ BOOST_AUTO_TEST_CASE(simultaneous_initiations_converge_at_any_latency) {
     }
 }
 
+//= linux: two initiations that cross end in a session, by their jitters
 BOOST_AUTO_TEST_CASE(two_persistent_keepalives_do_not_fight) {
     pair p;
     for (auto const& [h, other] : {std::pair{&p.a, &p.b}, std::pair{&p.b, &p.a}})
@@ -344,6 +349,7 @@ BOOST_AUTO_TEST_CASE(a_new_private_key_makes_new_sessions_at_once) {
     BOOST_TEST(p.net.count(message_type::initiation) == 1u);
 }
 
+//= linux: a new private key takes effect at once: sessions send no more, but receive what is under way
 BOOST_AUTO_TEST_CASE(packets_staged_before_a_private_key_are_sent_after_it) {
     pair p;
     BOOST_TEST(p.a.configure(change::private_key(wg::public_key{})) == status::ok);
@@ -354,6 +360,7 @@ BOOST_AUTO_TEST_CASE(packets_staged_before_a_private_key_are_sent_after_it) {
     BOOST_TEST(p.b.received.size() == 1u);
 }
 
+//= linux: the same private key again changes nothing
 BOOST_AUTO_TEST_CASE(the_same_private_key_again_changes_nothing) {
     pair p;
     p.connect();
@@ -364,6 +371,7 @@ BOOST_AUTO_TEST_CASE(the_same_private_key_again_changes_nothing) {
     BOOST_TEST(p.net.count(message_type::initiation) == 0u);
 }
 
+//= linux: an interface is no peer of its own
 BOOST_AUTO_TEST_CASE(a_peer_that_is_the_interface_itself_is_removed_and_ignored) {
     pair p;
     p.connect();
@@ -432,7 +440,7 @@ BOOST_AUTO_TEST_CASE(a_new_preshared_key_leaves_the_session_alone) {
 
 // --- one handshake in five seconds
 
-//= wp 6.1: at most one initiation in Rekey-Timeout
+//= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
 BOOST_AUTO_TEST_CASE(initiations_are_five_seconds_apart) {
     pair p;
     p.initiation(p.a);
@@ -444,7 +452,7 @@ BOOST_AUTO_TEST_CASE(initiations_are_five_seconds_apart) {
     BOOST_TEST((p.a.steal().type() == message_type::initiation));
 }
 
-//= linux: a response counts as well
+//= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
 BOOST_AUTO_TEST_CASE(an_initiation_follows_a_response_after_five_seconds) {
     pair p;
     p.b.receive(p.initiation(p.a));
@@ -457,6 +465,7 @@ BOOST_AUTO_TEST_CASE(an_initiation_follows_a_response_after_five_seconds) {
     BOOST_TEST((p.b.steal().type() == message_type::initiation));
 }
 
+//= linux: an interface that goes up may initiate at once
 BOOST_AUTO_TEST_CASE(an_interface_that_goes_up_may_initiate_at_once) {
     pair p;
     p.initiation(p.a);
@@ -467,6 +476,7 @@ BOOST_AUTO_TEST_CASE(an_interface_that_goes_up_may_initiate_at_once) {
 
 // --- timestamps
 
+//= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
 BOOST_AUTO_TEST_CASE(timestamps_grow_whatever_the_wall_clock_does) {
     pair p;
     p.b.receive(p.initiation(p.a));
@@ -527,6 +537,7 @@ BOOST_AUTO_TEST_CASE(keys_are_wiped_after_540_s_and_the_peer_lives_on) {
     BOOST_TEST(p.a.received.size() == 1u);
 }
 
+//= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
 BOOST_AUTO_TEST_CASE(zeroing_flushes_what_waits_and_the_pending_handshake) {
     pair p;
     p.connect();
@@ -546,6 +557,7 @@ BOOST_AUTO_TEST_CASE(zeroing_flushes_what_waits_and_the_pending_handshake) {
 }
 
 /// A keypair that a job still holds while its peer is removed.
+//= linux: a removed peer lives on in its packets in flight, and nowhere else
 BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_while_packets_are_in_flight) {
     pair p;
     p.connect();
@@ -579,6 +591,7 @@ BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_while_packets_are_in_flight) {
     BOOST_TEST(p.b.received.back() == ipv4(p.a, p.b, 100, 5));
 }
 
+//= linux: a session is wiped as soon as no packet in flight holds it
 BOOST_AUTO_TEST_CASE(a_session_that_a_job_holds_is_wiped_when_the_job_is_complete) {
     pair p;
     p.connect();
@@ -592,6 +605,7 @@ BOOST_AUTO_TEST_CASE(a_session_that_a_job_holds_is_wiped_when_the_job_is_complet
     BOOST_TEST(!holds(keys, sizeof *keys, send_key));
 }
 
+//= linux: a removed peer lives on in its packets in flight, and nowhere else
 BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_during_a_handshake) {
     pair p;
     p.b.receive(p.initiation(p.a));

@@ -47,6 +47,7 @@ BOOST_AUTO_TEST_CASE(passive_keepalive_comes_10_s_after_the_first_unanswered_pac
     BOOST_TEST((p.net.log.back().from == p.b.where));
 }
 
+//= linux: whatever is sent takes the place of the passive keepalive
 BOOST_AUTO_TEST_CASE(an_answer_takes_the_place_of_the_keepalive) {
     idle_pair p;
     wg::instant const start = p.w.now;
@@ -58,6 +59,7 @@ BOOST_AUTO_TEST_CASE(an_answer_takes_the_place_of_the_keepalive) {
 }
 
 /// Measured from the last packet sent, it would leave at once.
+//= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
 BOOST_AUTO_TEST_CASE(passive_keepalive_is_not_measured_from_the_last_packet_sent) {
     idle_pair p;
     p.net.advance(wg::seconds(30)); // b has not sent for long
@@ -100,6 +102,7 @@ BOOST_AUTO_TEST_CASE(a_silent_peer_is_shaken_15_s_after_the_first_unanswered_pac
 }
 
 /// Measured from the last packet received, an answer long ago would count as silence.
+//= linux: the wait for an answer counts from the first data without one
 BOOST_AUTO_TEST_CASE(a_silent_peer_is_not_measured_from_the_last_packet_received) {
     idle_pair p;
     BOOST_TEST(p.passes(p.a, p.b));
@@ -114,6 +117,7 @@ BOOST_AUTO_TEST_CASE(a_silent_peer_is_not_measured_from_the_last_packet_received
     BOOST_TEST(at[0] >= 15 * second);
 }
 
+//= linux: any authenticated packet is the answer that was waited for
 BOOST_AUTO_TEST_CASE(any_authenticated_packet_is_a_sign_of_life) {
     idle_pair p;
     wg::instant const start = p.w.now;
@@ -124,6 +128,7 @@ BOOST_AUTO_TEST_CASE(any_authenticated_packet_is_a_sign_of_life) {
     BOOST_TEST(times(p, start, is_initiation).empty());
 }
 
+//= wp 6.5: a keepalive is no data: it is not answered
 BOOST_AUTO_TEST_CASE(an_unanswered_keepalive_shakes_nobody) {
     idle_pair p;
     p.net.intercept = [&](wire const& w) { return w.from == p.a.where; }; // b is not heard
@@ -138,7 +143,7 @@ BOOST_AUTO_TEST_CASE(an_unanswered_keepalive_shakes_nobody) {
 // --- retransmission
 
 //= wp 6.4: an initiation without an answer is repeated after Rekey-Timeout and a jitter, for Rekey-Attempt-Time
-//= linux: which makes 20 of them
+//= wp 6.4: give up after Rekey-Attempt-Time
 BOOST_AUTO_TEST_CASE(initiations_are_repeated_for_90_s_and_then_given_up) {
     pair p;
     p.net.intercept = [](wire const&) { return false; };
@@ -179,7 +184,7 @@ BOOST_AUTO_TEST_CASE(after_giving_up_the_next_packet_begins_anew) {
     BOOST_TEST(p.b.received[0] == ipv4(p.a, p.b, 100, 50));
 }
 
-//= linux: and the keys are zeroed 540 s after giving up, if no session does so before
+//= linux: the keys are zeroed 540 s after giving up, if no session does so before
 BOOST_AUTO_TEST_CASE(giving_up_zeroes_keys_after_540_s) {
     pair p;
     p.net.intercept = [](wire const&) { return false; };
@@ -196,6 +201,7 @@ BOOST_AUTO_TEST_CASE(giving_up_zeroes_keys_after_540_s) {
 }
 
 /// Traffic that goes on while the other end is away must not be needed to find it again, nor may it hinder that.
+//= linux: giving up drops what waits; the next packet is a new beginning
 BOOST_AUTO_TEST_CASE(traffic_flows_again_after_an_outage_of_any_length) {
     for (int const outage_s : {3, 30, 100, 179, 185, 400, 560, 2000}) {
         pair p;
@@ -220,6 +226,7 @@ BOOST_AUTO_TEST_CASE(traffic_flows_again_after_an_outage_of_any_length) {
 }
 
 /// The other end lost its memory: it has no session and does not know that it had one.
+//= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
 BOOST_AUTO_TEST_CASE(a_peer_that_starts_anew_is_found_again) {
     idle_pair p;
     p.b.device.down(p.w.now);
@@ -255,7 +262,8 @@ BOOST_AUTO_TEST_CASE(retransmission_forgets_the_local_source) {
 
 // --- persistent keepalive
 
-//= wp 6.5: (Linux) when nothing authenticated passes for as long as configured
+//= linux: persistent keepalive counts from the last packet in either direction
+//= linux: persistent keepalive goes out at once when it is enabled, and when the interface goes up
 BOOST_AUTO_TEST_CASE(persistent_keepalive_is_sent_at_its_interval_and_at_once_when_enabled) {
     idle_pair p;
     wg::instant const start = p.w.now;
@@ -270,6 +278,7 @@ BOOST_AUTO_TEST_CASE(persistent_keepalive_is_sent_at_its_interval_and_at_once_wh
     BOOST_TEST(p.net.count(is_keepalive) == 4u);
 }
 
+//= linux: persistent keepalive counts from the last packet in either direction
 BOOST_AUTO_TEST_CASE(persistent_keepalive_is_not_sent_while_traffic_flows) {
     for (bool const outbound : {true, false}) {
         pair p;
@@ -289,6 +298,7 @@ BOOST_AUTO_TEST_CASE(persistent_keepalive_is_not_sent_while_traffic_flows) {
     }
 }
 
+//= linux: giving up drops what waits; the next packet is a new beginning
 BOOST_AUTO_TEST_CASE(persistent_keepalive_finds_a_peer_that_comes_back_late) {
     pair p;
     p.net.intercept = [](wire const&) { return false; };
@@ -312,6 +322,7 @@ BOOST_AUTO_TEST_CASE(persistent_keepalive_of_a_peer_without_endpoint_waits_for_o
     BOOST_TEST(b.count(wg::event_id::session_started) == 1u);
 }
 
+//= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
 BOOST_AUTO_TEST_CASE(sessions_are_renewed_for_as_long_as_there_is_traffic) {
     pair p;
     p.connect();
@@ -326,6 +337,7 @@ BOOST_AUTO_TEST_CASE(sessions_are_renewed_for_as_long_as_there_is_traffic) {
 }
 
 /// A wake-up is never missed: the deadline is where the work is.
+//= linux: timers have the resolution of the clock, not of a tick
 BOOST_AUTO_TEST_CASE(the_next_deadline_is_never_later_than_the_work) {
     idle_pair p;
     BOOST_TEST(p.passes(p.a, p.b));

@@ -64,7 +64,7 @@ constexpr char const* low_order_points[] = {"00000000000000000000000000000000000
 
 BOOST_AUTO_TEST_SUITE(device_validation)
 
-//= wp 5.4: each message begins with its type and three zero bytes
+//= wp 5.4: type, three zero bytes, and the one size that a message has
 BOOST_AUTO_TEST_CASE(drops_messages_with_any_reserved_bit) {
     pair p;
     wire const initiation = p.initiation(p.a);
@@ -82,7 +82,7 @@ BOOST_AUTO_TEST_CASE(drops_messages_with_any_reserved_bit) {
     BOOST_TEST(p.b.receive(data) == status::ok);
 }
 
-//= wp 5.4: 148, 92, 64, and 32 or more bytes; Linux looks at nothing else before
+//= wp 5.4: type, three zero bytes, and the one size that a message has
 BOOST_AUTO_TEST_CASE(drops_every_other_type_and_length) {
     pair p;
     p.connect();
@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(drops_genuine_messages_cut_short_or_made_longer) {
     BOOST_TEST(p.b.receive(data) == status::ok);
 }
 
-//= wp 5.3: a message with a wrong mac1 is not answered, and costs no DH
+//= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
 BOOST_AUTO_TEST_CASE(wrong_mac1_is_answered_by_nothing_at_all) {
     pair p;
     wire const initiation = p.initiation(p.a);
@@ -173,7 +173,7 @@ struct loaded_pair : basic_pair<loadable> {
     void load() { load(b, b.public_key); }
 };
 
-//= wp 5.3: under load a message without a valid mac2 is answered by a cookie reply, and costs no DH
+//= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
 BOOST_AUTO_TEST_CASE(initiation_under_load_needs_a_cookie) {
     loaded_pair p;
     wire const first = p.initiation(p.a);
@@ -269,7 +269,8 @@ BOOST_AUTO_TEST_CASE(response_under_load_needs_a_cookie) {
     BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
 }
 
-//= linux: under load and with a valid mac2, a source that sends too much gets no answer, not even a cookie
+//= linux: a source that sends too much under load gets no answer, not even a cookie
+//= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
 BOOST_AUTO_TEST_CASE(valid_mac2_beyond_the_rate_is_dropped_silently) {
     loaded_pair p;
     wire const first = p.initiation(p.a);
@@ -292,7 +293,7 @@ BOOST_AUTO_TEST_CASE(valid_mac2_beyond_the_rate_is_dropped_silently) {
     BOOST_TEST(p.b.outbox.size() == 1u);
 }
 
-//= linux: an eighth of the queue is load, and load lasts a second
+//= linux: under load is an eighth of the queue, and a second after
 BOOST_AUTO_TEST_CASE(load_ends_a_second_after_the_queue_was_long) {
     loaded_pair p;
     wire const first = p.initiation(p.a);
@@ -338,7 +339,7 @@ struct cookie_pair : loaded_pair {
     }
 };
 
-//= wp 5.4.7: the reply is sealed for one initiation, by its mac1
+//= wp 5.4.7: a cookie reply is sealed for one message, by its mac1
 BOOST_AUTO_TEST_CASE(forged_cookie_replies_change_nothing) {
     cookie_pair p;
     for (std::size_t at = 8; at < 64; ++at) BOOST_TEST(p.a.receive(changed(p.reply, at)) == status::queued);
@@ -353,7 +354,7 @@ BOOST_AUTO_TEST_CASE(forged_cookie_replies_change_nothing) {
     BOOST_TEST(!p.retransmission().has_mac2());
 }
 
-//= linux: one cookie reply for each message sent
+//= linux: one cookie reply is taken for each message sent
 BOOST_AUTO_TEST_CASE(a_cookie_reply_is_taken_once) {
     cookie_pair p;
     p.a.receive(p.reply);
@@ -375,7 +376,7 @@ BOOST_AUTO_TEST_CASE(a_cookie_reply_from_elsewhere_moves_nothing) {
     BOOST_TEST(p.a.device.next_deadline() == deadline);
 }
 
-//= linux: a cookie is used for 120 s less 5 s of latency
+//= linux: a cookie is used for 115 s
 BOOST_AUTO_TEST_CASE(mac2_is_zero_once_the_cookie_is_115_s_old) {
     for (auto const& [age, has] : {std::pair{wg::milliseconds(114'999), true}, std::pair{wg::seconds(115), false}}) {
         cookie_pair p;
@@ -387,7 +388,7 @@ BOOST_AUTO_TEST_CASE(mac2_is_zero_once_the_cookie_is_115_s_old) {
     }
 }
 
-//= wp 5.1: the timestamp must be greater than the greatest seen
+//= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
 BOOST_AUTO_TEST_CASE(an_initiation_is_taken_once) {
     pair p;
     wire const first = p.initiation(p.a);
@@ -402,6 +403,7 @@ BOOST_AUTO_TEST_CASE(an_initiation_is_taken_once) {
     BOOST_TEST(untouched(p.b, before, p.a.public_key));
 }
 
+//= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
 BOOST_AUTO_TEST_CASE(an_older_initiation_is_not_taken_after_a_newer_one) {
     pair p;
     wire const first = p.initiation(p.a);
@@ -416,7 +418,7 @@ BOOST_AUTO_TEST_CASE(an_older_initiation_is_not_taken_after_a_newer_one) {
     BOOST_TEST(p.b.outbox.empty());
 }
 
-//= linux: the greatest timestamp lives as long as the peer: through zeroing, down and up, and change of keys' ages
+//= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
 BOOST_AUTO_TEST_CASE(the_greatest_timestamp_survives_all_but_removal) {
     pair p;
     wire const first = p.initiation(p.a);
@@ -461,6 +463,7 @@ BOOST_AUTO_TEST_CASE(initiations_within_20_ms_are_a_flood) {
     BOOST_TEST(p.b.count(wg::event_id::response_sent) == 2u);
 }
 
+//= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
 BOOST_AUTO_TEST_CASE(an_initiation_of_nobody_costs_one_dh) {
     pair p;
     host stranger(p.w, 9);
@@ -473,6 +476,7 @@ BOOST_AUTO_TEST_CASE(an_initiation_of_nobody_costs_one_dh) {
     BOOST_TEST(p.b.outbox.empty());
 }
 
+//= wp 5.4.2: what is not authenticated changes nothing
 BOOST_AUTO_TEST_CASE(forged_initiations_move_nothing) {
     pair p;
     wire const genuine = p.initiation(p.a);
@@ -490,7 +494,7 @@ BOOST_AUTO_TEST_CASE(forged_initiations_move_nothing) {
     BOOST_TEST((p.b.steal().type() == message_type::response));
 }
 
-//= linux: a response is read on a copy; a forged one must not end the handshake that waits for the genuine one
+//= linux: a forged response does not end the handshake that waits for the genuine one
 BOOST_AUTO_TEST_CASE(forged_responses_leave_the_handshake_pending) {
     pair p;
     p.b.receive(p.initiation(p.a));
@@ -530,6 +534,7 @@ BOOST_AUTO_TEST_CASE(response_with_another_preshared_key_leaves_the_handshake_pe
     BOOST_TEST(p.b.received.size() == 1u);
 }
 
+//= linux: a response is taken while the initiation that it answers waits, and once
 BOOST_AUTO_TEST_CASE(a_second_response_to_the_same_initiation_is_dropped) {
     pair p;
     p.b.receive(p.initiation(p.a));
@@ -564,7 +569,7 @@ BOOST_AUTO_TEST_CASE(messages_reflected_to_their_sender_are_dropped) {
     BOOST_TEST(p.a.received.empty());
 }
 
-//= wp 2.1: the endpoint is where the last authenticated message came from
+//= wp 2.1: the endpoint is where the last authenticated packet came from
 BOOST_AUTO_TEST_CASE(the_endpoint_follows_each_kind_of_authenticated_message) {
     pair p;
     wire initiation = p.initiation(p.a);
@@ -619,7 +624,7 @@ BOOST_AUTO_TEST_CASE(a_forged_counter_does_not_move_the_window) {
     BOOST_TEST(p.b.receive(first) == status::ok);
 }
 
-//= wp 5.4.6: sliding window; packets may come in any order within it, each once
+//= wp 5.4.6: sliding window: packets may come in any order within it, each once
 BOOST_AUTO_TEST_CASE(data_arrives_in_any_order_but_once) {
     pair p;
     p.connect();
@@ -651,7 +656,7 @@ BOOST_AUTO_TEST_CASE(rejects_counter_older_than_window) {
     BOOST_TEST(p.b.receive(within) == status::ok);
 }
 
-//= wp 6.1: no message whose counter is Reject-After-Messages or more
+//= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
 BOOST_AUTO_TEST_CASE(no_counter_beyond_the_limit_is_sent_or_accepted) {
     pair p;
     p.connect();
@@ -671,7 +676,7 @@ BOOST_AUTO_TEST_CASE(no_counter_beyond_the_limit_is_sent_or_accepted) {
     BOOST_TEST(p.b.receive(last) == status::ok);
 }
 
-//= wp 6.1: no message under a session that is Reject-After-Time old
+//= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
 BOOST_AUTO_TEST_CASE(data_under_an_expired_or_forgotten_session_is_dropped) {
     pair p;
     p.connect();
@@ -690,7 +695,7 @@ BOOST_AUTO_TEST_CASE(data_under_an_expired_or_forgotten_session_is_dropped) {
     BOOST_TEST(p.b.receive(second) == status::unknown_index);
 }
 
-//= RFC 7748 6.1: a shared secret of zero is refused; nothing is sent to a peer whose key is of low order
+//= RFC 7748 6.1: a shared secret of zero ends the handshake
 BOOST_AUTO_TEST_CASE(a_peer_with_a_key_of_low_order_gets_nothing) {
     world w;
     host a(w, 1);
@@ -708,6 +713,7 @@ BOOST_AUTO_TEST_CASE(a_peer_with_a_key_of_low_order_gets_nothing) {
     BOOST_TEST(a.dropped(status::bad_public_key) > 7u);
 }
 
+//= RFC 7748 6.1: a shared secret of zero ends the handshake
 BOOST_AUTO_TEST_CASE(an_ephemeral_of_low_order_is_refused) {
     for (char const* const point : low_order_points) {
         pair p;
@@ -742,6 +748,7 @@ BOOST_AUTO_TEST_CASE(a_preshared_key_of_zeros_is_none) {
     BOOST_TEST(p.a.report(p.b.public_key).preshared_key == buffer(32));
 }
 
+//= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
 BOOST_AUTO_TEST_CASE(sessions_need_the_same_preshared_key) {
     for (auto const& [same, arrives] : {std::pair{true, 1u}, std::pair{false, 0u}}) {
         pair p;
@@ -765,7 +772,7 @@ struct inner_case {
     status expected;
 };
 
-//= linux: version, length, then the source; what is wrong is dropped, but it was authenticated
+//= linux: version, length, then the source of what came in; what is wrong is dropped, but it was authenticated
 BOOST_AUTO_TEST_CASE(malformed_inner_packets_are_dropped) {
     using wg::store_be16;
     inner_case const cases[] = {
@@ -820,6 +827,7 @@ BOOST_AUTO_TEST_CASE(a_disallowed_source_still_roams_and_counts_as_life) {
     BOOST_TEST(p.b.outbox.size() == 1u); //= linux: data was received, even if nobody wanted it
 }
 
+//= wp 2: the source inside must be the sender's by the most specific of all allowed IPs
 BOOST_AUTO_TEST_CASE(a_more_specific_prefix_of_another_peer_decides_who_may_say_so) {
     pair p;
     host other(p.w, 3);
@@ -858,6 +866,7 @@ BOOST_AUTO_TEST_CASE(a_device_that_is_down_takes_nothing) {
     BOOST_TEST(p.b.outbox.empty());
 }
 
+//= wp 5.4: keys and indices are random, or there is no handshake
 BOOST_AUTO_TEST_CASE(random_failure_makes_no_handshake) {
     pair p;
     p.a.random.works = false;

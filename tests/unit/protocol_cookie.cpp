@@ -81,7 +81,7 @@ BOOST_AUTO_TEST_CASE(macs_and_cookies_are_as_others_compute_them) {
         exchange e;
         e.add_macs();
         BOOST_TEST(e.mac1() == hex(mac1_vector));
-        BOOST_TEST(e.mac2() == buffer(16)); //= wp 5.4.4: zero without a cookie
+        BOOST_TEST(e.mac2() == buffer(16)); //= wp 5.4.4: mac2 is zero without a fresh cookie
         BOOST_TEST(e.responder.check_mac1(e.with, e.message));
         BOOST_TEST(e.answer(v.from) == status::ok);
         BOOST_TEST(e.reply == hex(v.reply));
@@ -105,6 +105,7 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_the_message_shows_in_mac1) {
     BOOST_TEST(!e.responder.check_mac1(e.with, e.message));
 }
 
+//= wp 5.4.7: a cookie is good for one address and port
 BOOST_AUTO_TEST_CASE(mac2_is_bound_to_address_port_and_message) {
     exchange e;
     wg::endpoint const from = vectors[0].from;
@@ -164,6 +165,8 @@ BOOST_AUTO_TEST_CASE(a_cookie_is_used_for_115_s) {
     BOOST_TEST(e.mac2() == buffer(16));
 }
 
+//= linux: one cookie reply is taken for each message sent
+//= wp 5.4.7: a cookie reply is sealed for one message, by its mac1
 BOOST_AUTO_TEST_CASE(a_reply_counts_once_and_only_for_the_last_message) {
     exchange e;
     BOOST_TEST(e.consume() == status::stale_cookie); // nothing was sent

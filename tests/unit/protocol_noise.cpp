@@ -202,6 +202,7 @@ BOOST_AUTO_TEST_CASE(the_responder_learns_who_and_when) {
     BOOST_TEST(b.r.shake.state == handshake_state::none); // until it is accepted
 }
 
+//= wp 5.4.5: the keys of a session come out of the handshake, which is then forgotten
 BOOST_AUTO_TEST_CASE(begin_session_forgets_the_handshake) {
     both b;
     BOOST_TEST(b.initiate() == status::ok);
@@ -234,7 +235,7 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_an_initiation_is_noticed) {
     BOOST_TEST(b.consume(in) == status::ok);
 }
 
-//= linux: what fails leaves the handshake as it was
+//= linux: a forged response does not end the handshake that waits for the genuine one
 BOOST_AUTO_TEST_CASE(every_changed_bit_of_a_response_is_noticed_and_changes_nothing) {
     both b;
     BOOST_TEST(b.initiate() == status::ok);
@@ -252,6 +253,7 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_a_response_is_noticed_and_changes_noth
     BOOST_TEST(b.finish() == status::wrong_state); // once
 }
 
+//= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
 BOOST_AUTO_TEST_CASE(keys_that_differ_do_not_shake_hands) {
     {
         both b; // another preshared key shows in the response
@@ -305,6 +307,7 @@ BOOST_AUTO_TEST_CASE(points_of_low_order_are_refused) {
     BOOST_TEST(d.finish() == status::ok);
 }
 
+//= wp 5.4: keys and indices are random, or there is no handshake
 BOOST_AUTO_TEST_CASE(without_randomness_there_is_no_message) {
     both b;
     b.i.random.bytes.clear();

@@ -37,6 +37,7 @@ private:
 
 BOOST_AUTO_TEST_SUITE(protocol_replay)
 
+//= wp 5.4.6: a counter further back than the window is refused, seen or not
 BOOST_AUTO_TEST_CASE(windows_reach_as_far_as_they_say) {
     BOOST_TEST(wg::replay_window<32>::reach == 31u);
     BOOST_TEST(wg::replay_window<64>::reach == 63u);
@@ -45,7 +46,7 @@ BOOST_AUTO_TEST_CASE(windows_reach_as_far_as_they_say) {
 }
 
 // The sequence of Linux's drivers/net/wireguard/selftest/counter.c, with this window's reach and this limit.
-//= wp 5.4.6: sliding window
+//= wp 5.4.6: sliding window: packets may come in any order within it, each once
 BOOST_AUTO_TEST_CASE_TEMPLATE(passes_the_vectors_of_linux, window, sizes) {
     constexpr std::uint64_t reach = window::reach, t = reach + 1;
     window w;
@@ -123,6 +124,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(passes_the_vectors_of_linux, window, sizes) {
     expect(reach + 1, true);
 }
 
+//= wp 5.4.6: sliding window: packets may come in any order within it, each once
 BOOST_AUTO_TEST_CASE_TEMPLATE(agrees_with_a_model_that_forgets_nothing, window, sizes) {
     for (std::uint64_t seed = 1; seed <= 8; ++seed) {
         noise random(seed);

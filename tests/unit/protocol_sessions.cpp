@@ -56,6 +56,7 @@ BOOST_AUTO_TEST_CASE(type_and_length_have_to_fit) {
     }
 }
 
+//= wp 5.4: type, three zero bytes, and the one size that a message has
 BOOST_AUTO_TEST_CASE(reserved_bytes_have_to_be_zero) {
     for (auto const& [type, size] : {std::pair{1u, 148u}, std::pair{2u, 92u}, std::pair{3u, 64u}, std::pair{4u, 32u}}) {
         buffer datagram(size);
@@ -70,7 +71,9 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(protocol_keypair)
 
-//= wp 6.1 and 6.2
+//= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
+//= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
+//= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
 BOOST_AUTO_TEST_CASE(ages_and_counts_end_a_session) {
     keypair k;
     k.created = start;
@@ -101,10 +104,10 @@ BOOST_AUTO_TEST_CASE(ages_and_counts_end_a_session) {
     BOOST_TEST(k.can_receive(start));
     BOOST_TEST(!k.wants_rekey_after_sending(start + seconds(150)));
     BOOST_TEST(wg::rekey_after_messages == (1ull << 60));
-    BOOST_TEST(wg::reject_after_messages == UINT64_MAX - 8192); //= wp 6.1: 2^64 - 2^13 - 1
+    BOOST_TEST(wg::reject_after_messages == UINT64_MAX - 8192); //= wp 6.1: Reject-After-Messages is 2^64 - 2^13 - 1
 }
 
-//= linux: initiator: new is current, current is previous
+//= linux: initiator: the new session is current, current becomes previous
 BOOST_AUTO_TEST_CASE(an_initiator_sends_with_the_new_session_at_once) {
     slots s;
     keypair one, two, three;
@@ -131,7 +134,7 @@ BOOST_AUTO_TEST_CASE(an_initiator_keeps_the_session_that_it_answered_before) {
     BOOST_TEST((s.retired == std::vector{&one, &two}));
 }
 
-//= linux: responder: new is next; next and previous before it die at once
+//= linux: responder: the new session is next; next and previous before it die at once
 BOOST_AUTO_TEST_CASE(a_responder_waits_for_the_first_packet) {
     slots s;
     keypair one, two, three, four;
@@ -166,7 +169,7 @@ BOOST_AUTO_TEST_CASE(nothing_runs_at_first) {
     BOOST_TEST(nothing(t.expire(start + seconds(100'000))));
 }
 
-//= wp 6.5: passive keepalive
+//= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
 BOOST_AUTO_TEST_CASE(received_data_wants_an_answer_in_10_s) {
     wg::peer_timers t;
     t.data_received(start);
@@ -185,7 +188,7 @@ BOOST_AUTO_TEST_CASE(received_data_wants_an_answer_in_10_s) {
     BOOST_TEST(nothing(t.expire(start + seconds(100))));
 }
 
-//= linux: 15 s and a jitter after the first data without an answer
+//= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
 BOOST_AUTO_TEST_CASE(sent_data_wants_an_answer_in_15_s) {
     wg::peer_timers t;
     t.data_sent(start, milliseconds(100));
@@ -201,7 +204,8 @@ BOOST_AUTO_TEST_CASE(sent_data_wants_an_answer_in_15_s) {
     BOOST_TEST(nothing(t.expire(start + seconds(100))));
 }
 
-//= wp 6.4 (linux): 20 attempts, then give up, and zero the keys 540 s later
+//= wp 6.4: give up after Rekey-Attempt-Time
+//= linux: the keys are zeroed 540 s after giving up, if no session does so before
 BOOST_AUTO_TEST_CASE(retransmission_ends_after_90_s) {
     wg::peer_timers t;
     instant now = start;
@@ -234,6 +238,7 @@ BOOST_AUTO_TEST_CASE(retransmission_ends_after_90_s) {
     BOOST_TEST((t.next_deadline() == instant::never()));
 }
 
+//= linux: two initiations that cross end in a session, by their jitters
 BOOST_AUTO_TEST_CASE(a_crossed_initiation_is_put_off_but_only_if_there_is_one) {
     wg::peer_timers t;
     t.initiation_crossed(start, seconds(5));
@@ -244,7 +249,7 @@ BOOST_AUTO_TEST_CASE(a_crossed_initiation_is_put_off_but_only_if_there_is_one) {
     BOOST_TEST(t.expire(start + seconds(12)).retry_initiation);
 }
 
-//= wp 6.1: keys are zeroed after three times Reject-After-Time
+//= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
 BOOST_AUTO_TEST_CASE(each_session_puts_off_the_zeroing) {
     wg::peer_timers t;
     t.session_derived(start);
@@ -272,7 +277,7 @@ BOOST_AUTO_TEST_CASE(persistent_keepalive_counts_from_the_last_packet) {
     BOOST_TEST((t.next_deadline() == start + seconds(65535)));
 }
 
-//= linux: once a session
+//= linux: an initiator that only receives renews a session once
 BOOST_AUTO_TEST_CASE(the_last_minute_handshake_is_taken_once_a_session) {
     wg::peer_timers t;
     BOOST_TEST(t.take_last_minute_handshake());
