@@ -50,7 +50,8 @@ build_sample() { # build_sample NAME
     mapfile -t packages < <(missing "${CXX:-g++}:g++" meson:meson ninja:ninja-build)
     install_packages 'to build' "${packages[@]}"
     if [ -z "${CXX:-}" ]; then
-        [ "$(g++ -dumpversion | cut -d. -f1)" -ge 12 ] || die "g++ $(g++ -dumpversion) is too old: 12 or newer is needed"
+        [ "$(g++ -dumpversion | cut -d. -f1)" -ge 12 ] ||
+            die "g++ $(g++ -dumpversion) is too old: 12 or newer is needed"
     fi
     say "Building $1 (in $build, release)"
     if [ ! -e "$build/build.ninja" ]; then
@@ -165,7 +166,8 @@ why_no_tunnel() {
     [ "$(uname -s)" = Linux ] || { echo 'this is not Linux'; return; }
     can_be_root || { echo 'you are not root, and sudo is not at hand'; return; }
     [ -c /dev/net/tun ] || { echo 'there is no /dev/net/tun'; return; }
-    "${sudo[@]}" unshare --net --mount --pid --fork sh -c 'mount -t tmpfs none /run && ip tuntap add mode tun probe0' 2>&1 ||
+    "${sudo[@]}" unshare --net --mount --pid --fork \
+        sh -c 'mount -t tmpfs none /run && ip tuntap add mode tun probe0' 2>&1 ||
         echo '(network namespaces with a TUN device)'
 }
 

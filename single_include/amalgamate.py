@@ -29,7 +29,8 @@ def expand(path, seen):
 
 header = ROOT.parent / "include" / "wg" / "wg.hpp"
 text = "\n".join(["// SPDX-License-Identifier: BSL-1.0",
-                  "// Generated from include/wg by single_include/amalgamate.py; edit there.", *expand(header, {header})])
+                  "// Generated from include/wg by single_include/amalgamate.py; edit there.",
+                  *expand(header, {header})])
 output = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "wg" / "wg.hpp"
 output.parent.mkdir(exist_ok=True)
 output.write_text(text + "\n")

@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""The project's scripts: shellcheck finds nothing, every Python file compiles, every file names its licence, and no
-unit test is forgotten in meson's list."""
+"""What is said and how it looks: shellcheck finds nothing, every Python file compiles, every file names its licence, no
+unit test is forgotten in meson's list, every rule that a header cites is proved by a test, links lead somewhere, and
+lines end at column 120."""
 import ast
+import re
 
 from cases import ROOT, Failed, command, run_cases
 
 NO_COMMENTS = {"LICENSE", ".gitignore", ".clang-format", ".clang-tidy"}
 FOLDERS = [".ci", "bench", "cmake", "samples", "single_include", "tests"]
+COLUMNS = 120
+RULE = re.compile(r"//= ((?:wp|linux|RFC)\b.*)")
+LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^]]+\]:\s*(\S+)", re.MULTILINE)
 
 
 def files():
@@ -44,7 +49,58 @@ def unit_tests_listed():
         raise Failed(f"not in tests/unit/meson.build: {' '.join(sorted(forgotten))}")
 
 
-cases = [("all unit tests are in meson's list", unit_tests_listed)]
+def rules_in(folder):
+    """What rules the sources of a folder cite, and where."""
+    found = {}
+    for path in sorted((ROOT / folder).rglob("*.[ch]pp")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if rule := RULE.search(line):
+                found.setdefault(rule[1], f"{path.relative_to(ROOT)}:{number}")
+            elif "//=" in line:
+                raise Failed(f"{path.relative_to(ROOT)}:{number}: a rule is `//= wp X.Y: text`, `//= linux: text` or "
+                             f"`//= RFC N S: text`, not: {line.strip()}")
+    return found
+
+
+def rules_proved():
+    kept, proved = rules_in("include"), rules_in("tests")
+    if not kept:
+        raise Failed("no header cites a rule")
+    missing = [f"{where}: {rule}" for rule, where in kept.items() if rule not in proved]
+    if missing:
+        raise Failed("\n".join(["no test says that it proves", *missing]))
+
+
+def links_lead_somewhere(path):
+    targets = ["".join(found) for found in LINK.findall(path.read_text())]
+    broken = [target for target in targets if "://" not in target and not target.startswith(("#", "mailto:"))
+              and not (path.parent / target.partition("#")[0]).exists()]
+    if broken:
+        raise Failed(f"there is no {' '.join(broken)}")
+
+
+def no_placeholder(path):
+    """A line of capitals alone stands for a text that somebody meant to write."""
+    left = [line for line in path.read_text().splitlines() if re.fullmatch(r"[A-Z]{2,}(?:[ _][A-Z]+)*", line)]
+    if left:
+        raise Failed(f"a placeholder: {' '.join(left)}")
+
+
+def lines_end_in_time(path):
+    """Tables and addresses cannot be wrapped."""
+    markdown = path.suffix == ".md"
+    long = [str(number) for number, line in enumerate(path.read_text().splitlines(), 1) if len(line) > COLUMNS
+            and not (markdown and (line.lstrip().startswith("|") or "://" in line))]
+    if long:
+        raise Failed(f"more than {COLUMNS} columns in line {', '.join(long)}")
+
+
+def is_wrapped(path):
+    """Of one's own hand: the generated header has the columns of what it is made of, and a line that says so."""
+    return path.suffix in (".hpp", ".cpp", ".py", ".md", ".build") and path != ROOT / "single_include/wg/wg.hpp"
+
+
+cases = [("all unit tests are in meson's list", unit_tests_listed), ("all rules are proved", rules_proved)]
 for file in sorted(files()):
     name = file.relative_to(ROOT)
     if is_shell(file):
@@ -53,4 +109,12 @@ for file in sorted(files()):
         cases.append((f"python {name}", lambda f=file: python_compiles(f)))
     if file.suffix != ".md" and file.name not in NO_COMMENTS:
         cases.append((f"licence of {name}", lambda f=file: names_licence(f)))
+documents = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+for file in documents:
+    name = file.relative_to(ROOT)
+    cases.append((f"links of {name}", lambda f=file: links_lead_somewhere(f)))
+    cases.append((f"placeholders in {name}", lambda f=file: no_placeholder(f)))
+for file in sorted({*files(), *documents, *(ROOT / "include").rglob("*.hpp")}):
+    if is_wrapped(file) or is_shell(file):
+        cases.append((f"columns of {file.relative_to(ROOT)}", lambda f=file: lines_end_in_time(f)))
 run_cases(cases)

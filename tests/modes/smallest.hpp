@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Policies for a machine with nothing: no heap, no threads, no clock, no randomness. For tests of what compiles and runs
-// anywhere; a device must not be run with these.
+// Policies for a machine with nothing: no heap, no threads, no clock, no randomness. For tests of what compiles and
+// runs anywhere; a device must not be run with these.
 #ifndef TESTS_MODES_SMALLEST_HPP
 #define TESTS_MODES_SMALLEST_HPP
 

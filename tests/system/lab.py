@@ -602,18 +602,19 @@ class Tunnel:
 
     On the wire ('veth') 192.0.2.1 and .2, 2001:db8::1 and ::2, ports 10001 and 10002; inside 10.9.0.1 and .2, fd09::1
     and ::2. `outer` is the IP version of the endpoints, `initiator` names the hosts that know the other's endpoint,
-    `programs` may name another daemon for each end.
+    `programs` may name another daemon for each end, `env` is added to the environment of both.
     """
     WIRE = {4: {'a': '192.0.2.1', 'b': '192.0.2.2'}, 6: {'a': '2001:db8::1', 'b': '2001:db8::2'}}
     NUMBER = {'a': 1, 'b': 2}
 
-    def __init__(self, lab, outer=4, initiator='ab', mtu=1420, wire_mtu=1500, programs=(None, None), up=True):
+    def __init__(self, lab, outer=4, initiator='ab', mtu=1420, wire_mtu=1500, programs=(None, None), up=True,
+                 env=None):
         self.lab, self.outer, self.initiator = lab, outer, initiator
         self.a, self.b = lab.host('a'), lab.host('b')
         lab.link(self.a, self.b, '192.0.2.1/24 2001:db8::1/64', '192.0.2.2/24 2001:db8::2/64', 'veth', wire_mtu)
         self.key = {'a': Key(), 'b': Key()}
-        self.da = self.a.daemon('wg0', program=programs[0], wait=False)
-        self.db = self.b.daemon('wg0', program=programs[1], wait=False)
+        self.da = self.a.daemon('wg0', program=programs[0], env=env, wait=False)
+        self.db = self.b.daemon('wg0', program=programs[1], env=env, wait=False)
         for daemon in self.da, self.db:
             daemon.wait_ready()
             self.configure(daemon.host, mtu, up)

@@ -5,6 +5,8 @@
 Much of what is asked here is asked of Linux's own WireGuard by tools/testing/selftests/wireguard/netns.sh; the numbers
 come from there, the tests do not.
 """
+import base64
+
 from lab import *
 
 # What wireguard-go 0.0.20220316 or 0.0.20250522 fails, so that the suite can be proved against a daemon that we did not
@@ -25,6 +27,8 @@ known_failures = {'wireguard-go': {
     'a_listen_port_in_use_is_refused_and_the_old_one_kept': 'closes the old port first',
     'background_daemon_has_a_session_of_its_own': 'stays in the session of the shell',
     'systemd_is_notified_when_the_socket_answers': 'does not notify',
+    'verbose_tells_what_happens_but_no_secret': 'says it in other words',
+    'silent_is_silent_and_error_tells_only_of_errors': 'says it in other words',
     'bad_command_lines_are_refused_with_a_reason': 'takes any word for an interface',
     'help_is_printed': 'has no --help',
     'uapi_sets_all_or_nothing': 'earlier lines stay applied',
@@ -500,8 +504,8 @@ def a_routing_loop_is_bounded(lab):
 def no_peer_or_no_endpoint_is_unreachable_at_once(lab):
     t = Tunnel(lab, initiator='')
     seen = t.a.capture('veth')
-    for address, message in (('10.9.0.55', 'Destination Host Unreachable'), ('10.9.0.2', 'Destination Host Unreachable'),
-                             ('fd09::55', 'Address unreachable'), ('fd09::2', 'Address unreachable')):
+    v4, v6 = 'Destination Host Unreachable', 'Address unreachable'
+    for address, message in ('10.9.0.55', v4), ('10.9.0.2', v4), ('fd09::55', v6), ('fd09::2', v6):
         start = time.monotonic()
         p = t.a.ping_output(address, wait=5)
         check(p.returncode == 1 and message in p.output, f'{address}: wanted "{message}": {p.output.strip()}')
@@ -599,7 +603,8 @@ def many_peers_with_many_allowed_ips_are_shown_whole(lab):
     a.daemon('wg0')
     wanted = {}
     for i in range(40):
-        wanted[Key().public] = {f'10.{i}.{j}.0/24' for j in range(26)} | {f'fd00:{i + 1:x}:{j + 1:x}::/48' for j in range(26)}
+        wanted[Key().public] = ({f'10.{i}.{j}.0/24' for j in range(26)} |
+                                {f'fd00:{i + 1:x}:{j + 1:x}::/48' for j in range(26)})
     a.setconf('wg0', ''.join(f'[Peer]\nPublicKey = {k}\nAllowedIPs = {",".join(v)}\n' for k, v in wanted.items()))
     equal({k: set(p.allowed_ips) for k, p in a.show('wg0').peers.items()}, wanted, '40 peers with 52 prefixes each')
     key = Key().public
@@ -773,6 +778,74 @@ def background_daemon_has_a_session_of_its_own(lab):
     pid = next(host.processes_inside())
     equal(os.getsid(pid), pid, 'session of the daemon: a terminal that hangs up must not end it')
     equal(os.readlink(f'/proc/{pid}/cwd'), '/', 'working directory')
+
+
+@test
+def wg_process_foreground_keeps_the_daemon_where_it_was_started(lab):
+    host = lab.host('a')
+    p = host.popen([WGD, 'wg0'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                   env={**os.environ, 'WG_PROCESS_FOREGROUND': '1', 'LOG_LEVEL': 'error'})
+    wait_until(lambda: 'interface: wg0' in host.try_run('wg show wg0').output, what='the daemon answers')
+    stays(lambda: p.poll() is None, 0.5, 'the process that was started runs')
+    equal(list(host.processes_inside()), [p.pid], 'processes of the daemon')
+    p.send_signal(signal.SIGTERM)
+    wait_until(lambda: p.poll() is not None, what='that process ends on SIGTERM')
+    equal(p.returncode, 0, 'exit status')
+
+
+def secrets_of(t):
+    """Every form in which a secret of this tunnel may be written."""
+    shared = psk()
+    t.set_psk(t.a, shared)
+    t.set_psk(t.b, shared)
+    for key in t.key['a'].private, t.key['b'].private, shared:
+        raw = base64.b64decode(key)
+        yield from (raw, raw.hex().encode(), raw.hex().upper().encode(), key.encode().rstrip(b'='))
+
+
+@test
+def verbose_tells_what_happens_but_no_secret(lab):
+    t = Tunnel(lab, up=False)
+    secrets = list(secrets_of(t))
+    for host in t.a, t.b:
+        host.ip('link set wg0 up')
+    t.works()
+    t.a.try_run('ping -c 1 -W 1 10.9.0.77')  # nobody's address: dropped
+    t.a.wg(f'set wg0 peer {t.pub_b} remove')
+    for daemon in t.da, t.db:
+        daemon.stop()
+    for daemon, wanted in ((t.da, ['sent a handshake initiation|received a handshake initiation', 'started a session',
+                                   'dropped a packet: no peer has an allowed IP', 'was removed']),
+                           (t.db, ['sent a handshake', 'received a handshake', 'started a session'])):
+        with open(daemon.log, 'rb') as f:
+            said = f.read()
+        for words in wanted:
+            check(re.search(words.encode(), said), f'{daemon.host}: /{words}/ is missing in: {said[-800:]}')
+        check(all(line.startswith(b'wgd: wg0: ') for line in said.splitlines()), f'every line says whose it is: {said}')
+        for secret in secrets:
+            check(secret not in said, 'a secret in what the daemon says')
+
+
+@test
+def silent_is_silent_and_error_tells_only_of_errors(lab):
+    for level in 'silent', 'error':
+        t = Tunnel(lab, env={'LOG_LEVEL': level})
+        t.works()
+        t.a.ip('link set wg0 down')
+        wait_until(lambda: not t.a.udp_ports(), what='the port is closed')
+        t.a.socket(socket.AF_INET, socket.SOCK_DGRAM, bind=('0.0.0.0', 10001))
+        t.a.ip('link set wg0 up')  # which it cannot, for want of its port
+        said = lambda: open(t.da.log).read()
+        if level == 'error':
+            wait_until(lambda: 'the port is in use' in said(), what='the daemon says why it cannot go up')
+        t.a.wg('set wg0 fwmark 7')  # answered after the link was looked at
+        for daemon in t.da, t.db:
+            daemon.stop()
+        if level == 'silent':
+            equal(said() + open(t.db.log).read(), '', 'what silent daemons said')
+        else:
+            check('handshake' not in said() and 'session' not in said(), f'no events at level error: {said()}')
+        lab.clear()
 
 
 @test

@@ -34,7 +34,8 @@ def download(to):
             os.makedirs(f'{work}/{folder}')
         pathlib.Path(work, 'sources.list').write_text(f'deb [signed-by={KEYRING}] {mirror()} sid main\n')
         apt = ['apt-get', '-qq', '-o', f'Dir::Etc::sourcelist={work}/sources.list', '-o', 'Dir::Etc::sourceparts=-',
-               '-o', f'Dir::State::lists={work}/lists', '-o', f'Dir::Cache={work}/cache', '-o', 'APT::Sandbox::User=root']
+               '-o', f'Dir::State::lists={work}/lists', '-o', f'Dir::Cache={work}/cache',
+               '-o', 'APT::Sandbox::User=root']
         run = {'check': True, 'capture_output': True, 'cwd': work, 'timeout': 300}
         subprocess.run([*apt, 'update'], **run)
         subprocess.run([*apt, 'download', 'wireguard-go'], **run)

@@ -107,7 +107,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(is_the_same_for_every_length_alignment_and_place, 
     key const k(fixed<32>(random.take(32)));
     std::vector<std::size_t> sizes;
     for (std::size_t size = 0; size <= 300; ++size) sizes.push_back(size);
-    for (std::size_t const size : {511u, 512u, 513u, 1419u, 1420u, 1421u, 1424u, 4095u, 4096u, 65535u}) sizes.push_back(size);
+    for (std::size_t const size : {511u, 512u, 513u, 1419u, 1420u, 1421u, 1424u, 4095u, 4096u, 65535u})
+        sizes.push_back(size);
     for (std::size_t const size : sizes)
         for (std::size_t at = size % 3; at < 16; at += 3) {
             std::size_t const to = random.next() % 16;
@@ -126,7 +127,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(is_the_same_for_every_length_alignment_and_place, 
 
             buffer opened(to + size, 0xaa);
             BOOST_REQUIRE(Aead{}.open(std::span(opened).subspan(to), place, aad, counter, k));
-            BOOST_REQUIRE(std::equal(plaintext.begin(), plaintext.end(), opened.begin() + static_cast<std::ptrdiff_t>(to)));
+            BOOST_REQUIRE(
+                std::equal(plaintext.begin(), plaintext.end(), opened.begin() + static_cast<std::ptrdiff_t>(to)));
             BOOST_REQUIRE(Aead{}.open(text, place, aad, counter, k));
             BOOST_REQUIRE(std::equal(plaintext.begin(), plaintext.end(), text.begin()));
         }
@@ -170,7 +172,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(rejects_another_key_counter_or_split, Aead, aeads)
         BOOST_TEST(!Aead{}.open(opened, sealed, {}, 0, key(fixed<32>(other))));
     }
     // sixteen bytes of ciphertext taken for aad: the lengths are authenticated
-    BOOST_TEST(!Aead{}.open(std::span(opened).first(48), std::span(sealed).subspan(16), std::span(sealed).first(16), 0, k));
+    BOOST_TEST(
+        !Aead{}.open(std::span(opened).first(48), std::span(sealed).subspan(16), std::span(sealed).first(16), 0, k));
 }
 
 #ifdef WG_TESTS_CAN_SEARCH_STACK

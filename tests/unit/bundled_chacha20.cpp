@@ -27,42 +27,31 @@ struct vector {
 
 // RFC 8439, appendix A.1
 std::vector<vector> const appendix_a_1 = {
-    {buffer(32),
-     hex("000000000000000000000000"), 0,
-     buffer(64),
+    {buffer(32), hex("000000000000000000000000"), 0, buffer(64),
      hex("76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7da41597c5157488d7724e03fb8d84a37"
          "6a43b8f41518a11cc387b669b2ee6586")},
-    {buffer(32),
-     hex("000000000000000000000000"), 1,
-     buffer(64),
+    {buffer(32), hex("000000000000000000000000"), 1, buffer(64),
      hex("9f07e7be5551387a98ba977c732d080dcb0f29a048e3656912c6533e32ee7aed29b721769ce64e43d57133b074d839d5"
          "31ed1f28510afb45ace10a1f4b794d6f")},
-    {hex("0000000000000000000000000000000000000000000000000000000000000001"),
-     hex("000000000000000000000000"), 1,
+    {hex("0000000000000000000000000000000000000000000000000000000000000001"), hex("000000000000000000000000"), 1,
      buffer(64),
      hex("3aeb5224ecf849929b9d828db1ced4dd832025e8018b8160b82284f3c949aa5a8eca00bbb4a73bdad192b5c42f73f2fd"
          "4e273644c8b36125a64addeb006c13a0")},
-    {hex("00ff000000000000000000000000000000000000000000000000000000000000"),
-     hex("000000000000000000000000"), 2,
+    {hex("00ff000000000000000000000000000000000000000000000000000000000000"), hex("000000000000000000000000"), 2,
      buffer(64),
      hex("72d54dfbf12ec44b362692df94137f328fea8da73990265ec1bbbea1ae9af0ca13b25aa26cb4a648cb9b9d1be65b2c09"
          "24a66c54d545ec1b7374f4872e99f096")},
-    {buffer(32),
-     hex("000000000000000000000002"), 0,
-     buffer(64),
+    {buffer(32), hex("000000000000000000000002"), 0, buffer(64),
      hex("c2c64d378cd536374ae204b9ef933fcd1a8b2288b3dfa49672ab765b54ee27c78a970e0e955c14f3a88e741b97c286f7"
          "5f8fc299e8148362fa198a39531bed6d")},
 };
 
 // RFC 8439, appendix A.2
 std::vector<vector> const appendix_a_2 = {
-    {buffer(32),
-     hex("000000000000000000000000"), 0,
-     buffer(64),
+    {buffer(32), hex("000000000000000000000000"), 0, buffer(64),
      hex("76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7da41597c5157488d7724e03fb8d84a37"
          "6a43b8f41518a11cc387b669b2ee6586")},
-    {hex("0000000000000000000000000000000000000000000000000000000000000001"),
-     hex("000000000000000000000002"), 1,
+    {hex("0000000000000000000000000000000000000000000000000000000000000001"), hex("000000000000000000000002"), 1,
      contribution(),
      hex("a3fbf07df3fa2fde4f376ca23e82737041605d9f4f4f57bd8cff2c1d4b7955ec2a97948bd3722915c8f3d337f7d37005"
          "0e9e96d647b7c39f56e031ca5eb6250d4042e02785ececfa4b4bb5e8ead0440e20b6e8db09d881a7c6132f420e527950"
@@ -72,15 +61,15 @@ std::vector<vector> const appendix_a_2 = {
          "a1be059c6499b9fda236e7e818b04b0bc39c1e876b193bfe5569753f88128cc08aaa9b63d1a16f80ef2554d7189c411f"
          "5869ca52c5b83fa36ff216b9c1d30062bebcfd2dc5bce0911934fda79a86f6e698ced759c3ff9b6477338f3da4f9cd85"
          "14ea9982ccafb341b2384dd902f3d1ab7ac61dd29c6f21ba5b862f3730e37cfdc4fd806c22f221")},
-    {hex("1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0"),
-     hex("000000000000000000000002"), 42,
+    {hex("1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0"), hex("000000000000000000000002"), 42,
      jabberwocky(),
      hex("62e6347f95ed87a45ffae7426f27a1df5fb69110044c0d73118effa95b01e5cf166d3df2d721caf9b21e5fb14c616871"
          "fd84c54f9d65b283196c7fe4f60553ebf39c6402c42234e32a356b3e764312a61a5532055716ead6962568f87d3f3f77"
          "04c6a8d1bcd1bf4d50d6154b6da731b187b58dfd728afa36757a797ac188d1")},
 };
 
-template <class Kernel> buffer encrypt(buffer const& key, buffer const& nonce, std::uint32_t counter, buffer const& in) {
+template <class Kernel>
+buffer encrypt(buffer const& key, buffer const& nonce, std::uint32_t counter, buffer const& in) {
     buffer out(in.size());
     chacha20<Kernel>(fixed<32>(key), fixed<12>(nonce), counter).apply(out, in);
     return out;
@@ -119,20 +108,23 @@ BOOST_AUTO_TEST_CASE(quarter_round_on_the_state_is_as_published) {
 
 // RFC 8439, section 2.3.2
 BOOST_AUTO_TEST_CASE_TEMPLATE(block_is_as_published, Kernel, kernels) {
-    buffer const expected = hex("10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4ed2826446079faa0914c2d705d98b02a2"
-        "b5129cd1de164eb9cbd083e8a2503c4e");
+    buffer const expected =
+        hex("10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4ed2826446079faa0914c2d705d98b02a2"
+            "b5129cd1de164eb9cbd083e8a2503c4e");
     BOOST_TEST(encrypt<Kernel>(counting(32), hex("000000090000004a00000000"), 1, buffer(64)) == expected);
 }
 
 // RFC 8439, section 2.4.2
 BOOST_AUTO_TEST_CASE_TEMPLATE(cipher_is_as_published, Kernel, kernels) {
     buffer const nonce = hex("000000000000004a00000000");
-    buffer const keystream = hex("224f51f3401bd9e12fde276fb8631ded8c131f823d2c06e27e4fcaec9ef3cf788a3b0aa372600a92b57974cded2b9334"
-        "794cba40c63e34cdea212c4cf07d41b769a6749f3f630f4122cafe28ec4dc47e26d4346d70b98c73f3e9c53ac40c5945"
-        "398b6eda1a832c89c167eacd901d7e2bf363");
-    buffer const ciphertext = hex("6e2e359a2568f98041ba0728dd0d6981e97e7aec1d4360c20a27afccfd9fae0bf91b65c5524733ab8f593dabcd62b357"
-        "1639d624e65152ab8f530c359f0861d807ca0dbf500d6a6156a38e088a22b65e52bc514d16ccf806818ce91ab7793736"
-        "5af90bbf74a35be6b40b8eedf2785e42874d");
+    buffer const keystream =
+        hex("224f51f3401bd9e12fde276fb8631ded8c131f823d2c06e27e4fcaec9ef3cf788a3b0aa372600a92b57974cded2b9334"
+            "794cba40c63e34cdea212c4cf07d41b769a6749f3f630f4122cafe28ec4dc47e26d4346d70b98c73f3e9c53ac40c5945"
+            "398b6eda1a832c89c167eacd901d7e2bf363");
+    buffer const ciphertext =
+        hex("6e2e359a2568f98041ba0728dd0d6981e97e7aec1d4360c20a27afccfd9fae0bf91b65c5524733ab8f593dabcd62b357"
+            "1639d624e65152ab8f530c359f0861d807ca0dbf500d6a6156a38e088a22b65e52bc514d16ccf806818ce91ab7793736"
+            "5af90bbf74a35be6b40b8eedf2785e42874d");
     BOOST_TEST(encrypt<Kernel>(counting(32), nonce, 1, buffer(114)) == keystream);
     BOOST_TEST(encrypt<Kernel>(counting(32), nonce, 1, sunscreen()) == ciphertext);
 }
@@ -147,18 +139,14 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(one_time_key_is_as_published, Kernel, kernels) {
     struct {
         buffer key, nonce, one_time_key;
     } const vectors[] = {
-    {hex("808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f"),
-     hex("000000000001020304050607"),
-     hex("8ad5a08b905f81cc815040274ab29471a833b637e3fd0da508dbb8e2fdd1a646")},
-    {buffer(32),
-     hex("000000000000000000000000"),
-     hex("76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7")},
-    {hex("0000000000000000000000000000000000000000000000000000000000000001"),
-     hex("000000000000000000000002"),
-     hex("ecfa254f845f647473d3cb140da9e87606cb33066c447b87bc2666dde3fbb739")},
-    {hex("1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0"),
-     hex("000000000000000000000002"),
-     hex("965e3bc6f9ec7ed9560808f4d229f94b137ff275ca9b3fcbdd59deaad23310ae")},
+        {hex("808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f"), hex("000000000001020304050607"),
+         hex("8ad5a08b905f81cc815040274ab29471a833b637e3fd0da508dbb8e2fdd1a646")},
+        {buffer(32), hex("000000000000000000000000"),
+         hex("76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7")},
+        {hex("0000000000000000000000000000000000000000000000000000000000000001"), hex("000000000000000000000002"),
+         hex("ecfa254f845f647473d3cb140da9e87606cb33066c447b87bc2666dde3fbb739")},
+        {hex("1c9240a5eb55d38af333888604f6b5f0473917c1402b80099dca5cbc207075c0"), hex("000000000000000000000002"),
+         hex("965e3bc6f9ec7ed9560808f4d229f94b137ff275ca9b3fcbdd59deaad23310ae")},
     };
     for (auto const& v : vectors)
         for (std::size_t const follows : {0u, 1u, 1000u}) {
@@ -227,7 +215,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(counter_wraps_within_its_word_only, Kernel, kernel
     buffer const key = random.take(32), nonce = random.take(12);
     buffer const whole = encrypt<Kernel>(key, nonce, 0xfffffffe, buffer(256));
     for (std::size_t block = 0; block < 4; ++block) {
-        buffer const expected = encrypt<one_block>(key, nonce, static_cast<std::uint32_t>(0xfffffffe + block), buffer(64));
+        buffer const expected =
+            encrypt<one_block>(key, nonce, static_cast<std::uint32_t>(0xfffffffe + block), buffer(64));
         auto const at = whole.begin() + static_cast<std::ptrdiff_t>(64 * block);
         BOOST_TEST(buffer(at, at + 64) == expected);
     }

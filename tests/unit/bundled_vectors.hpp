@@ -19,9 +19,12 @@ inline buffer hex(std::string_view text) {
     unsigned value = 0;
     for (char const c : text) {
         unsigned digit;
-        if (c >= '0' && c <= '9') digit = static_cast<unsigned>(c - '0');
-        else if (c >= 'a' && c <= 'f') digit = static_cast<unsigned>(c - 'a') + 10;
-        else continue;
+        if (c >= '0' && c <= '9')
+            digit = static_cast<unsigned>(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            digit = static_cast<unsigned>(c - 'a') + 10;
+        else
+            continue;
         value = value * 16 + digit;
         if (++digits % 2 == 0) out.push_back(static_cast<wg::byte>(value & 255));
     }
@@ -79,8 +82,8 @@ inline buffer sunscreen() {
 inline buffer contribution() {
     return text("Any submission to the IETF intended by the Contributor for publication as all or part of an IETF "
                 "Internet-Draft or RFC and any statement made within the context of an IETF activity is considered an "
-                "\"IETF Contribution\". Such statements include oral statements in IETF sessions, as well as written and "
-                "electronic communications made at any time or place, which are addressed to");
+                "\"IETF Contribution\". Such statements include oral statements in IETF sessions, as well as written "
+                "and electronic communications made at any time or place, which are addressed to");
 }
 /// Appendix A.2 #3 and A.3 #4.
 inline buffer jabberwocky() {

@@ -100,7 +100,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(points_of_low_order_give_zero_and_false, Limbs, al
             for (bool const high_bit : {false, true}) {
                 if (high_bit) u[31] |= 0x80;
                 buffer out(32, 0xaa);
-                BOOST_TEST(!x25519<Limbs>::multiply(std::span(out).template first<32>(), fixed<32>(scalar), fixed<32>(u)));
+                BOOST_TEST(
+                    !x25519<Limbs>::multiply(std::span(out).template first<32>(), fixed<32>(scalar), fixed<32>(u)));
                 BOOST_TEST(out == buffer(32));
             }
         }
@@ -242,7 +243,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(leaves_neither_scalar_nor_result_on_the_stack, Lim
     buffer const scalar = random.take(32), point = random.take(32);
     buffer out(32);
     auto const found = search_stack_after([&] {
-        static_cast<void>(x25519<Limbs>::multiply(std::span(out).template first<32>(), fixed<32>(scalar), fixed<32>(point)));
+        static_cast<void>(
+            x25519<Limbs>::multiply(std::span(out).template first<32>(), fixed<32>(scalar), fixed<32>(point)));
     });
     BOOST_TEST(!found.has(scalar));
     BOOST_TEST(!found.has(out));

@@ -276,6 +276,14 @@ BOOST_AUTO_TEST_CASE(persistent_keepalive_is_sent_at_its_interval_and_at_once_wh
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(0)) == status::ok);
     p.net.advance(wg::seconds(100));
     BOOST_TEST(p.net.count(is_keepalive) == 4u);
+
+    p.a.device.down(p.w.now);
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(25)) == status::ok);
+    p.net.settle();
+    BOOST_TEST(p.net.count(is_keepalive) == 4u);
+    p.a.device.up();
+    p.net.settle();
+    BOOST_TEST(p.net.count(is_keepalive) == 5u); // which confirms the new session
 }
 
 //= linux: persistent keepalive counts from the last packet in either direction
