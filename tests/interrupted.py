@@ -15,6 +15,7 @@ from cases import ROOT, Failed, Skipped, need, run_cases, temporary
 WGD = os.environ.get("WGD", str(ROOT / "build-gcc" / "samples" / "wgd"))
 MARK = "WG_TEST_INTERRUPTED"
 PATIENCE_S = 15
+GONE_S = 2  # less than what was interrupted would have taken by itself
 
 # Runs one system test as run.py does, until it is interrupted.
 RUNNER = """
@@ -58,16 +59,16 @@ def surroundings():
             "files": files | ({str(path) for path in sockets.iterdir()} if sockets.is_dir() else set())}
 
 
-def wait_for(condition, what):
-    deadline = time.monotonic() + PATIENCE_S
+def wait_for(condition, what, patience_s=PATIENCE_S):
+    deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
-            raise Failed(f"{what}: not within {PATIENCE_S} s")
+            raise Failed(f"{what}: not within {patience_s} s")
         time.sleep(0.02)
 
 
 def check_gone(mark, before):
-    wait_for(lambda: not marked(mark), f"all processes end; now there are {marked(mark)}")
+    wait_for(lambda: not marked(mark), f"the end of {sorted(marked(mark).values())}", GONE_S)
     for what, there in surroundings().items():
         if there - before[what]:
             raise Failed(f"{what} left behind: {sorted(there - before[what])}")
