@@ -29,6 +29,7 @@ inline constexpr std::size_t default_mtu_bytes = 1500 - tunnel_overhead_bytes;
 
 inline constexpr std::uint64_t rekey_after_messages = std::uint64_t{1} << 60;
 /// 2^64 - 2^13 - 1, as the whitepaper has it; Linux stands 63 messages later.
+//= wp 6.1: Reject-After-Messages is 2^64 - 2^13 - 1
 inline constexpr std::uint64_t reject_after_messages = UINT64_MAX - (std::uint64_t{1} << 13);
 
 inline constexpr duration rekey_after_time = seconds(120);

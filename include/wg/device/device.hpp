@@ -181,6 +181,7 @@ public:
     }
 
     /// The interface goes up: peers with persistent keepalive are greeted.
+    //= linux: persistent keepalive goes out at once when it is enabled, and when the interface goes up
     void up() noexcept {
         locked<Policies> const lock(state_);
         if (std::exchange(state_.up, true)) return;
@@ -189,6 +190,7 @@ public:
     }
 
     /// The interface goes down: sessions, handshakes and staged packets are gone, the configuration stays.
+    //= linux: an interface that goes down forgets its sessions and says nothing more
     void down(instant now) noexcept {
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;
@@ -337,6 +339,7 @@ private:
     void complete_inbound(job_type& j, peer_type& from, instant now) noexcept {
         if (j.why != status::ok) return state_.drop(j, j.why);
         std::size_t const message_bytes = j.data.length + transport_overhead_bytes;
+        //= linux: decrypt, then the counter, and only then the endpoint
         if (!j.keys->received.accept(j.counter)) return state_.drop(j, status::replayed_counter);
         state_.roam(from, j.where);
         if (from.keypairs.confirm(*j.keys, state_.retire())) {
@@ -349,15 +352,18 @@ private:
             state_.want_initiation(from);
         from.timers.any_authenticated_packet_received();
         from.timers.any_authenticated_packet_traversal(now);
+        //= wp 6.5: a keepalive is no data: it is not answered
         if (j.data.length == 0) {
             from.rx_bytes += message_bytes;
             state_.report(event_id::keepalive_received, &from);
             return state_.drop(j, status::keepalive);
         }
         from.timers.data_received(now);
+        //= linux: version, length, then the source of what came in; what is wrong is dropped, but it was authenticated
         ip_header const header = parse_ip(j.data.view());
         if (!header) return state_.drop(j, status::bad_inner_packet);
         j.data.grow(0, static_cast<std::ptrdiff_t>(header.total_bytes) - static_cast<std::ptrdiff_t>(j.data.length));
+        //= wp 2: the source inside must be the sender's by the most specific of all allowed IPs
         if (state_.peers.allowed().find(header.kind, header.source) != &from)
             return state_.drop(j, status::disallowed_source);
         if (!decapsulate_ecn(j.data.view(), header, j.tos)) return state_.drop(j, status::congestion_lost);
@@ -400,11 +406,13 @@ private:
 
     void run_timers(peer_type& p, instant now) noexcept {
         timer_actions const act = p.timers.expire(now);
+        //= linux: giving up drops what waits; the next packet is a new beginning
         if (act.give_up) {
             for (std::size_t n = state_.staged.drop_all(p.staged); n != 0; --n) state_.count(status::staging_full, &p);
             p.wants_keepalive = false;
             state_.report(event_id::handshake_given_up, &p);
         }
+        //= linux: a repetition forgets the source address, which may be what is dead
         if (act.retry_initiation || act.initiate) p.where.local = {}; // perhaps it was the way that was dead
         if (act.retry_initiation) {
             p.wants_initiation = true;

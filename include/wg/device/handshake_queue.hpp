@@ -60,6 +60,7 @@ public:
     std::size_t size() const noexcept { return pushed_ - popped_; }
 
 private:
+    //= linux: under load is an eighth of the queue, and a second after
     static constexpr std::size_t load_threshold = std::max<std::size_t>(2, capacity / 8);
     static constexpr std::uint32_t max_answers_per_second = capacity >= 64 ? UINT32_MAX : 10;
 

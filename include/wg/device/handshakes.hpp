@@ -25,7 +25,7 @@ public:
             if (state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])) == nullptr)
                 return state_.drop(j, status::unknown_index);
         } else if (!mine().exists() || !state_.own->checker.check_mac1(state_.with, message)) {
-            //= wp 5.3: a wrong mac1 is not worth anything, not even a place in the queue
+            //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
             return state_.drop(j, status::bad_mac1);
         }
         bool const taken = state_.waiting.push(message, j.where, now);
@@ -45,6 +45,7 @@ public:
         if (state_.waiting.under_load(now)) {
             if (!state_.own->checker.check_mac2(state_.with, message, in.where.remote, now))
                 return send_cookie_reply(message, in.where, out, now);
+            //= linux: a source that sends too much under load gets no answer, not even a cookie
             if (!state_.limiter.allow(state_.with.hash, state_.random, in.where.remote.address, now))
                 return status::rate_limited;
         }
@@ -116,12 +117,14 @@ private:
         typename noise<Policies>::incoming_initiation in;
         if (status const why = steps.open_initiation(in, mine(), message); why != status::ok) return why;
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
+        //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
         if (status const why = steps.prove_initiation(in, from->secrets->remote, message); why != status::ok)
             return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
         if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
             return status::replayed_initiation;
+        //= linux: at most one initiation in 20 ms from a peer; a refused one does not count as seen
         if (now - from->last_initiation_consumption < initiation_interval) return status::initiation_flood;
         from->greatest_timestamp = in.timestamp;
         from->last_initiation_consumption = now;
@@ -175,6 +178,7 @@ private:
         if (why == status::ok) {
             complete(from);
             state_.report(event_id::session_started, &from, 1);
+            //= wp 6.4: the initiator may send at once, and does, so that the responder may
             state_.want_keepalive(from); // confirms the session, unless a staged packet does
         } else {
             state_.peers.forget_handshake(from);
@@ -209,7 +213,9 @@ private:
         constexpr std::uint32_t grain_ns = std::uint32_t{1} << 24;
         byte_array<timestamp_bytes> label{};
         state_.clock.tai64n(label);
+        //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
         store_be32(&label[8], load_be32(&label[8]) & ~(grain_ns - 1));
+        //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
         if (std::memcmp(label.data(), to.last_label.data(), timestamp_bytes) <= 0) {
             label = to.last_label;
             std::uint32_t const ns = load_be32(&label[8]) + grain_ns;

@@ -73,6 +73,7 @@ enum ecn : std::uint8_t { not_ect = 0, ect_1 = 1, ect_0 = 2, congestion_experien
 constexpr std::uint8_t ecn_of(std::uint8_t tos) noexcept { return tos & 3; }
 
 /// Brings the mark of the outer header into the inner packet (RFC 6040, section 4.2). False: drop the packet.
+//= RFC 6040 4.2: congestion on the way is told to the inner packet, or drops it
 inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t outer_tos) noexcept {
     std::uint8_t const outer = ecn_of(outer_tos), was = ecn_of(inner.tos);
     if (outer == not_ect || was == congestion_experienced) return true;
@@ -98,6 +99,7 @@ inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t o
 /// RFC 4443: address unreachable), in place. It says that it comes from that destination, since an interface's own
 /// address would be refused by the host as one that cannot come from outside. False: no answer is due (ICMP errors,
 /// multicast, fragments, no source) or there is no room.
+//= RFC 792: host unreachable; RFC 4443 3.1: address unreachable
 inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     bool const v4 = about.kind == family::v4;
     std::size_t const header = v4 ? ipv4_header_bytes : ipv6_header_bytes;
@@ -160,6 +162,7 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
 }
 
 /// Whether an inner packet is a datagram from `local_port` to `remote`: this tunnel's own, routed into the tunnel.
+//= linux: the tunnel's own datagrams are not taken into it
 inline bool is_own_datagram(bytes_view packet, ip_header const& header, endpoint const& remote,
                             std::uint16_t local_port) noexcept {
     if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment)

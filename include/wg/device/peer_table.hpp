@@ -118,6 +118,7 @@ public:
     index_entry const* find_index(std::uint32_t index) noexcept { return find_entry(index); }
 
     /// A random index that nobody uses, for a handshake of `who`; it replaces the one before. no_random, no_memory.
+    //= wp 5.4.2: indices are random, and nobody has the same one
     template <random_source Random> result<std::uint32_t> make_index(peer_type& who, Random& random) noexcept {
         drop_index(who.exchange());
         if (!by_index_.reserve(1, storage_)) return status::no_memory;

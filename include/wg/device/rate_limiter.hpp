@@ -12,6 +12,7 @@ namespace wg::inline WG_ABI {
 
 template <class Storage> class rate_limiter {
 public:
+    //= linux: under load 20 handshakes a second from a source, a burst of 5
     static constexpr duration cost = seconds(1) / 20; ///< 20 handshakes a second
     static constexpr duration burst = cost * 5;
 
@@ -26,6 +27,7 @@ public:
             if (!random.fill(key_) || !buckets_.resize(size)) return false;
         }
         byte_array<8> digest{};
+        //= linux: an IPv6 source is its /64
         hash.blake2s(digest, key_, bytes_view(from.octets).first(from.kind == family::v4 ? 4 : 8), {});
         std::uint64_t const tag = load_le64(digest.data()) | 1; // 0 is an empty bucket
         std::span<bucket> const set =

@@ -137,6 +137,7 @@ private:
 
     void apply(change const& c, peer_type& p) noexcept {
         switch (c.what()) {
+        //= linux: a preshared key counts from the next handshake on
         case change::kind::preshared_key: p.secrets->remote.preshared_key.assign(c.key()); break;
         case change::kind::endpoint:
             if (p.where.remote != c.where()) p.where = {c.where(), {}};
@@ -162,13 +163,16 @@ private:
         state_.peers.remove(state_.with, gone);
     }
 
+    //= linux: a new private key takes effect at once: sessions send no more, but receive what is under way
     void set_private_key(key_view key, instant now) noexcept {
         secret<key_bytes> fresh(key);
         if (!fresh.is_zero()) clamp(fresh);
+        //= linux: the same private key again changes nothing
         if (fresh.equals(state_.own->private_key)) return;
         state_.own->private_key = std::move(fresh);
         set_public_key();
         if (mine().exists())
+            //= linux: an interface is no peer of its own
             if (peer_type* const own = state_.peers.find(state_.with, mine().public_key)) remove(*own);
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             compute_static_static(*p);

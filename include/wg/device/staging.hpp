@@ -36,6 +36,7 @@ public:
     /// Returns how many packets were lost, this one included when there is no room at all.
     std::size_t stage(staging_queue& queue, bytes_view data) noexcept {
         std::size_t lost = 0;
+        //= linux: while there is no session packets wait, 128 a peer; the oldest is lost first
         if (queue.count >= Storage::max_staged_packets_per_peer) {
             drop_oldest(queue);
             ++lost;

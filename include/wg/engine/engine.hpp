@@ -50,6 +50,7 @@ public:
     }
 
     /// Closes the socket and ends all sessions.
+    //= linux: an interface that is down has no socket
     void down() noexcept {
         running_ = false;
         socket_.close();

@@ -69,6 +69,7 @@ public:
             if (!random.fill(secret_.expose())) return status::no_random;
             secret_expires_ = now + cookie_secret_max_age;
         }
+        //= wp 5.4.7: a cookie reply is sealed for one message, by its mac1
         bytes const nonce = reply.subspan(at::nonce, 24);
         if (!random.fill(nonce)) return status::no_random;
         secret<cookie_bytes> cookie;
@@ -86,6 +87,7 @@ private:
     bool secret_is_fresh(instant now) const noexcept { return now < secret_expires_; }
 
     /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
+    //= wp 5.4.7: a cookie is good for one address and port
     void bake(primitives<Policies> const& with, secret<cookie_bytes>& cookie, endpoint const& from) const noexcept {
         byte_array<2> port;
         store_be16(port.data(), from.port);
@@ -109,6 +111,7 @@ public:
         with.hash.blake2s(mac1, mac1_key.expose(), cookie_detail::before_mac1(message), {});
         copy(last_mac1_, mac1);
         awaits_reply_ = true;
+        //= wp 5.4.4: mac2 is zero without a fresh cookie
         if (now < cookie_expires_)
             with.hash.blake2s(mac2, cookie_.expose(), cookie_detail::before_mac2(message), {});
         else
@@ -119,6 +122,7 @@ public:
     /// stale_cookie, decryption_failed.
     status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply, instant now) noexcept {
         using at = cookie_reply_layout;
+        //= linux: one cookie reply is taken for each message sent
         if (!awaits_reply_) return status::stale_cookie;
         bytes_view const nonce = reply.subspan(at::nonce, 24);
         secret<key_bytes> seal_key, subkey;
@@ -129,6 +133,7 @@ public:
                             subkey))
             return status::decryption_failed;
         cookie_ = std::move(cookie);
+        //= linux: a cookie is used for 115 s
         cookie_expires_ = now + cookie_max_age;
         awaits_reply_ = false;
         return status::ok;

@@ -47,6 +47,8 @@ template <class Keypair> struct keypair_slots {
     Keypair* next = nullptr;     ///< a responder's, until the first packet confirms it
 
     /// A response came in: the initiator may send at once. An unconfirmed `next` is newer than `current` and kept.
+    //= linux: initiator: the new session is current, current becomes previous
+    //= linux: an unconfirmed next becomes previous, and current goes with the previous one
     template <class Retire> void add_as_initiator(Keypair& fresh, Retire&& retire) noexcept {
         Keypair* const oldest = std::exchange(previous, next != nullptr ? next : current);
         if (next != nullptr) retire_if_any(current, retire);
@@ -56,12 +58,14 @@ template <class Keypair> struct keypair_slots {
     }
 
     /// A response went out: the responder receives with the new keys but sends with them only once they are confirmed.
+    //= linux: responder: the new session is next; next and previous before it die at once
     template <class Retire> void add_as_responder(Keypair& fresh, Retire&& retire) noexcept {
         retire_if_any(std::exchange(next, &fresh), retire);
         retire_if_any(std::exchange(previous, nullptr), retire);
     }
 
     /// A packet came in under `used`. True: that confirmed the next session, which is now the current one.
+    //= wp 6.4: the responder sends nothing before the first packet of the initiator
     template <class Retire> bool confirm(Keypair& used, Retire&& retire) noexcept {
         if (&used != next) return false;
         retire_if_any(std::exchange(previous, current), retire);

@@ -34,6 +34,7 @@ struct transport_layout {
 };
 
 /// The type of a datagram whose first 4 bytes (the type and three zero bytes) and length fit together; else none.
+//= wp 5.4: type, three zero bytes, and the one size that a message has
 constexpr message_type type_of(bytes_view datagram) noexcept {
     if (datagram.size() < transport_layout::minimum_size) return message_type::none; // also the shortest of all
     auto const type = static_cast<message_type>(load_le32(datagram.data()));

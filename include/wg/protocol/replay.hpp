@@ -25,9 +25,11 @@ public:
 
     /// Whether `counter` is below the limit, not too old and new; it is then marked as seen. To be asked only after
     /// the packet's tag was found right.
+    //= wp 5.4.6: sliding window: packets may come in any order within it, each once
     [[nodiscard]] bool accept(std::uint64_t counter) noexcept {
         if (counter >= reject_after_messages) return false;
         std::uint64_t const position = counter + 1; // greatest_ == 0: nothing seen
+        //= wp 5.4.6: a counter further back than the window is refused, seen or not
         if (position < greatest_ && greatest_ - position > reach) return false;
         if (position > greatest_) advance(position);
         std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;

@@ -37,17 +37,22 @@ public:
     /// Data was sent and nothing authenticated came in since: another `data_sent` changes nothing.
     bool awaits_reply() const noexcept { return armed(new_handshake); }
 
+    //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
     void data_sent(instant now, duration jitter) noexcept {
         if (!armed(new_handshake)) at(new_handshake) = now + new_handshake_timeout + jitter;
     }
+    //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
     void data_received(instant now) noexcept {
         if (armed(send_keepalive))
             needs_another_keepalive_ = true;
         else
             at(send_keepalive) = now + keepalive_timeout;
     }
+    //= linux: whatever is sent takes the place of the passive keepalive
     void any_authenticated_packet_sent() noexcept { disarm(send_keepalive); }
+    //= linux: any authenticated packet is the answer that was waited for
     void any_authenticated_packet_received() noexcept { disarm(new_handshake); }
+    //= linux: persistent keepalive counts from the last packet in either direction
     void any_authenticated_packet_traversal(instant now) noexcept {
         if (persistent_keepalive_s_ != 0) at(persistent_keepalive) = now + seconds(persistent_keepalive_s_);
     }
@@ -56,6 +61,7 @@ public:
     }
     /// The other end's initiation came in. If ours waits for its answer, that will not come any more, and the response
     /// sent now forbids another initiation for a while: it is sent again `extra` after that.
+    //= linux: two initiations that cross end in a session, by their jitters
     void initiation_crossed(instant now, duration extra) noexcept {
         if (armed(retransmit_handshake)) at(retransmit_handshake) = now + rekey_timeout + extra;
     }
@@ -64,6 +70,7 @@ public:
         attempts_ = 0;
         sent_last_minute_handshake_ = false;
     }
+    //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
     void session_derived(instant now) noexcept { at(zero_key_material) = now + zero_key_material_after; }
 
     /// A new attempt begins, as opposed to a retransmission.
@@ -71,6 +78,7 @@ public:
     unsigned attempts() const noexcept { return attempts_; }
 
     /// True once a session: an initiator that only receives renews it in time.
+    //= linux: an initiator that only receives renews a session once
     bool take_last_minute_handshake() noexcept { return !std::exchange(sent_last_minute_handshake_, true); }
 
     /// The interface went down or the peer goes away.
