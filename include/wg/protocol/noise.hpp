@@ -229,9 +229,11 @@ public:
 
     /// Reads the response to the initiation that `of` created. A forged one changes nothing.
     /// wrong_state, bad_public_key, decryption_failed.
+    //= linux: a forged response does not end the handshake that waits for the genuine one
     status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
                             bytes_view message) const noexcept {
         using at = response_layout;
+        //= linux: a response is taken while the initiation that it answers waits, and once
         if (of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
@@ -254,6 +256,7 @@ public:
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
+    //= wp 5.4.5: the keys of a session come out of the handshake, which is then forgotten
     status begin_session(handshake& of, secret<key_bytes>& send_key, secret<key_bytes>& receive_key) const noexcept {
         if (of.state == handshake_state::response_consumed)
             kdf(with_.hash, of.symmetric.chaining_key, {}, send_key, receive_key);
@@ -300,6 +303,7 @@ private:
     }
 
     /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
+    //= RFC 7748 6.1: a shared secret of zero ends the handshake
     template <class... Key>
     bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs, Key&... key) const noexcept {
         secret<key_bytes> shared;
@@ -308,6 +312,7 @@ private:
         return true;
     }
 
+    //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
     void mix_preshared_key(symmetric_state& state, secret<key_bytes> const& preshared_key,
                            secret<key_bytes>& key) const noexcept {
         secret<key_bytes> mixed;
