@@ -110,11 +110,13 @@ public:
         waiter_.watch_other(routes_bit, routes_.fd());
     }
 
-    /// no_memory: not even for its own keys.
-    wg::status prepare() noexcept {
-        if (!device_.ready()) return wg::status::no_memory;
+    /// Whether everything is there; `why` says what is not.
+    bool prepare(wg::os::error_text& why) noexcept {
+        if (!waiter_ || signals_.fd() < 0 || socket_.fd() < 0) why.set("no descriptors are left (ulimit -n)");
+        if (!device_.ready()) why.set("there is no memory for the keys");
+        if (!why.empty()) return false;
         if (!device_.memory().secrets().locked()) say(options_, "keys may be written to swap: memory cannot be locked");
-        return wg::status::ok;
+        return true;
     }
 
     void run() noexcept {
@@ -160,7 +162,7 @@ private:
         if (link == wg::status::gone) return link;
         if (link == wg::status::device_down && engine_.is_up()) engine_.down();
         if (link == wg::status::ok && !engine_.is_up() && why == wg::status::ok) why = engine_.up();
-        if (why != wg::status::ok)
+        if (why != wg::status::ok && link == wg::status::ok)
             say(options_, "cannot go up with UDP port %u: %s", device_.listen_port(), wg::describe(why));
         return wg::status::ok;
     }
@@ -201,7 +203,7 @@ int main(int count, char** arguments) {
     (void)wg::os::keep_memory_private(); // where that is forbidden, the region for secrets still is kept out of dumps
 
     wgd serving(o, std::move(*tun), configuration);
-    if (serving.prepare() != wg::status::ok) return fail("no memory");
+    if (!serving.prepare(why)) return fail(why.c_str());
     background->ready(o.log_asked);
     (void)wg::os::notify_supervisor("READY=1");
     serving.run();

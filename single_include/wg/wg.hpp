@@ -333,6 +333,7 @@ inline constexpr std::size_t default_mtu_bytes = 1500 - tunnel_overhead_bytes;
 
 inline constexpr std::uint64_t rekey_after_messages = std::uint64_t{1} << 60;
 /// 2^64 - 2^13 - 1, as the whitepaper has it; Linux stands 63 messages later.
+//= wp 6.1: Reject-After-Messages is 2^64 - 2^13 - 1
 inline constexpr std::uint64_t reject_after_messages = UINT64_MAX - (std::uint64_t{1} << 13);
 
 inline constexpr duration rekey_after_time = seconds(120);
@@ -2416,6 +2417,8 @@ template <class Capacity = small_capacity> struct static_storage : Capacity {
     template <class T, std::size_t Count> using secret_pool = pool<T, Count>;
 
     template <class T, std::size_t Count> class array {
+        static_assert(Count != 0, "this storage does not grow; an engine's buffers need one that does");
+
     public:
         explicit array(static_storage&) noexcept {}
         bool resize(std::size_t count) noexcept {
@@ -3510,6 +3513,7 @@ struct transport_layout {
 };
 
 /// The type of a datagram whose first 4 bytes (the type and three zero bytes) and length fit together; else none.
+//= wp 5.4: type, three zero bytes, and the one size that a message has
 constexpr message_type type_of(bytes_view datagram) noexcept {
     if (datagram.size() < transport_layout::minimum_size) return message_type::none; // also the shortest of all
     auto const type = static_cast<message_type>(load_le32(datagram.data()));
@@ -3578,6 +3582,7 @@ public:
     std::size_t size() const noexcept { return pushed_ - popped_; }
 
 private:
+    //= linux: under load is an eighth of the queue, and a second after
     static constexpr std::size_t load_threshold = std::max<std::size_t>(2, capacity / 8);
     static constexpr std::uint32_t max_answers_per_second = capacity >= 64 ? UINT32_MAX : 10;
 
@@ -3624,6 +3629,11 @@ template <policies Policies> struct primitives {
     [[no_unique_address]] typename Policies::hash hash;
     [[no_unique_address]] typename Policies::dh dh;
     [[no_unique_address]] typename Policies::aead aead;
+
+    // Not an aggregate: clang 16 crashes where one with empty members is initialised in place.
+    primitives() noexcept = default;
+    primitives(typename Policies::hash&& h, typename Policies::dh&& d, typename Policies::aead&& a) noexcept
+        : hash(std::move(h)), dh(std::move(d)), aead(std::move(a)) {}
 };
 
 /// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and may be `key`.
@@ -3835,9 +3845,11 @@ public:
 
     /// Reads the response to the initiation that `of` created. A forged one changes nothing.
     /// wrong_state, bad_public_key, decryption_failed.
+    //= linux: a forged response does not end the handshake that waits for the genuine one
     status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
                             bytes_view message) const noexcept {
         using at = response_layout;
+        //= linux: a response is taken while the initiation that it answers waits, and once
         if (of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
@@ -3860,6 +3872,7 @@ public:
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
+    //= wp 5.4.5: the keys of a session come out of the handshake, which is then forgotten
     status begin_session(handshake& of, secret<key_bytes>& send_key, secret<key_bytes>& receive_key) const noexcept {
         if (of.state == handshake_state::response_consumed)
             kdf(with_.hash, of.symmetric.chaining_key, {}, send_key, receive_key);
@@ -3906,6 +3919,7 @@ private:
     }
 
     /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
+    //= RFC 7748 6.1: a shared secret of zero ends the handshake
     template <class... Key>
     bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs, Key&... key) const noexcept {
         secret<key_bytes> shared;
@@ -3914,6 +3928,7 @@ private:
         return true;
     }
 
+    //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
     void mix_preshared_key(symmetric_state& state, secret<key_bytes> const& preshared_key,
                            secret<key_bytes>& key) const noexcept {
         secret<key_bytes> mixed;
@@ -4004,6 +4019,7 @@ public:
             if (!random.fill(secret_.expose())) return status::no_random;
             secret_expires_ = now + cookie_secret_max_age;
         }
+        //= wp 5.4.7: a cookie reply is sealed for one message, by its mac1
         bytes const nonce = reply.subspan(at::nonce, 24);
         if (!random.fill(nonce)) return status::no_random;
         secret<cookie_bytes> cookie;
@@ -4021,6 +4037,7 @@ private:
     bool secret_is_fresh(instant now) const noexcept { return now < secret_expires_; }
 
     /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
+    //= wp 5.4.7: a cookie is good for one address and port
     void bake(primitives<Policies> const& with, secret<cookie_bytes>& cookie, endpoint const& from) const noexcept {
         byte_array<2> port;
         store_be16(port.data(), from.port);
@@ -4044,6 +4061,7 @@ public:
         with.hash.blake2s(mac1, mac1_key.expose(), cookie_detail::before_mac1(message), {});
         copy(last_mac1_, mac1);
         awaits_reply_ = true;
+        //= wp 5.4.4: mac2 is zero without a fresh cookie
         if (now < cookie_expires_)
             with.hash.blake2s(mac2, cookie_.expose(), cookie_detail::before_mac2(message), {});
         else
@@ -4054,6 +4072,7 @@ public:
     /// stale_cookie, decryption_failed.
     status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply, instant now) noexcept {
         using at = cookie_reply_layout;
+        //= linux: one cookie reply is taken for each message sent
         if (!awaits_reply_) return status::stale_cookie;
         bytes_view const nonce = reply.subspan(at::nonce, 24);
         secret<key_bytes> seal_key, subkey;
@@ -4064,6 +4083,7 @@ public:
                             subkey))
             return status::decryption_failed;
         cookie_ = std::move(cookie);
+        //= linux: a cookie is used for 115 s
         cookie_expires_ = now + cookie_max_age;
         awaits_reply_ = false;
         return status::ok;
@@ -4111,9 +4131,11 @@ public:
 
     /// Whether `counter` is below the limit, not too old and new; it is then marked as seen. To be asked only after
     /// the packet's tag was found right.
+    //= wp 5.4.6: sliding window: packets may come in any order within it, each once
     [[nodiscard]] bool accept(std::uint64_t counter) noexcept {
         if (counter >= reject_after_messages) return false;
         std::uint64_t const position = counter + 1; // greatest_ == 0: nothing seen
+        //= wp 5.4.6: a counter further back than the window is refused, seen or not
         if (position < greatest_ && greatest_ - position > reach) return false;
         if (position > greatest_) advance(position);
         std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
@@ -4185,6 +4207,8 @@ template <class Keypair> struct keypair_slots {
     Keypair* next = nullptr;     ///< a responder's, until the first packet confirms it
 
     /// A response came in: the initiator may send at once. An unconfirmed `next` is newer than `current` and kept.
+    //= linux: initiator: the new session is current, current becomes previous
+    //= linux: an unconfirmed next becomes previous, and current goes with the previous one
     template <class Retire> void add_as_initiator(Keypair& fresh, Retire&& retire) noexcept {
         Keypair* const oldest = std::exchange(previous, next != nullptr ? next : current);
         if (next != nullptr) retire_if_any(current, retire);
@@ -4194,12 +4218,14 @@ template <class Keypair> struct keypair_slots {
     }
 
     /// A response went out: the responder receives with the new keys but sends with them only once they are confirmed.
+    //= linux: responder: the new session is next; next and previous before it die at once
     template <class Retire> void add_as_responder(Keypair& fresh, Retire&& retire) noexcept {
         retire_if_any(std::exchange(next, &fresh), retire);
         retire_if_any(std::exchange(previous, nullptr), retire);
     }
 
     /// A packet came in under `used`. True: that confirmed the next session, which is now the current one.
+    //= wp 6.4: the responder sends nothing before the first packet of the initiator
     template <class Retire> bool confirm(Keypair& used, Retire&& retire) noexcept {
         if (&used != next) return false;
         retire_if_any(std::exchange(previous, current), retire);
@@ -4260,17 +4286,22 @@ public:
     /// Data was sent and nothing authenticated came in since: another `data_sent` changes nothing.
     bool awaits_reply() const noexcept { return armed(new_handshake); }
 
+    //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
     void data_sent(instant now, duration jitter) noexcept {
         if (!armed(new_handshake)) at(new_handshake) = now + new_handshake_timeout + jitter;
     }
+    //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
     void data_received(instant now) noexcept {
         if (armed(send_keepalive))
             needs_another_keepalive_ = true;
         else
             at(send_keepalive) = now + keepalive_timeout;
     }
+    //= linux: whatever is sent takes the place of the passive keepalive
     void any_authenticated_packet_sent() noexcept { disarm(send_keepalive); }
+    //= linux: any authenticated packet is the answer that was waited for
     void any_authenticated_packet_received() noexcept { disarm(new_handshake); }
+    //= linux: persistent keepalive counts from the last packet in either direction
     void any_authenticated_packet_traversal(instant now) noexcept {
         if (persistent_keepalive_s_ != 0) at(persistent_keepalive) = now + seconds(persistent_keepalive_s_);
     }
@@ -4278,15 +4309,17 @@ public:
         at(retransmit_handshake) = now + rekey_timeout + jitter;
     }
     /// The other end's initiation came in. If ours waits for its answer, that will not come any more, and the response
-    /// sent now forbids another initiation for a while: it is sent again `extra` after that.
-    void initiation_crossed(instant now, duration extra) noexcept {
-        if (armed(retransmit_handshake)) at(retransmit_handshake) = now + rekey_timeout + extra;
+    /// sent now forbids another initiation for a while, also one that was `wanted`: it is sent `extra` after that.
+    //= linux: two initiations that cross end in a session, by their jitters
+    void initiation_crossed(instant now, bool wanted, duration extra) noexcept {
+        if (wanted || armed(retransmit_handshake)) at(retransmit_handshake) = now + rekey_timeout + extra;
     }
     void handshake_complete() noexcept {
         disarm(retransmit_handshake);
         attempts_ = 0;
         sent_last_minute_handshake_ = false;
     }
+    //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
     void session_derived(instant now) noexcept { at(zero_key_material) = now + zero_key_material_after; }
 
     /// A new attempt begins, as opposed to a retransmission.
@@ -4294,6 +4327,7 @@ public:
     unsigned attempts() const noexcept { return attempts_; }
 
     /// True once a session: an initiator that only receives renews it in time.
+    //= linux: an initiator that only receives renews a session once
     bool take_last_minute_handshake() noexcept { return !std::exchange(sent_last_minute_handshake_, true); }
 
     /// The interface went down or the peer goes away.
@@ -4327,7 +4361,10 @@ public:
         }
         if (fires(new_handshake, now)) act.initiate = true;
         if (fires(zero_key_material, now)) act.zero_keys = true;
-        if (fires(persistent_keepalive, now)) act.keepalive |= persistent_keepalive_s_ != 0;
+        if (fires(persistent_keepalive, now)) {
+            act.keepalive |= persistent_keepalive_s_ != 0;
+            any_authenticated_packet_traversal(now); // again, also if nothing may be sent now
+        }
         return act;
     }
 
@@ -4777,6 +4814,7 @@ public:
     /// Returns how many packets were lost, this one included when there is no room at all.
     std::size_t stage(staging_queue& queue, bytes_view data) noexcept {
         std::size_t lost = 0;
+        //= linux: while there is no session packets wait, 128 a peer; the oldest is lost first
         if (queue.count >= Storage::max_staged_packets_per_peer) {
             drop_oldest(queue);
             ++lost;
@@ -5132,10 +5170,11 @@ public:
     index_entry const* find_index(std::uint32_t index) noexcept { return find_entry(index); }
 
     /// A random index that nobody uses, for a handshake of `who`; it replaces the one before. no_random, no_memory.
+    //= wp 5.4.2: indices are random, and nobody has the same one
     template <random_source Random> result<std::uint32_t> make_index(peer_type& who, Random& random) noexcept {
         drop_index(who.exchange());
         if (!by_index_.reserve(1, storage_)) return status::no_memory;
-        for (;;) {
+        for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
             byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
@@ -5144,6 +5183,7 @@ public:
             who.exchange().local_index = index;
             return index;
         }
+        return status::no_random;
     }
 
     /// Ends a handshake without a session.
@@ -5260,6 +5300,7 @@ namespace wg::inline WG_ABI {
 
 template <class Storage> class rate_limiter {
 public:
+    //= linux: under load 20 handshakes a second from a source, a burst of 5
     static constexpr duration cost = seconds(1) / 20; ///< 20 handshakes a second
     static constexpr duration burst = cost * 5;
 
@@ -5274,6 +5315,7 @@ public:
             if (!random.fill(key_) || !buckets_.resize(size)) return false;
         }
         byte_array<8> digest{};
+        //= linux: an IPv6 source is its /64
         hash.blake2s(digest, key_, bytes_view(from.octets).first(from.kind == family::v4 ? 4 : 8), {});
         std::uint64_t const tag = load_le64(digest.data()) | 1; // 0 is an empty bucket
         std::span<bucket> const set =
@@ -5584,7 +5626,7 @@ public:
             if (state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])) == nullptr)
                 return state_.drop(j, status::unknown_index);
         } else if (!mine().exists() || !state_.own->checker.check_mac1(state_.with, message)) {
-            //= wp 5.3: a wrong mac1 is not worth anything, not even a place in the queue
+            //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
             return state_.drop(j, status::bad_mac1);
         }
         bool const taken = state_.waiting.push(message, j.where, now);
@@ -5604,6 +5646,7 @@ public:
         if (state_.waiting.under_load(now)) {
             if (!state_.own->checker.check_mac2(state_.with, message, in.where.remote, now))
                 return send_cookie_reply(message, in.where, out, now);
+            //= linux: a source that sends too much under load gets no answer, not even a cookie
             if (!state_.limiter.allow(state_.with.hash, state_.random, in.where.remote.address, now))
                 return status::rate_limited;
         }
@@ -5675,12 +5718,14 @@ private:
         typename noise<Policies>::incoming_initiation in;
         if (status const why = steps.open_initiation(in, mine(), message); why != status::ok) return why;
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
+        //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
         if (status const why = steps.prove_initiation(in, from->secrets->remote, message); why != status::ok)
             return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
         if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
             return status::replayed_initiation;
+        //= linux: at most one initiation in 20 ms from a peer; a refused one does not count as seen
         if (now - from->last_initiation_consumption < initiation_interval) return status::initiation_flood;
         from->greatest_timestamp = in.timestamp;
         from->last_initiation_consumption = now;
@@ -5694,7 +5739,8 @@ private:
         // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
         // Whoever has the greater key goes first next time.
         bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
-        from->timers.initiation_crossed(now, first ? state_.jitter() : rekey_timeout + state_.jitter());
+        from->timers.initiation_crossed(now, std::exchange(from->wants_initiation, false),
+                                        first ? state_.jitter() : rekey_timeout + state_.jitter());
         status const why = send_response(*from, out, now);
         state_.reschedule(*from);
         return why;
@@ -5734,6 +5780,7 @@ private:
         if (why == status::ok) {
             complete(from);
             state_.report(event_id::session_started, &from, 1);
+            //= wp 6.4: the initiator may send at once, and does, so that the responder may
             state_.want_keepalive(from); // confirms the session, unless a staged packet does
         } else {
             state_.peers.forget_handshake(from);
@@ -5768,7 +5815,9 @@ private:
         constexpr std::uint32_t grain_ns = std::uint32_t{1} << 24;
         byte_array<timestamp_bytes> label{};
         state_.clock.tai64n(label);
+        //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
         store_be32(&label[8], load_be32(&label[8]) & ~(grain_ns - 1));
+        //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
         if (std::memcmp(label.data(), to.last_label.data(), timestamp_bytes) <= 0) {
             label = to.last_label;
             std::uint32_t const ns = load_be32(&label[8]) + grain_ns;
@@ -5859,6 +5908,7 @@ enum ecn : std::uint8_t { not_ect = 0, ect_1 = 1, ect_0 = 2, congestion_experien
 constexpr std::uint8_t ecn_of(std::uint8_t tos) noexcept { return tos & 3; }
 
 /// Brings the mark of the outer header into the inner packet (RFC 6040, section 4.2). False: drop the packet.
+//= RFC 6040 4.2: congestion on the way is told to the inner packet, or drops it
 inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t outer_tos) noexcept {
     std::uint8_t const outer = ecn_of(outer_tos), was = ecn_of(inner.tos);
     if (outer == not_ect || was == congestion_experienced) return true;
@@ -5884,6 +5934,7 @@ inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t o
 /// RFC 4443: address unreachable), in place. It says that it comes from that destination, since an interface's own
 /// address would be refused by the host as one that cannot come from outside. False: no answer is due (ICMP errors,
 /// multicast, fragments, no source) or there is no room.
+//= RFC 792: host unreachable; RFC 4443 3.1: address unreachable
 inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     bool const v4 = about.kind == family::v4;
     std::size_t const header = v4 ? ipv4_header_bytes : ipv6_header_bytes;
@@ -5945,15 +5996,16 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     return true;
 }
 
-/// Whether an inner packet is a datagram from `local_port` to `remote`: this tunnel's own, routed into the tunnel.
-inline bool is_own_datagram(bytes_view packet, ip_header const& header, endpoint const& remote,
-                            std::uint16_t local_port) noexcept {
-    if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment)
-        return false;
-    if (header.header_bytes + udp_header_bytes > packet.size()) return false;
+/// The payload of an inner UDP datagram from `local_port` to `remote`: perhaps this tunnel's own, routed into the
+/// tunnel. Empty if it is anything else.
+inline bytes_view datagram_between(bytes_view packet, ip_header const& header, std::uint16_t local_port,
+                                   endpoint const& remote) noexcept {
+    if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment) return {};
+    if (header.header_bytes + udp_header_bytes > packet.size()) return {};
     byte const* const udp = &packet[header.header_bytes];
-    return load_be16(udp) == local_port && load_be16(udp + 2) == remote.port &&
-           std::memcmp(header.destination, remote.address.octets.data(), header.kind == family::v4 ? 4 : 16) == 0;
+    if (load_be16(udp) != local_port || load_be16(udp + 2) != remote.port) return {};
+    if (std::memcmp(header.destination, remote.address.octets.data(), remote.address.bits() / 8) != 0) return {};
+    return packet.subspan(header.header_bytes + udp_header_bytes);
 }
 
 } // namespace wg::inline WG_ABI
@@ -6072,14 +6124,15 @@ public:
                 v4.drop(known->allowed_v4.count);
                 v6.drop(known->allowed_v6.count);
             }
-            if (known != nullptr && of.remove && known->in_flight == 0 && !std::exchange(known->discounted, true))
+            // What jobs in flight still know keeps its place.
+            if (known != nullptr && of.remove && !std::exchange(known->discounted, true) && known->in_flight == 0)
                 peers.drop(1);
-            if (of.remove || (of.update_only && known == nullptr)) return;
+            if (of.remove || (of.update_only && known == nullptr && !mentioned_before(changes, of))) return;
             if (known == nullptr || known->discounted) peers.add();
             for (change const& c : of.changes) {
                 if (c.what() != change::kind::allowed_ip) continue;
-                if (!replace && !cleared && state_.peers.allowed().find_exact(c.prefix()) == known && known != nullptr)
-                    continue;
+                bool const keeps = known != nullptr && !known->prefixes_discounted;
+                if (keeps && state_.peers.allowed().find_exact(c.prefix()) == known) continue;
                 (c.prefix().address.kind == family::v4 ? v4 : v6).add();
             }
         });
@@ -6129,6 +6182,19 @@ private:
 
     identity& mine() noexcept { return state_.own->mine(); }
 
+    static bool mentioned_before(std::span<change const> changes, peer_changes const& of) noexcept {
+        for (change const& c : changes) {
+            if (&c + 1 == of.changes.data()) break;
+            if (c.what() == change::kind::peer && std::memcmp(c.key().data(), of.key.data(), key_bytes) == 0) return true;
+        }
+        return false;
+    }
+
+    /// The host chooses anew from which address it sends.
+    void forget_sources() noexcept {
+        for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
+    }
+
     /// How many there will be after each step of a configuration, and how many at most.
     struct tally {
         std::size_t now, most = now, added = 0;
@@ -6143,10 +6209,13 @@ private:
     void apply(change const& c, instant now) noexcept {
         switch (c.what()) {
         case change::kind::private_key: set_private_key(c.key(), now); break;
-        case change::kind::listen_port: state_.listen_port = static_cast<std::uint16_t>(c.number()); break;
+        case change::kind::listen_port:
+            state_.listen_port = static_cast<std::uint16_t>(c.number());
+            forget_sources();
+            break;
         case change::kind::fwmark:
             state_.fwmark = c.number();
-            for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
+            forget_sources();
             break;
         case change::kind::replace_peers:
             while (state_.peers.first() != nullptr) remove(*state_.peers.first());
@@ -6176,6 +6245,7 @@ private:
 
     void apply(change const& c, peer_type& p) noexcept {
         switch (c.what()) {
+        //= linux: a preshared key counts from the next handshake on
         case change::kind::preshared_key: p.secrets->remote.preshared_key.assign(c.key()); break;
         case change::kind::endpoint:
             if (p.where.remote != c.where()) p.where = {c.where(), {}};
@@ -6201,13 +6271,16 @@ private:
         state_.peers.remove(state_.with, gone);
     }
 
+    //= linux: a new private key takes effect at once: sessions send no more, but receive what is under way
     void set_private_key(key_view key, instant now) noexcept {
         secret<key_bytes> fresh(key);
         if (!fresh.is_zero()) clamp(fresh);
+        //= linux: the same private key again changes nothing
         if (fresh.equals(state_.own->private_key)) return;
         state_.own->private_key = std::move(fresh);
         set_public_key();
         if (mine().exists())
+            //= linux: an interface is no peer of its own
             if (peer_type* const own = state_.peers.find(state_.with, mine().public_key)) remove(*own);
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             compute_static_static(*p);
@@ -6241,6 +6314,7 @@ template <policies Policies> class device {
 
 public:
     using job_type = job<Policies>;
+    static constexpr std::size_t handshakes_at_once = 8;
 
     /// A device is made from instances of its policies, in any order; those not named are default-constructed.
     template <class... Instances> explicit device(Instances... given) noexcept
@@ -6313,11 +6387,13 @@ public:
     }
 
     /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
-    /// `initiation_layout::size` bytes), from the front; returns how many. At most one DH-heavy message a job.
+    /// `initiation_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
+    /// DH, for the lock is held meanwhile.
     std::size_t process_handshakes(std::span<job_type> out, instant now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0;
-        for (std::size_t looked_at = 0; made < out.size() && heavy < out.size() && looked_at < 8 * out.size();
+        std::size_t const most_heavy = std::min(out.size(), handshakes_at_once);
+        for (std::size_t looked_at = 0; made < out.size() && heavy < most_heavy && looked_at < 8 * out.size();
              ++looked_at) {
             waiting_handshake const* const message = state_.waiting.front();
             if (message == nullptr) break;
@@ -6330,8 +6406,8 @@ public:
         return made;
     }
 
-    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
-    /// `transport_overhead_bytes` + `padding_bytes`), from the front; returns how many. 0: nothing left.
+    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU,
+    /// `packet_headroom_bytes` and `packet_tailroom_bytes`), from the front; returns how many. 0: nothing left.
     std::size_t poll_transmit(std::span<job_type> out, instant now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0;
@@ -6393,6 +6469,7 @@ public:
     }
 
     /// The interface goes up: peers with persistent keepalive are greeted.
+    //= linux: persistent keepalive goes out at once when it is enabled, and when the interface goes up
     void up() noexcept {
         locked<Policies> const lock(state_);
         if (std::exchange(state_.up, true)) return;
@@ -6401,14 +6478,15 @@ public:
     }
 
     /// The interface goes down: sessions, handshakes and staged packets are gone, the configuration stays.
+    //= linux: an interface that goes down forgets its sessions and says nothing more
     void down(instant now) noexcept {
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;
         while (state_.waiting.front() != nullptr) state_.waiting.pop();
+        while (state_.first_for_transmit != nullptr) state_.dequeue_for_transmit(*state_.first_for_transmit);
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             p->timers.stop();
             state_.zero_keys(*p);
-            state_.dequeue_for_transmit(*p);
             p->wants_initiation = p->wants_keepalive = false;
             p->reset_last_sent_handshake(now);
         }
@@ -6466,13 +6544,29 @@ private:
         peer_type* const to = state_.peers.allowed().find(header.kind, header.destination);
         if (to == nullptr) return refuse(j, header, status::no_peer, now);
         if (!to->where.remote) return refuse(j, header, status::no_endpoint, now);
-        if (is_own_datagram(j.data.view(), header, to->where.remote, state_.listen_port))
+        if (is_own(datagram_between(j.data.view(), header, state_.listen_port, to->where.remote), *to))
             return state_.drop(j, status::routing_loop);
         keypair_type* const keys = to->keypairs.current;
         if (keys != nullptr && to->staged.empty() && keys->can_send(now))
             return frame(j, *to, *keys, ecn_of(header.tos));
         stage(*to, j.data.view());
         state_.drop(j, status::staged);
+    }
+
+    /// Whether a datagram to the very endpoint of `to` is one that this device made, and no other tunnel's.
+    bool is_own(bytes_view datagram, peer_type const& to) noexcept {
+        switch (type_of(datagram)) {
+        case message_type::transport: {
+            std::uint32_t const receiver = load_le32(&datagram[transport_layout::receiver]);
+            keypair_type const *const current = to.keypairs.current, *const previous = to.keypairs.previous;
+            return (current != nullptr && current->remote_index == receiver) ||
+                   (previous != nullptr && previous->remote_index == receiver);
+        }
+        case message_type::initiation:
+        case message_type::response:
+            return state_.peers.find_index(load_le32(&datagram[initiation_layout::sender])) != nullptr;
+        default: return false;
+        }
     }
 
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
@@ -6489,6 +6583,7 @@ private:
         for (std::size_t lost = state_.staged.stage(to.staged, packet_data); lost != 0; --lost)
             state_.count(status::staging_full, &to);
         to.timers.new_attempt(); // the user asks anew; what already waits does not
+        if (to.staged.empty()) to.wants_initiation = true; // others have all the room; the next packet finds a session
         state_.enqueue_for_transmit(to);
     }
 
@@ -6549,6 +6644,7 @@ private:
     void complete_inbound(job_type& j, peer_type& from, instant now) noexcept {
         if (j.why != status::ok) return state_.drop(j, j.why);
         std::size_t const message_bytes = j.data.length + transport_overhead_bytes;
+        //= linux: decrypt, then the counter, and only then the endpoint
         if (!j.keys->received.accept(j.counter)) return state_.drop(j, status::replayed_counter);
         state_.roam(from, j.where);
         if (from.keypairs.confirm(*j.keys, state_.retire())) {
@@ -6561,15 +6657,18 @@ private:
             state_.want_initiation(from);
         from.timers.any_authenticated_packet_received();
         from.timers.any_authenticated_packet_traversal(now);
+        //= wp 6.5: a keepalive is no data: it is not answered
         if (j.data.length == 0) {
             from.rx_bytes += message_bytes;
             state_.report(event_id::keepalive_received, &from);
             return state_.drop(j, status::keepalive);
         }
         from.timers.data_received(now);
+        //= linux: version, length, then the source of what came in; what is wrong is dropped, but it was authenticated
         ip_header const header = parse_ip(j.data.view());
         if (!header) return state_.drop(j, status::bad_inner_packet);
         j.data.grow(0, static_cast<std::ptrdiff_t>(header.total_bytes) - static_cast<std::ptrdiff_t>(j.data.length));
+        //= wp 2: the source inside must be the sender's by the most specific of all allowed IPs
         if (state_.peers.allowed().find(header.kind, header.source) != &from)
             return state_.drop(j, status::disallowed_source);
         if (!decapsulate_ecn(j.data.view(), header, j.tos)) return state_.drop(j, status::congestion_lost);
@@ -6582,22 +6681,26 @@ private:
     /// Writes one message of `to` into `out`. False: there is none to be sent now.
     bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
         state_.begin(out, true);
-        if (std::exchange(to.wants_initiation, false) && handshakes<Policies>(state_).send_initiation(to, out, now))
-            return true;
-        if (to.staged.empty() && !to.wants_keepalive) return false;
         keypair_type* const keys = to.keypairs.current;
-        if (keys == nullptr || !keys->can_send(now)) {
-            if (keys != nullptr) keys->may_send = false;
-            return handshakes<Policies>(state_).send_initiation(to, out, now);
-        }
-        if (!to.where.remote) return false;
-        to.wants_keepalive = false;
-        std::size_t const length = to.staged.empty() ? 0 : state_.staged.oldest_bytes(to.staged);
-        if (!state_.room_for(out, length + transport_overhead_bytes + padding_bytes)) {
-            if (length != 0) state_.staged.drop_oldest(to.staged);
+        bool const has_session = keys != nullptr && keys->can_send(now);
+        bool const waits = !to.staged.empty() || to.wants_keepalive;
+        if (waits && keys != nullptr && !has_session) keys->may_send = false;
+        if (std::exchange(to.wants_initiation, false) || (waits && !has_session))
+            if (handshakes<Policies>(state_).send_initiation(to, out, now)) return true;
+        if (!has_session || !to.where.remote) return false;
+
+        std::size_t length = 0;
+        for (; !to.staged.empty(); state_.staged.drop_oldest(to.staged)) {
+            length = state_.staged.oldest_bytes(to.staged);
+            if (state_.room_for(out, packet_headroom_bytes + length + packet_tailroom_bytes)) break;
             state_.count(status::no_room, &to);
-            return false;
         }
+        if (to.staged.empty()) {
+            if (!std::exchange(to.wants_keepalive, false)) return false;
+            length = 0;
+        }
+        if (out.data.capacity < packet_headroom_bytes + length + packet_tailroom_bytes) return false;
+        to.wants_keepalive = false;
         out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
         std::uint8_t tos = 0;
         if (length != 0) {
@@ -6612,11 +6715,13 @@ private:
 
     void run_timers(peer_type& p, instant now) noexcept {
         timer_actions const act = p.timers.expire(now);
+        //= linux: giving up drops what waits; the next packet is a new beginning
         if (act.give_up) {
             for (std::size_t n = state_.staged.drop_all(p.staged); n != 0; --n) state_.count(status::staging_full, &p);
             p.wants_keepalive = false;
             state_.report(event_id::handshake_given_up, &p);
         }
+        //= linux: a repetition forgets the source address, which may be what is dead
         if (act.retry_initiation || act.initiate) p.where.local = {}; // perhaps it was the way that was dead
         if (act.retry_initiation) {
             p.wants_initiation = true;
@@ -6660,12 +6765,10 @@ template <engine_policies Policies> class engine {
 public:
     static constexpr std::size_t batch = 64;          ///< packets in one step
     static constexpr std::size_t receive_batch = 16;  ///< datagrams in one call, which may hold `batch` segments each
-    static constexpr std::size_t handshake_batch = 8; ///< DH-heavy messages between two batches of data
 
     /// What is joined outlives the engine. Buffers come from the device's storage.
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
-        : core_(core), tun_(tun), socket_(socket), outbound_(core.memory()), inbound_(core.memory()),
-          own_(core.memory()) {
+        : core_(core), tun_(tun), socket_(socket), outbound_(core.memory()), inbound_(core.memory()) {
         core_.down(now()); // until the socket is open
     }
     engine(engine const&) = delete;
@@ -6687,6 +6790,7 @@ public:
     }
 
     /// Closes the socket and ends all sessions.
+    //= linux: an interface that is down has no socket
     void down() noexcept {
         running_ = false;
         socket_.close();
@@ -6695,17 +6799,17 @@ public:
 
     bool is_up() const noexcept { return running_; }
 
-    /// The TUN device's MTU may have changed. no_memory: the buffers stay as they were.
+    /// The TUN device's MTU may have changed. no_memory: larger packets than before do not pass.
     status refresh_mtu() noexcept {
+        core_.set_mtu(tun_.mtu());
         std::size_t const mtu = tun_.mtu() != 0 ? tun_.mtu() : default_mtu_bytes;
         // Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
         std::size_t const stride = (front + mtu + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
         if (stride > stride_) {
-            if (!outbound_.resize(batch * stride) || !own_.resize(handshake_batch * stride)) return status::no_memory;
+            if (!outbound_.resize(batch * stride)) return status::no_memory;
             stride_ = stride;
         }
         if (inbound_.view().empty() && !inbound_.resize(receive_batch * receive_stride)) return status::no_memory;
-        core_.set_mtu(tun_.mtu());
         return status::ok;
     }
 
@@ -6719,8 +6823,8 @@ public:
             if (udp) udp = running_ && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
-                if (!moved) return moved.why() == status::gone ? status::gone : status::ok;
-                tun = *moved == batch;
+                if (!moved && moved.why() == status::gone) return status::gone;
+                tun = moved && *moved == batch;
             }
         }
         if (running_ && core_.next_deadline() <= now()) {
@@ -6779,10 +6883,10 @@ private:
 
     /// From the TUN device to the network; how many packets.
     result<std::size_t> pump_tun() noexcept {
-        std::size_t const room = stride_ == 0 ? 0 : batch;
-        for (std::size_t i = 0; i < room; ++i)
+        if (stride_ == 0) return discard();
+        for (std::size_t i = 0; i < batch; ++i)
             packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - packet_tailroom_bytes), front);
-        result<std::size_t> const got = tun_.read(std::span(packets_).first(room));
+        result<std::size_t> const got = tun_.read(packets_);
         if (!got || *got == 0) return got;
         std::span<job_type> const jobs = std::span(jobs_).first(*got);
         for (std::size_t i = 0; i < *got; ++i) {
@@ -6794,6 +6898,13 @@ private:
         transmit(jobs);
         flush();
         return got;
+    }
+
+    /// Without buffers a packet is read and dropped, or its presence would wake the waiter for ever.
+    result<std::size_t> discard() noexcept {
+        byte sink[64];
+        packet p(sink, 0);
+        return tun_.read({&p, 1});
     }
 
     /// From the network to the TUN device. False: nothing was there.
@@ -6827,17 +6938,20 @@ private:
         deliver(jobs);
     }
 
-    /// What the device has to say by itself: all of what waits to be sent, but only some of the handshakes.
+    /// What the device has to say by itself: answers to some handshakes, then what waits to be sent. What is left after
+    /// `max_rounds` comes at the next step; the device's deadline says so.
     void flush() noexcept {
-        for (bool handshakes = true;; handshakes = false) {
-            for (std::size_t i = 0; i < handshake_batch; ++i)
-                jobs_[i].data = packet(own_.view().subspan(i * stride_, stride_), 0);
-            std::span<job_type> const room = std::span(jobs_).first(handshake_batch);
+        // The outbound packets of this step are gone by now, so their buffers are free.
+        std::size_t const room = stride_ == 0 ? 0 : batch;
+        for (int round = 0; round < max_rounds; ++round) {
+            for (std::size_t i = 0; i < room; ++i)
+                jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
+            std::span<job_type> const jobs = std::span(jobs_).first(room);
             std::size_t const made =
-                handshakes ? core_.process_handshakes(room, now()) : core_.poll_transmit(room, now());
-            if (made == 0 && !handshakes) return;
-            device_type::crypt(room.first(made), core_.aead());
-            transmit(room.first(made));
+                round == 0 ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
+            if (made == 0 && round != 0) return;
+            device_type::crypt(jobs.first(made), core_.aead());
+            transmit(jobs.first(made));
         }
     }
 
@@ -6866,9 +6980,21 @@ private:
 
     void deliver(std::span<job_type> jobs) noexcept {
         std::size_t count = 0;
-        for (job_type const& j : jobs)
-            if (j.next == disposition::deliver) packets_[count++] = j.data;
+        for (job_type const& j : jobs) {
+            if (j.next != disposition::deliver) continue;
+            packets_[count] = j.data;
+            if constexpr (tun_type::headroom != 0) keep_headroom(packets_[count]);
+            ++count;
+        }
         if (count != 0) (void)tun_.write(std::span(packets_).first(count));
+    }
+
+    /// An ICMP answer may have taken all the room before the packet; then it left as much behind.
+    static void keep_headroom(packet& p) noexcept {
+        if (p.headroom() >= tun_type::headroom) return;
+        packet const moved({p.buffer, p.capacity}, tun_type::headroom, p.length);
+        std::memmove(moved.view().data(), p.view().data(), p.length);
+        p = moved;
     }
 
     device_type& core_;
@@ -6876,7 +7002,6 @@ private:
     socket_type& socket_;
     typename storage::template array<byte, 0> outbound_;
     typename storage::template array<byte, 0> inbound_;
-    typename storage::template array<byte, 0> own_;
     std::size_t stride_ = 0;
     bool running_ = false;
 

@@ -235,12 +235,43 @@ BOOST_AUTO_TEST_CASE(the_tunnels_own_datagrams_are_not_taken_into_it) {
     pair p;
     p.connect();
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::allowed_ip(v4(0, 0))) == status::ok);
-    buffer own = inner_packet(p.a.where.address, p.b.where.address, 100, 1, 0, wg::ip_protocol_udp);
-    wg::store_be16(&own[20], p.a.where.port);
-    wg::store_be16(&own[22], p.b.where.port);
+    auto const inside = [&](wire const& sent) {
+        buffer own = inner_packet(p.a.where.address, p.b.where.address, 28 + sent.data.size(), 1, 0, wg::ip_protocol_udp);
+        wg::store_be16(&own[20], p.a.where.port);
+        wg::store_be16(&own[22], p.b.where.port);
+        std::copy(sent.data.begin(), sent.data.end(), own.begin() + 28);
+        return own;
+    };
+    p.a.send(ipv4(p.a, p.b, 100));
+    buffer own = inside(p.a.steal());
     BOOST_TEST(p.a.send(own) == status::routing_loop);
     wg::store_be16(&own[20], 53); // another program's
     BOOST_TEST(p.a.send(own) == status::ok);
+    wg::store_be16(&own[20], p.a.where.port);
+    ++own[28 + 4]; // another tunnel's, of a host behind this one that happens to use our port
+    BOOST_TEST(p.a.send(own) == status::ok);
+    p.a.outbox.clear();
+    p.net.advance(wg::seconds(125)); // the next packet renews the session
+    p.a.send(ipv4(p.a, p.b, 100));
+    p.a.poll();
+    for (wire const& sent : p.a.outbox)
+        if (sent.type() == wg::message_type::initiation) own = inside(sent);
+    p.a.outbox.clear();
+    BOOST_TEST(p.a.send(own) == status::routing_loop);
+}
+
+/// Those who are dead may take all the room for packets that wait, but not the sessions of the others.
+BOOST_AUTO_TEST_CASE(a_peer_without_room_for_packets_handshakes_all_the_same) {
+    pair p;
+    for (unsigned n = 0; n < 20; ++n) { // 20 times 128 packets are more than there is room for
+        wg::ip_address const inside = wg::ip_address::v4(10, 99, 0, static_cast<wg::byte>(n));
+        BOOST_TEST_REQUIRE(p.a.configure(change::peer(key(n + 100)), change::endpoint({inner_v4(99), 1, 0}),
+                                         change::allowed_ip({inside, 32})) == status::ok);
+        for (unsigned i = 0; i < 128; ++i) p.a.send(inner_packet(p.a.v4, inside, 100, i));
+    }
+    p.a.send(ipv4(p.a, p.b, 100));
+    p.net.settle();
+    BOOST_TEST(p.passes(p.a, p.b));
 }
 
 // --- staging

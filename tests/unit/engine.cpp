@@ -599,8 +599,8 @@ BOOST_AUTO_TEST_CASE(a_flood_of_handshakes_does_not_starve_data) {
         std::count_if(l.a.socket.sent.begin(), l.a.socket.sent.end(), [](wire const& s) { return s.is_data(); }) == 1);
     std::uint64_t const rounds = l.a.socket.receives - receives;
     BOOST_TEST(rounds <= 16u);
-    // What a step costs: at most a handshake_batch for what came from the socket and one for what came from the host.
-    BOOST_TEST(counted_dh::calls - dh <= rounds * 2 * l.a.engine.handshake_batch);
+    // What a step costs: at most handshakes_at_once for what came from the socket and one for what came from the host.
+    BOOST_TEST(counted_dh::calls - dh <= rounds * 2 * l.a.device.handshakes_at_once);
     BOOST_TEST(counted_dh::calls > dh);
 
     // As long as it lasts: data gets through in each step, in both directions.

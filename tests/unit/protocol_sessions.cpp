@@ -241,12 +241,14 @@ BOOST_AUTO_TEST_CASE(retransmission_ends_after_90_s) {
 //= linux: two initiations that cross end in a session, by their jitters
 BOOST_AUTO_TEST_CASE(a_crossed_initiation_is_put_off_but_only_if_there_is_one) {
     wg::peer_timers t;
-    t.initiation_crossed(start, seconds(5));
+    t.initiation_crossed(start, false, seconds(5));
     BOOST_TEST((t.next_deadline() == instant::never()));
     t.handshake_initiated(start, no_jitter);
-    t.initiation_crossed(start + seconds(2), seconds(5));
+    t.initiation_crossed(start + seconds(2), false, seconds(5));
     BOOST_TEST((t.next_deadline() == start + seconds(12)));
     BOOST_TEST(t.expire(start + seconds(12)).retry_initiation);
+    t.initiation_crossed(start + seconds(20), true, seconds(5)); // one that was about to be sent
+    BOOST_TEST(t.expire(start + seconds(30)).retry_initiation);
 }
 
 //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began

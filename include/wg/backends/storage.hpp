@@ -42,6 +42,8 @@ template <class Capacity = small_capacity> struct static_storage : Capacity {
     template <class T, std::size_t Count> using secret_pool = pool<T, Count>;
 
     template <class T, std::size_t Count> class array {
+        static_assert(Count != 0, "this storage does not grow; an engine's buffers need one that does");
+
     public:
         explicit array(static_storage&) noexcept {}
         bool resize(std::size_t count) noexcept {

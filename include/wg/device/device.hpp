@@ -29,6 +29,7 @@ template <policies Policies> class device {
 
 public:
     using job_type = job<Policies>;
+    static constexpr std::size_t handshakes_at_once = 8;
 
     /// A device is made from instances of its policies, in any order; those not named are default-constructed.
     template <class... Instances> explicit device(Instances... given) noexcept
@@ -101,11 +102,13 @@ public:
     }
 
     /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
-    /// `initiation_layout::size` bytes), from the front; returns how many. At most one DH-heavy message a job.
+    /// `initiation_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
+    /// DH, for the lock is held meanwhile.
     std::size_t process_handshakes(std::span<job_type> out, instant now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0;
-        for (std::size_t looked_at = 0; made < out.size() && heavy < out.size() && looked_at < 8 * out.size();
+        std::size_t const most_heavy = std::min(out.size(), handshakes_at_once);
+        for (std::size_t looked_at = 0; made < out.size() && heavy < most_heavy && looked_at < 8 * out.size();
              ++looked_at) {
             waiting_handshake const* const message = state_.waiting.front();
             if (message == nullptr) break;
@@ -118,8 +121,8 @@ public:
         return made;
     }
 
-    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
-    /// `transport_overhead_bytes` + `padding_bytes`), from the front; returns how many. 0: nothing left.
+    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU,
+    /// `packet_headroom_bytes` and `packet_tailroom_bytes`), from the front; returns how many. 0: nothing left.
     std::size_t poll_transmit(std::span<job_type> out, instant now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0;
@@ -195,10 +198,10 @@ public:
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;
         while (state_.waiting.front() != nullptr) state_.waiting.pop();
+        while (state_.first_for_transmit != nullptr) state_.dequeue_for_transmit(*state_.first_for_transmit);
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             p->timers.stop();
             state_.zero_keys(*p);
-            state_.dequeue_for_transmit(*p);
             p->wants_initiation = p->wants_keepalive = false;
             p->reset_last_sent_handshake(now);
         }
@@ -256,13 +259,29 @@ private:
         peer_type* const to = state_.peers.allowed().find(header.kind, header.destination);
         if (to == nullptr) return refuse(j, header, status::no_peer, now);
         if (!to->where.remote) return refuse(j, header, status::no_endpoint, now);
-        if (is_own_datagram(j.data.view(), header, to->where.remote, state_.listen_port))
+        if (is_own(datagram_between(j.data.view(), header, state_.listen_port, to->where.remote), *to))
             return state_.drop(j, status::routing_loop);
         keypair_type* const keys = to->keypairs.current;
         if (keys != nullptr && to->staged.empty() && keys->can_send(now))
             return frame(j, *to, *keys, ecn_of(header.tos));
         stage(*to, j.data.view());
         state_.drop(j, status::staged);
+    }
+
+    /// Whether a datagram to the very endpoint of `to` is one that this device made, and no other tunnel's.
+    bool is_own(bytes_view datagram, peer_type const& to) noexcept {
+        switch (type_of(datagram)) {
+        case message_type::transport: {
+            std::uint32_t const receiver = load_le32(&datagram[transport_layout::receiver]);
+            keypair_type const *const current = to.keypairs.current, *const previous = to.keypairs.previous;
+            return (current != nullptr && current->remote_index == receiver) ||
+                   (previous != nullptr && previous->remote_index == receiver);
+        }
+        case message_type::initiation:
+        case message_type::response:
+            return state_.peers.find_index(load_le32(&datagram[initiation_layout::sender])) != nullptr;
+        default: return false;
+        }
     }
 
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
@@ -279,6 +298,7 @@ private:
         for (std::size_t lost = state_.staged.stage(to.staged, packet_data); lost != 0; --lost)
             state_.count(status::staging_full, &to);
         to.timers.new_attempt(); // the user asks anew; what already waits does not
+        if (to.staged.empty()) to.wants_initiation = true; // others have all the room; the next packet finds a session
         state_.enqueue_for_transmit(to);
     }
 
@@ -376,22 +396,26 @@ private:
     /// Writes one message of `to` into `out`. False: there is none to be sent now.
     bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
         state_.begin(out, true);
-        if (std::exchange(to.wants_initiation, false) && handshakes<Policies>(state_).send_initiation(to, out, now))
-            return true;
-        if (to.staged.empty() && !to.wants_keepalive) return false;
         keypair_type* const keys = to.keypairs.current;
-        if (keys == nullptr || !keys->can_send(now)) {
-            if (keys != nullptr) keys->may_send = false;
-            return handshakes<Policies>(state_).send_initiation(to, out, now);
-        }
-        if (!to.where.remote) return false;
-        to.wants_keepalive = false;
-        std::size_t const length = to.staged.empty() ? 0 : state_.staged.oldest_bytes(to.staged);
-        if (!state_.room_for(out, length + transport_overhead_bytes + padding_bytes)) {
-            if (length != 0) state_.staged.drop_oldest(to.staged);
+        bool const has_session = keys != nullptr && keys->can_send(now);
+        bool const waits = !to.staged.empty() || to.wants_keepalive;
+        if (waits && keys != nullptr && !has_session) keys->may_send = false;
+        if (std::exchange(to.wants_initiation, false) || (waits && !has_session))
+            if (handshakes<Policies>(state_).send_initiation(to, out, now)) return true;
+        if (!has_session || !to.where.remote) return false;
+
+        std::size_t length = 0;
+        for (; !to.staged.empty(); state_.staged.drop_oldest(to.staged)) {
+            length = state_.staged.oldest_bytes(to.staged);
+            if (state_.room_for(out, packet_headroom_bytes + length + packet_tailroom_bytes)) break;
             state_.count(status::no_room, &to);
-            return false;
         }
+        if (to.staged.empty()) {
+            if (!std::exchange(to.wants_keepalive, false)) return false;
+            length = 0;
+        }
+        if (out.data.capacity < packet_headroom_bytes + length + packet_tailroom_bytes) return false;
+        to.wants_keepalive = false;
         out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
         std::uint8_t tos = 0;
         if (length != 0) {

@@ -138,7 +138,8 @@ private:
         // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
         // Whoever has the greater key goes first next time.
         bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
-        from->timers.initiation_crossed(now, first ? state_.jitter() : rekey_timeout + state_.jitter());
+        from->timers.initiation_crossed(now, std::exchange(from->wants_initiation, false),
+                                        first ? state_.jitter() : rekey_timeout + state_.jitter());
         status const why = send_response(*from, out, now);
         state_.reschedule(*from);
         return why;

@@ -161,16 +161,16 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     return true;
 }
 
-/// Whether an inner packet is a datagram from `local_port` to `remote`: this tunnel's own, routed into the tunnel.
-//= linux: the tunnel's own datagrams are not taken into it
-inline bool is_own_datagram(bytes_view packet, ip_header const& header, endpoint const& remote,
-                            std::uint16_t local_port) noexcept {
-    if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment)
-        return false;
-    if (header.header_bytes + udp_header_bytes > packet.size()) return false;
+/// The payload of an inner UDP datagram from `local_port` to `remote`: perhaps this tunnel's own, routed into the
+/// tunnel. Empty if it is anything else.
+inline bytes_view datagram_between(bytes_view packet, ip_header const& header, std::uint16_t local_port,
+                                   endpoint const& remote) noexcept {
+    if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment) return {};
+    if (header.header_bytes + udp_header_bytes > packet.size()) return {};
     byte const* const udp = &packet[header.header_bytes];
-    return load_be16(udp) == local_port && load_be16(udp + 2) == remote.port &&
-           std::memcmp(header.destination, remote.address.octets.data(), header.kind == family::v4 ? 4 : 16) == 0;
+    if (load_be16(udp) != local_port || load_be16(udp + 2) != remote.port) return {};
+    if (std::memcmp(header.destination, remote.address.octets.data(), remote.address.bits() / 8) != 0) return {};
+    return packet.subspan(header.header_bytes + udp_header_bytes);
 }
 
 } // namespace wg::inline WG_ABI

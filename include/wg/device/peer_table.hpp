@@ -122,7 +122,7 @@ public:
     template <random_source Random> result<std::uint32_t> make_index(peer_type& who, Random& random) noexcept {
         drop_index(who.exchange());
         if (!by_index_.reserve(1, storage_)) return status::no_memory;
-        for (;;) {
+        for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
             byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
@@ -131,6 +131,7 @@ public:
             who.exchange().local_index = index;
             return index;
         }
+        return status::no_random;
     }
 
     /// Ends a handshake without a session.

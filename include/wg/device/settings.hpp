@@ -33,14 +33,15 @@ public:
                 v4.drop(known->allowed_v4.count);
                 v6.drop(known->allowed_v6.count);
             }
-            if (known != nullptr && of.remove && known->in_flight == 0 && !std::exchange(known->discounted, true))
+            // What jobs in flight still know keeps its place.
+            if (known != nullptr && of.remove && !std::exchange(known->discounted, true) && known->in_flight == 0)
                 peers.drop(1);
-            if (of.remove || (of.update_only && known == nullptr)) return;
+            if (of.remove || (of.update_only && known == nullptr && !mentioned_before(changes, of))) return;
             if (known == nullptr || known->discounted) peers.add();
             for (change const& c : of.changes) {
                 if (c.what() != change::kind::allowed_ip) continue;
-                if (!replace && !cleared && state_.peers.allowed().find_exact(c.prefix()) == known && known != nullptr)
-                    continue;
+                bool const keeps = known != nullptr && !known->prefixes_discounted;
+                if (keeps && state_.peers.allowed().find_exact(c.prefix()) == known) continue;
                 (c.prefix().address.kind == family::v4 ? v4 : v6).add();
             }
         });
@@ -90,6 +91,19 @@ private:
 
     identity& mine() noexcept { return state_.own->mine(); }
 
+    static bool mentioned_before(std::span<change const> changes, peer_changes const& of) noexcept {
+        for (change const& c : changes) {
+            if (&c + 1 == of.changes.data()) break;
+            if (c.what() == change::kind::peer && std::memcmp(c.key().data(), of.key.data(), key_bytes) == 0) return true;
+        }
+        return false;
+    }
+
+    /// The host chooses anew from which address it sends.
+    void forget_sources() noexcept {
+        for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
+    }
+
     /// How many there will be after each step of a configuration, and how many at most.
     struct tally {
         std::size_t now, most = now, added = 0;
@@ -104,10 +118,13 @@ private:
     void apply(change const& c, instant now) noexcept {
         switch (c.what()) {
         case change::kind::private_key: set_private_key(c.key(), now); break;
-        case change::kind::listen_port: state_.listen_port = static_cast<std::uint16_t>(c.number()); break;
+        case change::kind::listen_port:
+            state_.listen_port = static_cast<std::uint16_t>(c.number());
+            forget_sources();
+            break;
         case change::kind::fwmark:
             state_.fwmark = c.number();
-            for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
+            forget_sources();
             break;
         case change::kind::replace_peers:
             while (state_.peers.first() != nullptr) remove(*state_.peers.first());

@@ -23,12 +23,10 @@ template <engine_policies Policies> class engine {
 public:
     static constexpr std::size_t batch = 64;          ///< packets in one step
     static constexpr std::size_t receive_batch = 16;  ///< datagrams in one call, which may hold `batch` segments each
-    static constexpr std::size_t handshake_batch = 8; ///< DH-heavy messages between two batches of data
 
     /// What is joined outlives the engine. Buffers come from the device's storage.
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
-        : core_(core), tun_(tun), socket_(socket), outbound_(core.memory()), inbound_(core.memory()),
-          own_(core.memory()) {
+        : core_(core), tun_(tun), socket_(socket), outbound_(core.memory()), inbound_(core.memory()) {
         core_.down(now()); // until the socket is open
     }
     engine(engine const&) = delete;
@@ -59,17 +57,17 @@ public:
 
     bool is_up() const noexcept { return running_; }
 
-    /// The TUN device's MTU may have changed. no_memory: the buffers stay as they were.
+    /// The TUN device's MTU may have changed. no_memory: larger packets than before do not pass.
     status refresh_mtu() noexcept {
+        core_.set_mtu(tun_.mtu());
         std::size_t const mtu = tun_.mtu() != 0 ? tun_.mtu() : default_mtu_bytes;
         // Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
         std::size_t const stride = (front + mtu + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
         if (stride > stride_) {
-            if (!outbound_.resize(batch * stride) || !own_.resize(handshake_batch * stride)) return status::no_memory;
+            if (!outbound_.resize(batch * stride)) return status::no_memory;
             stride_ = stride;
         }
         if (inbound_.view().empty() && !inbound_.resize(receive_batch * receive_stride)) return status::no_memory;
-        core_.set_mtu(tun_.mtu());
         return status::ok;
     }
 
@@ -83,8 +81,8 @@ public:
             if (udp) udp = running_ && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
-                if (!moved) return moved.why() == status::gone ? status::gone : status::ok;
-                tun = *moved == batch;
+                if (!moved && moved.why() == status::gone) return status::gone;
+                tun = moved && *moved == batch;
             }
         }
         if (running_ && core_.next_deadline() <= now()) {
@@ -143,10 +141,10 @@ private:
 
     /// From the TUN device to the network; how many packets.
     result<std::size_t> pump_tun() noexcept {
-        std::size_t const room = stride_ == 0 ? 0 : batch;
-        for (std::size_t i = 0; i < room; ++i)
+        if (stride_ == 0) return discard();
+        for (std::size_t i = 0; i < batch; ++i)
             packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - packet_tailroom_bytes), front);
-        result<std::size_t> const got = tun_.read(std::span(packets_).first(room));
+        result<std::size_t> const got = tun_.read(packets_);
         if (!got || *got == 0) return got;
         std::span<job_type> const jobs = std::span(jobs_).first(*got);
         for (std::size_t i = 0; i < *got; ++i) {
@@ -158,6 +156,13 @@ private:
         transmit(jobs);
         flush();
         return got;
+    }
+
+    /// Without buffers a packet is read and dropped, or its presence would wake the waiter for ever.
+    result<std::size_t> discard() noexcept {
+        byte sink[64];
+        packet p(sink, 0);
+        return tun_.read({&p, 1});
     }
 
     /// From the network to the TUN device. False: nothing was there.
@@ -191,17 +196,20 @@ private:
         deliver(jobs);
     }
 
-    /// What the device has to say by itself: all of what waits to be sent, but only some of the handshakes.
+    /// What the device has to say by itself: answers to some handshakes, then what waits to be sent. What is left after
+    /// `max_rounds` comes at the next step; the device's deadline says so.
     void flush() noexcept {
-        for (bool handshakes = true;; handshakes = false) {
-            for (std::size_t i = 0; i < handshake_batch; ++i)
-                jobs_[i].data = packet(own_.view().subspan(i * stride_, stride_), 0);
-            std::span<job_type> const room = std::span(jobs_).first(handshake_batch);
+        // The outbound packets of this step are gone by now, so their buffers are free.
+        std::size_t const room = stride_ == 0 ? 0 : batch;
+        for (int round = 0; round < max_rounds; ++round) {
+            for (std::size_t i = 0; i < room; ++i)
+                jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
+            std::span<job_type> const jobs = std::span(jobs_).first(room);
             std::size_t const made =
-                handshakes ? core_.process_handshakes(room, now()) : core_.poll_transmit(room, now());
-            if (made == 0 && !handshakes) return;
-            device_type::crypt(room.first(made), core_.aead());
-            transmit(room.first(made));
+                round == 0 ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
+            if (made == 0 && round != 0) return;
+            device_type::crypt(jobs.first(made), core_.aead());
+            transmit(jobs.first(made));
         }
     }
 
@@ -252,7 +260,6 @@ private:
     socket_type& socket_;
     typename storage::template array<byte, 0> outbound_;
     typename storage::template array<byte, 0> inbound_;
-    typename storage::template array<byte, 0> own_;
     std::size_t stride_ = 0;
     bool running_ = false;
 

@@ -18,6 +18,11 @@ template <policies Policies> struct primitives {
     [[no_unique_address]] typename Policies::hash hash;
     [[no_unique_address]] typename Policies::dh dh;
     [[no_unique_address]] typename Policies::aead aead;
+
+    // Not an aggregate: clang 16 crashes where one with empty members is initialised in place.
+    primitives() noexcept = default;
+    primitives(typename Policies::hash&& h, typename Policies::dh&& d, typename Policies::aead&& a) noexcept
+        : hash(std::move(h)), dh(std::move(d)), aead(std::move(a)) {}
 };
 
 /// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and may be `key`.

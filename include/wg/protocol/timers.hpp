@@ -60,10 +60,10 @@ public:
         at(retransmit_handshake) = now + rekey_timeout + jitter;
     }
     /// The other end's initiation came in. If ours waits for its answer, that will not come any more, and the response
-    /// sent now forbids another initiation for a while: it is sent again `extra` after that.
+    /// sent now forbids another initiation for a while, also one that was `wanted`: it is sent `extra` after that.
     //= linux: two initiations that cross end in a session, by their jitters
-    void initiation_crossed(instant now, duration extra) noexcept {
-        if (armed(retransmit_handshake)) at(retransmit_handshake) = now + rekey_timeout + extra;
+    void initiation_crossed(instant now, bool wanted, duration extra) noexcept {
+        if (wanted || armed(retransmit_handshake)) at(retransmit_handshake) = now + rekey_timeout + extra;
     }
     void handshake_complete() noexcept {
         disarm(retransmit_handshake);
@@ -112,7 +112,10 @@ public:
         }
         if (fires(new_handshake, now)) act.initiate = true;
         if (fires(zero_key_material, now)) act.zero_keys = true;
-        if (fires(persistent_keepalive, now)) act.keepalive |= persistent_keepalive_s_ != 0;
+        if (fires(persistent_keepalive, now)) {
+            act.keepalive |= persistent_keepalive_s_ != 0;
+            any_authenticated_packet_traversal(now); // again, also if nothing may be sent now
+        }
         return act;
     }
 
