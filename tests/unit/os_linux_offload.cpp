@@ -112,10 +112,10 @@ void set_checksums(buffer& p, bool partial = false) {
         p[10] = p[11] = 0;
         wg::store_be16(&p[10], static_cast<std::uint16_t>(~plain_sum(p.data(), 20)));
     }
-    std::uint32_t const pseudo = plain_sum(&p[ip == 20 ? 12 : 8], ip == 20 ? 8 : 32, static_cast<std::uint32_t>(6 + tcp_size));
+    std::uint32_t const pseudo =
+        plain_sum(&p[ip == 20 ? 12 : 8], ip == 20 ? 8 : 32, static_cast<std::uint32_t>(6 + tcp_size));
     p[ip + 16] = p[ip + 17] = 0;
-    wg::store_be16(&p[ip + 16],
-                   static_cast<std::uint16_t>(partial ? pseudo : ~plain_sum(&p[ip], tcp_size, pseudo)));
+    wg::store_be16(&p[ip + 16], static_cast<std::uint16_t>(partial ? pseudo : ~plain_sum(&p[ip], tcp_size, pseudo)));
 }
 
 buffer tcp_packet(shape const& s, bool partial = false) {
@@ -155,8 +155,12 @@ buffer tcp_packet(shape const& s, bool partial = false) {
 }
 
 header tso(shape const& s, std::size_t segment_bytes) {
-    return {header::needs_checksum, s.v4 ? header::tcp_v4 : header::tcp_v6, 0,
-            static_cast<std::uint16_t>(segment_bytes), static_cast<std::uint16_t>(s.v4 ? 20 : 40), 16};
+    return {header::needs_checksum,
+            s.v4 ? header::tcp_v4 : header::tcp_v6,
+            0,
+            static_cast<std::uint16_t>(segment_bytes),
+            static_cast<std::uint16_t>(s.v4 ? 20 : 40),
+            16};
 }
 
 /// `count` packets of `size` octets each that follow each other; IPv4 identifications count up.
@@ -208,9 +212,9 @@ BOOST_AUTO_TEST_SUITE(os_linux_offload)
 
 BOOST_AUTO_TEST_CASE(cuts_ipv4_with_options_as_computed) {
     shape const v4;
-    auto const out =
-        cut(framed(tso(v4, 10), from_hex("4502004dffff4000400626950a0900010a0900029c401451fffffff60102030480d901f6145400"
-                                         "000101080a11223344556677884142434445464748494a4b4c4d4e4f50515253545556575859")));
+    auto const out = cut(
+        framed(tso(v4, 10), from_hex("4502004dffff4000400626950a0900010a0900029c401451fffffff60102030480d901f6145400"
+                                     "000101080a11223344556677884142434445464748494a4b4c4d4e4f50515253545556575859")));
     BOOST_REQUIRE(out.size() == 3u);
     // Identification and sequence pass their greatest number; CWR is the first one's, FIN and PSH are the last one's.
     BOOST_TEST((out[0] == from_hex("4502003effff4000400626a40a0900010a0900029c401451fffffff60102030480d001f63fa60000"
@@ -224,13 +228,16 @@ BOOST_AUTO_TEST_CASE(cuts_ipv4_with_options_as_computed) {
 BOOST_AUTO_TEST_CASE(cuts_ipv6_as_computed) {
     shape v6;
     v6.v4 = false;
-    auto const frame = from_hex("60212345002d0639fd000000000000000000000000000001fd0000010002000300040005000600079c40145"
-                                "100000007000000095018fffffa5100004142434445464748494a4b4c4d4e4f50515253545556575859");
+    auto const frame =
+        from_hex("60212345002d0639fd000000000000000000000000000001fd0000010002000300040005000600079c40145"
+                 "100000007000000095018fffffa5100004142434445464748494a4b4c4d4e4f50515253545556575859");
     packets const expected = {
-        from_hex("6021234500210639fd000000000000000000000000000001fd0000010002000300040005000600079c4014510000000700000009"
-                 "5010ffff125c00004142434445464748494a4b4c4d"),
-        from_hex("6021234500200639fd000000000000000000000000000001fd0000010002000300040005000600079c4014510000001400000009"
-                 "5018ffff10fa00004e4f50515253545556575859")};
+        from_hex(
+            "6021234500210639fd000000000000000000000000000001fd0000010002000300040005000600079c4014510000000700000009"
+            "5010ffff125c00004142434445464748494a4b4c4d"),
+        from_hex(
+            "6021234500200639fd000000000000000000000000000001fd0000010002000300040005000600079c4014510000001400000009"
+            "5018ffff10fa00004e4f50515253545556575859")};
     BOOST_TEST((cut(framed(tso(v6, 13), frame)) == expected));
     header with_ecn = tso(v6, 13);
     with_ecn.segments |= header::ecn;
@@ -307,11 +314,14 @@ BOOST_AUTO_TEST_CASE(malformed_frames_are_dropped) {
             {"longer than it says", [](header&, buffer& p) { p.push_back(0); }},
             {"shorter than it says", [](header&, buffer& p) { p.pop_back(); }},
             {"TCP header too short", [&](header&, buffer& p) { p[ip + 12] = 0x40; }},
-            {"TCP header longer than all", [&](header&, buffer& p) {
+            {"TCP header longer than all",
+             [&](header&, buffer& p) {
                  p[ip + 12] = 0xf0;
                  p.resize(ip + 60);
-                 if (is_v4) wg::store_be16(&p[2], static_cast<std::uint16_t>(p.size()));
-                 else wg::store_be16(&p[4], static_cast<std::uint16_t>(p.size() - 40));
+                 if (is_v4)
+                     wg::store_be16(&p[2], static_cast<std::uint16_t>(p.size()));
+                 else
+                     wg::store_be16(&p[4], static_cast<std::uint16_t>(p.size() - 40));
              }},
             {"nothing but a header", [](header&, buffer& p) { p.clear(); }},
         };
@@ -345,7 +355,7 @@ BOOST_AUTO_TEST_CASE(what_has_too_little_room_is_cut_off) {
     shape s;
     s.payload = std::string(250, 'x');
     auto const whole = cut(framed(tso(s, 100), tcp_packet(s, true)));
-    for (std::size_t const room : {0, 1, 20, 40, 41, 139}) {
+    for (std::size_t const room : {0u, 1u, 20u, 40u, 41u, 139u}) {
         auto const short_ones = cut(framed(tso(s, 100), tcp_packet(s, true)), room);
         BOOST_REQUIRE(short_ones.size() == whole.size());
         for (std::size_t i = 0; i < whole.size(); ++i) {
@@ -592,7 +602,8 @@ BOOST_AUTO_TEST_CASE(rubbish_is_survived) {
             frame.assign(text.begin(), text.end());
         }
         for (std::size_t i = below(g, 5); i-- > 0 && !frame.empty();)
-            frame[below(g, g() % 2 ? std::min<std::size_t>(frame.size(), 80) : frame.size())] = static_cast<wg::byte>(g());
+            frame[below(g, g() % 2 ? std::min<std::size_t>(frame.size(), 80) : frame.size())] =
+                static_cast<wg::byte>(g());
         if (seed % 7 == 0) frame.resize(below(g, frame.size() + 1));
         frame.shrink_to_fit();
         packets const out = cut(frame, below(g, 600));

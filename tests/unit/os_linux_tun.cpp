@@ -337,8 +337,8 @@ void exchange_tcp(bool offload_a, bool offload_b, std::size_t batch) {
     where.sin_addr.s_addr = ::inet_addr("10.9.0.2");
     BOOST_REQUIRE(::bind(b.socket.get(), reinterpret_cast<sockaddr*>(&where), sizeof where) == 0);
     BOOST_REQUIRE(::listen(b.socket.get(), 1) == 0);
-    BOOST_REQUIRE((::connect(a.socket.get(), reinterpret_cast<sockaddr*>(&where), sizeof where) < 0 &&
-                   errno == EINPROGRESS));
+    BOOST_REQUIRE(
+        (::connect(a.socket.get(), reinterpret_cast<sockaddr*>(&where), sizeof where) < 0 && errno == EINPROGRESS));
     std::vector<wg::byte> sent(3'000'001), got(sent.size() + 1);
     std::uint32_t state = 1;
     for (wg::byte& x : sent) x = static_cast<wg::byte>((state = state * 1664525 + 1013904223) >> 24);
@@ -350,7 +350,8 @@ void exchange_tcp(bool offload_a, bool offload_b, std::size_t batch) {
         carry(a, b, buffers);
         carry(b, a, buffers);
         if (!accepted) accepted.reset(::accept4(b.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-        ssize_t const more = out < sent.size() ? ::send(a.socket.get(), &sent[out], sent.size() - out, MSG_NOSIGNAL) : 0;
+        ssize_t const more =
+            out < sent.size() ? ::send(a.socket.get(), &sent[out], sent.size() - out, MSG_NOSIGNAL) : 0;
         if (more > 0) out += static_cast<std::size_t>(more);
         ssize_t const some = accepted ? ::recv(accepted.get(), &got[in], got.size() - in, 0) : -1;
         if (some > 0) in += static_cast<std::size_t>(some);

@@ -15,7 +15,7 @@ namespace wg::inline WG_ABI::os {
 
 /// What stands before a packet. Declared here because <linux/virtio_net.h> is not valid C++.
 struct virtio_header {
-    enum : std::uint8_t { needs_checksum = 1 };                           // flags
+    enum : std::uint8_t { needs_checksum = 1 };                                  // flags
     enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, ecn = 0x80 }; // segments
 
     std::uint8_t flags = 0;
@@ -128,8 +128,7 @@ public:
             return put(p, packet_, {});
         }
         std::size_t const left = packet_.size() - header_bytes_ - done_bytes_;
-        bytes const payload =
-            packet_.subspan(header_bytes_ + done_bytes_, std::min<std::size_t>(segment_bytes_, left));
+        bytes const payload = packet_.subspan(header_bytes_ + done_bytes_, std::min<std::size_t>(segment_bytes_, left));
         pending_ = payload.size() < left;
         write_headers(payload);
         done_bytes_ += payload.size();
@@ -243,8 +242,14 @@ public:
                 }
             }
             bool const open = h.kind == kinds::tcp && !is_pushed(h);
-            frames_[frame_count_++] = {h, h.sequence() + h.payload_bytes, h.size_bytes, static_cast<std::uint8_t>(i),
-                                       static_cast<std::uint8_t>(i), 1, open, false};
+            frames_[frame_count_++] = {h,
+                                       h.sequence() + h.payload_bytes,
+                                       h.size_bytes,
+                                       static_cast<std::uint8_t>(i),
+                                       static_cast<std::uint8_t>(i),
+                                       1,
+                                       open,
+                                       false};
         }
     }
 
@@ -294,9 +299,7 @@ private:
         bool v4() const noexcept { return ip[0] >> 4 == 4; }
         byte const* tcp() const noexcept { return ip + ip_bytes; }
         std::size_t header_bytes() const noexcept { return std::size_t{ip_bytes} + tcp_bytes; }
-        std::uint32_t sequence() const noexcept {
-            return kind == kinds::tcp ? load_be32(tcp() + 4) : std::uint32_t{0};
-        }
+        std::uint32_t sequence() const noexcept { return kind == kinds::tcp ? load_be32(tcp() + 4) : std::uint32_t{0}; }
     };
 
     struct frame {

@@ -43,8 +43,8 @@ public:
     /// `mtu_bytes`. It goes when the object goes, unless it was made to last. `offload` asks for virtio headers, which
     /// old kernels do not have.
     /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
-    static result<tun> open(std::string_view name, error_text& why,
-                            std::size_t mtu_bytes = default_mtu_bytes, bool offload = true) noexcept {
+    static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
+                            bool offload = true) noexcept {
         if (!is_interface_name(name)) {
             why.set("`%.*s` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%%`",
                     static_cast<int>(std::min<std::size_t>(name.size(), 40)), name.data());
@@ -248,11 +248,12 @@ private:
             int const error = write_pieces(plan.pieces(i));
             if (takes_nothing(error)) return false;
             if (error == 0) taken += plan.packet_count(i);
-            if (error != 0 && plan.packet_count(i) > 1) plan.each_packet(i, [&](packet const& p) noexcept {
-                virtio_header none{};
-                iovec const pieces[] = {{&none, sizeof none}, {p.buffer + p.offset, p.length}};
-                taken += write_pieces(pieces) == 0;
-            });
+            if (error != 0 && plan.packet_count(i) > 1)
+                plan.each_packet(i, [&](packet const& p) noexcept {
+                    virtio_header none{};
+                    iovec const pieces[] = {{&none, sizeof none}, {p.buffer + p.offset, p.length}};
+                    taken += write_pieces(pieces) == 0;
+                });
         }
         return true;
     }
