@@ -248,12 +248,12 @@ private:
     device_type& core_;
     tun_type& tun_;
     socket_type& socket_;
+    bool tun_unfinished_ = false; ///< a TUN device may hold packets that its descriptor does not tell of
     typename storage::template array<byte, 0> outbound_;
     typename storage::template array<byte, 0> inbound_;
     typename storage::template array<byte, 0> own_;
     std::size_t stride_ = 0;
     bool running_ = false;
-    bool tun_unfinished_ = false; ///< a TUN device may hold packets that its descriptor does not tell of
 };
 
 } // namespace wg::inline WG_ABI

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The engine between a TUN device and a socket that a test holds in its hands.
+// A TUN device that has more packets than its descriptor tells of, as one does that cuts frames, and an engine.
 #include "wg/wg.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -40,10 +40,9 @@ struct quiet_policies : wg::default_policies {
 
 } // namespace
 
-BOOST_AUTO_TEST_SUITE(engine_engine)
+BOOST_AUTO_TEST_SUITE(tun_holds_packets)
 
-// A TUN device may hold segments of a frame that was read: no descriptor becomes readable for them.
-BOOST_AUTO_TEST_CASE(what_a_tun_device_holds_is_asked_for_without_being_told) {
+BOOST_AUTO_TEST_CASE(an_engine_asks_for_them_without_being_told) {
     wg::device<quiet_policies> device;
     full_tun tun;
     silent_socket socket;
