@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // TCP in big pieces between the host and a TUN device: a frame of up to 64 KiB that the host wants cut is cut, and
 // packets that follow each other in a stream are joined to one frame, so that a system call and the host's TCP move
-// many at once. Frames begin with a virtio header (Virtual I/O Device 1.1, section 5.1.6; Linux gives its numbers in
-// the machine's byte order). Checksums: RFC 1071, RFC 9293, RFC 768. Layer 7 (Linux); pure, one thread at a time.
+// many at once. Frames begin with a virtio header (Virtual I/O Device 1.1, section 5.1.6). Checksums: RFC 1071,
+// RFC 9293, RFC 768. Layer 7 (Linux); pure, one thread at a time.
 #ifndef WG_OS_LINUX_OFFLOAD_HPP
 #define WG_OS_LINUX_OFFLOAD_HPP
 
@@ -12,6 +12,8 @@
 #include <sys/uio.h>
 
 namespace wg::inline WG_ABI::os {
+
+inline constexpr std::size_t virtio_header_bytes = 10;
 
 /// What stands before a packet. Declared here because <linux/virtio_net.h> is not valid C++.
 struct virtio_header {
@@ -24,9 +26,20 @@ struct virtio_header {
     std::uint16_t segment_bytes = 0;   ///< payload of each segment but the last
     std::uint16_t checksum_start = 0;  ///< the checksum covers all from here,
     std::uint16_t checksum_offset = 0; ///< and goes there, seen from its start
+
+    /// Little-endian, as the specification has it.
+    static constexpr virtio_header load(std::span<byte const, virtio_header_bytes> from) noexcept {
+        return {from[0], from[1], load_le16(&from[2]), load_le16(&from[4]), load_le16(&from[6]), load_le16(&from[8])};
+    }
+    constexpr void store(std::span<byte, virtio_header_bytes> to) const noexcept {
+        to[0] = flags;
+        to[1] = segments;
+        store_le16(&to[2], header_bytes);
+        store_le16(&to[4], segment_bytes);
+        store_le16(&to[6], checksum_start);
+        store_le16(&to[8], checksum_offset);
+    }
 };
-inline constexpr std::size_t virtio_header_bytes = 10;
-static_assert(sizeof(virtio_header) == virtio_header_bytes);
 
 /// The longest packet in a frame; without its header. Linux makes longer ones only where it is told to.
 inline constexpr std::size_t max_frame_packet_bytes = 65535;
@@ -107,8 +120,7 @@ public:
         pending_ = false;
         if (frame.size() <= virtio_header_bytes || frame.size() - virtio_header_bytes > max_frame_packet_bytes)
             return false;
-        virtio_header header;
-        std::memcpy(&header, frame.data(), sizeof header);
+        virtio_header const header = virtio_header::load(frame.first<virtio_header_bytes>());
         packet_ = frame.subspan(virtio_header_bytes);
         done_bytes_ = 0;
         bool const cut = header.segments != virtio_header::no_segments;
@@ -263,7 +275,7 @@ public:
         frame const& f = frames_[number];
         bool const joined = f.count > 1;
         virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
-        std::memcpy(front_, &header, sizeof header);
+        header.store(bytes(front_).first<virtio_header_bytes>());
         std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that stand in `front_`
         std::size_t count = 0;
         pieces_[count++] = {front_, virtio_header_bytes + own_bytes};

@@ -52,15 +52,16 @@ public:
         }
         ifreq request = request_for(name);
         bool const existed = ::if_nametoindex(request.ifr_name) != 0;
-        unique_fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
-        if (!fd) return device_missing(errno, why);
-        std::unique_ptr<byte[]> frame = offload && has_virtio_headers(fd.get()) ? new_frame() : nullptr;
-        request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0));
-        if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
-        tun made(std::move(fd), request.ifr_name, std::move(frame));
-        if (!made.set_framing()) {
-            why.set("cannot set the framing of `%s`: %s", made.name_, std::strerror(errno));
-            return status_of(errno);
+        tun made;
+        for (bool framed = offload;; framed = false) {
+            unique_fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+            if (!fd) return device_missing(errno, why);
+            std::unique_ptr<byte[]> frame = framed && has_virtio_headers(fd.get()) ? new_frame() : nullptr;
+            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0));
+            if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
+            made = tun(std::move(fd), request.ifr_name, std::move(frame));
+            if (made.set_framing()) break; // which never fails without virtio headers
+            made = tun();
         }
         if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
             why.set("cannot set the MTU of `%s` to %zu: %s", made.name_, mtu_bytes, std::strerror(errno));
@@ -195,10 +196,12 @@ private:
             (void)::ioctl(fd_.get(), TUNSETOFFLOAD, 0);
             return true;
         }
-        int wanted = virtio_header_bytes, bytes = wanted, native = 0;
+        int wanted = virtio_header_bytes, bytes = wanted, yes = 1;
         bool const is_set = ::ioctl(fd_.get(), TUNSETVNETHDRSZ, &wanted) == 0;
         if (!is_set && ::ioctl(fd_.get(), TUNGETVNETHDRSZ, &bytes) == 0 && bytes != wanted) return false;
-        (void)::ioctl(fd_.get(), TUNSETVNETLE, &native); // unknown to kernels that have nothing but native
+        // Kernels that do not know it have the machine's order.
+        bool const little = ::ioctl(fd_.get(), TUNSETVNETLE, &yes) == 0;
+        if (!little && std::endian::native != std::endian::little) return false;
         unsigned const offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
         // Without any the packets come one by one, but can still be written together.
         if (::ioctl(fd_.get(), TUNSETOFFLOAD, offloads | TUN_F_TSO_ECN) != 0)
@@ -250,8 +253,8 @@ private:
             if (error == 0) taken += plan.packet_count(i);
             if (error != 0 && plan.packet_count(i) > 1)
                 plan.each_packet(i, [&](packet const& p) noexcept {
-                    virtio_header none{};
-                    iovec const pieces[] = {{&none, sizeof none}, {p.buffer + p.offset, p.length}};
+                    byte none[virtio_header_bytes] = {};
+                    iovec const pieces[] = {{none, sizeof none}, {p.buffer + p.offset, p.length}};
                     taken += write_pieces(pieces) == 0;
                 });
         }
