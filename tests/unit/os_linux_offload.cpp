@@ -346,6 +346,13 @@ BOOST_AUTO_TEST_CASE(malformed_frames_are_dropped) {
             h.checksum_offset = 0xffff;
             BOOST_TEST(cut(framed(h, packet)).empty());
         }
+        for (std::size_t const from_end : {1u, 2u}) { // the last place that there is for one
+            header h = good;
+            h.segments = header::no_segments;
+            h.checksum_start = static_cast<std::uint16_t>(ip);
+            h.checksum_offset = static_cast<std::uint16_t>(packet.size() - from_end - ip);
+            BOOST_TEST(cut(framed(h, packet)).size() == from_end - 1);
+        }
         for (std::size_t size = 0; size <= 10; ++size) BOOST_TEST(cut(buffer(size)).empty());
     }
     BOOST_TEST(cut(buffer(65545)).size() == 1u);

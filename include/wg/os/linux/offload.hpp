@@ -244,7 +244,7 @@ public:
             next_[i] = none;
             headers const h = read_headers(packets[i].view());
             if (h.kind == kinds::unclear) reachable_ = frame_count_; // of any connection, perhaps
-            frame* const f = h.kind == kinds::tcp || h.kind == kinds::tcp_alone ? latest_of(h) : nullptr;
+            frame* const f = h.kind == kinds::tcp ? latest_of(h) : nullptr;
             if (f != nullptr && may_join(*f, h)) {
                 if (!has_right_checksums(*f)) {
                     f->open = false;
@@ -383,7 +383,7 @@ private:
     bool may_join(frame const& f, headers const& h) const noexcept {
         using namespace offload_detail;
         headers const& a = f.head;
-        if (!f.open || h.kind != kinds::tcp || h.sequence() != f.next_sequence) return false;
+        if (!f.open || h.sequence() != f.next_sequence) return false;
         if (h.tcp_bytes != a.tcp_bytes || h.payload_bytes > a.payload_bytes) return false;
         if (f.size_bytes + h.payload_bytes > max_frame_packet_bytes) return false;
         if (h.v4()) {
