@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
-// TUN interfaces and the monitor of links and routes, in a network namespace of the test's own.
+// TUN interfaces and the monitor of links and routes, in network namespaces of the test's own.
 #include "wg/os/linux/routes.hpp"
 #include "wg/os/linux/tun.hpp"
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <array>
 #include <cstdio>
+#include <memory>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -87,9 +89,9 @@ void delete_link(char const* name) {
     BOOST_REQUIRE(reply.answer.error == 0);
 }
 
-wg::os::tun made(char const* name) {
+wg::os::tun made(char const* name, bool offload = true) {
     wg::os::error_text why;
-    auto device = wg::os::tun::open(name, why);
+    auto device = wg::os::tun::open(name, why, 1420, offload);
     BOOST_REQUIRE_MESSAGE(static_cast<bool>(device), why.c_str());
     return std::move(*device);
 }
@@ -113,6 +115,70 @@ std::vector<wg::byte> ipv4_udp(std::array<wg::byte, 4> from, std::array<wg::byte
     wg::store_be16(&p[24], static_cast<std::uint16_t>(8 + text.size()));
     std::copy(text.begin(), text.end(), p.begin() + 28);
     return p;
+}
+
+bool has_virtio_headers(wg::os::tun const& tun) {
+    ifreq request{};
+    BOOST_REQUIRE(::ioctl(tun.fd(), TUNGETIFF, &request) == 0);
+    return (request.ifr_flags & IFF_VNET_HDR) != 0;
+}
+
+/// Buffers for packets, and windows of them with `room` octets at 32.
+struct packet_buffers {
+    std::vector<std::vector<wg::byte>> memory;
+    std::vector<wg::packet> windows;
+
+    packet_buffers(std::size_t count, std::size_t room) : memory(count, std::vector<wg::byte>(32 + room)) {
+        for (auto& m : memory) windows.emplace_back(wg::bytes(m), 32);
+    }
+};
+
+/// A network of its own with a TUN device and a TCP socket in it.
+struct tcp_host {
+    unique_fd network;
+    wg::os::tun tun;
+    unique_fd socket;
+    std::size_t written = 0; ///< packets
+
+    tcp_host(char const* name, char const* address, bool offload) {
+        BOOST_REQUIRE(::unshare(CLONE_NEWNET) == 0);
+        network.reset(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+        tun = made(name, offload);
+        set_address(name, address);
+        set_up(name, true);
+        socket.reset(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    }
+
+    /// What the interface counted as received from us: a frame is one packet to it.
+    std::size_t counted() const {
+        BOOST_REQUIRE(::setns(network.get(), CLONE_NEWNET) == 0);
+        std::unique_ptr<std::FILE, int (*)(std::FILE*)> const file(std::fopen("/proc/thread-self/net/dev", "r"),
+                                                                   std::fclose);
+        BOOST_REQUIRE(file);
+        char line[512];
+        unsigned long bytes = 0, packets = 0;
+        std::string const format = std::string(" ") + tun.name() + ": %lu %lu";
+        while (std::fgets(line, sizeof line, file.get()) != nullptr)
+            if (std::sscanf(line, format.c_str(), &bytes, &packets) == 2) return packets;
+        BOOST_FAIL("no such interface");
+        return 0;
+    }
+};
+
+/// Carries packets from one host to the other until there are none, `batch` at a time.
+void carry(tcp_host& from, tcp_host& to, packet_buffers& buffers) {
+    for (;;) {
+        for (wg::packet& p : buffers.windows) p.length = 0;
+        auto const got = from.tun.read(buffers.windows);
+        BOOST_REQUIRE(got);
+        for (wg::packet const& p : std::span(buffers.windows).first(*got)) {
+            BOOST_REQUIRE(p.length <= 1420u);
+            BOOST_REQUIRE(p.length >= 20u);
+        }
+        to.written += *got;
+        BOOST_TEST(to.tun.write(std::span(buffers.windows).first(*got)) == *got);
+        if (*got < buffers.windows.size()) return;
+    }
 }
 
 /// Everything the monitor tells until `enough` holds, a second at most.
@@ -181,9 +247,9 @@ BOOST_AUTO_TEST_CASE(the_mtu_is_asked_for_again_on_demand) {
     BOOST_TEST(tun.mtu() == 1300u);
 }
 
-BOOST_AUTO_TEST_CASE(packets_pass_both_ways_in_batches) {
+void pass_packets_both_ways(bool offload) {
     REQUIRE_NETWORK();
-    wg::os::tun tun = made("wgt0");
+    wg::os::tun tun = made("wgt0", offload);
     set_address("wgt0", "10.9.0.1");
     set_up("wgt0", true);
     unique_fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -227,9 +293,12 @@ BOOST_AUTO_TEST_CASE(packets_pass_both_ways_in_batches) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(down_is_not_gone_and_deleted_is) {
+BOOST_AUTO_TEST_CASE(packets_pass_both_ways_in_batches) { pass_packets_both_ways(true); }
+BOOST_AUTO_TEST_CASE(packets_pass_both_ways_without_virtio_headers) { pass_packets_both_ways(false); }
+
+void go_down_and_away(bool offload) {
     REQUIRE_NETWORK();
-    wg::os::tun tun = made("wgt0");
+    wg::os::tun tun = made("wgt0", offload);
     std::array<wg::byte, 1600> memory{};
     wg::packet p(memory, 0);
     auto out = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "x");
@@ -254,6 +323,90 @@ BOOST_AUTO_TEST_CASE(down_is_not_gone_and_deleted_is) {
     BOOST_TEST((tun.link_state() == wg::status::gone));
 }
 
+BOOST_AUTO_TEST_CASE(down_is_not_gone_and_deleted_is) { go_down_and_away(true); }
+BOOST_AUTO_TEST_CASE(down_is_not_gone_and_deleted_is_without_virtio_headers) { go_down_and_away(false); }
+
+/// The hosts' TCP on both sides: what they exchange arrives as it was sent, however the devices are framed.
+void exchange_tcp(bool offload_a, bool offload_b, std::size_t batch) {
+    REQUIRE_NETWORK();
+    tcp_host a("wgt0", "10.9.0.1", offload_a), b("wgt1", "10.9.0.2", offload_b);
+    BOOST_REQUIRE((has_virtio_headers(a.tun) == offload_a && has_virtio_headers(b.tun) == offload_b));
+    sockaddr_in where{};
+    where.sin_family = AF_INET;
+    where.sin_port = ::htons(5201);
+    where.sin_addr.s_addr = ::inet_addr("10.9.0.2");
+    BOOST_REQUIRE(::bind(b.socket.get(), reinterpret_cast<sockaddr*>(&where), sizeof where) == 0);
+    BOOST_REQUIRE(::listen(b.socket.get(), 1) == 0);
+    BOOST_REQUIRE(
+        (::connect(a.socket.get(), reinterpret_cast<sockaddr*>(&where), sizeof where) < 0 && errno == EINPROGRESS));
+    std::vector<wg::byte> sent(3'000'001), got(sent.size() + 1);
+    std::uint32_t state = 1;
+    for (wg::byte& x : sent) x = static_cast<wg::byte>((state = state * 1664525 + 1013904223) >> 24);
+
+    packet_buffers buffers(batch, 1420);
+    unique_fd accepted;
+    std::size_t out = 0, in = 0;
+    while (in < sent.size()) {
+        carry(a, b, buffers);
+        carry(b, a, buffers);
+        if (!accepted) accepted.reset(::accept4(b.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        ssize_t const more =
+            out < sent.size() ? ::send(a.socket.get(), &sent[out], sent.size() - out, MSG_NOSIGNAL) : 0;
+        if (more > 0) out += static_cast<std::size_t>(more);
+        ssize_t const some = accepted ? ::recv(accepted.get(), &got[in], got.size() - in, 0) : -1;
+        if (some > 0) in += static_cast<std::size_t>(some);
+        if (more > 0 || some > 0) continue;
+        pollfd watched[] = {{a.tun.fd(), POLLIN, 0}, {b.tun.fd(), POLLIN, 0}};
+        BOOST_REQUIRE_MESSAGE(::poll(watched, 2, 5000) > 0, "nothing moves any more at " << in);
+    }
+    got.resize(in);
+    BOOST_TEST((got == sent));
+    BOOST_TEST(b.written > sent.size() / 1420);
+    // Joined packets are fewer for the host than we wrote.
+    if (offload_b && batch > 8) BOOST_TEST(b.counted() * 4 < b.written);
+    if (!offload_b) BOOST_TEST(b.counted() == b.written);
+}
+
+BOOST_AUTO_TEST_CASE(tcp_passes_in_big_pieces) { exchange_tcp(true, true, 64); }
+BOOST_AUTO_TEST_CASE(tcp_passes_from_big_pieces_to_packets) { exchange_tcp(true, false, 64); }
+BOOST_AUTO_TEST_CASE(tcp_passes_from_packets_to_big_pieces) { exchange_tcp(false, true, 64); }
+BOOST_AUTO_TEST_CASE(tcp_passes_in_spans_smaller_than_a_frame) { exchange_tcp(true, true, 3); }
+
+BOOST_AUTO_TEST_CASE(what_did_not_fit_comes_with_the_next_read_even_to_another_object) {
+    REQUIRE_NETWORK();
+    tcp_host a("wgt0", "10.9.0.1", true), b("wgt1", "10.9.0.2", true);
+    sockaddr_in where{};
+    where.sin_family = AF_INET;
+    where.sin_port = ::htons(5201);
+    where.sin_addr.s_addr = ::inet_addr("10.9.0.2");
+    BOOST_REQUIRE(::bind(b.socket.get(), reinterpret_cast<sockaddr*>(&where), sizeof where) == 0);
+    BOOST_REQUIRE(::listen(b.socket.get(), 1) == 0);
+    BOOST_REQUIRE(::connect(a.socket.get(), reinterpret_cast<sockaddr*>(&where), sizeof where) < 0);
+    packet_buffers buffers(64, 1420), one(1, 1420);
+    pollfd connected{a.socket.get(), POLLOUT, 0};
+    for (int i = 0; i < 100 && ::poll(&connected, 1, 10) == 0; ++i) {
+        carry(a, b, buffers);
+        carry(b, a, buffers);
+    }
+    carry(a, b, buffers);
+    std::vector<wg::byte> const text(8000, 'x');
+    BOOST_REQUIRE(::send(a.socket.get(), text.data(), text.size(), MSG_NOSIGNAL) == 8000);
+    std::size_t payload = 0, empty_handed = 0;
+    while (payload < 8000) {
+        wg::os::tun moved = std::move(a.tun);
+        pollfd waiting{moved.fd(), POLLIN, 0};
+        auto const got = moved.read(one.windows);
+        BOOST_REQUIRE((got && *got == 1)); // without waiting
+        auto const view = one.windows[0].view();
+        if (view[0] == 0x45 && view[9] == IPPROTO_TCP) {
+            payload += view.size() - 20 - std::size_t{view[32]} / 16 * 4;
+            if (payload < 8000 && ::poll(&waiting, 1, 0) == 0) ++empty_handed;
+        }
+        a.tun = std::move(moved);
+    }
+    BOOST_TEST(empty_handed > 0u); // the descriptor told of none of these
+}
+
 BOOST_AUTO_TEST_CASE(an_inherited_descriptor_is_taken_over) {
     REQUIRE_NETWORK();
     wg::os::error_text why;
@@ -273,8 +426,31 @@ BOOST_AUTO_TEST_CASE(an_inherited_descriptor_is_taken_over) {
         BOOST_TEST((::fcntl(tun->fd(), F_GETFL) & O_NONBLOCK) != 0);
         BOOST_TEST((::fcntl(tun->fd(), F_GETFD) & FD_CLOEXEC) != 0);
     }
-    for (int const flags : {IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, IFF_TAP | IFF_NO_PI}) {
-        unique_fd const wrong(with(flags));
+    for (int const size : {10, 12}) { // as its maker left it
+        int const fd = with(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
+        BOOST_REQUIRE(::ioctl(fd, TUNSETVNETHDRSZ, &size) == 0);
+        auto tun = wg::os::tun::adopt(fd, why);
+        BOOST_REQUIRE_MESSAGE(static_cast<bool>(tun), why.c_str());
+        set_address("wgt1", "10.9.0.1");
+        set_up("wgt1", true);
+        BOOST_TEST((tun->link_state() == wg::status::ok));
+        auto out = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "x");
+        wg::packet p(out, 0, out.size());
+        BOOST_TEST(tun->write({&p, 1}) == 1u);
+        unique_fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        sockaddr_in theirs{};
+        theirs.sin_family = AF_INET;
+        theirs.sin_port = ::htons(9);
+        theirs.sin_addr.s_addr = ::inet_addr("10.9.0.2");
+        BOOST_REQUIRE(::sendto(socket.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&theirs), sizeof theirs) == 1);
+        packet_buffers in(16, 1500);
+        auto const got = tun->read(in.windows);
+        BOOST_REQUIRE((got && *got >= 1));
+        for (wg::packet const& q : std::span(in.windows).first(*got)) // IPv6 looks around, too
+            BOOST_TEST((q.view()[0] == 0x45 || q.view()[0] >> 4 == 6));
+    }
+    {
+        unique_fd const wrong(with(IFF_TAP | IFF_NO_PI));
         auto const refused = wg::os::tun::adopt(wrong.get(), why).why();
         BOOST_TEST((refused == wg::status::not_supported));
         BOOST_TEST(std::string(why.c_str()).find("IFF_NO_PI") != std::string::npos);

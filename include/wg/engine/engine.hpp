@@ -72,11 +72,15 @@ public:
     }
 
     /// When `run_once` has to be called at the latest.
-    instant next_deadline() noexcept { return running_ ? core_.next_deadline() : instant::never(); }
+    instant next_deadline() noexcept {
+        if (tun_unfinished_) return instant{};
+        return running_ ? core_.next_deadline() : instant::never();
+    }
 
     /// Moves what is ready, for a bounded time, and runs what is due. gone: the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
-        bool tun = ready.tun, udp = ready.udp;
+        bool tun = ready.tun || tun_unfinished_, udp = ready.udp;
+        tun_unfinished_ = false;
         for (int round = 0; round < max_rounds && (tun || udp); ++round) {
             if (udp) udp = running_ && pump_udp();
             if (tun) {
@@ -85,6 +89,7 @@ public:
                 tun = moved && *moved == batch;
             }
         }
+        tun_unfinished_ = tun;
         if (running_ && core_.next_deadline() <= now()) {
             core_.on_deadline(now());
             flush();
@@ -258,6 +263,7 @@ private:
     device_type& core_;
     tun_type& tun_;
     socket_type& socket_;
+    bool tun_unfinished_ = false; ///< a TUN device may hold packets that its descriptor does not tell of
     typename storage::template array<byte, 0> outbound_;
     typename storage::template array<byte, 0> inbound_;
     std::size_t stride_ = 0;

@@ -8,10 +8,13 @@
 #include "../../policy.hpp"
 #include "error_text.hpp"
 #include "fd.hpp"
+#include "offload.hpp"
 
 #include <algorithm>
 #include <linux/if_tun.h>
+#include <memory>
 #include <net/if.h>
+#include <new>
 #include <string_view>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -27,19 +30,21 @@ constexpr bool is_interface_name(std::string_view name) noexcept {
     return true;
 }
 
-/// Models `tun_device`. A packet is a frame: nothing stands before it on the device.
+/// Models `tun_device`. Where the kernel can, frames begin with a virtio header: TCP then passes in pieces of up to
+/// 64 KiB, which are cut and joined here. Else a packet is a frame. Either way only packets are seen from outside.
 class tun {
 public:
-    static constexpr std::size_t headroom = 0;
+    static constexpr std::size_t headroom = 0; ///< a virtio header is written from elsewhere
 
     /// No interface; `open` and `adopt` make one.
     tun() noexcept = default;
 
     /// Creates the interface `name`, or takes over one that was made to last and that nobody else uses; a new one gets
-    /// `mtu_bytes`. It goes when the object goes, unless it was made to last.
+    /// `mtu_bytes`. It goes when the object goes, unless it was made to last. `offload` asks for virtio headers, which
+    /// old kernels do not have.
     /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
-    static result<tun> open(std::string_view name, error_text& why,
-                            std::size_t mtu_bytes = default_mtu_bytes) noexcept {
+    static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
+                            bool offload = true) noexcept {
         if (!is_interface_name(name)) {
             why.set("`%.*s` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%%`",
                     static_cast<int>(std::min<std::size_t>(name.size(), 40)), name.data());
@@ -47,11 +52,17 @@ public:
         }
         ifreq request = request_for(name);
         bool const existed = ::if_nametoindex(request.ifr_name) != 0;
-        unique_fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
-        if (!fd) return device_missing(errno, why);
-        request.ifr_flags = IFF_TUN | IFF_NO_PI;
-        if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
-        tun made(std::move(fd), request.ifr_name);
+        tun made;
+        for (bool framed = offload;; framed = false) {
+            unique_fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+            if (!fd) return device_missing(errno, why);
+            std::unique_ptr<byte[]> frame = framed && has_virtio_headers(fd.get()) ? new_frame() : nullptr;
+            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0));
+            if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
+            made = tun(std::move(fd), request.ifr_name, std::move(frame));
+            if (made.set_framing()) break; // which never fails without virtio headers
+            made = tun();
+        }
         if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
             why.set("cannot set the MTU of `%s` to %zu: %s", made.name_, mtu_bytes, std::strerror(errno));
             return status_of(errno);
@@ -60,7 +71,8 @@ public:
         return made;
     }
 
-    /// Takes over an open TUN descriptor, which was made by someone with more rights (WG_TUN_FD).
+    /// Takes over an open TUN descriptor, which was made by someone with more rights (WG_TUN_FD). It has virtio headers
+    /// or not as its maker chose.
     static result<tun> adopt(int number, error_text& why) noexcept {
         ifreq request{};
         if (::ioctl(number, TUNGETIFF, &request) != 0) {
@@ -69,32 +81,40 @@ public:
         }
         unsigned const flags = static_cast<unsigned short>(request.ifr_flags);
         // IFF_NO_PI cannot be checked: Linux 6.18 says that it is set even where it is not.
-        if ((flags & IFF_TUN) == 0 || (flags & IFF_VNET_HDR) != 0) {
-            why.set("descriptor %d (`%s`) must be opened with IFF_TUN and IFF_NO_PI and without IFF_VNET_HDR", number,
-                    request.ifr_name);
+        if ((flags & IFF_TUN) == 0) {
+            why.set("descriptor %d (`%s`) must be opened with IFF_TUN and IFF_NO_PI", number, request.ifr_name);
             return status::not_supported;
         }
-        if (!make_private(number)) {
-            why.set("descriptor %d: %s", number, std::strerror(errno));
-            return status_of(errno);
+        std::unique_ptr<byte[]> frame = (flags & IFF_VNET_HDR) != 0 ? new_frame() : nullptr;
+        if ((flags & IFF_VNET_HDR) != 0 && !frame) {
+            why.set("descriptor %d (`%s`): no memory for frames", number, request.ifr_name);
+            return status::no_memory;
         }
-        tun made(unique_fd(number), request.ifr_name);
+        tun made(unique_fd(number), request.ifr_name, std::move(frame));
+        if (!make_private(number) || !made.set_framing()) {
+            why.set("descriptor %d: %s", number, std::strerror(errno));
+            status const refused = status_of(errno);
+            (void)made.fd_.release(); // not taken over
+            return refused;
+        }
         made.refresh_mtu();
         return made;
     }
 
-    /// Polls readable when a packet waits, and also when the interface is gone.
+    /// Polls readable when a packet waits, and also when the interface is gone; but not for packets that a `read`
+    /// which filled its span has left behind.
     int fd() const noexcept { return fd_.get(); }
     char const* name() const noexcept { return name_; }
     /// The interface's number here, for the monitor of routes; 0 if it is not in this network namespace.
     std::uint32_t index() const noexcept { return ::if_nametoindex(name_); }
 
-    /// Reads until the span is full or nothing is there. A packet that is too long for its room is cut, and then is
-    /// shorter than its header says. `gone`: the interface was deleted.
+    /// Reads until the span is full or nothing is there. What did not fit comes first in the next call, so that one
+    /// which filled its span has to be followed by another. A packet that is too long for its room is cut, and then
+    /// is shorter than its header says. `gone`: the interface was deleted.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t count = 0;
         while (count < packets.size()) {
-            int const error = read_frame(packets[count]);
+            int const error = read_packet(packets[count]);
             if (error == 0) {
                 ++count;
                 continue;
@@ -106,12 +126,13 @@ public:
     }
 
     /// How many the host took. One that it refuses is dropped alone; with the interface down or gone, all are.
+    /// Packets of one TCP connection may pass as one; they keep their order.
     std::size_t write(std::span<packet> packets) noexcept {
         std::size_t taken = 0;
-        for (packet const& p : packets) {
-            int const error = write_frame(p);
-            if (error == EIO || error == EBADFD || error == EBADF) break;
-            taken += error == 0;
+        while (!packets.empty()) {
+            auto const some = packets.first(std::min(packets.size(), coalescer::max_packets));
+            packets = packets.subspan(some.size());
+            if (!(frame_ ? write_frames(some, taken) : write_packets(some, taken))) break;
         }
         return taken;
     }
@@ -141,26 +162,103 @@ public:
     /// namespace, where netlink tells nothing. An interface that is up counts one malformed packet for it: a first
     /// byte of IPv4 and nothing more. (Linux 6.18 refuses a write of no bytes in either state alike.)
     status link_state() const noexcept {
-        byte const no_packet = 0x40;
-        ssize_t const written = without_interruption([&] { return ::write(fd_.get(), &no_packet, 1); });
+        byte no_packet[virtio_header_bytes + 1] = {};
+        no_packet[virtio_header_bytes] = 0x40;
+        std::size_t const unused = frame_ ? 0 : virtio_header_bytes;
+        ssize_t const written =
+            without_interruption([&] { return ::write(fd_.get(), no_packet + unused, sizeof no_packet - unused); });
         if (written >= 0 || errno == EINVAL) return status::ok;
         return errno == EIO ? status::device_down : status::gone;
     }
 
 private:
-    tun(unique_fd fd, char const* name) noexcept : fd_(std::move(fd)) { std::memcpy(name_, name, sizeof name_); }
+    tun(unique_fd fd, char const* name, std::unique_ptr<byte[]> frame) noexcept
+        : fd_(std::move(fd)), frame_(std::move(frame)) {
+        std::memcpy(name_, name, sizeof name_);
+    }
 
-    // Framing lives in these two: what else stands before a packet on the device is read and written here.
-    int read_frame(packet& p) noexcept {
-        ssize_t const size =
-            without_interruption([&] { return ::read(fd_.get(), p.buffer + p.offset, p.capacity - p.offset); });
+    static constexpr std::size_t frame_bytes = virtio_header_bytes + max_frame_packet_bytes;
+
+    /// Not zeroed: of memory that no big frame ever comes to, the kernel makes none.
+    static std::unique_ptr<byte[]> new_frame() noexcept {
+        return std::unique_ptr<byte[]>(new (std::nothrow) byte[frame_bytes]);
+    }
+
+    static bool has_virtio_headers(int fd) noexcept {
+        unsigned features = 0;
+        return ::ioctl(fd, TUNGETFEATURES, &features) == 0 && (features & IFF_VNET_HDR) != 0;
+    }
+
+    /// Has the kernel leave checksums and the cutting of TCP to us, or, without virtio headers, nothing: an interface
+    /// that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
+    bool set_framing() noexcept {
+        if (!frame_) {
+            (void)::ioctl(fd_.get(), TUNSETOFFLOAD, 0);
+            return true;
+        }
+        int wanted = virtio_header_bytes, bytes = wanted, yes = 1;
+        bool const is_set = ::ioctl(fd_.get(), TUNSETVNETHDRSZ, &wanted) == 0;
+        if (!is_set && ::ioctl(fd_.get(), TUNGETVNETHDRSZ, &bytes) == 0 && bytes != wanted) return false;
+        // Kernels that do not know it have the machine's order.
+        bool const little = ::ioctl(fd_.get(), TUNSETVNETLE, &yes) == 0;
+        if (!little && std::endian::native != std::endian::little) return false;
+        unsigned const offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+        // Without any the packets come one by one, but can still be written together.
+        if (::ioctl(fd_.get(), TUNSETOFFLOAD, offloads | TUN_F_TSO_ECN) != 0)
+            (void)(::ioctl(fd_.get(), TUNSETOFFLOAD, offloads) == 0 || ::ioctl(fd_.get(), TUNSETOFFLOAD, 0) == 0);
+        return true;
+    }
+
+    /// 0 or the errno.
+    int read_packet(packet& p) noexcept {
+        if (segments_.pending()) {
+            segments_.next(p);
+            return 0;
+        }
+        byte* const to = frame_ ? frame_.get() : p.buffer + p.offset;
+        std::size_t const room = frame_ ? frame_bytes : p.capacity - p.offset;
+        ssize_t const size = without_interruption([&] { return ::read(fd_.get(), to, room); });
         if (size < 0) return errno;
-        p.length = static_cast<std::uint32_t>(size);
+        if (frame_ && segments_.begin({to, static_cast<std::size_t>(size)}))
+            segments_.next(p);
+        else
+            p.length = frame_ ? 0 : static_cast<std::uint32_t>(size); // of a malformed frame no packet is left
         return 0;
     }
-    int write_frame(packet const& p) noexcept {
-        ssize_t const size = without_interruption([&] { return ::write(fd_.get(), p.buffer + p.offset, p.length); });
-        return size < 0 ? errno : 0;
+
+    /// 0 or the errno.
+    int write_pieces(std::span<iovec const> pieces) noexcept {
+        auto const write = [&] { return ::writev(fd_.get(), pieces.data(), static_cast<int>(pieces.size())); };
+        return without_interruption(write) < 0 ? errno : 0;
+    }
+
+    static bool takes_nothing(int error) noexcept { return error == EIO || error == EBADFD || error == EBADF; }
+
+    /// False: the host takes nothing at present.
+    bool write_packets(std::span<packet const> packets, std::size_t& taken) noexcept {
+        for (packet const& p : packets) {
+            iovec const piece{p.buffer + p.offset, p.length};
+            int const error = write_pieces({&piece, 1});
+            if (takes_nothing(error)) return false;
+            taken += error == 0;
+        }
+        return true;
+    }
+
+    bool write_frames(std::span<packet const> packets, std::size_t& taken) noexcept {
+        coalescer plan(packets);
+        for (std::size_t i = 0; i < plan.frame_count(); ++i) {
+            int const error = write_pieces(plan.pieces(i));
+            if (takes_nothing(error)) return false;
+            if (error == 0) taken += plan.packet_count(i);
+            if (error != 0 && plan.packet_count(i) > 1)
+                plan.each_packet(i, [&](packet const& p) noexcept {
+                    byte none[virtio_header_bytes] = {};
+                    iovec const pieces[] = {{none, sizeof none}, {p.buffer + p.offset, p.length}};
+                    taken += write_pieces(pieces) == 0;
+                });
+        }
+        return true;
     }
 
     static ifreq request_for(std::string_view name) noexcept {
@@ -205,6 +303,8 @@ private:
     }
 
     unique_fd fd_{};
+    std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
+    segmenter segments_{};            ///< of `frame_`, those that were not given out yet
     char name_[IFNAMSIZ] = {};
     std::size_t mtu_ = 0;
 };
