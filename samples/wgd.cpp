@@ -189,7 +189,7 @@ int main(int count, char** arguments) {
         return EXIT_FAILURE;
     };
 
-    // Everything that can fail comes before the process goes to the background, and all of that before the first secret.
+    // What can fail comes before the process goes to the background, and all of that before the first secret.
     wg::os::error_text why;
     int const tun_fd = inherited("WG_TUN_FD"), uapi_fd = inherited("WG_UAPI_FD");
     auto tun = tun_fd >= 0 ? wg::os::tun::adopt(tun_fd, why) : wg::os::tun::open(o.interface_name, why);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
 """throughput suite: TCP through the daemon is at least 0.3 times as fast as through wireguard-go, in the same run.
+Also says what both cost: CPU seconds of both ends a GB, and resident memory.
 
 Two pairs of hosts, one with a daemon of each kind, stand side by side; iperf3 runs through them in turn, so that
 whatever else the machine does meets both alike. Compared are the medians of the rounds. The comparison is with
@@ -39,16 +40,28 @@ class Pair:
         self.b.popen(['iperf3', '-s', '-B', '10.9.0.2'], stdout=subprocess.DEVNULL)
         wait_until(lambda: self.b.run('ss -Hltn sport = 5201'), what='iperf3 listens')
         self.a.ping('10.9.0.2')
-        self.results = []
+        self.results, self.costs = [], []
+
+    def cpu_s(self):
+        """CPU seconds that both daemons have used."""
+        ticks = 0
+        for daemon in self.daemons:
+            with open(f'/proc/{daemon.pid}/stat') as f:
+                ticks += sum(map(int, f.read().rpartition(')')[2].split()[11:13]))
+        return ticks / os.sysconf('SC_CLK_TCK')
 
     def run(self):
         """One run of TCP from a to b; Mbit/s as received."""
+        before = self.cpu_s()
         report = json.loads(self.a.run(f'iperf3 -J -c 10.9.0.2 -t {SECONDS}', timeout=SECONDS + 20))
         check('sum_received' in report['end'], f"{self.name}: iperf3 says: {report.get('error', report['end'])}")
         self.results.append(report['end']['sum_received']['bits_per_second'] / 1e6)
+        self.costs.append((self.cpu_s() - before) / (report['end']['sum_received']['bytes'] / 1e9))
 
     def __str__(self):
-        return f'{self.name} {self.median():.0f} Mbit/s (' + ' '.join(f'{r:.0f}' for r in self.results) + ')'
+        runs = ' '.join(f'{r:.0f}' for r in self.results)
+        return (f'{self.name} {self.median():.0f} Mbit/s ({runs}), {statistics.median(self.costs):.2f} CPU s a GB, '
+                f'{max(d.rss_kib() for d in self.daemons) / 1024:.1f} MiB resident')
 
     def median(self):
         return statistics.median(self.results)

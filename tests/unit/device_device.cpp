@@ -236,7 +236,8 @@ BOOST_AUTO_TEST_CASE(the_tunnels_own_datagrams_are_not_taken_into_it) {
     p.connect();
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::allowed_ip(v4(0, 0))) == status::ok);
     auto const inside = [&](wire const& sent) {
-        buffer own = inner_packet(p.a.where.address, p.b.where.address, 28 + sent.data.size(), 1, 0, wg::ip_protocol_udp);
+        buffer own =
+            inner_packet(p.a.where.address, p.b.where.address, 28 + sent.data.size(), 1, 0, wg::ip_protocol_udp);
         wg::store_be16(&own[20], p.a.where.port);
         wg::store_be16(&own[22], p.b.where.port);
         std::copy(sent.data.begin(), sent.data.end(), own.begin() + 28);

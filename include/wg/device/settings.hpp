@@ -94,7 +94,9 @@ private:
     static bool mentioned_before(std::span<change const> changes, peer_changes const& of) noexcept {
         for (change const& c : changes) {
             if (&c + 1 == of.changes.data()) break;
-            if (c.what() == change::kind::peer && std::memcmp(c.key().data(), of.key.data(), key_bytes) == 0) return true;
+            if (c.what() == change::kind::peer &&
+                std::memcmp(c.key().data(), of.key.data(), key_bytes) == 0)
+                return true;
         }
         return false;
     }
