@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every concept that a user may model, with what each member promises, and nothing else. Layer 1.
+// Every concept that a user may model, with what each member promises, and nothing else. Layer 1; a
+// member may be called by any thread where that is said, else by one at a time.
 //
 // A bundle is one type that names all policies; `wg::default_policies` is one, and a user's derives from it:
 //

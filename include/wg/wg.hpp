@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// WireGuard for C++: the one file to include. Layer 8.
+// WireGuard for C++: the one file to include. Layer 8; thread rules stand in each header.
 //
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.

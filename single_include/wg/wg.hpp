@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Generated from include/wg by single_include/amalgamate.py; edit there.
 // SPDX-License-Identifier: BSL-1.0
-// WireGuard for C++: the one file to include. Layer 8.
+// WireGuard for C++: the one file to include. Layer 8; thread rules stand in each header.
 //
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
@@ -20,7 +20,8 @@
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Every concept that a user may model, with what each member promises, and nothing else. Layer 1.
+// Every concept that a user may model, with what each member promises, and nothing else. Layer 1; a
+// member may be called by any thread where that is said, else by one at a time.
 //
 // A bundle is one type that names all policies; `wg::default_policies` is one, and a user's derives from it:
 //
@@ -264,7 +265,7 @@ struct path {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The whitepaper's constants (sections 5.3, 5.4 and 6). Layer 0.
+// The whitepaper's constants (sections 5.3, 5.4 and 6). Layer 0; constants.
 #ifndef WG_BASE_LIMITS_HPP
 #define WG_BASE_LIMITS_HPP
 
@@ -536,12 +537,13 @@ struct peer_facts {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What a device tells its observer. No event carries a secret. Layer 0.
+// What a device tells its observer. No event carries a secret. Layer 0; plain values.
 #ifndef WG_BASE_EVENT_HPP
 #define WG_BASE_EVENT_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What can become of a call or of a packet. Nothing is thrown; nothing of this ever leaves the host. Layer 0.
+// What can become of a call or of a packet. Nothing is thrown; nothing of this ever leaves the host. Layer 0; plain
+// values.
 #ifndef WG_BASE_STATUS_HPP
 #define WG_BASE_STATUS_HPP
 
@@ -701,7 +703,8 @@ constexpr char const* describe(event_id id) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A buffer and the window of it that is in use: what TUN devices and sockets read into and write from. Layer 0.
+// A buffer and the window of it that is in use: what TUN devices and sockets read into and write from. Layer 0; used by
+// one thread at a time.
 #ifndef WG_BASE_PACKET_HPP
 #define WG_BASE_PACKET_HPP
 
@@ -2223,7 +2226,7 @@ static_assert(tun_device<tun> && udp_socket<udp> && wg::waiter<waiter>);
 #endif
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Observers: nobody, or a function of the host. Layer 2.
+// Observers: nobody, or a function of the host. Layer 2; called by whichever thread caused the event.
 #ifndef WG_BACKENDS_OBSERVERS_HPP
 #define WG_BACKENDS_OBSERVERS_HPP
 
@@ -2306,7 +2309,8 @@ static_assert(threads<std_threads>);
 #endif
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Where a device's memory comes from: a fixed amount inside the device, or a heap that grows. Layer 2.
+// Where a device's memory comes from: a fixed amount inside the device, or a heap that grows. Layer 2; used by
+// the device under its lock.
 #ifndef WG_BACKENDS_STORAGE_HPP
 #define WG_BACKENDS_STORAGE_HPP
 
@@ -3456,8 +3460,8 @@ using session = basic_session<>;
 // keepalives, packets that waited), as outbound jobs that go through `crypt`, the network and `complete` as well.
 //
 // Threads: any number at once if `Policies::threads` is parallel; a call locks the device once for all its jobs, and
-// `crypt` does not lock at all. One job is used by one thread at a time. Packets of a flow stay in order if their jobs
-// are prepared and completed in order.
+// `crypt` does not lock at all; `process_handshakes` and `poll_transmit` hold the lock for a DH or two a job. One job
+// is used by one thread at a time. Packets of a flow stay in order if their jobs are prepared and completed in order.
 #ifndef WG_DEVICE_DEVICE_HPP
 #define WG_DEVICE_DEVICE_HPP
 

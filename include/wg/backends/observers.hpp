@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Observers: nobody, or a function of the host. Layer 2.
+// Observers: nobody, or a function of the host. Layer 2; called by whichever thread caused the event.
 #ifndef WG_BACKENDS_OBSERVERS_HPP
 #define WG_BACKENDS_OBSERVERS_HPP
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Where a device's memory comes from: a fixed amount inside the device, or a heap that grows. Layer 2.
+// Where a device's memory comes from: a fixed amount inside the device, or a heap that grows. Layer 2; used by
+// the device under its lock.
 #ifndef WG_BACKENDS_STORAGE_HPP
 #define WG_BACKENDS_STORAGE_HPP
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a device tells its observer. No event carries a secret. Layer 0.
+// What a device tells its observer. No event carries a secret. Layer 0; plain values.
 #ifndef WG_BASE_EVENT_HPP
 #define WG_BASE_EVENT_HPP
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The whitepaper's constants (sections 5.3, 5.4 and 6). Layer 0.
+// The whitepaper's constants (sections 5.3, 5.4 and 6). Layer 0; constants.
 #ifndef WG_BASE_LIMITS_HPP
 #define WG_BASE_LIMITS_HPP
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A buffer and the window of it that is in use: what TUN devices and sockets read into and write from. Layer 0.
+// A buffer and the window of it that is in use: what TUN devices and sockets read into and write from. Layer 0; used by
+// one thread at a time.
 #ifndef WG_BASE_PACKET_HPP
 #define WG_BASE_PACKET_HPP
 

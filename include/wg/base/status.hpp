@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What can become of a call or of a packet. Nothing is thrown; nothing of this ever leaves the host. Layer 0.
+// What can become of a call or of a packet. Nothing is thrown; nothing of this ever leaves the host. Layer 0; plain
+// values.
 #ifndef WG_BASE_STATUS_HPP
 #define WG_BASE_STATUS_HPP
 

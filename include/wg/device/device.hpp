@@ -11,8 +11,8 @@
 // keepalives, packets that waited), as outbound jobs that go through `crypt`, the network and `complete` as well.
 //
 // Threads: any number at once if `Policies::threads` is parallel; a call locks the device once for all its jobs, and
-// `crypt` does not lock at all. One job is used by one thread at a time. Packets of a flow stay in order if their jobs
-// are prepared and completed in order.
+// `crypt` does not lock at all; `process_handshakes` and `poll_transmit` hold the lock for a DH or two a job. One job
+// is used by one thread at a time. Packets of a flow stay in order if their jobs are prepared and completed in order.
 #ifndef WG_DEVICE_DEVICE_HPP
 #define WG_DEVICE_DEVICE_HPP
 
