@@ -26,11 +26,11 @@ done
 is_installed() { [ "$(dpkg-query -W -f '${Status}' "$1" 2>/dev/null)" = "install ok installed" ]; }
 is_offered() { [ -n "$(apt-cache madison "$1" 2>/dev/null)" ]; }
 
-# The newest clang, from 16 on, that is here or else that is to be had.
+# The oldest clang from 16 on, the floor, that is here or else that is to be had.
 clang_packages() {
     local version test
     for test in is_installed is_offered; do
-        for version in {22..16}; do
+        for version in {16..30}; do
             if "$test" "clang-$version"; then
                 echo "clang-$version" "libclang-rt-$version-dev"
                 return

@@ -540,17 +540,31 @@ static_assert(wg::storage<storage>);
 template <class T, std::size_t> struct pool_of_itself : heap_pool<T> {};
 template <class T, std::size_t> struct array_of_itself : heap_array<T> {};
 
-struct storage_without_pool : storage {
-private:
-    using storage::pool;
+/// Made from any storage.
+template <class T, std::size_t> struct pool_of_any : heap_pool<T> {
+    explicit pool_of_any(limits&) noexcept {}
 };
-struct storage_without_secret_pool : storage {
-private:
-    using storage::secret_pool;
+template <class T, std::size_t> struct array_of_any : heap_array<T> {
+    explicit array_of_any(limits&) noexcept {}
 };
-struct storage_without_array : storage {
-private:
-    using storage::array;
+
+struct storage_of_parts : limits {
+    template <class T, std::size_t N> using pool = pool_of_any<T, N>;
+    template <class T, std::size_t N> using secret_pool = pool_of_any<T, N>;
+    template <class T, std::size_t N> using array = array_of_any<T, N>;
+};
+static_assert(wg::storage<storage_of_parts>);
+struct storage_without_pool : limits {
+    template <class T, std::size_t N> using secret_pool = pool_of_any<T, N>;
+    template <class T, std::size_t N> using array = array_of_any<T, N>;
+};
+struct storage_without_secret_pool : limits {
+    template <class T, std::size_t N> using pool = pool_of_any<T, N>;
+    template <class T, std::size_t N> using array = array_of_any<T, N>;
+};
+struct storage_without_array : limits {
+    template <class T, std::size_t N> using pool = pool_of_any<T, N>;
+    template <class T, std::size_t N> using secret_pool = pool_of_any<T, N>;
 };
 struct storage_pool_not_made_from_it : storage {
     template <class T, std::size_t N> using pool = pool_of_itself<T, N>;

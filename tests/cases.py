@@ -29,9 +29,9 @@ class Skipped(Exception):
 
 
 def compilers():
-    """g++ and the newest clang++ from 16 on, by the names they have here."""
+    """g++ and the oldest clang++ from 16 on, by the names they have here."""
     found = [name for name in (os.environ.get("GXX", "g++"),) if shutil.which(name)]
-    clang = next((f"clang++-{v}" for v in range(30, 15, -1) if shutil.which(f"clang++-{v}")), None)
+    clang = next((f"clang++-{v}" for v in range(16, 31) if shutil.which(f"clang++-{v}")), None)
     return found + ([clang] if clang else [])
 
 
