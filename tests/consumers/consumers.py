@@ -48,7 +48,7 @@ def meson_subproject():
 
 
 def cmake(source, build, *arguments):
-    command("cmake", "-S", source, "-B", build, *arguments)
+    command("cmake", "-G", "Ninja", "-S", source, "-B", build, *arguments)  # make may not be there
     command("cmake", "--build", build)
 
 
