@@ -537,6 +537,23 @@ def udp_headers(seen):
 
 
 @test
+def icmp_errors_of_the_far_network_come_back_through_the_tunnel(lab):
+    t = Tunnel(lab)
+    a, b = t.a, t.b
+    t.works()
+    a.wg(f'set wg0 peer {t.pub_b} allowed-ips 10.9.0.2/32,fd09::2/128,10.50.0.0/16,fd50::/64')
+    for version, network, target, router, message in (
+            (4, '10.50.0.0/16', '10.50.0.1', '10.9.0.2', 'Destination Host Unreachable'),
+            (6, 'fd50::/64', 'fd50::1', 'fd09::2', 'Destination unreachable')):
+        b.sysctl('net.ipv4.ip_forward' if version == 4 else 'net.ipv6.conf.all.forwarding', 1)
+        b.ip(f'-{version} route add unreachable {network}')
+        a.ip(f'-{version} route add {network} dev wg0')
+        p = a.ping_output(target, wait=5)
+        check(p.returncode == 1 and f'From {router}' in p.output and message in p.output,
+              f'{target}: wanted "{message}" from {router}: {p.output.strip()}')
+
+
+@test
 def ecn_passes_between_inner_and_outer_header(lab):
     for outer in 4, 6:
         t = Tunnel(lab, outer)
