@@ -7678,7 +7678,7 @@ struct network_changes {
     bool up = false;
     std::uint32_t mtu_bytes = 0; ///< 0: not told
     bool link_left = false;      ///< deleted, or moved to another network namespace: the TUN device knows which
-    bool routes = false;         ///< routes, rules or addresses, IPv4 or IPv6
+    bool routes = false;         ///< routes or rules, or an address is gone, IPv4 or IPv6
 };
 
 /// Watches the network of this namespace, and in it one interface. Events begin with how that interface is now.
@@ -7762,10 +7762,9 @@ private:
         switch (type) {
         case RTM_NEWLINK:
         case RTM_DELLINK: take_link(type, body, changes); return;
-        case RTM_NEWADDR:
-        case RTM_DELADDR:
         case RTM_NEWROUTE:
-        case RTM_DELROUTE:
+        case RTM_DELROUTE: changes.routes = changes.routes || leads_away(body); return;
+        case RTM_DELADDR:
         case RTM_NEWRULE:
         case RTM_DELRULE: changes.routes = true; return;
         case NLMSG_ERROR: // the interface that was asked for is not here
@@ -7773,6 +7772,16 @@ private:
             return;
         default: return;
         }
+    }
+
+    /// Whether a route is one that datagrams to others may take. What each new address brings along for itself (local,
+    /// broadcast, multicast) makes no source wrong that was right before.
+    static bool leads_away(bytes_view body) noexcept {
+        rtmsg route;
+        if (body.size() < sizeof route) return false;
+        std::memcpy(&route, body.data(), sizeof route);
+        return route.rtm_type != RTN_LOCAL && route.rtm_type != RTN_BROADCAST && route.rtm_type != RTN_ANYCAST &&
+               route.rtm_type != RTN_MULTICAST;
     }
 
     void take_link(unsigned type, bytes_view body, network_changes& changes) const noexcept {

@@ -342,7 +342,7 @@ def sessions_that_were_replaced_are_gone(lab):
     for _ in range(2):
         p.remove_b()
         p.add_b()
-        p.a.ping('10.9.0.2')
+        p.a.ping('10.9.0.2', wait=12)  # two handshakes within 20 ms: the second is refused, and repeated after 5 s
         p.b.ping('10.9.0.1')
     for daemon in p.da, p.db:
         s = snapshot(daemon)
