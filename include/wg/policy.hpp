@@ -20,23 +20,49 @@
 
 namespace wg::inline WG_ABI {
 
+/// One digest of a batch: what `blake2s(out, key, message, {})` would do.
+struct hash_item {
+    bytes out;
+    bytes_view key;
+    bytes_view message;
+};
+
 // | member                          | promise                                                                         |
 // |---------------------------------|---------------------------------------------------------------------------------|
 // | blake2s(out, key, a, b)         | digest of a || b (RFC 7693). out: 1-32 bytes and sets the digest's length;      |
 // |                                 | key: 0-32 bytes, empty is unkeyed; out overlaps no input. Any thread.           |
+// | blake2s_batch(items)            | optional: the same for each item; no out overlaps an input or another out       |
 template <class Hash>
 concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
 };
 
+/// One operation of a batch: what `good = dh(*out, *scalar, point)` would do.
+struct dh_item {
+    secret<key_bytes>* out = nullptr;
+    secret<key_bytes> const* scalar = nullptr;
+    bytes_view point; ///< key_bytes
+    bool good = false;
+};
+
 // | dh(out, secret, point) -> bool  | X25519 (RFC 7748), clamps `secret` for itself, in constant time. False, and     |
 // |                                 | `out` zero, if the result is all zero. Any thread.                              |
 // | dh_public(out, secret)          | the public key of `secret`                                                      |
+// | dh_batch(items)                 | optional: the same for each item, and `good` says what `dh` would have returned |
 template <class Dh>
 concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point,
                               public_key& key) {
     { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
     { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
+};
+
+/// One packet of a batch: what `seal(dst, src, {}, counter, *key)` or `good = open(...)` would do.
+struct aead_item {
+    bytes dst;
+    bytes_view src;
+    std::uint64_t counter = 0;
+    secret<key_bytes> const* key = nullptr;
+    bool good = false;
 };
 
 // ChaCha20-Poly1305 (RFC 8439); the nonce is 4 zero bytes and `counter` as 8 bytes little-endian.
@@ -45,6 +71,10 @@ concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_b
 // | open(dst, src, aad, counter,    | src.size() == dst.size() + 16; the same overlap. False, and dst all zero, if    |
 // |      key) -> bool               | the tag is wrong; compared in constant time.                                    |
 // | hchacha20(out, key, nonce)      | the subkey of XChaCha20 (draft-irtf-cfrg-xchacha, section 2.2), nonce 16 bytes  |
+// | seal_batch(items)               | optional: `seal` with empty aad for each item; keys and sizes may differ;       |
+// |                                 | no dst overlaps another item's memory                                           |
+// | open_batch(items)               | optional: likewise `open`; `good` says what it would have returned, and a wrong |
+// |                                 | tag of one touches no other                                                     |
 template <class Aead>
 concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std::uint64_t counter,
                                 secret<key_bytes>& out, secret<key_bytes> const& key, std::span<byte const, 16> nonce) {

@@ -758,23 +758,49 @@ struct datagram : packet {
 
 namespace wg::inline WG_ABI {
 
+/// One digest of a batch: what `blake2s(out, key, message, {})` would do.
+struct hash_item {
+    bytes out;
+    bytes_view key;
+    bytes_view message;
+};
+
 // | member                          | promise                                                                         |
 // |---------------------------------|---------------------------------------------------------------------------------|
 // | blake2s(out, key, a, b)         | digest of a || b (RFC 7693). out: 1-32 bytes and sets the digest's length;      |
 // |                                 | key: 0-32 bytes, empty is unkeyed; out overlaps no input. Any thread.           |
+// | blake2s_batch(items)            | optional: the same for each item; no out overlaps an input or another out       |
 template <class Hash>
 concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
 };
 
+/// One operation of a batch: what `good = dh(*out, *scalar, point)` would do.
+struct dh_item {
+    secret<key_bytes>* out = nullptr;
+    secret<key_bytes> const* scalar = nullptr;
+    bytes_view point; ///< key_bytes
+    bool good = false;
+};
+
 // | dh(out, secret, point) -> bool  | X25519 (RFC 7748), clamps `secret` for itself, in constant time. False, and     |
 // |                                 | `out` zero, if the result is all zero. Any thread.                              |
 // | dh_public(out, secret)          | the public key of `secret`                                                      |
+// | dh_batch(items)                 | optional: the same for each item, and `good` says what `dh` would have returned |
 template <class Dh>
 concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point,
                               public_key& key) {
     { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
     { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
+};
+
+/// One packet of a batch: what `seal(dst, src, {}, counter, *key)` or `good = open(...)` would do.
+struct aead_item {
+    bytes dst;
+    bytes_view src;
+    std::uint64_t counter = 0;
+    secret<key_bytes> const* key = nullptr;
+    bool good = false;
 };
 
 // ChaCha20-Poly1305 (RFC 8439); the nonce is 4 zero bytes and `counter` as 8 bytes little-endian.
@@ -783,6 +809,10 @@ concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_b
 // | open(dst, src, aad, counter,    | src.size() == dst.size() + 16; the same overlap. False, and dst all zero, if    |
 // |      key) -> bool               | the tag is wrong; compared in constant time.                                    |
 // | hchacha20(out, key, nonce)      | the subkey of XChaCha20 (draft-irtf-cfrg-xchacha, section 2.2), nonce 16 bytes  |
+// | seal_batch(items)               | optional: `seal` with empty aad for each item; keys and sizes may differ;       |
+// |                                 | no dst overlaps another item's memory                                           |
+// | open_batch(items)               | optional: likewise `open`; `good` says what it would have returned, and a wrong |
+// |                                 | tag of one touches no other                                                     |
 template <class Aead>
 concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std::uint64_t counter,
                                 secret<key_bytes>& out, secret<key_bytes> const& key, std::span<byte const, 16> nonce) {
@@ -1698,6 +1728,124 @@ struct hash {
 };
 
 static_assert(hash_backend<hash>);
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Which instruction sets the bundled kernels may use beyond those that the program was compiled for. Layer 2; any
+// thread.
+//
+// A kernel is chosen by an object, never by a global: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD that
+// does without AVX-512, beside others that use it. What is not named is `chosen_cpu()`.
+#ifndef WG_BACKENDS_BUNDLED_CPU_HPP
+#define WG_BACKENDS_BUNDLED_CPU_HPP
+
+
+#include <cstdint>
+#include <string_view>
+
+#if __STDC_HOSTED__
+#include <cstdlib>
+#endif
+
+// Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
+// the compiler's baseline is what there is: NEON belongs to aarch64.
+#if defined(__x86_64__) && !defined(WG_SMALL)
+#define WG_X86_KERNELS
+#include <cpuid.h>
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// A set of instruction sets.
+enum class cpu : std::uint32_t {
+    baseline = 0,
+    ssse3 = 1,
+    avx2 = 2,    ///< with BMI1 and BMI2
+    adx = 4,     ///< two carry chains; with BMI2
+    avx512 = 8,  ///< F, BW, DQ, VL
+    ifma = 16,   ///< AVX512-IFMA: products of 52 bits
+    all = 31,
+};
+
+constexpr cpu operator&(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) & std::uint32_t(b)); }
+constexpr cpu operator|(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) | std::uint32_t(b)); }
+constexpr cpu operator~(cpu a) noexcept { return cpu(std::uint32_t(cpu::all) & ~std::uint32_t(a)); }
+/// Whether `set` has all of `wanted`.
+constexpr bool has(cpu set, cpu wanted) noexcept { return (set & wanted) == wanted; }
+
+/// A set without what rests on something that is not in it: no AVX-512 where AVX2 was turned off.
+constexpr cpu consistent(cpu set) noexcept {
+    if (!has(set, cpu::ssse3)) set = set & ~cpu::avx2;
+    if (!has(set, cpu::avx2)) set = set & ~(cpu::adx | cpu::avx512);
+    if (!has(set, cpu::avx512)) set = set & ~cpu::ifma;
+    return set;
+}
+
+/// What the processor has and the operating system keeps the registers of.
+inline cpu detect_cpu() noexcept {
+#ifdef WG_X86_KERNELS
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return cpu::baseline;
+    cpu set = cpu::baseline;
+    if (c & bit_SSSE3) set = set | cpu::ssse3;
+    if (!(c & bit_OSXSAVE)) return set;
+    unsigned saved, unused;
+    asm volatile("xgetbv" : "=a"(saved), "=d"(unused) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return set;
+    constexpr unsigned ymm = 6, zmm = 0xe6; // bits of XCR0
+    constexpr unsigned wide = bit_AVX2 | bit_BMI | bit_BMI2, wider = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ |
+                                                                     bit_AVX512VL;
+    if ((saved & ymm) == ymm && (b & wide) == wide) set = set | cpu::avx2;
+    if ((b & bit_ADX) && (b & bit_BMI2)) set = set | cpu::adx;
+    if ((saved & zmm) == zmm && (b & wider) == wider) set = set | cpu::avx512;
+    if (b & bit_AVX512IFMA) set = set | cpu::ifma;
+    return consistent(set);
+#else
+    return cpu::baseline;
+#endif
+}
+
+/// Reads names separated by commas, such as "avx512,adx". False, and `set` unchanged, if one is none.
+[[nodiscard]] constexpr bool parse_cpu(std::string_view names, cpu& set) noexcept {
+    constexpr struct {
+        std::string_view name;
+        cpu what;
+    } known[] = {{"ssse3", cpu::ssse3}, {"avx2", cpu::avx2}, {"adx", cpu::adx}, {"avx512", cpu::avx512},
+                 {"ifma", cpu::ifma},   {"all", cpu::all}};
+    cpu found = cpu::baseline;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        cpu here = cpu::baseline;
+        for (auto const& k : known)
+            if (k.name == name) here = k.what;
+        if (here == cpu::baseline) return false;
+        found = found | here;
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : names.size());
+    }
+    set = found;
+    return true;
+}
+
+/// What there is, less what the environment variable `WG_CPU_OFF` names ("avx512,adx"; "all"). Found out once.
+/// A variable with a wrong name in it turns off nothing: a program may check it with `parse_cpu` and say so.
+inline cpu chosen_cpu() noexcept {
+#ifdef WG_X86_KERNELS
+    static cpu const chosen = [] {
+        cpu off = cpu::baseline;
+#if __STDC_HOSTED__
+        if (char const* const names = std::getenv("WG_CPU_OFF")) static_cast<void>(parse_cpu(names, off));
+#endif
+        return consistent(detect_cpu() & ~off);
+    }();
+    return chosen;
+#else
+    return cpu::baseline;
+#endif
+}
 
 } // namespace bundled
 } // namespace wg::inline WG_ABI

@@ -5,6 +5,7 @@
 
 #include "aead.hpp"
 #include "blake2s.hpp"
+#include "cpu.hpp"
 #include "x25519.hpp"
 
 #endif

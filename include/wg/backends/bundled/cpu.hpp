@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSL-1.0
+// Which instruction sets the bundled kernels may use beyond those that the program was compiled for. Layer 2; any
+// thread.
+//
+// A kernel is chosen by an object, never by a global: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD that
+// does without AVX-512, beside others that use it. What is not named is `chosen_cpu()`.
+#ifndef WG_BACKENDS_BUNDLED_CPU_HPP
+#define WG_BACKENDS_BUNDLED_CPU_HPP
+
+#include "../../base/abi.hpp"
+
+#include <cstdint>
+#include <string_view>
+
+#if __STDC_HOSTED__
+#include <cstdlib>
+#endif
+
+// Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
+// the compiler's baseline is what there is: NEON belongs to aarch64.
+#if defined(__x86_64__) && !defined(WG_SMALL)
+#define WG_X86_KERNELS
+#include <cpuid.h>
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// A set of instruction sets.
+enum class cpu : std::uint32_t {
+    baseline = 0,
+    ssse3 = 1,
+    avx2 = 2,    ///< with BMI1 and BMI2
+    adx = 4,     ///< two carry chains; with BMI2
+    avx512 = 8,  ///< F, BW, DQ, VL
+    ifma = 16,   ///< AVX512-IFMA: products of 52 bits
+    all = 31,
+};
+
+constexpr cpu operator&(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) & std::uint32_t(b)); }
+constexpr cpu operator|(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) | std::uint32_t(b)); }
+constexpr cpu operator~(cpu a) noexcept { return cpu(std::uint32_t(cpu::all) & ~std::uint32_t(a)); }
+/// Whether `set` has all of `wanted`.
+constexpr bool has(cpu set, cpu wanted) noexcept { return (set & wanted) == wanted; }
+
+/// A set without what rests on something that is not in it: no AVX-512 where AVX2 was turned off.
+constexpr cpu consistent(cpu set) noexcept {
+    if (!has(set, cpu::ssse3)) set = set & ~cpu::avx2;
+    if (!has(set, cpu::avx2)) set = set & ~(cpu::adx | cpu::avx512);
+    if (!has(set, cpu::avx512)) set = set & ~cpu::ifma;
+    return set;
+}
+
+/// What the processor has and the operating system keeps the registers of.
+inline cpu detect_cpu() noexcept {
+#ifdef WG_X86_KERNELS
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return cpu::baseline;
+    cpu set = cpu::baseline;
+    if (c & bit_SSSE3) set = set | cpu::ssse3;
+    if (!(c & bit_OSXSAVE)) return set;
+    unsigned saved, unused;
+    asm volatile("xgetbv" : "=a"(saved), "=d"(unused) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return set;
+    constexpr unsigned ymm = 6, zmm = 0xe6; // bits of XCR0
+    constexpr unsigned wide = bit_AVX2 | bit_BMI | bit_BMI2, wider = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ |
+                                                                     bit_AVX512VL;
+    if ((saved & ymm) == ymm && (b & wide) == wide) set = set | cpu::avx2;
+    if ((b & bit_ADX) && (b & bit_BMI2)) set = set | cpu::adx;
+    if ((saved & zmm) == zmm && (b & wider) == wider) set = set | cpu::avx512;
+    if (b & bit_AVX512IFMA) set = set | cpu::ifma;
+    return consistent(set);
+#else
+    return cpu::baseline;
+#endif
+}
+
+/// Reads names separated by commas, such as "avx512,adx". False, and `set` unchanged, if one is none.
+[[nodiscard]] constexpr bool parse_cpu(std::string_view names, cpu& set) noexcept {
+    constexpr struct {
+        std::string_view name;
+        cpu what;
+    } known[] = {{"ssse3", cpu::ssse3}, {"avx2", cpu::avx2}, {"adx", cpu::adx}, {"avx512", cpu::avx512},
+                 {"ifma", cpu::ifma},   {"all", cpu::all}};
+    cpu found = cpu::baseline;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        cpu here = cpu::baseline;
+        for (auto const& k : known)
+            if (k.name == name) here = k.what;
+        if (here == cpu::baseline) return false;
+        found = found | here;
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : names.size());
+    }
+    set = found;
+    return true;
+}
+
+/// What there is, less what the environment variable `WG_CPU_OFF` names ("avx512,adx"; "all"). Found out once.
+/// A variable with a wrong name in it turns off nothing: a program may check it with `parse_cpu` and say so.
+inline cpu chosen_cpu() noexcept {
+#ifdef WG_X86_KERNELS
+    static cpu const chosen = [] {
+        cpu off = cpu::baseline;
+#if __STDC_HOSTED__
+        if (char const* const names = std::getenv("WG_CPU_OFF")) static_cast<void>(parse_cpu(names, off));
+#endif
+        return consistent(detect_cpu() & ~off);
+    }();
+    return chosen;
+#else
+    return cpu::baseline;
+#endif
+}
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
