@@ -20,6 +20,15 @@
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each. Layer 2; any thread.
+//
+// Every function of a kernel names its instruction set itself (WG_TARGET), so that nothing of it leaks into code that
+// runs on any processor; what is inlined from elsewhere is compiled anew in there. A kernel is used through the
+// members of its `kernel`.
+#ifndef WG_BACKENDS_BUNDLED_KERNELS_HPP
+#define WG_BACKENDS_BUNDLED_KERNELS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
 // Every concept that a user may model, with what each member promises, and nothing else. Layer 1; a
 // member may be called by any thread where that is said, else by one at a time.
 //
@@ -968,9 +977,7 @@ concept engine_policies = policies<Policies> && tun_device<typename Policies::tu
 // The ChaCha20 stream cipher (RFC 8439, sections 2.1-2.4) and HChaCha20 (draft-irtf-cfrg-xchacha, section 2.2).
 // Layer 2; a chacha20 object is used by one thread at a time.
 //
-// Two kernels, one result. `one_block` is plain words. `four_blocks` holds word i of four consecutive blocks in the
-// four lanes of vector i, in GNU vector extensions: the same text becomes SSE2, NEON, AltiVec or plain words.
-// With `WG_SMALL` defined only the first exists.
+// In plain words, for processors without vectors and for single blocks; in vectors: chacha20.inl.
 #ifndef WG_BACKENDS_BUNDLED_CHACHA20_HPP
 #define WG_BACKENDS_BUNDLED_CHACHA20_HPP
 
@@ -1085,120 +1092,8 @@ inline void xor_bytes(byte* dst, byte const* src, byte const* keystream, std::si
 
 } // namespace chacha20_detail
 
-/// A kernel XORs `group_bytes` of keystream, from the block counter on, into src. dst and src start at the same byte
-/// or do not overlap. Out of line, so that `wipe_stack` of a caller reaches what it spills.
-struct one_block {
-    static constexpr std::size_t group_bytes = chacha20_block_bytes;
-
-    [[gnu::noinline]] static void xor_group(chacha20_words const& words, byte* dst, byte const* src) noexcept {
-        chacha20_words x = words;
-        chacha20_detail::permute(x);
-        for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ (x[i] + words[i]));
-        wipe(x);
-    }
-};
-
-#ifndef WG_SMALL
-
-struct four_blocks {
-    static constexpr std::size_t group_bytes = 4 * chacha20_block_bytes;
-
-    [[gnu::noinline]] static void xor_group(chacha20_words const& words, byte* dst, byte const* src) noexcept {
-        lanes x[16];
-        for (std::size_t i = 0; i < 16; ++i) broadcast(x[i], words[i]);
-        lanes const step = {0, 1, 2, 3};
-        x[12] += step;
-        for (int i = 0; i < 10; ++i) {
-            quarter_rounds(x, 0, 4, 8, 12, 1, 5, 9, 13);
-            quarter_rounds(x, 2, 6, 10, 14, 3, 7, 11, 15);
-            quarter_rounds(x, 0, 5, 10, 15, 1, 6, 11, 12);
-            quarter_rounds(x, 2, 7, 8, 13, 3, 4, 9, 14);
-        }
-        x[12] += step;
-        for (std::size_t i = 0; i < 16; i += 4) {
-            for (std::size_t j = i; j < i + 4; ++j) {
-                lanes original;
-                broadcast(original, words[j]);
-                x[j] += original;
-            }
-            xor_rows(x + i, dst + 4 * i, src + 4 * i);
-        }
-        // x is in registers; what was spilled of it lies in this frame, which the caller wipes
-    }
-
-private:
-    typedef std::uint32_t lanes __attribute__((vector_size(16)));
-    typedef std::uint16_t halves __attribute__((vector_size(16)));
-    typedef std::uint8_t octets __attribute__((vector_size(16)));
-
-    [[gnu::always_inline]] static void broadcast(lanes& to, std::uint32_t word) noexcept {
-        to = lanes{word, word, word, word};
-    }
-
-    template <int Bits> [[gnu::always_inline]] static void rotate(lanes& x) noexcept {
-#if defined(__SSE2__) && !defined(__AVX512VL__)
-        // no vector rotation there: a shuffle is less than two shifts and an or
-        if constexpr (Bits == 16) {
-            halves const h = (halves)x;
-            x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
-            return;
-        }
-#if defined(__SSSE3__)
-        if constexpr (Bits == 8) {
-            octets const o = (octets)x;
-            x = (lanes)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
-            return;
-        }
-#endif
-#endif
-        x = (x << Bits) | (x >> (32 - Bits));
-    }
-
-    /// Two quarter-rounds side by side: enough independent work for the processor, and few enough live registers.
-    [[gnu::always_inline]] static void quarter_rounds(lanes (&x)[16], int a, int b, int c, int d, int e, int f, int g,
-                                                      int h) noexcept {
-        x[a] += x[b], x[e] += x[f], x[d] ^= x[a], x[h] ^= x[e], rotate<16>(x[d]), rotate<16>(x[h]);
-        x[c] += x[d], x[g] += x[h], x[b] ^= x[c], x[f] ^= x[g], rotate<12>(x[b]), rotate<12>(x[f]);
-        x[a] += x[b], x[e] += x[f], x[d] ^= x[a], x[h] ^= x[e], rotate<8>(x[d]), rotate<8>(x[h]);
-        x[c] += x[d], x[g] += x[h], x[b] ^= x[c], x[f] ^= x[g], rotate<7>(x[b]), rotate<7>(x[f]);
-    }
-
-    /// x: four consecutive words of four blocks. Transposes them to 16 bytes of each block and XORs those.
-    [[gnu::always_inline]] static void xor_rows(lanes* x, byte* dst, byte const* src) noexcept {
-        lanes const low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
-        lanes const low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
-        lanes const high01 = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
-        lanes const high23 = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
-        xor_row(__builtin_shufflevector(low01, low23, 0, 1, 4, 5), dst, src);
-        xor_row(__builtin_shufflevector(low01, low23, 2, 3, 6, 7), dst + 64, src + 64);
-        xor_row(__builtin_shufflevector(high01, high23, 0, 1, 4, 5), dst + 128, src + 128);
-        xor_row(__builtin_shufflevector(high01, high23, 2, 3, 6, 7), dst + 192, src + 192);
-    }
-
-    [[gnu::always_inline]] static void xor_row(lanes const& row, byte* dst, byte const* src) noexcept {
-        octets keystream = (octets)row;
-        if constexpr (std::endian::native == std::endian::big)
-            keystream =
-                __builtin_shufflevector(keystream, keystream, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
-        octets text;
-        std::memcpy(&text, src, sizeof text);
-        text ^= keystream;
-        std::memcpy(dst, &text, sizeof text);
-    }
-};
-
-#endif
-
-// Where no vector unit stands behind the vectors they are slower than plain words.
-#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
-                           defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
-using default_chacha20_kernel = four_blocks;
-#else
-using default_chacha20_kernel = one_block;
-#endif
-
-/// The keystream of one key and nonce from a block counter on. Wiped when its life ends.
-template <class Kernel = default_chacha20_kernel> class chacha20 {
+/// The keystream of one key and nonce from a block counter on, in plain words. Wiped when its life ends.
+class chacha20 {
 public:
     /// `key` and `nonce` are read here only.
     chacha20(key_view key, std::span<byte const, chacha20_nonce_bytes> nonce, std::uint32_t counter) noexcept {
@@ -1224,36 +1119,37 @@ public:
         std::size_t const ready = size < left_ ? size : left_;
         take(to, from, ready);
         to += ready, from += ready, size -= ready;
-        for (; size >= Kernel::group_bytes; size -= Kernel::group_bytes) {
-            Kernel::xor_group(words_, to, from);
-            words_[12] += Kernel::group_bytes / chacha20_block_bytes;
-            to += Kernel::group_bytes, from += Kernel::group_bytes;
+        for (; size >= chacha20_block_bytes; size -= chacha20_block_bytes) {
+            xor_block(to, from);
+            to += chacha20_block_bytes, from += chacha20_block_bytes;
         }
         if (size == 0) return;
-        prepare(size);
+        next_block();
         take(to, from, size);
     }
 
     /// The one-time key of Poly1305: half of the next block; the other half is dropped (RFC 8439, section 2.6).
-    /// With `bytes_to_follow` of the message the same group of blocks serves both.
-    void take_one_time_key(std::span<byte, 32> out, std::size_t bytes_to_follow) noexcept {
+    void take_one_time_key(std::span<byte, 32> out) noexcept {
         WG_ASSERT(left_ == 0);
-        prepare(bytes_to_follow == 0 ? chacha20_block_bytes : chacha20_block_bytes + bytes_to_follow);
-        copy(out, {keystream_.data() + keystream_.size() - left_, out.size()});
-        left_ -= chacha20_block_bytes;
+        next_block();
+        copy(out, bytes_view(keystream_).first(out.size()));
+        left_ = 0;
     }
 
 private:
-    /// Makes keystream: a group of blocks, or one if that is enough. One at a time is faster for one.
-    void prepare(std::size_t wanted) noexcept {
-        left_ = wanted <= chacha20_block_bytes ? chacha20_block_bytes : Kernel::group_bytes;
-        byte* const start = keystream_.data() + keystream_.size() - left_;
-        std::memset(start, 0, left_);
-        if (left_ == chacha20_block_bytes)
-            one_block::xor_group(words_, start, start);
-        else
-            Kernel::xor_group(words_, start, start);
-        words_[12] += static_cast<std::uint32_t>(left_ / chacha20_block_bytes);
+    /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
+    [[gnu::noinline]] void xor_block(byte* dst, byte const* src) noexcept {
+        chacha20_words x = words_;
+        chacha20_detail::permute(x);
+        for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ (x[i] + words_[i]));
+        wipe(x);
+        ++words_[12];
+    }
+
+    void next_block() noexcept {
+        keystream_ = {};
+        xor_block(keystream_.data(), keystream_.data());
+        left_ = chacha20_block_bytes;
     }
 
     void take(byte* dst, byte const* src, std::size_t size) noexcept {
@@ -1262,7 +1158,7 @@ private:
     }
 
     chacha20_words words_;
-    byte_array<Kernel::group_bytes> keystream_; ///< the last `left_` bytes are not used yet
+    byte_array<chacha20_block_bytes> keystream_; ///< the last `left_` bytes are not used yet
     std::size_t left_ = 0;
 };
 
@@ -1285,6 +1181,124 @@ namespace chacha20_detail {
 inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<byte const, 16> nonce) noexcept {
     chacha20_detail::hchacha20(out, key, nonce);
     wipe_stack<sizeof(chacha20_words) + spill_bytes>();
+}
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Which instruction sets the bundled kernels may use beyond those that the program was compiled for. Layer 2; any
+// thread.
+//
+// A kernel is chosen by an object, never by a global: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD that
+// does without AVX-512, beside others that use it. What is not named is `chosen_cpu()`.
+#ifndef WG_BACKENDS_BUNDLED_CPU_HPP
+#define WG_BACKENDS_BUNDLED_CPU_HPP
+
+
+#include <cstdint>
+#include <string_view>
+
+#if __STDC_HOSTED__
+#include <cstdlib>
+#endif
+
+// Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
+// the compiler's baseline is what there is: NEON belongs to aarch64.
+#if defined(__x86_64__) && !defined(WG_SMALL)
+#define WG_X86_KERNELS
+#include <cpuid.h>
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// A set of instruction sets.
+enum class cpu : std::uint32_t {
+    baseline = 0,
+    ssse3 = 1,
+    avx2 = 2,  ///< with BMI1 and BMI2
+    adx = 4,   ///< two carry chains; with BMI2
+    avx512 = 8, ///< F, BW, DQ, VL
+    ifma = 16, ///< AVX512-IFMA, products of 52 bits, with VBMI2
+    all = 31,
+};
+
+constexpr cpu operator&(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) & std::uint32_t(b)); }
+constexpr cpu operator|(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) | std::uint32_t(b)); }
+constexpr cpu operator~(cpu a) noexcept { return cpu(std::uint32_t(cpu::all) & ~std::uint32_t(a)); }
+/// Whether `set` has all of `wanted`.
+constexpr bool has(cpu set, cpu wanted) noexcept { return (set & wanted) == wanted; }
+
+/// A set without what rests on something that is not in it: no AVX-512 where AVX2 was turned off.
+constexpr cpu consistent(cpu set) noexcept {
+    if (!has(set, cpu::ssse3)) set = set & ~cpu::avx2;
+    if (!has(set, cpu::avx2)) set = set & ~(cpu::adx | cpu::avx512);
+    if (!has(set, cpu::avx512)) set = set & ~cpu::ifma;
+    return set;
+}
+
+/// What the processor has and the operating system keeps the registers of.
+inline cpu detect_cpu() noexcept {
+#ifdef WG_X86_KERNELS
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return cpu::baseline;
+    cpu set = cpu::baseline;
+    if (c & bit_SSSE3) set = set | cpu::ssse3;
+    if (!(c & bit_OSXSAVE)) return set;
+    unsigned saved, unused;
+    asm volatile("xgetbv" : "=a"(saved), "=d"(unused) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return set;
+    constexpr unsigned ymm = 6, zmm = 0xe6; // bits of XCR0
+    constexpr unsigned wide = bit_AVX2 | bit_BMI | bit_BMI2, wider = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ |
+                                                                     bit_AVX512VL;
+    if ((saved & ymm) == ymm && (b & wide) == wide) set = set | cpu::avx2;
+    if ((b & bit_ADX) && (b & bit_BMI2)) set = set | cpu::adx;
+    if ((saved & zmm) == zmm && (b & wider) == wider) set = set | cpu::avx512;
+    if ((b & bit_AVX512IFMA) && (c & bit_AVX512VBMI2)) set = set | cpu::ifma;
+    return consistent(set);
+#else
+    return cpu::baseline;
+#endif
+}
+
+/// Reads names separated by commas, such as "avx512,adx". False, and `set` unchanged, if one is none.
+[[nodiscard]] constexpr bool parse_cpu(std::string_view names, cpu& set) noexcept {
+    constexpr struct {
+        std::string_view name;
+        cpu what;
+    } known[] = {{"ssse3", cpu::ssse3}, {"avx2", cpu::avx2}, {"adx", cpu::adx}, {"avx512", cpu::avx512},
+                 {"ifma", cpu::ifma},   {"all", cpu::all}};
+    cpu found = cpu::baseline;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        cpu here = cpu::baseline;
+        for (auto const& k : known)
+            if (k.name == name) here = k.what;
+        if (here == cpu::baseline) return false;
+        found = found | here;
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : names.size());
+    }
+    set = found;
+    return true;
+}
+
+/// What there is, less what the environment variable `WG_CPU_OFF` names ("avx512,adx"; "all"). Found out once.
+/// A variable with a wrong name in it turns off nothing: a program may check it with `parse_cpu` and say so.
+inline cpu chosen_cpu() noexcept {
+#ifdef WG_X86_KERNELS
+    static cpu const chosen = [] {
+        cpu off = cpu::baseline;
+#if __STDC_HOSTED__
+        if (char const* const names = std::getenv("WG_CPU_OFF")) static_cast<void>(parse_cpu(names, off));
+#endif
+        return consistent(detect_cpu() & ~off);
+    }();
+    return chosen;
+#else
+    return cpu::baseline;
+#endif
 }
 
 } // namespace bundled
@@ -1322,7 +1336,7 @@ template <> struct poly1305_state<limbs64> {
     }
 
     /// h = (h + block + top * 2^128) * r for each block; top is 1, or 0 for a last block that carries its own end bit.
-    void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+    [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const a = r0, b = r1, s = b + (b >> 2); // s < 1.25 * 2^60
         uint128 h = join(h0, h1);
         std::uint64_t z = h2;
@@ -1383,7 +1397,7 @@ template <> struct poly1305_state<limbs32> {
         for (auto& word : h) word = 0;
     }
 
-    void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+    [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                      // < 2^28
         std::uint64_t const s1 = r1 + (r1 >> 2), s2 = r2 + (r2 >> 2), s3 = r3 + (r3 >> 2); // < 1.25 * 2^28
         std::uint32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3], h4 = h[4];
@@ -1508,20 +1522,3301 @@ private:
 
 #endif
 
+#include <algorithm>
+#include <utility>
+
+#ifdef WG_X86_KERNELS
+#include <immintrin.h>
+#endif
+
 namespace wg::inline WG_ABI {
 namespace bundled {
 
-/// The AEAD of a cipher kernel and limbs: `aead` is the one to use, the others are for comparison.
-template <class Kernel = default_chacha20_kernel, class Limbs = default_limbs> struct basic_aead {
+/// The twelve bytes of a nonce, as words.
+struct packet_nonce {
+    std::uint32_t words[3];
+
+    static packet_nonce of(std::uint64_t counter) noexcept {
+        return {{0, static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32)}};
+    }
+    static packet_nonce of(std::span<byte const, chacha20_nonce_bytes> nonce) noexcept {
+        return {{load_le32(&nonce[0]), load_le32(&nonce[4]), load_le32(&nonce[8])}};
+    }
+    byte_array<chacha20_nonce_bytes> encode() const noexcept {
+        byte_array<chacha20_nonce_bytes> out;
+        for (std::size_t i = 0; i < 3; ++i) store_le32(&out[4 * i], words[i]);
+        return out;
+    }
+};
+
+inline constexpr std::size_t batch_capacity = 32; ///< packets that are worked on at once
+
+/// A packet of a batch on its way to its tag. The key is r, s.
+struct packet_tag {
+    byte key[32];
+    byte tag[tag_bytes];
+    byte const* message;
+    std::size_t size;
+};
+
+// Where no vector unit stands behind vectors, they are slower than plain words.
+#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
+                           defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
+#define WG_VECTOR_KERNELS
+
+namespace kernel_vector128 {
+#define WG_TARGET [[gnu::always_inline]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline]] inline
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of four 32-bit words, for chacha20.inl. Text for a kernel's namespace. In GNU vector extensions: the same
+// text becomes SSE2, NEON or AltiVec. A kernel with SSSE3 defines WG_SHUFFLES_BYTES.
+
+using vector = std::uint32_t __attribute__((vector_size(16)));
+using half_words = std::uint16_t __attribute__((vector_size(16)));
+using octets = std::uint8_t __attribute__((vector_size(16)));
+inline constexpr std::size_t vector_bytes = 16;
+inline constexpr std::size_t most_blocks = 4; ///< of a step
+inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
+#if defined(__SSE2__) && !defined(__AVX512VL__)
+    // no rotation of vectors there: a shuffle is less than two shifts and an or
+    if constexpr (Bits == 16) {
+        half_words const h = (half_words)x;
+        x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#if defined(__SSSE3__) || defined(WG_SHUFFLES_BYTES)
+    if constexpr (Bits == 8) {
+        octets const o = (octets)x;
+        x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        return;
+    }
+#endif
+#endif
+    x = (x << Bits) | (x >> (32 - Bits));
+}
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    x = __builtin_shufflevector(x, x, By, (By + 1) % 4, (By + 2) % 4, (By + 3) % 4);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector{word, word, word, word}; }
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    vector x;
+    std::memcpy(&x, four, sizeof x);
+    return x;
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3}; }
+/// The number of a row in its first word: there is one.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0}; }
+
+WG_TARGET vector load(byte const* from) noexcept {
+    vector x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, sizeof x); }
+
+/// Words as the bytes that they are in memory, for which ChaCha20 has the little-endian order.
+WG_TARGET vector in_memory_order(vector const& x) noexcept {
+    if constexpr (std::endian::native == std::endian::little) return x;
+    octets const o = (octets)x;
+    return (vector)__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+}
+
+/// Of four words in lanes, makes 16 bytes of each of four blocks. Hands those of block i over as `First + 4 i`.
+template <int First, class To> WG_TARGET void put_four_words(vector const* x, To const& to) noexcept {
+    vector const low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
+    vector const low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
+    vector const high01 = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+    vector const high23 = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+    to.template put<First>(in_memory_order(__builtin_shufflevector(low01, low23, 0, 1, 4, 5)));
+    to.template put<First + 4>(in_memory_order(__builtin_shufflevector(low01, low23, 2, 3, 6, 7)));
+    to.template put<First + 8>(in_memory_order(__builtin_shufflevector(high01, high23, 0, 1, 4, 5)));
+    to.template put<First + 12>(in_memory_order(__builtin_shufflevector(high01, high23, 2, 3, 6, 7)));
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    put_four_words<First>(x, to);
+    put_four_words<First + 1>(x + 4, to);
+    put_four_words<First + 2>(x + 8, to);
+    put_four_words<First + 3>(x + 12, to);
+}
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    to.template put<First>(in_memory_order(y[0]));
+    to.template put<First + 1>(in_memory_order(y[1]));
+    to.template put<First + 2>(in_memory_order(y[2]));
+    to.template put<First + 3>(in_memory_order(y[3]));
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
+    wipe(keystream);
+}
+
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word;
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 2) return with.template make<1, 0>();
+    if (blocks > 1) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+#if defined(__SSE2__) && defined(__x86_64__)
+#define WG_ZERO(i) "pxor %%xmm" #i ", %%xmm" #i "\n\t"
+    asm volatile(WG_ZERO(0) WG_ZERO(1) WG_ZERO(2) WG_ZERO(3) WG_ZERO(4) WG_ZERO(5) WG_ZERO(6) WG_ZERO(7) WG_ZERO(8)
+                     WG_ZERO(9) WG_ZERO(10) WG_ZERO(11) WG_ZERO(12) WG_ZERO(13) WG_ZERO(14) WG_ZERO(15)
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15");
+#undef WG_ZERO
+#elif defined(__aarch64__)
+#define WG_ZERO(i) "movi v" #i ".16b, #0\n\t"
+    asm volatile(WG_ZERO(0) WG_ZERO(1) WG_ZERO(2) WG_ZERO(3) WG_ZERO(4) WG_ZERO(5) WG_ZERO(6) WG_ZERO(7) WG_ZERO(16)
+                     WG_ZERO(17) WG_ZERO(18) WG_ZERO(19) WG_ZERO(20) WG_ZERO(21) WG_ZERO(22) WG_ZERO(23) WG_ZERO(24)
+                         WG_ZERO(25) WG_ZERO(26) WG_ZERO(27) WG_ZERO(28) WG_ZERO(29) WG_ZERO(30) WG_ZERO(31)
+                 :
+                 :
+                 : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22",
+                   "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"); // the others are the caller's
+#undef WG_ZERO
+#endif
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
+// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
+// vector512.inl.
+//
+// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
+// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
+// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
+// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;
+inline constexpr std::size_t row_blocks = vector_bytes / 16;
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+
+/// a += b, d = (d ^ a) <<< Bits
+template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
+    a += b;
+    d ^= a;
+    rotate<Bits>(d);
+}
+
+/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
+    return 4 * row + (column + Diagonal * row) % 4;
+}
+
+template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
+    mix<Bits>(x[at(A, 1)], x[at(B, 1)], x[at(D, 1)]);
+    mix<Bits>(x[at(A, 2)], x[at(B, 2)], x[at(D, 2)]);
+    mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
+}
+
+/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+template <int Lanes, int Rows> struct chacha20_groups {
+    vector x[Lanes > 0 ? Lanes : 1][16];
+    vector y[Rows > 0 ? Rows : 1][4];
+
+    template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
+        if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
+        if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
+        if constexpr (Rows > 1) mix<Bits>(y[1][A], y[1][B], y[1][D]);
+        if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
+        if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
+    }
+    template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
+        mix_all<Diagonal, 16, 0, 1, 3>();
+        mix_all<Diagonal, 12, 2, 3, 1>();
+        mix_all<Diagonal, 8, 0, 1, 3>();
+        mix_all<Diagonal, 7, 2, 3, 1>();
+    }
+    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
+        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
+        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
+        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    }
+    WG_TARGET void permute() noexcept {
+        for (int i = 0; i < 10; ++i) {
+            quarter_rounds<0>();
+            turn_rows<1, 2, 3>();
+            quarter_rounds<1>();
+            turn_rows<3, 2, 1>();
+        }
+    }
+};
+
+/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+struct consecutive_blocks {
+    std::uint32_t const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
+        vector x = broadcast(words[Word]);
+        if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
+        return x;
+    }
+    template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
+        vector x = broadcast_row(words + 4 * Row);
+        if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
+        return x;
+    }
+};
+
+/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+struct separate_blocks {
+    vector const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
+};
+
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void load_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] = from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void add_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] += from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <class States>
+WG_TARGET void load_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] = from.template row<0>(0), y[1] = from.template row<1>(0), y[2] = from.template row<2>(0);
+    y[3] = from.template row<3>(blocks_before);
+}
+template <class States>
+WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] += from.template row<0>(0), y[1] += from.template row<1>(0), y[2] += from.template row<2>(0);
+    y[3] += from.template row<3>(blocks_before);
+}
+
+/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+template <int Lanes, int Rows, class States, class To>
+WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
+    constexpr std::make_index_sequence<16> all{};
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    chacha20_groups<Lanes, Rows> g;
+    if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
+    if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
+    if constexpr (Rows > 0) load_rows(g.y[0], from, before);
+    if constexpr (Rows > 1) load_rows(g.y[1], from, before + row_blocks);
+    if constexpr (Rows > 2) load_rows(g.y[2], from, before + 2 * row_blocks);
+    g.permute();
+    if constexpr (Lanes > 0) add_lanes<0>(g.x[0], from, all), put_lanes<0>(g.x[0], to);
+    if constexpr (Lanes > 1) add_lanes<1>(g.x[1], from, all), put_lanes<lane_vectors>(g.x[1], to);
+    constexpr int after = Lanes * lane_vectors;
+    if constexpr (Rows > 0) add_rows(g.y[0], from, before), put_rows<after>(g.y[0], to);
+    if constexpr (Rows > 1) add_rows(g.y[1], from, before + row_blocks), put_rows<after + row_vectors>(g.y[1], to);
+    if constexpr (Rows > 2)
+        add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+//
+// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
+// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
+// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+
+/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+struct to_message {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+    byte* one_time_key; ///< room for a block; nullptr: not in this step
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        std::size_t at = Number * vector_bytes;
+        if (one_time_key != nullptr) {
+            if constexpr (Number * vector_bytes < chacha20_block_bytes)
+                return store(one_time_key + Number * vector_bytes, keystream);
+            at -= chacha20_block_bytes;
+        }
+        if (at < size) xor_vector(dst + at, src + at, keystream, size - at);
+    }
+};
+
+template <int Lanes, int Rows>
+WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
+    chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
+}
+
+struct keystream_maker {
+    std::uint32_t* words; ///< of the next block
+    to_message const& to;
+
+    template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
+        constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
+        make_keystream<Lanes, Rows>(words, to);
+        words[12] += static_cast<std::uint32_t>(made);
+        return made;
+    }
+};
+
+/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
+    return take_step(keystream_maker{words, to}, blocks);
+}
+
+WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                         std::uint32_t d) noexcept {
+    std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
+    std::memcpy(to, &words, sizeof words);
+}
+WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
+    set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
+}
+
+/// What is secret of one packet and has to lie in memory.
+struct alignas(64) packet_secrets {
+    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
+    std::uint32_t words[16];
+
+    WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
+        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
+        copy_words(words + 4, key);
+        copy_words(words + 8, key + 16);
+        set_words(words + 12, 0, nonce.words[0], nonce.words[1], nonce.words[2]);
+    }
+};
+
+/// Blocks of keystream that a message takes, with the one-time key.
+constexpr std::size_t blocks_of(std::size_t size) noexcept {
+    return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
+}
+
+/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+struct lane_target {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+};
+
+struct to_lanes {
+    lane_target const* lanes;
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
+        lane_target const& to = lanes[block];
+        if (at < to.size) xor_vector(to.dst + at, to.src + at, keystream, to.size - at);
+    }
+};
+
+template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
+    chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
+}
+
+/// Collects blocks until there are enough for a step.
+class block_queue {
+public:
+    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+
+    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
+        constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+        for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
+            for (std::size_t i = 0; i < 4; ++i) words_[group + i] = broadcast(sigma[i]);
+            if (shared_)
+                for (std::size_t i = 0; i < 8; ++i) words_[group + 4 + i] = broadcast(load_le32(shared_key + 4 * i));
+            words_[group + 13] = broadcast(0);
+        }
+    }
+
+    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
+        while (count != 0) {
+            std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
+            std::size_t const now = std::min(count, lane_blocks - place);
+            vector* const words = words_ + 16 * group;
+            if (!shared_)
+                for (std::size_t i = 0; i < 8; ++i)
+                    set_lanes(words[4 + i], place, now, load_le32(packet.key->expose().data() + 4 * i));
+            count_lanes(words[12], place, now, block);
+            set_lanes(words[14], place, now, static_cast<std::uint32_t>(packet.counter));
+            set_lanes(words[15], place, now, static_cast<std::uint32_t>(packet.counter >> 32));
+            for (std::size_t i = count_; i < count_ + now; ++i) {
+                targets_[i] = to;
+                to.dst += chacha20_block_bytes, to.src += chacha20_block_bytes, to.size -= chacha20_block_bytes;
+            }
+            block += static_cast<std::uint32_t>(now), count -= now, count_ += now;
+            if (count_ == capacity) flush();
+        }
+    }
+
+    /// The message itself.
+    WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
+        add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
+    }
+
+    /// Makes the keystream of all blocks that were added.
+    WG_TARGET void flush() noexcept {
+        if (count_ == 0) return;
+        for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
+        if (count_ <= lane_blocks)
+            make_lanes<1>(words_, targets_);
+        else
+            make_lanes<batch_groups>(words_, targets_);
+        count_ = 0;
+    }
+
+private:
+    vector words_[16 * batch_groups];
+    lane_target targets_[capacity];
+    std::size_t count_ = 0;
+    bool shared_;
+};
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace.
+
+using lanes_authenticator = scalar_authenticator;
+
+WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
+    for (packet_tag& packet : packets) make_tag<scalar_authenticator>(packet);
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            seal_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            open_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_vector128
+
+#endif
+
+#ifdef WG_X86_KERNELS
+
+#define WG_TARGET_SSSE3 gnu::target("ssse3")
+#define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2")
+#define WG_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
+#define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2,avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
+
+namespace kernel_ssse3 {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_SSSE3]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_SSSE3]] inline
+#define WG_SHUFFLES_BYTES
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of four 32-bit words, for chacha20.inl. Text for a kernel's namespace. In GNU vector extensions: the same
+// text becomes SSE2, NEON or AltiVec. A kernel with SSSE3 defines WG_SHUFFLES_BYTES.
+
+using vector = std::uint32_t __attribute__((vector_size(16)));
+using half_words = std::uint16_t __attribute__((vector_size(16)));
+using octets = std::uint8_t __attribute__((vector_size(16)));
+inline constexpr std::size_t vector_bytes = 16;
+inline constexpr std::size_t most_blocks = 4; ///< of a step
+inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
+#if defined(__SSE2__) && !defined(__AVX512VL__)
+    // no rotation of vectors there: a shuffle is less than two shifts and an or
+    if constexpr (Bits == 16) {
+        half_words const h = (half_words)x;
+        x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#if defined(__SSSE3__) || defined(WG_SHUFFLES_BYTES)
+    if constexpr (Bits == 8) {
+        octets const o = (octets)x;
+        x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        return;
+    }
+#endif
+#endif
+    x = (x << Bits) | (x >> (32 - Bits));
+}
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    x = __builtin_shufflevector(x, x, By, (By + 1) % 4, (By + 2) % 4, (By + 3) % 4);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector{word, word, word, word}; }
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    vector x;
+    std::memcpy(&x, four, sizeof x);
+    return x;
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3}; }
+/// The number of a row in its first word: there is one.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0}; }
+
+WG_TARGET vector load(byte const* from) noexcept {
+    vector x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, sizeof x); }
+
+/// Words as the bytes that they are in memory, for which ChaCha20 has the little-endian order.
+WG_TARGET vector in_memory_order(vector const& x) noexcept {
+    if constexpr (std::endian::native == std::endian::little) return x;
+    octets const o = (octets)x;
+    return (vector)__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+}
+
+/// Of four words in lanes, makes 16 bytes of each of four blocks. Hands those of block i over as `First + 4 i`.
+template <int First, class To> WG_TARGET void put_four_words(vector const* x, To const& to) noexcept {
+    vector const low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
+    vector const low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
+    vector const high01 = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+    vector const high23 = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+    to.template put<First>(in_memory_order(__builtin_shufflevector(low01, low23, 0, 1, 4, 5)));
+    to.template put<First + 4>(in_memory_order(__builtin_shufflevector(low01, low23, 2, 3, 6, 7)));
+    to.template put<First + 8>(in_memory_order(__builtin_shufflevector(high01, high23, 0, 1, 4, 5)));
+    to.template put<First + 12>(in_memory_order(__builtin_shufflevector(high01, high23, 2, 3, 6, 7)));
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    put_four_words<First>(x, to);
+    put_four_words<First + 1>(x + 4, to);
+    put_four_words<First + 2>(x + 8, to);
+    put_four_words<First + 3>(x + 12, to);
+}
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    to.template put<First>(in_memory_order(y[0]));
+    to.template put<First + 1>(in_memory_order(y[1]));
+    to.template put<First + 2>(in_memory_order(y[2]));
+    to.template put<First + 3>(in_memory_order(y[3]));
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
+    wipe(keystream);
+}
+
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word;
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 2) return with.template make<1, 0>();
+    if (blocks > 1) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+#if defined(__SSE2__) && defined(__x86_64__)
+#define WG_ZERO(i) "pxor %%xmm" #i ", %%xmm" #i "\n\t"
+    asm volatile(WG_ZERO(0) WG_ZERO(1) WG_ZERO(2) WG_ZERO(3) WG_ZERO(4) WG_ZERO(5) WG_ZERO(6) WG_ZERO(7) WG_ZERO(8)
+                     WG_ZERO(9) WG_ZERO(10) WG_ZERO(11) WG_ZERO(12) WG_ZERO(13) WG_ZERO(14) WG_ZERO(15)
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15");
+#undef WG_ZERO
+#elif defined(__aarch64__)
+#define WG_ZERO(i) "movi v" #i ".16b, #0\n\t"
+    asm volatile(WG_ZERO(0) WG_ZERO(1) WG_ZERO(2) WG_ZERO(3) WG_ZERO(4) WG_ZERO(5) WG_ZERO(6) WG_ZERO(7) WG_ZERO(16)
+                     WG_ZERO(17) WG_ZERO(18) WG_ZERO(19) WG_ZERO(20) WG_ZERO(21) WG_ZERO(22) WG_ZERO(23) WG_ZERO(24)
+                         WG_ZERO(25) WG_ZERO(26) WG_ZERO(27) WG_ZERO(28) WG_ZERO(29) WG_ZERO(30) WG_ZERO(31)
+                 :
+                 :
+                 : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22",
+                   "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"); // the others are the caller's
+#undef WG_ZERO
+#endif
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
+// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
+// vector512.inl.
+//
+// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
+// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
+// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
+// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;
+inline constexpr std::size_t row_blocks = vector_bytes / 16;
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+
+/// a += b, d = (d ^ a) <<< Bits
+template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
+    a += b;
+    d ^= a;
+    rotate<Bits>(d);
+}
+
+/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
+    return 4 * row + (column + Diagonal * row) % 4;
+}
+
+template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
+    mix<Bits>(x[at(A, 1)], x[at(B, 1)], x[at(D, 1)]);
+    mix<Bits>(x[at(A, 2)], x[at(B, 2)], x[at(D, 2)]);
+    mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
+}
+
+/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+template <int Lanes, int Rows> struct chacha20_groups {
+    vector x[Lanes > 0 ? Lanes : 1][16];
+    vector y[Rows > 0 ? Rows : 1][4];
+
+    template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
+        if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
+        if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
+        if constexpr (Rows > 1) mix<Bits>(y[1][A], y[1][B], y[1][D]);
+        if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
+        if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
+    }
+    template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
+        mix_all<Diagonal, 16, 0, 1, 3>();
+        mix_all<Diagonal, 12, 2, 3, 1>();
+        mix_all<Diagonal, 8, 0, 1, 3>();
+        mix_all<Diagonal, 7, 2, 3, 1>();
+    }
+    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
+        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
+        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
+        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    }
+    WG_TARGET void permute() noexcept {
+        for (int i = 0; i < 10; ++i) {
+            quarter_rounds<0>();
+            turn_rows<1, 2, 3>();
+            quarter_rounds<1>();
+            turn_rows<3, 2, 1>();
+        }
+    }
+};
+
+/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+struct consecutive_blocks {
+    std::uint32_t const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
+        vector x = broadcast(words[Word]);
+        if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
+        return x;
+    }
+    template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
+        vector x = broadcast_row(words + 4 * Row);
+        if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
+        return x;
+    }
+};
+
+/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+struct separate_blocks {
+    vector const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
+};
+
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void load_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] = from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void add_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] += from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <class States>
+WG_TARGET void load_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] = from.template row<0>(0), y[1] = from.template row<1>(0), y[2] = from.template row<2>(0);
+    y[3] = from.template row<3>(blocks_before);
+}
+template <class States>
+WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] += from.template row<0>(0), y[1] += from.template row<1>(0), y[2] += from.template row<2>(0);
+    y[3] += from.template row<3>(blocks_before);
+}
+
+/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+template <int Lanes, int Rows, class States, class To>
+WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
+    constexpr std::make_index_sequence<16> all{};
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    chacha20_groups<Lanes, Rows> g;
+    if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
+    if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
+    if constexpr (Rows > 0) load_rows(g.y[0], from, before);
+    if constexpr (Rows > 1) load_rows(g.y[1], from, before + row_blocks);
+    if constexpr (Rows > 2) load_rows(g.y[2], from, before + 2 * row_blocks);
+    g.permute();
+    if constexpr (Lanes > 0) add_lanes<0>(g.x[0], from, all), put_lanes<0>(g.x[0], to);
+    if constexpr (Lanes > 1) add_lanes<1>(g.x[1], from, all), put_lanes<lane_vectors>(g.x[1], to);
+    constexpr int after = Lanes * lane_vectors;
+    if constexpr (Rows > 0) add_rows(g.y[0], from, before), put_rows<after>(g.y[0], to);
+    if constexpr (Rows > 1) add_rows(g.y[1], from, before + row_blocks), put_rows<after + row_vectors>(g.y[1], to);
+    if constexpr (Rows > 2)
+        add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+//
+// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
+// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
+// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+
+/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+struct to_message {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+    byte* one_time_key; ///< room for a block; nullptr: not in this step
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        std::size_t at = Number * vector_bytes;
+        if (one_time_key != nullptr) {
+            if constexpr (Number * vector_bytes < chacha20_block_bytes)
+                return store(one_time_key + Number * vector_bytes, keystream);
+            at -= chacha20_block_bytes;
+        }
+        if (at < size) xor_vector(dst + at, src + at, keystream, size - at);
+    }
+};
+
+template <int Lanes, int Rows>
+WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
+    chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
+}
+
+struct keystream_maker {
+    std::uint32_t* words; ///< of the next block
+    to_message const& to;
+
+    template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
+        constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
+        make_keystream<Lanes, Rows>(words, to);
+        words[12] += static_cast<std::uint32_t>(made);
+        return made;
+    }
+};
+
+/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
+    return take_step(keystream_maker{words, to}, blocks);
+}
+
+WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                         std::uint32_t d) noexcept {
+    std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
+    std::memcpy(to, &words, sizeof words);
+}
+WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
+    set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
+}
+
+/// What is secret of one packet and has to lie in memory.
+struct alignas(64) packet_secrets {
+    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
+    std::uint32_t words[16];
+
+    WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
+        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
+        copy_words(words + 4, key);
+        copy_words(words + 8, key + 16);
+        set_words(words + 12, 0, nonce.words[0], nonce.words[1], nonce.words[2]);
+    }
+};
+
+/// Blocks of keystream that a message takes, with the one-time key.
+constexpr std::size_t blocks_of(std::size_t size) noexcept {
+    return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
+}
+
+/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+struct lane_target {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+};
+
+struct to_lanes {
+    lane_target const* lanes;
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
+        lane_target const& to = lanes[block];
+        if (at < to.size) xor_vector(to.dst + at, to.src + at, keystream, to.size - at);
+    }
+};
+
+template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
+    chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
+}
+
+/// Collects blocks until there are enough for a step.
+class block_queue {
+public:
+    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+
+    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
+        constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+        for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
+            for (std::size_t i = 0; i < 4; ++i) words_[group + i] = broadcast(sigma[i]);
+            if (shared_)
+                for (std::size_t i = 0; i < 8; ++i) words_[group + 4 + i] = broadcast(load_le32(shared_key + 4 * i));
+            words_[group + 13] = broadcast(0);
+        }
+    }
+
+    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
+        while (count != 0) {
+            std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
+            std::size_t const now = std::min(count, lane_blocks - place);
+            vector* const words = words_ + 16 * group;
+            if (!shared_)
+                for (std::size_t i = 0; i < 8; ++i)
+                    set_lanes(words[4 + i], place, now, load_le32(packet.key->expose().data() + 4 * i));
+            count_lanes(words[12], place, now, block);
+            set_lanes(words[14], place, now, static_cast<std::uint32_t>(packet.counter));
+            set_lanes(words[15], place, now, static_cast<std::uint32_t>(packet.counter >> 32));
+            for (std::size_t i = count_; i < count_ + now; ++i) {
+                targets_[i] = to;
+                to.dst += chacha20_block_bytes, to.src += chacha20_block_bytes, to.size -= chacha20_block_bytes;
+            }
+            block += static_cast<std::uint32_t>(now), count -= now, count_ += now;
+            if (count_ == capacity) flush();
+        }
+    }
+
+    /// The message itself.
+    WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
+        add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
+    }
+
+    /// Makes the keystream of all blocks that were added.
+    WG_TARGET void flush() noexcept {
+        if (count_ == 0) return;
+        for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
+        if (count_ <= lane_blocks)
+            make_lanes<1>(words_, targets_);
+        else
+            make_lanes<batch_groups>(words_, targets_);
+        count_ = 0;
+    }
+
+private:
+    vector words_[16 * batch_groups];
+    lane_target targets_[capacity];
+    std::size_t count_ = 0;
+    bool shared_;
+};
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace.
+
+using lanes_authenticator = scalar_authenticator;
+
+WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
+    for (packet_tag& packet : packets) make_tag<scalar_authenticator>(packet);
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            seal_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            open_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
+#undef WG_SHUFFLES_BYTES
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_ssse3
+
+namespace kernel_avx2 {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX2]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX2]] inline
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of eight 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX2.
+
+using vector = std::uint32_t __attribute__((vector_size(32)));
+inline constexpr std::size_t vector_bytes = 32;
+inline constexpr std::size_t most_blocks = 8; ///< of a step
+inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
+    // a shuffle of bytes is less than two shifts and an or
+    if constexpr (Bits == 16) {
+        __m256i const order = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7,
+                                               4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+    } else if constexpr (Bits == 8) {
+        __m256i const order = _mm256_setr_epi8(3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14, 3, 0, 1, 2, 7, 4,
+                                               5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+    } else {
+        x = (x << Bits) | (x >> (32 - Bits));
+    }
+}
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    x = (vector)_mm256_shuffle_epi32((__m256i)x, By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept {
+    return (vector)_mm256_set1_epi32(static_cast<int>(word));
+}
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    return (vector)_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four)));
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7}; }
+/// The number of a row in its first word, zero in the others.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0}; }
+
+WG_TARGET vector load(byte const* from) noexcept {
+    return (vector)_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from));
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)x);
+}
+
+/// Half i of a and b is vector `First + i * Step` of the keystream.
+template <int First, int Step, class To>
+WG_TARGET void put_halves(vector const& a, vector const& b, To const& to) noexcept {
+    to.template put<First>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x20));
+    to.template put<First + Step>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x31));
+}
+
+/// Of four words in lanes, makes four vectors with 16 bytes of a block in each half: blocks i and i + 4.
+WG_TARGET void gather_words(vector* x) noexcept {
+    __m256i const low01 = _mm256_unpacklo_epi32((__m256i)x[0], (__m256i)x[1]);
+    __m256i const low23 = _mm256_unpacklo_epi32((__m256i)x[2], (__m256i)x[3]);
+    __m256i const high01 = _mm256_unpackhi_epi32((__m256i)x[0], (__m256i)x[1]);
+    __m256i const high23 = _mm256_unpackhi_epi32((__m256i)x[2], (__m256i)x[3]);
+    x[0] = (vector)_mm256_unpacklo_epi64(low01, low23);
+    x[1] = (vector)_mm256_unpackhi_epi64(low01, low23);
+    x[2] = (vector)_mm256_unpacklo_epi64(high01, high23);
+    x[3] = (vector)_mm256_unpackhi_epi64(high01, high23);
+}
+
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    put_halves<First, 2>(y[0], y[1], to);
+    put_halves<First + 1, 2>(y[2], y[3], to);
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    gather_words(x), gather_words(x + 4), gather_words(x + 8), gather_words(x + 12);
+    put_halves<First, 8>(x[0], x[4], to), put_halves<First + 1, 8>(x[8], x[12], to);
+    put_halves<First + 2, 8>(x[1], x[5], to), put_halves<First + 3, 8>(x[9], x[13], to);
+    put_halves<First + 4, 8>(x[2], x[6], to), put_halves<First + 5, 8>(x[10], x[14], to);
+    put_halves<First + 6, 8>(x[3], x[7], to), put_halves<First + 7, 8>(x[11], x[15], to);
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    chacha20_detail::xor_bytes(dst, src, keystream, size);
+    wipe(keystream);
+}
+
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word;
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 6) return with.template make<1, 0>();
+    if (blocks > 4) return with.template make<0, 3>();
+    if (blocks > 2) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+    asm volatile("vzeroall"
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15");
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
+// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
+// vector512.inl.
+//
+// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
+// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
+// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
+// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;
+inline constexpr std::size_t row_blocks = vector_bytes / 16;
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+
+/// a += b, d = (d ^ a) <<< Bits
+template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
+    a += b;
+    d ^= a;
+    rotate<Bits>(d);
+}
+
+/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
+    return 4 * row + (column + Diagonal * row) % 4;
+}
+
+template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
+    mix<Bits>(x[at(A, 1)], x[at(B, 1)], x[at(D, 1)]);
+    mix<Bits>(x[at(A, 2)], x[at(B, 2)], x[at(D, 2)]);
+    mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
+}
+
+/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+template <int Lanes, int Rows> struct chacha20_groups {
+    vector x[Lanes > 0 ? Lanes : 1][16];
+    vector y[Rows > 0 ? Rows : 1][4];
+
+    template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
+        if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
+        if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
+        if constexpr (Rows > 1) mix<Bits>(y[1][A], y[1][B], y[1][D]);
+        if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
+        if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
+    }
+    template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
+        mix_all<Diagonal, 16, 0, 1, 3>();
+        mix_all<Diagonal, 12, 2, 3, 1>();
+        mix_all<Diagonal, 8, 0, 1, 3>();
+        mix_all<Diagonal, 7, 2, 3, 1>();
+    }
+    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
+        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
+        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
+        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    }
+    WG_TARGET void permute() noexcept {
+        for (int i = 0; i < 10; ++i) {
+            quarter_rounds<0>();
+            turn_rows<1, 2, 3>();
+            quarter_rounds<1>();
+            turn_rows<3, 2, 1>();
+        }
+    }
+};
+
+/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+struct consecutive_blocks {
+    std::uint32_t const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
+        vector x = broadcast(words[Word]);
+        if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
+        return x;
+    }
+    template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
+        vector x = broadcast_row(words + 4 * Row);
+        if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
+        return x;
+    }
+};
+
+/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+struct separate_blocks {
+    vector const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
+};
+
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void load_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] = from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void add_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] += from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <class States>
+WG_TARGET void load_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] = from.template row<0>(0), y[1] = from.template row<1>(0), y[2] = from.template row<2>(0);
+    y[3] = from.template row<3>(blocks_before);
+}
+template <class States>
+WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] += from.template row<0>(0), y[1] += from.template row<1>(0), y[2] += from.template row<2>(0);
+    y[3] += from.template row<3>(blocks_before);
+}
+
+/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+template <int Lanes, int Rows, class States, class To>
+WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
+    constexpr std::make_index_sequence<16> all{};
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    chacha20_groups<Lanes, Rows> g;
+    if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
+    if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
+    if constexpr (Rows > 0) load_rows(g.y[0], from, before);
+    if constexpr (Rows > 1) load_rows(g.y[1], from, before + row_blocks);
+    if constexpr (Rows > 2) load_rows(g.y[2], from, before + 2 * row_blocks);
+    g.permute();
+    if constexpr (Lanes > 0) add_lanes<0>(g.x[0], from, all), put_lanes<0>(g.x[0], to);
+    if constexpr (Lanes > 1) add_lanes<1>(g.x[1], from, all), put_lanes<lane_vectors>(g.x[1], to);
+    constexpr int after = Lanes * lane_vectors;
+    if constexpr (Rows > 0) add_rows(g.y[0], from, before), put_rows<after>(g.y[0], to);
+    if constexpr (Rows > 1) add_rows(g.y[1], from, before + row_blocks), put_rows<after + row_vectors>(g.y[1], to);
+    if constexpr (Rows > 2)
+        add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+//
+// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
+// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
+// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+
+/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+struct to_message {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+    byte* one_time_key; ///< room for a block; nullptr: not in this step
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        std::size_t at = Number * vector_bytes;
+        if (one_time_key != nullptr) {
+            if constexpr (Number * vector_bytes < chacha20_block_bytes)
+                return store(one_time_key + Number * vector_bytes, keystream);
+            at -= chacha20_block_bytes;
+        }
+        if (at < size) xor_vector(dst + at, src + at, keystream, size - at);
+    }
+};
+
+template <int Lanes, int Rows>
+WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
+    chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
+}
+
+struct keystream_maker {
+    std::uint32_t* words; ///< of the next block
+    to_message const& to;
+
+    template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
+        constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
+        make_keystream<Lanes, Rows>(words, to);
+        words[12] += static_cast<std::uint32_t>(made);
+        return made;
+    }
+};
+
+/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
+    return take_step(keystream_maker{words, to}, blocks);
+}
+
+WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                         std::uint32_t d) noexcept {
+    std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
+    std::memcpy(to, &words, sizeof words);
+}
+WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
+    set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
+}
+
+/// What is secret of one packet and has to lie in memory.
+struct alignas(64) packet_secrets {
+    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
+    std::uint32_t words[16];
+
+    WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
+        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
+        copy_words(words + 4, key);
+        copy_words(words + 8, key + 16);
+        set_words(words + 12, 0, nonce.words[0], nonce.words[1], nonce.words[2]);
+    }
+};
+
+/// Blocks of keystream that a message takes, with the one-time key.
+constexpr std::size_t blocks_of(std::size_t size) noexcept {
+    return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
+}
+
+/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+struct lane_target {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+};
+
+struct to_lanes {
+    lane_target const* lanes;
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
+        lane_target const& to = lanes[block];
+        if (at < to.size) xor_vector(to.dst + at, to.src + at, keystream, to.size - at);
+    }
+};
+
+template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
+    chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
+}
+
+/// Collects blocks until there are enough for a step.
+class block_queue {
+public:
+    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+
+    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
+        constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+        for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
+            for (std::size_t i = 0; i < 4; ++i) words_[group + i] = broadcast(sigma[i]);
+            if (shared_)
+                for (std::size_t i = 0; i < 8; ++i) words_[group + 4 + i] = broadcast(load_le32(shared_key + 4 * i));
+            words_[group + 13] = broadcast(0);
+        }
+    }
+
+    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
+        while (count != 0) {
+            std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
+            std::size_t const now = std::min(count, lane_blocks - place);
+            vector* const words = words_ + 16 * group;
+            if (!shared_)
+                for (std::size_t i = 0; i < 8; ++i)
+                    set_lanes(words[4 + i], place, now, load_le32(packet.key->expose().data() + 4 * i));
+            count_lanes(words[12], place, now, block);
+            set_lanes(words[14], place, now, static_cast<std::uint32_t>(packet.counter));
+            set_lanes(words[15], place, now, static_cast<std::uint32_t>(packet.counter >> 32));
+            for (std::size_t i = count_; i < count_ + now; ++i) {
+                targets_[i] = to;
+                to.dst += chacha20_block_bytes, to.src += chacha20_block_bytes, to.size -= chacha20_block_bytes;
+            }
+            block += static_cast<std::uint32_t>(now), count -= now, count_ += now;
+            if (count_ == capacity) flush();
+        }
+    }
+
+    /// The message itself.
+    WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
+        add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
+    }
+
+    /// Makes the keystream of all blocks that were added.
+    WG_TARGET void flush() noexcept {
+        if (count_ == 0) return;
+        for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
+        if (count_ <= lane_blocks)
+            make_lanes<1>(words_, targets_);
+        else
+            make_lanes<batch_groups>(words_, targets_);
+        count_ = 0;
+    }
+
+private:
+    vector words_[16 * batch_groups];
+    lane_target targets_[capacity];
+    std::size_t count_ = 0;
+    bool shared_;
+};
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace.
+
+using lanes_authenticator = scalar_authenticator;
+
+WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
+    for (packet_tag& packet : packets) make_tag<scalar_authenticator>(packet);
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            seal_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            open_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_avx2
+
+namespace kernel_avx512 {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX512]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX512]] inline
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of sixteen 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX-512 F and BW.
+// Moves are GNU shuffles, because g++ 12 takes the undefined operand of its intrinsics for an uninitialized one.
+
+using vector = std::uint32_t __attribute__((vector_size(64)));
+using four_words = std::uint32_t __attribute__((vector_size(16)));
+inline constexpr std::size_t vector_bytes = 64;
+inline constexpr std::size_t most_blocks = 32; ///< of a step
+inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
+
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
+
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    constexpr int a = By, b = (By + 1) % 4, c = (By + 2) % 4, d = (By + 3) % 4;
+    x = __builtin_shufflevector(x, x, a, b, c, d, 4 + a, 4 + b, 4 + c, 4 + d, 8 + a, 8 + b, 8 + c, 8 + d, 12 + a,
+                                12 + b, 12 + c, 12 + d);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept { return word + vector{}; }
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    four_words x;
+    std::memcpy(&x, four, sizeof x);
+    return __builtin_shufflevector(x, x, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
+/// The number of a row in its first word, zero in the others.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept {
+    return vector{n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0};
+}
+
+WG_TARGET vector load(byte const* from) noexcept {
+    vector x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, sizeof x); }
+
+/// Two quarters of a, then the same two of b.
+template <int First, int Second> WG_TARGET vector two_quarters(vector const& a, vector const& b) noexcept {
+    constexpr int i = 4 * First, j = 4 * Second;
+    return __builtin_shufflevector(a, b, i, i + 1, i + 2, i + 3, j, j + 1, j + 2, j + 3, 16 + i, 17 + i, 18 + i, 19 + i,
+                                   16 + j, 17 + j, 18 + j, 19 + j);
+}
+
+/// Quarter i of a, b, c and d is vector `First + i * Step` of the keystream.
+template <int First, int Step, class To>
+WG_TARGET void put_quarters(vector const& a, vector const& b, vector const& c, vector const& d, To const& to) noexcept {
+    vector const ab = two_quarters<0, 1>(a, b), cd = two_quarters<0, 1>(c, d);
+    to.template put<First>(two_quarters<0, 2>(ab, cd));
+    to.template put<First + Step>(two_quarters<1, 3>(ab, cd));
+    vector const ab2 = two_quarters<2, 3>(a, b), cd2 = two_quarters<2, 3>(c, d);
+    to.template put<First + 2 * Step>(two_quarters<0, 2>(ab2, cd2));
+    to.template put<First + 3 * Step>(two_quarters<1, 3>(ab2, cd2));
+}
+
+/// Of each four words, the lower or upper (At = 0, 2) two of a and b in turns.
+template <int At> WG_TARGET vector interleave_words(vector const& a, vector const& b) noexcept {
+    return __builtin_shufflevector(a, b, At, At + 16, At + 1, At + 17, At + 4, At + 20, At + 5, At + 21, At + 8,
+                                   At + 24, At + 9, At + 25, At + 12, At + 28, At + 13, At + 29);
+}
+/// Likewise pairs of words.
+template <int At> WG_TARGET vector interleave_pairs(vector const& a, vector const& b) noexcept {
+    return __builtin_shufflevector(a, b, At, At + 1, At + 16, At + 17, At + 4, At + 5, At + 20, At + 21, At + 8, At + 9,
+                                   At + 24, At + 25, At + 12, At + 13, At + 28, At + 29);
+}
+
+/// Of four words in lanes, makes four vectors with 16 bytes of a block in each quarter: blocks i, i + 4, i + 8, i + 12.
+WG_TARGET void gather_words(vector* x) noexcept {
+    vector const low01 = interleave_words<0>(x[0], x[1]), low23 = interleave_words<0>(x[2], x[3]);
+    vector const high01 = interleave_words<2>(x[0], x[1]), high23 = interleave_words<2>(x[2], x[3]);
+    x[0] = interleave_pairs<0>(low01, low23), x[1] = interleave_pairs<2>(low01, low23);
+    x[2] = interleave_pairs<0>(high01, high23), x[3] = interleave_pairs<2>(high01, high23);
+}
+
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    put_quarters<First, 1>(y[0], y[1], y[2], y[3], to);
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    gather_words(x), gather_words(x + 4), gather_words(x + 8), gather_words(x + 12);
+    put_quarters<First, 4>(x[0], x[4], x[8], x[12], to);
+    put_quarters<First + 1, 4>(x[1], x[5], x[9], x[13], to);
+    put_quarters<First + 2, 4>(x[2], x[6], x[10], x[14], to);
+    put_quarters<First + 3, 4>(x[3], x[7], x[11], x[15], to);
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    __mmask64 const there = (__mmask64{1} << size) - 1;
+    _mm512_mask_storeu_epi8(dst, there, _mm512_xor_si512((__m512i)x, _mm512_maskz_loadu_epi8(there, src)));
+}
+
+WG_TARGET __mmask16 some_lanes(std::size_t first, std::size_t count) noexcept {
+    return static_cast<__mmask16>(((1u << count) - 1) << first);
+}
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    x = (vector)_mm512_mask_set1_epi32((__m512i)x, some_lanes(first, count), static_cast<int>(word));
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    __m512i const all = (__m512i)(lane_numbers() + broadcast(word - static_cast<std::uint32_t>(first)));
+    x = (vector)_mm512_mask_mov_epi32((__m512i)x, some_lanes(first, count), all);
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 24) return with.template make<2, 0>();
+    if (blocks > 20) return with.template make<1, 2>();
+    if (blocks > 16) return with.template make<1, 1>();
+    if (blocks > 12) return with.template make<1, 0>();
+    if (blocks > 8) return with.template make<0, 3>();
+    if (blocks > 4) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+#define WG_ZERO(i) "vpxord %%xmm" #i ", %%xmm" #i ", %%xmm" #i "\n\t"
+    asm volatile("vzeroall\n\t" WG_ZERO(16) WG_ZERO(17) WG_ZERO(18) WG_ZERO(19) WG_ZERO(20) WG_ZERO(21) WG_ZERO(22)
+                     WG_ZERO(23) WG_ZERO(24) WG_ZERO(25) WG_ZERO(26) WG_ZERO(27) WG_ZERO(28) WG_ZERO(29) WG_ZERO(30)
+                         WG_ZERO(31)
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
+                   "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
+#undef WG_ZERO
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
+// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
+// vector512.inl.
+//
+// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
+// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
+// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
+// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;
+inline constexpr std::size_t row_blocks = vector_bytes / 16;
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+
+/// a += b, d = (d ^ a) <<< Bits
+template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
+    a += b;
+    d ^= a;
+    rotate<Bits>(d);
+}
+
+/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
+    return 4 * row + (column + Diagonal * row) % 4;
+}
+
+template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
+    mix<Bits>(x[at(A, 1)], x[at(B, 1)], x[at(D, 1)]);
+    mix<Bits>(x[at(A, 2)], x[at(B, 2)], x[at(D, 2)]);
+    mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
+}
+
+/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+template <int Lanes, int Rows> struct chacha20_groups {
+    vector x[Lanes > 0 ? Lanes : 1][16];
+    vector y[Rows > 0 ? Rows : 1][4];
+
+    template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
+        if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
+        if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
+        if constexpr (Rows > 1) mix<Bits>(y[1][A], y[1][B], y[1][D]);
+        if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
+        if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
+    }
+    template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
+        mix_all<Diagonal, 16, 0, 1, 3>();
+        mix_all<Diagonal, 12, 2, 3, 1>();
+        mix_all<Diagonal, 8, 0, 1, 3>();
+        mix_all<Diagonal, 7, 2, 3, 1>();
+    }
+    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
+        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
+        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
+        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    }
+    WG_TARGET void permute() noexcept {
+        for (int i = 0; i < 10; ++i) {
+            quarter_rounds<0>();
+            turn_rows<1, 2, 3>();
+            quarter_rounds<1>();
+            turn_rows<3, 2, 1>();
+        }
+    }
+};
+
+/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+struct consecutive_blocks {
+    std::uint32_t const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
+        vector x = broadcast(words[Word]);
+        if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
+        return x;
+    }
+    template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
+        vector x = broadcast_row(words + 4 * Row);
+        if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
+        return x;
+    }
+};
+
+/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+struct separate_blocks {
+    vector const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
+};
+
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void load_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] = from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void add_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] += from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <class States>
+WG_TARGET void load_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] = from.template row<0>(0), y[1] = from.template row<1>(0), y[2] = from.template row<2>(0);
+    y[3] = from.template row<3>(blocks_before);
+}
+template <class States>
+WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] += from.template row<0>(0), y[1] += from.template row<1>(0), y[2] += from.template row<2>(0);
+    y[3] += from.template row<3>(blocks_before);
+}
+
+/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+template <int Lanes, int Rows, class States, class To>
+WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
+    constexpr std::make_index_sequence<16> all{};
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    chacha20_groups<Lanes, Rows> g;
+    if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
+    if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
+    if constexpr (Rows > 0) load_rows(g.y[0], from, before);
+    if constexpr (Rows > 1) load_rows(g.y[1], from, before + row_blocks);
+    if constexpr (Rows > 2) load_rows(g.y[2], from, before + 2 * row_blocks);
+    g.permute();
+    if constexpr (Lanes > 0) add_lanes<0>(g.x[0], from, all), put_lanes<0>(g.x[0], to);
+    if constexpr (Lanes > 1) add_lanes<1>(g.x[1], from, all), put_lanes<lane_vectors>(g.x[1], to);
+    constexpr int after = Lanes * lane_vectors;
+    if constexpr (Rows > 0) add_rows(g.y[0], from, before), put_rows<after>(g.y[0], to);
+    if constexpr (Rows > 1) add_rows(g.y[1], from, before + row_blocks), put_rows<after + row_vectors>(g.y[1], to);
+    if constexpr (Rows > 2)
+        add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+//
+// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
+// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
+// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+
+/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+struct to_message {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+    byte* one_time_key; ///< room for a block; nullptr: not in this step
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        std::size_t at = Number * vector_bytes;
+        if (one_time_key != nullptr) {
+            if constexpr (Number * vector_bytes < chacha20_block_bytes)
+                return store(one_time_key + Number * vector_bytes, keystream);
+            at -= chacha20_block_bytes;
+        }
+        if (at < size) xor_vector(dst + at, src + at, keystream, size - at);
+    }
+};
+
+template <int Lanes, int Rows>
+WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
+    chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
+}
+
+struct keystream_maker {
+    std::uint32_t* words; ///< of the next block
+    to_message const& to;
+
+    template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
+        constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
+        make_keystream<Lanes, Rows>(words, to);
+        words[12] += static_cast<std::uint32_t>(made);
+        return made;
+    }
+};
+
+/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
+    return take_step(keystream_maker{words, to}, blocks);
+}
+
+WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                         std::uint32_t d) noexcept {
+    std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
+    std::memcpy(to, &words, sizeof words);
+}
+WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
+    set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
+}
+
+/// What is secret of one packet and has to lie in memory.
+struct alignas(64) packet_secrets {
+    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
+    std::uint32_t words[16];
+
+    WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
+        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
+        copy_words(words + 4, key);
+        copy_words(words + 8, key + 16);
+        set_words(words + 12, 0, nonce.words[0], nonce.words[1], nonce.words[2]);
+    }
+};
+
+/// Blocks of keystream that a message takes, with the one-time key.
+constexpr std::size_t blocks_of(std::size_t size) noexcept {
+    return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
+}
+
+/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+struct lane_target {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+};
+
+struct to_lanes {
+    lane_target const* lanes;
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
+        lane_target const& to = lanes[block];
+        if (at < to.size) xor_vector(to.dst + at, to.src + at, keystream, to.size - at);
+    }
+};
+
+template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
+    chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
+}
+
+/// Collects blocks until there are enough for a step.
+class block_queue {
+public:
+    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+
+    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
+        constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+        for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
+            for (std::size_t i = 0; i < 4; ++i) words_[group + i] = broadcast(sigma[i]);
+            if (shared_)
+                for (std::size_t i = 0; i < 8; ++i) words_[group + 4 + i] = broadcast(load_le32(shared_key + 4 * i));
+            words_[group + 13] = broadcast(0);
+        }
+    }
+
+    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
+        while (count != 0) {
+            std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
+            std::size_t const now = std::min(count, lane_blocks - place);
+            vector* const words = words_ + 16 * group;
+            if (!shared_)
+                for (std::size_t i = 0; i < 8; ++i)
+                    set_lanes(words[4 + i], place, now, load_le32(packet.key->expose().data() + 4 * i));
+            count_lanes(words[12], place, now, block);
+            set_lanes(words[14], place, now, static_cast<std::uint32_t>(packet.counter));
+            set_lanes(words[15], place, now, static_cast<std::uint32_t>(packet.counter >> 32));
+            for (std::size_t i = count_; i < count_ + now; ++i) {
+                targets_[i] = to;
+                to.dst += chacha20_block_bytes, to.src += chacha20_block_bytes, to.size -= chacha20_block_bytes;
+            }
+            block += static_cast<std::uint32_t>(now), count -= now, count_ += now;
+            if (count_ == capacity) flush();
+        }
+    }
+
+    /// The message itself.
+    WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
+        add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
+    }
+
+    /// Makes the keystream of all blocks that were added.
+    WG_TARGET void flush() noexcept {
+        if (count_ == 0) return;
+        for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
+        if (count_ <= lane_blocks)
+            make_lanes<1>(words_, targets_);
+        else
+            make_lanes<batch_groups>(words_, targets_);
+        count_ = 0;
+    }
+
+private:
+    vector words_[16 * batch_groups];
+    lane_target targets_[capacity];
+    std::size_t count_ = 0;
+    bool shared_;
+};
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace.
+
+using lanes_authenticator = scalar_authenticator;
+
+WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
+    for (packet_tag& packet : packets) make_tag<scalar_authenticator>(packet);
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            seal_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            open_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_avx512
+
+namespace kernel_ifma {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_IFMA]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_IFMA]] inline
+using namespace kernel_avx512; // its keystream
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) in eight lanes with the 52-bit products of AVX512-IFMA. Text for a kernel's
+// namespace that defines WG_TARGET.
+//
+// A field element is three limbs, 2^0, 2^44 and 2^88, that may grow to the 52 bits which IFMA takes: so products are
+// added up without a carry between them, and a reduction is one short pass. Block i of eight has a lane of its own;
+// with h the sums of the lanes and R = r^8,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(8 - i), and all are added.
+
+using limbs = std::uint64_t __attribute__((vector_size(64)));
+
+/// sum + the low 52 bits of a product of 52-bit factors; and of the others.
+WG_TARGET limbs add_low(limbs const& sum, limbs const& a, limbs const& b) noexcept {
+    return (limbs)_mm512_madd52lo_epu64((__m512i)sum, (__m512i)a, (__m512i)b);
+}
+WG_TARGET limbs add_high(limbs const& sum, limbs const& a, limbs const& b) noexcept {
+    return (limbs)_mm512_madd52hi_epu64((__m512i)sum, (__m512i)a, (__m512i)b);
+}
+WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
+WG_TARGET limbs low_bits(limbs const& x, int count) noexcept { return x & ((std::uint64_t{1} << count) - 1); }
+
+/// A field element in each lane. *Tight*: l0 < 2^44, l1 < 2^44 + 2^14, l2 < 2^42 + 2^14.
+struct poly_lanes {
+    limbs l0, l1, l2;
+};
+
+/// A multiplier: tight, and its upper limbs times 20, which is 2^132 modulo 2^130 - 5; < 2^49.
+struct poly_factor {
+    limbs r0, r1, r2, s1, s2;
+};
+
+/// Sums of products: for 2^(44 i) their low 52 bits in d_i, the others in e_i.
+struct poly_products {
+    limbs d0, d1, d2, e0, e1, e2;
+};
+
+/// p += a * r. At most four times before a reduction, with a tight or a block.
+WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
+    p.d0 = add_low(p.d0, a.l0, r.r0), p.e0 = add_high(p.e0, a.l0, r.r0);
+    p.d1 = add_low(p.d1, a.l0, r.r1), p.e1 = add_high(p.e1, a.l0, r.r1);
+    p.d2 = add_low(p.d2, a.l0, r.r2), p.e2 = add_high(p.e2, a.l0, r.r2);
+    p.d0 = add_low(p.d0, a.l1, r.s2), p.e0 = add_high(p.e0, a.l1, r.s2);
+    p.d1 = add_low(p.d1, a.l1, r.r0), p.e1 = add_high(p.e1, a.l1, r.r0);
+    p.d2 = add_low(p.d2, a.l1, r.r1), p.e2 = add_high(p.e2, a.l1, r.r1);
+    p.d0 = add_low(p.d0, a.l2, r.s1), p.e0 = add_high(p.e0, a.l2, r.s1);
+    p.d1 = add_low(p.d1, a.l2, r.s2), p.e1 = add_high(p.e1, a.l2, r.s2);
+    p.d2 = add_low(p.d2, a.l2, r.r0), p.e2 = add_high(p.e2, a.l2, r.r0);
+}
+
+/// p modulo 2^130 - 5, tight. Before: each d < 12 * 2^52 + 2^44, each e < 12 * 2^41, e2 < 12 * 2^37.
+WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
+    limbs const d1 = p.d1 + (p.e0 << 8), d2 = p.d2 + (p.e1 << 8); // < 2^56
+    limbs const top = (d2 >> 42) + (p.e2 << 10);                  // for 2^130; < 2^51
+    limbs const l0 = low_bits(p.d0, 44) + top + (top << 2);       // < 2^54
+    limbs const l1 = low_bits(d1, 44) + (p.d0 >> 44);
+    limbs const l2 = low_bits(d2, 42) + (d1 >> 44);
+    return {low_bits(l0, 44), l1 + (l0 >> 44), l2};
+}
+
+WG_TARGET poly_products no_products() noexcept {
+    limbs const zero = {};
+    return {zero, zero, zero, zero, zero, zero};
+}
+
+WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
+    poly_products p = no_products();
+    multiply_add(p, a, r);
+    return reduce(p);
+}
+
+/// x < 2^47. By IFMA, for clang makes a slow multiplication of two shifts and an addition.
+WG_TARGET limbs times_twenty(limbs const& x) noexcept {
+    return add_low(limbs{}, x, all_lanes(20));
+}
+WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
+    return {r.l0, r.l1, r.l2, times_twenty(r.l1), times_twenty(r.l2)};
+}
+
+/// Eight blocks as their low and high words, and the end bit 2^128 where there is a block.
+WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
+    limbs const middle = (limbs)_mm512_shrdi_epi64((__m512i)low, (__m512i)high, 44);
+    return {low_bits(low, 44), low_bits(middle, 44), (high >> 24) | end};
+}
+
+/// The first or second word of each pair of a and b: in lanes 0, 2, 4, 6 those of a.
+template <int Word> WG_TARGET limbs words_of(limbs const& a, limbs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Word, Word + 8, Word + 2, Word + 10, Word + 4, Word + 12, Word + 6, Word + 14);
+}
+/// Blocks 0-3 and 4-7 of a message; block i goes to lane 0, 2, 4, 6, 1, 3, 5, 7.
+WG_TARGET poly_lanes split_pairs(limbs const& a, limbs const& b, limbs const& end) noexcept {
+    return split(words_of<0>(a, b), words_of<1>(a, b), end);
+}
+WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 40); }
+WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
+    limbs a, b;
+    std::memcpy(&a, from, sizeof a);
+    std::memcpy(&b, from + sizeof a, sizeof b);
+    return split_pairs(a, b, end_bits());
+}
+
+WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept { p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2; }
+
+/// One lane in all lanes.
+template <int Lane> WG_TARGET limbs spread(limbs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane, Lane, Lane, Lane, Lane);
+}
+template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
+    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2)};
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET limbs choose(limbs const& a, limbs const& b) noexcept {
+    return (limbs)_mm512_mask_mov_epi64((__m512i)a, Second, (__m512i)b);
+}
+template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
+    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2)};
+}
+
+/// r as it comes out of the key, clamped.
+WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
+    return split(all_lanes(r0), all_lanes(r1), limbs{});
+}
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    static constexpr std::size_t merge_from = 16; ///< vectors; from so many on four at once pay for two more powers
+
+    poly_factor last;             ///< r^8 ... r^1 for block 0 ... 7
+    poly_factor r8, r16, r24, r32; ///< in all lanes; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        // exponents of the lanes in the end: 8 4 7 3 6 2 5 1
+        poly_lanes const r2 = multiply(r, factor_of(r));
+        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2));        // 4 4 3 3
+        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);             // 4 4 3 3 2 2 1 1
+        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));         // 8 8 7 7 6 6 5 5
+        last = factor_of(choose<0xaa>(eight, four));
+        r8 = factor_of(spread<0>(eight));
+        r16 = r8;
+        asm("" : "=m"(r24), "=m"(r32)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const sixteen = multiply(spread<0>(eight), r8);
+        r16 = factor_of(sixteen);
+        if (vectors < merge_from) return;
+        poly_lanes const more = multiply(choose<0xf0>(spread<0>(eight), sixteen), r16);
+        r24 = factor_of(spread<0>(more));
+        r32 = factor_of(spread<7>(more));
+    }
+};
+
+/// Eight blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is `tail`.
+WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
+                                        byte const* tail) noexcept {
+    std::ptrdiff_t const left = count - first;
+    unsigned const absent = first < 0 ? static_cast<unsigned>(-first) : 0;
+    unsigned const words = 0xffffu << 2 * absent & 0xffffu; // two a block
+    unsigned const ours = words & ((1u << 2 * (left < 8 ? static_cast<unsigned>(left) : 8)) - 1);
+    unsigned const theirs = words & ~ours;
+    byte const* const here = from + 16 * first; // what lies outside is masked
+    byte const* const there = tail - 16 * left;
+    __m512i const a = _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours), here),
+                                              static_cast<__mmask8>(theirs), there);
+    __m512i const b = _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours >> 8), here + 64),
+                                              static_cast<__mmask8>(theirs >> 8), there + 64);
+    limbs const block_of_lane = {0, 4, 1, 5, 2, 6, 3, 7};
+    return split_pairs((limbs)a, (limbs)b, (limbs)(block_of_lane >= all_lanes(absent)) & end_bits());
+}
+
+WG_TARGET std::uint64_t sum_of(limbs const& x) noexcept {
+    auto const four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
+    auto const two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+    return two[0] + two[1];
+}
+
+/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
+/// `finish`.
+class lanes_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 144;  ///< from which on lanes are faster than words
+    static constexpr std::size_t stack_bytes = 8192; ///< of sealing and opening with this, and then some
+
+    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        message_ = message, size_ = size;
+        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        poly1305_state<limbs64> state;
+        state.start(key);
+        std::ptrdiff_t const vectors = (total_ + 7) / 8; // at least 2
+        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
+        next_ = total_ - 8 * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_powers::merge_from;
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
+        if (has_many_) absorb_blocks(end < total_ - 8 ? end : total_ - 8);
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - 8;
+        byte tail[2 * poly1305_block_bytes] = {};
+        std::size_t const over = size_ % poly1305_block_bytes;
+        std::memcpy(tail, message_ + (size_ - over), over);
+        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
+        store_le64(lengths + 8, size_);
+        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
+        if (next_ <= 0) begin();
+        if (has_many_) absorb_blocks(last);
+        absorb_last(end, last);
+        poly1305_state<limbs64> state;
+        state.start(key);
+        join(state, multiply(h_, powers_.last));
+        state.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void begin() noexcept {
+        h_ = load_blocks(message_, next_, blocks_, nullptr);
+        next_ += 8;
+    }
+
+    /// Four vectors at once, as many as end at or before `end`.
+    WG_TARGET void absorb_blocks(std::ptrdiff_t end) noexcept {
+        if (next_ <= 0 && end > 0) begin();
+        poly_lanes h = h_;
+        for (; next_ + 32 <= end; next_ += 32) {
+            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+            poly_products p = no_products();
+            add(p, split_blocks(from + 384));
+            multiply_add(p, split_blocks(from + 256), powers_.r8);
+            multiply_add(p, split_blocks(from + 128), powers_.r16);
+            multiply_add(p, split_blocks(from), powers_.r24);
+            multiply_add(p, h, powers_.r32);
+            h = reduce(p);
+        }
+        h_ = h;
+    }
+
+    /// The vectors up to `last`, two at once, and then the last.
+    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
+        poly_lanes h = h_;
+        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+        std::ptrdiff_t left = last - next_;
+        for (; left > 8; left -= 16, from += 256) {
+            poly_products p = no_products();
+            add(p, split_blocks(from + 128));
+            multiply_add(p, split_blocks(from), powers_.r8);
+            multiply_add(p, h, powers_.r16);
+            h = reduce(p);
+        }
+        poly_products p = no_products();
+        add(p, end);
+        if (left != 0) {
+            multiply_add(p, split_blocks(from), powers_.r8);
+            multiply_add(p, h, powers_.r16);
+        } else {
+            multiply_add(p, h, powers_.r8);
+        }
+        h_ = reduce(p);
+    }
+
+    /// The sum of all lanes, in words.
+    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
+        std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2);             // < 2^48, 2^48, 2^46
+        uint128 const low = (uint128{l1} << 44) + l0;                                            // < 2^93
+        uint128 const high = (uint128{l2} << 24) + static_cast<std::uint64_t>(low >> 64);        // for 2^64; < 2^71
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66);                        // for 2^130; < 2^5
+        uint128 const folded = uint128{static_cast<std::uint64_t>(low)} + 5 * top;
+        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
+        to.h0 = static_cast<std::uint64_t>(folded);
+        to.h1 = static_cast<std::uint64_t>(upper);
+        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
+    }
+
+    poly_powers powers_;
+    poly_lanes h_ = {};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
+    bool has_many_ = false;
+};
+
+/// Eight packets, each in a lane of its own.
+class lanes_of_packets {
+public:
+    WG_TARGET explicit lanes_of_packets(packet_tag* const (&packets)[8]) noexcept : packets_(packets) {
+        byte const* keys[8];
+        for (std::size_t i = 0; i < 8; ++i) keys[i] = packets[i]->key;
+        pairs const words = load(keys, 0);
+        poly_lanes const r = split(words.low & 0x0ffffffc0fffffff, words.high & 0x0ffffffc0ffffffc, limbs{});
+        r_ = factor_of(r);
+        r2_ = factor_of(multiply(r, r_));
+        s_ = load(keys, poly1305_block_bytes);
+    }
+
+    /// Tags all.
+    WG_TARGET void finish() noexcept {
+        byte tails[8][2 * poly1305_block_bytes] = {}; // what is left of the message, padded; the lengths
+        byte const* messages[8];
+        std::size_t whole[8], total[8], least = SIZE_MAX, most = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            packet_tag const& p = *packets_[i];
+            messages[i] = p.message;
+            whole[i] = p.size / poly1305_block_bytes;
+            std::size_t const over = p.size % poly1305_block_bytes;
+            if (over != 0) std::memcpy(tails[i], p.message + (p.size - over), over);
+            store_le64(tails[i] + (over != 0 ? 24 : 8), p.size);
+            total[i] = whole[i] + (over != 0) + 1;
+            least = std::min(least, whole[i]);
+            most = std::max(most, total[i]);
+        }
+        limbs const zero = {};
+        poly_lanes h = {zero, zero, zero};
+        std::size_t block = 0;
+        for (; block + 2 <= least; block += 2) {
+            poly_products p = no_products();
+            multiply_add(p, split_pair(load(messages, poly1305_block_bytes * (block + 1))), r_);
+            multiply_add(p, plus(h, split_pair(load(messages, poly1305_block_bytes * block))), r2_);
+            h = reduce(p);
+        }
+        // From here on packets may end.
+        for (; block < most; ++block) {
+            byte const* at[8];
+            __mmask8 there = 0;
+            for (std::size_t i = 0; i < 8; ++i) {
+                std::size_t const beyond = block < total[i] ? block : total[i] - 1; // what is loaded then is not used
+                at[i] = block < whole[i] ? messages[i] + poly1305_block_bytes * block
+                                         : tails[i] + poly1305_block_bytes * (beyond - whole[i]);
+                there = static_cast<__mmask8>(there | (block < total[i]) << lane_of(i));
+            }
+            poly_lanes const next = multiply(plus(h, split_pair(load(at, 0))), r_);
+            h = {keep(h.l0, there, next.l0), keep(h.l1, there, next.l1), keep(h.l2, there, next.l2)};
+        }
+        store_tags(h);
+    }
+
+private:
+    /// Two words of each packet. Packet i is in lane 0, 2, 4, 6, 1, 3, 5, 7.
+    struct pairs {
+        limbs low, high;
+    };
+    static constexpr unsigned lane_of(std::size_t packet) noexcept {
+        return static_cast<unsigned>(packet < 4 ? 2 * packet : 2 * packet - 7);
+    }
+    using one_block = std::uint64_t __attribute__((vector_size(16)));
+
+    WG_TARGET static one_block load1(byte const* from) noexcept {
+        one_block x;
+        std::memcpy(&x, from, sizeof x);
+        return x;
+    }
+    WG_TARGET static limbs load4(byte const* const* from, std::size_t at) noexcept {
+        auto const a = __builtin_shufflevector(load1(from[0] + at), load1(from[1] + at), 0, 1, 2, 3);
+        auto const b = __builtin_shufflevector(load1(from[2] + at), load1(from[3] + at), 0, 1, 2, 3);
+        return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+    }
+    WG_TARGET static pairs load(byte const* const* from, std::size_t at) noexcept {
+        limbs const a = load4(from, at), b = load4(from + 4, at);
+        return {words_of<0>(a, b), words_of<1>(a, b)};
+    }
+    WG_TARGET static limbs keep(limbs const& old, __mmask8 there, limbs const& x) noexcept {
+        return (limbs)_mm512_mask_mov_epi64((__m512i)old, there, (__m512i)x);
+    }
+    WG_TARGET static poly_lanes split_pair(pairs const& words) noexcept {
+        return split(words.low, words.high, end_bits());
+    }
+    WG_TARGET static poly_lanes plus(poly_lanes const& h, poly_lanes const& m) noexcept {
+        return {h.l0 + m.l0, h.l1 + m.l1, h.l2 + m.l2};
+    }
+
+    WG_TARGET void store_tags(poly_lanes h) noexcept {
+        // Carry until all limbs are in their bits; what leaves at the top a second time leaves next to nothing below.
+        for (int i = 0; i < 2; ++i) {
+            h.l1 += h.l0 >> 44, h.l0 = low_bits(h.l0, 44);
+            h.l2 += h.l1 >> 44, h.l1 = low_bits(h.l1, 44);
+            limbs const top = h.l2 >> 42;
+            h.l2 = low_bits(h.l2, 42);
+            h.l0 += top + (top << 2);
+        }
+        // h < 2^130; it is >= p if h + 5 reaches 2^130
+        limbs const g0 = h.l0 + 5, g1 = h.l1 + (g0 >> 44), g2 = h.l2 + (g1 >> 44);
+        limbs const over = limbs{} - (g2 >> 42); // all ones or zero
+        limbs const l0 = (low_bits(g0, 44) & over) | (h.l0 & ~over), l1 = (low_bits(g1, 44) & over) | (h.l1 & ~over);
+        limbs const l2 = (g2 & over) | (h.l2 & ~over);
+        limbs const low = (l0 | (l1 << 44)) + s_.low;
+        limbs const high = ((l1 >> 20) | (l2 << 24)) + s_.high - (limbs)(low < s_.low); // true is all ones
+        store4(packets_, words_of<0>(low, high)), store4(packets_ + 4, words_of<1>(low, high));
+    }
+    WG_TARGET static void store4(packet_tag* const* to, limbs const& x) noexcept {
+        byte tags[4 * tag_bytes];
+        std::memcpy(tags, &x, sizeof tags);
+        for (std::size_t i = 0; i < 4; ++i) std::memcpy(to[i]->tag, tags + i * tag_bytes, tag_bytes);
+    }
+
+    packet_tag* const* packets_;
+    poly_factor r_, r2_;
+    pairs s_;
+};
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+
+/// Packets of about one size go through the lanes together, others one by one.
+WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
+    std::size_t order[batch_capacity]; // by size
+    for (std::size_t i = 0; i < packets.size(); ++i) {
+        std::size_t at = i;
+        for (; at > 0 && packets[order[at - 1]].size > packets[i].size; --at) order[at] = order[at - 1];
+        order[at] = i;
+    }
+    for (std::size_t begin = 0; begin < packets.size(); begin += 8) {
+        std::size_t const count = std::min<std::size_t>(8, packets.size() - begin);
+        packet_tag* group[8];
+        std::size_t bytes_in_all = 0;
+        for (std::size_t i = 0; i < 8; ++i) group[i] = &packets[order[begin + std::min(i, count - 1)]];
+        for (std::size_t i = 0; i < count; ++i) bytes_in_all += group[i]->size + 64;
+        // what a packet alone costs at least is about what eight of 64 bytes together cost
+        if (bytes_in_all >= 3 * (group[count - 1]->size + 64)) {
+            lanes_of_packets(group).finish();
+        } else {
+            for (std::size_t i = 0; i < count; ++i) make_tag(*group[i]);
+        }
+    }
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            seal_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            open_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_ifma
+
+#endif
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// The kernel of plain words and of limbs: any processor.
+template <class Limbs = default_limbs> struct plain_kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        seal_message({dst, size + tag_bytes}, {src, size}, aad, nonce, key_view(key, key_bytes));
+        wipe_stack<stack_bytes>();
+    }
+    /// The tag is checked before a byte is decrypted.
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool const genuine =
+            open_message({dst, size}, {src, size + tag_bytes}, aad, nonce, key_view(key, key_bytes));
+        wipe_stack<stack_bytes>();
+        return genuine;
+    }
+
+private:
+    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(poly1305<Limbs>) + spill_bytes;
+
+    [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+                                               key_view key) noexcept {
+        chacha20 cipher(key, nonce.encode(), 0);
+        secret<32> one_time_key;
+        cipher.take_one_time_key(one_time_key.expose());
+        poly1305<Limbs> mac(one_time_key.expose());
+        bytes const ciphertext = dst.first(src.size());
+        cipher.apply(ciphertext, src);
+        authenticate(mac, ciphertext, aad);
+        mac.finish(dst.last<tag_bytes>());
+    }
+
+    [[gnu::noinline]] static bool open_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+                                               key_view key) noexcept {
+        chacha20 cipher(key, nonce.encode(), 0);
+        secret<32> one_time_key;
+        cipher.take_one_time_key(one_time_key.expose());
+        poly1305<Limbs> mac(one_time_key.expose());
+        bytes_view const ciphertext = src.first(dst.size());
+        authenticate(mac, ciphertext, aad);
+        secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+        mac.finish(tag.expose());
+        if (!equal_in_constant_time(tag.expose(), src.last(tag_bytes))) return false;
+        cipher.apply(dst, ciphertext);
+        return true;
+    }
+
+    static void authenticate(poly1305<Limbs>& mac, bytes_view ciphertext, bytes_view aad) noexcept {
+        byte_array<16> lengths;
+        store_le64(lengths.data(), aad.size());
+        store_le64(lengths.data() + 8, ciphertext.size());
+        mac.update(aad);
+        mac.pad();
+        mac.update(ciphertext);
+        mac.pad();
+        mac.update(lengths);
+    }
+};
+
+/// The AEAD of a kernel.
+template <class Kernel> class basic_aead {
+public:
     using nonce_view = std::span<byte const, chacha20_nonce_bytes>;
+
+    constexpr basic_aead() noexcept = default;
+    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {}
 
     void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
               secret<key_bytes> const& key) const noexcept {
-        seal(dst, src, aad, nonce_of(counter), key);
+        seal(dst, src, aad, packet_nonce::of(counter), key);
     }
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
                             secret<key_bytes> const& key) const noexcept {
-        return open(dst, src, aad, nonce_of(counter), key);
+        return open(dst, src, aad, packet_nonce::of(counter), key);
     }
     void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
                    std::span<byte const, 16> nonce) const noexcept {
@@ -1532,75 +4827,93 @@ template <class Kernel = default_chacha20_kernel, class Limbs = default_limbs> s
     /// overlap; aad overlaps dst nowhere, or is the same bytes after as before.
     void seal(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
               secret<key_bytes> const& key) const noexcept {
-        WG_ASSERT(dst.size() == src.size() + tag_bytes);
-        seal_message(dst, src, aad, nonce, key.expose());
-        wipe_stack<stack_bytes>();
+        seal(dst, src, aad, packet_nonce::of(nonce), key);
     }
-
     /// src.size() == dst.size() + 16. The tag is checked before a byte is decrypted.
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
                             secret<key_bytes> const& key) const noexcept {
+        return open(dst, src, aad, packet_nonce::of(nonce), key);
+    }
+
+    /// Packets of any sizes and keys; the more there are, the fewer lanes of a vector are idle.
+    void seal_batch(std::span<aead_item> items) const noexcept
+        requires requires { Kernel::seal_batch; }
+    {
+        for ([[maybe_unused]] aead_item const& item : items) WG_ASSERT(item.dst.size() == item.src.size() + tag_bytes);
+        kernel_.seal_batch(items);
+    }
+    void open_batch(std::span<aead_item> items) const noexcept
+        requires requires { Kernel::open_batch; }
+    {
+        for ([[maybe_unused]] aead_item const& item : items) WG_ASSERT(item.src.size() == item.dst.size() + tag_bytes);
+        kernel_.open_batch(items);
+    }
+
+private:
+    void seal(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+              secret<key_bytes> const& key) const noexcept {
+        WG_ASSERT(dst.size() == src.size() + tag_bytes);
+        kernel_.seal(dst.data(), src.data(), src.size(), aad, nonce, key.expose().data());
+    }
+    bool open(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+              secret<key_bytes> const& key) const noexcept {
         WG_ASSERT(src.size() == dst.size() + tag_bytes);
-        bool const genuine = open_message(dst, src, aad, nonce, key.expose());
-        wipe_stack<stack_bytes>();
+        bool const genuine = kernel_.open(dst.data(), src.data(), dst.size(), aad, nonce, key.expose().data());
         if (!genuine) fill_zero(dst);
         return genuine;
     }
 
+    [[no_unique_address]] Kernel kernel_;
+};
+
+/// For builds that know their processor: no table, no detection, no calls through pointers.
+template <class Kernel> using aead_fixed = basic_aead<Kernel>;
+
+#ifdef WG_VECTOR_KERNELS
+using baseline_kernel = kernel_vector128::kernel;
+#else
+using baseline_kernel = plain_kernel<>;
+#endif
+
+#ifdef WG_X86_KERNELS
+
+/// A kernel that is chosen at run time.
+struct any_kernel {
+    void (*seal)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
+    bool (*open)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
+    void (*seal_batch)(std::span<aead_item>) noexcept;
+    void (*open_batch)(std::span<aead_item>) noexcept;
+
+    /// The best that does with these instruction sets.
+    static any_kernel of(cpu allowed) noexcept {
+        if (has(allowed, cpu::ifma)) return of<kernel_ifma::kernel>();
+        if (has(allowed, cpu::avx512)) return of<kernel_avx512::kernel>();
+        if (has(allowed, cpu::avx2)) return of<kernel_avx2::kernel>();
+        if (has(allowed, cpu::ssse3)) return of<kernel_ssse3::kernel>();
+        return of<baseline_kernel>();
+    }
+
 private:
-    static constexpr std::size_t stack_bytes = sizeof(chacha20<Kernel>) + sizeof(poly1305<Limbs>) + spill_bytes;
-
-    static byte_array<chacha20_nonce_bytes> nonce_of(std::uint64_t counter) noexcept {
-        byte_array<chacha20_nonce_bytes> nonce{};
-        store_le64(nonce.data() + 4, counter);
-        return nonce;
-    }
-
-    [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
-                                               key_view key) noexcept {
-        chacha20<Kernel> cipher(key, nonce, 0);
-        secret<32> one_time_key;
-        cipher.take_one_time_key(one_time_key.expose(), src.size());
-        poly1305<Limbs> mac(one_time_key.expose());
-        mac.update(aad);
-        mac.pad();
-
-        bytes const ciphertext = dst.first(src.size());
-        cipher.apply(ciphertext, src);
-        authenticate(mac, ciphertext, aad.size());
-        mac.finish(dst.last<tag_bytes>());
-    }
-
-    [[gnu::noinline]] static bool open_message(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
-                                               key_view key) noexcept {
-        chacha20<Kernel> cipher(key, nonce, 0);
-        secret<32> one_time_key;
-        cipher.take_one_time_key(one_time_key.expose(), dst.size());
-        poly1305<Limbs> mac(one_time_key.expose());
-        mac.update(aad);
-        mac.pad();
-
-        bytes_view const ciphertext = src.first(dst.size());
-        authenticate(mac, ciphertext, aad.size());
-        secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
-        mac.finish(tag.expose());
-        if (!equal_in_constant_time(tag.expose(), src.last(tag_bytes))) return false;
-        cipher.apply(dst, ciphertext);
-        return true;
-    }
-
-    /// What follows the padded aad: ciphertext, padding, and both lengths.
-    static void authenticate(poly1305<Limbs>& mac, bytes_view ciphertext, std::uint64_t aad_bytes) noexcept {
-        byte_array<16> lengths;
-        store_le64(lengths.data(), aad_bytes);
-        store_le64(lengths.data() + 8, ciphertext.size());
-        mac.update(ciphertext);
-        mac.pad();
-        mac.update(lengths);
+    template <class Kernel> static constexpr any_kernel of() noexcept {
+        return {Kernel::seal, Kernel::open, Kernel::seal_batch, Kernel::open_batch};
     }
 };
 
-struct aead : basic_aead<> {};
+/// The AEAD to use, with the best kernel for this processor.
+struct aead : basic_aead<any_kernel> {
+    aead() noexcept : aead(chosen_cpu()) {}
+    explicit aead(cpu allowed) noexcept : basic_aead(any_kernel::of(consistent(allowed))) {}
+};
+
+#else
+
+/// The AEAD to use.
+struct aead : basic_aead<baseline_kernel> {
+    aead() noexcept = default;
+    explicit aead(cpu) noexcept {}
+};
+
+#endif
 
 static_assert(aead_backend<aead>);
 
@@ -1728,124 +5041,6 @@ struct hash {
 };
 
 static_assert(hash_backend<hash>);
-
-} // namespace bundled
-} // namespace wg::inline WG_ABI
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// Which instruction sets the bundled kernels may use beyond those that the program was compiled for. Layer 2; any
-// thread.
-//
-// A kernel is chosen by an object, never by a global: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD that
-// does without AVX-512, beside others that use it. What is not named is `chosen_cpu()`.
-#ifndef WG_BACKENDS_BUNDLED_CPU_HPP
-#define WG_BACKENDS_BUNDLED_CPU_HPP
-
-
-#include <cstdint>
-#include <string_view>
-
-#if __STDC_HOSTED__
-#include <cstdlib>
-#endif
-
-// Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
-// the compiler's baseline is what there is: NEON belongs to aarch64.
-#if defined(__x86_64__) && !defined(WG_SMALL)
-#define WG_X86_KERNELS
-#include <cpuid.h>
-#endif
-
-namespace wg::inline WG_ABI {
-namespace bundled {
-
-/// A set of instruction sets.
-enum class cpu : std::uint32_t {
-    baseline = 0,
-    ssse3 = 1,
-    avx2 = 2,    ///< with BMI1 and BMI2
-    adx = 4,     ///< two carry chains; with BMI2
-    avx512 = 8,  ///< F, BW, DQ, VL
-    ifma = 16,   ///< AVX512-IFMA: products of 52 bits
-    all = 31,
-};
-
-constexpr cpu operator&(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) & std::uint32_t(b)); }
-constexpr cpu operator|(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) | std::uint32_t(b)); }
-constexpr cpu operator~(cpu a) noexcept { return cpu(std::uint32_t(cpu::all) & ~std::uint32_t(a)); }
-/// Whether `set` has all of `wanted`.
-constexpr bool has(cpu set, cpu wanted) noexcept { return (set & wanted) == wanted; }
-
-/// A set without what rests on something that is not in it: no AVX-512 where AVX2 was turned off.
-constexpr cpu consistent(cpu set) noexcept {
-    if (!has(set, cpu::ssse3)) set = set & ~cpu::avx2;
-    if (!has(set, cpu::avx2)) set = set & ~(cpu::adx | cpu::avx512);
-    if (!has(set, cpu::avx512)) set = set & ~cpu::ifma;
-    return set;
-}
-
-/// What the processor has and the operating system keeps the registers of.
-inline cpu detect_cpu() noexcept {
-#ifdef WG_X86_KERNELS
-    unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d)) return cpu::baseline;
-    cpu set = cpu::baseline;
-    if (c & bit_SSSE3) set = set | cpu::ssse3;
-    if (!(c & bit_OSXSAVE)) return set;
-    unsigned saved, unused;
-    asm volatile("xgetbv" : "=a"(saved), "=d"(unused) : "c"(0));
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return set;
-    constexpr unsigned ymm = 6, zmm = 0xe6; // bits of XCR0
-    constexpr unsigned wide = bit_AVX2 | bit_BMI | bit_BMI2, wider = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ |
-                                                                     bit_AVX512VL;
-    if ((saved & ymm) == ymm && (b & wide) == wide) set = set | cpu::avx2;
-    if ((b & bit_ADX) && (b & bit_BMI2)) set = set | cpu::adx;
-    if ((saved & zmm) == zmm && (b & wider) == wider) set = set | cpu::avx512;
-    if (b & bit_AVX512IFMA) set = set | cpu::ifma;
-    return consistent(set);
-#else
-    return cpu::baseline;
-#endif
-}
-
-/// Reads names separated by commas, such as "avx512,adx". False, and `set` unchanged, if one is none.
-[[nodiscard]] constexpr bool parse_cpu(std::string_view names, cpu& set) noexcept {
-    constexpr struct {
-        std::string_view name;
-        cpu what;
-    } known[] = {{"ssse3", cpu::ssse3}, {"avx2", cpu::avx2}, {"adx", cpu::adx}, {"avx512", cpu::avx512},
-                 {"ifma", cpu::ifma},   {"all", cpu::all}};
-    cpu found = cpu::baseline;
-    while (!names.empty()) {
-        std::string_view const name = names.substr(0, names.find(','));
-        cpu here = cpu::baseline;
-        for (auto const& k : known)
-            if (k.name == name) here = k.what;
-        if (here == cpu::baseline) return false;
-        found = found | here;
-        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : names.size());
-    }
-    set = found;
-    return true;
-}
-
-/// What there is, less what the environment variable `WG_CPU_OFF` names ("avx512,adx"; "all"). Found out once.
-/// A variable with a wrong name in it turns off nothing: a program may check it with `parse_cpu` and say so.
-inline cpu chosen_cpu() noexcept {
-#ifdef WG_X86_KERNELS
-    static cpu const chosen = [] {
-        cpu off = cpu::baseline;
-#if __STDC_HOSTED__
-        if (char const* const names = std::getenv("WG_CPU_OFF")) static_cast<void>(parse_cpu(names, off));
-#endif
-        return consistent(detect_cpu() & ~off);
-    }();
-    return chosen;
-#else
-    return cpu::baseline;
-#endif
-}
 
 } // namespace bundled
 } // namespace wg::inline WG_ABI
