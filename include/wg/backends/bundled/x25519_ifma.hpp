@@ -158,29 +158,6 @@ struct ifma_x25519 {
         return r;
     }
 
-    /// multiply(a, a), with 30 products for 50.
-    WG_X25519_INLINE void square(quad& r, quad const& a) noexcept {
-        __m256i const z = _mm256_setzero_si256();
-        __m256i const a0 = a.v[0], a1 = a.v[1], a2 = a.v[2], a3 = a.v[3], a4 = a.v[4];
-        // sums of products that come twice: low ones, high ones
-        __m256i l5 = low(z, a1, a4), h5 = high(z, a1, a3), l6 = low(z, a2, a4), h6 = high(z, a2, a3);
-        __m256i l7 = low(z, a3, a4), h7 = high(z, a2, a4), h8 = high(z, a3, a4), l4 = low(z, a1, a3);
-        __m256i h4 = high(z, a1, a2), l3 = low(z, a1, a2), h2 = high(z, a0, a1), l1 = low(z, a0, a1);
-        l5 = low(l5, a2, a3), h5 = high(h5, a0, a4), h6 = high(h6, a1, a4), l4 = low(l4, a0, a4);
-        h4 = high(h4, a0, a3), l3 = low(l3, a0, a3);
-        __m256i const l2 = low(z, a0, a2), h3 = high(z, a0, a2);
-        // and once; all of it together is what multiply() has
-        __m256i const s0 = low(z, a0, a0), s1 = high(z, a0, a0), s2 = low(z, a1, a1), s3 = high(z, a1, a1),
-                      s4 = low(z, a2, a2), s5 = high(z, a2, a2), s6 = low(z, a3, a3), s7 = high(z, a3, a3),
-                      s8 = low(z, a4, a4), s9 = high(z, a4, a4);
-        __m256i const n7 = add(add(h7, h7), s7), n5 = add(add(h5, h5), s5), m6 = add(add(l6, l6), s6);
-        r.v[4] = fold(add(add(l4, l4), s4), add(h4, h4), z, s9);
-        r.v[3] = fold(add(l3, l3), add(add(h3, h3), s3), s8, add(h8, h8));
-        r.v[2] = fold(add(add(l2, l2), s2), add(h2, h2), add(l7, l7), n7);
-        r.v[1] = fold(add(l1, l1), s1, m6, add(h6, h6));
-        r.v[0] = fold(s0, z, add(l5, l5), n5);
-    }
-
     /// Lanes (a, b, c, d) become (a + b, a - b, c', d'): c + d, c - d if `both`, else c, c - d. The even lanes of `x`
     /// have `bias` in them.
     template <bool Both> WG_X25519_INLINE void cross(quad& r, quad const& x) noexcept {
@@ -189,66 +166,17 @@ struct ifma_x25519 {
                  r.v[i] = _mm256_mask_sub_epi64(sums, 10, y, x.v[i]))
     }
 
-    WG_X25519_INLINE void load_words(std::uint64_t (&to)[5], byte const* from) noexcept {
-        std::uint64_t const a = load_le64(from), b = load_le64(from + 8), c = load_le64(from + 16),
-                            d = load_le64(from + 24);
-        to[0] = a & mask;
-        to[1] = (a >> 51 | b << 13) & mask;
-        to[2] = (b >> 38 | c << 26) & mask;
-        to[3] = (c >> 25 | d << 39) & mask;
-        to[4] = d >> 12 & mask;
+    /// One lane of a tight element.
+    template <int Lane> WG_X25519_INLINE void take(field25519<limbs64>& r, quad const& x) noexcept {
+        WG_LIMBS(__m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
+                 r.v[i] = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2)))
     }
 
-    /// r = x^(p - 2) in every lane. p - 2 = 2^255 - 21: 250 ones, then 01011.
-    WG_X25519_IFMA [[gnu::noinline]] static void invert(quad& r, quad const& x) noexcept {
-        quad z = x, t, z2, z9, z11, k5, k10, k50, k;
-        times(z2, z, 1);
-        times(t, z2, 2);
-        product(z9, t, z);
-        product(z11, z9, z2);
-        times(t, z11, 1);
-        product(k5, t, z9);
-        times(t, k5, 5);
-        product(k10, t, k5);
-        times(t, k10, 10);
-        product(k, t, k10);
-        times(t, k, 20);
-        product(t, t, k);
-        times(t, t, 10);
-        product(k50, t, k10);
-        times(t, k50, 50);
-        product(k, t, k50);
-        times(t, k, 100);
-        product(t, t, k);
-        times(t, t, 50);
-        product(t, t, k50);
-        times(t, t, 5);
-        product(r, t, z11);
-    }
-    WG_X25519_INLINE void product(quad& r, quad const& a, quad const& b) noexcept {
-        quad w;
-        multiply(w, a, b, lanes_of_bias(0, 0, 0, 0));
-        carry(r, w);
-    }
-    WG_X25519_IFMA [[gnu::noinline]] static void times(quad& r, quad const& a, int count) noexcept {
-        quad x = a, w;
-        for (int i = 0; i < count; ++i) {
-            square(w, x);
-            carry(x, w);
-        }
-        r = x;
-    }
-
-    /// out = lane `Over` / lane `Under` of tight x, 0 for division by 0.
-    template <int Over, int Under> WG_X25519_INLINE void divide(byte* out, quad const& x) noexcept {
-        quad a, b;
-        WG_LIMBS(a.v[i] = _mm256_permute4x64_epi64(x.v[i], Over); b.v[i] = _mm256_permute4x64_epi64(x.v[i], Under))
-        invert(b, b);
-        product(a, a, b);
-        field25519<limbs64> result;
-        WG_LIMBS(result.v[i] = static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm256_castsi256_si128(a.v[i]))))
-        result.encode(out);
-        wipe(result);
+    /// out = x / z, 0 for z = 0. Loose.
+    static void quotient(byte* out, field25519<limbs64>& x, field25519<limbs64>& z) noexcept {
+        invert(z);
+        field25519<limbs64>::multiply(x, x, z);
+        x.encode(out);
     }
 
     /// A step. n: lanes (C, D, A, B), tight: sum and difference of x3:z3, then of x2:z2. `swap` is all ones if x3:z3
@@ -279,22 +207,25 @@ struct ifma_x25519 {
     }
 
     WG_X25519_IFMA [[gnu::noinline]] static void ladder(byte* out, byte const* scalar, byte const* point) noexcept {
-        std::uint64_t x1[5], swaps[4];
-        load_words(x1, point);
+        field25519<limbs64> x1, x, z;
+        std::uint64_t swaps[4];
+        x1.decode(point);
         clamp_swaps(swaps, scalar);
         quad n = lanes_of_bias(1, 0, 1, 0), by;
         // x3 = x1, z3 = 1, x2 = 1, z2 = 0
-        WG_LIMBS(by.v[i] = lanes(0, x1[i], 0, i == 0 ? 121665 : 0);
-                 n.v[i] = add(n.v[i], lanes(x1[i], i == 0, i == 0, 0)))
+        WG_LIMBS(by.v[i] = lanes(0, x1.v[i], 0, i == 0 ? 121665 : 0);
+                 n.v[i] = add(n.v[i], lanes(x1.v[i], i == 0, i == 0, 0)))
         cross<true>(n, n);
         carry(n, n);
         for (std::size_t bit = 255; bit-- > 0;)
             step(n, all(std::uint64_t{0} - (swaps[bit / 64] >> (bit % 64) & 1)), by);
         // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
-        WG_LIMBS(n.v[i] = add(n.v[i], lanes(0, 0, bias(i), 0)))
-        cross<true>(n, n);
-        carry(n, n);
-        divide<_MM_PERM_CCCC, _MM_PERM_DDDD>(out, n);
+        field25519<limbs64> sum, difference;
+        take<2>(sum, n), take<3>(difference, n);
+        field25519<limbs64>::add(x, sum, difference);
+        field25519<limbs64>::subtract(z, sum, difference);
+        quotient(out, x, z);
+        wipe(x), wipe(z), wipe(sum), wipe(difference);
         wipe(swaps);
         wipe_vector_registers();
     }
@@ -376,14 +307,15 @@ struct ifma_x25519 {
                 plus(q, point);
             }
         }
-        // u = (Z + Y) / (Z - Y). 2 Y = (Y - X) + (Y + X)
-        quad w;
-        WG_LIMBS(__m256i const y2 = _mm256_permute4x64_epi64(add(q.v[i], other(q.v[i])), _MM_PERM_AAAA);
-                 __m256i const z = _mm256_permute4x64_epi64(q.v[i], _MM_PERM_DDDD);
-                 w.v[i] = add(add(z, z), lanes(0, bias(i), 0, 0));
-                 w.v[i] = _mm256_mask_sub_epi64(add(w.v[i], y2), 2, w.v[i], y2))
-        carry(w, w);
-        divide<_MM_PERM_AAAA, _MM_PERM_BBBB>(out, w);
+        // u = (Z + Y) / (Z - Y), and Z - Y is not zero: see x25519_base. 2 Y = (Y - X) + (Y + X)
+        field25519<limbs64> y2, z, x;
+        WG_LIMBS(q.v[i] = _mm256_mask_add_epi64(add(q.v[i], q.v[i]), 1, q.v[i], other(q.v[i])))
+        carry(q, q);
+        take<0>(y2, q), take<3>(z, q);
+        field25519<limbs64>::add(x, z, y2);
+        field25519<limbs64>::subtract(z, z, y2);
+        quotient(out, x, z);
+        wipe(x), wipe(z), wipe(y2);
         wipe_vector_registers();
     }
 };

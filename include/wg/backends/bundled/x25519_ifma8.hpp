@@ -39,6 +39,12 @@ struct ifma8_x25519 {
     WG_X25519_INLINE __m512i all(std::uint64_t value) noexcept {
         return _mm512_set1_epi64(static_cast<long long>(value));
     }
+    /// Zero. The compilers would keep one in a register and copy that, which takes a turn of the ports that multiply.
+    WG_X25519_INLINE __m512i none() noexcept {
+        __m512i r;
+        asm volatile("vpxorq %x0, %x0, %x0" : "=v"(r));
+        return r;
+    }
     WG_X25519_INLINE __m512i low(__m512i sum, __m512i a, __m512i b) noexcept {
         return _mm512_madd52lo_epu64(sum, a, b);
     }
@@ -58,120 +64,120 @@ struct ifma8_x25519 {
     }
 
     /// Wide to carried: bits from 255 on come back times 19, < 2^16 * 19 < 2^21; the carry into limb 4 is < 2^12.
-    WG_X25519_INLINE void carry(fe& r, fe const& a) noexcept {
-        __m512i const x0 = low(a.v[0], right(a.v[4], 47), all(19));
-        __m512i const x1 = add(a.v[1], right(x0, 52)), x2 = add(a.v[2], right(x1, 52)),
-                      x3 = add(a.v[3], right(x2, 52));
-        r.v[0] = x0, r.v[1] = x1, r.v[2] = x2, r.v[3] = x3;
-        r.v[4] = add(_mm512_and_si512(a.v[4], all(mask47)), right(x3, 52));
+    /// As many at a time as do not wait for each other.
+    template <class... More> WG_X25519_INLINE void carry(More&... x) noexcept {
+        ((x.v[0] = low(x.v[0], right(x.v[4], 47), all(19))), ...);
+        ((x.v[4] = _mm512_and_si512(x.v[4], all(mask47))), ...);
+        ((x.v[1] = add(x.v[1], right(x.v[0], 52))), ...);
+        ((x.v[2] = add(x.v[2], right(x.v[1], 52))), ...);
+        ((x.v[3] = add(x.v[3], right(x.v[2], 52))), ...);
+        ((x.v[4] = add(x.v[4], right(x.v[3], 52))), ...);
     }
 
-    /// Sums t0-t4 plus 2^260 times t5-t9, which comes back times 32 * 19. t9 is a high product of limbs 4 and a carry:
+    /// A product that is not finished: ten limbs.
+    struct wide {
+        __m512i t[10];
+    };
+
+    /// r = t0-t4 plus 2^260 times t5-t9, which comes back times 32 * 19. t9 is a high product of limbs 4 and a carry:
     /// < 2^43, and times 608 still < 2^52.
-    WG_X25519_INLINE void fold(fe& r, __m512i t0, __m512i t1, __m512i t2, __m512i t3, __m512i t4, __m512i t5,
-                               __m512i t6, __m512i t7, __m512i t8, __m512i t9) noexcept {
+    template <class... More> WG_X25519_INLINE void fold(More&... w) noexcept {
         __m512i const f = all(608);
-        t6 = add(t6, right(t5, 52));
-        t7 = add(t7, right(t6, 52));
-        t8 = add(t8, right(t7, 52));
-        t9 = add(t9, right(t8, 52));
-        r.v[0] = low(t0, t5, f);
-        r.v[1] = low(high(t1, t5, f), t6, f);
-        r.v[2] = low(high(t2, t6, f), t7, f);
-        r.v[3] = low(high(t3, t7, f), t8, f);
-        r.v[4] = low(high(t4, t8, f), t9, f);
+        ((w.t[6] = add(w.t[6], right(w.t[5], 52))), ...);
+        ((w.t[0] = low(w.t[0], w.t[5], f)), ...);
+        ((w.t[7] = add(w.t[7], right(w.t[6], 52))), ...);
+        ((w.t[1] = high(w.t[1], w.t[5], f)), ...);
+        ((w.t[8] = add(w.t[8], right(w.t[7], 52))), ...);
+        ((w.t[2] = high(w.t[2], w.t[6], f)), ...);
+        ((w.t[9] = add(w.t[9], right(w.t[8], 52))), ...);
+        ((w.t[3] = high(w.t[3], w.t[7], f)), ...);
+        ((w.t[4] = high(w.t[4], w.t[8], f)), ...);
+        ((w.t[1] = low(w.t[1], w.t[6], f)), ...);
+        ((w.t[2] = low(w.t[2], w.t[7], f)), ...);
+        ((w.t[3] = low(w.t[3], w.t[8], f)), ...);
+        ((w.t[4] = low(w.t[4], w.t[9], f)), ...);
     }
+
+    template <int I> WG_X25519_INLINE void low_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[I + i] = low(w.t[I + i], a.v[I], b.v[i]))
+    }
+    template <int I> WG_X25519_INLINE void high_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[I + i + 1] = high(w.t[I + i + 1], a.v[I], b.v[i]))
+    }
+    WG_X25519_INLINE void start(wide& w, fe const& given) noexcept {
+        WG_LIMBS(w.t[i] = given.v[i]; w.t[i + 5] = none())
+    }
+    WG_X25519_INLINE void finish(fe& r, wide const& w) noexcept { WG_LIMBS(r.v[i] = w.t[i]) }
 
     /// r = given + a b. Before: a, b carried. After: limbs of r - given are sums of 11 parts at most, < 2^55.5.
     WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given) noexcept {
-        __m512i const z = _mm512_setzero_si512();
-        __m512i t0 = given.v[0], t1 = given.v[1], t2 = given.v[2], t3 = given.v[3], t4 = given.v[4];
-        __m512i t5 = z, t6 = z, t7 = z, t8 = z, t9 = z;
-        t0 = low(t0, a.v[0], b.v[0]), t1 = low(t1, a.v[0], b.v[1]), t2 = low(t2, a.v[0], b.v[2]);
-        t3 = low(t3, a.v[0], b.v[3]), t4 = low(t4, a.v[0], b.v[4]), t5 = high(t5, a.v[0], b.v[4]);
-        t1 = high(t1, a.v[0], b.v[0]), t2 = high(t2, a.v[0], b.v[1]), t3 = high(t3, a.v[0], b.v[2]);
-        t4 = high(t4, a.v[0], b.v[3]);
-        t1 = low(t1, a.v[1], b.v[0]), t2 = low(t2, a.v[1], b.v[1]), t3 = low(t3, a.v[1], b.v[2]);
-        t4 = low(t4, a.v[1], b.v[3]), t5 = low(t5, a.v[1], b.v[4]), t6 = high(t6, a.v[1], b.v[4]);
-        t2 = high(t2, a.v[1], b.v[0]), t3 = high(t3, a.v[1], b.v[1]), t4 = high(t4, a.v[1], b.v[2]);
-        t5 = high(t5, a.v[1], b.v[3]);
-        t2 = low(t2, a.v[2], b.v[0]), t3 = low(t3, a.v[2], b.v[1]), t4 = low(t4, a.v[2], b.v[2]);
-        t5 = low(t5, a.v[2], b.v[3]), t6 = low(t6, a.v[2], b.v[4]), t7 = high(t7, a.v[2], b.v[4]);
-        t3 = high(t3, a.v[2], b.v[0]), t4 = high(t4, a.v[2], b.v[1]), t5 = high(t5, a.v[2], b.v[2]);
-        t6 = high(t6, a.v[2], b.v[3]);
-        t3 = low(t3, a.v[3], b.v[0]), t4 = low(t4, a.v[3], b.v[1]), t5 = low(t5, a.v[3], b.v[2]);
-        t6 = low(t6, a.v[3], b.v[3]), t7 = low(t7, a.v[3], b.v[4]), t8 = high(t8, a.v[3], b.v[4]);
-        t4 = high(t4, a.v[3], b.v[0]), t5 = high(t5, a.v[3], b.v[1]), t6 = high(t6, a.v[3], b.v[2]);
-        t7 = high(t7, a.v[3], b.v[3]);
-        t4 = low(t4, a.v[4], b.v[0]), t5 = low(t5, a.v[4], b.v[1]), t6 = low(t6, a.v[4], b.v[2]);
-        t7 = low(t7, a.v[4], b.v[3]), t8 = low(t8, a.v[4], b.v[4]), t9 = high(t9, a.v[4], b.v[4]);
-        t5 = high(t5, a.v[4], b.v[0]), t6 = high(t6, a.v[4], b.v[1]), t7 = high(t7, a.v[4], b.v[2]);
-        t8 = high(t8, a.v[4], b.v[3]);
-        fold(r, t0, t1, t2, t3, t4, t5, t6, t7, t8, t9);
+        wide w;
+        start(w, given);
+        low_row<0>(w, a, b), high_row<4>(w, a, b), low_row<1>(w, a, b), high_row<3>(w, a, b), low_row<2>(w, a, b);
+        high_row<2>(w, a, b), low_row<3>(w, a, b), high_row<1>(w, a, b), low_row<4>(w, a, b), high_row<0>(w, a, b);
+        fold(w);
+        finish(r, w);
     }
-    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b) noexcept {
-        fe const zero = {{_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
-                          _mm512_setzero_si512(), _mm512_setzero_si512()}};
-        multiply(r, a, b, zero);
+    /// Two of them, for one waits for its own results too long to keep the multipliers busy.
+    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given, fe& r2, fe const& a2,
+                                   fe const& b2, fe const& given2) noexcept {
+        wide w, x;
+        start(w, given), start(x, given2);
+        low_row<0>(w, a, b), low_row<0>(x, a2, b2), high_row<4>(w, a, b), high_row<4>(x, a2, b2);
+        low_row<1>(w, a, b), low_row<1>(x, a2, b2), high_row<3>(w, a, b), high_row<3>(x, a2, b2);
+        low_row<2>(w, a, b), low_row<2>(x, a2, b2), high_row<2>(w, a, b), high_row<2>(x, a2, b2);
+        low_row<3>(w, a, b), low_row<3>(x, a2, b2), high_row<1>(w, a, b), high_row<1>(x, a2, b2);
+        low_row<4>(w, a, b), low_row<4>(x, a2, b2), high_row<0>(w, a, b), high_row<0>(x, a2, b2);
+        fold(w, x);
+        finish(r, w), finish(r2, x);
+    }
+    WG_X25519_INLINE fe zero() noexcept {
+        fe r;
+        WG_LIMBS(r.v[i] = none())
+        return r;
     }
 
-    /// r = given + a^2. Limb 4 is doubled before, other products that come twice are doubled after.
+    /// The parts of a square: products that come twice and are doubled after, those with limb 4, which is doubled
+    /// before, and squares of limbs.
+    WG_X25519_INLINE void square_1(wide& w, fe const& a) noexcept {
+        w.t[1] = low(none(), a.v[0], a.v[1]), w.t[2] = low(none(), a.v[0], a.v[2]), w.t[3] = low(none(), a.v[0], a.v[3]);
+        w.t[4] = low(none(), a.v[1], a.v[3]), w.t[5] = low(none(), a.v[2], a.v[3]), w.t[6] = high(none(), a.v[2], a.v[3]);
+    }
+    WG_X25519_INLINE void square_2(wide& w, fe const& a) noexcept {
+        w.t[2] = high(w.t[2], a.v[0], a.v[1]), w.t[3] = high(w.t[3], a.v[0], a.v[2]);
+        w.t[4] = high(w.t[4], a.v[0], a.v[3]), w.t[5] = high(w.t[5], a.v[1], a.v[3]);
+    }
+    WG_X25519_INLINE void square_3(wide& w, fe const& a) noexcept {
+        w.t[3] = low(w.t[3], a.v[1], a.v[2]), w.t[4] = high(w.t[4], a.v[1], a.v[2]);
+        w.t[1] = add(w.t[1], w.t[1]), w.t[2] = add(w.t[2], w.t[2]), w.t[5] = add(w.t[5], w.t[5]);
+        w.t[6] = add(w.t[6], w.t[6]), w.t[3] = add(w.t[3], w.t[3]), w.t[4] = add(w.t[4], w.t[4]);
+    }
+    WG_X25519_INLINE void square_4(wide& w, fe const& a) noexcept {
+        __m512i const z = none(), d = add(a.v[4], a.v[4]);
+        w.t[5] = low(w.t[5], a.v[1], d), w.t[6] = low(w.t[6], a.v[2], d), w.t[7] = low(none(), a.v[3], d);
+        w.t[8] = high(none(), a.v[3], d), w.t[4] = low(w.t[4], a.v[0], d), w.t[5] = high(w.t[5], a.v[0], d);
+        w.t[6] = high(w.t[6], a.v[1], d), w.t[7] = high(w.t[7], a.v[2], d);
+    }
+    WG_X25519_INLINE void square_5(wide& w, fe const& a, fe const& given) noexcept {
+        w.t[5] = high(w.t[5], a.v[2], a.v[2]), w.t[6] = low(w.t[6], a.v[3], a.v[3]);
+        w.t[7] = high(w.t[7], a.v[3], a.v[3]), w.t[8] = low(w.t[8], a.v[4], a.v[4]);
+        w.t[9] = high(none(), a.v[4], a.v[4]), w.t[0] = low(given.v[0], a.v[0], a.v[0]);
+        w.t[1] = high(w.t[1], a.v[0], a.v[0]), w.t[2] = low(w.t[2], a.v[1], a.v[1]);
+        w.t[3] = high(w.t[3], a.v[1], a.v[1]), w.t[4] = low(w.t[4], a.v[2], a.v[2]);
+    }
+    /// r = a^2
     WG_X25519_INLINE void square(fe& r, fe const& a) noexcept {
-        __m512i const z = _mm512_setzero_si512();
-        __m512i const a0 = a.v[0], a1 = a.v[1], a2 = a.v[2], a3 = a.v[3], a4 = a.v[4], d4 = add(a4, a4);
-        __m512i t1 = low(z, a0, a1), t2 = low(z, a0, a2), t3 = low(z, a0, a3), t4 = low(z, a1, a3);
-        __m512i t5 = low(z, a2, a3), t6 = high(z, a2, a3), t7 = z, t8, t9;
-        t2 = high(t2, a0, a1), t3 = low(t3, a1, a2), t4 = high(t4, a0, a3), t5 = high(t5, a1, a3);
-        t3 = high(t3, a0, a2), t4 = high(t4, a1, a2);
-        t1 = add(t1, t1), t2 = add(t2, t2), t3 = add(t3, t3), t4 = add(t4, t4), t5 = add(t5, t5), t6 = add(t6, t6);
-        t7 = low(t7, a3, d4), t8 = high(z, a3, d4), t6 = low(t6, a2, d4), t7 = high(t7, a2, d4);
-        t5 = low(t5, a1, d4), t6 = high(t6, a1, d4), t4 = low(t4, a0, d4), t5 = high(t5, a0, d4);
-        __m512i const t0 = low(z, a0, a0);
-        t1 = high(t1, a0, a0), t2 = low(t2, a1, a1), t3 = high(t3, a1, a1), t4 = low(t4, a2, a2);
-        t5 = high(t5, a2, a2), t6 = low(t6, a3, a3), t7 = high(t7, a3, a3), t8 = low(t8, a4, a4);
-        t9 = high(z, a4, a4);
-        fold(r, t0, t1, t2, t3, t4, t5, t6, t7, t8, t9);
+        wide w;
+        square_1(w, a), square_2(w, a), square_3(w, a), square_4(w, a), square_5(w, a, zero());
+        fold(w);
+        finish(r, w);
     }
-
-    WG_X25519_INLINE void product(fe& r, fe const& a, fe const& b) noexcept {
-        fe w;
-        multiply(w, a, b);
-        carry(r, w);
-    }
-    WG_X25519_IFMA [[gnu::noinline]] static void times(fe& r, fe const& a, int count) noexcept {
-        fe x = a, w;
-        for (int i = 0; i < count; ++i) {
-            square(w, x);
-            carry(x, w);
-        }
-        r = x;
-    }
-
-    /// r = x^(p - 2) in every lane. p - 2 = 2^255 - 21: 250 ones, then 01011.
-    WG_X25519_IFMA [[gnu::noinline]] static void invert(fe& r, fe const& x) noexcept {
-        fe z = x, t, z2, z9, z11, k5, k10, k50, k;
-        times(z2, z, 1);
-        times(t, z2, 2);
-        product(z9, t, z);
-        product(z11, z9, z2);
-        times(t, z11, 1);
-        product(k5, t, z9);
-        times(t, k5, 5);
-        product(k10, t, k5);
-        times(t, k10, 10);
-        product(k, t, k10);
-        times(t, k, 20);
-        product(t, t, k);
-        times(t, t, 10);
-        product(k50, t, k10);
-        times(t, k50, 50);
-        product(k, t, k50);
-        times(t, k, 100);
-        product(t, t, k);
-        times(t, t, 50);
-        product(t, t, k50);
-        times(t, t, 5);
-        product(r, t, z11);
+    WG_X25519_INLINE void square(fe& r, fe const& a, fe& r2, fe const& a2) noexcept {
+        wide w, x;
+        square_1(w, a), square_1(x, a2), square_2(w, a), square_2(x, a2), square_3(w, a), square_3(x, a2);
+        square_4(w, a), square_4(x, a2), square_5(w, a, zero()), square_5(x, a2, zero());
+        fold(w, x);
+        finish(r, w), finish(r2, x);
     }
 
     /// x2:z2 and x3:z3, wide; x2 and x3 with `bias` in them, so that z can be subtracted.
@@ -185,39 +191,29 @@ struct ifma8_x25519 {
         fe const biased = {{all(bias(0)), all(bias(1)), all(bias(2)), all(bias(3)), all(bias(4))}};
         WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]);
                  c.v[i] = add(s.x3.v[i], s.z3.v[i]); d.v[i] = _mm512_sub_epi64(s.x3.v[i], s.z3.v[i]))
-        carry(a, a);
-        carry(b, b);
-        carry(c, c);
-        carry(d, d);
-        multiply(da, d, a, biased);
-        multiply(cb, c, b);
+        carry(a, b, c, d);
+        multiply(da, d, a, biased, cb, c, b, zero());
         // bits of a limb that were carried may be selected or not: nobody looks at them
         WG_LIMBS(p.v[i] = _mm512_mask_mov_epi64(a.v[i], swap, c.v[i]);
                  q.v[i] = _mm512_mask_mov_epi64(b.v[i], swap, d.v[i]))
-        square(aa, p);
-        square(bb, q);
-        WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]);
-                 e.v[i] = _mm512_sub_epi64(add(aa.v[i], biased.v[i]), bb.v[i]))
-        carry(a, a);
-        carry(b, b);
-        carry(e, e);
-        square(s.x3, a);
+        square(aa, p, bb, q);
+        WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
+        carry(a, b);
+        WG_LIMBS(aa.v[i] = add(aa.v[i], biased.v[i]); e.v[i] = _mm512_sub_epi64(aa.v[i], bb.v[i]); f.v[i] = aa.v[i])
+        square(s.x3, a, b, b);
         WG_LIMBS(s.x3.v[i] = add(s.x3.v[i], biased.v[i]))
-        square(b, b);
-        carry(b, b);
-        multiply(s.z3, b, s.x1);
+        carry(e, aa, bb);
+        multiply(s.x2, aa, bb, biased);
         // f = aa + 121665 e. Limb 4 of e is < 2^48, so its high part is < 2^13, of weight 2^260
         __m512i const k = all(121665);
-        f.v[0] = low(low(aa.v[0], e.v[0], k), high(_mm512_setzero_si512(), e.v[4], k), all(608));
-        f.v[1] = low(high(aa.v[1], e.v[0], k), e.v[1], k);
-        f.v[2] = low(high(aa.v[2], e.v[1], k), e.v[2], k);
-        f.v[3] = low(high(aa.v[3], e.v[2], k), e.v[3], k);
-        f.v[4] = low(high(aa.v[4], e.v[3], k), e.v[4], k);
-        carry(f, f);
-        carry(aa, aa);
-        carry(bb, bb);
-        multiply(s.x2, aa, bb, biased);
-        multiply(s.z2, e, f);
+        f.v[0] = low(f.v[0], e.v[0], k);
+        f.v[1] = low(high(f.v[1], e.v[0], k), e.v[1], k);
+        f.v[2] = low(high(f.v[2], e.v[1], k), e.v[2], k);
+        f.v[3] = low(high(f.v[3], e.v[2], k), e.v[3], k);
+        f.v[4] = low(high(f.v[4], e.v[3], k), e.v[4], k);
+        f.v[0] = low(f.v[0], high(_mm512_setzero_si512(), e.v[4], k), all(608));
+        carry(f, b);
+        multiply(s.z3, b, s.x1, zero(), s.z2, e, f, zero());
     }
 
     WG_X25519_INLINE void pack(fe& r, __m512i w0, __m512i w1, __m512i w2, __m512i w3) noexcept {
@@ -231,9 +227,9 @@ struct ifma8_x25519 {
 
     /// The representatives below p, as words: to[i] is word i of all lanes. Of a wide element.
     WG_X25519_INLINE void unpack(std::uint64_t (&to)[4][lanes], fe const& a) noexcept {
-        fe x;
+        fe x = a;
         __m512i const m = all(mask52);
-        carry(x, a);
+        carry(x);
         WG_LIMBS(if constexpr (i < 4) x.v[i] = _mm512_and_si512(x.v[i], m))
         // the value is < 2^255 + 2^220 < 2p; it is >= p if adding 19 carries into bit 255, and then that is p taken off
         __m512i q = right(add(x.v[0], all(19)), 52);
@@ -253,6 +249,39 @@ struct ifma8_x25519 {
         _mm512_storeu_si512(to[3], _mm512_or_si512(right(x.v[3], 36), left(x.v[4], 16)));
     }
 
+    /// Every out = x / z, 0 for z = 0. One inversion for all (Montgomery's trick): of the product of all z.
+    [[gnu::noinline]] static void divide(dh_item* items, std::uint64_t const (&x)[4][lanes],
+                                         std::uint64_t const (&z)[4][lanes]) noexcept {
+        using field = field25519<limbs64>;
+        field zs[lanes], products[lanes], inverse, quotient;
+        std::uint64_t zero[lanes];
+        byte text[key_bytes];
+        for (std::size_t j = 0; j < lanes; ++j) {
+            for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, z[i][j]);
+            zero[j] = is_zero_in_constant_time(text); // 1 takes its place in the product, and the quotient is cleared
+            zs[j].decode(text);
+            zs[j].v[0] |= zero[j];
+            if (j == 0)
+                products[0] = zs[0];
+            else
+                field::multiply(products[j], products[j - 1], zs[j]);
+        }
+        inverse = products[lanes - 1];
+        invert(inverse);
+        for (std::size_t j = lanes; j-- > 0;) {
+            std::uint64_t const keep = mask_of(zero[j] ^ 1);
+            for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, x[i][j] & keep);
+            quotient.decode(text);
+            field::multiply(quotient, quotient, inverse);
+            if (j > 0) {
+                field::multiply(quotient, quotient, products[j - 1]);
+                field::multiply(inverse, inverse, zs[j]);
+            }
+            quotient.encode(items[j].out->expose().data());
+        }
+        wipe(zs), wipe(products), wipe(inverse), wipe(quotient), wipe(text);
+    }
+
     WG_X25519_IFMA [[gnu::noinline]] static void ladder(dh_item* items) noexcept {
         std::uint64_t words[4][lanes], swaps[4][lanes];
         for (std::size_t j = 0; j < lanes; ++j) {
@@ -267,21 +296,17 @@ struct ifma8_x25519 {
         state s;
         pack(s.x1, _mm512_loadu_si512(words[0]), _mm512_loadu_si512(words[1]), _mm512_loadu_si512(words[2]),
              _mm512_loadu_si512(words[3]));
-        __m512i const zero = _mm512_setzero_si512(), one = all(1);
-        WG_LIMBS(s.x3.v[i] = add(s.x1.v[i], all(bias(i))); s.x2.v[i] = all(bias(i) + (i == 0)); s.z2.v[i] = zero;
-                 s.z3.v[i] = i == 0 ? one : zero)
+        __m512i const none = _mm512_setzero_si512(), one = all(1);
+        WG_LIMBS(s.x3.v[i] = add(s.x1.v[i], all(bias(i))); s.x2.v[i] = all(bias(i) + (i == 0)); s.z2.v[i] = none;
+                 s.z3.v[i] = i == 0 ? one : none)
         for (std::size_t word = 4; word-- > 0;) {
             __m512i const bits = _mm512_loadu_si512(swaps[word]);
             for (std::uint64_t bit = std::uint64_t{1} << (word == 3 ? 62 : 63); bit != 0; bit >>= 1)
                 step(s, _mm512_test_epi64_mask(bits, all(bit)));
         }
-        carry(s.z2, s.z2);
-        carry(s.x2, s.x2);
-        invert(s.z2, s.z2);
-        multiply(s.x2, s.x2, s.z2);
         unpack(words, s.x2);
-        for (std::size_t j = 0; j < lanes; ++j)
-            for (std::size_t i = 0; i < 4; ++i) store_le64(items[j].out->expose().data() + 8 * i, words[i][j]);
+        unpack(swaps, s.z2);
+        divide(items, words, swaps);
         wipe(words);
         wipe(swaps);
         wipe(static_cast<void*>(&s), sizeof s);
