@@ -1894,10 +1894,10 @@ template <> struct field25519<limbs64> {
         v[4] = d >> 12 & mask;
     }
 
-    /// The one representative below p. Of a tight element.
+    /// The one representative below p. Of a tight or loose element.
     void encode(byte* to) const noexcept {
         field25519 x = *this;
-        x.carry(); // limbs < 2^51 but the second, < 2^51 + 1: the value is < 2^255 + 2^51 < 2p
+        x.carry(); // limbs < 2^51 but the second, <= 2^51: the value is < 2^255 + 2^103 < 2p
         // q = 1 if the value is >= p: adding 19 then carries out of bit 255
         std::uint64_t q = (x.v[0] + 19) >> 51;
         for (std::size_t i = 1; i < 5; ++i) q = (x.v[i] + q) >> 51;
@@ -1978,7 +1978,8 @@ private:
         v[4] = static_cast<std::uint64_t>(t4) & mask;
     }
 
-    /// Before: limbs < 2^63. After: limbs < 2^51 but the second, which a carry of at most 19 * 2^12 >> 51 may exceed.
+    /// Before: limbs < 2^63. After: limbs < 2^51 but the second, which a carry of (2^51 + 19 * 2^12) >> 51 = 1 at most
+    /// may make 2^51.
     void carry() noexcept {
         for (std::size_t i = 0; i < 4; ++i) v[i + 1] += v[i] >> 51, v[i] &= mask;
         v[0] += 19 * (v[4] >> 51), v[4] &= mask;
@@ -2160,6 +2161,179 @@ template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratc
     square_times(t, 5);
     Field::multiply(z, t, z_11); // 01011 is 11
 }
+
+#ifdef __SIZEOF_INT128__
+
+/// 1/x modulo p by steps of division (Bernstein, Yang, "Fast constant-time gcd computation and modular inversion",
+/// 2019), in the variant that starts with delta = 1/2: 590 steps make gcd(p, x) of any x < 2^256 (Wuille, "The safegcd
+/// implementation in libsecp256k1 explained", 2021). 59 steps look at the lowest words of f and g only, and what they
+/// did is a matrix that is then applied to f, g and to d, e, where f = d x and g = e x modulo p.
+/// Twice as fast as the power p - 2; the number of steps and all they do are the same for every x.
+class inversion25519 {
+public:
+    /// Words, the lowest first. Below 2^256; x = 0 gives 0.
+    static void invert(std::uint64_t (&to)[4], std::uint64_t const (&x)[4]) noexcept {
+        inversion25519 w;
+        w.f = {{-19, 0, 0, 0, 128}};
+        w.g = {{to_limb(x[0]), to_limb(x[0] >> 62 | x[1] << 2), to_limb(x[1] >> 60 | x[2] << 4),
+                to_limb(x[2] >> 58 | x[3] << 6), static_cast<std::int64_t>(x[3] >> 56)}};
+        w.d = {{0, 0, 0, 0, 0}};
+        w.e = {{1, 0, 0, 0, 0}};
+        std::int64_t minus_delta = -1; // less a half
+        for (int i = 0; i < 10; ++i) {
+            w.steps(minus_delta);
+            apply_modulo_p(w.d, w.e, w.m);
+            apply(w.f, w.g, w.m);
+        }
+        w.finish(to);
+    }
+
+private:
+    __extension__ typedef __int128 int128;
+    static constexpr std::uint64_t limb_mask = (std::uint64_t{1} << 62) - 1;
+
+    /// Five limbs of 62 bits; the highest has the sign.
+    struct number {
+        std::int64_t v[5];
+    };
+    /// What 59 steps make of f and g, times 2^62: (u f + v g, q f + r g). |u| + |v| <= 2^62, |q| + |r| <= 2^62.
+    struct matrix {
+        std::int64_t u, v, q, r;
+    };
+
+    number f, g, d, e;
+    matrix m;
+
+    inversion25519() noexcept {}
+    ~inversion25519() { wipe(static_cast<void*>(this), sizeof *this); }
+
+    static std::int64_t to_limb(std::uint64_t word) noexcept { return static_cast<std::int64_t>(word & limb_mask); }
+    static std::int64_t low(int128 x) noexcept { return to_limb(static_cast<std::uint64_t>(x)); }
+    static int128 wide(std::int64_t a, std::int64_t b) noexcept { return int128{a} * b; }
+
+    /// A step: if g is odd and delta > 0, f, g = g, (g - f) / 2 and delta = 1 - delta; else g = (g + f) / 2 if it is
+    /// odd, g / 2 if it is even, and delta = 1 + delta. In place of halving g, f's row of the matrix is doubled.
+    void steps(std::int64_t& minus_delta) noexcept {
+        std::uint64_t a = static_cast<std::uint64_t>(f.v[0]) | static_cast<std::uint64_t>(f.v[1]) << 62;
+        std::uint64_t b = static_cast<std::uint64_t>(g.v[0]) | static_cast<std::uint64_t>(g.v[1]) << 62;
+        matrix const x = some_steps(30, a, b, minus_delta), y = some_steps(29, a, b, minus_delta);
+        // y x, and 2^62 = 8 * 2^59
+        m = {8 * (y.u * x.u + y.v * x.q), 8 * (y.u * x.v + y.v * x.r), 8 * (y.q * x.u + y.r * x.q),
+             8 * (y.q * x.v + y.r * x.r)};
+    }
+
+    /// 30 steps at most, so |u| + |v| <= 2^30 and both are calculated with in one word, u + 2^32 v. Words may wrap: of
+    /// a and b only the low bits count, as many as there are steps to come.
+    [[gnu::always_inline]] static matrix some_steps(int count, std::uint64_t& a, std::uint64_t& b,
+                                                    std::int64_t& minus_delta) noexcept {
+        std::uint64_t uv = 1, qr = std::uint64_t{1} << 32, delta = static_cast<std::uint64_t>(minus_delta);
+        for (int i = 0; i < count; ++i) {
+            std::uint64_t const odd = mask_of(b & 1), positive = mask_of(delta >> 63), both = odd & positive;
+            delta = (delta ^ both) - 1;
+            // first what waits for nothing, and f = g rather than f + (g - f): this loop is one chain of dependencies
+            std::uint64_t const minus_a = (a ^ positive) - positive, minus_uv = (uv ^ positive) - positive;
+            a ^= (a ^ b) & both;
+            uv ^= (uv ^ qr) & both;
+            b += minus_a & odd;
+            qr += minus_uv & odd;
+            b >>= 1;
+            uv <<= 1;
+        }
+        minus_delta = static_cast<std::int64_t>(delta);
+        std::int64_t const u = static_cast<std::int32_t>(static_cast<std::uint32_t>(uv)),
+                           q = static_cast<std::int32_t>(static_cast<std::uint32_t>(qr));
+        return {u, (static_cast<std::int64_t>(uv) - u) >> 32, q, (static_cast<std::int64_t>(qr) - q) >> 32};
+    }
+
+    /// x, y = (u x + v y) / 2^62, (q x + r y) / 2^62, which are whole numbers. |x|, |y| < 2^256 before and after.
+    static void apply(number& x, number& y, matrix const& m) noexcept {
+        int128 s = wide(m.u, x.v[0]) + wide(m.v, y.v[0]), t = wide(m.q, x.v[0]) + wide(m.r, y.v[0]);
+        for (int i = 1; i < 5; ++i) { // sums < 2^62 * 2^62 + 2^63
+            s = (s >> 62) + wide(m.u, x.v[i]) + wide(m.v, y.v[i]);
+            t = (t >> 62) + wide(m.q, x.v[i]) + wide(m.r, y.v[i]);
+            x.v[i - 1] = low(s);
+            y.v[i - 1] = low(t);
+        }
+        x.v[4] = static_cast<std::int64_t>(s >> 62);
+        y.v[4] = static_cast<std::int64_t>(t >> 62);
+    }
+
+    /// The same modulo p: multiples of p are added to make whole numbers. x and y are > -2p and < p, before and after.
+    static void apply_modulo_p(number& x, number& y, matrix const& m) noexcept {
+        // A negative one is taken as itself plus p, so |.| < p and sums of two are > -2^62 p and < 2^62 p.
+        std::int64_t const x_sign = x.v[4] >> 63, y_sign = y.v[4] >> 63;
+        int128 s = wide(m.u, x.v[0]) + wide(m.v, y.v[0]), t = wide(m.q, x.v[0]) + wide(m.r, y.v[0]);
+        std::int64_t const k = multiple((m.u & x_sign) + (m.v & y_sign), s),
+                           l = multiple((m.q & x_sign) + (m.r & y_sign), t);
+        s -= wide(19, k);
+        t -= wide(19, l);
+        for (int i = 1; i < 5; ++i) {
+            s = (s >> 62) + wide(m.u, x.v[i]) + wide(m.v, y.v[i]);
+            t = (t >> 62) + wide(m.q, x.v[i]) + wide(m.r, y.v[i]);
+            if (i == 4) { // p = 2^255 - 19, 255 = 4 * 62 + 7
+                s += wide(128, k);
+                t += wide(128, l);
+            }
+            x.v[i - 1] = low(s);
+            y.v[i - 1] = low(t);
+        }
+        x.v[4] = static_cast<std::int64_t>(s >> 62);
+        y.v[4] = static_cast<std::int64_t>(t >> 62);
+    }
+
+    /// The greatest number <= `most` that times p takes away the lowest 62 bits of `sum`: -19 k = -sum.
+    static std::int64_t multiple(std::int64_t most, int128 sum) noexcept {
+        constexpr std::uint64_t inverse_of_19 = 0x86bca1af286bca1b; // modulo 2^64
+        static_assert(inverse_of_19 * 19 == 1);
+        std::uint64_t const k = static_cast<std::uint64_t>(sum) * inverse_of_19;
+        return most - static_cast<std::int64_t>((static_cast<std::uint64_t>(most) - k) & limb_mask);
+    }
+
+    /// f is 1 or -1 now, or p or -p for x = 0; d, with the sign of f, is the result.
+    void finish(std::uint64_t (&to)[4]) const noexcept {
+        std::int64_t const sign = f.v[4] >> 63;
+        number x = d;
+        add_p(x, x.v[4] >> 63); // > -p, < p
+        std::int64_t t = 0;
+        for (int i = 0; i < 5; ++i) {
+            t += (x.v[i] ^ sign) - sign;
+            x.v[i] = i < 4 ? t & static_cast<std::int64_t>(limb_mask) : t;
+            t >>= 62;
+        }
+        add_p(x, x.v[4] >> 63); // >= 0, < p
+        std::uint64_t w[5];
+        for (int i = 0; i < 5; ++i) w[i] = static_cast<std::uint64_t>(x.v[i]);
+        to[0] = w[0] | w[1] << 62;
+        to[1] = w[1] >> 2 | w[2] << 60;
+        to[2] = w[2] >> 4 | w[3] << 58;
+        to[3] = w[3] >> 6 | w[4] << 56;
+        wipe(x);
+        wipe(w);
+    }
+
+    /// Where `all` is all ones.
+    static void add_p(number& x, std::int64_t all) noexcept {
+        x.v[0] -= 19 & all;
+        x.v[4] += 128 & all;
+        for (int i = 0; i < 4; ++i) x.v[i + 1] += x.v[i] >> 62, x.v[i] &= static_cast<std::int64_t>(limb_mask);
+    }
+};
+
+/// z = 1/z, 0 for 0. Loose or tight, then tight.
+[[gnu::noinline]] inline void invert(field25519<limbs64>& z) noexcept {
+    byte text[32];
+    std::uint64_t words[4];
+    z.encode(text);
+    for (std::size_t i = 0; i < 4; ++i) words[i] = load_le64(text + 8 * i);
+    inversion25519::invert(words, words);
+    for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, words[i]);
+    z.decode(text);
+    wipe(text);
+    wipe(words);
+}
+inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64>>&) noexcept { invert(z); }
+
+#endif
 
 } // namespace bundled
 } // namespace wg::inline WG_ABI
@@ -2707,29 +2881,6 @@ struct ifma_x25519 {
         return r;
     }
 
-    /// multiply(a, a), with 30 products for 50.
-    WG_X25519_INLINE void square(quad& r, quad const& a) noexcept {
-        __m256i const z = _mm256_setzero_si256();
-        __m256i const a0 = a.v[0], a1 = a.v[1], a2 = a.v[2], a3 = a.v[3], a4 = a.v[4];
-        // sums of products that come twice: low ones, high ones
-        __m256i l5 = low(z, a1, a4), h5 = high(z, a1, a3), l6 = low(z, a2, a4), h6 = high(z, a2, a3);
-        __m256i l7 = low(z, a3, a4), h7 = high(z, a2, a4), h8 = high(z, a3, a4), l4 = low(z, a1, a3);
-        __m256i h4 = high(z, a1, a2), l3 = low(z, a1, a2), h2 = high(z, a0, a1), l1 = low(z, a0, a1);
-        l5 = low(l5, a2, a3), h5 = high(h5, a0, a4), h6 = high(h6, a1, a4), l4 = low(l4, a0, a4);
-        h4 = high(h4, a0, a3), l3 = low(l3, a0, a3);
-        __m256i const l2 = low(z, a0, a2), h3 = high(z, a0, a2);
-        // and once; all of it together is what multiply() has
-        __m256i const s0 = low(z, a0, a0), s1 = high(z, a0, a0), s2 = low(z, a1, a1), s3 = high(z, a1, a1),
-                      s4 = low(z, a2, a2), s5 = high(z, a2, a2), s6 = low(z, a3, a3), s7 = high(z, a3, a3),
-                      s8 = low(z, a4, a4), s9 = high(z, a4, a4);
-        __m256i const n7 = add(add(h7, h7), s7), n5 = add(add(h5, h5), s5), m6 = add(add(l6, l6), s6);
-        r.v[4] = fold(add(add(l4, l4), s4), add(h4, h4), z, s9);
-        r.v[3] = fold(add(l3, l3), add(add(h3, h3), s3), s8, add(h8, h8));
-        r.v[2] = fold(add(add(l2, l2), s2), add(h2, h2), add(l7, l7), n7);
-        r.v[1] = fold(add(l1, l1), s1, m6, add(h6, h6));
-        r.v[0] = fold(s0, z, add(l5, l5), n5);
-    }
-
     /// Lanes (a, b, c, d) become (a + b, a - b, c', d'): c + d, c - d if `both`, else c, c - d. The even lanes of `x`
     /// have `bias` in them.
     template <bool Both> WG_X25519_INLINE void cross(quad& r, quad const& x) noexcept {
@@ -2738,66 +2889,17 @@ struct ifma_x25519 {
                  r.v[i] = _mm256_mask_sub_epi64(sums, 10, y, x.v[i]))
     }
 
-    WG_X25519_INLINE void load_words(std::uint64_t (&to)[5], byte const* from) noexcept {
-        std::uint64_t const a = load_le64(from), b = load_le64(from + 8), c = load_le64(from + 16),
-                            d = load_le64(from + 24);
-        to[0] = a & mask;
-        to[1] = (a >> 51 | b << 13) & mask;
-        to[2] = (b >> 38 | c << 26) & mask;
-        to[3] = (c >> 25 | d << 39) & mask;
-        to[4] = d >> 12 & mask;
+    /// One lane of a tight element.
+    template <int Lane> WG_X25519_INLINE void take(field25519<limbs64>& r, quad const& x) noexcept {
+        WG_LIMBS(__m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
+                 r.v[i] = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2)))
     }
 
-    /// r = x^(p - 2) in every lane. p - 2 = 2^255 - 21: 250 ones, then 01011.
-    WG_X25519_IFMA [[gnu::noinline]] static void invert(quad& r, quad const& x) noexcept {
-        quad z = x, t, z2, z9, z11, k5, k10, k50, k;
-        times(z2, z, 1);
-        times(t, z2, 2);
-        product(z9, t, z);
-        product(z11, z9, z2);
-        times(t, z11, 1);
-        product(k5, t, z9);
-        times(t, k5, 5);
-        product(k10, t, k5);
-        times(t, k10, 10);
-        product(k, t, k10);
-        times(t, k, 20);
-        product(t, t, k);
-        times(t, t, 10);
-        product(k50, t, k10);
-        times(t, k50, 50);
-        product(k, t, k50);
-        times(t, k, 100);
-        product(t, t, k);
-        times(t, t, 50);
-        product(t, t, k50);
-        times(t, t, 5);
-        product(r, t, z11);
-    }
-    WG_X25519_INLINE void product(quad& r, quad const& a, quad const& b) noexcept {
-        quad w;
-        multiply(w, a, b, lanes_of_bias(0, 0, 0, 0));
-        carry(r, w);
-    }
-    WG_X25519_IFMA [[gnu::noinline]] static void times(quad& r, quad const& a, int count) noexcept {
-        quad x = a, w;
-        for (int i = 0; i < count; ++i) {
-            square(w, x);
-            carry(x, w);
-        }
-        r = x;
-    }
-
-    /// out = lane `Over` / lane `Under` of tight x, 0 for division by 0.
-    template <int Over, int Under> WG_X25519_INLINE void divide(byte* out, quad const& x) noexcept {
-        quad a, b;
-        WG_LIMBS(a.v[i] = _mm256_permute4x64_epi64(x.v[i], Over); b.v[i] = _mm256_permute4x64_epi64(x.v[i], Under))
-        invert(b, b);
-        product(a, a, b);
-        field25519<limbs64> result;
-        WG_LIMBS(result.v[i] = static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm256_castsi256_si128(a.v[i]))))
-        result.encode(out);
-        wipe(result);
+    /// out = x / z, 0 for z = 0. Loose.
+    static void quotient(byte* out, field25519<limbs64>& x, field25519<limbs64>& z) noexcept {
+        invert(z);
+        field25519<limbs64>::multiply(x, x, z);
+        x.encode(out);
     }
 
     /// A step. n: lanes (C, D, A, B), tight: sum and difference of x3:z3, then of x2:z2. `swap` is all ones if x3:z3
@@ -2828,22 +2930,25 @@ struct ifma_x25519 {
     }
 
     WG_X25519_IFMA [[gnu::noinline]] static void ladder(byte* out, byte const* scalar, byte const* point) noexcept {
-        std::uint64_t x1[5], swaps[4];
-        load_words(x1, point);
+        field25519<limbs64> x1, x, z;
+        std::uint64_t swaps[4];
+        x1.decode(point);
         clamp_swaps(swaps, scalar);
         quad n = lanes_of_bias(1, 0, 1, 0), by;
         // x3 = x1, z3 = 1, x2 = 1, z2 = 0
-        WG_LIMBS(by.v[i] = lanes(0, x1[i], 0, i == 0 ? 121665 : 0);
-                 n.v[i] = add(n.v[i], lanes(x1[i], i == 0, i == 0, 0)))
+        WG_LIMBS(by.v[i] = lanes(0, x1.v[i], 0, i == 0 ? 121665 : 0);
+                 n.v[i] = add(n.v[i], lanes(x1.v[i], i == 0, i == 0, 0)))
         cross<true>(n, n);
         carry(n, n);
         for (std::size_t bit = 255; bit-- > 0;)
             step(n, all(std::uint64_t{0} - (swaps[bit / 64] >> (bit % 64) & 1)), by);
         // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
-        WG_LIMBS(n.v[i] = add(n.v[i], lanes(0, 0, bias(i), 0)))
-        cross<true>(n, n);
-        carry(n, n);
-        divide<_MM_PERM_CCCC, _MM_PERM_DDDD>(out, n);
+        field25519<limbs64> sum, difference;
+        take<2>(sum, n), take<3>(difference, n);
+        field25519<limbs64>::add(x, sum, difference);
+        field25519<limbs64>::subtract(z, sum, difference);
+        quotient(out, x, z);
+        wipe(x), wipe(z), wipe(sum), wipe(difference);
         wipe(swaps);
         wipe_vector_registers();
     }
@@ -2925,14 +3030,15 @@ struct ifma_x25519 {
                 plus(q, point);
             }
         }
-        // u = (Z + Y) / (Z - Y). 2 Y = (Y - X) + (Y + X)
-        quad w;
-        WG_LIMBS(__m256i const y2 = _mm256_permute4x64_epi64(add(q.v[i], other(q.v[i])), _MM_PERM_AAAA);
-                 __m256i const z = _mm256_permute4x64_epi64(q.v[i], _MM_PERM_DDDD);
-                 w.v[i] = add(add(z, z), lanes(0, bias(i), 0, 0));
-                 w.v[i] = _mm256_mask_sub_epi64(add(w.v[i], y2), 2, w.v[i], y2))
-        carry(w, w);
-        divide<_MM_PERM_AAAA, _MM_PERM_BBBB>(out, w);
+        // u = (Z + Y) / (Z - Y), and Z - Y is not zero: see x25519_base. 2 Y = (Y - X) + (Y + X)
+        field25519<limbs64> y2, z, x;
+        WG_LIMBS(q.v[i] = _mm256_mask_add_epi64(add(q.v[i], q.v[i]), 1, q.v[i], other(q.v[i])))
+        carry(q, q);
+        take<0>(y2, q), take<3>(z, q);
+        field25519<limbs64>::add(x, z, y2);
+        field25519<limbs64>::subtract(z, z, y2);
+        quotient(out, x, z);
+        wipe(x), wipe(z), wipe(y2);
         wipe_vector_registers();
     }
 };
@@ -2959,9 +3065,18 @@ struct lanes25519 {
 struct ifma8_x25519 {
     static constexpr std::size_t lanes = 8;
 
-    /// All eight items, as `dh` would do them one by one.
-    static void multiply(std::span<dh_item, lanes> items) noexcept {
-        ladder(items.data());
+    /// From how many items on this is faster than one after the other: 2.6 of those take as long as this.
+    static constexpr std::size_t worth_it = 3;
+
+    /// Up to eight items, as `dh` would do them one by one. It takes as long as all eight.
+    static void multiply(std::span<dh_item> items) noexcept {
+        secret<key_bytes> unused;
+        dh_item all[lanes];
+        for (std::size_t j = 0; j < lanes; ++j) {
+            all[j] = items[j < items.size() ? j : 0];
+            if (j >= items.size()) all[j].out = &unused;
+        }
+        ladder(all);
         wipe_stack<stack_bytes>();
         for (dh_item& item : items) item.good = !item.out->is_zero();
     }
@@ -2973,6 +3088,12 @@ struct ifma8_x25519 {
 
     WG_X25519_INLINE __m512i all(std::uint64_t value) noexcept {
         return _mm512_set1_epi64(static_cast<long long>(value));
+    }
+    /// Zero. The compilers would keep one in a register and copy that, which takes a turn of the ports that multiply.
+    WG_X25519_INLINE __m512i none() noexcept {
+        __m512i r;
+        asm volatile("vpxorq %x0, %x0, %x0" : "=v"(r));
+        return r;
     }
     WG_X25519_INLINE __m512i low(__m512i sum, __m512i a, __m512i b) noexcept {
         return _mm512_madd52lo_epu64(sum, a, b);
@@ -2993,120 +3114,119 @@ struct ifma8_x25519 {
     }
 
     /// Wide to carried: bits from 255 on come back times 19, < 2^16 * 19 < 2^21; the carry into limb 4 is < 2^12.
-    WG_X25519_INLINE void carry(fe& r, fe const& a) noexcept {
-        __m512i const x0 = low(a.v[0], right(a.v[4], 47), all(19));
-        __m512i const x1 = add(a.v[1], right(x0, 52)), x2 = add(a.v[2], right(x1, 52)),
-                      x3 = add(a.v[3], right(x2, 52));
-        r.v[0] = x0, r.v[1] = x1, r.v[2] = x2, r.v[3] = x3;
-        r.v[4] = add(_mm512_and_si512(a.v[4], all(mask47)), right(x3, 52));
+    /// As many at a time as do not wait for each other.
+    template <class... More> WG_X25519_INLINE void carry(More&... x) noexcept {
+        ((x.v[0] = low(x.v[0], right(x.v[4], 47), all(19))), ...);
+        ((x.v[4] = _mm512_and_si512(x.v[4], all(mask47))), ...);
+        ((x.v[1] = add(x.v[1], right(x.v[0], 52))), ...);
+        ((x.v[2] = add(x.v[2], right(x.v[1], 52))), ...);
+        ((x.v[3] = add(x.v[3], right(x.v[2], 52))), ...);
+        ((x.v[4] = add(x.v[4], right(x.v[3], 52))), ...);
     }
 
-    /// Sums t0-t4 plus 2^260 times t5-t9, which comes back times 32 * 19. t9 is a high product of limbs 4 and a carry:
+    /// A product that is not finished: ten limbs.
+    struct wide {
+        __m512i t[10];
+    };
+
+    /// r = t0-t4 plus 2^260 times t5-t9, which comes back times 32 * 19. t9 is a high product of limbs 4 and a carry:
     /// < 2^43, and times 608 still < 2^52.
-    WG_X25519_INLINE void fold(fe& r, __m512i t0, __m512i t1, __m512i t2, __m512i t3, __m512i t4, __m512i t5,
-                               __m512i t6, __m512i t7, __m512i t8, __m512i t9) noexcept {
+    template <class... More> WG_X25519_INLINE void fold(More&... w) noexcept {
         __m512i const f = all(608);
-        t6 = add(t6, right(t5, 52));
-        t7 = add(t7, right(t6, 52));
-        t8 = add(t8, right(t7, 52));
-        t9 = add(t9, right(t8, 52));
-        r.v[0] = low(t0, t5, f);
-        r.v[1] = low(high(t1, t5, f), t6, f);
-        r.v[2] = low(high(t2, t6, f), t7, f);
-        r.v[3] = low(high(t3, t7, f), t8, f);
-        r.v[4] = low(high(t4, t8, f), t9, f);
+        ((w.t[6] = add(w.t[6], right(w.t[5], 52))), ...);
+        ((w.t[0] = low(w.t[0], w.t[5], f)), ...);
+        ((w.t[7] = add(w.t[7], right(w.t[6], 52))), ...);
+        ((w.t[1] = high(w.t[1], w.t[5], f)), ...);
+        ((w.t[8] = add(w.t[8], right(w.t[7], 52))), ...);
+        ((w.t[2] = high(w.t[2], w.t[6], f)), ...);
+        ((w.t[9] = add(w.t[9], right(w.t[8], 52))), ...);
+        ((w.t[3] = high(w.t[3], w.t[7], f)), ...);
+        ((w.t[4] = high(w.t[4], w.t[8], f)), ...);
+        ((w.t[1] = low(w.t[1], w.t[6], f)), ...);
+        ((w.t[2] = low(w.t[2], w.t[7], f)), ...);
+        ((w.t[3] = low(w.t[3], w.t[8], f)), ...);
+        ((w.t[4] = low(w.t[4], w.t[9], f)), ...);
     }
+
+    template <int I> WG_X25519_INLINE void low_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[I + i] = low(w.t[I + i], a.v[I], b.v[i]))
+    }
+    template <int I> WG_X25519_INLINE void high_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[I + i + 1] = high(w.t[I + i + 1], a.v[I], b.v[i]))
+    }
+    WG_X25519_INLINE void start(wide& w, fe const& given) noexcept {
+        WG_LIMBS(w.t[i] = given.v[i]; w.t[i + 5] = none())
+    }
+    WG_X25519_INLINE void finish(fe& r, wide const& w) noexcept { WG_LIMBS(r.v[i] = w.t[i]) }
 
     /// r = given + a b. Before: a, b carried. After: limbs of r - given are sums of 11 parts at most, < 2^55.5.
     WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given) noexcept {
-        __m512i const z = _mm512_setzero_si512();
-        __m512i t0 = given.v[0], t1 = given.v[1], t2 = given.v[2], t3 = given.v[3], t4 = given.v[4];
-        __m512i t5 = z, t6 = z, t7 = z, t8 = z, t9 = z;
-        t0 = low(t0, a.v[0], b.v[0]), t1 = low(t1, a.v[0], b.v[1]), t2 = low(t2, a.v[0], b.v[2]);
-        t3 = low(t3, a.v[0], b.v[3]), t4 = low(t4, a.v[0], b.v[4]), t5 = high(t5, a.v[0], b.v[4]);
-        t1 = high(t1, a.v[0], b.v[0]), t2 = high(t2, a.v[0], b.v[1]), t3 = high(t3, a.v[0], b.v[2]);
-        t4 = high(t4, a.v[0], b.v[3]);
-        t1 = low(t1, a.v[1], b.v[0]), t2 = low(t2, a.v[1], b.v[1]), t3 = low(t3, a.v[1], b.v[2]);
-        t4 = low(t4, a.v[1], b.v[3]), t5 = low(t5, a.v[1], b.v[4]), t6 = high(t6, a.v[1], b.v[4]);
-        t2 = high(t2, a.v[1], b.v[0]), t3 = high(t3, a.v[1], b.v[1]), t4 = high(t4, a.v[1], b.v[2]);
-        t5 = high(t5, a.v[1], b.v[3]);
-        t2 = low(t2, a.v[2], b.v[0]), t3 = low(t3, a.v[2], b.v[1]), t4 = low(t4, a.v[2], b.v[2]);
-        t5 = low(t5, a.v[2], b.v[3]), t6 = low(t6, a.v[2], b.v[4]), t7 = high(t7, a.v[2], b.v[4]);
-        t3 = high(t3, a.v[2], b.v[0]), t4 = high(t4, a.v[2], b.v[1]), t5 = high(t5, a.v[2], b.v[2]);
-        t6 = high(t6, a.v[2], b.v[3]);
-        t3 = low(t3, a.v[3], b.v[0]), t4 = low(t4, a.v[3], b.v[1]), t5 = low(t5, a.v[3], b.v[2]);
-        t6 = low(t6, a.v[3], b.v[3]), t7 = low(t7, a.v[3], b.v[4]), t8 = high(t8, a.v[3], b.v[4]);
-        t4 = high(t4, a.v[3], b.v[0]), t5 = high(t5, a.v[3], b.v[1]), t6 = high(t6, a.v[3], b.v[2]);
-        t7 = high(t7, a.v[3], b.v[3]);
-        t4 = low(t4, a.v[4], b.v[0]), t5 = low(t5, a.v[4], b.v[1]), t6 = low(t6, a.v[4], b.v[2]);
-        t7 = low(t7, a.v[4], b.v[3]), t8 = low(t8, a.v[4], b.v[4]), t9 = high(t9, a.v[4], b.v[4]);
-        t5 = high(t5, a.v[4], b.v[0]), t6 = high(t6, a.v[4], b.v[1]), t7 = high(t7, a.v[4], b.v[2]);
-        t8 = high(t8, a.v[4], b.v[3]);
-        fold(r, t0, t1, t2, t3, t4, t5, t6, t7, t8, t9);
+        wide w;
+        start(w, given);
+        low_row<0>(w, a, b), high_row<0>(w, a, b), low_row<1>(w, a, b), high_row<1>(w, a, b), low_row<2>(w, a, b);
+        high_row<2>(w, a, b), low_row<3>(w, a, b), high_row<3>(w, a, b), low_row<4>(w, a, b), high_row<4>(w, a, b);
+        fold(w);
+        finish(r, w);
     }
-    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b) noexcept {
-        fe const zero = {{_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
-                          _mm512_setzero_si512(), _mm512_setzero_si512()}};
-        multiply(r, a, b, zero);
+    /// Two of them, for one waits for its own results too long to keep the multipliers busy.
+    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given, fe& r2, fe const& a2,
+                                   fe const& b2, fe const& given2) noexcept {
+        wide w, x;
+        start(w, given), start(x, given2);
+        low_row<0>(w, a, b), low_row<0>(x, a2, b2), high_row<0>(w, a, b), high_row<0>(x, a2, b2);
+        low_row<1>(w, a, b), low_row<1>(x, a2, b2), high_row<1>(w, a, b), high_row<1>(x, a2, b2);
+        low_row<2>(w, a, b), low_row<2>(x, a2, b2), high_row<2>(w, a, b), high_row<2>(x, a2, b2);
+        low_row<3>(w, a, b), low_row<3>(x, a2, b2), high_row<3>(w, a, b), high_row<3>(x, a2, b2);
+        low_row<4>(w, a, b), low_row<4>(x, a2, b2), high_row<4>(w, a, b), high_row<4>(x, a2, b2);
+        fold(w, x);
+        finish(r, w), finish(r2, x);
+    }
+    WG_X25519_INLINE fe zero() noexcept {
+        fe r;
+        WG_LIMBS(r.v[i] = none())
+        return r;
     }
 
-    /// r = given + a^2. Limb 4 is doubled before, other products that come twice are doubled after.
-    WG_X25519_INLINE void square(fe& r, fe const& a) noexcept {
-        __m512i const z = _mm512_setzero_si512();
-        __m512i const a0 = a.v[0], a1 = a.v[1], a2 = a.v[2], a3 = a.v[3], a4 = a.v[4], d4 = add(a4, a4);
-        __m512i t1 = low(z, a0, a1), t2 = low(z, a0, a2), t3 = low(z, a0, a3), t4 = low(z, a1, a3);
-        __m512i t5 = low(z, a2, a3), t6 = high(z, a2, a3), t7 = z, t8, t9;
-        t2 = high(t2, a0, a1), t3 = low(t3, a1, a2), t4 = high(t4, a0, a3), t5 = high(t5, a1, a3);
-        t3 = high(t3, a0, a2), t4 = high(t4, a1, a2);
-        t1 = add(t1, t1), t2 = add(t2, t2), t3 = add(t3, t3), t4 = add(t4, t4), t5 = add(t5, t5), t6 = add(t6, t6);
-        t7 = low(t7, a3, d4), t8 = high(z, a3, d4), t6 = low(t6, a2, d4), t7 = high(t7, a2, d4);
-        t5 = low(t5, a1, d4), t6 = high(t6, a1, d4), t4 = low(t4, a0, d4), t5 = high(t5, a0, d4);
-        __m512i const t0 = low(z, a0, a0);
-        t1 = high(t1, a0, a0), t2 = low(t2, a1, a1), t3 = high(t3, a1, a1), t4 = low(t4, a2, a2);
-        t5 = high(t5, a2, a2), t6 = low(t6, a3, a3), t7 = high(t7, a3, a3), t8 = low(t8, a4, a4);
-        t9 = high(z, a4, a4);
-        fold(r, t0, t1, t2, t3, t4, t5, t6, t7, t8, t9);
+    /// The parts of a square: products that come twice and are doubled after, those with limb 4, which is doubled
+    /// before, and squares of limbs.
+    template <bool Biased> WG_X25519_INLINE __m512i half_bias(int i) noexcept {
+        if constexpr (Biased) return all(bias(i) / 2);
+        return none();
     }
-
-    WG_X25519_INLINE void product(fe& r, fe const& a, fe const& b) noexcept {
-        fe w;
-        multiply(w, a, b);
-        carry(r, w);
+    template <bool Biased> WG_X25519_INLINE void square_1(wide& w, fe const& a) noexcept {
+        w.t[1] = low(half_bias<Biased>(1), a.v[0], a.v[1]), w.t[2] = low(half_bias<Biased>(2), a.v[0], a.v[2]);
+        w.t[3] = low(half_bias<Biased>(3), a.v[0], a.v[3]), w.t[4] = low(half_bias<Biased>(4), a.v[1], a.v[3]);
+        w.t[5] = low(none(), a.v[2], a.v[3]), w.t[6] = high(none(), a.v[2], a.v[3]);
     }
-    WG_X25519_IFMA [[gnu::noinline]] static void times(fe& r, fe const& a, int count) noexcept {
-        fe x = a, w;
-        for (int i = 0; i < count; ++i) {
-            square(w, x);
-            carry(x, w);
-        }
-        r = x;
+    WG_X25519_INLINE void square_2(wide& w, fe const& a) noexcept {
+        w.t[2] = high(w.t[2], a.v[0], a.v[1]), w.t[3] = high(w.t[3], a.v[0], a.v[2]);
+        w.t[4] = high(w.t[4], a.v[0], a.v[3]), w.t[5] = high(w.t[5], a.v[1], a.v[3]);
     }
-
-    /// r = x^(p - 2) in every lane. p - 2 = 2^255 - 21: 250 ones, then 01011.
-    WG_X25519_IFMA [[gnu::noinline]] static void invert(fe& r, fe const& x) noexcept {
-        fe z = x, t, z2, z9, z11, k5, k10, k50, k;
-        times(z2, z, 1);
-        times(t, z2, 2);
-        product(z9, t, z);
-        product(z11, z9, z2);
-        times(t, z11, 1);
-        product(k5, t, z9);
-        times(t, k5, 5);
-        product(k10, t, k5);
-        times(t, k10, 10);
-        product(k, t, k10);
-        times(t, k, 20);
-        product(t, t, k);
-        times(t, t, 10);
-        product(k50, t, k10);
-        times(t, k50, 50);
-        product(k, t, k50);
-        times(t, k, 100);
-        product(t, t, k);
-        times(t, t, 50);
-        product(t, t, k50);
-        times(t, t, 5);
-        product(r, t, z11);
+    WG_X25519_INLINE void square_3(wide& w, fe const& a) noexcept {
+        w.t[3] = low(w.t[3], a.v[1], a.v[2]), w.t[4] = high(w.t[4], a.v[1], a.v[2]);
+        w.t[1] = add(w.t[1], w.t[1]), w.t[2] = add(w.t[2], w.t[2]), w.t[5] = add(w.t[5], w.t[5]);
+        w.t[6] = add(w.t[6], w.t[6]), w.t[3] = add(w.t[3], w.t[3]), w.t[4] = add(w.t[4], w.t[4]);
+    }
+    WG_X25519_INLINE void square_4(wide& w, fe const& a) noexcept {
+        __m512i const d = add(a.v[4], a.v[4]);
+        w.t[5] = low(w.t[5], a.v[1], d), w.t[6] = low(w.t[6], a.v[2], d), w.t[7] = low(none(), a.v[3], d);
+        w.t[8] = high(none(), a.v[3], d), w.t[4] = low(w.t[4], a.v[0], d), w.t[5] = high(w.t[5], a.v[0], d);
+        w.t[6] = high(w.t[6], a.v[1], d), w.t[7] = high(w.t[7], a.v[2], d);
+    }
+    WG_X25519_INLINE void square_5(wide& w, fe const& a, __m512i given) noexcept {
+        w.t[5] = high(w.t[5], a.v[2], a.v[2]), w.t[6] = low(w.t[6], a.v[3], a.v[3]);
+        w.t[7] = high(w.t[7], a.v[3], a.v[3]), w.t[8] = low(w.t[8], a.v[4], a.v[4]);
+        w.t[9] = high(none(), a.v[4], a.v[4]), w.t[0] = low(given, a.v[0], a.v[0]);
+        w.t[1] = high(w.t[1], a.v[0], a.v[0]), w.t[2] = low(w.t[2], a.v[1], a.v[1]);
+        w.t[3] = high(w.t[3], a.v[1], a.v[1]), w.t[4] = low(w.t[4], a.v[2], a.v[2]);
+    }
+    /// r = a^2 + 2^9 p, r2 = a2^2
+    WG_X25519_INLINE void squares(fe& r, fe const& a, fe& r2, fe const& a2) noexcept {
+        wide w, x;
+        square_1<true>(w, a), square_1<false>(x, a2), square_2(w, a), square_2(x, a2), square_3(w, a), square_3(x, a2);
+        square_4(w, a), square_4(x, a2), square_5(w, a, all(bias(0))), square_5(x, a2, none());
+        fold(w, x);
+        finish(r, w), finish(r2, x);
     }
 
     /// x2:z2 and x3:z3, wide; x2 and x3 with `bias` in them, so that z can be subtracted.
@@ -3114,45 +3234,53 @@ struct ifma8_x25519 {
         fe x2, z2, x3, z3, x1;
     };
 
-    /// A step of the ladder: doubles x3:z3 where `swap` has a bit, else x2:z2, into x2:z2; their sum goes to x3:z3.
-    WG_X25519_INLINE void step(state& s, __mmask8 swap) noexcept {
-        fe a, b, c, d, p, q, da, cb, aa, bb, e, f;
-        fe const biased = {{all(bias(0)), all(bias(1)), all(bias(2)), all(bias(3)), all(bias(4))}};
-        WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]);
-                 c.v[i] = add(s.x3.v[i], s.z3.v[i]); d.v[i] = _mm512_sub_epi64(s.x3.v[i], s.z3.v[i]))
-        carry(a, a);
-        carry(b, b);
-        carry(c, c);
-        carry(d, d);
-        multiply(da, d, a, biased);
-        multiply(cb, c, b);
-        // bits of a limb that were carried may be selected or not: nobody looks at them
-        WG_LIMBS(p.v[i] = _mm512_mask_mov_epi64(a.v[i], swap, c.v[i]);
-                 q.v[i] = _mm512_mask_mov_epi64(b.v[i], swap, d.v[i]))
-        square(aa, p);
-        square(bb, q);
-        WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]);
-                 e.v[i] = _mm512_sub_epi64(add(aa.v[i], biased.v[i]), bb.v[i]))
-        carry(a, a);
-        carry(b, b);
-        carry(e, e);
-        square(s.x3, a);
-        WG_LIMBS(s.x3.v[i] = add(s.x3.v[i], biased.v[i]))
-        square(b, b);
-        carry(b, b);
-        multiply(s.z3, b, s.x1);
-        // f = aa + 121665 e. Limb 4 of e is < 2^48, so its high part is < 2^13, of weight 2^260
+    /// f = aa + 121665 e. Limb 4 of e is < 2^48, so its high part is < 2^13, of weight 2^260.
+    WG_X25519_INLINE void times_a24(fe& f, fe const& aa, fe const& e) noexcept {
         __m512i const k = all(121665);
-        f.v[0] = low(low(aa.v[0], e.v[0], k), high(_mm512_setzero_si512(), e.v[4], k), all(608));
+        f.v[0] = low(aa.v[0], e.v[0], k);
         f.v[1] = low(high(aa.v[1], e.v[0], k), e.v[1], k);
         f.v[2] = low(high(aa.v[2], e.v[1], k), e.v[2], k);
         f.v[3] = low(high(aa.v[3], e.v[2], k), e.v[3], k);
         f.v[4] = low(high(aa.v[4], e.v[3], k), e.v[4], k);
-        carry(f, f);
-        carry(aa, aa);
-        carry(bb, bb);
-        multiply(s.x2, aa, bb, biased);
-        multiply(s.z2, e, f);
+        f.v[0] = low(f.v[0], high(none(), e.v[4], k), all(608));
+    }
+    WG_X25519_INLINE fe biased() noexcept {
+        return {{all(bias(0)), all(bias(1)), all(bias(2)), all(bias(3)), all(bias(4))}};
+    }
+
+    /// A step of the ladder: doubles x3:z3 where `swap` has a bit, else x2:z2, into x2:z2; their sum goes to x3:z3.
+    WG_X25519_INLINE void step(state& s, __mmask8 swap) noexcept {
+        fe a, b, c, d, p, q, da, cb, aa, bb, e, f;
+        WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]);
+                 c.v[i] = add(s.x3.v[i], s.z3.v[i]); d.v[i] = _mm512_sub_epi64(s.x3.v[i], s.z3.v[i]))
+        carry(a, b, c, d);
+        multiply(da, d, a, biased(), cb, c, b, zero());
+        // bits of a limb that were carried may be selected or not: nobody looks at them
+        WG_LIMBS(p.v[i] = _mm512_mask_mov_epi64(a.v[i], swap, c.v[i]);
+                 q.v[i] = _mm512_mask_mov_epi64(b.v[i], swap, d.v[i]))
+        squares(aa, p, bb, q);
+        WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
+        carry(a, b);
+        WG_LIMBS(e.v[i] = _mm512_sub_epi64(aa.v[i], bb.v[i]); f.v[i] = aa.v[i])
+        squares(s.x3, a, b, b);
+        carry(e, aa, bb);
+        multiply(s.x2, aa, bb, biased());
+        times_a24(f, f, e);
+        carry(f, b);
+        multiply(s.z3, b, s.x1, zero(), s.z2, e, f, zero());
+    }
+
+    /// Doubles x2:z2 and leaves x3:z3 alone.
+    WG_X25519_INLINE void twice(state& s) noexcept {
+        fe a, b, e, f;
+        WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]))
+        carry(a, b);
+        squares(a, a, b, b);
+        WG_LIMBS(e.v[i] = _mm512_sub_epi64(a.v[i], b.v[i]); f.v[i] = a.v[i])
+        carry(e, a, b);
+        times_a24(f, f, e);
+        carry(f);
+        multiply(s.x2, a, b, biased(), s.z2, e, f, zero());
     }
 
     WG_X25519_INLINE void pack(fe& r, __m512i w0, __m512i w1, __m512i w2, __m512i w3) noexcept {
@@ -3166,9 +3294,9 @@ struct ifma8_x25519 {
 
     /// The representatives below p, as words: to[i] is word i of all lanes. Of a wide element.
     WG_X25519_INLINE void unpack(std::uint64_t (&to)[4][lanes], fe const& a) noexcept {
-        fe x;
+        fe x = a;
         __m512i const m = all(mask52);
-        carry(x, a);
+        carry(x);
         WG_LIMBS(if constexpr (i < 4) x.v[i] = _mm512_and_si512(x.v[i], m))
         // the value is < 2^255 + 2^220 < 2p; it is >= p if adding 19 carries into bit 255, and then that is p taken off
         __m512i q = right(add(x.v[0], all(19)), 52);
@@ -3188,6 +3316,39 @@ struct ifma8_x25519 {
         _mm512_storeu_si512(to[3], _mm512_or_si512(right(x.v[3], 36), left(x.v[4], 16)));
     }
 
+    /// Every out = x / z, 0 for z = 0. One inversion for all (Montgomery's trick): of the product of all z.
+    [[gnu::noinline]] static void divide(dh_item* items, std::uint64_t const (&x)[4][lanes],
+                                         std::uint64_t const (&z)[4][lanes]) noexcept {
+        using field = field25519<limbs64>;
+        field zs[lanes], products[lanes], inverse, quotient;
+        std::uint64_t zero[lanes];
+        byte text[key_bytes];
+        for (std::size_t j = 0; j < lanes; ++j) {
+            for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, z[i][j]);
+            zero[j] = is_zero_in_constant_time(text); // 1 takes its place in the product, and the quotient is cleared
+            zs[j].decode(text);
+            zs[j].v[0] |= zero[j];
+            if (j == 0)
+                products[0] = zs[0];
+            else
+                field::multiply(products[j], products[j - 1], zs[j]);
+        }
+        inverse = products[lanes - 1];
+        invert(inverse);
+        for (std::size_t j = lanes; j-- > 0;) {
+            std::uint64_t const keep = mask_of(zero[j] ^ 1);
+            for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, x[i][j] & keep);
+            quotient.decode(text);
+            field::multiply(quotient, quotient, inverse);
+            if (j > 0) {
+                field::multiply(quotient, quotient, products[j - 1]);
+                field::multiply(inverse, inverse, zs[j]);
+            }
+            quotient.encode(items[j].out->expose().data());
+        }
+        wipe(zs), wipe(products), wipe(inverse), wipe(quotient), wipe(text);
+    }
+
     WG_X25519_IFMA [[gnu::noinline]] static void ladder(dh_item* items) noexcept {
         std::uint64_t words[4][lanes], swaps[4][lanes];
         for (std::size_t j = 0; j < lanes; ++j) {
@@ -3202,21 +3363,22 @@ struct ifma8_x25519 {
         state s;
         pack(s.x1, _mm512_loadu_si512(words[0]), _mm512_loadu_si512(words[1]), _mm512_loadu_si512(words[2]),
              _mm512_loadu_si512(words[3]));
-        __m512i const zero = _mm512_setzero_si512(), one = all(1);
-        WG_LIMBS(s.x3.v[i] = add(s.x1.v[i], all(bias(i))); s.x2.v[i] = all(bias(i) + (i == 0)); s.z2.v[i] = zero;
-                 s.z3.v[i] = i == 0 ? one : zero)
+        // Bit 254 is set, so after it the point is that of x3 and twice the point that of x2; bits 0 to 2 are clear.
+        WG_LIMBS(s.x2.v[i] = s.x3.v[i] = add(s.x1.v[i], all(bias(i))); s.z2.v[i] = s.z3.v[i] = all(i == 0))
+        twice(s);
         for (std::size_t word = 4; word-- > 0;) {
             __m512i const bits = _mm512_loadu_si512(swaps[word]);
-            for (std::uint64_t bit = std::uint64_t{1} << (word == 3 ? 62 : 63); bit != 0; bit >>= 1)
+            std::uint64_t const last = word == 0 ? 8 : 1;
+            for (std::uint64_t bit = std::uint64_t{1} << (word == 3 ? 61 : 63); bit >= last && bit != 0; bit >>= 1)
                 step(s, _mm512_test_epi64_mask(bits, all(bit)));
         }
-        carry(s.z2, s.z2);
-        carry(s.x2, s.x2);
-        invert(s.z2, s.z2);
-        multiply(s.x2, s.x2, s.z2);
+        __mmask8 const swap = _mm512_test_epi64_mask(_mm512_loadu_si512(swaps[0]), all(4));
+        WG_LIMBS(s.x2.v[i] = _mm512_mask_mov_epi64(s.x2.v[i], swap, s.x3.v[i]);
+                 s.z2.v[i] = _mm512_mask_mov_epi64(s.z2.v[i], swap, s.z3.v[i]))
+        for (int i = 0; i < 3; ++i) twice(s);
         unpack(words, s.x2);
-        for (std::size_t j = 0; j < lanes; ++j)
-            for (std::size_t i = 0; i < 4; ++i) store_le64(items[j].out->expose().data() + 8 * i, words[i][j]);
+        unpack(swaps, s.z2);
+        divide(items, words, swaps);
         wipe(words);
         wipe(swaps);
         wipe(static_cast<void*>(&s), sizeof s);
@@ -3230,6 +3392,8 @@ struct ifma8_x25519 {
 #endif
 
 #endif
+
+#include <algorithm>
 
 namespace wg::inline WG_ABI {
 namespace bundled {
@@ -3332,9 +3496,10 @@ public:
     void dh_batch(std::span<dh_item> items) const noexcept {
 #ifdef WG_X86_KERNELS
         if (has(allowed_, cpu::ifma))
-            while (items.size() >= ifma8_x25519::lanes) {
-                ifma8_x25519::multiply(items.first<ifma8_x25519::lanes>());
-                items = items.subspan(ifma8_x25519::lanes);
+            while (items.size() >= ifma8_x25519::worth_it) {
+                std::span<dh_item> const some = items.first(std::min(items.size(), ifma8_x25519::lanes));
+                ifma8_x25519::multiply(some);
+                items = items.subspan(some.size());
             }
 #endif
         for (dh_item& item : items) item.good = dh(*item.out, *item.scalar, key_view(item.point));

@@ -10,6 +10,8 @@
 #include "x25519_base.hpp"
 #include "x25519_ifma8.hpp"
 
+#include <algorithm>
+
 namespace wg::inline WG_ABI {
 namespace bundled {
 
@@ -111,9 +113,10 @@ public:
     void dh_batch(std::span<dh_item> items) const noexcept {
 #ifdef WG_X86_KERNELS
         if (has(allowed_, cpu::ifma))
-            while (items.size() >= ifma8_x25519::lanes) {
-                ifma8_x25519::multiply(items.first<ifma8_x25519::lanes>());
-                items = items.subspan(ifma8_x25519::lanes);
+            while (items.size() >= ifma8_x25519::worth_it) {
+                std::span<dh_item> const some = items.first(std::min(items.size(), ifma8_x25519::lanes));
+                ifma8_x25519::multiply(some);
+                items = items.subspan(some.size());
             }
 #endif
         for (dh_item& item : items) item.good = dh(*item.out, *item.scalar, key_view(item.point));

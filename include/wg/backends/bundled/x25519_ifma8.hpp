@@ -24,9 +24,18 @@ struct lanes25519 {
 struct ifma8_x25519 {
     static constexpr std::size_t lanes = 8;
 
-    /// All eight items, as `dh` would do them one by one.
-    static void multiply(std::span<dh_item, lanes> items) noexcept {
-        ladder(items.data());
+    /// From how many items on this is faster than one after the other: 2.6 of those take as long as this.
+    static constexpr std::size_t worth_it = 3;
+
+    /// Up to eight items, as `dh` would do them one by one. It takes as long as all eight.
+    static void multiply(std::span<dh_item> items) noexcept {
+        secret<key_bytes> unused;
+        dh_item all[lanes];
+        for (std::size_t j = 0; j < lanes; ++j) {
+            all[j] = items[j < items.size() ? j : 0];
+            if (j >= items.size()) all[j].out = &unused;
+        }
+        ladder(all);
         wipe_stack<stack_bytes>();
         for (dh_item& item : items) item.good = !item.out->is_zero();
     }
@@ -113,8 +122,8 @@ struct ifma8_x25519 {
     WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given) noexcept {
         wide w;
         start(w, given);
-        low_row<0>(w, a, b), high_row<4>(w, a, b), low_row<1>(w, a, b), high_row<3>(w, a, b), low_row<2>(w, a, b);
-        high_row<2>(w, a, b), low_row<3>(w, a, b), high_row<1>(w, a, b), low_row<4>(w, a, b), high_row<0>(w, a, b);
+        low_row<0>(w, a, b), high_row<0>(w, a, b), low_row<1>(w, a, b), high_row<1>(w, a, b), low_row<2>(w, a, b);
+        high_row<2>(w, a, b), low_row<3>(w, a, b), high_row<3>(w, a, b), low_row<4>(w, a, b), high_row<4>(w, a, b);
         fold(w);
         finish(r, w);
     }
@@ -123,11 +132,11 @@ struct ifma8_x25519 {
                                    fe const& b2, fe const& given2) noexcept {
         wide w, x;
         start(w, given), start(x, given2);
-        low_row<0>(w, a, b), low_row<0>(x, a2, b2), high_row<4>(w, a, b), high_row<4>(x, a2, b2);
-        low_row<1>(w, a, b), low_row<1>(x, a2, b2), high_row<3>(w, a, b), high_row<3>(x, a2, b2);
+        low_row<0>(w, a, b), low_row<0>(x, a2, b2), high_row<0>(w, a, b), high_row<0>(x, a2, b2);
+        low_row<1>(w, a, b), low_row<1>(x, a2, b2), high_row<1>(w, a, b), high_row<1>(x, a2, b2);
         low_row<2>(w, a, b), low_row<2>(x, a2, b2), high_row<2>(w, a, b), high_row<2>(x, a2, b2);
-        low_row<3>(w, a, b), low_row<3>(x, a2, b2), high_row<1>(w, a, b), high_row<1>(x, a2, b2);
-        low_row<4>(w, a, b), low_row<4>(x, a2, b2), high_row<0>(w, a, b), high_row<0>(x, a2, b2);
+        low_row<3>(w, a, b), low_row<3>(x, a2, b2), high_row<3>(w, a, b), high_row<3>(x, a2, b2);
+        low_row<4>(w, a, b), low_row<4>(x, a2, b2), high_row<4>(w, a, b), high_row<4>(x, a2, b2);
         fold(w, x);
         finish(r, w), finish(r2, x);
     }
@@ -139,9 +148,14 @@ struct ifma8_x25519 {
 
     /// The parts of a square: products that come twice and are doubled after, those with limb 4, which is doubled
     /// before, and squares of limbs.
-    WG_X25519_INLINE void square_1(wide& w, fe const& a) noexcept {
-        w.t[1] = low(none(), a.v[0], a.v[1]), w.t[2] = low(none(), a.v[0], a.v[2]), w.t[3] = low(none(), a.v[0], a.v[3]);
-        w.t[4] = low(none(), a.v[1], a.v[3]), w.t[5] = low(none(), a.v[2], a.v[3]), w.t[6] = high(none(), a.v[2], a.v[3]);
+    template <bool Biased> WG_X25519_INLINE __m512i half_bias(int i) noexcept {
+        if constexpr (Biased) return all(bias(i) / 2);
+        return none();
+    }
+    template <bool Biased> WG_X25519_INLINE void square_1(wide& w, fe const& a) noexcept {
+        w.t[1] = low(half_bias<Biased>(1), a.v[0], a.v[1]), w.t[2] = low(half_bias<Biased>(2), a.v[0], a.v[2]);
+        w.t[3] = low(half_bias<Biased>(3), a.v[0], a.v[3]), w.t[4] = low(half_bias<Biased>(4), a.v[1], a.v[3]);
+        w.t[5] = low(none(), a.v[2], a.v[3]), w.t[6] = high(none(), a.v[2], a.v[3]);
     }
     WG_X25519_INLINE void square_2(wide& w, fe const& a) noexcept {
         w.t[2] = high(w.t[2], a.v[0], a.v[1]), w.t[3] = high(w.t[3], a.v[0], a.v[2]);
@@ -153,29 +167,23 @@ struct ifma8_x25519 {
         w.t[6] = add(w.t[6], w.t[6]), w.t[3] = add(w.t[3], w.t[3]), w.t[4] = add(w.t[4], w.t[4]);
     }
     WG_X25519_INLINE void square_4(wide& w, fe const& a) noexcept {
-        __m512i const z = none(), d = add(a.v[4], a.v[4]);
+        __m512i const d = add(a.v[4], a.v[4]);
         w.t[5] = low(w.t[5], a.v[1], d), w.t[6] = low(w.t[6], a.v[2], d), w.t[7] = low(none(), a.v[3], d);
         w.t[8] = high(none(), a.v[3], d), w.t[4] = low(w.t[4], a.v[0], d), w.t[5] = high(w.t[5], a.v[0], d);
         w.t[6] = high(w.t[6], a.v[1], d), w.t[7] = high(w.t[7], a.v[2], d);
     }
-    WG_X25519_INLINE void square_5(wide& w, fe const& a, fe const& given) noexcept {
+    WG_X25519_INLINE void square_5(wide& w, fe const& a, __m512i given) noexcept {
         w.t[5] = high(w.t[5], a.v[2], a.v[2]), w.t[6] = low(w.t[6], a.v[3], a.v[3]);
         w.t[7] = high(w.t[7], a.v[3], a.v[3]), w.t[8] = low(w.t[8], a.v[4], a.v[4]);
-        w.t[9] = high(none(), a.v[4], a.v[4]), w.t[0] = low(given.v[0], a.v[0], a.v[0]);
+        w.t[9] = high(none(), a.v[4], a.v[4]), w.t[0] = low(given, a.v[0], a.v[0]);
         w.t[1] = high(w.t[1], a.v[0], a.v[0]), w.t[2] = low(w.t[2], a.v[1], a.v[1]);
         w.t[3] = high(w.t[3], a.v[1], a.v[1]), w.t[4] = low(w.t[4], a.v[2], a.v[2]);
     }
-    /// r = a^2
-    WG_X25519_INLINE void square(fe& r, fe const& a) noexcept {
-        wide w;
-        square_1(w, a), square_2(w, a), square_3(w, a), square_4(w, a), square_5(w, a, zero());
-        fold(w);
-        finish(r, w);
-    }
-    WG_X25519_INLINE void square(fe& r, fe const& a, fe& r2, fe const& a2) noexcept {
+    /// r = a^2 + 2^9 p, r2 = a2^2
+    WG_X25519_INLINE void squares(fe& r, fe const& a, fe& r2, fe const& a2) noexcept {
         wide w, x;
-        square_1(w, a), square_1(x, a2), square_2(w, a), square_2(x, a2), square_3(w, a), square_3(x, a2);
-        square_4(w, a), square_4(x, a2), square_5(w, a, zero()), square_5(x, a2, zero());
+        square_1<true>(w, a), square_1<false>(x, a2), square_2(w, a), square_2(x, a2), square_3(w, a), square_3(x, a2);
+        square_4(w, a), square_4(x, a2), square_5(w, a, all(bias(0))), square_5(x, a2, none());
         fold(w, x);
         finish(r, w), finish(r2, x);
     }
@@ -185,35 +193,53 @@ struct ifma8_x25519 {
         fe x2, z2, x3, z3, x1;
     };
 
+    /// f = aa + 121665 e. Limb 4 of e is < 2^48, so its high part is < 2^13, of weight 2^260.
+    WG_X25519_INLINE void times_a24(fe& f, fe const& aa, fe const& e) noexcept {
+        __m512i const k = all(121665);
+        f.v[0] = low(aa.v[0], e.v[0], k);
+        f.v[1] = low(high(aa.v[1], e.v[0], k), e.v[1], k);
+        f.v[2] = low(high(aa.v[2], e.v[1], k), e.v[2], k);
+        f.v[3] = low(high(aa.v[3], e.v[2], k), e.v[3], k);
+        f.v[4] = low(high(aa.v[4], e.v[3], k), e.v[4], k);
+        f.v[0] = low(f.v[0], high(none(), e.v[4], k), all(608));
+    }
+    WG_X25519_INLINE fe biased() noexcept {
+        return {{all(bias(0)), all(bias(1)), all(bias(2)), all(bias(3)), all(bias(4))}};
+    }
+
     /// A step of the ladder: doubles x3:z3 where `swap` has a bit, else x2:z2, into x2:z2; their sum goes to x3:z3.
     WG_X25519_INLINE void step(state& s, __mmask8 swap) noexcept {
         fe a, b, c, d, p, q, da, cb, aa, bb, e, f;
-        fe const biased = {{all(bias(0)), all(bias(1)), all(bias(2)), all(bias(3)), all(bias(4))}};
         WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]);
                  c.v[i] = add(s.x3.v[i], s.z3.v[i]); d.v[i] = _mm512_sub_epi64(s.x3.v[i], s.z3.v[i]))
         carry(a, b, c, d);
-        multiply(da, d, a, biased, cb, c, b, zero());
+        multiply(da, d, a, biased(), cb, c, b, zero());
         // bits of a limb that were carried may be selected or not: nobody looks at them
         WG_LIMBS(p.v[i] = _mm512_mask_mov_epi64(a.v[i], swap, c.v[i]);
                  q.v[i] = _mm512_mask_mov_epi64(b.v[i], swap, d.v[i]))
-        square(aa, p, bb, q);
+        squares(aa, p, bb, q);
         WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
         carry(a, b);
-        WG_LIMBS(aa.v[i] = add(aa.v[i], biased.v[i]); e.v[i] = _mm512_sub_epi64(aa.v[i], bb.v[i]); f.v[i] = aa.v[i])
-        square(s.x3, a, b, b);
-        WG_LIMBS(s.x3.v[i] = add(s.x3.v[i], biased.v[i]))
+        WG_LIMBS(e.v[i] = _mm512_sub_epi64(aa.v[i], bb.v[i]); f.v[i] = aa.v[i])
+        squares(s.x3, a, b, b);
         carry(e, aa, bb);
-        multiply(s.x2, aa, bb, biased);
-        // f = aa + 121665 e. Limb 4 of e is < 2^48, so its high part is < 2^13, of weight 2^260
-        __m512i const k = all(121665);
-        f.v[0] = low(f.v[0], e.v[0], k);
-        f.v[1] = low(high(f.v[1], e.v[0], k), e.v[1], k);
-        f.v[2] = low(high(f.v[2], e.v[1], k), e.v[2], k);
-        f.v[3] = low(high(f.v[3], e.v[2], k), e.v[3], k);
-        f.v[4] = low(high(f.v[4], e.v[3], k), e.v[4], k);
-        f.v[0] = low(f.v[0], high(_mm512_setzero_si512(), e.v[4], k), all(608));
+        multiply(s.x2, aa, bb, biased());
+        times_a24(f, f, e);
         carry(f, b);
         multiply(s.z3, b, s.x1, zero(), s.z2, e, f, zero());
+    }
+
+    /// Doubles x2:z2 and leaves x3:z3 alone.
+    WG_X25519_INLINE void twice(state& s) noexcept {
+        fe a, b, e, f;
+        WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]))
+        carry(a, b);
+        squares(a, a, b, b);
+        WG_LIMBS(e.v[i] = _mm512_sub_epi64(a.v[i], b.v[i]); f.v[i] = a.v[i])
+        carry(e, a, b);
+        times_a24(f, f, e);
+        carry(f);
+        multiply(s.x2, a, b, biased(), s.z2, e, f, zero());
     }
 
     WG_X25519_INLINE void pack(fe& r, __m512i w0, __m512i w1, __m512i w2, __m512i w3) noexcept {
@@ -296,14 +322,19 @@ struct ifma8_x25519 {
         state s;
         pack(s.x1, _mm512_loadu_si512(words[0]), _mm512_loadu_si512(words[1]), _mm512_loadu_si512(words[2]),
              _mm512_loadu_si512(words[3]));
-        __m512i const none = _mm512_setzero_si512(), one = all(1);
-        WG_LIMBS(s.x3.v[i] = add(s.x1.v[i], all(bias(i))); s.x2.v[i] = all(bias(i) + (i == 0)); s.z2.v[i] = none;
-                 s.z3.v[i] = i == 0 ? one : none)
+        // Bit 254 is set, so after it the point is that of x3 and twice the point that of x2; bits 0 to 2 are clear.
+        WG_LIMBS(s.x2.v[i] = s.x3.v[i] = add(s.x1.v[i], all(bias(i))); s.z2.v[i] = s.z3.v[i] = all(i == 0))
+        twice(s);
         for (std::size_t word = 4; word-- > 0;) {
             __m512i const bits = _mm512_loadu_si512(swaps[word]);
-            for (std::uint64_t bit = std::uint64_t{1} << (word == 3 ? 62 : 63); bit != 0; bit >>= 1)
+            std::uint64_t const last = word == 0 ? 8 : 1;
+            for (std::uint64_t bit = std::uint64_t{1} << (word == 3 ? 61 : 63); bit >= last && bit != 0; bit >>= 1)
                 step(s, _mm512_test_epi64_mask(bits, all(bit)));
         }
+        __mmask8 const swap = _mm512_test_epi64_mask(_mm512_loadu_si512(swaps[0]), all(4));
+        WG_LIMBS(s.x2.v[i] = _mm512_mask_mov_epi64(s.x2.v[i], swap, s.x3.v[i]);
+                 s.z2.v[i] = _mm512_mask_mov_epi64(s.z2.v[i], swap, s.z3.v[i]))
+        for (int i = 0; i < 3; ++i) twice(s);
         unpack(words, s.x2);
         unpack(swaps, s.z2);
         divide(items, words, swaps);
