@@ -10,8 +10,6 @@
 #include "x25519_base.hpp"
 #include "x25519_ifma8.hpp"
 
-#include <algorithm>
-
 namespace wg::inline WG_ABI {
 namespace bundled {
 
@@ -94,6 +92,7 @@ public:
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
 #ifdef WG_X86_KERNELS
         if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply(out.expose(), scalar.expose(), point);
+        if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply(out.expose(), scalar.expose(), point);
 #endif
         return x25519<>::multiply(out.expose(), scalar.expose(), point);
     }
@@ -101,6 +100,7 @@ public:
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
 #ifdef WG_X86_KERNELS
         if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
+        if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
 #ifdef WG_SMALL
         constexpr byte_array<key_bytes> base_point = {9};
@@ -112,12 +112,8 @@ public:
 
     void dh_batch(std::span<dh_item> items) const noexcept {
 #ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::ifma))
-            while (items.size() >= ifma8_x25519::worth_it) {
-                std::span<dh_item> const some = items.first(std::min(items.size(), ifma8_x25519::lanes));
-                ifma8_x25519::multiply(some);
-                items = items.subspan(some.size());
-            }
+        if (has(allowed_, cpu::ifma)) return multiply_batch<ifma_x25519, ifma8_x25519>(items);
+        if (has(allowed_, cpu::avx2)) return multiply_batch<avx2_x25519, avx2_x25519_of_four>(items);
 #endif
         for (dh_item& item : items) item.good = dh(*item.out, *item.scalar, key_view(item.point));
     }

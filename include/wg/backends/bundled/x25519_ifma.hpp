@@ -10,8 +10,7 @@
 #ifndef WG_BACKENDS_BUNDLED_X25519_IFMA_HPP
 #define WG_BACKENDS_BUNDLED_X25519_IFMA_HPP
 
-#include "cpu.hpp"
-#include "x25519_base.hpp"
+#include "x25519_avx2.hpp"
 
 #ifdef WG_X86_KERNELS
 #include <immintrin.h>
@@ -45,16 +44,6 @@ WG_X25519_INLINE void wipe_vector_registers() noexcept {
                    "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
                    "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3",
                    "k4", "k5", "k6", "k7");
-}
-
-/// Bit i says whether bits i and i + 1 of the clamped scalar differ.
-inline void clamp_swaps(std::uint64_t (&swaps)[4], byte const* scalar) noexcept {
-    std::uint64_t k[4];
-    for (std::size_t i = 0; i < 4; ++i) k[i] = load_le64(scalar + 8 * i);
-    k[0] &= ~std::uint64_t{7};
-    k[3] = (k[3] & ~(std::uint64_t{1} << 63)) | std::uint64_t{1} << 62;
-    for (std::size_t i = 0; i < 4; ++i) swaps[i] = k[i] ^ (k[i] >> 1 | (i < 3 ? k[i + 1] << 63 : 0));
-    wipe(k);
 }
 
 /// Four elements modulo p = 2^255 - 19, five limbs of 51 bits, limb i of all four in v[i]. "Tight" limbs are
@@ -172,13 +161,6 @@ struct ifma_x25519 {
                  r.v[i] = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2)))
     }
 
-    /// out = x / z, 0 for z = 0. Loose.
-    static void quotient(byte* out, field25519<limbs64>& x, field25519<limbs64>& z) noexcept {
-        invert(z);
-        field25519<limbs64>::multiply(x, x, z);
-        x.encode(out);
-    }
-
     /// A step. n: lanes (C, D, A, B), tight: sum and difference of x3:z3, then of x2:z2. `swap` is all ones if x3:z3
     /// is to be doubled, else zero. `by` is (0, x1, 0, 121665).
     WG_X25519_INLINE void step(quad& n, __m256i swap, quad const& by) noexcept {
@@ -207,10 +189,10 @@ struct ifma_x25519 {
     }
 
     WG_X25519_IFMA [[gnu::noinline]] static void ladder(byte* out, byte const* scalar, byte const* point) noexcept {
-        field25519<limbs64> x1, x, z;
+        field25519<limbs64> x1;
         std::uint64_t swaps[4];
         x1.decode(point);
-        clamp_swaps(swaps, scalar);
+        swaps_of_scalar(swaps, scalar);
         quad n = lanes_of_bias(1, 0, 1, 0), by;
         // x3 = x1, z3 = 1, x2 = 1, z2 = 0
         WG_LIMBS(by.v[i] = lanes(0, x1.v[i], 0, i == 0 ? 121665 : 0);
@@ -222,41 +204,22 @@ struct ifma_x25519 {
         // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
         field25519<limbs64> sum, difference;
         take<2>(sum, n), take<3>(difference, n);
-        field25519<limbs64>::add(x, sum, difference);
-        field25519<limbs64>::subtract(z, sum, difference);
-        quotient(out, x, z);
-        wipe(x), wipe(z), wipe(sum), wipe(difference);
+        quotient_of_halves(out, sum, difference);
+        wipe(sum), wipe(difference);
         wipe(swaps);
         wipe_vector_registers();
     }
 
     /// Lanes ((y - x) / 2, (y + x) / 2, d x y, 1) of the point for a digit: tight.
     WG_X25519_INLINE void select(quad& r, std::size_t j, comb25519::digit digit) noexcept {
-        __m256i const index = all(digit.index), one = all(1);
-        __m256i minus = _mm256_setzero_si256(), plus = minus, product = minus, at = minus;
-        std::uint64_t const* from = comb25519::table + j * comb25519::points * comb25519::words;
-        for (std::uint32_t i = 0; i < comb25519::points; ++i, from += comb25519::words) {
-            __m256i const same = _mm256_cmpeq_epi64(at, index);
-            __m256i const* const entry = reinterpret_cast<__m256i const*>(from);
-            minus = _mm256_or_si256(minus, _mm256_and_si256(same, _mm256_load_si256(entry)));
-            plus = _mm256_or_si256(plus, _mm256_and_si256(same, _mm256_load_si256(entry + 1)));
-            product = _mm256_or_si256(product, _mm256_and_si256(same, _mm256_load_si256(entry + 2)));
-            at = add(at, one);
-        }
-        // the negative of a point has -x for x
-        __m256i const swap = _mm256_and_si256(_mm256_xor_si256(minus, plus), all(std::uint64_t{0} - digit.negative));
-        minus = _mm256_xor_si256(minus, swap), plus = _mm256_xor_si256(plus, swap);
-        __m256i const unit = lanes(1, 0, 0, 0);
-        __m256i const a = _mm256_unpacklo_epi64(minus, plus), b = _mm256_unpackhi_epi64(minus, plus),
-                      c = _mm256_unpacklo_epi64(product, unit), d = _mm256_unpackhi_epi64(product, unit);
-        __m256i const w0 = _mm256_permute2x128_si256(a, c, 0x20), w1 = _mm256_permute2x128_si256(b, d, 0x20),
-                      w2 = _mm256_permute2x128_si256(a, c, 0x31), w3 = _mm256_permute2x128_si256(b, d, 0x31);
+        __m256i w[4];
+        avx2_x25519::select(w, j, digit);
         __m256i const m = all(mask);
-        r.v[0] = _mm256_and_si256(w0, m);
-        r.v[1] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w0, 51), _mm256_slli_epi64(w1, 13)), m);
-        r.v[2] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w1, 38), _mm256_slli_epi64(w2, 26)), m);
-        r.v[3] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w2, 25), _mm256_slli_epi64(w3, 39)), m);
-        r.v[4] = _mm256_srli_epi64(w3, 12);
+        r.v[0] = _mm256_and_si256(w[0], m);
+        r.v[1] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w[0], 51), _mm256_slli_epi64(w[1], 13)), m);
+        r.v[2] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w[1], 38), _mm256_slli_epi64(w[2], 26)), m);
+        r.v[3] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w[2], 25), _mm256_slli_epi64(w[3], 39)), m);
+        r.v[4] = _mm256_srli_epi64(w[3], 12);
         // p - d x y: no limb of any d x y in the table is greater than that of p
         __mmask8 const negative = static_cast<__mmask8>(digit.negative << 2);
         WG_LIMBS(r.v[i] = _mm256_mask_sub_epi64(r.v[i], negative, all(mask - (i == 0 ? 18 : 0)), r.v[i]))
@@ -308,14 +271,12 @@ struct ifma_x25519 {
             }
         }
         // u = (Z + Y) / (Z - Y), and Z - Y is not zero: see x25519_base. 2 Y = (Y - X) + (Y + X)
-        field25519<limbs64> y2, z, x;
+        field25519<limbs64> y2, z2;
         WG_LIMBS(q.v[i] = _mm256_mask_add_epi64(add(q.v[i], q.v[i]), 1, q.v[i], other(q.v[i])))
         carry(q, q);
-        take<0>(y2, q), take<3>(z, q);
-        field25519<limbs64>::add(x, z, y2);
-        field25519<limbs64>::subtract(z, z, y2);
-        quotient(out, x, z);
-        wipe(x), wipe(z), wipe(y2);
+        take<0>(y2, q), take<3>(z2, q);
+        quotient_of_halves(out, z2, y2);
+        wipe(y2), wipe(z2);
         wipe_vector_registers();
     }
 };

@@ -23,26 +23,12 @@ struct lanes25519 {
 
 struct ifma8_x25519 {
     static constexpr std::size_t lanes = 8;
-
-    /// From how many items on this is faster than one after the other: 2.6 of those take as long as this.
+    /// Three single ones take as long as eight here.
     static constexpr std::size_t worth_it = 3;
-
-    /// Up to eight items, as `dh` would do them one by one. It takes as long as all eight.
-    static void multiply(std::span<dh_item> items) noexcept {
-        secret<key_bytes> unused;
-        dh_item all[lanes];
-        for (std::size_t j = 0; j < lanes; ++j) {
-            all[j] = items[j < items.size() ? j : 0];
-            if (j >= items.size()) all[j].out = &unused;
-        }
-        ladder(all);
-        wipe_stack<stack_bytes>();
-        for (dh_item& item : items) item.good = !item.out->is_zero();
-    }
+    static constexpr std::size_t stack_bytes = 8192;
 
     // What follows is for tests.
     using fe = lanes25519;
-    static constexpr std::size_t stack_bytes = 8192;
     static constexpr std::uint64_t mask52 = (std::uint64_t{1} << 52) - 1, mask47 = (std::uint64_t{1} << 47) - 1;
 
     WG_X25519_INLINE __m512i all(std::uint64_t value) noexcept {
@@ -275,44 +261,25 @@ struct ifma8_x25519 {
         _mm512_storeu_si512(to[3], _mm512_or_si512(right(x.v[3], 36), left(x.v[4], 16)));
     }
 
-    /// Every out = x / z, 0 for z = 0. One inversion for all (Montgomery's trick): of the product of all z.
-    [[gnu::noinline]] static void divide(dh_item* items, std::uint64_t const (&x)[4][lanes],
-                                         std::uint64_t const (&z)[4][lanes]) noexcept {
-        using field = field25519<limbs64>;
-        field zs[lanes], products[lanes], inverse, quotient;
-        std::uint64_t zero[lanes];
+    /// The lanes of a wide element.
+    WG_X25519_INLINE void take(field25519<limbs64>* to, fe const& a) noexcept {
+        std::uint64_t words[4][lanes];
         byte text[key_bytes];
+        unpack(words, a);
         for (std::size_t j = 0; j < lanes; ++j) {
-            for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, z[i][j]);
-            zero[j] = is_zero_in_constant_time(text); // 1 takes its place in the product, and the quotient is cleared
-            zs[j].decode(text);
-            zs[j].v[0] |= zero[j];
-            if (j == 0)
-                products[0] = zs[0];
-            else
-                field::multiply(products[j], products[j - 1], zs[j]);
+            for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, words[i][j]);
+            to[j].decode(text);
         }
-        inverse = products[lanes - 1];
-        invert(inverse);
-        for (std::size_t j = lanes; j-- > 0;) {
-            std::uint64_t const keep = mask_of(zero[j] ^ 1);
-            for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, x[i][j] & keep);
-            quotient.decode(text);
-            field::multiply(quotient, quotient, inverse);
-            if (j > 0) {
-                field::multiply(quotient, quotient, products[j - 1]);
-                field::multiply(inverse, inverse, zs[j]);
-            }
-            quotient.encode(items[j].out->expose().data());
-        }
-        wipe(zs), wipe(products), wipe(inverse), wipe(quotient), wipe(text);
+        wipe(words), wipe(text);
     }
 
-    WG_X25519_IFMA [[gnu::noinline]] static void ladder(dh_item* items) noexcept {
+    /// All products, as fractions x / z.
+    WG_X25519_IFMA [[gnu::noinline]] static void ladder(dh_item const* items, field25519<limbs64>* x,
+                                                        field25519<limbs64>* z) noexcept {
         std::uint64_t words[4][lanes], swaps[4][lanes];
         for (std::size_t j = 0; j < lanes; ++j) {
             std::uint64_t k[4];
-            clamp_swaps(k, items[j].scalar->expose().data());
+            swaps_of_scalar(k, items[j].scalar->expose().data());
             for (std::size_t i = 0; i < 4; ++i) {
                 swaps[i][j] = k[i];
                 words[i][j] = load_le64(items[j].point.data() + 8 * i);
@@ -335,9 +302,8 @@ struct ifma8_x25519 {
         WG_LIMBS(s.x2.v[i] = _mm512_mask_mov_epi64(s.x2.v[i], swap, s.x3.v[i]);
                  s.z2.v[i] = _mm512_mask_mov_epi64(s.z2.v[i], swap, s.z3.v[i]))
         for (int i = 0; i < 3; ++i) twice(s);
-        unpack(words, s.x2);
-        unpack(swaps, s.z2);
-        divide(items, words, swaps);
+        take(x, s.x2);
+        take(z, s.z2);
         wipe(words);
         wipe(swaps);
         wipe(static_cast<void*>(&s), sizeof s);
