@@ -49,7 +49,7 @@ def builds(quick, full, long):
     system = ["long"] if long else SYSTEM  # a long run contains the short one
     yield "sanitize", clang, ["-Dsamples=disabled", "-Doptimization=1", "-Db_lundef=false",
                               "-Db_sanitize=address,undefined"], ["unit"]
-    yield "gcc", "g++", [], PORTABLE + (["matrix"] if full else []) + system
+    yield "gcc", "g++", ["-Dbench=enabled"], PORTABLE + (["matrix"] if full else []) + system
     if full:
         yield "clang", clang, [], ["unit", "single"]
         yield "gcc-release", "g++", ["--buildtype=release", "-Db_ndebug=true"], ["unit"]
