@@ -433,6 +433,9 @@ public:
 #ifndef WG_BENCH_LIBSODIUM
         names += " libsodium";
 #endif
+#ifndef WG_BENCH_HACL
+        names += " hacl";
+#endif
 #ifndef WG_BENCH_LIBB2
         names += " libb2";
 #endif
@@ -468,6 +471,9 @@ private:
 #endif
 #ifdef WG_BENCH_LIBSODIUM
         if (libsodium_.works()) enter("libsodium", libsodium_);
+#endif
+#ifdef WG_BENCH_HACL
+        enter("hacl", hacl_);
 #endif
 #ifdef WG_BENCH_LIBB2
         enter("libb2", libb2_);
@@ -525,6 +531,9 @@ private:
 #endif
 #ifdef WG_BENCH_LIBSODIUM
     libsodium_peer libsodium_;
+#endif
+#ifdef WG_BENCH_HACL
+    hacl_peer hacl_;
 #endif
 #ifdef WG_BENCH_LIBB2
     libb2_peer libb2_;

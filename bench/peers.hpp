@@ -327,6 +327,10 @@ struct libsodium_peer {
 };
 #endif
 
+#ifdef WG_BENCH_HACL
+using hacl_peer = policies_peer<wg::hacl::aead, wg::hacl::dh, wg::hacl::hash>;
+#endif
+
 #ifdef WG_BENCH_LIBB2
 struct libb2_peer {
     bool mac(wg::hash_item const& i) const {
