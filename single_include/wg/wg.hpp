@@ -2560,6 +2560,10 @@ protected:
     }
 };
 
+/// libsodium wipes its named temporaries, but not what was spilled below the caller's frame: parts of keys and of
+/// products stay there.
+inline constexpr std::size_t aead_stack_bytes = 3072, dh_stack_bytes = 1024;
+
 using hash = bundled::hash;
 
 class aead : library {
@@ -2572,6 +2576,7 @@ public:
         auto const nonce = nonce_of(counter);
         crypto_aead_chacha20poly1305_ietf_encrypt(dst.data(), nullptr, src.data(), src.size(), aad.data(), aad.size(),
                                                   nullptr, nonce.data(), key.expose().data());
+        bundled::wipe_stack<aead_stack_bytes>();
     }
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
                             secret<key_bytes> const& key) const noexcept {
@@ -2580,12 +2585,14 @@ public:
         bool const genuine = crypto_aead_chacha20poly1305_ietf_decrypt(
                                  dst.data(), nullptr, nullptr, src.data(), src.size(), aad.data(), aad.size(),
                                  nonce.data(), key.expose().data()) == 0;
+        bundled::wipe_stack<aead_stack_bytes>();
         if (!genuine) fill_zero(dst); // not documented to be so
         return genuine;
     }
     void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
                    std::span<byte const, 16> nonce) const noexcept {
         crypto_core_hchacha20(out.expose().data(), nonce.data(), key.expose().data(), nullptr);
+        bundled::wipe_stack<aead_stack_bytes>();
     }
 
 private:
@@ -2605,11 +2612,13 @@ public:
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
         bool const good =
             crypto_scalarmult_curve25519(out.expose().data(), scalar.expose().data(), point.data()) == 0;
+        bundled::wipe_stack<dh_stack_bytes>();
         if (!good) out.clear(); // a point of low order is refused before anything is written
         return good;
     }
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
         crypto_scalarmult_curve25519_base(out.data(), scalar.expose().data());
+        bundled::wipe_stack<dh_stack_bytes>();
     }
 };
 using dh = x25519_dh; // a type cannot be named as its member
