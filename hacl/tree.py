@@ -18,7 +18,6 @@ HASH = [["Hacl_Hash_Blake2s"], ["Hacl_Hash_Blake2"], ["Hacl_Blake2s_32"]]
 # Other editions of the same files for other compilers and languages, and what is not the library.
 OTHERS = re.compile(r"msvc|c89|wasm|rust|portable|js|ocaml|test|bench|example|doc|universal2", re.IGNORECASE)
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
-ALSO_CONFIG = "config.h"  # what the tree's own build would have made, the build makes; see meson.build
 
 
 class Tree:
@@ -27,22 +26,26 @@ class Tree:
         for path in sorted(root.rglob("*.[ch]"), key=lambda p: (len(p.parts), str(p))):
             if not OTHERS.search(str(path.relative_to(root))):
                 self.by_name.setdefault(path.name.lower(), []).append(path)
-        self.root, self.folders = root, []
+        self.folders = []
+
+    def named(self, name):
+        """Files that an include of `name` may mean; those of a folder `internal` are always included with it."""
+        wanted = pathlib.PurePath(name).parts
+        return [path for path in self.by_name.get(wanted[-1].lower(), [])
+                if path.parts[-len(wanted):] == wanted and (len(wanted) > 1 or path.parent.name != "internal")]
 
     def has(self, name):
-        return name.lower() in self.by_name
+        return bool(self.named(name))
 
     def find(self, name, beside=None):
         """The file that an include of `name` in a file of the folder `beside` means; None: not of this tree."""
         if beside and (beside / name).is_file():
             return (beside / name).resolve()
-        wanted = pathlib.PurePath(name).parts
-        for path in self.by_name.get(wanted[-1].lower(), []):
-            if path.parts[-len(wanted):] == wanted:
-                folder = path.parents[len(wanted) - 1]
-                if folder not in self.folders:
-                    self.folders.append(folder)
-                return path.resolve()
+        for path in self.named(name):
+            folder = path.parents[len(pathlib.PurePath(name).parts) - 1]
+            if folder not in self.folders:
+                self.folders.append(folder)
+            return path.resolve()
         return None
 
     def source_of(self, header):
