@@ -22,7 +22,8 @@ def build(there, compiler, *flags):
     need_x86()
     program = pathlib.Path(there) / "operations"
     fixed = ["-fno-pie"] if "-static" in flags else FIXED
-    command(compiler, *STRICT, "-gdwarf-4", *fixed, *flags, "-I", ROOT / "include", HERE / "operations.cpp", "-o", program)
+    command(compiler, *STRICT, "-gdwarf-4", *fixed, *flags, "-I", ROOT / "include", HERE / "operations.cpp",
+            "-o", program)
     return program
 
 

@@ -283,7 +283,8 @@ void plant_division(cpu) {
 /// A vector permuted by secrets is as fast as any; an element of it that becomes an address is not.
 [[gnu::target("avx512f,avx512bw"), gnu::noinline]] void leak_permuted_avx512(wg::byte const* from) {
     __m512i const x = _mm512_loadu_si512(from);
-    __m512i const y = _mm512_maskz_permutexvar_epi32(0xffff, _mm512_and_si512(x, _mm512_set1_epi32(15)), _mm512_set1_epi32(3));
+    __m512i const places = _mm512_and_si512(x, _mm512_set1_epi32(15));
+    __m512i const y = _mm512_maskz_permutexvar_epi32(0xffff, places, _mm512_set1_epi32(3));
     std::uint32_t lanes[16];
     _mm512_storeu_si512(lanes, _mm512_add_epi32(y, _mm512_and_si512(x, _mm512_set1_epi32(63))));
     sink = table[*static_cast<std::uint32_t volatile*>(lanes + 2)];

@@ -15,7 +15,8 @@ GENERAL = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"] + [f"r{n}" fo
 RAX, RCX, RDX, RSP, RBP, RSI, RDI = 0, 1, 2, 4, 5, 6, 7
 SIZES = {"BYTE": 1, "WORD": 2, "DWORD": 4, "QWORD": 8, "TBYTE": 10, "XMMWORD": 16, "YMMWORD": 32, "ZMMWORD": 64}
 CF, OF, ZF = 1, 2, 4  # ZF: also SF, PF and AF
-CONDITIONS = {**dict.fromkeys(["b", "ae", "c", "nc", "nae", "nb"], CF), **dict.fromkeys(["a", "be", "na", "nbe"], CF | ZF),
+CONDITIONS = {**dict.fromkeys(["b", "ae", "c", "nc", "nae", "nb"], CF),
+              **dict.fromkeys(["a", "be", "na", "nbe"], CF | ZF),
               **dict.fromkeys(["e", "ne", "z", "nz", "s", "ns", "p", "np"], ZF), **dict.fromkeys(["o", "no"], OF),
               **dict.fromkeys(["l", "ge", "g", "le"], OF | ZF)}
 
@@ -150,9 +151,9 @@ class Machine:
 
 # ---- instructions, by what is to be known of them
 
-MOVES = set("mov movabs movdqa movdqu movaps movups movapd movupd lddqu movntdq movntps movntdqa movnti vmovdqa vmovdqu "
-            "vmovdqa32 vmovdqa64 vmovdqu8 vmovdqu16 vmovdqu32 vmovdqu64 vmovaps vmovups vmovapd vmovupd vlddqu vmovntdq "
-            "vmovntps vmovntdqa movd movq vmovd vmovq movzx kmovb kmovw kmovd kmovq".split())
+MOVES = set("mov movabs movdqa movdqu movaps movups movapd movupd lddqu movntdq movntps movntdqa movnti vmovdqa "
+            "vmovdqu vmovdqa32 vmovdqa64 vmovdqu8 vmovdqu16 vmovdqu32 vmovdqu64 vmovaps vmovups vmovapd vmovupd vlddqu "
+            "vmovntdq vmovntps vmovntdqa movd movq vmovd vmovq movzx kmovb kmovw kmovd kmovq".split())
 NOTHING = set("nop endbr64 pause cld std sfence lfence mfence prefetcht0 prefetcht1 prefetcht2 prefetchnta prefetchw "
               "hint_nop fwait wait data16 ud2 hlt xtest".split())
 ARITHMETIC = set("add sub and or xor adc sbb imul shld shrd bts btr btc".split())
@@ -166,14 +167,14 @@ MASK_OPERATIONS = re.compile(r"k(and|andn|or|xor|xnor|not|add|shiftl|shiftr|unpc
 
 BITWISE = re.compile(r"v?(pand|pandn|por|pxor|andps|andpd|andnps|andnpd|orps|orpd|xorps|xorpd|pblendw|pblendd|blendps|"
                      r"blendpd|pblendmd|pblendmq|pblendmb|pblendmw|pternlog)[dq]?$")
-LANES = re.compile(r"v?(padd|psub|paddus|psubus|padds|psubs|pavg|pmull|pmulh|pmulhu|pmulhrs|pmulu|pmul|pmins|pmaxs|pminu|"
-                   r"pmaxu|psll|psrl|psra|psllv|psrlv|psrav|prol|pror|prolv|prorv|pabs|psign|pcmpeq|pcmpgt|pmaddwd|"
+LANES = re.compile(r"v?(padd|psub|paddus|psubus|padds|psubs|pavg|pmull|pmulh|pmulhu|pmulhrs|pmulu|pmul|pmins|pmaxs|"
+                   r"pminu|pmaxu|psll|psrl|psra|psllv|psrlv|psrav|prol|pror|prolv|prorv|pabs|psign|pcmpeq|pcmpgt|pmaddwd|"
                    r"pmaddubsw|pmadd52lu|pmadd52hu|psadb|pshldv?|pshrdv?|plzcnt|pconflict)[bwdq]*$")
 SIXTEENS = re.compile(r"v?(pshufd|pshufb|pshufhw|pshuflw|punpck\w+|unpck\w+|packus\w+|packss\w+|palignr|shufps|shufpd|"
                       r"permilps|permilpd|movddup|movshdup|movsldup|pslldq|psrldq|phadd\w+|phsub\w+|pclmul\w+|pblendvb|"
                       r"blendvps|blendvpd|dbpsadbw|mpsadbw|psadbw)$")
-WHOLE = re.compile(r"v?(perm\w+|pbroadcast\w+|broadcast\w+|pmovzx\w+|pmovsx\w+|pmov[bwdq][bwdq]|shufi\d+x\d+|shuff\d+x\d+|"
-                   r"align[dq]|pmultishiftqb|movhlps|movlhps|movss|movsd|movlps|movhps|movlpd|movhpd|insertps|cvt\w+|"
+WHOLE = re.compile(r"v?(perm\w+|pbroadcast\w+|broadcast\w+|pmovzx\w+|pmovsx\w+|pmov[bwdq][bwdq]|shufi\d+x\d+|"
+                   r"shuff\d+x\d+|align[dq]|pmultishiftqb|movhlps|movlhps|movss|movsd|movlps|movhps|movlpd|movhpd|insertps|cvt\w+|"
                    r"pcmp[ei]str\w)$")
 INSERTS = re.compile(r"v?insert[if](\d+)(x\d)?$")
 EXTRACTS = re.compile(r"v?extract[if](\d+)(x\d)?$")
@@ -579,8 +580,7 @@ def compile_vector(mnemonic, operands):
     if mnemonic in MOVES:
         limit = {"d": 4, "q": 8}.get(mnemonic[-1]) if re.match(r"v?mov[dq]$", mnemonic) else 64
         return merged(lambda values: values[0] & full(limit), operands[1:], target, vex)
-    if mnemonic in ("ptest", "vptest", "vtestps", "vtestpd") or mnemonic.startswith(("kortest", "ktest", "ucomis", "comis",
-                                                                                    "vucomis", "vcomis")):
+    if re.match(r"v?ptest$|vtestp[sd]$|kortest|ktest|v?u?comis", mnemonic):
         reads = [reader(o) for o in operands]
 
         def test(m, w, at):
