@@ -168,14 +168,14 @@ MASK_OPERATIONS = re.compile(r"k(and|andn|or|xor|xnor|not|add|shiftl|shiftr|unpc
 BITWISE = re.compile(r"v?(pand|pandn|por|pxor|andps|andpd|andnps|andnpd|orps|orpd|xorps|xorpd|pblendw|pblendd|blendps|"
                      r"blendpd|pblendmd|pblendmq|pblendmb|pblendmw|pternlog)[dq]?$")
 LANES = re.compile(r"v?(padd|psub|paddus|psubus|padds|psubs|pavg|pmull|pmulh|pmulhu|pmulhrs|pmulu|pmul|pmins|pmaxs|"
-                   r"pminu|pmaxu|psll|psrl|psra|psllv|psrlv|psrav|prol|pror|prolv|prorv|pabs|psign|pcmpeq|pcmpgt|pmaddwd|"
-                   r"pmaddubsw|pmadd52lu|pmadd52hu|psadb|pshldv?|pshrdv?|plzcnt|pconflict)[bwdq]*$")
+                   r"pminu|pmaxu|psll|psrl|psra|psllv|psrlv|psrav|prol|pror|prolv|prorv|pabs|psign|pcmpeq|pcmpgt|"
+                   r"pmaddwd|pmaddubsw|pmadd52lu|pmadd52hu|psadb|pshldv?|pshrdv?|plzcnt|pconflict)[bwdq]*$")
 SIXTEENS = re.compile(r"v?(pshufd|pshufb|pshufhw|pshuflw|punpck\w+|unpck\w+|packus\w+|packss\w+|palignr|shufps|shufpd|"
                       r"permilps|permilpd|movddup|movshdup|movsldup|pslldq|psrldq|phadd\w+|phsub\w+|pclmul\w+|pblendvb|"
                       r"blendvps|blendvpd|dbpsadbw|mpsadbw|psadbw)$")
 WHOLE = re.compile(r"v?(perm\w+|pbroadcast\w+|broadcast\w+|pmovzx\w+|pmovsx\w+|pmov[bwdq][bwdq]|shufi\d+x\d+|"
-                   r"shuff\d+x\d+|align[dq]|pmultishiftqb|movhlps|movlhps|movss|movsd|movlps|movhps|movlpd|movhpd|insertps|cvt\w+|"
-                   r"pcmp[ei]str\w)$")
+                   r"shuff\d+x\d+|align[dq]|pmultishiftqb|movhlps|movlhps|movss|movsd|movlps|movhps|movlpd|movhpd|"
+                   r"insertps|cvt\w+|pcmp[ei]str\w)$")
 INSERTS = re.compile(r"v?insert[if](\d+)(x\d)?$")
 EXTRACTS = re.compile(r"v?extract[if](\d+)(x\d)?$")
 ELEMENTS = {"b": 1, "w": 2, "d": 4, "q": 8}
