@@ -1585,7 +1585,7 @@ using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
-inline constexpr std::size_t step_stack_bytes = 512; ///< at most, of a step
+inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
@@ -1658,13 +1658,17 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
+/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    chacha20_detail::xor_bytes(dst, src, keystream, size);
+}
+
 /// dst = src ^ x, `size` bytes of it if that is less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
-    byte keystream[vector_bytes];
-    store(keystream, x);
-    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
-    wipe(keystream);
+    xor_part(dst, src, x, size);
 }
 
 /// The word, in `count` lanes from `first` on.
@@ -1764,6 +1768,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+#pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
             turn_rows<1, 2, 3>();
@@ -2232,7 +2237,7 @@ using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
-inline constexpr std::size_t step_stack_bytes = 512; ///< at most, of a step
+inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
@@ -2305,13 +2310,17 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
+/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    chacha20_detail::xor_bytes(dst, src, keystream, size);
+}
+
 /// dst = src ^ x, `size` bytes of it if that is less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
-    byte keystream[vector_bytes];
-    store(keystream, x);
-    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
-    wipe(keystream);
+    xor_part(dst, src, x, size);
 }
 
 /// The word, in `count` lanes from `first` on.
@@ -2411,6 +2420,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+#pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
             turn_rows<1, 2, 3>();
@@ -2867,7 +2877,7 @@ using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
 inline constexpr std::size_t most_blocks = 8; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
-inline constexpr std::size_t step_stack_bytes = 1024; ///< at most, of a step
+inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     // a shuffle of bytes is less than two shifts and an or
@@ -2936,13 +2946,17 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
     put_halves<First + 6, 8>(x[3], x[7], to), put_halves<First + 7, 8>(x[11], x[15], to);
 }
 
-/// dst = src ^ x, `size` bytes of it if that is less.
-WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
-    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
     chacha20_detail::xor_bytes(dst, src, keystream, size);
-    wipe(keystream);
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    xor_part(dst, src, x, size);
 }
 
 /// The word, in `count` lanes from `first` on.
@@ -3028,6 +3042,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+#pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
             turn_rows<1, 2, 3>();
@@ -3665,6 +3680,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+#pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
             turn_rows<1, 2, 3>();

@@ -56,6 +56,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+#pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
             turn_rows<1, 2, 3>();

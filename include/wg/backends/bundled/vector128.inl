@@ -8,7 +8,7 @@ using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
-inline constexpr std::size_t step_stack_bytes = 512; ///< at most, of a step
+inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
@@ -81,13 +81,17 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
+/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    chacha20_detail::xor_bytes(dst, src, keystream, size);
+}
+
 /// dst = src ^ x, `size` bytes of it if that is less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
-    byte keystream[vector_bytes];
-    store(keystream, x);
-    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
-    wipe(keystream);
+    xor_part(dst, src, x, size);
 }
 
 /// The word, in `count` lanes from `first` on.
