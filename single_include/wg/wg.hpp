@@ -5405,7 +5405,7 @@ template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratc
 /// Twice as fast as the power p - 2; the number of steps and all they do are the same for every x.
 class inversion25519 {
 public:
-    /// Words, the lowest first. Below 2^256; x = 0 gives 0.
+    /// Words, the lowest first. Below p; x = 0 gives 0.
     static void invert(std::uint64_t (&to)[4], std::uint64_t const (&x)[4]) noexcept {
         inversion25519 w;
         w.f = {{-19, 0, 0, 0, 128}};
@@ -5523,7 +5523,7 @@ private:
         return most - static_cast<std::int64_t>((static_cast<std::uint64_t>(most) - k) & limb_mask);
     }
 
-    /// f is 1 or -1 now, or p or -p for x = 0; d, with the sign of f, is the result.
+    /// f is 1 or -1 now, and d, with the sign of f, is the result; for x = 0, f is p still and d is 0.
     void finish(std::uint64_t (&to)[4]) const noexcept {
         std::int64_t const sign = f.v[4] >> 63;
         number x = d;
@@ -6526,7 +6526,7 @@ WG_X25519_INLINE void wipe_vector_registers() noexcept {
 }
 
 /// Four elements modulo p = 2^255 - 19, five limbs of 51 bits, limb i of all four in v[i]. "Tight" limbs are
-/// < 2^51 + 2^15: factors are tight, for a product takes 52 bits of each limb and no more. Products and sums of them
+/// < 2^51 + 2^16: factors are tight, for a product takes 52 bits of each limb and no more. Products and sums of them
 /// are "wide": limbs < 2^62 here, made tight by carry().
 struct quad25519 {
     __m256i v[5];

@@ -6,6 +6,7 @@
 #include "bundled_vectors.hpp"
 
 #include <algorithm>
+#include <array>
 #include <boost/mpl/list.hpp>
 #include <boost/test/unit_test.hpp>
 #include <iterator>
@@ -180,8 +181,8 @@ BOOST_AUTO_TEST_CASE(every_selection_iterates_batches_as_published) {
                 one.scalar.assign(one.out);
             }
         }
-        wg::secret<32> const expected(fixed<32>(hex("684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51")));
-        BOOST_TEST(b.ones[0].scalar.equals(expected));
+        buffer const expected = hex("684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51");
+        BOOST_TEST(b.ones[0].scalar.equals(wg::secret<32>(fixed<32>(expected))));
     }
 }
 
@@ -503,6 +504,294 @@ BOOST_AUTO_TEST_CASE(table_of_the_base_point_is_what_it_should_be) {
             BOOST_REQUIRE((at[-4] & ((std::uint64_t{1} << 51) - 1)) <= (std::uint64_t{1} << 51) - 19);
         }
     BOOST_TEST((at == comb25519::table + std::size(comb25519::table)));
+}
+#endif
+
+#ifdef WG_X86_KERNELS
+// The fields of the vector kernels at the ends of their ranges. What a limb may be is said at each structure.
+
+/// The sum of limbs, each so many bits above the one before, as 32 bytes below p.
+template <std::size_t N> buffer value_of(std::array<std::uint64_t, N> const& limbs, int (*bits)(int)) {
+    using field = field25519<limbs64>;
+    field r, limb, shift;
+    r.set_small(0);
+    for (std::size_t i = N; i-- > 0;) {
+        shift.set_small(std::uint64_t{1} << bits(static_cast<int>(i)) % 51);
+        if (bits(static_cast<int>(i)) >= 51) shift = {{0, std::uint64_t{1} << bits(static_cast<int>(i)) % 51, 0, 0, 0}};
+        field::multiply(r, r, shift);
+        limb = {{limbs[i] & field::mask, limbs[i] >> 51, 0, 0, 0}};
+        field::add(r, r, limb);
+    }
+    buffer out(32);
+    shift.set_small(1);
+    field::multiply(r, r, shift);
+    r.encode(out.data());
+    return out;
+}
+buffer product_of(buffer const& a, buffer const& b) {
+    using field = field25519<limbs32>;
+    field x, y;
+    x.decode(a.data()), y.decode(b.data());
+    field::multiply(x, x, y);
+    buffer out(32);
+    x.encode(out.data());
+    return out;
+}
+buffer sum_of(buffer const& a, buffer const& b) {
+    using field = field25519<limbs32>;
+    field x, y;
+    x.decode(a.data()), y.decode(b.data());
+    field::add(x, x, y);
+    buffer out(32);
+    x.encode(out.data());
+    return out;
+}
+/// Up to `most`: often just that, or nothing.
+std::uint64_t some_limb(noise& random, std::uint64_t most) {
+    std::uint64_t const kind = random.next() % 4;
+    if (kind < 2) return kind == 0 ? most : 0;
+    if (kind == 2) return most - random.next() % 256;
+    return most == ~std::uint64_t{0} ? random.next() : random.next() % (most + 1);
+}
+
+int bits_of_51(int) { return 51; }
+int bits_of_52(int) { return 52; }
+int bits_of_25_5(int i) { return i % 2 == 0 ? 26 : 25; }
+
+template <class Vectors, std::size_t Lanes, std::size_t Limbs> struct limbs_of_lanes {
+    alignas(64) std::uint64_t v[Limbs][Lanes];
+
+    Vectors load() const {
+        Vectors r;
+        static_assert(sizeof r == sizeof v);
+        std::memcpy(static_cast<void*>(&r), v, sizeof v);
+        return r;
+    }
+    void store(Vectors const& from) { std::memcpy(v, static_cast<void const*>(&from), sizeof v); }
+    std::array<std::uint64_t, Limbs> lane(std::size_t j, std::uint64_t mask = ~std::uint64_t{0}) const {
+        std::array<std::uint64_t, Limbs> out;
+        for (std::size_t i = 0; i < Limbs; ++i) out[i] = v[i][j] & (i + 1 < Limbs ? mask : ~std::uint64_t{0});
+        return out;
+    }
+    template <class Most> void fill(noise& random, Most const& most) {
+        for (std::size_t i = 0; i < Limbs; ++i)
+            for (auto& limb : v[i]) limb = some_limb(random, most(i));
+    }
+};
+
+using quads = limbs_of_lanes<quad25519, 4, 5>;
+using eights = limbs_of_lanes<lanes25519, 8, 5>;
+using narrows = limbs_of_lanes<narrow25519, 4, 10>;
+
+#define IFMA [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,avx2,bmi,bmi2"), gnu::noinline]]
+#define AVX2 [[gnu::target("avx2,bmi,bmi2"), gnu::noinline]]
+
+IFMA void quad_product(quads& r, quads const& a, quads const& b, quads const& given) {
+    quad25519 x = a.load(), y = b.load(), z = given.load();
+    ifma_x25519::multiply(x, x, y, z);
+    ifma_x25519::carry(x, x);
+    r.store(x);
+}
+IFMA void quad_carry(quads& r) {
+    quad25519 x = r.load();
+    ifma_x25519::carry(x, x);
+    r.store(x);
+}
+IFMA void eight_product(eights& r, eights const& a, eights const& b, eights const& given) {
+    lanes25519 x = a.load(), y = b.load(), z = given.load();
+    ifma8_x25519::multiply(x, x, y, z);
+    r.store(x);
+}
+IFMA void eight_products(eights& r, eights const& a, eights const& b, eights const& given, eights& r2) {
+    lanes25519 x = a.load(), y = b.load(), z = given.load(), w;
+    ifma8_x25519::multiply(x, x, y, z, w, y, y, z);
+    r.store(x);
+    r2.store(w);
+}
+IFMA void eight_squares(eights& r, eights const& a, eights& r2, eights const& b) {
+    lanes25519 x = a.load(), y = b.load();
+    ifma8_x25519::squares(x, x, y, y);
+    r.store(x);
+    r2.store(y);
+}
+IFMA void eight_carry(eights& r) {
+    lanes25519 x = r.load();
+    ifma8_x25519::carry(x);
+    r.store(x);
+}
+IFMA void eight_words(std::uint64_t (&to)[4][8], eights const& a) { ifma8_x25519::unpack(to, a.load()); }
+AVX2 void narrow_product(narrows& r, narrows const& a, narrows const& b) {
+    narrow25519 x = a.load(), y = b.load();
+    avx2_x25519::multiply(x, x, y);
+    r.store(x);
+}
+AVX2 void narrow_square(narrows& r, narrows const& a) {
+    narrow25519 x = a.load();
+    avx2_x25519::square(x, x);
+    r.store(x);
+}
+AVX2 void narrow_carry(narrows& r) {
+    narrow25519 x = r.load();
+    avx2_x25519::carry(x);
+    r.store(x);
+}
+
+BOOST_AUTO_TEST_CASE(four_products_of_52_bits_at_the_ends_of_their_ranges) {
+    if (!has(detect_cpu(), cpu::ifma)) return;
+    std::uint64_t const seed = 50, tight = (std::uint64_t{1} << 51) + (1 << 16) - 1;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    noise random(seed);
+    for (int round = 0; round < 3000; ++round) {
+        quads a, b, given, r;
+        a.fill(random, [&](std::size_t) { return tight; });
+        b.fill(random, [&](std::size_t) { return tight; });
+        given.fill(random, [&](std::size_t) { return (std::uint64_t{1} << 61) + (std::uint64_t{1} << 60); });
+        if (round == 0)
+            for (quads* const x : {&a, &b})
+                for (auto& row : x->v) std::fill(std::begin(row), std::end(row), tight);
+        quad_product(r, a, b, given);
+        for (std::size_t j = 0; j < 4; ++j) {
+            buffer const expected = sum_of(product_of(value_of(a.lane(j), bits_of_51), value_of(b.lane(j), bits_of_51)),
+                                           value_of(given.lane(j), bits_of_51));
+            BOOST_REQUIRE(value_of(r.lane(j), bits_of_51) == expected);
+            for (auto const limb : r.lane(j)) BOOST_REQUIRE_LE(limb, tight);
+        }
+        a.fill(random, [](std::size_t) { return (std::uint64_t{1} << 62) - 1; });
+        r = a;
+        quad_carry(r);
+        for (std::size_t j = 0; j < 4; ++j) {
+            BOOST_REQUIRE(value_of(r.lane(j), bits_of_51) == value_of(a.lane(j), bits_of_51));
+            for (auto const limb : r.lane(j)) BOOST_REQUIRE_LE(limb, tight);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(eight_products_of_52_bits_at_the_ends_of_their_ranges) {
+    if (!has(detect_cpu(), cpu::ifma)) return;
+    std::uint64_t const seed = 51, low = (std::uint64_t{1} << 52) - 1, top = (std::uint64_t{1} << 47) + (1 << 12) - 1;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    noise random(seed);
+    // bits from 52 on are what was carried already: any
+    auto const carried = [&](std::size_t i) { return i == 4 ? top : ~std::uint64_t{0}; };
+    auto const value = [&](eights const& x, std::size_t j) { return value_of(x.lane(j, low), bits_of_52); };
+    auto const wide = [](eights const& x, std::size_t j) { return value_of(x.lane(j), bits_of_52); };
+    for (int round = 0; round < 1500; ++round) {
+        eights a, b, given, r, r2;
+        a.fill(random, carried);
+        b.fill(random, carried);
+        given.fill(random, [](std::size_t) { return std::uint64_t{1} << 61; });
+        if (round == 0)
+            for (eights* const x : {&a, &b})
+                for (std::size_t i = 0; i < 5; ++i) std::fill(std::begin(x->v[i]), std::end(x->v[i]), carried(i));
+        eight_product(r, a, b, given);
+        for (std::size_t j = 0; j < 8; ++j) {
+            BOOST_REQUIRE(wide(r, j) == sum_of(product_of(value(a, j), value(b, j)), wide(given, j)));
+            for (std::size_t i = 0; i < 5; ++i) BOOST_REQUIRE_LT(r.v[i][j] - given.v[i][j], std::uint64_t{11} << 52);
+        }
+        eight_products(r, a, b, given, r2);
+        for (std::size_t j = 0; j < 8; ++j) {
+            BOOST_REQUIRE(wide(r, j) == sum_of(product_of(value(a, j), value(b, j)), wide(given, j)));
+            BOOST_REQUIRE(wide(r2, j) == sum_of(product_of(value(b, j), value(b, j)), wide(given, j)));
+        }
+        eight_squares(r, a, r2, b);
+        for (std::size_t j = 0; j < 8; ++j) {
+            BOOST_REQUIRE(wide(r, j) == product_of(value(a, j), value(a, j)));
+            BOOST_REQUIRE(wide(r2, j) == product_of(value(b, j), value(b, j)));
+            // so that a difference is not below zero
+            for (std::size_t i = 0; i < 5; ++i) BOOST_REQUIRE_GE(r.v[i][j], ifma8_x25519::bias(static_cast<int>(i)));
+            for (std::size_t i = 0; i < 5; ++i) BOOST_REQUIRE_LE(r2.v[i][j], ifma8_x25519::bias(static_cast<int>(i)));
+        }
+        a.fill(random, [](std::size_t) { return (std::uint64_t{1} << 63) - 1; });
+        r = a;
+        eight_carry(r);
+        for (std::size_t j = 0; j < 8; ++j) {
+            BOOST_REQUIRE(value(r, j) == wide(a, j));
+            BOOST_REQUIRE_LE(r.v[4][j], top);
+        }
+        // p - 1, p, p + 1 and their like come out below p
+        if (round % 4 == 0)
+            for (std::size_t j = 0; j < 8; ++j) {
+                for (std::size_t i = 1; i < 4; ++i) a.v[i][j] = low;
+                a.v[0][j] = low - 18 + random.next() % 38 - 19;
+                a.v[4][j] = (std::uint64_t{1} << 47) - 1;
+            }
+        std::uint64_t words[4][8];
+        eight_words(words, a);
+        for (std::size_t j = 0; j < 8; ++j) {
+            buffer out(32);
+            for (std::size_t i = 0; i < 4; ++i) wg::store_le64(out.data() + 8 * i, words[i][j]);
+            BOOST_REQUIRE(out == wide(a, j));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(four_products_of_32_bits_at_the_ends_of_their_ranges) {
+    if (!has(detect_cpu(), cpu::avx2)) return;
+    std::uint64_t const seed = 52;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    noise random(seed);
+    auto const unit = [](std::size_t i) { return std::uint64_t{1} << (i % 2 == 0 ? 26 : 25); };
+    auto const loose = [&](std::size_t i) { return 3 * unit(i) + (1 << 17) - 1; };
+    auto const value = [](narrows const& x, std::size_t j) { return value_of(x.lane(j), bits_of_25_5); };
+    for (int round = 0; round < 3000; ++round) {
+        narrows a, b, r;
+        a.fill(random, loose);
+        b.fill(random, loose);
+        if (round == 0)
+            for (narrows* const x : {&a, &b})
+                for (std::size_t i = 0; i < 10; ++i) std::fill(std::begin(x->v[i]), std::end(x->v[i]), loose(i));
+        narrow_product(r, a, b);
+        for (std::size_t j = 0; j < 4; ++j) {
+            BOOST_REQUIRE(value(r, j) == product_of(value(a, j), value(b, j)));
+            for (auto const limb : r.lane(j)) BOOST_REQUIRE_LT(limb, std::uint64_t{1} << 63);
+        }
+        narrow_square(r, a);
+        for (std::size_t j = 0; j < 4; ++j) BOOST_REQUIRE(value(r, j) == product_of(value(a, j), value(a, j)));
+        a.fill(random, [](std::size_t) { return (std::uint64_t{1} << 63) - 1; });
+        r = a;
+        narrow_carry(r);
+        for (std::size_t j = 0; j < 4; ++j) {
+            BOOST_REQUIRE(value(r, j) == value(a, j));
+            for (std::size_t i = 0; i < 10; ++i) {
+                BOOST_REQUIRE_LT(r.v[i][j], unit(i) + (1 << 17));
+                BOOST_REQUIRE_LE(r.v[i][j], avx2_x25519::two_p(static_cast<int>(i)));
+            }
+        }
+    }
+}
+#endif
+
+#ifdef __SIZEOF_INT128__
+BOOST_AUTO_TEST_CASE(inverses_of_both_ways_agree) {
+    std::uint64_t const seed = 53;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    noise random(seed);
+    std::vector<buffer> numbers = {buffer(32), buffer(32, 0xff)};
+    for (unsigned k = 0; k < 256; ++k) { // 2^k, and around p and 2p
+        buffer power(32), near(32, 0xff);
+        power[k / 8] = static_cast<wg::byte>(1u << k % 8);
+        near[0] = static_cast<wg::byte>(k);
+        near[31] = k % 2 ? 0x7f : 0xff;
+        numbers.push_back(power);
+        numbers.push_back(near);
+    }
+    while (numbers.size() < 3000) numbers.push_back(random.take_edges(32));
+    for (buffer const& any : numbers) {
+        field25519<limbs32> z = {{}};
+        field25519_scratch<field25519<limbs32>> scratch;
+        for (std::size_t i = 0; i < 8; ++i) z.v[i] = wg::load_le32(any.data() + 4 * i); // all 256 bits
+        buffer number(32);
+        z.encode(number.data());
+        std::uint64_t words[4];
+        for (std::size_t i = 0; i < 4; ++i) words[i] = wg::load_le64(number.data() + 8 * i);
+        inversion25519::invert(words, words);
+        buffer inverse(32);
+        for (std::size_t i = 0; i < 4; ++i) wg::store_le64(inverse.data() + 8 * i, words[i]);
+        invert(z, scratch);
+        buffer expected(32);
+        z.encode(expected.data());
+        BOOST_REQUIRE(inverse == expected);
+    }
 }
 #endif
 

@@ -47,7 +47,7 @@ WG_X25519_INLINE void wipe_vector_registers() noexcept {
 }
 
 /// Four elements modulo p = 2^255 - 19, five limbs of 51 bits, limb i of all four in v[i]. "Tight" limbs are
-/// < 2^51 + 2^15: factors are tight, for a product takes 52 bits of each limb and no more. Products and sums of them
+/// < 2^51 + 2^16: factors are tight, for a product takes 52 bits of each limb and no more. Products and sums of them
 /// are "wide": limbs < 2^62 here, made tight by carry().
 struct quad25519 {
     __m256i v[5];
