@@ -4,7 +4,7 @@
 
 #include "wg/wg.hpp"
 
-template struct wg::bundled::basic_aead<wg::bundled::one_block, wg::bundled::limbs32>;
+template class wg::bundled::basic_aead<wg::bundled::plain_kernel<wg::bundled::limbs32>>;
 template class wg::bundled::x25519<wg::bundled::limbs32>;
 #ifdef __SIZEOF_INT128__
 template class wg::bundled::x25519<wg::bundled::limbs64>;

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            seal_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (std::size_t i = 0; i < items.size(); i += batch_capacity)
+            open_packets(items.subspan(i, std::min(batch_capacity, items.size() - i)));
+        leave_nothing<batch_stack_bytes>();
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
