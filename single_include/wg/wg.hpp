@@ -1585,6 +1585,7 @@ using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 512; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
@@ -1998,7 +1999,8 @@ private:
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
@@ -2158,16 +2160,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -2175,10 +2177,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -2195,7 +2197,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -2229,6 +2232,7 @@ using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 512; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
@@ -2642,7 +2646,8 @@ private:
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
@@ -2802,16 +2807,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -2819,10 +2824,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -2839,7 +2844,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -2861,6 +2867,7 @@ using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
 inline constexpr std::size_t most_blocks = 8; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1024; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     // a shuffle of bytes is less than two shifts and an or
@@ -3256,7 +3263,8 @@ private:
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
@@ -3416,16 +3424,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -3433,10 +3441,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -3453,7 +3461,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -3476,6 +3485,7 @@ using four_words = std::uint32_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 64;
 inline constexpr std::size_t most_blocks = 32; ///< of a step
 inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
 
@@ -3890,7 +3900,8 @@ private:
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
@@ -4050,16 +4061,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -4067,10 +4078,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -4087,7 +4098,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -4110,7 +4122,8 @@ using namespace kernel_avx512; // its keystream
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
@@ -4337,7 +4350,8 @@ WG_TARGET std::uint64_t sum_of(limbs const& x) noexcept {
 class lanes_authenticator {
 public:
     static constexpr std::size_t least_bytes = 144;  ///< from which on lanes are faster than words
-    static constexpr std::size_t stack_bytes = 8192; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 3392; ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 4352; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
@@ -4694,16 +4708,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -4711,10 +4725,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -4731,7 +4745,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
