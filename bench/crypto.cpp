@@ -66,8 +66,14 @@ struct result {
     std::string bench;
     std::size_t size;
     std::string implementation;
-    double ns;
+    std::vector<double> rounds; ///< ns each
+    double ns;                  ///< the median
 };
+
+double median(std::vector<double> of) {
+    std::ranges::sort(of);
+    return of[of.size() / 2];
+}
 
 [[noreturn]] void fail(std::string const& what) {
     std::fprintf(stderr, "crypto: %s\n", what.c_str());
@@ -405,10 +411,8 @@ public:
                 contest c{bench, size, {}};
                 enter_all(c);
                 take_turns(c);
-                for (auto& who : c.candidates) {
-                    std::ranges::sort(who.rounds);
-                    all.push_back({bench, size, who.name, who.rounds[who.rounds.size() / 2]});
-                }
+                for (auto const& who : c.candidates)
+                    all.push_back({bench, size, who.name, who.rounds, median(who.rounds)});
                 if (!options_.json) print(c, all);
             }
         return all;
@@ -542,9 +546,9 @@ private:
 
 // -------------------------------------------------------------------------------------------------------- the goals
 
-/// `ours` is to be at least `times` as fast as `theirs`, the latter in the bench `theirs_in`.
+/// `ours` is to be at least `times` as fast as `theirs`, which does what it has no batches for one after the other.
 struct goal {
-    char const *bench, *ours, *theirs, *theirs_in;
+    char const *bench, *ours, *theirs;
     std::size_t size;
     double times;
     double floor = 0; ///< how many times as fast the processor's own limits allow, where that was estimated
@@ -554,38 +558,45 @@ std::vector<goal> goals() {
     std::vector<goal> all;
     for (char const* bench : {"aead_seal", "aead_open"}) {
         for (auto const& [size, times] : {std::pair{64, 1.1}, {256, 1.1}, {1420, 1.3}, {16384, 1.4}})
-            all.push_back({bench, "wg", "ipsec-mb", bench, static_cast<std::size_t>(size), times,
+            all.push_back({bench, "wg", "ipsec-mb", static_cast<std::size_t>(size), times,
                            size == 1420 ? 2.7 : 0});
-        all.push_back({bench, "wg:avx2", "openssl:avx2", bench, 1420, 1.0});
-        all.push_back({bench, "wg:portable", "libsodium", bench, 1420, 0.7});
+        all.push_back({bench, "wg:avx2", "openssl:avx2", 1420, 1.0});
+        all.push_back({bench, "wg:portable", "libsodium", 1420, 0.7});
     }
     for (char const* bench : {"aead_seal_batch16", "aead_open_batch16"})
         for (auto const& [size, times] : {std::pair{64, 6.0}, {256, 3.0}, {576, 2.0}, {1420, 1.7}})
-            all.push_back({bench, "wg", "ipsec-mb", bench, static_cast<std::size_t>(size), times});
-    all.push_back({"x25519", "wg", "openssl", "x25519", 32, 1 / 0.78});
-    all.push_back({"x25519_base", "wg", "openssl", "x25519_base", 32, 1 / 0.23});
-    all.push_back({"x25519_batch8", "wg", "openssl", "x25519", 32, 8.0, 15.0});
+            all.push_back({bench, "wg", "ipsec-mb", static_cast<std::size_t>(size), times});
+    all.push_back({"x25519", "wg", "openssl", 32, 1 / 0.78});
+    all.push_back({"x25519_base", "wg", "openssl", 32, 1 / 0.23});
+    all.push_back({"x25519_batch8", "wg", "openssl", 32, 8.0, 15.0});
     for (char const* peer : {"libb2", "openssl"}) {
-        all.push_back({"blake2s_mac1", "wg", peer, "blake2s_mac1", 116, 1.0});
-        all.push_back({"blake2s_mac1_batch16", "wg", peer, "blake2s_mac1", 116, 4.0});
+        all.push_back({"blake2s_mac1", "wg", peer, 116, 1.0});
+        all.push_back({"blake2s_mac1_batch16", "wg", peer, 116, 4.0});
     }
     return all;
 }
 
+/// The median of the rounds' ratios: what disturbs a round disturbs both.
+double times_as_fast(result const& ours, result const& theirs) {
+    std::vector<double> ratios;
+    for (std::size_t i = 0; i < ours.rounds.size(); ++i) ratios.push_back(theirs.rounds[i] / ours.rounds[i]);
+    return median(ratios);
+}
+
 void print_goals(std::vector<result> const& all) {
     auto const find = [&](std::string_view bench, std::size_t size, std::string_view who) {
-        auto const found = std::ranges::find_if(
+        return std::ranges::find_if(
             all, [&](result const& r) { return r.bench == bench && r.size == size && r.implementation == who; });
-        return found == all.end() ? 0.0 : found->ns;
     };
     std::printf("\n%-22s%8s  %-12s%-14s%14s%10s%8s\n", "goal", "size", "ours", "against", "times as fast", "at least",
                 "floor");
     for (goal const& g : goals()) {
-        double const ours = find(g.bench, g.size, g.ours), theirs = find(g.theirs_in, g.size, g.theirs);
-        if (ours == 0 || theirs == 0) continue;
+        auto const ours = find(g.bench, g.size, g.ours), theirs = find(g.bench, g.size, g.theirs);
+        if (ours == all.end() || theirs == all.end()) continue;
+        double const times = times_as_fast(*ours, *theirs);
         std::string const floor = g.floor > 0 ? std::to_string(g.floor).substr(0, 4) : "";
-        std::printf("%-22s%8zu  %-12s%-14s%14.2f%10.2f%8s  %s\n", g.bench, g.size, g.ours, g.theirs, theirs / ours,
-                    g.times, floor.c_str(), theirs / ours >= g.times ? "reached" : "missed");
+        std::printf("%-22s%8zu  %-12s%-14s%14.2f%10.2f%8s  %s\n", g.bench, g.size, g.ours, g.theirs, times, g.times,
+                    floor.c_str(), times >= g.times ? "reached" : "missed");
     }
 }
 

@@ -226,8 +226,7 @@ BOOST_AUTO_TEST_CASE(leaves_no_secret_on_the_stack) {
     buffer const raw = random.take(32), point = random.take(32);
     key const k(fixed<32>(raw));
     buffer one_time_key(64);
-    reference::chacha20<reference::one_block>(fixed<32>(raw), fixed<12>(buffer(12)), 0)
-        .apply(one_time_key, one_time_key);
+    reference::chacha20(fixed<32>(raw), fixed<12>(buffer(12)), 0).apply(one_time_key, one_time_key);
     for (std::size_t const size : {0u, 64u, 1420u}) {
         buffer plaintext(size), sealed(size + wg::tag_bytes);
         auto const found = search_stack_after([&] {
