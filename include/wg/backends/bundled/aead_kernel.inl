@@ -20,10 +20,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes>();
         }
         return genuine;
     }
