@@ -1620,6 +1620,7 @@ using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 512; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
@@ -2033,7 +2034,8 @@ private:
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
@@ -2193,16 +2195,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -2210,10 +2212,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -2230,7 +2232,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -2264,6 +2267,7 @@ using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 512; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
@@ -2677,7 +2681,8 @@ private:
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
@@ -2837,16 +2842,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -2854,10 +2859,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -2874,7 +2879,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -2896,6 +2902,7 @@ using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
 inline constexpr std::size_t most_blocks = 8; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1024; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     // a shuffle of bytes is less than two shifts and an or
@@ -3291,7 +3298,8 @@ private:
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
@@ -3451,16 +3459,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -3468,10 +3476,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -3488,7 +3496,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -3511,6 +3520,7 @@ using four_words = std::uint32_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 64;
 inline constexpr std::size_t most_blocks = 32; ///< of a step
 inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
 
@@ -3925,7 +3935,8 @@ private:
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
@@ -4085,16 +4096,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -4102,10 +4113,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -4122,7 +4133,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -4145,7 +4157,8 @@ using namespace kernel_avx512; // its keystream
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
@@ -4372,7 +4385,8 @@ WG_TARGET std::uint64_t sum_of(limbs const& x) noexcept {
 class lanes_authenticator {
 public:
     static constexpr std::size_t least_bytes = 144;  ///< from which on lanes are faster than words
-    static constexpr std::size_t stack_bytes = 8192; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 3392; ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 4352; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
@@ -4729,16 +4743,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -4746,10 +4760,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -4766,7 +4780,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();

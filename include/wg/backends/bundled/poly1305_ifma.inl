@@ -180,7 +180,8 @@ WG_TARGET std::uint64_t sum_of(limbs const& x) noexcept {
 class lanes_authenticator {
 public:
     static constexpr std::size_t least_bytes = 144;  ///< from which on lanes are faster than words
-    static constexpr std::size_t stack_bytes = 8192; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 3392; ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 4352; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
