@@ -28,6 +28,8 @@ def check(program, group, which, leaks):
 
 def cases_of(compiler, flags, program, with_planted):
     clean, planted = groups(program)
+    clean.remove("plain")
+    yield f"plain, {compiler} {flags}", lambda: check(program, "plain", "baseline", False)
     sets = command(*VALGRIND, program, "--sets").split()
     for which in sets:
         yield (f"{', '.join(clean)} with {which}, {compiler} {flags}",

@@ -157,6 +157,19 @@ template <class Dh> void agree(Dh const& dh) {
 
 void agreement(cpu set) { agree(backend_with<wg::bundled::dh>(set)); }
 
+// ---- what other processors use
+
+/// Words and limbs of any width; they do not ask for a set.
+void plain(cpu) {
+    all_lengths(wg::bundled::aead_fixed<wg::bundled::plain_kernel<wg::bundled::limbs32>>{});
+    all_lengths(wg::bundled::aead_fixed<wg::bundled::plain_kernel<wg::bundled::limbs64>>{});
+    wg::secret<32> const key = secret_key();
+    wg::secret<32> shared;
+    wg::public_key point{9};
+    demand(wg::bundled::x25519<wg::bundled::limbs32>::multiply(shared.expose(), key.expose(), point), "no key");
+    wg::bundled::x25519_base<wg::bundled::limbs32>::multiply(point, key.expose());
+}
+
 // ---- hash
 
 template <class Hash> void digests(Hash const& hash) {
@@ -315,9 +328,9 @@ struct {
     void (*run)(cpu);
 } const groups[] = {
     {"one_packet", one_packet},     {"many_packets", many_packets},     {"agreement", agreement},
-    {"hashing", hashing},           {"handshake", handshake},           {"plant_branch", plant_branch},
-    {"plant_index", plant_index},   {"plant_length", plant_length},     {"plant_division", plant_division},
-    {"plant_mask", plant_mask},     {"plant_gather", plant_gather},
+    {"hashing", hashing},           {"handshake", handshake},           {"plain", plain},
+    {"plant_branch", plant_branch}, {"plant_index", plant_index},       {"plant_length", plant_length},
+    {"plant_mask", plant_mask},     {"plant_gather", plant_gather},     {"plant_division", plant_division},
 };
 
 /// Valgrind hides what it cannot run, and also ADX, which it can.
