@@ -792,6 +792,11 @@ concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
 };
 
+template <class Hash>
+concept batch_hash_backend = hash_backend<Hash> && requires(Hash const& hash, std::span<hash_item const> items) {
+    { hash.blake2s_batch(items) } noexcept -> std::same_as<void>;
+};
+
 /// One operation of a batch: what `good = dh(*out, *scalar, point)` would do.
 struct dh_item {
     secret<key_bytes>* out = nullptr;
@@ -809,6 +814,11 @@ concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_b
                               public_key& key) {
     { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
     { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
+};
+
+template <class Dh>
+concept batch_dh_backend = dh_backend<Dh> && requires(Dh const& dh, std::span<dh_item> items) {
+    { dh.dh_batch(items) } noexcept -> std::same_as<void>;
 };
 
 /// One packet of a batch: what `seal(dst, src, {}, counter, *key)` or `good = open(...)` would do.
@@ -836,6 +846,12 @@ concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std
     { aead.seal(dst, src, src, counter, key) } noexcept -> std::same_as<void>;
     { aead.open(dst, src, src, counter, key) } noexcept -> std::same_as<bool>;
     { aead.hchacha20(out, key, nonce) } noexcept -> std::same_as<void>;
+};
+
+template <class Aead>
+concept batch_aead_backend = aead_backend<Aead> && requires(Aead const& aead, std::span<aead_item> items) {
+    { aead.seal_batch(items) } noexcept -> std::same_as<void>;
+    { aead.open_batch(items) } noexcept -> std::same_as<void>;
 };
 
 // | now() -> instant                | never goes back; counts the time that the host was suspended. Any thread.       |
@@ -1065,12 +1081,31 @@ inline constexpr std::size_t spill_bytes = 640;
 #endif
 }
 
-/// Overwrites `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their owners,
-/// but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out of
-/// line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
+/// `wipe` of a size that is known: for some hundred bytes stores are faster than the string instruction that g++ takes.
+template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void* memory) noexcept {
+#if defined(__SSE2__) && !defined(WG_SMALL)
+    typedef std::uint64_t pair __attribute__((vector_size(16)));
+    pair zero = {};
+    asm volatile("" : "+x"(zero)); // or the compiler would see a memset in it
+    static_assert(Bytes % sizeof zero == 0);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Bytes; i += sizeof zero)
+        std::memcpy(static_cast<byte*>(memory) + i, &zero, sizeof zero);
+    asm volatile("" : : "r"(memory) : "memory");
+#else
+    wipe(memory, Bytes);
+#endif
+}
+
+/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
+/// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
+/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_stack() noexcept {
-    byte frame[Bytes];
-    wipe(frame);
+    alignas(16) byte frame[(Bytes + 15) / 16 * 16];
+    if constexpr (Bytes <= 1024)
+        wipe_fixed<sizeof frame>(frame);
+    else
+        wipe(frame);
     wipe_baseline_registers();
 }
 
@@ -4997,11 +5032,20 @@ static_assert(aead_backend<aead>);
 #endif
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend. Layer 2; any thread.
+//
+// One message is worked on in words, or where there are AVX2 or AVX-512 in rows of four words (blake2s_rows.inl).
+// Messages that come together and have equally many blocks share the elements of vectors (blake2s_lanes.inl).
 #ifndef WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 #define WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 
 
+#include <algorithm>
 #include <bit>
+#include <utility>
+
+#ifdef WG_X86_KERNELS
+#include <immintrin.h>
+#endif
 
 namespace wg::inline WG_ABI {
 namespace bundled {
@@ -5022,15 +5066,34 @@ inline constexpr std::uint8_t sigma[10][16] = {
     {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11}, {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
     {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
 
-struct state {
-    std::uint32_t h[8];
-    std::uint64_t count = 0; ///< bytes compressed
-    std::uint32_t m[16];     ///< the block at work
-    byte block[block_bytes];
-    std::size_t held = 0; ///< bytes in block; it is compressed when a byte follows, for the last one is special
+/// The parameter block's first word: digest length, key length, fanout 1, depth 1. The other words are zero.
+constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_bytes) noexcept {
+    return 0x01010000u ^ static_cast<std::uint32_t>(key_bytes << 8) ^ static_cast<std::uint32_t>(digest_bytes);
+}
 
-    ~state() { wipe(static_cast<void*>(this), sizeof *this); }
-};
+/// Copies less than a block. Not by the library, where that is more than a loop: it leaves what it moved in registers
+/// that no kernel knows of, and is a call away.
+inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
+#ifdef WG_SMALL
+    std::memcpy(to, from, size);
+#else
+    auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
+        std::memcpy(to, from, Size); // the first and the last, which may have bytes in common
+        std::memcpy(to + size - Size, from + size - Size, Size);
+    };
+    if (size >= 32) return ends(std::integral_constant<std::size_t, 32>{});
+    if (size >= 16) return ends(std::integral_constant<std::size_t, 16>{});
+    if (size >= 8) return ends(std::integral_constant<std::size_t, 8>{});
+    if (size >= 4) return ends(std::integral_constant<std::size_t, 4>{});
+    for (std::size_t i = 0; i < size; ++i) to[i] = from[i];
+#endif
+}
+
+/// Fills a block up with zeros behind `from`, which is shorter.
+inline void pad(byte* to, bytes_view from) noexcept {
+    std::memset(to, 0, block_bytes);
+    copy_short(to, from.data(), from.size());
+}
 
 [[gnu::always_inline]] inline void mix(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c, std::uint32_t& d,
                                        std::uint32_t x, std::uint32_t y) noexcept {
@@ -5040,78 +5103,1317 @@ struct state {
     c += d, b = std::rotr(b ^ c, 7);
 }
 
-/// Compresses `block`. Out of line, so that `wipe_stack` of a caller reaches what it spills.
-[[gnu::noinline]] inline void compress(state& s, byte const* block, bool last) noexcept {
-    auto& m = s.m;
-    for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
-    std::uint32_t v[16];
-    for (std::size_t i = 0; i < 8; ++i) v[i] = s.h[i], v[8 + i] = iv[i];
-    v[12] ^= static_cast<std::uint32_t>(s.count);
-    v[13] ^= static_cast<std::uint32_t>(s.count >> 32);
-    if (last) v[14] = ~v[14];
+/// What a digest leaves in memory, so that one wipe is enough.
+struct work {
+    std::uint32_t h[8];
+    byte padded[block_bytes];
+
+    ~work() { wipe_fixed<sizeof(work)>(this); }
+};
+
+/// One message in words, for any processor.
+struct words {
+#ifdef WG_SMALL
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 96; // the words of a block and of the state
+#else
+    static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
+#endif
+
+#ifndef WG_SMALL
+    /// Compresses `size` bytes, the last block filled up with zeros. `count_after` is what the count of bytes is with
+    /// that one; `last`: it is the message's last. Out of line, so that `wipe_stack` of a caller reaches what it
+    /// spills.
+    [[gnu::noinline]] static void compress(work& w, byte const* data, std::size_t size, std::uint64_t count_after,
+                                           bool last) noexcept {
+        std::uint64_t count = count_after - size;
+        for (; size > block_bytes; size -= block_bytes, data += block_bytes)
+            compress_block(w.h, data, count += block_bytes, false);
+        if (size < block_bytes) {
+            pad(w.padded, {data, size});
+            data = w.padded;
+        }
+        compress_block(w.h, data, count_after, last);
+    }
+#endif
+
+    /// One block.
+    [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
+                                                 bool last) noexcept {
+        std::uint32_t m[16], v[16];
+        for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+        for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
+        v[12] ^= static_cast<std::uint32_t>(count);
+        v[13] ^= static_cast<std::uint32_t>(count >> 32);
+        if (last) v[14] = ~v[14];
 #ifdef WG_SMALL
 #pragma GCC unroll 1
 #else
 #pragma GCC unroll 10
 #endif
-    for (int round = 0; round < 10; ++round) {
-        auto const& p = sigma[round];
-        mix(v[0], v[4], v[8], v[12], m[p[0]], m[p[1]]);
-        mix(v[1], v[5], v[9], v[13], m[p[2]], m[p[3]]);
-        mix(v[2], v[6], v[10], v[14], m[p[4]], m[p[5]]);
-        mix(v[3], v[7], v[11], v[15], m[p[6]], m[p[7]]);
-        mix(v[0], v[5], v[10], v[15], m[p[8]], m[p[9]]);
-        mix(v[1], v[6], v[11], v[12], m[p[10]], m[p[11]]);
-        mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
-        mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
-    }
-    for (std::size_t i = 0; i < 8; ++i) s.h[i] ^= v[i] ^ v[8 + i];
-    wipe(v);
-}
-
-inline void update(state& s, bytes_view in) noexcept {
-    while (!in.empty()) {
-        if (s.held == block_bytes) {
-            s.count += block_bytes;
-            compress(s, s.block, false);
-            s.held = 0;
+        for (auto const& p : sigma) {
+            mix(v[0], v[4], v[8], v[12], m[p[0]], m[p[1]]);
+            mix(v[1], v[5], v[9], v[13], m[p[2]], m[p[3]]);
+            mix(v[2], v[6], v[10], v[14], m[p[4]], m[p[5]]);
+            mix(v[3], v[7], v[11], v[15], m[p[6]], m[p[7]]);
+            mix(v[0], v[5], v[10], v[15], m[p[8]], m[p[9]]);
+            mix(v[1], v[6], v[11], v[12], m[p[10]], m[p[11]]);
+            mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
+            mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
         }
-        std::size_t const room = block_bytes - s.held;
-        std::size_t const now = in.size() < room ? in.size() : room;
-        std::memcpy(s.block + s.held, in.data(), now);
-        s.held += now;
-        in = in.subspan(now);
+        for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
+        // m and v are in registers or in this frame, which the caller wipes
+    }
+};
+
+#ifdef WG_X86_KERNELS
+
+/// For each half of a round the words that its four mixings take: first the four words of their first halves. In the
+/// second half element i mixes b[i], which the standard counts as mixing i - 1.
+inline constexpr struct row_order_table {
+    alignas(32) std::uint32_t words[10][16];
+} row_order = [] {
+    row_order_table t{};
+    for (std::size_t round = 0; round < 10; ++round)
+        for (std::size_t i = 0; i < 4; ++i)
+            for (std::size_t part = 0; part < 2; ++part) {
+                t.words[round][4 * part + i] = sigma[round][2 * i + part];
+                t.words[round][8 + 4 * part + i] = sigma[round][8 + 2 * ((i + 3) % 4) + part];
+            }
+    return t;
+}();
+
+// At the end of a kernel: what it had in vector registers is gone.
+#define WG_BLAKE2S_CLEAR_YMM                                                                                           \
+    asm volatile("vzeroall"                                                                                            \
+                 :                                                                                                     \
+                 :                                                                                                     \
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",   \
+                   "xmm12", "xmm13", "xmm14", "xmm15")
+#define WG_BLAKE2S_CLEAR_ZMM                                                                                           \
+    asm volatile("vpxord %%xmm16, %%xmm16, %%xmm16\n\tvpxord %%xmm17, %%xmm17, %%xmm17\n\t"                            \
+                 "vpxord %%xmm18, %%xmm18, %%xmm18\n\tvpxord %%xmm19, %%xmm19, %%xmm19\n\t"                            \
+                 "vpxord %%xmm20, %%xmm20, %%xmm20\n\tvpxord %%xmm21, %%xmm21, %%xmm21\n\t"                            \
+                 "vpxord %%xmm22, %%xmm22, %%xmm22\n\tvpxord %%xmm23, %%xmm23, %%xmm23\n\t"                            \
+                 "vpxord %%xmm24, %%xmm24, %%xmm24\n\tvpxord %%xmm25, %%xmm25, %%xmm25\n\t"                            \
+                 "vpxord %%xmm26, %%xmm26, %%xmm26\n\tvpxord %%xmm27, %%xmm27, %%xmm27\n\t"                            \
+                 "vpxord %%xmm28, %%xmm28, %%xmm28\n\tvpxord %%xmm29, %%xmm29, %%xmm29\n\t"                            \
+                 "vpxord %%xmm30, %%xmm30, %%xmm30\n\tvpxord %%xmm31, %%xmm31, %%xmm31"                                \
+                 :                                                                                                     \
+                 :                                                                                                     \
+                 : "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26",  \
+                   "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");                                                       \
+    WG_BLAKE2S_CLEAR_YMM
+
+struct rows_avx2 {
+#define WG_ROWS_512 0
+#define WG_ROWS_TARGET [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_YMM
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
+// c, d. Text of a kernel, included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_ROWS_512, whether AVX-512 is there beside AVX2; WG_ROWS_TARGET, the attribute of every function here;
+// WG_ROWS_WIPE, which clears the vector registers.
+//
+// What bounds it is the chain of dependent operations, 12 a half round where there are rotations. So nothing else may
+// lie on it. Between the half rounds the rows a, c and d turn, never b, the last to be ready. And a + word comes before
+// + b, which the compiler is told by an empty asm, since it orders sums as it likes.
+
+static constexpr std::size_t spill_bytes = 384;
+
+template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i rotate(__m128i x) noexcept {
+#if WG_ROWS_512
+    return _mm_ror_epi32(x, Bits);
+#else
+    if constexpr (Bits == 16)
+        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302));
+    else if constexpr (Bits == 8)
+        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0c0f0e0d, 0x080b0a09, 0x04070605, 0x00030201));
+    else
+        return _mm_or_si128(_mm_srli_epi32(x, Bits), _mm_slli_epi32(x, 32 - Bits));
+#endif
+}
+
+/// The words of a block at eight indices.
+WG_ROWS_TARGET [[gnu::always_inline]] static inline __m256i pick(__m256i const& low, __m256i const& high,
+                                                                 std::uint32_t const* at) noexcept {
+    __m256i const index = _mm256_load_si256(reinterpret_cast<__m256i const*>(at));
+#if WG_ROWS_512
+    return _mm256_permutex2var_epi32(low, index, high);
+#else
+    return _mm256_blendv_epi8(_mm256_permutevar8x32_epi32(low, index), _mm256_permutevar8x32_epi32(high, index),
+                              _mm256_cmpgt_epi32(index, _mm256_set1_epi32(7)));
+#endif
+}
+
+/// The next block, filled up with zeros if `size` is less.
+WG_ROWS_TARGET [[gnu::always_inline]] static inline void load_block(__m256i& low, __m256i& high, work& w,
+                                                                    byte const* data, std::size_t size) noexcept {
+#if WG_ROWS_512
+    static_cast<void>(w);
+    if (size < block_bytes) {
+        std::uint64_t const there = (std::uint64_t{1} << size) - 1;
+        low = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(there), data);
+        high = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(there >> 32), data + 32);
+        return;
+    }
+#else
+    if (size < block_bytes) {
+        pad(w.padded, {data, size});
+        data = w.padded;
+    }
+#endif
+    low = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data));
+    high = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data + 32));
+}
+
+WG_ROWS_TARGET [[gnu::always_inline]] static inline void mix_rows(__m128i& a, __m128i& b, __m128i& c, __m128i& d,
+                                                                  __m256i const& words) noexcept {
+    a = _mm_add_epi32(a, _mm256_castsi256_si128(words));
+    asm("" : "+x"(a));
+    a = _mm_add_epi32(a, b);
+    d = rotate<16>(_mm_xor_si128(d, a));
+    c = _mm_add_epi32(c, d);
+    b = rotate<12>(_mm_xor_si128(b, c));
+    a = _mm_add_epi32(a, _mm256_extracti128_si256(words, 1));
+    asm("" : "+x"(a));
+    a = _mm_add_epi32(a, b);
+    d = rotate<8>(_mm_xor_si128(d, a));
+    c = _mm_add_epi32(c, d);
+    b = rotate<7>(_mm_xor_si128(b, c));
+}
+
+/// See `words::compress`.
+WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const* data, std::size_t size,
+                                                             std::uint64_t count_after, bool last) noexcept {
+    std::uint64_t count = count_after - size;
+    __m128i h0 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(w.h));
+    __m128i h1 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(w.h + 4));
+    __m128i const iv0 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(iv));
+    __m128i const iv1 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(iv + 4));
+    for (;;) {
+        bool const at_end = size <= block_bytes;
+        __m256i low, high;
+        load_block(low, high, w, data, size);
+        count = at_end ? count_after : count + block_bytes;
+        __m128i a = h0, b = h1, c = iv0;
+        __m128i d = _mm_xor_si128(iv1, _mm_set_epi32(0, at_end && last ? -1 : 0, static_cast<int>(count >> 32),
+                                                     static_cast<int>(count)));
+#pragma GCC unroll 1
+        for (std::uint32_t const (&at)[16] : row_order.words) {
+            mix_rows(a, b, c, d, pick(low, high, at));
+            a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays where it is: a[i], c[i + 2], d[i + 3] go there
+            c = _mm_shuffle_epi32(c, 0x39);
+            d = _mm_shuffle_epi32(d, 0x4e);
+            mix_rows(a, b, c, d, pick(low, high, at + 8));
+            a = _mm_shuffle_epi32(a, 0x39);
+            c = _mm_shuffle_epi32(c, 0x93);
+            d = _mm_shuffle_epi32(d, 0x4e);
+        }
+        h0 = _mm_xor_si128(h0, _mm_xor_si128(a, c));
+        h1 = _mm_xor_si128(h1, _mm_xor_si128(b, d));
+        if (at_end) break;
+        data += block_bytes;
+        size -= block_bytes;
+    }
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(w.h), h0);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(w.h + 4), h1);
+    WG_ROWS_WIPE;
+}
+#undef WG_ROWS_512
+#undef WG_ROWS_TARGET
+#undef WG_ROWS_WIPE
+};
+
+struct rows_avx512 {
+#define WG_ROWS_512 1
+#define WG_ROWS_TARGET [[gnu::target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_ZMM
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
+// c, d. Text of a kernel, included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_ROWS_512, whether AVX-512 is there beside AVX2; WG_ROWS_TARGET, the attribute of every function here;
+// WG_ROWS_WIPE, which clears the vector registers.
+//
+// What bounds it is the chain of dependent operations, 12 a half round where there are rotations. So nothing else may
+// lie on it. Between the half rounds the rows a, c and d turn, never b, the last to be ready. And a + word comes before
+// + b, which the compiler is told by an empty asm, since it orders sums as it likes.
+
+static constexpr std::size_t spill_bytes = 384;
+
+template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i rotate(__m128i x) noexcept {
+#if WG_ROWS_512
+    return _mm_ror_epi32(x, Bits);
+#else
+    if constexpr (Bits == 16)
+        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302));
+    else if constexpr (Bits == 8)
+        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0c0f0e0d, 0x080b0a09, 0x04070605, 0x00030201));
+    else
+        return _mm_or_si128(_mm_srli_epi32(x, Bits), _mm_slli_epi32(x, 32 - Bits));
+#endif
+}
+
+/// The words of a block at eight indices.
+WG_ROWS_TARGET [[gnu::always_inline]] static inline __m256i pick(__m256i const& low, __m256i const& high,
+                                                                 std::uint32_t const* at) noexcept {
+    __m256i const index = _mm256_load_si256(reinterpret_cast<__m256i const*>(at));
+#if WG_ROWS_512
+    return _mm256_permutex2var_epi32(low, index, high);
+#else
+    return _mm256_blendv_epi8(_mm256_permutevar8x32_epi32(low, index), _mm256_permutevar8x32_epi32(high, index),
+                              _mm256_cmpgt_epi32(index, _mm256_set1_epi32(7)));
+#endif
+}
+
+/// The next block, filled up with zeros if `size` is less.
+WG_ROWS_TARGET [[gnu::always_inline]] static inline void load_block(__m256i& low, __m256i& high, work& w,
+                                                                    byte const* data, std::size_t size) noexcept {
+#if WG_ROWS_512
+    static_cast<void>(w);
+    if (size < block_bytes) {
+        std::uint64_t const there = (std::uint64_t{1} << size) - 1;
+        low = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(there), data);
+        high = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(there >> 32), data + 32);
+        return;
+    }
+#else
+    if (size < block_bytes) {
+        pad(w.padded, {data, size});
+        data = w.padded;
+    }
+#endif
+    low = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data));
+    high = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data + 32));
+}
+
+WG_ROWS_TARGET [[gnu::always_inline]] static inline void mix_rows(__m128i& a, __m128i& b, __m128i& c, __m128i& d,
+                                                                  __m256i const& words) noexcept {
+    a = _mm_add_epi32(a, _mm256_castsi256_si128(words));
+    asm("" : "+x"(a));
+    a = _mm_add_epi32(a, b);
+    d = rotate<16>(_mm_xor_si128(d, a));
+    c = _mm_add_epi32(c, d);
+    b = rotate<12>(_mm_xor_si128(b, c));
+    a = _mm_add_epi32(a, _mm256_extracti128_si256(words, 1));
+    asm("" : "+x"(a));
+    a = _mm_add_epi32(a, b);
+    d = rotate<8>(_mm_xor_si128(d, a));
+    c = _mm_add_epi32(c, d);
+    b = rotate<7>(_mm_xor_si128(b, c));
+}
+
+/// See `words::compress`.
+WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const* data, std::size_t size,
+                                                             std::uint64_t count_after, bool last) noexcept {
+    std::uint64_t count = count_after - size;
+    __m128i h0 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(w.h));
+    __m128i h1 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(w.h + 4));
+    __m128i const iv0 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(iv));
+    __m128i const iv1 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(iv + 4));
+    for (;;) {
+        bool const at_end = size <= block_bytes;
+        __m256i low, high;
+        load_block(low, high, w, data, size);
+        count = at_end ? count_after : count + block_bytes;
+        __m128i a = h0, b = h1, c = iv0;
+        __m128i d = _mm_xor_si128(iv1, _mm_set_epi32(0, at_end && last ? -1 : 0, static_cast<int>(count >> 32),
+                                                     static_cast<int>(count)));
+#pragma GCC unroll 1
+        for (std::uint32_t const (&at)[16] : row_order.words) {
+            mix_rows(a, b, c, d, pick(low, high, at));
+            a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays where it is: a[i], c[i + 2], d[i + 3] go there
+            c = _mm_shuffle_epi32(c, 0x39);
+            d = _mm_shuffle_epi32(d, 0x4e);
+            mix_rows(a, b, c, d, pick(low, high, at + 8));
+            a = _mm_shuffle_epi32(a, 0x39);
+            c = _mm_shuffle_epi32(c, 0x93);
+            d = _mm_shuffle_epi32(d, 0x4e);
+        }
+        h0 = _mm_xor_si128(h0, _mm_xor_si128(a, c));
+        h1 = _mm_xor_si128(h1, _mm_xor_si128(b, d));
+        if (at_end) break;
+        data += block_bytes;
+        size -= block_bytes;
+    }
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(w.h), h0);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(w.h + 4), h1);
+    WG_ROWS_WIPE;
+}
+#undef WG_ROWS_512
+#undef WG_ROWS_TARGET
+#undef WG_ROWS_WIPE
+};
+
+struct lanes_avx2 {
+#define WG_LANES 8
+#define WG_LANES_TARGET [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_LANES_WIPE WG_BLAKE2S_CLEAR_YMM
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
+// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
+// clears the vector registers.
+
+static constexpr std::size_t width = WG_LANES;
+typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint32_t quad __attribute__((vector_size(16)));
+using each_lane = std::make_index_sequence<WG_LANES>;
+
+template <std::size_t Bytes, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+    typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
+    octets const o = (octets)x;
+    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+}
+
+template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
+#if WG_LANES == 8
+    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
+#elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
+    typedef std::uint16_t halves __attribute__((vector_size(16)));
+    if constexpr (Bits == 16) {
+        halves const h = (halves)x;
+        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#endif
+    x = (x >> Bits) | (x << (32 - Bits));
+}
+
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
+/// step of all four after the other, for each waits for the one before.
+template <std::size_t Turn>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
+                                                                   std::uint8_t const* p) noexcept {
+    constexpr std::size_t b = Turn, c = 2 * Turn, d = 3 * Turn;
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<16>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<12>(v[4 + (i + b) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i + 1]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<8>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
+    to = lanes{} + word;
+}
+
+/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+template <std::size_t Upper, class Vector, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
+                                                              std::index_sequence<I...>) noexcept {
+    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+}
+
+/// The words at[0], at[1], ... as elements of `to`.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(&to, at, sizeof to);
+    else
+        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(at, &from, sizeof from);
+    else
+        for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
+}
+
+/// Four words of messages `first`, `first` + 4, ..., one after the other.
+template <std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
+                                                                   std::size_t first, std::size_t at,
+                                                                   std::index_sequence<I...>) noexcept {
+#if WG_LANES == 4
+    load_words(row, from[first] + at);
+#elif WG_LANES == 8
+    quad a, b;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    row = __builtin_shufflevector(a, b, I...);
+#else
+    typedef std::uint32_t eight __attribute__((vector_size(32)));
+    quad a, b, c, d;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    load_words(c, from[first + 8] + at);
+    load_words(d, from[first + 12] + at);
+    eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+    eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
+    row = __builtin_shufflevector(ab, cd, I...);
+#endif
+}
+
+/// Turns 4 by 4 words in each 16 bytes of four rows.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+    using each_pair = std::make_index_sequence<WG_LANES / 2>;
+    lanes low01, low23, high01, high23;
+    zip<0>(low01, r[0], r[1], each_lane{});
+    zip<0>(low23, r[2], r[3], each_lane{});
+    zip<1>(high01, r[0], r[1], each_lane{});
+    zip<1>(high23, r[2], r[3], each_lane{});
+    pairs p0, p1, p2, p3;
+    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
+    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
+    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
+    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
+    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+}
+
+template <std::size_t Bytes>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
+    lanes zero = {};
+    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    static_assert(Bytes % sizeof zero == 0);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Bytes; i += sizeof zero)
+        std::memcpy(static_cast<byte*>(memory) + i, &zero, sizeof zero);
+    asm volatile("" : : "r"(memory) : "memory");
+}
+
+/// What of a group of messages lies in memory.
+struct group {
+    lanes h[8];
+    lanes m[16];
+    alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
+};
+
+/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
+/// the group and more.
+WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
+    alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
+    wipe_lanes<sizeof frame>(frame);
+}
+
+/// Fills a block up with zeros behind `from`, which is shorter.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
+#if WG_LANES == 16
+    __mmask64 const there = (__mmask64{1} << from.size()) - 1;
+    _mm512_store_si512(to, _mm512_maskz_loadu_epi8(there, from.data()));
+#else
+    pad(to, from);
+#endif
+}
+
+/// Word i of every message's block in m[i].
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
+                                                                     std::size_t count, std::size_t block) noexcept {
+    byte const* from[WG_LANES] = {};
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        from[i] = from[0]; // a lane without a message does the first one again
+        if (i >= count) continue;
+        hash_item const& item = *items[i];
+        bytes_view rest = item.key;
+        if (item.key.empty())
+            rest = item.message.subspan(block_bytes * block);
+        else if (block != 0)
+            rest = item.message.subspan(block_bytes * (block - 1));
+        from[i] = rest.data();
+        if (rest.size() >= block_bytes) continue;
+        pad_lane(g.padded[i], rest);
+        from[i] = g.padded[i];
+    }
+    for (std::size_t i = 0; i < 16; i += 4) {
+        lanes r[4];
+        load_row(r[0], from, 0, 4 * i, each_lane{});
+        load_row(r[1], from, 1, 4 * i, each_lane{});
+        load_row(r[2], from, 2, 4 * i, each_lane{});
+        load_row(r[3], from, 3, 4 * i, each_lane{});
+        turn(r);
+        g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
     }
 }
 
-[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
-    state s;
-    for (std::size_t i = 0; i < 8; ++i) s.h[i] = iv[i];
-    // parameter block: digest length, key length, fanout 1, depth 1; the other words are zero
-    s.h[0] ^= 0x01010000u ^ static_cast<std::uint32_t>(key.size() << 8) ^ static_cast<std::uint32_t>(out.size());
-    if (!key.empty()) { // the key is a block of its own, filled up with zeros
-        std::memset(s.block, 0, block_bytes);
-        std::memcpy(s.block, key.data(), key.size());
-        s.held = block_bytes;
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
+                                                                        std::size_t count) noexcept {
+    for (std::size_t part = 0; part < 8; part += 4) {
+        lanes r[4];
+        for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
+        turn(r);
+        for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
     }
-    update(s, a);
-    update(s, b);
-    s.count += s.held;
-    std::memset(s.block + s.held, 0, block_bytes - s.held);
-    compress(s, s.block, true);
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<byte>(s.h[i / 4] >> (8 * (i % 4)));
+    for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4
+        for (std::size_t part = 0; part < 2; ++part) {
+            quad words;
+            std::memcpy(&words, reinterpret_cast<byte const*>(&g.h[4 * part + i % 4]) + i / 4 * 16, 16);
+            store_words(g.padded[i] + 16 * part, words);
+        }
+        copy_short(items[i]->out.data(), g.padded[i], items[i]->out.size());
+    }
+}
+
+/// `low` and `high`: the words of the counts of bytes.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
+                                                                   bool last) noexcept {
+    lanes v[16];
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) {
+        v[i] = g.h[i];
+        fill(v[8 + i], iv[i]);
+    }
+    v[12] ^= low, v[13] ^= high;
+    if (last) v[14] = ~v[14];
+    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+#pragma GCC unroll 1
+    for (auto const& p : sigma) {
+        mix_four<0>(v, g.m, p);
+        mix_four<1>(v, g.m, p + 8);
+    }
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
+}
+
+/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
+                                                            std::size_t blocks) noexcept {
+    group g;
+    std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        hash_item const& item = *items[i < count ? i : 0];
+        std::uint64_t const all = item.message.size() + (item.key.empty() ? 0 : block_bytes);
+        low[i] = static_cast<std::uint32_t>(all);
+        high[i] = static_cast<std::uint32_t>(all >> 32);
+        first[i] = parameters(item.out.size(), item.key.size());
+    }
+    for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
+    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    std::memcpy(&low_all, low, sizeof low);
+    std::memcpy(&high_all, high, sizeof high);
+    std::memcpy(&parameter_words, first, sizeof first);
+    g.h[0] ^= parameter_words;
+    for (std::size_t block = 0; block + 1 < blocks; ++block) {
+        load_block(g, items, count, block);
+        std::uint64_t const so_far = block_bytes * (block + 1);
+        lanes so_far_low, so_far_high;
+        fill(so_far_low, static_cast<std::uint32_t>(so_far));
+        fill(so_far_high, static_cast<std::uint32_t>(so_far >> 32));
+        compress(g, so_far_low, so_far_high, false);
+    }
+    load_block(g, items, count, blocks - 1);
+    compress(g, low_all, high_all, true);
+    store_digests(g, items, count);
+    wipe_lanes<sizeof g>(&g);
+    WG_LANES_WIPE;
+}
+#undef WG_LANES
+#undef WG_LANES_TARGET
+#undef WG_LANES_WIPE
+};
+
+struct lanes_avx512 {
+#define WG_LANES 16
+#define WG_LANES_TARGET [[gnu::target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define WG_LANES_WIPE WG_BLAKE2S_CLEAR_ZMM
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
+// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
+// clears the vector registers.
+
+static constexpr std::size_t width = WG_LANES;
+typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint32_t quad __attribute__((vector_size(16)));
+using each_lane = std::make_index_sequence<WG_LANES>;
+
+template <std::size_t Bytes, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+    typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
+    octets const o = (octets)x;
+    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+}
+
+template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
+#if WG_LANES == 8
+    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
+#elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
+    typedef std::uint16_t halves __attribute__((vector_size(16)));
+    if constexpr (Bits == 16) {
+        halves const h = (halves)x;
+        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#endif
+    x = (x >> Bits) | (x << (32 - Bits));
+}
+
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
+/// step of all four after the other, for each waits for the one before.
+template <std::size_t Turn>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
+                                                                   std::uint8_t const* p) noexcept {
+    constexpr std::size_t b = Turn, c = 2 * Turn, d = 3 * Turn;
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<16>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<12>(v[4 + (i + b) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i + 1]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<8>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
+    to = lanes{} + word;
+}
+
+/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+template <std::size_t Upper, class Vector, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
+                                                              std::index_sequence<I...>) noexcept {
+    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+}
+
+/// The words at[0], at[1], ... as elements of `to`.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(&to, at, sizeof to);
+    else
+        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(at, &from, sizeof from);
+    else
+        for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
+}
+
+/// Four words of messages `first`, `first` + 4, ..., one after the other.
+template <std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
+                                                                   std::size_t first, std::size_t at,
+                                                                   std::index_sequence<I...>) noexcept {
+#if WG_LANES == 4
+    load_words(row, from[first] + at);
+#elif WG_LANES == 8
+    quad a, b;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    row = __builtin_shufflevector(a, b, I...);
+#else
+    typedef std::uint32_t eight __attribute__((vector_size(32)));
+    quad a, b, c, d;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    load_words(c, from[first + 8] + at);
+    load_words(d, from[first + 12] + at);
+    eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+    eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
+    row = __builtin_shufflevector(ab, cd, I...);
+#endif
+}
+
+/// Turns 4 by 4 words in each 16 bytes of four rows.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+    using each_pair = std::make_index_sequence<WG_LANES / 2>;
+    lanes low01, low23, high01, high23;
+    zip<0>(low01, r[0], r[1], each_lane{});
+    zip<0>(low23, r[2], r[3], each_lane{});
+    zip<1>(high01, r[0], r[1], each_lane{});
+    zip<1>(high23, r[2], r[3], each_lane{});
+    pairs p0, p1, p2, p3;
+    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
+    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
+    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
+    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
+    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+}
+
+template <std::size_t Bytes>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
+    lanes zero = {};
+    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    static_assert(Bytes % sizeof zero == 0);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Bytes; i += sizeof zero)
+        std::memcpy(static_cast<byte*>(memory) + i, &zero, sizeof zero);
+    asm volatile("" : : "r"(memory) : "memory");
+}
+
+/// What of a group of messages lies in memory.
+struct group {
+    lanes h[8];
+    lanes m[16];
+    alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
+};
+
+/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
+/// the group and more.
+WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
+    alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
+    wipe_lanes<sizeof frame>(frame);
+}
+
+/// Fills a block up with zeros behind `from`, which is shorter.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
+#if WG_LANES == 16
+    __mmask64 const there = (__mmask64{1} << from.size()) - 1;
+    _mm512_store_si512(to, _mm512_maskz_loadu_epi8(there, from.data()));
+#else
+    pad(to, from);
+#endif
+}
+
+/// Word i of every message's block in m[i].
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
+                                                                     std::size_t count, std::size_t block) noexcept {
+    byte const* from[WG_LANES] = {};
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        from[i] = from[0]; // a lane without a message does the first one again
+        if (i >= count) continue;
+        hash_item const& item = *items[i];
+        bytes_view rest = item.key;
+        if (item.key.empty())
+            rest = item.message.subspan(block_bytes * block);
+        else if (block != 0)
+            rest = item.message.subspan(block_bytes * (block - 1));
+        from[i] = rest.data();
+        if (rest.size() >= block_bytes) continue;
+        pad_lane(g.padded[i], rest);
+        from[i] = g.padded[i];
+    }
+    for (std::size_t i = 0; i < 16; i += 4) {
+        lanes r[4];
+        load_row(r[0], from, 0, 4 * i, each_lane{});
+        load_row(r[1], from, 1, 4 * i, each_lane{});
+        load_row(r[2], from, 2, 4 * i, each_lane{});
+        load_row(r[3], from, 3, 4 * i, each_lane{});
+        turn(r);
+        g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
+    }
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
+                                                                        std::size_t count) noexcept {
+    for (std::size_t part = 0; part < 8; part += 4) {
+        lanes r[4];
+        for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
+        turn(r);
+        for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
+    }
+    for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4
+        for (std::size_t part = 0; part < 2; ++part) {
+            quad words;
+            std::memcpy(&words, reinterpret_cast<byte const*>(&g.h[4 * part + i % 4]) + i / 4 * 16, 16);
+            store_words(g.padded[i] + 16 * part, words);
+        }
+        copy_short(items[i]->out.data(), g.padded[i], items[i]->out.size());
+    }
+}
+
+/// `low` and `high`: the words of the counts of bytes.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
+                                                                   bool last) noexcept {
+    lanes v[16];
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) {
+        v[i] = g.h[i];
+        fill(v[8 + i], iv[i]);
+    }
+    v[12] ^= low, v[13] ^= high;
+    if (last) v[14] = ~v[14];
+    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+#pragma GCC unroll 1
+    for (auto const& p : sigma) {
+        mix_four<0>(v, g.m, p);
+        mix_four<1>(v, g.m, p + 8);
+    }
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
+}
+
+/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
+                                                            std::size_t blocks) noexcept {
+    group g;
+    std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        hash_item const& item = *items[i < count ? i : 0];
+        std::uint64_t const all = item.message.size() + (item.key.empty() ? 0 : block_bytes);
+        low[i] = static_cast<std::uint32_t>(all);
+        high[i] = static_cast<std::uint32_t>(all >> 32);
+        first[i] = parameters(item.out.size(), item.key.size());
+    }
+    for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
+    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    std::memcpy(&low_all, low, sizeof low);
+    std::memcpy(&high_all, high, sizeof high);
+    std::memcpy(&parameter_words, first, sizeof first);
+    g.h[0] ^= parameter_words;
+    for (std::size_t block = 0; block + 1 < blocks; ++block) {
+        load_block(g, items, count, block);
+        std::uint64_t const so_far = block_bytes * (block + 1);
+        lanes so_far_low, so_far_high;
+        fill(so_far_low, static_cast<std::uint32_t>(so_far));
+        fill(so_far_high, static_cast<std::uint32_t>(so_far >> 32));
+        compress(g, so_far_low, so_far_high, false);
+    }
+    load_block(g, items, count, blocks - 1);
+    compress(g, low_all, high_all, true);
+    store_digests(g, items, count);
+    wipe_lanes<sizeof g>(&g);
+    WG_LANES_WIPE;
+}
+#undef WG_LANES
+#undef WG_LANES_TARGET
+#undef WG_LANES_WIPE
+};
+
+#undef WG_BLAKE2S_CLEAR_YMM
+#undef WG_BLAKE2S_CLEAR_ZMM
+
+#endif
+
+// Four lanes of what every program for the processor may use, where that has vectors.
+#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__))
+#define WG_BLAKE2S_LANES
+struct lanes_baseline {
+#define WG_LANES 4
+#define WG_LANES_TARGET
+#define WG_LANES_WIPE static_cast<void>(0)
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
+// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
+// clears the vector registers.
+
+static constexpr std::size_t width = WG_LANES;
+typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint32_t quad __attribute__((vector_size(16)));
+using each_lane = std::make_index_sequence<WG_LANES>;
+
+template <std::size_t Bytes, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+    typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
+    octets const o = (octets)x;
+    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+}
+
+template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
+#if WG_LANES == 8
+    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
+#elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
+    typedef std::uint16_t halves __attribute__((vector_size(16)));
+    if constexpr (Bits == 16) {
+        halves const h = (halves)x;
+        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#endif
+    x = (x >> Bits) | (x << (32 - Bits));
+}
+
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
+/// step of all four after the other, for each waits for the one before.
+template <std::size_t Turn>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
+                                                                   std::uint8_t const* p) noexcept {
+    constexpr std::size_t b = Turn, c = 2 * Turn, d = 3 * Turn;
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<16>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<12>(v[4 + (i + b) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i + 1]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<8>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
+    to = lanes{} + word;
+}
+
+/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+template <std::size_t Upper, class Vector, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
+                                                              std::index_sequence<I...>) noexcept {
+    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+}
+
+/// The words at[0], at[1], ... as elements of `to`.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(&to, at, sizeof to);
+    else
+        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(at, &from, sizeof from);
+    else
+        for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
+}
+
+/// Four words of messages `first`, `first` + 4, ..., one after the other.
+template <std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
+                                                                   std::size_t first, std::size_t at,
+                                                                   std::index_sequence<I...>) noexcept {
+#if WG_LANES == 4
+    load_words(row, from[first] + at);
+#elif WG_LANES == 8
+    quad a, b;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    row = __builtin_shufflevector(a, b, I...);
+#else
+    typedef std::uint32_t eight __attribute__((vector_size(32)));
+    quad a, b, c, d;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    load_words(c, from[first + 8] + at);
+    load_words(d, from[first + 12] + at);
+    eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+    eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
+    row = __builtin_shufflevector(ab, cd, I...);
+#endif
+}
+
+/// Turns 4 by 4 words in each 16 bytes of four rows.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+    using each_pair = std::make_index_sequence<WG_LANES / 2>;
+    lanes low01, low23, high01, high23;
+    zip<0>(low01, r[0], r[1], each_lane{});
+    zip<0>(low23, r[2], r[3], each_lane{});
+    zip<1>(high01, r[0], r[1], each_lane{});
+    zip<1>(high23, r[2], r[3], each_lane{});
+    pairs p0, p1, p2, p3;
+    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
+    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
+    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
+    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
+    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+}
+
+template <std::size_t Bytes>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
+    lanes zero = {};
+    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    static_assert(Bytes % sizeof zero == 0);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Bytes; i += sizeof zero)
+        std::memcpy(static_cast<byte*>(memory) + i, &zero, sizeof zero);
+    asm volatile("" : : "r"(memory) : "memory");
+}
+
+/// What of a group of messages lies in memory.
+struct group {
+    lanes h[8];
+    lanes m[16];
+    alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
+};
+
+/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
+/// the group and more.
+WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
+    alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
+    wipe_lanes<sizeof frame>(frame);
+}
+
+/// Fills a block up with zeros behind `from`, which is shorter.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
+#if WG_LANES == 16
+    __mmask64 const there = (__mmask64{1} << from.size()) - 1;
+    _mm512_store_si512(to, _mm512_maskz_loadu_epi8(there, from.data()));
+#else
+    pad(to, from);
+#endif
+}
+
+/// Word i of every message's block in m[i].
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
+                                                                     std::size_t count, std::size_t block) noexcept {
+    byte const* from[WG_LANES] = {};
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        from[i] = from[0]; // a lane without a message does the first one again
+        if (i >= count) continue;
+        hash_item const& item = *items[i];
+        bytes_view rest = item.key;
+        if (item.key.empty())
+            rest = item.message.subspan(block_bytes * block);
+        else if (block != 0)
+            rest = item.message.subspan(block_bytes * (block - 1));
+        from[i] = rest.data();
+        if (rest.size() >= block_bytes) continue;
+        pad_lane(g.padded[i], rest);
+        from[i] = g.padded[i];
+    }
+    for (std::size_t i = 0; i < 16; i += 4) {
+        lanes r[4];
+        load_row(r[0], from, 0, 4 * i, each_lane{});
+        load_row(r[1], from, 1, 4 * i, each_lane{});
+        load_row(r[2], from, 2, 4 * i, each_lane{});
+        load_row(r[3], from, 3, 4 * i, each_lane{});
+        turn(r);
+        g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
+    }
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
+                                                                        std::size_t count) noexcept {
+    for (std::size_t part = 0; part < 8; part += 4) {
+        lanes r[4];
+        for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
+        turn(r);
+        for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
+    }
+    for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4
+        for (std::size_t part = 0; part < 2; ++part) {
+            quad words;
+            std::memcpy(&words, reinterpret_cast<byte const*>(&g.h[4 * part + i % 4]) + i / 4 * 16, 16);
+            store_words(g.padded[i] + 16 * part, words);
+        }
+        copy_short(items[i]->out.data(), g.padded[i], items[i]->out.size());
+    }
+}
+
+/// `low` and `high`: the words of the counts of bytes.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
+                                                                   bool last) noexcept {
+    lanes v[16];
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) {
+        v[i] = g.h[i];
+        fill(v[8 + i], iv[i]);
+    }
+    v[12] ^= low, v[13] ^= high;
+    if (last) v[14] = ~v[14];
+    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+#pragma GCC unroll 1
+    for (auto const& p : sigma) {
+        mix_four<0>(v, g.m, p);
+        mix_four<1>(v, g.m, p + 8);
+    }
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
+}
+
+/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
+                                                            std::size_t blocks) noexcept {
+    group g;
+    std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        hash_item const& item = *items[i < count ? i : 0];
+        std::uint64_t const all = item.message.size() + (item.key.empty() ? 0 : block_bytes);
+        low[i] = static_cast<std::uint32_t>(all);
+        high[i] = static_cast<std::uint32_t>(all >> 32);
+        first[i] = parameters(item.out.size(), item.key.size());
+    }
+    for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
+    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    std::memcpy(&low_all, low, sizeof low);
+    std::memcpy(&high_all, high, sizeof high);
+    std::memcpy(&parameter_words, first, sizeof first);
+    g.h[0] ^= parameter_words;
+    for (std::size_t block = 0; block + 1 < blocks; ++block) {
+        load_block(g, items, count, block);
+        std::uint64_t const so_far = block_bytes * (block + 1);
+        lanes so_far_low, so_far_high;
+        fill(so_far_low, static_cast<std::uint32_t>(so_far));
+        fill(so_far_high, static_cast<std::uint32_t>(so_far >> 32));
+        compress(g, so_far_low, so_far_high, false);
+    }
+    load_block(g, items, count, blocks - 1);
+    compress(g, low_all, high_all, true);
+    store_digests(g, items, count);
+    wipe_lanes<sizeof g>(&g);
+    WG_LANES_WIPE;
+}
+#undef WG_LANES
+#undef WG_LANES_TARGET
+#undef WG_LANES_WIPE
+};
+#endif
+
+/// The whole message, the key's block too, into w.h. What lies whole in the input is compressed from there.
+template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    std::uint64_t count = 0;
+#ifdef WG_SMALL
+    // Everything goes through one buffer: a block is compressed when another byte follows, for the last one is special.
+    std::size_t held = 0;
+    std::memset(w.padded, 0, block_bytes);
+    if (!key.empty()) std::memcpy(w.padded, key.data(), key.size()), held = block_bytes;
+    for (bytes_view in : {a, b})
+        while (!in.empty()) {
+            if (held == block_bytes) {
+                Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
+                held = 0;
+                std::memset(w.padded, 0, block_bytes);
+            }
+            std::size_t const now = std::min(in.size(), block_bytes - held);
+            std::memcpy(w.padded + held, in.data(), now);
+            held += now;
+            in = in.subspan(now);
+        }
+    Kernel::compress_block(w.h, w.padded, count + held, true);
+#else
+    if (!key.empty()) { // a block of its own, filled up with zeros, and the last one if nothing follows
+        bool const last = a.empty() && b.empty();
+        Kernel::compress(w, key.data(), key.size(), count = block_bytes, last);
+        if (last) return;
+    }
+    if (!b.empty()) {
+        if (std::size_t const whole = a.size() / block_bytes * block_bytes; whole != 0) {
+            Kernel::compress(w, a.data(), whole, count += whole, false);
+            a = a.subspan(whole);
+        }
+        if (!a.empty()) { // a block of both
+            std::size_t const taken = std::min(b.size(), block_bytes - a.size());
+            byte_array<block_bytes> joined;
+            pad(joined.data(), a);
+            copy_short(&joined[a.size()], b.data(), taken);
+            Kernel::compress(w, joined.data(), block_bytes, count += a.size() + taken, taken == b.size());
+            wipe_fixed<block_bytes>(joined.data());
+            if (taken == b.size()) return;
+            b = b.subspan(taken);
+        }
+        a = b;
+    }
+    Kernel::compress(w, a.empty() ? w.padded : a.data(), a.size(), count + a.size(), true);
+#endif
+}
+
+template <class Kernel>
+[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    work w;
+    for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
+    w.h[0] ^= parameters(out.size(), key.size());
+    absorb<Kernel>(w, key, a, b);
+    for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
+    copy_short(out.data(), w.padded, out.size());
+}
+
+template <class Kernel>
+inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    digest<Kernel>(out, key, a, b);
+    wipe_stack<sizeof(work) + Kernel::spill_bytes>();
+}
+
+constexpr std::size_t blocks_of(hash_item const& item) noexcept {
+    std::size_t const whole = (item.message.size() + block_bytes - 1) / block_bytes;
+    return item.key.empty() ? std::max<std::size_t>(whole, 1) : whole + 1;
+}
+
+/// Groups items of equally many blocks. `one(item)` does those that are too few for lanes to win.
+template <class Lanes, class One> inline void batch(std::span<hash_item const> items, One const& one) noexcept {
+    constexpr std::size_t window = 64, fewest = 3;
+    bool used_lanes = false;
+    for (; !items.empty(); items = items.subspan(std::min(window, items.size()))) {
+        std::span<hash_item const> const here = items.first(std::min(window, items.size()));
+        std::uint64_t left = ~std::uint64_t{0} >> (window - here.size());
+        while (left != 0) {
+            std::size_t const blocks = blocks_of(here[static_cast<std::size_t>(std::countr_zero(left))]);
+            hash_item const* group[Lanes::width];
+            std::size_t count = 0;
+            for (std::uint64_t rest = left; rest != 0 && count < Lanes::width; rest &= rest - 1) {
+                hash_item const& item = here[static_cast<std::size_t>(std::countr_zero(rest))];
+                if (blocks_of(item) != blocks) continue;
+                left ^= rest & (~rest + 1);
+                group[count++] = &item;
+            }
+            if (count < fewest) {
+                for (std::size_t i = 0; i < count; ++i) one(*group[i]);
+            } else {
+                Lanes::digest(group, count, blocks);
+                used_lanes = true;
+            }
+        }
+    }
+    if (used_lanes) Lanes::wipe_frames();
 }
 
 } // namespace blake2s_detail
 
-struct hash {
+/// Chooses its kernels by what it is allowed to use, which the processor must have.
+class hash {
+public:
+    hash() noexcept : hash(chosen_cpu()) {}
+    explicit hash([[maybe_unused]] cpu allowed) noexcept
+#ifdef WG_X86_KERNELS
+        : allowed_(consistent(allowed))
+#endif
+    {}
+
     /// out.size() is 1-32, key.size() 0-32. Keys, and messages that are keys, leave nothing on the stack.
     void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
         WG_ASSERT(!out.empty() && out.size() <= blake2s_detail::max_digest_bytes);
         WG_ASSERT(key.size() <= blake2s_detail::max_digest_bytes);
-        blake2s_detail::digest(out, key, a, b);
-        wipe_stack<sizeof(blake2s_detail::state) + spill_bytes>();
+        digest(out, key, a, b);
     }
+
+#ifndef WG_SMALL
+    /// The same for each item.
+    void blake2s_batch(std::span<hash_item const> items) const noexcept {
+        using namespace blake2s_detail;
+        auto const one = [this](hash_item const& item) noexcept { digest(item.out, item.key, item.message, {}); };
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::avx512)) return batch<lanes_avx512>(items, one);
+        if (has(allowed_, cpu::avx2)) return batch<lanes_avx2>(items, one);
+#endif
+#ifdef WG_BLAKE2S_LANES
+        batch<lanes_baseline>(items, one);
+#else
+        for (hash_item const& item : items) one(item);
+#endif
+    }
+#endif
+
+private:
+    void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
+        using namespace blake2s_detail;
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::avx512)) return wiped_digest<rows_avx512>(out, key, a, b);
+        if (has(allowed_, cpu::avx2)) return wiped_digest<rows_avx2>(out, key, a, b);
+#endif
+        wiped_digest<words>(out, key, a, b);
+    }
+
+#ifdef WG_X86_KERNELS
+    cpu allowed_;
+#endif
 };
 
 static_assert(hash_backend<hash>);
@@ -8991,6 +10293,11 @@ using session = basic_session<>;
 // SPDX-License-Identifier: BSL-1.0
 // Handshake messages, in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): what a device does with those that
 // come in, and how it makes its own. Layer 4; guarded by the device's lock.
+//
+// Waiting messages of one type are worked on together, so that a dh policy that does several at once has several to do.
+// What they do to the device is the same as if each had come alone: whatever reads or changes a peer is done in order,
+// and nothing of another message comes between the acceptance of an initiation and its answer that could change either.
+// (A second initiation of the same peer is refused by the first, a response names a handshake that only responses end.)
 #ifndef WG_DEVICE_HANDSHAKES_HPP
 #define WG_DEVICE_HANDSHAKES_HPP
 
@@ -9090,8 +10397,10 @@ public:
     }
 
     /// The oldest message, valid until `pop`; nullptr: none.
-    waiting_handshake const* front() noexcept {
-        return size() == 0 ? nullptr : &ring_.view()[popped_ & (capacity - 1)];
+    waiting_handshake const* front() noexcept { return at(0); }
+    /// The oldest but `place`.
+    waiting_handshake const* at(std::size_t place) noexcept {
+        return place < size() ? &ring_.view()[(popped_ + place) & (capacity - 1)] : nullptr;
     }
     void pop() noexcept { ++popped_; }
 
@@ -9139,10 +10448,59 @@ private:
 #define WG_PROTOCOL_COOKIE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// Several operations of one primitive: at once where its policy can, else one by one. Layer 3; as the policy's members.
+#ifndef WG_PROTOCOL_BATCH_HPP
+#define WG_PROTOCOL_BATCH_HPP
+
+
+namespace wg::inline WG_ABI {
+
+/// How many items a caller puts together, on its stack: `most`, if the policy gains by it, else one.
+#ifdef WG_SMALL
+template <bool Gains> constexpr std::size_t batch_size(std::size_t) noexcept { return 1; }
+#else
+template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcept { return Gains ? most : 1; }
+#endif
+
+template <hash_backend Hash> void blake2s_all(Hash const& hash, std::span<hash_item const> items) noexcept {
+    if constexpr (batch_hash_backend<Hash>)
+        hash.blake2s_batch(items);
+    else
+        for (hash_item const& i : items) hash.blake2s(i.out, i.key, i.message, {});
+}
+
+template <dh_backend Dh> void dh_all(Dh const& dh, std::span<dh_item> items) noexcept {
+    if constexpr (batch_dh_backend<Dh>)
+        dh.dh_batch(items);
+    else
+        for (dh_item& i : items) i.good = dh.dh(*i.out, *i.scalar, i.point.first<key_bytes>());
+}
+
+template <aead_backend Aead> void seal_all(Aead const& aead, std::span<aead_item> items) noexcept {
+    if constexpr (batch_aead_backend<Aead>)
+        aead.seal_batch(items);
+    else
+        for (aead_item& i : items) aead.seal(i.dst, i.src, {}, i.counter, *i.key);
+}
+
+template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item> items) noexcept {
+    if constexpr (batch_aead_backend<Aead>)
+        aead.open_batch(items);
+    else
+        for (aead_item& i : items) i.good = aead.open(i.dst, i.src, {}, i.counter, *i.key);
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
 //
-// Pure functions over one handshake: no tables, no time, no policy beyond primitives. What fails leaves the handshake
-// as it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+// Pure functions over handshakes: no tables, no time, no policy beyond primitives. What fails leaves the handshake as
+// it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+//
+// Who has several messages at hand calls the steps that take spans, so that their DHs are done at once. An element that
+// is not `ok` is left alone by them.
 #ifndef WG_PROTOCOL_NOISE_HPP
 #define WG_PROTOCOL_NOISE_HPP
 
@@ -9293,28 +10651,48 @@ public:
         return status::ok;
     }
 
+    /// How many messages the steps that take spans can be given.
+    static constexpr std::size_t at_once = batch_size<batch_dh_backend<typename Policies::dh>>(8);
+
     /// An initiation on its way in: between the two halves the caller finds out whose it is.
     struct incoming_initiation {
         symmetric_state symmetric;
         wg::public_key remote_static{};
         byte_array<timestamp_bytes> timestamp{};
+        bytes_view message{};
+        status why = status::ok;
     };
 
-    /// First half: who says that he sent it. Costs a DH. bad_public_key, decryption_failed.
+    /// First half: who says that he sent each `message`. Costs a DH each. bad_public_key, decryption_failed.
+    void open_initiations(std::span<incoming_initiation> all, identity const& mine) const noexcept {
+        WG_ASSERT(all.size() <= at_once);
+        std::array<secret<key_bytes>, at_once> shared;
+        std::array<dh_item, at_once> items;
+        std::size_t count = 0;
+        for (incoming_initiation& in : all) {
+            if (in.why != status::ok) continue;
+            start(in.symmetric, mine.public_key);
+            // e
+            key_view const ephemeral = ephemeral_in<initiation_layout>(in.message);
+            mix_ephemeral(in.symmetric, ephemeral);
+            items[count] = {&shared[count], &mine.private_key, ephemeral, false};
+            ++count;
+        }
+        dh_all(with_.dh, std::span(items).first(count));
+        count = 0;
+        for (incoming_initiation& in : all) {
+            if (in.why != status::ok) continue;
+            dh_item const& done = items[count++];
+            in.why = done.good ? open_static(in, *done.out) : status::bad_public_key;
+        }
+    }
+
+    /// The same for one.
     status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        using at = initiation_layout;
-        secret<key_bytes> key;
-        start(in.symmetric, mine.public_key);
-        // e
-        key_view const ephemeral = message.subspan<at::ephemeral, key_bytes>();
-        mix_ephemeral(in.symmetric, ephemeral);
-        // es
-        if (!mix_dh(in.symmetric, mine.private_key, ephemeral, key)) return status::bad_public_key;
-        // s
-        if (!decrypt_and_hash(in.symmetric, key, in.remote_static,
-                              message.subspan(at::encrypted_static, key_bytes + tag_bytes)))
-            return status::decryption_failed;
-        return status::ok;
+        in.message = message;
+        in.why = status::ok;
+        open_initiations({&in, 1}, mine);
+        return in.why;
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
@@ -9340,62 +10718,142 @@ public:
         to.state = handshake_state::initiation_consumed;
     }
 
-    /// Writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92 bytes.
-    /// no_random, bad_public_key.
+    /// The DHs of a response, in either direction.
+    struct response_secrets {
+        secret<key_bytes> ee, se;
+        status why = status::ok;
+    };
+
+    /// A response on its way out.
+    struct outgoing_response : response_secrets {
+        handshake* of = nullptr; ///< nullptr: none, as if it were not `ok`
+        remote_identity const* theirs = nullptr;
+        secret<key_bytes> ephemeral;
+        wg::public_key ephemeral_public{};
+    };
+
+    /// First part: a new key. no_random.
     template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
-                           bytes message) const noexcept {
+    void begin_response(outgoing_response& out, handshake& of, remote_identity const& theirs,
+                        Random& random) const noexcept {
+        WG_ASSERT(of.state == handshake_state::initiation_consumed);
+        out.of = &of;
+        out.theirs = &theirs;
+        if (!random.fill(out.ephemeral.expose())) out.why = status::no_random;
+    }
+
+    /// Second part, of several at once. bad_public_key.
+    void agree_responses(std::span<outgoing_response> all) const noexcept {
+        WG_ASSERT(all.size() <= at_once);
+        std::array<dh_item, 2 * at_once> items;
+        std::size_t count = 0;
+        for (outgoing_response& out : all) {
+            if (out.of == nullptr || out.why != status::ok) continue;
+            with_.dh.dh_public(out.ephemeral_public, out.ephemeral); // fast by itself: its point is known
+            items[count++] = {&out.ee, &out.ephemeral, out.of->remote_ephemeral, false};
+            items[count++] = {&out.se, &out.ephemeral, out.theirs->public_key, false};
+        }
+        agree(all, std::span(items).first(count));
+    }
+
+    /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
+    /// bytes.
+    status create_response(outgoing_response const& from, std::uint32_t local_index, bytes message) const noexcept {
         using at = response_layout;
+        if (from.why != status::ok) return from.why;
+        handshake& of = *from.of;
         WG_ASSERT(message.size() == at::size && of.state == handshake_state::initiation_consumed);
-        secret<key_bytes> ephemeral, key;
-        symmetric_state state;
-        state.assign(of.symmetric);
+        secret<key_bytes> key;
+        symmetric_state& state = of.symmetric;
         fill_zero(message);
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
         store_le32(&message[at::sender], local_index);
         store_le32(&message[at::receiver], of.remote_index);
         // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
-            return status::no_random;
+        copy(message.subspan<at::ephemeral, key_bytes>(), from.ephemeral_public);
+        mix_ephemeral(state, from.ephemeral_public);
         // ee
-        if (!mix_dh(state, ephemeral, of.remote_ephemeral)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
         // se
-        if (!mix_dh(state, ephemeral, theirs.public_key)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
         // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
+        mix_preshared_key(state, from.theirs->preshared_key, key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_nothing, tag_bytes), {});
-        of.symmetric.assign(state);
         of.local_index = local_index;
         of.state = handshake_state::response_created;
         return status::ok;
     }
 
-    /// Reads the response to the initiation that `of` created. A forged one changes nothing.
-    /// wrong_state, bad_public_key, decryption_failed.
+    /// All parts for one. no_random, bad_public_key.
+    template <random_source Random>
+    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
+                           bytes message) const noexcept {
+        outgoing_response out;
+        begin_response(out, of, theirs, random);
+        agree_responses({&out, 1});
+        return create_response(out, local_index, message);
+    }
+
+    /// A response on its way in.
+    struct incoming_response : response_secrets {
+        handshake const* of = nullptr; ///< nullptr: none, as if it were not `ok`
+        bytes_view message{};
+    };
+
+    /// First part, of several at once: each `message` is to answer the initiation that `of` created.
+    /// wrong_state, bad_public_key.
+    void agree_responses(std::span<incoming_response> all, identity const& mine) const noexcept {
+        WG_ASSERT(all.size() <= at_once);
+        std::array<dh_item, 2 * at_once> items;
+        std::size_t count = 0;
+        for (incoming_response& in : all) {
+            if (in.of == nullptr || in.why != status::ok) continue;
+            //= linux: a response is taken while the initiation that it answers waits, and once
+            if (in.of->state != handshake_state::initiation_created) {
+                in.why = status::wrong_state;
+                continue;
+            }
+            key_view const ephemeral = ephemeral_in<response_layout>(in.message);
+            items[count++] = {&in.ee, &in.of->ephemeral_private, ephemeral, false};
+            items[count++] = {&in.se, &mine.private_key, ephemeral, false};
+        }
+        agree(all, std::span(items).first(count));
+    }
+
+    /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
-                            bytes_view message) const noexcept {
+    status consume_response(handshake& of, incoming_response const& from,
+                            remote_identity const& theirs) const noexcept {
         using at = response_layout;
-        //= linux: a response is taken while the initiation that it answers waits, and once
-        if (of.state != handshake_state::initiation_created) return status::wrong_state;
+        if (from.why != status::ok) return from.why;
+        if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
         // e
-        key_view const ephemeral = message.subspan<at::ephemeral, key_bytes>();
-        mix_ephemeral(state, ephemeral);
+        mix_ephemeral(state, ephemeral_in<at>(from.message));
         // ee
-        if (!mix_dh(state, of.ephemeral_private, ephemeral)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
         // se
-        if (!mix_dh(state, mine.private_key, ephemeral)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
-        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
+        if (!decrypt_and_hash(state, key, {}, from.message.subspan(at::encrypted_nothing, tag_bytes)))
             return status::decryption_failed;
         of.symmetric.assign(state);
-        of.remote_index = load_le32(&message[at::sender]);
+        of.remote_index = load_le32(&from.message[at::sender]);
         of.state = handshake_state::response_consumed;
         return status::ok;
+    }
+
+    /// Both parts for one.
+    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
+                            bytes_view message) const noexcept {
+        incoming_response in;
+        in.of = &of;
+        in.message = message;
+        agree_responses({&in, 1}, mine);
+        return consume_response(of, in, theirs);
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
@@ -9414,6 +10872,10 @@ public:
 private:
     static bytes_view text(std::string_view from) noexcept {
         return {reinterpret_cast<byte const*>(from.data()), from.size()};
+    }
+
+    template <class Layout> static key_view ephemeral_in(bytes_view message) noexcept {
+        return message.subspan<Layout::ephemeral, key_bytes>();
     }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
@@ -9438,6 +10900,29 @@ private:
         copy(to, ephemeral_public);
         mix_ephemeral(state, ephemeral_public);
         return true;
+    }
+
+    /// s, once es is known.
+    status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+        using at = initiation_layout;
+        secret<key_bytes> key;
+        // es
+        kdf(with_.hash, in.symmetric.chaining_key, shared.expose(), in.symmetric.chaining_key, key);
+        // s
+        bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
+                                              in.message.subspan(at::encrypted_static, key_bytes + tag_bytes));
+        return genuine ? status::ok : status::decryption_failed;
+    }
+
+    /// ee and se of those that are to have them.
+    //= RFC 7748 6.1: a shared secret of zero ends the handshake
+    template <class Response> void agree(std::span<Response> all, std::span<dh_item> items) const noexcept {
+        dh_all(with_.dh, items);
+        for (Response& response : all) {
+            if (response.of == nullptr || response.why != status::ok) continue;
+            if (!items[0].good || !items[1].good) response.why = status::bad_public_key;
+            items = items.subspan(2);
+        }
     }
 
     void mix_ephemeral(symmetric_state& state, key_view ephemeral) const noexcept {
@@ -9523,6 +11008,23 @@ public:
         byte_array<mac_bytes> expected{};
         with.hash.blake2s(expected, mac1_key_.expose(), cookie_detail::before_mac1(message), {});
         return equal_in_constant_time(expected, cookie_detail::mac1_of(message));
+    }
+
+    /// How many messages `check_mac1` takes at once, the first of which is bit 0 of the result.
+    static constexpr std::size_t at_once = batch_size<batch_hash_backend<typename Policies::hash>>(32);
+
+    std::uint32_t check_mac1(primitives<Policies> const& with, std::span<bytes_view const> messages) const noexcept {
+        WG_ASSERT(messages.size() <= at_once);
+        std::array<byte_array<mac_bytes>, at_once> expected;
+        std::array<hash_item, at_once> items;
+        for (std::size_t i = 0; i < messages.size(); ++i)
+            items[i] = {expected[i], mac1_key_.expose(), cookie_detail::before_mac1(messages[i])};
+        blake2s_all(with.hash, std::span<hash_item const>(items).first(messages.size()));
+        std::uint32_t genuine = 0;
+        for (std::size_t i = 0; i < messages.size(); ++i)
+            if (equal_in_constant_time(expected[i], cookie_detail::mac1_of(messages[i])))
+                genuine |= std::uint32_t{1} << i;
+        return genuine;
     }
 
     /// Whether the sender has a cookie of ours for this address and port.
@@ -11146,13 +12648,13 @@ template <policies Policies> class handshakes {
 public:
     explicit handshakes(state_type& state) noexcept : state_(state) {}
 
-    /// A message has come in: it waits for its turn, or is dropped.
-    void admit(job_type& j, message_type type, instant now) noexcept {
+    /// A message has come in: it waits for its turn, or is dropped. `genuine`: see `check_mac1`.
+    void admit(job_type& j, message_type type, bool genuine, instant now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
             if (state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])) == nullptr)
                 return state_.drop(j, status::unknown_index);
-        } else if (!mine().exists() || !state_.own->checker.check_mac1(state_.with, message)) {
+        } else if (!genuine) {
             //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
             return state_.drop(j, status::bad_mac1);
         }
@@ -11161,26 +12663,56 @@ public:
         state_.drop(j, taken ? status::queued : status::handshake_queue_full);
     }
 
-    /// Does what a message asks for, and writes the answer, if there is one, into `out`. `heavy` counts those that
-    /// cost DH operations.
-    status handle(waiting_handshake const& in, job_type& out, std::size_t& heavy, instant now) noexcept {
-        state_.begin(out, true);
-        bytes_view const message = in.message();
-        message_type const type = type_of(message);
-        if (type == message_type::cookie_reply) return consume_cookie_reply(message, now);
-        if (!mine().exists()) return status::no_private_key;
-        //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
-        if (state_.waiting.under_load(now)) {
-            if (!state_.own->checker.check_mac2(state_.with, message, in.where.remote, now))
-                return send_cookie_reply(message, in.where, out, now);
-            //= linux: a source that sends too much under load gets no answer, not even a cookie
-            if (!state_.limiter.allow(state_.with.hash, state_.random, in.where.remote.address, now))
-                return status::rate_limited;
+    /// How many jobs `check_mac1` looks at.
+    static constexpr std::size_t macs_at_once = cookie_checker<Policies>::at_once;
+
+    /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
+    /// first job is bit 0.
+    std::uint32_t check_mac1(std::span<job_type const> jobs) noexcept {
+        if (!mine().exists()) return 0;
+        if constexpr (macs_at_once == 1) return state_.own->checker.check_mac1(state_.with, jobs[0].data.view());
+        std::array<bytes_view, macs_at_once> messages;
+        std::array<std::uint8_t, macs_at_once> from;
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < std::min(jobs.size(), macs_at_once); ++i) {
+            message_type const type = type_of(jobs[i].data.view());
+            if (type != message_type::initiation && type != message_type::response) continue;
+            from[count] = static_cast<std::uint8_t>(i);
+            messages[count++] = jobs[i].data.view();
         }
-        ++heavy;
-        state_.waiting.note_answer(now);
-        return type == message_type::initiation ? consume_initiation(message, in.where, out, now)
-                                                : consume_response(message, in.where, now);
+        std::uint32_t const good =
+            state_.own->checker.check_mac1(state_.with, std::span<bytes_view const>(messages).first(count));
+        std::uint32_t genuine = 0;
+        for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
+        return genuine;
+    }
+
+    /// Does what the messages at the front of the queue ask for, `most` of them at most, and writes the answers into
+    /// `out` from `made` on, which counts them. `heavy` counts those that cost DH operations. How many are done: one,
+    /// or several of one type.
+    std::size_t handle(std::span<job_type> out, std::size_t& made, std::size_t& heavy, std::size_t most,
+                       instant now) noexcept {
+        message_type const type = type_of(state_.waiting.front()->message());
+        std::array<turn, at_once> turns;
+        std::size_t count = 0;
+        for (; count < std::min(most, at_once); ++count) {
+            waiting_handshake const* const in = state_.waiting.at(count);
+            if (in == nullptr || type_of(in->message()) != type) break;
+            turns[count].in = in;
+            turns[count].why = gate(turns[count], type, now);
+            if (turns[count].why == status::ok && type != message_type::cookie_reply) {
+                ++heavy;
+                state_.waiting.note_answer(now);
+            }
+        }
+        auto const these = std::span(turns).first(at_once == 1 ? 1 : count);
+        if (type == message_type::initiation)
+            consume_initiations(these, out, made, now);
+        else if (type == message_type::response)
+            consume_responses(these, out, made, now);
+        else
+            consume_cookie_replies(these, out, made, now);
+        return count;
     }
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now.
@@ -11214,7 +12746,46 @@ public:
     }
 
 private:
+    using steps = noise<Policies>;
+    static constexpr std::size_t at_once = steps::at_once;
+
+    /// A message whose turn it is.
+    struct turn {
+        waiting_handshake const* in = nullptr;
+        status why = status::ok; ///< else nothing is done but, perhaps, a cookie sent
+        bool wants_cookie = false;
+    };
+
     identity& mine() noexcept { return state_.own->mine(); }
+
+    /// Whether a message is worth what it costs.
+    status gate(turn& t, message_type type, instant now) noexcept {
+        if (type == message_type::cookie_reply) return status::ok;
+        if (!mine().exists()) return status::no_private_key;
+        //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
+        if (!state_.waiting.under_load(now)) return status::ok;
+        if (!state_.own->checker.check_mac2(state_.with, t.in->message(), t.in->where.remote, now)) {
+            t.wants_cookie = true;
+            return status::cookie_sent;
+        }
+        //= linux: a source that sends too much under load gets no answer, not even a cookie
+        if (!state_.limiter.allow(state_.with.hash, state_.random, t.in->where.remote.address, now))
+            return status::rate_limited;
+        return status::ok;
+    }
+
+    /// The last part of the oldest message's turn, all of it but what `end` does. False: nothing else is to be done.
+    bool begin_last_part(turn& t, job_type& answer, instant now) noexcept {
+        state_.begin(answer, true);
+        if (t.wants_cookie) t.why = send_cookie_reply(t.in->message(), t.in->where, answer, now);
+        return t.why == status::ok;
+    }
+    void end(turn const& t, job_type const& answer, std::size_t& made, instant now) noexcept {
+        if (answer.next == disposition::send) ++made;
+        if (t.why != status::ok) state_.count(t.why, nullptr);
+        state_.waiting.pop();
+        if (state_.waiting.size() == 0) state_.watch_load(now);
+    }
 
     status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
         if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
@@ -11231,6 +12802,15 @@ private:
         return status::cookie_sent;
     }
 
+    void consume_cookie_replies(std::span<turn> turns, std::span<job_type> out, std::size_t& made,
+                                instant now) noexcept {
+        for (turn& t : turns) {
+            job_type& unused = out[made];
+            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t.in->message(), now);
+            end(t, unused, made, now);
+        }
+    }
+
     status consume_cookie_reply(bytes_view message, instant now) noexcept {
         auto const* const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (found == nullptr) return status::unknown_index;
@@ -11240,14 +12820,47 @@ private:
         return why;
     }
 
-    status consume_initiation(bytes_view message, path const& where, job_type& out, instant now) noexcept {
-        noise<Policies> const steps(state_.with);
-        typename noise<Policies>::incoming_initiation in;
-        if (status const why = steps.open_initiation(in, mine(), message); why != status::ok) return why;
+    /// An initiation that was accepted, and its answer.
+    struct accepted {
+        peer_type* from = nullptr; ///< nullptr: it was not
+        duration next_attempt{};   ///< of ours, if the two have crossed
+        status why = status::ok;   ///< of the answer
+        std::uint32_t index = 0;
+    };
+
+    void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
+        std::array<typename steps::incoming_initiation, at_once> opened;
+        std::array<typename steps::outgoing_response, at_once> answers;
+        std::array<accepted, at_once> froms;
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            opened[i].message = turns[i].in->message();
+            opened[i].why = turns[i].why;
+        }
+        steps const noise(state_.with);
+        noise.open_initiations(std::span(opened).first(turns.size()), mine());
+        for (std::size_t i = 0; i < turns.size(); ++i)
+            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], froms[i], answers[i], now);
+        noise.agree_responses(std::span(answers).first(turns.size()));
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            job_type& answer = out[made];
+            if (begin_last_part(turns[i], answer, now)) {
+                note_initiation(*froms[i].from, turns[i], froms[i].next_attempt, now);
+                turns[i].why = send_response(froms[i], answers[i], answer, now);
+                state_.reschedule(*froms[i].from);
+            }
+            end(turns[i], answer, made, now);
+        }
+    }
+
+    /// Judges an initiation, and makes the handshake of its peer the one that it began.
+    status accept_initiation(typename steps::incoming_initiation& in, accepted& to,
+                             typename steps::outgoing_response& answer, instant now) noexcept {
+        if (in.why != status::ok) return in.why;
+        steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
         //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
-        if (status const why = steps.prove_initiation(in, from->secrets->remote, message); why != status::ok)
+        if (status const why = noise.prove_initiation(in, from->secrets->remote, in.message); why != status::ok)
             return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
         if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
@@ -11257,29 +12870,40 @@ private:
         from->greatest_timestamp = in.timestamp;
         from->last_initiation_consumption = now;
         state_.peers.forget_handshake(*from);
-        steps.accept_initiation(from->exchange(), in, message);
-        state_.roam(*from, where);
-        from->rx_bytes += message.size();
-        from->timers.any_authenticated_packet_received();
-        from->timers.any_authenticated_packet_traversal(now);
-        state_.report(event_id::initiation_received, from);
+        noise.accept_initiation(from->exchange(), in, in.message);
         // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
         // Whoever has the greater key goes first next time.
         bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
-        from->timers.initiation_crossed(now, std::exchange(from->wants_initiation, false),
-                                        first ? state_.jitter() : rekey_timeout + state_.jitter());
-        status const why = send_response(*from, out, now);
-        state_.reschedule(*from);
-        return why;
+        to.from = from;
+        to.next_attempt = first ? state_.jitter() : rekey_timeout + state_.jitter();
+        result<std::uint32_t> const index = state_.peers.make_index(*from, state_.random);
+        if (index) {
+            to.index = *index;
+            noise.begin_response(answer, from->exchange(), from->secrets->remote, state_.random);
+        } else {
+            to.why = index.why();
+        }
+        return status::ok;
     }
 
-    status send_response(peer_type& to, job_type& out, instant now) noexcept {
-        if (!state_.room_for(out, response_layout::size)) return status::no_room;
-        noise<Policies> const steps(state_.with);
-        result<std::uint32_t> const index = state_.peers.make_index(to, state_.random);
-        if (!index) return index.why();
-        to.last_sent_handshake = now;
-        status why = steps.create_response(to.exchange(), to.secrets->remote, state_.random, *index, out.data.view());
+    void note_initiation(peer_type& from, turn const& t, duration next_attempt, instant now) noexcept {
+        state_.roam(from, t.in->where);
+        from.rx_bytes += t.in->message().size();
+        from.timers.any_authenticated_packet_received();
+        from.timers.any_authenticated_packet_traversal(now);
+        state_.report(event_id::initiation_received, &from);
+        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), next_attempt);
+    }
+
+    status send_response(accepted const& by, typename steps::outgoing_response const& answer, job_type& out,
+                         instant now) noexcept {
+        peer_type& to = *by.from;
+        status why = by.why;
+        if (why == status::ok && !state_.room_for(out, response_layout::size)) why = status::no_room;
+        if (why == status::ok) {
+            to.last_sent_handshake = now;
+            why = steps(state_.with).create_response(answer, by.index, out.data.view());
+        }
         if (why == status::ok) why = begin_session(to, now, false);
         if (why != status::ok) {
             state_.peers.forget_handshake(to);
@@ -11291,15 +12915,37 @@ private:
         return status::ok;
     }
 
-    status consume_response(bytes_view message, path const& where, instant now) noexcept {
-        auto const* const found = state_.peers.find_index(load_le32(&message[response_layout::receiver]));
-        if (found == nullptr || found->keys != nullptr) return status::unknown_index;
-        peer_type& from = *found->who;
-        status why =
-            noise<Policies>(state_.with).consume_response(from.exchange(), mine(), from.secrets->remote, message);
+    /// The peer whose handshake a response claims to answer; nullptr: there is none.
+    peer_type* asked_by(bytes_view response) noexcept {
+        auto const* const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
+        return found == nullptr || found->keys != nullptr ? nullptr : found->who;
+    }
+
+    void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
+        std::array<typename steps::incoming_response, at_once> opened;
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            if (turns[i].why != status::ok) continue;
+            opened[i].message = turns[i].in->message();
+            if (peer_type* const from = asked_by(opened[i].message)) opened[i].of = &from->exchange();
+        }
+        steps(state_.with).agree_responses(std::span(opened).first(turns.size()), mine());
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            job_type& unused = out[made];
+            if (begin_last_part(turns[i], unused, now)) {
+                peer_type* const from = asked_by(opened[i].message); // a response before it may have been the one
+                turns[i].why = from == nullptr ? status::unknown_index
+                                               : consume_response(*from, opened[i], turns[i].in->where, now);
+            }
+            end(turns[i], unused, made, now);
+        }
+    }
+
+    status consume_response(peer_type& from, typename steps::incoming_response const& in, path const& where,
+                            instant now) noexcept {
+        status why = steps(state_.with).consume_response(from.exchange(), in, from.secrets->remote);
         if (why != status::ok) return why;
         state_.roam(from, where);
-        from.rx_bytes += message.size();
+        from.rx_bytes += in.message.size();
         from.timers.any_authenticated_packet_received();
         from.timers.any_authenticated_packet_traversal(now);
         state_.report(event_id::response_received, &from);
@@ -11873,23 +13519,30 @@ public:
     /// `data` of each job is a datagram; `where` and `tos` are given.
     void prepare_inbound(std::span<job_type> jobs, instant now) noexcept {
         locked<Policies> const lock(state_);
-        for (job_type& j : jobs) prepare_inbound(j, now);
+        handshake_door door{jobs};
+        for (job_type& j : jobs) prepare_inbound(j, door, now);
     }
 
     /// Seals and opens, in place. Any thread, any order, any batch.
     static void crypt(std::span<job_type> jobs, typename Policies::aead const& aead) noexcept {
-        for (job_type& j : jobs) {
-            if (j.keys == nullptr) continue;
-            bytes const body = j.data.view().subspan(transport_layout::encrypted_packet);
-            bytes const plain = body.first(body.size() - tag_bytes);
-            if (j.outbound) {
-                aead.seal(body, plain, {}, j.counter, j.keys->send_key);
-            } else if (aead.open(plain, body, {}, j.counter, j.keys->receive_key)) {
-                j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes),
-                            -static_cast<std::ptrdiff_t>(tag_bytes));
-            } else {
-                j.why = status::decryption_failed;
+        constexpr std::size_t most = batch_size<batch_aead_backend<typename Policies::aead>>(64);
+        if constexpr (most == 1) {
+            for (job_type& j : jobs)
+                if (j.keys != nullptr) crypt(j, aead);
+        } else {
+            std::array<aead_item, most> items;
+            std::array<job_type*, most> whose;
+            std::size_t count = 0;
+            for (job_type& j : jobs) {
+                if (j.keys == nullptr) continue;
+                if (count == most || (count != 0 && whose[0]->outbound != j.outbound))
+                    crypt(std::span(items).first(std::exchange(count, 0)), whose.data(), aead);
+                auto const [body, plain] = sealed_and_plain(j);
+                whose[count] = &j;
+                items[count++] = j.outbound ? aead_item{body, plain, j.counter, &j.keys->send_key, false}
+                                            : aead_item{plain, body, j.counter, &j.keys->receive_key, false};
             }
+            if (count != 0) crypt(std::span(items).first(count), whose.data(), aead);
         }
     }
 
@@ -11920,17 +13573,12 @@ public:
     /// DH, for the lock is held meanwhile.
     std::size_t process_handshakes(std::span<job_type> out, instant now) noexcept {
         locked<Policies> const lock(state_);
-        std::size_t made = 0, heavy = 0;
-        std::size_t const most_heavy = std::min(out.size(), handshakes_at_once);
-        for (std::size_t looked_at = 0; made < out.size() && heavy < most_heavy && looked_at < 8 * out.size();
-             ++looked_at) {
-            waiting_handshake const* const message = state_.waiting.front();
-            if (message == nullptr) break;
-            status const why = handshakes<Policies>(state_).handle(*message, out[made], heavy, now);
-            if (out[made].next == disposition::send) ++made;
-            if (why != status::ok) state_.count(why, nullptr);
-            state_.waiting.pop();
-            if (state_.waiting.size() == 0) state_.watch_load(now);
+        std::size_t made = 0, heavy = 0, looked_at = 0;
+        std::size_t const most_heavy = std::min(out.size(), handshakes_at_once), most = 8 * out.size();
+        while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
+            // each has one answer at most, and costs one DH at most
+            std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
+            looked_at += handshakes<Policies>(state_).handle(out, made, heavy, room, now);
         }
         return made;
     }
@@ -12063,6 +13711,36 @@ public:
     }
 
 private:
+    // --- crypt
+
+    static std::pair<bytes, bytes> sealed_and_plain(job_type& j) noexcept {
+        bytes const body = j.data.view().subspan(transport_layout::encrypted_packet);
+        return {body, body.first(body.size() - tag_bytes)};
+    }
+
+    static void crypt(job_type& j, typename Policies::aead const& aead) noexcept {
+        auto const [body, plain] = sealed_and_plain(j);
+        if (j.outbound)
+            aead.seal(body, plain, {}, j.counter, j.keys->send_key);
+        else
+            judge(j, aead.open(plain, body, {}, j.counter, j.keys->receive_key));
+    }
+
+    /// All of one direction.
+    static void crypt(std::span<aead_item> items, job_type* const* whose,
+                      typename Policies::aead const& aead) noexcept {
+        if (whose[0]->outbound) return seal_all(aead, items);
+        open_all(aead, items);
+        for (std::size_t i = 0; i < items.size(); ++i) judge(*whose[i], items[i].good);
+    }
+
+    static void judge(job_type& j, bool genuine) noexcept {
+        if (genuine)
+            j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
+        else
+            j.why = status::decryption_failed;
+    }
+
     // --- outbound
 
     void prepare_outbound(job_type& j, instant now) noexcept {
@@ -12155,13 +13833,34 @@ private:
 
     // --- inbound
 
-    void prepare_inbound(job_type& j, instant now) noexcept {
+    /// Which handshake messages of a batch have a right mac1: of some jobs at a time, from the first that asks.
+    struct handshake_door {
+        std::span<job_type const> jobs;
+        std::size_t begin = 0, end = 0; ///< whose bits are known
+        std::uint32_t genuine = 0;
+    };
+
+    bool is_genuine(job_type const& j, handshake_door& door) noexcept {
+        if constexpr (handshakes<Policies>::macs_at_once == 1)
+            return handshakes<Policies>(state_).check_mac1({&j, 1}) != 0;
+        std::size_t const place = static_cast<std::size_t>(&j - door.jobs.data());
+        if (place >= door.end) {
+            door.begin = place;
+            door.end = place + handshakes<Policies>::macs_at_once;
+            door.genuine = handshakes<Policies>(state_).check_mac1(door.jobs.subspan(place));
+        }
+        return (door.genuine >> (place - door.begin) & 1) != 0;
+    }
+
+    void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
         if (!state_.up) return state_.drop(j, status::device_down);
         if (type == message_type::none) return state_.drop(j, status::malformed);
-        if (type != message_type::transport) return handshakes<Policies>(state_).admit(j, type, now);
+        if (type != message_type::transport)
+            return handshakes<Policies>(state_).admit(
+                j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
         auto const* const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
         if (found == nullptr || found->keys == nullptr) return state_.drop(j, status::unknown_index);
         j.counter = load_le64(&data[transport_layout::counter]);
