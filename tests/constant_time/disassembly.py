@@ -14,7 +14,7 @@ import tempfile
 
 from observing import build, groups, need_x86
 from cases import Failed, Skipped, command, compilers, need, run_cases, temporary
-from taint import Program, Run, Unknown
+from taint import STEP, Program, Run, Unknown
 
 # A function of a kernel that uses more than the baseline has the instruction set in its name.
 # The allocator looks into what the test gives back, which were secrets.
@@ -36,7 +36,7 @@ def follow(program, listing, group, which):
                              file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.path.join(there, "out"),
                                             os.O_WRONLY | os.O_CREAT, 0o600)])
         with open(pipe, "rb") as steps:
-            while block := steps.read(17 * 8 * 65536):
+            while block := steps.read(STEP * 8 * 32768):
                 run.follow(memoryview(block).cast("Q"))
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         with open(os.path.join(there, "out")) as printed:

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 // Writes down every instruction that the program executes between two calls: where it stands and what the general
-// registers hold before it. The processor traps after each instruction while the trap flag is set, so this works for
-// whatever instructions there are. x86-64 Linux.
+// registers and the mask registers of AVX-512 hold before it. The processor traps after each instruction while the trap
+// flag is set, so this works for whatever instructions there are. x86-64 Linux.
 #ifndef WG_TESTS_CONSTANT_TIME_RECORDING_HPP
 #define WG_TESTS_CONSTANT_TIME_RECORDING_HPP
 
+#include <cpuid.h>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <iterator>
 
 #include <fcntl.h>
@@ -20,6 +22,7 @@ namespace recording {
 struct step {
     std::uint64_t at;
     std::uint64_t registers[16]; ///< in the order of their numbers: rax rcx rdx rbx rsp rbp rsi rdi r8-r15
+    std::uint64_t masks[8];      ///< k0-k7
 };
 
 inline int file = -1;
@@ -36,6 +39,9 @@ inline void flush() {
     held = 0;
 }
 
+/// Where XSAVE puts the mask registers, which Linux does with each signal; 0: there are none.
+inline std::size_t masks_at = 0;
+
 inline void on_step(int, siginfo_t*, void* context) {
     constexpr int order[] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                              REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
@@ -44,11 +50,19 @@ inline void on_step(int, siginfo_t*, void* context) {
     step& s = steps[held++];
     s.at = static_cast<std::uint64_t>(now[REG_RIP]);
     for (std::size_t i = 0; i < 16; ++i) s.registers[i] = static_cast<std::uint64_t>(now[order[i]]);
+    auto const* const saved = reinterpret_cast<unsigned char const*>(
+        static_cast<ucontext_t const*>(context)->uc_mcontext.fpregs);
+    std::uint64_t components = 0; // those that are not there are zero
+    std::memcpy(&components, saved + 512, sizeof components);
+    std::memset(s.masks, 0, sizeof s.masks);
+    if (masks_at != 0 && (components >> 5 & 1) != 0) std::memcpy(s.masks, saved + masks_at, sizeof s.masks);
 }
 
 inline void open(char const* path) {
     file = ::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (file < 0) std::abort();
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid_count(0xd, 5, &a, &b, &c, &d) && a == sizeof step::masks) masks_at = b;
     static char stack[256 * 1024]; // the vector registers of a processor with AVX-512 are saved there as well
     stack_t where{};
     where.ss_sp = stack;

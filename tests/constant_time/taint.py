@@ -14,6 +14,7 @@ import re
 GENERAL = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"] + [f"r{n}" for n in range(8, 16)]
 RAX, RCX, RDX, RSP, RBP, RSI, RDI = 0, 1, 2, 4, 5, 6, 7
 SIZES = {"BYTE": 1, "WORD": 2, "DWORD": 4, "QWORD": 8, "TBYTE": 10, "XMMWORD": 16, "YMMWORD": 32, "ZMMWORD": 64}
+STEP = 25  # numbers of a step: where, the general registers, the mask registers
 CF, OF, ZF = 1, 2, 4  # ZF: also SF, PF and AF
 CONDITIONS = {**dict.fromkeys(["b", "ae", "c", "nc", "nae", "nb"], CF),
               **dict.fromkeys(["a", "be", "na", "nbe"], CF | ZF),
@@ -225,9 +226,9 @@ class Run:
             raise Unknown("the program marks nothing")
 
     def follow(self, words):
-        """`words` holds steps of 17 numbers: an address, and the general registers before what is there."""
+        """`words` holds steps: an address, and the registers before what is there."""
         machine, compiled, marks, found = self.machine, self.program.compiled, self.marks, self.found
-        for at in range(0, len(words), 17):
+        for at in range(0, len(words), STEP):
             where = words[at]
             function = compiled.get(where)
             if function is None:
@@ -237,7 +238,7 @@ class Run:
             leak = function(machine, words, at + 1)
             if leak:
                 found[where] = leak
-        self.executed += len(words) // 17
+        self.executed += len(words) // STEP
 
     @staticmethod
     def marking(function, secret):
@@ -579,7 +580,8 @@ def compile_vector(mnemonic, operands):
     target = operands[0]
     if mnemonic in MOVES:
         limit = {"d": 4, "q": 8}.get(mnemonic[-1]) if re.match(r"v?mov[dq]$", mnemonic) else 64
-        return merged(lambda values: values[0] & full(limit), operands[1:], target, vex)
+        return merged(lambda values: values[0] & full(limit), operands[1:], target, vex,
+                      element=masked(mnemonic, target))
     if re.match(r"v?ptest$|vtestp[sd]$|kortest|ktest|v?u?comis", mnemonic):
         reads = [reader(o) for o in operands]
 
@@ -589,7 +591,7 @@ def compile_vector(mnemonic, operands):
     if re.match(r"v?p?gather|v?p?scatter", mnemonic):
         return compile_gather(mnemonic, operands)
     if re.match(r"vp?(compress|expand)", mnemonic):
-        return merged(lambda values: full(64) if any(values) else 0, operands[1:], target, True)
+        return compile_packing(mnemonic, operands)
     if MASK_OPERATIONS.match(mnemonic) or TO_MASK.match(mnemonic) and target.kind == "mask":
         if mnemonic.startswith(("kxor", "kxnor")) and operands[1].text == operands[2].text:
             operands = operands[:1]
@@ -671,11 +673,17 @@ def compile_vector_values(mnemonic, operands, vex):
             return full(64) if any(values) else 0
     else:
         return None
-    return merged(combine, sources, target, vex)
+    return merged(combine, sources, target, vex, element=masked(mnemonic, target))
 
 
-def merged(combine, sources, target, vex, size=None):
+def masked(mnemonic, target):
+    return None if target.mask is None else element_bytes(mnemonic)
+
+
+def merged(combine, sources, target, vex, size=None, element=None):
     """Writes what is combined of the sources, under the target's mask: what it leaves alone stays as it is."""
+    if target.mask is not None and element is None:
+        raise Unknown("a mask")
     reads = [reader(o) for o in sources]
     write = writer(target, vex, size)
     if target.mask is None:
@@ -683,13 +691,53 @@ def merged(combine, sources, target, vex, size=None):
             read, = reads
             return lambda m, w, at: write(m, w, at, combine([read(m, w, at)]))
         return lambda m, w, at: write(m, w, at, combine([read(m, w, at) for read in reads]))
-    mask, old = target.mask, reader(target)
+    mask, old, keep_size = target.mask, reader(target, size), size or target.size
 
     def step(m, w, at):
         value = combine([read(m, w, at) for read in reads])
-        if not target.zeroing:
-            value |= old(m, w, at)
-        write(m, w, at, full(64) if m.masks[mask] else value)
+        if m.masks[mask]:
+            return write(m, w, at, full(64))
+        chosen = spread(w[at + 16 + mask], element, keep_size)
+        write(m, w, at, value & chosen | (0 if target.zeroing else old(m, w, at) & ~chosen))
+    return step
+
+
+def spread(mask, element, size):
+    """The bytes of the elements that a mask chooses."""
+    out = 0
+    for n in range(size // element):
+        if mask >> n & 1:
+            out |= full(element) << n * element
+    return out
+
+
+def element_bytes(mnemonic):
+    """Of the elements that a mask of this instruction chooses from."""
+    if found := re.search(r"(?:vmovdq[au]|[if])(8|16|32|64)(?:x\d)?$", mnemonic):
+        return int(found[1]) // 8
+    if mnemonic.endswith(("ps", "ss")):
+        return 4
+    if mnemonic.endswith(("pd", "sd")):
+        return 8
+    return ELEMENTS[mnemonic[-1]]
+
+
+def compile_packing(mnemonic, operands):
+    """Compresses or expands: elements move to where the mask says. Whole registers; of memory what is touched."""
+    target, source = operands
+    mask, element = target.mask, element_bytes(mnemonic)
+    if mask is None or target.kind == "memory" and "expand" in mnemonic:
+        raise Unknown("a mask")
+    address = address_of(target if target.kind == "memory" else source)
+    read, write = reader(source), writer(target)
+
+    def step(m, w, at):
+        touched = (w[at + 16 + mask] & full(64 // element)).bit_count() * element
+        if target.kind == "memory":
+            m.store(address(w, at), touched, full(touched) if read(m, w, at) or m.masks[mask] else 0)
+            return
+        got = m.load(address(w, at), touched) if source.kind == "memory" else read(m, w, at)
+        write(m, w, at, full(64) if got or m.masks[mask] or not target.zeroing and m.vector[target.number] else 0)
     return step
 
 

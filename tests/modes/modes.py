@@ -3,15 +3,15 @@
 """What must build, beside the unit tests: no exceptions, no RTTI, no operating system, other processors.
 
     modes.py            the modes, and the compilers for Windows and Cortex-M3
-    modes.py --matrix   the smoke test on other processors, emulated
+    modes.py --matrix   the smoke test and the bundled cryptography's unit tests on other processors, emulated
 """
 import pathlib
 import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from cases import (FREESTANDING, ROOT, STRICT, Failed, command, compilers, need, portable_headers,  # noqa: E402
-                   run_cases, temporary)
+from cases import (FREESTANDING, ROOT, STRICT, Failed, Skipped, command, compilers, need,  # noqa: E402
+                   portable_headers, run_cases, temporary)
 
 TESTS = ROOT / "tests"
 FLAGS = [*STRICT, *FREESTANDING, "-I", ROOT / "include"]
@@ -72,6 +72,29 @@ def emulated(processor):
     smoke(compiler, "-static", runner=[emulator])
 
 
+def bundled_tests(processor):
+    """The unit tests of the primitives, linked with the framework's own text: no library of Boost is there."""
+    compiler, emulator = EMULATED[processor]
+    need(emulator)
+    need(compiler)
+    if not pathlib.Path("/usr/include/boost/test").is_dir():
+        raise Skipped("the headers of Boost.Test are not installed")
+    with temporary() as there:
+        there = pathlib.Path(there)
+        (there / "boost").symlink_to("/usr/include/boost")
+        program = there / "unit"
+        sources = [TESTS / "unit" / "main.cpp", *sorted((TESTS / "unit").glob("bundled_*.cpp"))]
+        objects = []
+        for source in sources:
+            objects.append(there / f"{source.stem}.o")
+            command(compiler, "-std=c++20", "-O2", "-DWG_TESTS_WITHOUT_LIBRARY", "-isystem", there, "-I",
+                    ROOT / "include", "-c", source, "-o", objects[-1])
+        command(compiler, "-static", *objects, "-o", program)
+        printed = command(emulator, program)
+        if not re.search(r"^[1-9]\d* passed, 0 failed, 0 skipped$", printed, re.MULTILINE):
+            raise Failed(printed)
+
+
 def modes():
     for compiler in compilers():
         yield f"smoke test, {compiler}", lambda c=compiler: smoke(c)
@@ -85,6 +108,7 @@ def modes():
 
 
 if sys.argv[1:] == ["--matrix"]:
-    run_cases([(f"smoke test on {name}", lambda n=name: emulated(n)) for name in EMULATED])
+    run_cases([(f"smoke test on {name}", lambda n=name: emulated(n)) for name in EMULATED] +
+              [(f"bundled cryptography on {name}", lambda n=name: bundled_tests(n)) for name in EMULATED])
 else:
     run_cases(list(modes()))

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // Runs every unit test, and ends with the line of counts that all test programs here end with.
 #define BOOST_TEST_NO_MAIN
+#ifdef WG_TESTS_WITHOUT_LIBRARY // for a processor that no Boost is installed for
+#define BOOST_TEST_ALTERNATIVE_INIT_API
+#include <boost/test/included/unit_test.hpp>
+#else
 #include <boost/test/results_collector.hpp>
 #include <boost/test/unit_test.hpp>
+#endif
 
 #include <cstdio>
 
