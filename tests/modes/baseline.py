@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
 """Code compiled for the baseline has instructions of the baseline alone: beyond it are only functions that have the
-instruction set in their names. The assembler says what belongs to the baseline, for it knows all instructions. And units
-that were compiled for different processors share no function in one program."""
+instruction set in their names. The assembler says what belongs to the baseline, for it knows all instructions. And
+units that were compiled for different processors share no function in one program."""
 import pathlib
 import platform
 import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from cases import FREESTANDING, ROOT, STRICT, Failed, Skipped, command, compilers, need, run_cases, temporary  # noqa: E402
+from cases import (FREESTANDING, ROOT, STRICT, Failed, Skipped, command, compilers, need, run_cases,  # noqa: E402
+                   temporary)
 
 SOURCE = ROOT / "tests" / "modes" / "everything.cpp"
 # A kernel has its instruction set in the name of its namespace or class; the ABI's namespace does not count.
