@@ -6533,13 +6533,15 @@ template <> struct field25519<limbs64> {
     }
 
     static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        for (std::size_t i = 0; i < 5; ++i) to.v[i] = a.v[i] + b.v[i]; // < 2^52 + 2^13
+        to.v[0] = a.v[0] + b.v[0], to.v[1] = a.v[1] + b.v[1], to.v[2] = a.v[2] + b.v[2]; // < 2^52 + 2^13
+        to.v[3] = a.v[3] + b.v[3], to.v[4] = a.v[4] + b.v[4];
     }
 
     static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
         // a + 2p - b; a limb of 2p is >= 2^52 - 38 > 2^51 + 2^12, so none goes below zero; < 2^51 + 2^12 + 2^52 < 2^53
         to.v[0] = a.v[0] + (2 * mask - 36) - b.v[0];
-        for (std::size_t i = 1; i < 5; ++i) to.v[i] = a.v[i] + 2 * mask - b.v[i];
+        to.v[1] = a.v[1] + 2 * mask - b.v[1], to.v[2] = a.v[2] + 2 * mask - b.v[2];
+        to.v[3] = a.v[3] + 2 * mask - b.v[3], to.v[4] = a.v[4] + 2 * mask - b.v[4];
     }
 
     [[gnu::always_inline]] static void multiply(field25519& to, field25519 const& x, field25519 const& y) noexcept {
@@ -7465,7 +7467,11 @@ template <class One, class Many> inline void multiply_batch(std::span<dh_item> i
 #include <utility>
 
 #define WG_X25519_AVX2 [[gnu::target("avx2,bmi,bmi2")]]
+#ifdef __OPTIMIZE__
 #define WG_X25519_AVX2_INLINE WG_X25519_AVX2 [[gnu::always_inline]] static inline
+#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#define WG_X25519_AVX2_INLINE WG_X25519_AVX2 static inline
+#endif
 // g++ would make trees of a sum and then has not the registers for them.
 #define WG_X25519_IN_ORDER(sum) asm("" : "+x"(sum))
 // For i from 0 to 9, written out: a limb that is reached by a variable index lives in memory.
@@ -7882,7 +7888,11 @@ struct avx2_x25519_of_four : avx2_x25519 {
 #include <immintrin.h>
 
 #define WG_X25519_IFMA [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,avx2,bmi,bmi2")]]
+#ifdef __OPTIMIZE__
 #define WG_X25519_INLINE WG_X25519_IFMA [[gnu::always_inline]] static inline
+#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#define WG_X25519_INLINE WG_X25519_IFMA static inline
+#endif
 // For i from 0 to 4, written out: a limb that is reached by a variable index lives in memory.
 #define WG_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
     WG_LIMB(3, __VA_ARGS__) WG_LIMB(4, __VA_ARGS__)
@@ -8458,6 +8468,11 @@ struct ifma8_x25519 {
 
 } // namespace bundled
 } // namespace wg::inline WG_ABI
+
+#undef WG_LIMBS
+#undef WG_LIMB
+#undef WG_X25519_INLINE
+#undef WG_X25519_IFMA
 
 #endif
 

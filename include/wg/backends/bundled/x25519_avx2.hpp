@@ -13,7 +13,11 @@
 #include <utility>
 
 #define WG_X25519_AVX2 [[gnu::target("avx2,bmi,bmi2")]]
+#ifdef __OPTIMIZE__
 #define WG_X25519_AVX2_INLINE WG_X25519_AVX2 [[gnu::always_inline]] static inline
+#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#define WG_X25519_AVX2_INLINE WG_X25519_AVX2 static inline
+#endif
 // g++ would make trees of a sum and then has not the registers for them.
 #define WG_X25519_IN_ORDER(sum) asm("" : "+x"(sum))
 // For i from 0 to 9, written out: a limb that is reached by a variable index lives in memory.

@@ -314,6 +314,11 @@ struct ifma8_x25519 {
 } // namespace bundled
 } // namespace wg::inline WG_ABI
 
+#undef WG_LIMBS
+#undef WG_LIMB
+#undef WG_X25519_INLINE
+#undef WG_X25519_IFMA
+
 #endif
 
 #endif
