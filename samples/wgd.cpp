@@ -11,7 +11,15 @@ namespace {
 
 using namespace std::string_view_literals;
 
+// Whose cryptography: a namespace with hash, dh and aead.
+#ifndef WGD_CRYPTOGRAPHY
+#define WGD_CRYPTOGRAPHY wg::bundled
+#endif
+
 struct daemon_policies : wg::default_policies {
+    using hash = WGD_CRYPTOGRAPHY::hash;
+    using dh = WGD_CRYPTOGRAPHY::dh;
+    using aead = WGD_CRYPTOGRAPHY::aead;
     using observer = wg::function_observer;
 };
 

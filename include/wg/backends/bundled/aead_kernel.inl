@@ -3,16 +3,16 @@
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set.
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
 struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -20,10 +20,10 @@ struct kernel {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
             genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes>();
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<lanes_authenticator::stack_bytes>();
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
         }
         return genuine;
     }
@@ -40,7 +40,8 @@ struct kernel {
 
 private:
     static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
-    static constexpr std::size_t batch_stack_bytes = sizeof(batch_secrets) + lanes_authenticator::stack_bytes;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
-// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl.
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
 //
 // Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
 //
@@ -36,10 +36,11 @@ struct poly_powers {
 class lanes_authenticator {
 public:
     static constexpr std::size_t least_bytes = poly_least_bytes;
-    static constexpr std::size_t stack_bytes = 8192; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
-    WG_TARGET_FUNCTION void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
         static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
         message_ = message, size_ = size;
         blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
@@ -58,7 +59,7 @@ public:
         if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
     }
 
-    WG_TARGET_FUNCTION void finish(byte* tag, byte const* key) noexcept {
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
         std::ptrdiff_t const last = total_ - lanes;
         byte tail[2 * poly1305_block_bytes] = {};
         std::size_t const over = size_ % poly1305_block_bytes;
@@ -85,7 +86,7 @@ private:
     }
 
     /// Four vectors at once, as many as end at or before `end`.
-    WG_TARGET_FUNCTION void absorb_blocks(std::ptrdiff_t end) noexcept {
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
         if (next_ <= 0 && end > 0) begin();
         poly_lanes h = h_;
         for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
@@ -150,3 +151,4 @@ WG_TARGET void make_tag(packet_tag& packet) noexcept {
     if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
     make_tag<lanes_authenticator>(packet);
 }
+#undef WG_TARGET_AUTHENTICATOR

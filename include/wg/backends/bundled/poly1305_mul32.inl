@@ -9,6 +9,9 @@ using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
 inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+inline constexpr std::size_t poly_stack_bytes = 4096; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 4096; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }

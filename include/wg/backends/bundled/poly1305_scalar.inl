@@ -6,7 +6,8 @@
 class scalar_authenticator {
 public:
     static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 3072; ///< of sealing and opening with this, and then some
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
     WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {

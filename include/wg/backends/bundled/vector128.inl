@@ -8,6 +8,7 @@ using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 512; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)

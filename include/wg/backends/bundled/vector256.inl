@@ -5,6 +5,7 @@ using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
 inline constexpr std::size_t most_blocks = 8; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1024; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     // a shuffle of bytes is less than two shifts and an or

@@ -7,6 +7,7 @@ using four_words = std::uint32_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 64;
 inline constexpr std::size_t most_blocks = 32; ///< of a step
 inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
 
