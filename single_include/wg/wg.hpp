@@ -1683,7 +1683,7 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     return with.template make<0, 1>();
 }
 
-#ifdef __SSE2__
+#ifdef WG_X86_KERNELS
 // Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
 using word_pairs = std::uint64_t __attribute__((vector_size(16)));
 
@@ -2087,8 +2087,8 @@ using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
 inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
-inline constexpr std::size_t poly_stack_bytes = 4096; ///< of a function that seals with this
-inline constexpr std::size_t poly_tags_stack_bytes = 4096; ///< of `make_tags`
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
@@ -2109,19 +2109,29 @@ struct poly_products {
     limbs d0, d1, d2, d3, d4;
 };
 
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+}
+
 /// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
 /// a block.
 WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
     p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
     p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
     p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
     p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
     p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
     p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
     p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
     p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
     p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
     p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
 }
 
 /// p modulo 2^130 - 5, tight. Before: each < 2^60.
@@ -2658,7 +2668,7 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     return with.template make<0, 1>();
 }
 
-#ifdef __SSE2__
+#ifdef WG_X86_KERNELS
 // Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
 using word_pairs = std::uint64_t __attribute__((vector_size(16)));
 
@@ -3061,8 +3071,8 @@ using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
 inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
-inline constexpr std::size_t poly_stack_bytes = 4096; ///< of a function that seals with this
-inline constexpr std::size_t poly_tags_stack_bytes = 4096; ///< of `make_tags`
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
@@ -3083,19 +3093,29 @@ struct poly_products {
     limbs d0, d1, d2, d3, d4;
 };
 
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+}
+
 /// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
 /// a block.
 WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
     p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
     p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
     p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
     p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
     p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
     p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
     p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
     p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
     p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
     p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
 }
 
 /// p modulo 2^130 - 5, tight. Before: each < 2^60.
@@ -3625,7 +3645,8 @@ template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
 }
 /// The lanes of b where a bit of `Second` is set, of a elsewhere.
 template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
-    return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2, Second & 8 ? 7 : 3);
+    return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2,
+                                   Second & 8 ? 7 : 3);
 }
 WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
     return word_pairs{of_block[0], of_block[2], of_block[1], of_block[3]};
@@ -4003,8 +4024,8 @@ using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
 inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
-inline constexpr std::size_t poly_stack_bytes = 4096; ///< of a function that seals with this
-inline constexpr std::size_t poly_tags_stack_bytes = 4096; ///< of `make_tags`
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
@@ -4025,19 +4046,29 @@ struct poly_products {
     limbs d0, d1, d2, d3, d4;
 };
 
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+}
+
 /// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
 /// a block.
 WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
     p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
     p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
     p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
     p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
     p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
     p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
     p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
     p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
     p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
     p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
 }
 
 /// p modulo 2^130 - 5, tight. Before: each < 2^60.

@@ -9,8 +9,8 @@ using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
 inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
-inline constexpr std::size_t poly_stack_bytes = 4096; ///< of a function that seals with this
-inline constexpr std::size_t poly_tags_stack_bytes = 4096; ///< of `make_tags`
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
@@ -31,19 +31,29 @@ struct poly_products {
     limbs d0, d1, d2, d3, d4;
 };
 
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+}
+
 /// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
 /// a block.
 WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
     p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
     p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
     p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
     p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
     p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
     p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
     p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
     p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
     p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
     p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
 }
 
 /// p modulo 2^130 - 5, tight. Before: each < 2^60.

@@ -106,7 +106,7 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     return with.template make<0, 1>();
 }
 
-#ifdef __SSE2__
+#ifdef WG_X86_KERNELS
 // Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
 using word_pairs = std::uint64_t __attribute__((vector_size(16)));
 

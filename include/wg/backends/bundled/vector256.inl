@@ -116,7 +116,8 @@ template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
 }
 /// The lanes of b where a bit of `Second` is set, of a elsewhere.
 template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
-    return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2, Second & 8 ? 7 : 3);
+    return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2,
+                                   Second & 8 ? 7 : 3);
 }
 WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
     return word_pairs{of_block[0], of_block[2], of_block[1], of_block[3]};
