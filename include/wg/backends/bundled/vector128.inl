@@ -110,6 +110,36 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     return with.template make<0, 1>();
 }
 
+#ifdef WG_X86_KERNELS
+// Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
+using word_pairs = std::uint64_t __attribute__((vector_size(16)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm_mul_epu32((__m128i)a, (__m128i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 2);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 2 : 0, Second & 2 ? 3 : 1);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
+    return word_pairs{of_block[0], of_block[1]};
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = (word_pairs)load(blocks[0]), b = (word_pairs)load(blocks[1]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }
+#endif
+
 /// Leaves nothing in vector registers.
 WG_TARGET void wipe_registers() noexcept {
 #if defined(__SSE2__) && defined(__x86_64__)
