@@ -4,9 +4,20 @@
 /// Eight packets, each in a lane of its own.
 class lanes_of_packets {
 public:
-    WG_TARGET explicit lanes_of_packets(packet_tag* const (&packets)[8]) noexcept : packets_(packets) {
+    WG_TARGET explicit lanes_of_packets(packet_tag* const* packets) noexcept : packets_(packets) {
         byte const* keys[8];
-        for (std::size_t i = 0; i < 8; ++i) keys[i] = packets[i]->key;
+        for (std::size_t i = 0; i < 8; ++i) {
+            packet_tag const& p = *packets[i];
+            keys[i] = p.key;
+            messages_[i] = p.message;
+            whole_[i] = p.size / poly1305_block_bytes;
+            std::size_t const over = p.size % poly1305_block_bytes;
+            if (over != 0) std::memcpy(tails_[i], p.message + (p.size - over), over);
+            store_le64(tails_[i] + (over != 0 ? 24 : 8), p.size);
+            total_[i] = whole_[i] + (over != 0) + 1;
+            least_ = std::min(least_, whole_[i]);
+            most_ = std::max(most_, total_[i]);
+        }
         pairs const words = load(keys, 0);
         poly_lanes const r = split(words.low & 0x0ffffffc0fffffff, words.high & 0x0ffffffc0ffffffc, limbs{});
         r_ = factor_of(r);
@@ -14,46 +25,32 @@ public:
         s_ = load(keys, poly1305_block_bytes);
     }
 
-    /// Tags all.
-    WG_TARGET void finish() noexcept {
-        byte tails[8][2 * poly1305_block_bytes] = {}; // what is left of the message, padded; the lengths
-        byte const* messages[8];
-        std::size_t whole[8], total[8], least = SIZE_MAX, most = 0;
-        for (std::size_t i = 0; i < 8; ++i) {
-            packet_tag const& p = *packets_[i];
-            messages[i] = p.message;
-            whole[i] = p.size / poly1305_block_bytes;
-            std::size_t const over = p.size % poly1305_block_bytes;
-            if (over != 0) std::memcpy(tails[i], p.message + (p.size - over), over);
-            store_le64(tails[i] + (over != 0 ? 24 : 8), p.size);
-            total[i] = whole[i] + (over != 0) + 1;
-            least = std::min(least, whole[i]);
-            most = std::max(most, total[i]);
-        }
-        limbs const zero = {};
-        poly_lanes h = {zero, zero, zero};
-        std::size_t block = 0;
-        for (; block + 2 <= least; block += 2) {
-            poly_products p = no_products();
-            multiply_add(p, split_pair(load(messages, poly1305_block_bytes * (block + 1))), r_);
-            multiply_add(p, plus(h, split_pair(load(messages, poly1305_block_bytes * block))), r2_);
-            h = reduce(p);
-        }
-        // From here on packets may end.
-        for (; block < most; ++block) {
-            byte const* at[8];
-            __mmask8 there = 0;
-            for (std::size_t i = 0; i < 8; ++i) {
-                std::size_t const beyond = block < total[i] ? block : total[i] - 1; // what is loaded then is not used
-                at[i] = block < whole[i] ? messages[i] + poly1305_block_bytes * block
-                                         : tails[i] + poly1305_block_bytes * (beyond - whole[i]);
-                there = static_cast<__mmask8>(there | (block < total[i]) << lane_of(i));
-            }
-            poly_lanes const next = multiply(plus(h, split_pair(load(at, 0))), r_);
-            h = {keep(h.l0, there, next.l0), keep(h.l1, there, next.l1), keep(h.l2, there, next.l2)};
-        }
-        store_tags(h);
+    std::size_t least() const noexcept { return least_; } ///< whole blocks that all messages have
+    std::size_t most() const noexcept { return most_; }   ///< blocks, with the last, of the longest
+
+    /// Two blocks that all messages have.
+    WG_TARGET void absorb_two(std::size_t block) noexcept {
+        poly_products p = no_products();
+        multiply_add(p, split_pair(load(messages_, poly1305_block_bytes * (block + 1))), r_);
+        multiply_add(p, plus(h_, split_pair(load(messages_, poly1305_block_bytes * block))), r2_);
+        h_ = reduce(p);
     }
+
+    /// A block that some have.
+    WG_TARGET void absorb_one(std::size_t block) noexcept {
+        byte const* at[8];
+        __mmask8 there = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            std::size_t const beyond = block < total_[i] ? block : total_[i] - 1; // what is loaded then is not used
+            at[i] = block < whole_[i] ? messages_[i] + poly1305_block_bytes * block
+                                      : tails_[i] + poly1305_block_bytes * (beyond - whole_[i]);
+            there = static_cast<__mmask8>(there | (block < total_[i]) << lane_of(i));
+        }
+        poly_lanes const next = multiply(plus(h_, split_pair(load(at, 0))), r_);
+        h_ = {keep(h_.l0, there, next.l0), keep(h_.l1, there, next.l1), keep(h_.l2, there, next.l2)};
+    }
+
+    WG_TARGET void finish() noexcept { store_tags(h_); }
 
 private:
     /// Two words of each packet. Packet i is in lane 0, 2, 4, 6, 1, 3, 5, 7.
@@ -114,29 +111,54 @@ private:
     }
 
     packet_tag* const* packets_;
+    byte const* messages_[8];
+    byte tails_[8][2 * poly1305_block_bytes] = {}; ///< what is left of each message, padded; the lengths
+    std::size_t whole_[8], total_[8], least_ = SIZE_MAX, most_ = 0;
     poly_factor r_, r2_;
     pairs s_;
+    poly_lanes h_ = {};
 };
+
+/// Sixteen packets: while one half waits for its products, the other goes on.
+WG_TARGET void tag_sixteen(packet_tag* const* packets) noexcept {
+    lanes_of_packets a(packets), b(packets + 8);
+    std::size_t const least = std::min(a.least(), b.least()), most = std::max(a.most(), b.most());
+    std::size_t block = 0;
+    for (; block + 2 <= least; block += 2) a.absorb_two(block), b.absorb_two(block);
+    for (; block < most; ++block) a.absorb_one(block), b.absorb_one(block);
+    a.finish(), b.finish();
+}
+
+WG_TARGET void tag_eight(packet_tag* const* packets) noexcept {
+    lanes_of_packets a(packets);
+    std::size_t block = 0;
+    for (; block + 2 <= a.least(); block += 2) a.absorb_two(block);
+    for (; block < a.most(); ++block) a.absorb_one(block);
+    a.finish();
+}
 
 /// Packets of about one size go through the lanes together, others one by one.
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
-    std::size_t order[batch_capacity]; // by size
+    packet_tag* by_size[batch_capacity + 15];
     for (std::size_t i = 0; i < packets.size(); ++i) {
         std::size_t at = i;
-        for (; at > 0 && packets[order[at - 1]].size > packets[i].size; --at) order[at] = order[at - 1];
-        order[at] = i;
+        for (; at > 0 && by_size[at - 1]->size > packets[i].size; --at) by_size[at] = by_size[at - 1];
+        by_size[at] = &packets[i];
     }
-    for (std::size_t begin = 0; begin < packets.size(); begin += 8) {
-        std::size_t const count = std::min<std::size_t>(8, packets.size() - begin);
-        packet_tag* group[8];
+    // the last fills up the lanes that are left
+    for (std::size_t i = packets.size(); i < sizeof by_size / sizeof *by_size; ++i) by_size[i] = &packets.back();
+    for (std::size_t begin = 0; begin < packets.size();) {
+        std::size_t const left = packets.size() - begin, lanes = left > 8 ? 16 : 8, count = std::min(left, lanes);
+        packet_tag* const* const group = by_size + begin;
         std::size_t bytes_in_all = 0;
-        for (std::size_t i = 0; i < 8; ++i) group[i] = &packets[order[begin + std::min(i, count - 1)]];
         for (std::size_t i = 0; i < count; ++i) bytes_in_all += group[i]->size + 64;
         // what a packet alone costs at least is about what eight of 64 bytes together cost
-        if (bytes_in_all >= 3 * (group[count - 1]->size + 64)) {
-            lanes_of_packets(group).finish();
-        } else {
+        if (8 * bytes_in_all < 3 * lanes * (group[count - 1]->size + 64))
             for (std::size_t i = 0; i < count; ++i) make_tag(*group[i]);
-        }
+        else if (lanes == 16)
+            tag_sixteen(group);
+        else
+            tag_eight(group);
+        begin += count;
     }
 }
