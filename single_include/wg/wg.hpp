@@ -1653,6 +1653,11 @@ using vector = std::uint32_t __attribute__((vector_size(16)));
 using half_words = std::uint16_t __attribute__((vector_size(16)));
 using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
+#ifdef __x86_64__
+inline constexpr int vector_registers = 16;
+#else
+inline constexpr int vector_registers = 32;
+#endif
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
@@ -1660,12 +1665,20 @@ inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
     // no rotation of vectors there: a shuffle is less than two shifts and an or
+#ifdef WG_SHUFFLES_BYTES
+    if constexpr (Bits % 8 == 0) {
+        constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
+                                           : octets{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
+        x = (vector)_mm_shuffle_epi8((__m128i)x, (__m128i)order);
+        return;
+    }
+#endif
     if constexpr (Bits == 16) {
         half_words const h = (half_words)x;
         x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
         return;
     }
-#if defined(__SSSE3__) || defined(WG_SHUFFLES_BYTES)
+#ifdef __SSSE3__
     if constexpr (Bits == 8) {
         octets const o = (octets)x;
         x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
@@ -1728,14 +1741,14 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
-/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+/// dst = src ^ x, `size` bytes of it, less than a vector.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
-    chacha20_detail::xor_bytes(dst, src, keystream, size);
+    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
+    wipe(keystream);
 }
-
-/// dst = src ^ x, `size` bytes of it if that is less.
+/// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
@@ -1844,6 +1857,33 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
+/// The quarter rounds of two columns; row 2 is apart.
+template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
+    constexpr int a1 = at(0, Column + 1), b1 = at(1, Column + 1), c1 = at(2, Column + 1) - 8, d1 = at(3, Column + 1);
+    mix<16>(x[a], x[b], x[d]), mix<16>(x[a1], x[b1], x[d1]);
+    mix<12>(row2[c], x[d], x[b]), mix<12>(row2[c1], x[d1], x[b1]);
+    mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
+    mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
+}
+/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
+/// in memory. It is row 2, of which two vectors at a time are loaded.
+WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
+    vector row2[4] = {x[8], x[9], x[10], x[11]};
+    for (int i = 0; i < 10; ++i) {
+        quarter_rounds_of_two<0, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<0, 2>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 2>(x, row2);
+        asm("" : "+m"(row2));
+    }
+    x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
+}
+
 /// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
     vector x[Lanes > 0 ? Lanes : 1][16];
@@ -1868,6 +1908,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+        if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
 #pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
@@ -2152,8 +2193,8 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
 }
 #ifdef WG_X86_KERNELS
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) in two or four lanes with products of 32-bit words. Text for a kernel's namespace
-// that defines WG_TARGET, after vector128.inl or vector256.inl.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
+// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
 //
 // A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
 // is made of this: poly1305_lanes.inl.
@@ -2161,7 +2202,8 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
 using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
 inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
@@ -2186,7 +2228,7 @@ struct poly_products {
 
 /// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
 WG_TARGET void add_up(poly_products& p) noexcept {
-    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+    asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
 }
 
 /// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
@@ -2216,7 +2258,10 @@ WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
     limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
     limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
     limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
-    return {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
+    return h;
 }
 
 WG_TARGET poly_products no_products() noexcept {
@@ -2269,9 +2314,17 @@ WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcep
 /// r^n ... r for blocks 0 ... n - 1.
 WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     poly_lanes const r2 = multiply(r, factor_of(r));
-    if constexpr (poly_lane_count == 2) return choose<2>(r2, r);
-    poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents 4 4 3 4
-    return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    if constexpr (poly_lane_count == 2) {
+        return choose<2>(r2, r);
+    } else if constexpr (poly_lane_count == 4) {
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    } else {
+        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+        return choose<0xaa>(eight, four);                                      // 8 4 7 3 6 2 5 1
+    }
 }
 
 /// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
@@ -2653,6 +2706,11 @@ using vector = std::uint32_t __attribute__((vector_size(16)));
 using half_words = std::uint16_t __attribute__((vector_size(16)));
 using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
+#ifdef __x86_64__
+inline constexpr int vector_registers = 16;
+#else
+inline constexpr int vector_registers = 32;
+#endif
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
@@ -2660,12 +2718,20 @@ inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
     // no rotation of vectors there: a shuffle is less than two shifts and an or
+#ifdef WG_SHUFFLES_BYTES
+    if constexpr (Bits % 8 == 0) {
+        constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
+                                           : octets{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
+        x = (vector)_mm_shuffle_epi8((__m128i)x, (__m128i)order);
+        return;
+    }
+#endif
     if constexpr (Bits == 16) {
         half_words const h = (half_words)x;
         x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
         return;
     }
-#if defined(__SSSE3__) || defined(WG_SHUFFLES_BYTES)
+#ifdef __SSSE3__
     if constexpr (Bits == 8) {
         octets const o = (octets)x;
         x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
@@ -2728,14 +2794,14 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
-/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+/// dst = src ^ x, `size` bytes of it, less than a vector.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
-    chacha20_detail::xor_bytes(dst, src, keystream, size);
+    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
+    wipe(keystream);
 }
-
-/// dst = src ^ x, `size` bytes of it if that is less.
+/// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
@@ -2844,6 +2910,33 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
+/// The quarter rounds of two columns; row 2 is apart.
+template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
+    constexpr int a1 = at(0, Column + 1), b1 = at(1, Column + 1), c1 = at(2, Column + 1) - 8, d1 = at(3, Column + 1);
+    mix<16>(x[a], x[b], x[d]), mix<16>(x[a1], x[b1], x[d1]);
+    mix<12>(row2[c], x[d], x[b]), mix<12>(row2[c1], x[d1], x[b1]);
+    mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
+    mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
+}
+/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
+/// in memory. It is row 2, of which two vectors at a time are loaded.
+WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
+    vector row2[4] = {x[8], x[9], x[10], x[11]};
+    for (int i = 0; i < 10; ++i) {
+        quarter_rounds_of_two<0, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<0, 2>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 2>(x, row2);
+        asm("" : "+m"(row2));
+    }
+    x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
+}
+
 /// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
     vector x[Lanes > 0 ? Lanes : 1][16];
@@ -2868,6 +2961,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+        if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
 #pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
@@ -3151,8 +3245,8 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
     mac.finish(packet.tag, packet.key);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) in two or four lanes with products of 32-bit words. Text for a kernel's namespace
-// that defines WG_TARGET, after vector128.inl or vector256.inl.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
+// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
 //
 // A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
 // is made of this: poly1305_lanes.inl.
@@ -3160,7 +3254,8 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
 using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
 inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
@@ -3185,7 +3280,7 @@ struct poly_products {
 
 /// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
 WG_TARGET void add_up(poly_products& p) noexcept {
-    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+    asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
 }
 
 /// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
@@ -3215,7 +3310,10 @@ WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
     limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
     limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
     limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
-    return {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
+    return h;
 }
 
 WG_TARGET poly_products no_products() noexcept {
@@ -3268,9 +3366,17 @@ WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcep
 /// r^n ... r for blocks 0 ... n - 1.
 WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     poly_lanes const r2 = multiply(r, factor_of(r));
-    if constexpr (poly_lane_count == 2) return choose<2>(r2, r);
-    poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents 4 4 3 4
-    return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    if constexpr (poly_lane_count == 2) {
+        return choose<2>(r2, r);
+    } else if constexpr (poly_lane_count == 4) {
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    } else {
+        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+        return choose<0xaa>(eight, four);                                      // 8 4 7 3 6 2 5 1
+    }
 }
 
 /// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
@@ -3632,6 +3738,7 @@ namespace kernel_avx2 {
 
 using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
+inline constexpr int vector_registers = 16;
 inline constexpr std::size_t most_blocks = 8; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
@@ -3703,14 +3810,14 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
     put_halves<First + 6, 8>(x[3], x[7], to), put_halves<First + 7, 8>(x[11], x[15], to);
 }
 
-/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+/// dst = src ^ x, `size` bytes of it, less than a vector.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
     chacha20_detail::xor_bytes(dst, src, keystream, size);
+    wipe(keystream);
 }
-
-/// dst = src ^ x, `size` bytes of it if that is less.
+/// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
@@ -3812,6 +3919,33 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
+/// The quarter rounds of two columns; row 2 is apart.
+template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
+    constexpr int a1 = at(0, Column + 1), b1 = at(1, Column + 1), c1 = at(2, Column + 1) - 8, d1 = at(3, Column + 1);
+    mix<16>(x[a], x[b], x[d]), mix<16>(x[a1], x[b1], x[d1]);
+    mix<12>(row2[c], x[d], x[b]), mix<12>(row2[c1], x[d1], x[b1]);
+    mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
+    mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
+}
+/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
+/// in memory. It is row 2, of which two vectors at a time are loaded.
+WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
+    vector row2[4] = {x[8], x[9], x[10], x[11]};
+    for (int i = 0; i < 10; ++i) {
+        quarter_rounds_of_two<0, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<0, 2>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 2>(x, row2);
+        asm("" : "+m"(row2));
+    }
+    x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
+}
+
 /// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
     vector x[Lanes > 0 ? Lanes : 1][16];
@@ -3836,6 +3970,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+        if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
 #pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
@@ -4119,8 +4254,8 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
     mac.finish(packet.tag, packet.key);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) in two or four lanes with products of 32-bit words. Text for a kernel's namespace
-// that defines WG_TARGET, after vector128.inl or vector256.inl.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
+// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
 //
 // A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
 // is made of this: poly1305_lanes.inl.
@@ -4128,7 +4263,8 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
 using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
 inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
@@ -4153,7 +4289,7 @@ struct poly_products {
 
 /// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
 WG_TARGET void add_up(poly_products& p) noexcept {
-    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+    asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
 }
 
 /// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
@@ -4183,7 +4319,10 @@ WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
     limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
     limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
     limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
-    return {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
+    return h;
 }
 
 WG_TARGET poly_products no_products() noexcept {
@@ -4236,9 +4375,17 @@ WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcep
 /// r^n ... r for blocks 0 ... n - 1.
 WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     poly_lanes const r2 = multiply(r, factor_of(r));
-    if constexpr (poly_lane_count == 2) return choose<2>(r2, r);
-    poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents 4 4 3 4
-    return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    if constexpr (poly_lane_count == 2) {
+        return choose<2>(r2, r);
+    } else if constexpr (poly_lane_count == 4) {
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    } else {
+        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+        return choose<0xaa>(eight, four);                                      // 8 4 7 3 6 2 5 1
+    }
 }
 
 /// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
@@ -4601,6 +4748,7 @@ namespace kernel_avx512 {
 using vector = std::uint32_t __attribute__((vector_size(64)));
 using four_words = std::uint32_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 64;
+inline constexpr int vector_registers = 32;
 inline constexpr std::size_t most_blocks = 32; ///< of a step
 inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
@@ -4712,6 +4860,51 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     return with.template make<0, 1>();
 }
 
+// Of poly1305_mul32.inl: vectors of eight pairs of words; block 0 ... 7 is in lane 0, 2, 4, 6, 1, 3, 5, 7.
+using word_pairs = std::uint64_t __attribute__((vector_size(64)));
+using two_pairs = std::uint64_t __attribute__((vector_size(16)));
+
+/// The products of the lower words. By mask, because g++ 12 takes the undefined operand of the other intrinsic for an
+/// uninitialized one.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 8, Pair + 2, Pair + 10, Pair + 4, Pair + 12, Pair + 6, Pair + 14);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane, Lane, Lane, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm512_mask_mov_epi64((__m512i)a, Second, (__m512i)b);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[8]) noexcept {
+    return word_pairs{of_block[0], of_block[4], of_block[1], of_block[5],
+                      of_block[2], of_block[6], of_block[3], of_block[7]};
+}
+WG_TARGET two_pairs load_block(byte const* from) noexcept {
+    two_pairs x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_TARGET word_pairs load_four(byte const* const* blocks) noexcept {
+    auto const a = __builtin_shufflevector(load_block(blocks[0]), load_block(blocks[1]), 0, 1, 2, 3);
+    auto const b = __builtin_shufflevector(load_block(blocks[2]), load_block(blocks[3]), 0, 1, 2, 3);
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[8], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = load_four(blocks), b = load_four(blocks + 4);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
+    auto const four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
+    auto const two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+    return two[0] + two[1];
+}
+
 /// Leaves nothing in vector registers.
 WG_TARGET void wipe_registers() noexcept {
 #define WG_ZERO(i) "vpxord %%xmm" #i ", %%xmm" #i ", %%xmm" #i "\n\t"
@@ -4759,6 +4952,33 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
+/// The quarter rounds of two columns; row 2 is apart.
+template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
+    constexpr int a1 = at(0, Column + 1), b1 = at(1, Column + 1), c1 = at(2, Column + 1) - 8, d1 = at(3, Column + 1);
+    mix<16>(x[a], x[b], x[d]), mix<16>(x[a1], x[b1], x[d1]);
+    mix<12>(row2[c], x[d], x[b]), mix<12>(row2[c1], x[d1], x[b1]);
+    mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
+    mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
+}
+/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
+/// in memory. It is row 2, of which two vectors at a time are loaded.
+WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
+    vector row2[4] = {x[8], x[9], x[10], x[11]};
+    for (int i = 0; i < 10; ++i) {
+        quarter_rounds_of_two<0, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<0, 2>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 2>(x, row2);
+        asm("" : "+m"(row2));
+    }
+    x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
+}
+
 /// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
     vector x[Lanes > 0 ? Lanes : 1][16];
@@ -4783,6 +5003,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+        if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
 #pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
@@ -5066,11 +5287,318 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
     mac.finish(packet.tag, packet.key);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace, after poly1305_scalar.inl.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
+// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+//
+// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
+// is made of this: poly1305_lanes.inl.
 
-using lanes_authenticator = scalar_authenticator;
+using limbs = word_pairs;
+inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
+/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
 
-WG_TARGET void make_tag(packet_tag& packet) noexcept { make_tag<scalar_authenticator>(packet); }
+WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
+WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
+
+/// A field element in each lane. *Tight*: all < 2^26 but l1 < 2^26 + 2^11 and l4 < 2^26 + 2^10.
+struct poly_lanes {
+    limbs l0, l1, l2, l3, l4;
+};
+
+/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+struct poly_factor {
+    limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
+};
+
+/// Sums of products for 2^(26 i).
+struct poly_products {
+    limbs d0, d1, d2, d3, d4;
+};
+
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
+}
+
+/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
+/// a block.
+WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
+    p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
+    p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
+    p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
+    p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
+    p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
+    p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
+    p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
+    p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
+    p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
+    p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
+}
+
+/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
+    // two chains at once: from d0 and from d3
+    limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
+    limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
+    poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
+    return h;
+}
+
+WG_TARGET poly_products no_products() noexcept {
+    limbs const zero = {};
+    return {zero, zero, zero, zero, zero};
+}
+
+WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
+    poly_products p = no_products();
+    multiply_add(p, a, r);
+    return reduce(p);
+}
+
+WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
+    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
+            times_five(r.l4)};
+}
+
+/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
+    return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
+            (high >> 40) | end};
+}
+WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
+    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
+}
+
+WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
+    p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
+}
+
+/// One lane in all lanes.
+template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
+    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
+    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2),
+            choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
+}
+
+/// r as it comes out of the key, clamped.
+WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
+    return split(all_lanes(r0), all_lanes(r1), limbs{});
+}
+
+/// r^n ... r for blocks 0 ... n - 1.
+WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
+    poly_lanes const r2 = multiply(r, factor_of(r));
+    if constexpr (poly_lane_count == 2) {
+        return choose<2>(r2, r);
+    } else if constexpr (poly_lane_count == 4) {
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    } else {
+        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+        return choose<0xaa>(eight, four);                                      // 8 4 7 3 6 2 5 1
+    }
+}
+
+/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
+/// `tail`.
+WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
+                                 byte const* tail) noexcept {
+    static constexpr byte nothing[poly1305_block_bytes] = {};
+    byte const* at[poly_lane_count];
+    std::uint64_t end[poly_lane_count];
+    for (std::ptrdiff_t i = 0; i < poly_lane_count; ++i) {
+        std::ptrdiff_t const block = first + i;
+        at[i] = block < 0 ? nothing : block < count ? from + 16 * block : tail + 16 * (block - count);
+        end[i] = block < 0 ? 0 : std::uint64_t{1} << 24;
+    }
+    limbs low, high;
+    load_pairs(at, low, high);
+    return split(low, high, in_lanes(end));
+}
+
+/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
+    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
+    uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
+    low = static_cast<std::uint64_t>(lower);
+    high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+//
+// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
+        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
+        last = factor_of(lanes);
+        by1 = factor_of(one);
+        by2 = by1;
+        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const two = multiply(one, by1);
+        by2 = factor_of(two);
+        if (vectors < poly_merge_vectors) return;
+        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
+        by3 = factor_of(spread<0>(more));
+        by4 = factor_of(spread<poly_lane_count - 1>(more));
+    }
+};
+
+/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
+/// `finish`.
+class lanes_authenticator {
+public:
+    static constexpr std::size_t least_bytes = poly_least_bytes;
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        message_ = message, size_ = size;
+        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        poly1305_state<limbs64> state;
+        state.start(key);
+        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
+        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
+        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
+        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
+    }
+
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - lanes;
+        byte tail[2 * poly1305_block_bytes] = {};
+        std::size_t const over = size_ % poly1305_block_bytes;
+        std::memcpy(tail, message_ + (size_ - over), over);
+        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
+        store_le64(lengths + 8, size_);
+        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
+        if (next_ <= 0) begin();
+        if (has_many_) absorb_blocks(last);
+        absorb_last(end, last);
+        poly1305_state<limbs64> state;
+        state.start(key);
+        join(state, multiply(h_, powers_.last));
+        state.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    static constexpr std::ptrdiff_t lanes = poly_lane_count;
+    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
+
+    WG_TARGET void begin() noexcept {
+        h_ = load_blocks(message_, next_, blocks_, nullptr);
+        next_ += lanes;
+    }
+
+    /// Four vectors at once, as many as end at or before `end`.
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
+        if (next_ <= 0 && end > 0) begin();
+        poly_lanes h = h_;
+        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
+            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+            poly_products p = no_products();
+            add(p, split_blocks(from + 3 * vector_blocks_bytes));
+            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
+            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
+            multiply_add(p, split_blocks(from), powers_.by3);
+            multiply_add(p, h, powers_.by4);
+            h = reduce(p);
+        }
+        h_ = h;
+    }
+
+    /// The vectors up to `last`, two at once, and then the last.
+    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
+        poly_lanes h = h_;
+        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+        std::ptrdiff_t left = last - next_;
+        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
+            poly_products p = no_products();
+            add(p, split_blocks(from + vector_blocks_bytes));
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+            h = reduce(p);
+        }
+        poly_products p = no_products();
+        add(p, end);
+        if (left != 0) {
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+        } else {
+            multiply_add(p, h, powers_.by1);
+        }
+        h_ = reduce(p);
+    }
+
+    /// The sum of all lanes, in words.
+    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
+        std::uint64_t low;
+        uint128 high;
+        add_lanes(h, low, high);
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        uint128 const folded = uint128{low} + 5 * top;
+        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
+        to.h0 = static_cast<std::uint64_t>(folded);
+        to.h1 = static_cast<std::uint64_t>(upper);
+        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
+    }
+
+    poly_powers powers_;
+    poly_lanes h_ = {};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
+    bool has_many_ = false;
+};
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+#undef WG_TARGET_AUTHENTICATOR
 // SPDX-License-Identifier: BSL-1.0
 // Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
 
@@ -5628,9 +6156,20 @@ WG_TARGET void make_tag(packet_tag& packet) noexcept {
 /// Eight packets, each in a lane of its own.
 class lanes_of_packets {
 public:
-    WG_TARGET explicit lanes_of_packets(packet_tag* const (&packets)[8]) noexcept : packets_(packets) {
+    WG_TARGET explicit lanes_of_packets(packet_tag* const* packets) noexcept : packets_(packets) {
         byte const* keys[8];
-        for (std::size_t i = 0; i < 8; ++i) keys[i] = packets[i]->key;
+        for (std::size_t i = 0; i < 8; ++i) {
+            packet_tag const& p = *packets[i];
+            keys[i] = p.key;
+            messages_[i] = p.message;
+            whole_[i] = p.size / poly1305_block_bytes;
+            std::size_t const over = p.size % poly1305_block_bytes;
+            if (over != 0) std::memcpy(tails_[i], p.message + (p.size - over), over);
+            store_le64(tails_[i] + (over != 0 ? 24 : 8), p.size);
+            total_[i] = whole_[i] + (over != 0) + 1;
+            least_ = std::min(least_, whole_[i]);
+            most_ = std::max(most_, total_[i]);
+        }
         pairs const words = load(keys, 0);
         poly_lanes const r = split(words.low & 0x0ffffffc0fffffff, words.high & 0x0ffffffc0ffffffc, limbs{});
         r_ = factor_of(r);
@@ -5638,46 +6177,32 @@ public:
         s_ = load(keys, poly1305_block_bytes);
     }
 
-    /// Tags all.
-    WG_TARGET void finish() noexcept {
-        byte tails[8][2 * poly1305_block_bytes] = {}; // what is left of the message, padded; the lengths
-        byte const* messages[8];
-        std::size_t whole[8], total[8], least = SIZE_MAX, most = 0;
-        for (std::size_t i = 0; i < 8; ++i) {
-            packet_tag const& p = *packets_[i];
-            messages[i] = p.message;
-            whole[i] = p.size / poly1305_block_bytes;
-            std::size_t const over = p.size % poly1305_block_bytes;
-            if (over != 0) std::memcpy(tails[i], p.message + (p.size - over), over);
-            store_le64(tails[i] + (over != 0 ? 24 : 8), p.size);
-            total[i] = whole[i] + (over != 0) + 1;
-            least = std::min(least, whole[i]);
-            most = std::max(most, total[i]);
-        }
-        limbs const zero = {};
-        poly_lanes h = {zero, zero, zero};
-        std::size_t block = 0;
-        for (; block + 2 <= least; block += 2) {
-            poly_products p = no_products();
-            multiply_add(p, split_pair(load(messages, poly1305_block_bytes * (block + 1))), r_);
-            multiply_add(p, plus(h, split_pair(load(messages, poly1305_block_bytes * block))), r2_);
-            h = reduce(p);
-        }
-        // From here on packets may end.
-        for (; block < most; ++block) {
-            byte const* at[8];
-            __mmask8 there = 0;
-            for (std::size_t i = 0; i < 8; ++i) {
-                std::size_t const beyond = block < total[i] ? block : total[i] - 1; // what is loaded then is not used
-                at[i] = block < whole[i] ? messages[i] + poly1305_block_bytes * block
-                                         : tails[i] + poly1305_block_bytes * (beyond - whole[i]);
-                there = static_cast<__mmask8>(there | (block < total[i]) << lane_of(i));
-            }
-            poly_lanes const next = multiply(plus(h, split_pair(load(at, 0))), r_);
-            h = {keep(h.l0, there, next.l0), keep(h.l1, there, next.l1), keep(h.l2, there, next.l2)};
-        }
-        store_tags(h);
+    std::size_t least() const noexcept { return least_; } ///< whole blocks that all messages have
+    std::size_t most() const noexcept { return most_; }   ///< blocks, with the last, of the longest
+
+    /// Two blocks that all messages have.
+    WG_TARGET void absorb_two(std::size_t block) noexcept {
+        poly_products p = no_products();
+        multiply_add(p, split_pair(load(messages_, poly1305_block_bytes * (block + 1))), r_);
+        multiply_add(p, plus(h_, split_pair(load(messages_, poly1305_block_bytes * block))), r2_);
+        h_ = reduce(p);
     }
+
+    /// A block that some have.
+    WG_TARGET void absorb_one(std::size_t block) noexcept {
+        byte const* at[8];
+        __mmask8 there = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            std::size_t const beyond = block < total_[i] ? block : total_[i] - 1; // what is loaded then is not used
+            at[i] = block < whole_[i] ? messages_[i] + poly1305_block_bytes * block
+                                      : tails_[i] + poly1305_block_bytes * (beyond - whole_[i]);
+            there = static_cast<__mmask8>(there | (block < total_[i]) << lane_of(i));
+        }
+        poly_lanes const next = multiply(plus(h_, split_pair(load(at, 0))), r_);
+        h_ = {keep(h_.l0, there, next.l0), keep(h_.l1, there, next.l1), keep(h_.l2, there, next.l2)};
+    }
+
+    WG_TARGET void finish() noexcept { store_tags(h_); }
 
 private:
     /// Two words of each packet. Packet i is in lane 0, 2, 4, 6, 1, 3, 5, 7.
@@ -5738,30 +6263,55 @@ private:
     }
 
     packet_tag* const* packets_;
+    byte const* messages_[8];
+    byte tails_[8][2 * poly1305_block_bytes] = {}; ///< what is left of each message, padded; the lengths
+    std::size_t whole_[8], total_[8], least_ = SIZE_MAX, most_ = 0;
     poly_factor r_, r2_;
     pairs s_;
+    poly_lanes h_ = {};
 };
+
+/// Sixteen packets: while one half waits for its products, the other goes on.
+WG_TARGET void tag_sixteen(packet_tag* const* packets) noexcept {
+    lanes_of_packets a(packets), b(packets + 8);
+    std::size_t const least = std::min(a.least(), b.least()), most = std::max(a.most(), b.most());
+    std::size_t block = 0;
+    for (; block + 2 <= least; block += 2) a.absorb_two(block), b.absorb_two(block);
+    for (; block < most; ++block) a.absorb_one(block), b.absorb_one(block);
+    a.finish(), b.finish();
+}
+
+WG_TARGET void tag_eight(packet_tag* const* packets) noexcept {
+    lanes_of_packets a(packets);
+    std::size_t block = 0;
+    for (; block + 2 <= a.least(); block += 2) a.absorb_two(block);
+    for (; block < a.most(); ++block) a.absorb_one(block);
+    a.finish();
+}
 
 /// Packets of about one size go through the lanes together, others one by one.
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
-    std::size_t order[batch_capacity]; // by size
+    packet_tag* by_size[batch_capacity + 15];
     for (std::size_t i = 0; i < packets.size(); ++i) {
         std::size_t at = i;
-        for (; at > 0 && packets[order[at - 1]].size > packets[i].size; --at) order[at] = order[at - 1];
-        order[at] = i;
+        for (; at > 0 && by_size[at - 1]->size > packets[i].size; --at) by_size[at] = by_size[at - 1];
+        by_size[at] = &packets[i];
     }
-    for (std::size_t begin = 0; begin < packets.size(); begin += 8) {
-        std::size_t const count = std::min<std::size_t>(8, packets.size() - begin);
-        packet_tag* group[8];
+    // the last fills up the lanes that are left
+    for (std::size_t i = packets.size(); i < sizeof by_size / sizeof *by_size; ++i) by_size[i] = &packets.back();
+    for (std::size_t begin = 0; begin < packets.size();) {
+        std::size_t const left = packets.size() - begin, lanes = left > 8 ? 16 : 8, count = std::min(left, lanes);
+        packet_tag* const* const group = by_size + begin;
         std::size_t bytes_in_all = 0;
-        for (std::size_t i = 0; i < 8; ++i) group[i] = &packets[order[begin + std::min(i, count - 1)]];
         for (std::size_t i = 0; i < count; ++i) bytes_in_all += group[i]->size + 64;
         // what a packet alone costs at least is about what eight of 64 bytes together cost
-        if (bytes_in_all >= 3 * (group[count - 1]->size + 64)) {
-            lanes_of_packets(group).finish();
-        } else {
+        if (8 * bytes_in_all < 3 * lanes * (group[count - 1]->size + 64))
             for (std::size_t i = 0; i < count; ++i) make_tag(*group[i]);
-        }
+        else if (lanes == 16)
+            tag_sixteen(group);
+        else
+            tag_eight(group);
+        begin += count;
     }
 }
 // SPDX-License-Identifier: BSL-1.0

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) in two or four lanes with products of 32-bit words. Text for a kernel's namespace
-// that defines WG_TARGET, after vector128.inl or vector256.inl.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
+// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
 //
 // A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
 // is made of this: poly1305_lanes.inl.
@@ -8,7 +8,8 @@
 using limbs = word_pairs;
 inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
 inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
@@ -33,7 +34,7 @@ struct poly_products {
 
 /// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
 WG_TARGET void add_up(poly_products& p) noexcept {
-    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+    asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
 }
 
 /// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
@@ -63,7 +64,10 @@ WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
     limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
     limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
     limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
-    return {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
+    return h;
 }
 
 WG_TARGET poly_products no_products() noexcept {
@@ -116,9 +120,17 @@ WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcep
 /// r^n ... r for blocks 0 ... n - 1.
 WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     poly_lanes const r2 = multiply(r, factor_of(r));
-    if constexpr (poly_lane_count == 2) return choose<2>(r2, r);
-    poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents 4 4 3 4
-    return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    if constexpr (poly_lane_count == 2) {
+        return choose<2>(r2, r);
+    } else if constexpr (poly_lane_count == 4) {
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    } else {
+        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+        return choose<0xaa>(eight, four);                                      // 8 4 7 3 6 2 5 1
+    }
 }
 
 /// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is

@@ -6,6 +6,11 @@ using vector = std::uint32_t __attribute__((vector_size(16)));
 using half_words = std::uint16_t __attribute__((vector_size(16)));
 using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
+#ifdef __x86_64__
+inline constexpr int vector_registers = 16;
+#else
+inline constexpr int vector_registers = 32;
+#endif
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
@@ -13,12 +18,20 @@ inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
     // no rotation of vectors there: a shuffle is less than two shifts and an or
+#ifdef WG_SHUFFLES_BYTES
+    if constexpr (Bits % 8 == 0) {
+        constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
+                                           : octets{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
+        x = (vector)_mm_shuffle_epi8((__m128i)x, (__m128i)order);
+        return;
+    }
+#endif
     if constexpr (Bits == 16) {
         half_words const h = (half_words)x;
         x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
         return;
     }
-#if defined(__SSSE3__) || defined(WG_SHUFFLES_BYTES)
+#ifdef __SSSE3__
     if constexpr (Bits == 8) {
         octets const o = (octets)x;
         x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
@@ -81,14 +94,14 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
-/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+/// dst = src ^ x, `size` bytes of it, less than a vector.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
-    chacha20_detail::xor_bytes(dst, src, keystream, size);
+    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
+    wipe(keystream);
 }
-
-/// dst = src ^ x, `size` bytes of it if that is less.
+/// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
