@@ -1016,12 +1016,28 @@ inline constexpr std::size_t spill_bytes = 384;
 inline constexpr std::size_t spill_bytes = 640;
 #endif
 
-/// Overwrites `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their owners,
-/// but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out of
-/// line, and its caller ends with this call, which covers the frames that are gone.
+/// `wipe` of a size that is known: for some hundred bytes stores are faster than the string instruction that g++ takes.
+template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void* memory) noexcept {
+#if defined(__SSE2__) && !defined(WG_SMALL)
+    typedef std::uint64_t pair __attribute__((vector_size(16)));
+    pair zero = {};
+    asm volatile("" : "+x"(zero)); // or the compiler would see a memset in it
+    static_assert(Bytes % sizeof zero == 0);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Bytes; i += sizeof zero)
+        std::memcpy(static_cast<byte*>(memory) + i, &zero, sizeof zero);
+    asm volatile("" : : "r"(memory) : "memory");
+#else
+    wipe(memory, Bytes);
+#endif
+}
+
+/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
+/// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
+/// of line, and its caller ends with this call, which covers the frames that are gone.
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_stack() noexcept {
-    byte frame[Bytes];
-    wipe(frame);
+    alignas(16) byte frame[(Bytes + 15) / 16 * 16];
+    wipe_fixed<sizeof frame>(frame);
 }
 
 } // namespace bundled
@@ -1610,129 +1626,12 @@ static_assert(aead_backend<aead>);
 #endif
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend. Layer 2; any thread.
+//
+// One message is worked on in words, or where there are AVX2 or AVX-512 in rows of four words (blake2s_rows.inl).
+// Messages that come together and have equally many blocks share the elements of vectors (blake2s_lanes.inl).
 #ifndef WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 #define WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 
-
-#include <bit>
-
-namespace wg::inline WG_ABI {
-namespace bundled {
-
-namespace blake2s_detail {
-
-inline constexpr std::size_t block_bytes = 64;
-inline constexpr std::size_t max_digest_bytes = 32;
-
-inline constexpr std::uint32_t iv[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                                        0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-
-/// Which word of the block each step of each round takes (RFC 7693, section 2.7).
-inline constexpr std::uint8_t sigma[10][16] = {
-    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3},
-    {11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4}, {7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8},
-    {9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13}, {2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9},
-    {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11}, {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
-    {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
-
-struct state {
-    std::uint32_t h[8];
-    std::uint64_t count = 0; ///< bytes compressed
-    std::uint32_t m[16];     ///< the block at work
-    byte block[block_bytes];
-    std::size_t held = 0; ///< bytes in block; it is compressed when a byte follows, for the last one is special
-
-    ~state() { wipe(static_cast<void*>(this), sizeof *this); }
-};
-
-[[gnu::always_inline]] inline void mix(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c, std::uint32_t& d,
-                                       std::uint32_t x, std::uint32_t y) noexcept {
-    a += b + x, d = std::rotr(d ^ a, 16);
-    c += d, b = std::rotr(b ^ c, 12);
-    a += b + y, d = std::rotr(d ^ a, 8);
-    c += d, b = std::rotr(b ^ c, 7);
-}
-
-/// Compresses `block`. Out of line, so that `wipe_stack` of a caller reaches what it spills.
-[[gnu::noinline]] inline void compress(state& s, byte const* block, bool last) noexcept {
-    auto& m = s.m;
-    for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
-    std::uint32_t v[16];
-    for (std::size_t i = 0; i < 8; ++i) v[i] = s.h[i], v[8 + i] = iv[i];
-    v[12] ^= static_cast<std::uint32_t>(s.count);
-    v[13] ^= static_cast<std::uint32_t>(s.count >> 32);
-    if (last) v[14] = ~v[14];
-#ifdef WG_SMALL
-#pragma GCC unroll 1
-#else
-#pragma GCC unroll 10
-#endif
-    for (int round = 0; round < 10; ++round) {
-        auto const& p = sigma[round];
-        mix(v[0], v[4], v[8], v[12], m[p[0]], m[p[1]]);
-        mix(v[1], v[5], v[9], v[13], m[p[2]], m[p[3]]);
-        mix(v[2], v[6], v[10], v[14], m[p[4]], m[p[5]]);
-        mix(v[3], v[7], v[11], v[15], m[p[6]], m[p[7]]);
-        mix(v[0], v[5], v[10], v[15], m[p[8]], m[p[9]]);
-        mix(v[1], v[6], v[11], v[12], m[p[10]], m[p[11]]);
-        mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
-        mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
-    }
-    for (std::size_t i = 0; i < 8; ++i) s.h[i] ^= v[i] ^ v[8 + i];
-    wipe(v);
-}
-
-inline void update(state& s, bytes_view in) noexcept {
-    while (!in.empty()) {
-        if (s.held == block_bytes) {
-            s.count += block_bytes;
-            compress(s, s.block, false);
-            s.held = 0;
-        }
-        std::size_t const room = block_bytes - s.held;
-        std::size_t const now = in.size() < room ? in.size() : room;
-        std::memcpy(s.block + s.held, in.data(), now);
-        s.held += now;
-        in = in.subspan(now);
-    }
-}
-
-[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
-    state s;
-    for (std::size_t i = 0; i < 8; ++i) s.h[i] = iv[i];
-    // parameter block: digest length, key length, fanout 1, depth 1; the other words are zero
-    s.h[0] ^= 0x01010000u ^ static_cast<std::uint32_t>(key.size() << 8) ^ static_cast<std::uint32_t>(out.size());
-    if (!key.empty()) { // the key is a block of its own, filled up with zeros
-        std::memset(s.block, 0, block_bytes);
-        std::memcpy(s.block, key.data(), key.size());
-        s.held = block_bytes;
-    }
-    update(s, a);
-    update(s, b);
-    s.count += s.held;
-    std::memset(s.block + s.held, 0, block_bytes - s.held);
-    compress(s, s.block, true);
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<byte>(s.h[i / 4] >> (8 * (i % 4)));
-}
-
-} // namespace blake2s_detail
-
-struct hash {
-    /// out.size() is 1-32, key.size() 0-32. Keys, and messages that are keys, leave nothing on the stack.
-    void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
-        WG_ASSERT(!out.empty() && out.size() <= blake2s_detail::max_digest_bytes);
-        WG_ASSERT(key.size() <= blake2s_detail::max_digest_bytes);
-        blake2s_detail::digest(out, key, a, b);
-        wipe_stack<sizeof(blake2s_detail::state) + spill_bytes>();
-    }
-};
-
-static_assert(hash_backend<hash>);
-
-} // namespace bundled
-} // namespace wg::inline WG_ABI
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // Which instruction sets the bundled kernels may use beyond those that the program was compiled for. Layer 2; any
 // thread.
@@ -1846,6 +1745,1362 @@ inline cpu chosen_cpu() noexcept {
     return cpu::baseline;
 #endif
 }
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#ifdef WG_X86_KERNELS
+#include <immintrin.h>
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+namespace blake2s_detail {
+
+inline constexpr std::size_t block_bytes = 64;
+inline constexpr std::size_t max_digest_bytes = 32;
+
+inline constexpr std::uint32_t iv[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                        0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+
+/// Which word of the block each step of each round takes (RFC 7693, section 2.7).
+inline constexpr std::uint8_t sigma[10][16] = {
+    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3},
+    {11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4}, {7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8},
+    {9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13}, {2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9},
+    {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11}, {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
+    {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
+
+/// The parameter block's first word: digest length, key length, fanout 1, depth 1. The other words are zero.
+constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_bytes) noexcept {
+    return 0x01010000u ^ static_cast<std::uint32_t>(key_bytes << 8) ^ static_cast<std::uint32_t>(digest_bytes);
+}
+
+/// Copies less than a block. Not by the library, whose copies of other sizes leave what they moved in registers that no
+/// kernel knows of, and are a call away.
+inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
+#ifdef WG_SMALL
+    for (std::size_t i = 0; i < size; ++i) to[i] = from[i];
+#else
+    auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
+        std::memcpy(to, from, Size); // the first and the last, which may have bytes in common
+        std::memcpy(to + size - Size, from + size - Size, Size);
+    };
+    if (size >= 32) return ends(std::integral_constant<std::size_t, 32>{});
+    if (size >= 16) return ends(std::integral_constant<std::size_t, 16>{});
+    if (size >= 8) return ends(std::integral_constant<std::size_t, 8>{});
+    if (size >= 4) return ends(std::integral_constant<std::size_t, 4>{});
+    for (std::size_t i = 0; i < size; ++i) to[i] = from[i];
+#endif
+}
+
+/// Fills a block up with zeros behind `from`, which is shorter.
+inline void pad(byte* to, bytes_view from) noexcept {
+    std::memset(to, 0, block_bytes);
+    copy_short(to, from.data(), from.size());
+}
+
+[[gnu::always_inline]] inline void mix(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c, std::uint32_t& d,
+                                       std::uint32_t x, std::uint32_t y) noexcept {
+    a += b + x, d = std::rotr(d ^ a, 16);
+    c += d, b = std::rotr(b ^ c, 12);
+    a += b + y, d = std::rotr(d ^ a, 8);
+    c += d, b = std::rotr(b ^ c, 7);
+}
+
+/// What a digest leaves in memory, so that one wipe is enough.
+struct work {
+    std::uint32_t h[8];
+    byte padded[block_bytes];
+
+    ~work() { wipe_fixed<sizeof(work)>(this); }
+};
+
+/// One message in words, for any processor.
+struct words {
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes * 2; // most in clang, which makes vectors of it
+
+    /// Compresses `size` bytes, the last block filled up with zeros. `count_after` is what the count of bytes is with
+    /// that one; `last`: it is the message's last. Out of line, so that `wipe_stack` of a caller reaches what it
+    /// spills.
+    [[gnu::noinline]] static void compress(work& w, byte const* data, std::size_t size, std::uint64_t count_after,
+                                           bool last) noexcept {
+        std::uint64_t count = count_after - size;
+        for (; size > block_bytes; size -= block_bytes, data += block_bytes)
+            compress_block(w.h, data, count += block_bytes, false);
+        if (size < block_bytes) {
+            pad(w.padded, {data, size});
+            data = w.padded;
+        }
+        compress_block(w.h, data, count_after, last);
+    }
+
+private:
+    [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
+                                                 bool last) noexcept {
+        std::uint32_t m[16], v[16];
+        for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+        for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
+        v[12] ^= static_cast<std::uint32_t>(count);
+        v[13] ^= static_cast<std::uint32_t>(count >> 32);
+        if (last) v[14] = ~v[14];
+#ifdef WG_SMALL
+#pragma GCC unroll 1
+#else
+#pragma GCC unroll 10
+#endif
+        for (auto const& p : sigma) {
+            mix(v[0], v[4], v[8], v[12], m[p[0]], m[p[1]]);
+            mix(v[1], v[5], v[9], v[13], m[p[2]], m[p[3]]);
+            mix(v[2], v[6], v[10], v[14], m[p[4]], m[p[5]]);
+            mix(v[3], v[7], v[11], v[15], m[p[6]], m[p[7]]);
+            mix(v[0], v[5], v[10], v[15], m[p[8]], m[p[9]]);
+            mix(v[1], v[6], v[11], v[12], m[p[10]], m[p[11]]);
+            mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
+            mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
+        }
+        for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
+        // m and v are in registers or in this frame, which the caller wipes
+    }
+};
+
+#ifdef WG_X86_KERNELS
+
+/// For each half of a round the words that its four mixings take: first the four words of their first halves. In the
+/// second half element i mixes b[i], which the standard counts as mixing i - 1.
+inline constexpr struct row_order_table {
+    alignas(32) std::uint32_t words[10][16];
+} row_order = [] {
+    row_order_table t{};
+    for (std::size_t round = 0; round < 10; ++round)
+        for (std::size_t i = 0; i < 4; ++i)
+            for (std::size_t part = 0; part < 2; ++part) {
+                t.words[round][4 * part + i] = sigma[round][2 * i + part];
+                t.words[round][8 + 4 * part + i] = sigma[round][8 + 2 * ((i + 3) % 4) + part];
+            }
+    return t;
+}();
+
+// At the end of a kernel: what it had in vector registers is gone.
+#define WG_BLAKE2S_CLEAR_YMM                                                                                           \
+    asm volatile("vzeroall"                                                                                            \
+                 :                                                                                                     \
+                 :                                                                                                     \
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",   \
+                   "xmm12", "xmm13", "xmm14", "xmm15")
+#define WG_BLAKE2S_CLEAR_ZMM                                                                                           \
+    asm volatile("vpxord %%xmm16, %%xmm16, %%xmm16\n\tvpxord %%xmm17, %%xmm17, %%xmm17\n\t"                            \
+                 "vpxord %%xmm18, %%xmm18, %%xmm18\n\tvpxord %%xmm19, %%xmm19, %%xmm19\n\t"                            \
+                 "vpxord %%xmm20, %%xmm20, %%xmm20\n\tvpxord %%xmm21, %%xmm21, %%xmm21\n\t"                            \
+                 "vpxord %%xmm22, %%xmm22, %%xmm22\n\tvpxord %%xmm23, %%xmm23, %%xmm23\n\t"                            \
+                 "vpxord %%xmm24, %%xmm24, %%xmm24\n\tvpxord %%xmm25, %%xmm25, %%xmm25\n\t"                            \
+                 "vpxord %%xmm26, %%xmm26, %%xmm26\n\tvpxord %%xmm27, %%xmm27, %%xmm27\n\t"                            \
+                 "vpxord %%xmm28, %%xmm28, %%xmm28\n\tvpxord %%xmm29, %%xmm29, %%xmm29\n\t"                            \
+                 "vpxord %%xmm30, %%xmm30, %%xmm30\n\tvpxord %%xmm31, %%xmm31, %%xmm31"                                \
+                 :                                                                                                     \
+                 :                                                                                                     \
+                 : "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26",  \
+                   "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");                                                       \
+    WG_BLAKE2S_CLEAR_YMM
+
+struct rows_avx2 {
+#define WG_ROWS_512 0
+#define WG_ROWS_TARGET [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_YMM
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
+// c, d. Text of a kernel, included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_ROWS_512, whether AVX-512 is there beside AVX2; WG_ROWS_TARGET, the attribute of every function here;
+// WG_ROWS_WIPE, which clears the vector registers.
+//
+// What bounds it is the chain of dependent operations, 12 a half round where there are rotations. So nothing else may
+// lie on it. Between the half rounds the rows a, c and d turn, never b, the last to be ready. And a + word comes before
+// + b, which the compiler is told by an empty asm, since it orders sums as it likes.
+
+static constexpr std::size_t spill_bytes = 384;
+
+template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i rotate(__m128i x) noexcept {
+#if WG_ROWS_512
+    return _mm_ror_epi32(x, Bits);
+#else
+    if constexpr (Bits == 16)
+        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302));
+    else if constexpr (Bits == 8)
+        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0c0f0e0d, 0x080b0a09, 0x04070605, 0x00030201));
+    else
+        return _mm_or_si128(_mm_srli_epi32(x, Bits), _mm_slli_epi32(x, 32 - Bits));
+#endif
+}
+
+/// The words of a block at eight indices.
+WG_ROWS_TARGET [[gnu::always_inline]] static inline __m256i pick(__m256i const& low, __m256i const& high,
+                                                                 std::uint32_t const* at) noexcept {
+    __m256i const index = _mm256_load_si256(reinterpret_cast<__m256i const*>(at));
+#if WG_ROWS_512
+    return _mm256_permutex2var_epi32(low, index, high);
+#else
+    return _mm256_blendv_epi8(_mm256_permutevar8x32_epi32(low, index), _mm256_permutevar8x32_epi32(high, index),
+                              _mm256_cmpgt_epi32(index, _mm256_set1_epi32(7)));
+#endif
+}
+
+/// The next block, filled up with zeros if `size` is less.
+WG_ROWS_TARGET [[gnu::always_inline]] static inline void load_block(__m256i& low, __m256i& high, work& w,
+                                                                    byte const* data, std::size_t size) noexcept {
+#if WG_ROWS_512
+    static_cast<void>(w);
+    if (size < block_bytes) {
+        std::uint64_t const there = (std::uint64_t{1} << size) - 1;
+        low = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(there), data);
+        high = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(there >> 32), data + 32);
+        return;
+    }
+#else
+    if (size < block_bytes) {
+        pad(w.padded, {data, size});
+        data = w.padded;
+    }
+#endif
+    low = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data));
+    high = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data + 32));
+}
+
+WG_ROWS_TARGET [[gnu::always_inline]] static inline void mix_rows(__m128i& a, __m128i& b, __m128i& c, __m128i& d,
+                                                                  __m256i const& words) noexcept {
+    a = _mm_add_epi32(a, _mm256_castsi256_si128(words));
+    asm("" : "+x"(a));
+    a = _mm_add_epi32(a, b);
+    d = rotate<16>(_mm_xor_si128(d, a));
+    c = _mm_add_epi32(c, d);
+    b = rotate<12>(_mm_xor_si128(b, c));
+    a = _mm_add_epi32(a, _mm256_extracti128_si256(words, 1));
+    asm("" : "+x"(a));
+    a = _mm_add_epi32(a, b);
+    d = rotate<8>(_mm_xor_si128(d, a));
+    c = _mm_add_epi32(c, d);
+    b = rotate<7>(_mm_xor_si128(b, c));
+}
+
+/// See `words::compress`.
+WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const* data, std::size_t size,
+                                                             std::uint64_t count_after, bool last) noexcept {
+    std::uint64_t count = count_after - size;
+    __m128i h0 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(w.h));
+    __m128i h1 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(w.h + 4));
+    __m128i const iv0 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(iv));
+    __m128i const iv1 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(iv + 4));
+    for (;;) {
+        bool const at_end = size <= block_bytes;
+        __m256i low, high;
+        load_block(low, high, w, data, size);
+        count = at_end ? count_after : count + block_bytes;
+        __m128i a = h0, b = h1, c = iv0;
+        __m128i d = _mm_xor_si128(iv1, _mm_set_epi32(0, at_end && last ? -1 : 0, static_cast<int>(count >> 32),
+                                                     static_cast<int>(count)));
+#pragma GCC unroll 1
+        for (std::uint32_t const (&at)[16] : row_order.words) {
+            mix_rows(a, b, c, d, pick(low, high, at));
+            a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays where it is: a[i], c[i + 2], d[i + 3] go there
+            c = _mm_shuffle_epi32(c, 0x39);
+            d = _mm_shuffle_epi32(d, 0x4e);
+            mix_rows(a, b, c, d, pick(low, high, at + 8));
+            a = _mm_shuffle_epi32(a, 0x39);
+            c = _mm_shuffle_epi32(c, 0x93);
+            d = _mm_shuffle_epi32(d, 0x4e);
+        }
+        h0 = _mm_xor_si128(h0, _mm_xor_si128(a, c));
+        h1 = _mm_xor_si128(h1, _mm_xor_si128(b, d));
+        if (at_end) break;
+        data += block_bytes;
+        size -= block_bytes;
+    }
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(w.h), h0);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(w.h + 4), h1);
+    WG_ROWS_WIPE;
+}
+#undef WG_ROWS_512
+#undef WG_ROWS_TARGET
+#undef WG_ROWS_WIPE
+};
+
+struct rows_avx512 {
+#define WG_ROWS_512 1
+#define WG_ROWS_TARGET [[gnu::target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_ZMM
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
+// c, d. Text of a kernel, included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_ROWS_512, whether AVX-512 is there beside AVX2; WG_ROWS_TARGET, the attribute of every function here;
+// WG_ROWS_WIPE, which clears the vector registers.
+//
+// What bounds it is the chain of dependent operations, 12 a half round where there are rotations. So nothing else may
+// lie on it. Between the half rounds the rows a, c and d turn, never b, the last to be ready. And a + word comes before
+// + b, which the compiler is told by an empty asm, since it orders sums as it likes.
+
+static constexpr std::size_t spill_bytes = 384;
+
+template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i rotate(__m128i x) noexcept {
+#if WG_ROWS_512
+    return _mm_ror_epi32(x, Bits);
+#else
+    if constexpr (Bits == 16)
+        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302));
+    else if constexpr (Bits == 8)
+        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0c0f0e0d, 0x080b0a09, 0x04070605, 0x00030201));
+    else
+        return _mm_or_si128(_mm_srli_epi32(x, Bits), _mm_slli_epi32(x, 32 - Bits));
+#endif
+}
+
+/// The words of a block at eight indices.
+WG_ROWS_TARGET [[gnu::always_inline]] static inline __m256i pick(__m256i const& low, __m256i const& high,
+                                                                 std::uint32_t const* at) noexcept {
+    __m256i const index = _mm256_load_si256(reinterpret_cast<__m256i const*>(at));
+#if WG_ROWS_512
+    return _mm256_permutex2var_epi32(low, index, high);
+#else
+    return _mm256_blendv_epi8(_mm256_permutevar8x32_epi32(low, index), _mm256_permutevar8x32_epi32(high, index),
+                              _mm256_cmpgt_epi32(index, _mm256_set1_epi32(7)));
+#endif
+}
+
+/// The next block, filled up with zeros if `size` is less.
+WG_ROWS_TARGET [[gnu::always_inline]] static inline void load_block(__m256i& low, __m256i& high, work& w,
+                                                                    byte const* data, std::size_t size) noexcept {
+#if WG_ROWS_512
+    static_cast<void>(w);
+    if (size < block_bytes) {
+        std::uint64_t const there = (std::uint64_t{1} << size) - 1;
+        low = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(there), data);
+        high = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(there >> 32), data + 32);
+        return;
+    }
+#else
+    if (size < block_bytes) {
+        pad(w.padded, {data, size});
+        data = w.padded;
+    }
+#endif
+    low = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data));
+    high = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(data + 32));
+}
+
+WG_ROWS_TARGET [[gnu::always_inline]] static inline void mix_rows(__m128i& a, __m128i& b, __m128i& c, __m128i& d,
+                                                                  __m256i const& words) noexcept {
+    a = _mm_add_epi32(a, _mm256_castsi256_si128(words));
+    asm("" : "+x"(a));
+    a = _mm_add_epi32(a, b);
+    d = rotate<16>(_mm_xor_si128(d, a));
+    c = _mm_add_epi32(c, d);
+    b = rotate<12>(_mm_xor_si128(b, c));
+    a = _mm_add_epi32(a, _mm256_extracti128_si256(words, 1));
+    asm("" : "+x"(a));
+    a = _mm_add_epi32(a, b);
+    d = rotate<8>(_mm_xor_si128(d, a));
+    c = _mm_add_epi32(c, d);
+    b = rotate<7>(_mm_xor_si128(b, c));
+}
+
+/// See `words::compress`.
+WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const* data, std::size_t size,
+                                                             std::uint64_t count_after, bool last) noexcept {
+    std::uint64_t count = count_after - size;
+    __m128i h0 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(w.h));
+    __m128i h1 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(w.h + 4));
+    __m128i const iv0 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(iv));
+    __m128i const iv1 = _mm_loadu_si128(reinterpret_cast<__m128i const*>(iv + 4));
+    for (;;) {
+        bool const at_end = size <= block_bytes;
+        __m256i low, high;
+        load_block(low, high, w, data, size);
+        count = at_end ? count_after : count + block_bytes;
+        __m128i a = h0, b = h1, c = iv0;
+        __m128i d = _mm_xor_si128(iv1, _mm_set_epi32(0, at_end && last ? -1 : 0, static_cast<int>(count >> 32),
+                                                     static_cast<int>(count)));
+#pragma GCC unroll 1
+        for (std::uint32_t const (&at)[16] : row_order.words) {
+            mix_rows(a, b, c, d, pick(low, high, at));
+            a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays where it is: a[i], c[i + 2], d[i + 3] go there
+            c = _mm_shuffle_epi32(c, 0x39);
+            d = _mm_shuffle_epi32(d, 0x4e);
+            mix_rows(a, b, c, d, pick(low, high, at + 8));
+            a = _mm_shuffle_epi32(a, 0x39);
+            c = _mm_shuffle_epi32(c, 0x93);
+            d = _mm_shuffle_epi32(d, 0x4e);
+        }
+        h0 = _mm_xor_si128(h0, _mm_xor_si128(a, c));
+        h1 = _mm_xor_si128(h1, _mm_xor_si128(b, d));
+        if (at_end) break;
+        data += block_bytes;
+        size -= block_bytes;
+    }
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(w.h), h0);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(w.h + 4), h1);
+    WG_ROWS_WIPE;
+}
+#undef WG_ROWS_512
+#undef WG_ROWS_TARGET
+#undef WG_ROWS_WIPE
+};
+
+struct lanes_avx2 {
+#define WG_LANES 8
+#define WG_LANES_TARGET [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_LANES_WIPE WG_BLAKE2S_CLEAR_YMM
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
+// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
+// clears the vector registers.
+
+static constexpr std::size_t width = WG_LANES;
+typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint32_t quad __attribute__((vector_size(16)));
+using each_lane = std::make_index_sequence<WG_LANES>;
+
+template <std::size_t Bytes, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+    typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
+    octets const o = (octets)x;
+    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+}
+
+template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
+#if WG_LANES == 8
+    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
+#elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
+    typedef std::uint16_t halves __attribute__((vector_size(16)));
+    if constexpr (Bits == 16) {
+        halves const h = (halves)x;
+        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#endif
+    x = (x >> Bits) | (x << (32 - Bits));
+}
+
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
+/// step of all four after the other, for each waits for the one before.
+template <std::size_t Turn>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
+                                                                   std::uint8_t const* p) noexcept {
+    constexpr std::size_t b = Turn, c = 2 * Turn, d = 3 * Turn;
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<16>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<12>(v[4 + (i + b) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i + 1]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<8>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
+    to = lanes{} + word;
+}
+
+/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+template <std::size_t Upper, class Vector, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
+                                                              std::index_sequence<I...>) noexcept {
+    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+}
+
+/// The words at[0], at[1], ... as elements of `to`.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(&to, at, sizeof to);
+    else
+        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(at, &from, sizeof from);
+    else
+        for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
+}
+
+/// Four words of messages `first`, `first` + 4, ..., one after the other.
+template <std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
+                                                                   std::size_t first, std::size_t at,
+                                                                   std::index_sequence<I...>) noexcept {
+#if WG_LANES == 4
+    load_words(row, from[first] + at);
+#elif WG_LANES == 8
+    quad a, b;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    row = __builtin_shufflevector(a, b, I...);
+#else
+    typedef std::uint32_t eight __attribute__((vector_size(32)));
+    quad a, b, c, d;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    load_words(c, from[first + 8] + at);
+    load_words(d, from[first + 12] + at);
+    eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+    eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
+    row = __builtin_shufflevector(ab, cd, I...);
+#endif
+}
+
+/// Turns 4 by 4 words in each 16 bytes of four rows.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+    using each_pair = std::make_index_sequence<WG_LANES / 2>;
+    lanes low01, low23, high01, high23;
+    zip<0>(low01, r[0], r[1], each_lane{});
+    zip<0>(low23, r[2], r[3], each_lane{});
+    zip<1>(high01, r[0], r[1], each_lane{});
+    zip<1>(high23, r[2], r[3], each_lane{});
+    pairs p0, p1, p2, p3;
+    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
+    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
+    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
+    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
+    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+}
+
+template <std::size_t Bytes>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
+    lanes zero = {};
+    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    static_assert(Bytes % sizeof zero == 0);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Bytes; i += sizeof zero)
+        std::memcpy(static_cast<byte*>(memory) + i, &zero, sizeof zero);
+    asm volatile("" : : "r"(memory) : "memory");
+}
+
+/// What of a group of messages lies in memory.
+struct group {
+    lanes h[8];
+    lanes m[16];
+    alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
+};
+
+/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
+/// the group and more.
+WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
+    alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
+    wipe_lanes<sizeof frame>(frame);
+}
+
+/// Fills a block up with zeros behind `from`, which is shorter.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
+#if WG_LANES == 16
+    __mmask64 const there = (__mmask64{1} << from.size()) - 1;
+    _mm512_store_si512(to, _mm512_maskz_loadu_epi8(there, from.data()));
+#else
+    pad(to, from);
+#endif
+}
+
+/// Word i of every message's block in m[i].
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
+                                                                     std::size_t count, std::size_t block) noexcept {
+    byte const* from[WG_LANES] = {};
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        from[i] = from[0]; // a lane without a message does the first one again
+        if (i >= count) continue;
+        hash_item const& item = *items[i];
+        bytes_view rest = item.key;
+        if (item.key.empty())
+            rest = item.message.subspan(block_bytes * block);
+        else if (block != 0)
+            rest = item.message.subspan(block_bytes * (block - 1));
+        from[i] = rest.data();
+        if (rest.size() >= block_bytes) continue;
+        pad_lane(g.padded[i], rest);
+        from[i] = g.padded[i];
+    }
+    for (std::size_t i = 0; i < 16; i += 4) {
+        lanes r[4];
+        load_row(r[0], from, 0, 4 * i, each_lane{});
+        load_row(r[1], from, 1, 4 * i, each_lane{});
+        load_row(r[2], from, 2, 4 * i, each_lane{});
+        load_row(r[3], from, 3, 4 * i, each_lane{});
+        turn(r);
+        g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
+    }
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
+                                                                        std::size_t count) noexcept {
+    for (std::size_t part = 0; part < 8; part += 4) {
+        lanes r[4];
+        for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
+        turn(r);
+        for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
+    }
+    for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4
+        for (std::size_t part = 0; part < 2; ++part) {
+            quad words;
+            std::memcpy(&words, reinterpret_cast<byte const*>(&g.h[4 * part + i % 4]) + i / 4 * 16, 16);
+            store_words(g.padded[i] + 16 * part, words);
+        }
+        copy_short(items[i]->out.data(), g.padded[i], items[i]->out.size());
+    }
+}
+
+/// `low` and `high`: the words of the counts of bytes.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
+                                                                   bool last) noexcept {
+    lanes v[16];
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) {
+        v[i] = g.h[i];
+        fill(v[8 + i], iv[i]);
+    }
+    v[12] ^= low, v[13] ^= high;
+    if (last) v[14] = ~v[14];
+    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+#pragma GCC unroll 1
+    for (auto const& p : sigma) {
+        mix_four<0>(v, g.m, p);
+        mix_four<1>(v, g.m, p + 8);
+    }
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
+}
+
+/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
+                                                            std::size_t blocks) noexcept {
+    group g;
+    std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        hash_item const& item = *items[i < count ? i : 0];
+        std::uint64_t const all = item.message.size() + (item.key.empty() ? 0 : block_bytes);
+        low[i] = static_cast<std::uint32_t>(all);
+        high[i] = static_cast<std::uint32_t>(all >> 32);
+        first[i] = parameters(item.out.size(), item.key.size());
+    }
+    for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
+    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    std::memcpy(&low_all, low, sizeof low);
+    std::memcpy(&high_all, high, sizeof high);
+    std::memcpy(&parameter_words, first, sizeof first);
+    g.h[0] ^= parameter_words;
+    for (std::size_t block = 0; block + 1 < blocks; ++block) {
+        load_block(g, items, count, block);
+        std::uint64_t const so_far = block_bytes * (block + 1);
+        lanes so_far_low, so_far_high;
+        fill(so_far_low, static_cast<std::uint32_t>(so_far));
+        fill(so_far_high, static_cast<std::uint32_t>(so_far >> 32));
+        compress(g, so_far_low, so_far_high, false);
+    }
+    load_block(g, items, count, blocks - 1);
+    compress(g, low_all, high_all, true);
+    store_digests(g, items, count);
+    wipe_lanes<sizeof g>(&g);
+    WG_LANES_WIPE;
+}
+#undef WG_LANES
+#undef WG_LANES_TARGET
+#undef WG_LANES_WIPE
+};
+
+struct lanes_avx512 {
+#define WG_LANES 16
+#define WG_LANES_TARGET [[gnu::target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define WG_LANES_WIPE WG_BLAKE2S_CLEAR_ZMM
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
+// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
+// clears the vector registers.
+
+static constexpr std::size_t width = WG_LANES;
+typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint32_t quad __attribute__((vector_size(16)));
+using each_lane = std::make_index_sequence<WG_LANES>;
+
+template <std::size_t Bytes, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+    typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
+    octets const o = (octets)x;
+    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+}
+
+template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
+#if WG_LANES == 8
+    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
+#elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
+    typedef std::uint16_t halves __attribute__((vector_size(16)));
+    if constexpr (Bits == 16) {
+        halves const h = (halves)x;
+        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#endif
+    x = (x >> Bits) | (x << (32 - Bits));
+}
+
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
+/// step of all four after the other, for each waits for the one before.
+template <std::size_t Turn>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
+                                                                   std::uint8_t const* p) noexcept {
+    constexpr std::size_t b = Turn, c = 2 * Turn, d = 3 * Turn;
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<16>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<12>(v[4 + (i + b) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i + 1]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<8>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
+    to = lanes{} + word;
+}
+
+/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+template <std::size_t Upper, class Vector, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
+                                                              std::index_sequence<I...>) noexcept {
+    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+}
+
+/// The words at[0], at[1], ... as elements of `to`.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(&to, at, sizeof to);
+    else
+        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(at, &from, sizeof from);
+    else
+        for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
+}
+
+/// Four words of messages `first`, `first` + 4, ..., one after the other.
+template <std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
+                                                                   std::size_t first, std::size_t at,
+                                                                   std::index_sequence<I...>) noexcept {
+#if WG_LANES == 4
+    load_words(row, from[first] + at);
+#elif WG_LANES == 8
+    quad a, b;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    row = __builtin_shufflevector(a, b, I...);
+#else
+    typedef std::uint32_t eight __attribute__((vector_size(32)));
+    quad a, b, c, d;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    load_words(c, from[first + 8] + at);
+    load_words(d, from[first + 12] + at);
+    eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+    eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
+    row = __builtin_shufflevector(ab, cd, I...);
+#endif
+}
+
+/// Turns 4 by 4 words in each 16 bytes of four rows.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+    using each_pair = std::make_index_sequence<WG_LANES / 2>;
+    lanes low01, low23, high01, high23;
+    zip<0>(low01, r[0], r[1], each_lane{});
+    zip<0>(low23, r[2], r[3], each_lane{});
+    zip<1>(high01, r[0], r[1], each_lane{});
+    zip<1>(high23, r[2], r[3], each_lane{});
+    pairs p0, p1, p2, p3;
+    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
+    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
+    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
+    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
+    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+}
+
+template <std::size_t Bytes>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
+    lanes zero = {};
+    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    static_assert(Bytes % sizeof zero == 0);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Bytes; i += sizeof zero)
+        std::memcpy(static_cast<byte*>(memory) + i, &zero, sizeof zero);
+    asm volatile("" : : "r"(memory) : "memory");
+}
+
+/// What of a group of messages lies in memory.
+struct group {
+    lanes h[8];
+    lanes m[16];
+    alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
+};
+
+/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
+/// the group and more.
+WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
+    alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
+    wipe_lanes<sizeof frame>(frame);
+}
+
+/// Fills a block up with zeros behind `from`, which is shorter.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
+#if WG_LANES == 16
+    __mmask64 const there = (__mmask64{1} << from.size()) - 1;
+    _mm512_store_si512(to, _mm512_maskz_loadu_epi8(there, from.data()));
+#else
+    pad(to, from);
+#endif
+}
+
+/// Word i of every message's block in m[i].
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
+                                                                     std::size_t count, std::size_t block) noexcept {
+    byte const* from[WG_LANES] = {};
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        from[i] = from[0]; // a lane without a message does the first one again
+        if (i >= count) continue;
+        hash_item const& item = *items[i];
+        bytes_view rest = item.key;
+        if (item.key.empty())
+            rest = item.message.subspan(block_bytes * block);
+        else if (block != 0)
+            rest = item.message.subspan(block_bytes * (block - 1));
+        from[i] = rest.data();
+        if (rest.size() >= block_bytes) continue;
+        pad_lane(g.padded[i], rest);
+        from[i] = g.padded[i];
+    }
+    for (std::size_t i = 0; i < 16; i += 4) {
+        lanes r[4];
+        load_row(r[0], from, 0, 4 * i, each_lane{});
+        load_row(r[1], from, 1, 4 * i, each_lane{});
+        load_row(r[2], from, 2, 4 * i, each_lane{});
+        load_row(r[3], from, 3, 4 * i, each_lane{});
+        turn(r);
+        g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
+    }
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
+                                                                        std::size_t count) noexcept {
+    for (std::size_t part = 0; part < 8; part += 4) {
+        lanes r[4];
+        for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
+        turn(r);
+        for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
+    }
+    for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4
+        for (std::size_t part = 0; part < 2; ++part) {
+            quad words;
+            std::memcpy(&words, reinterpret_cast<byte const*>(&g.h[4 * part + i % 4]) + i / 4 * 16, 16);
+            store_words(g.padded[i] + 16 * part, words);
+        }
+        copy_short(items[i]->out.data(), g.padded[i], items[i]->out.size());
+    }
+}
+
+/// `low` and `high`: the words of the counts of bytes.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
+                                                                   bool last) noexcept {
+    lanes v[16];
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) {
+        v[i] = g.h[i];
+        fill(v[8 + i], iv[i]);
+    }
+    v[12] ^= low, v[13] ^= high;
+    if (last) v[14] = ~v[14];
+    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+#pragma GCC unroll 1
+    for (auto const& p : sigma) {
+        mix_four<0>(v, g.m, p);
+        mix_four<1>(v, g.m, p + 8);
+    }
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
+}
+
+/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
+                                                            std::size_t blocks) noexcept {
+    group g;
+    std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        hash_item const& item = *items[i < count ? i : 0];
+        std::uint64_t const all = item.message.size() + (item.key.empty() ? 0 : block_bytes);
+        low[i] = static_cast<std::uint32_t>(all);
+        high[i] = static_cast<std::uint32_t>(all >> 32);
+        first[i] = parameters(item.out.size(), item.key.size());
+    }
+    for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
+    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    std::memcpy(&low_all, low, sizeof low);
+    std::memcpy(&high_all, high, sizeof high);
+    std::memcpy(&parameter_words, first, sizeof first);
+    g.h[0] ^= parameter_words;
+    for (std::size_t block = 0; block + 1 < blocks; ++block) {
+        load_block(g, items, count, block);
+        std::uint64_t const so_far = block_bytes * (block + 1);
+        lanes so_far_low, so_far_high;
+        fill(so_far_low, static_cast<std::uint32_t>(so_far));
+        fill(so_far_high, static_cast<std::uint32_t>(so_far >> 32));
+        compress(g, so_far_low, so_far_high, false);
+    }
+    load_block(g, items, count, blocks - 1);
+    compress(g, low_all, high_all, true);
+    store_digests(g, items, count);
+    wipe_lanes<sizeof g>(&g);
+    WG_LANES_WIPE;
+}
+#undef WG_LANES
+#undef WG_LANES_TARGET
+#undef WG_LANES_WIPE
+};
+
+#undef WG_BLAKE2S_CLEAR_YMM
+#undef WG_BLAKE2S_CLEAR_ZMM
+
+#endif
+
+// Four lanes of what every program for the processor may use, where that has vectors.
+#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__))
+#define WG_BLAKE2S_LANES
+struct lanes_baseline {
+#define WG_LANES 4
+#define WG_LANES_TARGET
+#define WG_LANES_WIPE static_cast<void>(0)
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
+// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
+// clears the vector registers.
+
+static constexpr std::size_t width = WG_LANES;
+typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint32_t quad __attribute__((vector_size(16)));
+using each_lane = std::make_index_sequence<WG_LANES>;
+
+template <std::size_t Bytes, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+    typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
+    octets const o = (octets)x;
+    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+}
+
+template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
+#if WG_LANES == 8
+    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
+#elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
+    typedef std::uint16_t halves __attribute__((vector_size(16)));
+    if constexpr (Bits == 16) {
+        halves const h = (halves)x;
+        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#endif
+    x = (x >> Bits) | (x << (32 - Bits));
+}
+
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
+/// step of all four after the other, for each waits for the one before.
+template <std::size_t Turn>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
+                                                                   std::uint8_t const* p) noexcept {
+    constexpr std::size_t b = Turn, c = 2 * Turn, d = 3 * Turn;
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<16>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<12>(v[4 + (i + b) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i + 1]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<8>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
+    to = lanes{} + word;
+}
+
+/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+template <std::size_t Upper, class Vector, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
+                                                              std::index_sequence<I...>) noexcept {
+    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+}
+
+/// The words at[0], at[1], ... as elements of `to`.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(&to, at, sizeof to);
+    else
+        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(at, &from, sizeof from);
+    else
+        for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
+}
+
+/// Four words of messages `first`, `first` + 4, ..., one after the other.
+template <std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
+                                                                   std::size_t first, std::size_t at,
+                                                                   std::index_sequence<I...>) noexcept {
+#if WG_LANES == 4
+    load_words(row, from[first] + at);
+#elif WG_LANES == 8
+    quad a, b;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    row = __builtin_shufflevector(a, b, I...);
+#else
+    typedef std::uint32_t eight __attribute__((vector_size(32)));
+    quad a, b, c, d;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    load_words(c, from[first + 8] + at);
+    load_words(d, from[first + 12] + at);
+    eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+    eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
+    row = __builtin_shufflevector(ab, cd, I...);
+#endif
+}
+
+/// Turns 4 by 4 words in each 16 bytes of four rows.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+    using each_pair = std::make_index_sequence<WG_LANES / 2>;
+    lanes low01, low23, high01, high23;
+    zip<0>(low01, r[0], r[1], each_lane{});
+    zip<0>(low23, r[2], r[3], each_lane{});
+    zip<1>(high01, r[0], r[1], each_lane{});
+    zip<1>(high23, r[2], r[3], each_lane{});
+    pairs p0, p1, p2, p3;
+    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
+    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
+    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
+    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
+    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+}
+
+template <std::size_t Bytes>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
+    lanes zero = {};
+    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    static_assert(Bytes % sizeof zero == 0);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Bytes; i += sizeof zero)
+        std::memcpy(static_cast<byte*>(memory) + i, &zero, sizeof zero);
+    asm volatile("" : : "r"(memory) : "memory");
+}
+
+/// What of a group of messages lies in memory.
+struct group {
+    lanes h[8];
+    lanes m[16];
+    alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
+};
+
+/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
+/// the group and more.
+WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
+    alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
+    wipe_lanes<sizeof frame>(frame);
+}
+
+/// Fills a block up with zeros behind `from`, which is shorter.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
+#if WG_LANES == 16
+    __mmask64 const there = (__mmask64{1} << from.size()) - 1;
+    _mm512_store_si512(to, _mm512_maskz_loadu_epi8(there, from.data()));
+#else
+    pad(to, from);
+#endif
+}
+
+/// Word i of every message's block in m[i].
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
+                                                                     std::size_t count, std::size_t block) noexcept {
+    byte const* from[WG_LANES] = {};
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        from[i] = from[0]; // a lane without a message does the first one again
+        if (i >= count) continue;
+        hash_item const& item = *items[i];
+        bytes_view rest = item.key;
+        if (item.key.empty())
+            rest = item.message.subspan(block_bytes * block);
+        else if (block != 0)
+            rest = item.message.subspan(block_bytes * (block - 1));
+        from[i] = rest.data();
+        if (rest.size() >= block_bytes) continue;
+        pad_lane(g.padded[i], rest);
+        from[i] = g.padded[i];
+    }
+    for (std::size_t i = 0; i < 16; i += 4) {
+        lanes r[4];
+        load_row(r[0], from, 0, 4 * i, each_lane{});
+        load_row(r[1], from, 1, 4 * i, each_lane{});
+        load_row(r[2], from, 2, 4 * i, each_lane{});
+        load_row(r[3], from, 3, 4 * i, each_lane{});
+        turn(r);
+        g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
+    }
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
+                                                                        std::size_t count) noexcept {
+    for (std::size_t part = 0; part < 8; part += 4) {
+        lanes r[4];
+        for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
+        turn(r);
+        for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
+    }
+    for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4
+        for (std::size_t part = 0; part < 2; ++part) {
+            quad words;
+            std::memcpy(&words, reinterpret_cast<byte const*>(&g.h[4 * part + i % 4]) + i / 4 * 16, 16);
+            store_words(g.padded[i] + 16 * part, words);
+        }
+        copy_short(items[i]->out.data(), g.padded[i], items[i]->out.size());
+    }
+}
+
+/// `low` and `high`: the words of the counts of bytes.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
+                                                                   bool last) noexcept {
+    lanes v[16];
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) {
+        v[i] = g.h[i];
+        fill(v[8 + i], iv[i]);
+    }
+    v[12] ^= low, v[13] ^= high;
+    if (last) v[14] = ~v[14];
+    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+#pragma GCC unroll 1
+    for (auto const& p : sigma) {
+        mix_four<0>(v, g.m, p);
+        mix_four<1>(v, g.m, p + 8);
+    }
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
+}
+
+/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
+                                                            std::size_t blocks) noexcept {
+    group g;
+    std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        hash_item const& item = *items[i < count ? i : 0];
+        std::uint64_t const all = item.message.size() + (item.key.empty() ? 0 : block_bytes);
+        low[i] = static_cast<std::uint32_t>(all);
+        high[i] = static_cast<std::uint32_t>(all >> 32);
+        first[i] = parameters(item.out.size(), item.key.size());
+    }
+    for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
+    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    std::memcpy(&low_all, low, sizeof low);
+    std::memcpy(&high_all, high, sizeof high);
+    std::memcpy(&parameter_words, first, sizeof first);
+    g.h[0] ^= parameter_words;
+    for (std::size_t block = 0; block + 1 < blocks; ++block) {
+        load_block(g, items, count, block);
+        std::uint64_t const so_far = block_bytes * (block + 1);
+        lanes so_far_low, so_far_high;
+        fill(so_far_low, static_cast<std::uint32_t>(so_far));
+        fill(so_far_high, static_cast<std::uint32_t>(so_far >> 32));
+        compress(g, so_far_low, so_far_high, false);
+    }
+    load_block(g, items, count, blocks - 1);
+    compress(g, low_all, high_all, true);
+    store_digests(g, items, count);
+    wipe_lanes<sizeof g>(&g);
+    WG_LANES_WIPE;
+}
+#undef WG_LANES
+#undef WG_LANES_TARGET
+#undef WG_LANES_WIPE
+};
+#endif
+
+/// The last part of a message, of which `count` bytes have gone before. What lies whole in the input is compressed
+/// from there.
+template <class Kernel> inline void absorb(work& w, std::uint64_t count, bytes_view a, bytes_view b) noexcept {
+    if (!b.empty()) {
+        if (std::size_t const whole = a.size() / block_bytes * block_bytes; whole != 0) {
+            Kernel::compress(w, a.data(), whole, count += whole, false);
+            a = a.subspan(whole);
+        }
+        if (!a.empty()) { // a block of both
+            std::size_t const taken = std::min(b.size(), block_bytes - a.size());
+            byte_array<block_bytes> joined;
+            pad(joined.data(), a);
+            copy_short(&joined[a.size()], b.data(), taken);
+            Kernel::compress(w, joined.data(), block_bytes, count += a.size() + taken, taken == b.size());
+            wipe_fixed<block_bytes>(joined.data());
+            if (taken == b.size()) return;
+            b = b.subspan(taken);
+        }
+        a = b;
+    }
+    Kernel::compress(w, a.empty() ? w.padded : a.data(), a.size(), count + a.size(), true);
+}
+
+template <class Kernel>
+[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    work w;
+    for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
+    w.h[0] ^= parameters(out.size(), key.size());
+    bool const nothing = a.empty() && b.empty();
+    // the key is a block of its own, filled up with zeros, and the last one if nothing follows
+    if (!key.empty()) Kernel::compress(w, key.data(), key.size(), block_bytes, nothing);
+    if (key.empty() || !nothing) absorb<Kernel>(w, key.empty() ? 0 : block_bytes, a, b);
+    for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
+    copy_short(out.data(), w.padded, out.size());
+}
+
+template <class Kernel>
+inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    digest<Kernel>(out, key, a, b);
+    wipe_stack<sizeof(work) + Kernel::spill_bytes>();
+}
+
+constexpr std::size_t blocks_of(hash_item const& item) noexcept {
+    std::size_t const whole = (item.message.size() + block_bytes - 1) / block_bytes;
+    return item.key.empty() ? std::max<std::size_t>(whole, 1) : whole + 1;
+}
+
+/// Groups items of equally many blocks. `one(item)` does those that are too few for lanes to win.
+template <class Lanes, class One> inline void batch(std::span<hash_item const> items, One const& one) noexcept {
+    constexpr std::size_t window = 64, fewest = 3;
+    bool used_lanes = false;
+    for (; !items.empty(); items = items.subspan(std::min(window, items.size()))) {
+        std::span<hash_item const> const here = items.first(std::min(window, items.size()));
+        std::uint64_t left = ~std::uint64_t{0} >> (window - here.size());
+        while (left != 0) {
+            std::size_t const blocks = blocks_of(here[static_cast<std::size_t>(std::countr_zero(left))]);
+            hash_item const* group[Lanes::width];
+            std::size_t count = 0;
+            for (std::uint64_t rest = left; rest != 0 && count < Lanes::width; rest &= rest - 1) {
+                hash_item const& item = here[static_cast<std::size_t>(std::countr_zero(rest))];
+                if (blocks_of(item) != blocks) continue;
+                left ^= rest & (~rest + 1);
+                group[count++] = &item;
+            }
+            if (count < fewest) {
+                for (std::size_t i = 0; i < count; ++i) one(*group[i]);
+            } else {
+                Lanes::digest(group, count, blocks);
+                used_lanes = true;
+            }
+        }
+    }
+    if (used_lanes) Lanes::wipe_frames();
+}
+
+} // namespace blake2s_detail
+
+/// Chooses its kernels by what it is allowed to use, which the processor must have.
+class hash {
+public:
+    hash() noexcept : hash(chosen_cpu()) {}
+    explicit hash([[maybe_unused]] cpu allowed) noexcept
+#ifdef WG_X86_KERNELS
+        : allowed_(consistent(allowed))
+#endif
+    {}
+
+    /// out.size() is 1-32, key.size() 0-32. Keys, and messages that are keys, leave nothing on the stack.
+    void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
+        WG_ASSERT(!out.empty() && out.size() <= blake2s_detail::max_digest_bytes);
+        WG_ASSERT(key.size() <= blake2s_detail::max_digest_bytes);
+        digest(out, key, a, b);
+    }
+
+#ifndef WG_SMALL
+    /// The same for each item.
+    void blake2s_batch(std::span<hash_item const> items) const noexcept {
+        using namespace blake2s_detail;
+        auto const one = [this](hash_item const& item) noexcept { digest(item.out, item.key, item.message, {}); };
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::avx512)) return batch<lanes_avx512>(items, one);
+        if (has(allowed_, cpu::avx2)) return batch<lanes_avx2>(items, one);
+#endif
+#ifdef WG_BLAKE2S_LANES
+        batch<lanes_baseline>(items, one);
+#else
+        for (hash_item const& item : items) one(item);
+#endif
+    }
+#endif
+
+private:
+    void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
+        using namespace blake2s_detail;
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::avx512)) return wiped_digest<rows_avx512>(out, key, a, b);
+        if (has(allowed_, cpu::avx2)) return wiped_digest<rows_avx2>(out, key, a, b);
+#endif
+        wiped_digest<words>(out, key, a, b);
+    }
+
+#ifdef WG_X86_KERNELS
+    cpu allowed_;
+#endif
+};
+
+static_assert(hash_backend<hash>);
 
 } // namespace bundled
 } // namespace wg::inline WG_ABI

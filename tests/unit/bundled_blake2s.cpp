@@ -12,10 +12,30 @@ using namespace wg_tests;
 
 namespace {
 
-buffer blake2s(std::size_t size, wg::bytes_view key, wg::bytes_view a, wg::bytes_view b = {}) {
+using wg::bundled::cpu;
+
+/// One hash for every set of instruction sets that this processor can be confined to.
+std::vector<wg::bundled::hash> all_hashes() {
+    std::vector<cpu> sets;
+    for (std::uint32_t mask = 0; mask <= static_cast<std::uint32_t>(cpu::all); ++mask) {
+        cpu const set = wg::bundled::consistent(wg::bundled::detect_cpu() & cpu(mask));
+        if (std::find(sets.begin(), sets.end(), set) == sets.end()) sets.push_back(set);
+    }
+    std::vector<wg::bundled::hash> hashes;
+    for (cpu const set : sets) hashes.emplace_back(set);
+    return hashes;
+}
+
+buffer blake2s(wg::bundled::hash const& with, std::size_t size, wg::bytes_view key, wg::bytes_view a,
+               wg::bytes_view b = {}) {
     buffer out(size);
-    wg::bundled::hash{}.blake2s(out, key, a, b);
+    with.blake2s(out, key, a, b);
     return out;
+}
+
+/// In words alone, which is what the others are compared with.
+buffer blake2s(std::size_t size, wg::bytes_view key, wg::bytes_view a, wg::bytes_view b = {}) {
+    return blake2s(wg::bundled::hash(cpu::baseline), size, key, a, b);
 }
 
 /// The sequence that RFC 7693, appendix E, tests with: the high bytes of a Fibonacci-like generator.
@@ -38,20 +58,24 @@ BOOST_AUTO_TEST_SUITE(bundled_blake2s)
 // RFC 7693, appendix B
 BOOST_AUTO_TEST_CASE(digest_of_abc_is_as_published) {
     buffer const expected = hex("508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
-    BOOST_TEST(blake2s(32, {}, text("abc")) == expected);
+    for (auto const& with : all_hashes()) BOOST_TEST(blake2s(with, 32, {}, text("abc")) == expected);
+    BOOST_TEST(blake2s(wg::bundled::hash{}, 32, {}, text("abc")) == expected);
 }
 
 // RFC 7693, appendix E: one digest over digests of four lengths, of messages of six, with key and without
 BOOST_AUTO_TEST_CASE(passes_the_published_selftest) {
-    buffer digests;
-    for (std::size_t const size : {16u, 20u, 28u, 32u})
-        for (std::size_t const length : {0u, 3u, 64u, 65u, 255u, 1024u}) {
-            buffer const in = selftest_sequence(length, static_cast<std::uint32_t>(length));
-            buffer const key = selftest_sequence(size, static_cast<std::uint32_t>(size));
-            for (auto const& digest : {blake2s(size, {}, in), blake2s(size, key, in)})
-                digests.insert(digests.end(), digest.begin(), digest.end());
-        }
-    BOOST_TEST(blake2s(32, {}, digests) == hex("6a411f08ce25adcdfb02aba641451cec53c598b24f4fc787fbdc88797f4c1dfe"));
+    buffer const expected = hex("6a411f08ce25adcdfb02aba641451cec53c598b24f4fc787fbdc88797f4c1dfe");
+    for (auto const& with : all_hashes()) {
+        buffer digests;
+        for (std::size_t const size : {16u, 20u, 28u, 32u})
+            for (std::size_t const length : {0u, 3u, 64u, 65u, 255u, 1024u}) {
+                buffer const in = selftest_sequence(length, static_cast<std::uint32_t>(length));
+                buffer const key = selftest_sequence(size, static_cast<std::uint32_t>(size));
+                for (auto const& digest : {blake2s(with, size, {}, in), blake2s(with, size, key, in)})
+                    digests.insert(digests.end(), digest.begin(), digest.end());
+            }
+        BOOST_TEST(blake2s(with, 32, {}, digests) == expected);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(two_parts_are_one_message) {
@@ -59,10 +83,28 @@ BOOST_AUTO_TEST_CASE(two_parts_are_one_message) {
     buffer const message = random.take(260), key = random.take(32);
     for (std::size_t size = 0; size <= message.size(); ++size) {
         wg::bytes_view const whole = std::span(message).first(size);
-        buffer const expected = blake2s(32, key, whole);
-        for (std::size_t const split : {std::size_t{0}, size / 3, size / 2, size - size / 8, size})
-            BOOST_TEST(blake2s(32, key, whole.first(split), whole.subspan(split)) == expected);
+        for (wg::bytes_view const with_key : {wg::bytes_view{}, wg::bytes_view(key)}) {
+            buffer const expected = blake2s(32, with_key, whole);
+            for (auto const& with : all_hashes()) {
+                BOOST_TEST(blake2s(with, 32, with_key, whole) == expected);
+                for (std::size_t const split : {std::size_t{0}, size / 3, size / 2, size / 64 * 64, size - size / 8})
+                    BOOST_TEST(blake2s(with, 32, with_key, whole.first(split), whole.subspan(split)) == expected);
+            }
+        }
     }
+}
+
+BOOST_AUTO_TEST_CASE(all_kernels_agree_on_all_lengths_of_key_and_digest) {
+    noise random(24);
+    buffer const message = random.take(180), key = random.take(32);
+    for (auto const& with : all_hashes())
+        for (std::size_t size = 1; size <= 32; ++size)
+            for (std::size_t key_size = 0; key_size <= 32; ++key_size)
+                for (std::size_t const length : {0u, 1u, 63u, 64u, 65u, 116u, 128u, 180u}) {
+                    wg::bytes_view const k = std::span(key).first(key_size), m = std::span(message).first(length);
+                    if (blake2s(with, size, k, m) != blake2s(size, k, m))
+                        BOOST_ERROR("digest " << size << ", key " << key_size << ", message " << length);
+                }
 }
 
 BOOST_AUTO_TEST_CASE(alignment_does_not_matter) {
@@ -73,8 +115,11 @@ BOOST_AUTO_TEST_CASE(alignment_does_not_matter) {
         buffer in(216), out(48);
         std::copy(message.begin(), message.end(), in.begin() + static_cast<std::ptrdiff_t>(at));
         wg::bytes const digest = std::span(out).subspan(15 - at, 32);
-        wg::bundled::hash{}.blake2s(digest, {}, std::span(in).subspan(at, 200), {});
-        BOOST_TEST(std::equal(digest.begin(), digest.end(), expected.begin()));
+        for (auto const& with : all_hashes()) {
+            with.blake2s(digest, {}, std::span(in).subspan(at, 200), {});
+            BOOST_TEST(std::equal(digest.begin(), digest.end(), expected.begin()));
+            wg::fill_zero(digest);
+        }
     }
 }
 
@@ -95,16 +140,193 @@ BOOST_AUTO_TEST_CASE(lengths_of_digest_and_key_and_every_bit_count) {
     BOOST_TEST((std::adjacent_find(seen.begin(), seen.end()) == seen.end()));
 }
 
+#ifndef WG_SMALL
+namespace {
+
+/// Items of a batch, in memory of their own: each digest lies between guards, each input at any alignment.
+struct batch {
+    std::vector<buffer> keys, messages, outs;
+    std::vector<std::size_t> sizes, shifts;
+
+    void add(noise& random, std::size_t key_size, std::size_t length, std::size_t size) {
+        std::size_t const shift = random.next() % 16;
+        keys.push_back(random.take(key_size));
+        messages.push_back(random.take(shift + length));
+        outs.push_back(buffer(shift + size + 8, 0xa5));
+        sizes.push_back(size);
+        shifts.push_back(shift);
+    }
+    wg::bytes_view message(std::size_t i) const { return std::span(messages[i]).subspan(shifts[i]); }
+
+    /// Runs it, and compares with what each item gives alone.
+    void check(wg::bundled::hash const& with) {
+        std::vector<wg::hash_item> items;
+        for (std::size_t i = 0; i < outs.size(); ++i) {
+            std::fill(outs[i].begin(), outs[i].end(), wg::byte{0xa5});
+            items.push_back({std::span(outs[i]).subspan(shifts[i], sizes[i]), keys[i], message(i)});
+        }
+        with.blake2s_batch(items);
+        for (std::size_t i = 0; i < outs.size(); ++i) {
+            buffer expected(outs[i].size(), 0xa5);
+            buffer const digest = blake2s(sizes[i], keys[i], message(i));
+            std::copy(digest.begin(), digest.end(), expected.begin() + static_cast<std::ptrdiff_t>(shifts[i]));
+            if (outs[i] != expected)
+                BOOST_ERROR("item " << i << " of " << outs.size() << ": key " << keys[i].size() << ", message "
+                                    << message(i).size() << ", digest " << sizes[i]);
+        }
+    }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_batch_is_as_its_items_one_by_one) {
+    noise random(25);
+    for (auto const& with : all_hashes())
+        for (std::size_t count = 0; count <= 33; ++count) {
+            batch alike, mixed, any; // the same form; two forms that need equally many blocks; whatever
+            for (std::size_t i = 0; i < count; ++i) {
+                alike.add(random, 32, 116, 16);
+                mixed.add(random, i % 2 == 0 ? 0 : 1 + random.next() % 32, i % 2 == 0 ? 128 + 1 : 65, 1 + i % 32);
+                any.add(random, random.next() % 33, random.next() % 261, 1 + random.next() % 32);
+            }
+            alike.check(with);
+            mixed.check(with);
+            any.check(with);
+        }
+}
+
+BOOST_AUTO_TEST_CASE(a_batch_of_every_length) {
+    noise random(26);
+    batch unkeyed, keyed;
+    for (std::size_t length = 0; length <= 260; ++length) {
+        unkeyed.add(random, 0, length, 32);
+        keyed.add(random, 32, length, 32);
+    }
+    for (auto const& with : all_hashes()) {
+        unkeyed.check(with);
+        keyed.check(with);
+    }
+}
+#endif
+
+#ifdef WG_X86_KERNELS
+// The count of bytes has two words; nobody hashes so much here.
+BOOST_AUTO_TEST_CASE(kernels_agree_on_long_counts) {
+    noise random(27);
+    cpu const here = wg::bundled::detect_cpu();
+    for (std::uint64_t const count : {(std::uint64_t{1} << 32) - 64, std::uint64_t{1} << 32, random.next()}) {
+        buffer const message = random.take(192 + 7), start = random.take(32);
+        auto const run = [&](auto compress) {
+            wg::bundled::blake2s_detail::work w;
+            std::memcpy(w.h, start.data(), sizeof w.h);
+            compress(w, message.data(), message.size(), count + message.size(), true);
+            return buffer(reinterpret_cast<wg::byte*>(w.h), reinterpret_cast<wg::byte*>(w.h + 8));
+        };
+        buffer const expected = run(wg::bundled::blake2s_detail::words::compress);
+        if (has(here, cpu::avx2)) BOOST_TEST(run(wg::bundled::blake2s_detail::rows_avx2::compress) == expected);
+        if (has(here, cpu::avx512)) BOOST_TEST(run(wg::bundled::blake2s_detail::rows_avx512::compress) == expected);
+    }
+}
+#endif
+
 #ifdef WG_TESTS_CAN_SEARCH_STACK
 BOOST_AUTO_TEST_CASE(leaves_neither_key_nor_message_on_the_stack) {
     noise random(23);
     buffer const key = random.take(32), message = random.take(100);
     buffer out(32);
-    auto const found = search_stack_after([&] { wg::bundled::hash{}.blake2s(out, key, message, message); });
-    BOOST_TEST(!found.has(key));
-    BOOST_TEST(!found.has(message));
-    BOOST_TEST(!found.has(out));
+    for (auto const& with : all_hashes()) {
+        auto const found = search_stack_after([&] { with.blake2s(out, key, message, message); });
+        BOOST_TEST(!found.has(key));
+        BOOST_TEST(!found.has(message));
+        BOOST_TEST(!found.has(out));
+    }
 }
+
+BOOST_AUTO_TEST_CASE(a_batch_leaves_neither_keys_nor_messages_on_the_stack) {
+    noise random(28);
+    for (auto const& with : all_hashes())
+        for (std::size_t const count : {2u, 3u, 8u, 16u, 19u}) {
+            std::vector<buffer> keys, messages, outs(count, buffer(32));
+            std::vector<wg::hash_item> items;
+            for (std::size_t i = 0; i < count; ++i) {
+                keys.push_back(random.take(32));
+                messages.push_back(random.take(100));
+            }
+            for (std::size_t i = 0; i < count; ++i) items.push_back({outs[i], keys[i], messages[i]});
+            auto const found = search_stack_after([&] { with.blake2s_batch(items); });
+            for (std::size_t i = 0; i < count; ++i) {
+                BOOST_TEST(!found.has(keys[i]));
+                BOOST_TEST(!found.has(messages[i]));
+                BOOST_TEST(!found.has(outs[i]));
+            }
+        }
+}
+
+#ifdef WG_X86_KERNELS
+namespace {
+
+// clang-format off
+#define WG_TESTS_ALL_32(what) \
+    what(0) what(1) what(2) what(3) what(4) what(5) what(6) what(7) what(8) what(9) what(10) what(11) what(12) \
+    what(13) what(14) what(15) what(16) what(17) what(18) what(19) what(20) what(21) what(22) what(23) what(24) \
+    what(25) what(26) what(27) what(28) what(29) what(30) what(31)
+#define WG_TESTS_CLEAR(n) "vpxord %%zmm" #n ", %%zmm" #n ", %%zmm" #n "\n\t"
+#define WG_TESTS_STORE(n) "vmovdqu64 %%zmm" #n ", 64*" #n "(%0)\n\t"
+// clang-format on
+
+/// What is in the vector registers after `function(argument)`, which finds them empty.
+[[gnu::noinline, gnu::target("avx512f")]] void vector_registers_after(void (*function)(void const*),
+                                                                      void const* argument, wg::byte (&out)[32][64]) {
+    asm volatile(WG_TESTS_ALL_32(WG_TESTS_CLEAR) : : : "memory"); // a call may change them all as well
+    function(argument);
+    asm volatile(WG_TESTS_ALL_32(WG_TESTS_STORE) : : "r"(out) : "memory");
+}
+
+#undef WG_TESTS_ALL_32
+#undef WG_TESTS_CLEAR
+#undef WG_TESTS_STORE
+
+bool has_word_of(wg::byte const (&registers)[32][64], buffer const& secret) {
+    for (std::size_t i = 0; i + 4 <= secret.size(); i += 4)
+        for (auto const& one : registers)
+            for (std::size_t at = 0; at < 64; at += 4)
+                if (std::memcmp(one + at, &secret[i], 4) == 0) return true;
+    return false;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(leaves_neither_key_nor_message_in_vector_registers) {
+    if (!has(wg::bundled::detect_cpu(), cpu::avx512)) return; // or there is no reading all of them
+    noise random(29);
+    buffer const key = random.take(32), message = random.take(116);
+    for (cpu const set : {cpu::avx2, cpu::avx512}) {
+        struct arguments {
+            wg::bundled::hash with;
+            std::vector<buffer> outs;
+            std::vector<wg::hash_item> items;
+        } use{wg::bundled::hash(cpu::ssse3 | cpu::avx2 | set), std::vector<buffer>(16, buffer(16)), {}};
+        for (buffer& out : use.outs) use.items.push_back({out, key, message});
+        static wg::byte registers[32][64];
+        vector_registers_after(
+            [](void const* from) {
+                auto const& in = *static_cast<arguments const*>(from);
+                in.with.blake2s(in.items[0].out, in.items[0].key, in.items[0].message, {});
+            },
+            &use, registers);
+        BOOST_TEST(!has_word_of(registers, key));
+        BOOST_TEST(!has_word_of(registers, message));
+        vector_registers_after(
+            [](void const* from) {
+                auto const& in = *static_cast<arguments const*>(from);
+                in.with.blake2s_batch(in.items);
+            },
+            &use, registers);
+        BOOST_TEST(!has_word_of(registers, key));
+        BOOST_TEST(!has_word_of(registers, message));
+    }
+}
+#endif
 #endif
 
 BOOST_AUTO_TEST_SUITE_END()

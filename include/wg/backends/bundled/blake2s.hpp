@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend. Layer 2; any thread.
+//
+// One message is worked on in words, or where there are AVX2 or AVX-512 in rows of four words (blake2s_rows.inl).
+// Messages that come together and have equally many blocks share the elements of vectors (blake2s_lanes.inl).
 #ifndef WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 #define WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 
 #include "../../policy.hpp"
+#include "cpu.hpp"
 #include "limbs.hpp"
 
+#include <algorithm>
 #include <bit>
+#include <utility>
+
+#ifdef WG_X86_KERNELS
+#include <immintrin.h>
+#endif
 
 namespace wg::inline WG_ABI {
 namespace bundled {
@@ -27,15 +37,34 @@ inline constexpr std::uint8_t sigma[10][16] = {
     {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11}, {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
     {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
 
-struct state {
-    std::uint32_t h[8];
-    std::uint64_t count = 0; ///< bytes compressed
-    std::uint32_t m[16];     ///< the block at work
-    byte block[block_bytes];
-    std::size_t held = 0; ///< bytes in block; it is compressed when a byte follows, for the last one is special
+/// The parameter block's first word: digest length, key length, fanout 1, depth 1. The other words are zero.
+constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_bytes) noexcept {
+    return 0x01010000u ^ static_cast<std::uint32_t>(key_bytes << 8) ^ static_cast<std::uint32_t>(digest_bytes);
+}
 
-    ~state() { wipe(static_cast<void*>(this), sizeof *this); }
-};
+/// Copies less than a block. Not by the library, whose copies of other sizes leave what they moved in registers that no
+/// kernel knows of, and are a call away.
+inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
+#ifdef WG_SMALL
+    for (std::size_t i = 0; i < size; ++i) to[i] = from[i];
+#else
+    auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
+        std::memcpy(to, from, Size); // the first and the last, which may have bytes in common
+        std::memcpy(to + size - Size, from + size - Size, Size);
+    };
+    if (size >= 32) return ends(std::integral_constant<std::size_t, 32>{});
+    if (size >= 16) return ends(std::integral_constant<std::size_t, 16>{});
+    if (size >= 8) return ends(std::integral_constant<std::size_t, 8>{});
+    if (size >= 4) return ends(std::integral_constant<std::size_t, 4>{});
+    for (std::size_t i = 0; i < size; ++i) to[i] = from[i];
+#endif
+}
+
+/// Fills a block up with zeros behind `from`, which is shorter.
+inline void pad(byte* to, bytes_view from) noexcept {
+    std::memset(to, 0, block_bytes);
+    copy_short(to, from.data(), from.size());
+}
 
 [[gnu::always_inline]] inline void mix(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c, std::uint32_t& d,
                                        std::uint32_t x, std::uint32_t y) noexcept {
@@ -45,78 +74,284 @@ struct state {
     c += d, b = std::rotr(b ^ c, 7);
 }
 
-/// Compresses `block`. Out of line, so that `wipe_stack` of a caller reaches what it spills.
-[[gnu::noinline]] inline void compress(state& s, byte const* block, bool last) noexcept {
-    auto& m = s.m;
-    for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
-    std::uint32_t v[16];
-    for (std::size_t i = 0; i < 8; ++i) v[i] = s.h[i], v[8 + i] = iv[i];
-    v[12] ^= static_cast<std::uint32_t>(s.count);
-    v[13] ^= static_cast<std::uint32_t>(s.count >> 32);
-    if (last) v[14] = ~v[14];
+/// What a digest leaves in memory, so that one wipe is enough.
+struct work {
+    std::uint32_t h[8];
+    byte padded[block_bytes];
+
+    ~work() { wipe_fixed<sizeof(work)>(this); }
+};
+
+/// One message in words, for any processor.
+struct words {
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes * 2; // most in clang, which makes vectors of it
+
+    /// Compresses `size` bytes, the last block filled up with zeros. `count_after` is what the count of bytes is with
+    /// that one; `last`: it is the message's last. Out of line, so that `wipe_stack` of a caller reaches what it
+    /// spills.
+    [[gnu::noinline]] static void compress(work& w, byte const* data, std::size_t size, std::uint64_t count_after,
+                                           bool last) noexcept {
+        std::uint64_t count = count_after - size;
+        for (; size > block_bytes; size -= block_bytes, data += block_bytes)
+            compress_block(w.h, data, count += block_bytes, false);
+        if (size < block_bytes) {
+            pad(w.padded, {data, size});
+            data = w.padded;
+        }
+        compress_block(w.h, data, count_after, last);
+    }
+
+private:
+    [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
+                                                 bool last) noexcept {
+        std::uint32_t m[16], v[16];
+        for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+        for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
+        v[12] ^= static_cast<std::uint32_t>(count);
+        v[13] ^= static_cast<std::uint32_t>(count >> 32);
+        if (last) v[14] = ~v[14];
 #ifdef WG_SMALL
 #pragma GCC unroll 1
 #else
 #pragma GCC unroll 10
 #endif
-    for (int round = 0; round < 10; ++round) {
-        auto const& p = sigma[round];
-        mix(v[0], v[4], v[8], v[12], m[p[0]], m[p[1]]);
-        mix(v[1], v[5], v[9], v[13], m[p[2]], m[p[3]]);
-        mix(v[2], v[6], v[10], v[14], m[p[4]], m[p[5]]);
-        mix(v[3], v[7], v[11], v[15], m[p[6]], m[p[7]]);
-        mix(v[0], v[5], v[10], v[15], m[p[8]], m[p[9]]);
-        mix(v[1], v[6], v[11], v[12], m[p[10]], m[p[11]]);
-        mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
-        mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
-    }
-    for (std::size_t i = 0; i < 8; ++i) s.h[i] ^= v[i] ^ v[8 + i];
-    wipe(v);
-}
-
-inline void update(state& s, bytes_view in) noexcept {
-    while (!in.empty()) {
-        if (s.held == block_bytes) {
-            s.count += block_bytes;
-            compress(s, s.block, false);
-            s.held = 0;
+        for (auto const& p : sigma) {
+            mix(v[0], v[4], v[8], v[12], m[p[0]], m[p[1]]);
+            mix(v[1], v[5], v[9], v[13], m[p[2]], m[p[3]]);
+            mix(v[2], v[6], v[10], v[14], m[p[4]], m[p[5]]);
+            mix(v[3], v[7], v[11], v[15], m[p[6]], m[p[7]]);
+            mix(v[0], v[5], v[10], v[15], m[p[8]], m[p[9]]);
+            mix(v[1], v[6], v[11], v[12], m[p[10]], m[p[11]]);
+            mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
+            mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
         }
-        std::size_t const room = block_bytes - s.held;
-        std::size_t const now = in.size() < room ? in.size() : room;
-        std::memcpy(s.block + s.held, in.data(), now);
-        s.held += now;
-        in = in.subspan(now);
+        for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
+        // m and v are in registers or in this frame, which the caller wipes
     }
+};
+
+#ifdef WG_X86_KERNELS
+
+/// For each half of a round the words that its four mixings take: first the four words of their first halves. In the
+/// second half element i mixes b[i], which the standard counts as mixing i - 1.
+inline constexpr struct row_order_table {
+    alignas(32) std::uint32_t words[10][16];
+} row_order = [] {
+    row_order_table t{};
+    for (std::size_t round = 0; round < 10; ++round)
+        for (std::size_t i = 0; i < 4; ++i)
+            for (std::size_t part = 0; part < 2; ++part) {
+                t.words[round][4 * part + i] = sigma[round][2 * i + part];
+                t.words[round][8 + 4 * part + i] = sigma[round][8 + 2 * ((i + 3) % 4) + part];
+            }
+    return t;
+}();
+
+// At the end of a kernel: what it had in vector registers is gone.
+#define WG_BLAKE2S_CLEAR_YMM                                                                                           \
+    asm volatile("vzeroall"                                                                                            \
+                 :                                                                                                     \
+                 :                                                                                                     \
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",   \
+                   "xmm12", "xmm13", "xmm14", "xmm15")
+#define WG_BLAKE2S_CLEAR_ZMM                                                                                           \
+    asm volatile("vpxord %%xmm16, %%xmm16, %%xmm16\n\tvpxord %%xmm17, %%xmm17, %%xmm17\n\t"                            \
+                 "vpxord %%xmm18, %%xmm18, %%xmm18\n\tvpxord %%xmm19, %%xmm19, %%xmm19\n\t"                            \
+                 "vpxord %%xmm20, %%xmm20, %%xmm20\n\tvpxord %%xmm21, %%xmm21, %%xmm21\n\t"                            \
+                 "vpxord %%xmm22, %%xmm22, %%xmm22\n\tvpxord %%xmm23, %%xmm23, %%xmm23\n\t"                            \
+                 "vpxord %%xmm24, %%xmm24, %%xmm24\n\tvpxord %%xmm25, %%xmm25, %%xmm25\n\t"                            \
+                 "vpxord %%xmm26, %%xmm26, %%xmm26\n\tvpxord %%xmm27, %%xmm27, %%xmm27\n\t"                            \
+                 "vpxord %%xmm28, %%xmm28, %%xmm28\n\tvpxord %%xmm29, %%xmm29, %%xmm29\n\t"                            \
+                 "vpxord %%xmm30, %%xmm30, %%xmm30\n\tvpxord %%xmm31, %%xmm31, %%xmm31"                                \
+                 :                                                                                                     \
+                 :                                                                                                     \
+                 : "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26",  \
+                   "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");                                                       \
+    WG_BLAKE2S_CLEAR_YMM
+
+struct rows_avx2 {
+#define WG_ROWS_512 0
+#define WG_ROWS_TARGET [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_YMM
+#include "blake2s_rows.inl"
+#undef WG_ROWS_512
+#undef WG_ROWS_TARGET
+#undef WG_ROWS_WIPE
+};
+
+struct rows_avx512 {
+#define WG_ROWS_512 1
+#define WG_ROWS_TARGET [[gnu::target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_ZMM
+#include "blake2s_rows.inl"
+#undef WG_ROWS_512
+#undef WG_ROWS_TARGET
+#undef WG_ROWS_WIPE
+};
+
+struct lanes_avx2 {
+#define WG_LANES 8
+#define WG_LANES_TARGET [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_LANES_WIPE WG_BLAKE2S_CLEAR_YMM
+#include "blake2s_lanes.inl"
+#undef WG_LANES
+#undef WG_LANES_TARGET
+#undef WG_LANES_WIPE
+};
+
+struct lanes_avx512 {
+#define WG_LANES 16
+#define WG_LANES_TARGET [[gnu::target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define WG_LANES_WIPE WG_BLAKE2S_CLEAR_ZMM
+#include "blake2s_lanes.inl"
+#undef WG_LANES
+#undef WG_LANES_TARGET
+#undef WG_LANES_WIPE
+};
+
+#undef WG_BLAKE2S_CLEAR_YMM
+#undef WG_BLAKE2S_CLEAR_ZMM
+
+#endif
+
+// Four lanes of what every program for the processor may use, where that has vectors.
+#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__))
+#define WG_BLAKE2S_LANES
+struct lanes_baseline {
+#define WG_LANES 4
+#define WG_LANES_TARGET
+#define WG_LANES_WIPE static_cast<void>(0)
+#include "blake2s_lanes.inl"
+#undef WG_LANES
+#undef WG_LANES_TARGET
+#undef WG_LANES_WIPE
+};
+#endif
+
+/// The last part of a message, of which `count` bytes have gone before. What lies whole in the input is compressed
+/// from there.
+template <class Kernel> inline void absorb(work& w, std::uint64_t count, bytes_view a, bytes_view b) noexcept {
+    if (!b.empty()) {
+        if (std::size_t const whole = a.size() / block_bytes * block_bytes; whole != 0) {
+            Kernel::compress(w, a.data(), whole, count += whole, false);
+            a = a.subspan(whole);
+        }
+        if (!a.empty()) { // a block of both
+            std::size_t const taken = std::min(b.size(), block_bytes - a.size());
+            byte_array<block_bytes> joined;
+            pad(joined.data(), a);
+            copy_short(&joined[a.size()], b.data(), taken);
+            Kernel::compress(w, joined.data(), block_bytes, count += a.size() + taken, taken == b.size());
+            wipe_fixed<block_bytes>(joined.data());
+            if (taken == b.size()) return;
+            b = b.subspan(taken);
+        }
+        a = b;
+    }
+    Kernel::compress(w, a.empty() ? w.padded : a.data(), a.size(), count + a.size(), true);
 }
 
+template <class Kernel>
 [[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
-    state s;
-    for (std::size_t i = 0; i < 8; ++i) s.h[i] = iv[i];
-    // parameter block: digest length, key length, fanout 1, depth 1; the other words are zero
-    s.h[0] ^= 0x01010000u ^ static_cast<std::uint32_t>(key.size() << 8) ^ static_cast<std::uint32_t>(out.size());
-    if (!key.empty()) { // the key is a block of its own, filled up with zeros
-        std::memset(s.block, 0, block_bytes);
-        std::memcpy(s.block, key.data(), key.size());
-        s.held = block_bytes;
+    work w;
+    for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
+    w.h[0] ^= parameters(out.size(), key.size());
+    bool const nothing = a.empty() && b.empty();
+    // the key is a block of its own, filled up with zeros, and the last one if nothing follows
+    if (!key.empty()) Kernel::compress(w, key.data(), key.size(), block_bytes, nothing);
+    if (key.empty() || !nothing) absorb<Kernel>(w, key.empty() ? 0 : block_bytes, a, b);
+    for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
+    copy_short(out.data(), w.padded, out.size());
+}
+
+template <class Kernel>
+inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    digest<Kernel>(out, key, a, b);
+    wipe_stack<sizeof(work) + Kernel::spill_bytes>();
+}
+
+constexpr std::size_t blocks_of(hash_item const& item) noexcept {
+    std::size_t const whole = (item.message.size() + block_bytes - 1) / block_bytes;
+    return item.key.empty() ? std::max<std::size_t>(whole, 1) : whole + 1;
+}
+
+/// Groups items of equally many blocks. `one(item)` does those that are too few for lanes to win.
+template <class Lanes, class One> inline void batch(std::span<hash_item const> items, One const& one) noexcept {
+    constexpr std::size_t window = 64, fewest = 3;
+    bool used_lanes = false;
+    for (; !items.empty(); items = items.subspan(std::min(window, items.size()))) {
+        std::span<hash_item const> const here = items.first(std::min(window, items.size()));
+        std::uint64_t left = ~std::uint64_t{0} >> (window - here.size());
+        while (left != 0) {
+            std::size_t const blocks = blocks_of(here[static_cast<std::size_t>(std::countr_zero(left))]);
+            hash_item const* group[Lanes::width];
+            std::size_t count = 0;
+            for (std::uint64_t rest = left; rest != 0 && count < Lanes::width; rest &= rest - 1) {
+                hash_item const& item = here[static_cast<std::size_t>(std::countr_zero(rest))];
+                if (blocks_of(item) != blocks) continue;
+                left ^= rest & (~rest + 1);
+                group[count++] = &item;
+            }
+            if (count < fewest) {
+                for (std::size_t i = 0; i < count; ++i) one(*group[i]);
+            } else {
+                Lanes::digest(group, count, blocks);
+                used_lanes = true;
+            }
+        }
     }
-    update(s, a);
-    update(s, b);
-    s.count += s.held;
-    std::memset(s.block + s.held, 0, block_bytes - s.held);
-    compress(s, s.block, true);
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<byte>(s.h[i / 4] >> (8 * (i % 4)));
+    if (used_lanes) Lanes::wipe_frames();
 }
 
 } // namespace blake2s_detail
 
-struct hash {
+/// Chooses its kernels by what it is allowed to use, which the processor must have.
+class hash {
+public:
+    hash() noexcept : hash(chosen_cpu()) {}
+    explicit hash([[maybe_unused]] cpu allowed) noexcept
+#ifdef WG_X86_KERNELS
+        : allowed_(consistent(allowed))
+#endif
+    {}
+
     /// out.size() is 1-32, key.size() 0-32. Keys, and messages that are keys, leave nothing on the stack.
     void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
         WG_ASSERT(!out.empty() && out.size() <= blake2s_detail::max_digest_bytes);
         WG_ASSERT(key.size() <= blake2s_detail::max_digest_bytes);
-        blake2s_detail::digest(out, key, a, b);
-        wipe_stack<sizeof(blake2s_detail::state) + spill_bytes>();
+        digest(out, key, a, b);
     }
+
+#ifndef WG_SMALL
+    /// The same for each item.
+    void blake2s_batch(std::span<hash_item const> items) const noexcept {
+        using namespace blake2s_detail;
+        auto const one = [this](hash_item const& item) noexcept { digest(item.out, item.key, item.message, {}); };
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::avx512)) return batch<lanes_avx512>(items, one);
+        if (has(allowed_, cpu::avx2)) return batch<lanes_avx2>(items, one);
+#endif
+#ifdef WG_BLAKE2S_LANES
+        batch<lanes_baseline>(items, one);
+#else
+        for (hash_item const& item : items) one(item);
+#endif
+    }
+#endif
+
+private:
+    void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
+        using namespace blake2s_detail;
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::avx512)) return wiped_digest<rows_avx512>(out, key, a, b);
+        if (has(allowed_, cpu::avx2)) return wiped_digest<rows_avx2>(out, key, a, b);
+#endif
+        wiped_digest<words>(out, key, a, b);
+    }
+
+#ifdef WG_X86_KERNELS
+    cpu allowed_;
+#endif
 };
 
 static_assert(hash_backend<hash>);

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: BSL-1.0
+// BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
+// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+//
+// Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
+// clears the vector registers.
+
+static constexpr std::size_t width = WG_LANES;
+typedef std::uint32_t lanes __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
+typedef std::uint32_t quad __attribute__((vector_size(16)));
+using each_lane = std::make_index_sequence<WG_LANES>;
+
+template <std::size_t Bytes, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+    typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
+    octets const o = (octets)x;
+    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+}
+
+template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
+#if WG_LANES == 8
+    // no vector rotation there: where whole bytes move, a shuffle is less than two shifts and an or
+    if constexpr (Bits % 8 == 0) return rotate_bytes<Bits / 8>(x, std::make_index_sequence<4 * WG_LANES>{});
+#elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
+    typedef std::uint16_t halves __attribute__((vector_size(16)));
+    if constexpr (Bits == 16) {
+        halves const h = (halves)x;
+        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#endif
+    x = (x >> Bits) | (x << (32 - Bits));
+}
+
+/// Half a round: the four mixings of v[i], v[4 + (i + Turn) % 4], v[8 + (i + 2 Turn) % 4], v[12 + (i + 3 Turn) % 4], a
+/// step of all four after the other, for each waits for the one before.
+template <std::size_t Turn>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void mix_four(lanes (&v)[16], lanes const (&m)[16],
+                                                                   std::uint8_t const* p) noexcept {
+    constexpr std::size_t b = Turn, c = 2 * Turn, d = 3 * Turn;
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<16>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<12>(v[4 + (i + b) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[i] += m[p[2 * i + 1]], v[i] += v[4 + (i + b) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[12 + (i + d) % 4] ^= v[i], rotate<8>(v[12 + (i + d) % 4]);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[8 + (i + c) % 4] += v[12 + (i + d) % 4];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) v[4 + (i + b) % 4] ^= v[8 + (i + c) % 4], rotate<7>(v[4 + (i + b) % 4]);
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::uint32_t word) noexcept {
+    to = lanes{} + word;
+}
+
+/// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
+template <std::size_t Upper, class Vector, std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
+                                                              std::index_sequence<I...>) noexcept {
+    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+}
+
+/// The words at[0], at[1], ... as elements of `to`.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(&to, at, sizeof to);
+    else
+        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
+    if constexpr (std::endian::native == std::endian::little)
+        std::memcpy(at, &from, sizeof from);
+    else
+        for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
+}
+
+/// Four words of messages `first`, `first` + 4, ..., one after the other.
+template <std::size_t... I>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
+                                                                   std::size_t first, std::size_t at,
+                                                                   std::index_sequence<I...>) noexcept {
+#if WG_LANES == 4
+    load_words(row, from[first] + at);
+#elif WG_LANES == 8
+    quad a, b;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    row = __builtin_shufflevector(a, b, I...);
+#else
+    typedef std::uint32_t eight __attribute__((vector_size(32)));
+    quad a, b, c, d;
+    load_words(a, from[first] + at);
+    load_words(b, from[first + 4] + at);
+    load_words(c, from[first + 8] + at);
+    load_words(d, from[first + 12] + at);
+    eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+    eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
+    row = __builtin_shufflevector(ab, cd, I...);
+#endif
+}
+
+/// Turns 4 by 4 words in each 16 bytes of four rows.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) noexcept {
+    using each_pair = std::make_index_sequence<WG_LANES / 2>;
+    lanes low01, low23, high01, high23;
+    zip<0>(low01, r[0], r[1], each_lane{});
+    zip<0>(low23, r[2], r[3], each_lane{});
+    zip<1>(high01, r[0], r[1], each_lane{});
+    zip<1>(high23, r[2], r[3], each_lane{});
+    pairs p0, p1, p2, p3;
+    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
+    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
+    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
+    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
+    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+}
+
+template <std::size_t Bytes>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void wipe_lanes(void* memory) noexcept {
+    lanes zero = {};
+    asm volatile("" : "+m"(zero)); // or the compiler would call memset
+    static_assert(Bytes % sizeof zero == 0);
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Bytes; i += sizeof zero)
+        std::memcpy(static_cast<byte*>(memory) + i, &zero, sizeof zero);
+    asm volatile("" : : "r"(memory) : "memory");
+}
+
+/// What of a group of messages lies in memory.
+struct group {
+    lanes h[8];
+    lanes m[16];
+    alignas(4 * WG_LANES) byte padded[WG_LANES][block_bytes];
+};
+
+/// `wipe_stack` for what `digest` has there. Compilers that do not keep apart what is never there at a time take twice
+/// the group and more.
+WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
+    alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
+    wipe_lanes<sizeof frame>(frame);
+}
+
+/// Fills a block up with zeros behind `from`, which is shorter.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void pad_lane(byte* to, bytes_view from) noexcept {
+#if WG_LANES == 16
+    __mmask64 const there = (__mmask64{1} << from.size()) - 1;
+    _mm512_store_si512(to, _mm512_maskz_loadu_epi8(there, from.data()));
+#else
+    pad(to, from);
+#endif
+}
+
+/// Word i of every message's block in m[i].
+WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, hash_item const* const* items,
+                                                                     std::size_t count, std::size_t block) noexcept {
+    byte const* from[WG_LANES] = {};
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        from[i] = from[0]; // a lane without a message does the first one again
+        if (i >= count) continue;
+        hash_item const& item = *items[i];
+        bytes_view rest = item.key;
+        if (item.key.empty())
+            rest = item.message.subspan(block_bytes * block);
+        else if (block != 0)
+            rest = item.message.subspan(block_bytes * (block - 1));
+        from[i] = rest.data();
+        if (rest.size() >= block_bytes) continue;
+        pad_lane(g.padded[i], rest);
+        from[i] = g.padded[i];
+    }
+    for (std::size_t i = 0; i < 16; i += 4) {
+        lanes r[4];
+        load_row(r[0], from, 0, 4 * i, each_lane{});
+        load_row(r[1], from, 1, 4 * i, each_lane{});
+        load_row(r[2], from, 2, 4 * i, each_lane{});
+        load_row(r[3], from, 3, 4 * i, each_lane{});
+        turn(r);
+        g.m[i] = r[0], g.m[i + 1] = r[1], g.m[i + 2] = r[2], g.m[i + 3] = r[3];
+    }
+}
+
+WG_LANES_TARGET [[gnu::always_inline]] static inline void store_digests(group& g, hash_item const* const* items,
+                                                                        std::size_t count) noexcept {
+    for (std::size_t part = 0; part < 8; part += 4) {
+        lanes r[4];
+        for (std::size_t j = 0; j < 4; ++j) r[j] = g.h[part + j];
+        turn(r);
+        for (std::size_t j = 0; j < 4; ++j) g.h[part + j] = r[j];
+    }
+    for (std::size_t i = 0; i < count; ++i) { // words 0-3 of message i are in row i % 4, and 4-7 in row 4 + i % 4
+        for (std::size_t part = 0; part < 2; ++part) {
+            quad words;
+            std::memcpy(&words, reinterpret_cast<byte const*>(&g.h[4 * part + i % 4]) + i / 4 * 16, 16);
+            store_words(g.padded[i] + 16 * part, words);
+        }
+        copy_short(items[i]->out.data(), g.padded[i], items[i]->out.size());
+    }
+}
+
+/// `low` and `high`: the words of the counts of bytes.
+WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lanes const& low, lanes const& high,
+                                                                   bool last) noexcept {
+    lanes v[16];
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) {
+        v[i] = g.h[i];
+        fill(v[8 + i], iv[i]);
+    }
+    v[12] ^= low, v[13] ^= high;
+    if (last) v[14] = ~v[14];
+    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+#pragma GCC unroll 1
+    for (auto const& p : sigma) {
+        mix_four<0>(v, g.m, p);
+        mix_four<1>(v, g.m, p + 8);
+    }
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < 8; ++i) g.h[i] ^= v[i] ^ v[8 + i];
+}
+
+/// Digests of 1 to WG_LANES messages of `blocks` blocks each, keys counted.
+WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* const* items, std::size_t count,
+                                                            std::size_t blocks) noexcept {
+    group g;
+    std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
+    for (std::size_t i = 0; i < WG_LANES; ++i) {
+        hash_item const& item = *items[i < count ? i : 0];
+        std::uint64_t const all = item.message.size() + (item.key.empty() ? 0 : block_bytes);
+        low[i] = static_cast<std::uint32_t>(all);
+        high[i] = static_cast<std::uint32_t>(all >> 32);
+        first[i] = parameters(item.out.size(), item.key.size());
+    }
+    for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
+    lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
+    std::memcpy(&low_all, low, sizeof low);
+    std::memcpy(&high_all, high, sizeof high);
+    std::memcpy(&parameter_words, first, sizeof first);
+    g.h[0] ^= parameter_words;
+    for (std::size_t block = 0; block + 1 < blocks; ++block) {
+        load_block(g, items, count, block);
+        std::uint64_t const so_far = block_bytes * (block + 1);
+        lanes so_far_low, so_far_high;
+        fill(so_far_low, static_cast<std::uint32_t>(so_far));
+        fill(so_far_high, static_cast<std::uint32_t>(so_far >> 32));
+        compress(g, so_far_low, so_far_high, false);
+    }
+    load_block(g, items, count, blocks - 1);
+    compress(g, low_all, high_all, true);
+    store_digests(g, items, count);
+    wipe_lanes<sizeof g>(&g);
+    WG_LANES_WIPE;
+}
