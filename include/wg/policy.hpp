@@ -37,6 +37,11 @@ concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
 };
 
+template <class Hash>
+concept batch_hash_backend = hash_backend<Hash> && requires(Hash const& hash, std::span<hash_item const> items) {
+    { hash.blake2s_batch(items) } noexcept -> std::same_as<void>;
+};
+
 /// One operation of a batch: what `good = dh(*out, *scalar, point)` would do.
 struct dh_item {
     secret<key_bytes>* out = nullptr;
@@ -54,6 +59,11 @@ concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_b
                               public_key& key) {
     { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
     { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
+};
+
+template <class Dh>
+concept batch_dh_backend = dh_backend<Dh> && requires(Dh const& dh, std::span<dh_item> items) {
+    { dh.dh_batch(items) } noexcept -> std::same_as<void>;
 };
 
 /// One packet of a batch: what `seal(dst, src, {}, counter, *key)` or `good = open(...)` would do.
@@ -81,6 +91,12 @@ concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std
     { aead.seal(dst, src, src, counter, key) } noexcept -> std::same_as<void>;
     { aead.open(dst, src, src, counter, key) } noexcept -> std::same_as<bool>;
     { aead.hchacha20(out, key, nonce) } noexcept -> std::same_as<void>;
+};
+
+template <class Aead>
+concept batch_aead_backend = aead_backend<Aead> && requires(Aead const& aead, std::span<aead_item> items) {
+    { aead.seal_batch(items) } noexcept -> std::same_as<void>;
+    { aead.open_batch(items) } noexcept -> std::same_as<void>;
 };
 
 // | now() -> instant                | never goes back; counts the time that the host was suspended. Any thread.       |

@@ -775,6 +775,11 @@ concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
 };
 
+template <class Hash>
+concept batch_hash_backend = hash_backend<Hash> && requires(Hash const& hash, std::span<hash_item const> items) {
+    { hash.blake2s_batch(items) } noexcept -> std::same_as<void>;
+};
+
 /// One operation of a batch: what `good = dh(*out, *scalar, point)` would do.
 struct dh_item {
     secret<key_bytes>* out = nullptr;
@@ -792,6 +797,11 @@ concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_b
                               public_key& key) {
     { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
     { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
+};
+
+template <class Dh>
+concept batch_dh_backend = dh_backend<Dh> && requires(Dh const& dh, std::span<dh_item> items) {
+    { dh.dh_batch(items) } noexcept -> std::same_as<void>;
 };
 
 /// One packet of a batch: what `seal(dst, src, {}, counter, *key)` or `good = open(...)` would do.
@@ -819,6 +829,12 @@ concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std
     { aead.seal(dst, src, src, counter, key) } noexcept -> std::same_as<void>;
     { aead.open(dst, src, src, counter, key) } noexcept -> std::same_as<bool>;
     { aead.hchacha20(out, key, nonce) } noexcept -> std::same_as<void>;
+};
+
+template <class Aead>
+concept batch_aead_backend = aead_backend<Aead> && requires(Aead const& aead, std::span<aead_item> items) {
+    { aead.seal_batch(items) } noexcept -> std::same_as<void>;
+    { aead.open_batch(items) } noexcept -> std::same_as<void>;
 };
 
 // | now() -> instant                | never goes back; counts the time that the host was suspended. Any thread.       |
@@ -1783,11 +1799,11 @@ constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_byt
     return 0x01010000u ^ static_cast<std::uint32_t>(key_bytes << 8) ^ static_cast<std::uint32_t>(digest_bytes);
 }
 
-/// Copies less than a block. Not by the library, whose copies of other sizes leave what they moved in registers that no
-/// kernel knows of, and are a call away.
+/// Copies less than a block. Not by the library, where that is more than a loop: it leaves what it moved in registers
+/// that no kernel knows of, and is a call away.
 inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
 #ifdef WG_SMALL
-    for (std::size_t i = 0; i < size; ++i) to[i] = from[i];
+    std::memcpy(to, from, size);
 #else
     auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
         std::memcpy(to, from, Size); // the first and the last, which may have bytes in common
@@ -1825,8 +1841,13 @@ struct work {
 
 /// One message in words, for any processor.
 struct words {
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes * 2; // most in clang, which makes vectors of it
+#ifdef WG_SMALL
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 96; // the words of a block and of the state
+#else
+    static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
+#endif
 
+#ifndef WG_SMALL
     /// Compresses `size` bytes, the last block filled up with zeros. `count_after` is what the count of bytes is with
     /// that one; `last`: it is the message's last. Out of line, so that `wipe_stack` of a caller reaches what it
     /// spills.
@@ -1841,8 +1862,9 @@ struct words {
         }
         compress_block(w.h, data, count_after, last);
     }
+#endif
 
-private:
+    /// One block.
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
                                                  bool last) noexcept {
         std::uint32_t m[16], v[16];
@@ -2974,9 +2996,33 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
 };
 #endif
 
-/// The last part of a message, of which `count` bytes have gone before. What lies whole in the input is compressed
-/// from there.
-template <class Kernel> inline void absorb(work& w, std::uint64_t count, bytes_view a, bytes_view b) noexcept {
+/// The whole message, the key's block too, into w.h. What lies whole in the input is compressed from there.
+template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    std::uint64_t count = 0;
+#ifdef WG_SMALL
+    // Everything goes through one buffer: a block is compressed when another byte follows, for the last one is special.
+    std::size_t held = 0;
+    std::memset(w.padded, 0, block_bytes);
+    if (!key.empty()) std::memcpy(w.padded, key.data(), key.size()), held = block_bytes;
+    for (bytes_view in : {a, b})
+        while (!in.empty()) {
+            if (held == block_bytes) {
+                Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
+                held = 0;
+                std::memset(w.padded, 0, block_bytes);
+            }
+            std::size_t const now = std::min(in.size(), block_bytes - held);
+            std::memcpy(w.padded + held, in.data(), now);
+            held += now;
+            in = in.subspan(now);
+        }
+    Kernel::compress_block(w.h, w.padded, count + held, true);
+#else
+    if (!key.empty()) { // a block of its own, filled up with zeros, and the last one if nothing follows
+        bool const last = a.empty() && b.empty();
+        Kernel::compress(w, key.data(), key.size(), count = block_bytes, last);
+        if (last) return;
+    }
     if (!b.empty()) {
         if (std::size_t const whole = a.size() / block_bytes * block_bytes; whole != 0) {
             Kernel::compress(w, a.data(), whole, count += whole, false);
@@ -2995,6 +3041,7 @@ template <class Kernel> inline void absorb(work& w, std::uint64_t count, bytes_v
         a = b;
     }
     Kernel::compress(w, a.empty() ? w.padded : a.data(), a.size(), count + a.size(), true);
+#endif
 }
 
 template <class Kernel>
@@ -3002,10 +3049,7 @@ template <class Kernel>
     work w;
     for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
     w.h[0] ^= parameters(out.size(), key.size());
-    bool const nothing = a.empty() && b.empty();
-    // the key is a block of its own, filled up with zeros, and the last one if nothing follows
-    if (!key.empty()) Kernel::compress(w, key.data(), key.size(), block_bytes, nothing);
-    if (key.empty() || !nothing) absorb<Kernel>(w, key.empty() ? 0 : block_bytes, a, b);
+    absorb<Kernel>(w, key, a, b);
     for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
     copy_short(out.data(), w.padded, out.size());
 }
@@ -4871,6 +4915,11 @@ using session = basic_session<>;
 // SPDX-License-Identifier: BSL-1.0
 // Handshake messages, in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): what a device does with those that
 // come in, and how it makes its own. Layer 4; guarded by the device's lock.
+//
+// Waiting messages of one type are worked on together, so that a dh policy that does several at once has several to do.
+// What they do to the device is the same as if each had come alone: whatever reads or changes a peer is done in order,
+// and nothing of another message comes between the acceptance of an initiation and its answer that could change either.
+// (A second initiation of the same peer is refused by the first, a response names a handshake that only responses end.)
 #ifndef WG_DEVICE_HANDSHAKES_HPP
 #define WG_DEVICE_HANDSHAKES_HPP
 
@@ -4970,8 +5019,10 @@ public:
     }
 
     /// The oldest message, valid until `pop`; nullptr: none.
-    waiting_handshake const* front() noexcept {
-        return size() == 0 ? nullptr : &ring_.view()[popped_ & (capacity - 1)];
+    waiting_handshake const* front() noexcept { return at(0); }
+    /// The oldest but `place`.
+    waiting_handshake const* at(std::size_t place) noexcept {
+        return place < size() ? &ring_.view()[(popped_ + place) & (capacity - 1)] : nullptr;
     }
     void pop() noexcept { ++popped_; }
 
@@ -5019,10 +5070,59 @@ private:
 #define WG_PROTOCOL_COOKIE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// Several operations of one primitive: at once where its policy can, else one by one. Layer 3; as the policy's members.
+#ifndef WG_PROTOCOL_BATCH_HPP
+#define WG_PROTOCOL_BATCH_HPP
+
+
+namespace wg::inline WG_ABI {
+
+/// How many items a caller puts together, on its stack: `most`, if the policy gains by it, else one.
+#ifdef WG_SMALL
+template <bool Gains> constexpr std::size_t batch_size(std::size_t) noexcept { return 1; }
+#else
+template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcept { return Gains ? most : 1; }
+#endif
+
+template <hash_backend Hash> void blake2s_all(Hash const& hash, std::span<hash_item const> items) noexcept {
+    if constexpr (batch_hash_backend<Hash>)
+        hash.blake2s_batch(items);
+    else
+        for (hash_item const& i : items) hash.blake2s(i.out, i.key, i.message, {});
+}
+
+template <dh_backend Dh> void dh_all(Dh const& dh, std::span<dh_item> items) noexcept {
+    if constexpr (batch_dh_backend<Dh>)
+        dh.dh_batch(items);
+    else
+        for (dh_item& i : items) i.good = dh.dh(*i.out, *i.scalar, i.point.first<key_bytes>());
+}
+
+template <aead_backend Aead> void seal_all(Aead const& aead, std::span<aead_item> items) noexcept {
+    if constexpr (batch_aead_backend<Aead>)
+        aead.seal_batch(items);
+    else
+        for (aead_item& i : items) aead.seal(i.dst, i.src, {}, i.counter, *i.key);
+}
+
+template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item> items) noexcept {
+    if constexpr (batch_aead_backend<Aead>)
+        aead.open_batch(items);
+    else
+        for (aead_item& i : items) i.good = aead.open(i.dst, i.src, {}, i.counter, *i.key);
+}
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
 //
-// Pure functions over one handshake: no tables, no time, no policy beyond primitives. What fails leaves the handshake
-// as it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+// Pure functions over handshakes: no tables, no time, no policy beyond primitives. What fails leaves the handshake as
+// it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+//
+// Who has several messages at hand calls the steps that take spans, so that their DHs are done at once. An element that
+// is not `ok` is left alone by them.
 #ifndef WG_PROTOCOL_NOISE_HPP
 #define WG_PROTOCOL_NOISE_HPP
 
@@ -5173,28 +5273,48 @@ public:
         return status::ok;
     }
 
+    /// How many messages the steps that take spans can be given.
+    static constexpr std::size_t at_once = batch_size<batch_dh_backend<typename Policies::dh>>(8);
+
     /// An initiation on its way in: between the two halves the caller finds out whose it is.
     struct incoming_initiation {
         symmetric_state symmetric;
         wg::public_key remote_static{};
         byte_array<timestamp_bytes> timestamp{};
+        bytes_view message{};
+        status why = status::ok;
     };
 
-    /// First half: who says that he sent it. Costs a DH. bad_public_key, decryption_failed.
+    /// First half: who says that he sent each `message`. Costs a DH each. bad_public_key, decryption_failed.
+    void open_initiations(std::span<incoming_initiation> all, identity const& mine) const noexcept {
+        WG_ASSERT(all.size() <= at_once);
+        std::array<secret<key_bytes>, at_once> shared;
+        std::array<dh_item, at_once> items;
+        std::size_t count = 0;
+        for (incoming_initiation& in : all) {
+            if (in.why != status::ok) continue;
+            start(in.symmetric, mine.public_key);
+            // e
+            key_view const ephemeral = ephemeral_in<initiation_layout>(in.message);
+            mix_ephemeral(in.symmetric, ephemeral);
+            items[count] = {&shared[count], &mine.private_key, ephemeral, false};
+            ++count;
+        }
+        dh_all(with_.dh, std::span(items).first(count));
+        count = 0;
+        for (incoming_initiation& in : all) {
+            if (in.why != status::ok) continue;
+            dh_item const& done = items[count++];
+            in.why = done.good ? open_static(in, *done.out) : status::bad_public_key;
+        }
+    }
+
+    /// The same for one.
     status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        using at = initiation_layout;
-        secret<key_bytes> key;
-        start(in.symmetric, mine.public_key);
-        // e
-        key_view const ephemeral = message.subspan<at::ephemeral, key_bytes>();
-        mix_ephemeral(in.symmetric, ephemeral);
-        // es
-        if (!mix_dh(in.symmetric, mine.private_key, ephemeral, key)) return status::bad_public_key;
-        // s
-        if (!decrypt_and_hash(in.symmetric, key, in.remote_static,
-                              message.subspan(at::encrypted_static, key_bytes + tag_bytes)))
-            return status::decryption_failed;
-        return status::ok;
+        in.message = message;
+        in.why = status::ok;
+        open_initiations({&in, 1}, mine);
+        return in.why;
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
@@ -5220,62 +5340,142 @@ public:
         to.state = handshake_state::initiation_consumed;
     }
 
-    /// Writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92 bytes.
-    /// no_random, bad_public_key.
+    /// The DHs of a response, in either direction.
+    struct response_secrets {
+        secret<key_bytes> ee, se;
+        status why = status::ok;
+    };
+
+    /// A response on its way out.
+    struct outgoing_response : response_secrets {
+        handshake* of = nullptr; ///< nullptr: none, as if it were not `ok`
+        remote_identity const* theirs = nullptr;
+        secret<key_bytes> ephemeral;
+        wg::public_key ephemeral_public{};
+    };
+
+    /// First part: a new key. no_random.
     template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
-                           bytes message) const noexcept {
+    void begin_response(outgoing_response& out, handshake& of, remote_identity const& theirs,
+                        Random& random) const noexcept {
+        WG_ASSERT(of.state == handshake_state::initiation_consumed);
+        out.of = &of;
+        out.theirs = &theirs;
+        if (!random.fill(out.ephemeral.expose())) out.why = status::no_random;
+    }
+
+    /// Second part, of several at once. bad_public_key.
+    void agree_responses(std::span<outgoing_response> all) const noexcept {
+        WG_ASSERT(all.size() <= at_once);
+        std::array<dh_item, 2 * at_once> items;
+        std::size_t count = 0;
+        for (outgoing_response& out : all) {
+            if (out.of == nullptr || out.why != status::ok) continue;
+            with_.dh.dh_public(out.ephemeral_public, out.ephemeral); // fast by itself: its point is known
+            items[count++] = {&out.ee, &out.ephemeral, out.of->remote_ephemeral, false};
+            items[count++] = {&out.se, &out.ephemeral, out.theirs->public_key, false};
+        }
+        agree(all, std::span(items).first(count));
+    }
+
+    /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
+    /// bytes.
+    status create_response(outgoing_response const& from, std::uint32_t local_index, bytes message) const noexcept {
         using at = response_layout;
+        if (from.why != status::ok) return from.why;
+        handshake& of = *from.of;
         WG_ASSERT(message.size() == at::size && of.state == handshake_state::initiation_consumed);
-        secret<key_bytes> ephemeral, key;
-        symmetric_state state;
-        state.assign(of.symmetric);
+        secret<key_bytes> key;
+        symmetric_state& state = of.symmetric;
         fill_zero(message);
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
         store_le32(&message[at::sender], local_index);
         store_le32(&message[at::receiver], of.remote_index);
         // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
-            return status::no_random;
+        copy(message.subspan<at::ephemeral, key_bytes>(), from.ephemeral_public);
+        mix_ephemeral(state, from.ephemeral_public);
         // ee
-        if (!mix_dh(state, ephemeral, of.remote_ephemeral)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
         // se
-        if (!mix_dh(state, ephemeral, theirs.public_key)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
         // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
+        mix_preshared_key(state, from.theirs->preshared_key, key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_nothing, tag_bytes), {});
-        of.symmetric.assign(state);
         of.local_index = local_index;
         of.state = handshake_state::response_created;
         return status::ok;
     }
 
-    /// Reads the response to the initiation that `of` created. A forged one changes nothing.
-    /// wrong_state, bad_public_key, decryption_failed.
+    /// All parts for one. no_random, bad_public_key.
+    template <random_source Random>
+    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
+                           bytes message) const noexcept {
+        outgoing_response out;
+        begin_response(out, of, theirs, random);
+        agree_responses({&out, 1});
+        return create_response(out, local_index, message);
+    }
+
+    /// A response on its way in.
+    struct incoming_response : response_secrets {
+        handshake const* of = nullptr; ///< nullptr: none, as if it were not `ok`
+        bytes_view message{};
+    };
+
+    /// First part, of several at once: each `message` is to answer the initiation that `of` created.
+    /// wrong_state, bad_public_key.
+    void agree_responses(std::span<incoming_response> all, identity const& mine) const noexcept {
+        WG_ASSERT(all.size() <= at_once);
+        std::array<dh_item, 2 * at_once> items;
+        std::size_t count = 0;
+        for (incoming_response& in : all) {
+            if (in.of == nullptr || in.why != status::ok) continue;
+            //= linux: a response is taken while the initiation that it answers waits, and once
+            if (in.of->state != handshake_state::initiation_created) {
+                in.why = status::wrong_state;
+                continue;
+            }
+            key_view const ephemeral = ephemeral_in<response_layout>(in.message);
+            items[count++] = {&in.ee, &in.of->ephemeral_private, ephemeral, false};
+            items[count++] = {&in.se, &mine.private_key, ephemeral, false};
+        }
+        agree(all, std::span(items).first(count));
+    }
+
+    /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
-                            bytes_view message) const noexcept {
+    status consume_response(handshake& of, incoming_response const& from,
+                            remote_identity const& theirs) const noexcept {
         using at = response_layout;
-        //= linux: a response is taken while the initiation that it answers waits, and once
+        if (from.why != status::ok) return from.why;
         if (of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
         // e
-        key_view const ephemeral = message.subspan<at::ephemeral, key_bytes>();
-        mix_ephemeral(state, ephemeral);
+        mix_ephemeral(state, ephemeral_in<at>(from.message));
         // ee
-        if (!mix_dh(state, of.ephemeral_private, ephemeral)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
         // se
-        if (!mix_dh(state, mine.private_key, ephemeral)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
-        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
+        if (!decrypt_and_hash(state, key, {}, from.message.subspan(at::encrypted_nothing, tag_bytes)))
             return status::decryption_failed;
         of.symmetric.assign(state);
-        of.remote_index = load_le32(&message[at::sender]);
+        of.remote_index = load_le32(&from.message[at::sender]);
         of.state = handshake_state::response_consumed;
         return status::ok;
+    }
+
+    /// Both parts for one.
+    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
+                            bytes_view message) const noexcept {
+        incoming_response in;
+        in.of = &of;
+        in.message = message;
+        agree_responses({&in, 1}, mine);
+        return consume_response(of, in, theirs);
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
@@ -5294,6 +5494,10 @@ public:
 private:
     static bytes_view text(std::string_view from) noexcept {
         return {reinterpret_cast<byte const*>(from.data()), from.size()};
+    }
+
+    template <class Layout> static key_view ephemeral_in(bytes_view message) noexcept {
+        return message.subspan<Layout::ephemeral, key_bytes>();
     }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
@@ -5318,6 +5522,29 @@ private:
         copy(to, ephemeral_public);
         mix_ephemeral(state, ephemeral_public);
         return true;
+    }
+
+    /// s, once es is known.
+    status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+        using at = initiation_layout;
+        secret<key_bytes> key;
+        // es
+        kdf(with_.hash, in.symmetric.chaining_key, shared.expose(), in.symmetric.chaining_key, key);
+        // s
+        bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
+                                              in.message.subspan(at::encrypted_static, key_bytes + tag_bytes));
+        return genuine ? status::ok : status::decryption_failed;
+    }
+
+    /// ee and se of those that are to have them.
+    //= RFC 7748 6.1: a shared secret of zero ends the handshake
+    template <class Response> void agree(std::span<Response> all, std::span<dh_item> items) const noexcept {
+        dh_all(with_.dh, items);
+        for (Response& response : all) {
+            if (response.of == nullptr || response.why != status::ok) continue;
+            if (!items[0].good || !items[1].good) response.why = status::bad_public_key;
+            items = items.subspan(2);
+        }
     }
 
     void mix_ephemeral(symmetric_state& state, key_view ephemeral) const noexcept {
@@ -5403,6 +5630,23 @@ public:
         byte_array<mac_bytes> expected{};
         with.hash.blake2s(expected, mac1_key_.expose(), cookie_detail::before_mac1(message), {});
         return equal_in_constant_time(expected, cookie_detail::mac1_of(message));
+    }
+
+    /// How many messages `check_mac1` takes at once, the first of which is bit 0 of the result.
+    static constexpr std::size_t at_once = batch_size<batch_hash_backend<typename Policies::hash>>(32);
+
+    std::uint32_t check_mac1(primitives<Policies> const& with, std::span<bytes_view const> messages) const noexcept {
+        WG_ASSERT(messages.size() <= at_once);
+        std::array<byte_array<mac_bytes>, at_once> expected;
+        std::array<hash_item, at_once> items;
+        for (std::size_t i = 0; i < messages.size(); ++i)
+            items[i] = {expected[i], mac1_key_.expose(), cookie_detail::before_mac1(messages[i])};
+        blake2s_all(with.hash, std::span<hash_item const>(items).first(messages.size()));
+        std::uint32_t genuine = 0;
+        for (std::size_t i = 0; i < messages.size(); ++i)
+            if (equal_in_constant_time(expected[i], cookie_detail::mac1_of(messages[i])))
+                genuine |= std::uint32_t{1} << i;
+        return genuine;
     }
 
     /// Whether the sender has a cookie of ours for this address and port.
@@ -7026,13 +7270,13 @@ template <policies Policies> class handshakes {
 public:
     explicit handshakes(state_type& state) noexcept : state_(state) {}
 
-    /// A message has come in: it waits for its turn, or is dropped.
-    void admit(job_type& j, message_type type, instant now) noexcept {
+    /// A message has come in: it waits for its turn, or is dropped. `genuine`: see `check_mac1`.
+    void admit(job_type& j, message_type type, bool genuine, instant now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
             if (state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])) == nullptr)
                 return state_.drop(j, status::unknown_index);
-        } else if (!mine().exists() || !state_.own->checker.check_mac1(state_.with, message)) {
+        } else if (!genuine) {
             //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
             return state_.drop(j, status::bad_mac1);
         }
@@ -7041,26 +7285,56 @@ public:
         state_.drop(j, taken ? status::queued : status::handshake_queue_full);
     }
 
-    /// Does what a message asks for, and writes the answer, if there is one, into `out`. `heavy` counts those that
-    /// cost DH operations.
-    status handle(waiting_handshake const& in, job_type& out, std::size_t& heavy, instant now) noexcept {
-        state_.begin(out, true);
-        bytes_view const message = in.message();
-        message_type const type = type_of(message);
-        if (type == message_type::cookie_reply) return consume_cookie_reply(message, now);
-        if (!mine().exists()) return status::no_private_key;
-        //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
-        if (state_.waiting.under_load(now)) {
-            if (!state_.own->checker.check_mac2(state_.with, message, in.where.remote, now))
-                return send_cookie_reply(message, in.where, out, now);
-            //= linux: a source that sends too much under load gets no answer, not even a cookie
-            if (!state_.limiter.allow(state_.with.hash, state_.random, in.where.remote.address, now))
-                return status::rate_limited;
+    /// How many jobs `check_mac1` looks at.
+    static constexpr std::size_t macs_at_once = cookie_checker<Policies>::at_once;
+
+    /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
+    /// first job is bit 0.
+    std::uint32_t check_mac1(std::span<job_type const> jobs) noexcept {
+        if (!mine().exists()) return 0;
+        if constexpr (macs_at_once == 1) return state_.own->checker.check_mac1(state_.with, jobs[0].data.view());
+        std::array<bytes_view, macs_at_once> messages;
+        std::array<std::uint8_t, macs_at_once> from;
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < std::min(jobs.size(), macs_at_once); ++i) {
+            message_type const type = type_of(jobs[i].data.view());
+            if (type != message_type::initiation && type != message_type::response) continue;
+            from[count] = static_cast<std::uint8_t>(i);
+            messages[count++] = jobs[i].data.view();
         }
-        ++heavy;
-        state_.waiting.note_answer(now);
-        return type == message_type::initiation ? consume_initiation(message, in.where, out, now)
-                                                : consume_response(message, in.where, now);
+        std::uint32_t const good =
+            state_.own->checker.check_mac1(state_.with, std::span<bytes_view const>(messages).first(count));
+        std::uint32_t genuine = 0;
+        for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
+        return genuine;
+    }
+
+    /// Does what the messages at the front of the queue ask for, `most` of them at most, and writes the answers into
+    /// `out` from `made` on, which counts them. `heavy` counts those that cost DH operations. How many are done: one,
+    /// or several of one type.
+    std::size_t handle(std::span<job_type> out, std::size_t& made, std::size_t& heavy, std::size_t most,
+                       instant now) noexcept {
+        message_type const type = type_of(state_.waiting.front()->message());
+        std::array<turn, at_once> turns;
+        std::size_t count = 0;
+        for (; count < std::min(most, at_once); ++count) {
+            waiting_handshake const* const in = state_.waiting.at(count);
+            if (in == nullptr || type_of(in->message()) != type) break;
+            turns[count].in = in;
+            turns[count].why = gate(turns[count], type, now);
+            if (turns[count].why == status::ok && type != message_type::cookie_reply) {
+                ++heavy;
+                state_.waiting.note_answer(now);
+            }
+        }
+        auto const these = std::span(turns).first(count);
+        if (type == message_type::initiation)
+            consume_initiations(these, out, made, now);
+        else if (type == message_type::response)
+            consume_responses(these, out, made, now);
+        else
+            consume_cookie_replies(these, out, made, now);
+        return count;
     }
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now.
@@ -7094,7 +7368,46 @@ public:
     }
 
 private:
+    using steps = noise<Policies>;
+    static constexpr std::size_t at_once = steps::at_once;
+
+    /// A message whose turn it is.
+    struct turn {
+        waiting_handshake const* in = nullptr;
+        status why = status::ok; ///< else nothing is done but, perhaps, a cookie sent
+        bool wants_cookie = false;
+    };
+
     identity& mine() noexcept { return state_.own->mine(); }
+
+    /// Whether a message is worth what it costs.
+    status gate(turn& t, message_type type, instant now) noexcept {
+        if (type == message_type::cookie_reply) return status::ok;
+        if (!mine().exists()) return status::no_private_key;
+        //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
+        if (!state_.waiting.under_load(now)) return status::ok;
+        if (!state_.own->checker.check_mac2(state_.with, t.in->message(), t.in->where.remote, now)) {
+            t.wants_cookie = true;
+            return status::cookie_sent;
+        }
+        //= linux: a source that sends too much under load gets no answer, not even a cookie
+        if (!state_.limiter.allow(state_.with.hash, state_.random, t.in->where.remote.address, now))
+            return status::rate_limited;
+        return status::ok;
+    }
+
+    /// The last part of the oldest message's turn, all of it but what `end` does. False: nothing else is to be done.
+    bool begin_last_part(turn& t, job_type& answer, instant now) noexcept {
+        state_.begin(answer, true);
+        if (t.wants_cookie) t.why = send_cookie_reply(t.in->message(), t.in->where, answer, now);
+        return t.why == status::ok;
+    }
+    void end(turn const& t, job_type const& answer, std::size_t& made, instant now) noexcept {
+        if (answer.next == disposition::send) ++made;
+        if (t.why != status::ok) state_.count(t.why, nullptr);
+        state_.waiting.pop();
+        if (state_.waiting.size() == 0) state_.watch_load(now);
+    }
 
     status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
         if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
@@ -7111,6 +7424,15 @@ private:
         return status::cookie_sent;
     }
 
+    void consume_cookie_replies(std::span<turn> turns, std::span<job_type> out, std::size_t& made,
+                                instant now) noexcept {
+        for (turn& t : turns) {
+            job_type& unused = out[made];
+            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t.in->message(), now);
+            end(t, unused, made, now);
+        }
+    }
+
     status consume_cookie_reply(bytes_view message, instant now) noexcept {
         auto const* const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (found == nullptr) return status::unknown_index;
@@ -7120,14 +7442,47 @@ private:
         return why;
     }
 
-    status consume_initiation(bytes_view message, path const& where, job_type& out, instant now) noexcept {
-        noise<Policies> const steps(state_.with);
-        typename noise<Policies>::incoming_initiation in;
-        if (status const why = steps.open_initiation(in, mine(), message); why != status::ok) return why;
+    /// An initiation that was accepted, and its answer.
+    struct accepted {
+        peer_type* from = nullptr; ///< nullptr: it was not
+        duration next_attempt{};   ///< of ours, if the two have crossed
+        status why = status::ok;   ///< of the answer
+        std::uint32_t index = 0;
+    };
+
+    void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
+        std::array<typename steps::incoming_initiation, at_once> opened;
+        std::array<typename steps::outgoing_response, at_once> answers;
+        std::array<accepted, at_once> froms;
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            opened[i].message = turns[i].in->message();
+            opened[i].why = turns[i].why;
+        }
+        steps const noise(state_.with);
+        noise.open_initiations(std::span(opened).first(turns.size()), mine());
+        for (std::size_t i = 0; i < turns.size(); ++i)
+            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], froms[i], answers[i], now);
+        noise.agree_responses(std::span(answers).first(turns.size()));
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            job_type& answer = out[made];
+            if (begin_last_part(turns[i], answer, now)) {
+                note_initiation(*froms[i].from, turns[i], froms[i].next_attempt, now);
+                turns[i].why = send_response(froms[i], answers[i], answer, now);
+                state_.reschedule(*froms[i].from);
+            }
+            end(turns[i], answer, made, now);
+        }
+    }
+
+    /// Judges an initiation, and makes the handshake of its peer the one that it began.
+    status accept_initiation(typename steps::incoming_initiation& in, accepted& to,
+                             typename steps::outgoing_response& answer, instant now) noexcept {
+        if (in.why != status::ok) return in.why;
+        steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
         //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
-        if (status const why = steps.prove_initiation(in, from->secrets->remote, message); why != status::ok)
+        if (status const why = noise.prove_initiation(in, from->secrets->remote, in.message); why != status::ok)
             return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
         if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
@@ -7137,29 +7492,40 @@ private:
         from->greatest_timestamp = in.timestamp;
         from->last_initiation_consumption = now;
         state_.peers.forget_handshake(*from);
-        steps.accept_initiation(from->exchange(), in, message);
-        state_.roam(*from, where);
-        from->rx_bytes += message.size();
-        from->timers.any_authenticated_packet_received();
-        from->timers.any_authenticated_packet_traversal(now);
-        state_.report(event_id::initiation_received, from);
+        noise.accept_initiation(from->exchange(), in, in.message);
         // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
         // Whoever has the greater key goes first next time.
         bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
-        from->timers.initiation_crossed(now, std::exchange(from->wants_initiation, false),
-                                        first ? state_.jitter() : rekey_timeout + state_.jitter());
-        status const why = send_response(*from, out, now);
-        state_.reschedule(*from);
-        return why;
+        to.from = from;
+        to.next_attempt = first ? state_.jitter() : rekey_timeout + state_.jitter();
+        result<std::uint32_t> const index = state_.peers.make_index(*from, state_.random);
+        if (index) {
+            to.index = *index;
+            noise.begin_response(answer, from->exchange(), from->secrets->remote, state_.random);
+        } else {
+            to.why = index.why();
+        }
+        return status::ok;
     }
 
-    status send_response(peer_type& to, job_type& out, instant now) noexcept {
-        if (!state_.room_for(out, response_layout::size)) return status::no_room;
-        noise<Policies> const steps(state_.with);
-        result<std::uint32_t> const index = state_.peers.make_index(to, state_.random);
-        if (!index) return index.why();
-        to.last_sent_handshake = now;
-        status why = steps.create_response(to.exchange(), to.secrets->remote, state_.random, *index, out.data.view());
+    void note_initiation(peer_type& from, turn const& t, duration next_attempt, instant now) noexcept {
+        state_.roam(from, t.in->where);
+        from.rx_bytes += t.in->message().size();
+        from.timers.any_authenticated_packet_received();
+        from.timers.any_authenticated_packet_traversal(now);
+        state_.report(event_id::initiation_received, &from);
+        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), next_attempt);
+    }
+
+    status send_response(accepted const& by, typename steps::outgoing_response const& answer, job_type& out,
+                         instant now) noexcept {
+        peer_type& to = *by.from;
+        status why = by.why;
+        if (why == status::ok && !state_.room_for(out, response_layout::size)) why = status::no_room;
+        if (why == status::ok) {
+            to.last_sent_handshake = now;
+            why = steps(state_.with).create_response(answer, by.index, out.data.view());
+        }
         if (why == status::ok) why = begin_session(to, now, false);
         if (why != status::ok) {
             state_.peers.forget_handshake(to);
@@ -7171,15 +7537,37 @@ private:
         return status::ok;
     }
 
-    status consume_response(bytes_view message, path const& where, instant now) noexcept {
-        auto const* const found = state_.peers.find_index(load_le32(&message[response_layout::receiver]));
-        if (found == nullptr || found->keys != nullptr) return status::unknown_index;
-        peer_type& from = *found->who;
-        status why =
-            noise<Policies>(state_.with).consume_response(from.exchange(), mine(), from.secrets->remote, message);
+    /// The peer whose handshake a response claims to answer; nullptr: there is none.
+    peer_type* asked_by(bytes_view response) noexcept {
+        auto const* const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
+        return found == nullptr || found->keys != nullptr ? nullptr : found->who;
+    }
+
+    void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
+        std::array<typename steps::incoming_response, at_once> opened;
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            if (turns[i].why != status::ok) continue;
+            opened[i].message = turns[i].in->message();
+            if (peer_type* const from = asked_by(opened[i].message)) opened[i].of = &from->exchange();
+        }
+        steps(state_.with).agree_responses(std::span(opened).first(turns.size()), mine());
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            job_type& unused = out[made];
+            if (begin_last_part(turns[i], unused, now)) {
+                peer_type* const from = asked_by(opened[i].message); // a response before it may have been the one
+                turns[i].why = from == nullptr ? status::unknown_index
+                                               : consume_response(*from, opened[i], turns[i].in->where, now);
+            }
+            end(turns[i], unused, made, now);
+        }
+    }
+
+    status consume_response(peer_type& from, typename steps::incoming_response const& in, path const& where,
+                            instant now) noexcept {
+        status why = steps(state_.with).consume_response(from.exchange(), in, from.secrets->remote);
         if (why != status::ok) return why;
         state_.roam(from, where);
-        from.rx_bytes += message.size();
+        from.rx_bytes += in.message.size();
         from.timers.any_authenticated_packet_received();
         from.timers.any_authenticated_packet_traversal(now);
         state_.report(event_id::response_received, &from);
@@ -7753,23 +8141,30 @@ public:
     /// `data` of each job is a datagram; `where` and `tos` are given.
     void prepare_inbound(std::span<job_type> jobs, instant now) noexcept {
         locked<Policies> const lock(state_);
-        for (job_type& j : jobs) prepare_inbound(j, now);
+        handshake_door door{jobs};
+        for (job_type& j : jobs) prepare_inbound(j, door, now);
     }
 
     /// Seals and opens, in place. Any thread, any order, any batch.
     static void crypt(std::span<job_type> jobs, typename Policies::aead const& aead) noexcept {
-        for (job_type& j : jobs) {
-            if (j.keys == nullptr) continue;
-            bytes const body = j.data.view().subspan(transport_layout::encrypted_packet);
-            bytes const plain = body.first(body.size() - tag_bytes);
-            if (j.outbound) {
-                aead.seal(body, plain, {}, j.counter, j.keys->send_key);
-            } else if (aead.open(plain, body, {}, j.counter, j.keys->receive_key)) {
-                j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes),
-                            -static_cast<std::ptrdiff_t>(tag_bytes));
-            } else {
-                j.why = status::decryption_failed;
+        constexpr std::size_t most = batch_size<batch_aead_backend<typename Policies::aead>>(64);
+        if constexpr (most == 1) {
+            for (job_type& j : jobs)
+                if (j.keys != nullptr) crypt(j, aead);
+        } else {
+            std::array<aead_item, most> items;
+            std::array<job_type*, most> whose;
+            std::size_t count = 0;
+            for (job_type& j : jobs) {
+                if (j.keys == nullptr) continue;
+                if (count == most || (count != 0 && whose[0]->outbound != j.outbound))
+                    crypt(std::span(items).first(std::exchange(count, 0)), whose.data(), aead);
+                auto const [body, plain] = sealed_and_plain(j);
+                whose[count] = &j;
+                items[count++] = j.outbound ? aead_item{body, plain, j.counter, &j.keys->send_key, false}
+                                            : aead_item{plain, body, j.counter, &j.keys->receive_key, false};
             }
+            if (count != 0) crypt(std::span(items).first(count), whose.data(), aead);
         }
     }
 
@@ -7800,17 +8195,12 @@ public:
     /// DH, for the lock is held meanwhile.
     std::size_t process_handshakes(std::span<job_type> out, instant now) noexcept {
         locked<Policies> const lock(state_);
-        std::size_t made = 0, heavy = 0;
-        std::size_t const most_heavy = std::min(out.size(), handshakes_at_once);
-        for (std::size_t looked_at = 0; made < out.size() && heavy < most_heavy && looked_at < 8 * out.size();
-             ++looked_at) {
-            waiting_handshake const* const message = state_.waiting.front();
-            if (message == nullptr) break;
-            status const why = handshakes<Policies>(state_).handle(*message, out[made], heavy, now);
-            if (out[made].next == disposition::send) ++made;
-            if (why != status::ok) state_.count(why, nullptr);
-            state_.waiting.pop();
-            if (state_.waiting.size() == 0) state_.watch_load(now);
+        std::size_t made = 0, heavy = 0, looked_at = 0;
+        std::size_t const most_heavy = std::min(out.size(), handshakes_at_once), most = 8 * out.size();
+        while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
+            // each has one answer at most, and costs one DH at most
+            std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
+            looked_at += handshakes<Policies>(state_).handle(out, made, heavy, room, now);
         }
         return made;
     }
@@ -7943,6 +8333,36 @@ public:
     }
 
 private:
+    // --- crypt
+
+    static std::pair<bytes, bytes> sealed_and_plain(job_type& j) noexcept {
+        bytes const body = j.data.view().subspan(transport_layout::encrypted_packet);
+        return {body, body.first(body.size() - tag_bytes)};
+    }
+
+    static void crypt(job_type& j, typename Policies::aead const& aead) noexcept {
+        auto const [body, plain] = sealed_and_plain(j);
+        if (j.outbound)
+            aead.seal(body, plain, {}, j.counter, j.keys->send_key);
+        else
+            judge(j, aead.open(plain, body, {}, j.counter, j.keys->receive_key));
+    }
+
+    /// All of one direction.
+    static void crypt(std::span<aead_item> items, job_type* const* whose,
+                      typename Policies::aead const& aead) noexcept {
+        if (whose[0]->outbound) return seal_all(aead, items);
+        open_all(aead, items);
+        for (std::size_t i = 0; i < items.size(); ++i) judge(*whose[i], items[i].good);
+    }
+
+    static void judge(job_type& j, bool genuine) noexcept {
+        if (genuine)
+            j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
+        else
+            j.why = status::decryption_failed;
+    }
+
     // --- outbound
 
     void prepare_outbound(job_type& j, instant now) noexcept {
@@ -8035,13 +8455,34 @@ private:
 
     // --- inbound
 
-    void prepare_inbound(job_type& j, instant now) noexcept {
+    /// Which handshake messages of a batch have a right mac1: of some jobs at a time, from the first that asks.
+    struct handshake_door {
+        std::span<job_type const> jobs;
+        std::size_t begin = 0, end = 0; ///< whose bits are known
+        std::uint32_t genuine = 0;
+    };
+
+    bool is_genuine(job_type const& j, handshake_door& door) noexcept {
+        if constexpr (handshakes<Policies>::macs_at_once == 1)
+            return handshakes<Policies>(state_).check_mac1({&j, 1}) != 0;
+        std::size_t const place = static_cast<std::size_t>(&j - door.jobs.data());
+        if (place >= door.end) {
+            door.begin = place;
+            door.end = place + handshakes<Policies>::macs_at_once;
+            door.genuine = handshakes<Policies>(state_).check_mac1(door.jobs.subspan(place));
+        }
+        return (door.genuine >> (place - door.begin) & 1) != 0;
+    }
+
+    void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
         if (!state_.up) return state_.drop(j, status::device_down);
         if (type == message_type::none) return state_.drop(j, status::malformed);
-        if (type != message_type::transport) return handshakes<Policies>(state_).admit(j, type, now);
+        if (type != message_type::transport)
+            return handshakes<Policies>(state_).admit(
+                j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
         auto const* const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
         if (found == nullptr || found->keys == nullptr) return state_.drop(j, status::unknown_index);
         j.counter = load_le64(&data[transport_layout::counter]);

@@ -59,23 +59,30 @@ public:
     /// `data` of each job is a datagram; `where` and `tos` are given.
     void prepare_inbound(std::span<job_type> jobs, instant now) noexcept {
         locked<Policies> const lock(state_);
-        for (job_type& j : jobs) prepare_inbound(j, now);
+        handshake_door door{jobs};
+        for (job_type& j : jobs) prepare_inbound(j, door, now);
     }
 
     /// Seals and opens, in place. Any thread, any order, any batch.
     static void crypt(std::span<job_type> jobs, typename Policies::aead const& aead) noexcept {
-        for (job_type& j : jobs) {
-            if (j.keys == nullptr) continue;
-            bytes const body = j.data.view().subspan(transport_layout::encrypted_packet);
-            bytes const plain = body.first(body.size() - tag_bytes);
-            if (j.outbound) {
-                aead.seal(body, plain, {}, j.counter, j.keys->send_key);
-            } else if (aead.open(plain, body, {}, j.counter, j.keys->receive_key)) {
-                j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes),
-                            -static_cast<std::ptrdiff_t>(tag_bytes));
-            } else {
-                j.why = status::decryption_failed;
+        constexpr std::size_t most = batch_size<batch_aead_backend<typename Policies::aead>>(64);
+        if constexpr (most == 1) {
+            for (job_type& j : jobs)
+                if (j.keys != nullptr) crypt(j, aead);
+        } else {
+            std::array<aead_item, most> items;
+            std::array<job_type*, most> whose;
+            std::size_t count = 0;
+            for (job_type& j : jobs) {
+                if (j.keys == nullptr) continue;
+                if (count == most || (count != 0 && whose[0]->outbound != j.outbound))
+                    crypt(std::span(items).first(std::exchange(count, 0)), whose.data(), aead);
+                auto const [body, plain] = sealed_and_plain(j);
+                whose[count] = &j;
+                items[count++] = j.outbound ? aead_item{body, plain, j.counter, &j.keys->send_key, false}
+                                            : aead_item{plain, body, j.counter, &j.keys->receive_key, false};
             }
+            if (count != 0) crypt(std::span(items).first(count), whose.data(), aead);
         }
     }
 
@@ -106,17 +113,12 @@ public:
     /// DH, for the lock is held meanwhile.
     std::size_t process_handshakes(std::span<job_type> out, instant now) noexcept {
         locked<Policies> const lock(state_);
-        std::size_t made = 0, heavy = 0;
-        std::size_t const most_heavy = std::min(out.size(), handshakes_at_once);
-        for (std::size_t looked_at = 0; made < out.size() && heavy < most_heavy && looked_at < 8 * out.size();
-             ++looked_at) {
-            waiting_handshake const* const message = state_.waiting.front();
-            if (message == nullptr) break;
-            status const why = handshakes<Policies>(state_).handle(*message, out[made], heavy, now);
-            if (out[made].next == disposition::send) ++made;
-            if (why != status::ok) state_.count(why, nullptr);
-            state_.waiting.pop();
-            if (state_.waiting.size() == 0) state_.watch_load(now);
+        std::size_t made = 0, heavy = 0, looked_at = 0;
+        std::size_t const most_heavy = std::min(out.size(), handshakes_at_once), most = 8 * out.size();
+        while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
+            // each has one answer at most, and costs one DH at most
+            std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
+            looked_at += handshakes<Policies>(state_).handle(out, made, heavy, room, now);
         }
         return made;
     }
@@ -249,6 +251,36 @@ public:
     }
 
 private:
+    // --- crypt
+
+    static std::pair<bytes, bytes> sealed_and_plain(job_type& j) noexcept {
+        bytes const body = j.data.view().subspan(transport_layout::encrypted_packet);
+        return {body, body.first(body.size() - tag_bytes)};
+    }
+
+    static void crypt(job_type& j, typename Policies::aead const& aead) noexcept {
+        auto const [body, plain] = sealed_and_plain(j);
+        if (j.outbound)
+            aead.seal(body, plain, {}, j.counter, j.keys->send_key);
+        else
+            judge(j, aead.open(plain, body, {}, j.counter, j.keys->receive_key));
+    }
+
+    /// All of one direction.
+    static void crypt(std::span<aead_item> items, job_type* const* whose,
+                      typename Policies::aead const& aead) noexcept {
+        if (whose[0]->outbound) return seal_all(aead, items);
+        open_all(aead, items);
+        for (std::size_t i = 0; i < items.size(); ++i) judge(*whose[i], items[i].good);
+    }
+
+    static void judge(job_type& j, bool genuine) noexcept {
+        if (genuine)
+            j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
+        else
+            j.why = status::decryption_failed;
+    }
+
     // --- outbound
 
     void prepare_outbound(job_type& j, instant now) noexcept {
@@ -341,13 +373,34 @@ private:
 
     // --- inbound
 
-    void prepare_inbound(job_type& j, instant now) noexcept {
+    /// Which handshake messages of a batch have a right mac1: of some jobs at a time, from the first that asks.
+    struct handshake_door {
+        std::span<job_type const> jobs;
+        std::size_t begin = 0, end = 0; ///< whose bits are known
+        std::uint32_t genuine = 0;
+    };
+
+    bool is_genuine(job_type const& j, handshake_door& door) noexcept {
+        if constexpr (handshakes<Policies>::macs_at_once == 1)
+            return handshakes<Policies>(state_).check_mac1({&j, 1}) != 0;
+        std::size_t const place = static_cast<std::size_t>(&j - door.jobs.data());
+        if (place >= door.end) {
+            door.begin = place;
+            door.end = place + handshakes<Policies>::macs_at_once;
+            door.genuine = handshakes<Policies>(state_).check_mac1(door.jobs.subspan(place));
+        }
+        return (door.genuine >> (place - door.begin) & 1) != 0;
+    }
+
+    void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
         if (!state_.up) return state_.drop(j, status::device_down);
         if (type == message_type::none) return state_.drop(j, status::malformed);
-        if (type != message_type::transport) return handshakes<Policies>(state_).admit(j, type, now);
+        if (type != message_type::transport)
+            return handshakes<Policies>(state_).admit(
+                j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
         auto const* const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
         if (found == nullptr || found->keys == nullptr) return state_.drop(j, status::unknown_index);
         j.counter = load_le64(&data[transport_layout::counter]);

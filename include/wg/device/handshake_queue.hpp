@@ -41,8 +41,10 @@ public:
     }
 
     /// The oldest message, valid until `pop`; nullptr: none.
-    waiting_handshake const* front() noexcept {
-        return size() == 0 ? nullptr : &ring_.view()[popped_ & (capacity - 1)];
+    waiting_handshake const* front() noexcept { return at(0); }
+    /// The oldest but `place`.
+    waiting_handshake const* at(std::size_t place) noexcept {
+        return place < size() ? &ring_.view()[(popped_ + place) & (capacity - 1)] : nullptr;
     }
     void pop() noexcept { ++popped_; }
 

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // Handshake messages, in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): what a device does with those that
 // come in, and how it makes its own. Layer 4; guarded by the device's lock.
+//
+// Waiting messages of one type are worked on together, so that a dh policy that does several at once has several to do.
+// What they do to the device is the same as if each had come alone: whatever reads or changes a peer is done in order,
+// and nothing of another message comes between the acceptance of an initiation and its answer that could change either.
+// (A second initiation of the same peer is refused by the first, a response names a handshake that only responses end.)
 #ifndef WG_DEVICE_HANDSHAKES_HPP
 #define WG_DEVICE_HANDSHAKES_HPP
 
@@ -18,13 +23,13 @@ template <policies Policies> class handshakes {
 public:
     explicit handshakes(state_type& state) noexcept : state_(state) {}
 
-    /// A message has come in: it waits for its turn, or is dropped.
-    void admit(job_type& j, message_type type, instant now) noexcept {
+    /// A message has come in: it waits for its turn, or is dropped. `genuine`: see `check_mac1`.
+    void admit(job_type& j, message_type type, bool genuine, instant now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
             if (state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])) == nullptr)
                 return state_.drop(j, status::unknown_index);
-        } else if (!mine().exists() || !state_.own->checker.check_mac1(state_.with, message)) {
+        } else if (!genuine) {
             //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
             return state_.drop(j, status::bad_mac1);
         }
@@ -33,26 +38,56 @@ public:
         state_.drop(j, taken ? status::queued : status::handshake_queue_full);
     }
 
-    /// Does what a message asks for, and writes the answer, if there is one, into `out`. `heavy` counts those that
-    /// cost DH operations.
-    status handle(waiting_handshake const& in, job_type& out, std::size_t& heavy, instant now) noexcept {
-        state_.begin(out, true);
-        bytes_view const message = in.message();
-        message_type const type = type_of(message);
-        if (type == message_type::cookie_reply) return consume_cookie_reply(message, now);
-        if (!mine().exists()) return status::no_private_key;
-        //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
-        if (state_.waiting.under_load(now)) {
-            if (!state_.own->checker.check_mac2(state_.with, message, in.where.remote, now))
-                return send_cookie_reply(message, in.where, out, now);
-            //= linux: a source that sends too much under load gets no answer, not even a cookie
-            if (!state_.limiter.allow(state_.with.hash, state_.random, in.where.remote.address, now))
-                return status::rate_limited;
+    /// How many jobs `check_mac1` looks at.
+    static constexpr std::size_t macs_at_once = cookie_checker<Policies>::at_once;
+
+    /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
+    /// first job is bit 0.
+    std::uint32_t check_mac1(std::span<job_type const> jobs) noexcept {
+        if (!mine().exists()) return 0;
+        if constexpr (macs_at_once == 1) return state_.own->checker.check_mac1(state_.with, jobs[0].data.view());
+        std::array<bytes_view, macs_at_once> messages;
+        std::array<std::uint8_t, macs_at_once> from;
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < std::min(jobs.size(), macs_at_once); ++i) {
+            message_type const type = type_of(jobs[i].data.view());
+            if (type != message_type::initiation && type != message_type::response) continue;
+            from[count] = static_cast<std::uint8_t>(i);
+            messages[count++] = jobs[i].data.view();
         }
-        ++heavy;
-        state_.waiting.note_answer(now);
-        return type == message_type::initiation ? consume_initiation(message, in.where, out, now)
-                                                : consume_response(message, in.where, now);
+        std::uint32_t const good =
+            state_.own->checker.check_mac1(state_.with, std::span<bytes_view const>(messages).first(count));
+        std::uint32_t genuine = 0;
+        for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
+        return genuine;
+    }
+
+    /// Does what the messages at the front of the queue ask for, `most` of them at most, and writes the answers into
+    /// `out` from `made` on, which counts them. `heavy` counts those that cost DH operations. How many are done: one,
+    /// or several of one type.
+    std::size_t handle(std::span<job_type> out, std::size_t& made, std::size_t& heavy, std::size_t most,
+                       instant now) noexcept {
+        message_type const type = type_of(state_.waiting.front()->message());
+        std::array<turn, at_once> turns;
+        std::size_t count = 0;
+        for (; count < std::min(most, at_once); ++count) {
+            waiting_handshake const* const in = state_.waiting.at(count);
+            if (in == nullptr || type_of(in->message()) != type) break;
+            turns[count].in = in;
+            turns[count].why = gate(turns[count], type, now);
+            if (turns[count].why == status::ok && type != message_type::cookie_reply) {
+                ++heavy;
+                state_.waiting.note_answer(now);
+            }
+        }
+        auto const these = std::span(turns).first(count);
+        if (type == message_type::initiation)
+            consume_initiations(these, out, made, now);
+        else if (type == message_type::response)
+            consume_responses(these, out, made, now);
+        else
+            consume_cookie_replies(these, out, made, now);
+        return count;
     }
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now.
@@ -86,7 +121,46 @@ public:
     }
 
 private:
+    using steps = noise<Policies>;
+    static constexpr std::size_t at_once = steps::at_once;
+
+    /// A message whose turn it is.
+    struct turn {
+        waiting_handshake const* in = nullptr;
+        status why = status::ok; ///< else nothing is done but, perhaps, a cookie sent
+        bool wants_cookie = false;
+    };
+
     identity& mine() noexcept { return state_.own->mine(); }
+
+    /// Whether a message is worth what it costs.
+    status gate(turn& t, message_type type, instant now) noexcept {
+        if (type == message_type::cookie_reply) return status::ok;
+        if (!mine().exists()) return status::no_private_key;
+        //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
+        if (!state_.waiting.under_load(now)) return status::ok;
+        if (!state_.own->checker.check_mac2(state_.with, t.in->message(), t.in->where.remote, now)) {
+            t.wants_cookie = true;
+            return status::cookie_sent;
+        }
+        //= linux: a source that sends too much under load gets no answer, not even a cookie
+        if (!state_.limiter.allow(state_.with.hash, state_.random, t.in->where.remote.address, now))
+            return status::rate_limited;
+        return status::ok;
+    }
+
+    /// The last part of the oldest message's turn, all of it but what `end` does. False: nothing else is to be done.
+    bool begin_last_part(turn& t, job_type& answer, instant now) noexcept {
+        state_.begin(answer, true);
+        if (t.wants_cookie) t.why = send_cookie_reply(t.in->message(), t.in->where, answer, now);
+        return t.why == status::ok;
+    }
+    void end(turn const& t, job_type const& answer, std::size_t& made, instant now) noexcept {
+        if (answer.next == disposition::send) ++made;
+        if (t.why != status::ok) state_.count(t.why, nullptr);
+        state_.waiting.pop();
+        if (state_.waiting.size() == 0) state_.watch_load(now);
+    }
 
     status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
         if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
@@ -103,6 +177,15 @@ private:
         return status::cookie_sent;
     }
 
+    void consume_cookie_replies(std::span<turn> turns, std::span<job_type> out, std::size_t& made,
+                                instant now) noexcept {
+        for (turn& t : turns) {
+            job_type& unused = out[made];
+            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t.in->message(), now);
+            end(t, unused, made, now);
+        }
+    }
+
     status consume_cookie_reply(bytes_view message, instant now) noexcept {
         auto const* const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (found == nullptr) return status::unknown_index;
@@ -112,14 +195,47 @@ private:
         return why;
     }
 
-    status consume_initiation(bytes_view message, path const& where, job_type& out, instant now) noexcept {
-        noise<Policies> const steps(state_.with);
-        typename noise<Policies>::incoming_initiation in;
-        if (status const why = steps.open_initiation(in, mine(), message); why != status::ok) return why;
+    /// An initiation that was accepted, and its answer.
+    struct accepted {
+        peer_type* from = nullptr; ///< nullptr: it was not
+        duration next_attempt{};   ///< of ours, if the two have crossed
+        status why = status::ok;   ///< of the answer
+        std::uint32_t index = 0;
+    };
+
+    void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
+        std::array<typename steps::incoming_initiation, at_once> opened;
+        std::array<typename steps::outgoing_response, at_once> answers;
+        std::array<accepted, at_once> froms;
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            opened[i].message = turns[i].in->message();
+            opened[i].why = turns[i].why;
+        }
+        steps const noise(state_.with);
+        noise.open_initiations(std::span(opened).first(turns.size()), mine());
+        for (std::size_t i = 0; i < turns.size(); ++i)
+            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], froms[i], answers[i], now);
+        noise.agree_responses(std::span(answers).first(turns.size()));
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            job_type& answer = out[made];
+            if (begin_last_part(turns[i], answer, now)) {
+                note_initiation(*froms[i].from, turns[i], froms[i].next_attempt, now);
+                turns[i].why = send_response(froms[i], answers[i], answer, now);
+                state_.reschedule(*froms[i].from);
+            }
+            end(turns[i], answer, made, now);
+        }
+    }
+
+    /// Judges an initiation, and makes the handshake of its peer the one that it began.
+    status accept_initiation(typename steps::incoming_initiation& in, accepted& to,
+                             typename steps::outgoing_response& answer, instant now) noexcept {
+        if (in.why != status::ok) return in.why;
+        steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
         //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
-        if (status const why = steps.prove_initiation(in, from->secrets->remote, message); why != status::ok)
+        if (status const why = noise.prove_initiation(in, from->secrets->remote, in.message); why != status::ok)
             return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
         if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
@@ -129,29 +245,40 @@ private:
         from->greatest_timestamp = in.timestamp;
         from->last_initiation_consumption = now;
         state_.peers.forget_handshake(*from);
-        steps.accept_initiation(from->exchange(), in, message);
-        state_.roam(*from, where);
-        from->rx_bytes += message.size();
-        from->timers.any_authenticated_packet_received();
-        from->timers.any_authenticated_packet_traversal(now);
-        state_.report(event_id::initiation_received, from);
+        noise.accept_initiation(from->exchange(), in, in.message);
         // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
         // Whoever has the greater key goes first next time.
         bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
-        from->timers.initiation_crossed(now, std::exchange(from->wants_initiation, false),
-                                        first ? state_.jitter() : rekey_timeout + state_.jitter());
-        status const why = send_response(*from, out, now);
-        state_.reschedule(*from);
-        return why;
+        to.from = from;
+        to.next_attempt = first ? state_.jitter() : rekey_timeout + state_.jitter();
+        result<std::uint32_t> const index = state_.peers.make_index(*from, state_.random);
+        if (index) {
+            to.index = *index;
+            noise.begin_response(answer, from->exchange(), from->secrets->remote, state_.random);
+        } else {
+            to.why = index.why();
+        }
+        return status::ok;
     }
 
-    status send_response(peer_type& to, job_type& out, instant now) noexcept {
-        if (!state_.room_for(out, response_layout::size)) return status::no_room;
-        noise<Policies> const steps(state_.with);
-        result<std::uint32_t> const index = state_.peers.make_index(to, state_.random);
-        if (!index) return index.why();
-        to.last_sent_handshake = now;
-        status why = steps.create_response(to.exchange(), to.secrets->remote, state_.random, *index, out.data.view());
+    void note_initiation(peer_type& from, turn const& t, duration next_attempt, instant now) noexcept {
+        state_.roam(from, t.in->where);
+        from.rx_bytes += t.in->message().size();
+        from.timers.any_authenticated_packet_received();
+        from.timers.any_authenticated_packet_traversal(now);
+        state_.report(event_id::initiation_received, &from);
+        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), next_attempt);
+    }
+
+    status send_response(accepted const& by, typename steps::outgoing_response const& answer, job_type& out,
+                         instant now) noexcept {
+        peer_type& to = *by.from;
+        status why = by.why;
+        if (why == status::ok && !state_.room_for(out, response_layout::size)) why = status::no_room;
+        if (why == status::ok) {
+            to.last_sent_handshake = now;
+            why = steps(state_.with).create_response(answer, by.index, out.data.view());
+        }
         if (why == status::ok) why = begin_session(to, now, false);
         if (why != status::ok) {
             state_.peers.forget_handshake(to);
@@ -163,15 +290,37 @@ private:
         return status::ok;
     }
 
-    status consume_response(bytes_view message, path const& where, instant now) noexcept {
-        auto const* const found = state_.peers.find_index(load_le32(&message[response_layout::receiver]));
-        if (found == nullptr || found->keys != nullptr) return status::unknown_index;
-        peer_type& from = *found->who;
-        status why =
-            noise<Policies>(state_.with).consume_response(from.exchange(), mine(), from.secrets->remote, message);
+    /// The peer whose handshake a response claims to answer; nullptr: there is none.
+    peer_type* asked_by(bytes_view response) noexcept {
+        auto const* const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
+        return found == nullptr || found->keys != nullptr ? nullptr : found->who;
+    }
+
+    void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
+        std::array<typename steps::incoming_response, at_once> opened;
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            if (turns[i].why != status::ok) continue;
+            opened[i].message = turns[i].in->message();
+            if (peer_type* const from = asked_by(opened[i].message)) opened[i].of = &from->exchange();
+        }
+        steps(state_.with).agree_responses(std::span(opened).first(turns.size()), mine());
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            job_type& unused = out[made];
+            if (begin_last_part(turns[i], unused, now)) {
+                peer_type* const from = asked_by(opened[i].message); // a response before it may have been the one
+                turns[i].why = from == nullptr ? status::unknown_index
+                                               : consume_response(*from, opened[i], turns[i].in->where, now);
+            }
+            end(turns[i], unused, made, now);
+        }
+    }
+
+    status consume_response(peer_type& from, typename steps::incoming_response const& in, path const& where,
+                            instant now) noexcept {
+        status why = steps(state_.with).consume_response(from.exchange(), in, from.secrets->remote);
         if (why != status::ok) return why;
         state_.roam(from, where);
-        from.rx_bytes += message.size();
+        from.rx_bytes += in.message.size();
         from.timers.any_authenticated_packet_received();
         from.timers.any_authenticated_packet_traversal(now);
         state_.report(event_id::response_received, &from);

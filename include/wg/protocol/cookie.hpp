@@ -3,6 +3,7 @@
 #ifndef WG_PROTOCOL_COOKIE_HPP
 #define WG_PROTOCOL_COOKIE_HPP
 
+#include "batch.hpp"
 #include "messages.hpp"
 #include "noise.hpp"
 
@@ -46,6 +47,23 @@ public:
         byte_array<mac_bytes> expected{};
         with.hash.blake2s(expected, mac1_key_.expose(), cookie_detail::before_mac1(message), {});
         return equal_in_constant_time(expected, cookie_detail::mac1_of(message));
+    }
+
+    /// How many messages `check_mac1` takes at once, the first of which is bit 0 of the result.
+    static constexpr std::size_t at_once = batch_size<batch_hash_backend<typename Policies::hash>>(32);
+
+    std::uint32_t check_mac1(primitives<Policies> const& with, std::span<bytes_view const> messages) const noexcept {
+        WG_ASSERT(messages.size() <= at_once);
+        std::array<byte_array<mac_bytes>, at_once> expected;
+        std::array<hash_item, at_once> items;
+        for (std::size_t i = 0; i < messages.size(); ++i)
+            items[i] = {expected[i], mac1_key_.expose(), cookie_detail::before_mac1(messages[i])};
+        blake2s_all(with.hash, std::span<hash_item const>(items).first(messages.size()));
+        std::uint32_t genuine = 0;
+        for (std::size_t i = 0; i < messages.size(); ++i)
+            if (equal_in_constant_time(expected[i], cookie_detail::mac1_of(messages[i])))
+                genuine |= std::uint32_t{1} << i;
+        return genuine;
     }
 
     /// Whether the sender has a cookie of ours for this address and port.

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
 //
-// Pure functions over one handshake: no tables, no time, no policy beyond primitives. What fails leaves the handshake
-// as it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+// Pure functions over handshakes: no tables, no time, no policy beyond primitives. What fails leaves the handshake as
+// it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+//
+// Who has several messages at hand calls the steps that take spans, so that their DHs are done at once. An element that
+// is not `ok` is left alone by them.
 #ifndef WG_PROTOCOL_NOISE_HPP
 #define WG_PROTOCOL_NOISE_HPP
 
 #include "../policy.hpp"
+#include "batch.hpp"
 #include "messages.hpp"
 
 #include <string_view>
@@ -155,28 +159,48 @@ public:
         return status::ok;
     }
 
+    /// How many messages the steps that take spans can be given.
+    static constexpr std::size_t at_once = batch_size<batch_dh_backend<typename Policies::dh>>(8);
+
     /// An initiation on its way in: between the two halves the caller finds out whose it is.
     struct incoming_initiation {
         symmetric_state symmetric;
         wg::public_key remote_static{};
         byte_array<timestamp_bytes> timestamp{};
+        bytes_view message{};
+        status why = status::ok;
     };
 
-    /// First half: who says that he sent it. Costs a DH. bad_public_key, decryption_failed.
+    /// First half: who says that he sent each `message`. Costs a DH each. bad_public_key, decryption_failed.
+    void open_initiations(std::span<incoming_initiation> all, identity const& mine) const noexcept {
+        WG_ASSERT(all.size() <= at_once);
+        std::array<secret<key_bytes>, at_once> shared;
+        std::array<dh_item, at_once> items;
+        std::size_t count = 0;
+        for (incoming_initiation& in : all) {
+            if (in.why != status::ok) continue;
+            start(in.symmetric, mine.public_key);
+            // e
+            key_view const ephemeral = ephemeral_in<initiation_layout>(in.message);
+            mix_ephemeral(in.symmetric, ephemeral);
+            items[count] = {&shared[count], &mine.private_key, ephemeral, false};
+            ++count;
+        }
+        dh_all(with_.dh, std::span(items).first(count));
+        count = 0;
+        for (incoming_initiation& in : all) {
+            if (in.why != status::ok) continue;
+            dh_item const& done = items[count++];
+            in.why = done.good ? open_static(in, *done.out) : status::bad_public_key;
+        }
+    }
+
+    /// The same for one.
     status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        using at = initiation_layout;
-        secret<key_bytes> key;
-        start(in.symmetric, mine.public_key);
-        // e
-        key_view const ephemeral = message.subspan<at::ephemeral, key_bytes>();
-        mix_ephemeral(in.symmetric, ephemeral);
-        // es
-        if (!mix_dh(in.symmetric, mine.private_key, ephemeral, key)) return status::bad_public_key;
-        // s
-        if (!decrypt_and_hash(in.symmetric, key, in.remote_static,
-                              message.subspan(at::encrypted_static, key_bytes + tag_bytes)))
-            return status::decryption_failed;
-        return status::ok;
+        in.message = message;
+        in.why = status::ok;
+        open_initiations({&in, 1}, mine);
+        return in.why;
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
@@ -202,62 +226,142 @@ public:
         to.state = handshake_state::initiation_consumed;
     }
 
-    /// Writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92 bytes.
-    /// no_random, bad_public_key.
+    /// The DHs of a response, in either direction.
+    struct response_secrets {
+        secret<key_bytes> ee, se;
+        status why = status::ok;
+    };
+
+    /// A response on its way out.
+    struct outgoing_response : response_secrets {
+        handshake* of = nullptr; ///< nullptr: none, as if it were not `ok`
+        remote_identity const* theirs = nullptr;
+        secret<key_bytes> ephemeral;
+        wg::public_key ephemeral_public{};
+    };
+
+    /// First part: a new key. no_random.
     template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
-                           bytes message) const noexcept {
+    void begin_response(outgoing_response& out, handshake& of, remote_identity const& theirs,
+                        Random& random) const noexcept {
+        WG_ASSERT(of.state == handshake_state::initiation_consumed);
+        out.of = &of;
+        out.theirs = &theirs;
+        if (!random.fill(out.ephemeral.expose())) out.why = status::no_random;
+    }
+
+    /// Second part, of several at once. bad_public_key.
+    void agree_responses(std::span<outgoing_response> all) const noexcept {
+        WG_ASSERT(all.size() <= at_once);
+        std::array<dh_item, 2 * at_once> items;
+        std::size_t count = 0;
+        for (outgoing_response& out : all) {
+            if (out.of == nullptr || out.why != status::ok) continue;
+            with_.dh.dh_public(out.ephemeral_public, out.ephemeral); // fast by itself: its point is known
+            items[count++] = {&out.ee, &out.ephemeral, out.of->remote_ephemeral, false};
+            items[count++] = {&out.se, &out.ephemeral, out.theirs->public_key, false};
+        }
+        agree(all, std::span(items).first(count));
+    }
+
+    /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
+    /// bytes.
+    status create_response(outgoing_response const& from, std::uint32_t local_index, bytes message) const noexcept {
         using at = response_layout;
+        if (from.why != status::ok) return from.why;
+        handshake& of = *from.of;
         WG_ASSERT(message.size() == at::size && of.state == handshake_state::initiation_consumed);
-        secret<key_bytes> ephemeral, key;
-        symmetric_state state;
-        state.assign(of.symmetric);
+        secret<key_bytes> key;
+        symmetric_state& state = of.symmetric;
         fill_zero(message);
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
         store_le32(&message[at::sender], local_index);
         store_le32(&message[at::receiver], of.remote_index);
         // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
-            return status::no_random;
+        copy(message.subspan<at::ephemeral, key_bytes>(), from.ephemeral_public);
+        mix_ephemeral(state, from.ephemeral_public);
         // ee
-        if (!mix_dh(state, ephemeral, of.remote_ephemeral)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
         // se
-        if (!mix_dh(state, ephemeral, theirs.public_key)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
         // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
+        mix_preshared_key(state, from.theirs->preshared_key, key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_nothing, tag_bytes), {});
-        of.symmetric.assign(state);
         of.local_index = local_index;
         of.state = handshake_state::response_created;
         return status::ok;
     }
 
-    /// Reads the response to the initiation that `of` created. A forged one changes nothing.
-    /// wrong_state, bad_public_key, decryption_failed.
+    /// All parts for one. no_random, bad_public_key.
+    template <random_source Random>
+    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
+                           bytes message) const noexcept {
+        outgoing_response out;
+        begin_response(out, of, theirs, random);
+        agree_responses({&out, 1});
+        return create_response(out, local_index, message);
+    }
+
+    /// A response on its way in.
+    struct incoming_response : response_secrets {
+        handshake const* of = nullptr; ///< nullptr: none, as if it were not `ok`
+        bytes_view message{};
+    };
+
+    /// First part, of several at once: each `message` is to answer the initiation that `of` created.
+    /// wrong_state, bad_public_key.
+    void agree_responses(std::span<incoming_response> all, identity const& mine) const noexcept {
+        WG_ASSERT(all.size() <= at_once);
+        std::array<dh_item, 2 * at_once> items;
+        std::size_t count = 0;
+        for (incoming_response& in : all) {
+            if (in.of == nullptr || in.why != status::ok) continue;
+            //= linux: a response is taken while the initiation that it answers waits, and once
+            if (in.of->state != handshake_state::initiation_created) {
+                in.why = status::wrong_state;
+                continue;
+            }
+            key_view const ephemeral = ephemeral_in<response_layout>(in.message);
+            items[count++] = {&in.ee, &in.of->ephemeral_private, ephemeral, false};
+            items[count++] = {&in.se, &mine.private_key, ephemeral, false};
+        }
+        agree(all, std::span(items).first(count));
+    }
+
+    /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
-                            bytes_view message) const noexcept {
+    status consume_response(handshake& of, incoming_response const& from,
+                            remote_identity const& theirs) const noexcept {
         using at = response_layout;
-        //= linux: a response is taken while the initiation that it answers waits, and once
+        if (from.why != status::ok) return from.why;
         if (of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
         // e
-        key_view const ephemeral = message.subspan<at::ephemeral, key_bytes>();
-        mix_ephemeral(state, ephemeral);
+        mix_ephemeral(state, ephemeral_in<at>(from.message));
         // ee
-        if (!mix_dh(state, of.ephemeral_private, ephemeral)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
         // se
-        if (!mix_dh(state, mine.private_key, ephemeral)) return status::bad_public_key;
+        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
-        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
+        if (!decrypt_and_hash(state, key, {}, from.message.subspan(at::encrypted_nothing, tag_bytes)))
             return status::decryption_failed;
         of.symmetric.assign(state);
-        of.remote_index = load_le32(&message[at::sender]);
+        of.remote_index = load_le32(&from.message[at::sender]);
         of.state = handshake_state::response_consumed;
         return status::ok;
+    }
+
+    /// Both parts for one.
+    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
+                            bytes_view message) const noexcept {
+        incoming_response in;
+        in.of = &of;
+        in.message = message;
+        agree_responses({&in, 1}, mine);
+        return consume_response(of, in, theirs);
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
@@ -276,6 +380,10 @@ public:
 private:
     static bytes_view text(std::string_view from) noexcept {
         return {reinterpret_cast<byte const*>(from.data()), from.size()};
+    }
+
+    template <class Layout> static key_view ephemeral_in(bytes_view message) noexcept {
+        return message.subspan<Layout::ephemeral, key_bytes>();
     }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
@@ -300,6 +408,29 @@ private:
         copy(to, ephemeral_public);
         mix_ephemeral(state, ephemeral_public);
         return true;
+    }
+
+    /// s, once es is known.
+    status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+        using at = initiation_layout;
+        secret<key_bytes> key;
+        // es
+        kdf(with_.hash, in.symmetric.chaining_key, shared.expose(), in.symmetric.chaining_key, key);
+        // s
+        bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
+                                              in.message.subspan(at::encrypted_static, key_bytes + tag_bytes));
+        return genuine ? status::ok : status::decryption_failed;
+    }
+
+    /// ee and se of those that are to have them.
+    //= RFC 7748 6.1: a shared secret of zero ends the handshake
+    template <class Response> void agree(std::span<Response> all, std::span<dh_item> items) const noexcept {
+        dh_all(with_.dh, items);
+        for (Response& response : all) {
+            if (response.of == nullptr || response.why != status::ok) continue;
+            if (!items[0].good || !items[1].good) response.why = status::bad_public_key;
+            items = items.subspan(2);
+        }
     }
 
     void mix_ephemeral(symmetric_state& state, key_view ephemeral) const noexcept {

@@ -42,11 +42,11 @@ constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_byt
     return 0x01010000u ^ static_cast<std::uint32_t>(key_bytes << 8) ^ static_cast<std::uint32_t>(digest_bytes);
 }
 
-/// Copies less than a block. Not by the library, whose copies of other sizes leave what they moved in registers that no
-/// kernel knows of, and are a call away.
+/// Copies less than a block. Not by the library, where that is more than a loop: it leaves what it moved in registers
+/// that no kernel knows of, and is a call away.
 inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
 #ifdef WG_SMALL
-    for (std::size_t i = 0; i < size; ++i) to[i] = from[i];
+    std::memcpy(to, from, size);
 #else
     auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
         std::memcpy(to, from, Size); // the first and the last, which may have bytes in common
@@ -84,8 +84,13 @@ struct work {
 
 /// One message in words, for any processor.
 struct words {
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes * 2; // most in clang, which makes vectors of it
+#ifdef WG_SMALL
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 96; // the words of a block and of the state
+#else
+    static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
+#endif
 
+#ifndef WG_SMALL
     /// Compresses `size` bytes, the last block filled up with zeros. `count_after` is what the count of bytes is with
     /// that one; `last`: it is the message's last. Out of line, so that `wipe_stack` of a caller reaches what it
     /// spills.
@@ -100,8 +105,9 @@ struct words {
         }
         compress_block(w.h, data, count_after, last);
     }
+#endif
 
-private:
+    /// One block.
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
                                                  bool last) noexcept {
         std::uint32_t m[16], v[16];
@@ -228,9 +234,33 @@ struct lanes_baseline {
 };
 #endif
 
-/// The last part of a message, of which `count` bytes have gone before. What lies whole in the input is compressed
-/// from there.
-template <class Kernel> inline void absorb(work& w, std::uint64_t count, bytes_view a, bytes_view b) noexcept {
+/// The whole message, the key's block too, into w.h. What lies whole in the input is compressed from there.
+template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    std::uint64_t count = 0;
+#ifdef WG_SMALL
+    // Everything goes through one buffer: a block is compressed when another byte follows, for the last one is special.
+    std::size_t held = 0;
+    std::memset(w.padded, 0, block_bytes);
+    if (!key.empty()) std::memcpy(w.padded, key.data(), key.size()), held = block_bytes;
+    for (bytes_view in : {a, b})
+        while (!in.empty()) {
+            if (held == block_bytes) {
+                Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
+                held = 0;
+                std::memset(w.padded, 0, block_bytes);
+            }
+            std::size_t const now = std::min(in.size(), block_bytes - held);
+            std::memcpy(w.padded + held, in.data(), now);
+            held += now;
+            in = in.subspan(now);
+        }
+    Kernel::compress_block(w.h, w.padded, count + held, true);
+#else
+    if (!key.empty()) { // a block of its own, filled up with zeros, and the last one if nothing follows
+        bool const last = a.empty() && b.empty();
+        Kernel::compress(w, key.data(), key.size(), count = block_bytes, last);
+        if (last) return;
+    }
     if (!b.empty()) {
         if (std::size_t const whole = a.size() / block_bytes * block_bytes; whole != 0) {
             Kernel::compress(w, a.data(), whole, count += whole, false);
@@ -249,6 +279,7 @@ template <class Kernel> inline void absorb(work& w, std::uint64_t count, bytes_v
         a = b;
     }
     Kernel::compress(w, a.empty() ? w.padded : a.data(), a.size(), count + a.size(), true);
+#endif
 }
 
 template <class Kernel>
@@ -256,10 +287,7 @@ template <class Kernel>
     work w;
     for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
     w.h[0] ^= parameters(out.size(), key.size());
-    bool const nothing = a.empty() && b.empty();
-    // the key is a block of its own, filled up with zeros, and the last one if nothing follows
-    if (!key.empty()) Kernel::compress(w, key.data(), key.size(), block_bytes, nothing);
-    if (key.empty() || !nothing) absorb<Kernel>(w, key.empty() ? 0 : block_bytes, a, b);
+    absorb<Kernel>(w, key, a, b);
     for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
     copy_short(out.data(), w.padded, out.size());
 }

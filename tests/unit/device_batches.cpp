@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: BSL-1.0
+// Policies that do several operations at once are given several, and nothing else changes: the same traffic through a
+// device with them and through one without, by many jobs at a time and by one, says the same bytes in the same order.
+#include "fixture.hpp"
+
+#include <tuple>
+
+using namespace wg_tests;
+using wg::change;
+using wg::status;
+
+namespace {
+
+/// Calls of a batch's member, and their items.
+struct tally {
+    std::size_t calls = 0, items = 0, most = 0;
+    void note(std::size_t size) {
+        ++calls;
+        items += size;
+        most = std::max(most, size);
+    }
+};
+struct tallies {
+    tally hash, dh, seal, open;
+};
+tallies counted;
+
+struct plain_hash {
+    void blake2s(wg::bytes out, wg::bytes_view key, wg::bytes_view a, wg::bytes_view b) const noexcept {
+        wg::bundled::hash{}.blake2s(out, key, a, b);
+    }
+};
+struct batch_hash : plain_hash {
+    void blake2s_batch(std::span<wg::hash_item const> items) const noexcept {
+        counted.hash.note(items.size());
+        for (auto const& i : items) blake2s(i.out, i.key, i.message, {});
+    }
+};
+
+struct batch_dh : counted_dh {
+    void dh_batch(std::span<wg::dh_item> items) const noexcept {
+        counted.dh.note(items.size());
+        for (auto& i : items) i.good = dh(*i.out, *i.scalar, i.point.first<32>());
+    }
+};
+
+struct plain_aead {
+    void seal(wg::bytes dst, wg::bytes_view src, wg::bytes_view aad, std::uint64_t counter,
+              wg::secret<32> const& key) const noexcept {
+        wg::bundled::aead{}.seal(dst, src, aad, counter, key);
+    }
+    bool open(wg::bytes dst, wg::bytes_view src, wg::bytes_view aad, std::uint64_t counter,
+              wg::secret<32> const& key) const noexcept {
+        return wg::bundled::aead{}.open(dst, src, aad, counter, key);
+    }
+    void hchacha20(wg::secret<32>& out, wg::secret<32> const& key, std::span<wg::byte const, 16> n) const noexcept {
+        wg::bundled::aead{}.hchacha20(out, key, n);
+    }
+};
+struct batch_aead : plain_aead {
+    void seal_batch(std::span<wg::aead_item const> items) const noexcept {
+        counted.seal.note(items.size());
+        for (auto const& i : items) seal(i.dst, i.src, {}, i.counter, *i.key);
+    }
+    void open_batch(std::span<wg::aead_item> items) const noexcept {
+        counted.open.note(items.size());
+        for (auto& i : items) i.good = open(i.dst, i.src, {}, i.counter, *i.key);
+    }
+};
+
+/// Room for a crowd, and a queue that is soon under load.
+struct crowded : wg::host_capacity {
+    static constexpr std::size_t max_queued_handshakes = 128;
+};
+using crowded_storage = wg::growing_storage<wg::heap_region, crowded>;
+
+template <class Storage> struct plain_policies : policies_with<Storage> {
+    using hash = plain_hash;
+    using aead = plain_aead;
+};
+template <class Storage> struct batch_policies : policies_with<Storage> {
+    using hash = batch_hash;
+    using dh = batch_dh;
+    using aead = batch_aead;
+};
+
+/// A host that is given many packets at a time.
+template <class Policies> class hub : public basic_host<Policies> {
+    using base = basic_host<Policies>;
+    using job_type = typename base::job_type;
+
+public:
+    /// `width`: how many jobs a call gets.
+    hub(world& w, unsigned number, std::size_t width) : base(w, number), width_(width) {}
+
+    std::vector<buffer> said;    ///< all that left
+    std::vector<status> fates;   ///< of all that came
+
+    void from_network(std::vector<wire> const& in) {
+        for (std::size_t first = 0; first < in.size(); first += width_) {
+            std::size_t const count = std::min(width_, in.size() - first);
+            std::vector<buffer> memory;
+            std::vector<job_type> jobs(count);
+            for (std::size_t i = 0; i < count; ++i) memory.push_back(in[first + i].data);
+            for (std::size_t i = 0; i < count; ++i) {
+                jobs[i].data = wg::packet(memory[i], 0, memory[i].size());
+                jobs[i].where.remote = in[first + i].from;
+                jobs[i].tos = in[first + i].tos;
+            }
+            this->device.prepare_inbound(jobs, this->of.now);
+            end(jobs);
+        }
+    }
+    void from_tun(std::vector<buffer> const& in) {
+        for (std::size_t first = 0; first < in.size(); first += width_) {
+            std::size_t const count = std::min(width_, in.size() - first);
+            std::vector<buffer> memory;
+            std::vector<job_type> jobs(count);
+            for (std::size_t i = 0; i < count; ++i)
+                memory.emplace_back(in[first + i].size() + wg::packet_headroom_bytes + wg::packet_tailroom_bytes);
+            for (std::size_t i = 0; i < count; ++i) {
+                jobs[i].data = wg::packet(memory[i], wg::packet_headroom_bytes, in[first + i].size());
+                wg::copy(jobs[i].data.view(), in[first + i]);
+            }
+            this->device.prepare_outbound(jobs, this->of.now);
+            end(jobs);
+        }
+    }
+    /// All answers, then all that the device says by itself.
+    void speak() {
+        for (int kind = 0; kind < 2; ++kind)
+            for (int round = 0; round < 200; ++round) {
+                std::vector<buffer> memory(width_, buffer(2048));
+                std::vector<job_type> jobs(width_);
+                for (std::size_t i = 0; i < width_; ++i) jobs[i].data = wg::packet(memory[i], 0, 0);
+                std::size_t const made = kind == 0 ? this->device.process_handshakes(jobs, this->of.now)
+                                                   : this->device.poll_transmit(jobs, this->of.now);
+                jobs.resize(made);
+                end(jobs);
+            }
+    }
+
+private:
+    void end(std::vector<job_type>& jobs) {
+        base::device_type::crypt(jobs, this->device.aead());
+        for (job_type const& j : jobs)
+            if (j.next == wg::disposition::send) {
+                buffer const data(j.data.view().begin(), j.data.view().end());
+                said.push_back(data);
+                this->outbox.push_back({data, this->where, j.where.remote, j.tos, this->of.now});
+            }
+        this->device.complete(jobs, this->of.now);
+        for (job_type const& j : jobs) {
+            fates.push_back(j.why);
+            if (j.next == wg::disposition::deliver)
+                this->received.emplace_back(j.data.view().begin(), j.data.view().end());
+        }
+    }
+
+    std::size_t width_;
+};
+
+/// A hub and those who know it, all from the same seeds each time.
+template <class Policies> struct town {
+    static constexpr unsigned size = 20;
+    world w;
+    hub<Policies> middle;
+    std::vector<std::unique_ptr<host>> others;
+
+    explicit town(std::size_t width) : middle(w, 1, width) {
+        for (unsigned i = 0; i < size; ++i) {
+            others.push_back(std::make_unique<host>(w, 10 + i));
+            introduce(middle, *others.back());
+        }
+    }
+    /// What the others have said, in order, as far as they say it to the hub.
+    std::vector<wire> heard() {
+        std::vector<wire> all;
+        for (auto const& o : others) {
+            o->poll();
+            while (!o->outbox.empty()) all.push_back(o->steal());
+        }
+        return all;
+    }
+    std::vector<wire> initiations() {
+        for (auto const& o : others) o->send(ipv4(*o, middle, 100));
+        return heard();
+    }
+    /// What the hub has said reaches them.
+    void deliver() {
+        while (!middle.outbox.empty()) {
+            wire const next = middle.steal();
+            for (auto const& o : others)
+                if (o->where == next.to) o->take(next);
+        }
+    }
+    /// Everything that can be told from outside.
+    auto account() {
+        std::vector<std::uint64_t> counters;
+        for (std::size_t i = 0; i < wg::status_count; ++i) counters.push_back(middle.dropped(static_cast<status>(i)));
+        std::vector<std::uint64_t> events, peers;
+        for (event_record const& e : middle.events)
+            events.insert(events.end(), {static_cast<std::uint64_t>(e.id), e.peer, e.value});
+        for (auto const& o : others) {
+            peer_report const r = middle.report(o->public_key);
+            peers.insert(peers.end(), {r.tx_bytes, r.rx_bytes, static_cast<std::uint64_t>(r.last_handshake_s),
+                                       static_cast<std::uint64_t>(r.endpoint.port)});
+        }
+        return std::tuple(middle.said, middle.received, middle.fates, counters, events, peers,
+                          middle.device.next_deadline().nanoseconds, middle.random.calls);
+    }
+};
+
+void flip(wire& what, std::size_t at) { what.data[at] = static_cast<wg::byte>(what.data[at] ^ 4); }
+
+/// Initiations that are genuine and others of every kind, in one batch.
+template <class Policies> auto answer_a_crowd(std::size_t width) {
+    town<Policies> t(width);
+    std::vector<wire> in = t.initiations();
+    BOOST_TEST_REQUIRE(in.size() == t.size);
+    auto const insert = [&](std::size_t place, wire const& what) {
+        in.insert(in.begin() + static_cast<std::ptrdiff_t>(place), what);
+    };
+    wire forged = in[2], weak = in[4], stranger = in[5], wrong_mac = in[6];
+    flip(forged, 60);
+    put_mac1(forged.data, t.middle.public_key);
+    std::fill_n(weak.data.begin() + 8, 32, wg::byte{0});
+    put_mac1(weak.data, t.middle.public_key);
+    flip(wrong_mac, 120);
+    host nobody(t.w, 77);
+    add_peer(nobody, t.middle);
+    nobody.send(ipv4(nobody, t.middle, 100));
+    stranger = nobody.steal();
+    wire lost_response = in[7]; // of the right form, to nobody
+    lost_response.data = buffer(wg::response_layout::size);
+    lost_response.data[0] = 2;
+    put_mac1(lost_response.data, t.middle.public_key);
+    for (auto const& [place, what] : {std::pair<std::size_t, wire const&>{3, forged}, {5, in[0]}, {6, weak},
+                                      {7, stranger}, {9, wrong_mac}, {14, lost_response}, {18, in[10]}})
+        insert(place, what);
+    // those that know the hub begin anew, five seconds later: newer initiations, which the older ones come before
+    t.w.now = t.w.now + wg::seconds(6);
+    for (auto const& o : t.others) o->tick();
+    std::vector<wire> const again = t.heard();
+    BOOST_TEST_REQUIRE(again.size() == t.size);
+    insert(8, again[1]);
+    insert(16, again[12]);
+    in.push_back(again[3]);
+    t.middle.from_network(in);
+    t.middle.speak();
+    t.deliver();
+    t.middle.from_network(t.heard()); // keepalives and data confirm the sessions
+    t.middle.speak();
+    BOOST_TEST(t.middle.count(wg::event_id::response_sent) >= t.size - 2u);
+    for (status const why : {status::bad_mac1, status::decryption_failed, status::bad_public_key, status::unknown_peer,
+                             status::unknown_index, status::replayed_initiation, status::initiation_flood})
+        BOOST_TEST(t.middle.dropped(why) != 0u, why);
+    return t.account();
+}
+
+/// Responses that are genuine, forged, weak and repeated, in one batch.
+template <class Policies> auto hear_a_crowd(std::size_t width) {
+    town<Policies> t(width);
+    std::vector<buffer> packets;
+    for (auto const& o : t.others) packets.push_back(ipv4(t.middle, *o, 100));
+    t.middle.from_tun(packets);
+    t.middle.speak();
+    t.deliver();
+    std::vector<wire> in = t.heard();
+    BOOST_TEST_REQUIRE(in.size() == t.size);
+    wire forged = in[3], weak = in[4];
+    flip(forged, 50);
+    put_mac1(forged.data, t.middle.public_key);
+    std::fill_n(weak.data.begin() + 12, 32, wg::byte{0});
+    put_mac1(weak.data, t.middle.public_key);
+    wire const twice = in[1];
+    in.insert(in.begin() + 2, {twice, forged, weak});
+    in.push_back(in[9]);
+    t.middle.from_network(in);
+    t.middle.speak();
+    t.deliver();
+    BOOST_TEST(t.middle.count(wg::event_id::session_started) == t.size);
+    for (status const why : {status::decryption_failed, status::bad_public_key, status::unknown_index})
+        BOOST_TEST(t.middle.dropped(why) != 0u, why);
+    for (auto const& o : t.others) BOOST_TEST(o->received.size() == 1u);
+    return t.account();
+}
+
+/// Packets to and from all of them, some of them changed on the way.
+template <class Policies> auto talk_to_a_crowd(std::size_t width) {
+    town<Policies> t(width);
+    t.middle.from_network(t.initiations());
+    t.middle.speak();
+    t.deliver();
+    t.middle.from_network(t.heard());
+    t.middle.speak();
+    noise random(5);
+    std::vector<buffer> packets;
+    for (std::size_t i = 0; i < 150; ++i)
+        packets.push_back(ipv4(t.middle, *t.others[random.next() % t.size], 20 + random.next() % 1400, i));
+    t.middle.from_tun(packets);
+    t.deliver();
+    std::size_t arrived = 0;
+    for (auto const& o : t.others) arrived += o->received.size();
+    BOOST_TEST(arrived == packets.size());
+    for (std::size_t i = 0; i < 150; ++i) {
+        host& from = *t.others[random.next() % t.size];
+        from.send(ipv4(from, t.middle, 20 + random.next() % 1400, i));
+    }
+    std::vector<wire> in = t.heard();
+    std::size_t changed = 0;
+    for (std::size_t i = 7; i < in.size(); i += 11, ++changed) flip(in[i], in[i].data.size() - 1 - i % 20);
+    std::size_t const before = t.middle.received.size();
+    t.middle.from_network(in);
+    t.middle.speak();
+    BOOST_TEST(t.middle.dropped(status::decryption_failed) == changed);
+    BOOST_TEST(t.middle.received.size() == before + in.size() - changed);
+    return t.account();
+}
+
+/// So many that cookies are asked for; then again, with them.
+template <class Policies> auto withstand_a_crowd(std::size_t width, std::size_t place_of_old = 28) {
+    town<Policies> t(width);
+    std::vector<wire> const first = t.initiations();
+    std::vector<wire> flood;
+    while (flood.size() < 128) flood.insert(flood.end(), first.begin(), first.end());
+    t.middle.from_network(flood);
+    t.middle.speak();
+    BOOST_TEST(t.middle.count(wg::event_id::cookie_reply_sent) >= 100u);
+    BOOST_TEST(t.middle.dropped(status::handshake_queue_full) != 0u);
+    t.deliver();
+    t.w.now = t.w.now + wg::seconds(6);
+    for (auto const& o : t.others) o->tick();
+    std::vector<wire> again = t.heard();
+    BOOST_TEST_REQUIRE(again.size() == t.size);
+    BOOST_TEST(again[0].has_mac2());
+    again.insert(again.begin() + 5, 8, again[5]); // more than a source may say, and older than what it said
+    again.insert(again.begin() + static_cast<std::ptrdiff_t>(place_of_old), first[2]); // it has no cookie
+    t.middle.from_network(again);
+    t.middle.speak();
+    BOOST_TEST(t.middle.dropped(status::rate_limited) != 0u);
+    BOOST_TEST(t.middle.dropped(status::replayed_initiation) != 0u);
+    BOOST_TEST(t.middle.count(wg::event_id::response_sent) == t.size);
+    return t.account();
+}
+
+using plain = plain_policies<wg::growing_storage<>>;
+using batches = batch_policies<wg::growing_storage<>>;
+using plain_crowded = plain_policies<crowded_storage>;
+using batches_crowded = batch_policies<crowded_storage>;
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(device_batches)
+
+static_assert(wg::batch_hash_backend<batch_hash> && !wg::batch_hash_backend<plain_hash>);
+static_assert(wg::batch_dh_backend<batch_dh> && !wg::batch_dh_backend<counted_dh>);
+static_assert(wg::batch_aead_backend<batch_aead> && !wg::batch_aead_backend<plain_aead>);
+
+BOOST_AUTO_TEST_CASE(initiations_are_answered_together_as_alone) {
+    auto const expected = answer_a_crowd<plain>(1);
+    BOOST_TEST((answer_a_crowd<plain>(64) == expected));
+    counted = {};
+    BOOST_TEST((answer_a_crowd<batches>(1) == expected));
+    BOOST_TEST(counted.hash.most == 1u);
+    BOOST_TEST(counted.dh.most == 2u); // ee and se
+    counted = {};
+    BOOST_TEST((answer_a_crowd<batches>(64) == expected));
+    BOOST_TEST(counted.hash.most == 30u);
+    BOOST_TEST(counted.dh.most > 8u); // ee and se of those of eight that are worth it
+    BOOST_TEST(counted.dh.items > 3 * 18u);
+}
+
+BOOST_AUTO_TEST_CASE(responses_are_consumed_together_as_alone) {
+    auto const expected = hear_a_crowd<plain>(1);
+    BOOST_TEST((hear_a_crowd<plain>(64) == expected));
+    BOOST_TEST((hear_a_crowd<batches>(1) == expected));
+    counted = {};
+    BOOST_TEST((hear_a_crowd<batches>(64) == expected));
+    BOOST_TEST(counted.hash.most == 24u);
+    BOOST_TEST(counted.dh.most == 16u);
+}
+
+BOOST_AUTO_TEST_CASE(packets_are_sealed_and_opened_together_as_alone) {
+    auto const expected = talk_to_a_crowd<plain>(1);
+    BOOST_TEST((talk_to_a_crowd<plain>(200) == expected));
+    BOOST_TEST((talk_to_a_crowd<batches>(1) == expected));
+    counted = {};
+    BOOST_TEST((talk_to_a_crowd<batches>(200) == expected));
+    BOOST_TEST(counted.seal.most == 64u);
+    BOOST_TEST(counted.open.most == 64u);
+    BOOST_TEST(counted.seal.items >= 150u);
+    BOOST_TEST(counted.open.items >= 150u);
+    BOOST_TEST(counted.seal.calls < 10u);
+    BOOST_TEST(counted.open.calls < 10u);
+}
+
+/// A call may be given both directions.
+BOOST_AUTO_TEST_CASE(a_batch_of_both_directions) {
+    basic_pair<batches> p;
+    p.connect();
+    std::vector<std::unique_ptr<basic_host<batches>::flight>> sealed, opened;
+    for (std::uint64_t stamp = 0; stamp < 6; ++stamp) {
+        auto f = p.a.prepare(ipv4(p.a, p.b, 200, stamp));
+        p.a.crypt(*f);
+        wire const on_its_way{f->packet(), p.a.where, p.b.where, 0, p.w.now};
+        sealed.push_back(std::move(f));
+        opened.push_back(p.b.prepare(on_its_way));
+        opened.push_back(p.b.prepare(ipv4(p.b, p.a, 100 + stamp, stamp)));
+    }
+    std::vector<basic_host<batches>::job_type> jobs;
+    for (auto const& f : opened) jobs.push_back(f->job);
+    wg::byte& last = jobs[4].data.view().back();
+    last = static_cast<wg::byte>(last ^ 1);
+    basic_host<batches>::device_type::crypt(jobs, p.b.device.aead());
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+        BOOST_TEST(jobs[i].why == (i == 4 ? status::decryption_failed : status::ok));
+        if (i % 2 == 0 && i != 4) {
+            auto const view = jobs[i].data.view();
+            BOOST_TEST((buffer(view.begin(), view.begin() + 200) == ipv4(p.a, p.b, 200, i / 2)));
+        }
+        opened[i]->job = jobs[i];
+        p.b.complete(*opened[i]);
+    }
+    for (auto const& f : sealed) p.a.complete(*f);
+    while (!p.b.outbox.empty()) BOOST_TEST((p.a.receive(p.b.steal()) == status::ok));
+    BOOST_TEST(p.a.received.size() == 6u);
+    BOOST_TEST(p.b.received.size() == 5u);
+}
+
+BOOST_AUTO_TEST_CASE(a_flood_is_withstood_together_as_alone) {
+    auto const expected = withstand_a_crowd<plain_crowded>(1);
+    BOOST_TEST((withstand_a_crowd<plain_crowded>(64) == expected));
+    BOOST_TEST((withstand_a_crowd<batches_crowded>(1) == expected));
+    counted = {};
+    BOOST_TEST((withstand_a_crowd<batches_crowded>(64) == expected));
+    BOOST_TEST(counted.hash.most == 32u);
+    BOOST_TEST(counted.dh.items >= 3 * town<plain>::size);
+}
+
+/// Between messages that are worth a DH the cookie's randomness is asked for at another time; nothing else differs.
+BOOST_AUTO_TEST_CASE(a_cookie_between_messages_that_have_one) {
+    auto const told = [](auto const& account) {
+        std::vector<std::size_t> sizes;
+        for (buffer const& b : std::get<0>(account)) sizes.push_back(b.size() * 256 + b[0]);
+        return std::tuple(sizes, std::get<2>(account), std::get<3>(account), std::get<4>(account),
+                          std::get<5>(account));
+    };
+    for (std::size_t const place : {0u, 1u, 4u, 7u})
+        BOOST_TEST((told(withstand_a_crowd<batches_crowded>(64, place)) ==
+                    told(withstand_a_crowd<plain_crowded>(1, place))));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
