@@ -54,6 +54,33 @@ static_assert(!wg::hash_backend<hash_blake2s_returns>);
 static_assert(!wg::hash_backend<hash_blake2s_changes_it>);
 static_assert(!wg::hash_backend<hash_blake2s_of_one_input>);
 
+struct batch_hash : hash {
+    void blake2s_batch(std::span<wg::hash_item const>) const noexcept {}
+};
+static_assert(!wg::batch_hash_backend<hash>);
+static_assert(wg::batch_hash_backend<batch_hash>);
+
+struct batch_hash_without_blake2s {
+    void blake2s_batch(std::span<wg::hash_item const>) const noexcept {}
+};
+struct batch_hash_throws : hash {
+    void blake2s_batch(std::span<wg::hash_item const>) const {}
+};
+struct batch_hash_returns : hash {
+    bool blake2s_batch(std::span<wg::hash_item const>) const noexcept { return true; }
+};
+struct batch_hash_changes_it : hash {
+    void blake2s_batch(std::span<wg::hash_item const>) noexcept {}
+};
+struct batch_hash_changes_items : hash {
+    void blake2s_batch(std::span<wg::hash_item>) const noexcept {}
+};
+static_assert(!wg::batch_hash_backend<batch_hash_without_blake2s>);
+static_assert(!wg::batch_hash_backend<batch_hash_throws>);
+static_assert(!wg::batch_hash_backend<batch_hash_returns>);
+static_assert(!wg::batch_hash_backend<batch_hash_changes_it>);
+static_assert(!wg::batch_hash_backend<batch_hash_changes_items>);
+
 // --- dh_backend (its function has the concept's letters, so that the type has another name)
 
 struct diffie_hellman : only_moves {
@@ -92,6 +119,29 @@ static_assert(!wg::dh_backend<dh_changes_it>);
 static_assert(!wg::dh_backend<dh_without_dh_public>);
 static_assert(!wg::dh_backend<dh_public_throws>);
 static_assert(!wg::dh_backend<dh_public_returns>);
+
+struct batch_diffie_hellman : diffie_hellman {
+    void dh_batch(std::span<wg::dh_item>) const noexcept {}
+};
+static_assert(!wg::batch_dh_backend<diffie_hellman>);
+static_assert(wg::batch_dh_backend<batch_diffie_hellman>);
+
+struct batch_dh_without_dh {
+    void dh_batch(std::span<wg::dh_item>) const noexcept {}
+};
+struct batch_dh_throws : diffie_hellman {
+    void dh_batch(std::span<wg::dh_item>) const {}
+};
+struct batch_dh_returns : diffie_hellman {
+    bool dh_batch(std::span<wg::dh_item>) const noexcept { return true; }
+};
+struct batch_dh_changes_it : diffie_hellman {
+    void dh_batch(std::span<wg::dh_item>) noexcept {}
+};
+static_assert(!wg::batch_dh_backend<batch_dh_without_dh>);
+static_assert(!wg::batch_dh_backend<batch_dh_throws>);
+static_assert(!wg::batch_dh_backend<batch_dh_returns>);
+static_assert(!wg::batch_dh_backend<batch_dh_changes_it>);
 
 // --- aead_backend
 
@@ -149,6 +199,40 @@ static_assert(!wg::aead_backend<aead_open_changes_it>);
 static_assert(!wg::aead_backend<aead_without_hchacha20>);
 static_assert(!wg::aead_backend<aead_hchacha20_throws>);
 static_assert(!wg::aead_backend<aead_hchacha20_of_a_short_nonce>);
+
+struct batch_aead : aead {
+    void seal_batch(std::span<wg::aead_item const>) const noexcept {}
+    void open_batch(std::span<wg::aead_item>) const noexcept {}
+};
+static_assert(!wg::batch_aead_backend<aead>);
+static_assert(wg::batch_aead_backend<batch_aead>);
+
+struct batch_aead_without_seal_batch : batch_aead {
+private:
+    using batch_aead::seal_batch;
+};
+struct batch_aead_seal_batch_throws : batch_aead {
+    void seal_batch(std::span<wg::aead_item const>) const {}
+};
+struct batch_aead_seal_batch_changes_it : batch_aead {
+    void seal_batch(std::span<wg::aead_item const>) noexcept {}
+};
+struct batch_aead_without_open_batch : batch_aead {
+private:
+    using batch_aead::open_batch;
+};
+struct batch_aead_open_batch_throws : batch_aead {
+    void open_batch(std::span<wg::aead_item>) const {}
+};
+struct batch_aead_open_batch_returns : batch_aead {
+    bool open_batch(std::span<wg::aead_item>) const noexcept { return true; }
+};
+static_assert(!wg::batch_aead_backend<batch_aead_without_seal_batch>);
+static_assert(!wg::batch_aead_backend<batch_aead_seal_batch_throws>);
+static_assert(!wg::batch_aead_backend<batch_aead_seal_batch_changes_it>);
+static_assert(!wg::batch_aead_backend<batch_aead_without_open_batch>);
+static_assert(!wg::batch_aead_backend<batch_aead_open_batch_throws>);
+static_assert(!wg::batch_aead_backend<batch_aead_open_batch_returns>);
 
 // --- clock_source
 
@@ -657,6 +741,12 @@ struct bundle {
     using storage = archetypes::storage;
     using observer = archetypes::observer;
 };
+struct batch_bundle : bundle {
+    using hash = batch_hash;
+    using dh = batch_diffie_hellman;
+    using aead = batch_aead;
+};
+static_assert(wg::policies<batch_bundle>);
 struct engine_bundle : bundle {
     using tun_device = tun;
     using udp_socket = udp;

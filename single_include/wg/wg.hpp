@@ -5448,7 +5448,7 @@ public:
                             remote_identity const& theirs) const noexcept {
         using at = response_layout;
         if (from.why != status::ok) return from.why;
-        if (of.state != handshake_state::initiation_created) return status::wrong_state;
+        if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
@@ -7327,7 +7327,7 @@ public:
                 state_.waiting.note_answer(now);
             }
         }
-        auto const these = std::span(turns).first(count);
+        auto const these = std::span(turns).first(at_once == 1 ? 1 : count);
         if (type == message_type::initiation)
             consume_initiations(these, out, made, now);
         else if (type == message_type::response)

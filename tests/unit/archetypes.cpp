@@ -8,6 +8,7 @@
 #include <boost/test/unit_test.hpp>
 
 template class wg::device<archetypes::bundle>;
+template class wg::device<archetypes::batch_bundle>;
 template class wg::engine<archetypes::engine_bundle>;
 
 BOOST_AUTO_TEST_SUITE(archetypes_suite)

@@ -80,7 +80,7 @@ public:
                 state_.waiting.note_answer(now);
             }
         }
-        auto const these = std::span(turns).first(count);
+        auto const these = std::span(turns).first(at_once == 1 ? 1 : count);
         if (type == message_type::initiation)
             consume_initiations(these, out, made, now);
         else if (type == message_type::response)

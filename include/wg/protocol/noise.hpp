@@ -334,7 +334,7 @@ public:
                             remote_identity const& theirs) const noexcept {
         using at = response_layout;
         if (from.why != status::ok) return from.why;
-        if (of.state != handshake_state::initiation_created) return status::wrong_state;
+        if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
