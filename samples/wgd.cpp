@@ -11,7 +11,15 @@ namespace {
 
 using namespace std::string_view_literals;
 
+// Whose cryptography: a namespace with hash, dh and aead.
+#ifndef WGD_CRYPTOGRAPHY
+#define WGD_CRYPTOGRAPHY wg::bundled
+#endif
+
 struct daemon_policies : wg::default_policies {
+    using hash = WGD_CRYPTOGRAPHY::hash;
+    using dh = WGD_CRYPTOGRAPHY::dh;
+    using aead = WGD_CRYPTOGRAPHY::aead;
     using observer = wg::function_observer;
 };
 
@@ -26,7 +34,8 @@ constexpr char usage[] =
     "       wgd --version | --help\n"
     "Makes a WireGuard interface and serves it until SIGTERM or SIGINT, until its socket is removed, or until the\n"
     "interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n"
-    "Environment: LOG_LEVEL=verbose|error|silent (default error), WG_PROCESS_FOREGROUND=1, WG_TUN_FD, WG_UAPI_FD.\n";
+    "Environment: LOG_LEVEL=verbose|error|silent (default error), WG_PROCESS_FOREGROUND=1, WG_TUN_FD, WG_UAPI_FD,\n"
+    "WG_CPU_OFF: instruction sets that cryptography does without, such as avx512,adx.\n";
 
 struct options {
     char const* interface_name = nullptr;
@@ -77,6 +86,9 @@ options read_options(std::span<char*> arguments) {
         o.log_asked = true;
         o.log_level = level;
     }
+    wg::bundled::cpu off;
+    if (char const* const names = std::getenv("WG_CPU_OFF"); names != nullptr && !wg::bundled::parse_cpu(names, off))
+        misused("WG_CPU_OFF may name ssse3, avx2, adx, avx512, ifma and all, with commas between, not ", names);
     return o;
 }
 

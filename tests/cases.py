@@ -15,9 +15,16 @@ HEADERS = ROOT / "include" / "wg"
 STRICT = ["-std=c++20", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
 FREESTANDING = ["-fno-exceptions", "-fno-rtti"]
 
+# Backends that want a library, and one of the headers that it has. wg.hpp includes them where this macro is defined.
+OPTIONAL = {
+    "backends/hacl.hpp": ("WG_WITH_HACL", ["Hacl_AEAD_Chacha20Poly1305.h", "Hacl_Chacha20Poly1305_32.h"]),
+    "backends/libsodium.hpp": ("WG_WITH_LIBSODIUM", ["sodium.h"]),
+}
+
+
 # What must compile for any machine: all but the files of one operating system. os/os.hpp finds that there is none.
 def is_portable(header):
-    return not header.startswith("os/") or header == "os/os.hpp"
+    return header not in OPTIONAL and (not header.startswith("os/") or header == "os/os.hpp")
 
 
 class Failed(Exception):
@@ -46,6 +53,18 @@ def portable_headers():
 def need(program):
     if not shutil.which(program):
         raise Skipped(f"{program} is not installed")
+
+
+def library_flags(compiler, header):
+    """What makes wg.hpp include one of the optional headers. Skips where its library is not here.
+
+    The headers of HACL* are found as the build finds them: WG_HACL holds the flags."""
+    macro, ones = OPTIONAL[header]
+    flags = [f"-D{macro}", *(os.environ.get("WG_HACL", "").split() if macro == "WG_WITH_HACL" else [])]
+    test = " || ".join(f"__has_include(<{one}>)" for one in ones)
+    if "here" not in command(compiler, "-E", "-P", *flags, "-x", "c++", "-", source=f"#if {test}\nhere\n#endif\n"):
+        raise Skipped(f"no {ones[-1]} here" + (", see -Dhacl in CONTRIBUTING.md" if "HACL" in macro else ""))
+    return flags
 
 
 def command(*arguments, source=None, cwd=None, env=None):

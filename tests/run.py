@@ -22,13 +22,15 @@ import subprocess
 import sys
 import time
 
+import hacl_sources
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped\s*$")
 SKIP = re.compile(r"^\s*skip(?:ped)?\b[:\s]\s*(.*)", re.IGNORECASE)
 GRACE_S = 60  # how long an interrupted test may take to clean up
 SANITIZERS = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
 
-PORTABLE = ["style", "unit", "headers", "single", "modes", "consumers"]
+PORTABLE = ["style", "unit", "headers", "single", "modes", "backends", "consumers"]
 SYSTEM = ["netns", "interop", "kernel", "memory", "throughput"]
 
 
@@ -47,9 +49,12 @@ def builds(quick, full, long):
         return
     clang = oldest_clang()
     system = ["long"] if long else SYSTEM  # a long run contains the short one
+    hacl, why = hacl_sources.tree()
+    if hacl is None:
+        os.environ["WG_NO_HACL"] = f"({why})"  # for missing_backend.py
     yield "sanitize", clang, ["-Dsamples=disabled", "-Doptimization=1", "-Db_lundef=false",
                               "-Db_sanitize=address,undefined"], ["unit"]
-    yield "gcc", "g++", [], PORTABLE + (["matrix"] if full else []) + system
+    yield "gcc", "g++", ["-Dbench=enabled", f"-Dhacl={hacl or ''}"], PORTABLE + (["matrix"] if full else []) + system
     if full:
         yield "clang", clang, [], ["unit", "single"]
         yield "gcc-release", "g++", ["--buildtype=release", "-Db_ndebug=true"], ["unit"]

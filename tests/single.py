@@ -6,7 +6,8 @@ import re
 import shutil
 import sys
 
-from cases import FREESTANDING, ROOT, STRICT, Failed, command, compilers, run_cases, temporary
+from cases import (FREESTANDING, OPTIONAL, ROOT, STRICT, Failed, command, compilers, library_flags, run_cases,
+                   temporary)
 
 SINGLE = ROOT / "single_include"
 TREE = ROOT / "include"
@@ -38,14 +39,16 @@ def both_trees(compiler, first, second):
     command(compiler, *STRICT, "-fsyntax-only", "-x", "c++", "-", source=source)
 
 
-def preprocessed(compiler, tree):
+def preprocessed(compiler, tree, flags):
     """The tokens a compiler sees, one space between any two."""
-    text = command(compiler, "-std=c++20", "-E", "-P", "-x", "c++", "-", "-I", tree, source="#include <wg/wg.hpp>\n")
+    text = command(compiler, "-std=c++20", "-E", "-P", *flags, "-x", "c++", "-", "-I", tree,
+                   source="#include <wg/wg.hpp>\n")
     return re.sub(r"\s+", " ", text).strip().replace("; ", ";\n").splitlines()
 
 
-def same_tokens(compiler):
-    tree, single = preprocessed(compiler, TREE), preprocessed(compiler, SINGLE)
+def same_tokens(compiler, optional=None):
+    flags = library_flags(compiler, optional) if optional else []
+    tree, single = preprocessed(compiler, TREE, flags), preprocessed(compiler, SINGLE, flags)
     if len(tree) < 1000 or not any("namespace wg" in line for line in tree):
         raise Failed("the preprocessor's output cannot be the library")
     for number, (a, b) in enumerate(zip(tree, single)):
@@ -61,4 +64,5 @@ for name in compilers():
               (f"both in one unit, tree first, {name}", lambda c=name: both_trees(c, TREE, SINGLE)),
               (f"both in one unit, single first, {name}", lambda c=name: both_trees(c, SINGLE, TREE)),
               (f"same tokens as the tree, {name}", lambda c=name: same_tokens(c))]
+    cases += [(f"same tokens with {header}, {name}", lambda c=name, h=header: same_tokens(c, h)) for header in OPTIONAL]
 run_cases(cases)

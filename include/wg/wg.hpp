@@ -3,11 +3,17 @@
 //
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
-// Concepts and their promises: policy.hpp.
+// Concepts and their promises: policy.hpp. WG_WITH_HACL and WG_WITH_LIBSODIUM add the backends of these libraries.
 #ifndef WG_WG_HPP
 #define WG_WG_HPP
 
 #include "backends/bundled/bundled.hpp"
+#ifdef WG_WITH_HACL
+#include "backends/hacl.hpp"
+#endif
+#ifdef WG_WITH_LIBSODIUM
+#include "backends/libsodium.hpp"
+#endif
 #if __STDC_HOSTED__
 #include "backends/loopback.hpp"
 #endif

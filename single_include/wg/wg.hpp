@@ -5,7 +5,7 @@
 //
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
-// Concepts and their promises: policy.hpp.
+// Concepts and their promises: policy.hpp. WG_WITH_HACL and WG_WITH_LIBSODIUM add the backends of these libraries.
 #ifndef WG_WG_HPP
 #define WG_WG_HPP
 
@@ -18,6 +18,15 @@
 // ChaCha20-Poly1305 (RFC 8439, section 2.8), and the default model of aead_backend. Layer 2; any thread.
 #ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each. Layer 2; any thread.
+//
+// Every function of a kernel names its instruction set itself (WG_TARGET), so that nothing of it leaks into code that
+// runs on any processor; what is inlined from elsewhere is compiled anew in there. A kernel is used through the
+// members of its `kernel`.
+#ifndef WG_BACKENDS_BUNDLED_KERNELS_HPP
+#define WG_BACKENDS_BUNDLED_KERNELS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // Every concept that a user may model, with what each member promises, and nothing else. Layer 1; a
@@ -56,7 +65,7 @@
 #define WG_BASE_BYTES_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What a translation unit was compiled with: assertions and the ABI namespace. Layer 0.
+// What a translation unit was compiled with: assertions, the border of what is secret, the ABI namespace. Layer 0.
 #ifndef WG_BASE_ABI_HPP
 #define WG_BASE_ABI_HPP
 
@@ -68,6 +77,13 @@
 #else
 #define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
 #endif
+#endif
+
+/// `WG_DECLASSIFY(value)` is `value`, which was computed from secrets and is public from here on: whether a tag is the
+/// right one, whether a key is zero. Nothing else of a secret may decide a branch or an address. The test of constant
+/// time defines it to its own hook before the first include.
+#ifndef WG_DECLASSIFY
+#define WG_DECLASSIFY(value) (value)
 #endif
 
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks
@@ -383,7 +399,8 @@ template <class Plain> void wipe(Plain& object) noexcept {
     wipe(static_cast<void*>(&object), sizeof object);
 }
 
-/// Whether two views hold the same bytes, in time that depends on their sizes alone. Different sizes are unequal.
+/// Whether two views hold the same bytes, in time that depends on their sizes alone. Different sizes are unequal. The
+/// answer is public.
 [[nodiscard]] inline bool equal_in_constant_time(bytes_view a, bytes_view b) noexcept {
     if (a.size() != b.size()) return false;
     std::uint32_t difference = 0;
@@ -391,17 +408,17 @@ template <class Plain> void wipe(Plain& object) noexcept {
         difference |= static_cast<std::uint32_t>(a[i] ^ b[i]);
         asm volatile("" : "+r"(difference)); // no early exit: the compiler may not know that it is already nonzero
     }
-    return ((difference - 1) >> 31) != 0; // difference is at most 255: only 0 - 1 sets the highest bit
+    return WG_DECLASSIFY(((difference - 1) >> 31) != 0); // difference is at most 255: only 0 - 1 sets the highest bit
 }
 
-/// Whether all bytes are zero, in time that depends on the size alone.
+/// Whether all bytes are zero, in time that depends on the size alone. The answer is public.
 [[nodiscard]] inline bool is_zero_in_constant_time(bytes_view a) noexcept {
     std::uint32_t any = 0;
     for (byte const b : a) {
         any |= b;
         asm volatile("" : "+r"(any));
     }
-    return ((any - 1) >> 31) != 0;
+    return WG_DECLASSIFY(((any - 1) >> 31) != 0);
 }
 
 /// `Size` secret bytes, zero at first. Moving wipes the source; copying has to be asked for by `assign`.
@@ -984,9 +1001,7 @@ concept engine_policies = policies<Policies> && tun_device<typename Policies::tu
 // The ChaCha20 stream cipher (RFC 8439, sections 2.1-2.4) and HChaCha20 (draft-irtf-cfrg-xchacha, section 2.2).
 // Layer 2; a chacha20 object is used by one thread at a time.
 //
-// Two kernels, one result. `one_block` is plain words. `four_blocks` holds word i of four consecutive blocks in the
-// four lanes of vector i, in GNU vector extensions: the same text becomes SSE2, NEON, AltiVec or plain words.
-// With `WG_SMALL` defined only the first exists.
+// In plain words, for processors without vectors and for single blocks; in vectors: chacha20.inl.
 #ifndef WG_BACKENDS_BUNDLED_CHACHA20_HPP
 #define WG_BACKENDS_BUNDLED_CHACHA20_HPP
 
@@ -1032,6 +1047,40 @@ inline constexpr std::size_t spill_bytes = 384;
 inline constexpr std::size_t spill_bytes = 640;
 #endif
 
+/// Clears the registers that a function may leave changed. Kernels that use wider ones clear those themselves.
+[[gnu::always_inline]] inline void wipe_baseline_registers() noexcept {
+#if defined(__x86_64__)
+    asm volatile(".irp r,eax,ecx,edx,esi,edi,r8d,r9d,r10d,r11d\n\txor %%\\r, %%\\r\n\t.endr\n\t"
+#ifdef __AVX512F__
+                 ".irp n,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\t"
+                 "vpxorq %%zmm\\n, %%zmm\\n, %%zmm\\n\n\t.endr\n\t"
+#endif
+#ifdef __AVX__
+                 "vzeroall"
+#else
+                 ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\tpxor %%xmm\\n, %%xmm\\n\n\t.endr"
+#endif
+                 :
+                 :
+                 : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
+                   "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
+#ifdef __AVX512F__
+                   "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26",
+                   "xmm27", "xmm28", "xmm29", "xmm30", "xmm31",
+#endif
+                   "cc");
+#elif defined(__aarch64__)
+    asm volatile(".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17\n\tmov x\\n, xzr\n\t.endr\n\t"
+                 ".irp n,0,1,2,3,4,5,6,7,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\tmovi v\\n\\().2d, #0\n\t"
+                 ".endr"
+                 :
+                 :
+                 : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
+                   "x16", "x17", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20",
+                   "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
+#endif
+}
+
 /// `wipe` of a size that is known: for some hundred bytes stores are faster than the string instruction that g++ takes.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void* memory) noexcept {
 #if defined(__SSE2__) && !defined(WG_SMALL)
@@ -1050,10 +1099,14 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 
 /// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
 /// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
-/// of line, and its caller ends with this call, which covers the frames that are gone.
+/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_stack() noexcept {
     alignas(16) byte frame[(Bytes + 15) / 16 * 16];
-    wipe_fixed<sizeof frame>(frame);
+    if constexpr (Bytes <= 1024)
+        wipe_fixed<sizeof frame>(frame);
+    else
+        wipe(frame);
+    wipe_baseline_registers();
 }
 
 } // namespace bundled
@@ -1117,120 +1170,8 @@ inline void xor_bytes(byte* dst, byte const* src, byte const* keystream, std::si
 
 } // namespace chacha20_detail
 
-/// A kernel XORs `group_bytes` of keystream, from the block counter on, into src. dst and src start at the same byte
-/// or do not overlap. Out of line, so that `wipe_stack` of a caller reaches what it spills.
-struct one_block {
-    static constexpr std::size_t group_bytes = chacha20_block_bytes;
-
-    [[gnu::noinline]] static void xor_group(chacha20_words const& words, byte* dst, byte const* src) noexcept {
-        chacha20_words x = words;
-        chacha20_detail::permute(x);
-        for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ (x[i] + words[i]));
-        wipe(x);
-    }
-};
-
-#ifndef WG_SMALL
-
-struct four_blocks {
-    static constexpr std::size_t group_bytes = 4 * chacha20_block_bytes;
-
-    [[gnu::noinline]] static void xor_group(chacha20_words const& words, byte* dst, byte const* src) noexcept {
-        lanes x[16];
-        for (std::size_t i = 0; i < 16; ++i) broadcast(x[i], words[i]);
-        lanes const step = {0, 1, 2, 3};
-        x[12] += step;
-        for (int i = 0; i < 10; ++i) {
-            quarter_rounds(x, 0, 4, 8, 12, 1, 5, 9, 13);
-            quarter_rounds(x, 2, 6, 10, 14, 3, 7, 11, 15);
-            quarter_rounds(x, 0, 5, 10, 15, 1, 6, 11, 12);
-            quarter_rounds(x, 2, 7, 8, 13, 3, 4, 9, 14);
-        }
-        x[12] += step;
-        for (std::size_t i = 0; i < 16; i += 4) {
-            for (std::size_t j = i; j < i + 4; ++j) {
-                lanes original;
-                broadcast(original, words[j]);
-                x[j] += original;
-            }
-            xor_rows(x + i, dst + 4 * i, src + 4 * i);
-        }
-        // x is in registers; what was spilled of it lies in this frame, which the caller wipes
-    }
-
-private:
-    typedef std::uint32_t lanes __attribute__((vector_size(16)));
-    typedef std::uint16_t halves __attribute__((vector_size(16)));
-    typedef std::uint8_t octets __attribute__((vector_size(16)));
-
-    [[gnu::always_inline]] static void broadcast(lanes& to, std::uint32_t word) noexcept {
-        to = lanes{word, word, word, word};
-    }
-
-    template <int Bits> [[gnu::always_inline]] static void rotate(lanes& x) noexcept {
-#if defined(__SSE2__) && !defined(__AVX512VL__)
-        // no vector rotation there: a shuffle is less than two shifts and an or
-        if constexpr (Bits == 16) {
-            halves const h = (halves)x;
-            x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
-            return;
-        }
-#if defined(__SSSE3__)
-        if constexpr (Bits == 8) {
-            octets const o = (octets)x;
-            x = (lanes)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
-            return;
-        }
-#endif
-#endif
-        x = (x << Bits) | (x >> (32 - Bits));
-    }
-
-    /// Two quarter-rounds side by side: enough independent work for the processor, and few enough live registers.
-    [[gnu::always_inline]] static void quarter_rounds(lanes (&x)[16], int a, int b, int c, int d, int e, int f, int g,
-                                                      int h) noexcept {
-        x[a] += x[b], x[e] += x[f], x[d] ^= x[a], x[h] ^= x[e], rotate<16>(x[d]), rotate<16>(x[h]);
-        x[c] += x[d], x[g] += x[h], x[b] ^= x[c], x[f] ^= x[g], rotate<12>(x[b]), rotate<12>(x[f]);
-        x[a] += x[b], x[e] += x[f], x[d] ^= x[a], x[h] ^= x[e], rotate<8>(x[d]), rotate<8>(x[h]);
-        x[c] += x[d], x[g] += x[h], x[b] ^= x[c], x[f] ^= x[g], rotate<7>(x[b]), rotate<7>(x[f]);
-    }
-
-    /// x: four consecutive words of four blocks. Transposes them to 16 bytes of each block and XORs those.
-    [[gnu::always_inline]] static void xor_rows(lanes* x, byte* dst, byte const* src) noexcept {
-        lanes const low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
-        lanes const low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
-        lanes const high01 = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
-        lanes const high23 = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
-        xor_row(__builtin_shufflevector(low01, low23, 0, 1, 4, 5), dst, src);
-        xor_row(__builtin_shufflevector(low01, low23, 2, 3, 6, 7), dst + 64, src + 64);
-        xor_row(__builtin_shufflevector(high01, high23, 0, 1, 4, 5), dst + 128, src + 128);
-        xor_row(__builtin_shufflevector(high01, high23, 2, 3, 6, 7), dst + 192, src + 192);
-    }
-
-    [[gnu::always_inline]] static void xor_row(lanes const& row, byte* dst, byte const* src) noexcept {
-        octets keystream = (octets)row;
-        if constexpr (std::endian::native == std::endian::big)
-            keystream =
-                __builtin_shufflevector(keystream, keystream, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
-        octets text;
-        std::memcpy(&text, src, sizeof text);
-        text ^= keystream;
-        std::memcpy(dst, &text, sizeof text);
-    }
-};
-
-#endif
-
-// Where no vector unit stands behind the vectors they are slower than plain words.
-#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
-                           defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
-using default_chacha20_kernel = four_blocks;
-#else
-using default_chacha20_kernel = one_block;
-#endif
-
-/// The keystream of one key and nonce from a block counter on. Wiped when its life ends.
-template <class Kernel = default_chacha20_kernel> class chacha20 {
+/// The keystream of one key and nonce from a block counter on, in plain words. Wiped when its life ends.
+class chacha20 {
 public:
     /// `key` and `nonce` are read here only.
     chacha20(key_view key, std::span<byte const, chacha20_nonce_bytes> nonce, std::uint32_t counter) noexcept {
@@ -1256,36 +1197,37 @@ public:
         std::size_t const ready = size < left_ ? size : left_;
         take(to, from, ready);
         to += ready, from += ready, size -= ready;
-        for (; size >= Kernel::group_bytes; size -= Kernel::group_bytes) {
-            Kernel::xor_group(words_, to, from);
-            words_[12] += Kernel::group_bytes / chacha20_block_bytes;
-            to += Kernel::group_bytes, from += Kernel::group_bytes;
+        for (; size >= chacha20_block_bytes; size -= chacha20_block_bytes) {
+            xor_block(to, from);
+            to += chacha20_block_bytes, from += chacha20_block_bytes;
         }
         if (size == 0) return;
-        prepare(size);
+        next_block();
         take(to, from, size);
     }
 
     /// The one-time key of Poly1305: half of the next block; the other half is dropped (RFC 8439, section 2.6).
-    /// With `bytes_to_follow` of the message the same group of blocks serves both.
-    void take_one_time_key(std::span<byte, 32> out, std::size_t bytes_to_follow) noexcept {
+    void take_one_time_key(std::span<byte, 32> out) noexcept {
         WG_ASSERT(left_ == 0);
-        prepare(bytes_to_follow == 0 ? chacha20_block_bytes : chacha20_block_bytes + bytes_to_follow);
-        copy(out, {keystream_.data() + keystream_.size() - left_, out.size()});
-        left_ -= chacha20_block_bytes;
+        next_block();
+        copy(out, bytes_view(keystream_).first(out.size()));
+        left_ = 0;
     }
 
 private:
-    /// Makes keystream: a group of blocks, or one if that is enough. One at a time is faster for one.
-    void prepare(std::size_t wanted) noexcept {
-        left_ = wanted <= chacha20_block_bytes ? chacha20_block_bytes : Kernel::group_bytes;
-        byte* const start = keystream_.data() + keystream_.size() - left_;
-        std::memset(start, 0, left_);
-        if (left_ == chacha20_block_bytes)
-            one_block::xor_group(words_, start, start);
-        else
-            Kernel::xor_group(words_, start, start);
-        words_[12] += static_cast<std::uint32_t>(left_ / chacha20_block_bytes);
+    /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
+    [[gnu::noinline]] void xor_block(byte* dst, byte const* src) noexcept {
+        chacha20_words x = words_;
+        chacha20_detail::permute(x);
+        for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ (x[i] + words_[i]));
+        wipe(x);
+        ++words_[12];
+    }
+
+    void next_block() noexcept {
+        keystream_ = {};
+        xor_block(keystream_.data(), keystream_.data());
+        left_ = chacha20_block_bytes;
     }
 
     void take(byte* dst, byte const* src, std::size_t size) noexcept {
@@ -1294,7 +1236,7 @@ private:
     }
 
     chacha20_words words_;
-    byte_array<Kernel::group_bytes> keystream_; ///< the last `left_` bytes are not used yet
+    byte_array<chacha20_block_bytes> keystream_; ///< the last `left_` bytes are not used yet
     std::size_t left_ = 0;
 };
 
@@ -1317,6 +1259,124 @@ namespace chacha20_detail {
 inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<byte const, 16> nonce) noexcept {
     chacha20_detail::hchacha20(out, key, nonce);
     wipe_stack<sizeof(chacha20_words) + spill_bytes>();
+}
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Which instruction sets the bundled kernels may use beyond those that the program was compiled for. Layer 2; any
+// thread.
+//
+// A kernel is chosen by an object, never by a global: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD that
+// does without AVX-512, beside others that use it. What is not named is `chosen_cpu()`.
+#ifndef WG_BACKENDS_BUNDLED_CPU_HPP
+#define WG_BACKENDS_BUNDLED_CPU_HPP
+
+
+#include <cstdint>
+#include <string_view>
+
+#if __STDC_HOSTED__
+#include <cstdlib>
+#endif
+
+// Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
+// the compiler's baseline is what there is: NEON belongs to aarch64.
+#if defined(__x86_64__) && !defined(WG_SMALL)
+#define WG_X86_KERNELS
+#include <cpuid.h>
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// A set of instruction sets.
+enum class cpu : std::uint32_t {
+    baseline = 0,
+    ssse3 = 1,
+    avx2 = 2,  ///< with BMI1 and BMI2
+    adx = 4,   ///< two carry chains; with BMI2
+    avx512 = 8, ///< F, BW, DQ, VL
+    ifma = 16, ///< AVX512-IFMA, products of 52 bits, with VBMI2
+    all = 31,
+};
+
+constexpr cpu operator&(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) & std::uint32_t(b)); }
+constexpr cpu operator|(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) | std::uint32_t(b)); }
+constexpr cpu operator~(cpu a) noexcept { return cpu(std::uint32_t(cpu::all) & ~std::uint32_t(a)); }
+/// Whether `set` has all of `wanted`.
+constexpr bool has(cpu set, cpu wanted) noexcept { return (set & wanted) == wanted; }
+
+/// A set without what rests on something that is not in it: no AVX-512 where AVX2 was turned off.
+constexpr cpu consistent(cpu set) noexcept {
+    if (!has(set, cpu::ssse3)) set = set & ~cpu::avx2;
+    if (!has(set, cpu::avx2)) set = set & ~(cpu::adx | cpu::avx512);
+    if (!has(set, cpu::avx512)) set = set & ~cpu::ifma;
+    return set;
+}
+
+/// What the processor has and the operating system keeps the registers of.
+inline cpu detect_cpu() noexcept {
+#ifdef WG_X86_KERNELS
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return cpu::baseline;
+    cpu set = cpu::baseline;
+    if (c & bit_SSSE3) set = set | cpu::ssse3;
+    if (!(c & bit_OSXSAVE)) return set;
+    unsigned saved, unused;
+    asm volatile("xgetbv" : "=a"(saved), "=d"(unused) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return set;
+    constexpr unsigned ymm = 6, zmm = 0xe6; // bits of XCR0
+    constexpr unsigned wide = bit_AVX2 | bit_BMI | bit_BMI2, wider = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ |
+                                                                     bit_AVX512VL;
+    if ((saved & ymm) == ymm && (b & wide) == wide) set = set | cpu::avx2;
+    if ((b & bit_ADX) && (b & bit_BMI2)) set = set | cpu::adx;
+    if ((saved & zmm) == zmm && (b & wider) == wider) set = set | cpu::avx512;
+    if ((b & bit_AVX512IFMA) && (c & bit_AVX512VBMI2)) set = set | cpu::ifma;
+    return consistent(set);
+#else
+    return cpu::baseline;
+#endif
+}
+
+/// Reads names separated by commas, such as "avx512,adx". False, and `set` unchanged, if one is none.
+[[nodiscard]] constexpr bool parse_cpu(std::string_view names, cpu& set) noexcept {
+    constexpr struct {
+        std::string_view name;
+        cpu what;
+    } known[] = {{"ssse3", cpu::ssse3}, {"avx2", cpu::avx2}, {"adx", cpu::adx}, {"avx512", cpu::avx512},
+                 {"ifma", cpu::ifma},   {"all", cpu::all}};
+    cpu found = cpu::baseline;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        cpu here = cpu::baseline;
+        for (auto const& k : known)
+            if (k.name == name) here = k.what;
+        if (here == cpu::baseline) return false;
+        found = found | here;
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : names.size());
+    }
+    set = found;
+    return true;
+}
+
+/// What there is, less what the environment variable `WG_CPU_OFF` names ("avx512,adx"; "all"). Found out once.
+/// A variable with a wrong name in it turns off nothing: a program may check it with `parse_cpu` and say so.
+inline cpu chosen_cpu() noexcept {
+#ifdef WG_X86_KERNELS
+    static cpu const chosen = [] {
+        cpu off = cpu::baseline;
+#if __STDC_HOSTED__
+        if (char const* const names = std::getenv("WG_CPU_OFF")) static_cast<void>(parse_cpu(names, off));
+#endif
+        return consistent(detect_cpu() & ~off);
+    }();
+    return chosen;
+#else
+    return cpu::baseline;
+#endif
 }
 
 } // namespace bundled
@@ -1354,7 +1414,7 @@ template <> struct poly1305_state<limbs64> {
     }
 
     /// h = (h + block + top * 2^128) * r for each block; top is 1, or 0 for a last block that carries its own end bit.
-    void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+    [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const a = r0, b = r1, s = b + (b >> 2); // s < 1.25 * 2^60
         uint128 h = join(h0, h1);
         std::uint64_t z = h2;
@@ -1415,7 +1475,7 @@ template <> struct poly1305_state<limbs32> {
         for (auto& word : h) word = 0;
     }
 
-    void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+    [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                      // < 2^28
         std::uint64_t const s1 = r1 + (r1 >> 2), s2 = r2 + (r2 >> 2), s3 = r3 + (r3 >> 2); // < 1.25 * 2^28
         std::uint32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3], h4 = h[4];
@@ -1540,20 +1600,4419 @@ private:
 
 #endif
 
+#include <algorithm>
+#include <utility>
+
+#ifdef WG_X86_KERNELS
+#include <immintrin.h>
+#endif
+
 namespace wg::inline WG_ABI {
 namespace bundled {
 
-/// The AEAD of a cipher kernel and limbs: `aead` is the one to use, the others are for comparison.
-template <class Kernel = default_chacha20_kernel, class Limbs = default_limbs> struct basic_aead {
+/// The twelve bytes of a nonce, as words.
+struct packet_nonce {
+    std::uint32_t words[3];
+
+    static packet_nonce of(std::uint64_t counter) noexcept {
+        return {{0, static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32)}};
+    }
+    static packet_nonce of(std::span<byte const, chacha20_nonce_bytes> nonce) noexcept {
+        return {{load_le32(&nonce[0]), load_le32(&nonce[4]), load_le32(&nonce[8])}};
+    }
+    byte_array<chacha20_nonce_bytes> encode() const noexcept {
+        byte_array<chacha20_nonce_bytes> out;
+        for (std::size_t i = 0; i < 3; ++i) store_le32(&out[4 * i], words[i]);
+        return out;
+    }
+};
+
+inline constexpr std::size_t batch_capacity = 32; ///< packets that are worked on at once
+
+/// A packet of a batch on its way to its tag. The key is r, s.
+struct packet_tag {
+    byte key[32];
+    byte tag[tag_bytes];
+    byte const* message;
+    std::size_t size;
+};
+
+// Where no vector unit stands behind vectors, they are slower than plain words.
+#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
+                           defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
+#define WG_VECTOR_KERNELS
+
+namespace kernel_vector128 {
+#define WG_TARGET [[gnu::always_inline]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline]] inline
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of four 32-bit words, for chacha20.inl. Text for a kernel's namespace. In GNU vector extensions: the same
+// text becomes SSE2, NEON or AltiVec. A kernel with SSSE3 defines WG_SHUFFLES_BYTES.
+
+using vector = std::uint32_t __attribute__((vector_size(16)));
+using half_words = std::uint16_t __attribute__((vector_size(16)));
+using octets = std::uint8_t __attribute__((vector_size(16)));
+inline constexpr std::size_t vector_bytes = 16;
+inline constexpr std::size_t most_blocks = 4; ///< of a step
+inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
+
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
+#if defined(__SSE2__) && !defined(__AVX512VL__)
+    // no rotation of vectors there: a shuffle is less than two shifts and an or
+    if constexpr (Bits == 16) {
+        half_words const h = (half_words)x;
+        x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#if defined(__SSSE3__) || defined(WG_SHUFFLES_BYTES)
+    if constexpr (Bits == 8) {
+        octets const o = (octets)x;
+        x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        return;
+    }
+#endif
+#endif
+    x = (x << Bits) | (x >> (32 - Bits));
+}
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    x = __builtin_shufflevector(x, x, By, (By + 1) % 4, (By + 2) % 4, (By + 3) % 4);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector{word, word, word, word}; }
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    vector x;
+    std::memcpy(&x, four, sizeof x);
+    return x;
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3}; }
+/// The number of a row in its first word: there is one.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0}; }
+
+WG_TARGET vector load(byte const* from) noexcept {
+    vector x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, sizeof x); }
+
+/// Words as the bytes that they are in memory, for which ChaCha20 has the little-endian order.
+WG_TARGET vector in_memory_order(vector const& x) noexcept {
+    if constexpr (std::endian::native == std::endian::little) return x;
+    octets const o = (octets)x;
+    return (vector)__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+}
+
+/// Of four words in lanes, makes 16 bytes of each of four blocks. Hands those of block i over as `First + 4 i`.
+template <int First, class To> WG_TARGET void put_four_words(vector const* x, To const& to) noexcept {
+    vector const low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
+    vector const low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
+    vector const high01 = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+    vector const high23 = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+    to.template put<First>(in_memory_order(__builtin_shufflevector(low01, low23, 0, 1, 4, 5)));
+    to.template put<First + 4>(in_memory_order(__builtin_shufflevector(low01, low23, 2, 3, 6, 7)));
+    to.template put<First + 8>(in_memory_order(__builtin_shufflevector(high01, high23, 0, 1, 4, 5)));
+    to.template put<First + 12>(in_memory_order(__builtin_shufflevector(high01, high23, 2, 3, 6, 7)));
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    put_four_words<First>(x, to);
+    put_four_words<First + 1>(x + 4, to);
+    put_four_words<First + 2>(x + 8, to);
+    put_four_words<First + 3>(x + 12, to);
+}
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    to.template put<First>(in_memory_order(y[0]));
+    to.template put<First + 1>(in_memory_order(y[1]));
+    to.template put<First + 2>(in_memory_order(y[2]));
+    to.template put<First + 3>(in_memory_order(y[3]));
+}
+
+/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    chacha20_detail::xor_bytes(dst, src, keystream, size);
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    xor_part(dst, src, x, size);
+}
+
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word;
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 2) return with.template make<1, 0>();
+    if (blocks > 1) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+#ifdef WG_X86_KERNELS
+// Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
+using word_pairs = std::uint64_t __attribute__((vector_size(16)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm_mul_epu32((__m128i)a, (__m128i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 2);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 2 : 0, Second & 2 ? 3 : 1);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
+    return word_pairs{of_block[0], of_block[1]};
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = (word_pairs)load(blocks[0]), b = (word_pairs)load(blocks[1]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }
+#endif
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+#if defined(__SSE2__) && defined(__x86_64__)
+#define WG_ZERO(i) "pxor %%xmm" #i ", %%xmm" #i "\n\t"
+    asm volatile(WG_ZERO(0) WG_ZERO(1) WG_ZERO(2) WG_ZERO(3) WG_ZERO(4) WG_ZERO(5) WG_ZERO(6) WG_ZERO(7) WG_ZERO(8)
+                     WG_ZERO(9) WG_ZERO(10) WG_ZERO(11) WG_ZERO(12) WG_ZERO(13) WG_ZERO(14) WG_ZERO(15)
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15");
+#undef WG_ZERO
+#elif defined(__aarch64__)
+#define WG_ZERO(i) "movi v" #i ".16b, #0\n\t"
+    asm volatile(WG_ZERO(0) WG_ZERO(1) WG_ZERO(2) WG_ZERO(3) WG_ZERO(4) WG_ZERO(5) WG_ZERO(6) WG_ZERO(7) WG_ZERO(16)
+                     WG_ZERO(17) WG_ZERO(18) WG_ZERO(19) WG_ZERO(20) WG_ZERO(21) WG_ZERO(22) WG_ZERO(23) WG_ZERO(24)
+                         WG_ZERO(25) WG_ZERO(26) WG_ZERO(27) WG_ZERO(28) WG_ZERO(29) WG_ZERO(30) WG_ZERO(31)
+                 :
+                 :
+                 : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22",
+                   "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"); // the others are the caller's
+#undef WG_ZERO
+#endif
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
+// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
+// vector512.inl.
+//
+// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
+// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
+// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
+// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;
+inline constexpr std::size_t row_blocks = vector_bytes / 16;
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+
+/// a += b, d = (d ^ a) <<< Bits
+template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
+    a += b;
+    d ^= a;
+    rotate<Bits>(d);
+}
+
+/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
+    return 4 * row + (column + Diagonal * row) % 4;
+}
+
+template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
+    mix<Bits>(x[at(A, 1)], x[at(B, 1)], x[at(D, 1)]);
+    mix<Bits>(x[at(A, 2)], x[at(B, 2)], x[at(D, 2)]);
+    mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
+}
+
+/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+template <int Lanes, int Rows> struct chacha20_groups {
+    vector x[Lanes > 0 ? Lanes : 1][16];
+    vector y[Rows > 0 ? Rows : 1][4];
+
+    template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
+        if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
+        if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
+        if constexpr (Rows > 1) mix<Bits>(y[1][A], y[1][B], y[1][D]);
+        if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
+        if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
+    }
+    template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
+        mix_all<Diagonal, 16, 0, 1, 3>();
+        mix_all<Diagonal, 12, 2, 3, 1>();
+        mix_all<Diagonal, 8, 0, 1, 3>();
+        mix_all<Diagonal, 7, 2, 3, 1>();
+    }
+    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
+        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
+        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
+        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    }
+    WG_TARGET void permute() noexcept {
+#pragma GCC unroll 1 // ten times the code would only be more to load
+        for (int i = 0; i < 10; ++i) {
+            quarter_rounds<0>();
+            turn_rows<1, 2, 3>();
+            quarter_rounds<1>();
+            turn_rows<3, 2, 1>();
+        }
+    }
+};
+
+/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+struct consecutive_blocks {
+    std::uint32_t const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
+        vector x = broadcast(words[Word]);
+        if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
+        return x;
+    }
+    template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
+        vector x = broadcast_row(words + 4 * Row);
+        if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
+        return x;
+    }
+};
+
+/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+struct separate_blocks {
+    vector const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
+};
+
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void load_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] = from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void add_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] += from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <class States>
+WG_TARGET void load_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] = from.template row<0>(0), y[1] = from.template row<1>(0), y[2] = from.template row<2>(0);
+    y[3] = from.template row<3>(blocks_before);
+}
+template <class States>
+WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] += from.template row<0>(0), y[1] += from.template row<1>(0), y[2] += from.template row<2>(0);
+    y[3] += from.template row<3>(blocks_before);
+}
+
+/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+template <int Lanes, int Rows, class States, class To>
+WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
+    constexpr std::make_index_sequence<16> all{};
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    chacha20_groups<Lanes, Rows> g;
+    if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
+    if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
+    if constexpr (Rows > 0) load_rows(g.y[0], from, before);
+    if constexpr (Rows > 1) load_rows(g.y[1], from, before + row_blocks);
+    if constexpr (Rows > 2) load_rows(g.y[2], from, before + 2 * row_blocks);
+    g.permute();
+    if constexpr (Lanes > 0) add_lanes<0>(g.x[0], from, all), put_lanes<0>(g.x[0], to);
+    if constexpr (Lanes > 1) add_lanes<1>(g.x[1], from, all), put_lanes<lane_vectors>(g.x[1], to);
+    constexpr int after = Lanes * lane_vectors;
+    if constexpr (Rows > 0) add_rows(g.y[0], from, before), put_rows<after>(g.y[0], to);
+    if constexpr (Rows > 1) add_rows(g.y[1], from, before + row_blocks), put_rows<after + row_vectors>(g.y[1], to);
+    if constexpr (Rows > 2)
+        add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+//
+// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
+// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
+// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+
+/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+struct to_message {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+    byte* one_time_key; ///< room for a block; nullptr: not in this step
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        std::size_t at = Number * vector_bytes;
+        if (one_time_key != nullptr) {
+            if constexpr (Number * vector_bytes < chacha20_block_bytes)
+                return store(one_time_key + Number * vector_bytes, keystream);
+            at -= chacha20_block_bytes;
+        }
+        if (at < size) xor_vector(dst + at, src + at, keystream, size - at);
+    }
+};
+
+template <int Lanes, int Rows>
+WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
+    chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
+}
+
+struct keystream_maker {
+    std::uint32_t* words; ///< of the next block
+    to_message const& to;
+
+    template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
+        constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
+        make_keystream<Lanes, Rows>(words, to);
+        words[12] += static_cast<std::uint32_t>(made);
+        return made;
+    }
+};
+
+/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
+    return take_step(keystream_maker{words, to}, blocks);
+}
+
+WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                         std::uint32_t d) noexcept {
+    std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
+    std::memcpy(to, &words, sizeof words);
+}
+WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
+    set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
+}
+
+/// What is secret of one packet and has to lie in memory.
+struct alignas(64) packet_secrets {
+    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
+    std::uint32_t words[16];
+
+    WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
+        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
+        copy_words(words + 4, key);
+        copy_words(words + 8, key + 16);
+        set_words(words + 12, 0, nonce.words[0], nonce.words[1], nonce.words[2]);
+    }
+};
+
+/// Blocks of keystream that a message takes, with the one-time key.
+constexpr std::size_t blocks_of(std::size_t size) noexcept {
+    return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
+}
+
+/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+struct lane_target {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+};
+
+struct to_lanes {
+    lane_target const* lanes;
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
+        lane_target const& to = lanes[block];
+        if (at < to.size) xor_vector(to.dst + at, to.src + at, keystream, to.size - at);
+    }
+};
+
+template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
+    chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
+}
+
+/// Collects blocks until there are enough for a step.
+class block_queue {
+public:
+    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+
+    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
+        constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+        for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
+            for (std::size_t i = 0; i < 4; ++i) words_[group + i] = broadcast(sigma[i]);
+            if (shared_)
+                for (std::size_t i = 0; i < 8; ++i) words_[group + 4 + i] = broadcast(load_le32(shared_key + 4 * i));
+            words_[group + 13] = broadcast(0);
+        }
+    }
+
+    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
+        while (count != 0) {
+            std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
+            std::size_t const now = std::min(count, lane_blocks - place);
+            vector* const words = words_ + 16 * group;
+            if (!shared_)
+                for (std::size_t i = 0; i < 8; ++i)
+                    set_lanes(words[4 + i], place, now, load_le32(packet.key->expose().data() + 4 * i));
+            count_lanes(words[12], place, now, block);
+            set_lanes(words[14], place, now, static_cast<std::uint32_t>(packet.counter));
+            set_lanes(words[15], place, now, static_cast<std::uint32_t>(packet.counter >> 32));
+            for (std::size_t i = count_; i < count_ + now; ++i) {
+                targets_[i] = to;
+                to.dst += chacha20_block_bytes, to.src += chacha20_block_bytes, to.size -= chacha20_block_bytes;
+            }
+            block += static_cast<std::uint32_t>(now), count -= now, count_ += now;
+            if (count_ == capacity) flush();
+        }
+    }
+
+    /// The message itself.
+    WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
+        add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
+    }
+
+    /// Makes the keystream of all blocks that were added.
+    WG_TARGET void flush() noexcept {
+        if (count_ == 0) return;
+        for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
+        if (count_ <= lane_blocks)
+            make_lanes<1>(words_, targets_);
+        else
+            make_lanes<batch_groups>(words_, targets_);
+        count_ = 0;
+    }
+
+private:
+    vector words_[16 * batch_groups];
+    lane_target targets_[capacity];
+    std::size_t count_ = 0;
+    bool shared_;
+};
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+#ifdef WG_X86_KERNELS
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) in two or four lanes with products of 32-bit words. Text for a kernel's namespace
+// that defines WG_TARGET, after vector128.inl or vector256.inl.
+//
+// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
+// is made of this: poly1305_lanes.inl.
+
+using limbs = word_pairs;
+inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
+inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+
+WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
+WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
+
+/// A field element in each lane. *Tight*: all < 2^26 but l1 < 2^26 + 2^11 and l4 < 2^26 + 2^10.
+struct poly_lanes {
+    limbs l0, l1, l2, l3, l4;
+};
+
+/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+struct poly_factor {
+    limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
+};
+
+/// Sums of products for 2^(26 i).
+struct poly_products {
+    limbs d0, d1, d2, d3, d4;
+};
+
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+}
+
+/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
+/// a block.
+WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
+    p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
+    p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
+    p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
+    p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
+    p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
+    p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
+    p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
+    p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
+    p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
+    p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
+}
+
+/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
+    // two chains at once: from d0 and from d3
+    limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
+    limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
+    return {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+}
+
+WG_TARGET poly_products no_products() noexcept {
+    limbs const zero = {};
+    return {zero, zero, zero, zero, zero};
+}
+
+WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
+    poly_products p = no_products();
+    multiply_add(p, a, r);
+    return reduce(p);
+}
+
+WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
+    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
+            times_five(r.l4)};
+}
+
+/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
+    return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
+            (high >> 40) | end};
+}
+WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
+    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
+}
+
+WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
+    p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
+}
+
+/// One lane in all lanes.
+template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
+    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
+    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2),
+            choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
+}
+
+/// r as it comes out of the key, clamped.
+WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
+    return split(all_lanes(r0), all_lanes(r1), limbs{});
+}
+
+/// r^n ... r for blocks 0 ... n - 1.
+WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
+    poly_lanes const r2 = multiply(r, factor_of(r));
+    if constexpr (poly_lane_count == 2) return choose<2>(r2, r);
+    poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents 4 4 3 4
+    return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+}
+
+/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
+/// `tail`.
+WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
+                                 byte const* tail) noexcept {
+    static constexpr byte nothing[poly1305_block_bytes] = {};
+    byte const* at[poly_lane_count];
+    std::uint64_t end[poly_lane_count];
+    for (std::ptrdiff_t i = 0; i < poly_lane_count; ++i) {
+        std::ptrdiff_t const block = first + i;
+        at[i] = block < 0 ? nothing : block < count ? from + 16 * block : tail + 16 * (block - count);
+        end[i] = block < 0 ? 0 : std::uint64_t{1} << 24;
+    }
+    limbs low, high;
+    load_pairs(at, low, high);
+    return split(low, high, in_lanes(end));
+}
+
+/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
+    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
+    uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
+    low = static_cast<std::uint64_t>(lower);
+    high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+//
+// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
+        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
+        last = factor_of(lanes);
+        by1 = factor_of(one);
+        by2 = by1;
+        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const two = multiply(one, by1);
+        by2 = factor_of(two);
+        if (vectors < poly_merge_vectors) return;
+        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
+        by3 = factor_of(spread<0>(more));
+        by4 = factor_of(spread<poly_lane_count - 1>(more));
+    }
+};
+
+/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
+/// `finish`.
+class lanes_authenticator {
+public:
+    static constexpr std::size_t least_bytes = poly_least_bytes;
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        message_ = message, size_ = size;
+        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        poly1305_state<limbs64> state;
+        state.start(key);
+        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
+        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
+        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
+        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
+    }
+
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - lanes;
+        byte tail[2 * poly1305_block_bytes] = {};
+        std::size_t const over = size_ % poly1305_block_bytes;
+        std::memcpy(tail, message_ + (size_ - over), over);
+        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
+        store_le64(lengths + 8, size_);
+        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
+        if (next_ <= 0) begin();
+        if (has_many_) absorb_blocks(last);
+        absorb_last(end, last);
+        poly1305_state<limbs64> state;
+        state.start(key);
+        join(state, multiply(h_, powers_.last));
+        state.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    static constexpr std::ptrdiff_t lanes = poly_lane_count;
+    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
+
+    WG_TARGET void begin() noexcept {
+        h_ = load_blocks(message_, next_, blocks_, nullptr);
+        next_ += lanes;
+    }
+
+    /// Four vectors at once, as many as end at or before `end`.
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
+        if (next_ <= 0 && end > 0) begin();
+        poly_lanes h = h_;
+        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
+            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+            poly_products p = no_products();
+            add(p, split_blocks(from + 3 * vector_blocks_bytes));
+            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
+            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
+            multiply_add(p, split_blocks(from), powers_.by3);
+            multiply_add(p, h, powers_.by4);
+            h = reduce(p);
+        }
+        h_ = h;
+    }
+
+    /// The vectors up to `last`, two at once, and then the last.
+    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
+        poly_lanes h = h_;
+        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+        std::ptrdiff_t left = last - next_;
+        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
+            poly_products p = no_products();
+            add(p, split_blocks(from + vector_blocks_bytes));
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+            h = reduce(p);
+        }
+        poly_products p = no_products();
+        add(p, end);
+        if (left != 0) {
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+        } else {
+            multiply_add(p, h, powers_.by1);
+        }
+        h_ = reduce(p);
+    }
+
+    /// The sum of all lanes, in words.
+    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
+        std::uint64_t low;
+        uint128 high;
+        add_lanes(h, low, high);
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        uint128 const folded = uint128{low} + 5 * top;
+        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
+        to.h0 = static_cast<std::uint64_t>(folded);
+        to.h1 = static_cast<std::uint64_t>(upper);
+        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
+    }
+
+    poly_powers powers_;
+    poly_lanes h_ = {};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
+    bool has_many_ = false;
+};
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+#undef WG_TARGET_AUTHENTICATOR
+#else
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace, after poly1305_scalar.inl.
+
+using lanes_authenticator = scalar_authenticator;
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept { make_tag<scalar_authenticator>(packet); }
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
+
+WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
+    for (packet_tag& packet : packets) make_tag(packet);
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item const& one : items)
+            seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
+                 one.key->expose().data());
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item& one : items) {
+            one.good = open(one.dst.data(), one.src.data(), one.dst.size(), {}, packet_nonce::of(one.counter),
+                            one.key->expose().data());
+            if (!one.good) fill_zero(one.dst);
+        }
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_vector128
+
+#endif
+
+#ifdef WG_X86_KERNELS
+
+#define WG_TARGET_SSSE3 gnu::target("ssse3")
+#define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2")
+#define WG_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
+#define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2,avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
+
+namespace kernel_ssse3 {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_SSSE3]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_SSSE3]] inline
+#define WG_SHUFFLES_BYTES
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of four 32-bit words, for chacha20.inl. Text for a kernel's namespace. In GNU vector extensions: the same
+// text becomes SSE2, NEON or AltiVec. A kernel with SSSE3 defines WG_SHUFFLES_BYTES.
+
+using vector = std::uint32_t __attribute__((vector_size(16)));
+using half_words = std::uint16_t __attribute__((vector_size(16)));
+using octets = std::uint8_t __attribute__((vector_size(16)));
+inline constexpr std::size_t vector_bytes = 16;
+inline constexpr std::size_t most_blocks = 4; ///< of a step
+inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
+
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
+#if defined(__SSE2__) && !defined(__AVX512VL__)
+    // no rotation of vectors there: a shuffle is less than two shifts and an or
+    if constexpr (Bits == 16) {
+        half_words const h = (half_words)x;
+        x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        return;
+    }
+#if defined(__SSSE3__) || defined(WG_SHUFFLES_BYTES)
+    if constexpr (Bits == 8) {
+        octets const o = (octets)x;
+        x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        return;
+    }
+#endif
+#endif
+    x = (x << Bits) | (x >> (32 - Bits));
+}
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    x = __builtin_shufflevector(x, x, By, (By + 1) % 4, (By + 2) % 4, (By + 3) % 4);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector{word, word, word, word}; }
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    vector x;
+    std::memcpy(&x, four, sizeof x);
+    return x;
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3}; }
+/// The number of a row in its first word: there is one.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0}; }
+
+WG_TARGET vector load(byte const* from) noexcept {
+    vector x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, sizeof x); }
+
+/// Words as the bytes that they are in memory, for which ChaCha20 has the little-endian order.
+WG_TARGET vector in_memory_order(vector const& x) noexcept {
+    if constexpr (std::endian::native == std::endian::little) return x;
+    octets const o = (octets)x;
+    return (vector)__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+}
+
+/// Of four words in lanes, makes 16 bytes of each of four blocks. Hands those of block i over as `First + 4 i`.
+template <int First, class To> WG_TARGET void put_four_words(vector const* x, To const& to) noexcept {
+    vector const low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
+    vector const low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
+    vector const high01 = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
+    vector const high23 = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
+    to.template put<First>(in_memory_order(__builtin_shufflevector(low01, low23, 0, 1, 4, 5)));
+    to.template put<First + 4>(in_memory_order(__builtin_shufflevector(low01, low23, 2, 3, 6, 7)));
+    to.template put<First + 8>(in_memory_order(__builtin_shufflevector(high01, high23, 0, 1, 4, 5)));
+    to.template put<First + 12>(in_memory_order(__builtin_shufflevector(high01, high23, 2, 3, 6, 7)));
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    put_four_words<First>(x, to);
+    put_four_words<First + 1>(x + 4, to);
+    put_four_words<First + 2>(x + 8, to);
+    put_four_words<First + 3>(x + 12, to);
+}
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    to.template put<First>(in_memory_order(y[0]));
+    to.template put<First + 1>(in_memory_order(y[1]));
+    to.template put<First + 2>(in_memory_order(y[2]));
+    to.template put<First + 3>(in_memory_order(y[3]));
+}
+
+/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    chacha20_detail::xor_bytes(dst, src, keystream, size);
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    xor_part(dst, src, x, size);
+}
+
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word;
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 2) return with.template make<1, 0>();
+    if (blocks > 1) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+#ifdef WG_X86_KERNELS
+// Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
+using word_pairs = std::uint64_t __attribute__((vector_size(16)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm_mul_epu32((__m128i)a, (__m128i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 2);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 2 : 0, Second & 2 ? 3 : 1);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
+    return word_pairs{of_block[0], of_block[1]};
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = (word_pairs)load(blocks[0]), b = (word_pairs)load(blocks[1]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }
+#endif
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+#if defined(__SSE2__) && defined(__x86_64__)
+#define WG_ZERO(i) "pxor %%xmm" #i ", %%xmm" #i "\n\t"
+    asm volatile(WG_ZERO(0) WG_ZERO(1) WG_ZERO(2) WG_ZERO(3) WG_ZERO(4) WG_ZERO(5) WG_ZERO(6) WG_ZERO(7) WG_ZERO(8)
+                     WG_ZERO(9) WG_ZERO(10) WG_ZERO(11) WG_ZERO(12) WG_ZERO(13) WG_ZERO(14) WG_ZERO(15)
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15");
+#undef WG_ZERO
+#elif defined(__aarch64__)
+#define WG_ZERO(i) "movi v" #i ".16b, #0\n\t"
+    asm volatile(WG_ZERO(0) WG_ZERO(1) WG_ZERO(2) WG_ZERO(3) WG_ZERO(4) WG_ZERO(5) WG_ZERO(6) WG_ZERO(7) WG_ZERO(16)
+                     WG_ZERO(17) WG_ZERO(18) WG_ZERO(19) WG_ZERO(20) WG_ZERO(21) WG_ZERO(22) WG_ZERO(23) WG_ZERO(24)
+                         WG_ZERO(25) WG_ZERO(26) WG_ZERO(27) WG_ZERO(28) WG_ZERO(29) WG_ZERO(30) WG_ZERO(31)
+                 :
+                 :
+                 : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22",
+                   "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"); // the others are the caller's
+#undef WG_ZERO
+#endif
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
+// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
+// vector512.inl.
+//
+// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
+// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
+// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
+// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;
+inline constexpr std::size_t row_blocks = vector_bytes / 16;
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+
+/// a += b, d = (d ^ a) <<< Bits
+template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
+    a += b;
+    d ^= a;
+    rotate<Bits>(d);
+}
+
+/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
+    return 4 * row + (column + Diagonal * row) % 4;
+}
+
+template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
+    mix<Bits>(x[at(A, 1)], x[at(B, 1)], x[at(D, 1)]);
+    mix<Bits>(x[at(A, 2)], x[at(B, 2)], x[at(D, 2)]);
+    mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
+}
+
+/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+template <int Lanes, int Rows> struct chacha20_groups {
+    vector x[Lanes > 0 ? Lanes : 1][16];
+    vector y[Rows > 0 ? Rows : 1][4];
+
+    template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
+        if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
+        if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
+        if constexpr (Rows > 1) mix<Bits>(y[1][A], y[1][B], y[1][D]);
+        if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
+        if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
+    }
+    template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
+        mix_all<Diagonal, 16, 0, 1, 3>();
+        mix_all<Diagonal, 12, 2, 3, 1>();
+        mix_all<Diagonal, 8, 0, 1, 3>();
+        mix_all<Diagonal, 7, 2, 3, 1>();
+    }
+    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
+        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
+        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
+        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    }
+    WG_TARGET void permute() noexcept {
+#pragma GCC unroll 1 // ten times the code would only be more to load
+        for (int i = 0; i < 10; ++i) {
+            quarter_rounds<0>();
+            turn_rows<1, 2, 3>();
+            quarter_rounds<1>();
+            turn_rows<3, 2, 1>();
+        }
+    }
+};
+
+/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+struct consecutive_blocks {
+    std::uint32_t const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
+        vector x = broadcast(words[Word]);
+        if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
+        return x;
+    }
+    template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
+        vector x = broadcast_row(words + 4 * Row);
+        if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
+        return x;
+    }
+};
+
+/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+struct separate_blocks {
+    vector const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
+};
+
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void load_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] = from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void add_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] += from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <class States>
+WG_TARGET void load_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] = from.template row<0>(0), y[1] = from.template row<1>(0), y[2] = from.template row<2>(0);
+    y[3] = from.template row<3>(blocks_before);
+}
+template <class States>
+WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] += from.template row<0>(0), y[1] += from.template row<1>(0), y[2] += from.template row<2>(0);
+    y[3] += from.template row<3>(blocks_before);
+}
+
+/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+template <int Lanes, int Rows, class States, class To>
+WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
+    constexpr std::make_index_sequence<16> all{};
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    chacha20_groups<Lanes, Rows> g;
+    if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
+    if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
+    if constexpr (Rows > 0) load_rows(g.y[0], from, before);
+    if constexpr (Rows > 1) load_rows(g.y[1], from, before + row_blocks);
+    if constexpr (Rows > 2) load_rows(g.y[2], from, before + 2 * row_blocks);
+    g.permute();
+    if constexpr (Lanes > 0) add_lanes<0>(g.x[0], from, all), put_lanes<0>(g.x[0], to);
+    if constexpr (Lanes > 1) add_lanes<1>(g.x[1], from, all), put_lanes<lane_vectors>(g.x[1], to);
+    constexpr int after = Lanes * lane_vectors;
+    if constexpr (Rows > 0) add_rows(g.y[0], from, before), put_rows<after>(g.y[0], to);
+    if constexpr (Rows > 1) add_rows(g.y[1], from, before + row_blocks), put_rows<after + row_vectors>(g.y[1], to);
+    if constexpr (Rows > 2)
+        add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+//
+// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
+// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
+// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+
+/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+struct to_message {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+    byte* one_time_key; ///< room for a block; nullptr: not in this step
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        std::size_t at = Number * vector_bytes;
+        if (one_time_key != nullptr) {
+            if constexpr (Number * vector_bytes < chacha20_block_bytes)
+                return store(one_time_key + Number * vector_bytes, keystream);
+            at -= chacha20_block_bytes;
+        }
+        if (at < size) xor_vector(dst + at, src + at, keystream, size - at);
+    }
+};
+
+template <int Lanes, int Rows>
+WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
+    chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
+}
+
+struct keystream_maker {
+    std::uint32_t* words; ///< of the next block
+    to_message const& to;
+
+    template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
+        constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
+        make_keystream<Lanes, Rows>(words, to);
+        words[12] += static_cast<std::uint32_t>(made);
+        return made;
+    }
+};
+
+/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
+    return take_step(keystream_maker{words, to}, blocks);
+}
+
+WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                         std::uint32_t d) noexcept {
+    std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
+    std::memcpy(to, &words, sizeof words);
+}
+WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
+    set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
+}
+
+/// What is secret of one packet and has to lie in memory.
+struct alignas(64) packet_secrets {
+    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
+    std::uint32_t words[16];
+
+    WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
+        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
+        copy_words(words + 4, key);
+        copy_words(words + 8, key + 16);
+        set_words(words + 12, 0, nonce.words[0], nonce.words[1], nonce.words[2]);
+    }
+};
+
+/// Blocks of keystream that a message takes, with the one-time key.
+constexpr std::size_t blocks_of(std::size_t size) noexcept {
+    return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
+}
+
+/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+struct lane_target {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+};
+
+struct to_lanes {
+    lane_target const* lanes;
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
+        lane_target const& to = lanes[block];
+        if (at < to.size) xor_vector(to.dst + at, to.src + at, keystream, to.size - at);
+    }
+};
+
+template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
+    chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
+}
+
+/// Collects blocks until there are enough for a step.
+class block_queue {
+public:
+    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+
+    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
+        constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+        for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
+            for (std::size_t i = 0; i < 4; ++i) words_[group + i] = broadcast(sigma[i]);
+            if (shared_)
+                for (std::size_t i = 0; i < 8; ++i) words_[group + 4 + i] = broadcast(load_le32(shared_key + 4 * i));
+            words_[group + 13] = broadcast(0);
+        }
+    }
+
+    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
+        while (count != 0) {
+            std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
+            std::size_t const now = std::min(count, lane_blocks - place);
+            vector* const words = words_ + 16 * group;
+            if (!shared_)
+                for (std::size_t i = 0; i < 8; ++i)
+                    set_lanes(words[4 + i], place, now, load_le32(packet.key->expose().data() + 4 * i));
+            count_lanes(words[12], place, now, block);
+            set_lanes(words[14], place, now, static_cast<std::uint32_t>(packet.counter));
+            set_lanes(words[15], place, now, static_cast<std::uint32_t>(packet.counter >> 32));
+            for (std::size_t i = count_; i < count_ + now; ++i) {
+                targets_[i] = to;
+                to.dst += chacha20_block_bytes, to.src += chacha20_block_bytes, to.size -= chacha20_block_bytes;
+            }
+            block += static_cast<std::uint32_t>(now), count -= now, count_ += now;
+            if (count_ == capacity) flush();
+        }
+    }
+
+    /// The message itself.
+    WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
+        add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
+    }
+
+    /// Makes the keystream of all blocks that were added.
+    WG_TARGET void flush() noexcept {
+        if (count_ == 0) return;
+        for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
+        if (count_ <= lane_blocks)
+            make_lanes<1>(words_, targets_);
+        else
+            make_lanes<batch_groups>(words_, targets_);
+        count_ = 0;
+    }
+
+private:
+    vector words_[16 * batch_groups];
+    lane_target targets_[capacity];
+    std::size_t count_ = 0;
+    bool shared_;
+};
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) in two or four lanes with products of 32-bit words. Text for a kernel's namespace
+// that defines WG_TARGET, after vector128.inl or vector256.inl.
+//
+// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
+// is made of this: poly1305_lanes.inl.
+
+using limbs = word_pairs;
+inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
+inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+
+WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
+WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
+
+/// A field element in each lane. *Tight*: all < 2^26 but l1 < 2^26 + 2^11 and l4 < 2^26 + 2^10.
+struct poly_lanes {
+    limbs l0, l1, l2, l3, l4;
+};
+
+/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+struct poly_factor {
+    limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
+};
+
+/// Sums of products for 2^(26 i).
+struct poly_products {
+    limbs d0, d1, d2, d3, d4;
+};
+
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+}
+
+/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
+/// a block.
+WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
+    p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
+    p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
+    p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
+    p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
+    p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
+    p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
+    p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
+    p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
+    p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
+    p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
+}
+
+/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
+    // two chains at once: from d0 and from d3
+    limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
+    limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
+    return {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+}
+
+WG_TARGET poly_products no_products() noexcept {
+    limbs const zero = {};
+    return {zero, zero, zero, zero, zero};
+}
+
+WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
+    poly_products p = no_products();
+    multiply_add(p, a, r);
+    return reduce(p);
+}
+
+WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
+    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
+            times_five(r.l4)};
+}
+
+/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
+    return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
+            (high >> 40) | end};
+}
+WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
+    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
+}
+
+WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
+    p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
+}
+
+/// One lane in all lanes.
+template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
+    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
+    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2),
+            choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
+}
+
+/// r as it comes out of the key, clamped.
+WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
+    return split(all_lanes(r0), all_lanes(r1), limbs{});
+}
+
+/// r^n ... r for blocks 0 ... n - 1.
+WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
+    poly_lanes const r2 = multiply(r, factor_of(r));
+    if constexpr (poly_lane_count == 2) return choose<2>(r2, r);
+    poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents 4 4 3 4
+    return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+}
+
+/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
+/// `tail`.
+WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
+                                 byte const* tail) noexcept {
+    static constexpr byte nothing[poly1305_block_bytes] = {};
+    byte const* at[poly_lane_count];
+    std::uint64_t end[poly_lane_count];
+    for (std::ptrdiff_t i = 0; i < poly_lane_count; ++i) {
+        std::ptrdiff_t const block = first + i;
+        at[i] = block < 0 ? nothing : block < count ? from + 16 * block : tail + 16 * (block - count);
+        end[i] = block < 0 ? 0 : std::uint64_t{1} << 24;
+    }
+    limbs low, high;
+    load_pairs(at, low, high);
+    return split(low, high, in_lanes(end));
+}
+
+/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
+    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
+    uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
+    low = static_cast<std::uint64_t>(lower);
+    high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+//
+// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
+        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
+        last = factor_of(lanes);
+        by1 = factor_of(one);
+        by2 = by1;
+        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const two = multiply(one, by1);
+        by2 = factor_of(two);
+        if (vectors < poly_merge_vectors) return;
+        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
+        by3 = factor_of(spread<0>(more));
+        by4 = factor_of(spread<poly_lane_count - 1>(more));
+    }
+};
+
+/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
+/// `finish`.
+class lanes_authenticator {
+public:
+    static constexpr std::size_t least_bytes = poly_least_bytes;
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        message_ = message, size_ = size;
+        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        poly1305_state<limbs64> state;
+        state.start(key);
+        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
+        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
+        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
+        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
+    }
+
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - lanes;
+        byte tail[2 * poly1305_block_bytes] = {};
+        std::size_t const over = size_ % poly1305_block_bytes;
+        std::memcpy(tail, message_ + (size_ - over), over);
+        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
+        store_le64(lengths + 8, size_);
+        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
+        if (next_ <= 0) begin();
+        if (has_many_) absorb_blocks(last);
+        absorb_last(end, last);
+        poly1305_state<limbs64> state;
+        state.start(key);
+        join(state, multiply(h_, powers_.last));
+        state.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    static constexpr std::ptrdiff_t lanes = poly_lane_count;
+    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
+
+    WG_TARGET void begin() noexcept {
+        h_ = load_blocks(message_, next_, blocks_, nullptr);
+        next_ += lanes;
+    }
+
+    /// Four vectors at once, as many as end at or before `end`.
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
+        if (next_ <= 0 && end > 0) begin();
+        poly_lanes h = h_;
+        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
+            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+            poly_products p = no_products();
+            add(p, split_blocks(from + 3 * vector_blocks_bytes));
+            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
+            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
+            multiply_add(p, split_blocks(from), powers_.by3);
+            multiply_add(p, h, powers_.by4);
+            h = reduce(p);
+        }
+        h_ = h;
+    }
+
+    /// The vectors up to `last`, two at once, and then the last.
+    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
+        poly_lanes h = h_;
+        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+        std::ptrdiff_t left = last - next_;
+        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
+            poly_products p = no_products();
+            add(p, split_blocks(from + vector_blocks_bytes));
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+            h = reduce(p);
+        }
+        poly_products p = no_products();
+        add(p, end);
+        if (left != 0) {
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+        } else {
+            multiply_add(p, h, powers_.by1);
+        }
+        h_ = reduce(p);
+    }
+
+    /// The sum of all lanes, in words.
+    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
+        std::uint64_t low;
+        uint128 high;
+        add_lanes(h, low, high);
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        uint128 const folded = uint128{low} + 5 * top;
+        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
+        to.h0 = static_cast<std::uint64_t>(folded);
+        to.h1 = static_cast<std::uint64_t>(upper);
+        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
+    }
+
+    poly_powers powers_;
+    poly_lanes h_ = {};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
+    bool has_many_ = false;
+};
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+#undef WG_TARGET_AUTHENTICATOR
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
+
+WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
+    for (packet_tag& packet : packets) make_tag(packet);
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item const& one : items)
+            seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
+                 one.key->expose().data());
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item& one : items) {
+            one.good = open(one.dst.data(), one.src.data(), one.dst.size(), {}, packet_nonce::of(one.counter),
+                            one.key->expose().data());
+            if (!one.good) fill_zero(one.dst);
+        }
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
+#undef WG_SHUFFLES_BYTES
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_ssse3
+
+namespace kernel_avx2 {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX2]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX2]] inline
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of eight 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX2.
+
+using vector = std::uint32_t __attribute__((vector_size(32)));
+inline constexpr std::size_t vector_bytes = 32;
+inline constexpr std::size_t most_blocks = 8; ///< of a step
+inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
+
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
+    // a shuffle of bytes is less than two shifts and an or
+    if constexpr (Bits == 16) {
+        __m256i const order = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7,
+                                               4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+    } else if constexpr (Bits == 8) {
+        __m256i const order = _mm256_setr_epi8(3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14, 3, 0, 1, 2, 7, 4,
+                                               5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+    } else {
+        x = (x << Bits) | (x >> (32 - Bits));
+    }
+}
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    x = (vector)_mm256_shuffle_epi32((__m256i)x, By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept {
+    return (vector)_mm256_set1_epi32(static_cast<int>(word));
+}
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    return (vector)_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four)));
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7}; }
+/// The number of a row in its first word, zero in the others.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0}; }
+
+WG_TARGET vector load(byte const* from) noexcept {
+    return (vector)_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from));
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)x);
+}
+
+/// Half i of a and b is vector `First + i * Step` of the keystream.
+template <int First, int Step, class To>
+WG_TARGET void put_halves(vector const& a, vector const& b, To const& to) noexcept {
+    to.template put<First>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x20));
+    to.template put<First + Step>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x31));
+}
+
+/// Of four words in lanes, makes four vectors with 16 bytes of a block in each half: blocks i and i + 4.
+WG_TARGET void gather_words(vector* x) noexcept {
+    __m256i const low01 = _mm256_unpacklo_epi32((__m256i)x[0], (__m256i)x[1]);
+    __m256i const low23 = _mm256_unpacklo_epi32((__m256i)x[2], (__m256i)x[3]);
+    __m256i const high01 = _mm256_unpackhi_epi32((__m256i)x[0], (__m256i)x[1]);
+    __m256i const high23 = _mm256_unpackhi_epi32((__m256i)x[2], (__m256i)x[3]);
+    x[0] = (vector)_mm256_unpacklo_epi64(low01, low23);
+    x[1] = (vector)_mm256_unpackhi_epi64(low01, low23);
+    x[2] = (vector)_mm256_unpacklo_epi64(high01, high23);
+    x[3] = (vector)_mm256_unpackhi_epi64(high01, high23);
+}
+
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    put_halves<First, 2>(y[0], y[1], to);
+    put_halves<First + 1, 2>(y[2], y[3], to);
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    gather_words(x), gather_words(x + 4), gather_words(x + 8), gather_words(x + 12);
+    put_halves<First, 8>(x[0], x[4], to), put_halves<First + 1, 8>(x[8], x[12], to);
+    put_halves<First + 2, 8>(x[1], x[5], to), put_halves<First + 3, 8>(x[9], x[13], to);
+    put_halves<First + 4, 8>(x[2], x[6], to), put_halves<First + 5, 8>(x[10], x[14], to);
+    put_halves<First + 6, 8>(x[3], x[7], to), put_halves<First + 7, 8>(x[11], x[15], to);
+}
+
+/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    chacha20_detail::xor_bytes(dst, src, keystream, size);
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    xor_part(dst, src, x, size);
+}
+
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word;
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 6) return with.template make<1, 0>();
+    if (blocks > 4) return with.template make<0, 3>();
+    if (blocks > 2) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+// Of poly1305_mul32.inl: vectors of four pairs of words; block 0, 1, 2, 3 is in lane 0, 2, 1, 3.
+using word_pairs = std::uint64_t __attribute__((vector_size(32)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 4, Pair + 2, Pair + 6);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2,
+                                   Second & 8 ? 7 : 3);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
+    return word_pairs{of_block[0], of_block[2], of_block[1], of_block[3]};
+}
+WG_TARGET word_pairs load_two(byte const* first, byte const* second) noexcept {
+    __m128i const a = _mm_loadu_si128(reinterpret_cast<__m128i const*>(first));
+    __m128i const b = _mm_loadu_si128(reinterpret_cast<__m128i const*>(second));
+    return (word_pairs)_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[4], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = load_two(blocks[0], blocks[1]), b = load_two(blocks[2], blocks[3]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
+    auto const two = __builtin_shufflevector(x, x, 0, 1) + __builtin_shufflevector(x, x, 2, 3);
+    return two[0] + two[1];
+}
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+    asm volatile("vzeroall"
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15");
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
+// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
+// vector512.inl.
+//
+// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
+// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
+// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
+// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;
+inline constexpr std::size_t row_blocks = vector_bytes / 16;
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+
+/// a += b, d = (d ^ a) <<< Bits
+template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
+    a += b;
+    d ^= a;
+    rotate<Bits>(d);
+}
+
+/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
+    return 4 * row + (column + Diagonal * row) % 4;
+}
+
+template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
+    mix<Bits>(x[at(A, 1)], x[at(B, 1)], x[at(D, 1)]);
+    mix<Bits>(x[at(A, 2)], x[at(B, 2)], x[at(D, 2)]);
+    mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
+}
+
+/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+template <int Lanes, int Rows> struct chacha20_groups {
+    vector x[Lanes > 0 ? Lanes : 1][16];
+    vector y[Rows > 0 ? Rows : 1][4];
+
+    template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
+        if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
+        if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
+        if constexpr (Rows > 1) mix<Bits>(y[1][A], y[1][B], y[1][D]);
+        if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
+        if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
+    }
+    template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
+        mix_all<Diagonal, 16, 0, 1, 3>();
+        mix_all<Diagonal, 12, 2, 3, 1>();
+        mix_all<Diagonal, 8, 0, 1, 3>();
+        mix_all<Diagonal, 7, 2, 3, 1>();
+    }
+    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
+        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
+        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
+        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    }
+    WG_TARGET void permute() noexcept {
+#pragma GCC unroll 1 // ten times the code would only be more to load
+        for (int i = 0; i < 10; ++i) {
+            quarter_rounds<0>();
+            turn_rows<1, 2, 3>();
+            quarter_rounds<1>();
+            turn_rows<3, 2, 1>();
+        }
+    }
+};
+
+/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+struct consecutive_blocks {
+    std::uint32_t const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
+        vector x = broadcast(words[Word]);
+        if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
+        return x;
+    }
+    template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
+        vector x = broadcast_row(words + 4 * Row);
+        if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
+        return x;
+    }
+};
+
+/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+struct separate_blocks {
+    vector const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
+};
+
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void load_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] = from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void add_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] += from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <class States>
+WG_TARGET void load_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] = from.template row<0>(0), y[1] = from.template row<1>(0), y[2] = from.template row<2>(0);
+    y[3] = from.template row<3>(blocks_before);
+}
+template <class States>
+WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] += from.template row<0>(0), y[1] += from.template row<1>(0), y[2] += from.template row<2>(0);
+    y[3] += from.template row<3>(blocks_before);
+}
+
+/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+template <int Lanes, int Rows, class States, class To>
+WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
+    constexpr std::make_index_sequence<16> all{};
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    chacha20_groups<Lanes, Rows> g;
+    if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
+    if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
+    if constexpr (Rows > 0) load_rows(g.y[0], from, before);
+    if constexpr (Rows > 1) load_rows(g.y[1], from, before + row_blocks);
+    if constexpr (Rows > 2) load_rows(g.y[2], from, before + 2 * row_blocks);
+    g.permute();
+    if constexpr (Lanes > 0) add_lanes<0>(g.x[0], from, all), put_lanes<0>(g.x[0], to);
+    if constexpr (Lanes > 1) add_lanes<1>(g.x[1], from, all), put_lanes<lane_vectors>(g.x[1], to);
+    constexpr int after = Lanes * lane_vectors;
+    if constexpr (Rows > 0) add_rows(g.y[0], from, before), put_rows<after>(g.y[0], to);
+    if constexpr (Rows > 1) add_rows(g.y[1], from, before + row_blocks), put_rows<after + row_vectors>(g.y[1], to);
+    if constexpr (Rows > 2)
+        add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+//
+// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
+// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
+// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+
+/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+struct to_message {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+    byte* one_time_key; ///< room for a block; nullptr: not in this step
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        std::size_t at = Number * vector_bytes;
+        if (one_time_key != nullptr) {
+            if constexpr (Number * vector_bytes < chacha20_block_bytes)
+                return store(one_time_key + Number * vector_bytes, keystream);
+            at -= chacha20_block_bytes;
+        }
+        if (at < size) xor_vector(dst + at, src + at, keystream, size - at);
+    }
+};
+
+template <int Lanes, int Rows>
+WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
+    chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
+}
+
+struct keystream_maker {
+    std::uint32_t* words; ///< of the next block
+    to_message const& to;
+
+    template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
+        constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
+        make_keystream<Lanes, Rows>(words, to);
+        words[12] += static_cast<std::uint32_t>(made);
+        return made;
+    }
+};
+
+/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
+    return take_step(keystream_maker{words, to}, blocks);
+}
+
+WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                         std::uint32_t d) noexcept {
+    std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
+    std::memcpy(to, &words, sizeof words);
+}
+WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
+    set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
+}
+
+/// What is secret of one packet and has to lie in memory.
+struct alignas(64) packet_secrets {
+    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
+    std::uint32_t words[16];
+
+    WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
+        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
+        copy_words(words + 4, key);
+        copy_words(words + 8, key + 16);
+        set_words(words + 12, 0, nonce.words[0], nonce.words[1], nonce.words[2]);
+    }
+};
+
+/// Blocks of keystream that a message takes, with the one-time key.
+constexpr std::size_t blocks_of(std::size_t size) noexcept {
+    return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
+}
+
+/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+struct lane_target {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+};
+
+struct to_lanes {
+    lane_target const* lanes;
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
+        lane_target const& to = lanes[block];
+        if (at < to.size) xor_vector(to.dst + at, to.src + at, keystream, to.size - at);
+    }
+};
+
+template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
+    chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
+}
+
+/// Collects blocks until there are enough for a step.
+class block_queue {
+public:
+    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+
+    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
+        constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+        for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
+            for (std::size_t i = 0; i < 4; ++i) words_[group + i] = broadcast(sigma[i]);
+            if (shared_)
+                for (std::size_t i = 0; i < 8; ++i) words_[group + 4 + i] = broadcast(load_le32(shared_key + 4 * i));
+            words_[group + 13] = broadcast(0);
+        }
+    }
+
+    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
+        while (count != 0) {
+            std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
+            std::size_t const now = std::min(count, lane_blocks - place);
+            vector* const words = words_ + 16 * group;
+            if (!shared_)
+                for (std::size_t i = 0; i < 8; ++i)
+                    set_lanes(words[4 + i], place, now, load_le32(packet.key->expose().data() + 4 * i));
+            count_lanes(words[12], place, now, block);
+            set_lanes(words[14], place, now, static_cast<std::uint32_t>(packet.counter));
+            set_lanes(words[15], place, now, static_cast<std::uint32_t>(packet.counter >> 32));
+            for (std::size_t i = count_; i < count_ + now; ++i) {
+                targets_[i] = to;
+                to.dst += chacha20_block_bytes, to.src += chacha20_block_bytes, to.size -= chacha20_block_bytes;
+            }
+            block += static_cast<std::uint32_t>(now), count -= now, count_ += now;
+            if (count_ == capacity) flush();
+        }
+    }
+
+    /// The message itself.
+    WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
+        add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
+    }
+
+    /// Makes the keystream of all blocks that were added.
+    WG_TARGET void flush() noexcept {
+        if (count_ == 0) return;
+        for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
+        if (count_ <= lane_blocks)
+            make_lanes<1>(words_, targets_);
+        else
+            make_lanes<batch_groups>(words_, targets_);
+        count_ = 0;
+    }
+
+private:
+    vector words_[16 * batch_groups];
+    lane_target targets_[capacity];
+    std::size_t count_ = 0;
+    bool shared_;
+};
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) in two or four lanes with products of 32-bit words. Text for a kernel's namespace
+// that defines WG_TARGET, after vector128.inl or vector256.inl.
+//
+// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
+// is made of this: poly1305_lanes.inl.
+
+using limbs = word_pairs;
+inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
+inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+
+WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
+WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
+
+/// A field element in each lane. *Tight*: all < 2^26 but l1 < 2^26 + 2^11 and l4 < 2^26 + 2^10.
+struct poly_lanes {
+    limbs l0, l1, l2, l3, l4;
+};
+
+/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+struct poly_factor {
+    limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
+};
+
+/// Sums of products for 2^(26 i).
+struct poly_products {
+    limbs d0, d1, d2, d3, d4;
+};
+
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+x"(p.d0), "+x"(p.d1), "+x"(p.d2), "+x"(p.d3), "+x"(p.d4));
+}
+
+/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
+/// a block.
+WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
+    p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
+    p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
+    p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
+    p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
+    p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
+    p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
+    p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
+    p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
+    p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
+    p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
+}
+
+/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
+    // two chains at once: from d0 and from d3
+    limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
+    limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
+    return {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+}
+
+WG_TARGET poly_products no_products() noexcept {
+    limbs const zero = {};
+    return {zero, zero, zero, zero, zero};
+}
+
+WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
+    poly_products p = no_products();
+    multiply_add(p, a, r);
+    return reduce(p);
+}
+
+WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
+    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
+            times_five(r.l4)};
+}
+
+/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
+    return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
+            (high >> 40) | end};
+}
+WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
+    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
+}
+
+WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
+    p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
+}
+
+/// One lane in all lanes.
+template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
+    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
+    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2),
+            choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
+}
+
+/// r as it comes out of the key, clamped.
+WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
+    return split(all_lanes(r0), all_lanes(r1), limbs{});
+}
+
+/// r^n ... r for blocks 0 ... n - 1.
+WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
+    poly_lanes const r2 = multiply(r, factor_of(r));
+    if constexpr (poly_lane_count == 2) return choose<2>(r2, r);
+    poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents 4 4 3 4
+    return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+}
+
+/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
+/// `tail`.
+WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
+                                 byte const* tail) noexcept {
+    static constexpr byte nothing[poly1305_block_bytes] = {};
+    byte const* at[poly_lane_count];
+    std::uint64_t end[poly_lane_count];
+    for (std::ptrdiff_t i = 0; i < poly_lane_count; ++i) {
+        std::ptrdiff_t const block = first + i;
+        at[i] = block < 0 ? nothing : block < count ? from + 16 * block : tail + 16 * (block - count);
+        end[i] = block < 0 ? 0 : std::uint64_t{1} << 24;
+    }
+    limbs low, high;
+    load_pairs(at, low, high);
+    return split(low, high, in_lanes(end));
+}
+
+/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
+    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
+    uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
+    low = static_cast<std::uint64_t>(lower);
+    high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+//
+// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
+        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
+        last = factor_of(lanes);
+        by1 = factor_of(one);
+        by2 = by1;
+        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const two = multiply(one, by1);
+        by2 = factor_of(two);
+        if (vectors < poly_merge_vectors) return;
+        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
+        by3 = factor_of(spread<0>(more));
+        by4 = factor_of(spread<poly_lane_count - 1>(more));
+    }
+};
+
+/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
+/// `finish`.
+class lanes_authenticator {
+public:
+    static constexpr std::size_t least_bytes = poly_least_bytes;
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        message_ = message, size_ = size;
+        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        poly1305_state<limbs64> state;
+        state.start(key);
+        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
+        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
+        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
+        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
+    }
+
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - lanes;
+        byte tail[2 * poly1305_block_bytes] = {};
+        std::size_t const over = size_ % poly1305_block_bytes;
+        std::memcpy(tail, message_ + (size_ - over), over);
+        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
+        store_le64(lengths + 8, size_);
+        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
+        if (next_ <= 0) begin();
+        if (has_many_) absorb_blocks(last);
+        absorb_last(end, last);
+        poly1305_state<limbs64> state;
+        state.start(key);
+        join(state, multiply(h_, powers_.last));
+        state.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    static constexpr std::ptrdiff_t lanes = poly_lane_count;
+    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
+
+    WG_TARGET void begin() noexcept {
+        h_ = load_blocks(message_, next_, blocks_, nullptr);
+        next_ += lanes;
+    }
+
+    /// Four vectors at once, as many as end at or before `end`.
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
+        if (next_ <= 0 && end > 0) begin();
+        poly_lanes h = h_;
+        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
+            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+            poly_products p = no_products();
+            add(p, split_blocks(from + 3 * vector_blocks_bytes));
+            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
+            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
+            multiply_add(p, split_blocks(from), powers_.by3);
+            multiply_add(p, h, powers_.by4);
+            h = reduce(p);
+        }
+        h_ = h;
+    }
+
+    /// The vectors up to `last`, two at once, and then the last.
+    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
+        poly_lanes h = h_;
+        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+        std::ptrdiff_t left = last - next_;
+        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
+            poly_products p = no_products();
+            add(p, split_blocks(from + vector_blocks_bytes));
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+            h = reduce(p);
+        }
+        poly_products p = no_products();
+        add(p, end);
+        if (left != 0) {
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+        } else {
+            multiply_add(p, h, powers_.by1);
+        }
+        h_ = reduce(p);
+    }
+
+    /// The sum of all lanes, in words.
+    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
+        std::uint64_t low;
+        uint128 high;
+        add_lanes(h, low, high);
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        uint128 const folded = uint128{low} + 5 * top;
+        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
+        to.h0 = static_cast<std::uint64_t>(folded);
+        to.h1 = static_cast<std::uint64_t>(upper);
+        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
+    }
+
+    poly_powers powers_;
+    poly_lanes h_ = {};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
+    bool has_many_ = false;
+};
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+#undef WG_TARGET_AUTHENTICATOR
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
+
+WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
+    for (packet_tag& packet : packets) make_tag(packet);
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item const& one : items)
+            seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
+                 one.key->expose().data());
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item& one : items) {
+            one.good = open(one.dst.data(), one.src.data(), one.dst.size(), {}, packet_nonce::of(one.counter),
+                            one.key->expose().data());
+            if (!one.good) fill_zero(one.dst);
+        }
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_avx2
+
+namespace kernel_avx512 {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX512]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX512]] inline
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of sixteen 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX-512 F and BW.
+// Moves are GNU shuffles, because g++ 12 takes the undefined operand of its intrinsics for an uninitialized one.
+
+using vector = std::uint32_t __attribute__((vector_size(64)));
+using four_words = std::uint32_t __attribute__((vector_size(16)));
+inline constexpr std::size_t vector_bytes = 64;
+inline constexpr std::size_t most_blocks = 32; ///< of a step
+inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
+
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
+
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    constexpr int a = By, b = (By + 1) % 4, c = (By + 2) % 4, d = (By + 3) % 4;
+    x = __builtin_shufflevector(x, x, a, b, c, d, 4 + a, 4 + b, 4 + c, 4 + d, 8 + a, 8 + b, 8 + c, 8 + d, 12 + a,
+                                12 + b, 12 + c, 12 + d);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept { return word + vector{}; }
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    four_words x;
+    std::memcpy(&x, four, sizeof x);
+    return __builtin_shufflevector(x, x, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
+/// The number of a row in its first word, zero in the others.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept {
+    return vector{n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0};
+}
+
+WG_TARGET vector load(byte const* from) noexcept {
+    vector x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, sizeof x); }
+
+/// Two quarters of a, then the same two of b.
+template <int First, int Second> WG_TARGET vector two_quarters(vector const& a, vector const& b) noexcept {
+    constexpr int i = 4 * First, j = 4 * Second;
+    return __builtin_shufflevector(a, b, i, i + 1, i + 2, i + 3, j, j + 1, j + 2, j + 3, 16 + i, 17 + i, 18 + i, 19 + i,
+                                   16 + j, 17 + j, 18 + j, 19 + j);
+}
+
+/// Quarter i of a, b, c and d is vector `First + i * Step` of the keystream.
+template <int First, int Step, class To>
+WG_TARGET void put_quarters(vector const& a, vector const& b, vector const& c, vector const& d, To const& to) noexcept {
+    vector const ab = two_quarters<0, 1>(a, b), cd = two_quarters<0, 1>(c, d);
+    to.template put<First>(two_quarters<0, 2>(ab, cd));
+    to.template put<First + Step>(two_quarters<1, 3>(ab, cd));
+    vector const ab2 = two_quarters<2, 3>(a, b), cd2 = two_quarters<2, 3>(c, d);
+    to.template put<First + 2 * Step>(two_quarters<0, 2>(ab2, cd2));
+    to.template put<First + 3 * Step>(two_quarters<1, 3>(ab2, cd2));
+}
+
+/// Of each four words, the lower or upper (At = 0, 2) two of a and b in turns.
+template <int At> WG_TARGET vector interleave_words(vector const& a, vector const& b) noexcept {
+    return __builtin_shufflevector(a, b, At, At + 16, At + 1, At + 17, At + 4, At + 20, At + 5, At + 21, At + 8,
+                                   At + 24, At + 9, At + 25, At + 12, At + 28, At + 13, At + 29);
+}
+/// Likewise pairs of words.
+template <int At> WG_TARGET vector interleave_pairs(vector const& a, vector const& b) noexcept {
+    return __builtin_shufflevector(a, b, At, At + 1, At + 16, At + 17, At + 4, At + 5, At + 20, At + 21, At + 8, At + 9,
+                                   At + 24, At + 25, At + 12, At + 13, At + 28, At + 29);
+}
+
+/// Of four words in lanes, makes four vectors with 16 bytes of a block in each quarter: blocks i, i + 4, i + 8, i + 12.
+WG_TARGET void gather_words(vector* x) noexcept {
+    vector const low01 = interleave_words<0>(x[0], x[1]), low23 = interleave_words<0>(x[2], x[3]);
+    vector const high01 = interleave_words<2>(x[0], x[1]), high23 = interleave_words<2>(x[2], x[3]);
+    x[0] = interleave_pairs<0>(low01, low23), x[1] = interleave_pairs<2>(low01, low23);
+    x[2] = interleave_pairs<0>(high01, high23), x[3] = interleave_pairs<2>(high01, high23);
+}
+
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    put_quarters<First, 1>(y[0], y[1], y[2], y[3], to);
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    gather_words(x), gather_words(x + 4), gather_words(x + 8), gather_words(x + 12);
+    put_quarters<First, 4>(x[0], x[4], x[8], x[12], to);
+    put_quarters<First + 1, 4>(x[1], x[5], x[9], x[13], to);
+    put_quarters<First + 2, 4>(x[2], x[6], x[10], x[14], to);
+    put_quarters<First + 3, 4>(x[3], x[7], x[11], x[15], to);
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    __mmask64 const there = (__mmask64{1} << size) - 1;
+    _mm512_mask_storeu_epi8(dst, there, _mm512_xor_si512((__m512i)x, _mm512_maskz_loadu_epi8(there, src)));
+}
+
+WG_TARGET __mmask16 some_lanes(std::size_t first, std::size_t count) noexcept {
+    return static_cast<__mmask16>(((1u << count) - 1) << first);
+}
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    x = (vector)_mm512_mask_set1_epi32((__m512i)x, some_lanes(first, count), static_cast<int>(word));
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    __m512i const all = (__m512i)(lane_numbers() + broadcast(word - static_cast<std::uint32_t>(first)));
+    x = (vector)_mm512_mask_mov_epi32((__m512i)x, some_lanes(first, count), all);
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 24) return with.template make<2, 0>();
+    if (blocks > 20) return with.template make<1, 2>();
+    if (blocks > 16) return with.template make<1, 1>();
+    if (blocks > 12) return with.template make<1, 0>();
+    if (blocks > 8) return with.template make<0, 3>();
+    if (blocks > 4) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+#define WG_ZERO(i) "vpxord %%xmm" #i ", %%xmm" #i ", %%xmm" #i "\n\t"
+    asm volatile("vzeroall\n\t" WG_ZERO(16) WG_ZERO(17) WG_ZERO(18) WG_ZERO(19) WG_ZERO(20) WG_ZERO(21) WG_ZERO(22)
+                     WG_ZERO(23) WG_ZERO(24) WG_ZERO(25) WG_ZERO(26) WG_ZERO(27) WG_ZERO(28) WG_ZERO(29) WG_ZERO(30)
+                         WG_ZERO(31)
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
+                   "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
+#undef WG_ZERO
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
+// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
+// vector512.inl.
+//
+// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
+// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
+// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
+// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;
+inline constexpr std::size_t row_blocks = vector_bytes / 16;
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+
+/// a += b, d = (d ^ a) <<< Bits
+template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
+    a += b;
+    d ^= a;
+    rotate<Bits>(d);
+}
+
+/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
+    return 4 * row + (column + Diagonal * row) % 4;
+}
+
+template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
+    mix<Bits>(x[at(A, 1)], x[at(B, 1)], x[at(D, 1)]);
+    mix<Bits>(x[at(A, 2)], x[at(B, 2)], x[at(D, 2)]);
+    mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
+}
+
+/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+template <int Lanes, int Rows> struct chacha20_groups {
+    vector x[Lanes > 0 ? Lanes : 1][16];
+    vector y[Rows > 0 ? Rows : 1][4];
+
+    template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
+        if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
+        if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
+        if constexpr (Rows > 1) mix<Bits>(y[1][A], y[1][B], y[1][D]);
+        if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
+        if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
+    }
+    template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
+        mix_all<Diagonal, 16, 0, 1, 3>();
+        mix_all<Diagonal, 12, 2, 3, 1>();
+        mix_all<Diagonal, 8, 0, 1, 3>();
+        mix_all<Diagonal, 7, 2, 3, 1>();
+    }
+    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
+        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
+        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
+        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    }
+    WG_TARGET void permute() noexcept {
+#pragma GCC unroll 1 // ten times the code would only be more to load
+        for (int i = 0; i < 10; ++i) {
+            quarter_rounds<0>();
+            turn_rows<1, 2, 3>();
+            quarter_rounds<1>();
+            turn_rows<3, 2, 1>();
+        }
+    }
+};
+
+/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+struct consecutive_blocks {
+    std::uint32_t const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
+        vector x = broadcast(words[Word]);
+        if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
+        return x;
+    }
+    template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
+        vector x = broadcast_row(words + 4 * Row);
+        if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
+        return x;
+    }
+};
+
+/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+struct separate_blocks {
+    vector const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
+};
+
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void load_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] = from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void add_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] += from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <class States>
+WG_TARGET void load_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] = from.template row<0>(0), y[1] = from.template row<1>(0), y[2] = from.template row<2>(0);
+    y[3] = from.template row<3>(blocks_before);
+}
+template <class States>
+WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] += from.template row<0>(0), y[1] += from.template row<1>(0), y[2] += from.template row<2>(0);
+    y[3] += from.template row<3>(blocks_before);
+}
+
+/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+template <int Lanes, int Rows, class States, class To>
+WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
+    constexpr std::make_index_sequence<16> all{};
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    chacha20_groups<Lanes, Rows> g;
+    if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
+    if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
+    if constexpr (Rows > 0) load_rows(g.y[0], from, before);
+    if constexpr (Rows > 1) load_rows(g.y[1], from, before + row_blocks);
+    if constexpr (Rows > 2) load_rows(g.y[2], from, before + 2 * row_blocks);
+    g.permute();
+    if constexpr (Lanes > 0) add_lanes<0>(g.x[0], from, all), put_lanes<0>(g.x[0], to);
+    if constexpr (Lanes > 1) add_lanes<1>(g.x[1], from, all), put_lanes<lane_vectors>(g.x[1], to);
+    constexpr int after = Lanes * lane_vectors;
+    if constexpr (Rows > 0) add_rows(g.y[0], from, before), put_rows<after>(g.y[0], to);
+    if constexpr (Rows > 1) add_rows(g.y[1], from, before + row_blocks), put_rows<after + row_vectors>(g.y[1], to);
+    if constexpr (Rows > 2)
+        add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+//
+// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
+// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
+// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+
+/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+struct to_message {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+    byte* one_time_key; ///< room for a block; nullptr: not in this step
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        std::size_t at = Number * vector_bytes;
+        if (one_time_key != nullptr) {
+            if constexpr (Number * vector_bytes < chacha20_block_bytes)
+                return store(one_time_key + Number * vector_bytes, keystream);
+            at -= chacha20_block_bytes;
+        }
+        if (at < size) xor_vector(dst + at, src + at, keystream, size - at);
+    }
+};
+
+template <int Lanes, int Rows>
+WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
+    chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
+}
+
+struct keystream_maker {
+    std::uint32_t* words; ///< of the next block
+    to_message const& to;
+
+    template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
+        constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
+        make_keystream<Lanes, Rows>(words, to);
+        words[12] += static_cast<std::uint32_t>(made);
+        return made;
+    }
+};
+
+/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
+    return take_step(keystream_maker{words, to}, blocks);
+}
+
+WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                         std::uint32_t d) noexcept {
+    std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
+    std::memcpy(to, &words, sizeof words);
+}
+WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
+    set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
+}
+
+/// What is secret of one packet and has to lie in memory.
+struct alignas(64) packet_secrets {
+    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
+    std::uint32_t words[16];
+
+    WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
+        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
+        copy_words(words + 4, key);
+        copy_words(words + 8, key + 16);
+        set_words(words + 12, 0, nonce.words[0], nonce.words[1], nonce.words[2]);
+    }
+};
+
+/// Blocks of keystream that a message takes, with the one-time key.
+constexpr std::size_t blocks_of(std::size_t size) noexcept {
+    return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
+}
+
+/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+struct lane_target {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+};
+
+struct to_lanes {
+    lane_target const* lanes;
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
+        lane_target const& to = lanes[block];
+        if (at < to.size) xor_vector(to.dst + at, to.src + at, keystream, to.size - at);
+    }
+};
+
+template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
+    chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
+}
+
+/// Collects blocks until there are enough for a step.
+class block_queue {
+public:
+    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+
+    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
+        constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+        for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
+            for (std::size_t i = 0; i < 4; ++i) words_[group + i] = broadcast(sigma[i]);
+            if (shared_)
+                for (std::size_t i = 0; i < 8; ++i) words_[group + 4 + i] = broadcast(load_le32(shared_key + 4 * i));
+            words_[group + 13] = broadcast(0);
+        }
+    }
+
+    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
+        while (count != 0) {
+            std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
+            std::size_t const now = std::min(count, lane_blocks - place);
+            vector* const words = words_ + 16 * group;
+            if (!shared_)
+                for (std::size_t i = 0; i < 8; ++i)
+                    set_lanes(words[4 + i], place, now, load_le32(packet.key->expose().data() + 4 * i));
+            count_lanes(words[12], place, now, block);
+            set_lanes(words[14], place, now, static_cast<std::uint32_t>(packet.counter));
+            set_lanes(words[15], place, now, static_cast<std::uint32_t>(packet.counter >> 32));
+            for (std::size_t i = count_; i < count_ + now; ++i) {
+                targets_[i] = to;
+                to.dst += chacha20_block_bytes, to.src += chacha20_block_bytes, to.size -= chacha20_block_bytes;
+            }
+            block += static_cast<std::uint32_t>(now), count -= now, count_ += now;
+            if (count_ == capacity) flush();
+        }
+    }
+
+    /// The message itself.
+    WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
+        add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
+    }
+
+    /// Makes the keystream of all blocks that were added.
+    WG_TARGET void flush() noexcept {
+        if (count_ == 0) return;
+        for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
+        if (count_ <= lane_blocks)
+            make_lanes<1>(words_, targets_);
+        else
+            make_lanes<batch_groups>(words_, targets_);
+        count_ = 0;
+    }
+
+private:
+    vector words_[16 * batch_groups];
+    lane_target targets_[capacity];
+    std::size_t count_ = 0;
+    bool shared_;
+};
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace, after poly1305_scalar.inl.
+
+using lanes_authenticator = scalar_authenticator;
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept { make_tag<scalar_authenticator>(packet); }
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
+
+WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
+    for (packet_tag& packet : packets) make_tag(packet);
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item const& one : items)
+            seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
+                 one.key->expose().data());
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item& one : items) {
+            one.good = open(one.dst.data(), one.src.data(), one.dst.size(), {}, packet_nonce::of(one.counter),
+                            one.key->expose().data());
+            if (!one.good) fill_zero(one.dst);
+        }
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_avx512
+
+namespace kernel_ifma {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_IFMA]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_IFMA]] inline
+using namespace kernel_avx512; // its keystream
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) in eight lanes with the 52-bit products of AVX512-IFMA. Text for a kernel's
+// namespace that defines WG_TARGET.
+//
+// A field element is three limbs, 2^0, 2^44 and 2^88, that may grow to the 52 bits which IFMA takes: so products are
+// added up without a carry between them, and a reduction is one short pass. What is made of this: poly1305_lanes.inl.
+
+using limbs = std::uint64_t __attribute__((vector_size(64)));
+inline constexpr int poly_lane_count = 8;
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
+inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 4352; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET
+
+/// sum + the low 52 bits of a product of 52-bit factors; and of the others.
+WG_TARGET limbs add_low(limbs const& sum, limbs const& a, limbs const& b) noexcept {
+    return (limbs)_mm512_madd52lo_epu64((__m512i)sum, (__m512i)a, (__m512i)b);
+}
+WG_TARGET limbs add_high(limbs const& sum, limbs const& a, limbs const& b) noexcept {
+    return (limbs)_mm512_madd52hi_epu64((__m512i)sum, (__m512i)a, (__m512i)b);
+}
+WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
+WG_TARGET limbs low_bits(limbs const& x, int count) noexcept { return x & ((std::uint64_t{1} << count) - 1); }
+
+/// A field element in each lane. *Tight*: l0 < 2^44, l1 < 2^44 + 2^14, l2 < 2^42 + 2^14.
+struct poly_lanes {
+    limbs l0, l1, l2;
+};
+
+/// A multiplier: tight, and its upper limbs times 20, which is 2^132 modulo 2^130 - 5; < 2^49.
+struct poly_factor {
+    limbs r0, r1, r2, s1, s2;
+};
+
+/// Sums of products: for 2^(44 i) their low 52 bits in d_i, the others in e_i.
+struct poly_products {
+    limbs d0, d1, d2, e0, e1, e2;
+};
+
+/// p += a * r. At most four times before a reduction, with a tight or a block.
+WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
+    p.d0 = add_low(p.d0, a.l0, r.r0), p.e0 = add_high(p.e0, a.l0, r.r0);
+    p.d1 = add_low(p.d1, a.l0, r.r1), p.e1 = add_high(p.e1, a.l0, r.r1);
+    p.d2 = add_low(p.d2, a.l0, r.r2), p.e2 = add_high(p.e2, a.l0, r.r2);
+    p.d0 = add_low(p.d0, a.l1, r.s2), p.e0 = add_high(p.e0, a.l1, r.s2);
+    p.d1 = add_low(p.d1, a.l1, r.r0), p.e1 = add_high(p.e1, a.l1, r.r0);
+    p.d2 = add_low(p.d2, a.l1, r.r1), p.e2 = add_high(p.e2, a.l1, r.r1);
+    p.d0 = add_low(p.d0, a.l2, r.s1), p.e0 = add_high(p.e0, a.l2, r.s1);
+    p.d1 = add_low(p.d1, a.l2, r.s2), p.e1 = add_high(p.e1, a.l2, r.s2);
+    p.d2 = add_low(p.d2, a.l2, r.r0), p.e2 = add_high(p.e2, a.l2, r.r0);
+}
+
+/// p modulo 2^130 - 5, tight. Before: each d < 12 * 2^52 + 2^44, each e < 12 * 2^41, e2 < 12 * 2^37.
+WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
+    limbs const d1 = p.d1 + (p.e0 << 8), d2 = p.d2 + (p.e1 << 8); // < 2^56
+    limbs const top = (d2 >> 42) + (p.e2 << 10);                  // for 2^130; < 2^51
+    limbs const l0 = low_bits(p.d0, 44) + top + (top << 2);       // < 2^54
+    limbs const l1 = low_bits(d1, 44) + (p.d0 >> 44);
+    limbs const l2 = low_bits(d2, 42) + (d1 >> 44);
+    return {low_bits(l0, 44), l1 + (l0 >> 44), l2};
+}
+
+WG_TARGET poly_products no_products() noexcept {
+    limbs const zero = {};
+    return {zero, zero, zero, zero, zero, zero};
+}
+
+WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
+    poly_products p = no_products();
+    multiply_add(p, a, r);
+    return reduce(p);
+}
+
+/// x < 2^47. By IFMA, for clang makes a slow multiplication of two shifts and an addition.
+WG_TARGET limbs times_twenty(limbs const& x) noexcept {
+    return add_low(limbs{}, x, all_lanes(20));
+}
+WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
+    return {r.l0, r.l1, r.l2, times_twenty(r.l1), times_twenty(r.l2)};
+}
+
+/// Eight blocks as their low and high words, and the end bit 2^128 where there is a block.
+WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
+    limbs const middle = (limbs)_mm512_shrdi_epi64((__m512i)low, (__m512i)high, 44);
+    return {low_bits(low, 44), low_bits(middle, 44), (high >> 24) | end};
+}
+
+/// The first or second word of each pair of a and b: in lanes 0, 2, 4, 6 those of a.
+template <int Word> WG_TARGET limbs words_of(limbs const& a, limbs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Word, Word + 8, Word + 2, Word + 10, Word + 4, Word + 12, Word + 6, Word + 14);
+}
+/// Blocks 0-3 and 4-7 of a message; block i goes to lane 0, 2, 4, 6, 1, 3, 5, 7.
+WG_TARGET poly_lanes split_pairs(limbs const& a, limbs const& b, limbs const& end) noexcept {
+    return split(words_of<0>(a, b), words_of<1>(a, b), end);
+}
+WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 40); }
+WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
+    limbs a, b;
+    std::memcpy(&a, from, sizeof a);
+    std::memcpy(&b, from + sizeof a, sizeof b);
+    return split_pairs(a, b, end_bits());
+}
+
+WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept { p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2; }
+
+/// One lane in all lanes.
+template <int Lane> WG_TARGET limbs spread(limbs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane, Lane, Lane, Lane, Lane);
+}
+template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
+    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2)};
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET limbs choose(limbs const& a, limbs const& b) noexcept {
+    return (limbs)_mm512_mask_mov_epi64((__m512i)a, Second, (__m512i)b);
+}
+template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
+    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2)};
+}
+
+/// r as it comes out of the key, clamped.
+WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
+    return split(all_lanes(r0), all_lanes(r1), limbs{});
+}
+
+/// r^8 ... r for blocks 0 ... 7.
+WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
+    // exponents of the lanes in the end: 8 4 7 3 6 2 5 1
+    poly_lanes const r2 = multiply(r, factor_of(r));
+    poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+    poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+    poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+    return choose<0xaa>(eight, four);
+}
+
+/// Eight blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is `tail`.
+WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
+                                        byte const* tail) noexcept {
+    std::ptrdiff_t const left = count - first;
+    unsigned const absent = first < 0 ? static_cast<unsigned>(-first) : 0;
+    unsigned const words = 0xffffu << 2 * absent & 0xffffu; // two a block
+    unsigned const ours = words & ((1u << 2 * (left < 8 ? static_cast<unsigned>(left) : 8)) - 1);
+    unsigned const theirs = words & ~ours;
+    byte const* const here = from + 16 * first; // what lies outside is masked
+    byte const* const there = tail - 16 * left;
+    __m512i const a = _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours), here),
+                                              static_cast<__mmask8>(theirs), there);
+    __m512i const b = _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours >> 8), here + 64),
+                                              static_cast<__mmask8>(theirs >> 8), there + 64);
+    limbs const block_of_lane = {0, 4, 1, 5, 2, 6, 3, 7};
+    return split_pairs((limbs)a, (limbs)b, (limbs)(block_of_lane >= all_lanes(absent)) & end_bits());
+}
+
+WG_TARGET std::uint64_t sum_of(limbs const& x) noexcept {
+    auto const four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
+    auto const two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+    return two[0] + two[1];
+}
+
+/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^71.
+WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
+    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^48, 2^48, 2^46
+    uint128 const lower = (uint128{l1} << 44) + l0;                              // < 2^93
+    low = static_cast<std::uint64_t>(lower);
+    high = (uint128{l2} << 24) + static_cast<std::uint64_t>(lower >> 64);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+//
+// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
+        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
+        last = factor_of(lanes);
+        by1 = factor_of(one);
+        by2 = by1;
+        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const two = multiply(one, by1);
+        by2 = factor_of(two);
+        if (vectors < poly_merge_vectors) return;
+        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
+        by3 = factor_of(spread<0>(more));
+        by4 = factor_of(spread<poly_lane_count - 1>(more));
+    }
+};
+
+/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
+/// `finish`.
+class lanes_authenticator {
+public:
+    static constexpr std::size_t least_bytes = poly_least_bytes;
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        message_ = message, size_ = size;
+        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        poly1305_state<limbs64> state;
+        state.start(key);
+        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
+        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
+        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
+        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
+    }
+
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - lanes;
+        byte tail[2 * poly1305_block_bytes] = {};
+        std::size_t const over = size_ % poly1305_block_bytes;
+        std::memcpy(tail, message_ + (size_ - over), over);
+        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
+        store_le64(lengths + 8, size_);
+        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
+        if (next_ <= 0) begin();
+        if (has_many_) absorb_blocks(last);
+        absorb_last(end, last);
+        poly1305_state<limbs64> state;
+        state.start(key);
+        join(state, multiply(h_, powers_.last));
+        state.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    static constexpr std::ptrdiff_t lanes = poly_lane_count;
+    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
+
+    WG_TARGET void begin() noexcept {
+        h_ = load_blocks(message_, next_, blocks_, nullptr);
+        next_ += lanes;
+    }
+
+    /// Four vectors at once, as many as end at or before `end`.
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
+        if (next_ <= 0 && end > 0) begin();
+        poly_lanes h = h_;
+        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
+            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+            poly_products p = no_products();
+            add(p, split_blocks(from + 3 * vector_blocks_bytes));
+            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
+            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
+            multiply_add(p, split_blocks(from), powers_.by3);
+            multiply_add(p, h, powers_.by4);
+            h = reduce(p);
+        }
+        h_ = h;
+    }
+
+    /// The vectors up to `last`, two at once, and then the last.
+    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
+        poly_lanes h = h_;
+        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+        std::ptrdiff_t left = last - next_;
+        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
+            poly_products p = no_products();
+            add(p, split_blocks(from + vector_blocks_bytes));
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+            h = reduce(p);
+        }
+        poly_products p = no_products();
+        add(p, end);
+        if (left != 0) {
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+        } else {
+            multiply_add(p, h, powers_.by1);
+        }
+        h_ = reduce(p);
+    }
+
+    /// The sum of all lanes, in words.
+    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
+        std::uint64_t low;
+        uint128 high;
+        add_lanes(h, low, high);
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        uint128 const folded = uint128{low} + 5 * top;
+        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
+        to.h0 = static_cast<std::uint64_t>(folded);
+        to.h1 = static_cast<std::uint64_t>(upper);
+        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
+    }
+
+    poly_powers powers_;
+    poly_lanes h_ = {};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
+    bool has_many_ = false;
+};
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+#undef WG_TARGET_AUTHENTICATOR
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of many packets in lanes. Text for a kernel's namespace, after poly1305_lanes.inl.
+
+/// Eight packets, each in a lane of its own.
+class lanes_of_packets {
+public:
+    WG_TARGET explicit lanes_of_packets(packet_tag* const (&packets)[8]) noexcept : packets_(packets) {
+        byte const* keys[8];
+        for (std::size_t i = 0; i < 8; ++i) keys[i] = packets[i]->key;
+        pairs const words = load(keys, 0);
+        poly_lanes const r = split(words.low & 0x0ffffffc0fffffff, words.high & 0x0ffffffc0ffffffc, limbs{});
+        r_ = factor_of(r);
+        r2_ = factor_of(multiply(r, r_));
+        s_ = load(keys, poly1305_block_bytes);
+    }
+
+    /// Tags all.
+    WG_TARGET void finish() noexcept {
+        byte tails[8][2 * poly1305_block_bytes] = {}; // what is left of the message, padded; the lengths
+        byte const* messages[8];
+        std::size_t whole[8], total[8], least = SIZE_MAX, most = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            packet_tag const& p = *packets_[i];
+            messages[i] = p.message;
+            whole[i] = p.size / poly1305_block_bytes;
+            std::size_t const over = p.size % poly1305_block_bytes;
+            if (over != 0) std::memcpy(tails[i], p.message + (p.size - over), over);
+            store_le64(tails[i] + (over != 0 ? 24 : 8), p.size);
+            total[i] = whole[i] + (over != 0) + 1;
+            least = std::min(least, whole[i]);
+            most = std::max(most, total[i]);
+        }
+        limbs const zero = {};
+        poly_lanes h = {zero, zero, zero};
+        std::size_t block = 0;
+        for (; block + 2 <= least; block += 2) {
+            poly_products p = no_products();
+            multiply_add(p, split_pair(load(messages, poly1305_block_bytes * (block + 1))), r_);
+            multiply_add(p, plus(h, split_pair(load(messages, poly1305_block_bytes * block))), r2_);
+            h = reduce(p);
+        }
+        // From here on packets may end.
+        for (; block < most; ++block) {
+            byte const* at[8];
+            __mmask8 there = 0;
+            for (std::size_t i = 0; i < 8; ++i) {
+                std::size_t const beyond = block < total[i] ? block : total[i] - 1; // what is loaded then is not used
+                at[i] = block < whole[i] ? messages[i] + poly1305_block_bytes * block
+                                         : tails[i] + poly1305_block_bytes * (beyond - whole[i]);
+                there = static_cast<__mmask8>(there | (block < total[i]) << lane_of(i));
+            }
+            poly_lanes const next = multiply(plus(h, split_pair(load(at, 0))), r_);
+            h = {keep(h.l0, there, next.l0), keep(h.l1, there, next.l1), keep(h.l2, there, next.l2)};
+        }
+        store_tags(h);
+    }
+
+private:
+    /// Two words of each packet. Packet i is in lane 0, 2, 4, 6, 1, 3, 5, 7.
+    struct pairs {
+        limbs low, high;
+    };
+    static constexpr unsigned lane_of(std::size_t packet) noexcept {
+        return static_cast<unsigned>(packet < 4 ? 2 * packet : 2 * packet - 7);
+    }
+    using one_block = std::uint64_t __attribute__((vector_size(16)));
+
+    WG_TARGET static one_block load1(byte const* from) noexcept {
+        one_block x;
+        std::memcpy(&x, from, sizeof x);
+        return x;
+    }
+    WG_TARGET static limbs load4(byte const* const* from, std::size_t at) noexcept {
+        auto const a = __builtin_shufflevector(load1(from[0] + at), load1(from[1] + at), 0, 1, 2, 3);
+        auto const b = __builtin_shufflevector(load1(from[2] + at), load1(from[3] + at), 0, 1, 2, 3);
+        return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+    }
+    WG_TARGET static pairs load(byte const* const* from, std::size_t at) noexcept {
+        limbs const a = load4(from, at), b = load4(from + 4, at);
+        return {words_of<0>(a, b), words_of<1>(a, b)};
+    }
+    WG_TARGET static limbs keep(limbs const& old, __mmask8 there, limbs const& x) noexcept {
+        return (limbs)_mm512_mask_mov_epi64((__m512i)old, there, (__m512i)x);
+    }
+    WG_TARGET static poly_lanes split_pair(pairs const& words) noexcept {
+        return split(words.low, words.high, end_bits());
+    }
+    WG_TARGET static poly_lanes plus(poly_lanes const& h, poly_lanes const& m) noexcept {
+        return {h.l0 + m.l0, h.l1 + m.l1, h.l2 + m.l2};
+    }
+
+    WG_TARGET void store_tags(poly_lanes h) noexcept {
+        // Carry until all limbs are in their bits; what leaves at the top a second time leaves next to nothing below.
+        for (int i = 0; i < 2; ++i) {
+            h.l1 += h.l0 >> 44, h.l0 = low_bits(h.l0, 44);
+            h.l2 += h.l1 >> 44, h.l1 = low_bits(h.l1, 44);
+            limbs const top = h.l2 >> 42;
+            h.l2 = low_bits(h.l2, 42);
+            h.l0 += top + (top << 2);
+        }
+        // h < 2^130; it is >= p if h + 5 reaches 2^130
+        limbs const g0 = h.l0 + 5, g1 = h.l1 + (g0 >> 44), g2 = h.l2 + (g1 >> 44);
+        limbs const over = limbs{} - (g2 >> 42); // all ones or zero
+        limbs const l0 = (low_bits(g0, 44) & over) | (h.l0 & ~over), l1 = (low_bits(g1, 44) & over) | (h.l1 & ~over);
+        limbs const l2 = (g2 & over) | (h.l2 & ~over);
+        limbs const low = (l0 | (l1 << 44)) + s_.low;
+        limbs const high = ((l1 >> 20) | (l2 << 24)) + s_.high - (limbs)(low < s_.low); // true is all ones
+        store4(packets_, words_of<0>(low, high)), store4(packets_ + 4, words_of<1>(low, high));
+    }
+    WG_TARGET static void store4(packet_tag* const* to, limbs const& x) noexcept {
+        byte tags[4 * tag_bytes];
+        std::memcpy(tags, &x, sizeof tags);
+        for (std::size_t i = 0; i < 4; ++i) std::memcpy(to[i]->tag, tags + i * tag_bytes, tag_bytes);
+    }
+
+    packet_tag* const* packets_;
+    poly_factor r_, r2_;
+    pairs s_;
+};
+
+/// Packets of about one size go through the lanes together, others one by one.
+WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
+    std::size_t order[batch_capacity]; // by size
+    for (std::size_t i = 0; i < packets.size(); ++i) {
+        std::size_t at = i;
+        for (; at > 0 && packets[order[at - 1]].size > packets[i].size; --at) order[at] = order[at - 1];
+        order[at] = i;
+    }
+    for (std::size_t begin = 0; begin < packets.size(); begin += 8) {
+        std::size_t const count = std::min<std::size_t>(8, packets.size() - begin);
+        packet_tag* group[8];
+        std::size_t bytes_in_all = 0;
+        for (std::size_t i = 0; i < 8; ++i) group[i] = &packets[order[begin + std::min(i, count - 1)]];
+        for (std::size_t i = 0; i < count; ++i) bytes_in_all += group[i]->size + 64;
+        // what a packet alone costs at least is about what eight of 64 bytes together cost
+        if (bytes_in_all >= 3 * (group[count - 1]->size + 64)) {
+            lanes_of_packets(group).finish();
+        } else {
+            for (std::size_t i = 0; i < count; ++i) make_tag(*group[i]);
+        }
+    }
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item const& one : items)
+            seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
+                 one.key->expose().data());
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item& one : items) {
+            one.good = open(one.dst.data(), one.src.data(), one.dst.size(), {}, packet_nonce::of(one.counter),
+                            one.key->expose().data());
+            if (!one.good) fill_zero(one.dst);
+        }
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_ifma
+
+#endif
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// The kernel of plain words and of limbs: any processor.
+template <class Limbs = default_limbs> struct plain_kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        seal_message({dst, size + tag_bytes}, {src, size}, aad, nonce, key_view(key, key_bytes));
+        wipe_stack<stack_bytes>();
+    }
+    /// The tag is checked before a byte is decrypted.
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool const genuine =
+            open_message({dst, size}, {src, size + tag_bytes}, aad, nonce, key_view(key, key_bytes));
+        wipe_stack<stack_bytes>();
+        return genuine;
+    }
+
+private:
+    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(poly1305<Limbs>) + spill_bytes;
+
+    [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+                                               key_view key) noexcept {
+        chacha20 cipher(key, nonce.encode(), 0);
+        secret<32> one_time_key;
+        cipher.take_one_time_key(one_time_key.expose());
+        poly1305<Limbs> mac(one_time_key.expose());
+        bytes const ciphertext = dst.first(src.size());
+        cipher.apply(ciphertext, src);
+        authenticate(mac, ciphertext, aad);
+        mac.finish(dst.last<tag_bytes>());
+    }
+
+    [[gnu::noinline]] static bool open_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+                                               key_view key) noexcept {
+        chacha20 cipher(key, nonce.encode(), 0);
+        secret<32> one_time_key;
+        cipher.take_one_time_key(one_time_key.expose());
+        poly1305<Limbs> mac(one_time_key.expose());
+        bytes_view const ciphertext = src.first(dst.size());
+        authenticate(mac, ciphertext, aad);
+        secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+        mac.finish(tag.expose());
+        if (!equal_in_constant_time(tag.expose(), src.last(tag_bytes))) return false;
+        cipher.apply(dst, ciphertext);
+        return true;
+    }
+
+    static void authenticate(poly1305<Limbs>& mac, bytes_view ciphertext, bytes_view aad) noexcept {
+        byte_array<16> lengths;
+        store_le64(lengths.data(), aad.size());
+        store_le64(lengths.data() + 8, ciphertext.size());
+        mac.update(aad);
+        mac.pad();
+        mac.update(ciphertext);
+        mac.pad();
+        mac.update(lengths);
+    }
+};
+
+/// The AEAD of a kernel.
+template <class Kernel> class basic_aead {
+public:
     using nonce_view = std::span<byte const, chacha20_nonce_bytes>;
+
+    constexpr basic_aead() noexcept = default;
+    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {}
 
     void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
               secret<key_bytes> const& key) const noexcept {
-        seal(dst, src, aad, nonce_of(counter), key);
+        seal(dst, src, aad, packet_nonce::of(counter), key);
     }
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
                             secret<key_bytes> const& key) const noexcept {
-        return open(dst, src, aad, nonce_of(counter), key);
+        return open(dst, src, aad, packet_nonce::of(counter), key);
     }
     void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
                    std::span<byte const, 16> nonce) const noexcept {
@@ -1564,75 +6023,93 @@ template <class Kernel = default_chacha20_kernel, class Limbs = default_limbs> s
     /// overlap; aad overlaps dst nowhere, or is the same bytes after as before.
     void seal(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
               secret<key_bytes> const& key) const noexcept {
-        WG_ASSERT(dst.size() == src.size() + tag_bytes);
-        seal_message(dst, src, aad, nonce, key.expose());
-        wipe_stack<stack_bytes>();
+        seal(dst, src, aad, packet_nonce::of(nonce), key);
     }
-
     /// src.size() == dst.size() + 16. The tag is checked before a byte is decrypted.
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
                             secret<key_bytes> const& key) const noexcept {
+        return open(dst, src, aad, packet_nonce::of(nonce), key);
+    }
+
+    /// Packets of any sizes and keys; the more there are, the fewer lanes of a vector are idle.
+    void seal_batch(std::span<aead_item> items) const noexcept
+        requires requires { Kernel::seal_batch; }
+    {
+        for ([[maybe_unused]] aead_item const& item : items) WG_ASSERT(item.dst.size() == item.src.size() + tag_bytes);
+        kernel_.seal_batch(items);
+    }
+    void open_batch(std::span<aead_item> items) const noexcept
+        requires requires { Kernel::open_batch; }
+    {
+        for ([[maybe_unused]] aead_item const& item : items) WG_ASSERT(item.src.size() == item.dst.size() + tag_bytes);
+        kernel_.open_batch(items);
+    }
+
+private:
+    void seal(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+              secret<key_bytes> const& key) const noexcept {
+        WG_ASSERT(dst.size() == src.size() + tag_bytes);
+        kernel_.seal(dst.data(), src.data(), src.size(), aad, nonce, key.expose().data());
+    }
+    bool open(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+              secret<key_bytes> const& key) const noexcept {
         WG_ASSERT(src.size() == dst.size() + tag_bytes);
-        bool const genuine = open_message(dst, src, aad, nonce, key.expose());
-        wipe_stack<stack_bytes>();
+        bool const genuine = kernel_.open(dst.data(), src.data(), dst.size(), aad, nonce, key.expose().data());
         if (!genuine) fill_zero(dst);
         return genuine;
     }
 
+    [[no_unique_address]] Kernel kernel_;
+};
+
+/// For builds that know their processor: no table, no detection, no calls through pointers.
+template <class Kernel> using aead_fixed = basic_aead<Kernel>;
+
+#ifdef WG_VECTOR_KERNELS
+using baseline_kernel = kernel_vector128::kernel;
+#else
+using baseline_kernel = plain_kernel<>;
+#endif
+
+#ifdef WG_X86_KERNELS
+
+/// A kernel that is chosen at run time.
+struct any_kernel {
+    void (*seal)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
+    bool (*open)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
+    void (*seal_batch)(std::span<aead_item>) noexcept;
+    void (*open_batch)(std::span<aead_item>) noexcept;
+
+    /// The best that does with these instruction sets.
+    static any_kernel of(cpu allowed) noexcept {
+        if (has(allowed, cpu::ifma)) return of<kernel_ifma::kernel>();
+        if (has(allowed, cpu::avx512)) return of<kernel_avx512::kernel>();
+        if (has(allowed, cpu::avx2)) return of<kernel_avx2::kernel>();
+        if (has(allowed, cpu::ssse3)) return of<kernel_ssse3::kernel>();
+        return of<baseline_kernel>();
+    }
+
 private:
-    static constexpr std::size_t stack_bytes = sizeof(chacha20<Kernel>) + sizeof(poly1305<Limbs>) + spill_bytes;
-
-    static byte_array<chacha20_nonce_bytes> nonce_of(std::uint64_t counter) noexcept {
-        byte_array<chacha20_nonce_bytes> nonce{};
-        store_le64(nonce.data() + 4, counter);
-        return nonce;
-    }
-
-    [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
-                                               key_view key) noexcept {
-        chacha20<Kernel> cipher(key, nonce, 0);
-        secret<32> one_time_key;
-        cipher.take_one_time_key(one_time_key.expose(), src.size());
-        poly1305<Limbs> mac(one_time_key.expose());
-        mac.update(aad);
-        mac.pad();
-
-        bytes const ciphertext = dst.first(src.size());
-        cipher.apply(ciphertext, src);
-        authenticate(mac, ciphertext, aad.size());
-        mac.finish(dst.last<tag_bytes>());
-    }
-
-    [[gnu::noinline]] static bool open_message(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
-                                               key_view key) noexcept {
-        chacha20<Kernel> cipher(key, nonce, 0);
-        secret<32> one_time_key;
-        cipher.take_one_time_key(one_time_key.expose(), dst.size());
-        poly1305<Limbs> mac(one_time_key.expose());
-        mac.update(aad);
-        mac.pad();
-
-        bytes_view const ciphertext = src.first(dst.size());
-        authenticate(mac, ciphertext, aad.size());
-        secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
-        mac.finish(tag.expose());
-        if (!equal_in_constant_time(tag.expose(), src.last(tag_bytes))) return false;
-        cipher.apply(dst, ciphertext);
-        return true;
-    }
-
-    /// What follows the padded aad: ciphertext, padding, and both lengths.
-    static void authenticate(poly1305<Limbs>& mac, bytes_view ciphertext, std::uint64_t aad_bytes) noexcept {
-        byte_array<16> lengths;
-        store_le64(lengths.data(), aad_bytes);
-        store_le64(lengths.data() + 8, ciphertext.size());
-        mac.update(ciphertext);
-        mac.pad();
-        mac.update(lengths);
+    template <class Kernel> static constexpr any_kernel of() noexcept {
+        return {Kernel::seal, Kernel::open, Kernel::seal_batch, Kernel::open_batch};
     }
 };
 
-struct aead : basic_aead<> {};
+/// The AEAD to use, with the best kernel for this processor.
+struct aead : basic_aead<any_kernel> {
+    aead() noexcept : aead(chosen_cpu()) {}
+    explicit aead(cpu allowed) noexcept : basic_aead(any_kernel::of(consistent(allowed))) {}
+};
+
+#else
+
+/// The AEAD to use.
+struct aead : basic_aead<baseline_kernel> {
+    aead() noexcept = default;
+    explicit aead(cpu) noexcept {}
+};
+
+#endif
 
 static_assert(aead_backend<aead>);
 
@@ -1648,124 +6125,6 @@ static_assert(aead_backend<aead>);
 #ifndef WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 #define WG_BACKENDS_BUNDLED_BLAKE2S_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// Which instruction sets the bundled kernels may use beyond those that the program was compiled for. Layer 2; any
-// thread.
-//
-// A kernel is chosen by an object, never by a global: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD that
-// does without AVX-512, beside others that use it. What is not named is `chosen_cpu()`.
-#ifndef WG_BACKENDS_BUNDLED_CPU_HPP
-#define WG_BACKENDS_BUNDLED_CPU_HPP
-
-
-#include <cstdint>
-#include <string_view>
-
-#if __STDC_HOSTED__
-#include <cstdlib>
-#endif
-
-// Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
-// the compiler's baseline is what there is: NEON belongs to aarch64.
-#if defined(__x86_64__) && !defined(WG_SMALL)
-#define WG_X86_KERNELS
-#include <cpuid.h>
-#endif
-
-namespace wg::inline WG_ABI {
-namespace bundled {
-
-/// A set of instruction sets.
-enum class cpu : std::uint32_t {
-    baseline = 0,
-    ssse3 = 1,
-    avx2 = 2,    ///< with BMI1 and BMI2
-    adx = 4,     ///< two carry chains; with BMI2
-    avx512 = 8,  ///< F, BW, DQ, VL
-    ifma = 16,   ///< AVX512-IFMA: products of 52 bits
-    all = 31,
-};
-
-constexpr cpu operator&(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) & std::uint32_t(b)); }
-constexpr cpu operator|(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) | std::uint32_t(b)); }
-constexpr cpu operator~(cpu a) noexcept { return cpu(std::uint32_t(cpu::all) & ~std::uint32_t(a)); }
-/// Whether `set` has all of `wanted`.
-constexpr bool has(cpu set, cpu wanted) noexcept { return (set & wanted) == wanted; }
-
-/// A set without what rests on something that is not in it: no AVX-512 where AVX2 was turned off.
-constexpr cpu consistent(cpu set) noexcept {
-    if (!has(set, cpu::ssse3)) set = set & ~cpu::avx2;
-    if (!has(set, cpu::avx2)) set = set & ~(cpu::adx | cpu::avx512);
-    if (!has(set, cpu::avx512)) set = set & ~cpu::ifma;
-    return set;
-}
-
-/// What the processor has and the operating system keeps the registers of.
-inline cpu detect_cpu() noexcept {
-#ifdef WG_X86_KERNELS
-    unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d)) return cpu::baseline;
-    cpu set = cpu::baseline;
-    if (c & bit_SSSE3) set = set | cpu::ssse3;
-    if (!(c & bit_OSXSAVE)) return set;
-    unsigned saved, unused;
-    asm volatile("xgetbv" : "=a"(saved), "=d"(unused) : "c"(0));
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return set;
-    constexpr unsigned ymm = 6, zmm = 0xe6; // bits of XCR0
-    constexpr unsigned wide = bit_AVX2 | bit_BMI | bit_BMI2, wider = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ |
-                                                                     bit_AVX512VL;
-    if ((saved & ymm) == ymm && (b & wide) == wide) set = set | cpu::avx2;
-    if ((b & bit_ADX) && (b & bit_BMI2)) set = set | cpu::adx;
-    if ((saved & zmm) == zmm && (b & wider) == wider) set = set | cpu::avx512;
-    if (b & bit_AVX512IFMA) set = set | cpu::ifma;
-    return consistent(set);
-#else
-    return cpu::baseline;
-#endif
-}
-
-/// Reads names separated by commas, such as "avx512,adx". False, and `set` unchanged, if one is none.
-[[nodiscard]] constexpr bool parse_cpu(std::string_view names, cpu& set) noexcept {
-    constexpr struct {
-        std::string_view name;
-        cpu what;
-    } known[] = {{"ssse3", cpu::ssse3}, {"avx2", cpu::avx2}, {"adx", cpu::adx}, {"avx512", cpu::avx512},
-                 {"ifma", cpu::ifma},   {"all", cpu::all}};
-    cpu found = cpu::baseline;
-    while (!names.empty()) {
-        std::string_view const name = names.substr(0, names.find(','));
-        cpu here = cpu::baseline;
-        for (auto const& k : known)
-            if (k.name == name) here = k.what;
-        if (here == cpu::baseline) return false;
-        found = found | here;
-        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : names.size());
-    }
-    set = found;
-    return true;
-}
-
-/// What there is, less what the environment variable `WG_CPU_OFF` names ("avx512,adx"; "all"). Found out once.
-/// A variable with a wrong name in it turns off nothing: a program may check it with `parse_cpu` and say so.
-inline cpu chosen_cpu() noexcept {
-#ifdef WG_X86_KERNELS
-    static cpu const chosen = [] {
-        cpu off = cpu::baseline;
-#if __STDC_HOSTED__
-        if (char const* const names = std::getenv("WG_CPU_OFF")) static_cast<void>(parse_cpu(names, off));
-#endif
-        return consistent(detect_cpu() & ~off);
-    }();
-    return chosen;
-#else
-    return cpu::baseline;
-#endif
-}
-
-} // namespace bundled
-} // namespace wg::inline WG_ABI
-
-#endif
 
 #include <algorithm>
 #include <bit>
@@ -3158,6 +7517,11 @@ static_assert(hash_backend<hash>);
 #ifndef WG_BACKENDS_BUNDLED_X25519_HPP
 #define WG_BACKENDS_BUNDLED_X25519_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// The field of X25519 (RFC 7748): calculation modulo p = 2^255 - 19, one text over two sizes of limbs. Layer 2; pure.
+#ifndef WG_BACKENDS_BUNDLED_FIELD25519_HPP
+#define WG_BACKENDS_BUNDLED_FIELD25519_HPP
+
 
 namespace wg::inline WG_ABI {
 namespace bundled {
@@ -3188,10 +7552,10 @@ template <> struct field25519<limbs64> {
         v[4] = d >> 12 & mask;
     }
 
-    /// The one representative below p. Of a tight element.
+    /// The one representative below p. Of a tight or loose element.
     void encode(byte* to) const noexcept {
         field25519 x = *this;
-        x.carry(); // limbs < 2^51 but the second, < 2^51 + 1: the value is < 2^255 + 2^51 < 2p
+        x.carry(); // limbs < 2^51 but the second, <= 2^51: the value is < 2^255 + 2^103 < 2p
         // q = 1 if the value is >= p: adding 19 then carries out of bit 255
         std::uint64_t q = (x.v[0] + 19) >> 51;
         for (std::size_t i = 1; i < 5; ++i) q = (x.v[i] + q) >> 51;
@@ -3206,13 +7570,15 @@ template <> struct field25519<limbs64> {
     }
 
     static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        for (std::size_t i = 0; i < 5; ++i) to.v[i] = a.v[i] + b.v[i]; // < 2^52 + 2^13
+        to.v[0] = a.v[0] + b.v[0], to.v[1] = a.v[1] + b.v[1], to.v[2] = a.v[2] + b.v[2]; // < 2^52 + 2^13
+        to.v[3] = a.v[3] + b.v[3], to.v[4] = a.v[4] + b.v[4];
     }
 
     static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
         // a + 2p - b; a limb of 2p is >= 2^52 - 38 > 2^51 + 2^12, so none goes below zero; < 2^51 + 2^12 + 2^52 < 2^53
         to.v[0] = a.v[0] + (2 * mask - 36) - b.v[0];
-        for (std::size_t i = 1; i < 5; ++i) to.v[i] = a.v[i] + 2 * mask - b.v[i];
+        to.v[1] = a.v[1] + 2 * mask - b.v[1], to.v[2] = a.v[2] + 2 * mask - b.v[2];
+        to.v[3] = a.v[3] + 2 * mask - b.v[3], to.v[4] = a.v[4] + 2 * mask - b.v[4];
     }
 
     [[gnu::always_inline]] static void multiply(field25519& to, field25519 const& x, field25519 const& y) noexcept {
@@ -3272,7 +7638,8 @@ private:
         v[4] = static_cast<std::uint64_t>(t4) & mask;
     }
 
-    /// Before: limbs < 2^63. After: limbs < 2^51 but the second, which a carry of at most 19 * 2^12 >> 51 may exceed.
+    /// Before: limbs < 2^63. After: limbs < 2^51 but the second, which a carry of (2^51 + 19 * 2^12) >> 51 = 1 at most
+    /// may make 2^51.
     void carry() noexcept {
         for (std::size_t i = 0; i < 4; ++i) v[i + 1] += v[i] >> 51, v[i] &= mask;
         v[0] += 19 * (v[4] >> 51), v[4] &= mask;
@@ -3405,6 +7772,1752 @@ private:
     }
 };
 
+/// Room for an inversion; what a caller keeps there is lost.
+template <class Field> struct field25519_scratch {
+    Field x3, z3, a, b, c, d;
+};
+
+template <class Field> inline void square_times(Field& x, int times) noexcept {
+    for (int i = 0; i < times; ++i) Field::square(x, x);
+}
+
+/// z = z^(p - 2) = 1/z, 0 for 0. p - 2 = 2^255 - 21: 250 ones, then 01011. An element named a_n is z^(2^n - 1).
+template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratch<Field>& w) noexcept {
+    Field& t = w.a;
+    Field& a_5 = w.b;
+    Field& a_k = w.c; // n = 10, then 50
+    Field& z_11 = w.d;
+    t = z;
+    square_times(t, 1);
+    Field& z_2 = w.x3;
+    z_2 = t;
+    square_times(t, 2);
+    Field::multiply(t, t, z); // z^9
+    Field& z_9 = w.z3;
+    z_9 = t;
+    Field::multiply(z_11, t, z_2);
+    t = z_11;
+    square_times(t, 1);
+    Field::multiply(a_5, t, z_9); // 22 + 9 = 31
+    t = a_5;
+    square_times(t, 5);
+    Field::multiply(a_k, t, a_5); // a_10
+    t = a_k;
+    square_times(t, 10);
+    Field::multiply(t, t, a_k); // a_20
+    z_2 = t;
+    square_times(t, 20);
+    Field::multiply(t, t, z_2); // a_40
+    square_times(t, 10);
+    Field::multiply(a_k, t, a_k); // a_50
+    t = a_k;
+    square_times(t, 50);
+    Field::multiply(t, t, a_k); // a_100
+    z_2 = t;
+    square_times(t, 100);
+    Field::multiply(t, t, z_2); // a_200
+    square_times(t, 50);
+    Field::multiply(t, t, a_k); // a_250
+    square_times(t, 5);
+    Field::multiply(z, t, z_11); // 01011 is 11
+}
+
+#ifdef __SIZEOF_INT128__
+
+/// 1/x modulo p by steps of division (Bernstein, Yang, "Fast constant-time gcd computation and modular inversion",
+/// 2019), in the variant that starts with delta = 1/2: 590 steps make gcd(p, x) of any x < 2^256 (Wuille, "The safegcd
+/// implementation in libsecp256k1 explained", 2021). 59 steps look at the lowest words of f and g only, and what they
+/// did is a matrix that is then applied to f, g and to d, e, where f = d x and g = e x modulo p.
+/// Twice as fast as the power p - 2; the number of steps and all they do are the same for every x.
+class inversion25519 {
+public:
+    /// Words, the lowest first. Below p; x = 0 gives 0.
+    static void invert(std::uint64_t (&to)[4], std::uint64_t const (&x)[4]) noexcept {
+        inversion25519 w;
+        w.f = {{-19, 0, 0, 0, 128}};
+        w.g = {{to_limb(x[0]), to_limb(x[0] >> 62 | x[1] << 2), to_limb(x[1] >> 60 | x[2] << 4),
+                to_limb(x[2] >> 58 | x[3] << 6), static_cast<std::int64_t>(x[3] >> 56)}};
+        w.d = {{0, 0, 0, 0, 0}};
+        w.e = {{1, 0, 0, 0, 0}};
+        std::int64_t minus_delta = -1; // less a half
+        for (int i = 0; i < 10; ++i) {
+            w.steps(minus_delta);
+            apply_modulo_p(w.d, w.e, w.m);
+            apply(w.f, w.g, w.m);
+        }
+        w.finish(to);
+    }
+
+private:
+    __extension__ typedef __int128 int128;
+    static constexpr std::uint64_t limb_mask = (std::uint64_t{1} << 62) - 1;
+
+    /// Five limbs of 62 bits; the highest has the sign.
+    struct number {
+        std::int64_t v[5];
+    };
+    /// What 59 steps make of f and g, times 2^62: (u f + v g, q f + r g). |u| + |v| <= 2^62, |q| + |r| <= 2^62.
+    struct matrix {
+        std::int64_t u, v, q, r;
+    };
+
+    number f, g, d, e;
+    matrix m;
+
+    inversion25519() noexcept {}
+    ~inversion25519() { wipe(static_cast<void*>(this), sizeof *this); }
+
+    static std::int64_t to_limb(std::uint64_t word) noexcept { return static_cast<std::int64_t>(word & limb_mask); }
+    static std::int64_t low(int128 x) noexcept { return to_limb(static_cast<std::uint64_t>(x)); }
+    static int128 wide(std::int64_t a, std::int64_t b) noexcept { return int128{a} * b; }
+
+    /// A step: if g is odd and delta > 0, f, g = g, (g - f) / 2 and delta = 1 - delta; else g = (g + f) / 2 if it is
+    /// odd, g / 2 if it is even, and delta = 1 + delta. In place of halving g, f's row of the matrix is doubled.
+    void steps(std::int64_t& minus_delta) noexcept {
+        std::uint64_t a = static_cast<std::uint64_t>(f.v[0]) | static_cast<std::uint64_t>(f.v[1]) << 62;
+        std::uint64_t b = static_cast<std::uint64_t>(g.v[0]) | static_cast<std::uint64_t>(g.v[1]) << 62;
+        matrix const x = some_steps(30, a, b, minus_delta), y = some_steps(29, a, b, minus_delta);
+        // y x, and 2^62 = 8 * 2^59
+        m = {8 * (y.u * x.u + y.v * x.q), 8 * (y.u * x.v + y.v * x.r), 8 * (y.q * x.u + y.r * x.q),
+             8 * (y.q * x.v + y.r * x.r)};
+    }
+
+    /// 30 steps at most, so |u| + |v| <= 2^30 and both are calculated with in one word, u + 2^32 v. Words may wrap: of
+    /// a and b only the low bits count, as many as there are steps to come.
+    [[gnu::always_inline]] static matrix some_steps(int count, std::uint64_t& a, std::uint64_t& b,
+                                                    std::int64_t& minus_delta) noexcept {
+        std::uint64_t uv = 1, qr = std::uint64_t{1} << 32, delta = static_cast<std::uint64_t>(minus_delta);
+        for (int i = 0; i < count; ++i) {
+            std::uint64_t const odd = mask_of(b & 1), positive = mask_of(delta >> 63), both = odd & positive;
+            delta = (delta ^ both) - 1;
+            // first what waits for nothing, and f = g rather than f + (g - f): this loop is one chain of dependencies
+            std::uint64_t const minus_a = (a ^ positive) - positive, minus_uv = (uv ^ positive) - positive;
+            a ^= (a ^ b) & both;
+            uv ^= (uv ^ qr) & both;
+            b += minus_a & odd;
+            qr += minus_uv & odd;
+            b >>= 1;
+            uv <<= 1;
+        }
+        minus_delta = static_cast<std::int64_t>(delta);
+        std::int64_t const u = static_cast<std::int32_t>(static_cast<std::uint32_t>(uv)),
+                           q = static_cast<std::int32_t>(static_cast<std::uint32_t>(qr));
+        return {u, (static_cast<std::int64_t>(uv) - u) >> 32, q, (static_cast<std::int64_t>(qr) - q) >> 32};
+    }
+
+    /// x, y = (u x + v y) / 2^62, (q x + r y) / 2^62, which are whole numbers. |x|, |y| < 2^256 before and after.
+    static void apply(number& x, number& y, matrix const& m) noexcept {
+        int128 s = wide(m.u, x.v[0]) + wide(m.v, y.v[0]), t = wide(m.q, x.v[0]) + wide(m.r, y.v[0]);
+        for (int i = 1; i < 5; ++i) { // sums < 2^62 * 2^62 + 2^63
+            s = (s >> 62) + wide(m.u, x.v[i]) + wide(m.v, y.v[i]);
+            t = (t >> 62) + wide(m.q, x.v[i]) + wide(m.r, y.v[i]);
+            x.v[i - 1] = low(s);
+            y.v[i - 1] = low(t);
+        }
+        x.v[4] = static_cast<std::int64_t>(s >> 62);
+        y.v[4] = static_cast<std::int64_t>(t >> 62);
+    }
+
+    /// The same modulo p: multiples of p are added to make whole numbers. x and y are > -2p and < p, before and after.
+    static void apply_modulo_p(number& x, number& y, matrix const& m) noexcept {
+        // A negative one is taken as itself plus p, so |.| < p and sums of two are > -2^62 p and < 2^62 p.
+        std::int64_t const x_sign = x.v[4] >> 63, y_sign = y.v[4] >> 63;
+        int128 s = wide(m.u, x.v[0]) + wide(m.v, y.v[0]), t = wide(m.q, x.v[0]) + wide(m.r, y.v[0]);
+        std::int64_t const k = multiple((m.u & x_sign) + (m.v & y_sign), s),
+                           l = multiple((m.q & x_sign) + (m.r & y_sign), t);
+        s -= wide(19, k);
+        t -= wide(19, l);
+        for (int i = 1; i < 5; ++i) {
+            s = (s >> 62) + wide(m.u, x.v[i]) + wide(m.v, y.v[i]);
+            t = (t >> 62) + wide(m.q, x.v[i]) + wide(m.r, y.v[i]);
+            if (i == 4) { // p = 2^255 - 19, 255 = 4 * 62 + 7
+                s += wide(128, k);
+                t += wide(128, l);
+            }
+            x.v[i - 1] = low(s);
+            y.v[i - 1] = low(t);
+        }
+        x.v[4] = static_cast<std::int64_t>(s >> 62);
+        y.v[4] = static_cast<std::int64_t>(t >> 62);
+    }
+
+    /// The greatest number <= `most` that times p takes away the lowest 62 bits of `sum`: -19 k = -sum.
+    static std::int64_t multiple(std::int64_t most, int128 sum) noexcept {
+        constexpr std::uint64_t inverse_of_19 = 0x86bca1af286bca1b; // modulo 2^64
+        static_assert(inverse_of_19 * 19 == 1);
+        std::uint64_t const k = static_cast<std::uint64_t>(sum) * inverse_of_19;
+        return most - static_cast<std::int64_t>((static_cast<std::uint64_t>(most) - k) & limb_mask);
+    }
+
+    /// f is 1 or -1 now, and d, with the sign of f, is the result; for x = 0, f is p still and d is 0.
+    void finish(std::uint64_t (&to)[4]) const noexcept {
+        std::int64_t const sign = f.v[4] >> 63;
+        number x = d;
+        add_p(x, x.v[4] >> 63); // > -p, < p
+        std::int64_t t = 0;
+        for (int i = 0; i < 5; ++i) {
+            t += (x.v[i] ^ sign) - sign;
+            x.v[i] = i < 4 ? t & static_cast<std::int64_t>(limb_mask) : t;
+            t >>= 62;
+        }
+        add_p(x, x.v[4] >> 63); // >= 0, < p
+        std::uint64_t w[5];
+        for (int i = 0; i < 5; ++i) w[i] = static_cast<std::uint64_t>(x.v[i]);
+        to[0] = w[0] | w[1] << 62;
+        to[1] = w[1] >> 2 | w[2] << 60;
+        to[2] = w[2] >> 4 | w[3] << 58;
+        to[3] = w[3] >> 6 | w[4] << 56;
+        wipe(x);
+        wipe(w);
+    }
+
+    /// Where `all` is all ones.
+    static void add_p(number& x, std::int64_t all) noexcept {
+        x.v[0] -= 19 & all;
+        x.v[4] += 128 & all;
+        for (int i = 0; i < 4; ++i) x.v[i + 1] += x.v[i] >> 62, x.v[i] &= static_cast<std::int64_t>(limb_mask);
+    }
+};
+
+/// z = 1/z, 0 for 0. Loose or tight, then tight.
+[[gnu::noinline]] inline void invert(field25519<limbs64>& z) noexcept {
+    byte text[32];
+    std::uint64_t words[4];
+    z.encode(text);
+    for (std::size_t i = 0; i < 4; ++i) words[i] = load_le64(text + 8 * i);
+    inversion25519::invert(words, words);
+    for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, words[i]);
+    z.decode(text);
+    wipe(text);
+    wipe(words);
+}
+inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64>>&) noexcept { invert(z); }
+
+#endif
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// X25519 of the base point (RFC 7748, section 4.1) with a table. Layer 2; any thread.
+//
+// The point with u = 9 is that with y = 4/5 on the curve -x^2 + y^2 = 1 + d x^2 y^2 (edwards25519), u = (1+y)/(1-y).
+// There points are added by one complete formula (Hisil, Wong, Carter, Dawson, "Twisted Edwards curves revisited",
+// 2008; the curve's a is a square and d is not), so no case is special and nothing depends on the scalar.
+//
+// The scalar is written with digits 1 and -1 only, 260 of them, and these are taken in four combs of five teeth, 13
+// apart (Hamburg, "Fast and compact elliptic-curve cryptography", 2012): all digits at the same place between their
+// teeth are added at once. A comb has 16 points and their negatives; which one is needed is found by reading all 16.
+// That makes 52 additions and 12 doublings with a table of 6 KiB.
+#ifndef WG_BACKENDS_BUNDLED_X25519_BASE_HPP
+#define WG_BACKENDS_BUNDLED_X25519_BASE_HPP
+
+
+#ifndef WG_SMALL
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+struct comb25519 {
+    static constexpr std::size_t combs = 4, teeth = 5, distance = 13, points = 16, words = 12;
+
+    /// Point i of comb j: with weights w_h = 2^(13 (5 j + h)), w_4 + the sum over h < 4 of w_h if bit h of i is set,
+    /// else -w_h, times the base point. Of such a point x, y: (y - x) / 2, (y + x) / 2 and d x y, below p.
+    alignas(64) static constexpr std::uint64_t table[combs * points * words] = {
+// SPDX-License-Identifier: BSL-1.0
+// The multiples of the base point that x25519_base.hpp describes: 4 combs of 16 points, three elements a point, four
+// words an element, the lowest first. The unit test `table_of_the_base_point_is_what_it_should_be` computes them anew.
+0xde7833ef48ecfc8f, 0x63cf399df91486f6, 0x0b402eda161ed8d8, 0x48cf05fe5b0abe3c,
+0x0564323fe6f95743, 0x504244fd37372a54, 0x50628d52437ac9c7, 0x5407d42f917e5863,
+0x900acdcb0c7a701e, 0xe13fa2a86051688c, 0x99c04b44e775ba65, 0x20e76214618e6a75,
+0x6073c63ce150cf41, 0xaf170f17a171127c, 0x5ba9c4f4c39de41e, 0x00f6cde8dc714567,
+0xd04a41c70a7384f2, 0xdbd430473a9649cd, 0xdb8011aae458158b, 0x62ce94b8305ac702,
+0x4c84e3f4ed3b32ad, 0xf8b6b25ee4082e87, 0x86aacf99ef20e9d9, 0x3ca1226dd019ab00,
+0xe36b39acb92a86cd, 0x467102807ba025a7, 0x00695861210a5032, 0x3ea745b517ef0962,
+0x7aa89803d1facfc9, 0xc4452ce81bcadfd7, 0xc6d85d9074727924, 0x325751aae5cfd99b,
+0xbcc4562d49d9e712, 0x6853d76c5b7ed133, 0xee0bc5d166ce88c3, 0x39c3047235649840,
+0x8fbc22d128c47a5c, 0x660d0d93c797a2f0, 0x367cf87479fc374f, 0x536a4af3e7c9458b,
+0xd2f294d4f69a0a3f, 0x773515b0cbcea30e, 0x85fb0a3c641b528f, 0x4f50e926a0d5ffef,
+0x88fe096f00e761ac, 0x29168316ee140368, 0x469be0ea0b3ffab1, 0x1bc68d3bca82fb47,
+0x504c9113568e69a6, 0x7d6fb0c341fbb18d, 0x81f011a9fdc2a7a4, 0x078af9fe5a7defa7,
+0xd6aa598744460ae8, 0x4cab517a5c5a3a95, 0x412442d30a27d528, 0x0f50ff7f8ebc15b4,
+0x2b77004d5e76a4b1, 0xc029c2f3b186ac22, 0x324287dd0b777ccf, 0x2bf40cc71b77a510,
+0xbff47e2641d67353, 0xb7e829ad5d7b3abb, 0x247621243279aa54, 0x07bc22f6945a88a3,
+0x151aa675f3c49557, 0x7d3bfcf3c6b9b292, 0xd25bcb6b28a26af9, 0x0aaf723d01866428,
+0x706bbbd1cb41e65f, 0xac3e382699b00e6b, 0x2379382280a8e4a6, 0x407a90c61bd61156,
+0x430079b54acd0fcb, 0xd5f58cc9e7d98453, 0xc5c4049fa8fcd47f, 0x24e2ea45d39fb101,
+0xae12dfa29fee4b43, 0xfbc95f115df91a11, 0x6d101ae92929db78, 0x3459cc2dc867f3fe,
+0x8cec2e7112d16a99, 0x0d9d3143ef98f561, 0xdf2a33d277a9d675, 0x213e5ec786584026,
+0x05f94c59ef74ddad, 0x69e5075a6f5b10a7, 0xe3b1808aa7f85445, 0x5a3350d5a10e9e2e,
+0xdf9f9b3ee10331ca, 0x8e2342edbe27a732, 0xe6672671581ab2a8, 0x16a0dfbc2b7a3217,
+0x0718e223e241279e, 0xe1ca3b2a34d26f76, 0x9100a4cf7ec3cd46, 0x58dbf5ed80bd6f7d,
+0xa49e86dcc7b89703, 0x3d1425d19e8a2e0f, 0xe27af2a597806f9c, 0x373ccb4d69fe15fa,
+0xd205c119f6bdbfd3, 0xd8b9137b827d014a, 0xf548a41e89b4fbf2, 0x2aa4a1c235d2049d,
+0x42897e304970f82d, 0xe5cc1fabf35ef958, 0xae44fbd3ab65e490, 0x1bc915cfec6102d0,
+0x5b8269f78e3a9cb9, 0x8c8eb6b6842e830e, 0xaba16e4e6c66c202, 0x39aec9aeade78f93,
+0x0f9d56d23378a0c3, 0x0324e9528bf20fc6, 0x11c57b114b6b5d1f, 0x38321bbe8902a448,
+0x30f2d3169f9d0dd9, 0x6835de072f92646e, 0x005c39a3f5e78fbd, 0x34f1eeb6ceee6a89,
+0x1b3ceaa9e2b6884c, 0xcfd3bcab4797c81b, 0x6c65394018ecb9c5, 0x769ec5c0994ee1d6,
+0x6ec61991a67c67cd, 0xf653e997adcdcf18, 0x327e2cfd5174fa6c, 0x4219ca583e410f69,
+0x0872daf096bacb57, 0x5185b204ee672e50, 0x8a3562983d1ecd70, 0x6896db72c4bd476d,
+0x844153e4fde6454c, 0xcc1e3af7e0bb7b88, 0x07d617420868fb92, 0x3573b05d67ae92cc,
+0xfe8ae419a95512e1, 0x2431a397f37b4377, 0x93f3018552058c77, 0x5a8966e95ef675c1,
+0xa05815cbc21fce77, 0x5c72a122562041fb, 0xc182ec8e6bf6617b, 0x220adaf156a95b53,
+0x38d612112a932e0c, 0x5e6ffdb4aa5ef334, 0x56fe25db3f049f8a, 0x033ad4b62537ca7a,
+0xebddcc5075d7d48d, 0x4961a65b43684296, 0xce92c5800180bf35, 0x7bdb0d96999b1307,
+0xfc4d0d2f81dd91b2, 0x2c6ed3a9356201a2, 0xe829ffc3873425ac, 0x5509611e80270270,
+0x8912764e568a81c2, 0xf5b65286a23ae869, 0x0f2fa0b45b3e3653, 0x5bcddbc182e00663,
+0x0f68a0816e698261, 0x479b8cfdf988a750, 0x45c1c1ae67f395f1, 0x5da1c6aba1fb68bd,
+0x6b0b348749589e43, 0x0714ee391ceacad5, 0xcb5dff5b31c0ec4a, 0x4753f2fd8fd5e5aa,
+0x84c9a986cc58fb26, 0x3c826156e5ca8988, 0x635dd344f045b94f, 0x7ef2a9e61839dd7b,
+0x28deac89070e057a, 0xa3ba2be849a222ff, 0x8ab7188961812415, 0x3f9fb382f6804fc0,
+0xd13515a0b01399c5, 0xd3699f27d8bcfe74, 0x3950203105611b17, 0x7689f3dd1eb58574,
+0x92740bdd58e98635, 0xd22175eac394e8fb, 0x9a99d79536b07d9b, 0x5c466217e995b57a,
+0x9d8c784702dbfa5f, 0x4496709a2e256a28, 0x8dca27cb6447faad, 0x4aaf4794cccd9d81,
+0x5412185c4c817d4c, 0xd03cb911f1320892, 0xfe05dac85dda6eb2, 0x5e6d379ce2cec5d8,
+0x499b0d7be3c6b04b, 0xf6cb36a3ef139483, 0xc0717ca1bfc523f3, 0x0fc16a2c7b580297,
+0x45ffd745fc7d8d6c, 0xee098ae323d3e783, 0xc6077349633bf22a, 0x7c7b1dd3e1847195,
+0x77f865d4bdcfd24b, 0xf8464f7e196e4319, 0x3bc0169addc05367, 0x5d5b230fc2d7cc0c,
+0x152d3bd0294caeda, 0x18b3063711358193, 0x31e42546539a377b, 0x78cb336c650ec05d,
+0x8b3f119d9e560cd7, 0x8c2e5e8979e11158, 0x1abafccd97681932, 0x205a32b0ec5323de,
+0xba351ee21e2cf2ec, 0xa57c75fdce585656, 0x36d7011337df8a74, 0x54f6e7e43091e32d,
+0xa56aecf0674bf819, 0xec2cff36653d76e5, 0x0891ad7f9fb7bdad, 0x2086888995e06b3a,
+0xf25ae50d7effd00f, 0xd83336bf29c63b6e, 0x5466816ed53b05e7, 0x47a7211048f25da4,
+0x3649034445b7beca, 0x3bb98d7b0ee5f896, 0xba18e9f123daaee3, 0x559bab5111bce388,
+0xce00af52ecdda41f, 0xca2e373bd78fb4c4, 0x8a0d6ef41ffc91e7, 0x689e20731dba395c,
+0x2c2b4044d12f252d, 0xc6faeb38d04d3b04, 0xbb9e31c22a6db8ee, 0x5a664ae44b641b86,
+0xae7b52dcee3c1c42, 0xec9f2dec547a4f07, 0xab75f68afeb59ac2, 0x36fae970802c3499,
+0x90c67b25d4fd63ed, 0xde842cb2a9e302f8, 0x3c7ef3114e1e5aea, 0x6d892b8dbb50c7cf,
+0xca74084fc73c4969, 0xe9931798469fc858, 0x2398c77d348225d9, 0x0e26ec4351d99621,
+0x1a0f130efaebcd4e, 0xf22574eea87b27ac, 0x70f235361f69631b, 0x03c393013563f717,
+0x5377bd7e844cf5b6, 0xd02a563aa15686cc, 0xd6825880edd4bb1d, 0x597150a98aa0b431,
+0x4d6b05149c465afe, 0x729fb3dead89c3c2, 0xa7262c29ca4609c6, 0x2bc995d769375b2f,
+0xadba821f86bf510d, 0x305db2e635c7da0f, 0xc70b062c64f6a91b, 0x51272c9a9ef70662,
+0xca06b0e4c686de4b, 0x992b164d9142ed45, 0x6d0454488c3e348f, 0x49381d100674aea6,
+0xf78cf70d740ba99e, 0x22b5d4acb57afb5b, 0x7ec1e10fafb9cecc, 0x712681fa34d76902,
+0x622c9494cc19c2f4, 0xd40826587124c116, 0x0bcb567c37be92b3, 0x2a0d656d11a979b5,
+0x206997347b66f94f, 0xd5beee345a3daa35, 0x9f242734f9127a33, 0x7521a4ab35dd63df,
+0xe628cd38bac8d0c8, 0x21e0531cd2ca9586, 0x22491ed5b01a87fb, 0x3edf7cc09e42d16a,
+0x76b8cbb36650b02f, 0x5accc7d479cecbae, 0x304e725fe6a460a9, 0x5bbdc497b2e72acb,
+0x4adbd9fe10a05fc9, 0x8c07d58f08bd9854, 0xf2416002d5d1195b, 0x23ecae3adcbf6aff,
+0x5ff9a374303aabd9, 0x57f6898609f926af, 0xb74a06c5372b1b7b, 0x1b17aedd52a5b691,
+0xca4848193e7554c1, 0x80c79b45068439ae, 0x5bd83ad93b7c3f7b, 0x2922ef69190efb53,
+0xbe069d5994d77f7c, 0xbe0da36e61f2487e, 0x8a6e7259a4c724d0, 0x1864886d1996b58e,
+0xf4fd49d3019675fe, 0x6656bbb7a66ee7c0, 0x245ba30713b5f6ee, 0x741747ba377d7163,
+0x04618ec7c2d3e9ae, 0x31aea282e74f0f2f, 0xe3d302aba77e91f4, 0x4122021c91161cd7,
+0xc537b667da7fcde0, 0x5f36b17fc5815d85, 0xb8b155d4db6468ad, 0x03e05b19202432b7,
+0xe211e91f5207c8e6, 0x4c3c999bb978e712, 0x49f29cccd5fe4a6d, 0x2dc40cf291ff5fdc,
+0xfdd9bf88ffd1986a, 0x275a39e81063614a, 0xd8acfbd2a529dcf6, 0x31c39da29f38b965,
+0x1f7ba60f3d7d1e0a, 0x0039329b631ab1a4, 0xc1618abb3d11acb1, 0x565227a9e5ff83b7,
+0x7f82da4e8da84466, 0xbc710cfd785672b9, 0x9b95369467448615, 0x54d85912adf9f964,
+0x52a049b9e1bf0fdb, 0x522871a01a472b4d, 0x1c2106c98fd26182, 0x351282ae4bba5138,
+0x006e5ad57e209097, 0xd0b7aa86811b0f35, 0x7186ebc3768696f9, 0x2636fc9f4bbbd5ec,
+0xde376272d57cd6bd, 0x405641e0cf7701a1, 0xa4ddfab260be1cc9, 0x70f574e54c71c666,
+0x2a1ac61b520a030d, 0x63922300c8492df4, 0xc285cb9c1cef6425, 0x729e32e5c898044b,
+0xf5f5c548749e0407, 0x2ba54a97e0215901, 0x2b9112988da9aed9, 0x24ab966453f70800,
+0xfd58e790b69fa636, 0xcbccefd6cc0dea1d, 0x18c3d4f3659fb6b0, 0x0bc57feda4ba6159,
+0x2b545fa6bd4330f5, 0x5ec4cac02299135b, 0xdfde65ab5c1e609f, 0x0a2e66a6a57edc0b,
+0x5f2be0dea3a4e9bb, 0xc93d00a66830926e, 0x810846e1c33f0485, 0x7da7f6a0790db24f,
+0x488db2b7459166d7, 0x73f32a2fc60b4a20, 0x309310f78304ce5d, 0x032cd3aa0e2807af,
+0x78ad720a92b453bd, 0x104180c5855568fd, 0xedab5909b0d8b764, 0x278307dccc308514,
+0xbf54784c14551de4, 0x81b9034016ed48c4, 0x240ac759cd48bbab, 0x11cade39bf0e46b0,
+0x25738314bc94ae87, 0x02ac75e73b97c1c4, 0xf757122afcf8d90a, 0x2570e7ba6fac1243,
+0x6966d060a77538b7, 0x6d70fae582cb2b3e, 0xb750282f40252012, 0x37e4abf0f61bf7c3,
+0xc7e510a89639c1dc, 0xd4247bf245064914, 0x9735aa110d592070, 0x150ac8c305019f10,
+0x97efa62348f614f6, 0x6f62e9014647d3fe, 0x669f2ce305560a84, 0x6a07137c359dbf75,
+0xd8598aac11f00756, 0x6cd467c40a501f11, 0x9922709bcb5ecd06, 0x637ea170b2d8d038,
+0x56188c248e334727, 0xf3e01afcef211bc7, 0xe642fdddea34b062, 0x6b0c530dd91483d2,
+0x5f6ecda42cfc46a8, 0xc042a4dc2410b7b8, 0xc6d724112135cb7f, 0x14ed44d4b32ea350,
+0x36b0a7c761fc5b95, 0xa2e31b425289c54b, 0xc5c4ad61516bf7cc, 0x2232b2db828be57d,
+0x329741ca66e21d9e, 0x75ac8304755c88f3, 0x37a4c3497a3aeeec, 0x0f27591cc5db253f,
+0x1322aa91e9a1fa3c, 0xddd3f480e029fe38, 0x23e72e16ceb093ba, 0x7ee928cc36c93f16,
+0xe3a1fa04382d1d76, 0x6b38fb90e7c2fd7b, 0x437e03a8eeb7de1c, 0x0d171dfc48efaaec,
+0xf71464f8ac24b42d, 0x1704ed689456b47b, 0xed4eb86fb91366fd, 0x6c94898af7216bcc,
+0x11407f9efb5af068, 0x79a4790d912f2b2d, 0x3e05ec9b5ca6bea8, 0x24829ca67434f0fa,
+0x240d467ec3c26ec9, 0x706f20c78f0b21e7, 0x3a9d14d0d791ed58, 0x7960e0d72af6da4e,
+0x1f2e292a01dc7ae4, 0xfa4646f98f58ea14, 0xd1660d089266d734, 0x77c83abf0a60b13c,
+0x916ca255898bb878, 0x2e15ef3759e8b5ae, 0x0aaa961479eeebbb, 0x7d461eb767ac7be8,
+0x77698e2b339f3d48, 0xf8fce3f9af38f7ed, 0x22f4c9caadce27d4, 0x66b0a872564737fb,
+0x470df47fde528538, 0x0392eaef19f15db3, 0x82121f406509ad69, 0x4f2d73fee6ff438f,
+0x7ce94e4a2b048961, 0x6419d7b90e9dfed1, 0x36d50f02d38ce611, 0x35e48ad596ecdc7b,
+0xc90a743ac37a1027, 0xe94693e01941c54c, 0xa93d04eab4eca9c0, 0x0523328d7dbebb9a,
+0xc89bb5a76873a90b, 0xc2c4dacd730a5e93, 0xd449cf468f428ad3, 0x617b43646d16e26a,
+0x2d4c97dca2f31b69, 0x6f4205f4865f648c, 0x1e47d2b0439b94f8, 0x502c28f51702ae6e,
+0x49615d1ea5674d13, 0x67de510a1d58e1f5, 0x5ed3a7431e1f0d67, 0x71073ceb13a763c0,
+0x91c0dbaac65789a4, 0xa791414b4054427f, 0xac25d25d5af2272d, 0x10d03cc98c7463ce,
+0xb1fd0a808b38143c, 0x06856119ea7268d9, 0xe77c32c475dc97cc, 0x712aae8a80f4c2ec,
+0xf825b7108934f9bb, 0x7f0ef621514119a7, 0x8a2a52a6e05ca670, 0x46bd8c636124e838,
+0x6a22f64170f7cd06, 0xea8d93582f6be429, 0xcb5093343bc54733, 0x258cf26169c5ec36,
+0xee8c9804c8b3929a, 0x428251889a519684, 0x797ce337ed018b09, 0x17a0bb7aa1bf94ca,
+0x2be2b85b3dbb85ab, 0xedecfc880443d65f, 0xa51a06c65a9aef9f, 0x5d304bf10eca8fd0,
+0x82dbbe53f8f53ddf, 0x017498f8400c5432, 0x9a570f21988c2ba4, 0x63fb9f2ab07303e9,
+0x2db845d3dff92998, 0xa57668bb2f466be4, 0x4de3c85f58f0ed91, 0x277831c3939639ac,
+0x86fea21029f50bfa, 0xd60774baec0c3879, 0x7585c8152cc95175, 0x483c8eaec5a94c2a,
+0x55353ecf64916dc0, 0x26991b873c3eb280, 0x178fc5b914d1bf02, 0x7e98202d5e78a264,
+0x8603e2d60f8e75a3, 0xd69e27e3389383e5, 0x2a91b956110ea36f, 0x4cf897d9c7853064,
+0x8799a8f302683e83, 0x405a5fac3de42539, 0xa78a3b5f22988fa6, 0x1289fa10f8825a82,
+0x45eef9305ca5f7f6, 0x4b733b2ed2ff746c, 0xa46d26098515db0a, 0x03e643a0ede58377,
+0x6e71228c2c5363e1, 0x104dd500f00d1366, 0xab6954c6a5337bc9, 0x54817f8f21842453,
+0xb40ab9cb66a955c5, 0xc2d7b2763604705a, 0x70832c1c4a12245b, 0x17506ca9df2ea28c,
+0x468cd877d67a0a2e, 0xc037b6283428d004, 0x3717acff905eb8b6, 0x195e321a324b0ed1,
+0x9ebbf881c0e65874, 0x16e3dd50ce028e4a, 0xf018a7814f81ca9f, 0x2566d137f94b9862,
+0x3e29d45c941a162d, 0x085149ea44946d2f, 0xd2c50f1ea42f221b, 0x53d94bfca6cf35ff,
+0x574263fc81ae1d30, 0x59e40c967b240dd5, 0x8d9d02e2895534fc, 0x53bfebc3a611a95d,
+0x5773bc535a203310, 0x81d6ef83bf38c52c, 0xf5f17d4abc0073e7, 0x17f8e3e86c41b5ec,
+0x16c52e71c1386af5, 0xd12deef49464937c, 0xbb6130e18538928b, 0x6a39af8834cfd7d4,
+0x0a87c42a723e3492, 0x96a17d17387c27c2, 0xbd026eb0c3826f7b, 0x53da65b094d0c5d8,
+0x7e3b98404f9ac9df, 0x7c830a65fd8ca314, 0xd50e040cd5abbf3f, 0x70d86a1b293cb87d,
+0x24589ca46edb84ac, 0xcc18392698e51772, 0xeca70616d4f7386e, 0x0909662cd397b0a5,
+0x614f7340ffb1fbbe, 0xc12d81c0d4310b21, 0x8bb1068ac0c39326, 0x12b936644ad6706d,
+0x938a494156a7cf35, 0x7b46430b4d7595f9, 0xc9c642a18253f272, 0x6c99e21637d617f0,
+0x3a393ec2a7f67c5e, 0xde917ab7ee570f82, 0x36eee5b53c261ac0, 0x18958e7ee4af5605,
+0x5429edc260aabdfe, 0xb6b1d8d1a6b8f870, 0x12ba237bf84ae9bc, 0x42505438a114107b,
+0x4f70ffe2256530e2, 0xf61c2fa9d071e7c3, 0x77bb02bacaeb678a, 0x0a57f60b5b3c9ac0,
+0xfccfa19c19b37e4f, 0x1d07abf7715e1043, 0x6d1cf984c7c88376, 0x7c84c4b84ff9e300,
+0xa7b9bdf5eefe30d8, 0xb784644b7f545009, 0xc07ba06c90bd9b4c, 0x0ebe9066dae88fd0,
+0x3a893001048b4fd5, 0x3862ce7061542942, 0x78bf7dc3c918212f, 0x3eaebb90dd44b27b,
+0xfa6c475a6c5697bd, 0x69f85cebe5472d7a, 0x27aef2dcd241b9ae, 0x42b1cd6a45715864,
+0x3eab02235abf6305, 0x65434115120ef06e, 0xd007ff393f0e29d5, 0x12c21e04b4c35190,
+0xe0285bf21cf98484, 0xa079bcc1fc20f260, 0xd4ddbac1183248ff, 0x596c016d4144cf1f,
+0x6f8e36b28eadbeee, 0x125522c25759db80, 0xf4503f3bde2f03ea, 0x15b3c48bfe7133ba,
+0xaf3068e8f00a4854, 0x2d775591c58d6598, 0x592f55e67124ed74, 0x63a51f77bc4652f1,
+0x4557fccb1af0fcd0, 0xddfc79f3356cd02d, 0xac8ccd60e9cbbee8, 0x6c615ec0fce6f759,
+0x0998a07c1ddf7130, 0x15f4a80561443796, 0x6a90a90cad692718, 0x33e576ccfd07329d,
+0xc152ef66b1701e77, 0x3208dbf96b397092, 0xd8c6c7cd94357d30, 0x61470422937f5568,
+0xe687ff276a3da553, 0x4e2e5e47ddf2a53f, 0x00b9dec44809b030, 0x0ff025378a34cd72,
+0x25140d816bd1e772, 0x0eb6ba2e6ee1c9e0, 0xb8e358670bec0e96, 0x0aa3e5db04c412f0,
+0x2f4397920c8bf7cd, 0x3239222c75266de2, 0xb36770664691c7b3, 0x60166127c63dad83,
+0x0e06edaae64c0046, 0x7f3d0e3a5ac0a279, 0x56c00f171c0992bb, 0x36c4995d8dbf6f17,
+0x3a83b0fcbc10d512, 0x150c59cd298c2ddf, 0x91a793053c61f050, 0x72015d5251a3602a,
+0xc5eff782eb643cdb, 0x52a83dcb9feae961, 0x41f13c8a419efce3, 0x105a379c2162978e,
+0x1f38d71ba31f39da, 0x12fb670a3f8177ea, 0xbc0d95cdebf126ee, 0x713bf7629d7ffe7f,
+0x9dd2c5d04d60d554, 0x2aa9638c1fbedc82, 0x0fdda165d755ba85, 0x5b7fe533c37b0cc0,
+0xad57418a74b5a65e, 0x2b9c4fda8cc400be, 0xc61e2b23b1d98664, 0x30bcd55b9db66cf8,
+0xdf5a02e917fb1528, 0x5e68df40d8c85210, 0x97c177705e531c8c, 0x327e908f654754d3,
+0x9c009dbcfcf56c66, 0x4e0b87975b18939b, 0xbf4ad88d710d38d9, 0x3d8c0d6adc5fc98c,
+0x0c2bd552769f53ea, 0xddf42d90928061dc, 0x56315fce3215cfac, 0x062b6f5d6ff90ad9,
+0x5e5afed494a32e78, 0x6775d90fc89f8536, 0x17309380bfc61a49, 0x220836f2b2c890a8,
+0xfb75eb11648b203d, 0x51549cfd08577f18, 0xc04dc5068c90d90d, 0x20fa49b3e4dd6235,
+0x5a17803e101bcb69, 0xf15d6e2350b41e34, 0xd94d2072d7d6100d, 0x74e135ea5cfdcfb9,
+0x08f5efbbd1a5238b, 0xf3bd9b0f37e30f06, 0x4aad4c20aa395241, 0x4887754e466f0868,
+0xbcf8641c92f61c9b, 0x7b76e7853e83388b, 0xc351b5eff1ca2630, 0x0138042ffd872834,
+0x1d385b1265eb46e5, 0x7ad0d9d51e1b0135, 0x95131e51a851b9e1, 0x6452fe392a2bf1f9,
+0xcbbf920c1a57d5b3, 0x63a5a89329ad760b, 0xa47cd9423aebdf63, 0x7ad9a6e239444bb8,
+0x07fa38fd72d77882, 0xe69cc444bfabd760, 0x66d9c237d47230b1, 0x41a115b75d0081af,
+0x51ed91a82ca00880, 0xea25d15134030625, 0xaca4401dddf79dd8, 0x54d2b3acc74107d3,
+0xcd8582435b280017, 0x0e69900d6d6f99e1, 0x5deb57535d91308f, 0x2fe255e34bb1d18b,
+0x6754598482fb8b30, 0x2b1bdaa4f34281e7, 0x99de95c72f6a47d9, 0x5782233dea0136d5,
+0x9e8d642ca53178d1, 0x378f4ea629454274, 0xf44ce05f171ad56c, 0x0bef819555877cc7,
+0x83afaed1c7a2e885, 0xe1c0ab774767d2fd, 0x5395ef38eb977668, 0x4c42742d35b1dc38,
+0x9dd15c7852750602, 0x93dd89eed41b3aeb, 0x73e7ac4046069b7e, 0x1c9fd86de7a3da32,
+0x765ada9e7e9efaf7, 0x89aedf979ba76eab, 0x2f03c919618567a1, 0x4552817d8d90d820,
+0x686d46a061f4ac92, 0xdc72785b8885419d, 0x9579db48f60a73e3, 0x40419d1adc0ce765,
+0x1d527e7a4339bdde, 0x43d5da077c4d33ec, 0xaf08bdbbf3f59ba7, 0x414aa20182575aec,
+0xb2c6c97ff432198c, 0x4cb89af60a77a946, 0xa14f0a8ef02c0c17, 0x31968969a40fc481,
+0xc0c2e8764f8d51a4, 0xb5440046a568ee4e, 0xc55128dab29b9a87, 0x25343cfc8712e1b5,
+0x88d027d10ea94ea9, 0x27f785804a07fdeb, 0x5c72a91ce66e630f, 0x53353b7c1b7655e5,
+0x414fd4ad8c8848d0, 0xf801ed9d4d7912ca, 0x2375ec2dcbdb8716, 0x2fac790cab3d05f8,
+0xfc5e92bbd88f7eb4, 0x8733e39275522862, 0x77f6f4cc001fcf6f, 0x440c2978c0c96c32,
+0xc44a35d9faf2ee7b, 0xa34b69edd7e59aba, 0xbe86b8d826a84815, 0x73c64ae6353aa883,
+    };
+
+    /// The digits: bit i is set if digit i is 1, clear if it is -1.
+    std::uint64_t bits[5];
+
+    /// Of the clamped scalar k. The sum of digits is 2 bits - (2^260 - 1), so bits = (k + L + 2^260 - 1) / 2 where L,
+    /// the order of the base point, makes an even number of the sum; k is even: k / 2 + (L - 1) / 2 + 2^259.
+    explicit comb25519(byte const* scalar) noexcept {
+        constexpr std::uint64_t half[4] = {0x2c09318d2e7ae9f6, 0x0a6f7cef517bce6b, 0, 0x0800000000000000};
+        std::uint64_t k[5];
+        for (std::size_t i = 0; i < 4; ++i) k[i] = load_le64(scalar + 8 * i);
+        k[0] &= ~std::uint64_t{7};
+        k[3] = (k[3] & ~(std::uint64_t{1} << 63)) | std::uint64_t{1} << 62;
+        k[4] = 0;
+        std::uint64_t carry = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            std::uint64_t const a = k[i] >> 1 | k[i + 1] << 63, sum = a + half[i];
+            bits[i] = sum + carry;
+            // a sum that overflows is not 2^64 - 1, so the carry does not make it overflow again
+            carry = static_cast<std::uint64_t>(sum < a) | static_cast<std::uint64_t>(bits[i] < carry);
+        }
+        bits[4] = 8 + carry; // the sum of the four words is < 2^255: there is no carry
+        wipe(k);
+    }
+    ~comb25519() { wipe(bits); }
+    comb25519(comb25519 const&) = delete;
+    comb25519& operator=(comb25519 const&) = delete;
+
+    /// Which point of comb `j` is to be added for place `place`, and whether its negative.
+    struct digit {
+        std::uint32_t index;
+        std::uint32_t negative;
+    };
+    digit at(std::size_t j, std::size_t place) const noexcept {
+        std::uint32_t tooth[teeth];
+        for (std::size_t h = 0; h < teeth; ++h) {
+            std::size_t const bit = distance * (teeth * j + h) + place;
+            tooth[h] = static_cast<std::uint32_t>(bits[bit / 64] >> (bit % 64)) & 1;
+        }
+        std::uint32_t const low = tooth[0] | tooth[1] << 1 | tooth[2] << 2 | tooth[3] << 3;
+        std::uint32_t const negative = tooth[4] ^ 1;
+        return {low ^ (15 & (0 - negative)), negative}; // of a negative sum all digits change
+    }
+};
+
+/// With the table, in a field of these limbs.
+template <class Limbs = default_limbs> class x25519_base {
+public:
+    /// The scalar is clamped here.
+    static void multiply(std::span<byte, key_bytes> out, key_view scalar) noexcept {
+        comb(out.data(), scalar.data());
+        wipe_stack<sizeof(work) + 2 * spill_bytes>();
+    }
+
+private:
+    using field = field25519<Limbs>;
+
+    /// Extended coordinates: x = X/Z, y = Y/Z, T = XY/Z.
+    struct work : field25519_scratch<field> {
+        field x, y, z, t, e, f, g, h;
+        byte entry[3 * key_bytes];
+
+        ~work() { wipe(static_cast<void*>(this), sizeof *this); }
+    };
+
+    [[gnu::noinline]] static void comb(byte* out, byte const* scalar) noexcept {
+        comb25519 const digits(scalar);
+        work w;
+        w.x.set_small(0), w.y.set_small(1), w.z.set_small(1), w.t.set_small(0);
+        for (std::size_t place = comb25519::distance; place-- > 0;) {
+            if (place != comb25519::distance - 1) twice(w);
+            for (std::size_t j = 0; j < comb25519::combs; ++j) {
+                comb25519::digit const digit = digits.at(j, place);
+                select(w, j, digit);
+                plus(w);
+            }
+        }
+        // Z - Y is not zero: the point is not the neutral one, for k is 8 times a number that is not 0 and less than L
+        field::subtract(w.x, w.z, w.y);
+        field::add(w.y, w.z, w.y);
+        invert(w.x, w);
+        field::multiply(w.y, w.y, w.x);
+        w.y.encode(out);
+    }
+
+    /// The point to add: (y - x) / 2 in a, (y + x) / 2 in b, d x y in c; of the negative x is -x.
+    [[gnu::noinline]] static void select(work& w, std::size_t j, comb25519::digit digit) noexcept {
+        std::uint64_t found[comb25519::words] = {};
+        for (std::uint32_t i = 0; i < comb25519::points; ++i) {
+            std::uint32_t const other = i ^ digit.index;
+            std::uint64_t const keep = mask_of<std::uint64_t>(((other - 1) >> 31) & 1); // other is < 16
+            std::uint64_t const* const from = comb25519::table + (j * comb25519::points + i) * comb25519::words;
+            for (std::size_t k = 0; k < comb25519::words; ++k) found[k] |= from[k] & keep;
+        }
+        for (std::size_t k = 0; k < comb25519::words; ++k) store_le64(w.entry + 8 * k, found[k]);
+        w.a.decode(w.entry);
+        w.b.decode(w.entry + key_bytes);
+        w.c.decode(w.entry + 2 * key_bytes);
+        field::swap_if(digit.negative, w.a, w.b);
+        w.h.set_small(0);
+        field::subtract(w.h, w.h, w.c);
+        w.g.set_small(1);
+        field::multiply(w.h, w.h, w.g); // tight again
+        field::swap_if(digit.negative, w.c, w.h);
+        wipe(found);
+    }
+
+    /// Adds the point in a, b, c. All four products of the textbook are halves here.
+    [[gnu::noinline]] static void plus(work& w) noexcept {
+        field::subtract(w.e, w.y, w.x);
+        field::add(w.f, w.y, w.x);
+        field::multiply(w.a, w.e, w.a);
+        field::multiply(w.b, w.f, w.b);
+        field::multiply(w.c, w.t, w.c);
+        field::subtract(w.e, w.b, w.a);
+        field::subtract(w.f, w.z, w.c);
+        field::add(w.g, w.z, w.c);
+        field::add(w.h, w.b, w.a);
+        finish(w);
+    }
+
+    /// Doubles the point. The textbook has -f and -h; changing both changes the sign of all coordinates.
+    [[gnu::noinline]] static void twice(work& w) noexcept {
+        field::add(w.e, w.x, w.y);
+        field::square(w.c, w.e);
+        field::square(w.a, w.x);
+        field::square(w.b, w.y);
+        field::square(w.z, w.z);
+        field::add(w.h, w.a, w.b);
+        field::subtract(w.g, w.b, w.a);
+        w.t.set_small(1);
+        field::multiply(w.h, w.h, w.t); // tight, to be subtracted from
+        field::multiply(w.g, w.g, w.t);
+        field::subtract(w.e, w.c, w.h);
+        field::add(w.f, w.z, w.z);
+        field::multiply(w.f, w.f, w.t);
+        field::subtract(w.f, w.f, w.g);
+        finish(w);
+    }
+
+    static void finish(work& w) noexcept {
+        field::multiply(w.x, w.e, w.f);
+        field::multiply(w.y, w.g, w.h);
+        field::multiply(w.t, w.e, w.h);
+        field::multiply(w.z, w.f, w.g);
+    }
+};
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// X25519 for eight keys with products of 52 bits (AVX-512 IFMA), one key to a lane of 64 bits. Layer 2; any thread.
+// Not to be called where `has(set, cpu::ifma)` is false.
+//
+// Written for few instructions: the products of eight lanes keep the multipliers busy, so latency is hidden. Radix
+// 2^52, for a product instruction looks at 52 bits of a limb: what lies above need not be masked once it is carried.
+#ifndef WG_BACKENDS_BUNDLED_X25519_IFMA8_HPP
+#define WG_BACKENDS_BUNDLED_X25519_IFMA8_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// X25519 for one key with products of 52 bits (AVX-512 IFMA): four products of field elements at once, one to a lane.
+// Layer 2; any thread. Not to be called where `has(set, cpu::ifma)` is false.
+//
+// A step of the ladder is three rounds of four products, and each round waits for the one before, so everything here
+// is written for latency: radix 2^51, where carries run side by side, rather than 2^52, where they run in a row.
+// Rounds of four were proposed by Hisil, Egrice and Yassi ("Fast 4 way vectorized ladder for the complete set of
+// Montgomery curves", 2020); this arrangement is another: E^2 is multiplied by the curve's constant in the round that
+// multiplies by the point, so no round is spent on the constant, and all shuffles but one stay within 128 bits.
+#ifndef WG_BACKENDS_BUNDLED_X25519_IFMA_HPP
+#define WG_BACKENDS_BUNDLED_X25519_IFMA_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// X25519 with products of 32 bits, four at once (AVX2): for one key four products of a step, one to a lane, as in
+// x25519_ifma.hpp, and for four keys one key to a lane. Layer 2; any thread. Not to be called where
+// `has(set, cpu::avx2)` is false.
+#ifndef WG_BACKENDS_BUNDLED_X25519_AVX2_HPP
+#define WG_BACKENDS_BUNDLED_X25519_AVX2_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// What the vector kernels of X25519 have in common: the scalar before, the division after, batches. Layer 2; any
+// thread.
+#ifndef WG_BACKENDS_BUNDLED_X25519_LANES_HPP
+#define WG_BACKENDS_BUNDLED_X25519_LANES_HPP
+
+
+#ifdef WG_X86_KERNELS
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// Bit i says whether bits i and i + 1 of the clamped scalar differ.
+inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexcept {
+    std::uint64_t k[4];
+    for (std::size_t i = 0; i < 4; ++i) k[i] = load_le64(scalar + 8 * i);
+    k[0] &= ~std::uint64_t{7};
+    k[3] = (k[3] & ~(std::uint64_t{1} << 63)) | std::uint64_t{1} << 62;
+    for (std::size_t i = 0; i < 4; ++i) swaps[i] = k[i] ^ (k[i] >> 1 | (i < 3 ? k[i + 1] << 63 : 0));
+    wipe(k);
+}
+
+/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^52 + 2^26, b < 2^52 - 38.
+inline void quotient_of_halves(byte* out, field25519<limbs64> const& a, field25519<limbs64> const& b) noexcept {
+    field25519<limbs64> x, z;
+    field25519<limbs64>::add(x, a, b);
+    field25519<limbs64>::subtract(z, a, b);
+    invert(z);
+    field25519<limbs64>::multiply(x, x, z);
+    x.encode(out);
+    wipe(x), wipe(z);
+}
+/// Every out = x / z, 0 for z = 0. One inversion for all (Montgomery's trick): of the product of all z.
+template <std::size_t N>
+[[gnu::noinline]] void quotients(dh_item const* items, field25519<limbs64> (&x)[N],
+                                 field25519<limbs64> (&z)[N]) noexcept {
+    using field = field25519<limbs64>;
+    field products[N], inverse;
+    byte text[key_bytes];
+    for (std::size_t j = 0; j < N; ++j) {
+        z[j].encode(text);
+        z[j].decode(text);
+        // for z = 0, 1 takes its place in the product, and x becomes 0
+        std::uint64_t const zero = is_zero_in_constant_time(text), keep = mask_of(zero ^ 1);
+        z[j].v[0] |= zero;
+        for (std::uint64_t& limb : x[j].v) limb &= keep;
+        products[j] = z[j];
+        if (j > 0) field::multiply(products[j], products[j - 1], z[j]);
+    }
+    inverse = products[N - 1];
+    invert(inverse);
+    for (std::size_t j = N; j-- > 0;) {
+        field::multiply(x[j], x[j], inverse);
+        if (j > 0) {
+            field::multiply(x[j], x[j], products[j - 1]);
+            field::multiply(inverse, inverse, z[j]);
+        }
+        x[j].encode(items[j].out->expose().data());
+    }
+    wipe(products), wipe(inverse), wipe(text);
+}
+
+/// As many items as a kernel has lanes, or fewer: the others do the first once more. What `dh` would do with each.
+template <class Kernel> inline void multiply_in_lanes(std::span<dh_item> items) noexcept {
+    constexpr std::size_t lanes = Kernel::lanes;
+    secret<key_bytes> unused;
+    dh_item all[lanes];
+    field25519<limbs64> x[lanes], z[lanes];
+    for (std::size_t j = 0; j < lanes; ++j) {
+        all[j] = items[j < items.size() ? j : 0];
+        if (j >= items.size()) all[j].out = &unused;
+    }
+    Kernel::ladder(all, x, z);
+    quotients(all, x, z);
+    wipe(x), wipe(z);
+    wipe_stack<Kernel::stack_bytes>();
+    for (dh_item& item : items) item.good = !item.out->is_zero();
+}
+
+/// A batch of any size; from `worth_it` on lanes are faster than one after the other.
+template <class One, class Many> inline void multiply_batch(std::span<dh_item> items) noexcept {
+    while (items.size() >= Many::worth_it) {
+        std::span<dh_item> const some = items.first(items.size() < Many::lanes ? items.size() : Many::lanes);
+        multiply_in_lanes<Many>(some);
+        items = items.subspan(some.size());
+    }
+    for (dh_item& item : items)
+        item.good = One::multiply(item.out->expose(), item.scalar->expose(), key_view(item.point));
+}
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#endif
+
+#ifdef WG_X86_KERNELS
+#include <immintrin.h>
+#include <utility>
+
+#define WG_X25519_AVX2 [[gnu::target("avx2,bmi,bmi2")]]
+#ifdef __OPTIMIZE__
+#define WG_X25519_AVX2_INLINE WG_X25519_AVX2 [[gnu::always_inline]] static inline
+#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#define WG_X25519_AVX2_INLINE WG_X25519_AVX2 static inline
+#endif
+// g++ would make trees of a sum and then has not the registers for them.
+#define WG_X25519_IN_ORDER(sum) asm("" : "+x"(sum))
+// For i from 0 to 9, written out: a limb that is reached by a variable index lives in memory.
+#define WG_LIMB(n, ...) { constexpr int i = n; __VA_ARGS__; }
+#define WG_TEN_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
+    WG_LIMB(3, __VA_ARGS__) WG_LIMB(4, __VA_ARGS__) WG_LIMB(5, __VA_ARGS__) WG_LIMB(6, __VA_ARGS__) \
+    WG_LIMB(7, __VA_ARGS__) WG_LIMB(8, __VA_ARGS__) WG_LIMB(9, __VA_ARGS__)
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// Four elements modulo p = 2^255 - 19, ten limbs of 26 and 25 bits in turn (radix 2^25.5), limb i of all in v[i].
+/// Below, B_i = 2^26 for even i, 2^25 for odd i. "Tight" limbs are < B_i + 2^17, "loose" ones < 3 B_i + 2^17: sums of
+/// two tight elements, and differences, to which 2p is added. Factors are loose. Products are "wide", limbs < 2^63.
+struct narrow25519 {
+    __m256i v[10];
+};
+
+struct avx2_x25519 {
+    using fe = narrow25519;
+    static constexpr std::size_t stack_bytes = 8192;
+
+    static bool multiply(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
+        ladder(out.data(), scalar.data(), point.data());
+        wipe_stack<stack_bytes>();
+        return !is_zero_in_constant_time(out);
+    }
+
+    /// The multiple of the base point.
+    static void multiply_base(std::span<byte, key_bytes> out, key_view scalar) noexcept {
+        comb(out.data(), scalar.data());
+        wipe_stack<stack_bytes>();
+    }
+
+    // What follows is for tests.
+
+    WG_X25519_AVX2_INLINE __m256i all(std::uint64_t value) noexcept {
+        return _mm256_set1_epi64x(static_cast<long long>(value));
+    }
+    WG_X25519_AVX2_INLINE __m256i quad(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) noexcept {
+        return _mm256_set_epi64x(static_cast<long long>(d), static_cast<long long>(c), static_cast<long long>(b),
+                                 static_cast<long long>(a));
+    }
+    WG_X25519_AVX2_INLINE __m256i add(__m256i a, __m256i b) noexcept { return _mm256_add_epi64(a, b); }
+    WG_X25519_AVX2_INLINE __m256i times(__m256i a, __m256i b) noexcept { return _mm256_mul_epu32(a, b); }
+    /// The other element of each pair of lanes.
+    WG_X25519_AVX2_INLINE __m256i other(__m256i a) noexcept { return _mm256_shuffle_epi32(a, 0x4e); }
+
+    static constexpr int bits(int i) noexcept { return i % 2 == 0 ? 26 : 25; }
+    static constexpr std::uint64_t mask(int i) noexcept { return (std::uint64_t{1} << bits(i)) - 1; }
+    /// Limb i of 2p.
+    static constexpr std::uint64_t two_p(int i) noexcept { return 2 * mask(i) - (i == 0 ? 36 : 0); }
+
+    WG_X25519_AVX2_INLINE __m256i twice_p(int i, bool a, bool b, bool c, bool d) noexcept {
+        std::uint64_t const p = two_p(i);
+        return quad(a * p, b * p, c * p, d * p);
+    }
+
+    /// Factors as they are multiplied with: a; a with odd limbs doubled; b; 19 b.
+    struct factors {
+        fe a, a2, b, b19;
+    };
+
+    /// Term i of limb K of a product. 2^(25.5 ...) is rounded up, so a product of odd limbs counts twice; what is from
+    /// 2^255 on comes back times 19. Factors < 2^27.6 and < 19 * 2^27.6 < 2^31.9, so the term is < 2^59.5 if both limbs
+    /// are even, and half of that if one is odd and limb K therefore.
+    template <int K, int I> WG_X25519_AVX2_INLINE __m256i term(factors const& f) noexcept {
+        constexpr int j = (K - I + 10) % 10;
+        return times(I % 2 == 1 && j % 2 == 1 ? f.a2.v[I] : f.a.v[I], I > K ? f.b19.v[j] : f.b.v[j]);
+    }
+    /// By rows: ten sums and a factor are all that has to be in registers.
+    template <int I> WG_X25519_AVX2_INLINE void row(fe& r, factors const& f) noexcept {
+        if constexpr (I == 0) {
+            WG_TEN_LIMBS(r.v[i] = term<i, 0>(f))
+        } else {
+            WG_TEN_LIMBS(r.v[i] = add(r.v[i], term<i, I>(f)); WG_X25519_IN_ORDER(r.v[i]))
+        }
+    }
+
+    /// Four products. Before: loose. After: wide: 10 terms < 2^59.5.
+    WG_X25519_AVX2_INLINE void multiply(fe& r, fe const& a, fe const& b) noexcept {
+        factors f;
+        fe t;
+        WG_TEN_LIMBS(f.a.v[i] = a.v[i]; f.b.v[i] = b.v[i]; if constexpr (i % 2 == 1) f.a2.v[i] = add(a.v[i], a.v[i]);
+                     if constexpr (i > 0) f.b19.v[i] = times(b.v[i], all(19)))
+        row<0>(t, f), row<1>(t, f), row<2>(t, f), row<3>(t, f), row<4>(t, f);
+        row<5>(t, f), row<6>(t, f), row<7>(t, f), row<8>(t, f), row<9>(t, f);
+        r = t;
+    }
+
+    /// What products of a square are made of: a, 2 a, 19 a, 38 a; the last two only where they are needed.
+    struct root {
+        fe a, a2, a19, a38;
+    };
+    /// All products with limb I that have no limb below it: those of two different limbs count twice.
+    template <int I, int J> WG_X25519_AVX2_INLINE __m256i square_term(root const& f) noexcept {
+        constexpr bool twice = I % 2 == 1 && J % 2 == 1, wraps = I + J >= 10;
+        if constexpr (I == J) return times(twice ? f.a2.v[I] : f.a.v[I], wraps ? f.a19.v[J] : f.a.v[J]);
+        return times(f.a2.v[I], twice ? (wraps ? f.a38.v[J] : f.a2.v[J]) : (wraps ? f.a19.v[J] : f.a.v[J]));
+    }
+    template <int I> WG_X25519_AVX2_INLINE void square_row(fe& r, root const& f) noexcept {
+        if constexpr (I == 0) {
+            WG_TEN_LIMBS(r.v[i] = square_term<0, i>(f))
+        } else {
+            WG_TEN_LIMBS(constexpr int k = (I + i) % 10; if constexpr (i >= I) {
+                r.v[k] = add(r.v[k], square_term<I, i>(f));
+                WG_X25519_IN_ORDER(r.v[k]);
+            })
+        }
+    }
+    /// Four squares; the sums are those of multiply().
+    WG_X25519_AVX2_INLINE void square(fe& r, fe const& a) noexcept {
+        root f;
+        fe t;
+        WG_TEN_LIMBS(f.a.v[i] = a.v[i]; f.a2.v[i] = add(a.v[i], a.v[i]);
+                     if constexpr (i >= 5) f.a19.v[i] = times(a.v[i], all(19));
+                     if constexpr (i >= 5 && i % 2 == 1) f.a38.v[i] = add(f.a19.v[i], f.a19.v[i]))
+        square_row<0>(t, f), square_row<1>(t, f), square_row<2>(t, f), square_row<3>(t, f), square_row<4>(t, f);
+        square_row<5>(t, f), square_row<6>(t, f), square_row<7>(t, f), square_row<8>(t, f), square_row<9>(t, f);
+        r = t;
+    }
+
+    /// x.v[I] keeps bits(I); the others go to the next limb, or times 19 to the lowest.
+    template <int I> WG_X25519_AVX2_INLINE void carry_one(fe& x) noexcept {
+        __m256i const c = _mm256_srli_epi64(x.v[I], bits(I));
+        x.v[I] = _mm256_and_si256(x.v[I], all(mask(I)));
+        if constexpr (I < 9)
+            x.v[I + 1] = add(x.v[I + 1], c);
+        else
+            x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
+    }
+    /// Wide to tight. Carries are < 2^38; the one of limb 9 is < 2^43 times 19, and what it makes of limb 0, < 2^17.
+    /// goes to limb 1.
+    WG_X25519_AVX2_INLINE void carry(fe& x) noexcept {
+        carry_one<0>(x), carry_one<4>(x), carry_one<1>(x), carry_one<5>(x), carry_one<2>(x), carry_one<6>(x);
+        carry_one<3>(x), carry_one<7>(x), carry_one<4>(x), carry_one<8>(x), carry_one<9>(x), carry_one<0>(x);
+    }
+
+    /// Limbs of 51 bits, as two each.
+    WG_X25519_AVX2_INLINE void give(fe& r, field25519<limbs64> const& a, field25519<limbs64> const& b,
+                                    field25519<limbs64> const& c, field25519<limbs64> const& d) noexcept {
+        WG_TEN_LIMBS(r.v[i] = quad(a.v[i / 2] >> (i % 2 * 26) & mask(i), b.v[i / 2] >> (i % 2 * 26) & mask(i),
+                                   c.v[i / 2] >> (i % 2 * 26) & mask(i), d.v[i / 2] >> (i % 2 * 26) & mask(i)))
+    }
+    /// One lane of a loose element: loose.
+    template <int Lane> WG_X25519_AVX2_INLINE void take(field25519<limbs64>& r, fe const& x) noexcept {
+        WG_TEN_LIMBS(
+            __m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
+            std::uint64_t const value = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2));
+            if constexpr (i % 2 == 0) r.v[i / 2] = value; else r.v[i / 2] += value << 26)
+    }
+
+    /// Lanes (a, b, c, d), tight, become (a + b, a - b, c', d'): c + d, c - d if `Both`, else c, c - d.
+    template <bool Both> WG_X25519_AVX2_INLINE void cross(fe& r, fe const& x) noexcept {
+        WG_TEN_LIMBS(__m256i const y = other(x.v[i]);
+                     __m256i const differences = _mm256_sub_epi64(add(y, all(two_p(i))), x.v[i]);
+                     __m256i const sums = add(x.v[i], y);
+                     r.v[i] = _mm256_blend_epi32(Both ? sums : _mm256_blend_epi32(sums, x.v[i], 0x30), differences,
+                                                 0xcc))
+    }
+
+    /// A step of the ladder for one key. n: lanes (C, D, A, B), loose: sum and difference of x3:z3, then of x2:z2.
+    /// `swap` is all ones if x3:z3 is to be doubled, else zero. `by` is (0, x1, 0, 121665), tight.
+    WG_X25519_AVX2_INLINE void step(fe& n, __m256i swap, fe const& by) noexcept {
+        fe a, b, w, e;
+        // (D, C, P, Q) (A, B, P, Q), where P, Q are C, D or A, B
+        __m256i const same = _mm256_set_epi32(7, 6, 5, 4, 0, 0, 0, 0), four = _mm256_set_epi32(4, 4, 4, 4, 0, 0, 0, 0);
+        __m256i const which = _mm256_xor_si256(same, _mm256_and_si256(swap, four));
+        __m256i const left = _mm256_or_si256(which, _mm256_set_epi32(0, 0, 0, 0, 1, 0, 3, 2)),
+                      right = _mm256_or_si256(which, _mm256_set_epi32(0, 0, 0, 0, 7, 6, 5, 4));
+        WG_TEN_LIMBS(a.v[i] = _mm256_permutevar8x32_epi32(n.v[i], left);
+                     b.v[i] = _mm256_permutevar8x32_epi32(n.v[i], right))
+        multiply(w, a, b);
+        carry(w); // DA, CB, AA, BB
+        cross<false>(e, w); // S = DA + CB, T = DA - CB, AA, E = AA - BB
+        WG_TEN_LIMBS(b.v[i] = _mm256_blend_epi32(e.v[i], other(e.v[i]), 0x30))
+        multiply(w, e, b); // SS, TT, AA E, EE
+        carry(w);
+        // (-, TT, AA, EE) (0, x1, AA, 121665)
+        WG_TEN_LIMBS(a.v[i] = _mm256_blend_epi32(w.v[i], e.v[i], 0x30);
+                     b.v[i] = _mm256_blend_epi32(by.v[i], e.v[i], 0x30))
+        multiply(e, a, b);
+        // x3 = SS, z3 = x1 TT, x2 = AA BB = AA AA - AA E, z2 = E (AA + 121665 E)
+        __m256i const zero = _mm256_setzero_si256();
+        WG_TEN_LIMBS(__m256i const minus = _mm256_sub_epi64(all(two_p(i)), w.v[i]);
+                     __m256i const ends = _mm256_blend_epi32(w.v[i], other(w.v[i]), 0xc0);
+                     e.v[i] = add(e.v[i], _mm256_blend_epi32(_mm256_blend_epi32(ends, minus, 0x30), zero, 0x0c)))
+        carry(e);
+        cross<true>(n, e);
+    }
+
+    WG_X25519_AVX2 [[gnu::noinline]] static void ladder(byte* out, byte const* scalar, byte const* point) noexcept {
+        field25519<limbs64> x1, zero, one, a24, sum, difference;
+        std::uint64_t swaps[4];
+        x1.decode(point);
+        zero.set_small(0), one.set_small(1), a24.set_small(121665);
+        swaps_of_scalar(swaps, scalar);
+        fe n, by;
+        give(by, zero, x1, zero, a24);
+        give(n, x1, one, one, zero); // x3, z3, x2, z2
+        cross<true>(n, n);
+        for (std::size_t bit = 255; bit-- > 0;)
+            step(n, all(std::uint64_t{0} - (swaps[bit / 64] >> (bit % 64) & 1)), by);
+        // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
+        take<2>(sum, n), take<3>(difference, n);
+        quotient_of_halves(out, sum, difference);
+        wipe(sum), wipe(difference), wipe(swaps);
+        wipe_registers();
+    }
+
+    WG_X25519_AVX2_INLINE void wipe_registers() noexcept {
+        asm volatile("vzeroall"
+                     :
+                     :
+                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                       "xmm12", "xmm13", "xmm14", "xmm15");
+    }
+
+    /// The point for a digit as words, the lowest first, of lanes ((y - x) / 2, (y + x) / 2, d x y, 1); for a negative
+    /// digit the first two are exchanged, and the third is still to be negated.
+    WG_X25519_AVX2_INLINE void select(__m256i (&w)[4], std::size_t j, comb25519::digit digit) noexcept {
+        __m256i const index = all(digit.index), one = all(1);
+        __m256i minus = _mm256_setzero_si256(), plus = minus, product = minus, at = minus;
+        std::uint64_t const* from = comb25519::table + j * comb25519::points * comb25519::words;
+        for (std::uint32_t i = 0; i < comb25519::points; ++i, from += comb25519::words) {
+            __m256i const same = _mm256_cmpeq_epi64(at, index);
+            __m256i const* const entry = reinterpret_cast<__m256i const*>(from);
+            minus = _mm256_or_si256(minus, _mm256_and_si256(same, _mm256_load_si256(entry)));
+            plus = _mm256_or_si256(plus, _mm256_and_si256(same, _mm256_load_si256(entry + 1)));
+            product = _mm256_or_si256(product, _mm256_and_si256(same, _mm256_load_si256(entry + 2)));
+            at = add(at, one);
+        }
+        // the negative of a point has -x for x
+        __m256i const swap = _mm256_and_si256(_mm256_xor_si256(minus, plus), all(std::uint64_t{0} - digit.negative));
+        minus = _mm256_xor_si256(minus, swap), plus = _mm256_xor_si256(plus, swap);
+        __m256i const unit = quad(1, 0, 0, 0);
+        __m256i const a = _mm256_unpacklo_epi64(minus, plus), b = _mm256_unpackhi_epi64(minus, plus),
+                      c = _mm256_unpacklo_epi64(product, unit), d = _mm256_unpackhi_epi64(product, unit);
+        w[0] = _mm256_permute2x128_si256(a, c, 0x20), w[1] = _mm256_permute2x128_si256(b, d, 0x20);
+        w[2] = _mm256_permute2x128_si256(a, c, 0x31), w[3] = _mm256_permute2x128_si256(b, d, 0x31);
+    }
+
+    /// Limbs of words: limb i begins at bit 25.5 i, rounded up.
+    WG_X25519_AVX2_INLINE void unpack(fe& r, __m256i const (&w)[4]) noexcept {
+        WG_TEN_LIMBS(constexpr int first = (51 * i + 1) / 2, word = first / 64, bit = first % 64;
+                     __m256i x = _mm256_srli_epi64(w[word], bit);
+                     if constexpr (bit + bits(i) > 64) x = _mm256_or_si256(x, _mm256_slli_epi64(w[word + 1], 64 - bit));
+                     r.v[i] = _mm256_and_si256(x, all(mask(i))))
+    }
+
+    /// Of e = lanes (E, H, F, G), loose: the point X = E F, Y = G H, T = E H, Z = F G, as plus() and twice() take it.
+    WG_X25519_AVX2_INLINE void finish(fe& q, fe const& e) noexcept {
+        fe a, b;
+        WG_TEN_LIMBS(a.v[i] = _mm256_permute4x64_epi64(e.v[i], 0x84); b.v[i] = _mm256_permute4x64_epi64(e.v[i], 0xde))
+        multiply(a, a, b);
+        carry(a);
+        WG_TEN_LIMBS(__m256i const y = other(a.v[i]);
+                     __m256i const differences = _mm256_sub_epi64(add(y, all(two_p(i))), a.v[i]);
+                     __m256i const ends = _mm256_blend_epi32(a.v[i], add(a.v[i], y), 0x0c);
+                     q.v[i] = _mm256_blend_epi32(ends, differences, 0x03))
+    }
+
+    /// Adds a point, loose. q: lanes (Y - X, Y + X, T, Z), loose.
+    WG_X25519_AVX2_INLINE void plus(fe& q, fe const& point) noexcept {
+        fe w;
+        multiply(w, q, point);
+        carry(w); // A, B, C, D, all halves of the textbook's
+        WG_TEN_LIMBS(__m256i const y = other(w.v[i]);
+                     w.v[i] = _mm256_blend_epi32(add(y, w.v[i]), _mm256_sub_epi64(add(y, all(two_p(i))), w.v[i]), 0x33))
+        finish(q, w); // E = B - A, H = B + A, F = D - C, G = D + C
+    }
+
+    /// Doubles. With u = Y - X and v = Y + X: E = 4 XY = vv - uu, H = 2 (XX + YY) = vv + uu, G = 2 (YY - XX) = 2 uv,
+    /// F = 4 ZZ - G; these are twice the textbook's, with the signs of F and H changed: the same point.
+    WG_X25519_AVX2_INLINE void twice(fe& q) noexcept {
+        fe w, a, b;
+        WG_TEN_LIMBS(a.v[i] = _mm256_permute4x64_epi64(q.v[i], 0xc4); b.v[i] = _mm256_permute4x64_epi64(q.v[i], 0xd4))
+        multiply(w, a, b);
+        carry(w); // uu, vv, uv, ZZ
+        WG_TEN_LIMBS(__m256i const z2 = add(w.v[i], w.v[i]); __m256i const x = _mm256_blend_epi32(w.v[i], z2, 0xf0);
+                     __m256i const y = other(x); __m256i const p = add(all(two_p(i)), all(two_p(i)));
+                     // vv, vv + uu, 4 ZZ, 2 uv
+                     __m256i const t = _mm256_blend_epi32(_mm256_blend_epi32(y, add(y, x), 0x0c), add(y, y), 0x30);
+                     w.v[i] = _mm256_blend_epi32(t, _mm256_sub_epi64(add(t, p), x), 0x33))
+        carry(w);
+        finish(q, w);
+    }
+
+    WG_X25519_AVX2 [[gnu::noinline]] static void comb(byte* out, byte const* scalar) noexcept {
+        comb25519 const digits(scalar);
+        fe q, point;
+        WG_TEN_LIMBS(q.v[i] = quad(i == 0, i == 0, 0, i == 0)) // 0, 1
+        for (std::size_t place = comb25519::distance; place-- > 0;) {
+            if (place != comb25519::distance - 1) twice(q);
+            for (std::size_t j = 0; j < comb25519::combs; ++j) {
+                comb25519::digit const digit = digits.at(j, place);
+                __m256i w[4];
+                select(w, j, digit);
+                unpack(point, w);
+                __m256i const negative = _mm256_and_si256(all(std::uint64_t{0} - digit.negative), quad(0, 0, ~0ull, 0));
+                WG_TEN_LIMBS(point.v[i] = _mm256_blendv_epi8(point.v[i], _mm256_sub_epi64(all(two_p(i)), point.v[i]),
+                                                             negative))
+                plus(q, point);
+            }
+        }
+        // u = (Z + Y) / (Z - Y), and Z - Y is not zero: see x25519_base. 2 Y = (Y - X) + (Y + X)
+        field25519<limbs64> y2, z2;
+        WG_TEN_LIMBS(q.v[i] = add(q.v[i], _mm256_blend_epi32(q.v[i], other(q.v[i]), 0x03)))
+        carry(q);
+        take<0>(y2, q), take<3>(z2, q);
+        quotient_of_halves(out, z2, y2);
+        wipe(y2), wipe(z2);
+        wipe_registers();
+    }
+};
+
+/// Four keys, one to a lane.
+struct avx2_x25519_of_four : avx2_x25519 {
+    static constexpr std::size_t lanes = 4;
+    /// Two single ones take longer than four here.
+    static constexpr std::size_t worth_it = 2;
+
+    /// x2:z2 and x3:z3 of four keys, tight.
+    struct state {
+        fe x2, z2, x3, z3, x1;
+    };
+
+    WG_X25519_AVX2_INLINE void sum(fe& r, fe const& a, fe const& b) noexcept {
+        WG_TEN_LIMBS(r.v[i] = add(a.v[i], b.v[i]))
+    }
+    WG_X25519_AVX2_INLINE void difference(fe& r, fe const& a, fe const& b) noexcept {
+        WG_TEN_LIMBS(r.v[i] = _mm256_sub_epi64(add(a.v[i], all(two_p(i))), b.v[i]))
+    }
+    WG_X25519_AVX2_INLINE void product(fe& r, fe const& a, fe const& b) noexcept {
+        multiply(r, a, b);
+        carry(r);
+    }
+
+    /// A step of the ladder for four keys: doubles x3:z3 in lanes where `swap` is all ones, else x2:z2.
+    WG_X25519_AVX2_INLINE void step(state& s, __m256i swap) noexcept {
+        fe a, b, c, d;
+        sum(a, s.x2, s.z2);
+        difference(b, s.x2, s.z2);
+        sum(c, s.x3, s.z3);
+        difference(d, s.x3, s.z3);
+        fe p, q, da, cb;
+        WG_TEN_LIMBS(p.v[i] = _mm256_blendv_epi8(a.v[i], c.v[i], swap);
+                     q.v[i] = _mm256_blendv_epi8(b.v[i], d.v[i], swap))
+        product(da, d, a);
+        product(cb, c, b);
+        square(a, p);
+        carry(a); // AA
+        square(b, q);
+        carry(b); // BB
+        sum(c, da, cb);
+        difference(d, da, cb);
+        square(s.x3, c);
+        carry(s.x3);
+        square(d, d);
+        carry(d);
+        product(s.z3, d, s.x1);
+        product(s.x2, a, b);
+        difference(c, a, b); // E
+        __m256i const a24 = all(121665);
+        WG_TEN_LIMBS(d.v[i] = add(a.v[i], times(c.v[i], a24))) // < 2^45
+        carry(d);
+        product(s.z2, c, d);
+    }
+
+    WG_X25519_AVX2 [[gnu::noinline]] static void ladder(dh_item const* items, field25519<limbs64>* x,
+                                                        field25519<limbs64>* z) noexcept {
+        field25519<limbs64> zero, one, x1[lanes];
+        alignas(32) std::uint64_t swaps[4][lanes];
+        for (std::size_t j = 0; j < lanes; ++j) {
+            std::uint64_t k[4];
+            swaps_of_scalar(k, items[j].scalar->expose().data());
+            for (std::size_t i = 0; i < 4; ++i) swaps[i][j] = k[i];
+            wipe(k);
+            x1[j].decode(items[j].point.data());
+        }
+        zero.set_small(0), one.set_small(1);
+        state s;
+        give(s.x1, x1[0], x1[1], x1[2], x1[3]);
+        give(s.x2, one, one, one, one);
+        give(s.z2, zero, zero, zero, zero);
+        s.x3 = s.x1, s.z3 = s.x2;
+        for (std::size_t bit = 255; bit-- > 0;) {
+            __m256i const word = _mm256_load_si256(reinterpret_cast<__m256i const*>(swaps[bit / 64]));
+            __m256i const top = _mm256_sll_epi64(word, _mm_cvtsi32_si128(static_cast<int>(63 - bit % 64)));
+            step(s, _mm256_cmpgt_epi64(_mm256_setzero_si256(), top)); // the lowest bit is clear: no swap after
+        }
+        take<0>(x[0], s.x2), take<1>(x[1], s.x2), take<2>(x[2], s.x2), take<3>(x[3], s.x2);
+        take<0>(z[0], s.z2), take<1>(z[1], s.z2), take<2>(z[2], s.z2), take<3>(z[3], s.z2);
+        wipe(swaps);
+        wipe(static_cast<void*>(&s), sizeof s);
+        wipe_registers();
+    }
+};
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#undef WG_TEN_LIMBS
+#undef WG_LIMB
+#undef WG_X25519_IN_ORDER
+#undef WG_X25519_AVX2_INLINE
+#undef WG_X25519_AVX2
+
+#endif
+
+#endif
+
+#ifdef WG_X86_KERNELS
+#include <immintrin.h>
+
+#define WG_X25519_IFMA [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,avx2,bmi,bmi2")]]
+#ifdef __OPTIMIZE__
+#define WG_X25519_INLINE WG_X25519_IFMA [[gnu::always_inline]] static inline
+#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#define WG_X25519_INLINE WG_X25519_IFMA static inline
+#endif
+// For i from 0 to 4, written out: a limb that is reached by a variable index lives in memory.
+#define WG_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
+    WG_LIMB(3, __VA_ARGS__) WG_LIMB(4, __VA_ARGS__)
+#define WG_LIMB(n, ...) { constexpr int i = n; __VA_ARGS__; }
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// Clears what a kernel had in vector and mask registers.
+WG_X25519_INLINE void wipe_vector_registers() noexcept {
+    asm volatile("vzeroall\n\tvpxorq %%xmm16, %%xmm16, %%xmm16\n\tvpxorq %%xmm17, %%xmm17, %%xmm17\n\t"
+                 "vpxorq %%xmm18, %%xmm18, %%xmm18\n\tvpxorq %%xmm19, %%xmm19, %%xmm19\n\t"
+                 "vpxorq %%xmm20, %%xmm20, %%xmm20\n\tvpxorq %%xmm21, %%xmm21, %%xmm21\n\t"
+                 "vpxorq %%xmm22, %%xmm22, %%xmm22\n\tvpxorq %%xmm23, %%xmm23, %%xmm23\n\t"
+                 "vpxorq %%xmm24, %%xmm24, %%xmm24\n\tvpxorq %%xmm25, %%xmm25, %%xmm25\n\t"
+                 "vpxorq %%xmm26, %%xmm26, %%xmm26\n\tvpxorq %%xmm27, %%xmm27, %%xmm27\n\t"
+                 "vpxorq %%xmm28, %%xmm28, %%xmm28\n\tvpxorq %%xmm29, %%xmm29, %%xmm29\n\t"
+                 "vpxorq %%xmm30, %%xmm30, %%xmm30\n\tvpxorq %%xmm31, %%xmm31, %%xmm31\n\t"
+                 "kxorq %%k1, %%k1, %%k1\n\tkxorq %%k2, %%k2, %%k2\n\tkxorq %%k3, %%k3, %%k3\n\t"
+                 "kxorq %%k4, %%k4, %%k4\n\tkxorq %%k5, %%k5, %%k5\n\tkxorq %%k6, %%k6, %%k6\n\t"
+                 "kxorq %%k7, %%k7, %%k7"
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
+                   "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3",
+                   "k4", "k5", "k6", "k7");
+}
+
+/// Four elements modulo p = 2^255 - 19, five limbs of 51 bits, limb i of all four in v[i]. "Tight" limbs are
+/// < 2^51 + 2^16: factors are tight, for a product takes 52 bits of each limb and no more. Products and sums of them
+/// are "wide": limbs < 2^62 here, made tight by carry().
+struct quad25519 {
+    __m256i v[5];
+};
+
+struct ifma_x25519 {
+    static bool multiply(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
+        ladder(out.data(), scalar.data(), point.data());
+        wipe_stack<stack_bytes>();
+        return !is_zero_in_constant_time(out);
+    }
+
+    /// The multiple of the base point.
+    static void multiply_base(std::span<byte, key_bytes> out, key_view scalar) noexcept {
+        comb(out.data(), scalar.data());
+        wipe_stack<stack_bytes>();
+    }
+
+    // What follows is for tests.
+    using quad = quad25519;
+    static constexpr std::size_t stack_bytes = 4096;
+    static constexpr std::uint64_t mask = (std::uint64_t{1} << 51) - 1;
+
+    WG_X25519_INLINE __m256i all(std::uint64_t value) noexcept {
+        return _mm256_set1_epi64x(static_cast<long long>(value));
+    }
+    WG_X25519_INLINE __m256i lanes(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) noexcept {
+        return _mm256_set_epi64x(static_cast<long long>(d), static_cast<long long>(c), static_cast<long long>(b),
+                                 static_cast<long long>(a));
+    }
+    WG_X25519_INLINE __m256i low(__m256i sum, __m256i a, __m256i b) noexcept {
+        return _mm256_madd52lo_epu64(sum, a, b);
+    }
+    WG_X25519_INLINE __m256i high(__m256i sum, __m256i a, __m256i b) noexcept {
+        return _mm256_madd52hi_epu64(sum, a, b);
+    }
+    WG_X25519_INLINE __m256i add(__m256i a, __m256i b) noexcept { return _mm256_add_epi64(a, b); }
+    /// The other element of each pair of lanes.
+    WG_X25519_INLINE __m256i other(__m256i a) noexcept { return _mm256_shuffle_epi32(a, _MM_PERM_BADC); }
+
+    /// Limb i of 2^9 p: no wide product is more, in any limb.
+    static constexpr std::uint64_t bias(int i) noexcept { return (mask - (i == 0 ? 18 : 0)) << 9; }
+
+    /// Before: limbs < 2^62. After: tight, for 19 * 2^11 < 2^15.3 is carried into the lowest limb and 2^11 into others.
+    WG_X25519_INLINE void carry(quad& r, quad const& a) noexcept {
+        __m256i const m = all(mask);
+        __m256i const c4 = _mm256_srli_epi64(a.v[4], 51), c3 = _mm256_srli_epi64(a.v[3], 51),
+                      c2 = _mm256_srli_epi64(a.v[2], 51), c1 = _mm256_srli_epi64(a.v[1], 51),
+                      c0 = _mm256_srli_epi64(a.v[0], 51);
+        r.v[0] = low(_mm256_and_si256(a.v[0], m), c4, all(19));
+        r.v[1] = add(_mm256_and_si256(a.v[1], m), c0);
+        r.v[2] = add(_mm256_and_si256(a.v[2], m), c1);
+        r.v[3] = add(_mm256_and_si256(a.v[3], m), c2);
+        r.v[4] = add(_mm256_and_si256(a.v[4], m), c3);
+    }
+
+    /// l + 2 h + 19 (m + 2 n)
+    WG_X25519_INLINE __m256i fold(__m256i l, __m256i h, __m256i m, __m256i n) noexcept {
+        __m256i const w = add(m, add(n, n)); // < 2^54.8
+        __m256i const w3 = add(w, add(w, w)), w16 = _mm256_slli_epi64(w, 4);
+        return add(add(l, add(h, h)), add(w3, w16));
+    }
+
+    /// Four products, and what is given. Before: a, b tight. After: wide; without what is given, limb 0 is the largest,
+    /// 1 low product and 19 times 4 low and 10 high ones: low ones are < 2^52, high ones < 2^50.01, and together that
+    /// is < 2^52 * (1 + 19 * 6.6) < 2^58.99 < bias(0) / 2.
+    WG_X25519_INLINE void multiply(quad& r, quad const& a, quad const& b, quad const& given) noexcept {
+        __m256i const z = _mm256_setzero_si256();
+        __m256i const a0 = a.v[0], a1 = a.v[1], a2 = a.v[2], a3 = a.v[3], a4 = a.v[4];
+        __m256i const b0 = b.v[0], b1 = b.v[1], b2 = b.v[2], b3 = b.v[3], b4 = b.v[4];
+        __m256i l0, l1, l2, l3, l4, l5, l6, l7, l8, h1, h2, h3, h4, h5, h6, h7, h8, h9;
+        // what is folded goes first; limb 0 comes last out of carry(), so it is not waited for
+        l5 = low(z, a1, b4), h5 = high(z, a1, b3), l6 = low(z, a2, b4), h6 = high(z, a2, b3);
+        l7 = low(z, a3, b4), h7 = high(z, a3, b3), l8 = low(z, a4, b4), h8 = high(z, a4, b3);
+        l5 = low(l5, a2, b3), h5 = high(h5, a2, b2), l6 = low(l6, a3, b3), h6 = high(h6, a3, b2);
+        l7 = low(l7, a4, b3), h7 = high(h7, a4, b2), h8 = high(h8, a3, b4), h9 = high(z, a4, b4);
+        l5 = low(l5, a3, b2), h5 = high(h5, a3, b1), l6 = low(l6, a4, b2), h6 = high(h6, a4, b1);
+        h7 = high(h7, a2, b4), l4 = low(given.v[4], a2, b2), h4 = high(z, a2, b1);
+        l3 = low(given.v[3], a2, b1);
+        l5 = low(l5, a4, b1), h5 = high(h5, a4, b0), h6 = high(h6, a1, b4), l2 = low(given.v[2], a1, b1);
+        h3 = high(z, a1, b1), l4 = low(l4, a1, b3), h4 = high(h4, a1, b2), l3 = low(l3, a1, b2);
+        h5 = high(h5, a0, b4), l2 = low(l2, a2, b0), h3 = high(h3, a2, b0), l4 = low(l4, a3, b1);
+        h4 = high(h4, a3, b0), l3 = low(l3, a3, b0), l1 = low(given.v[1], a1, b0), h2 = high(z, a1, b0);
+        l2 = low(l2, a0, b2), h3 = high(h3, a0, b2), l4 = low(l4, a4, b0), h4 = high(h4, a0, b3);
+        l3 = low(l3, a0, b3), l1 = low(l1, a0, b1), h2 = high(h2, a0, b1), l0 = low(given.v[0], a0, b0);
+        h1 = high(z, a0, b0), l4 = low(l4, a0, b4);
+        r.v[4] = fold(l4, h4, z, h9);
+        r.v[3] = fold(l3, h3, l8, h8);
+        r.v[2] = fold(l2, h2, l7, h7);
+        r.v[1] = fold(l1, h1, l6, h6);
+        r.v[0] = fold(l0, z, l5, h5);
+    }
+
+    WG_X25519_INLINE quad lanes_of_bias(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) noexcept {
+        quad r;
+        WG_LIMBS(r.v[i] = lanes(a * bias(i), b * bias(i), c * bias(i), d * bias(i)))
+        return r;
+    }
+
+    /// Lanes (a, b, c, d) become (a + b, a - b, c', d'): c + d, c - d if `both`, else c, c - d. The even lanes of `x`
+    /// have `bias` in them.
+    template <bool Both> WG_X25519_INLINE void cross(quad& r, quad const& x) noexcept {
+        WG_LIMBS(__m256i const y = other(x.v[i]);
+                 __m256i const sums = Both ? add(x.v[i], y) : _mm256_mask_add_epi64(x.v[i], 1, x.v[i], y);
+                 r.v[i] = _mm256_mask_sub_epi64(sums, 10, y, x.v[i]))
+    }
+
+    /// One lane of a tight element.
+    template <int Lane> WG_X25519_INLINE void take(field25519<limbs64>& r, quad const& x) noexcept {
+        WG_LIMBS(__m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
+                 r.v[i] = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2)))
+    }
+
+    /// A step. n: lanes (C, D, A, B), tight: sum and difference of x3:z3, then of x2:z2. `swap` is all ones if x3:z3
+    /// is to be doubled, else zero. `by` is (0, x1, 0, 121665).
+    WG_X25519_INLINE void step(quad& n, __m256i swap, quad const& by) noexcept {
+        quad a, b, w, e;
+        // (D, C, P, Q) (A, B, P, Q), where P, Q are C, D or A, B
+        __m256i const which = _mm256_xor_si256(_mm256_and_si256(swap, lanes(0, 0, 2, 2)), lanes(0, 0, 2, 3));
+        __m256i const left = _mm256_or_si256(which, lanes(1, 0, 0, 0)),
+                      right = _mm256_or_si256(which, lanes(2, 3, 0, 0));
+        WG_LIMBS(a.v[i] = _mm256_permutexvar_epi64(left, n.v[i]); b.v[i] = _mm256_permutexvar_epi64(right, n.v[i]))
+        multiply(w, a, b, lanes_of_bias(1, 0, 1, 0)); // DA, CB, AA, BB
+        cross<false>(w, w);
+        carry(e, w); // S = DA + CB, T = DA - CB, AA, E = AA - BB
+        WG_LIMBS(b.v[i] = _mm256_mask_shuffle_epi32(e.v[i], 0x30, e.v[i], _MM_PERM_BADC))
+        multiply(w, e, b, lanes_of_bias(0, 0, 0, 0)); // SS, TT, AA E, EE
+        carry(a, w);
+        // (-, TT, AA, EE) (0, x1, AA, 121665)
+        WG_LIMBS(a.v[i] = _mm256_mask_mov_epi64(a.v[i], 4, e.v[i]);
+                 b.v[i] = _mm256_mask_mov_epi64(by.v[i], 4, e.v[i]))
+        // x3 = SS, z3 = x1 TT, x2 = AA BB = AA AA - AA E, z2 = E (AA + 121665 E); 2^9 p twice, once for each difference
+        e = lanes_of_bias(1, 0, 2, 0);
+        WG_LIMBS(e.v[i] = _mm256_mask_sub_epi64(_mm256_mask_add_epi64(e.v[i], 1, e.v[i], w.v[i]), 4, e.v[i], w.v[i]);
+                 e.v[i] = _mm256_mask_add_epi64(e.v[i], 8, e.v[i], other(w.v[i])))
+        multiply(w, a, b, e);
+        cross<true>(w, w);
+        carry(n, w);
+    }
+
+    WG_X25519_IFMA [[gnu::noinline]] static void ladder(byte* out, byte const* scalar, byte const* point) noexcept {
+        field25519<limbs64> x1;
+        std::uint64_t swaps[4];
+        x1.decode(point);
+        swaps_of_scalar(swaps, scalar);
+        quad n = lanes_of_bias(1, 0, 1, 0), by;
+        // x3 = x1, z3 = 1, x2 = 1, z2 = 0
+        WG_LIMBS(by.v[i] = lanes(0, x1.v[i], 0, i == 0 ? 121665 : 0);
+                 n.v[i] = add(n.v[i], lanes(x1.v[i], i == 0, i == 0, 0)))
+        cross<true>(n, n);
+        carry(n, n);
+        for (std::size_t bit = 255; bit-- > 0;)
+            step(n, all(std::uint64_t{0} - (swaps[bit / 64] >> (bit % 64) & 1)), by);
+        // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
+        field25519<limbs64> sum, difference;
+        take<2>(sum, n), take<3>(difference, n);
+        quotient_of_halves(out, sum, difference);
+        wipe(sum), wipe(difference);
+        wipe(swaps);
+        wipe_vector_registers();
+    }
+
+    /// Lanes ((y - x) / 2, (y + x) / 2, d x y, 1) of the point for a digit: tight.
+    WG_X25519_INLINE void select(quad& r, std::size_t j, comb25519::digit digit) noexcept {
+        __m256i w[4];
+        avx2_x25519::select(w, j, digit);
+        __m256i const m = all(mask);
+        r.v[0] = _mm256_and_si256(w[0], m);
+        r.v[1] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w[0], 51), _mm256_slli_epi64(w[1], 13)), m);
+        r.v[2] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w[1], 38), _mm256_slli_epi64(w[2], 26)), m);
+        r.v[3] = _mm256_and_si256(_mm256_or_si256(_mm256_srli_epi64(w[2], 25), _mm256_slli_epi64(w[3], 39)), m);
+        r.v[4] = _mm256_srli_epi64(w[3], 12);
+        // p - d x y: no limb of any d x y in the table is greater than that of p
+        __mmask8 const negative = static_cast<__mmask8>(digit.negative << 2);
+        WG_LIMBS(r.v[i] = _mm256_mask_sub_epi64(r.v[i], negative, all(mask - (i == 0 ? 18 : 0)), r.v[i]))
+    }
+
+    /// Of e = lanes (E, H, F, G), tight: the point X = E F, Y = G H, T = E H, Z = F G, as plus() and twice() take it.
+    WG_X25519_INLINE void finish(quad& q, quad const& e) noexcept {
+        quad a, b;
+        WG_LIMBS(a.v[i] = _mm256_permute4x64_epi64(e.v[i], _MM_PERM_CABA);
+                 b.v[i] = _mm256_permute4x64_epi64(e.v[i], _MM_PERM_DBDC))
+        multiply(a, a, b, lanes_of_bias(0, 1, 0, 0));
+        WG_LIMBS(__m256i const y = other(a.v[i]);
+                 a.v[i] = _mm256_mask_sub_epi64(_mm256_mask_add_epi64(a.v[i], 2, a.v[i], y), 1, y, a.v[i]))
+        carry(q, a);
+    }
+
+    /// Adds a point. q: lanes (Y - X, Y + X, T, Z), tight.
+    WG_X25519_INLINE void plus(quad& q, quad const& point) noexcept {
+        quad w;
+        multiply(w, q, point, lanes_of_bias(0, 1, 0, 1)); // A, B, C, D, all halves of the textbook's
+        WG_LIMBS(__m256i const y = other(w.v[i]); w.v[i] = _mm256_mask_sub_epi64(add(y, w.v[i]), 5, y, w.v[i]))
+        carry(w, w); // E = B - A, H = B + A, F = D - C, G = D + C
+        finish(q, w);
+    }
+
+    /// Doubles. With u = Y - X and v = Y + X: E = 4 XY = vv - uu, H = 2 (XX + YY) = vv + uu, G = 2 (YY - XX) = 2 uv,
+    /// F = 4 ZZ - G; these are twice the textbook's, with the signs of F and H changed: the same point.
+    WG_X25519_INLINE void twice(quad& q) noexcept {
+        quad w, a, b;
+        WG_LIMBS(a.v[i] = _mm256_permute4x64_epi64(q.v[i], _MM_PERM_DABA);
+                 b.v[i] = _mm256_permute4x64_epi64(q.v[i], _MM_PERM_DBBA))
+        multiply(w, a, b, lanes_of_bias(0, 0, 0, 0)); // uu, vv, uv, ZZ: < 2^58.99
+        WG_LIMBS(w.v[i] = _mm256_mask_add_epi64(w.v[i], 12, w.v[i], w.v[i]); __m256i const y = other(w.v[i]);
+                 __m256i const t = _mm256_mask_add_epi64(_mm256_mask_add_epi64(y, 2, y, w.v[i]), 4, y, y);
+                 w.v[i] = _mm256_mask_sub_epi64(t, 5, add(t, lanes(bias(i), 0, bias(i), 0)), w.v[i])) // < 2^61.6
+        carry(w, w);
+        finish(q, w);
+    }
+
+    WG_X25519_IFMA [[gnu::noinline]] static void comb(byte* out, byte const* scalar) noexcept {
+        comb25519 const digits(scalar);
+        quad q, point;
+        WG_LIMBS(q.v[i] = lanes(i == 0, i == 0, 0, i == 0)) // 0, 1
+        for (std::size_t place = comb25519::distance; place-- > 0;) {
+            if (place != comb25519::distance - 1) twice(q);
+            for (std::size_t j = 0; j < comb25519::combs; ++j) {
+                select(point, j, digits.at(j, place));
+                plus(q, point);
+            }
+        }
+        // u = (Z + Y) / (Z - Y), and Z - Y is not zero: see x25519_base. 2 Y = (Y - X) + (Y + X)
+        field25519<limbs64> y2, z2;
+        WG_LIMBS(q.v[i] = _mm256_mask_add_epi64(add(q.v[i], q.v[i]), 1, q.v[i], other(q.v[i])))
+        carry(q, q);
+        take<0>(y2, q), take<3>(z2, q);
+        quotient_of_halves(out, z2, y2);
+        wipe(y2), wipe(z2);
+        wipe_vector_registers();
+    }
+};
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#endif
+
+#ifdef WG_X86_KERNELS
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// Eight elements modulo p = 2^255 - 19, five limbs of 52 bits, limb i of all in v[i]. Two ranges:
+/// "carried": limb 4 < 2^47 + 2^12, and of the others only the lowest 52 bits count. What multiply() and square() take.
+/// "wide": limbs < 2^63, all bits count. What they give, and what may be added and subtracted.
+struct lanes25519 {
+    __m512i v[5];
+};
+
+struct ifma8_x25519 {
+    static constexpr std::size_t lanes = 8;
+    /// Three single ones take as long as eight here.
+    static constexpr std::size_t worth_it = 3;
+    static constexpr std::size_t stack_bytes = 8192;
+
+    // What follows is for tests.
+    using fe = lanes25519;
+    static constexpr std::uint64_t mask52 = (std::uint64_t{1} << 52) - 1, mask47 = (std::uint64_t{1} << 47) - 1;
+
+    WG_X25519_INLINE __m512i all(std::uint64_t value) noexcept {
+        return _mm512_set1_epi64(static_cast<long long>(value));
+    }
+    /// Zero. The compilers would keep one in a register and copy that, which takes a turn of the ports that multiply.
+    WG_X25519_INLINE __m512i none() noexcept {
+        __m512i r;
+        asm volatile("vpxorq %x0, %x0, %x0" : "=v"(r));
+        return r;
+    }
+    WG_X25519_INLINE __m512i low(__m512i sum, __m512i a, __m512i b) noexcept {
+        return _mm512_madd52lo_epu64(sum, a, b);
+    }
+    WG_X25519_INLINE __m512i high(__m512i sum, __m512i a, __m512i b) noexcept {
+        return _mm512_madd52hi_epu64(sum, a, b);
+    }
+    WG_X25519_INLINE __m512i add(__m512i a, __m512i b) noexcept { return _mm512_add_epi64(a, b); }
+    // (g++ 12 warns of an uninitialised variable in its own intrinsics for shifts.)
+    typedef unsigned long long words __attribute__((vector_size(64)));
+    WG_X25519_INLINE __m512i right(__m512i a, int bits) noexcept { return (__m512i)((words)a >> bits); }
+    WG_X25519_INLINE __m512i left(__m512i a, int bits) noexcept { return (__m512i)((words)a << bits); }
+
+    /// Limb i of 2^9 p: 2^61 - 2^9 * 19, 2^61 - 2^9, and 2^56 - 2^9 for the highest, which is more than any limb of a
+    /// product.
+    static constexpr std::uint64_t bias(int i) noexcept {
+        return ((i == 4 ? mask47 : mask52) - (i == 0 ? 18 : 0)) << 9;
+    }
+
+    /// Wide to carried: bits from 255 on come back times 19, < 2^16 * 19 < 2^21; the carry into limb 4 is < 2^12.
+    /// As many at a time as do not wait for each other.
+    template <class... More> WG_X25519_INLINE void carry(More&... x) noexcept {
+        ((x.v[0] = low(x.v[0], right(x.v[4], 47), all(19))), ...);
+        ((x.v[4] = _mm512_and_si512(x.v[4], all(mask47))), ...);
+        ((x.v[1] = add(x.v[1], right(x.v[0], 52))), ...);
+        ((x.v[2] = add(x.v[2], right(x.v[1], 52))), ...);
+        ((x.v[3] = add(x.v[3], right(x.v[2], 52))), ...);
+        ((x.v[4] = add(x.v[4], right(x.v[3], 52))), ...);
+    }
+
+    /// A product that is not finished: ten limbs.
+    struct wide {
+        __m512i t[10];
+    };
+
+    /// r = t0-t4 plus 2^260 times t5-t9, which comes back times 32 * 19. t9 is a high product of limbs 4 and a carry:
+    /// < 2^43, and times 608 still < 2^52.
+    template <class... More> WG_X25519_INLINE void fold(More&... w) noexcept {
+        __m512i const f = all(608);
+        ((w.t[6] = add(w.t[6], right(w.t[5], 52))), ...);
+        ((w.t[0] = low(w.t[0], w.t[5], f)), ...);
+        ((w.t[7] = add(w.t[7], right(w.t[6], 52))), ...);
+        ((w.t[1] = high(w.t[1], w.t[5], f)), ...);
+        ((w.t[8] = add(w.t[8], right(w.t[7], 52))), ...);
+        ((w.t[2] = high(w.t[2], w.t[6], f)), ...);
+        ((w.t[9] = add(w.t[9], right(w.t[8], 52))), ...);
+        ((w.t[3] = high(w.t[3], w.t[7], f)), ...);
+        ((w.t[4] = high(w.t[4], w.t[8], f)), ...);
+        ((w.t[1] = low(w.t[1], w.t[6], f)), ...);
+        ((w.t[2] = low(w.t[2], w.t[7], f)), ...);
+        ((w.t[3] = low(w.t[3], w.t[8], f)), ...);
+        ((w.t[4] = low(w.t[4], w.t[9], f)), ...);
+    }
+
+    template <int I> WG_X25519_INLINE void low_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[I + i] = low(w.t[I + i], a.v[I], b.v[i]))
+    }
+    template <int I> WG_X25519_INLINE void high_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[I + i + 1] = high(w.t[I + i + 1], a.v[I], b.v[i]))
+    }
+    WG_X25519_INLINE void start(wide& w, fe const& given) noexcept {
+        WG_LIMBS(w.t[i] = given.v[i]; w.t[i + 5] = none())
+    }
+    WG_X25519_INLINE void finish(fe& r, wide const& w) noexcept { WG_LIMBS(r.v[i] = w.t[i]) }
+
+    /// r = given + a b. Before: a, b carried. After: limbs of r - given are sums of 11 parts at most, < 2^55.5.
+    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given) noexcept {
+        wide w;
+        start(w, given);
+        low_row<0>(w, a, b), high_row<0>(w, a, b), low_row<1>(w, a, b), high_row<1>(w, a, b), low_row<2>(w, a, b);
+        high_row<2>(w, a, b), low_row<3>(w, a, b), high_row<3>(w, a, b), low_row<4>(w, a, b), high_row<4>(w, a, b);
+        fold(w);
+        finish(r, w);
+    }
+    /// Two of them, for one waits for its own results too long to keep the multipliers busy.
+    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given, fe& r2, fe const& a2,
+                                   fe const& b2, fe const& given2) noexcept {
+        wide w, x;
+        start(w, given), start(x, given2);
+        low_row<0>(w, a, b), low_row<0>(x, a2, b2), high_row<0>(w, a, b), high_row<0>(x, a2, b2);
+        low_row<1>(w, a, b), low_row<1>(x, a2, b2), high_row<1>(w, a, b), high_row<1>(x, a2, b2);
+        low_row<2>(w, a, b), low_row<2>(x, a2, b2), high_row<2>(w, a, b), high_row<2>(x, a2, b2);
+        low_row<3>(w, a, b), low_row<3>(x, a2, b2), high_row<3>(w, a, b), high_row<3>(x, a2, b2);
+        low_row<4>(w, a, b), low_row<4>(x, a2, b2), high_row<4>(w, a, b), high_row<4>(x, a2, b2);
+        fold(w, x);
+        finish(r, w), finish(r2, x);
+    }
+    WG_X25519_INLINE fe zero() noexcept {
+        fe r;
+        WG_LIMBS(r.v[i] = none())
+        return r;
+    }
+
+    /// The parts of a square: products that come twice and are doubled after, those with limb 4, which is doubled
+    /// before, and squares of limbs.
+    template <bool Biased> WG_X25519_INLINE __m512i half_bias(int i) noexcept {
+        if constexpr (Biased) return all(bias(i) / 2);
+        return none();
+    }
+    template <bool Biased> WG_X25519_INLINE void square_1(wide& w, fe const& a) noexcept {
+        w.t[1] = low(half_bias<Biased>(1), a.v[0], a.v[1]), w.t[2] = low(half_bias<Biased>(2), a.v[0], a.v[2]);
+        w.t[3] = low(half_bias<Biased>(3), a.v[0], a.v[3]), w.t[4] = low(half_bias<Biased>(4), a.v[1], a.v[3]);
+        w.t[5] = low(none(), a.v[2], a.v[3]), w.t[6] = high(none(), a.v[2], a.v[3]);
+    }
+    WG_X25519_INLINE void square_2(wide& w, fe const& a) noexcept {
+        w.t[2] = high(w.t[2], a.v[0], a.v[1]), w.t[3] = high(w.t[3], a.v[0], a.v[2]);
+        w.t[4] = high(w.t[4], a.v[0], a.v[3]), w.t[5] = high(w.t[5], a.v[1], a.v[3]);
+    }
+    WG_X25519_INLINE void square_3(wide& w, fe const& a) noexcept {
+        w.t[3] = low(w.t[3], a.v[1], a.v[2]), w.t[4] = high(w.t[4], a.v[1], a.v[2]);
+        w.t[1] = add(w.t[1], w.t[1]), w.t[2] = add(w.t[2], w.t[2]), w.t[5] = add(w.t[5], w.t[5]);
+        w.t[6] = add(w.t[6], w.t[6]), w.t[3] = add(w.t[3], w.t[3]), w.t[4] = add(w.t[4], w.t[4]);
+    }
+    WG_X25519_INLINE void square_4(wide& w, fe const& a) noexcept {
+        __m512i const d = add(a.v[4], a.v[4]);
+        w.t[5] = low(w.t[5], a.v[1], d), w.t[6] = low(w.t[6], a.v[2], d), w.t[7] = low(none(), a.v[3], d);
+        w.t[8] = high(none(), a.v[3], d), w.t[4] = low(w.t[4], a.v[0], d), w.t[5] = high(w.t[5], a.v[0], d);
+        w.t[6] = high(w.t[6], a.v[1], d), w.t[7] = high(w.t[7], a.v[2], d);
+    }
+    WG_X25519_INLINE void square_5(wide& w, fe const& a, __m512i given) noexcept {
+        w.t[5] = high(w.t[5], a.v[2], a.v[2]), w.t[6] = low(w.t[6], a.v[3], a.v[3]);
+        w.t[7] = high(w.t[7], a.v[3], a.v[3]), w.t[8] = low(w.t[8], a.v[4], a.v[4]);
+        w.t[9] = high(none(), a.v[4], a.v[4]), w.t[0] = low(given, a.v[0], a.v[0]);
+        w.t[1] = high(w.t[1], a.v[0], a.v[0]), w.t[2] = low(w.t[2], a.v[1], a.v[1]);
+        w.t[3] = high(w.t[3], a.v[1], a.v[1]), w.t[4] = low(w.t[4], a.v[2], a.v[2]);
+    }
+    /// r = a^2 + 2^9 p, r2 = a2^2
+    WG_X25519_INLINE void squares(fe& r, fe const& a, fe& r2, fe const& a2) noexcept {
+        wide w, x;
+        square_1<true>(w, a), square_1<false>(x, a2), square_2(w, a), square_2(x, a2), square_3(w, a), square_3(x, a2);
+        square_4(w, a), square_4(x, a2), square_5(w, a, all(bias(0))), square_5(x, a2, none());
+        fold(w, x);
+        finish(r, w), finish(r2, x);
+    }
+
+    /// x2:z2 and x3:z3, wide; x2 and x3 with `bias` in them, so that z can be subtracted.
+    struct state {
+        fe x2, z2, x3, z3, x1;
+    };
+
+    /// f = aa + 121665 e. Limb 4 of e is < 2^48, so its high part is < 2^13, of weight 2^260.
+    WG_X25519_INLINE void times_a24(fe& f, fe const& aa, fe const& e) noexcept {
+        __m512i const k = all(121665);
+        f.v[0] = low(aa.v[0], e.v[0], k);
+        f.v[1] = low(high(aa.v[1], e.v[0], k), e.v[1], k);
+        f.v[2] = low(high(aa.v[2], e.v[1], k), e.v[2], k);
+        f.v[3] = low(high(aa.v[3], e.v[2], k), e.v[3], k);
+        f.v[4] = low(high(aa.v[4], e.v[3], k), e.v[4], k);
+        f.v[0] = low(f.v[0], high(none(), e.v[4], k), all(608));
+    }
+    WG_X25519_INLINE fe biased() noexcept {
+        return {{all(bias(0)), all(bias(1)), all(bias(2)), all(bias(3)), all(bias(4))}};
+    }
+
+    /// A step of the ladder: doubles x3:z3 where `swap` has a bit, else x2:z2, into x2:z2; their sum goes to x3:z3.
+    WG_X25519_INLINE void step(state& s, __mmask8 swap) noexcept {
+        fe a, b, c, d, p, q, da, cb, aa, bb, e, f;
+        WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]);
+                 c.v[i] = add(s.x3.v[i], s.z3.v[i]); d.v[i] = _mm512_sub_epi64(s.x3.v[i], s.z3.v[i]))
+        carry(a, b, c, d);
+        multiply(da, d, a, biased(), cb, c, b, zero());
+        // bits of a limb that were carried may be selected or not: nobody looks at them
+        WG_LIMBS(p.v[i] = _mm512_mask_mov_epi64(a.v[i], swap, c.v[i]);
+                 q.v[i] = _mm512_mask_mov_epi64(b.v[i], swap, d.v[i]))
+        squares(aa, p, bb, q);
+        WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
+        carry(a, b);
+        WG_LIMBS(e.v[i] = _mm512_sub_epi64(aa.v[i], bb.v[i]); f.v[i] = aa.v[i])
+        squares(s.x3, a, b, b);
+        carry(e, aa, bb);
+        multiply(s.x2, aa, bb, biased());
+        times_a24(f, f, e);
+        carry(f, b);
+        multiply(s.z3, b, s.x1, zero(), s.z2, e, f, zero());
+    }
+
+    /// Doubles x2:z2 and leaves x3:z3 alone.
+    WG_X25519_INLINE void twice(state& s) noexcept {
+        fe a, b, e, f;
+        WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]))
+        carry(a, b);
+        squares(a, a, b, b);
+        WG_LIMBS(e.v[i] = _mm512_sub_epi64(a.v[i], b.v[i]); f.v[i] = a.v[i])
+        carry(e, a, b);
+        times_a24(f, f, e);
+        carry(f);
+        multiply(s.x2, a, b, biased(), s.z2, e, f, zero());
+    }
+
+    WG_X25519_INLINE void pack(fe& r, __m512i w0, __m512i w1, __m512i w2, __m512i w3) noexcept {
+        __m512i const m = all(mask52);
+        r.v[0] = _mm512_and_si512(w0, m);
+        r.v[1] = _mm512_and_si512(_mm512_or_si512(right(w0, 52), left(w1, 12)), m);
+        r.v[2] = _mm512_and_si512(_mm512_or_si512(right(w1, 40), left(w2, 24)), m);
+        r.v[3] = _mm512_and_si512(_mm512_or_si512(right(w2, 28), left(w3, 36)), m);
+        r.v[4] = _mm512_and_si512(right(w3, 16), all(mask47));
+    }
+
+    /// The representatives below p, as words: to[i] is word i of all lanes. Of a wide element.
+    WG_X25519_INLINE void unpack(std::uint64_t (&to)[4][lanes], fe const& a) noexcept {
+        fe x = a;
+        __m512i const m = all(mask52);
+        carry(x);
+        WG_LIMBS(if constexpr (i < 4) x.v[i] = _mm512_and_si512(x.v[i], m))
+        // the value is < 2^255 + 2^220 < 2p; it is >= p if adding 19 carries into bit 255, and then that is p taken off
+        __m512i q = right(add(x.v[0], all(19)), 52);
+        q = right(add(x.v[1], q), 52);
+        q = right(add(x.v[2], q), 52);
+        q = right(add(x.v[3], q), 52);
+        q = right(add(x.v[4], q), 47);
+        x.v[0] = low(x.v[0], q, all(19));
+        WG_LIMBS(if constexpr (i < 4) {
+            x.v[i + 1] = add(x.v[i + 1], right(x.v[i], 52));
+            x.v[i] = _mm512_and_si512(x.v[i], m);
+        })
+        x.v[4] = _mm512_and_si512(x.v[4], all(mask47));
+        _mm512_storeu_si512(to[0], _mm512_or_si512(x.v[0], left(x.v[1], 52)));
+        _mm512_storeu_si512(to[1], _mm512_or_si512(right(x.v[1], 12), left(x.v[2], 40)));
+        _mm512_storeu_si512(to[2], _mm512_or_si512(right(x.v[2], 24), left(x.v[3], 28)));
+        _mm512_storeu_si512(to[3], _mm512_or_si512(right(x.v[3], 36), left(x.v[4], 16)));
+    }
+
+    /// The lanes of a wide element.
+    WG_X25519_INLINE void take(field25519<limbs64>* to, fe const& a) noexcept {
+        std::uint64_t words[4][lanes];
+        byte text[key_bytes];
+        unpack(words, a);
+        for (std::size_t j = 0; j < lanes; ++j) {
+            for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, words[i][j]);
+            to[j].decode(text);
+        }
+        wipe(words), wipe(text);
+    }
+
+    /// All products, as fractions x / z.
+    WG_X25519_IFMA [[gnu::noinline]] static void ladder(dh_item const* items, field25519<limbs64>* x,
+                                                        field25519<limbs64>* z) noexcept {
+        std::uint64_t words[4][lanes], swaps[4][lanes];
+        for (std::size_t j = 0; j < lanes; ++j) {
+            std::uint64_t k[4];
+            swaps_of_scalar(k, items[j].scalar->expose().data());
+            for (std::size_t i = 0; i < 4; ++i) {
+                swaps[i][j] = k[i];
+                words[i][j] = load_le64(items[j].point.data() + 8 * i);
+            }
+            wipe(k);
+        }
+        state s;
+        pack(s.x1, _mm512_loadu_si512(words[0]), _mm512_loadu_si512(words[1]), _mm512_loadu_si512(words[2]),
+             _mm512_loadu_si512(words[3]));
+        // Bit 254 is set, so after it the point is that of x3 and twice the point that of x2; bits 0 to 2 are clear.
+        WG_LIMBS(s.x2.v[i] = s.x3.v[i] = add(s.x1.v[i], all(bias(i))); s.z2.v[i] = s.z3.v[i] = all(i == 0))
+        twice(s);
+        for (std::size_t word = 4; word-- > 0;) {
+            __m512i const bits = _mm512_loadu_si512(swaps[word]);
+            std::uint64_t const last = word == 0 ? 8 : 1;
+            for (std::uint64_t bit = std::uint64_t{1} << (word == 3 ? 61 : 63); bit >= last && bit != 0; bit >>= 1)
+                step(s, _mm512_test_epi64_mask(bits, all(bit)));
+        }
+        __mmask8 const swap = _mm512_test_epi64_mask(_mm512_loadu_si512(swaps[0]), all(4));
+        WG_LIMBS(s.x2.v[i] = _mm512_mask_mov_epi64(s.x2.v[i], swap, s.x3.v[i]);
+                 s.z2.v[i] = _mm512_mask_mov_epi64(s.z2.v[i], swap, s.z3.v[i]))
+        for (int i = 0; i < 3; ++i) twice(s);
+        take(x, s.x2);
+        take(z, s.z2);
+        wipe(words);
+        wipe(swaps);
+        wipe(static_cast<void*>(&s), sizeof s);
+        wipe_vector_registers();
+    }
+};
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#undef WG_LIMBS
+#undef WG_LIMB
+#undef WG_X25519_INLINE
+#undef WG_X25519_IFMA
+
+#endif
+
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
 /// X25519 in a field of these limbs.
 template <class Limbs = default_limbs> class x25519 {
 public:
@@ -3419,9 +9532,9 @@ private:
     using field = field25519<Limbs>;
 
     /// All that is secret, so that one wipe is enough. x2:z2 and x3:z3 differ by the point x1.
-    struct work {
+    struct work : field25519_scratch<field> {
         byte scalar[key_bytes];
-        field x1, x2, z2, x3, z3, a, b, c, d;
+        field x1, x2, z2;
 
         ~work() { wipe(static_cast<void*>(this), sizeof *this); }
     };
@@ -3448,7 +9561,7 @@ private:
         // The lowest bits are clear: there is nothing to swap, but it costs nothing.
         field::swap_if(swapped, w.x2, w.x3);
         field::swap_if(swapped, w.z2, w.z3);
-        invert(w);
+        invert(w.z2, w);
         field::multiply(w.x2, w.x2, w.z2);
         w.x2.encode(out.data());
     }
@@ -3474,63 +9587,44 @@ private:
         field::add(w.c, w.c, w.a);
         field::multiply(w.z2, w.b, w.c);
     }
-
-    static void square_times(field& x, int times) noexcept {
-        for (int i = 0; i < times; ++i) field::square(x, x);
-    }
-
-    /// z2 = z2^(p - 2), 0 for 0. p - 2 = 2^255 - 21: 250 ones, then 01011. An element named a_n is z2^(2^n - 1).
-    [[gnu::noinline]] static void invert(work& w) noexcept {
-        field& z = w.z2;
-        field& t = w.a;
-        field& a_5 = w.b;
-        field& a_k = w.c; // n = 10, then 50
-        field& z_11 = w.d;
-        t = z;
-        square_times(t, 1);
-        field& z_2 = w.x3;
-        z_2 = t;
-        square_times(t, 2);
-        field::multiply(t, t, z); // z^9
-        field& z_9 = w.z3;
-        z_9 = t;
-        field::multiply(z_11, t, z_2);
-        t = z_11;
-        square_times(t, 1);
-        field::multiply(a_5, t, z_9); // 22 + 9 = 31
-        t = a_5;
-        square_times(t, 5);
-        field::multiply(a_k, t, a_5); // a_10
-        t = a_k;
-        square_times(t, 10);
-        field::multiply(t, t, a_k); // a_20
-        z_2 = t;
-        square_times(t, 20);
-        field::multiply(t, t, z_2); // a_40
-        square_times(t, 10);
-        field::multiply(a_k, t, a_k); // a_50
-        t = a_k;
-        square_times(t, 50);
-        field::multiply(t, t, a_k); // a_100
-        z_2 = t;
-        square_times(t, 100);
-        field::multiply(t, t, z_2); // a_200
-        square_times(t, 50);
-        field::multiply(t, t, a_k); // a_250
-        square_times(t, 5);
-        field::multiply(z, t, z_11); // 01011 is 11
-    }
 };
 
 /// (A class named `dh` could have no member of that name.)
-struct x25519_dh {
+class x25519_dh {
+public:
+    explicit x25519_dh(cpu allowed = chosen_cpu()) noexcept : allowed_(consistent(allowed)) {}
+
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply(out.expose(), scalar.expose(), point);
+        if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply(out.expose(), scalar.expose(), point);
+#endif
         return x25519<>::multiply(out.expose(), scalar.expose(), point);
     }
+
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
+        if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
+#endif
+#ifdef WG_SMALL
         constexpr byte_array<key_bytes> base_point = {9};
         static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
+#else
+        x25519_base<>::multiply(out, scalar.expose());
+#endif
     }
+
+    void dh_batch(std::span<dh_item> items) const noexcept {
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::ifma)) return multiply_batch<ifma_x25519, ifma8_x25519>(items);
+        if (has(allowed_, cpu::avx2)) return multiply_batch<avx2_x25519, avx2_x25519_of_four>(items);
+#endif
+        for (dh_item& item : items) item.good = dh(*item.out, *item.scalar, key_view(item.point));
+    }
+
+private:
+    cpu allowed_;
 };
 
 using dh = x25519_dh;
@@ -3542,6 +9636,392 @@ static_assert(dh_backend<dh>);
 
 #endif
 
+#endif
+#ifdef WG_WITH_HACL
+// SPDX-License-Identifier: BSL-1.0
+// The formally verified primitives of HACL* as policies, from whatever C tree of HACL* is in the include path. Layer 2;
+// any thread. Optional: wg.hpp includes this file where WG_WITH_HACL is defined; build and link the tree's sources.
+//
+//     struct my_policies : wg::default_policies {
+//         using hash = wg::hacl::hash;
+//         using dh = wg::hacl::dh;
+//         using aead = wg::hacl::aead;
+//     };
+//
+// Distributions of HACL* differ in names and in what they have, so each primitive is chosen by the headers that are
+// there; what a tree lacks, the bundled code supplies. The objects that a program needs follow from the same headers:
+//
+// | primitive | headers, the first that is there                                                                   |
+// |-----------|----------------------------------------------------------------------------------------------------|
+// | aead      | Hacl_AEAD_Chacha20Poly1305.h, or Hacl_Chacha20Poly1305_32.h of before 2024; beside the former       |
+// |           | _Simd256.h on x86-64 and _Simd128.h on x86-64 and aarch64, beside the latter _256.h and _128.h      |
+// | dh        | Hacl_Curve25519_51.h, on processors with 128-bit products; and where curve25519-inline.h is there   |
+// |           | too, Hacl_Curve25519_64.h on x86-64                                                                 |
+// | hash      | Hacl_Hash_Blake2s.h; Hacl_Hash_Blake2.h or Hacl_Blake2s_32.h, of before 2024                        |
+#ifndef WG_BACKENDS_HACL_HPP
+#define WG_BACKENDS_HACL_HPP
+
+
+#include <cstring>
+
+// Old trees say nothing of C++, and newer ones are not hurt by it.
+extern "C" {
+#if __has_include(<Hacl_AEAD_Chacha20Poly1305.h>)
+#include <Hacl_AEAD_Chacha20Poly1305.h>
+#define WG_HACL_AEAD {&Hacl_AEAD_Chacha20Poly1305_encrypt, &Hacl_AEAD_Chacha20Poly1305_decrypt}
+#if defined(__x86_64__) && __has_include(<Hacl_AEAD_Chacha20Poly1305_Simd256.h>)
+#include <Hacl_AEAD_Chacha20Poly1305_Simd256.h>
+#define WG_HACL_AEAD_256 {&Hacl_AEAD_Chacha20Poly1305_Simd256_encrypt, &Hacl_AEAD_Chacha20Poly1305_Simd256_decrypt}
+#endif
+#if (defined(__x86_64__) || defined(__aarch64__)) && __has_include(<Hacl_AEAD_Chacha20Poly1305_Simd128.h>)
+#include <Hacl_AEAD_Chacha20Poly1305_Simd128.h>
+#define WG_HACL_AEAD_128 {&Hacl_AEAD_Chacha20Poly1305_Simd128_encrypt, &Hacl_AEAD_Chacha20Poly1305_Simd128_decrypt}
+#endif
+#elif __has_include(<Hacl_Chacha20Poly1305_32.h>)
+#include <Hacl_Chacha20Poly1305_32.h>
+#define WG_HACL_AEAD {&Hacl_Chacha20Poly1305_32_aead_encrypt, &Hacl_Chacha20Poly1305_32_aead_decrypt}
+#if defined(__x86_64__) && __has_include(<Hacl_Chacha20Poly1305_256.h>)
+#include <Hacl_Chacha20Poly1305_256.h>
+#define WG_HACL_AEAD_256 {&Hacl_Chacha20Poly1305_256_aead_encrypt, &Hacl_Chacha20Poly1305_256_aead_decrypt}
+#endif
+#if (defined(__x86_64__) || defined(__aarch64__)) && __has_include(<Hacl_Chacha20Poly1305_128.h>)
+#include <Hacl_Chacha20Poly1305_128.h>
+#define WG_HACL_AEAD_128 {&Hacl_Chacha20Poly1305_128_aead_encrypt, &Hacl_Chacha20Poly1305_128_aead_decrypt}
+#endif
+#endif
+
+#if defined(__SIZEOF_INT128__) && __has_include(<Hacl_Curve25519_51.h>)
+#include <Hacl_Curve25519_51.h>
+#define WG_HACL_DH
+#if defined(__x86_64__) && __has_include(<Hacl_Curve25519_64.h>) && __has_include(<curve25519-inline.h>)
+#include <Hacl_Curve25519_64.h>
+#define WG_HACL_DH_64
+#endif
+#endif
+
+#if __has_include(<Hacl_Hash_Blake2s.h>)
+#include <Hacl_Hash_Blake2s.h>
+#define WG_HACL_HASH Hacl_Hash_Blake2s_hash_with_key
+#elif __has_include(<Hacl_Hash_Blake2.h>)
+#include <Hacl_Hash_Blake2.h>
+#define WG_HACL_HASH Hacl_Blake2s_32_blake2s
+#elif __has_include(<Hacl_Blake2s_32.h>)
+#include <Hacl_Blake2s_32.h>
+#define WG_HACL_HASH Hacl_Blake2s_32_blake2s
+#endif
+}
+
+#if !defined(WG_HACL_AEAD) && !defined(WG_HACL_DH) && !defined(WG_HACL_HASH)
+#error "no header of HACL* is in the include path"
+#endif
+
+namespace wg::inline WG_ABI {
+namespace hacl {
+namespace detail {
+
+/// HACL* promises to leave its inputs alone, by proof if not by type.
+inline byte* input(byte const* data) noexcept { return const_cast<byte*>(data); }
+inline std::uint32_t size_of(bytes_view data) noexcept { return static_cast<std::uint32_t>(data.size()); }
+
+// What its code leaves below the caller's frame, which it does not wipe. About 2600, 800 and 400 in g++ 12.
+inline constexpr std::size_t aead_stack_bytes = 3072, dh_stack_bytes = 2048, hash_stack_bytes = 1024;
+
+struct message {
+    bytes dst;       ///< without the tag
+    bytes_view src;  ///< likewise
+    byte* tag;
+    bytes_view aad;
+    byte* key;
+    byte* nonce;
+};
+
+// The order of arguments changed with the names; which one a distribution has, the type of its sealing says.
+using seal_before_2024 = void(byte* key, byte* nonce, std::uint32_t, byte* aad, std::uint32_t, byte* plain,
+                              byte* cipher, byte* tag);
+using seal_since_2024 = void(byte* cipher, byte* tag, byte* plain, std::uint32_t, byte* aad, std::uint32_t, byte* key,
+                             byte* nonce);
+using open_function = std::uint32_t(byte*, byte*, std::uint32_t, byte*, std::uint32_t, byte*, byte*, byte*);
+
+template <class Seal> struct aead_code {
+    Seal* seal;
+    open_function* open;
+};
+template <class Seal> aead_code(Seal*, open_function*) -> aead_code<Seal>;
+
+inline void seal(aead_code<seal_before_2024> by, message const& m) noexcept {
+    by.seal(m.key, m.nonce, size_of(m.aad), input(m.aad.data()), size_of(m.src), input(m.src.data()), m.dst.data(),
+            m.tag);
+}
+inline void seal(aead_code<seal_since_2024> by, message const& m) noexcept {
+    by.seal(m.dst.data(), m.tag, input(m.src.data()), size_of(m.src), input(m.aad.data()), size_of(m.aad), m.key,
+            m.nonce);
+}
+inline bool open(aead_code<seal_before_2024> by, message const& m) noexcept {
+    return by.open(m.key, m.nonce, size_of(m.aad), input(m.aad.data()), size_of(m.src), m.dst.data(),
+                   input(m.src.data()), m.tag) == 0;
+}
+inline bool open(aead_code<seal_since_2024> by, message const& m) noexcept {
+    return by.open(m.dst.data(), input(m.src.data()), size_of(m.src), input(m.aad.data()), size_of(m.aad), m.key,
+                   m.nonce, m.tag) == 0;
+}
+
+using digest_before_2024 = void(std::uint32_t, byte* out, std::uint32_t, byte* message, std::uint32_t, byte* key);
+using digest_since_2024 = void(byte* out, std::uint32_t, byte* message, std::uint32_t, byte* key, std::uint32_t);
+
+inline void digest(digest_before_2024* by, bytes out, bytes_view key, bytes_view message) noexcept {
+    by(size_of(out), out.data(), size_of(message), input(message.data()), size_of(key), input(key.data()));
+}
+inline void digest(digest_since_2024* by, bytes out, bytes_view key, bytes_view message) noexcept {
+    by(out.data(), size_of(out), input(message.data()), size_of(message), input(key.data()), size_of(key));
+}
+
+} // namespace detail
+
+#ifdef WG_HACL_AEAD
+class aead {
+public:
+    explicit aead(bundled::cpu set = bundled::chosen_cpu()) noexcept : set_(set) {}
+
+    void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
+              secret<key_bytes> const& key) const noexcept {
+        WG_ASSERT(dst.size() == src.size() + tag_bytes && src.size() <= largest);
+        auto nonce = nonce_of(counter);
+        seal(detail::message{dst.first(src.size()), src, dst.data() + src.size(), aad,
+                             detail::input(key.expose().data()), nonce.data()});
+        bundled::wipe_stack<detail::aead_stack_bytes>();
+    }
+    [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
+                            secret<key_bytes> const& key) const noexcept {
+        WG_ASSERT(src.size() == dst.size() + tag_bytes && dst.size() <= largest);
+        auto nonce = nonce_of(counter);
+        bool const genuine = open(detail::message{dst, src.first(dst.size()), detail::input(src.data() + dst.size()),
+                                                  aad, detail::input(key.expose().data()), nonce.data()});
+        bundled::wipe_stack<detail::aead_stack_bytes>();
+        if (!genuine) fill_zero(dst);
+        return genuine;
+    }
+    /// Bundled: no tree has it.
+    void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
+                   std::span<byte const, 16> nonce) const noexcept {
+        bundled::aead{}.hchacha20(out, key, nonce);
+    }
+
+private:
+    static constexpr std::size_t largest = 0xffffffff - 16; ///< HACL* counts in 32 bits
+
+    static byte_array<12> nonce_of(std::uint64_t counter) noexcept {
+        byte_array<12> nonce{};
+        store_le64(nonce.data() + 4, counter);
+        return nonce;
+    }
+
+    // On x86-64 both vectors want AVX at least, which whoever has AVX2 has; NEON belongs to aarch64.
+    bool vectors() const noexcept {
+#ifdef __x86_64__
+        return bundled::has(set_, bundled::cpu::avx2);
+#else
+        return true;
+#endif
+    }
+
+    void seal(detail::message const& m) const noexcept {
+#if defined(WG_HACL_AEAD_256)
+        if (vectors()) return detail::seal(detail::aead_code WG_HACL_AEAD_256, m);
+#elif defined(WG_HACL_AEAD_128)
+        if (vectors()) return detail::seal(detail::aead_code WG_HACL_AEAD_128, m);
+#endif
+        detail::seal(detail::aead_code WG_HACL_AEAD, m);
+    }
+    bool open(detail::message const& m) const noexcept {
+#if defined(WG_HACL_AEAD_256)
+        if (vectors()) return detail::open(detail::aead_code WG_HACL_AEAD_256, m);
+#elif defined(WG_HACL_AEAD_128)
+        if (vectors()) return detail::open(detail::aead_code WG_HACL_AEAD_128, m);
+#endif
+        return detail::open(detail::aead_code WG_HACL_AEAD, m);
+    }
+
+    bundled::cpu set_;
+};
+#else
+using aead = bundled::aead;
+#endif
+
+#ifdef WG_HACL_DH
+class x25519_dh {
+public:
+    explicit x25519_dh(bundled::cpu set = bundled::chosen_cpu()) noexcept : set_(set) {}
+
+    [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
+        byte* const k = detail::input(scalar.expose().data());
+        secret<key_bytes> product; // HACL* wants out apart from its inputs
+        bool const good = multiply(product.expose().data(), k, detail::input(point.data()));
+        bundled::wipe_stack<detail::dh_stack_bytes>();
+        out.assign(product);
+        return good;
+    }
+    void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
+        byte* const k = detail::input(scalar.expose().data());
+#ifdef WG_HACL_DH_64
+        if (bundled::has(set_, bundled::cpu::adx))
+            Hacl_Curve25519_64_secret_to_public(out.data(), k);
+        else
+#endif
+            Hacl_Curve25519_51_secret_to_public(out.data(), k);
+        bundled::wipe_stack<detail::dh_stack_bytes>();
+    }
+
+private:
+    bool multiply(byte* out, byte* scalar, byte* point) const noexcept {
+#ifdef WG_HACL_DH_64
+        if (bundled::has(set_, bundled::cpu::adx)) return Hacl_Curve25519_64_ecdh(out, scalar, point);
+#endif
+        return Hacl_Curve25519_51_ecdh(out, scalar, point);
+    }
+
+    [[maybe_unused]] bundled::cpu set_;
+};
+using dh = x25519_dh; // a type cannot be named as its member
+#else
+using dh = bundled::dh;
+#endif
+
+#ifdef WG_HACL_HASH
+class hash {
+public:
+    void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
+        WG_ASSERT(!out.empty() && out.size() <= 32 && key.size() <= 32);
+        if (a.empty() || b.empty()) {
+            detail::digest(WG_HACL_HASH, out, key, a.empty() ? b : a);
+        } else if (a.size() + b.size() <= joined_bytes) {
+            byte joined[joined_bytes]; // its streaming functions want a heap
+            std::memcpy(joined, a.data(), a.size());
+            std::memcpy(joined + a.size(), b.data(), b.size());
+            detail::digest(WG_HACL_HASH, out, key, bytes_view(joined, a.size() + b.size()));
+            wipe(joined);
+        } else {
+            return bundled::hash{}.blake2s(out, key, a, b);
+        }
+        bundled::wipe_stack<detail::hash_stack_bytes>();
+    }
+
+private:
+    static constexpr std::size_t joined_bytes = 256; ///< more than the protocol ever joins
+};
+#else
+using hash = bundled::hash;
+#endif
+
+static_assert(aead_backend<aead> && dh_backend<dh> && hash_backend<hash>);
+
+} // namespace hacl
+} // namespace wg::inline WG_ABI
+
+#undef WG_HACL_AEAD
+#undef WG_HACL_AEAD_256
+#undef WG_HACL_AEAD_128
+#undef WG_HACL_DH
+#undef WG_HACL_DH_64
+#undef WG_HACL_HASH
+
+#endif
+#endif
+#ifdef WG_WITH_LIBSODIUM
+// SPDX-License-Identifier: BSL-1.0
+// libsodium's ChaCha20-Poly1305 and X25519 as policies; it has no BLAKE2s, so that is the bundled one. Layer 2; any
+// thread. Optional: wg.hpp includes this file where WG_WITH_LIBSODIUM is defined; link with -lsodium, 1.0.12 or later.
+//
+//     struct my_policies : wg::default_policies {
+//         using aead = wg::libsodium::aead;
+//         using dh = wg::libsodium::dh;
+//     };
+#ifndef WG_BACKENDS_LIBSODIUM_HPP
+#define WG_BACKENDS_LIBSODIUM_HPP
+
+
+#include <sodium.h>
+
+namespace wg::inline WG_ABI {
+namespace libsodium {
+
+/// What chooses the code for this processor, once; without it all is done by the portable code. Any thread may come
+/// first.
+class library {
+protected:
+    library() noexcept {
+        if (sodium_init() < 0) return; // there are no random bytes: nothing here wants any
+    }
+};
+
+/// libsodium wipes its named temporaries, but not what was spilled below the caller's frame: parts of keys and of
+/// products stay there.
+inline constexpr std::size_t aead_stack_bytes = 3072, dh_stack_bytes = 1024;
+
+using hash = bundled::hash;
+
+class aead : library {
+public:
+    aead() noexcept = default;
+
+    void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
+              secret<key_bytes> const& key) const noexcept {
+        WG_ASSERT(dst.size() == src.size() + tag_bytes);
+        auto const nonce = nonce_of(counter);
+        crypto_aead_chacha20poly1305_ietf_encrypt(dst.data(), nullptr, src.data(), src.size(), aad.data(), aad.size(),
+                                                  nullptr, nonce.data(), key.expose().data());
+        bundled::wipe_stack<aead_stack_bytes>();
+    }
+    [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
+                            secret<key_bytes> const& key) const noexcept {
+        WG_ASSERT(src.size() == dst.size() + tag_bytes);
+        auto const nonce = nonce_of(counter);
+        bool const genuine = crypto_aead_chacha20poly1305_ietf_decrypt(
+                                 dst.data(), nullptr, nullptr, src.data(), src.size(), aad.data(), aad.size(),
+                                 nonce.data(), key.expose().data()) == 0;
+        bundled::wipe_stack<aead_stack_bytes>();
+        if (!genuine) fill_zero(dst); // not documented to be so
+        return genuine;
+    }
+    void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
+                   std::span<byte const, 16> nonce) const noexcept {
+        crypto_core_hchacha20(out.expose().data(), nonce.data(), key.expose().data(), nullptr);
+        bundled::wipe_stack<aead_stack_bytes>();
+    }
+
+private:
+    static byte_array<crypto_aead_chacha20poly1305_ietf_NPUBBYTES> nonce_of(std::uint64_t counter) noexcept {
+        byte_array<crypto_aead_chacha20poly1305_ietf_NPUBBYTES> nonce{};
+        store_le64(nonce.data() + 4, counter);
+        return nonce;
+    }
+};
+
+static_assert(aead_backend<aead>);
+
+class x25519_dh : library {
+public:
+    x25519_dh() noexcept = default;
+
+    [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
+        bool const good =
+            crypto_scalarmult_curve25519(out.expose().data(), scalar.expose().data(), point.data()) == 0;
+        bundled::wipe_stack<dh_stack_bytes>();
+        if (!good) out.clear(); // a point of low order is refused before anything is written
+        return good;
+    }
+    void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
+        crypto_scalarmult_curve25519_base(out.data(), scalar.expose().data());
+        bundled::wipe_stack<dh_stack_bytes>();
+    }
+};
+using dh = x25519_dh; // a type cannot be named as its member
+
+static_assert(dh_backend<dh>);
+
+} // namespace libsodium
+} // namespace wg::inline WG_ABI
+
+#endif
 #endif
 #if __STDC_HOSTED__
 // SPDX-License-Identifier: BSL-1.0

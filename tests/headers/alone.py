@@ -5,12 +5,14 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from cases import FREESTANDING, ROOT, STRICT, all_headers, command, compilers, run_cases  # noqa: E402
+from cases import (FREESTANDING, OPTIONAL, ROOT, STRICT, all_headers, command, compilers, library_flags,  # noqa: E402
+                   run_cases)
 
 
 def alone(compiler, header):
     include = f'#include "wg/{header}"\n'
-    command(compiler, *STRICT, *FREESTANDING, "-fsyntax-only", "-I", ROOT / "include", "-x", "c++", "-",
+    library = library_flags(compiler, header) if header in OPTIONAL else []
+    command(compiler, *STRICT, *FREESTANDING, *library, "-fsyntax-only", "-I", ROOT / "include", "-x", "c++", "-",
             source=include + include)
 
 

@@ -4,10 +4,13 @@
 
 #include "wg/wg.hpp"
 
-template struct wg::bundled::basic_aead<wg::bundled::one_block, wg::bundled::limbs32>;
+template class wg::bundled::basic_aead<wg::bundled::plain_kernel<wg::bundled::limbs32>>;
 template class wg::bundled::x25519<wg::bundled::limbs32>;
 #ifdef __SIZEOF_INT128__
 template class wg::bundled::x25519<wg::bundled::limbs64>;
+#endif
+#ifndef WG_SMALL
+template class wg::bundled::x25519_base<wg::bundled::limbs32>;
 #endif
 template class wg::noise<tests::smallest>;
 template struct wg::keypair<64>;

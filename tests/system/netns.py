@@ -937,6 +937,8 @@ def bad_command_lines_are_refused_with_a_reason(lab):
     refused([''], 'name|invalid|argument|usage')
     refused(['wg0', 'wg1'], 'usage')
     refused(['--frobnicate'], 'usage|option|name|invalid')
+    p = host.try_run([WGD, '-f', 'wg0'], timeout=10, env={'WG_CPU_OFF': 'avx512,mmx'})
+    check(p.returncode == 1 and 'avx512,mmx' in p.output, f'a wrong WG_CPU_OFF is named: {p.output.strip()!r}')
     refused(['busy0'], 'busy|use|invalid|exist')
     daemon = host.daemon('wg0')
     refused(['wg0'], 'busy|use|exist')

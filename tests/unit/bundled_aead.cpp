@@ -14,20 +14,16 @@ using namespace wg_tests;
 
 namespace {
 
-using aeads = boost::mpl::list<basic_aead<one_block, limbs32>
-#ifdef __SIZEOF_INT128__
-                               ,
-                               basic_aead<one_block, limbs64>
-#endif
-#ifndef WG_SMALL
-                               ,
-                               basic_aead<four_blocks, limbs32>
-#ifdef __SIZEOF_INT128__
-                               ,
-                               basic_aead<four_blocks, limbs64>
-#endif
-#endif
-                               >;
+/// The kernel for what this processor has of these instruction sets.
+template <cpu Allowed> struct aead_on : aead {
+    aead_on() : aead(detect_cpu() & Allowed) {}
+};
+
+constexpr cpu up_to_ssse3 = cpu::ssse3, up_to_avx2 = up_to_ssse3 | cpu::avx2, up_to_avx512 = up_to_avx2 | cpu::avx512;
+
+using plain32 = aead_fixed<plain_kernel<limbs32>>;
+using aeads = boost::mpl::list<plain32, aead_fixed<plain_kernel<>>, aead_fixed<baseline_kernel>, aead_on<up_to_ssse3>,
+                               aead_on<up_to_avx2>, aead_on<up_to_avx512>, aead_on<cpu::all>>;
 
 using key = wg::secret<32>;
 
@@ -107,6 +103,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(is_the_same_for_every_length_alignment_and_place, 
     key const k(fixed<32>(random.take(32)));
     std::vector<std::size_t> sizes;
     for (std::size_t size = 0; size <= 300; ++size) sizes.push_back(size);
+    for (std::size_t size = 307; size <= 4200; size += 61) sizes.push_back(size); // ends of all steps and vectors
     for (std::size_t const size : {511u, 512u, 513u, 1419u, 1420u, 1421u, 1424u, 4095u, 4096u, 65535u})
         sizes.push_back(size);
     for (std::size_t const size : sizes)
@@ -114,7 +111,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(is_the_same_for_every_length_alignment_and_place, 
             std::size_t const to = random.next() % 16;
             std::uint64_t const counter = random.next();
             buffer const plaintext = random.take(size), aad = random.take(random.next() % 40);
-            buffer const expected = seal<basic_aead<one_block, limbs32>>(plaintext, aad, counter, k);
+            buffer const expected = seal<plain32>(plaintext, aad, counter, k);
 
             buffer in(at + size + 16), out(to + size + 16);
             std::copy(plaintext.begin(), plaintext.end(), in.begin() + static_cast<std::ptrdiff_t>(at));
@@ -183,9 +180,9 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(leaves_no_key_on_the_stack, Aead, aeads) {
     buffer const bytes = random.take(32), nonce = buffer(12), aad = random.take(16);
     key const k(fixed<32>(bytes));
     buffer one_time_key(32);
-    chacha20<one_block>(fixed<32>(bytes), fixed<12>(nonce), 0).apply(one_time_key, one_time_key);
+    chacha20(fixed<32>(bytes), fixed<12>(nonce), 0).apply(one_time_key, one_time_key);
     buffer keystream(256);
-    chacha20<one_block>(fixed<32>(bytes), fixed<12>(nonce), 1).apply(keystream, keystream);
+    chacha20(fixed<32>(bytes), fixed<12>(nonce), 1).apply(keystream, keystream);
     for (std::size_t const size : {0u, 64u, 1420u}) {
         buffer plaintext(size), sealed(size + 16), opened(size);
         auto const found = search_stack_after([&] {

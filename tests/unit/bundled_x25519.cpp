@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
-// X25519 against RFC 7748; both fields give the same results everywhere.
+// X25519 against RFC 7748; all fields and kernels give the same results everywhere.
 #include "wg/backends/bundled/x25519.hpp"
 
 #include "bundled_stack.hpp"
 #include "bundled_vectors.hpp"
 
+#include <algorithm>
+#include <array>
 #include <boost/mpl/list.hpp>
 #include <boost/test/unit_test.hpp>
-#include <cstdlib>
+#include <iterator>
 
 using namespace wg::bundled;
 using namespace wg_tests;
@@ -50,6 +52,78 @@ char const* const low_order[] = {
     "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 };
 
+/// Every object that this machine can tell apart: each set of instruction sets once.
+std::vector<cpu> selections() {
+    std::vector<cpu> all;
+    for (std::uint32_t mask = 0; mask <= std::uint32_t(cpu::all); ++mask) {
+        cpu const set = consistent(detect_cpu() & cpu(mask));
+        if (std::find(all.begin(), all.end(), set) == all.end()) all.push_back(set);
+    }
+    return all;
+}
+
+/// What `dh` gives, empty for false.
+buffer shared(dh const& with, buffer const& scalar, buffer const& point) {
+    wg::secret<32> const key(fixed<32>(scalar));
+    wg::secret<32> out(fixed<32>(buffer(32, 0xaa)));
+    if (!with.dh(out, key, fixed<32>(point))) {
+        BOOST_TEST(out.is_zero());
+        return {};
+    }
+    return buffer(out.expose().begin(), out.expose().end());
+}
+
+buffer public_of(dh const& with, buffer const& scalar) {
+    wg::secret<32> const key(fixed<32>(scalar));
+    wg::public_key out;
+    with.dh_public(out, key);
+    return buffer(out.begin(), out.end());
+}
+
+/// Items of a batch with what they point at, and what is to come out.
+struct batch {
+    struct one {
+        wg::secret<32> scalar, out;
+        buffer point, expected;
+    };
+    std::vector<one> ones;
+    std::vector<wg::dh_item> items;
+
+    explicit batch(std::size_t size) : ones(size), items(size) {
+        for (std::size_t i = 0; i < size; ++i) {
+            ones[i].out.assign(fixed<32>(buffer(32, 0xaa)));
+            ones[i].point = buffer(32);
+            items[i].out = &ones[i].out;
+            items[i].scalar = &ones[i].scalar;
+        }
+    }
+    void set(std::size_t i, buffer const& scalar, buffer const& point) {
+        ones[i].scalar.assign(fixed<32>(scalar));
+        ones[i].point = point;
+        ones[i].expected = multiply<limbs32>(scalar, point);
+        items[i].point = ones[i].point;
+        items[i].good = ones[i].expected.empty(); // the opposite
+    }
+    bool right(std::size_t i) const {
+        if (items[i].good == ones[i].expected.empty()) return false;
+        wg::secret<32> const expected(fixed<32>(items[i].good ? ones[i].expected : buffer(32)));
+        return ones[i].out.equals(expected);
+    }
+};
+
+/// Scalars and points with long runs of zeros and ones, and now and then a point of low order or one from p on.
+buffer some_point(noise& random) {
+    std::uint64_t const kind = random.next() % 8;
+    if (kind == 0) return hex(low_order[random.next() % std::size(low_order)]);
+    if (kind == 1) {
+        buffer large(32, 0xff);
+        large[0] = static_cast<wg::byte>(0xed + random.next() % 19);
+        return large;
+    }
+    return kind < 5 ? random.take_edges(32) : random.take(32);
+}
+buffer some_scalar(noise& random) { return random.next() % 2 ? random.take_edges(32) : random.take(32); }
+
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(bundled_x25519)
@@ -67,28 +141,133 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(products_are_as_published, Limbs, all_limbs) {
 BOOST_AUTO_TEST_CASE_TEMPLATE(iterated_products_are_as_published, Limbs, all_limbs) {
     BOOST_TEST(iterate<Limbs>(1) == hex("422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079"));
     BOOST_TEST(iterate<Limbs>(1000) == hex("684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51"));
-    if (std::getenv("WG_LONG_TESTS") == nullptr) return;
-    BOOST_TEST(iterate<Limbs>(1'000'000) == hex("7c3911e0ab2586fd864497297e575e6f3bc601c0883c30df5f4dd2d24f665424"));
+}
+
+BOOST_AUTO_TEST_CASE(every_selection_gives_what_is_published) {
+    for (cpu const set : selections()) {
+        BOOST_TEST_CONTEXT("cpu " << std::uint32_t(set)) {
+            dh const with(set);
+            BOOST_TEST(shared(with, hex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4"),
+                              hex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c")) ==
+                       hex("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552"));
+            buffer k(32), u(32);
+            k[0] = u[0] = 9;
+            for (int i = 0; i < 1000; ++i) {
+                buffer product = shared(with, k, u);
+                u = std::move(k);
+                k = std::move(product);
+            }
+            BOOST_TEST(k == hex("684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51"));
+        }
+    }
+}
+
+// The same, and each lane runs the same chain
+BOOST_AUTO_TEST_CASE(every_selection_iterates_batches_as_published) {
+    for (cpu const set : selections()) {
+        dh const with(set);
+        std::size_t const lanes = 8;
+        batch b(lanes);
+        buffer k(32), u(32);
+        k[0] = u[0] = 9;
+        for (auto& one : b.ones) one.scalar.assign(fixed<32>(k));
+        for (int i = 0; i < 1000; ++i) {
+            for (auto& item : b.items) item.point = u;
+            with.dh_batch(b.items);
+            auto const scalar = b.ones[0].scalar.expose();
+            u.assign(scalar.begin(), scalar.end());
+            for (auto& one : b.ones) {
+                BOOST_REQUIRE(one.out.equals(b.ones[0].out));
+                one.scalar.assign(one.out);
+            }
+        }
+        buffer const expected = hex("684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51");
+        BOOST_TEST(b.ones[0].scalar.equals(wg::secret<32>(fixed<32>(expected))));
+    }
 }
 
 // RFC 7748, section 6.1
 BOOST_AUTO_TEST_CASE(two_sides_agree_as_published) {
-    wg::secret<32> const alice(fixed<32>(hex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")));
-    wg::secret<32> const bob(fixed<32>(hex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb")));
-    wg::public_key alice_public, bob_public;
-    dh{}.dh_public(alice_public, alice);
-    dh{}.dh_public(bob_public, bob);
-    BOOST_TEST(buffer(alice_public.begin(), alice_public.end()) ==
-               hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"));
-    BOOST_TEST(buffer(bob_public.begin(), bob_public.end()) ==
-               hex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"));
-    wg::secret<32> const expected(fixed<32>(hex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742")));
-    wg::secret<32> shared;
-    BOOST_TEST(dh{}.dh(shared, alice, bob_public));
-    BOOST_TEST(shared.equals(expected));
-    shared.clear();
-    BOOST_TEST(dh{}.dh(shared, bob, alice_public));
-    BOOST_TEST(shared.equals(expected));
+    buffer const alice = hex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
+    buffer const bob = hex("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
+    buffer const alice_public = hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
+    buffer const bob_public = hex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
+    buffer const expected = hex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
+    for (cpu const set : selections()) {
+        dh const with(set);
+        BOOST_TEST(public_of(with, alice) == alice_public);
+        BOOST_TEST(public_of(with, bob) == bob_public);
+        BOOST_TEST(shared(with, alice, bob_public) == expected);
+        BOOST_TEST(shared(with, bob, alice_public) == expected);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(every_selection_agrees_with_the_smallest_code) {
+    std::uint64_t const seed = 40;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    for (cpu const set : selections()) {
+        noise random(seed);
+        dh const with(set);
+        for (int round = 0; round < 200; ++round) {
+            buffer const scalar = some_scalar(random), point = some_point(random);
+            BOOST_REQUIRE(shared(with, scalar, point) == multiply<limbs32>(scalar, point));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(public_keys_are_products_of_the_base_point) {
+    std::uint64_t const seed = 41;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    noise random(seed);
+    buffer base(32);
+    base[0] = 9;
+    std::vector<buffer> scalars = {buffer(32), buffer(32, 0xff), buffer(32, 0x55), buffer(32, 0xaa)};
+    while (scalars.size() < 300) scalars.push_back(some_scalar(random));
+    for (std::size_t bit = 0; bit < 255; ++bit) { // every digit alone
+        buffer one(32);
+        one[bit / 8] = static_cast<wg::byte>(1u << bit % 8);
+        scalars.push_back(one);
+    }
+    for (buffer const& scalar : scalars) {
+        buffer const expected = multiply<limbs32>(scalar, base);
+        for (cpu const set : selections()) BOOST_REQUIRE(public_of(dh(set), scalar) == expected);
+#ifndef WG_SMALL
+        buffer out(32);
+        x25519_base<limbs32>::multiply(std::span(out).first<32>(), fixed<32>(scalar));
+        BOOST_REQUIRE(out == expected);
+#endif
+    }
+}
+
+BOOST_AUTO_TEST_CASE(batches_of_any_size_give_what_single_ones_give) {
+    std::uint64_t const seed = 42;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    for (cpu const set : selections()) {
+        noise random(seed);
+        dh const with(set);
+        for (std::size_t size = 0; size <= 33; ++size) {
+            batch b(size);
+            for (std::size_t i = 0; i < size; ++i) b.set(i, some_scalar(random), some_point(random));
+            with.dh_batch(b.items);
+            for (std::size_t i = 0; i < size; ++i)
+                BOOST_REQUIRE_MESSAGE(b.right(i), "cpu " << std::uint32_t(set) << ", item " << i << " of " << size);
+        }
+    }
+}
+
+// A zero among the denominators makes no other result wrong, wherever it is
+BOOST_AUTO_TEST_CASE(points_of_low_order_in_a_batch_touch_no_other) {
+    noise random(43);
+    for (cpu const set : selections()) {
+        for (unsigned mask = 0; mask < 256; mask += 1 + static_cast<unsigned>(random.next() % 5)) {
+            batch b(8);
+            for (std::size_t i = 0; i < 8; ++i)
+                b.set(i, random.take(32),
+                      mask >> i & 1 ? hex(low_order[random.next() % std::size(low_order)]) : random.take(32));
+            dh(set).dh_batch(b.items);
+            for (std::size_t i = 0; i < 8; ++i) BOOST_REQUIRE(b.right(i));
+        }
+    }
 }
 
 BOOST_AUTO_TEST_CASE_TEMPLATE(points_of_low_order_give_zero_and_false, Limbs, all_limbs) {
@@ -108,12 +287,14 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(points_of_low_order_give_zero_and_false, Limbs, al
 }
 
 BOOST_AUTO_TEST_CASE(backend_reports_points_of_low_order) {
-    wg::secret<32> const scalar(fixed<32>(noise(31).take(32)));
-    for (char const* const point : low_order) {
-        wg::secret<32> out(fixed<32>(buffer(32, 0xaa)));
-        BOOST_TEST(!dh{}.dh(out, scalar, fixed<32>(hex(point))));
-        BOOST_TEST(out.is_zero());
-    }
+    buffer const scalar = noise(31).take(32);
+    for (cpu const set : selections())
+        for (char const* const point : low_order)
+            for (unsigned const high_bit : {0u, 0x80u}) {
+                buffer u = hex(point);
+                u[31] = static_cast<wg::byte>(u[31] | high_bit);
+                BOOST_TEST(shared(dh(set), scalar, u).empty()); // and the result is zero
+            }
 }
 
 BOOST_AUTO_TEST_CASE_TEMPLATE(scalar_is_clamped_and_high_bit_of_point_ignored, Limbs, all_limbs) {
@@ -144,17 +325,28 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(points_from_p_on_are_taken_modulo_p, Limbs, all_li
         large[0] = static_cast<wg::byte>(0xed + value);
         large[31] = 0x7f;
         BOOST_TEST(multiply<Limbs>(scalar, large) == multiply<Limbs>(scalar, small));
+        for (cpu const set : selections()) BOOST_TEST(shared(dh(set), scalar, large) == shared(dh(set), scalar, small));
     }
 }
 
 BOOST_AUTO_TEST_CASE(result_may_replace_the_scalar) {
     wg::secret<32> const scalar(fixed<32>(noise(34).take(32)));
     buffer const point = noise(35).take(32);
-    wg::secret<32> expected, both;
-    both.assign(scalar);
-    BOOST_TEST(dh{}.dh(expected, scalar, fixed<32>(point)));
-    BOOST_TEST(dh{}.dh(both, both, fixed<32>(point)));
-    BOOST_TEST(both.equals(expected));
+    for (cpu const set : selections()) {
+        wg::secret<32> expected, both;
+        both.assign(scalar);
+        BOOST_TEST(dh(set).dh(expected, scalar, fixed<32>(point)));
+        BOOST_TEST(dh(set).dh(both, both, fixed<32>(point)));
+        BOOST_TEST(both.equals(expected));
+        std::vector<wg::secret<32>> all(8);
+        std::vector<wg::dh_item> items(8);
+        for (std::size_t i = 0; i < 8; ++i) {
+            all[i].assign(scalar);
+            items[i] = {&all[i], &all[i], point, false};
+        }
+        dh(set).dh_batch(items);
+        for (auto const& one : all) BOOST_TEST(one.equals(expected));
+    }
 }
 
 #ifdef __SIZEOF_INT128__
@@ -237,6 +429,372 @@ BOOST_AUTO_TEST_CASE(words_beyond_p_are_reduced) {
     BOOST_TEST(encoded(r) == number(36 * 36));
 }
 
+#ifndef WG_SMALL
+// Everything from the curve's equation: d = -121665/121666, and the base point, whose y is 4/5 and whose x is even
+BOOST_AUTO_TEST_CASE(table_of_the_base_point_is_what_it_should_be) {
+    using field = field25519<limbs32>;
+    field25519_scratch<field> scratch;
+    auto const number = [](std::uint32_t value) {
+        field r;
+        r.set_small(value);
+        return r;
+    };
+    auto const times = [](field a, field const& b) {
+        field::multiply(a, a, b);
+        return a;
+    };
+    auto const inverse = [&](field a) {
+        invert(a, scratch);
+        return a;
+    };
+    auto const sum = [](field a, field const& b) {
+        field::add(a, a, b);
+        return a;
+    };
+    auto const difference = [](field a, field const& b) {
+        field::subtract(a, a, b);
+        return a;
+    };
+    auto const encoded = [](field const& a) {
+        buffer out(32);
+        a.encode(out.data());
+        return out;
+    };
+    struct point {
+        field x, y;
+    };
+    field const one = number(1), half = inverse(number(2));
+    field const d = times(difference(number(0), number(121665)), inverse(number(121666)));
+    // -x^2 + y^2 = 1 + d x^2 y^2; both sides have x only as a square
+    auto const add = [&](point const& p, point const& q) {
+        field const k = times(times(d, times(p.x, q.x)), times(p.y, q.y));
+        return point{times(sum(times(p.x, q.y), times(q.x, p.y)), inverse(sum(one, k))),
+                     times(sum(times(p.y, q.y), times(p.x, q.x)), inverse(difference(one, k)))};
+    };
+    auto const negative = [&](point p) {
+        p.x = difference(number(0), p.x);
+        return p;
+    };
+    field x, y = times(number(4), inverse(number(5)));
+    // RFC 8032, section 5.1
+    x.decode(hex("1ad5258f602d56c9b2a7259560c72c695cdcd6fd31e2a4c0fe536ecdd3366921").data());
+    field const xx = times(x, x), yy = times(y, y);
+    BOOST_REQUIRE(encoded(difference(yy, xx)) == encoded(sum(one, times(d, times(xx, yy)))));
+    BOOST_REQUIRE(encoded(x)[0] % 2 == 0);
+
+    std::vector<point> powers = {{x, y}}; // 2^i times the base point
+    while (powers.size() < comb25519::combs * comb25519::teeth * comb25519::distance)
+        powers.push_back(add(powers.back(), powers.back()));
+    std::uint64_t const* at = comb25519::table;
+    for (std::size_t j = 0; j < comb25519::combs; ++j)
+        for (std::size_t i = 0; i < comb25519::points; ++i) {
+            point p = powers[comb25519::distance * (comb25519::teeth * j + 4)];
+            for (std::size_t h = 0; h < 4; ++h) {
+                point const& weight = powers[comb25519::distance * (comb25519::teeth * j + h)];
+                p = add(p, i >> h & 1 ? weight : negative(weight));
+            }
+            field const elements[] = {times(half, difference(p.y, p.x)), times(half, sum(p.y, p.x)),
+                                      times(d, times(p.x, p.y))};
+            for (field const& element : elements) {
+                buffer const expected = encoded(element);
+                for (std::size_t k = 0; k < 4; ++k)
+                    BOOST_REQUIRE_EQUAL(*at++, wg::load_le64(expected.data() + 8 * k));
+            }
+            // no limb of the last is greater than that of p, so a kernel may subtract it limb by limb
+            BOOST_REQUIRE((at[-4] & ((std::uint64_t{1} << 51) - 1)) <= (std::uint64_t{1} << 51) - 19);
+        }
+    BOOST_TEST((at == comb25519::table + std::size(comb25519::table)));
+}
+#endif
+
+#ifdef WG_X86_KERNELS
+// The fields of the vector kernels at the ends of their ranges. What a limb may be is said at each structure.
+
+/// The sum of limbs, each so many bits above the one before, as 32 bytes below p.
+template <std::size_t N> buffer value_of(std::array<std::uint64_t, N> const& limbs, int (*bits)(int)) {
+    using field = field25519<limbs64>;
+    field r, limb, shift;
+    r.set_small(0);
+    for (std::size_t i = N; i-- > 0;) {
+        shift.set_small(std::uint64_t{1} << bits(static_cast<int>(i)) % 51);
+        if (bits(static_cast<int>(i)) >= 51) shift = {{0, std::uint64_t{1} << bits(static_cast<int>(i)) % 51, 0, 0, 0}};
+        field::multiply(r, r, shift);
+        limb = {{limbs[i] & field::mask, limbs[i] >> 51, 0, 0, 0}};
+        field::add(r, r, limb);
+    }
+    buffer out(32);
+    shift.set_small(1);
+    field::multiply(r, r, shift);
+    r.encode(out.data());
+    return out;
+}
+buffer product_of(buffer const& a, buffer const& b) {
+    using field = field25519<limbs32>;
+    field x, y;
+    x.decode(a.data()), y.decode(b.data());
+    field::multiply(x, x, y);
+    buffer out(32);
+    x.encode(out.data());
+    return out;
+}
+buffer sum_of(buffer const& a, buffer const& b) {
+    using field = field25519<limbs32>;
+    field x, y;
+    x.decode(a.data()), y.decode(b.data());
+    field::add(x, x, y);
+    buffer out(32);
+    x.encode(out.data());
+    return out;
+}
+/// Up to `most`: often just that, or nothing.
+std::uint64_t some_limb(noise& random, std::uint64_t most) {
+    std::uint64_t const kind = random.next() % 4;
+    if (kind < 2) return kind == 0 ? most : 0;
+    if (kind == 2) return most - random.next() % 256;
+    return most == ~std::uint64_t{0} ? random.next() : random.next() % (most + 1);
+}
+
+int bits_of_51(int) { return 51; }
+int bits_of_52(int) { return 52; }
+int bits_of_25_5(int i) { return i % 2 == 0 ? 26 : 25; }
+
+template <class Vectors, std::size_t Lanes, std::size_t Limbs> struct limbs_of_lanes {
+    alignas(64) std::uint64_t v[Limbs][Lanes];
+
+    Vectors load() const {
+        Vectors r;
+        static_assert(sizeof r == sizeof v);
+        std::memcpy(static_cast<void*>(&r), v, sizeof v);
+        return r;
+    }
+    void store(Vectors const& from) { std::memcpy(v, static_cast<void const*>(&from), sizeof v); }
+    std::array<std::uint64_t, Limbs> lane(std::size_t j, std::uint64_t mask = ~std::uint64_t{0}) const {
+        std::array<std::uint64_t, Limbs> out;
+        for (std::size_t i = 0; i < Limbs; ++i) out[i] = v[i][j] & (i + 1 < Limbs ? mask : ~std::uint64_t{0});
+        return out;
+    }
+    template <class Most> void fill(noise& random, Most const& most) {
+        for (std::size_t i = 0; i < Limbs; ++i)
+            for (auto& limb : v[i]) limb = some_limb(random, most(i));
+    }
+};
+
+using quads = limbs_of_lanes<quad25519, 4, 5>;
+using eights = limbs_of_lanes<lanes25519, 8, 5>;
+using narrows = limbs_of_lanes<narrow25519, 4, 10>;
+
+#define IFMA [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,avx2,bmi,bmi2"), gnu::noinline]]
+#define AVX2 [[gnu::target("avx2,bmi,bmi2"), gnu::noinline]]
+
+IFMA void quad_product(quads& r, quads const& a, quads const& b, quads const& given) {
+    quad25519 x = a.load(), y = b.load(), z = given.load();
+    ifma_x25519::multiply(x, x, y, z);
+    ifma_x25519::carry(x, x);
+    r.store(x);
+}
+IFMA void quad_carry(quads& r) {
+    quad25519 x = r.load();
+    ifma_x25519::carry(x, x);
+    r.store(x);
+}
+IFMA void eight_product(eights& r, eights const& a, eights const& b, eights const& given) {
+    lanes25519 x = a.load(), y = b.load(), z = given.load();
+    ifma8_x25519::multiply(x, x, y, z);
+    r.store(x);
+}
+IFMA void eight_products(eights& r, eights const& a, eights const& b, eights const& given, eights& r2) {
+    lanes25519 x = a.load(), y = b.load(), z = given.load(), w;
+    ifma8_x25519::multiply(x, x, y, z, w, y, y, z);
+    r.store(x);
+    r2.store(w);
+}
+IFMA void eight_squares(eights& r, eights const& a, eights& r2, eights const& b) {
+    lanes25519 x = a.load(), y = b.load();
+    ifma8_x25519::squares(x, x, y, y);
+    r.store(x);
+    r2.store(y);
+}
+IFMA void eight_carry(eights& r) {
+    lanes25519 x = r.load();
+    ifma8_x25519::carry(x);
+    r.store(x);
+}
+IFMA void eight_words(std::uint64_t (&to)[4][8], eights const& a) { ifma8_x25519::unpack(to, a.load()); }
+AVX2 void narrow_product(narrows& r, narrows const& a, narrows const& b) {
+    narrow25519 x = a.load(), y = b.load();
+    avx2_x25519::multiply(x, x, y);
+    r.store(x);
+}
+AVX2 void narrow_square(narrows& r, narrows const& a) {
+    narrow25519 x = a.load();
+    avx2_x25519::square(x, x);
+    r.store(x);
+}
+AVX2 void narrow_carry(narrows& r) {
+    narrow25519 x = r.load();
+    avx2_x25519::carry(x);
+    r.store(x);
+}
+
+BOOST_AUTO_TEST_CASE(four_products_of_52_bits_at_the_ends_of_their_ranges) {
+    if (!has(detect_cpu(), cpu::ifma)) return;
+    std::uint64_t const seed = 50, tight = (std::uint64_t{1} << 51) + (1 << 16) - 1;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    noise random(seed);
+    for (int round = 0; round < 3000; ++round) {
+        quads a, b, given, r;
+        a.fill(random, [&](std::size_t) { return tight; });
+        b.fill(random, [&](std::size_t) { return tight; });
+        given.fill(random, [&](std::size_t) { return (std::uint64_t{1} << 61) + (std::uint64_t{1} << 60); });
+        if (round == 0)
+            for (quads* const x : {&a, &b})
+                for (auto& row : x->v) std::fill(std::begin(row), std::end(row), tight);
+        quad_product(r, a, b, given);
+        for (std::size_t j = 0; j < 4; ++j) {
+            buffer const expected = sum_of(product_of(value_of(a.lane(j), bits_of_51), value_of(b.lane(j), bits_of_51)),
+                                           value_of(given.lane(j), bits_of_51));
+            BOOST_REQUIRE(value_of(r.lane(j), bits_of_51) == expected);
+            for (auto const limb : r.lane(j)) BOOST_REQUIRE_LE(limb, tight);
+        }
+        a.fill(random, [](std::size_t) { return (std::uint64_t{1} << 62) - 1; });
+        r = a;
+        quad_carry(r);
+        for (std::size_t j = 0; j < 4; ++j) {
+            BOOST_REQUIRE(value_of(r.lane(j), bits_of_51) == value_of(a.lane(j), bits_of_51));
+            for (auto const limb : r.lane(j)) BOOST_REQUIRE_LE(limb, tight);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(eight_products_of_52_bits_at_the_ends_of_their_ranges) {
+    if (!has(detect_cpu(), cpu::ifma)) return;
+    std::uint64_t const seed = 51, low = (std::uint64_t{1} << 52) - 1, top = (std::uint64_t{1} << 47) + (1 << 12) - 1;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    noise random(seed);
+    // bits from 52 on are what was carried already: any
+    auto const carried = [&](std::size_t i) { return i == 4 ? top : ~std::uint64_t{0}; };
+    auto const value = [&](eights const& x, std::size_t j) { return value_of(x.lane(j, low), bits_of_52); };
+    auto const wide = [](eights const& x, std::size_t j) { return value_of(x.lane(j), bits_of_52); };
+    for (int round = 0; round < 1500; ++round) {
+        eights a, b, given, r, r2;
+        a.fill(random, carried);
+        b.fill(random, carried);
+        given.fill(random, [](std::size_t) { return std::uint64_t{1} << 61; });
+        if (round == 0)
+            for (eights* const x : {&a, &b})
+                for (std::size_t i = 0; i < 5; ++i) std::fill(std::begin(x->v[i]), std::end(x->v[i]), carried(i));
+        eight_product(r, a, b, given);
+        for (std::size_t j = 0; j < 8; ++j) {
+            BOOST_REQUIRE(wide(r, j) == sum_of(product_of(value(a, j), value(b, j)), wide(given, j)));
+            for (std::size_t i = 0; i < 5; ++i) BOOST_REQUIRE_LT(r.v[i][j] - given.v[i][j], std::uint64_t{11} << 52);
+        }
+        eight_products(r, a, b, given, r2);
+        for (std::size_t j = 0; j < 8; ++j) {
+            BOOST_REQUIRE(wide(r, j) == sum_of(product_of(value(a, j), value(b, j)), wide(given, j)));
+            BOOST_REQUIRE(wide(r2, j) == sum_of(product_of(value(b, j), value(b, j)), wide(given, j)));
+        }
+        eight_squares(r, a, r2, b);
+        for (std::size_t j = 0; j < 8; ++j) {
+            BOOST_REQUIRE(wide(r, j) == product_of(value(a, j), value(a, j)));
+            BOOST_REQUIRE(wide(r2, j) == product_of(value(b, j), value(b, j)));
+            // so that a difference is not below zero
+            for (std::size_t i = 0; i < 5; ++i) BOOST_REQUIRE_GE(r.v[i][j], ifma8_x25519::bias(static_cast<int>(i)));
+            for (std::size_t i = 0; i < 5; ++i) BOOST_REQUIRE_LE(r2.v[i][j], ifma8_x25519::bias(static_cast<int>(i)));
+        }
+        a.fill(random, [](std::size_t) { return (std::uint64_t{1} << 63) - 1; });
+        r = a;
+        eight_carry(r);
+        for (std::size_t j = 0; j < 8; ++j) {
+            BOOST_REQUIRE(value(r, j) == wide(a, j));
+            BOOST_REQUIRE_LE(r.v[4][j], top);
+        }
+        // p - 1, p, p + 1 and their like come out below p
+        if (round % 4 == 0)
+            for (std::size_t j = 0; j < 8; ++j) {
+                for (std::size_t i = 1; i < 4; ++i) a.v[i][j] = low;
+                a.v[0][j] = low - 18 + random.next() % 38 - 19;
+                a.v[4][j] = (std::uint64_t{1} << 47) - 1;
+            }
+        std::uint64_t words[4][8];
+        eight_words(words, a);
+        for (std::size_t j = 0; j < 8; ++j) {
+            buffer out(32);
+            for (std::size_t i = 0; i < 4; ++i) wg::store_le64(out.data() + 8 * i, words[i][j]);
+            BOOST_REQUIRE(out == wide(a, j));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(four_products_of_32_bits_at_the_ends_of_their_ranges) {
+    if (!has(detect_cpu(), cpu::avx2)) return;
+    std::uint64_t const seed = 52;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    noise random(seed);
+    auto const unit = [](std::size_t i) { return std::uint64_t{1} << (i % 2 == 0 ? 26 : 25); };
+    auto const loose = [&](std::size_t i) { return 3 * unit(i) + (1 << 17) - 1; };
+    auto const value = [](narrows const& x, std::size_t j) { return value_of(x.lane(j), bits_of_25_5); };
+    for (int round = 0; round < 3000; ++round) {
+        narrows a, b, r;
+        a.fill(random, loose);
+        b.fill(random, loose);
+        if (round == 0)
+            for (narrows* const x : {&a, &b})
+                for (std::size_t i = 0; i < 10; ++i) std::fill(std::begin(x->v[i]), std::end(x->v[i]), loose(i));
+        narrow_product(r, a, b);
+        for (std::size_t j = 0; j < 4; ++j) {
+            BOOST_REQUIRE(value(r, j) == product_of(value(a, j), value(b, j)));
+            for (auto const limb : r.lane(j)) BOOST_REQUIRE_LT(limb, std::uint64_t{1} << 63);
+        }
+        narrow_square(r, a);
+        for (std::size_t j = 0; j < 4; ++j) BOOST_REQUIRE(value(r, j) == product_of(value(a, j), value(a, j)));
+        a.fill(random, [](std::size_t) { return (std::uint64_t{1} << 63) - 1; });
+        r = a;
+        narrow_carry(r);
+        for (std::size_t j = 0; j < 4; ++j) {
+            BOOST_REQUIRE(value(r, j) == value(a, j));
+            for (std::size_t i = 0; i < 10; ++i) {
+                BOOST_REQUIRE_LT(r.v[i][j], unit(i) + (1 << 17));
+                BOOST_REQUIRE_LE(r.v[i][j], avx2_x25519::two_p(static_cast<int>(i)));
+            }
+        }
+    }
+}
+#endif
+
+#ifdef __SIZEOF_INT128__
+BOOST_AUTO_TEST_CASE(inverses_of_both_ways_agree) {
+    std::uint64_t const seed = 53;
+    BOOST_TEST_MESSAGE("seed " << seed);
+    noise random(seed);
+    std::vector<buffer> numbers = {buffer(32), buffer(32, 0xff)};
+    for (unsigned k = 0; k < 256; ++k) { // 2^k, and around p and 2p
+        buffer power(32), near(32, 0xff);
+        power[k / 8] = static_cast<wg::byte>(1u << k % 8);
+        near[0] = static_cast<wg::byte>(k);
+        near[31] = k % 2 ? 0x7f : 0xff;
+        numbers.push_back(power);
+        numbers.push_back(near);
+    }
+    while (numbers.size() < 3000) numbers.push_back(random.take_edges(32));
+    for (buffer const& any : numbers) {
+        field25519<limbs32> z = {{}};
+        field25519_scratch<field25519<limbs32>> scratch;
+        for (std::size_t i = 0; i < 8; ++i) z.v[i] = wg::load_le32(any.data() + 4 * i); // all 256 bits
+        buffer number(32);
+        z.encode(number.data());
+        std::uint64_t words[4];
+        for (std::size_t i = 0; i < 4; ++i) words[i] = wg::load_le64(number.data() + 8 * i);
+        inversion25519::invert(words, words);
+        buffer inverse(32);
+        for (std::size_t i = 0; i < 4; ++i) wg::store_le64(inverse.data() + 8 * i, words[i]);
+        invert(z, scratch);
+        buffer expected(32);
+        z.encode(expected.data());
+        BOOST_REQUIRE(inverse == expected);
+    }
+}
+#endif
+
 #ifdef WG_TESTS_CAN_SEARCH_STACK
 BOOST_AUTO_TEST_CASE_TEMPLATE(leaves_neither_scalar_nor_result_on_the_stack, Limbs, all_limbs) {
     noise random(38);
@@ -248,6 +806,35 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(leaves_neither_scalar_nor_result_on_the_stack, Lim
     });
     BOOST_TEST(!found.has(scalar));
     BOOST_TEST(!found.has(out));
+}
+
+BOOST_AUTO_TEST_CASE(no_selection_leaves_scalar_or_result_on_the_stack) {
+    noise random(39);
+    for (cpu const set : selections()) {
+        BOOST_TEST_CONTEXT("cpu " << std::uint32_t(set)) {
+            dh const with(set);
+            buffer const scalar = random.take(32), point = random.take(32);
+            wg::secret<32> const key(fixed<32>(scalar));
+            wg::secret<32> out;
+            auto const one = search_stack_after([&] { static_cast<void>(with.dh(out, key, fixed<32>(point))); });
+            buffer result(out.expose().begin(), out.expose().end());
+            BOOST_TEST(!one.has(scalar));
+            BOOST_TEST(!one.has(result));
+            wg::public_key public_key;
+            auto const base = search_stack_after([&] { with.dh_public(public_key, key); });
+            BOOST_TEST(!base.has(scalar));
+            for (std::size_t const size : {3u, 5u, 8u}) {
+                batch b(size);
+                for (std::size_t i = 0; i < size; ++i) b.set(i, random.take(32), random.take(32));
+                auto const many = search_stack_after([&] { with.dh_batch(b.items); });
+                for (auto const& each : b.ones) {
+                    auto const words = each.scalar.expose();
+                    BOOST_TEST(!many.has(buffer(words.begin(), words.end())));
+                    BOOST_TEST(!many.has(each.expected));
+                }
+            }
+        }
+    }
 }
 #endif
 

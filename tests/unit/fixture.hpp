@@ -16,6 +16,12 @@
 #define WG_TESTS_UNIT_FIXTURE_HPP
 
 #include "wg/backends/bundled/bundled.hpp"
+#ifdef WG_WITH_HACL
+#include "wg/backends/hacl.hpp"
+#endif
+#ifdef WG_WITH_LIBSODIUM
+#include "wg/backends/libsodium.hpp"
+#endif
 #include "wg/backends/observers.hpp"
 #include "wg/backends/one_thread.hpp"
 #include "wg/backends/storage.hpp"
@@ -30,6 +36,11 @@
 #include <memory>
 #include <ostream>
 #include <utility>
+
+// Whose cryptography the devices have: a namespace with hash, dh and aead. unit_libsodium and unit_hacl name another.
+#ifndef WG_TESTS_CRYPTOGRAPHY
+#define WG_TESTS_CRYPTOGRAPHY wg::bundled
+#endif
 
 namespace wg::inline WG_ABI {
 inline std::ostream& operator<<(std::ostream& to, status s) { return to << name_of(s); }
@@ -106,17 +117,17 @@ struct counted_dh {
 
     bool dh(wg::secret<32>& out, wg::secret<32> const& scalar, wg::key_view point) const noexcept {
         ++calls;
-        return wg::bundled::dh{}.dh(out, scalar, point);
+        return WG_TESTS_CRYPTOGRAPHY::dh{}.dh(out, scalar, point);
     }
     void dh_public(wg::public_key& out, wg::secret<32> const& scalar) const noexcept {
-        wg::bundled::dh{}.dh_public(out, scalar);
+        WG_TESTS_CRYPTOGRAPHY::dh{}.dh_public(out, scalar);
     }
 };
 
 template <class Storage = wg::growing_storage<>> struct policies_with {
-    using hash = wg::bundled::hash;
+    using hash = WG_TESTS_CRYPTOGRAPHY::hash;
     using dh = counted_dh;
-    using aead = wg::bundled::aead;
+    using aead = WG_TESTS_CRYPTOGRAPHY::aead;
     using clock_source = virtual_clock;
     using random_source = seeded_random;
     using threads = wg::one_thread;

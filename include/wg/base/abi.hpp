@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a translation unit was compiled with: assertions and the ABI namespace. Layer 0.
+// What a translation unit was compiled with: assertions, the border of what is secret, the ABI namespace. Layer 0.
 #ifndef WG_BASE_ABI_HPP
 #define WG_BASE_ABI_HPP
 
@@ -11,6 +11,13 @@
 #else
 #define WG_ASSERT(condition) ((condition) ? static_cast<void>(0) : __builtin_trap())
 #endif
+#endif
+
+/// `WG_DECLASSIFY(value)` is `value`, which was computed from secrets and is public from here on: whether a tag is the
+/// right one, whether a key is zero. Nothing else of a secret may decide a branch or an address. The test of constant
+/// time defines it to its own hook before the first include.
+#ifndef WG_DECLASSIFY
+#define WG_DECLASSIFY(value) (value)
 #endif
 
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks

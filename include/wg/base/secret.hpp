@@ -23,7 +23,8 @@ template <class Plain> void wipe(Plain& object) noexcept {
     wipe(static_cast<void*>(&object), sizeof object);
 }
 
-/// Whether two views hold the same bytes, in time that depends on their sizes alone. Different sizes are unequal.
+/// Whether two views hold the same bytes, in time that depends on their sizes alone. Different sizes are unequal. The
+/// answer is public.
 [[nodiscard]] inline bool equal_in_constant_time(bytes_view a, bytes_view b) noexcept {
     if (a.size() != b.size()) return false;
     std::uint32_t difference = 0;
@@ -31,17 +32,17 @@ template <class Plain> void wipe(Plain& object) noexcept {
         difference |= static_cast<std::uint32_t>(a[i] ^ b[i]);
         asm volatile("" : "+r"(difference)); // no early exit: the compiler may not know that it is already nonzero
     }
-    return ((difference - 1) >> 31) != 0; // difference is at most 255: only 0 - 1 sets the highest bit
+    return WG_DECLASSIFY(((difference - 1) >> 31) != 0); // difference is at most 255: only 0 - 1 sets the highest bit
 }
 
-/// Whether all bytes are zero, in time that depends on the size alone.
+/// Whether all bytes are zero, in time that depends on the size alone. The answer is public.
 [[nodiscard]] inline bool is_zero_in_constant_time(bytes_view a) noexcept {
     std::uint32_t any = 0;
     for (byte const b : a) {
         any |= b;
         asm volatile("" : "+r"(any));
     }
-    return ((any - 1) >> 31) != 0;
+    return WG_DECLASSIFY(((any - 1) >> 31) != 0);
 }
 
 /// `Size` secret bytes, zero at first. Moving wipes the source; copying has to be asked for by `assign`.

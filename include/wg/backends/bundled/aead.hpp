@@ -3,24 +3,84 @@
 #ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
 
-#include "../../policy.hpp"
-#include "chacha20.hpp"
-#include "poly1305.hpp"
+#include "kernels.hpp"
 
 namespace wg::inline WG_ABI {
 namespace bundled {
 
-/// The AEAD of a cipher kernel and limbs: `aead` is the one to use, the others are for comparison.
-template <class Kernel = default_chacha20_kernel, class Limbs = default_limbs> struct basic_aead {
+/// The kernel of plain words and of limbs: any processor.
+template <class Limbs = default_limbs> struct plain_kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        seal_message({dst, size + tag_bytes}, {src, size}, aad, nonce, key_view(key, key_bytes));
+        wipe_stack<stack_bytes>();
+    }
+    /// The tag is checked before a byte is decrypted.
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool const genuine =
+            open_message({dst, size}, {src, size + tag_bytes}, aad, nonce, key_view(key, key_bytes));
+        wipe_stack<stack_bytes>();
+        return genuine;
+    }
+
+private:
+    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(poly1305<Limbs>) + spill_bytes;
+
+    [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+                                               key_view key) noexcept {
+        chacha20 cipher(key, nonce.encode(), 0);
+        secret<32> one_time_key;
+        cipher.take_one_time_key(one_time_key.expose());
+        poly1305<Limbs> mac(one_time_key.expose());
+        bytes const ciphertext = dst.first(src.size());
+        cipher.apply(ciphertext, src);
+        authenticate(mac, ciphertext, aad);
+        mac.finish(dst.last<tag_bytes>());
+    }
+
+    [[gnu::noinline]] static bool open_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+                                               key_view key) noexcept {
+        chacha20 cipher(key, nonce.encode(), 0);
+        secret<32> one_time_key;
+        cipher.take_one_time_key(one_time_key.expose());
+        poly1305<Limbs> mac(one_time_key.expose());
+        bytes_view const ciphertext = src.first(dst.size());
+        authenticate(mac, ciphertext, aad);
+        secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+        mac.finish(tag.expose());
+        if (!equal_in_constant_time(tag.expose(), src.last(tag_bytes))) return false;
+        cipher.apply(dst, ciphertext);
+        return true;
+    }
+
+    static void authenticate(poly1305<Limbs>& mac, bytes_view ciphertext, bytes_view aad) noexcept {
+        byte_array<16> lengths;
+        store_le64(lengths.data(), aad.size());
+        store_le64(lengths.data() + 8, ciphertext.size());
+        mac.update(aad);
+        mac.pad();
+        mac.update(ciphertext);
+        mac.pad();
+        mac.update(lengths);
+    }
+};
+
+/// The AEAD of a kernel.
+template <class Kernel> class basic_aead {
+public:
     using nonce_view = std::span<byte const, chacha20_nonce_bytes>;
+
+    constexpr basic_aead() noexcept = default;
+    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {}
 
     void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
               secret<key_bytes> const& key) const noexcept {
-        seal(dst, src, aad, nonce_of(counter), key);
+        seal(dst, src, aad, packet_nonce::of(counter), key);
     }
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
                             secret<key_bytes> const& key) const noexcept {
-        return open(dst, src, aad, nonce_of(counter), key);
+        return open(dst, src, aad, packet_nonce::of(counter), key);
     }
     void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
                    std::span<byte const, 16> nonce) const noexcept {
@@ -31,75 +91,93 @@ template <class Kernel = default_chacha20_kernel, class Limbs = default_limbs> s
     /// overlap; aad overlaps dst nowhere, or is the same bytes after as before.
     void seal(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
               secret<key_bytes> const& key) const noexcept {
-        WG_ASSERT(dst.size() == src.size() + tag_bytes);
-        seal_message(dst, src, aad, nonce, key.expose());
-        wipe_stack<stack_bytes>();
+        seal(dst, src, aad, packet_nonce::of(nonce), key);
     }
-
     /// src.size() == dst.size() + 16. The tag is checked before a byte is decrypted.
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
                             secret<key_bytes> const& key) const noexcept {
+        return open(dst, src, aad, packet_nonce::of(nonce), key);
+    }
+
+    /// Packets of any sizes and keys; the more there are, the fewer lanes of a vector are idle.
+    void seal_batch(std::span<aead_item> items) const noexcept
+        requires requires { Kernel::seal_batch; }
+    {
+        for ([[maybe_unused]] aead_item const& item : items) WG_ASSERT(item.dst.size() == item.src.size() + tag_bytes);
+        kernel_.seal_batch(items);
+    }
+    void open_batch(std::span<aead_item> items) const noexcept
+        requires requires { Kernel::open_batch; }
+    {
+        for ([[maybe_unused]] aead_item const& item : items) WG_ASSERT(item.src.size() == item.dst.size() + tag_bytes);
+        kernel_.open_batch(items);
+    }
+
+private:
+    void seal(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+              secret<key_bytes> const& key) const noexcept {
+        WG_ASSERT(dst.size() == src.size() + tag_bytes);
+        kernel_.seal(dst.data(), src.data(), src.size(), aad, nonce, key.expose().data());
+    }
+    bool open(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
+              secret<key_bytes> const& key) const noexcept {
         WG_ASSERT(src.size() == dst.size() + tag_bytes);
-        bool const genuine = open_message(dst, src, aad, nonce, key.expose());
-        wipe_stack<stack_bytes>();
+        bool const genuine = kernel_.open(dst.data(), src.data(), dst.size(), aad, nonce, key.expose().data());
         if (!genuine) fill_zero(dst);
         return genuine;
     }
 
+    [[no_unique_address]] Kernel kernel_;
+};
+
+/// For builds that know their processor: no table, no detection, no calls through pointers.
+template <class Kernel> using aead_fixed = basic_aead<Kernel>;
+
+#ifdef WG_VECTOR_KERNELS
+using baseline_kernel = kernel_vector128::kernel;
+#else
+using baseline_kernel = plain_kernel<>;
+#endif
+
+#ifdef WG_X86_KERNELS
+
+/// A kernel that is chosen at run time.
+struct any_kernel {
+    void (*seal)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
+    bool (*open)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
+    void (*seal_batch)(std::span<aead_item>) noexcept;
+    void (*open_batch)(std::span<aead_item>) noexcept;
+
+    /// The best that does with these instruction sets.
+    static any_kernel of(cpu allowed) noexcept {
+        if (has(allowed, cpu::ifma)) return of<kernel_ifma::kernel>();
+        if (has(allowed, cpu::avx512)) return of<kernel_avx512::kernel>();
+        if (has(allowed, cpu::avx2)) return of<kernel_avx2::kernel>();
+        if (has(allowed, cpu::ssse3)) return of<kernel_ssse3::kernel>();
+        return of<baseline_kernel>();
+    }
+
 private:
-    static constexpr std::size_t stack_bytes = sizeof(chacha20<Kernel>) + sizeof(poly1305<Limbs>) + spill_bytes;
-
-    static byte_array<chacha20_nonce_bytes> nonce_of(std::uint64_t counter) noexcept {
-        byte_array<chacha20_nonce_bytes> nonce{};
-        store_le64(nonce.data() + 4, counter);
-        return nonce;
-    }
-
-    [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
-                                               key_view key) noexcept {
-        chacha20<Kernel> cipher(key, nonce, 0);
-        secret<32> one_time_key;
-        cipher.take_one_time_key(one_time_key.expose(), src.size());
-        poly1305<Limbs> mac(one_time_key.expose());
-        mac.update(aad);
-        mac.pad();
-
-        bytes const ciphertext = dst.first(src.size());
-        cipher.apply(ciphertext, src);
-        authenticate(mac, ciphertext, aad.size());
-        mac.finish(dst.last<tag_bytes>());
-    }
-
-    [[gnu::noinline]] static bool open_message(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
-                                               key_view key) noexcept {
-        chacha20<Kernel> cipher(key, nonce, 0);
-        secret<32> one_time_key;
-        cipher.take_one_time_key(one_time_key.expose(), dst.size());
-        poly1305<Limbs> mac(one_time_key.expose());
-        mac.update(aad);
-        mac.pad();
-
-        bytes_view const ciphertext = src.first(dst.size());
-        authenticate(mac, ciphertext, aad.size());
-        secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
-        mac.finish(tag.expose());
-        if (!equal_in_constant_time(tag.expose(), src.last(tag_bytes))) return false;
-        cipher.apply(dst, ciphertext);
-        return true;
-    }
-
-    /// What follows the padded aad: ciphertext, padding, and both lengths.
-    static void authenticate(poly1305<Limbs>& mac, bytes_view ciphertext, std::uint64_t aad_bytes) noexcept {
-        byte_array<16> lengths;
-        store_le64(lengths.data(), aad_bytes);
-        store_le64(lengths.data() + 8, ciphertext.size());
-        mac.update(ciphertext);
-        mac.pad();
-        mac.update(lengths);
+    template <class Kernel> static constexpr any_kernel of() noexcept {
+        return {Kernel::seal, Kernel::open, Kernel::seal_batch, Kernel::open_batch};
     }
 };
 
-struct aead : basic_aead<> {};
+/// The AEAD to use, with the best kernel for this processor.
+struct aead : basic_aead<any_kernel> {
+    aead() noexcept : aead(chosen_cpu()) {}
+    explicit aead(cpu allowed) noexcept : basic_aead(any_kernel::of(consistent(allowed))) {}
+};
+
+#else
+
+/// The AEAD to use.
+struct aead : basic_aead<baseline_kernel> {
+    aead() noexcept = default;
+    explicit aead(cpu) noexcept {}
+};
+
+#endif
 
 static_assert(aead_backend<aead>);
 

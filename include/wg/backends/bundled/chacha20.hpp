@@ -2,9 +2,7 @@
 // The ChaCha20 stream cipher (RFC 8439, sections 2.1-2.4) and HChaCha20 (draft-irtf-cfrg-xchacha, section 2.2).
 // Layer 2; a chacha20 object is used by one thread at a time.
 //
-// Two kernels, one result. `one_block` is plain words. `four_blocks` holds word i of four consecutive blocks in the
-// four lanes of vector i, in GNU vector extensions: the same text becomes SSE2, NEON, AltiVec or plain words.
-// With `WG_SMALL` defined only the first exists.
+// In plain words, for processors without vectors and for single blocks; in vectors: chacha20.inl.
 #ifndef WG_BACKENDS_BUNDLED_CHACHA20_HPP
 #define WG_BACKENDS_BUNDLED_CHACHA20_HPP
 
@@ -67,120 +65,8 @@ inline void xor_bytes(byte* dst, byte const* src, byte const* keystream, std::si
 
 } // namespace chacha20_detail
 
-/// A kernel XORs `group_bytes` of keystream, from the block counter on, into src. dst and src start at the same byte
-/// or do not overlap. Out of line, so that `wipe_stack` of a caller reaches what it spills.
-struct one_block {
-    static constexpr std::size_t group_bytes = chacha20_block_bytes;
-
-    [[gnu::noinline]] static void xor_group(chacha20_words const& words, byte* dst, byte const* src) noexcept {
-        chacha20_words x = words;
-        chacha20_detail::permute(x);
-        for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ (x[i] + words[i]));
-        wipe(x);
-    }
-};
-
-#ifndef WG_SMALL
-
-struct four_blocks {
-    static constexpr std::size_t group_bytes = 4 * chacha20_block_bytes;
-
-    [[gnu::noinline]] static void xor_group(chacha20_words const& words, byte* dst, byte const* src) noexcept {
-        lanes x[16];
-        for (std::size_t i = 0; i < 16; ++i) broadcast(x[i], words[i]);
-        lanes const step = {0, 1, 2, 3};
-        x[12] += step;
-        for (int i = 0; i < 10; ++i) {
-            quarter_rounds(x, 0, 4, 8, 12, 1, 5, 9, 13);
-            quarter_rounds(x, 2, 6, 10, 14, 3, 7, 11, 15);
-            quarter_rounds(x, 0, 5, 10, 15, 1, 6, 11, 12);
-            quarter_rounds(x, 2, 7, 8, 13, 3, 4, 9, 14);
-        }
-        x[12] += step;
-        for (std::size_t i = 0; i < 16; i += 4) {
-            for (std::size_t j = i; j < i + 4; ++j) {
-                lanes original;
-                broadcast(original, words[j]);
-                x[j] += original;
-            }
-            xor_rows(x + i, dst + 4 * i, src + 4 * i);
-        }
-        // x is in registers; what was spilled of it lies in this frame, which the caller wipes
-    }
-
-private:
-    typedef std::uint32_t lanes __attribute__((vector_size(16)));
-    typedef std::uint16_t halves __attribute__((vector_size(16)));
-    typedef std::uint8_t octets __attribute__((vector_size(16)));
-
-    [[gnu::always_inline]] static void broadcast(lanes& to, std::uint32_t word) noexcept {
-        to = lanes{word, word, word, word};
-    }
-
-    template <int Bits> [[gnu::always_inline]] static void rotate(lanes& x) noexcept {
-#if defined(__SSE2__) && !defined(__AVX512VL__)
-        // no vector rotation there: a shuffle is less than two shifts and an or
-        if constexpr (Bits == 16) {
-            halves const h = (halves)x;
-            x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
-            return;
-        }
-#if defined(__SSSE3__)
-        if constexpr (Bits == 8) {
-            octets const o = (octets)x;
-            x = (lanes)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
-            return;
-        }
-#endif
-#endif
-        x = (x << Bits) | (x >> (32 - Bits));
-    }
-
-    /// Two quarter-rounds side by side: enough independent work for the processor, and few enough live registers.
-    [[gnu::always_inline]] static void quarter_rounds(lanes (&x)[16], int a, int b, int c, int d, int e, int f, int g,
-                                                      int h) noexcept {
-        x[a] += x[b], x[e] += x[f], x[d] ^= x[a], x[h] ^= x[e], rotate<16>(x[d]), rotate<16>(x[h]);
-        x[c] += x[d], x[g] += x[h], x[b] ^= x[c], x[f] ^= x[g], rotate<12>(x[b]), rotate<12>(x[f]);
-        x[a] += x[b], x[e] += x[f], x[d] ^= x[a], x[h] ^= x[e], rotate<8>(x[d]), rotate<8>(x[h]);
-        x[c] += x[d], x[g] += x[h], x[b] ^= x[c], x[f] ^= x[g], rotate<7>(x[b]), rotate<7>(x[f]);
-    }
-
-    /// x: four consecutive words of four blocks. Transposes them to 16 bytes of each block and XORs those.
-    [[gnu::always_inline]] static void xor_rows(lanes* x, byte* dst, byte const* src) noexcept {
-        lanes const low01 = __builtin_shufflevector(x[0], x[1], 0, 4, 1, 5);
-        lanes const low23 = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5);
-        lanes const high01 = __builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
-        lanes const high23 = __builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
-        xor_row(__builtin_shufflevector(low01, low23, 0, 1, 4, 5), dst, src);
-        xor_row(__builtin_shufflevector(low01, low23, 2, 3, 6, 7), dst + 64, src + 64);
-        xor_row(__builtin_shufflevector(high01, high23, 0, 1, 4, 5), dst + 128, src + 128);
-        xor_row(__builtin_shufflevector(high01, high23, 2, 3, 6, 7), dst + 192, src + 192);
-    }
-
-    [[gnu::always_inline]] static void xor_row(lanes const& row, byte* dst, byte const* src) noexcept {
-        octets keystream = (octets)row;
-        if constexpr (std::endian::native == std::endian::big)
-            keystream =
-                __builtin_shufflevector(keystream, keystream, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
-        octets text;
-        std::memcpy(&text, src, sizeof text);
-        text ^= keystream;
-        std::memcpy(dst, &text, sizeof text);
-    }
-};
-
-#endif
-
-// Where no vector unit stands behind the vectors they are slower than plain words.
-#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
-                           defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
-using default_chacha20_kernel = four_blocks;
-#else
-using default_chacha20_kernel = one_block;
-#endif
-
-/// The keystream of one key and nonce from a block counter on. Wiped when its life ends.
-template <class Kernel = default_chacha20_kernel> class chacha20 {
+/// The keystream of one key and nonce from a block counter on, in plain words. Wiped when its life ends.
+class chacha20 {
 public:
     /// `key` and `nonce` are read here only.
     chacha20(key_view key, std::span<byte const, chacha20_nonce_bytes> nonce, std::uint32_t counter) noexcept {
@@ -206,36 +92,37 @@ public:
         std::size_t const ready = size < left_ ? size : left_;
         take(to, from, ready);
         to += ready, from += ready, size -= ready;
-        for (; size >= Kernel::group_bytes; size -= Kernel::group_bytes) {
-            Kernel::xor_group(words_, to, from);
-            words_[12] += Kernel::group_bytes / chacha20_block_bytes;
-            to += Kernel::group_bytes, from += Kernel::group_bytes;
+        for (; size >= chacha20_block_bytes; size -= chacha20_block_bytes) {
+            xor_block(to, from);
+            to += chacha20_block_bytes, from += chacha20_block_bytes;
         }
         if (size == 0) return;
-        prepare(size);
+        next_block();
         take(to, from, size);
     }
 
     /// The one-time key of Poly1305: half of the next block; the other half is dropped (RFC 8439, section 2.6).
-    /// With `bytes_to_follow` of the message the same group of blocks serves both.
-    void take_one_time_key(std::span<byte, 32> out, std::size_t bytes_to_follow) noexcept {
+    void take_one_time_key(std::span<byte, 32> out) noexcept {
         WG_ASSERT(left_ == 0);
-        prepare(bytes_to_follow == 0 ? chacha20_block_bytes : chacha20_block_bytes + bytes_to_follow);
-        copy(out, {keystream_.data() + keystream_.size() - left_, out.size()});
-        left_ -= chacha20_block_bytes;
+        next_block();
+        copy(out, bytes_view(keystream_).first(out.size()));
+        left_ = 0;
     }
 
 private:
-    /// Makes keystream: a group of blocks, or one if that is enough. One at a time is faster for one.
-    void prepare(std::size_t wanted) noexcept {
-        left_ = wanted <= chacha20_block_bytes ? chacha20_block_bytes : Kernel::group_bytes;
-        byte* const start = keystream_.data() + keystream_.size() - left_;
-        std::memset(start, 0, left_);
-        if (left_ == chacha20_block_bytes)
-            one_block::xor_group(words_, start, start);
-        else
-            Kernel::xor_group(words_, start, start);
-        words_[12] += static_cast<std::uint32_t>(left_ / chacha20_block_bytes);
+    /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
+    [[gnu::noinline]] void xor_block(byte* dst, byte const* src) noexcept {
+        chacha20_words x = words_;
+        chacha20_detail::permute(x);
+        for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ (x[i] + words_[i]));
+        wipe(x);
+        ++words_[12];
+    }
+
+    void next_block() noexcept {
+        keystream_ = {};
+        xor_block(keystream_.data(), keystream_.data());
+        left_ = chacha20_block_bytes;
     }
 
     void take(byte* dst, byte const* src, std::size_t size) noexcept {
@@ -244,7 +131,7 @@ private:
     }
 
     chacha20_words words_;
-    byte_array<Kernel::group_bytes> keystream_; ///< the last `left_` bytes are not used yet
+    byte_array<chacha20_block_bytes> keystream_; ///< the last `left_` bytes are not used yet
     std::size_t left_ = 0;
 };
 

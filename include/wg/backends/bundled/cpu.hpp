@@ -30,10 +30,10 @@ namespace bundled {
 enum class cpu : std::uint32_t {
     baseline = 0,
     ssse3 = 1,
-    avx2 = 2,    ///< with BMI1 and BMI2
-    adx = 4,     ///< two carry chains; with BMI2
-    avx512 = 8,  ///< F, BW, DQ, VL
-    ifma = 16,   ///< AVX512-IFMA: products of 52 bits
+    avx2 = 2,  ///< with BMI1 and BMI2
+    adx = 4,   ///< two carry chains; with BMI2
+    avx512 = 8, ///< F, BW, DQ, VL
+    ifma = 16, ///< AVX512-IFMA, products of 52 bits, with VBMI2
     all = 31,
 };
 
@@ -68,7 +68,7 @@ inline cpu detect_cpu() noexcept {
     if ((saved & ymm) == ymm && (b & wide) == wide) set = set | cpu::avx2;
     if ((b & bit_ADX) && (b & bit_BMI2)) set = set | cpu::adx;
     if ((saved & zmm) == zmm && (b & wider) == wider) set = set | cpu::avx512;
-    if (b & bit_AVX512IFMA) set = set | cpu::ifma;
+    if ((b & bit_AVX512IFMA) && (c & bit_AVX512VBMI2)) set = set | cpu::ifma;
     return consistent(set);
 #else
     return cpu::baseline;

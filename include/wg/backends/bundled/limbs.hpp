@@ -41,6 +41,40 @@ inline constexpr std::size_t spill_bytes = 384;
 inline constexpr std::size_t spill_bytes = 640;
 #endif
 
+/// Clears the registers that a function may leave changed. Kernels that use wider ones clear those themselves.
+[[gnu::always_inline]] inline void wipe_baseline_registers() noexcept {
+#if defined(__x86_64__)
+    asm volatile(".irp r,eax,ecx,edx,esi,edi,r8d,r9d,r10d,r11d\n\txor %%\\r, %%\\r\n\t.endr\n\t"
+#ifdef __AVX512F__
+                 ".irp n,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\t"
+                 "vpxorq %%zmm\\n, %%zmm\\n, %%zmm\\n\n\t.endr\n\t"
+#endif
+#ifdef __AVX__
+                 "vzeroall"
+#else
+                 ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\tpxor %%xmm\\n, %%xmm\\n\n\t.endr"
+#endif
+                 :
+                 :
+                 : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
+                   "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
+#ifdef __AVX512F__
+                   "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26",
+                   "xmm27", "xmm28", "xmm29", "xmm30", "xmm31",
+#endif
+                   "cc");
+#elif defined(__aarch64__)
+    asm volatile(".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17\n\tmov x\\n, xzr\n\t.endr\n\t"
+                 ".irp n,0,1,2,3,4,5,6,7,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\tmovi v\\n\\().2d, #0\n\t"
+                 ".endr"
+                 :
+                 :
+                 : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
+                   "x16", "x17", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20",
+                   "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
+#endif
+}
+
 /// `wipe` of a size that is known: for some hundred bytes stores are faster than the string instruction that g++ takes.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void* memory) noexcept {
 #if defined(__SSE2__) && !defined(WG_SMALL)
@@ -59,10 +93,14 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 
 /// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
 /// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
-/// of line, and its caller ends with this call, which covers the frames that are gone.
+/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_stack() noexcept {
     alignas(16) byte frame[(Bytes + 15) / 16 * 16];
-    wipe_fixed<sizeof frame>(frame);
+    if constexpr (Bytes <= 1024)
+        wipe_fixed<sizeof frame>(frame);
+    else
+        wipe(frame);
+    wipe_baseline_registers();
 }
 
 } // namespace bundled

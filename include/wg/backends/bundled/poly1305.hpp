@@ -31,7 +31,7 @@ template <> struct poly1305_state<limbs64> {
     }
 
     /// h = (h + block + top * 2^128) * r for each block; top is 1, or 0 for a last block that carries its own end bit.
-    void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+    [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const a = r0, b = r1, s = b + (b >> 2); // s < 1.25 * 2^60
         uint128 h = join(h0, h1);
         std::uint64_t z = h2;
@@ -92,7 +92,7 @@ template <> struct poly1305_state<limbs32> {
         for (auto& word : h) word = 0;
     }
 
-    void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+    [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                      // < 2^28
         std::uint64_t const s1 = r1 + (r1 >> 2), s2 = r2 + (r2 >> 2), s3 = r3 + (r3 >> 2); // < 1.25 * 2^28
         std::uint32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3], h4 = h[4];

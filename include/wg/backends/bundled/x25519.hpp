@@ -6,254 +6,12 @@
 #ifndef WG_BACKENDS_BUNDLED_X25519_HPP
 #define WG_BACKENDS_BUNDLED_X25519_HPP
 
-#include "../../policy.hpp"
-#include "limbs.hpp"
+#include "field25519.hpp"
+#include "x25519_base.hpp"
+#include "x25519_ifma8.hpp"
 
 namespace wg::inline WG_ABI {
 namespace bundled {
-
-/// An element modulo p. Results may overlap operands everywhere.
-template <class Limbs> struct field25519;
-
-#ifdef __SIZEOF_INT128__
-
-/// Five limbs of 51 bits. Two ranges: "tight" limbs are < 2^51 + 2^12, "loose" ones < 2^53. What decode, multiply,
-/// square and multiply_small give is tight; what add and subtract take is tight, and what they give is loose; all
-/// others take loose elements.
-template <> struct field25519<limbs64> {
-    static constexpr std::uint64_t mask = (std::uint64_t{1} << 51) - 1;
-
-    std::uint64_t v[5];
-
-    void set_small(std::uint64_t value) noexcept { v[0] = value, v[1] = v[2] = v[3] = v[4] = 0; }
-
-    /// The highest bit is ignored (RFC 7748, section 5); values from p to 2^255 - 1 are taken as they are.
-    void decode(byte const* from) noexcept {
-        std::uint64_t const a = load_le64(from), b = load_le64(from + 8), c = load_le64(from + 16),
-                            d = load_le64(from + 24);
-        v[0] = a & mask;
-        v[1] = (a >> 51 | b << 13) & mask;
-        v[2] = (b >> 38 | c << 26) & mask;
-        v[3] = (c >> 25 | d << 39) & mask;
-        v[4] = d >> 12 & mask;
-    }
-
-    /// The one representative below p. Of a tight element.
-    void encode(byte* to) const noexcept {
-        field25519 x = *this;
-        x.carry(); // limbs < 2^51 but the second, < 2^51 + 1: the value is < 2^255 + 2^51 < 2p
-        // q = 1 if the value is >= p: adding 19 then carries out of bit 255
-        std::uint64_t q = (x.v[0] + 19) >> 51;
-        for (std::size_t i = 1; i < 5; ++i) q = (x.v[i] + q) >> 51;
-        x.v[0] += 19 * q; // value - q * p = value + 19 q - q * 2^255, whose last term is the bits dropped below
-        for (std::size_t i = 0; i < 4; ++i) x.v[i + 1] += x.v[i] >> 51, x.v[i] &= mask;
-        x.v[4] &= mask;
-        store_le64(to, x.v[0] | x.v[1] << 51);
-        store_le64(to + 8, x.v[1] >> 13 | x.v[2] << 38);
-        store_le64(to + 16, x.v[2] >> 26 | x.v[3] << 25);
-        store_le64(to + 24, x.v[3] >> 39 | x.v[4] << 12);
-        wipe(x);
-    }
-
-    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        for (std::size_t i = 0; i < 5; ++i) to.v[i] = a.v[i] + b.v[i]; // < 2^52 + 2^13
-    }
-
-    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        // a + 2p - b; a limb of 2p is >= 2^52 - 38 > 2^51 + 2^12, so none goes below zero; < 2^51 + 2^12 + 2^52 < 2^53
-        to.v[0] = a.v[0] + (2 * mask - 36) - b.v[0];
-        for (std::size_t i = 1; i < 5; ++i) to.v[i] = a.v[i] + 2 * mask - b.v[i];
-    }
-
-    [[gnu::always_inline]] static void multiply(field25519& to, field25519 const& x, field25519 const& y) noexcept {
-        std::uint64_t const a0 = x.v[0], a1 = x.v[1], a2 = x.v[2], a3 = x.v[3], a4 = x.v[4];
-        std::uint64_t const b0 = y.v[0], b1 = y.v[1], b2 = y.v[2], b3 = y.v[3], b4 = y.v[4];
-        std::uint64_t const c1 = 19 * b1, c2 = 19 * b2, c3 = 19 * b3, c4 = 19 * b4; // 2^255 = 19; < 2^57.3
-        // terms < 2^106, with 19 < 2^110.3; sums < 2^112.6
-        uint128 const t0 = wide(a0, b0) + wide(a1, c4) + wide(a2, c3) + wide(a3, c2) + wide(a4, c1);
-        uint128 const t1 = wide(a0, b1) + wide(a1, b0) + wide(a2, c4) + wide(a3, c3) + wide(a4, c2);
-        uint128 const t2 = wide(a0, b2) + wide(a1, b1) + wide(a2, b0) + wide(a3, c4) + wide(a4, c3);
-        uint128 const t3 = wide(a0, b3) + wide(a1, b2) + wide(a2, b1) + wide(a3, b0) + wide(a4, c4);
-        uint128 const t4 = wide(a0, b4) + wide(a1, b3) + wide(a2, b2) + wide(a3, b1) + wide(a4, b0);
-        to.reduce(t0, t1, t2, t3, t4);
-    }
-
-    [[gnu::always_inline]] static void square(field25519& to, field25519 const& x) noexcept {
-        std::uint64_t const a0 = x.v[0], a1 = x.v[1], a2 = x.v[2], a3 = x.v[3], a4 = x.v[4];
-        std::uint64_t const d0 = 2 * a0, d1 = 2 * a1, d2 = 2 * a2, c3 = 19 * a3, c4 = 19 * a4; // < 2^54, < 2^57.3
-        // the sums of multiply(x, x)
-        uint128 const t0 = wide(a0, a0) + wide(d1, c4) + wide(d2, c3);
-        uint128 const t1 = wide(d0, a1) + wide(d2, c4) + wide(a3, c3);
-        uint128 const t2 = wide(d0, a2) + wide(a1, a1) + wide(2 * a3, c4);
-        uint128 const t3 = wide(d0, a3) + wide(d1, a2) + wide(a4, c4);
-        uint128 const t4 = wide(d0, a4) + wide(d1, a3) + wide(a2, a2);
-        to.reduce(t0, t1, t2, t3, t4);
-    }
-
-    static void multiply_small(field25519& to, field25519 const& x, std::uint32_t factor) noexcept {
-        to.reduce(wide(x.v[0], factor), wide(x.v[1], factor), wide(x.v[2], factor), wide(x.v[3], factor),
-                  wide(x.v[4], factor));
-    }
-
-    /// swap is 0 or 1.
-    static void swap_if(std::uint32_t swap, field25519& a, field25519& b) noexcept {
-        std::uint64_t const all = mask_of<std::uint64_t>(swap);
-        for (std::size_t i = 0; i < 5; ++i) {
-            std::uint64_t const x = (a.v[i] ^ b.v[i]) & all;
-            a.v[i] ^= x, b.v[i] ^= x;
-        }
-    }
-
-private:
-    [[gnu::always_inline]] static uint128 wide(std::uint64_t a, std::uint64_t b) noexcept { return uint128{a} * b; }
-
-    /// Before: sums < 2^113, and t4, which has no factor 19, < 2^108.4. After: tight.
-    [[gnu::always_inline]] void reduce(uint128 t0, uint128 t1, uint128 t2, uint128 t3, uint128 t4) noexcept {
-        t1 += static_cast<std::uint64_t>(t0 >> 51); // < 2^62
-        t2 += static_cast<std::uint64_t>(t1 >> 51);
-        t3 += static_cast<std::uint64_t>(t2 >> 51);
-        t4 += static_cast<std::uint64_t>(t3 >> 51);
-        std::uint64_t const low =
-            (static_cast<std::uint64_t>(t0) & mask) + 19 * static_cast<std::uint64_t>(t4 >> 51); // < 2^51 + 2^61.7
-        v[0] = low & mask;
-        v[1] = (static_cast<std::uint64_t>(t1) & mask) + (low >> 51); // < 2^51 + 2^11
-        v[2] = static_cast<std::uint64_t>(t2) & mask;
-        v[3] = static_cast<std::uint64_t>(t3) & mask;
-        v[4] = static_cast<std::uint64_t>(t4) & mask;
-    }
-
-    /// Before: limbs < 2^63. After: limbs < 2^51 but the second, which a carry of at most 19 * 2^12 >> 51 may exceed.
-    void carry() noexcept {
-        for (std::size_t i = 0; i < 4; ++i) v[i + 1] += v[i] >> 51, v[i] &= mask;
-        v[0] += 19 * (v[4] >> 51), v[4] &= mask;
-        v[1] += v[0] >> 51, v[0] &= mask;
-    }
-};
-
-#endif
-
-/// Eight full words; any value below 2^256 stands for its remainder, so all operations take and give any words.
-/// 2^256 = 38 modulo p, so what leaves at the top comes back at the bottom times 38.
-template <> struct field25519<limbs32> {
-    std::uint32_t v[8];
-
-    void set_small(std::uint32_t value) noexcept {
-        for (auto& word : v) word = 0;
-        v[0] = value;
-    }
-
-    void decode(byte const* from) noexcept {
-        for (std::size_t i = 0; i < 8; ++i) v[i] = load_le32(from + 4 * i);
-        v[7] &= 0x7fffffff;
-    }
-
-    void encode(byte* to) const noexcept {
-        field25519 x = *this;
-        // bits from 255 on come back times 19: twice gives < 2^255 + 19 and then < 2^255; the third takes p off a
-        // value from p on: 19 more carries into bit 255 then, and only then
-        std::uint32_t extra = 19 * x.take_top_bit();
-        x.add_word(extra);
-        extra = 19 * x.take_top_bit();
-        x.add_word(extra);
-        field25519 y = x;
-        y.add_word(19);
-        std::uint32_t const keep = mask_of(y.take_top_bit());
-        for (std::size_t i = 0; i < 8; ++i) store_le32(to + 4 * i, x.v[i] ^ ((x.v[i] ^ y.v[i]) & keep));
-        wipe(x);
-        wipe(y);
-    }
-
-    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        std::uint64_t t = 0;
-        for (std::size_t i = 0; i < 8; ++i) {
-            t += std::uint64_t{a.v[i]} + b.v[i]; // <= 2^33 - 1
-            to.v[i] = static_cast<std::uint32_t>(t);
-            t >>= 32;
-        }
-        to.fold(static_cast<std::uint32_t>(t));
-    }
-
-    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        std::uint64_t t = 0; // 0, or 2^64 - 1 for a borrow
-        for (std::size_t i = 0; i < 8; ++i) {
-            t += std::uint64_t{a.v[i]} - b.v[i];
-            to.v[i] = static_cast<std::uint32_t>(t);
-            t = std::uint64_t{0} - (t >> 63);
-        }
-        // a borrow added 2^256 = 38 too much; taking that off may borrow once more, and then leaves >= 2^256 - 38
-        for (int again = 0; again < 2; ++again) {
-            t &= 38;
-            t = std::uint64_t{0} - t;
-            for (std::size_t i = 0; i < 8; ++i) {
-                t += to.v[i];
-                to.v[i] = static_cast<std::uint32_t>(t);
-                t = std::uint64_t{0} - (t >> 63);
-            }
-        }
-    }
-
-    static void multiply(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        std::uint32_t product[16] = {};
-        for (std::size_t i = 0; i < 8; ++i) {
-            std::uint64_t t = 0;
-            for (std::size_t j = 0; j < 8; ++j) {
-                // (2^32 - 1)^2 + 2 * (2^32 - 1) = 2^64 - 1
-                t = std::uint64_t{a.v[i]} * b.v[j] + product[i + j] + (t >> 32);
-                product[i + j] = static_cast<std::uint32_t>(t);
-            }
-            product[i + 8] = static_cast<std::uint32_t>(t >> 32);
-        }
-        std::uint64_t t = 0;
-        for (std::size_t i = 0; i < 8; ++i) {
-            t = std::uint64_t{product[i + 8]} * 38 + product[i] + (t >> 32); // < 39 * 2^32
-            to.v[i] = static_cast<std::uint32_t>(t);
-        }
-        to.fold(static_cast<std::uint32_t>(t >> 32)); // <= 38
-        wipe(product);
-    }
-
-    static void square(field25519& to, field25519 const& a) noexcept { multiply(to, a, a); }
-
-    static void multiply_small(field25519& to, field25519 const& a, std::uint32_t factor) noexcept {
-        std::uint64_t t = 0;
-        for (std::size_t i = 0; i < 8; ++i) {
-            t = std::uint64_t{a.v[i]} * factor + (t >> 32);
-            to.v[i] = static_cast<std::uint32_t>(t);
-        }
-        to.fold(static_cast<std::uint32_t>(t >> 32));
-    }
-
-    static void swap_if(std::uint32_t swap, field25519& a, field25519& b) noexcept {
-        std::uint32_t const all = mask_of(swap);
-        for (std::size_t i = 0; i < 8; ++i) {
-            std::uint32_t const x = (a.v[i] ^ b.v[i]) & all;
-            a.v[i] ^= x, b.v[i] ^= x;
-        }
-    }
-
-private:
-    /// Adds; what leaves at the top is returned.
-    std::uint32_t add_word(std::uint64_t t) noexcept {
-        for (std::size_t i = 0; i < 8; ++i) {
-            t += v[i];
-            v[i] = static_cast<std::uint32_t>(t);
-            t >>= 32;
-        }
-        return static_cast<std::uint32_t>(t);
-    }
-
-    /// Adds top * 2^256, top < 2^17 or so.
-    void fold(std::uint32_t top) noexcept {
-        std::uint32_t const again = add_word(std::uint64_t{top} * 38); // 0 or 1; if 1, less than 2^23 is left
-        v[0] += again * 38;
-    }
-
-    std::uint32_t take_top_bit() noexcept {
-        std::uint32_t const bit = v[7] >> 31;
-        v[7] &= 0x7fffffff;
-        return bit;
-    }
-};
 
 /// X25519 in a field of these limbs.
 template <class Limbs = default_limbs> class x25519 {
@@ -269,9 +27,9 @@ private:
     using field = field25519<Limbs>;
 
     /// All that is secret, so that one wipe is enough. x2:z2 and x3:z3 differ by the point x1.
-    struct work {
+    struct work : field25519_scratch<field> {
         byte scalar[key_bytes];
-        field x1, x2, z2, x3, z3, a, b, c, d;
+        field x1, x2, z2;
 
         ~work() { wipe(static_cast<void*>(this), sizeof *this); }
     };
@@ -298,7 +56,7 @@ private:
         // The lowest bits are clear: there is nothing to swap, but it costs nothing.
         field::swap_if(swapped, w.x2, w.x3);
         field::swap_if(swapped, w.z2, w.z3);
-        invert(w);
+        invert(w.z2, w);
         field::multiply(w.x2, w.x2, w.z2);
         w.x2.encode(out.data());
     }
@@ -324,63 +82,44 @@ private:
         field::add(w.c, w.c, w.a);
         field::multiply(w.z2, w.b, w.c);
     }
-
-    static void square_times(field& x, int times) noexcept {
-        for (int i = 0; i < times; ++i) field::square(x, x);
-    }
-
-    /// z2 = z2^(p - 2), 0 for 0. p - 2 = 2^255 - 21: 250 ones, then 01011. An element named a_n is z2^(2^n - 1).
-    [[gnu::noinline]] static void invert(work& w) noexcept {
-        field& z = w.z2;
-        field& t = w.a;
-        field& a_5 = w.b;
-        field& a_k = w.c; // n = 10, then 50
-        field& z_11 = w.d;
-        t = z;
-        square_times(t, 1);
-        field& z_2 = w.x3;
-        z_2 = t;
-        square_times(t, 2);
-        field::multiply(t, t, z); // z^9
-        field& z_9 = w.z3;
-        z_9 = t;
-        field::multiply(z_11, t, z_2);
-        t = z_11;
-        square_times(t, 1);
-        field::multiply(a_5, t, z_9); // 22 + 9 = 31
-        t = a_5;
-        square_times(t, 5);
-        field::multiply(a_k, t, a_5); // a_10
-        t = a_k;
-        square_times(t, 10);
-        field::multiply(t, t, a_k); // a_20
-        z_2 = t;
-        square_times(t, 20);
-        field::multiply(t, t, z_2); // a_40
-        square_times(t, 10);
-        field::multiply(a_k, t, a_k); // a_50
-        t = a_k;
-        square_times(t, 50);
-        field::multiply(t, t, a_k); // a_100
-        z_2 = t;
-        square_times(t, 100);
-        field::multiply(t, t, z_2); // a_200
-        square_times(t, 50);
-        field::multiply(t, t, a_k); // a_250
-        square_times(t, 5);
-        field::multiply(z, t, z_11); // 01011 is 11
-    }
 };
 
 /// (A class named `dh` could have no member of that name.)
-struct x25519_dh {
+class x25519_dh {
+public:
+    explicit x25519_dh(cpu allowed = chosen_cpu()) noexcept : allowed_(consistent(allowed)) {}
+
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply(out.expose(), scalar.expose(), point);
+        if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply(out.expose(), scalar.expose(), point);
+#endif
         return x25519<>::multiply(out.expose(), scalar.expose(), point);
     }
+
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
+        if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
+#endif
+#ifdef WG_SMALL
         constexpr byte_array<key_bytes> base_point = {9};
         static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
+#else
+        x25519_base<>::multiply(out, scalar.expose());
+#endif
     }
+
+    void dh_batch(std::span<dh_item> items) const noexcept {
+#ifdef WG_X86_KERNELS
+        if (has(allowed_, cpu::ifma)) return multiply_batch<ifma_x25519, ifma8_x25519>(items);
+        if (has(allowed_, cpu::avx2)) return multiply_batch<avx2_x25519, avx2_x25519_of_four>(items);
+#endif
+        for (dh_item& item : items) item.good = dh(*item.out, *item.scalar, key_view(item.point));
+    }
+
+private:
+    cpu allowed_;
 };
 
 using dh = x25519_dh;

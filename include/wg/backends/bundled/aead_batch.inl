@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// keystream.inl and a `make_tags`.
+
+/// Packets that are worked on at once; their secrets.
+struct alignas(64) batch_secrets {
+    packet_tag packets[batch_capacity];
+    block_queue blocks;
+
+    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+        static constexpr byte zeros[sizeof packet_tag::key] = {};
+        for (std::size_t i = 0; i < items.size(); ++i)
+            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+    }
+
+    static byte const* shared_key(std::span<aead_item> items) noexcept {
+        for (aead_item const& item : items)
+            if (item.key != items[0].key) return nullptr;
+        return items[0].key->expose().data();
+    }
+};
+
+/// At most `batch_capacity` packets.
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].dst.data();
+        secrets.packets[i].size = items[i].src.size();
+        secrets.blocks.add_message(items[i], items[i].src.size());
+    }
+    secrets.blocks.flush();
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i)
+        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
+}
+
+/// Likewise. A packet is decrypted after its tag was found right.
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+    batch_secrets secrets(items);
+    secrets.blocks.flush();
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        secrets.packets[i].message = items[i].src.data();
+        secrets.packets[i].size = items[i].dst.size();
+    }
+    make_tags({secrets.packets, items.size()});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        aead_item& item = items[i];
+        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
+        if (item.good) secrets.blocks.add_message(item, item.dst.size());
+    }
+    secrets.blocks.flush();
+    for (aead_item const& item : items)
+        if (!item.good) fill_zero(item.dst);
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSL-1.0
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+
+WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
+
+/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+struct kernel {
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+        } else {
+            seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
+        }
+    }
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool genuine;
+        if (size < lanes_authenticator::least_bytes || !aad.empty()) {
+            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+        } else {
+            genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
+        }
+        return genuine;
+    }
+    static void seal_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item const& one : items)
+            seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
+                 one.key->expose().data());
+    }
+    static void open_batch(std::span<aead_item> items) noexcept {
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
+            leave_nothing<batch_stack_bytes>();
+        }
+        for (aead_item& one : items) {
+            one.good = open(one.dst.data(), one.src.data(), one.dst.size(), {}, packet_nonce::of(one.counter),
+                            one.key->expose().data());
+            if (!one.good) fill_zero(one.dst);
+        }
+    }
+
+private:
+    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t batch_stack_bytes =
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
+
+    template <std::size_t Bytes> static void leave_nothing() noexcept {
+        wipe_stack<Bytes>();
+        wipe_all_registers();
+    }
+};

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: BSL-1.0
+// The field of X25519 (RFC 7748): calculation modulo p = 2^255 - 19, one text over two sizes of limbs. Layer 2; pure.
+#ifndef WG_BACKENDS_BUNDLED_FIELD25519_HPP
+#define WG_BACKENDS_BUNDLED_FIELD25519_HPP
+
+#include "../../policy.hpp"
+#include "limbs.hpp"
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// An element modulo p. Results may overlap operands everywhere.
+template <class Limbs> struct field25519;
+
+#ifdef __SIZEOF_INT128__
+
+/// Five limbs of 51 bits. Two ranges: "tight" limbs are < 2^51 + 2^12, "loose" ones < 2^53. What decode, multiply,
+/// square and multiply_small give is tight; what add and subtract take is tight, and what they give is loose; all
+/// others take loose elements.
+template <> struct field25519<limbs64> {
+    static constexpr std::uint64_t mask = (std::uint64_t{1} << 51) - 1;
+
+    std::uint64_t v[5];
+
+    void set_small(std::uint64_t value) noexcept { v[0] = value, v[1] = v[2] = v[3] = v[4] = 0; }
+
+    /// The highest bit is ignored (RFC 7748, section 5); values from p to 2^255 - 1 are taken as they are.
+    void decode(byte const* from) noexcept {
+        std::uint64_t const a = load_le64(from), b = load_le64(from + 8), c = load_le64(from + 16),
+                            d = load_le64(from + 24);
+        v[0] = a & mask;
+        v[1] = (a >> 51 | b << 13) & mask;
+        v[2] = (b >> 38 | c << 26) & mask;
+        v[3] = (c >> 25 | d << 39) & mask;
+        v[4] = d >> 12 & mask;
+    }
+
+    /// The one representative below p. Of a tight or loose element.
+    void encode(byte* to) const noexcept {
+        field25519 x = *this;
+        x.carry(); // limbs < 2^51 but the second, <= 2^51: the value is < 2^255 + 2^103 < 2p
+        // q = 1 if the value is >= p: adding 19 then carries out of bit 255
+        std::uint64_t q = (x.v[0] + 19) >> 51;
+        for (std::size_t i = 1; i < 5; ++i) q = (x.v[i] + q) >> 51;
+        x.v[0] += 19 * q; // value - q * p = value + 19 q - q * 2^255, whose last term is the bits dropped below
+        for (std::size_t i = 0; i < 4; ++i) x.v[i + 1] += x.v[i] >> 51, x.v[i] &= mask;
+        x.v[4] &= mask;
+        store_le64(to, x.v[0] | x.v[1] << 51);
+        store_le64(to + 8, x.v[1] >> 13 | x.v[2] << 38);
+        store_le64(to + 16, x.v[2] >> 26 | x.v[3] << 25);
+        store_le64(to + 24, x.v[3] >> 39 | x.v[4] << 12);
+        wipe(x);
+    }
+
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        to.v[0] = a.v[0] + b.v[0], to.v[1] = a.v[1] + b.v[1], to.v[2] = a.v[2] + b.v[2]; // < 2^52 + 2^13
+        to.v[3] = a.v[3] + b.v[3], to.v[4] = a.v[4] + b.v[4];
+    }
+
+    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        // a + 2p - b; a limb of 2p is >= 2^52 - 38 > 2^51 + 2^12, so none goes below zero; < 2^51 + 2^12 + 2^52 < 2^53
+        to.v[0] = a.v[0] + (2 * mask - 36) - b.v[0];
+        to.v[1] = a.v[1] + 2 * mask - b.v[1], to.v[2] = a.v[2] + 2 * mask - b.v[2];
+        to.v[3] = a.v[3] + 2 * mask - b.v[3], to.v[4] = a.v[4] + 2 * mask - b.v[4];
+    }
+
+    [[gnu::always_inline]] static void multiply(field25519& to, field25519 const& x, field25519 const& y) noexcept {
+        std::uint64_t const a0 = x.v[0], a1 = x.v[1], a2 = x.v[2], a3 = x.v[3], a4 = x.v[4];
+        std::uint64_t const b0 = y.v[0], b1 = y.v[1], b2 = y.v[2], b3 = y.v[3], b4 = y.v[4];
+        std::uint64_t const c1 = 19 * b1, c2 = 19 * b2, c3 = 19 * b3, c4 = 19 * b4; // 2^255 = 19; < 2^57.3
+        // terms < 2^106, with 19 < 2^110.3; sums < 2^112.6
+        uint128 const t0 = wide(a0, b0) + wide(a1, c4) + wide(a2, c3) + wide(a3, c2) + wide(a4, c1);
+        uint128 const t1 = wide(a0, b1) + wide(a1, b0) + wide(a2, c4) + wide(a3, c3) + wide(a4, c2);
+        uint128 const t2 = wide(a0, b2) + wide(a1, b1) + wide(a2, b0) + wide(a3, c4) + wide(a4, c3);
+        uint128 const t3 = wide(a0, b3) + wide(a1, b2) + wide(a2, b1) + wide(a3, b0) + wide(a4, c4);
+        uint128 const t4 = wide(a0, b4) + wide(a1, b3) + wide(a2, b2) + wide(a3, b1) + wide(a4, b0);
+        to.reduce(t0, t1, t2, t3, t4);
+    }
+
+    [[gnu::always_inline]] static void square(field25519& to, field25519 const& x) noexcept {
+        std::uint64_t const a0 = x.v[0], a1 = x.v[1], a2 = x.v[2], a3 = x.v[3], a4 = x.v[4];
+        std::uint64_t const d0 = 2 * a0, d1 = 2 * a1, d2 = 2 * a2, c3 = 19 * a3, c4 = 19 * a4; // < 2^54, < 2^57.3
+        // the sums of multiply(x, x)
+        uint128 const t0 = wide(a0, a0) + wide(d1, c4) + wide(d2, c3);
+        uint128 const t1 = wide(d0, a1) + wide(d2, c4) + wide(a3, c3);
+        uint128 const t2 = wide(d0, a2) + wide(a1, a1) + wide(2 * a3, c4);
+        uint128 const t3 = wide(d0, a3) + wide(d1, a2) + wide(a4, c4);
+        uint128 const t4 = wide(d0, a4) + wide(d1, a3) + wide(a2, a2);
+        to.reduce(t0, t1, t2, t3, t4);
+    }
+
+    static void multiply_small(field25519& to, field25519 const& x, std::uint32_t factor) noexcept {
+        to.reduce(wide(x.v[0], factor), wide(x.v[1], factor), wide(x.v[2], factor), wide(x.v[3], factor),
+                  wide(x.v[4], factor));
+    }
+
+    /// swap is 0 or 1.
+    static void swap_if(std::uint32_t swap, field25519& a, field25519& b) noexcept {
+        std::uint64_t const all = mask_of<std::uint64_t>(swap);
+        for (std::size_t i = 0; i < 5; ++i) {
+            std::uint64_t const x = (a.v[i] ^ b.v[i]) & all;
+            a.v[i] ^= x, b.v[i] ^= x;
+        }
+    }
+
+private:
+    [[gnu::always_inline]] static uint128 wide(std::uint64_t a, std::uint64_t b) noexcept { return uint128{a} * b; }
+
+    /// Before: sums < 2^113, and t4, which has no factor 19, < 2^108.4. After: tight.
+    [[gnu::always_inline]] void reduce(uint128 t0, uint128 t1, uint128 t2, uint128 t3, uint128 t4) noexcept {
+        t1 += static_cast<std::uint64_t>(t0 >> 51); // < 2^62
+        t2 += static_cast<std::uint64_t>(t1 >> 51);
+        t3 += static_cast<std::uint64_t>(t2 >> 51);
+        t4 += static_cast<std::uint64_t>(t3 >> 51);
+        std::uint64_t const low =
+            (static_cast<std::uint64_t>(t0) & mask) + 19 * static_cast<std::uint64_t>(t4 >> 51); // < 2^51 + 2^61.7
+        v[0] = low & mask;
+        v[1] = (static_cast<std::uint64_t>(t1) & mask) + (low >> 51); // < 2^51 + 2^11
+        v[2] = static_cast<std::uint64_t>(t2) & mask;
+        v[3] = static_cast<std::uint64_t>(t3) & mask;
+        v[4] = static_cast<std::uint64_t>(t4) & mask;
+    }
+
+    /// Before: limbs < 2^63. After: limbs < 2^51 but the second, which a carry of (2^51 + 19 * 2^12) >> 51 = 1 at most
+    /// may make 2^51.
+    void carry() noexcept {
+        for (std::size_t i = 0; i < 4; ++i) v[i + 1] += v[i] >> 51, v[i] &= mask;
+        v[0] += 19 * (v[4] >> 51), v[4] &= mask;
+        v[1] += v[0] >> 51, v[0] &= mask;
+    }
+};
+
+#endif
+
+/// Eight full words; any value below 2^256 stands for its remainder, so all operations take and give any words.
+/// 2^256 = 38 modulo p, so what leaves at the top comes back at the bottom times 38.
+template <> struct field25519<limbs32> {
+    std::uint32_t v[8];
+
+    void set_small(std::uint32_t value) noexcept {
+        for (auto& word : v) word = 0;
+        v[0] = value;
+    }
+
+    void decode(byte const* from) noexcept {
+        for (std::size_t i = 0; i < 8; ++i) v[i] = load_le32(from + 4 * i);
+        v[7] &= 0x7fffffff;
+    }
+
+    void encode(byte* to) const noexcept {
+        field25519 x = *this;
+        // bits from 255 on come back times 19: twice gives < 2^255 + 19 and then < 2^255; the third takes p off a
+        // value from p on: 19 more carries into bit 255 then, and only then
+        std::uint32_t extra = 19 * x.take_top_bit();
+        x.add_word(extra);
+        extra = 19 * x.take_top_bit();
+        x.add_word(extra);
+        field25519 y = x;
+        y.add_word(19);
+        std::uint32_t const keep = mask_of(y.take_top_bit());
+        for (std::size_t i = 0; i < 8; ++i) store_le32(to + 4 * i, x.v[i] ^ ((x.v[i] ^ y.v[i]) & keep));
+        wipe(x);
+        wipe(y);
+    }
+
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        std::uint64_t t = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += std::uint64_t{a.v[i]} + b.v[i]; // <= 2^33 - 1
+            to.v[i] = static_cast<std::uint32_t>(t);
+            t >>= 32;
+        }
+        to.fold(static_cast<std::uint32_t>(t));
+    }
+
+    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        std::uint64_t t = 0; // 0, or 2^64 - 1 for a borrow
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += std::uint64_t{a.v[i]} - b.v[i];
+            to.v[i] = static_cast<std::uint32_t>(t);
+            t = std::uint64_t{0} - (t >> 63);
+        }
+        // a borrow added 2^256 = 38 too much; taking that off may borrow once more, and then leaves >= 2^256 - 38
+        for (int again = 0; again < 2; ++again) {
+            t &= 38;
+            t = std::uint64_t{0} - t;
+            for (std::size_t i = 0; i < 8; ++i) {
+                t += to.v[i];
+                to.v[i] = static_cast<std::uint32_t>(t);
+                t = std::uint64_t{0} - (t >> 63);
+            }
+        }
+    }
+
+    static void multiply(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        std::uint32_t product[16] = {};
+        for (std::size_t i = 0; i < 8; ++i) {
+            std::uint64_t t = 0;
+            for (std::size_t j = 0; j < 8; ++j) {
+                // (2^32 - 1)^2 + 2 * (2^32 - 1) = 2^64 - 1
+                t = std::uint64_t{a.v[i]} * b.v[j] + product[i + j] + (t >> 32);
+                product[i + j] = static_cast<std::uint32_t>(t);
+            }
+            product[i + 8] = static_cast<std::uint32_t>(t >> 32);
+        }
+        std::uint64_t t = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            t = std::uint64_t{product[i + 8]} * 38 + product[i] + (t >> 32); // < 39 * 2^32
+            to.v[i] = static_cast<std::uint32_t>(t);
+        }
+        to.fold(static_cast<std::uint32_t>(t >> 32)); // <= 38
+        wipe(product);
+    }
+
+    static void square(field25519& to, field25519 const& a) noexcept { multiply(to, a, a); }
+
+    static void multiply_small(field25519& to, field25519 const& a, std::uint32_t factor) noexcept {
+        std::uint64_t t = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            t = std::uint64_t{a.v[i]} * factor + (t >> 32);
+            to.v[i] = static_cast<std::uint32_t>(t);
+        }
+        to.fold(static_cast<std::uint32_t>(t >> 32));
+    }
+
+    static void swap_if(std::uint32_t swap, field25519& a, field25519& b) noexcept {
+        std::uint32_t const all = mask_of(swap);
+        for (std::size_t i = 0; i < 8; ++i) {
+            std::uint32_t const x = (a.v[i] ^ b.v[i]) & all;
+            a.v[i] ^= x, b.v[i] ^= x;
+        }
+    }
+
+private:
+    /// Adds; what leaves at the top is returned.
+    std::uint32_t add_word(std::uint64_t t) noexcept {
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += v[i];
+            v[i] = static_cast<std::uint32_t>(t);
+            t >>= 32;
+        }
+        return static_cast<std::uint32_t>(t);
+    }
+
+    /// Adds top * 2^256, top < 2^17 or so.
+    void fold(std::uint32_t top) noexcept {
+        std::uint32_t const again = add_word(std::uint64_t{top} * 38); // 0 or 1; if 1, less than 2^23 is left
+        v[0] += again * 38;
+    }
+
+    std::uint32_t take_top_bit() noexcept {
+        std::uint32_t const bit = v[7] >> 31;
+        v[7] &= 0x7fffffff;
+        return bit;
+    }
+};
+
+/// Room for an inversion; what a caller keeps there is lost.
+template <class Field> struct field25519_scratch {
+    Field x3, z3, a, b, c, d;
+};
+
+template <class Field> inline void square_times(Field& x, int times) noexcept {
+    for (int i = 0; i < times; ++i) Field::square(x, x);
+}
+
+/// z = z^(p - 2) = 1/z, 0 for 0. p - 2 = 2^255 - 21: 250 ones, then 01011. An element named a_n is z^(2^n - 1).
+template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratch<Field>& w) noexcept {
+    Field& t = w.a;
+    Field& a_5 = w.b;
+    Field& a_k = w.c; // n = 10, then 50
+    Field& z_11 = w.d;
+    t = z;
+    square_times(t, 1);
+    Field& z_2 = w.x3;
+    z_2 = t;
+    square_times(t, 2);
+    Field::multiply(t, t, z); // z^9
+    Field& z_9 = w.z3;
+    z_9 = t;
+    Field::multiply(z_11, t, z_2);
+    t = z_11;
+    square_times(t, 1);
+    Field::multiply(a_5, t, z_9); // 22 + 9 = 31
+    t = a_5;
+    square_times(t, 5);
+    Field::multiply(a_k, t, a_5); // a_10
+    t = a_k;
+    square_times(t, 10);
+    Field::multiply(t, t, a_k); // a_20
+    z_2 = t;
+    square_times(t, 20);
+    Field::multiply(t, t, z_2); // a_40
+    square_times(t, 10);
+    Field::multiply(a_k, t, a_k); // a_50
+    t = a_k;
+    square_times(t, 50);
+    Field::multiply(t, t, a_k); // a_100
+    z_2 = t;
+    square_times(t, 100);
+    Field::multiply(t, t, z_2); // a_200
+    square_times(t, 50);
+    Field::multiply(t, t, a_k); // a_250
+    square_times(t, 5);
+    Field::multiply(z, t, z_11); // 01011 is 11
+}
+
+#ifdef __SIZEOF_INT128__
+
+/// 1/x modulo p by steps of division (Bernstein, Yang, "Fast constant-time gcd computation and modular inversion",
+/// 2019), in the variant that starts with delta = 1/2: 590 steps make gcd(p, x) of any x < 2^256 (Wuille, "The safegcd
+/// implementation in libsecp256k1 explained", 2021). 59 steps look at the lowest words of f and g only, and what they
+/// did is a matrix that is then applied to f, g and to d, e, where f = d x and g = e x modulo p.
+/// Twice as fast as the power p - 2; the number of steps and all they do are the same for every x.
+class inversion25519 {
+public:
+    /// Words, the lowest first. Below p; x = 0 gives 0.
+    static void invert(std::uint64_t (&to)[4], std::uint64_t const (&x)[4]) noexcept {
+        inversion25519 w;
+        w.f = {{-19, 0, 0, 0, 128}};
+        w.g = {{to_limb(x[0]), to_limb(x[0] >> 62 | x[1] << 2), to_limb(x[1] >> 60 | x[2] << 4),
+                to_limb(x[2] >> 58 | x[3] << 6), static_cast<std::int64_t>(x[3] >> 56)}};
+        w.d = {{0, 0, 0, 0, 0}};
+        w.e = {{1, 0, 0, 0, 0}};
+        std::int64_t minus_delta = -1; // less a half
+        for (int i = 0; i < 10; ++i) {
+            w.steps(minus_delta);
+            apply_modulo_p(w.d, w.e, w.m);
+            apply(w.f, w.g, w.m);
+        }
+        w.finish(to);
+    }
+
+private:
+    __extension__ typedef __int128 int128;
+    static constexpr std::uint64_t limb_mask = (std::uint64_t{1} << 62) - 1;
+
+    /// Five limbs of 62 bits; the highest has the sign.
+    struct number {
+        std::int64_t v[5];
+    };
+    /// What 59 steps make of f and g, times 2^62: (u f + v g, q f + r g). |u| + |v| <= 2^62, |q| + |r| <= 2^62.
+    struct matrix {
+        std::int64_t u, v, q, r;
+    };
+
+    number f, g, d, e;
+    matrix m;
+
+    inversion25519() noexcept {}
+    ~inversion25519() { wipe(static_cast<void*>(this), sizeof *this); }
+
+    static std::int64_t to_limb(std::uint64_t word) noexcept { return static_cast<std::int64_t>(word & limb_mask); }
+    static std::int64_t low(int128 x) noexcept { return to_limb(static_cast<std::uint64_t>(x)); }
+    static int128 wide(std::int64_t a, std::int64_t b) noexcept { return int128{a} * b; }
+
+    /// A step: if g is odd and delta > 0, f, g = g, (g - f) / 2 and delta = 1 - delta; else g = (g + f) / 2 if it is
+    /// odd, g / 2 if it is even, and delta = 1 + delta. In place of halving g, f's row of the matrix is doubled.
+    void steps(std::int64_t& minus_delta) noexcept {
+        std::uint64_t a = static_cast<std::uint64_t>(f.v[0]) | static_cast<std::uint64_t>(f.v[1]) << 62;
+        std::uint64_t b = static_cast<std::uint64_t>(g.v[0]) | static_cast<std::uint64_t>(g.v[1]) << 62;
+        matrix const x = some_steps(30, a, b, minus_delta), y = some_steps(29, a, b, minus_delta);
+        // y x, and 2^62 = 8 * 2^59
+        m = {8 * (y.u * x.u + y.v * x.q), 8 * (y.u * x.v + y.v * x.r), 8 * (y.q * x.u + y.r * x.q),
+             8 * (y.q * x.v + y.r * x.r)};
+    }
+
+    /// 30 steps at most, so |u| + |v| <= 2^30 and both are calculated with in one word, u + 2^32 v. Words may wrap: of
+    /// a and b only the low bits count, as many as there are steps to come.
+    [[gnu::always_inline]] static matrix some_steps(int count, std::uint64_t& a, std::uint64_t& b,
+                                                    std::int64_t& minus_delta) noexcept {
+        std::uint64_t uv = 1, qr = std::uint64_t{1} << 32, delta = static_cast<std::uint64_t>(minus_delta);
+        for (int i = 0; i < count; ++i) {
+            std::uint64_t const odd = mask_of(b & 1), positive = mask_of(delta >> 63), both = odd & positive;
+            delta = (delta ^ both) - 1;
+            // first what waits for nothing, and f = g rather than f + (g - f): this loop is one chain of dependencies
+            std::uint64_t const minus_a = (a ^ positive) - positive, minus_uv = (uv ^ positive) - positive;
+            a ^= (a ^ b) & both;
+            uv ^= (uv ^ qr) & both;
+            b += minus_a & odd;
+            qr += minus_uv & odd;
+            b >>= 1;
+            uv <<= 1;
+        }
+        minus_delta = static_cast<std::int64_t>(delta);
+        std::int64_t const u = static_cast<std::int32_t>(static_cast<std::uint32_t>(uv)),
+                           q = static_cast<std::int32_t>(static_cast<std::uint32_t>(qr));
+        return {u, (static_cast<std::int64_t>(uv) - u) >> 32, q, (static_cast<std::int64_t>(qr) - q) >> 32};
+    }
+
+    /// x, y = (u x + v y) / 2^62, (q x + r y) / 2^62, which are whole numbers. |x|, |y| < 2^256 before and after.
+    static void apply(number& x, number& y, matrix const& m) noexcept {
+        int128 s = wide(m.u, x.v[0]) + wide(m.v, y.v[0]), t = wide(m.q, x.v[0]) + wide(m.r, y.v[0]);
+        for (int i = 1; i < 5; ++i) { // sums < 2^62 * 2^62 + 2^63
+            s = (s >> 62) + wide(m.u, x.v[i]) + wide(m.v, y.v[i]);
+            t = (t >> 62) + wide(m.q, x.v[i]) + wide(m.r, y.v[i]);
+            x.v[i - 1] = low(s);
+            y.v[i - 1] = low(t);
+        }
+        x.v[4] = static_cast<std::int64_t>(s >> 62);
+        y.v[4] = static_cast<std::int64_t>(t >> 62);
+    }
+
+    /// The same modulo p: multiples of p are added to make whole numbers. x and y are > -2p and < p, before and after.
+    static void apply_modulo_p(number& x, number& y, matrix const& m) noexcept {
+        // A negative one is taken as itself plus p, so |.| < p and sums of two are > -2^62 p and < 2^62 p.
+        std::int64_t const x_sign = x.v[4] >> 63, y_sign = y.v[4] >> 63;
+        int128 s = wide(m.u, x.v[0]) + wide(m.v, y.v[0]), t = wide(m.q, x.v[0]) + wide(m.r, y.v[0]);
+        std::int64_t const k = multiple((m.u & x_sign) + (m.v & y_sign), s),
+                           l = multiple((m.q & x_sign) + (m.r & y_sign), t);
+        s -= wide(19, k);
+        t -= wide(19, l);
+        for (int i = 1; i < 5; ++i) {
+            s = (s >> 62) + wide(m.u, x.v[i]) + wide(m.v, y.v[i]);
+            t = (t >> 62) + wide(m.q, x.v[i]) + wide(m.r, y.v[i]);
+            if (i == 4) { // p = 2^255 - 19, 255 = 4 * 62 + 7
+                s += wide(128, k);
+                t += wide(128, l);
+            }
+            x.v[i - 1] = low(s);
+            y.v[i - 1] = low(t);
+        }
+        x.v[4] = static_cast<std::int64_t>(s >> 62);
+        y.v[4] = static_cast<std::int64_t>(t >> 62);
+    }
+
+    /// The greatest number <= `most` that times p takes away the lowest 62 bits of `sum`: -19 k = -sum.
+    static std::int64_t multiple(std::int64_t most, int128 sum) noexcept {
+        constexpr std::uint64_t inverse_of_19 = 0x86bca1af286bca1b; // modulo 2^64
+        static_assert(inverse_of_19 * 19 == 1);
+        std::uint64_t const k = static_cast<std::uint64_t>(sum) * inverse_of_19;
+        return most - static_cast<std::int64_t>((static_cast<std::uint64_t>(most) - k) & limb_mask);
+    }
+
+    /// f is 1 or -1 now, and d, with the sign of f, is the result; for x = 0, f is p still and d is 0.
+    void finish(std::uint64_t (&to)[4]) const noexcept {
+        std::int64_t const sign = f.v[4] >> 63;
+        number x = d;
+        add_p(x, x.v[4] >> 63); // > -p, < p
+        std::int64_t t = 0;
+        for (int i = 0; i < 5; ++i) {
+            t += (x.v[i] ^ sign) - sign;
+            x.v[i] = i < 4 ? t & static_cast<std::int64_t>(limb_mask) : t;
+            t >>= 62;
+        }
+        add_p(x, x.v[4] >> 63); // >= 0, < p
+        std::uint64_t w[5];
+        for (int i = 0; i < 5; ++i) w[i] = static_cast<std::uint64_t>(x.v[i]);
+        to[0] = w[0] | w[1] << 62;
+        to[1] = w[1] >> 2 | w[2] << 60;
+        to[2] = w[2] >> 4 | w[3] << 58;
+        to[3] = w[3] >> 6 | w[4] << 56;
+        wipe(x);
+        wipe(w);
+    }
+
+    /// Where `all` is all ones.
+    static void add_p(number& x, std::int64_t all) noexcept {
+        x.v[0] -= 19 & all;
+        x.v[4] += 128 & all;
+        for (int i = 0; i < 4; ++i) x.v[i + 1] += x.v[i] >> 62, x.v[i] &= static_cast<std::int64_t>(limb_mask);
+    }
+};
+
+/// z = 1/z, 0 for 0. Loose or tight, then tight.
+[[gnu::noinline]] inline void invert(field25519<limbs64>& z) noexcept {
+    byte text[32];
+    std::uint64_t words[4];
+    z.encode(text);
+    for (std::size_t i = 0; i < 4; ++i) words[i] = load_le64(text + 8 * i);
+    inversion25519::invert(words, words);
+    for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, words[i]);
+    z.decode(text);
+    wipe(text);
+    wipe(words);
+}
+inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64>>&) noexcept { invert(z); }
+
+#endif
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSL-1.0
+// The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each. Layer 2; any thread.
+//
+// Every function of a kernel names its instruction set itself (WG_TARGET), so that nothing of it leaks into code that
+// runs on any processor; what is inlined from elsewhere is compiled anew in there. A kernel is used through the
+// members of its `kernel`.
+#ifndef WG_BACKENDS_BUNDLED_KERNELS_HPP
+#define WG_BACKENDS_BUNDLED_KERNELS_HPP
+
+#include "../../policy.hpp"
+#include "chacha20.hpp"
+#include "cpu.hpp"
+#include "poly1305.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#ifdef WG_X86_KERNELS
+#include <immintrin.h>
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// The twelve bytes of a nonce, as words.
+struct packet_nonce {
+    std::uint32_t words[3];
+
+    static packet_nonce of(std::uint64_t counter) noexcept {
+        return {{0, static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32)}};
+    }
+    static packet_nonce of(std::span<byte const, chacha20_nonce_bytes> nonce) noexcept {
+        return {{load_le32(&nonce[0]), load_le32(&nonce[4]), load_le32(&nonce[8])}};
+    }
+    byte_array<chacha20_nonce_bytes> encode() const noexcept {
+        byte_array<chacha20_nonce_bytes> out;
+        for (std::size_t i = 0; i < 3; ++i) store_le32(&out[4 * i], words[i]);
+        return out;
+    }
+};
+
+inline constexpr std::size_t batch_capacity = 32; ///< packets that are worked on at once
+
+/// A packet of a batch on its way to its tag. The key is r, s.
+struct packet_tag {
+    byte key[32];
+    byte tag[tag_bytes];
+    byte const* message;
+    std::size_t size;
+};
+
+// Where no vector unit stands behind vectors, they are slower than plain words.
+#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
+                           defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
+#define WG_VECTOR_KERNELS
+
+namespace kernel_vector128 {
+#define WG_TARGET [[gnu::always_inline]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline]] inline
+#include "vector128.inl"
+#include "chacha20.inl"
+#include "keystream.inl"
+#include "poly1305_scalar.inl"
+#ifdef WG_X86_KERNELS
+#include "poly1305_mul32.inl"
+#include "poly1305_lanes.inl"
+#else
+#include "poly1305_words.inl"
+#endif
+#include "poly1305_one_by_one.inl"
+#include "aead.inl"
+#include "aead_batch.inl"
+#include "aead_kernel.inl"
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_vector128
+
+#endif
+
+#ifdef WG_X86_KERNELS
+
+#define WG_TARGET_SSSE3 gnu::target("ssse3")
+#define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2")
+#define WG_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
+#define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2,avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
+
+namespace kernel_ssse3 {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_SSSE3]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_SSSE3]] inline
+#define WG_SHUFFLES_BYTES
+#include "vector128.inl"
+#include "chacha20.inl"
+#include "keystream.inl"
+#include "poly1305_scalar.inl"
+#include "poly1305_mul32.inl"
+#include "poly1305_lanes.inl"
+#include "poly1305_one_by_one.inl"
+#include "aead.inl"
+#include "aead_batch.inl"
+#include "aead_kernel.inl"
+#undef WG_SHUFFLES_BYTES
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_ssse3
+
+namespace kernel_avx2 {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX2]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX2]] inline
+#include "vector256.inl"
+#include "chacha20.inl"
+#include "keystream.inl"
+#include "poly1305_scalar.inl"
+#include "poly1305_mul32.inl"
+#include "poly1305_lanes.inl"
+#include "poly1305_one_by_one.inl"
+#include "aead.inl"
+#include "aead_batch.inl"
+#include "aead_kernel.inl"
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_avx2
+
+namespace kernel_avx512 {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX512]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX512]] inline
+#include "vector512.inl"
+#include "chacha20.inl"
+#include "keystream.inl"
+#include "poly1305_scalar.inl"
+#include "poly1305_words.inl"
+#include "poly1305_one_by_one.inl"
+#include "aead.inl"
+#include "aead_batch.inl"
+#include "aead_kernel.inl"
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_avx512
+
+namespace kernel_ifma {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_IFMA]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_IFMA]] inline
+using namespace kernel_avx512; // its keystream
+#include "poly1305_scalar.inl"
+#include "poly1305_ifma.inl"
+#include "poly1305_lanes.inl"
+#include "poly1305_packets.inl"
+#include "aead.inl"
+#include "aead_batch.inl"
+#include "aead_kernel.inl"
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_ifma
+
+#endif
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of eight 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX2.
+
+using vector = std::uint32_t __attribute__((vector_size(32)));
+inline constexpr std::size_t vector_bytes = 32;
+inline constexpr std::size_t most_blocks = 8; ///< of a step
+inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
+
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
+    // a shuffle of bytes is less than two shifts and an or
+    if constexpr (Bits == 16) {
+        __m256i const order = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7,
+                                               4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+    } else if constexpr (Bits == 8) {
+        __m256i const order = _mm256_setr_epi8(3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14, 3, 0, 1, 2, 7, 4,
+                                               5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+    } else {
+        x = (x << Bits) | (x >> (32 - Bits));
+    }
+}
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    x = (vector)_mm256_shuffle_epi32((__m256i)x, By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept {
+    return (vector)_mm256_set1_epi32(static_cast<int>(word));
+}
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    return (vector)_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four)));
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7}; }
+/// The number of a row in its first word, zero in the others.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0}; }
+
+WG_TARGET vector load(byte const* from) noexcept {
+    return (vector)_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from));
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)x);
+}
+
+/// Half i of a and b is vector `First + i * Step` of the keystream.
+template <int First, int Step, class To>
+WG_TARGET void put_halves(vector const& a, vector const& b, To const& to) noexcept {
+    to.template put<First>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x20));
+    to.template put<First + Step>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x31));
+}
+
+/// Of four words in lanes, makes four vectors with 16 bytes of a block in each half: blocks i and i + 4.
+WG_TARGET void gather_words(vector* x) noexcept {
+    __m256i const low01 = _mm256_unpacklo_epi32((__m256i)x[0], (__m256i)x[1]);
+    __m256i const low23 = _mm256_unpacklo_epi32((__m256i)x[2], (__m256i)x[3]);
+    __m256i const high01 = _mm256_unpackhi_epi32((__m256i)x[0], (__m256i)x[1]);
+    __m256i const high23 = _mm256_unpackhi_epi32((__m256i)x[2], (__m256i)x[3]);
+    x[0] = (vector)_mm256_unpacklo_epi64(low01, low23);
+    x[1] = (vector)_mm256_unpackhi_epi64(low01, low23);
+    x[2] = (vector)_mm256_unpacklo_epi64(high01, high23);
+    x[3] = (vector)_mm256_unpackhi_epi64(high01, high23);
+}
+
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    put_halves<First, 2>(y[0], y[1], to);
+    put_halves<First + 1, 2>(y[2], y[3], to);
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    gather_words(x), gather_words(x + 4), gather_words(x + 8), gather_words(x + 12);
+    put_halves<First, 8>(x[0], x[4], to), put_halves<First + 1, 8>(x[8], x[12], to);
+    put_halves<First + 2, 8>(x[1], x[5], to), put_halves<First + 3, 8>(x[9], x[13], to);
+    put_halves<First + 4, 8>(x[2], x[6], to), put_halves<First + 5, 8>(x[10], x[14], to);
+    put_halves<First + 6, 8>(x[3], x[7], to), put_halves<First + 7, 8>(x[11], x[15], to);
+}
+
+/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    chacha20_detail::xor_bytes(dst, src, keystream, size);
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    xor_part(dst, src, x, size);
+}
+
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word;
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 6) return with.template make<1, 0>();
+    if (blocks > 4) return with.template make<0, 3>();
+    if (blocks > 2) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+// Of poly1305_mul32.inl: vectors of four pairs of words; block 0, 1, 2, 3 is in lane 0, 2, 1, 3.
+using word_pairs = std::uint64_t __attribute__((vector_size(32)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 4, Pair + 2, Pair + 6);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2,
+                                   Second & 8 ? 7 : 3);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
+    return word_pairs{of_block[0], of_block[2], of_block[1], of_block[3]};
+}
+WG_TARGET word_pairs load_two(byte const* first, byte const* second) noexcept {
+    __m128i const a = _mm_loadu_si128(reinterpret_cast<__m128i const*>(first));
+    __m128i const b = _mm_loadu_si128(reinterpret_cast<__m128i const*>(second));
+    return (word_pairs)_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[4], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = load_two(blocks[0], blocks[1]), b = load_two(blocks[2], blocks[3]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
+    auto const two = __builtin_shufflevector(x, x, 0, 1) + __builtin_shufflevector(x, x, 2, 3);
+    return two[0] + two[1];
+}
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+    asm volatile("vzeroall"
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15");
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of sixteen 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX-512 F and BW.
+// Moves are GNU shuffles, because g++ 12 takes the undefined operand of its intrinsics for an uninitialized one.
+
+using vector = std::uint32_t __attribute__((vector_size(64)));
+using four_words = std::uint32_t __attribute__((vector_size(16)));
+inline constexpr std::size_t vector_bytes = 64;
+inline constexpr std::size_t most_blocks = 32; ///< of a step
+inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
+
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
+
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    constexpr int a = By, b = (By + 1) % 4, c = (By + 2) % 4, d = (By + 3) % 4;
+    x = __builtin_shufflevector(x, x, a, b, c, d, 4 + a, 4 + b, 4 + c, 4 + d, 8 + a, 8 + b, 8 + c, 8 + d, 12 + a,
+                                12 + b, 12 + c, 12 + d);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept { return word + vector{}; }
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    four_words x;
+    std::memcpy(&x, four, sizeof x);
+    return __builtin_shufflevector(x, x, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
+/// The number of a row in its first word, zero in the others.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept {
+    return vector{n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0};
+}
+
+WG_TARGET vector load(byte const* from) noexcept {
+    vector x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, sizeof x); }
+
+/// Two quarters of a, then the same two of b.
+template <int First, int Second> WG_TARGET vector two_quarters(vector const& a, vector const& b) noexcept {
+    constexpr int i = 4 * First, j = 4 * Second;
+    return __builtin_shufflevector(a, b, i, i + 1, i + 2, i + 3, j, j + 1, j + 2, j + 3, 16 + i, 17 + i, 18 + i, 19 + i,
+                                   16 + j, 17 + j, 18 + j, 19 + j);
+}
+
+/// Quarter i of a, b, c and d is vector `First + i * Step` of the keystream.
+template <int First, int Step, class To>
+WG_TARGET void put_quarters(vector const& a, vector const& b, vector const& c, vector const& d, To const& to) noexcept {
+    vector const ab = two_quarters<0, 1>(a, b), cd = two_quarters<0, 1>(c, d);
+    to.template put<First>(two_quarters<0, 2>(ab, cd));
+    to.template put<First + Step>(two_quarters<1, 3>(ab, cd));
+    vector const ab2 = two_quarters<2, 3>(a, b), cd2 = two_quarters<2, 3>(c, d);
+    to.template put<First + 2 * Step>(two_quarters<0, 2>(ab2, cd2));
+    to.template put<First + 3 * Step>(two_quarters<1, 3>(ab2, cd2));
+}
+
+/// Of each four words, the lower or upper (At = 0, 2) two of a and b in turns.
+template <int At> WG_TARGET vector interleave_words(vector const& a, vector const& b) noexcept {
+    return __builtin_shufflevector(a, b, At, At + 16, At + 1, At + 17, At + 4, At + 20, At + 5, At + 21, At + 8,
+                                   At + 24, At + 9, At + 25, At + 12, At + 28, At + 13, At + 29);
+}
+/// Likewise pairs of words.
+template <int At> WG_TARGET vector interleave_pairs(vector const& a, vector const& b) noexcept {
+    return __builtin_shufflevector(a, b, At, At + 1, At + 16, At + 17, At + 4, At + 5, At + 20, At + 21, At + 8, At + 9,
+                                   At + 24, At + 25, At + 12, At + 13, At + 28, At + 29);
+}
+
+/// Of four words in lanes, makes four vectors with 16 bytes of a block in each quarter: blocks i, i + 4, i + 8, i + 12.
+WG_TARGET void gather_words(vector* x) noexcept {
+    vector const low01 = interleave_words<0>(x[0], x[1]), low23 = interleave_words<0>(x[2], x[3]);
+    vector const high01 = interleave_words<2>(x[0], x[1]), high23 = interleave_words<2>(x[2], x[3]);
+    x[0] = interleave_pairs<0>(low01, low23), x[1] = interleave_pairs<2>(low01, low23);
+    x[2] = interleave_pairs<0>(high01, high23), x[3] = interleave_pairs<2>(high01, high23);
+}
+
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    put_quarters<First, 1>(y[0], y[1], y[2], y[3], to);
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    gather_words(x), gather_words(x + 4), gather_words(x + 8), gather_words(x + 12);
+    put_quarters<First, 4>(x[0], x[4], x[8], x[12], to);
+    put_quarters<First + 1, 4>(x[1], x[5], x[9], x[13], to);
+    put_quarters<First + 2, 4>(x[2], x[6], x[10], x[14], to);
+    put_quarters<First + 3, 4>(x[3], x[7], x[11], x[15], to);
+}
+
+/// dst = src ^ x, `size` bytes of it if that is less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    __mmask64 const there = (__mmask64{1} << size) - 1;
+    _mm512_mask_storeu_epi8(dst, there, _mm512_xor_si512((__m512i)x, _mm512_maskz_loadu_epi8(there, src)));
+}
+
+WG_TARGET __mmask16 some_lanes(std::size_t first, std::size_t count) noexcept {
+    return static_cast<__mmask16>(((1u << count) - 1) << first);
+}
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    x = (vector)_mm512_mask_set1_epi32((__m512i)x, some_lanes(first, count), static_cast<int>(word));
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    __m512i const all = (__m512i)(lane_numbers() + broadcast(word - static_cast<std::uint32_t>(first)));
+    x = (vector)_mm512_mask_mov_epi32((__m512i)x, some_lanes(first, count), all);
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 24) return with.template make<2, 0>();
+    if (blocks > 20) return with.template make<1, 2>();
+    if (blocks > 16) return with.template make<1, 1>();
+    if (blocks > 12) return with.template make<1, 0>();
+    if (blocks > 8) return with.template make<0, 3>();
+    if (blocks > 4) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+#define WG_ZERO(i) "vpxord %%xmm" #i ", %%xmm" #i ", %%xmm" #i "\n\t"
+    asm volatile("vzeroall\n\t" WG_ZERO(16) WG_ZERO(17) WG_ZERO(18) WG_ZERO(19) WG_ZERO(20) WG_ZERO(21) WG_ZERO(22)
+                     WG_ZERO(23) WG_ZERO(24) WG_ZERO(25) WG_ZERO(26) WG_ZERO(27) WG_ZERO(28) WG_ZERO(29) WG_ZERO(30)
+                         WG_ZERO(31)
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",
+                   "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
+#undef WG_ZERO
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: BSL-1.0
+// X25519 for eight keys with products of 52 bits (AVX-512 IFMA), one key to a lane of 64 bits. Layer 2; any thread.
+// Not to be called where `has(set, cpu::ifma)` is false.
+//
+// Written for few instructions: the products of eight lanes keep the multipliers busy, so latency is hidden. Radix
+// 2^52, for a product instruction looks at 52 bits of a limb: what lies above need not be masked once it is carried.
+#ifndef WG_BACKENDS_BUNDLED_X25519_IFMA8_HPP
+#define WG_BACKENDS_BUNDLED_X25519_IFMA8_HPP
+
+#include "x25519_ifma.hpp"
+
+#ifdef WG_X86_KERNELS
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// Eight elements modulo p = 2^255 - 19, five limbs of 52 bits, limb i of all in v[i]. Two ranges:
+/// "carried": limb 4 < 2^47 + 2^12, and of the others only the lowest 52 bits count. What multiply() and square() take.
+/// "wide": limbs < 2^63, all bits count. What they give, and what may be added and subtracted.
+struct lanes25519 {
+    __m512i v[5];
+};
+
+struct ifma8_x25519 {
+    static constexpr std::size_t lanes = 8;
+    /// Three single ones take as long as eight here.
+    static constexpr std::size_t worth_it = 3;
+    static constexpr std::size_t stack_bytes = 8192;
+
+    // What follows is for tests.
+    using fe = lanes25519;
+    static constexpr std::uint64_t mask52 = (std::uint64_t{1} << 52) - 1, mask47 = (std::uint64_t{1} << 47) - 1;
+
+    WG_X25519_INLINE __m512i all(std::uint64_t value) noexcept {
+        return _mm512_set1_epi64(static_cast<long long>(value));
+    }
+    /// Zero. The compilers would keep one in a register and copy that, which takes a turn of the ports that multiply.
+    WG_X25519_INLINE __m512i none() noexcept {
+        __m512i r;
+        asm volatile("vpxorq %x0, %x0, %x0" : "=v"(r));
+        return r;
+    }
+    WG_X25519_INLINE __m512i low(__m512i sum, __m512i a, __m512i b) noexcept {
+        return _mm512_madd52lo_epu64(sum, a, b);
+    }
+    WG_X25519_INLINE __m512i high(__m512i sum, __m512i a, __m512i b) noexcept {
+        return _mm512_madd52hi_epu64(sum, a, b);
+    }
+    WG_X25519_INLINE __m512i add(__m512i a, __m512i b) noexcept { return _mm512_add_epi64(a, b); }
+    // (g++ 12 warns of an uninitialised variable in its own intrinsics for shifts.)
+    typedef unsigned long long words __attribute__((vector_size(64)));
+    WG_X25519_INLINE __m512i right(__m512i a, int bits) noexcept { return (__m512i)((words)a >> bits); }
+    WG_X25519_INLINE __m512i left(__m512i a, int bits) noexcept { return (__m512i)((words)a << bits); }
+
+    /// Limb i of 2^9 p: 2^61 - 2^9 * 19, 2^61 - 2^9, and 2^56 - 2^9 for the highest, which is more than any limb of a
+    /// product.
+    static constexpr std::uint64_t bias(int i) noexcept {
+        return ((i == 4 ? mask47 : mask52) - (i == 0 ? 18 : 0)) << 9;
+    }
+
+    /// Wide to carried: bits from 255 on come back times 19, < 2^16 * 19 < 2^21; the carry into limb 4 is < 2^12.
+    /// As many at a time as do not wait for each other.
+    template <class... More> WG_X25519_INLINE void carry(More&... x) noexcept {
+        ((x.v[0] = low(x.v[0], right(x.v[4], 47), all(19))), ...);
+        ((x.v[4] = _mm512_and_si512(x.v[4], all(mask47))), ...);
+        ((x.v[1] = add(x.v[1], right(x.v[0], 52))), ...);
+        ((x.v[2] = add(x.v[2], right(x.v[1], 52))), ...);
+        ((x.v[3] = add(x.v[3], right(x.v[2], 52))), ...);
+        ((x.v[4] = add(x.v[4], right(x.v[3], 52))), ...);
+    }
+
+    /// A product that is not finished: ten limbs.
+    struct wide {
+        __m512i t[10];
+    };
+
+    /// r = t0-t4 plus 2^260 times t5-t9, which comes back times 32 * 19. t9 is a high product of limbs 4 and a carry:
+    /// < 2^43, and times 608 still < 2^52.
+    template <class... More> WG_X25519_INLINE void fold(More&... w) noexcept {
+        __m512i const f = all(608);
+        ((w.t[6] = add(w.t[6], right(w.t[5], 52))), ...);
+        ((w.t[0] = low(w.t[0], w.t[5], f)), ...);
+        ((w.t[7] = add(w.t[7], right(w.t[6], 52))), ...);
+        ((w.t[1] = high(w.t[1], w.t[5], f)), ...);
+        ((w.t[8] = add(w.t[8], right(w.t[7], 52))), ...);
+        ((w.t[2] = high(w.t[2], w.t[6], f)), ...);
+        ((w.t[9] = add(w.t[9], right(w.t[8], 52))), ...);
+        ((w.t[3] = high(w.t[3], w.t[7], f)), ...);
+        ((w.t[4] = high(w.t[4], w.t[8], f)), ...);
+        ((w.t[1] = low(w.t[1], w.t[6], f)), ...);
+        ((w.t[2] = low(w.t[2], w.t[7], f)), ...);
+        ((w.t[3] = low(w.t[3], w.t[8], f)), ...);
+        ((w.t[4] = low(w.t[4], w.t[9], f)), ...);
+    }
+
+    template <int I> WG_X25519_INLINE void low_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[I + i] = low(w.t[I + i], a.v[I], b.v[i]))
+    }
+    template <int I> WG_X25519_INLINE void high_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[I + i + 1] = high(w.t[I + i + 1], a.v[I], b.v[i]))
+    }
+    WG_X25519_INLINE void start(wide& w, fe const& given) noexcept {
+        WG_LIMBS(w.t[i] = given.v[i]; w.t[i + 5] = none())
+    }
+    WG_X25519_INLINE void finish(fe& r, wide const& w) noexcept { WG_LIMBS(r.v[i] = w.t[i]) }
+
+    /// r = given + a b. Before: a, b carried. After: limbs of r - given are sums of 11 parts at most, < 2^55.5.
+    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given) noexcept {
+        wide w;
+        start(w, given);
+        low_row<0>(w, a, b), high_row<0>(w, a, b), low_row<1>(w, a, b), high_row<1>(w, a, b), low_row<2>(w, a, b);
+        high_row<2>(w, a, b), low_row<3>(w, a, b), high_row<3>(w, a, b), low_row<4>(w, a, b), high_row<4>(w, a, b);
+        fold(w);
+        finish(r, w);
+    }
+    /// Two of them, for one waits for its own results too long to keep the multipliers busy.
+    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given, fe& r2, fe const& a2,
+                                   fe const& b2, fe const& given2) noexcept {
+        wide w, x;
+        start(w, given), start(x, given2);
+        low_row<0>(w, a, b), low_row<0>(x, a2, b2), high_row<0>(w, a, b), high_row<0>(x, a2, b2);
+        low_row<1>(w, a, b), low_row<1>(x, a2, b2), high_row<1>(w, a, b), high_row<1>(x, a2, b2);
+        low_row<2>(w, a, b), low_row<2>(x, a2, b2), high_row<2>(w, a, b), high_row<2>(x, a2, b2);
+        low_row<3>(w, a, b), low_row<3>(x, a2, b2), high_row<3>(w, a, b), high_row<3>(x, a2, b2);
+        low_row<4>(w, a, b), low_row<4>(x, a2, b2), high_row<4>(w, a, b), high_row<4>(x, a2, b2);
+        fold(w, x);
+        finish(r, w), finish(r2, x);
+    }
+    WG_X25519_INLINE fe zero() noexcept {
+        fe r;
+        WG_LIMBS(r.v[i] = none())
+        return r;
+    }
+
+    /// The parts of a square: products that come twice and are doubled after, those with limb 4, which is doubled
+    /// before, and squares of limbs.
+    template <bool Biased> WG_X25519_INLINE __m512i half_bias(int i) noexcept {
+        if constexpr (Biased) return all(bias(i) / 2);
+        return none();
+    }
+    template <bool Biased> WG_X25519_INLINE void square_1(wide& w, fe const& a) noexcept {
+        w.t[1] = low(half_bias<Biased>(1), a.v[0], a.v[1]), w.t[2] = low(half_bias<Biased>(2), a.v[0], a.v[2]);
+        w.t[3] = low(half_bias<Biased>(3), a.v[0], a.v[3]), w.t[4] = low(half_bias<Biased>(4), a.v[1], a.v[3]);
+        w.t[5] = low(none(), a.v[2], a.v[3]), w.t[6] = high(none(), a.v[2], a.v[3]);
+    }
+    WG_X25519_INLINE void square_2(wide& w, fe const& a) noexcept {
+        w.t[2] = high(w.t[2], a.v[0], a.v[1]), w.t[3] = high(w.t[3], a.v[0], a.v[2]);
+        w.t[4] = high(w.t[4], a.v[0], a.v[3]), w.t[5] = high(w.t[5], a.v[1], a.v[3]);
+    }
+    WG_X25519_INLINE void square_3(wide& w, fe const& a) noexcept {
+        w.t[3] = low(w.t[3], a.v[1], a.v[2]), w.t[4] = high(w.t[4], a.v[1], a.v[2]);
+        w.t[1] = add(w.t[1], w.t[1]), w.t[2] = add(w.t[2], w.t[2]), w.t[5] = add(w.t[5], w.t[5]);
+        w.t[6] = add(w.t[6], w.t[6]), w.t[3] = add(w.t[3], w.t[3]), w.t[4] = add(w.t[4], w.t[4]);
+    }
+    WG_X25519_INLINE void square_4(wide& w, fe const& a) noexcept {
+        __m512i const d = add(a.v[4], a.v[4]);
+        w.t[5] = low(w.t[5], a.v[1], d), w.t[6] = low(w.t[6], a.v[2], d), w.t[7] = low(none(), a.v[3], d);
+        w.t[8] = high(none(), a.v[3], d), w.t[4] = low(w.t[4], a.v[0], d), w.t[5] = high(w.t[5], a.v[0], d);
+        w.t[6] = high(w.t[6], a.v[1], d), w.t[7] = high(w.t[7], a.v[2], d);
+    }
+    WG_X25519_INLINE void square_5(wide& w, fe const& a, __m512i given) noexcept {
+        w.t[5] = high(w.t[5], a.v[2], a.v[2]), w.t[6] = low(w.t[6], a.v[3], a.v[3]);
+        w.t[7] = high(w.t[7], a.v[3], a.v[3]), w.t[8] = low(w.t[8], a.v[4], a.v[4]);
+        w.t[9] = high(none(), a.v[4], a.v[4]), w.t[0] = low(given, a.v[0], a.v[0]);
+        w.t[1] = high(w.t[1], a.v[0], a.v[0]), w.t[2] = low(w.t[2], a.v[1], a.v[1]);
+        w.t[3] = high(w.t[3], a.v[1], a.v[1]), w.t[4] = low(w.t[4], a.v[2], a.v[2]);
+    }
+    /// r = a^2 + 2^9 p, r2 = a2^2
+    WG_X25519_INLINE void squares(fe& r, fe const& a, fe& r2, fe const& a2) noexcept {
+        wide w, x;
+        square_1<true>(w, a), square_1<false>(x, a2), square_2(w, a), square_2(x, a2), square_3(w, a), square_3(x, a2);
+        square_4(w, a), square_4(x, a2), square_5(w, a, all(bias(0))), square_5(x, a2, none());
+        fold(w, x);
+        finish(r, w), finish(r2, x);
+    }
+
+    /// x2:z2 and x3:z3, wide; x2 and x3 with `bias` in them, so that z can be subtracted.
+    struct state {
+        fe x2, z2, x3, z3, x1;
+    };
+
+    /// f = aa + 121665 e. Limb 4 of e is < 2^48, so its high part is < 2^13, of weight 2^260.
+    WG_X25519_INLINE void times_a24(fe& f, fe const& aa, fe const& e) noexcept {
+        __m512i const k = all(121665);
+        f.v[0] = low(aa.v[0], e.v[0], k);
+        f.v[1] = low(high(aa.v[1], e.v[0], k), e.v[1], k);
+        f.v[2] = low(high(aa.v[2], e.v[1], k), e.v[2], k);
+        f.v[3] = low(high(aa.v[3], e.v[2], k), e.v[3], k);
+        f.v[4] = low(high(aa.v[4], e.v[3], k), e.v[4], k);
+        f.v[0] = low(f.v[0], high(none(), e.v[4], k), all(608));
+    }
+    WG_X25519_INLINE fe biased() noexcept {
+        return {{all(bias(0)), all(bias(1)), all(bias(2)), all(bias(3)), all(bias(4))}};
+    }
+
+    /// A step of the ladder: doubles x3:z3 where `swap` has a bit, else x2:z2, into x2:z2; their sum goes to x3:z3.
+    WG_X25519_INLINE void step(state& s, __mmask8 swap) noexcept {
+        fe a, b, c, d, p, q, da, cb, aa, bb, e, f;
+        WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]);
+                 c.v[i] = add(s.x3.v[i], s.z3.v[i]); d.v[i] = _mm512_sub_epi64(s.x3.v[i], s.z3.v[i]))
+        carry(a, b, c, d);
+        multiply(da, d, a, biased(), cb, c, b, zero());
+        // bits of a limb that were carried may be selected or not: nobody looks at them
+        WG_LIMBS(p.v[i] = _mm512_mask_mov_epi64(a.v[i], swap, c.v[i]);
+                 q.v[i] = _mm512_mask_mov_epi64(b.v[i], swap, d.v[i]))
+        squares(aa, p, bb, q);
+        WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
+        carry(a, b);
+        WG_LIMBS(e.v[i] = _mm512_sub_epi64(aa.v[i], bb.v[i]); f.v[i] = aa.v[i])
+        squares(s.x3, a, b, b);
+        carry(e, aa, bb);
+        multiply(s.x2, aa, bb, biased());
+        times_a24(f, f, e);
+        carry(f, b);
+        multiply(s.z3, b, s.x1, zero(), s.z2, e, f, zero());
+    }
+
+    /// Doubles x2:z2 and leaves x3:z3 alone.
+    WG_X25519_INLINE void twice(state& s) noexcept {
+        fe a, b, e, f;
+        WG_LIMBS(a.v[i] = add(s.x2.v[i], s.z2.v[i]); b.v[i] = _mm512_sub_epi64(s.x2.v[i], s.z2.v[i]))
+        carry(a, b);
+        squares(a, a, b, b);
+        WG_LIMBS(e.v[i] = _mm512_sub_epi64(a.v[i], b.v[i]); f.v[i] = a.v[i])
+        carry(e, a, b);
+        times_a24(f, f, e);
+        carry(f);
+        multiply(s.x2, a, b, biased(), s.z2, e, f, zero());
+    }
+
+    WG_X25519_INLINE void pack(fe& r, __m512i w0, __m512i w1, __m512i w2, __m512i w3) noexcept {
+        __m512i const m = all(mask52);
+        r.v[0] = _mm512_and_si512(w0, m);
+        r.v[1] = _mm512_and_si512(_mm512_or_si512(right(w0, 52), left(w1, 12)), m);
+        r.v[2] = _mm512_and_si512(_mm512_or_si512(right(w1, 40), left(w2, 24)), m);
+        r.v[3] = _mm512_and_si512(_mm512_or_si512(right(w2, 28), left(w3, 36)), m);
+        r.v[4] = _mm512_and_si512(right(w3, 16), all(mask47));
+    }
+
+    /// The representatives below p, as words: to[i] is word i of all lanes. Of a wide element.
+    WG_X25519_INLINE void unpack(std::uint64_t (&to)[4][lanes], fe const& a) noexcept {
+        fe x = a;
+        __m512i const m = all(mask52);
+        carry(x);
+        WG_LIMBS(if constexpr (i < 4) x.v[i] = _mm512_and_si512(x.v[i], m))
+        // the value is < 2^255 + 2^220 < 2p; it is >= p if adding 19 carries into bit 255, and then that is p taken off
+        __m512i q = right(add(x.v[0], all(19)), 52);
+        q = right(add(x.v[1], q), 52);
+        q = right(add(x.v[2], q), 52);
+        q = right(add(x.v[3], q), 52);
+        q = right(add(x.v[4], q), 47);
+        x.v[0] = low(x.v[0], q, all(19));
+        WG_LIMBS(if constexpr (i < 4) {
+            x.v[i + 1] = add(x.v[i + 1], right(x.v[i], 52));
+            x.v[i] = _mm512_and_si512(x.v[i], m);
+        })
+        x.v[4] = _mm512_and_si512(x.v[4], all(mask47));
+        _mm512_storeu_si512(to[0], _mm512_or_si512(x.v[0], left(x.v[1], 52)));
+        _mm512_storeu_si512(to[1], _mm512_or_si512(right(x.v[1], 12), left(x.v[2], 40)));
+        _mm512_storeu_si512(to[2], _mm512_or_si512(right(x.v[2], 24), left(x.v[3], 28)));
+        _mm512_storeu_si512(to[3], _mm512_or_si512(right(x.v[3], 36), left(x.v[4], 16)));
+    }
+
+    /// The lanes of a wide element.
+    WG_X25519_INLINE void take(field25519<limbs64>* to, fe const& a) noexcept {
+        std::uint64_t words[4][lanes];
+        byte text[key_bytes];
+        unpack(words, a);
+        for (std::size_t j = 0; j < lanes; ++j) {
+            for (std::size_t i = 0; i < 4; ++i) store_le64(text + 8 * i, words[i][j]);
+            to[j].decode(text);
+        }
+        wipe(words), wipe(text);
+    }
+
+    /// All products, as fractions x / z.
+    WG_X25519_IFMA [[gnu::noinline]] static void ladder(dh_item const* items, field25519<limbs64>* x,
+                                                        field25519<limbs64>* z) noexcept {
+        std::uint64_t words[4][lanes], swaps[4][lanes];
+        for (std::size_t j = 0; j < lanes; ++j) {
+            std::uint64_t k[4];
+            swaps_of_scalar(k, items[j].scalar->expose().data());
+            for (std::size_t i = 0; i < 4; ++i) {
+                swaps[i][j] = k[i];
+                words[i][j] = load_le64(items[j].point.data() + 8 * i);
+            }
+            wipe(k);
+        }
+        state s;
+        pack(s.x1, _mm512_loadu_si512(words[0]), _mm512_loadu_si512(words[1]), _mm512_loadu_si512(words[2]),
+             _mm512_loadu_si512(words[3]));
+        // Bit 254 is set, so after it the point is that of x3 and twice the point that of x2; bits 0 to 2 are clear.
+        WG_LIMBS(s.x2.v[i] = s.x3.v[i] = add(s.x1.v[i], all(bias(i))); s.z2.v[i] = s.z3.v[i] = all(i == 0))
+        twice(s);
+        for (std::size_t word = 4; word-- > 0;) {
+            __m512i const bits = _mm512_loadu_si512(swaps[word]);
+            std::uint64_t const last = word == 0 ? 8 : 1;
+            for (std::uint64_t bit = std::uint64_t{1} << (word == 3 ? 61 : 63); bit >= last && bit != 0; bit >>= 1)
+                step(s, _mm512_test_epi64_mask(bits, all(bit)));
+        }
+        __mmask8 const swap = _mm512_test_epi64_mask(_mm512_loadu_si512(swaps[0]), all(4));
+        WG_LIMBS(s.x2.v[i] = _mm512_mask_mov_epi64(s.x2.v[i], swap, s.x3.v[i]);
+                 s.z2.v[i] = _mm512_mask_mov_epi64(s.z2.v[i], swap, s.z3.v[i]))
+        for (int i = 0; i < 3; ++i) twice(s);
+        take(x, s.x2);
+        take(z, s.z2);
+        wipe(words);
+        wipe(swaps);
+        wipe(static_cast<void*>(&s), sizeof s);
+        wipe_vector_registers();
+    }
+};
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#undef WG_LIMBS
+#undef WG_LIMB
+#undef WG_X25519_INLINE
+#undef WG_X25519_IFMA
+
+#endif
+
+#endif

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSL-1.0
+// Writes down every instruction that the program executes between two calls: where it stands and what the general
+// registers hold before it. The processor traps after each instruction while the trap flag is set, so this works for
+// whatever instructions there are. x86-64 Linux.
+#ifndef WG_TESTS_CONSTANT_TIME_RECORDING_HPP
+#define WG_TESTS_CONSTANT_TIME_RECORDING_HPP
+
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <iterator>
+
+#include <fcntl.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+namespace recording {
+
+struct step {
+    std::uint64_t at;
+    std::uint64_t registers[16]; ///< in the order of their numbers: rax rcx rdx rbx rsp rbp rsi rdi r8-r15
+};
+
+inline int file = -1;
+inline step steps[4096];
+inline std::size_t held = 0;
+
+inline void flush() {
+    char const* from = reinterpret_cast<char const*>(steps);
+    for (std::size_t left = held * sizeof(step); left > 0;) {
+        ssize_t const now = write(file, from, left);
+        if (now <= 0) std::abort();
+        from += now, left -= static_cast<std::size_t>(now);
+    }
+    held = 0;
+}
+
+inline void on_step(int, siginfo_t*, void* context) {
+    constexpr int order[] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                             REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+    auto const& now = static_cast<ucontext_t const*>(context)->uc_mcontext.gregs;
+    if (held == std::size(steps)) flush();
+    step& s = steps[held++];
+    s.at = static_cast<std::uint64_t>(now[REG_RIP]);
+    for (std::size_t i = 0; i < 16; ++i) s.registers[i] = static_cast<std::uint64_t>(now[order[i]]);
+}
+
+inline void open(char const* path) {
+    file = ::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (file < 0) std::abort();
+    static char stack[256 * 1024]; // the vector registers of a processor with AVX-512 are saved there as well
+    stack_t where{};
+    where.ss_sp = stack;
+    where.ss_size = sizeof stack;
+    struct sigaction action {};
+    action.sa_sigaction = on_step;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    if (sigaltstack(&where, nullptr) != 0 || sigaction(SIGTRAP, &action, nullptr) != 0) std::abort();
+}
+
+[[gnu::noinline]] inline void start() {
+    if (file < 0) return;
+    asm volatile("sub $128, %%rsp\n\tpushfq\n\torq $0x100, (%%rsp)\n\tpopfq\n\tadd $128, %%rsp" : : : "memory", "cc");
+}
+[[gnu::noinline]] inline void stop() {
+    if (file < 0) return;
+    asm volatile("sub $128, %%rsp\n\tpushfq\n\tandq $~0x100, (%%rsp)\n\tpopfq\n\tadd $128, %%rsp" : : : "memory", "cc");
+    flush();
+}
+
+} // namespace recording
+
+#endif

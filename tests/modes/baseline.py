@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""Code compiled for the baseline has instructions of the baseline alone: beyond it are only functions that have the
+instruction set in their names. The assembler says what belongs to the baseline, for it knows all instructions. And units
+that were compiled for different processors share no function in one program."""
+import pathlib
+import platform
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from cases import FREESTANDING, ROOT, STRICT, Failed, Skipped, command, compilers, need, run_cases, temporary  # noqa: E402
+
+SOURCE = ROOT / "tests" / "modes" / "everything.cpp"
+# A kernel has its instruction set in the name of its namespace or class; the ABI's namespace does not count.
+KERNEL = re.compile(r"avx512|avx2|ssse3|adx|bmi2|ifma")
+ABI = re.compile(r"abi1_[a-z0-9]+")
+# `rep bsf`, which compilers write for any processor, is read as tzcnt; xgetbv is what detect_cpu asks with.
+HARMLESS = {"tzcnt", "xgetbv", "endbr64"}
+MAIN = """
+#include <cstdio>
+#include <cstring>
+extern "C" void entry_baseline(unsigned char*);
+extern "C" void entry_avx2(unsigned char*);
+int main() {
+    unsigned char a[32] = {}, b[32] = {}, zero[32] = {};
+    entry_baseline(a);
+    entry_avx2(b);
+    std::puts(std::memcmp(a, zero, 32) == 0 || std::memcmp(a, b, 32) != 0 ? "different" : "same");
+}
+"""
+
+
+def compiled(there, compiler, name, *flags):
+    made = pathlib.Path(there) / f"{name}.o"
+    command(compiler, *STRICT, *FREESTANDING, f"-DENTRY=entry_{name}", "-I", ROOT / "include", *flags, "-c", SOURCE,
+            "-o", made)
+    return made
+
+
+def functions(made):
+    """name: its instructions, without the places that they name."""
+    found, current = {}, None
+    for line in command("objdump", "-dw", "--no-show-raw-insn", made).splitlines():
+        if label := re.match(r"[0-9a-f]+ <(.*)>:$", line):
+            current = found.setdefault(label[1], [])
+        elif instruction := re.match(r"\s*[0-9a-f]+:\t(.*?)\s*(?:#.*)?$", line):
+            current.append(re.sub(r"\s*<.*>", "", instruction[1]))
+    return found
+
+
+def beyond(code, there):
+    """Which of these instructions the assembler refuses to write for the plainest x86-64."""
+    texts = sorted({text for body in code.values() for text in body if "nop" not in text.split("%")[0]
+                    and not re.match(r"((notrack|bnd) )*(j\w+|call|loop\w*|xbegin) +[^*]", text)})
+    if any("(bad)" in text for text in texts):
+        raise Failed("objdump does not know an instruction of the object")
+    source, made = pathlib.Path(there) / "all.s", pathlib.Path(there) / "all.o"
+    source.write_text("\n".join(texts) + "\n")
+    try:
+        command("as", "--64", "-march=generic64", source, "-o", made)
+        return set()
+    except Failed as refused:
+        lines = [int(n) for n in re.findall(r"all\.s:(\d+): Error: .* is not supported on", str(refused))]
+        others = [line for line in str(refused).splitlines() if "Error:" in line and "not supported on" not in line]
+        if others or not lines:
+            raise Failed("the assembler does not read what objdump writes:\n" + "\n".join(others[:20])) from None
+        return {texts[n - 1] for n in lines if texts[n - 1].split()[0] not in HARMLESS}
+
+
+def leaks(made, there):
+    code = functions(made)
+    foreign = beyond(code, there)
+    wrong = {}
+    for name, body in code.items():
+        if not KERNEL.search(ABI.sub("", name)):
+            if found := [text for text in body if text in foreign]:
+                wrong[name] = found
+    return code, foreign, wrong
+
+
+def keeps_to_baseline(compiler, level):
+    need_x86()
+    with temporary() as there:
+        _, _, wrong = leaks(compiled(there, compiler, "baseline", level), there)
+        if wrong:
+            raise Failed("\n".join(f"{name}: {', '.join(found[:5])}" for name, found in wrong.items()))
+
+
+def finds_planted(compiler):
+    need_x86()
+    with temporary() as there:
+        _, foreign, wrong = leaks(compiled(there, compiler, "baseline", "-O2", "-DPLANT"), there)
+        if not any("planted" in name for name in wrong):
+            raise Failed(f"the planted instructions were not found; of all only {sorted(foreign)[:10]} are beyond")
+
+
+def parted(compiler, level):
+    """One program of a unit for any processor and one for AVX2: what they share says the same in both."""
+    need_x86()
+    with temporary() as there:
+        plain, wide = compiled(there, compiler, "baseline", level), compiled(there, compiler, "avx2", level, "-mavx2")
+        code, wide_code = functions(plain), functions(wide)
+        foreign = beyond(wide_code, there)
+        shared = set(code) & set(wide_code)
+        weak = {line.split()[-1] for line in command("nm", plain).splitlines() if line.split()[-2] in "WVTui"}
+        ours = sorted(name for name in shared & weak if re.search(r"\d*2wg\d*17?abi1|N2wg", name))
+        if ours:
+            raise Failed("shared by both units: " + ", ".join(ours[:10]))
+        taken = sorted(name for name in shared & weak if any(text in foreign for text in wide_code[name]))
+        if taken:
+            raise Failed("the linker may take these for AVX2 in a program for any: " + ", ".join(taken[:10]))
+        main = pathlib.Path(there) / "main.cpp"
+        main.write_text(MAIN)
+        program = pathlib.Path(there) / "program"
+        command(compiler, main, plain, wide, "-o", program)
+        if "avx2" not in pathlib.Path("/proc/cpuinfo").read_text().split():
+            raise Skipped("this processor has no AVX2 to run it with")
+        if (said := command(program)) != "same\n":
+            raise Failed(said)
+
+
+def need_x86():
+    if platform.machine() != "x86_64":
+        raise Skipped("for x86-64")
+    need("objdump")
+
+
+cases = []
+for found in compilers():
+    for optimised in ("-O0", "-O2"):
+        cases.append((f"baseline at {optimised}, {found}", lambda c=found, o=optimised: keeps_to_baseline(c, o)))
+        cases.append((f"units for two processors at {optimised}, {found}", lambda c=found, o=optimised: parted(c, o)))
+    cases.append((f"finds planted instructions, {found}", lambda c=found: finds_planted(c)))
+run_cases(cases)

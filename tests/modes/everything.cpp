@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSL-1.0
+// A unit that uses all of the library, for baseline.py to read its machine code. `ENTRY` names its one function.
+#include "wg/wg.hpp"
+
+template class wg::device<wg::default_policies>;
+template class wg::engine<wg::default_policies>;
+
+namespace {
+
+using wg::byte;
+using wg::bundled::cpu;
+
+/// A digest of what every primitive answers, with this set of instruction sets where it can be told.
+template <class Backend> Backend with(cpu set) {
+    if constexpr (std::is_constructible_v<Backend, cpu>) return Backend(set);
+    else return Backend{};
+}
+
+template <class Aead, class Dh, class Hash>
+void use(Aead const& aead, Dh const& dh, Hash const& hash, wg::byte_array<32>& digest) {
+    wg::secret<32> key(digest), other, subkey;
+    wg::byte_array<1500> plain{}, opened{};
+    wg::byte_array<1516> sealed;
+    bool good = true;
+    for (std::size_t const size : {0u, 1u, 64u, 255u, 576u, 1500u}) {
+        wg::bytes const text = wg::bytes(plain).first(size);
+        wg::bytes const message = wg::bytes(sealed).first(size + 16);
+        aead.seal(message, text, digest, size, key);
+        good = aead.open(wg::bytes(opened).first(size), message, digest, size, key) && good;
+        hash.blake2s(digest, key.expose(), message, opened);
+    }
+    if constexpr (requires(std::span<wg::aead_item> items) { aead.seal_batch(items), aead.open_batch(items); }) {
+        wg::aead_item items[17];
+        byte batch[17][116] = {};
+        for (std::size_t i = 0; i < 17; ++i)
+            items[i] = {.dst = batch[i], .src = wg::bytes_view(batch[i]).first(100), .counter = i, .key = &key};
+        aead.seal_batch(items);
+        for (auto& item : items) item.dst = item.dst.first(100), item.src = {item.dst.data(), 116};
+        aead.open_batch(items);
+        for (auto& item : items) good = good && item.good;
+    }
+    aead.hchacha20(subkey, key, wg::bytes_view(sealed).first<16>());
+    wg::public_key own;
+    dh.dh_public(own, key);
+    good = dh.dh(other, subkey, own) && good;
+    if constexpr (requires(std::span<wg::dh_item> items) { dh.dh_batch(items); }) {
+        wg::dh_item items[9];
+        wg::secret<32> shared[9];
+        for (std::size_t i = 0; i < 9; ++i) items[i] = {.out = &shared[i], .scalar = &key, .point = own};
+        dh.dh_batch(items);
+        for (std::size_t i = 0; i < 9; ++i) hash.blake2s(digest, shared[i].expose(), digest, own);
+    }
+    if constexpr (requires(std::span<wg::hash_item const> items) { hash.blake2s_batch(items); }) {
+        wg::hash_item items[17];
+        byte macs[17][16];
+        for (std::size_t i = 0; i < 17; ++i) items[i] = {macs[i], key.expose(), wg::bytes_view(sealed).first(100 + i)};
+        hash.blake2s_batch(std::span<wg::hash_item const>(items));
+        for (auto const& mac : macs) hash.blake2s(digest, digest, mac, {});
+    }
+    hash.blake2s(digest, other.expose(), own, good ? wg::bytes_view(own) : wg::bytes_view());
+}
+
+} // namespace
+
+extern "C" void ENTRY(byte* out) {
+    wg::byte_array<32> first{};
+    use(with<wg::bundled::aead>(cpu::baseline), with<wg::bundled::dh>(cpu::baseline),
+        with<wg::bundled::hash>(cpu::baseline), first);
+    for (std::uint32_t bits = 1; bits <= std::uint32_t(cpu::all); ++bits) {
+        cpu const set = cpu(bits);
+        if (consistent(set) != set || !has(wg::bundled::detect_cpu(), set)) continue;
+        wg::byte_array<32> digest{};
+        use(with<wg::bundled::aead>(set), with<wg::bundled::dh>(set), with<wg::bundled::hash>(set), digest);
+        if (digest != first) return;
+    }
+    wg::byte_array<32> digest{};
+    use(wg::bundled::aead{}, wg::bundled::dh{}, wg::bundled::hash{}, digest);
+    if (digest == first) wg::copy({out, 32}, first);
+}
+
+#ifdef PLANT
+// What must be found: an instruction beyond the baseline in a function whose name promises none.
+[[gnu::target("avx2")]] void planted(wg::byte* out) {
+    typedef wg::byte wide __attribute__((vector_size(32)));
+    wide x;
+    std::memcpy(&x, out, sizeof x);
+    x += 1;
+    std::memcpy(out, &x, sizeof x);
+}
+#endif

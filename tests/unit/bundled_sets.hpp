@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSL-1.0
+// The sets of instruction sets that a machine can be told to do with, and a bundled backend for each.
+#ifndef WG_TESTS_UNIT_BUNDLED_SETS_HPP
+#define WG_TESTS_UNIT_BUNDLED_SETS_HPP
+
+#include "wg/backends/bundled/bundled.hpp"
+
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace wg_tests {
+
+using wg::bundled::cpu;
+
+/// Every consistent set within `there`, each once; the first is the baseline.
+inline std::vector<cpu> cpu_sets(cpu there) {
+    std::vector<cpu> sets;
+    for (std::uint32_t bits = 0; bits <= std::uint32_t(cpu::all); ++bits)
+        if (cpu const set = cpu(bits); has(there, set) && consistent(set) == set) sets.push_back(set);
+    return sets;
+}
+
+inline std::string print_cpu(cpu set) {
+    constexpr char const* names[] = {"ssse3", "avx2", "adx", "avx512", "ifma"};
+    std::string text;
+    for (std::uint32_t bit = 0; bit < 5; ++bit)
+        if (has(set, cpu(1u << bit))) text.append(text.empty() ? "" : ",").append(names[bit]);
+    return text.empty() ? "baseline" : text;
+}
+
+/// The backend that uses no more than `set`.
+template <class Backend> Backend backend_with(cpu set) {
+    if constexpr (std::is_constructible_v<Backend, cpu>) return Backend(set);
+    else return Backend{};
+}
+
+} // namespace wg_tests
+
+#endif
