@@ -1854,8 +1854,9 @@ inline cpu chosen_cpu() noexcept {
 // SPDX-License-Identifier: BSL-1.0
 // X25519 (RFC 7748, section 5), and the default model of dh_backend. Layer 2; any thread.
 //
-// The ladder is one text over two fields modulo p = 2^255 - 19. No branch and no index depends on a secret; a
-// processor whose multiplication takes longer for larger factors (Cortex-M3) is not constant in time all the same.
+// The ladder here is one text over two fields modulo p = 2^255 - 19; x86 with AVX2 or IFMA has kernels of its own, and
+// `x25519_dh` chooses. No branch and no index depends on a secret; a processor whose multiplication takes longer for
+// larger factors (Cortex-M3) is not constant in time all the same.
 #ifndef WG_BACKENDS_BUNDLED_X25519_HPP
 #define WG_BACKENDS_BUNDLED_X25519_HPP
 
@@ -2766,7 +2767,8 @@ inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexc
     wipe(k);
 }
 
-/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^52 + 2^26, b < 2^52 - 38.
+/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^51 + 2^44, so a - b + 2p has
+/// none below zero, and both are loose.
 inline void quotient_of_halves(byte* out, field25519<limbs64> const& a, field25519<limbs64> const& b) noexcept {
     field25519<limbs64> x, z;
     field25519<limbs64>::add(x, a, b);
@@ -2982,8 +2984,8 @@ struct avx2_x25519 {
         else
             x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
     }
-    /// Wide to tight. Carries are < 2^38; the one of limb 9 is < 2^43 times 19, and what it makes of limb 0, < 2^17.
-    /// goes to limb 1.
+    /// Wide to tight, in two chains side by side. Carries are < 2^38 + 2; that of limb 9 comes back times 19, < 2^43,
+    /// of which limb 0 gives < 2^17 to limb 1. The second carry of limb 4 is < 2^13.
     WG_X25519_AVX2_INLINE void carry(fe& x) noexcept {
         carry_one<0>(x), carry_one<4>(x), carry_one<1>(x), carry_one<5>(x), carry_one<2>(x), carry_one<6>(x);
         carry_one<3>(x), carry_one<7>(x), carry_one<4>(x), carry_one<8>(x), carry_one<9>(x), carry_one<0>(x);
@@ -2995,7 +2997,7 @@ struct avx2_x25519 {
         WG_TEN_LIMBS(r.v[i] = quad(a.v[i / 2] >> (i % 2 * 26) & mask(i), b.v[i / 2] >> (i % 2 * 26) & mask(i),
                                    c.v[i / 2] >> (i % 2 * 26) & mask(i), d.v[i / 2] >> (i % 2 * 26) & mask(i)))
     }
-    /// One lane of a loose element: loose.
+    /// One lane of a tight element: limbs < 2^51 + 2^44.
     template <int Lane> WG_X25519_AVX2_INLINE void take(field25519<limbs64>& r, fe const& x) noexcept {
         WG_TEN_LIMBS(
             __m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
@@ -3055,6 +3057,7 @@ struct avx2_x25519 {
         for (std::size_t bit = 255; bit-- > 0;)
             step(n, all(std::uint64_t{0} - (swaps[bit / 64] >> (bit % 64) & 1)), by);
         // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
+        carry(n);
         take<2>(sum, n), take<3>(difference, n);
         quotient_of_halves(out, sum, difference);
         wipe(sum), wipe(difference), wipe(swaps);
@@ -3936,7 +3939,8 @@ private:
     }
 };
 
-/// (A class named `dh` could have no member of that name.)
+/// The model of dh_backend, with dh_batch, by the best kernels that `allowed` has. (A class named `dh` could have no
+/// member of that name.)
 class x25519_dh {
 public:
     explicit x25519_dh(cpu allowed = chosen_cpu()) noexcept : allowed_(consistent(allowed)) {}
