@@ -8062,8 +8062,9 @@ static_assert(hash_backend<hash>);
 // SPDX-License-Identifier: BSL-1.0
 // X25519 (RFC 7748, section 5), and the default model of dh_backend. Layer 2; any thread.
 //
-// The ladder is one text over two fields modulo p = 2^255 - 19. No branch and no index depends on a secret; a
-// processor whose multiplication takes longer for larger factors (Cortex-M3) is not constant in time all the same.
+// The ladder here is one text over two fields modulo p = 2^255 - 19; x86 with AVX2 or IFMA has kernels of its own, and
+// `x25519_dh` chooses. No branch and no index depends on a secret; a processor whose multiplication takes longer for
+// larger factors (Cortex-M3) is not constant in time all the same.
 #ifndef WG_BACKENDS_BUNDLED_X25519_HPP
 #define WG_BACKENDS_BUNDLED_X25519_HPP
 
@@ -8974,7 +8975,8 @@ inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexc
     wipe(k);
 }
 
-/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^52 + 2^26, b < 2^52 - 38.
+/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^51 + 2^44, so a - b + 2p has
+/// none below zero, and both are loose.
 inline void quotient_of_halves(byte* out, field25519<limbs64> const& a, field25519<limbs64> const& b) noexcept {
     field25519<limbs64> x, z;
     field25519<limbs64>::add(x, a, b);
@@ -9190,8 +9192,8 @@ struct avx2_x25519 {
         else
             x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
     }
-    /// Wide to tight. Carries are < 2^38; the one of limb 9 is < 2^43 times 19, and what it makes of limb 0, < 2^17.
-    /// goes to limb 1.
+    /// Wide to tight, in two chains side by side. Carries are < 2^38 + 2; that of limb 9 comes back times 19, < 2^43,
+    /// of which limb 0 gives < 2^17 to limb 1. The second carry of limb 4 is < 2^13.
     WG_X25519_AVX2_INLINE void carry(fe& x) noexcept {
         carry_one<0>(x), carry_one<4>(x), carry_one<1>(x), carry_one<5>(x), carry_one<2>(x), carry_one<6>(x);
         carry_one<3>(x), carry_one<7>(x), carry_one<4>(x), carry_one<8>(x), carry_one<9>(x), carry_one<0>(x);
@@ -9203,7 +9205,7 @@ struct avx2_x25519 {
         WG_TEN_LIMBS(r.v[i] = quad(a.v[i / 2] >> (i % 2 * 26) & mask(i), b.v[i / 2] >> (i % 2 * 26) & mask(i),
                                    c.v[i / 2] >> (i % 2 * 26) & mask(i), d.v[i / 2] >> (i % 2 * 26) & mask(i)))
     }
-    /// One lane of a loose element: loose.
+    /// One lane of a tight element: limbs < 2^51 + 2^44.
     template <int Lane> WG_X25519_AVX2_INLINE void take(field25519<limbs64>& r, fe const& x) noexcept {
         WG_TEN_LIMBS(
             __m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
@@ -9263,6 +9265,7 @@ struct avx2_x25519 {
         for (std::size_t bit = 255; bit-- > 0;)
             step(n, all(std::uint64_t{0} - (swaps[bit / 64] >> (bit % 64) & 1)), by);
         // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
+        carry(n);
         take<2>(sum, n), take<3>(difference, n);
         quotient_of_halves(out, sum, difference);
         wipe(sum), wipe(difference), wipe(swaps);
@@ -9541,6 +9544,12 @@ struct ifma_x25519 {
         return _mm256_set_epi64x(static_cast<long long>(d), static_cast<long long>(c), static_cast<long long>(b),
                                  static_cast<long long>(a));
     }
+    /// Zero. The compilers would keep one in a register and copy that.
+    WG_X25519_INLINE __m256i none() noexcept {
+        __m256i r;
+        asm volatile("vpxorq %x0, %x0, %x0" : "=v"(r));
+        return r;
+    }
     WG_X25519_INLINE __m256i low(__m256i sum, __m256i a, __m256i b) noexcept {
         return _mm256_madd52lo_epu64(sum, a, b);
     }
@@ -9578,30 +9587,29 @@ struct ifma_x25519 {
     /// 1 low product and 19 times 4 low and 10 high ones: low ones are < 2^52, high ones < 2^50.01, and together that
     /// is < 2^52 * (1 + 19 * 6.6) < 2^58.99 < bias(0) / 2.
     WG_X25519_INLINE void multiply(quad& r, quad const& a, quad const& b, quad const& given) noexcept {
-        __m256i const z = _mm256_setzero_si256();
         __m256i const a0 = a.v[0], a1 = a.v[1], a2 = a.v[2], a3 = a.v[3], a4 = a.v[4];
         __m256i const b0 = b.v[0], b1 = b.v[1], b2 = b.v[2], b3 = b.v[3], b4 = b.v[4];
         __m256i l0, l1, l2, l3, l4, l5, l6, l7, l8, h1, h2, h3, h4, h5, h6, h7, h8, h9;
         // what is folded goes first; limb 0 comes last out of carry(), so it is not waited for
-        l5 = low(z, a1, b4), h5 = high(z, a1, b3), l6 = low(z, a2, b4), h6 = high(z, a2, b3);
-        l7 = low(z, a3, b4), h7 = high(z, a3, b3), l8 = low(z, a4, b4), h8 = high(z, a4, b3);
+        l5 = low(none(), a1, b4), h5 = high(none(), a1, b3), l6 = low(none(), a2, b4), h6 = high(none(), a2, b3);
+        l7 = low(none(), a3, b4), h7 = high(none(), a3, b3), l8 = low(none(), a4, b4), h8 = high(none(), a4, b3);
         l5 = low(l5, a2, b3), h5 = high(h5, a2, b2), l6 = low(l6, a3, b3), h6 = high(h6, a3, b2);
-        l7 = low(l7, a4, b3), h7 = high(h7, a4, b2), h8 = high(h8, a3, b4), h9 = high(z, a4, b4);
+        l7 = low(l7, a4, b3), h7 = high(h7, a4, b2), h8 = high(h8, a3, b4), h9 = high(none(), a4, b4);
         l5 = low(l5, a3, b2), h5 = high(h5, a3, b1), l6 = low(l6, a4, b2), h6 = high(h6, a4, b1);
-        h7 = high(h7, a2, b4), l4 = low(given.v[4], a2, b2), h4 = high(z, a2, b1);
+        h7 = high(h7, a2, b4), l4 = low(given.v[4], a2, b2), h4 = high(none(), a2, b1);
         l3 = low(given.v[3], a2, b1);
         l5 = low(l5, a4, b1), h5 = high(h5, a4, b0), h6 = high(h6, a1, b4), l2 = low(given.v[2], a1, b1);
-        h3 = high(z, a1, b1), l4 = low(l4, a1, b3), h4 = high(h4, a1, b2), l3 = low(l3, a1, b2);
+        h3 = high(none(), a1, b1), l4 = low(l4, a1, b3), h4 = high(h4, a1, b2), l3 = low(l3, a1, b2);
         h5 = high(h5, a0, b4), l2 = low(l2, a2, b0), h3 = high(h3, a2, b0), l4 = low(l4, a3, b1);
-        h4 = high(h4, a3, b0), l3 = low(l3, a3, b0), l1 = low(given.v[1], a1, b0), h2 = high(z, a1, b0);
+        h4 = high(h4, a3, b0), l3 = low(l3, a3, b0), l1 = low(given.v[1], a1, b0), h2 = high(none(), a1, b0);
         l2 = low(l2, a0, b2), h3 = high(h3, a0, b2), l4 = low(l4, a4, b0), h4 = high(h4, a0, b3);
         l3 = low(l3, a0, b3), l1 = low(l1, a0, b1), h2 = high(h2, a0, b1), l0 = low(given.v[0], a0, b0);
-        h1 = high(z, a0, b0), l4 = low(l4, a0, b4);
-        r.v[4] = fold(l4, h4, z, h9);
+        h1 = high(none(), a0, b0), l4 = low(l4, a0, b4);
+        r.v[4] = fold(l4, h4, _mm256_setzero_si256(), h9);
         r.v[3] = fold(l3, h3, l8, h8);
         r.v[2] = fold(l2, h2, l7, h7);
         r.v[1] = fold(l1, h1, l6, h6);
-        r.v[0] = fold(l0, z, l5, h5);
+        r.v[0] = fold(l0, _mm256_setzero_si256(), l5, h5);
     }
 
     WG_X25519_INLINE quad lanes_of_bias(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) noexcept {
@@ -9949,10 +9957,10 @@ struct ifma8_x25519 {
         WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
         carry(a, b);
         WG_LIMBS(e.v[i] = _mm512_sub_epi64(aa.v[i], bb.v[i]); f.v[i] = aa.v[i])
-        squares(s.x3, a, b, b);
         carry(e, aa, bb);
-        multiply(s.x2, aa, bb, biased());
+        squares(s.x3, a, b, b);
         times_a24(f, f, e);
+        multiply(s.x2, aa, bb, biased());
         carry(f, b);
         multiply(s.z3, b, s.x1, zero(), s.z2, e, f, zero());
     }
@@ -10139,7 +10147,8 @@ private:
     }
 };
 
-/// (A class named `dh` could have no member of that name.)
+/// The model of dh_backend, with dh_batch, by the best kernels that `allowed` has. (A class named `dh` could have no
+/// member of that name.)
 class x25519_dh {
 public:
     explicit x25519_dh(cpu allowed = chosen_cpu()) noexcept : allowed_(consistent(allowed)) {}
