@@ -457,10 +457,8 @@ private:
             if (wanted(options_.implementations, name)) join(c, data, name, peer);
         };
         enter("wg", wg_);
-        if (different(c.bench)) {
-            enter("wg:avx2", wg_avx2_);
-            enter("wg:portable", wg_portable_);
-        }
+        enter("wg:avx2", wg_avx2_);
+        enter("wg:portable", wg_portable_);
 #ifdef WG_BENCH_IPSEC_MB
         if (ipsec_mb_.works()) enter("ipsec-mb", ipsec_mb_);
         if (ipsec_mb_avx2_.works()) enter("ipsec-mb:avx2", ipsec_mb_avx2_);
@@ -482,13 +480,6 @@ private:
 #ifdef WG_BENCH_LIBB2
         enter("libb2", libb2_);
 #endif
-    }
-
-    /// Whether this primitive can be told which instruction sets to use.
-    static constexpr bool different(std::string_view bench) {
-        if (bench.starts_with("aead_")) return std::is_constructible_v<wg::bundled::aead, wg::bundled::cpu>;
-        if (bench.starts_with("x25519")) return std::is_constructible_v<wg::bundled::dh, wg::bundled::cpu>;
-        return std::is_constructible_v<wg::bundled::hash, wg::bundled::cpu>;
     }
 
     void take_turns(contest& c) const {

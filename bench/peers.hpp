@@ -18,7 +18,6 @@
 
 #include <memory>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 #ifdef WG_BENCH_IPSEC_MB
@@ -49,9 +48,9 @@ inline nonce nonce_of(std::uint64_t counter) {
 /// Policies of wg, in batches where they have them.
 template <class Aead, class Dh, class Hash> class policies_peer {
 public:
-    /// Those of the default, for some instruction sets where they can be told which.
-    explicit policies_peer(wg::bundled::cpu set) : aead_(make<Aead>(set)), dh_(make<Dh>(set)), hash_(make<Hash>(set)) {}
     policies_peer() = default;
+    /// Of bundled ones, for some instruction sets.
+    explicit policies_peer(wg::bundled::cpu set) : aead_(set), dh_(set), hash_(set) {}
 
     bool seal(wg::aead_item& i) const {
         aead_.seal(i.dst, i.src, {}, i.counter, *i.key);
@@ -101,13 +100,6 @@ public:
     }
 
 private:
-    template <class T> static T make(wg::bundled::cpu set) {
-        if constexpr (std::is_constructible_v<T, wg::bundled::cpu>)
-            return T(set);
-        else
-            return T{};
-    }
-
     Aead aead_;
     Dh dh_;
     Hash hash_;

@@ -42,7 +42,15 @@ void blake2s_vector() {
     byte_array<32> out{};
     byte const abc[] = {'a', 'b', 'c'};
     bundled::hash{}.blake2s(out, {}, abc, {});
-    CHECK(out == hex("508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982"));
+    auto const expected = hex("508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
+    CHECK(out == expected);
+#ifndef WG_SMALL
+    byte_array<32> outs[5];
+    hash_item items[5];
+    for (std::size_t i = 0; i < 5; ++i) items[i] = {outs[i], {}, abc};
+    bundled::hash{}.blake2s_batch(items);
+    for (auto const& each : outs) CHECK(each == expected);
+#endif
 }
 
 /// A device with the buffer that its messages are made in.

@@ -1653,6 +1653,11 @@ using vector = std::uint32_t __attribute__((vector_size(16)));
 using half_words = std::uint16_t __attribute__((vector_size(16)));
 using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
+#ifdef __x86_64__
+inline constexpr int vector_registers = 16;
+#else
+inline constexpr int vector_registers = 32;
+#endif
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
@@ -1660,12 +1665,20 @@ inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
     // no rotation of vectors there: a shuffle is less than two shifts and an or
+#ifdef WG_SHUFFLES_BYTES
+    if constexpr (Bits % 8 == 0) {
+        constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
+                                           : octets{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
+        x = (vector)_mm_shuffle_epi8((__m128i)x, (__m128i)order);
+        return;
+    }
+#endif
     if constexpr (Bits == 16) {
         half_words const h = (half_words)x;
         x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
         return;
     }
-#if defined(__SSSE3__) || defined(WG_SHUFFLES_BYTES)
+#ifdef __SSSE3__
     if constexpr (Bits == 8) {
         octets const o = (octets)x;
         x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
@@ -1728,14 +1741,14 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
-/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+/// dst = src ^ x, `size` bytes of it, less than a vector.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
-    chacha20_detail::xor_bytes(dst, src, keystream, size);
+    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
+    wipe(keystream);
 }
-
-/// dst = src ^ x, `size` bytes of it if that is less.
+/// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
@@ -1756,6 +1769,36 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     if (blocks > 1) return with.template make<0, 2>();
     return with.template make<0, 1>();
 }
+
+#ifdef WG_X86_KERNELS
+// Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
+using word_pairs = std::uint64_t __attribute__((vector_size(16)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm_mul_epu32((__m128i)a, (__m128i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 2);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 2 : 0, Second & 2 ? 3 : 1);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
+    return word_pairs{of_block[0], of_block[1]};
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = (word_pairs)load(blocks[0]), b = (word_pairs)load(blocks[1]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }
+#endif
 
 /// Leaves nothing in vector registers.
 WG_TARGET void wipe_registers() noexcept {
@@ -1814,6 +1857,33 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
+/// The quarter rounds of two columns; row 2 is apart.
+template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
+    constexpr int a1 = at(0, Column + 1), b1 = at(1, Column + 1), c1 = at(2, Column + 1) - 8, d1 = at(3, Column + 1);
+    mix<16>(x[a], x[b], x[d]), mix<16>(x[a1], x[b1], x[d1]);
+    mix<12>(row2[c], x[d], x[b]), mix<12>(row2[c1], x[d1], x[b1]);
+    mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
+    mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
+}
+/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
+/// in memory. It is row 2, of which two vectors at a time are loaded.
+WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
+    vector row2[4] = {x[8], x[9], x[10], x[11]};
+    for (int i = 0; i < 10; ++i) {
+        quarter_rounds_of_two<0, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<0, 2>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 2>(x, row2);
+        asm("" : "+m"(row2));
+    }
+    x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
+}
+
 /// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
     vector x[Lanes > 0 ? Lanes : 1][16];
@@ -1838,6 +1908,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+        if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
 #pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
@@ -2120,13 +2191,333 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
     mac.start(packet.key, packet.message, packet.size, {});
     mac.finish(packet.tag, packet.key);
 }
+#ifdef WG_X86_KERNELS
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
+// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+//
+// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
+// is made of this: poly1305_lanes.inl.
+
+using limbs = word_pairs;
+inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
+/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+
+WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
+WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
+
+/// A field element in each lane. *Tight*: all < 2^26 but l1 < 2^26 + 2^11 and l4 < 2^26 + 2^10.
+struct poly_lanes {
+    limbs l0, l1, l2, l3, l4;
+};
+
+/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+struct poly_factor {
+    limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
+};
+
+/// Sums of products for 2^(26 i).
+struct poly_products {
+    limbs d0, d1, d2, d3, d4;
+};
+
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
+}
+
+/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
+/// a block.
+WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
+    p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
+    p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
+    p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
+    p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
+    p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
+    p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
+    p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
+    p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
+    p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
+    p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
+}
+
+/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
+    // two chains at once: from d0 and from d3
+    limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
+    limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
+    poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
+    return h;
+}
+
+WG_TARGET poly_products no_products() noexcept {
+    limbs const zero = {};
+    return {zero, zero, zero, zero, zero};
+}
+
+WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
+    poly_products p = no_products();
+    multiply_add(p, a, r);
+    return reduce(p);
+}
+
+WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
+    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
+            times_five(r.l4)};
+}
+
+/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
+    return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
+            (high >> 40) | end};
+}
+WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
+    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
+}
+
+WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
+    p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
+}
+
+/// One lane in all lanes.
+template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
+    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
+    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2),
+            choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
+}
+
+/// r as it comes out of the key, clamped.
+WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
+    return split(all_lanes(r0), all_lanes(r1), limbs{});
+}
+
+/// r^n ... r for blocks 0 ... n - 1.
+WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
+    poly_lanes const r2 = multiply(r, factor_of(r));
+    if constexpr (poly_lane_count == 2) {
+        return choose<2>(r2, r);
+    } else if constexpr (poly_lane_count == 4) {
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    } else {
+        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+        return choose<0xaa>(eight, four);                                      // 8 4 7 3 6 2 5 1
+    }
+}
+
+/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
+/// `tail`.
+WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
+                                 byte const* tail) noexcept {
+    static constexpr byte nothing[poly1305_block_bytes] = {};
+    byte const* at[poly_lane_count];
+    std::uint64_t end[poly_lane_count];
+    for (std::ptrdiff_t i = 0; i < poly_lane_count; ++i) {
+        std::ptrdiff_t const block = first + i;
+        at[i] = block < 0 ? nothing : block < count ? from + 16 * block : tail + 16 * (block - count);
+        end[i] = block < 0 ? 0 : std::uint64_t{1} << 24;
+    }
+    limbs low, high;
+    load_pairs(at, low, high);
+    return split(low, high, in_lanes(end));
+}
+
+/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
+    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
+    uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
+    low = static_cast<std::uint64_t>(lower);
+    high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+//
+// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
+        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
+        last = factor_of(lanes);
+        by1 = factor_of(one);
+        by2 = by1;
+        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const two = multiply(one, by1);
+        by2 = factor_of(two);
+        if (vectors < poly_merge_vectors) return;
+        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
+        by3 = factor_of(spread<0>(more));
+        by4 = factor_of(spread<poly_lane_count - 1>(more));
+    }
+};
+
+/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
+/// `finish`.
+class lanes_authenticator {
+public:
+    static constexpr std::size_t least_bytes = poly_least_bytes;
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        message_ = message, size_ = size;
+        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        poly1305_state<limbs64> state;
+        state.start(key);
+        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
+        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
+        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
+        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
+    }
+
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - lanes;
+        byte tail[2 * poly1305_block_bytes] = {};
+        std::size_t const over = size_ % poly1305_block_bytes;
+        std::memcpy(tail, message_ + (size_ - over), over);
+        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
+        store_le64(lengths + 8, size_);
+        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
+        if (next_ <= 0) begin();
+        if (has_many_) absorb_blocks(last);
+        absorb_last(end, last);
+        poly1305_state<limbs64> state;
+        state.start(key);
+        join(state, multiply(h_, powers_.last));
+        state.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    static constexpr std::ptrdiff_t lanes = poly_lane_count;
+    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
+
+    WG_TARGET void begin() noexcept {
+        h_ = load_blocks(message_, next_, blocks_, nullptr);
+        next_ += lanes;
+    }
+
+    /// Four vectors at once, as many as end at or before `end`.
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
+        if (next_ <= 0 && end > 0) begin();
+        poly_lanes h = h_;
+        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
+            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+            poly_products p = no_products();
+            add(p, split_blocks(from + 3 * vector_blocks_bytes));
+            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
+            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
+            multiply_add(p, split_blocks(from), powers_.by3);
+            multiply_add(p, h, powers_.by4);
+            h = reduce(p);
+        }
+        h_ = h;
+    }
+
+    /// The vectors up to `last`, two at once, and then the last.
+    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
+        poly_lanes h = h_;
+        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+        std::ptrdiff_t left = last - next_;
+        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
+            poly_products p = no_products();
+            add(p, split_blocks(from + vector_blocks_bytes));
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+            h = reduce(p);
+        }
+        poly_products p = no_products();
+        add(p, end);
+        if (left != 0) {
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+        } else {
+            multiply_add(p, h, powers_.by1);
+        }
+        h_ = reduce(p);
+    }
+
+    /// The sum of all lanes, in words.
+    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
+        std::uint64_t low;
+        uint128 high;
+        add_lanes(h, low, high);
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        uint128 const folded = uint128{low} + 5 * top;
+        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
+        to.h0 = static_cast<std::uint64_t>(folded);
+        to.h1 = static_cast<std::uint64_t>(upper);
+        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
+    }
+
+    poly_powers powers_;
+    poly_lanes h_ = {};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
+    bool has_many_ = false;
+};
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+#undef WG_TARGET_AUTHENTICATOR
+#else
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace, after poly1305_scalar.inl.
 
 using lanes_authenticator = scalar_authenticator;
 
+WG_TARGET void make_tag(packet_tag& packet) noexcept { make_tag<scalar_authenticator>(packet); }
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
+
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
-    for (packet_tag& packet : packets) make_tag<scalar_authenticator>(packet);
+    for (packet_tag& packet : packets) make_tag(packet);
 }
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
@@ -2315,6 +2706,11 @@ using vector = std::uint32_t __attribute__((vector_size(16)));
 using half_words = std::uint16_t __attribute__((vector_size(16)));
 using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
+#ifdef __x86_64__
+inline constexpr int vector_registers = 16;
+#else
+inline constexpr int vector_registers = 32;
+#endif
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
@@ -2322,12 +2718,20 @@ inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
     // no rotation of vectors there: a shuffle is less than two shifts and an or
+#ifdef WG_SHUFFLES_BYTES
+    if constexpr (Bits % 8 == 0) {
+        constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
+                                           : octets{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
+        x = (vector)_mm_shuffle_epi8((__m128i)x, (__m128i)order);
+        return;
+    }
+#endif
     if constexpr (Bits == 16) {
         half_words const h = (half_words)x;
         x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
         return;
     }
-#if defined(__SSSE3__) || defined(WG_SHUFFLES_BYTES)
+#ifdef __SSSE3__
     if constexpr (Bits == 8) {
         octets const o = (octets)x;
         x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
@@ -2390,14 +2794,14 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
-/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+/// dst = src ^ x, `size` bytes of it, less than a vector.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
-    chacha20_detail::xor_bytes(dst, src, keystream, size);
+    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
+    wipe(keystream);
 }
-
-/// dst = src ^ x, `size` bytes of it if that is less.
+/// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
@@ -2418,6 +2822,36 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     if (blocks > 1) return with.template make<0, 2>();
     return with.template make<0, 1>();
 }
+
+#ifdef WG_X86_KERNELS
+// Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
+using word_pairs = std::uint64_t __attribute__((vector_size(16)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm_mul_epu32((__m128i)a, (__m128i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 2);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 2 : 0, Second & 2 ? 3 : 1);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
+    return word_pairs{of_block[0], of_block[1]};
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = (word_pairs)load(blocks[0]), b = (word_pairs)load(blocks[1]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }
+#endif
 
 /// Leaves nothing in vector registers.
 WG_TARGET void wipe_registers() noexcept {
@@ -2476,6 +2910,33 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
+/// The quarter rounds of two columns; row 2 is apart.
+template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
+    constexpr int a1 = at(0, Column + 1), b1 = at(1, Column + 1), c1 = at(2, Column + 1) - 8, d1 = at(3, Column + 1);
+    mix<16>(x[a], x[b], x[d]), mix<16>(x[a1], x[b1], x[d1]);
+    mix<12>(row2[c], x[d], x[b]), mix<12>(row2[c1], x[d1], x[b1]);
+    mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
+    mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
+}
+/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
+/// in memory. It is row 2, of which two vectors at a time are loaded.
+WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
+    vector row2[4] = {x[8], x[9], x[10], x[11]};
+    for (int i = 0; i < 10; ++i) {
+        quarter_rounds_of_two<0, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<0, 2>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 2>(x, row2);
+        asm("" : "+m"(row2));
+    }
+    x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
+}
+
 /// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
     vector x[Lanes > 0 ? Lanes : 1][16];
@@ -2500,6 +2961,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+        if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
 #pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
@@ -2783,12 +3245,323 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
     mac.finish(packet.tag, packet.key);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
+// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+//
+// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
+// is made of this: poly1305_lanes.inl.
 
-using lanes_authenticator = scalar_authenticator;
+using limbs = word_pairs;
+inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
+/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+
+WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
+WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
+
+/// A field element in each lane. *Tight*: all < 2^26 but l1 < 2^26 + 2^11 and l4 < 2^26 + 2^10.
+struct poly_lanes {
+    limbs l0, l1, l2, l3, l4;
+};
+
+/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+struct poly_factor {
+    limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
+};
+
+/// Sums of products for 2^(26 i).
+struct poly_products {
+    limbs d0, d1, d2, d3, d4;
+};
+
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
+}
+
+/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
+/// a block.
+WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
+    p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
+    p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
+    p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
+    p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
+    p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
+    p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
+    p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
+    p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
+    p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
+    p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
+}
+
+/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
+    // two chains at once: from d0 and from d3
+    limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
+    limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
+    poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
+    return h;
+}
+
+WG_TARGET poly_products no_products() noexcept {
+    limbs const zero = {};
+    return {zero, zero, zero, zero, zero};
+}
+
+WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
+    poly_products p = no_products();
+    multiply_add(p, a, r);
+    return reduce(p);
+}
+
+WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
+    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
+            times_five(r.l4)};
+}
+
+/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
+    return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
+            (high >> 40) | end};
+}
+WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
+    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
+}
+
+WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
+    p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
+}
+
+/// One lane in all lanes.
+template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
+    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
+    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2),
+            choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
+}
+
+/// r as it comes out of the key, clamped.
+WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
+    return split(all_lanes(r0), all_lanes(r1), limbs{});
+}
+
+/// r^n ... r for blocks 0 ... n - 1.
+WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
+    poly_lanes const r2 = multiply(r, factor_of(r));
+    if constexpr (poly_lane_count == 2) {
+        return choose<2>(r2, r);
+    } else if constexpr (poly_lane_count == 4) {
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    } else {
+        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+        return choose<0xaa>(eight, four);                                      // 8 4 7 3 6 2 5 1
+    }
+}
+
+/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
+/// `tail`.
+WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
+                                 byte const* tail) noexcept {
+    static constexpr byte nothing[poly1305_block_bytes] = {};
+    byte const* at[poly_lane_count];
+    std::uint64_t end[poly_lane_count];
+    for (std::ptrdiff_t i = 0; i < poly_lane_count; ++i) {
+        std::ptrdiff_t const block = first + i;
+        at[i] = block < 0 ? nothing : block < count ? from + 16 * block : tail + 16 * (block - count);
+        end[i] = block < 0 ? 0 : std::uint64_t{1} << 24;
+    }
+    limbs low, high;
+    load_pairs(at, low, high);
+    return split(low, high, in_lanes(end));
+}
+
+/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
+    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
+    uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
+    low = static_cast<std::uint64_t>(lower);
+    high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+//
+// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
+        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
+        last = factor_of(lanes);
+        by1 = factor_of(one);
+        by2 = by1;
+        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const two = multiply(one, by1);
+        by2 = factor_of(two);
+        if (vectors < poly_merge_vectors) return;
+        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
+        by3 = factor_of(spread<0>(more));
+        by4 = factor_of(spread<poly_lane_count - 1>(more));
+    }
+};
+
+/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
+/// `finish`.
+class lanes_authenticator {
+public:
+    static constexpr std::size_t least_bytes = poly_least_bytes;
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        message_ = message, size_ = size;
+        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        poly1305_state<limbs64> state;
+        state.start(key);
+        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
+        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
+        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
+        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
+    }
+
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - lanes;
+        byte tail[2 * poly1305_block_bytes] = {};
+        std::size_t const over = size_ % poly1305_block_bytes;
+        std::memcpy(tail, message_ + (size_ - over), over);
+        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
+        store_le64(lengths + 8, size_);
+        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
+        if (next_ <= 0) begin();
+        if (has_many_) absorb_blocks(last);
+        absorb_last(end, last);
+        poly1305_state<limbs64> state;
+        state.start(key);
+        join(state, multiply(h_, powers_.last));
+        state.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    static constexpr std::ptrdiff_t lanes = poly_lane_count;
+    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
+
+    WG_TARGET void begin() noexcept {
+        h_ = load_blocks(message_, next_, blocks_, nullptr);
+        next_ += lanes;
+    }
+
+    /// Four vectors at once, as many as end at or before `end`.
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
+        if (next_ <= 0 && end > 0) begin();
+        poly_lanes h = h_;
+        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
+            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+            poly_products p = no_products();
+            add(p, split_blocks(from + 3 * vector_blocks_bytes));
+            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
+            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
+            multiply_add(p, split_blocks(from), powers_.by3);
+            multiply_add(p, h, powers_.by4);
+            h = reduce(p);
+        }
+        h_ = h;
+    }
+
+    /// The vectors up to `last`, two at once, and then the last.
+    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
+        poly_lanes h = h_;
+        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+        std::ptrdiff_t left = last - next_;
+        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
+            poly_products p = no_products();
+            add(p, split_blocks(from + vector_blocks_bytes));
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+            h = reduce(p);
+        }
+        poly_products p = no_products();
+        add(p, end);
+        if (left != 0) {
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+        } else {
+            multiply_add(p, h, powers_.by1);
+        }
+        h_ = reduce(p);
+    }
+
+    /// The sum of all lanes, in words.
+    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
+        std::uint64_t low;
+        uint128 high;
+        add_lanes(h, low, high);
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        uint128 const folded = uint128{low} + 5 * top;
+        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
+        to.h0 = static_cast<std::uint64_t>(folded);
+        to.h1 = static_cast<std::uint64_t>(upper);
+        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
+    }
+
+    poly_powers powers_;
+    poly_lanes h_ = {};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
+    bool has_many_ = false;
+};
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+#undef WG_TARGET_AUTHENTICATOR
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
 
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
-    for (packet_tag& packet : packets) make_tag<scalar_authenticator>(packet);
+    for (packet_tag& packet : packets) make_tag(packet);
 }
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
@@ -2965,6 +3738,7 @@ namespace kernel_avx2 {
 
 using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
+inline constexpr int vector_registers = 16;
 inline constexpr std::size_t most_blocks = 8; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
@@ -3036,14 +3810,14 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
     put_halves<First + 6, 8>(x[3], x[7], to), put_halves<First + 7, 8>(x[11], x[15], to);
 }
 
-/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+/// dst = src ^ x, `size` bytes of it, less than a vector.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
     chacha20_detail::xor_bytes(dst, src, keystream, size);
+    wipe(keystream);
 }
-
-/// dst = src ^ x, `size` bytes of it if that is less.
+/// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
@@ -3064,6 +3838,43 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     if (blocks > 4) return with.template make<0, 3>();
     if (blocks > 2) return with.template make<0, 2>();
     return with.template make<0, 1>();
+}
+
+// Of poly1305_mul32.inl: vectors of four pairs of words; block 0, 1, 2, 3 is in lane 0, 2, 1, 3.
+using word_pairs = std::uint64_t __attribute__((vector_size(32)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 4, Pair + 2, Pair + 6);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2,
+                                   Second & 8 ? 7 : 3);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
+    return word_pairs{of_block[0], of_block[2], of_block[1], of_block[3]};
+}
+WG_TARGET word_pairs load_two(byte const* first, byte const* second) noexcept {
+    __m128i const a = _mm_loadu_si128(reinterpret_cast<__m128i const*>(first));
+    __m128i const b = _mm_loadu_si128(reinterpret_cast<__m128i const*>(second));
+    return (word_pairs)_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[4], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = load_two(blocks[0], blocks[1]), b = load_two(blocks[2], blocks[3]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
+    auto const two = __builtin_shufflevector(x, x, 0, 1) + __builtin_shufflevector(x, x, 2, 3);
+    return two[0] + two[1];
 }
 
 /// Leaves nothing in vector registers.
@@ -3108,6 +3919,33 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
+/// The quarter rounds of two columns; row 2 is apart.
+template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
+    constexpr int a1 = at(0, Column + 1), b1 = at(1, Column + 1), c1 = at(2, Column + 1) - 8, d1 = at(3, Column + 1);
+    mix<16>(x[a], x[b], x[d]), mix<16>(x[a1], x[b1], x[d1]);
+    mix<12>(row2[c], x[d], x[b]), mix<12>(row2[c1], x[d1], x[b1]);
+    mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
+    mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
+}
+/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
+/// in memory. It is row 2, of which two vectors at a time are loaded.
+WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
+    vector row2[4] = {x[8], x[9], x[10], x[11]};
+    for (int i = 0; i < 10; ++i) {
+        quarter_rounds_of_two<0, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<0, 2>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 2>(x, row2);
+        asm("" : "+m"(row2));
+    }
+    x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
+}
+
 /// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
     vector x[Lanes > 0 ? Lanes : 1][16];
@@ -3132,6 +3970,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+        if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
 #pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
@@ -3415,12 +4254,323 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
     mac.finish(packet.tag, packet.key);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
+// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+//
+// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
+// is made of this: poly1305_lanes.inl.
 
-using lanes_authenticator = scalar_authenticator;
+using limbs = word_pairs;
+inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
+/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+
+WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
+WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
+
+/// A field element in each lane. *Tight*: all < 2^26 but l1 < 2^26 + 2^11 and l4 < 2^26 + 2^10.
+struct poly_lanes {
+    limbs l0, l1, l2, l3, l4;
+};
+
+/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+struct poly_factor {
+    limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
+};
+
+/// Sums of products for 2^(26 i).
+struct poly_products {
+    limbs d0, d1, d2, d3, d4;
+};
+
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
+}
+
+/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
+/// a block.
+WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
+    p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
+    p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
+    p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
+    p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
+    p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
+    p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
+    p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
+    p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
+    p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
+    p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
+}
+
+/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
+    // two chains at once: from d0 and from d3
+    limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
+    limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
+    poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
+    return h;
+}
+
+WG_TARGET poly_products no_products() noexcept {
+    limbs const zero = {};
+    return {zero, zero, zero, zero, zero};
+}
+
+WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
+    poly_products p = no_products();
+    multiply_add(p, a, r);
+    return reduce(p);
+}
+
+WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
+    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
+            times_five(r.l4)};
+}
+
+/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
+    return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
+            (high >> 40) | end};
+}
+WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
+    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
+}
+
+WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
+    p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
+}
+
+/// One lane in all lanes.
+template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
+    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
+    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2),
+            choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
+}
+
+/// r as it comes out of the key, clamped.
+WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
+    return split(all_lanes(r0), all_lanes(r1), limbs{});
+}
+
+/// r^n ... r for blocks 0 ... n - 1.
+WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
+    poly_lanes const r2 = multiply(r, factor_of(r));
+    if constexpr (poly_lane_count == 2) {
+        return choose<2>(r2, r);
+    } else if constexpr (poly_lane_count == 4) {
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    } else {
+        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+        return choose<0xaa>(eight, four);                                      // 8 4 7 3 6 2 5 1
+    }
+}
+
+/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
+/// `tail`.
+WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
+                                 byte const* tail) noexcept {
+    static constexpr byte nothing[poly1305_block_bytes] = {};
+    byte const* at[poly_lane_count];
+    std::uint64_t end[poly_lane_count];
+    for (std::ptrdiff_t i = 0; i < poly_lane_count; ++i) {
+        std::ptrdiff_t const block = first + i;
+        at[i] = block < 0 ? nothing : block < count ? from + 16 * block : tail + 16 * (block - count);
+        end[i] = block < 0 ? 0 : std::uint64_t{1} << 24;
+    }
+    limbs low, high;
+    load_pairs(at, low, high);
+    return split(low, high, in_lanes(end));
+}
+
+/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
+    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
+    uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
+    low = static_cast<std::uint64_t>(lower);
+    high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+//
+// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
+        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
+        last = factor_of(lanes);
+        by1 = factor_of(one);
+        by2 = by1;
+        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const two = multiply(one, by1);
+        by2 = factor_of(two);
+        if (vectors < poly_merge_vectors) return;
+        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
+        by3 = factor_of(spread<0>(more));
+        by4 = factor_of(spread<poly_lane_count - 1>(more));
+    }
+};
+
+/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
+/// `finish`.
+class lanes_authenticator {
+public:
+    static constexpr std::size_t least_bytes = poly_least_bytes;
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        message_ = message, size_ = size;
+        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        poly1305_state<limbs64> state;
+        state.start(key);
+        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
+        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
+        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
+        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
+    }
+
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - lanes;
+        byte tail[2 * poly1305_block_bytes] = {};
+        std::size_t const over = size_ % poly1305_block_bytes;
+        std::memcpy(tail, message_ + (size_ - over), over);
+        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
+        store_le64(lengths + 8, size_);
+        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
+        if (next_ <= 0) begin();
+        if (has_many_) absorb_blocks(last);
+        absorb_last(end, last);
+        poly1305_state<limbs64> state;
+        state.start(key);
+        join(state, multiply(h_, powers_.last));
+        state.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    static constexpr std::ptrdiff_t lanes = poly_lane_count;
+    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
+
+    WG_TARGET void begin() noexcept {
+        h_ = load_blocks(message_, next_, blocks_, nullptr);
+        next_ += lanes;
+    }
+
+    /// Four vectors at once, as many as end at or before `end`.
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
+        if (next_ <= 0 && end > 0) begin();
+        poly_lanes h = h_;
+        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
+            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+            poly_products p = no_products();
+            add(p, split_blocks(from + 3 * vector_blocks_bytes));
+            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
+            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
+            multiply_add(p, split_blocks(from), powers_.by3);
+            multiply_add(p, h, powers_.by4);
+            h = reduce(p);
+        }
+        h_ = h;
+    }
+
+    /// The vectors up to `last`, two at once, and then the last.
+    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
+        poly_lanes h = h_;
+        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+        std::ptrdiff_t left = last - next_;
+        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
+            poly_products p = no_products();
+            add(p, split_blocks(from + vector_blocks_bytes));
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+            h = reduce(p);
+        }
+        poly_products p = no_products();
+        add(p, end);
+        if (left != 0) {
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+        } else {
+            multiply_add(p, h, powers_.by1);
+        }
+        h_ = reduce(p);
+    }
+
+    /// The sum of all lanes, in words.
+    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
+        std::uint64_t low;
+        uint128 high;
+        add_lanes(h, low, high);
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        uint128 const folded = uint128{low} + 5 * top;
+        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
+        to.h0 = static_cast<std::uint64_t>(folded);
+        to.h1 = static_cast<std::uint64_t>(upper);
+        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
+    }
+
+    poly_powers powers_;
+    poly_lanes h_ = {};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
+    bool has_many_ = false;
+};
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+#undef WG_TARGET_AUTHENTICATOR
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
 
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
-    for (packet_tag& packet : packets) make_tag<scalar_authenticator>(packet);
+    for (packet_tag& packet : packets) make_tag(packet);
 }
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
@@ -3598,6 +4748,7 @@ namespace kernel_avx512 {
 using vector = std::uint32_t __attribute__((vector_size(64)));
 using four_words = std::uint32_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 64;
+inline constexpr int vector_registers = 32;
 inline constexpr std::size_t most_blocks = 32; ///< of a step
 inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
@@ -3709,6 +4860,51 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     return with.template make<0, 1>();
 }
 
+// Of poly1305_mul32.inl: vectors of eight pairs of words; block 0 ... 7 is in lane 0, 2, 4, 6, 1, 3, 5, 7.
+using word_pairs = std::uint64_t __attribute__((vector_size(64)));
+using two_pairs = std::uint64_t __attribute__((vector_size(16)));
+
+/// The products of the lower words. By mask, because g++ 12 takes the undefined operand of the other intrinsic for an
+/// uninitialized one.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 8, Pair + 2, Pair + 10, Pair + 4, Pair + 12, Pair + 6, Pair + 14);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane, Lane, Lane, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm512_mask_mov_epi64((__m512i)a, Second, (__m512i)b);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[8]) noexcept {
+    return word_pairs{of_block[0], of_block[4], of_block[1], of_block[5],
+                      of_block[2], of_block[6], of_block[3], of_block[7]};
+}
+WG_TARGET two_pairs load_block(byte const* from) noexcept {
+    two_pairs x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_TARGET word_pairs load_four(byte const* const* blocks) noexcept {
+    auto const a = __builtin_shufflevector(load_block(blocks[0]), load_block(blocks[1]), 0, 1, 2, 3);
+    auto const b = __builtin_shufflevector(load_block(blocks[2]), load_block(blocks[3]), 0, 1, 2, 3);
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[8], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = load_four(blocks), b = load_four(blocks + 4);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
+    auto const four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
+    auto const two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+    return two[0] + two[1];
+}
+
 /// Leaves nothing in vector registers.
 WG_TARGET void wipe_registers() noexcept {
 #define WG_ZERO(i) "vpxord %%xmm" #i ", %%xmm" #i ", %%xmm" #i "\n\t"
@@ -3756,6 +4952,33 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
+/// The quarter rounds of two columns; row 2 is apart.
+template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
+    constexpr int a1 = at(0, Column + 1), b1 = at(1, Column + 1), c1 = at(2, Column + 1) - 8, d1 = at(3, Column + 1);
+    mix<16>(x[a], x[b], x[d]), mix<16>(x[a1], x[b1], x[d1]);
+    mix<12>(row2[c], x[d], x[b]), mix<12>(row2[c1], x[d1], x[b1]);
+    mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
+    mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
+}
+/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
+/// in memory. It is row 2, of which two vectors at a time are loaded.
+WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
+    vector row2[4] = {x[8], x[9], x[10], x[11]};
+    for (int i = 0; i < 10; ++i) {
+        quarter_rounds_of_two<0, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<0, 2>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 2>(x, row2);
+        asm("" : "+m"(row2));
+    }
+    x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
+}
+
 /// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
     vector x[Lanes > 0 ? Lanes : 1][16];
@@ -3780,6 +5003,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+        if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
 #pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
@@ -4063,12 +5287,323 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
     mac.finish(packet.tag, packet.key);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Poly1305 of a kernel that has nothing better than whole registers. Text for its namespace.
+// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
+// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
+//
+// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
+// is made of this: poly1305_lanes.inl.
 
-using lanes_authenticator = scalar_authenticator;
+using limbs = word_pairs;
+inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
+/// From which on lanes are faster than words.
+inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+
+WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
+WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
+
+/// A field element in each lane. *Tight*: all < 2^26 but l1 < 2^26 + 2^11 and l4 < 2^26 + 2^10.
+struct poly_lanes {
+    limbs l0, l1, l2, l3, l4;
+};
+
+/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
+struct poly_factor {
+    limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
+};
+
+/// Sums of products for 2^(26 i).
+struct poly_products {
+    limbs d0, d1, d2, d3, d4;
+};
+
+/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
+WG_TARGET void add_up(poly_products& p) noexcept {
+    asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
+}
+
+/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
+/// a block.
+WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
+    p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
+    p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
+    add_up(p);
+    p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
+    p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
+    add_up(p);
+    p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
+    p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
+    add_up(p);
+    p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
+    p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
+    add_up(p);
+    p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
+    p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
+    add_up(p);
+}
+
+/// p modulo 2^130 - 5, tight. Before: each < 2^60.
+WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
+    // two chains at once: from d0 and from d3
+    limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
+    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
+    limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
+    limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
+    poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
+    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
+    asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
+    return h;
+}
+
+WG_TARGET poly_products no_products() noexcept {
+    limbs const zero = {};
+    return {zero, zero, zero, zero, zero};
+}
+
+WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
+    poly_products p = no_products();
+    multiply_add(p, a, r);
+    return reduce(p);
+}
+
+WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
+WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
+    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
+            times_five(r.l4)};
+}
+
+/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
+WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
+    return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
+            (high >> 40) | end};
+}
+WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
+WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
+    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
+}
+
+WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
+    p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
+}
+
+/// One lane in all lanes.
+template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
+    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
+    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2),
+            choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
+}
+
+/// r as it comes out of the key, clamped.
+WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
+    return split(all_lanes(r0), all_lanes(r1), limbs{});
+}
+
+/// r^n ... r for blocks 0 ... n - 1.
+WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
+    poly_lanes const r2 = multiply(r, factor_of(r));
+    if constexpr (poly_lane_count == 2) {
+        return choose<2>(r2, r);
+    } else if constexpr (poly_lane_count == 4) {
+        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
+        return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
+    } else {
+        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+        return choose<0xaa>(eight, four);                                      // 8 4 7 3 6 2 5 1
+    }
+}
+
+/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
+/// `tail`.
+WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
+                                 byte const* tail) noexcept {
+    static constexpr byte nothing[poly1305_block_bytes] = {};
+    byte const* at[poly_lane_count];
+    std::uint64_t end[poly_lane_count];
+    for (std::ptrdiff_t i = 0; i < poly_lane_count; ++i) {
+        std::ptrdiff_t const block = first + i;
+        at[i] = block < 0 ? nothing : block < count ? from + 16 * block : tail + 16 * (block - count);
+        end[i] = block < 0 ? 0 : std::uint64_t{1} << 24;
+    }
+    limbs low, high;
+    load_pairs(at, low, high);
+    return split(low, high, in_lanes(end));
+}
+
+/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
+WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
+    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
+    uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
+    low = static_cast<std::uint64_t>(lower);
+    high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+//
+// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
+        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
+        last = factor_of(lanes);
+        by1 = factor_of(one);
+        by2 = by1;
+        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const two = multiply(one, by1);
+        by2 = factor_of(two);
+        if (vectors < poly_merge_vectors) return;
+        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
+        by3 = factor_of(spread<0>(more));
+        by4 = factor_of(spread<poly_lane_count - 1>(more));
+    }
+};
+
+/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
+/// `finish`.
+class lanes_authenticator {
+public:
+    static constexpr std::size_t least_bytes = poly_least_bytes;
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
+        message_ = message, size_ = size;
+        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
+        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
+        poly1305_state<limbs64> state;
+        state.start(key);
+        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
+        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
+        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
+        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
+    }
+
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - lanes;
+        byte tail[2 * poly1305_block_bytes] = {};
+        std::size_t const over = size_ % poly1305_block_bytes;
+        std::memcpy(tail, message_ + (size_ - over), over);
+        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
+        store_le64(lengths + 8, size_);
+        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
+        if (next_ <= 0) begin();
+        if (has_many_) absorb_blocks(last);
+        absorb_last(end, last);
+        poly1305_state<limbs64> state;
+        state.start(key);
+        join(state, multiply(h_, powers_.last));
+        state.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    static constexpr std::ptrdiff_t lanes = poly_lane_count;
+    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
+
+    WG_TARGET void begin() noexcept {
+        h_ = load_blocks(message_, next_, blocks_, nullptr);
+        next_ += lanes;
+    }
+
+    /// Four vectors at once, as many as end at or before `end`.
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
+        if (next_ <= 0 && end > 0) begin();
+        poly_lanes h = h_;
+        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
+            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+            poly_products p = no_products();
+            add(p, split_blocks(from + 3 * vector_blocks_bytes));
+            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
+            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
+            multiply_add(p, split_blocks(from), powers_.by3);
+            multiply_add(p, h, powers_.by4);
+            h = reduce(p);
+        }
+        h_ = h;
+    }
+
+    /// The vectors up to `last`, two at once, and then the last.
+    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
+        poly_lanes h = h_;
+        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
+        std::ptrdiff_t left = last - next_;
+        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
+            poly_products p = no_products();
+            add(p, split_blocks(from + vector_blocks_bytes));
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+            h = reduce(p);
+        }
+        poly_products p = no_products();
+        add(p, end);
+        if (left != 0) {
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
+        } else {
+            multiply_add(p, h, powers_.by1);
+        }
+        h_ = reduce(p);
+    }
+
+    /// The sum of all lanes, in words.
+    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
+        std::uint64_t low;
+        uint128 high;
+        add_lanes(h, low, high);
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        uint128 const folded = uint128{low} + 5 * top;
+        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
+        to.h0 = static_cast<std::uint64_t>(folded);
+        to.h1 = static_cast<std::uint64_t>(upper);
+        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
+    }
+
+    poly_powers powers_;
+    poly_lanes h_ = {};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0;
+    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
+    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
+    bool has_many_ = false;
+};
+
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+#undef WG_TARGET_AUTHENTICATOR
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
 
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
-    for (packet_tag& packet : packets) make_tag<scalar_authenticator>(packet);
+    for (packet_tag& packet : packets) make_tag(packet);
 }
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
@@ -4299,14 +5834,15 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
 // namespace that defines WG_TARGET.
 //
 // A field element is three limbs, 2^0, 2^44 and 2^88, that may grow to the 52 bits which IFMA takes: so products are
-// added up without a carry between them, and a reduction is one short pass. Block i of eight has a lane of its own;
-// with h the sums of the lanes and R = r^8,
-//
-//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
-//
-// which takes one reduction for four vectors; in the end lane i is multiplied by r^(8 - i), and all are added.
+// added up without a carry between them, and a reduction is one short pass. What is made of this: poly1305_lanes.inl.
 
 using limbs = std::uint64_t __attribute__((vector_size(64)));
+inline constexpr int poly_lane_count = 8;
+inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
+inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_tags_stack_bytes = 4352; ///< of `make_tags`
+#define WG_TARGET_AUTHENTICATOR WG_TARGET
 
 /// sum + the low 52 bits of a product of 52-bit factors; and of the others.
 WG_TARGET limbs add_low(limbs const& sum, limbs const& a, limbs const& b) noexcept {
@@ -4419,33 +5955,15 @@ WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcep
     return split(all_lanes(r0), all_lanes(r1), limbs{});
 }
 
-/// The multiplier of one message and its powers.
-struct poly_powers {
-    static constexpr std::size_t merge_from = 16; ///< vectors; from so many on four at once pay for two more powers
-
-    poly_factor last;             ///< r^8 ... r^1 for block 0 ... 7
-    poly_factor r8, r16, r24, r32; ///< in all lanes; those after the first only if there are vectors for them
-
-    /// `vectors` follow the first.
-    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
-        // exponents of the lanes in the end: 8 4 7 3 6 2 5 1
-        poly_lanes const r2 = multiply(r, factor_of(r));
-        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2));        // 4 4 3 3
-        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);             // 4 4 3 3 2 2 1 1
-        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));         // 8 8 7 7 6 6 5 5
-        last = factor_of(choose<0xaa>(eight, four));
-        r8 = factor_of(spread<0>(eight));
-        r16 = r8;
-        asm("" : "=m"(r24), "=m"(r32)); // not read unless set below; g++ 12 cannot see that
-        if (vectors < 2) return;
-        poly_lanes const sixteen = multiply(spread<0>(eight), r8);
-        r16 = factor_of(sixteen);
-        if (vectors < merge_from) return;
-        poly_lanes const more = multiply(choose<0xf0>(spread<0>(eight), sixteen), r16);
-        r24 = factor_of(spread<0>(more));
-        r32 = factor_of(spread<7>(more));
-    }
-};
+/// r^8 ... r for blocks 0 ... 7.
+WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
+    // exponents of the lanes in the end: 8 4 7 3 6 2 5 1
+    poly_lanes const r2 = multiply(r, factor_of(r));
+    poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
+    poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
+    poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
+    return choose<0xaa>(eight, four);
+}
 
 /// Eight blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is `tail`.
 WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
@@ -4471,35 +5989,76 @@ WG_TARGET std::uint64_t sum_of(limbs const& x) noexcept {
     return two[0] + two[1];
 }
 
+/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^71.
+WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
+    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^48, 2^48, 2^46
+    uint128 const lower = (uint128{l1} << 44) + l0;                              // < 2^93
+    low = static_cast<std::uint64_t>(lower);
+    high = (uint128{l2} << 24) + static_cast<std::uint64_t>(lower >> 64);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
+// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
+//
+// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
+//
+//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
+//
+// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
+
+/// The multiplier of one message and its powers.
+struct poly_powers {
+    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
+    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
+
+    /// `vectors` follow the first.
+    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
+        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
+        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
+        last = factor_of(lanes);
+        by1 = factor_of(one);
+        by2 = by1;
+        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
+        if (vectors < 2) return;
+        poly_lanes const two = multiply(one, by1);
+        by2 = factor_of(two);
+        if (vectors < poly_merge_vectors) return;
+        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
+        by3 = factor_of(spread<0>(more));
+        by4 = factor_of(spread<poly_lane_count - 1>(more));
+    }
+};
+
 /// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
 /// `finish`.
 class lanes_authenticator {
 public:
-    static constexpr std::size_t least_bytes = 144;  ///< from which on lanes are faster than words
-    static constexpr std::size_t stack_bytes = 3392; ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = 4352; ///< of `make_tags`
+    static constexpr std::size_t least_bytes = poly_least_bytes;
+    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
-    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
+        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
         message_ = message, size_ = size;
         blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
         total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
         poly1305_state<limbs64> state;
         state.start(key);
-        std::ptrdiff_t const vectors = (total_ + 7) / 8; // at least 2
+        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
         powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
-        next_ = total_ - 8 * vectors; // blocks that are nothing fill up the first vector
-        has_many_ = static_cast<std::size_t>(vectors) > poly_powers::merge_from;
+        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
+        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
     }
 
     /// The first `available` bytes of ciphertext are there.
     WG_TARGET void absorb(std::size_t available) noexcept {
         std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
-        if (has_many_) absorb_blocks(end < total_ - 8 ? end : total_ - 8);
+        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
     }
 
-    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
-        std::ptrdiff_t const last = total_ - 8;
+    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
+        std::ptrdiff_t const last = total_ - lanes;
         byte tail[2 * poly1305_block_bytes] = {};
         std::size_t const over = size_ % poly1305_block_bytes;
         std::memcpy(tail, message_ + (size_ - over), over);
@@ -4516,23 +6075,26 @@ public:
     }
 
 private:
+    static constexpr std::ptrdiff_t lanes = poly_lane_count;
+    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
+
     WG_TARGET void begin() noexcept {
         h_ = load_blocks(message_, next_, blocks_, nullptr);
-        next_ += 8;
+        next_ += lanes;
     }
 
     /// Four vectors at once, as many as end at or before `end`.
-    WG_TARGET void absorb_blocks(std::ptrdiff_t end) noexcept {
+    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
         if (next_ <= 0 && end > 0) begin();
         poly_lanes h = h_;
-        for (; next_ + 32 <= end; next_ += 32) {
+        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
             byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
             poly_products p = no_products();
-            add(p, split_blocks(from + 384));
-            multiply_add(p, split_blocks(from + 256), powers_.r8);
-            multiply_add(p, split_blocks(from + 128), powers_.r16);
-            multiply_add(p, split_blocks(from), powers_.r24);
-            multiply_add(p, h, powers_.r32);
+            add(p, split_blocks(from + 3 * vector_blocks_bytes));
+            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
+            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
+            multiply_add(p, split_blocks(from), powers_.by3);
+            multiply_add(p, h, powers_.by4);
             h = reduce(p);
         }
         h_ = h;
@@ -4543,31 +6105,31 @@ private:
         poly_lanes h = h_;
         byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
         std::ptrdiff_t left = last - next_;
-        for (; left > 8; left -= 16, from += 256) {
+        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
             poly_products p = no_products();
-            add(p, split_blocks(from + 128));
-            multiply_add(p, split_blocks(from), powers_.r8);
-            multiply_add(p, h, powers_.r16);
+            add(p, split_blocks(from + vector_blocks_bytes));
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
             h = reduce(p);
         }
         poly_products p = no_products();
         add(p, end);
         if (left != 0) {
-            multiply_add(p, split_blocks(from), powers_.r8);
-            multiply_add(p, h, powers_.r16);
+            multiply_add(p, split_blocks(from), powers_.by1);
+            multiply_add(p, h, powers_.by2);
         } else {
-            multiply_add(p, h, powers_.r8);
+            multiply_add(p, h, powers_.by1);
         }
         h_ = reduce(p);
     }
 
     /// The sum of all lanes, in words.
     WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
-        std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2);             // < 2^48, 2^48, 2^46
-        uint128 const low = (uint128{l1} << 44) + l0;                                            // < 2^93
-        uint128 const high = (uint128{l2} << 24) + static_cast<std::uint64_t>(low >> 64);        // for 2^64; < 2^71
-        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66);                        // for 2^130; < 2^5
-        uint128 const folded = uint128{static_cast<std::uint64_t>(low)} + 5 * top;
+        std::uint64_t low;
+        uint128 high;
+        add_lanes(h, low, high);
+        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
+        uint128 const folded = uint128{low} + 5 * top;
         uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
         to.h0 = static_cast<std::uint64_t>(folded);
         to.h1 = static_cast<std::uint64_t>(upper);
@@ -4583,12 +6145,31 @@ private:
     bool has_many_ = false;
 };
 
+WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
+    make_tag<lanes_authenticator>(packet);
+}
+#undef WG_TARGET_AUTHENTICATOR
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of many packets in lanes. Text for a kernel's namespace, after poly1305_lanes.inl.
+
 /// Eight packets, each in a lane of its own.
 class lanes_of_packets {
 public:
-    WG_TARGET explicit lanes_of_packets(packet_tag* const (&packets)[8]) noexcept : packets_(packets) {
+    WG_TARGET explicit lanes_of_packets(packet_tag* const* packets) noexcept : packets_(packets) {
         byte const* keys[8];
-        for (std::size_t i = 0; i < 8; ++i) keys[i] = packets[i]->key;
+        for (std::size_t i = 0; i < 8; ++i) {
+            packet_tag const& p = *packets[i];
+            keys[i] = p.key;
+            messages_[i] = p.message;
+            whole_[i] = p.size / poly1305_block_bytes;
+            std::size_t const over = p.size % poly1305_block_bytes;
+            if (over != 0) std::memcpy(tails_[i], p.message + (p.size - over), over);
+            store_le64(tails_[i] + (over != 0 ? 24 : 8), p.size);
+            total_[i] = whole_[i] + (over != 0) + 1;
+            least_ = std::min(least_, whole_[i]);
+            most_ = std::max(most_, total_[i]);
+        }
         pairs const words = load(keys, 0);
         poly_lanes const r = split(words.low & 0x0ffffffc0fffffff, words.high & 0x0ffffffc0ffffffc, limbs{});
         r_ = factor_of(r);
@@ -4596,46 +6177,32 @@ public:
         s_ = load(keys, poly1305_block_bytes);
     }
 
-    /// Tags all.
-    WG_TARGET void finish() noexcept {
-        byte tails[8][2 * poly1305_block_bytes] = {}; // what is left of the message, padded; the lengths
-        byte const* messages[8];
-        std::size_t whole[8], total[8], least = SIZE_MAX, most = 0;
-        for (std::size_t i = 0; i < 8; ++i) {
-            packet_tag const& p = *packets_[i];
-            messages[i] = p.message;
-            whole[i] = p.size / poly1305_block_bytes;
-            std::size_t const over = p.size % poly1305_block_bytes;
-            if (over != 0) std::memcpy(tails[i], p.message + (p.size - over), over);
-            store_le64(tails[i] + (over != 0 ? 24 : 8), p.size);
-            total[i] = whole[i] + (over != 0) + 1;
-            least = std::min(least, whole[i]);
-            most = std::max(most, total[i]);
-        }
-        limbs const zero = {};
-        poly_lanes h = {zero, zero, zero};
-        std::size_t block = 0;
-        for (; block + 2 <= least; block += 2) {
-            poly_products p = no_products();
-            multiply_add(p, split_pair(load(messages, poly1305_block_bytes * (block + 1))), r_);
-            multiply_add(p, plus(h, split_pair(load(messages, poly1305_block_bytes * block))), r2_);
-            h = reduce(p);
-        }
-        // From here on packets may end.
-        for (; block < most; ++block) {
-            byte const* at[8];
-            __mmask8 there = 0;
-            for (std::size_t i = 0; i < 8; ++i) {
-                std::size_t const beyond = block < total[i] ? block : total[i] - 1; // what is loaded then is not used
-                at[i] = block < whole[i] ? messages[i] + poly1305_block_bytes * block
-                                         : tails[i] + poly1305_block_bytes * (beyond - whole[i]);
-                there = static_cast<__mmask8>(there | (block < total[i]) << lane_of(i));
-            }
-            poly_lanes const next = multiply(plus(h, split_pair(load(at, 0))), r_);
-            h = {keep(h.l0, there, next.l0), keep(h.l1, there, next.l1), keep(h.l2, there, next.l2)};
-        }
-        store_tags(h);
+    std::size_t least() const noexcept { return least_; } ///< whole blocks that all messages have
+    std::size_t most() const noexcept { return most_; }   ///< blocks, with the last, of the longest
+
+    /// Two blocks that all messages have.
+    WG_TARGET void absorb_two(std::size_t block) noexcept {
+        poly_products p = no_products();
+        multiply_add(p, split_pair(load(messages_, poly1305_block_bytes * (block + 1))), r_);
+        multiply_add(p, plus(h_, split_pair(load(messages_, poly1305_block_bytes * block))), r2_);
+        h_ = reduce(p);
     }
+
+    /// A block that some have.
+    WG_TARGET void absorb_one(std::size_t block) noexcept {
+        byte const* at[8];
+        __mmask8 there = 0;
+        for (std::size_t i = 0; i < 8; ++i) {
+            std::size_t const beyond = block < total_[i] ? block : total_[i] - 1; // what is loaded then is not used
+            at[i] = block < whole_[i] ? messages_[i] + poly1305_block_bytes * block
+                                      : tails_[i] + poly1305_block_bytes * (beyond - whole_[i]);
+            there = static_cast<__mmask8>(there | (block < total_[i]) << lane_of(i));
+        }
+        poly_lanes const next = multiply(plus(h_, split_pair(load(at, 0))), r_);
+        h_ = {keep(h_.l0, there, next.l0), keep(h_.l1, there, next.l1), keep(h_.l2, there, next.l2)};
+    }
+
+    WG_TARGET void finish() noexcept { store_tags(h_); }
 
 private:
     /// Two words of each packet. Packet i is in lane 0, 2, 4, 6, 1, 3, 5, 7.
@@ -4696,35 +6263,55 @@ private:
     }
 
     packet_tag* const* packets_;
+    byte const* messages_[8];
+    byte tails_[8][2 * poly1305_block_bytes] = {}; ///< what is left of each message, padded; the lengths
+    std::size_t whole_[8], total_[8], least_ = SIZE_MAX, most_ = 0;
     poly_factor r_, r2_;
     pairs s_;
+    poly_lanes h_ = {};
 };
 
-WG_TARGET void make_tag(packet_tag& packet) noexcept {
-    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
-    make_tag<lanes_authenticator>(packet);
+/// Sixteen packets: while one half waits for its products, the other goes on.
+WG_TARGET void tag_sixteen(packet_tag* const* packets) noexcept {
+    lanes_of_packets a(packets), b(packets + 8);
+    std::size_t const least = std::min(a.least(), b.least()), most = std::max(a.most(), b.most());
+    std::size_t block = 0;
+    for (; block + 2 <= least; block += 2) a.absorb_two(block), b.absorb_two(block);
+    for (; block < most; ++block) a.absorb_one(block), b.absorb_one(block);
+    a.finish(), b.finish();
+}
+
+WG_TARGET void tag_eight(packet_tag* const* packets) noexcept {
+    lanes_of_packets a(packets);
+    std::size_t block = 0;
+    for (; block + 2 <= a.least(); block += 2) a.absorb_two(block);
+    for (; block < a.most(); ++block) a.absorb_one(block);
+    a.finish();
 }
 
 /// Packets of about one size go through the lanes together, others one by one.
 WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
-    std::size_t order[batch_capacity]; // by size
+    packet_tag* by_size[batch_capacity + 15];
     for (std::size_t i = 0; i < packets.size(); ++i) {
         std::size_t at = i;
-        for (; at > 0 && packets[order[at - 1]].size > packets[i].size; --at) order[at] = order[at - 1];
-        order[at] = i;
+        for (; at > 0 && by_size[at - 1]->size > packets[i].size; --at) by_size[at] = by_size[at - 1];
+        by_size[at] = &packets[i];
     }
-    for (std::size_t begin = 0; begin < packets.size(); begin += 8) {
-        std::size_t const count = std::min<std::size_t>(8, packets.size() - begin);
-        packet_tag* group[8];
+    // the last fills up the lanes that are left
+    for (std::size_t i = packets.size(); i < sizeof by_size / sizeof *by_size; ++i) by_size[i] = &packets.back();
+    for (std::size_t begin = 0; begin < packets.size();) {
+        std::size_t const left = packets.size() - begin, lanes = left > 8 ? 16 : 8, count = std::min(left, lanes);
+        packet_tag* const* const group = by_size + begin;
         std::size_t bytes_in_all = 0;
-        for (std::size_t i = 0; i < 8; ++i) group[i] = &packets[order[begin + std::min(i, count - 1)]];
         for (std::size_t i = 0; i < count; ++i) bytes_in_all += group[i]->size + 64;
         // what a packet alone costs at least is about what eight of 64 bytes together cost
-        if (bytes_in_all >= 3 * (group[count - 1]->size + 64)) {
-            lanes_of_packets(group).finish();
-        } else {
+        if (8 * bytes_in_all < 3 * lanes * (group[count - 1]->size + 64))
             for (std::size_t i = 0; i < count; ++i) make_tag(*group[i]);
-        }
+        else if (lanes == 16)
+            tag_sixteen(group);
+        else
+            tag_eight(group);
+        begin += count;
     }
 }
 // SPDX-License-Identifier: BSL-1.0
@@ -6475,8 +8062,9 @@ static_assert(hash_backend<hash>);
 // SPDX-License-Identifier: BSL-1.0
 // X25519 (RFC 7748, section 5), and the default model of dh_backend. Layer 2; any thread.
 //
-// The ladder is one text over two fields modulo p = 2^255 - 19. No branch and no index depends on a secret; a
-// processor whose multiplication takes longer for larger factors (Cortex-M3) is not constant in time all the same.
+// The ladder here is one text over two fields modulo p = 2^255 - 19; x86 with AVX2 or IFMA has kernels of its own, and
+// `x25519_dh` chooses. No branch and no index depends on a secret; a processor whose multiplication takes longer for
+// larger factors (Cortex-M3) is not constant in time all the same.
 #ifndef WG_BACKENDS_BUNDLED_X25519_HPP
 #define WG_BACKENDS_BUNDLED_X25519_HPP
 
@@ -6533,13 +8121,15 @@ template <> struct field25519<limbs64> {
     }
 
     static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        for (std::size_t i = 0; i < 5; ++i) to.v[i] = a.v[i] + b.v[i]; // < 2^52 + 2^13
+        to.v[0] = a.v[0] + b.v[0], to.v[1] = a.v[1] + b.v[1], to.v[2] = a.v[2] + b.v[2]; // < 2^52 + 2^13
+        to.v[3] = a.v[3] + b.v[3], to.v[4] = a.v[4] + b.v[4];
     }
 
     static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
         // a + 2p - b; a limb of 2p is >= 2^52 - 38 > 2^51 + 2^12, so none goes below zero; < 2^51 + 2^12 + 2^52 < 2^53
         to.v[0] = a.v[0] + (2 * mask - 36) - b.v[0];
-        for (std::size_t i = 1; i < 5; ++i) to.v[i] = a.v[i] + 2 * mask - b.v[i];
+        to.v[1] = a.v[1] + 2 * mask - b.v[1], to.v[2] = a.v[2] + 2 * mask - b.v[2];
+        to.v[3] = a.v[3] + 2 * mask - b.v[3], to.v[4] = a.v[4] + 2 * mask - b.v[4];
     }
 
     [[gnu::always_inline]] static void multiply(field25519& to, field25519 const& x, field25519 const& y) noexcept {
@@ -7385,7 +8975,8 @@ inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexc
     wipe(k);
 }
 
-/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^52 + 2^26, b < 2^52 - 38.
+/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^51 + 2^44, so a - b + 2p has
+/// none below zero, and both are loose.
 inline void quotient_of_halves(byte* out, field25519<limbs64> const& a, field25519<limbs64> const& b) noexcept {
     field25519<limbs64> x, z;
     field25519<limbs64>::add(x, a, b);
@@ -7465,7 +9056,11 @@ template <class One, class Many> inline void multiply_batch(std::span<dh_item> i
 #include <utility>
 
 #define WG_X25519_AVX2 [[gnu::target("avx2,bmi,bmi2")]]
+#ifdef __OPTIMIZE__
 #define WG_X25519_AVX2_INLINE WG_X25519_AVX2 [[gnu::always_inline]] static inline
+#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#define WG_X25519_AVX2_INLINE WG_X25519_AVX2 static inline
+#endif
 // g++ would make trees of a sum and then has not the registers for them.
 #define WG_X25519_IN_ORDER(sum) asm("" : "+x"(sum))
 // For i from 0 to 9, written out: a limb that is reached by a variable index lives in memory.
@@ -7597,8 +9192,8 @@ struct avx2_x25519 {
         else
             x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
     }
-    /// Wide to tight. Carries are < 2^38; the one of limb 9 is < 2^43 times 19, and what it makes of limb 0, < 2^17.
-    /// goes to limb 1.
+    /// Wide to tight, in two chains side by side. Carries are < 2^38 + 2; that of limb 9 comes back times 19, < 2^43,
+    /// of which limb 0 gives < 2^17 to limb 1. The second carry of limb 4 is < 2^13.
     WG_X25519_AVX2_INLINE void carry(fe& x) noexcept {
         carry_one<0>(x), carry_one<4>(x), carry_one<1>(x), carry_one<5>(x), carry_one<2>(x), carry_one<6>(x);
         carry_one<3>(x), carry_one<7>(x), carry_one<4>(x), carry_one<8>(x), carry_one<9>(x), carry_one<0>(x);
@@ -7610,7 +9205,7 @@ struct avx2_x25519 {
         WG_TEN_LIMBS(r.v[i] = quad(a.v[i / 2] >> (i % 2 * 26) & mask(i), b.v[i / 2] >> (i % 2 * 26) & mask(i),
                                    c.v[i / 2] >> (i % 2 * 26) & mask(i), d.v[i / 2] >> (i % 2 * 26) & mask(i)))
     }
-    /// One lane of a loose element: loose.
+    /// One lane of a tight element: limbs < 2^51 + 2^44.
     template <int Lane> WG_X25519_AVX2_INLINE void take(field25519<limbs64>& r, fe const& x) noexcept {
         WG_TEN_LIMBS(
             __m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
@@ -7670,6 +9265,7 @@ struct avx2_x25519 {
         for (std::size_t bit = 255; bit-- > 0;)
             step(n, all(std::uint64_t{0} - (swaps[bit / 64] >> (bit % 64) & 1)), by);
         // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
+        carry(n);
         take<2>(sum, n), take<3>(difference, n);
         quotient_of_halves(out, sum, difference);
         wipe(sum), wipe(difference), wipe(swaps);
@@ -7882,7 +9478,11 @@ struct avx2_x25519_of_four : avx2_x25519 {
 #include <immintrin.h>
 
 #define WG_X25519_IFMA [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,avx2,bmi,bmi2")]]
+#ifdef __OPTIMIZE__
 #define WG_X25519_INLINE WG_X25519_IFMA [[gnu::always_inline]] static inline
+#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#define WG_X25519_INLINE WG_X25519_IFMA static inline
+#endif
 // For i from 0 to 4, written out: a limb that is reached by a variable index lives in memory.
 #define WG_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
     WG_LIMB(3, __VA_ARGS__) WG_LIMB(4, __VA_ARGS__)
@@ -7944,6 +9544,12 @@ struct ifma_x25519 {
         return _mm256_set_epi64x(static_cast<long long>(d), static_cast<long long>(c), static_cast<long long>(b),
                                  static_cast<long long>(a));
     }
+    /// Zero. The compilers would keep one in a register and copy that.
+    WG_X25519_INLINE __m256i none() noexcept {
+        __m256i r;
+        asm volatile("vpxorq %x0, %x0, %x0" : "=v"(r));
+        return r;
+    }
     WG_X25519_INLINE __m256i low(__m256i sum, __m256i a, __m256i b) noexcept {
         return _mm256_madd52lo_epu64(sum, a, b);
     }
@@ -7981,30 +9587,29 @@ struct ifma_x25519 {
     /// 1 low product and 19 times 4 low and 10 high ones: low ones are < 2^52, high ones < 2^50.01, and together that
     /// is < 2^52 * (1 + 19 * 6.6) < 2^58.99 < bias(0) / 2.
     WG_X25519_INLINE void multiply(quad& r, quad const& a, quad const& b, quad const& given) noexcept {
-        __m256i const z = _mm256_setzero_si256();
         __m256i const a0 = a.v[0], a1 = a.v[1], a2 = a.v[2], a3 = a.v[3], a4 = a.v[4];
         __m256i const b0 = b.v[0], b1 = b.v[1], b2 = b.v[2], b3 = b.v[3], b4 = b.v[4];
         __m256i l0, l1, l2, l3, l4, l5, l6, l7, l8, h1, h2, h3, h4, h5, h6, h7, h8, h9;
         // what is folded goes first; limb 0 comes last out of carry(), so it is not waited for
-        l5 = low(z, a1, b4), h5 = high(z, a1, b3), l6 = low(z, a2, b4), h6 = high(z, a2, b3);
-        l7 = low(z, a3, b4), h7 = high(z, a3, b3), l8 = low(z, a4, b4), h8 = high(z, a4, b3);
+        l5 = low(none(), a1, b4), h5 = high(none(), a1, b3), l6 = low(none(), a2, b4), h6 = high(none(), a2, b3);
+        l7 = low(none(), a3, b4), h7 = high(none(), a3, b3), l8 = low(none(), a4, b4), h8 = high(none(), a4, b3);
         l5 = low(l5, a2, b3), h5 = high(h5, a2, b2), l6 = low(l6, a3, b3), h6 = high(h6, a3, b2);
-        l7 = low(l7, a4, b3), h7 = high(h7, a4, b2), h8 = high(h8, a3, b4), h9 = high(z, a4, b4);
+        l7 = low(l7, a4, b3), h7 = high(h7, a4, b2), h8 = high(h8, a3, b4), h9 = high(none(), a4, b4);
         l5 = low(l5, a3, b2), h5 = high(h5, a3, b1), l6 = low(l6, a4, b2), h6 = high(h6, a4, b1);
-        h7 = high(h7, a2, b4), l4 = low(given.v[4], a2, b2), h4 = high(z, a2, b1);
+        h7 = high(h7, a2, b4), l4 = low(given.v[4], a2, b2), h4 = high(none(), a2, b1);
         l3 = low(given.v[3], a2, b1);
         l5 = low(l5, a4, b1), h5 = high(h5, a4, b0), h6 = high(h6, a1, b4), l2 = low(given.v[2], a1, b1);
-        h3 = high(z, a1, b1), l4 = low(l4, a1, b3), h4 = high(h4, a1, b2), l3 = low(l3, a1, b2);
+        h3 = high(none(), a1, b1), l4 = low(l4, a1, b3), h4 = high(h4, a1, b2), l3 = low(l3, a1, b2);
         h5 = high(h5, a0, b4), l2 = low(l2, a2, b0), h3 = high(h3, a2, b0), l4 = low(l4, a3, b1);
-        h4 = high(h4, a3, b0), l3 = low(l3, a3, b0), l1 = low(given.v[1], a1, b0), h2 = high(z, a1, b0);
+        h4 = high(h4, a3, b0), l3 = low(l3, a3, b0), l1 = low(given.v[1], a1, b0), h2 = high(none(), a1, b0);
         l2 = low(l2, a0, b2), h3 = high(h3, a0, b2), l4 = low(l4, a4, b0), h4 = high(h4, a0, b3);
         l3 = low(l3, a0, b3), l1 = low(l1, a0, b1), h2 = high(h2, a0, b1), l0 = low(given.v[0], a0, b0);
-        h1 = high(z, a0, b0), l4 = low(l4, a0, b4);
-        r.v[4] = fold(l4, h4, z, h9);
+        h1 = high(none(), a0, b0), l4 = low(l4, a0, b4);
+        r.v[4] = fold(l4, h4, _mm256_setzero_si256(), h9);
         r.v[3] = fold(l3, h3, l8, h8);
         r.v[2] = fold(l2, h2, l7, h7);
         r.v[1] = fold(l1, h1, l6, h6);
-        r.v[0] = fold(l0, z, l5, h5);
+        r.v[0] = fold(l0, _mm256_setzero_si256(), l5, h5);
     }
 
     WG_X25519_INLINE quad lanes_of_bias(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) noexcept {
@@ -8352,10 +9957,10 @@ struct ifma8_x25519 {
         WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
         carry(a, b);
         WG_LIMBS(e.v[i] = _mm512_sub_epi64(aa.v[i], bb.v[i]); f.v[i] = aa.v[i])
-        squares(s.x3, a, b, b);
         carry(e, aa, bb);
-        multiply(s.x2, aa, bb, biased());
+        squares(s.x3, a, b, b);
         times_a24(f, f, e);
+        multiply(s.x2, aa, bb, biased());
         carry(f, b);
         multiply(s.z3, b, s.x1, zero(), s.z2, e, f, zero());
     }
@@ -8459,6 +10064,11 @@ struct ifma8_x25519 {
 } // namespace bundled
 } // namespace wg::inline WG_ABI
 
+#undef WG_LIMBS
+#undef WG_LIMB
+#undef WG_X25519_INLINE
+#undef WG_X25519_IFMA
+
 #endif
 
 #endif
@@ -8537,7 +10147,8 @@ private:
     }
 };
 
-/// (A class named `dh` could have no member of that name.)
+/// The model of dh_backend, with dh_batch, by the best kernels that `allowed` has. (A class named `dh` could have no
+/// member of that name.)
 class x25519_dh {
 public:
     explicit x25519_dh(cpu allowed = chosen_cpu()) noexcept : allowed_(consistent(allowed)) {}
@@ -13530,6 +15141,8 @@ private:
 
 #endif
 
+#include <memory>
+
 namespace wg::inline WG_ABI {
 
 template <policies Policies> class device {
@@ -13580,19 +15193,7 @@ public:
             for (job_type& j : jobs)
                 if (j.keys != nullptr) crypt(j, aead);
         } else {
-            std::array<aead_item, most> items;
-            std::array<job_type*, most> whose;
-            std::size_t count = 0;
-            for (job_type& j : jobs) {
-                if (j.keys == nullptr) continue;
-                if (count == most || (count != 0 && whose[0]->outbound != j.outbound))
-                    crypt(std::span(items).first(std::exchange(count, 0)), whose.data(), aead);
-                auto const [body, plain] = sealed_and_plain(j);
-                whose[count] = &j;
-                items[count++] = j.outbound ? aead_item{body, plain, j.counter, &j.keys->send_key, false}
-                                            : aead_item{plain, body, j.counter, &j.keys->receive_key, false};
-            }
-            if (count != 0) crypt(std::span(items).first(count), whose.data(), aead);
+            crypt_together<most>(jobs, aead);
         }
     }
 
@@ -13776,12 +15377,31 @@ private:
             judge(j, aead.open(plain, body, {}, j.counter, j.keys->receive_key));
     }
 
-    /// All of one direction.
-    static void crypt(std::span<aead_item> items, job_type* const* whose,
-                      typename Policies::aead const& aead) noexcept {
-        if (whose[0]->outbound) return seal_all(aead, items);
-        open_all(aead, items);
-        for (std::size_t i = 0; i < items.size(); ++i) judge(*whose[i], items[i].good);
+    template <std::size_t Most>
+    static void crypt_together(std::span<job_type> jobs, typename Policies::aead const& aead) noexcept {
+        union room { // not initialised: most calls have a few packets
+            aead_item items[Most];
+            room() noexcept {}
+        } uses;
+        job_type* whose[Most];
+        std::size_t count = 0;
+        auto const flush = [&]() noexcept { // all of one direction
+            if (count == 0) return;
+            std::span<aead_item> const items(uses.items, std::exchange(count, 0));
+            if (whose[0]->outbound) return seal_all(aead, items);
+            open_all(aead, items);
+            for (std::size_t i = 0; i < items.size(); ++i) judge(*whose[i], items[i].good);
+        };
+        for (job_type& j : jobs) {
+            if (j.keys == nullptr) continue;
+            if (count == Most || (count != 0 && whose[0]->outbound != j.outbound)) flush();
+            auto const [body, plain] = sealed_and_plain(j);
+            whose[count] = &j;
+            std::construct_at(uses.items + count++,
+                              j.outbound ? aead_item{body, plain, j.counter, &j.keys->send_key, false}
+                                         : aead_item{plain, body, j.counter, &j.keys->receive_key, false});
+        }
+        flush();
     }
 
     static void judge(job_type& j, bool genuine) noexcept {

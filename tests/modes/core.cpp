@@ -9,6 +9,9 @@ template class wg::bundled::x25519<wg::bundled::limbs32>;
 #ifdef __SIZEOF_INT128__
 template class wg::bundled::x25519<wg::bundled::limbs64>;
 #endif
+#ifndef WG_SMALL
+template class wg::bundled::x25519_base<wg::bundled::limbs32>;
+#endif
 template class wg::noise<tests::smallest>;
 template struct wg::keypair<64>;
 template class wg::replay_window<64>;

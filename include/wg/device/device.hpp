@@ -20,6 +20,8 @@
 #include "ip.hpp"
 #include "settings.hpp"
 
+#include <memory>
+
 namespace wg::inline WG_ABI {
 
 template <policies Policies> class device {
@@ -70,19 +72,7 @@ public:
             for (job_type& j : jobs)
                 if (j.keys != nullptr) crypt(j, aead);
         } else {
-            std::array<aead_item, most> items;
-            std::array<job_type*, most> whose;
-            std::size_t count = 0;
-            for (job_type& j : jobs) {
-                if (j.keys == nullptr) continue;
-                if (count == most || (count != 0 && whose[0]->outbound != j.outbound))
-                    crypt(std::span(items).first(std::exchange(count, 0)), whose.data(), aead);
-                auto const [body, plain] = sealed_and_plain(j);
-                whose[count] = &j;
-                items[count++] = j.outbound ? aead_item{body, plain, j.counter, &j.keys->send_key, false}
-                                            : aead_item{plain, body, j.counter, &j.keys->receive_key, false};
-            }
-            if (count != 0) crypt(std::span(items).first(count), whose.data(), aead);
+            crypt_together<most>(jobs, aead);
         }
     }
 
@@ -266,12 +256,31 @@ private:
             judge(j, aead.open(plain, body, {}, j.counter, j.keys->receive_key));
     }
 
-    /// All of one direction.
-    static void crypt(std::span<aead_item> items, job_type* const* whose,
-                      typename Policies::aead const& aead) noexcept {
-        if (whose[0]->outbound) return seal_all(aead, items);
-        open_all(aead, items);
-        for (std::size_t i = 0; i < items.size(); ++i) judge(*whose[i], items[i].good);
+    template <std::size_t Most>
+    static void crypt_together(std::span<job_type> jobs, typename Policies::aead const& aead) noexcept {
+        union room { // not initialised: most calls have a few packets
+            aead_item items[Most];
+            room() noexcept {}
+        } uses;
+        job_type* whose[Most];
+        std::size_t count = 0;
+        auto const flush = [&]() noexcept { // all of one direction
+            if (count == 0) return;
+            std::span<aead_item> const items(uses.items, std::exchange(count, 0));
+            if (whose[0]->outbound) return seal_all(aead, items);
+            open_all(aead, items);
+            for (std::size_t i = 0; i < items.size(); ++i) judge(*whose[i], items[i].good);
+        };
+        for (job_type& j : jobs) {
+            if (j.keys == nullptr) continue;
+            if (count == Most || (count != 0 && whose[0]->outbound != j.outbound)) flush();
+            auto const [body, plain] = sealed_and_plain(j);
+            whose[count] = &j;
+            std::construct_at(uses.items + count++,
+                              j.outbound ? aead_item{body, plain, j.counter, &j.keys->send_key, false}
+                                         : aead_item{plain, body, j.counter, &j.keys->receive_key, false});
+        }
+        flush();
     }
 
     static void judge(job_type& j, bool genuine) noexcept {

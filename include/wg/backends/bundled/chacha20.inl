@@ -32,6 +32,33 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
+/// The quarter rounds of two columns; row 2 is apart.
+template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
+    constexpr int a1 = at(0, Column + 1), b1 = at(1, Column + 1), c1 = at(2, Column + 1) - 8, d1 = at(3, Column + 1);
+    mix<16>(x[a], x[b], x[d]), mix<16>(x[a1], x[b1], x[d1]);
+    mix<12>(row2[c], x[d], x[b]), mix<12>(row2[c1], x[d1], x[b1]);
+    mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
+    mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
+}
+/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
+/// in memory. It is row 2, of which two vectors at a time are loaded.
+WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
+    vector row2[4] = {x[8], x[9], x[10], x[11]};
+    for (int i = 0; i < 10; ++i) {
+        quarter_rounds_of_two<0, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<0, 2>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 2>(x, row2);
+        asm("" : "+m"(row2));
+    }
+    x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
+}
+
 /// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
     vector x[Lanes > 0 ? Lanes : 1][16];
@@ -56,6 +83,7 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
     WG_TARGET void permute() noexcept {
+        if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
 #pragma GCC unroll 1 // ten times the code would only be more to load
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();

@@ -53,13 +53,15 @@ template <> struct field25519<limbs64> {
     }
 
     static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        for (std::size_t i = 0; i < 5; ++i) to.v[i] = a.v[i] + b.v[i]; // < 2^52 + 2^13
+        to.v[0] = a.v[0] + b.v[0], to.v[1] = a.v[1] + b.v[1], to.v[2] = a.v[2] + b.v[2]; // < 2^52 + 2^13
+        to.v[3] = a.v[3] + b.v[3], to.v[4] = a.v[4] + b.v[4];
     }
 
     static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
         // a + 2p - b; a limb of 2p is >= 2^52 - 38 > 2^51 + 2^12, so none goes below zero; < 2^51 + 2^12 + 2^52 < 2^53
         to.v[0] = a.v[0] + (2 * mask - 36) - b.v[0];
-        for (std::size_t i = 1; i < 5; ++i) to.v[i] = a.v[i] + 2 * mask - b.v[i];
+        to.v[1] = a.v[1] + 2 * mask - b.v[1], to.v[2] = a.v[2] + 2 * mask - b.v[2];
+        to.v[3] = a.v[3] + 2 * mask - b.v[3], to.v[4] = a.v[4] + 2 * mask - b.v[4];
     }
 
     [[gnu::always_inline]] static void multiply(field25519& to, field25519 const& x, field25519 const& y) noexcept {

@@ -61,6 +61,12 @@ namespace kernel_vector128 {
 #include "chacha20.inl"
 #include "keystream.inl"
 #include "poly1305_scalar.inl"
+#ifdef WG_X86_KERNELS
+#include "poly1305_mul32.inl"
+#include "poly1305_lanes.inl"
+#else
+#include "poly1305_words.inl"
+#endif
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
@@ -86,6 +92,8 @@ namespace kernel_ssse3 {
 #include "chacha20.inl"
 #include "keystream.inl"
 #include "poly1305_scalar.inl"
+#include "poly1305_mul32.inl"
+#include "poly1305_lanes.inl"
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
@@ -102,6 +110,8 @@ namespace kernel_avx2 {
 #include "chacha20.inl"
 #include "keystream.inl"
 #include "poly1305_scalar.inl"
+#include "poly1305_mul32.inl"
+#include "poly1305_lanes.inl"
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
@@ -117,6 +127,8 @@ namespace kernel_avx512 {
 #include "chacha20.inl"
 #include "keystream.inl"
 #include "poly1305_scalar.inl"
+#include "poly1305_mul32.inl"
+#include "poly1305_lanes.inl"
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
@@ -131,6 +143,8 @@ namespace kernel_ifma {
 using namespace kernel_avx512; // its keystream
 #include "poly1305_scalar.inl"
 #include "poly1305_ifma.inl"
+#include "poly1305_lanes.inl"
+#include "poly1305_packets.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
 #include "aead_kernel.inl"

@@ -6,6 +6,11 @@ using vector = std::uint32_t __attribute__((vector_size(16)));
 using half_words = std::uint16_t __attribute__((vector_size(16)));
 using octets = std::uint8_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 16;
+#ifdef __x86_64__
+inline constexpr int vector_registers = 16;
+#else
+inline constexpr int vector_registers = 32;
+#endif
 inline constexpr std::size_t most_blocks = 4; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
@@ -13,12 +18,20 @@ inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
 #if defined(__SSE2__) && !defined(__AVX512VL__)
     // no rotation of vectors there: a shuffle is less than two shifts and an or
+#ifdef WG_SHUFFLES_BYTES
+    if constexpr (Bits % 8 == 0) {
+        constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
+                                           : octets{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
+        x = (vector)_mm_shuffle_epi8((__m128i)x, (__m128i)order);
+        return;
+    }
+#endif
     if constexpr (Bits == 16) {
         half_words const h = (half_words)x;
         x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
         return;
     }
-#if defined(__SSSE3__) || defined(WG_SHUFFLES_BYTES)
+#ifdef __SSSE3__
     if constexpr (Bits == 8) {
         octets const o = (octets)x;
         x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
@@ -81,14 +94,14 @@ template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To 
     to.template put<First + 3>(in_memory_order(y[3]));
 }
 
-/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+/// dst = src ^ x, `size` bytes of it, less than a vector.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
-    chacha20_detail::xor_bytes(dst, src, keystream, size);
+    for (std::size_t i = 0; i < size; ++i) dst[i] = static_cast<byte>(src[i] ^ keystream[i]);
+    wipe(keystream);
 }
-
-/// dst = src ^ x, `size` bytes of it if that is less.
+/// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
@@ -109,6 +122,36 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     if (blocks > 1) return with.template make<0, 2>();
     return with.template make<0, 1>();
 }
+
+#ifdef WG_X86_KERNELS
+// Of poly1305_mul32.inl: vectors of two pairs of words, of a block each.
+using word_pairs = std::uint64_t __attribute__((vector_size(16)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm_mul_epu32((__m128i)a, (__m128i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 2);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 2 : 0, Second & 2 ? 3 : 1);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
+    return word_pairs{of_block[0], of_block[1]};
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = (word_pairs)load(blocks[0]), b = (word_pairs)load(blocks[1]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }
+#endif
 
 /// Leaves nothing in vector registers.
 WG_TARGET void wipe_registers() noexcept {

@@ -3,6 +3,7 @@
 
 using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
+inline constexpr int vector_registers = 16;
 inline constexpr std::size_t most_blocks = 8; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
@@ -74,14 +75,14 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
     put_halves<First + 6, 8>(x[3], x[7], to), put_halves<First + 7, 8>(x[11], x[15], to);
 }
 
-/// dst = src ^ x, the first `size` bytes. Apart, because it is rare and would be in every step many times.
+/// dst = src ^ x, `size` bytes of it, less than a vector.
 WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     byte keystream[vector_bytes];
     store(keystream, x);
     chacha20_detail::xor_bytes(dst, src, keystream, size);
+    wipe(keystream);
 }
-
-/// dst = src ^ x, `size` bytes of it if that is less.
+/// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
@@ -102,6 +103,43 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     if (blocks > 4) return with.template make<0, 3>();
     if (blocks > 2) return with.template make<0, 2>();
     return with.template make<0, 1>();
+}
+
+// Of poly1305_mul32.inl: vectors of four pairs of words; block 0, 1, 2, 3 is in lane 0, 2, 1, 3.
+using word_pairs = std::uint64_t __attribute__((vector_size(32)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 4, Pair + 2, Pair + 6);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2,
+                                   Second & 8 ? 7 : 3);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
+    return word_pairs{of_block[0], of_block[2], of_block[1], of_block[3]};
+}
+WG_TARGET word_pairs load_two(byte const* first, byte const* second) noexcept {
+    __m128i const a = _mm_loadu_si128(reinterpret_cast<__m128i const*>(first));
+    __m128i const b = _mm_loadu_si128(reinterpret_cast<__m128i const*>(second));
+    return (word_pairs)_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[4], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = load_two(blocks[0], blocks[1]), b = load_two(blocks[2], blocks[3]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
+    auto const two = __builtin_shufflevector(x, x, 0, 1) + __builtin_shufflevector(x, x, 2, 3);
+    return two[0] + two[1];
 }
 
 /// Leaves nothing in vector registers.

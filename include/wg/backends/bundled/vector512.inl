@@ -5,6 +5,7 @@
 using vector = std::uint32_t __attribute__((vector_size(64)));
 using four_words = std::uint32_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 64;
+inline constexpr int vector_registers = 32;
 inline constexpr std::size_t most_blocks = 32; ///< of a step
 inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
@@ -114,6 +115,51 @@ template <class With> WG_TARGET std::size_t take_step(With const& with, std::siz
     if (blocks > 8) return with.template make<0, 3>();
     if (blocks > 4) return with.template make<0, 2>();
     return with.template make<0, 1>();
+}
+
+// Of poly1305_mul32.inl: vectors of eight pairs of words; block 0 ... 7 is in lane 0, 2, 4, 6, 1, 3, 5, 7.
+using word_pairs = std::uint64_t __attribute__((vector_size(64)));
+using two_pairs = std::uint64_t __attribute__((vector_size(16)));
+
+/// The products of the lower words. By mask, because g++ 12 takes the undefined operand of the other intrinsic for an
+/// uninitialized one.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 8, Pair + 2, Pair + 10, Pair + 4, Pair + 12, Pair + 6, Pair + 14);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane, Lane, Lane, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm512_mask_mov_epi64((__m512i)a, Second, (__m512i)b);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[8]) noexcept {
+    return word_pairs{of_block[0], of_block[4], of_block[1], of_block[5],
+                      of_block[2], of_block[6], of_block[3], of_block[7]};
+}
+WG_TARGET two_pairs load_block(byte const* from) noexcept {
+    two_pairs x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+WG_TARGET word_pairs load_four(byte const* const* blocks) noexcept {
+    auto const a = __builtin_shufflevector(load_block(blocks[0]), load_block(blocks[1]), 0, 1, 2, 3);
+    auto const b = __builtin_shufflevector(load_block(blocks[2]), load_block(blocks[3]), 0, 1, 2, 3);
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[8], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = load_four(blocks), b = load_four(blocks + 4);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
+    auto const four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
+    auto const two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+    return two[0] + two[1];
 }
 
 /// Leaves nothing in vector registers.

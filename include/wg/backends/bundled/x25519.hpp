@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // X25519 (RFC 7748, section 5), and the default model of dh_backend. Layer 2; any thread.
 //
-// The ladder is one text over two fields modulo p = 2^255 - 19. No branch and no index depends on a secret; a
-// processor whose multiplication takes longer for larger factors (Cortex-M3) is not constant in time all the same.
+// The ladder here is one text over two fields modulo p = 2^255 - 19; x86 with AVX2 or IFMA has kernels of its own, and
+// `x25519_dh` chooses. No branch and no index depends on a secret; a processor whose multiplication takes longer for
+// larger factors (Cortex-M3) is not constant in time all the same.
 #ifndef WG_BACKENDS_BUNDLED_X25519_HPP
 #define WG_BACKENDS_BUNDLED_X25519_HPP
 
@@ -84,7 +85,8 @@ private:
     }
 };
 
-/// (A class named `dh` could have no member of that name.)
+/// The model of dh_backend, with dh_batch, by the best kernels that `allowed` has. (A class named `dh` could have no
+/// member of that name.)
 class x25519_dh {
 public:
     explicit x25519_dh(cpu allowed = chosen_cpu()) noexcept : allowed_(consistent(allowed)) {}

@@ -13,7 +13,11 @@
 #include <utility>
 
 #define WG_X25519_AVX2 [[gnu::target("avx2,bmi,bmi2")]]
+#ifdef __OPTIMIZE__
 #define WG_X25519_AVX2_INLINE WG_X25519_AVX2 [[gnu::always_inline]] static inline
+#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#define WG_X25519_AVX2_INLINE WG_X25519_AVX2 static inline
+#endif
 // g++ would make trees of a sum and then has not the registers for them.
 #define WG_X25519_IN_ORDER(sum) asm("" : "+x"(sum))
 // For i from 0 to 9, written out: a limb that is reached by a variable index lives in memory.
@@ -145,8 +149,8 @@ struct avx2_x25519 {
         else
             x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
     }
-    /// Wide to tight. Carries are < 2^38; the one of limb 9 is < 2^43 times 19, and what it makes of limb 0, < 2^17.
-    /// goes to limb 1.
+    /// Wide to tight, in two chains side by side. Carries are < 2^38 + 2; that of limb 9 comes back times 19, < 2^43,
+    /// of which limb 0 gives < 2^17 to limb 1. The second carry of limb 4 is < 2^13.
     WG_X25519_AVX2_INLINE void carry(fe& x) noexcept {
         carry_one<0>(x), carry_one<4>(x), carry_one<1>(x), carry_one<5>(x), carry_one<2>(x), carry_one<6>(x);
         carry_one<3>(x), carry_one<7>(x), carry_one<4>(x), carry_one<8>(x), carry_one<9>(x), carry_one<0>(x);
@@ -158,7 +162,7 @@ struct avx2_x25519 {
         WG_TEN_LIMBS(r.v[i] = quad(a.v[i / 2] >> (i % 2 * 26) & mask(i), b.v[i / 2] >> (i % 2 * 26) & mask(i),
                                    c.v[i / 2] >> (i % 2 * 26) & mask(i), d.v[i / 2] >> (i % 2 * 26) & mask(i)))
     }
-    /// One lane of a loose element: loose.
+    /// One lane of a tight element: limbs < 2^51 + 2^44.
     template <int Lane> WG_X25519_AVX2_INLINE void take(field25519<limbs64>& r, fe const& x) noexcept {
         WG_TEN_LIMBS(
             __m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
@@ -218,6 +222,7 @@ struct avx2_x25519 {
         for (std::size_t bit = 255; bit-- > 0;)
             step(n, all(std::uint64_t{0} - (swaps[bit / 64] >> (bit % 64) & 1)), by);
         // the lowest bit is clear: x2:z2 is the result. A + B = 2 x2, A - B = 2 z2
+        carry(n);
         take<2>(sum, n), take<3>(difference, n);
         quotient_of_halves(out, sum, difference);
         wipe(sum), wipe(difference), wipe(swaps);

@@ -16,7 +16,11 @@
 #include <immintrin.h>
 
 #define WG_X25519_IFMA [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,avx2,bmi,bmi2")]]
+#ifdef __OPTIMIZE__
 #define WG_X25519_INLINE WG_X25519_IFMA [[gnu::always_inline]] static inline
+#else // every inlined object would have a place of its own on the stack, a megabyte of them
+#define WG_X25519_INLINE WG_X25519_IFMA static inline
+#endif
 // For i from 0 to 4, written out: a limb that is reached by a variable index lives in memory.
 #define WG_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
     WG_LIMB(3, __VA_ARGS__) WG_LIMB(4, __VA_ARGS__)
@@ -78,6 +82,12 @@ struct ifma_x25519 {
         return _mm256_set_epi64x(static_cast<long long>(d), static_cast<long long>(c), static_cast<long long>(b),
                                  static_cast<long long>(a));
     }
+    /// Zero. The compilers would keep one in a register and copy that.
+    WG_X25519_INLINE __m256i none() noexcept {
+        __m256i r;
+        asm volatile("vpxorq %x0, %x0, %x0" : "=v"(r));
+        return r;
+    }
     WG_X25519_INLINE __m256i low(__m256i sum, __m256i a, __m256i b) noexcept {
         return _mm256_madd52lo_epu64(sum, a, b);
     }
@@ -115,30 +125,29 @@ struct ifma_x25519 {
     /// 1 low product and 19 times 4 low and 10 high ones: low ones are < 2^52, high ones < 2^50.01, and together that
     /// is < 2^52 * (1 + 19 * 6.6) < 2^58.99 < bias(0) / 2.
     WG_X25519_INLINE void multiply(quad& r, quad const& a, quad const& b, quad const& given) noexcept {
-        __m256i const z = _mm256_setzero_si256();
         __m256i const a0 = a.v[0], a1 = a.v[1], a2 = a.v[2], a3 = a.v[3], a4 = a.v[4];
         __m256i const b0 = b.v[0], b1 = b.v[1], b2 = b.v[2], b3 = b.v[3], b4 = b.v[4];
         __m256i l0, l1, l2, l3, l4, l5, l6, l7, l8, h1, h2, h3, h4, h5, h6, h7, h8, h9;
         // what is folded goes first; limb 0 comes last out of carry(), so it is not waited for
-        l5 = low(z, a1, b4), h5 = high(z, a1, b3), l6 = low(z, a2, b4), h6 = high(z, a2, b3);
-        l7 = low(z, a3, b4), h7 = high(z, a3, b3), l8 = low(z, a4, b4), h8 = high(z, a4, b3);
+        l5 = low(none(), a1, b4), h5 = high(none(), a1, b3), l6 = low(none(), a2, b4), h6 = high(none(), a2, b3);
+        l7 = low(none(), a3, b4), h7 = high(none(), a3, b3), l8 = low(none(), a4, b4), h8 = high(none(), a4, b3);
         l5 = low(l5, a2, b3), h5 = high(h5, a2, b2), l6 = low(l6, a3, b3), h6 = high(h6, a3, b2);
-        l7 = low(l7, a4, b3), h7 = high(h7, a4, b2), h8 = high(h8, a3, b4), h9 = high(z, a4, b4);
+        l7 = low(l7, a4, b3), h7 = high(h7, a4, b2), h8 = high(h8, a3, b4), h9 = high(none(), a4, b4);
         l5 = low(l5, a3, b2), h5 = high(h5, a3, b1), l6 = low(l6, a4, b2), h6 = high(h6, a4, b1);
-        h7 = high(h7, a2, b4), l4 = low(given.v[4], a2, b2), h4 = high(z, a2, b1);
+        h7 = high(h7, a2, b4), l4 = low(given.v[4], a2, b2), h4 = high(none(), a2, b1);
         l3 = low(given.v[3], a2, b1);
         l5 = low(l5, a4, b1), h5 = high(h5, a4, b0), h6 = high(h6, a1, b4), l2 = low(given.v[2], a1, b1);
-        h3 = high(z, a1, b1), l4 = low(l4, a1, b3), h4 = high(h4, a1, b2), l3 = low(l3, a1, b2);
+        h3 = high(none(), a1, b1), l4 = low(l4, a1, b3), h4 = high(h4, a1, b2), l3 = low(l3, a1, b2);
         h5 = high(h5, a0, b4), l2 = low(l2, a2, b0), h3 = high(h3, a2, b0), l4 = low(l4, a3, b1);
-        h4 = high(h4, a3, b0), l3 = low(l3, a3, b0), l1 = low(given.v[1], a1, b0), h2 = high(z, a1, b0);
+        h4 = high(h4, a3, b0), l3 = low(l3, a3, b0), l1 = low(given.v[1], a1, b0), h2 = high(none(), a1, b0);
         l2 = low(l2, a0, b2), h3 = high(h3, a0, b2), l4 = low(l4, a4, b0), h4 = high(h4, a0, b3);
         l3 = low(l3, a0, b3), l1 = low(l1, a0, b1), h2 = high(h2, a0, b1), l0 = low(given.v[0], a0, b0);
-        h1 = high(z, a0, b0), l4 = low(l4, a0, b4);
-        r.v[4] = fold(l4, h4, z, h9);
+        h1 = high(none(), a0, b0), l4 = low(l4, a0, b4);
+        r.v[4] = fold(l4, h4, _mm256_setzero_si256(), h9);
         r.v[3] = fold(l3, h3, l8, h8);
         r.v[2] = fold(l2, h2, l7, h7);
         r.v[1] = fold(l1, h1, l6, h6);
-        r.v[0] = fold(l0, z, l5, h5);
+        r.v[0] = fold(l0, _mm256_setzero_si256(), l5, h5);
     }
 
     WG_X25519_INLINE quad lanes_of_bias(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) noexcept {

@@ -207,10 +207,10 @@ struct ifma8_x25519 {
         WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
         carry(a, b);
         WG_LIMBS(e.v[i] = _mm512_sub_epi64(aa.v[i], bb.v[i]); f.v[i] = aa.v[i])
-        squares(s.x3, a, b, b);
         carry(e, aa, bb);
-        multiply(s.x2, aa, bb, biased());
+        squares(s.x3, a, b, b);
         times_a24(f, f, e);
+        multiply(s.x2, aa, bb, biased());
         carry(f, b);
         multiply(s.z3, b, s.x1, zero(), s.z2, e, f, zero());
     }
@@ -313,6 +313,11 @@ struct ifma8_x25519 {
 
 } // namespace bundled
 } // namespace wg::inline WG_ABI
+
+#undef WG_LIMBS
+#undef WG_LIMB
+#undef WG_X25519_INLINE
+#undef WG_X25519_IFMA
 
 #endif
 

@@ -22,7 +22,8 @@ inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexc
     wipe(k);
 }
 
-/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^52 + 2^26, b < 2^52 - 38.
+/// out = (a + b) / (a - b), 0 for division by 0. Limbs < 2^51 + 2^44, so a - b + 2p has
+/// none below zero, and both are loose.
 inline void quotient_of_halves(byte* out, field25519<limbs64> const& a, field25519<limbs64> const& b) noexcept {
     field25519<limbs64> x, z;
     field25519<limbs64>::add(x, a, b);
