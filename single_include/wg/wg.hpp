@@ -1283,8 +1283,9 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 #endif
 
 // Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
-// the compiler's baseline is what there is: NEON belongs to aarch64.
-#if defined(__x86_64__) && !defined(WG_SMALL)
+// the compiler's baseline is what there is: NEON belongs to aarch64. On Windows g++ does not align vectors of more than
+// 16 bytes on the stack (its bug 54412), so there the baseline is what there is with g++, too.
+#if defined(__x86_64__) && !defined(WG_SMALL) && (!defined(_WIN32) || defined(__clang__))
 #define WG_X86_KERNELS
 #include <cpuid.h>
 #endif
@@ -2621,8 +2622,10 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
     for (aead_item const& item : items)
         if (!item.good) fill_zero(item.dst);
 }
+namespace few = kernel_vector128;
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
+// has what is best for packets of few blocks, and for those with further data.
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
@@ -2631,8 +2634,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -2642,8 +2645,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -2672,7 +2675,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t few_blocks = 4;
+    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
@@ -3665,8 +3669,10 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
     for (aead_item const& item : items)
         if (!item.good) fill_zero(item.dst);
 }
+namespace few = kernel_ssse3;
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
+// has what is best for packets of few blocks, and for those with further data.
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
@@ -3675,8 +3681,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -3686,8 +3692,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -3716,7 +3722,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t few_blocks = 4;
+    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
@@ -3734,15 +3741,23 @@ namespace kernel_avx2 {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX2]] inline
 #define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX2]] inline
 // SPDX-License-Identifier: BSL-1.0
-// Vectors of eight 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX2.
+// Vectors of eight 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX2. One with
+// AVX-512VL, which rotates vectors, defines WG_ROTATES.
 
 using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
+#ifdef WG_ROTATES
+inline constexpr int vector_registers = 32;
+#else
 inline constexpr int vector_registers = 16;
+#endif
 inline constexpr std::size_t most_blocks = 8; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
+#ifdef WG_ROTATES
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
+#else
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     // a shuffle of bytes is less than two shifts and an or
     if constexpr (Bits == 16) {
@@ -3757,6 +3772,7 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
         x = (x << Bits) | (x >> (32 - Bits));
     }
 }
+#endif
 template <int By> WG_TARGET void turn(vector& x) noexcept {
     x = (vector)_mm256_shuffle_epi32((__m256i)x, By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6);
 }
@@ -4674,8 +4690,10 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
     for (aead_item const& item : items)
         if (!item.good) fill_zero(item.dst);
 }
+namespace few = kernel_avx2;
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
+// has what is best for packets of few blocks, and for those with further data.
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
@@ -4684,8 +4702,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -4695,8 +4713,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -4725,7 +4743,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t few_blocks = 4;
+    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
@@ -4737,6 +4756,593 @@ private:
 #undef WG_TARGET
 #undef WG_TARGET_FUNCTION
 } // namespace kernel_avx2
+
+/// For packets of few blocks: half as wide, so that nothing is idle, and all vector units take part.
+namespace kernel_avx512vl {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX512]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX512]] inline
+#define WG_ROTATES
+// SPDX-License-Identifier: BSL-1.0
+// Vectors of eight 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX2. One with
+// AVX-512VL, which rotates vectors, defines WG_ROTATES.
+
+using vector = std::uint32_t __attribute__((vector_size(32)));
+inline constexpr std::size_t vector_bytes = 32;
+#ifdef WG_ROTATES
+inline constexpr int vector_registers = 32;
+#else
+inline constexpr int vector_registers = 16;
+#endif
+inline constexpr std::size_t most_blocks = 8; ///< of a step
+inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
+
+#ifdef WG_ROTATES
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
+#else
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
+    // a shuffle of bytes is less than two shifts and an or
+    if constexpr (Bits == 16) {
+        __m256i const order = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7,
+                                               4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+    } else if constexpr (Bits == 8) {
+        __m256i const order = _mm256_setr_epi8(3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14, 3, 0, 1, 2, 7, 4,
+                                               5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+    } else {
+        x = (x << Bits) | (x >> (32 - Bits));
+    }
+}
+#endif
+template <int By> WG_TARGET void turn(vector& x) noexcept {
+    x = (vector)_mm256_shuffle_epi32((__m256i)x, By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6);
+}
+
+WG_TARGET vector broadcast(std::uint32_t word) noexcept {
+    return (vector)_mm256_set1_epi32(static_cast<int>(word));
+}
+WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
+    return (vector)_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four)));
+}
+WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7}; }
+/// The number of a row in its first word, zero in the others.
+WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0}; }
+WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0}; }
+
+WG_TARGET vector load(byte const* from) noexcept {
+    return (vector)_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from));
+}
+WG_TARGET void store(byte* to, vector const& x) noexcept {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)x);
+}
+
+/// Half i of a and b is vector `First + i * Step` of the keystream.
+template <int First, int Step, class To>
+WG_TARGET void put_halves(vector const& a, vector const& b, To const& to) noexcept {
+    to.template put<First>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x20));
+    to.template put<First + Step>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x31));
+}
+
+/// Of four words in lanes, makes four vectors with 16 bytes of a block in each half: blocks i and i + 4.
+WG_TARGET void gather_words(vector* x) noexcept {
+    __m256i const low01 = _mm256_unpacklo_epi32((__m256i)x[0], (__m256i)x[1]);
+    __m256i const low23 = _mm256_unpacklo_epi32((__m256i)x[2], (__m256i)x[3]);
+    __m256i const high01 = _mm256_unpackhi_epi32((__m256i)x[0], (__m256i)x[1]);
+    __m256i const high23 = _mm256_unpackhi_epi32((__m256i)x[2], (__m256i)x[3]);
+    x[0] = (vector)_mm256_unpacklo_epi64(low01, low23);
+    x[1] = (vector)_mm256_unpackhi_epi64(low01, low23);
+    x[2] = (vector)_mm256_unpacklo_epi64(high01, high23);
+    x[3] = (vector)_mm256_unpackhi_epi64(high01, high23);
+}
+
+template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
+    put_halves<First, 2>(y[0], y[1], to);
+    put_halves<First + 1, 2>(y[2], y[3], to);
+}
+template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To const& to) noexcept {
+    gather_words(x), gather_words(x + 4), gather_words(x + 8), gather_words(x + 12);
+    put_halves<First, 8>(x[0], x[4], to), put_halves<First + 1, 8>(x[8], x[12], to);
+    put_halves<First + 2, 8>(x[1], x[5], to), put_halves<First + 3, 8>(x[9], x[13], to);
+    put_halves<First + 4, 8>(x[2], x[6], to), put_halves<First + 5, 8>(x[10], x[14], to);
+    put_halves<First + 6, 8>(x[3], x[7], to), put_halves<First + 7, 8>(x[11], x[15], to);
+}
+
+/// dst = src ^ x, `size` bytes of it, less than a vector.
+WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    byte keystream[vector_bytes];
+    store(keystream, x);
+    chacha20_detail::xor_bytes(dst, src, keystream, size);
+    wipe(keystream);
+}
+/// Likewise, a whole vector if `size` is not less.
+WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
+    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    xor_part(dst, src, x, size);
+}
+
+/// The word, in `count` lanes from `first` on.
+WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word;
+}
+/// The same, one more in each next lane.
+WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
+    for (std::size_t i = first; i < first + count; ++i) x[i] = word++;
+}
+
+/// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
+template <class With> WG_TARGET std::size_t take_step(With const& with, std::size_t blocks) noexcept {
+    if (blocks > 6) return with.template make<1, 0>();
+    if (blocks > 4) return with.template make<0, 3>();
+    if (blocks > 2) return with.template make<0, 2>();
+    return with.template make<0, 1>();
+}
+
+// Of poly1305_mul32.inl: vectors of four pairs of words; block 0, 1, 2, 3 is in lane 0, 2, 1, 3.
+using word_pairs = std::uint64_t __attribute__((vector_size(32)));
+
+/// The products of the lower words.
+WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
+    return (word_pairs)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+}
+/// The first or second pair of each block of a and b.
+template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Pair, Pair + 4, Pair + 2, Pair + 6);
+}
+template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
+    return __builtin_shufflevector(x, x, Lane, Lane, Lane, Lane);
+}
+/// The lanes of b where a bit of `Second` is set, of a elsewhere.
+template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
+    return __builtin_shufflevector(a, b, Second & 1 ? 4 : 0, Second & 2 ? 5 : 1, Second & 4 ? 6 : 2,
+                                   Second & 8 ? 7 : 3);
+}
+WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
+    return word_pairs{of_block[0], of_block[2], of_block[1], of_block[3]};
+}
+WG_TARGET word_pairs load_two(byte const* first, byte const* second) noexcept {
+    __m128i const a = _mm_loadu_si128(reinterpret_cast<__m128i const*>(first));
+    __m128i const b = _mm_loadu_si128(reinterpret_cast<__m128i const*>(second));
+    return (word_pairs)_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+}
+/// The first and second pair of each block.
+WG_TARGET void load_pairs(byte const* const (&blocks)[4], word_pairs& first, word_pairs& second) noexcept {
+    word_pairs const a = load_two(blocks[0], blocks[1]), b = load_two(blocks[2], blocks[3]);
+    first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
+}
+WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept {
+    auto const two = __builtin_shufflevector(x, x, 0, 1) + __builtin_shufflevector(x, x, 2, 3);
+    return two[0] + two[1];
+}
+
+/// Leaves nothing in vector registers.
+WG_TARGET void wipe_registers() noexcept {
+    asm volatile("vzeroall"
+                 :
+                 :
+                 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                   "xmm12", "xmm13", "xmm14", "xmm15");
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
+// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
+// vector512.inl.
+//
+// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
+// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
+// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
+// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;
+inline constexpr std::size_t row_blocks = vector_bytes / 16;
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+
+/// a += b, d = (d ^ a) <<< Bits
+template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
+    a += b;
+    d ^= a;
+    rotate<Bits>(d);
+}
+
+/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
+    return 4 * row + (column + Diagonal * row) % 4;
+}
+
+template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
+    mix<Bits>(x[at(A, 1)], x[at(B, 1)], x[at(D, 1)]);
+    mix<Bits>(x[at(A, 2)], x[at(B, 2)], x[at(D, 2)]);
+    mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
+}
+
+/// The quarter rounds of two columns; row 2 is apart.
+template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
+    constexpr auto at = word_of<Diagonal>;
+    constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
+    constexpr int a1 = at(0, Column + 1), b1 = at(1, Column + 1), c1 = at(2, Column + 1) - 8, d1 = at(3, Column + 1);
+    mix<16>(x[a], x[b], x[d]), mix<16>(x[a1], x[b1], x[d1]);
+    mix<12>(row2[c], x[d], x[b]), mix<12>(row2[c1], x[d1], x[b1]);
+    mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
+    mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
+}
+/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
+/// in memory. It is row 2, of which two vectors at a time are loaded.
+WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
+    vector row2[4] = {x[8], x[9], x[10], x[11]};
+    for (int i = 0; i < 10; ++i) {
+        quarter_rounds_of_two<0, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<0, 2>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 0>(x, row2);
+        asm("" : "+m"(row2));
+        quarter_rounds_of_two<1, 2>(x, row2);
+        asm("" : "+m"(row2));
+    }
+    x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
+}
+
+/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+template <int Lanes, int Rows> struct chacha20_groups {
+    vector x[Lanes > 0 ? Lanes : 1][16];
+    vector y[Rows > 0 ? Rows : 1][4];
+
+    template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
+        if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
+        if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
+        if constexpr (Rows > 1) mix<Bits>(y[1][A], y[1][B], y[1][D]);
+        if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
+        if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
+    }
+    template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
+        mix_all<Diagonal, 16, 0, 1, 3>();
+        mix_all<Diagonal, 12, 2, 3, 1>();
+        mix_all<Diagonal, 8, 0, 1, 3>();
+        mix_all<Diagonal, 7, 2, 3, 1>();
+    }
+    template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
+        if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
+        if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
+        if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
+    }
+    WG_TARGET void permute() noexcept {
+        if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
+#pragma GCC unroll 1 // ten times the code would only be more to load
+        for (int i = 0; i < 10; ++i) {
+            quarter_rounds<0>();
+            turn_rows<1, 2, 3>();
+            quarter_rounds<1>();
+            turn_rows<3, 2, 1>();
+        }
+    }
+};
+
+/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+struct consecutive_blocks {
+    std::uint32_t const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
+        vector x = broadcast(words[Word]);
+        if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
+        return x;
+    }
+    template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
+        vector x = broadcast_row(words + 4 * Row);
+        if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
+        return x;
+    }
+};
+
+/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+struct separate_blocks {
+    vector const* words;
+
+    template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
+};
+
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void load_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] = from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <int Group, class States, std::size_t... Word>
+WG_TARGET void add_lanes(vector (&x)[16], States const& from, std::index_sequence<Word...>) noexcept {
+    ((x[Word] += from.template lane_word<Group, static_cast<int>(Word)>()), ...);
+}
+template <class States>
+WG_TARGET void load_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] = from.template row<0>(0), y[1] = from.template row<1>(0), y[2] = from.template row<2>(0);
+    y[3] = from.template row<3>(blocks_before);
+}
+template <class States>
+WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks_before) noexcept {
+    y[0] += from.template row<0>(0), y[1] += from.template row<1>(0), y[2] += from.template row<2>(0);
+    y[3] += from.template row<3>(blocks_before);
+}
+
+/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+template <int Lanes, int Rows, class States, class To>
+WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
+    constexpr std::make_index_sequence<16> all{};
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    chacha20_groups<Lanes, Rows> g;
+    if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
+    if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
+    if constexpr (Rows > 0) load_rows(g.y[0], from, before);
+    if constexpr (Rows > 1) load_rows(g.y[1], from, before + row_blocks);
+    if constexpr (Rows > 2) load_rows(g.y[2], from, before + 2 * row_blocks);
+    g.permute();
+    if constexpr (Lanes > 0) add_lanes<0>(g.x[0], from, all), put_lanes<0>(g.x[0], to);
+    if constexpr (Lanes > 1) add_lanes<1>(g.x[1], from, all), put_lanes<lane_vectors>(g.x[1], to);
+    constexpr int after = Lanes * lane_vectors;
+    if constexpr (Rows > 0) add_rows(g.y[0], from, before), put_rows<after>(g.y[0], to);
+    if constexpr (Rows > 1) add_rows(g.y[1], from, before + row_blocks), put_rows<after + row_vectors>(g.y[1], to);
+    if constexpr (Rows > 2)
+        add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
+}
+// SPDX-License-Identifier: BSL-1.0
+// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+//
+// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
+// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
+// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+
+/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+struct to_message {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+    byte* one_time_key; ///< room for a block; nullptr: not in this step
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        std::size_t at = Number * vector_bytes;
+        if (one_time_key != nullptr) {
+            if constexpr (Number * vector_bytes < chacha20_block_bytes)
+                return store(one_time_key + Number * vector_bytes, keystream);
+            at -= chacha20_block_bytes;
+        }
+        if (at < size) xor_vector(dst + at, src + at, keystream, size - at);
+    }
+};
+
+template <int Lanes, int Rows>
+WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
+    chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
+}
+
+struct keystream_maker {
+    std::uint32_t* words; ///< of the next block
+    to_message const& to;
+
+    template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
+        constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
+        make_keystream<Lanes, Rows>(words, to);
+        words[12] += static_cast<std::uint32_t>(made);
+        return made;
+    }
+};
+
+/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
+    return take_step(keystream_maker{words, to}, blocks);
+}
+
+WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
+                         std::uint32_t d) noexcept {
+    std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
+    std::memcpy(to, &words, sizeof words);
+}
+WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
+    set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
+}
+
+/// What is secret of one packet and has to lie in memory.
+struct alignas(64) packet_secrets {
+    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
+    std::uint32_t words[16];
+
+    WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
+        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
+        copy_words(words + 4, key);
+        copy_words(words + 8, key + 16);
+        set_words(words + 12, 0, nonce.words[0], nonce.words[1], nonce.words[2]);
+    }
+};
+
+/// Blocks of keystream that a message takes, with the one-time key.
+constexpr std::size_t blocks_of(std::size_t size) noexcept {
+    return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
+}
+
+/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+struct lane_target {
+    byte* dst;
+    byte const* src;
+    std::size_t size;
+};
+
+struct to_lanes {
+    lane_target const* lanes;
+
+    template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
+        constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
+        lane_target const& to = lanes[block];
+        if (at < to.size) xor_vector(to.dst + at, to.src + at, keystream, to.size - at);
+    }
+};
+
+template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
+    chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
+}
+
+/// Collects blocks until there are enough for a step.
+class block_queue {
+public:
+    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+
+    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
+        constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+        for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
+            for (std::size_t i = 0; i < 4; ++i) words_[group + i] = broadcast(sigma[i]);
+            if (shared_)
+                for (std::size_t i = 0; i < 8; ++i) words_[group + 4 + i] = broadcast(load_le32(shared_key + 4 * i));
+            words_[group + 13] = broadcast(0);
+        }
+    }
+
+    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
+        while (count != 0) {
+            std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
+            std::size_t const now = std::min(count, lane_blocks - place);
+            vector* const words = words_ + 16 * group;
+            if (!shared_)
+                for (std::size_t i = 0; i < 8; ++i)
+                    set_lanes(words[4 + i], place, now, load_le32(packet.key->expose().data() + 4 * i));
+            count_lanes(words[12], place, now, block);
+            set_lanes(words[14], place, now, static_cast<std::uint32_t>(packet.counter));
+            set_lanes(words[15], place, now, static_cast<std::uint32_t>(packet.counter >> 32));
+            for (std::size_t i = count_; i < count_ + now; ++i) {
+                targets_[i] = to;
+                to.dst += chacha20_block_bytes, to.src += chacha20_block_bytes, to.size -= chacha20_block_bytes;
+            }
+            block += static_cast<std::uint32_t>(now), count -= now, count_ += now;
+            if (count_ == capacity) flush();
+        }
+    }
+
+    /// The message itself.
+    WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
+        add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
+    }
+
+    /// Makes the keystream of all blocks that were added.
+    WG_TARGET void flush() noexcept {
+        if (count_ == 0) return;
+        for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
+        if (count_ <= lane_blocks)
+            make_lanes<1>(words_, targets_);
+        else
+            make_lanes<batch_groups>(words_, targets_);
+        count_ = 0;
+    }
+
+private:
+    vector words_[16 * batch_groups];
+    lane_target targets_[capacity];
+    std::size_t count_ = 0;
+    bool shared_;
+};
+// SPDX-License-Identifier: BSL-1.0
+// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
+// WG_TARGET.
+
+/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
+class scalar_authenticator {
+public:
+    static constexpr std::size_t least_bytes = 0;    ///< any packet
+    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
+
+    /// `message` has or will have `size` bytes of ciphertext.
+    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
+        message_ = message, size_ = size, aad_bytes_ = aad.size();
+        state_.start(key);
+        absorb_padded(aad.data(), aad.size());
+    }
+
+    /// The first `available` bytes of ciphertext are there.
+    WG_TARGET void absorb(std::size_t available) noexcept {
+        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
+        state_.absorb(message_ + done_, blocks, 1);
+        done_ += blocks * poly1305_block_bytes;
+    }
+
+    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
+        absorb_padded(message_ + done_, size_ - done_);
+        byte lengths[poly1305_block_bytes];
+        store_le64(lengths, aad_bytes_);
+        store_le64(lengths + 8, size_);
+        state_.absorb(lengths, 1, 1);
+        state_.finish(tag, key + poly1305_block_bytes);
+    }
+
+private:
+    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
+        state_.absorb(from, whole, 1);
+        if (over == 0) return;
+        byte last[poly1305_block_bytes] = {};
+        std::memcpy(last, from + (size - over), over);
+        state_.absorb(last, 1, 1);
+    }
+
+    poly1305_state<default_limbs> state_{};
+    byte const* message_ = nullptr;
+    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
+};
+
+template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
+    Authenticator mac;
+    mac.start(packet.key, packet.message, packet.size, {});
+    mac.finish(packet.tag, packet.key);
+}
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
+// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
+// that has included keystream.inl and has authenticators.
+
+template <class Authenticator>
+WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    packet_secrets secrets(key, nonce);
+    std::size_t done =
+        make_keystream(secrets.words, blocks_of(size), to_message{dst, src, size, secrets.one_time_key}) - 1;
+    Authenticator mac;
+    mac.start(secrets.one_time_key, dst, size, aad);
+    for (done *= chacha20_block_bytes; done < size;) {
+        mac.absorb(done);
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    mac.finish(dst + size, secrets.one_time_key);
+}
+
+/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+template <class Authenticator, std::size_t Blocks>
+WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                    packet_nonce const& nonce, byte const* key) noexcept {
+    static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
+    packet_secrets secrets(key, nonce);
+    std::size_t const made =
+        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+                       to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
+    Authenticator mac;
+    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    mac.start(keystream, src, size, aad);
+    mac.finish(tag.expose().data(), keystream);
+    if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
+    std::size_t done = 0;
+    for (; done < size && done < (made - 1) * chacha20_block_bytes; done += vector_bytes)
+        xor_vector(dst + done, src + done, load(keystream + chacha20_block_bytes + done), size - done);
+    while (done < size) {
+        std::size_t const left = size - done;
+        done += chacha20_block_bytes *
+                make_keystream(secrets.words, blocks_of(left) - 1, to_message{dst + done, src + done, left, nullptr});
+    }
+    return true;
+}
+#undef WG_ROTATES
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_avx512vl
 
 namespace kernel_avx512 {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX512]] inline
@@ -5707,8 +6313,10 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
     for (aead_item const& item : items)
         if (!item.good) fill_zero(item.dst);
 }
+namespace few = kernel_avx512vl;
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
+// has what is best for packets of few blocks, and for those with further data.
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
@@ -5717,8 +6325,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -5728,8 +6336,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -5758,7 +6366,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t few_blocks = 4;
+    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 
@@ -6416,8 +7025,10 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
     for (aead_item const& item : items)
         if (!item.good) fill_zero(item.dst);
 }
+namespace few = kernel_avx512vl;
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
+// has what is best for packets of few blocks, and for those with further data.
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
@@ -6426,8 +7037,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -6437,8 +7048,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -6467,7 +7078,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t few_blocks = 4;
+    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 

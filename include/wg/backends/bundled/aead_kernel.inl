@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts.
+// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
+// has what is best for packets of few blocks, and for those with further data.
 
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
@@ -8,8 +9,8 @@ struct kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            seal_packet<scalar_authenticator>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + step_stack_bytes>();
+            few::seal_packet<few::scalar_authenticator>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes>();
         } else {
             seal_packet<lanes_authenticator>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
@@ -19,8 +20,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = open_packet<scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<scalar_authenticator::stack_bytes + few_blocks * chacha20_block_bytes + step_stack_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -49,7 +50,8 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = most_blocks < 4 ? most_blocks : 4;
+    static constexpr std::size_t few_blocks = 4;
+    static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
 

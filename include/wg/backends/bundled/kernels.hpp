@@ -70,6 +70,7 @@ namespace kernel_vector128 {
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
+namespace few = kernel_vector128;
 #include "aead_kernel.inl"
 #undef WG_TARGET
 #undef WG_TARGET_FUNCTION
@@ -97,6 +98,7 @@ namespace kernel_ssse3 {
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
+namespace few = kernel_ssse3;
 #include "aead_kernel.inl"
 #undef WG_SHUFFLES_BYTES
 #undef WG_TARGET
@@ -115,10 +117,26 @@ namespace kernel_avx2 {
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
+namespace few = kernel_avx2;
 #include "aead_kernel.inl"
 #undef WG_TARGET
 #undef WG_TARGET_FUNCTION
 } // namespace kernel_avx2
+
+/// For packets of few blocks: half as wide, so that nothing is idle, and all vector units take part.
+namespace kernel_avx512vl {
+#define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX512]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX512]] inline
+#define WG_ROTATES
+#include "vector256.inl"
+#include "chacha20.inl"
+#include "keystream.inl"
+#include "poly1305_scalar.inl"
+#include "aead.inl"
+#undef WG_ROTATES
+#undef WG_TARGET
+#undef WG_TARGET_FUNCTION
+} // namespace kernel_avx512vl
 
 namespace kernel_avx512 {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX512]] inline
@@ -132,6 +150,7 @@ namespace kernel_avx512 {
 #include "poly1305_one_by_one.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
+namespace few = kernel_avx512vl;
 #include "aead_kernel.inl"
 #undef WG_TARGET
 #undef WG_TARGET_FUNCTION
@@ -147,6 +166,7 @@ using namespace kernel_avx512; // its keystream
 #include "poly1305_packets.inl"
 #include "aead.inl"
 #include "aead_batch.inl"
+namespace few = kernel_avx512vl;
 #include "aead_kernel.inl"
 #undef WG_TARGET
 #undef WG_TARGET_FUNCTION

@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: BSL-1.0
-// Vectors of eight 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX2.
+// Vectors of eight 32-bit words, for chacha20.inl. Text for the namespace of a kernel that has AVX2. One with
+// AVX-512VL, which rotates vectors, defines WG_ROTATES.
 
 using vector = std::uint32_t __attribute__((vector_size(32)));
 inline constexpr std::size_t vector_bytes = 32;
+#ifdef WG_ROTATES
+inline constexpr int vector_registers = 32;
+#else
 inline constexpr int vector_registers = 16;
+#endif
 inline constexpr std::size_t most_blocks = 8; ///< of a step
 inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
+#ifdef WG_ROTATES
+template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
+#else
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     // a shuffle of bytes is less than two shifts and an or
     if constexpr (Bits == 16) {
@@ -22,6 +30,7 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
         x = (x << Bits) | (x >> (32 - Bits));
     }
 }
+#endif
 template <int By> WG_TARGET void turn(vector& x) noexcept {
     x = (vector)_mm256_shuffle_epi32((__m256i)x, By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6);
 }
