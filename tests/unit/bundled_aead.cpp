@@ -173,6 +173,48 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(rejects_another_key_counter_or_split, Aead, aeads)
         !Aead{}.open(std::span(opened).first(48), std::span(sealed).subspan(16), std::span(sealed).first(16), 0, k));
 }
 
+#ifdef WG_VECTOR_KERNELS
+/// The tag of a packet without further data, in words of 32 bits.
+buffer tag_in_words(buffer const& key, buffer const& message) {
+    buffer tag(16), lengths(16);
+    wg::store_le64(lengths.data() + 8, message.size());
+    poly1305<limbs32> mac(fixed<32>(key));
+    mac.update(message);
+    mac.pad();
+    mac.update(lengths);
+    mac.finish(std::span(tag).first<16>());
+    return tag;
+}
+
+/// Limbs at their bounds: the largest multiplier, blocks of ones, edges. Every count of blocks in the first vector, the
+/// last, and between.
+void check_tags(void (*make_tags)(std::span<packet_tag>) noexcept) {
+    noise random(16);
+    for (std::size_t size = 0; size <= 1500; size += size < 300 ? 1 : 1 + random.next() % 16)
+        for (int kind = 0; kind < 4; ++kind) {
+            buffer const key = kind & 1 ? random.take_edges(32) : buffer(32, 0xff);
+            buffer const message = kind & 2 ? random.take_edges(size) : buffer(size, 0xff);
+            packet_tag packet;
+            std::copy(key.begin(), key.end(), packet.key);
+            packet.message = message.data();
+            packet.size = size;
+            make_tags({&packet, 1});
+            BOOST_REQUIRE(buffer(packet.tag, packet.tag + 16) == tag_in_words(key, message));
+        }
+}
+
+BOOST_AUTO_TEST_CASE(tags_in_lanes_are_those_in_words) {
+    check_tags(kernel_vector128::make_tags);
+#ifdef WG_X86_KERNELS
+    cpu const here = detect_cpu();
+    if (has(here, cpu::ssse3)) check_tags(kernel_ssse3::make_tags);
+    if (has(here, cpu::avx2)) check_tags(kernel_avx2::make_tags);
+    if (has(here, cpu::avx512)) check_tags(kernel_avx512::make_tags);
+    if (has(here, cpu::ifma)) check_tags(kernel_ifma::make_tags);
+#endif
+}
+#endif
+
 #ifdef WG_TESTS_CAN_SEARCH_STACK
 /// What is derived from a key in these kernels' own shapes: words of the key, words of the one-time key.
 BOOST_AUTO_TEST_CASE_TEMPLATE(leaves_no_key_on_the_stack, Aead, aeads) {
