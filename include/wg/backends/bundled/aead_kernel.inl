@@ -53,7 +53,7 @@ private:
     static constexpr std::size_t few_blocks = 4;
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
-        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 512;
+        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
