@@ -1417,13 +1417,9 @@ template <> struct poly1305_state<limbs64> {
     /// h = (h + block + top * 2^128) * r for each block; top is 1, or 0 for a last block that carries its own end bit.
     [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
         std::uint64_t const a = r0, b = r1, s = b + (b >> 2); // s < 1.25 * 2^60
-        uint128 h = join(h0, h1);
-        std::uint64_t z = h2;
+        std::uint64_t x = h0, y = h1, z = h2;
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
-            uint128 const block = join(load_le64(from), load_le64(from + 8));
-            h += block;
-            z += bit(h < block) + top; // <= 4 + 1 + 1
-            std::uint64_t const x = low(h), y = high(h);
+            add(x, y, z, load_le64(from), load_le64(from + 8), top); // z <= 4 + 1 + 1
 
             uint128 const d0 = uint128{x} * a + uint128{y} * s;                 // < 2^64 * 2.25 * 2^60 < 2^126
             uint128 d1 = uint128{x} * b + uint128{y} * a;                       // < 2^125
@@ -1431,12 +1427,10 @@ template <> struct poly1305_state<limbs64> {
             d1 += high(d0);                                                     // < 2^126
             std::uint64_t const d2 = z * a + high(d1);                          // < 6 * 2^60 + 2^62 < 2^64
 
-            std::uint64_t const back = (d2 >> 2) * 5; // < 12.5 * 2^60 < 2^64
-            std::uint64_t const lower = low(d0) + back, upper = low(d1) + bit(lower < back);
-            h = join(lower, upper);
-            z = (d2 & 3) + bit(upper < low(d1)); // <= 4
+            x = low(d0), y = low(d1), z = d2 & 3;
+            add(x, y, z, (d2 >> 2) * 5, 0, 0); // < 12.5 * 2^60 < 2^64; z <= 4
         }
-        h0 = low(h), h1 = high(h), h2 = z;
+        h0 = x, h1 = y, h2 = z;
     }
 
     /// tag = (h mod p) + s mod 2^128
@@ -1454,13 +1448,23 @@ template <> struct poly1305_state<limbs64> {
     }
 
 private:
-    /// A carry as a number. Behind this the compiler knows nothing of it, or it makes a branch of `carry + top`.
-    [[gnu::always_inline]] static std::uint64_t bit(bool carry) noexcept {
-        std::uint64_t value = carry;
-        asm("" : "+r"(value));
-        return value;
+    /// (a0, a1, a2) += (b0, b1, b2)
+    [[gnu::always_inline]] static void add(std::uint64_t& a0, std::uint64_t& a1, std::uint64_t& a2, std::uint64_t b0,
+                                           std::uint64_t b1, std::uint64_t b2) noexcept {
+#ifdef __x86_64__
+        // What compilers make of the lines below is twice as long, and it is on the chain from block to block.
+        asm("add %3, %0\n\tadc %4, %1\n\tadc %5, %2"
+            : "+&r"(a0), "+&r"(a1), "+&r"(a2)
+            : "r"(b0), "re"(b1), "re"(b2)
+            : "cc");
+#else
+        uint128 t = uint128{a0} + b0;
+        a0 = low(t);
+        t = uint128{a1} + b1 + high(t);
+        a1 = low(t);
+        a2 += b2 + high(t);
+#endif
     }
-    static uint128 join(std::uint64_t lower, std::uint64_t upper) noexcept { return uint128{upper} << 64 | lower; }
     static std::uint64_t low(uint128 x) noexcept { return static_cast<std::uint64_t>(x); }
     static std::uint64_t high(uint128 x) noexcept { return static_cast<std::uint64_t>(x >> 64); }
 };
@@ -6448,7 +6452,7 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
 using limbs = std::uint64_t __attribute__((vector_size(64)));
 inline constexpr int poly_lane_count = 8;
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+inline constexpr std::size_t poly_least_bytes = 272; ///< from which on lanes are faster than words
 inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 6144; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET

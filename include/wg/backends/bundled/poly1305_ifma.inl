@@ -8,7 +8,7 @@
 using limbs = std::uint64_t __attribute__((vector_size(64)));
 inline constexpr int poly_lane_count = 8;
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-inline constexpr std::size_t poly_least_bytes = 144;  ///< from which on lanes are faster than words
+inline constexpr std::size_t poly_least_bytes = 272; ///< from which on lanes are faster than words
 inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 6144; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET
