@@ -1290,6 +1290,32 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 #include <cpuid.h>
 #endif
 
+// Sanitizers make many times the code of a kernel, and minutes of its compilation. So what is compiled for a vector
+// unit is left to the tests, which lay guard pages around its memory.
+#define WG_UNSANITIZED
+#ifdef __clang__
+#if __has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer)
+#undef WG_UNSANITIZED
+#define WG_UNSANITIZED , clang::no_sanitize("address", "undefined")
+#endif
+#endif
+
+// The instruction sets of kernels, as attributes of functions.
+#define WG_TARGET_SSSE3 gnu::target("ssse3") WG_UNSANITIZED
+#define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2") WG_UNSANITIZED
+#define WG_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2") WG_UNSANITIZED
+#define WG_TARGET_IFMA                                                                                                 \
+    gnu::target("avx512ifma,avx512vbmi2,avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2") WG_UNSANITIZED
+
+// With WG_SEPARATE_KERNELS defined, what chooses kernels is only declared, so that units that use it do not compile
+// all of them. One unit of the program defines WG_DEFINE_KERNELS as well, and has them.
+#ifdef WG_SEPARATE_KERNELS
+#define WG_CHOICE
+#else
+#define WG_CHOICE inline
+#define WG_DEFINE_KERNELS
+#endif
+
 namespace wg::inline WG_ABI {
 namespace bundled {
 
@@ -1648,8 +1674,8 @@ struct packet_tag {
 #define WG_VECTOR_KERNELS
 
 namespace kernel_vector128 {
-#define WG_TARGET [[gnu::always_inline]] inline
-#define WG_TARGET_FUNCTION [[gnu::noinline]] inline
+#define WG_TARGET [[gnu::always_inline WG_UNSANITIZED]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline WG_UNSANITIZED]] inline
 // SPDX-License-Identifier: BSL-1.0
 // Vectors of four 32-bit words, for chacha20.inl. Text for a kernel's namespace. In GNU vector extensions: the same
 // text becomes SSE2, NEON or AltiVec. A kernel with SSSE3 defines WG_SHUFFLES_BYTES.
@@ -2696,11 +2722,6 @@ private:
 #endif
 
 #ifdef WG_X86_KERNELS
-
-#define WG_TARGET_SSSE3 gnu::target("ssse3")
-#define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2")
-#define WG_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
-#define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2,avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
 
 namespace kernel_ssse3 {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_SSSE3]] inline
@@ -7247,19 +7268,25 @@ struct any_kernel {
     void (*open_batch)(std::span<aead_item>) noexcept;
 
     /// The best that does with these instruction sets.
-    static any_kernel of(cpu allowed) noexcept {
-        if (has(allowed, cpu::ifma)) return of<kernel_ifma::kernel>();
-        if (has(allowed, cpu::avx512)) return of<kernel_avx512::kernel>();
-        if (has(allowed, cpu::avx2)) return of<kernel_avx2::kernel>();
-        if (has(allowed, cpu::ssse3)) return of<kernel_ssse3::kernel>();
-        return of<baseline_kernel>();
-    }
+    static any_kernel of(cpu allowed) noexcept;
 
 private:
     template <class Kernel> static constexpr any_kernel of() noexcept {
         return {Kernel::seal, Kernel::open, Kernel::seal_batch, Kernel::open_batch};
     }
 };
+
+#ifdef WG_DEFINE_KERNELS
+
+WG_CHOICE any_kernel any_kernel::of(cpu allowed) noexcept {
+    if (has(allowed, cpu::ifma)) return of<kernel_ifma::kernel>();
+    if (has(allowed, cpu::avx512)) return of<kernel_avx512::kernel>();
+    if (has(allowed, cpu::avx2)) return of<kernel_avx2::kernel>();
+    if (has(allowed, cpu::ssse3)) return of<kernel_ssse3::kernel>();
+    return of<baseline_kernel>();
+}
+
+#endif
 
 /// The AEAD to use, with the best kernel for this processor.
 struct aead : basic_aead<any_kernel> {
@@ -7459,7 +7486,7 @@ inline constexpr struct row_order_table {
 
 struct rows_avx2 {
 #define WG_ROWS_512 0
-#define WG_ROWS_TARGET [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_ROWS_TARGET [[WG_TARGET_AVX2]]
 #define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_YMM
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
@@ -7580,7 +7607,7 @@ WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const
 
 struct rows_avx512 {
 #define WG_ROWS_512 1
-#define WG_ROWS_TARGET [[gnu::target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define WG_ROWS_TARGET [[WG_TARGET_AVX512]]
 #define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_ZMM
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
@@ -7701,7 +7728,7 @@ WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const
 
 struct lanes_avx2 {
 #define WG_LANES 8
-#define WG_LANES_TARGET [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_LANES_TARGET [[WG_TARGET_AVX2]]
 #define WG_LANES_WIPE WG_BLAKE2S_CLEAR_YMM
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
@@ -7972,7 +7999,7 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
 
 struct lanes_avx512 {
 #define WG_LANES 16
-#define WG_LANES_TARGET [[gnu::target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define WG_LANES_TARGET [[WG_TARGET_AVX512]]
 #define WG_LANES_WIPE WG_BLAKE2S_CLEAR_ZMM
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
@@ -8639,35 +8666,45 @@ public:
 
 #ifndef WG_SMALL
     /// The same for each item.
-    void blake2s_batch(std::span<hash_item const> items) const noexcept {
-        using namespace blake2s_detail;
-        auto const one = [this](hash_item const& item) noexcept { digest(item.out, item.key, item.message, {}); };
-#ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::avx512)) return batch<lanes_avx512>(items, one);
-        if (has(allowed_, cpu::avx2)) return batch<lanes_avx2>(items, one);
-#endif
-#ifdef WG_BLAKE2S_LANES
-        batch<lanes_baseline>(items, one);
-#else
-        for (hash_item const& item : items) one(item);
-#endif
-    }
+    void blake2s_batch(std::span<hash_item const> items) const noexcept;
 #endif
 
 private:
-    void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
-        using namespace blake2s_detail;
-#ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::avx512)) return wiped_digest<rows_avx512>(out, key, a, b);
-        if (has(allowed_, cpu::avx2)) return wiped_digest<rows_avx2>(out, key, a, b);
-#endif
-        wiped_digest<words>(out, key, a, b);
-    }
+    void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept;
 
 #ifdef WG_X86_KERNELS
     cpu allowed_;
 #endif
 };
+
+#ifdef WG_DEFINE_KERNELS
+
+#ifndef WG_SMALL
+WG_CHOICE void hash::blake2s_batch(std::span<hash_item const> items) const noexcept {
+    using namespace blake2s_detail;
+    auto const one = [this](hash_item const& item) noexcept { digest(item.out, item.key, item.message, {}); };
+#ifdef WG_X86_KERNELS
+    if (has(allowed_, cpu::avx512)) return batch<lanes_avx512>(items, one);
+    if (has(allowed_, cpu::avx2)) return batch<lanes_avx2>(items, one);
+#endif
+#ifdef WG_BLAKE2S_LANES
+    batch<lanes_baseline>(items, one);
+#else
+    for (hash_item const& item : items) one(item);
+#endif
+}
+#endif
+
+WG_CHOICE void hash::digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
+    using namespace blake2s_detail;
+#ifdef WG_X86_KERNELS
+    if (has(allowed_, cpu::avx512)) return wiped_digest<rows_avx512>(out, key, a, b);
+    if (has(allowed_, cpu::avx2)) return wiped_digest<rows_avx2>(out, key, a, b);
+#endif
+    wiped_digest<words>(out, key, a, b);
+}
+
+#endif
 
 static_assert(hash_backend<hash>);
 
@@ -9671,7 +9708,7 @@ template <class One, class Many> inline void multiply_batch(std::span<dh_item> i
 #include <immintrin.h>
 #include <utility>
 
-#define WG_X25519_AVX2 [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_X25519_AVX2 [[WG_TARGET_AVX2]]
 #ifdef __OPTIMIZE__
 #define WG_X25519_AVX2_INLINE WG_X25519_AVX2 [[gnu::always_inline]] static inline
 #else // every inlined object would have a place of its own on the stack, a megabyte of them
@@ -10093,7 +10130,7 @@ struct avx2_x25519_of_four : avx2_x25519 {
 #ifdef WG_X86_KERNELS
 #include <immintrin.h>
 
-#define WG_X25519_IFMA [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,avx2,bmi,bmi2")]]
+#define WG_X25519_IFMA [[WG_TARGET_IFMA]]
 #ifdef __OPTIMIZE__
 #define WG_X25519_INLINE WG_X25519_IFMA [[gnu::always_inline]] static inline
 #else // every inlined object would have a place of its own on the stack, a megabyte of them
@@ -10769,38 +10806,46 @@ class x25519_dh {
 public:
     explicit x25519_dh(cpu allowed = chosen_cpu()) noexcept : allowed_(consistent(allowed)) {}
 
-    [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
-#ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply(out.expose(), scalar.expose(), point);
-        if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply(out.expose(), scalar.expose(), point);
-#endif
-        return x25519<>::multiply(out.expose(), scalar.expose(), point);
-    }
-
-    void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
-#ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
-        if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
-#endif
-#ifdef WG_SMALL
-        constexpr byte_array<key_bytes> base_point = {9};
-        static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
-#else
-        x25519_base<>::multiply(out, scalar.expose());
-#endif
-    }
-
-    void dh_batch(std::span<dh_item> items) const noexcept {
-#ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::ifma)) return multiply_batch<ifma_x25519, ifma8_x25519>(items);
-        if (has(allowed_, cpu::avx2)) return multiply_batch<avx2_x25519, avx2_x25519_of_four>(items);
-#endif
-        for (dh_item& item : items) item.good = dh(*item.out, *item.scalar, key_view(item.point));
-    }
+    [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept;
+    void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept;
+    void dh_batch(std::span<dh_item> items) const noexcept;
 
 private:
     cpu allowed_;
 };
+
+#ifdef WG_DEFINE_KERNELS
+
+WG_CHOICE bool x25519_dh::dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
+#ifdef WG_X86_KERNELS
+    if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply(out.expose(), scalar.expose(), point);
+    if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply(out.expose(), scalar.expose(), point);
+#endif
+    return x25519<>::multiply(out.expose(), scalar.expose(), point);
+}
+
+WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
+#ifdef WG_X86_KERNELS
+    if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
+    if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
+#endif
+#ifdef WG_SMALL
+    constexpr byte_array<key_bytes> base_point = {9};
+    static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
+#else
+    x25519_base<>::multiply(out, scalar.expose());
+#endif
+}
+
+WG_CHOICE void x25519_dh::dh_batch(std::span<dh_item> items) const noexcept {
+#ifdef WG_X86_KERNELS
+    if (has(allowed_, cpu::ifma)) return multiply_batch<ifma_x25519, ifma8_x25519>(items);
+    if (has(allowed_, cpu::avx2)) return multiply_batch<avx2_x25519, avx2_x25519_of_four>(items);
+#endif
+    for (dh_item& item : items) item.good = dh(*item.out, *item.scalar, key_view(item.point));
+}
+
+#endif
 
 using dh = x25519_dh;
 

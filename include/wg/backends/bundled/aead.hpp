@@ -149,19 +149,25 @@ struct any_kernel {
     void (*open_batch)(std::span<aead_item>) noexcept;
 
     /// The best that does with these instruction sets.
-    static any_kernel of(cpu allowed) noexcept {
-        if (has(allowed, cpu::ifma)) return of<kernel_ifma::kernel>();
-        if (has(allowed, cpu::avx512)) return of<kernel_avx512::kernel>();
-        if (has(allowed, cpu::avx2)) return of<kernel_avx2::kernel>();
-        if (has(allowed, cpu::ssse3)) return of<kernel_ssse3::kernel>();
-        return of<baseline_kernel>();
-    }
+    static any_kernel of(cpu allowed) noexcept;
 
 private:
     template <class Kernel> static constexpr any_kernel of() noexcept {
         return {Kernel::seal, Kernel::open, Kernel::seal_batch, Kernel::open_batch};
     }
 };
+
+#ifdef WG_DEFINE_KERNELS
+
+WG_CHOICE any_kernel any_kernel::of(cpu allowed) noexcept {
+    if (has(allowed, cpu::ifma)) return of<kernel_ifma::kernel>();
+    if (has(allowed, cpu::avx512)) return of<kernel_avx512::kernel>();
+    if (has(allowed, cpu::avx2)) return of<kernel_avx2::kernel>();
+    if (has(allowed, cpu::ssse3)) return of<kernel_ssse3::kernel>();
+    return of<baseline_kernel>();
+}
+
+#endif
 
 /// The AEAD to use, with the best kernel for this processor.
 struct aead : basic_aead<any_kernel> {

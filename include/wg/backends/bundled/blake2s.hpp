@@ -177,7 +177,7 @@ inline constexpr struct row_order_table {
 
 struct rows_avx2 {
 #define WG_ROWS_512 0
-#define WG_ROWS_TARGET [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_ROWS_TARGET [[WG_TARGET_AVX2]]
 #define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_YMM
 #include "blake2s_rows.inl"
 #undef WG_ROWS_512
@@ -187,7 +187,7 @@ struct rows_avx2 {
 
 struct rows_avx512 {
 #define WG_ROWS_512 1
-#define WG_ROWS_TARGET [[gnu::target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define WG_ROWS_TARGET [[WG_TARGET_AVX512]]
 #define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_ZMM
 #include "blake2s_rows.inl"
 #undef WG_ROWS_512
@@ -197,7 +197,7 @@ struct rows_avx512 {
 
 struct lanes_avx2 {
 #define WG_LANES 8
-#define WG_LANES_TARGET [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_LANES_TARGET [[WG_TARGET_AVX2]]
 #define WG_LANES_WIPE WG_BLAKE2S_CLEAR_YMM
 #include "blake2s_lanes.inl"
 #undef WG_LANES
@@ -207,7 +207,7 @@ struct lanes_avx2 {
 
 struct lanes_avx512 {
 #define WG_LANES 16
-#define WG_LANES_TARGET [[gnu::target("avx2,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]]
+#define WG_LANES_TARGET [[WG_TARGET_AVX512]]
 #define WG_LANES_WIPE WG_BLAKE2S_CLEAR_ZMM
 #include "blake2s_lanes.inl"
 #undef WG_LANES
@@ -352,35 +352,45 @@ public:
 
 #ifndef WG_SMALL
     /// The same for each item.
-    void blake2s_batch(std::span<hash_item const> items) const noexcept {
-        using namespace blake2s_detail;
-        auto const one = [this](hash_item const& item) noexcept { digest(item.out, item.key, item.message, {}); };
-#ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::avx512)) return batch<lanes_avx512>(items, one);
-        if (has(allowed_, cpu::avx2)) return batch<lanes_avx2>(items, one);
-#endif
-#ifdef WG_BLAKE2S_LANES
-        batch<lanes_baseline>(items, one);
-#else
-        for (hash_item const& item : items) one(item);
-#endif
-    }
+    void blake2s_batch(std::span<hash_item const> items) const noexcept;
 #endif
 
 private:
-    void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
-        using namespace blake2s_detail;
-#ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::avx512)) return wiped_digest<rows_avx512>(out, key, a, b);
-        if (has(allowed_, cpu::avx2)) return wiped_digest<rows_avx2>(out, key, a, b);
-#endif
-        wiped_digest<words>(out, key, a, b);
-    }
+    void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept;
 
 #ifdef WG_X86_KERNELS
     cpu allowed_;
 #endif
 };
+
+#ifdef WG_DEFINE_KERNELS
+
+#ifndef WG_SMALL
+WG_CHOICE void hash::blake2s_batch(std::span<hash_item const> items) const noexcept {
+    using namespace blake2s_detail;
+    auto const one = [this](hash_item const& item) noexcept { digest(item.out, item.key, item.message, {}); };
+#ifdef WG_X86_KERNELS
+    if (has(allowed_, cpu::avx512)) return batch<lanes_avx512>(items, one);
+    if (has(allowed_, cpu::avx2)) return batch<lanes_avx2>(items, one);
+#endif
+#ifdef WG_BLAKE2S_LANES
+    batch<lanes_baseline>(items, one);
+#else
+    for (hash_item const& item : items) one(item);
+#endif
+}
+#endif
+
+WG_CHOICE void hash::digest(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
+    using namespace blake2s_detail;
+#ifdef WG_X86_KERNELS
+    if (has(allowed_, cpu::avx512)) return wiped_digest<rows_avx512>(out, key, a, b);
+    if (has(allowed_, cpu::avx2)) return wiped_digest<rows_avx2>(out, key, a, b);
+#endif
+    wiped_digest<words>(out, key, a, b);
+}
+
+#endif
 
 static_assert(hash_backend<hash>);
 

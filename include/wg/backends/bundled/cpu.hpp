@@ -24,6 +24,32 @@
 #include <cpuid.h>
 #endif
 
+// Sanitizers make many times the code of a kernel, and minutes of its compilation. So what is compiled for a vector
+// unit is left to the tests, which lay guard pages around its memory.
+#define WG_UNSANITIZED
+#ifdef __clang__
+#if __has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer)
+#undef WG_UNSANITIZED
+#define WG_UNSANITIZED , clang::no_sanitize("address", "undefined")
+#endif
+#endif
+
+// The instruction sets of kernels, as attributes of functions.
+#define WG_TARGET_SSSE3 gnu::target("ssse3") WG_UNSANITIZED
+#define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2") WG_UNSANITIZED
+#define WG_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2") WG_UNSANITIZED
+#define WG_TARGET_IFMA                                                                                                 \
+    gnu::target("avx512ifma,avx512vbmi2,avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2") WG_UNSANITIZED
+
+// With WG_SEPARATE_KERNELS defined, what chooses kernels is only declared, so that units that use it do not compile
+// all of them. One unit of the program defines WG_DEFINE_KERNELS as well, and has them.
+#ifdef WG_SEPARATE_KERNELS
+#define WG_CHOICE
+#else
+#define WG_CHOICE inline
+#define WG_DEFINE_KERNELS
+#endif
+
 namespace wg::inline WG_ABI {
 namespace bundled {
 

@@ -55,8 +55,8 @@ struct packet_tag {
 #define WG_VECTOR_KERNELS
 
 namespace kernel_vector128 {
-#define WG_TARGET [[gnu::always_inline]] inline
-#define WG_TARGET_FUNCTION [[gnu::noinline]] inline
+#define WG_TARGET [[gnu::always_inline WG_UNSANITIZED]] inline
+#define WG_TARGET_FUNCTION [[gnu::noinline WG_UNSANITIZED]] inline
 #include "vector128.inl"
 #include "chacha20.inl"
 #include "keystream.inl"
@@ -79,11 +79,6 @@ namespace few = kernel_vector128;
 #endif
 
 #ifdef WG_X86_KERNELS
-
-#define WG_TARGET_SSSE3 gnu::target("ssse3")
-#define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2")
-#define WG_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
-#define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2,avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2")
 
 namespace kernel_ssse3 {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_SSSE3]] inline

@@ -91,38 +91,46 @@ class x25519_dh {
 public:
     explicit x25519_dh(cpu allowed = chosen_cpu()) noexcept : allowed_(consistent(allowed)) {}
 
-    [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
-#ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply(out.expose(), scalar.expose(), point);
-        if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply(out.expose(), scalar.expose(), point);
-#endif
-        return x25519<>::multiply(out.expose(), scalar.expose(), point);
-    }
-
-    void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
-#ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
-        if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
-#endif
-#ifdef WG_SMALL
-        constexpr byte_array<key_bytes> base_point = {9};
-        static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
-#else
-        x25519_base<>::multiply(out, scalar.expose());
-#endif
-    }
-
-    void dh_batch(std::span<dh_item> items) const noexcept {
-#ifdef WG_X86_KERNELS
-        if (has(allowed_, cpu::ifma)) return multiply_batch<ifma_x25519, ifma8_x25519>(items);
-        if (has(allowed_, cpu::avx2)) return multiply_batch<avx2_x25519, avx2_x25519_of_four>(items);
-#endif
-        for (dh_item& item : items) item.good = dh(*item.out, *item.scalar, key_view(item.point));
-    }
+    [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept;
+    void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept;
+    void dh_batch(std::span<dh_item> items) const noexcept;
 
 private:
     cpu allowed_;
 };
+
+#ifdef WG_DEFINE_KERNELS
+
+WG_CHOICE bool x25519_dh::dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
+#ifdef WG_X86_KERNELS
+    if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply(out.expose(), scalar.expose(), point);
+    if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply(out.expose(), scalar.expose(), point);
+#endif
+    return x25519<>::multiply(out.expose(), scalar.expose(), point);
+}
+
+WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
+#ifdef WG_X86_KERNELS
+    if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
+    if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
+#endif
+#ifdef WG_SMALL
+    constexpr byte_array<key_bytes> base_point = {9};
+    static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
+#else
+    x25519_base<>::multiply(out, scalar.expose());
+#endif
+}
+
+WG_CHOICE void x25519_dh::dh_batch(std::span<dh_item> items) const noexcept {
+#ifdef WG_X86_KERNELS
+    if (has(allowed_, cpu::ifma)) return multiply_batch<ifma_x25519, ifma8_x25519>(items);
+    if (has(allowed_, cpu::avx2)) return multiply_batch<avx2_x25519, avx2_x25519_of_four>(items);
+#endif
+    for (dh_item& item : items) item.good = dh(*item.out, *item.scalar, key_view(item.point));
+}
+
+#endif
 
 using dh = x25519_dh;
 

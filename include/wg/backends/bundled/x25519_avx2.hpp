@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #include <utility>
 
-#define WG_X25519_AVX2 [[gnu::target("avx2,bmi,bmi2")]]
+#define WG_X25519_AVX2 [[WG_TARGET_AVX2]]
 #ifdef __OPTIMIZE__
 #define WG_X25519_AVX2_INLINE WG_X25519_AVX2 [[gnu::always_inline]] static inline
 #else // every inlined object would have a place of its own on the stack, a megabyte of them

@@ -15,7 +15,7 @@
 #ifdef WG_X86_KERNELS
 #include <immintrin.h>
 
-#define WG_X25519_IFMA [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,avx2,bmi,bmi2")]]
+#define WG_X25519_IFMA [[WG_TARGET_IFMA]]
 #ifdef __OPTIMIZE__
 #define WG_X25519_INLINE WG_X25519_IFMA [[gnu::always_inline]] static inline
 #else // every inlined object would have a place of its own on the stack, a megabyte of them
