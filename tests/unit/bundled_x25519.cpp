@@ -599,8 +599,8 @@ using quads = limbs_of_lanes<quad25519, 4, 5>;
 using eights = limbs_of_lanes<lanes25519, 8, 5>;
 using narrows = limbs_of_lanes<narrow25519, 4, 10>;
 
-#define IFMA [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,avx2,bmi,bmi2"), gnu::noinline]]
-#define AVX2 [[gnu::target("avx2,bmi,bmi2"), gnu::noinline]]
+#define IFMA [[WG_TARGET_IFMA, gnu::noinline]]
+#define AVX2 [[WG_TARGET_AVX2, gnu::noinline]]
 
 IFMA void quad_product(quads& r, quads const& a, quads const& b, quads const& given) {
     quad25519 x = a.load(), y = b.load(), z = given.load();
