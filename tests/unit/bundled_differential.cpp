@@ -97,7 +97,7 @@ bool zero(wg::bytes_view in) {
 
 // ---- what others say
 
-buffer nonce_of(std::uint64_t counter) {
+[[maybe_unused]] buffer nonce_of(std::uint64_t counter) {
     buffer nonce(12);
     wg::store_le64(&nonce[4], counter);
     return nonce;
