@@ -7880,6 +7880,7 @@ struct group {
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
+    wipe_baseline_registers();
 }
 
 /// Fills a block up with zeros behind `from`, which is shorter.
@@ -8151,6 +8152,7 @@ struct group {
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
+    wipe_baseline_registers();
 }
 
 /// Fills a block up with zeros behind `from`, which is shorter.
@@ -8430,6 +8432,7 @@ struct group {
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
+    wipe_baseline_registers();
 }
 
 /// Fills a block up with zeros behind `from`, which is shorter.
@@ -10145,7 +10148,7 @@ namespace wg::inline WG_ABI {
 namespace bundled {
 
 /// Clears what a kernel had in vector and mask registers.
-WG_X25519_INLINE void wipe_vector_registers() noexcept {
+WG_X25519_INLINE void wipe_avx512_registers() noexcept {
     asm volatile("vzeroall\n\tvpxorq %%xmm16, %%xmm16, %%xmm16\n\tvpxorq %%xmm17, %%xmm17, %%xmm17\n\t"
                  "vpxorq %%xmm18, %%xmm18, %%xmm18\n\tvpxorq %%xmm19, %%xmm19, %%xmm19\n\t"
                  "vpxorq %%xmm20, %%xmm20, %%xmm20\n\tvpxorq %%xmm21, %%xmm21, %%xmm21\n\t"
@@ -10331,7 +10334,7 @@ struct ifma_x25519 {
         quotient_of_halves(out, sum, difference);
         wipe(sum), wipe(difference);
         wipe(swaps);
-        wipe_vector_registers();
+        wipe_avx512_registers();
     }
 
     /// Lanes ((y - x) / 2, (y + x) / 2, d x y, 1) of the point for a digit: tight.
@@ -10401,7 +10404,7 @@ struct ifma_x25519 {
         take<0>(y2, q), take<3>(z2, q);
         quotient_of_halves(out, z2, y2);
         wipe(y2), wipe(z2);
-        wipe_vector_registers();
+        wipe_avx512_registers();
     }
 };
 
@@ -10710,7 +10713,7 @@ struct ifma8_x25519 {
         wipe(words);
         wipe(swaps);
         wipe(static_cast<void*>(&s), sizeof s);
-        wipe_vector_registers();
+        wipe_avx512_registers();
     }
 };
 

@@ -148,6 +148,7 @@ struct group {
 WG_LANES_TARGET [[gnu::noinline]] static inline void wipe_frames() noexcept {
     alignas(4 * WG_LANES) byte frame[2 * sizeof(group) + 512];
     wipe_lanes<sizeof frame>(frame);
+    wipe_baseline_registers();
 }
 
 /// Fills a block up with zeros behind `from`, which is shorter.

@@ -30,7 +30,7 @@ namespace wg::inline WG_ABI {
 namespace bundled {
 
 /// Clears what a kernel had in vector and mask registers.
-WG_X25519_INLINE void wipe_vector_registers() noexcept {
+WG_X25519_INLINE void wipe_avx512_registers() noexcept {
     asm volatile("vzeroall\n\tvpxorq %%xmm16, %%xmm16, %%xmm16\n\tvpxorq %%xmm17, %%xmm17, %%xmm17\n\t"
                  "vpxorq %%xmm18, %%xmm18, %%xmm18\n\tvpxorq %%xmm19, %%xmm19, %%xmm19\n\t"
                  "vpxorq %%xmm20, %%xmm20, %%xmm20\n\tvpxorq %%xmm21, %%xmm21, %%xmm21\n\t"
@@ -216,7 +216,7 @@ struct ifma_x25519 {
         quotient_of_halves(out, sum, difference);
         wipe(sum), wipe(difference);
         wipe(swaps);
-        wipe_vector_registers();
+        wipe_avx512_registers();
     }
 
     /// Lanes ((y - x) / 2, (y + x) / 2, d x y, 1) of the point for a digit: tight.
@@ -286,7 +286,7 @@ struct ifma_x25519 {
         take<0>(y2, q), take<3>(z2, q);
         quotient_of_halves(out, z2, y2);
         wipe(y2), wipe(z2);
-        wipe_vector_registers();
+        wipe_avx512_registers();
     }
 };
 

@@ -307,7 +307,7 @@ struct ifma8_x25519 {
         wipe(words);
         wipe(swaps);
         wipe(static_cast<void*>(&s), sizeof s);
-        wipe_vector_registers();
+        wipe_avx512_registers();
     }
 };
 
