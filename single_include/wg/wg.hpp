@@ -1313,7 +1313,9 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 #define WG_CHOICE
 #else
 #define WG_CHOICE inline
+#ifndef WG_DEFINE_KERNELS
 #define WG_DEFINE_KERNELS
+#endif
 #endif
 
 namespace wg::inline WG_ABI {

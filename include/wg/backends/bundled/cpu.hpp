@@ -47,7 +47,9 @@
 #define WG_CHOICE
 #else
 #define WG_CHOICE inline
+#ifndef WG_DEFINE_KERNELS
 #define WG_DEFINE_KERNELS
+#endif
 #endif
 
 namespace wg::inline WG_ABI {
