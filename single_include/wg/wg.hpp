@@ -404,11 +404,17 @@ template <class Plain> void wipe(Plain& object) noexcept {
 [[nodiscard]] inline bool equal_in_constant_time(bytes_view a, bytes_view b) noexcept {
     if (a.size() != b.size()) return false;
     std::uint32_t difference = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        difference |= static_cast<std::uint32_t>(a[i] ^ b[i]);
+    for (std::size_t i = 0, step; i < a.size(); i += step) {
+        std::uint32_t x = 0, y = 0;
+        step = std::min(a.size() - i, sizeof x);
+        if (step == sizeof x)
+            x = load_le32(&a[i]), y = load_le32(&b[i]);
+        else
+            step = 1, x = a[i], y = b[i];
+        difference |= x ^ y;
         asm volatile("" : "+r"(difference)); // no early exit: the compiler may not know that it is already nonzero
     }
-    return WG_DECLASSIFY(((difference - 1) >> 31) != 0); // difference is at most 255: only 0 - 1 sets the highest bit
+    return WG_DECLASSIFY(((difference | (0 - difference)) >> 31) == 0); // the highest bit: of any but 0
 }
 
 /// Whether all bytes are zero, in time that depends on the size alone. The answer is public.
@@ -2677,8 +2683,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -2707,7 +2713,6 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = 4;
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
@@ -3719,8 +3724,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -3749,7 +3754,6 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = 4;
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
@@ -4740,8 +4744,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -4770,7 +4774,6 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = 4;
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
@@ -6363,8 +6366,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -6393,7 +6396,6 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = 4;
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
@@ -7075,8 +7077,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -7105,7 +7107,6 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = 4;
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;

@@ -28,11 +28,17 @@ template <class Plain> void wipe(Plain& object) noexcept {
 [[nodiscard]] inline bool equal_in_constant_time(bytes_view a, bytes_view b) noexcept {
     if (a.size() != b.size()) return false;
     std::uint32_t difference = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        difference |= static_cast<std::uint32_t>(a[i] ^ b[i]);
+    for (std::size_t i = 0, step; i < a.size(); i += step) {
+        std::uint32_t x = 0, y = 0;
+        step = std::min(a.size() - i, sizeof x);
+        if (step == sizeof x)
+            x = load_le32(&a[i]), y = load_le32(&b[i]);
+        else
+            step = 1, x = a[i], y = b[i];
+        difference |= x ^ y;
         asm volatile("" : "+r"(difference)); // no early exit: the compiler may not know that it is already nonzero
     }
-    return WG_DECLASSIFY(((difference - 1) >> 31) != 0); // difference is at most 255: only 0 - 1 sets the highest bit
+    return WG_DECLASSIFY(((difference | (0 - difference)) >> 31) == 0); // the highest bit: of any but 0
 }
 
 /// Whether all bytes are zero, in time that depends on the size alone. The answer is public.

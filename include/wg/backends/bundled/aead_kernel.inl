@@ -20,8 +20,8 @@ struct kernel {
                      byte const* key) noexcept {
         bool genuine;
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
-            genuine = few::open_packet<few::scalar_authenticator, few_blocks>(dst, src, size, aad, nonce, key);
-            leave_nothing<few_stack_bytes + few_blocks * chacha20_block_bytes>();
+            genuine = few::open_packet<few::scalar_authenticator, few::most_blocks>(dst, src, size, aad, nonce, key);
+            leave_nothing<few_stack_bytes + few::most_blocks * chacha20_block_bytes>();
         } else {
             genuine = open_packet<lanes_authenticator, most_blocks>(dst, src, size, aad, nonce, key);
             leave_nothing<lanes_authenticator::stack_bytes + most_blocks * chacha20_block_bytes + step_stack_bytes>();
@@ -50,7 +50,6 @@ struct kernel {
     }
 
 private:
-    static constexpr std::size_t few_blocks = 4;
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
         sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
