@@ -2615,10 +2615,14 @@ struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+    /// `opening`: the ciphertext is the source.
+    WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
-        for (std::size_t i = 0; i < items.size(); ++i)
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            packets[i].message = opening ? items[i].src.data() : items[i].dst.data();
+            packets[i].size = opening ? items[i].dst.size() : items[i].src.size();
             blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+        }
     }
 
     static byte const* shared_key(std::span<aead_item> items) noexcept {
@@ -2630,12 +2634,8 @@ struct alignas(64) batch_secrets {
 
 /// At most `batch_capacity` packets.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].dst.data();
-        secrets.packets[i].size = items[i].src.size();
-        secrets.blocks.add_message(items[i], items[i].src.size());
-    }
+    batch_secrets secrets(items, false);
+    for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i)
@@ -2644,12 +2644,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 
 /// Likewise. A packet is decrypted after its tag was found right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
+    batch_secrets secrets(items, true);
     secrets.blocks.flush();
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].src.data();
-        secrets.packets[i].size = items[i].dst.size();
-    }
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i) {
         aead_item& item = items[i];
@@ -3656,10 +3652,14 @@ struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+    /// `opening`: the ciphertext is the source.
+    WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
-        for (std::size_t i = 0; i < items.size(); ++i)
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            packets[i].message = opening ? items[i].src.data() : items[i].dst.data();
+            packets[i].size = opening ? items[i].dst.size() : items[i].src.size();
             blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+        }
     }
 
     static byte const* shared_key(std::span<aead_item> items) noexcept {
@@ -3671,12 +3671,8 @@ struct alignas(64) batch_secrets {
 
 /// At most `batch_capacity` packets.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].dst.data();
-        secrets.packets[i].size = items[i].src.size();
-        secrets.blocks.add_message(items[i], items[i].src.size());
-    }
+    batch_secrets secrets(items, false);
+    for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i)
@@ -3685,12 +3681,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 
 /// Likewise. A packet is decrypted after its tag was found right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
+    batch_secrets secrets(items, true);
     secrets.blocks.flush();
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].src.data();
-        secrets.packets[i].size = items[i].dst.size();
-    }
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i) {
         aead_item& item = items[i];
@@ -4676,10 +4668,14 @@ struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+    /// `opening`: the ciphertext is the source.
+    WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
-        for (std::size_t i = 0; i < items.size(); ++i)
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            packets[i].message = opening ? items[i].src.data() : items[i].dst.data();
+            packets[i].size = opening ? items[i].dst.size() : items[i].src.size();
             blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+        }
     }
 
     static byte const* shared_key(std::span<aead_item> items) noexcept {
@@ -4691,12 +4687,8 @@ struct alignas(64) batch_secrets {
 
 /// At most `batch_capacity` packets.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].dst.data();
-        secrets.packets[i].size = items[i].src.size();
-        secrets.blocks.add_message(items[i], items[i].src.size());
-    }
+    batch_secrets secrets(items, false);
+    for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i)
@@ -4705,12 +4697,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 
 /// Likewise. A packet is decrypted after its tag was found right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
+    batch_secrets secrets(items, true);
     secrets.blocks.flush();
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].src.data();
-        secrets.packets[i].size = items[i].dst.size();
-    }
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i) {
         aead_item& item = items[i];
@@ -6298,10 +6286,14 @@ struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+    /// `opening`: the ciphertext is the source.
+    WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
-        for (std::size_t i = 0; i < items.size(); ++i)
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            packets[i].message = opening ? items[i].src.data() : items[i].dst.data();
+            packets[i].size = opening ? items[i].dst.size() : items[i].src.size();
             blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+        }
     }
 
     static byte const* shared_key(std::span<aead_item> items) noexcept {
@@ -6313,12 +6305,8 @@ struct alignas(64) batch_secrets {
 
 /// At most `batch_capacity` packets.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].dst.data();
-        secrets.packets[i].size = items[i].src.size();
-        secrets.blocks.add_message(items[i], items[i].src.size());
-    }
+    batch_secrets secrets(items, false);
+    for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i)
@@ -6327,12 +6315,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 
 /// Likewise. A packet is decrypted after its tag was found right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
+    batch_secrets secrets(items, true);
     secrets.blocks.flush();
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].src.data();
-        secrets.packets[i].size = items[i].dst.size();
-    }
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i) {
         aead_item& item = items[i];
@@ -6941,7 +6925,11 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
         std::size_t const left = packets.size() - begin, lanes = left > 8 ? 16 : 8, count = std::min(left, lanes);
         packet_tag* const* const group = by_size + begin;
         std::size_t bytes_in_all = 0;
-        for (std::size_t i = 0; i < count; ++i) bytes_in_all += group[i]->size + 64;
+        for (std::size_t i = 0; i < count; ++i) {
+            packet_tag const* packet = group[i];
+            asm("" : "+r"(packet)); // one by one: clang would gather the sizes, which is slower
+            bytes_in_all += packet->size + 64;
+        }
         // what a packet alone costs at least is about what eight of 64 bytes together cost
         if (8 * bytes_in_all < 3 * lanes * (group[count - 1]->size + 64))
             for (std::size_t i = 0; i < count; ++i) make_tag(*group[i]);
@@ -7009,10 +6997,14 @@ struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+    /// `opening`: the ciphertext is the source.
+    WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
-        for (std::size_t i = 0; i < items.size(); ++i)
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            packets[i].message = opening ? items[i].src.data() : items[i].dst.data();
+            packets[i].size = opening ? items[i].dst.size() : items[i].src.size();
             blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+        }
     }
 
     static byte const* shared_key(std::span<aead_item> items) noexcept {
@@ -7024,12 +7016,8 @@ struct alignas(64) batch_secrets {
 
 /// At most `batch_capacity` packets.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].dst.data();
-        secrets.packets[i].size = items[i].src.size();
-        secrets.blocks.add_message(items[i], items[i].src.size());
-    }
+    batch_secrets secrets(items, false);
+    for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i)
@@ -7038,12 +7026,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 
 /// Likewise. A packet is decrypted after its tag was found right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
+    batch_secrets secrets(items, true);
     secrets.blocks.flush();
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].src.data();
-        secrets.packets[i].size = items[i].dst.size();
-    }
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i) {
         aead_item& item = items[i];
@@ -7970,11 +7954,12 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
     group g;
     std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
     for (std::size_t i = 0; i < WG_LANES; ++i) {
-        hash_item const& item = *items[i < count ? i : 0];
-        std::uint64_t const all = item.message.size() + (item.key.empty() ? 0 : block_bytes);
+        hash_item const* item = items[i < count ? i : 0];
+        asm("" : "+r"(item)); // one by one: clang would gather the sizes, which is slower
+        std::uint64_t const all = item->message.size() + (item->key.empty() ? 0 : block_bytes);
         low[i] = static_cast<std::uint32_t>(all);
         high[i] = static_cast<std::uint32_t>(all >> 32);
-        first[i] = parameters(item.out.size(), item.key.size());
+        first[i] = parameters(item->out.size(), item->key.size());
     }
     for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
     lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
@@ -8242,11 +8227,12 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
     group g;
     std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
     for (std::size_t i = 0; i < WG_LANES; ++i) {
-        hash_item const& item = *items[i < count ? i : 0];
-        std::uint64_t const all = item.message.size() + (item.key.empty() ? 0 : block_bytes);
+        hash_item const* item = items[i < count ? i : 0];
+        asm("" : "+r"(item)); // one by one: clang would gather the sizes, which is slower
+        std::uint64_t const all = item->message.size() + (item->key.empty() ? 0 : block_bytes);
         low[i] = static_cast<std::uint32_t>(all);
         high[i] = static_cast<std::uint32_t>(all >> 32);
-        first[i] = parameters(item.out.size(), item.key.size());
+        first[i] = parameters(item->out.size(), item->key.size());
     }
     for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
     lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
@@ -8522,11 +8508,12 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
     group g;
     std::uint32_t low[WG_LANES], high[WG_LANES], first[WG_LANES];
     for (std::size_t i = 0; i < WG_LANES; ++i) {
-        hash_item const& item = *items[i < count ? i : 0];
-        std::uint64_t const all = item.message.size() + (item.key.empty() ? 0 : block_bytes);
+        hash_item const* item = items[i < count ? i : 0];
+        asm("" : "+r"(item)); // one by one: clang would gather the sizes, which is slower
+        std::uint64_t const all = item->message.size() + (item->key.empty() ? 0 : block_bytes);
         low[i] = static_cast<std::uint32_t>(all);
         high[i] = static_cast<std::uint32_t>(all >> 32);
-        first[i] = parameters(item.out.size(), item.key.size());
+        first[i] = parameters(item->out.size(), item->key.size());
     }
     for (std::size_t i = 0; i < 8; ++i) fill(g.h[i], iv[i]);
     lanes low_all, high_all, parameter_words; // counts of bytes at the end, and first words of the parameter blocks
@@ -10456,6 +10443,12 @@ struct ifma8_x25519 {
         return _mm512_madd52hi_epu64(sum, a, b);
     }
     WG_X25519_INLINE __m512i add(__m512i a, __m512i b) noexcept { return _mm512_add_epi64(a, b); }
+    /// b where `from_b` has a bit, a elsewhere. A secret mask may choose between registers; compilers also load by
+    /// it what they have spilled.
+    WG_X25519_INLINE __m512i choose(__m512i a, __mmask8 from_b, __m512i b) noexcept {
+        asm("vmovdqa64 %2, %0%{%1%}" : "+v"(a) : "Yk"(from_b), "v"(b));
+        return a;
+    }
     // (g++ 12 warns of an uninitialised variable in its own intrinsics for shifts.)
     typedef unsigned long long words __attribute__((vector_size(64)));
     WG_X25519_INLINE __m512i right(__m512i a, int bits) noexcept { return (__m512i)((words)a >> bits); }
@@ -10610,8 +10603,7 @@ struct ifma8_x25519 {
         carry(a, b, c, d);
         multiply(da, d, a, biased(), cb, c, b, zero());
         // bits of a limb that were carried may be selected or not: nobody looks at them
-        WG_LIMBS(p.v[i] = _mm512_mask_mov_epi64(a.v[i], swap, c.v[i]);
-                 q.v[i] = _mm512_mask_mov_epi64(b.v[i], swap, d.v[i]))
+        WG_LIMBS(p.v[i] = choose(a.v[i], swap, c.v[i]); q.v[i] = choose(b.v[i], swap, d.v[i]))
         squares(aa, p, bb, q);
         WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
         carry(a, b);
@@ -10708,8 +10700,7 @@ struct ifma8_x25519 {
                 step(s, _mm512_test_epi64_mask(bits, all(bit)));
         }
         __mmask8 const swap = _mm512_test_epi64_mask(_mm512_loadu_si512(swaps[0]), all(4));
-        WG_LIMBS(s.x2.v[i] = _mm512_mask_mov_epi64(s.x2.v[i], swap, s.x3.v[i]);
-                 s.z2.v[i] = _mm512_mask_mov_epi64(s.z2.v[i], swap, s.z3.v[i]))
+        WG_LIMBS(s.x2.v[i] = choose(s.x2.v[i], swap, s.x3.v[i]); s.z2.v[i] = choose(s.z2.v[i], swap, s.z3.v[i]))
         for (int i = 0; i < 3; ++i) twice(s);
         take(x, s.x2);
         take(z, s.z2);

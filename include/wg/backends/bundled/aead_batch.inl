@@ -7,10 +7,14 @@ struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    WG_TARGET explicit batch_secrets(std::span<aead_item> items) noexcept : blocks(shared_key(items)) {
+    /// `opening`: the ciphertext is the source.
+    WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
-        for (std::size_t i = 0; i < items.size(); ++i)
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            packets[i].message = opening ? items[i].src.data() : items[i].dst.data();
+            packets[i].size = opening ? items[i].dst.size() : items[i].src.size();
             blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
+        }
     }
 
     static byte const* shared_key(std::span<aead_item> items) noexcept {
@@ -22,12 +26,8 @@ struct alignas(64) batch_secrets {
 
 /// At most `batch_capacity` packets.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].dst.data();
-        secrets.packets[i].size = items[i].src.size();
-        secrets.blocks.add_message(items[i], items[i].src.size());
-    }
+    batch_secrets secrets(items, false);
+    for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i)
@@ -36,12 +36,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 
 /// Likewise. A packet is decrypted after its tag was found right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items);
+    batch_secrets secrets(items, true);
     secrets.blocks.flush();
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        secrets.packets[i].message = items[i].src.data();
-        secrets.packets[i].size = items[i].dst.size();
-    }
     make_tags({secrets.packets, items.size()});
     for (std::size_t i = 0; i < items.size(); ++i) {
         aead_item& item = items[i];

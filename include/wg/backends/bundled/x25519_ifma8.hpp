@@ -47,6 +47,12 @@ struct ifma8_x25519 {
         return _mm512_madd52hi_epu64(sum, a, b);
     }
     WG_X25519_INLINE __m512i add(__m512i a, __m512i b) noexcept { return _mm512_add_epi64(a, b); }
+    /// b where `from_b` has a bit, a elsewhere. A secret mask may choose between registers; compilers also load by
+    /// it what they have spilled.
+    WG_X25519_INLINE __m512i choose(__m512i a, __mmask8 from_b, __m512i b) noexcept {
+        asm("vmovdqa64 %2, %0%{%1%}" : "+v"(a) : "Yk"(from_b), "v"(b));
+        return a;
+    }
     // (g++ 12 warns of an uninitialised variable in its own intrinsics for shifts.)
     typedef unsigned long long words __attribute__((vector_size(64)));
     WG_X25519_INLINE __m512i right(__m512i a, int bits) noexcept { return (__m512i)((words)a >> bits); }
@@ -201,8 +207,7 @@ struct ifma8_x25519 {
         carry(a, b, c, d);
         multiply(da, d, a, biased(), cb, c, b, zero());
         // bits of a limb that were carried may be selected or not: nobody looks at them
-        WG_LIMBS(p.v[i] = _mm512_mask_mov_epi64(a.v[i], swap, c.v[i]);
-                 q.v[i] = _mm512_mask_mov_epi64(b.v[i], swap, d.v[i]))
+        WG_LIMBS(p.v[i] = choose(a.v[i], swap, c.v[i]); q.v[i] = choose(b.v[i], swap, d.v[i]))
         squares(aa, p, bb, q);
         WG_LIMBS(a.v[i] = add(da.v[i], cb.v[i]); b.v[i] = _mm512_sub_epi64(da.v[i], cb.v[i]))
         carry(a, b);
@@ -299,8 +304,7 @@ struct ifma8_x25519 {
                 step(s, _mm512_test_epi64_mask(bits, all(bit)));
         }
         __mmask8 const swap = _mm512_test_epi64_mask(_mm512_loadu_si512(swaps[0]), all(4));
-        WG_LIMBS(s.x2.v[i] = _mm512_mask_mov_epi64(s.x2.v[i], swap, s.x3.v[i]);
-                 s.z2.v[i] = _mm512_mask_mov_epi64(s.z2.v[i], swap, s.z3.v[i]))
+        WG_LIMBS(s.x2.v[i] = choose(s.x2.v[i], swap, s.x3.v[i]); s.z2.v[i] = choose(s.z2.v[i], swap, s.z3.v[i]))
         for (int i = 0; i < 3; ++i) twice(s);
         take(x, s.x2);
         take(z, s.z2);
