@@ -149,7 +149,10 @@ private:
         bool look = device_.clock().now() >= look_at;
         if (has(routes_bit)) {
             wg::os::network_changes const changes = routes_.read();
-            if (changes.routes) device_.forget_sources();
+            if (changes.routes) {
+                socket_.doubt_sources();
+                device_.forget_sources();
+            }
             moved_away_ = moved_away_ || changes.link_left;
             look = look || changes.link || changes.link_left;
         }

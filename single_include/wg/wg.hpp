@@ -18886,6 +18886,113 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Asks the host by which interface it would answer (rtnetlink(7), RTM_GETROUTE). Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_RETURN_ROUTE_HPP
+#define WG_OS_LINUX_RETURN_ROUTE_HPP
+
+
+#include <algorithm>
+#include <array>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Answers of the host's routes, the last 64 of them remembered: a question costs some microseconds.
+class return_route {
+public:
+    /// Forgets what it was told: the routes have changed, or the mark.
+    void forget() noexcept { known_ = {}; }
+
+    /// Whether datagrams to `where.remote` with this source address and mark would leave by the interface that
+    /// `where.local` names. False where nothing leads there, or the host does not say.
+    bool agrees(path const& where, std::uint32_t mark) noexcept {
+        // Whoever hits the same slot only asks more often.
+        std::uint32_t const spread = load_le32(where.remote.address.octets.data()) ^
+                                     load_le32(where.remote.address.octets.data() + 12) ^ where.remote.port;
+        answer& a = known_[spread * 0x9e3779b1u >> 26];
+        if (!a.where.remote || a.where != where) a = {where, ask(where, mark) == where.local.interface_index};
+        return a.agrees;
+    }
+
+private:
+    struct answer {
+        path where{};
+        bool agrees = false;
+    };
+
+    /// The interface; 0: none.
+    std::uint32_t ask(path const& where, std::uint32_t mark) noexcept {
+        if (!fd_) fd_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+        bool const is_v4 = where.remote.address.kind == family::v4;
+        std::size_t const address_bytes = is_v4 ? 4 : 16;
+
+        alignas(nlmsghdr) byte buffer[1024] = {};
+        rtmsg route{};
+        route.rtm_family = is_v4 ? AF_INET : AF_INET6;
+        route.rtm_dst_len = route.rtm_src_len = static_cast<unsigned char>(8 * address_bytes);
+        std::size_t used = NLMSG_LENGTH(0);
+        append(buffer, used, &route, sizeof route);
+        append_attribute(buffer, used, RTA_DST, where.remote.address.octets.data(), address_bytes);
+        append_attribute(buffer, used, RTA_SRC, where.local.address.octets.data(), address_bytes);
+        if (mark != 0) append_attribute(buffer, used, RTA_MARK, &mark, sizeof mark);
+        if (where.remote.scope_id != 0) // a link-local address means nothing without its interface
+            append_attribute(buffer, used, RTA_OIF, &where.remote.scope_id, sizeof where.remote.scope_id);
+        nlmsghdr header{};
+        header.nlmsg_len = static_cast<std::uint32_t>(used);
+        header.nlmsg_type = RTM_GETROUTE;
+        header.nlmsg_flags = NLM_F_REQUEST;
+        header.nlmsg_seq = ++sequence_;
+        std::memcpy(buffer, &header, sizeof header);
+
+        // The kernel answers before `send` returns, so there is nothing to wait for.
+        if (without_interruption([&] { return ::send(fd_.get(), buffer, used, 0); }) < 0) return 0;
+        for (;;) {
+            ssize_t const got = without_interruption([&] { return ::recv(fd_.get(), buffer, sizeof buffer, 0); });
+            if (got < static_cast<ssize_t>(sizeof header)) return 0;
+            std::memcpy(&header, buffer, sizeof header);
+            if (header.nlmsg_seq != sequence_) continue; // an answer that came late after all
+            std::size_t const size = std::min<std::size_t>(static_cast<std::size_t>(got), header.nlmsg_len);
+            if (header.nlmsg_type != RTM_NEWROUTE || size < NLMSG_LENGTH(sizeof route)) return 0;
+            return outgoing_interface({buffer + NLMSG_LENGTH(sizeof route), size - NLMSG_LENGTH(sizeof route)});
+        }
+    }
+
+    static std::uint32_t outgoing_interface(bytes_view attributes) noexcept {
+        while (attributes.size() >= sizeof(rtattr)) {
+            rtattr attribute;
+            std::memcpy(&attribute, attributes.data(), sizeof attribute);
+            if (attribute.rta_len < sizeof attribute || attribute.rta_len > attributes.size()) return 0;
+            std::uint32_t index;
+            if (attribute.rta_type == RTA_OIF && attribute.rta_len >= RTA_LENGTH(sizeof index)) {
+                std::memcpy(&index, attributes.data() + RTA_LENGTH(0), sizeof index);
+                return index;
+            }
+            attributes = attributes.subspan(std::min<std::size_t>(attributes.size(), RTA_ALIGN(attribute.rta_len)));
+        }
+        return 0;
+    }
+
+    static void append(byte* buffer, std::size_t& used, void const* from, std::size_t size) noexcept {
+        std::memcpy(buffer + used, from, size);
+        used += NLMSG_ALIGN(size);
+    }
+    static void append_attribute(byte* buffer, std::size_t& used, unsigned type, void const* from,
+                                 std::size_t size) noexcept {
+        rtattr const attribute{static_cast<unsigned short>(RTA_LENGTH(size)), static_cast<unsigned short>(type)};
+        append(buffer, used, &attribute, sizeof attribute);
+        append(buffer, used, from, size);
+    }
+
+    std::array<answer, 64> known_{};
+    unique_fd fd_{};
+    std::uint32_t sequence_ = 0;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
 // address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
 #ifndef WG_OS_LINUX_UDP_CONTROL_HPP
@@ -19065,6 +19172,9 @@ public:
     static constexpr std::size_t max_joined_bytes = 65000;
     /// How long one `send` waits, all in all, for room in full socket buffers before it drops.
     static constexpr duration send_patience = milliseconds(5);
+    /// How long after a change of routes datagrams may arrive that were sent for the old ones. Longer than a peer is
+    /// silent after what it got (10 s), so that the other end has learned the new path by then.
+    static constexpr duration doubt_time = seconds(15);
 
     basic_udp() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
 
@@ -19111,7 +19221,15 @@ public:
             return status_of(error);
         }
         fwmark_ = mark;
+        return_.forget();
         return status::ok;
+    }
+
+    /// Routes have changed. For a while the source of a received datagram is told only if an answer from it would leave
+    /// by the interface that it came by: what was under way would else hold peers on the old path for ever.
+    void doubt_sources() noexcept {
+        return_.forget();
+        doubt_until_ = now() + doubt_time;
     }
 
     /// Takes turns: the socket that goes first gets half of the room, the other one the rest, what then is left the
@@ -19119,6 +19237,7 @@ public:
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
         side* const order[] = {v6_first_ ? &v6_ : &v4_, v6_first_ ? &v4_ : &v6_, v6_first_ ? &v6_ : &v4_};
         v6_first_ = !v6_first_;
+        if (doubt_until_ != instant{} && doubt_until_ <= now()) doubt_until_ = {};
         std::size_t filled = 0;
         bool drained = false;
         for (int turn = 0; turn < 3 && !(turn == 2 && drained); ++turn) {
@@ -19228,6 +19347,8 @@ private:
                 d.length = whole ? messages[i].msg_len : 0;
                 d.where.remote = messages[i].msg_hdr.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
                 control_messages::read(messages[i].msg_hdr, d);
+                if (doubt_until_ != instant{} && control_messages::has_source(d) && !return_.agrees(d.where, fwmark_))
+                    d.where.local = {};
                 d.why = status::ok;
             }
             filled += static_cast<std::size_t>(count);
@@ -19377,13 +19498,17 @@ private:
 
     /// Waits until the socket has room again, or false when this `send` has waited long enough.
     bool wait_writable(int fd) noexcept {
+        instant const asked = now();
+        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (asked >= give_up_at_) return false;
+        timespec const at_most{0, static_cast<long>((give_up_at_ - asked).nanoseconds)};
+        return Calls::wait_writable(fd, at_most) > 0;
+    }
+
+    static instant now() noexcept {
         timespec clock{};
         ::clock_gettime(CLOCK_MONOTONIC, &clock);
-        instant const now{static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
-        if (give_up_at_ == instant{}) give_up_at_ = now + send_patience;
-        if (now >= give_up_at_) return false;
-        timespec const at_most{0, static_cast<long>((give_up_at_ - now).nanoseconds)};
-        return Calls::wait_writable(fd, at_most) > 0;
+        return {static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
     }
 
     static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
@@ -19407,6 +19532,8 @@ private:
     bool many_ = true;      ///< the kernel has sendmmsg and recvmmsg
     bool v6_first_ = false; ///< who goes first in the next receive
     instant give_up_at_{};  ///< of this send; zero until it has to wait
+    instant doubt_until_{}; ///< zero: sources are told as they are
+    return_route return_{};
 };
 
 using udp = basic_udp<>;

@@ -392,6 +392,21 @@ def a_source_address_that_was_removed_is_given_up(lab):
         lab.clear()
 
 
+def late_datagrams_do_not_hold(t, route, uses):
+    """What is under way over the second wire when its route goes must not keep the tunnel there."""
+    t.a.ip(f'route add {route}')
+    wait_until(lambda: uses('alt'), 5, 'a sends over the second wire again')
+    os.kill(t.da.pid, signal.SIGSTOP)
+    before = t.a.device_counters('alt')[0]
+    late = t.b.popen('ping -n -c 3 -i 0.2 -W 5 10.9.0.1', stdout=subprocess.DEVNULL)
+    wait_until(lambda: t.a.device_counters('alt')[0] - before > 300, 5, 'datagrams wait at a, from the second wire')
+    t.a.ip(f'route del {route}')
+    os.kill(t.da.pid, signal.SIGCONT)
+    equal(late.wait(10), 0, 'what was late is answered')
+    wait_until(lambda: uses('veth'), 2, 'a is on the first wire, whatever arrived late')
+    equal(t.b.show('wg0').peer.endpoint, t.endpoint(t.a), "a's address on the first wire")
+
+
 @test
 def a_more_specific_route_takes_over(lab):
     routes = (4, '192.0.2.2/32 via 198.51.100.2'), (6, '2001:db8::2/128 via 2001:db8:ff::2')
@@ -416,6 +431,9 @@ def a_more_specific_route_takes_over(lab):
         t.a.ip(f'-{outer} route del {route}')
         wait_until(lambda: uses('veth'), 5, f'a returns to the first wire, IPv{outer}')
         equal(t.b.show('wg0').peer.endpoint, t.endpoint(t.a), "a's address on the first wire")
+
+        if outer == 4:
+            late_datagrams_do_not_hold(t, route, uses)
         lab.clear()
 
 

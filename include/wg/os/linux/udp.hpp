@@ -8,6 +8,7 @@
 
 #include "../../policy.hpp"
 #include "fd.hpp"
+#include "return_route.hpp"
 #include "udp_control.hpp"
 
 #include <algorithm>
@@ -44,6 +45,9 @@ public:
     static constexpr std::size_t max_joined_bytes = 65000;
     /// How long one `send` waits, all in all, for room in full socket buffers before it drops.
     static constexpr duration send_patience = milliseconds(5);
+    /// How long after a change of routes datagrams may arrive that were sent for the old ones. Longer than a peer is
+    /// silent after what it got (10 s), so that the other end has learned the new path by then.
+    static constexpr duration doubt_time = seconds(15);
 
     basic_udp() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
 
@@ -90,7 +94,15 @@ public:
             return status_of(error);
         }
         fwmark_ = mark;
+        return_.forget();
         return status::ok;
+    }
+
+    /// Routes have changed. For a while the source of a received datagram is told only if an answer from it would leave
+    /// by the interface that it came by: what was under way would else hold peers on the old path for ever.
+    void doubt_sources() noexcept {
+        return_.forget();
+        doubt_until_ = now() + doubt_time;
     }
 
     /// Takes turns: the socket that goes first gets half of the room, the other one the rest, what then is left the
@@ -98,6 +110,7 @@ public:
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
         side* const order[] = {v6_first_ ? &v6_ : &v4_, v6_first_ ? &v4_ : &v6_, v6_first_ ? &v6_ : &v4_};
         v6_first_ = !v6_first_;
+        if (doubt_until_ != instant{} && doubt_until_ <= now()) doubt_until_ = {};
         std::size_t filled = 0;
         bool drained = false;
         for (int turn = 0; turn < 3 && !(turn == 2 && drained); ++turn) {
@@ -207,6 +220,8 @@ private:
                 d.length = whole ? messages[i].msg_len : 0;
                 d.where.remote = messages[i].msg_hdr.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
                 control_messages::read(messages[i].msg_hdr, d);
+                if (doubt_until_ != instant{} && control_messages::has_source(d) && !return_.agrees(d.where, fwmark_))
+                    d.where.local = {};
                 d.why = status::ok;
             }
             filled += static_cast<std::size_t>(count);
@@ -356,13 +371,17 @@ private:
 
     /// Waits until the socket has room again, or false when this `send` has waited long enough.
     bool wait_writable(int fd) noexcept {
+        instant const asked = now();
+        if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
+        if (asked >= give_up_at_) return false;
+        timespec const at_most{0, static_cast<long>((give_up_at_ - asked).nanoseconds)};
+        return Calls::wait_writable(fd, at_most) > 0;
+    }
+
+    static instant now() noexcept {
         timespec clock{};
         ::clock_gettime(CLOCK_MONOTONIC, &clock);
-        instant const now{static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
-        if (give_up_at_ == instant{}) give_up_at_ = now + send_patience;
-        if (now >= give_up_at_) return false;
-        timespec const at_most{0, static_cast<long>((give_up_at_ - now).nanoseconds)};
-        return Calls::wait_writable(fd, at_most) > 0;
+        return {static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
     }
 
     static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
@@ -386,6 +405,8 @@ private:
     bool many_ = true;      ///< the kernel has sendmmsg and recvmmsg
     bool v6_first_ = false; ///< who goes first in the next receive
     instant give_up_at_{};  ///< of this send; zero until it has to wait
+    instant doubt_until_{}; ///< zero: sources are told as they are
+    return_route return_{};
 };
 
 using udp = basic_udp<>;
