@@ -76,6 +76,7 @@ class Tunnel:
         """Forgets the other end, and with it the session; then knows it again, with an endpoint."""
         host, other, number = (self.a, self.key_b, 2) if end == 'a' else (self.b, self.key_a, 1)
         host.wg(f'set wg0 peer {other.public} remove')
+        pass_initiation_interval()
         host.wg(f'set wg0 peer {other.public} endpoint 192.0.2.{number}:51820 '
                 f'allowed-ips 10.9.0.{number}/32,fd09::{number}/128')
 

@@ -82,6 +82,12 @@ def stays(condition, seconds, what='condition', every=0.05):
         time.sleep(every)
 
 
+def pass_initiation_interval():
+    """Until a peer who has just taken an initiation takes another: all implementations refuse more than 50 a second.
+    For tests in which an end forgets its session at once."""
+    time.sleep(0.025)
+
+
 def _setns(fd, kind):
     if _libc.setns(fd, kind):
         raise OSError(ctypes.get_errno(), 'setns: ' + os.strerror(ctypes.get_errno()))

@@ -298,6 +298,7 @@ def keepalive_is_sent_when_enabled_created_or_brought_up(lab):
     t.a.wg(f'set wg0 peer {t.pub_b} persistent-keepalive 25')
     wait_until(lambda: t.b.show('wg0').peer.rx == 148 + 64, 2, 'a keepalive at once when it is enabled')
     t.a.wg(f'set wg0 peer {t.pub_b} remove')
+    pass_initiation_interval()
     t.a.wg(f'set wg0 peer {t.pub_b} allowed-ips 10.9.0.2/32 endpoint {t.endpoint(t.b)} persistent-keepalive 25')
     wait_until(lambda: t.b.show('wg0').peer.rx == 148 + 64 + 148 + 32, 2, 'handshake when the peer is created')
 
