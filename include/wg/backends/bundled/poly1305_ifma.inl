@@ -134,6 +134,11 @@ WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     return choose<0xaa>(eight, four);
 }
 
+/// What lies there is masked if it is outside of the object; a pointer may not even be computed to it.
+WG_TARGET byte const* moved(byte const* pointer, std::ptrdiff_t by) noexcept {
+    return reinterpret_cast<byte const*>(reinterpret_cast<std::uintptr_t>(pointer) + static_cast<std::uintptr_t>(by));
+}
+
 /// Eight blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is `tail`.
 WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
                                         byte const* tail) noexcept {
@@ -142,12 +147,13 @@ WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::pt
     unsigned const words = 0xffffu << 2 * absent & 0xffffu; // two a block
     unsigned const ours = words & ((1u << 2 * (left < 8 ? static_cast<unsigned>(left) : 8)) - 1);
     unsigned const theirs = words & ~ours;
-    byte const* const here = from + 16 * first; // what lies outside is masked
-    byte const* const there = tail - 16 * left;
+    byte const* const here = moved(from, 16 * first);
+    byte const* const there = moved(tail, -16 * left);
     __m512i const a = _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours), here),
                                               static_cast<__mmask8>(theirs), there);
-    __m512i const b = _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours >> 8), here + 64),
-                                              static_cast<__mmask8>(theirs >> 8), there + 64);
+    __m512i const b =
+        _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours >> 8), moved(here, 64)),
+                                static_cast<__mmask8>(theirs >> 8), moved(there, 64));
     limbs const block_of_lane = {0, 4, 1, 5, 2, 6, 3, 7};
     return split_pairs((limbs)a, (limbs)b, (limbs)(block_of_lane >= all_lanes(absent)) & end_bits());
 }
