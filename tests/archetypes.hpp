@@ -606,6 +606,8 @@ struct limits {
     static constexpr std::size_t max_queued_handshakes = 1;
     static constexpr std::size_t max_limited_sources = 4;
     static constexpr std::size_t replay_bits = 32;
+    static constexpr std::size_t batch = 1;
+    static constexpr std::size_t max_mtu_bytes = 0;
 };
 struct storage : limits, only_moves {
     template <class T, std::size_t> struct pool : heap_pool<T> {

@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ OPTIONAL = {
 
 # What must compile for any machine: all but the files of one operating system. os/os.hpp finds that there is none.
 def is_portable(header):
-    return header not in OPTIONAL and (not header.startswith("os/") or header == "os/os.hpp")
+    return header not in OPTIONAL and not re.match(r"os/\w+/", header.replace("os/bare/", "os/"))
 
 
 class Failed(Exception):

@@ -202,6 +202,8 @@ concept array_of = std::movable<Array> && requires(Array& array, std::size_t cou
 // | max_queued_handshakes           | constant: a power of two; an eighth of it is "under load"                       |
 // | max_limited_sources             | constant: a power of two, 4 at least                                            |
 // | replay_bits                     | constant: the replay window, a power of two, 32-65536                           |
+// | batch, max_mtu_bytes            | constants, which an engine alone needs: packets in one step, 1-64, and the      |
+// |                                 | greatest MTU that it has buffers for; 0 grows                                   |
 template <class Storage>
 concept storage = requires {
     requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;
@@ -237,7 +239,10 @@ concept policies = hash_backend<typename Policies::hash> && dh_backend<typename 
 /// What an engine is made of: a device, and a host to run on.
 template <class Policies>
 concept engine_policies = policies<Policies> && tun_device<typename Policies::tun_device> &&
-                          udp_socket<typename Policies::udp_socket> && waiter<typename Policies::waiter>;
+                          udp_socket<typename Policies::udp_socket> && waiter<typename Policies::waiter> && requires {
+                              { Policies::storage::batch } -> std::convertible_to<std::size_t>;
+                              { Policies::storage::max_mtu_bytes } -> std::convertible_to<std::size_t>;
+                          };
 
 } // namespace wg::inline WG_ABI
 

@@ -50,6 +50,29 @@ struct default_policies : os::host {
     using observer = no_observer;
 };
 
+/// The policies of a board without an operating system: no heap, one thread, UDP/IP of its own on its Ethernet.
+template <bare::board Board, class Capacity = small_capacity> struct bare_policies : default_policies {
+    using clock_source = bare::board_source<Board>;
+    using random_source = bare::board_source<Board>;
+    using storage = static_storage<Capacity>;
+    using tun_device = bare::host<Capacity::max_mtu_bytes>;
+    using udp_socket = bare::ethernet<Board>;
+    using waiter = bare::polling_waiter;
+};
+
+/// A whole node on a board: `sizeof` it is all the memory that it takes. The board outlives it.
+template <bare::board Board, engine_policies Policies = bare_policies<Board>> struct bare_node {
+    explicit bare_node(Board& b) noexcept : wire(b), device(bare::board_source<Board>(b)), engine(device, host, wire) {}
+
+    /// Moves what is there; to be called all the time, or when a frame has arrived and at `engine.next_deadline()`.
+    void run_once() noexcept { (void)engine.run_once({true, true, 0}); }
+
+    typename Policies::udp_socket wire;
+    typename Policies::tun_device host;
+    wg::device<Policies> device;
+    wg::engine<Policies> engine;
+};
+
 /// Makes a new private key, clamped. False: the random source failed, and `key` is zero.
 template <class Policies = default_policies>
 [[nodiscard]] bool create_private_key(secret<key_bytes>& key, typename Policies::random_source random = {}) noexcept {

@@ -963,6 +963,8 @@ concept array_of = std::movable<Array> && requires(Array& array, std::size_t cou
 // | max_queued_handshakes           | constant: a power of two; an eighth of it is "under load"                       |
 // | max_limited_sources             | constant: a power of two, 4 at least                                            |
 // | replay_bits                     | constant: the replay window, a power of two, 32-65536                           |
+// | batch, max_mtu_bytes            | constants, which an engine alone needs: packets in one step, 1-64, and the      |
+// |                                 | greatest MTU that it has buffers for; 0 grows                                   |
 template <class Storage>
 concept storage = requires {
     requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;
@@ -998,7 +1000,10 @@ concept policies = hash_backend<typename Policies::hash> && dh_backend<typename 
 /// What an engine is made of: a device, and a host to run on.
 template <class Policies>
 concept engine_policies = policies<Policies> && tun_device<typename Policies::tun_device> &&
-                          udp_socket<typename Policies::udp_socket> && waiter<typename Policies::waiter>;
+                          udp_socket<typename Policies::udp_socket> && waiter<typename Policies::waiter> && requires {
+                              { Policies::storage::batch } -> std::convertible_to<std::size_t>;
+                              { Policies::storage::max_mtu_bytes } -> std::convertible_to<std::size_t>;
+                          };
 
 } // namespace wg::inline WG_ABI
 
@@ -6587,6 +6592,11 @@ WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
     return choose<0xaa>(eight, four);
 }
 
+/// What lies there is masked if it is outside of the object; a pointer may not even be computed to it.
+WG_TARGET byte const* moved(byte const* pointer, std::ptrdiff_t by) noexcept {
+    return reinterpret_cast<byte const*>(reinterpret_cast<std::uintptr_t>(pointer) + static_cast<std::uintptr_t>(by));
+}
+
 /// Eight blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is `tail`.
 WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
                                         byte const* tail) noexcept {
@@ -6595,12 +6605,13 @@ WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::pt
     unsigned const words = 0xffffu << 2 * absent & 0xffffu; // two a block
     unsigned const ours = words & ((1u << 2 * (left < 8 ? static_cast<unsigned>(left) : 8)) - 1);
     unsigned const theirs = words & ~ours;
-    byte const* const here = from + 16 * first; // what lies outside is masked
-    byte const* const there = tail - 16 * left;
+    byte const* const here = moved(from, 16 * first);
+    byte const* const there = moved(tail, -16 * left);
     __m512i const a = _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours), here),
                                               static_cast<__mmask8>(theirs), there);
-    __m512i const b = _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours >> 8), here + 64),
-                                              static_cast<__mmask8>(theirs >> 8), there + 64);
+    __m512i const b =
+        _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours >> 8), moved(here, 64)),
+                                static_cast<__mmask8>(theirs >> 8), moved(there, 64));
     limbs const block_of_lane = {0, 4, 1, 5, 2, 6, 3, 7};
     return split_pairs((limbs)a, (limbs)b, (limbs)(block_of_lane >= all_lanes(absent)) & end_bits());
 }
@@ -11544,6 +11555,8 @@ struct small_capacity {
     static constexpr std::size_t max_queued_handshakes = 2;
     static constexpr std::size_t max_limited_sources = 8;
     static constexpr std::size_t replay_bits = 128;
+    static constexpr std::size_t batch = 1;
+    static constexpr std::size_t max_mtu_bytes = default_mtu_bytes;
 };
 
 /// Capacities of a host: peers and allowed IPs grow with the configuration, packets and handshakes are capped.
@@ -11555,6 +11568,8 @@ struct host_capacity {
     static constexpr std::size_t max_queued_handshakes = 4096;
     static constexpr std::size_t max_limited_sources = 8192;
     static constexpr std::size_t replay_bits = 8192;
+    static constexpr std::size_t batch = 64;
+    static constexpr std::size_t max_mtu_bytes = 0;
 };
 
 /// All memory inside the device: `sizeof(device)` is what it takes, and the device is the region that holds secrets.
@@ -11565,7 +11580,7 @@ template <class Capacity = small_capacity> struct static_storage : Capacity {
     template <class T, std::size_t Count> using secret_pool = pool<T, Count>;
 
     template <class T, std::size_t Count> class array {
-        static_assert(Count != 0, "this storage does not grow; an engine's buffers need one that does");
+        static_assert(Count != 0, "this storage does not grow: every capacity has to be named");
 
     public:
         explicit array(static_storage&) noexcept {}
@@ -15327,13 +15342,16 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The little of IPv4, IPv6 and ICMP that a tunnel has to know: whose a packet is, how long it is, its congestion
-// marks, and how to say that it went nowhere (RFC 791, 8200, 792, 4443, 6040). Layer 4; pure.
+// What a tunnel does to the packets within: congestion marks, and the word that one went nowhere (RFC 792, 4443, 6040).
+// Layer 4; pure.
 #ifndef WG_DEVICE_IP_HPP
 #define WG_DEVICE_IP_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// What the headers of an IP packet say, and the Internet checksum (RFC 791, 8200, 1071). Layer 0; pure.
+#ifndef WG_BASE_IP_HPP
+#define WG_BASE_IP_HPP
 
-#include <algorithm>
 
 namespace wg::inline WG_ABI {
 
@@ -15341,7 +15359,7 @@ inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp
                              icmp_header_bytes = 8;
 inline constexpr byte ip_protocol_udp = 17, ip_protocol_icmp = 1, ip_protocol_icmp_v6 = 58;
 
-/// What the headers of an inner packet say. Views into the packet.
+/// What the headers of a packet say. Views into the packet.
 struct ip_header {
     family kind = family::none;
     byte const* source = nullptr;      ///< 4 or 16 bytes
@@ -15394,6 +15412,14 @@ constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
     while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
     return static_cast<std::uint16_t>(~sum);
 }
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI {
 
 enum ecn : std::uint8_t { not_ect = 0, ect_1 = 1, ect_0 = 2, congestion_experienced = 3 };
 
@@ -16319,8 +16345,9 @@ template <engine_policies Policies> class engine {
     using storage = typename Policies::storage;
 
 public:
-    static constexpr std::size_t batch = 64;          ///< packets in one step
-    static constexpr std::size_t receive_batch = 16;  ///< datagrams in one call, which may hold `batch` segments each
+    static constexpr std::size_t batch = storage::batch; ///< packets in one step
+    /// Datagrams in one call, which may hold `batch` segments each.
+    static constexpr std::size_t receive_batch = batch < 4 ? 1 : batch / 4;
 
     /// What is joined outlives the engine. Buffers come from the device's storage.
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
@@ -16359,8 +16386,7 @@ public:
     status refresh_mtu() noexcept {
         core_.set_mtu(tun_.mtu());
         std::size_t const mtu = tun_.mtu() != 0 ? tun_.mtu() : default_mtu_bytes;
-        // Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
-        std::size_t const stride = (front + mtu + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
+        std::size_t const stride = stride_for(mtu);
         if (stride > stride_) {
             if (!outbound_.resize(batch * stride)) return status::no_memory;
             stride_ = stride;
@@ -16432,6 +16458,13 @@ private:
     static constexpr std::size_t answer_room = ipv6_header_bytes + icmp_header_bytes;
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
+    /// Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
+    static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
+        return (front + mtu_bytes + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
+    }
+    static constexpr bool grows = storage::max_mtu_bytes == 0;
+    static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(storage::max_mtu_bytes);
+    static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
 
     instant now() noexcept { return core_.clock().now(); }
 
@@ -16562,8 +16595,8 @@ private:
     tun_type& tun_;
     socket_type& socket_;
     bool tun_unfinished_ = false; ///< a TUN device may hold packets that its descriptor does not tell of
-    typename storage::template array<byte, 0> outbound_;
-    typename storage::template array<byte, 0> inbound_;
+    typename storage::template array<byte, most_outbound_bytes> outbound_;
+    typename storage::template array<byte, most_inbound_bytes> inbound_;
     std::size_t stride_ = 0;
     bool running_ = false;
 
@@ -16581,11 +16614,733 @@ private:
 // The parts that a platform supplies, for the platform that this is compiled for: the one place where it is asked.
 // Layer 7.
 //
-// `wg::os::host` names what `wg::default_policies` takes from the platform. It is empty where there is none: a
-// microcontroller brings its own policies.
+// `wg::os::host` names what `wg::default_policies` takes from the platform. It is empty where there is none: what a
+// microcontroller needs is in bare/, is made of a board, and compiles everywhere.
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// What a machine without an operating system supplies, and the policies that are made of it. Layer 7 (bare metal); one
+// thread, and no interrupt handler calls into wg.
+#ifndef WG_OS_BARE_BOARD_HPP
+#define WG_OS_BARE_BOARD_HPP
+
+
+namespace wg::inline WG_ABI::bare {
+
+using mac_address = byte_array<6>;
+
+inline constexpr std::size_t ethernet_header_bytes = 14;
+inline constexpr std::size_t ethernet_mtu_bytes = 1500;
+inline constexpr std::size_t max_frame_bytes = ethernet_header_bytes + ethernet_mtu_bytes; ///< without its checksum
+
+// | member                          | promise                                                                         |
+// |---------------------------------|---------------------------------------------------------------------------------|
+// | now() -> instant                | the time since power-on; never goes back, does not wrap                         |
+// | tai64n(label)                   | as of a `clock_source`: `store_tai64n` of a wall clock, or `store_boot_label`   |
+// |                                 | of a counter that survives a reset                                              |
+// | fill(out) -> bool               | all of `out` from a hardware source that is fit for keys; false: it failed      |
+// | mac() -> mac_address            | of this station                                                                 |
+// | receive(frame) -> size_t        | the oldest frame that arrived, from its destination address to its last byte    |
+// |                                 | without the checksum; 0: none there now. One that is longer than `frame` is     |
+// |                                 | dropped. Takes frames to `mac()`, to all, and to groups; does not block.        |
+// | send(head, body) -> bool        | one frame: head, then body, padded to 60 bytes; the checksum is the hardware's. |
+// |                                 | Both are the caller's again on return. False: dropped. May wait for a frame.    |
+template <class Board>
+concept board = requires(Board& b, std::span<byte, timestamp_bytes> label, bytes out, bytes_view piece) {
+    { b.now() } noexcept -> std::same_as<instant>;
+    { b.tai64n(label) } noexcept -> std::same_as<void>;
+    { b.fill(out) } noexcept -> std::same_as<bool>;
+    { b.mac() } noexcept -> std::same_as<mac_address>;
+    { b.receive(out) } noexcept -> std::same_as<std::size_t>;
+    { b.send(piece, piece) } noexcept -> std::same_as<bool>;
+};
+
+/// A wall clock's time as TAI64N.
+inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t unix_s, std::uint32_t ns) noexcept {
+    store_be64(label.data(), 0x400000000000000a + unix_s);
+    store_be32(&label[8], ns);
+}
+
+/// For a board without a wall clock: `boots`, which grows with every start, stands for the seconds, and the seconds
+/// since that start for the nanoseconds. Peers only compare.
+inline void store_boot_label(std::span<byte, timestamp_bytes> label, std::uint32_t boots, instant now) noexcept {
+    store_tai64n(label, boots, static_cast<std::uint32_t>(static_cast<std::uint64_t>(now.nanoseconds) / 1'000'000'000));
+}
+
+/// A board as the clock and the random source of a device. The board outlives it.
+template <class Board> class board_source {
+public:
+    explicit board_source(Board& b) noexcept : board_(&b) {}
+
+    instant now() noexcept { return board_->now(); }
+    void tai64n(std::span<byte, timestamp_bytes> label) noexcept { board_->tai64n(label); }
+    bool fill(bytes out) noexcept { return board_->fill(out); }
+
+private:
+    Board* board_;
+};
+
+/// Models `waiter`: never sleeps, and has the engine look at both sides. A board that can sleep until a frame arrives
+/// or a deadline passes has its own.
+struct polling_waiter {
+    readiness wait(instant) noexcept { return {true, true, 0}; }
+    void wake() noexcept {}
+};
+static_assert(waiter<polling_waiter>);
+
+} // namespace wg::inline WG_ABI::bare
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// UDP over IPv4 and IPv6 on a board's Ethernet, without a network stack of its own: ARP and neighbour discovery as far
+// as one address each needs them, and echo (RFC 826, 894, 2464, 4861). Layer 7 (bare metal); one thread at a time.
+//
+// Addresses are configured, not asked for. What does not fit is dropped in silence, as a wire would.
+#ifndef WG_OS_BARE_ETHERNET_HPP
+#define WG_OS_BARE_ETHERNET_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Whole IP packets of a small host: checked as they arrive, made as they leave (RFC 791, 8200, 768, 792, 4443). Neither
+// options nor fragments: what has them is not for a small host, and is dropped. Layer 7 (bare metal); pure.
+#ifndef WG_OS_BARE_IP_PACKET_HPP
+#define WG_OS_BARE_IP_PACKET_HPP
+
+
+namespace wg::inline WG_ABI::bare {
+
+inline constexpr std::size_t max_ip_header_bytes = ipv6_header_bytes;
+inline constexpr std::uint8_t default_hops = 64;
+
+/// What goes into a packet's IP header, beside its length.
+struct ip_fields {
+    ip_address from{};
+    ip_address to{}; ///< of the same family
+    byte protocol = 0;
+    std::uint8_t tos = 0;
+    std::uint8_t hops = default_hops;
+    std::uint16_t identification = 0; ///< IPv4
+};
+
+constexpr std::size_t ip_header_bytes(family kind) noexcept {
+    return kind == family::v4 ? ipv4_header_bytes : ipv6_header_bytes;
+}
+
+/// Writes a header for `payload_bytes` to `at`; its size.
+inline std::size_t write_ip_header(byte* at, ip_fields const& f, std::size_t payload_bytes) noexcept {
+    if (f.to.kind == family::v4) {
+        at[0] = 0x45;
+        at[1] = f.tos;
+        store_be16(at + 2, static_cast<std::uint16_t>(ipv4_header_bytes + payload_bytes));
+        store_be16(at + 4, f.identification);
+        store_be16(at + 6, 0); // whoever has to may cut it up
+        at[8] = f.hops;
+        at[9] = f.protocol;
+        store_be16(at + 10, 0);
+        std::memcpy(at + 12, f.from.octets.data(), 4);
+        std::memcpy(at + 16, f.to.octets.data(), 4);
+        store_be16(at + 10, checksum_finish(checksum_add(0, {at, ipv4_header_bytes})));
+        return ipv4_header_bytes;
+    }
+    store_be32(at, 0x60000000u | std::uint32_t{f.tos} << 20);
+    store_be16(at + 4, static_cast<std::uint16_t>(payload_bytes));
+    at[6] = f.protocol;
+    at[7] = f.hops;
+    std::memcpy(at + 8, f.from.octets.data(), 16);
+    std::memcpy(at + 24, f.to.octets.data(), 16);
+    return ipv6_header_bytes;
+}
+
+/// The sum over what the checksums of UDP and ICMPv6 cover beside the message itself.
+inline std::uint32_t pseudo_header_sum(family kind, byte const* from, byte const* to, byte protocol,
+                                       std::size_t message_bytes) noexcept {
+    std::size_t const size = kind == family::v4 ? 4 : 16;
+    std::uint32_t const sum = checksum_add(static_cast<std::uint32_t>(message_bytes) + protocol, {from, size});
+    return checksum_add(sum, {to, size});
+}
+
+/// The checksum of a message that lies in two pieces, the first of them of an even size; its field is zero.
+inline std::uint16_t message_checksum(ip_fields const& f, bytes_view first, bytes_view second) noexcept {
+    std::uint32_t const sum = pseudo_header_sum(f.to.kind, f.from.octets.data(), f.to.octets.data(), f.protocol,
+                                                first.size() + second.size());
+    return checksum_finish(checksum_add(checksum_add(sum, first), second));
+}
+
+/// Writes a UDP header for `payload`, which may lie elsewhere, to `at`; its size.
+inline std::size_t write_udp_header(byte* at, ip_fields const& f, std::uint16_t from_port, std::uint16_t to_port,
+                                    bytes_view payload) noexcept {
+    store_be16(at, from_port);
+    store_be16(at + 2, to_port);
+    store_be16(at + 4, static_cast<std::uint16_t>(udp_header_bytes + payload.size()));
+    store_be16(at + 6, 0);
+    std::uint16_t const sum = message_checksum(f, {at, udp_header_bytes}, payload);
+    store_be16(at + 6, sum != 0 ? sum : 0xffff); // RFC 768: zero would say that there is none
+    return udp_header_bytes;
+}
+
+/// An IP packet that a small host may look at.
+struct ip_message {
+    ip_header header{};
+    bytes_view body{}; ///< the message of UDP or ICMP
+
+    explicit operator bool() const noexcept { return static_cast<bool>(header); }
+    ip_address from() const noexcept { return ip_address::of(header.kind, header.source); }
+    ip_address to() const noexcept { return ip_address::of(header.kind, header.destination); }
+    /// Not so while an IPv6 host looks for an address.
+    bool has_sender() const noexcept { return from() != ip_address{{}, header.kind}; }
+    bool is_echo_request() const noexcept {
+        if (body[1] != 0) return false;
+        return header.kind == family::v4 ? header.protocol == ip_protocol_icmp && body[0] == 8
+                                         : header.protocol == ip_protocol_icmp_v6 && body[0] == 128;
+    }
+    bool is_udp() const noexcept { return header.protocol == ip_protocol_udp; }
+    std::uint16_t udp_from() const noexcept { return load_be16(&body[0]); }
+    std::uint16_t udp_to() const noexcept { return load_be16(&body[2]); }
+    bytes_view udp_payload() const noexcept { return body.subspan(udp_header_bytes); }
+};
+
+/// Checks headers, lengths and checksums of what `packet` begins with (a frame may be padded). None: not IP, broken,
+/// with options or extension headers, a fragment, neither UDP nor ICMP, or from an address that nobody has.
+inline ip_message read_ip_packet(bytes_view packet) noexcept {
+    ip_header const h = parse_ip(packet);
+    if (!h) return {};
+    bool const v4 = h.kind == family::v4;
+    if (v4) {
+        if (packet[0] != 0x45 || (load_be16(&packet[6]) & 0x3fff) != 0) return {};
+        if (checksum_finish(checksum_add(0, packet.first(ipv4_header_bytes))) != 0) return {};
+        if (h.source[0] == 0 || h.source[0] == 127 || h.source[0] >= 224) return {};
+    } else if (h.source[0] == 0xff) {
+        return {};
+    }
+    ip_message m{h, packet.subspan(h.header_bytes, h.total_bytes - h.header_bytes)};
+    auto const sum = [&] { // 0 if it is right
+        auto const pseudo = pseudo_header_sum(h.kind, h.source, h.destination, h.protocol, m.body.size());
+        return checksum_finish(checksum_add(h.protocol == ip_protocol_icmp ? 0 : pseudo, m.body));
+    };
+    if (h.protocol == ip_protocol_udp) {
+        if (m.body.size() < udp_header_bytes) return {};
+        std::size_t const size = load_be16(&m.body[4]);
+        if (size < udp_header_bytes || size > m.body.size()) return {};
+        m.body = m.body.first(size);
+        bool const unsummed = load_be16(&m.body[6]) == 0;
+        if (unsummed ? !v4 : sum() != 0) return {};
+        return m;
+    }
+    if (h.protocol != (v4 ? ip_protocol_icmp : ip_protocol_icmp_v6)) return {};
+    if (m.body.size() < icmp_header_bytes || sum() != 0) return {};
+    return m;
+}
+
+/// Makes an echo request, checked before and addressed to this host alone, into its answer, in place; the packet's
+/// size in bytes is `header.total_bytes`.
+inline void make_echo_reply(bytes packet, ip_header const& request, std::uint16_t identification) noexcept {
+    ip_fields const f{ip_address::of(request.kind, request.destination), ip_address::of(request.kind, request.source),
+                      request.protocol, request.tos, default_hops, identification};
+    bytes const icmp = packet.subspan(request.header_bytes, request.total_bytes - request.header_bytes);
+    write_ip_header(packet.data(), f, icmp.size());
+    bool const v4 = request.kind == family::v4;
+    icmp[0] = v4 ? 0 : 129;
+    store_be16(&icmp[2], 0);
+    store_be16(&icmp[2], v4 ? checksum_finish(checksum_add(0, icmp)) : message_checksum(f, icmp, {}));
+}
+
+} // namespace wg::inline WG_ABI::bare
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Which station has which address on the wire: what ARP and neighbour discovery told (RFC 826, 4861). Layer 7 (bare
+// metal); one thread at a time.
+#ifndef WG_OS_BARE_NEIGHBOURS_HPP
+#define WG_OS_BARE_NEIGHBOURS_HPP
+
+
+namespace wg::inline WG_ABI::bare {
+
+/// `Capacity` neighbours; the one that was not used for longest makes room for a new one.
+template <std::size_t Capacity> class neighbours {
+public:
+    static constexpr duration fresh_time = seconds(30); ///< afterwards it is asked for again while it is used
+    static constexpr duration ask_interval = seconds(1);
+    static constexpr unsigned max_asks = 3; ///< without an answer: then it is not known any more
+
+    struct found {
+        mac_address const* station = nullptr; ///< nullptr: not known
+        bool ask = false;                     ///< it is time to ask
+    };
+
+    /// Where packets to `address` go.
+    found find(ip_address const& address, instant now) noexcept {
+        entry& e = at(address);
+        e.used = now;
+        bool const doubtful = !e.known || now - e.learned > fresh_time;
+        bool const ask = doubtful && (e.asks == 0 || now - e.asked >= ask_interval);
+        if (ask) {
+            if (e.asks == max_asks) {
+                e = {};
+                e.address = address;
+                e.used = now;
+            }
+            e.asked = now;
+            ++e.asks;
+        }
+        return {e.known ? &e.station : nullptr, ask};
+    }
+
+    /// `address` is at `station`. Only whom this host talks to or is asked by (`may_add`) gets an entry.
+    void learn(ip_address const& address, mac_address const& station, bool may_add, instant now) noexcept {
+        if (look(address) == nullptr && !may_add) return;
+        entry& e = at(address);
+        e.station = station;
+        e.learned = now;
+        e.asks = 0;
+        e.known = true;
+    }
+
+private:
+    struct entry {
+        ip_address address{};
+        mac_address station{};
+        instant used{}, learned{}, asked{};
+        std::uint8_t asks = 0; ///< since it was learned
+        bool known = false;
+    };
+
+    entry& at(ip_address const& address) noexcept {
+        if (entry* const known = look(address); known != nullptr) return *known;
+        entry& made = oldest();
+        made = {};
+        made.address = address;
+        return made;
+    }
+
+    entry* look(ip_address const& address) noexcept {
+        for (entry& e : entries_)
+            if (e.address == address) return &e;
+        return nullptr;
+    }
+    entry& oldest() noexcept {
+        entry* chosen = &entries_[0];
+        for (entry& e : entries_)
+            if (e.address.kind == family::none || e.used < chosen->used) chosen = &e;
+        return *chosen;
+    }
+
+    std::array<entry, Capacity> entries_{};
+};
+
+} // namespace wg::inline WG_ABI::bare
+
+#endif
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI::bare {
+
+/// An address of the board, the network that it lies in, and who leads to others.
+struct interface_address {
+    ip_address address{}; ///< family::none: no such family here
+    std::uint8_t prefix_bits = 0;
+    ip_address gateway{}; ///< family::none: none
+};
+
+/// The link-local address that a station makes of its own (RFC 4291, appendix A).
+constexpr ip_address link_local_of(mac_address const& mac) noexcept {
+    return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<byte>(mac[0] ^ 2), mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4],
+             mac[5]}, family::v6};
+}
+
+/// Models `udp_socket`: one port on a board's wire. `Neighbours` stations are known at a time; a datagram of at most
+/// `HeldBytes` (a handshake's are at most 148) waits until its receiver's station is.
+template <board Board, std::size_t Neighbours = 4, std::size_t HeldBytes = 160> class ethernet {
+public:
+    static constexpr std::size_t receive_bytes = max_frame_bytes;
+
+    /// The board outlives this.
+    explicit ethernet(Board& b) noexcept : board_(b), mac_(b.mac()), link_local_(link_local_of(mac_)) {}
+    ethernet(ethernet const&) = delete;
+    ethernet& operator=(ethernet const&) = delete;
+
+    void set_v4(interface_address const& with) noexcept { v4_ = with; }
+    void set_v6(interface_address const& with) noexcept { v6_ = with; }
+
+    /// 0 takes 51820: nobody else has ports here.
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        port_ = port != 0 ? port : std::uint16_t{51820};
+        return port_;
+    }
+    void close() noexcept { port_ = 0; }
+
+    /// Also answers what concerns the board itself: at most 16 frames in all.
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        send_held_again();
+        std::size_t filled = 0;
+        for (int frames = 0; frames < 16 && filled < datagrams.size(); ++frames) {
+            datagram& d = datagrams[filled];
+            bytes const room = bytes(d.buffer, d.capacity).subspan(d.offset);
+            std::size_t const size = board_.receive(room.first(std::min(room.size(), max_frame_bytes)));
+            if (size == 0) break;
+            d.length = static_cast<std::uint32_t>(size);
+            if (take(room.first(std::min(size, room.size())), d)) ++filled;
+        }
+        return filled;
+    }
+
+    /// `why`: ok (or lost later), not_supported (no address of that family, or no way there), no_room (longer than a
+    /// frame), would_block (no station known yet, and it does not fit where one can wait), io_error (the board's).
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        std::size_t sent = 0;
+        for (datagram& d : datagrams) {
+            d.why = send_one(d.where.remote, d.tos, d.view());
+            sent += d.why == status::ok;
+        }
+        return sent;
+    }
+
+private:
+    static constexpr std::uint16_t type_ipv4 = 0x0800, type_arp = 0x0806, type_ipv6 = 0x86dd;
+    static constexpr byte nd_solicitation = 135, nd_advertisement = 136;
+    static constexpr std::size_t nd_bytes = 24, nd_option_bytes = 8; ///< without options; a link-layer address
+    static constexpr mac_address everybody{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+    // ------------------------------------------------------------------------------------------------------- arriving
+
+    /// Whether `frame` is a datagram for the open port, now described by `d`. Anything else is dealt with or dropped.
+    bool take(bytes frame, datagram& d) noexcept {
+        if (frame.size() < ethernet_header_bytes) return false;
+        bool const to_us = std::equal(mac_.begin(), mac_.end(), frame.begin());
+        if (!to_us && (frame[0] & 1) == 0) return false;
+        mac_address station;
+        std::copy_n(&frame[6], 6, station.begin());
+        if ((station[0] & 1) != 0) return false; // no group sends
+        bytes const packet = frame.subspan(ethernet_header_bytes);
+        std::uint16_t const type = load_be16(&frame[12]);
+        if (type == type_arp) return take_arp(packet), false;
+        if (type != type_ipv4 && type != type_ipv6) return false;
+        ip_message const m = read_ip_packet(packet);
+        if (!m || (m.header.kind == family::v4) != (type == type_ipv4)) return false;
+        if (type == type_ipv6 && m.header.protocol == ip_protocol_icmp_v6 && take_discovery(packet, m, station))
+            return false;
+        if (!to_us || !is_ours(m.to()) || is_ours(m.from()) || !m.has_sender()) return false;
+        if (m.is_echo_request()) return answer_echo(frame, m, station), false;
+        if (!m.is_udp() || port_ == 0 || m.udp_to() != port_ || m.udp_from() == 0) return false;
+        bytes_view const payload = m.udp_payload();
+        d.offset = static_cast<std::uint32_t>(payload.data() - d.buffer);
+        d.length = static_cast<std::uint32_t>(payload.size());
+        d.where = {{m.from(), m.udp_from(), 0}, {m.to(), 0}};
+        d.tos = m.header.tos;
+        d.segment_bytes = 0;
+        d.why = status::ok;
+        return true;
+    }
+
+    bool is_ours(ip_address const& address) const noexcept {
+        return address == v4_.address || address == v6_.address || address == link_local_;
+    }
+
+    /// Sends it back to the station that it came from, which has shown that it leads there.
+    void answer_echo(bytes frame, ip_message const& m, mac_address const& station) noexcept {
+        make_echo_reply(frame.subspan(ethernet_header_bytes), m.header, identification_++);
+        begin_frame(frame.data(), station, load_be16(&frame[12]));
+        (void)board_.send(frame.first(ethernet_header_bytes + m.header.total_bytes), {});
+    }
+
+    void take_arp(bytes_view arp) noexcept {
+        static constexpr byte ethernet_and_ipv4[] = {0, 1, 8, 0, 6, 4};
+        if (arp.size() < 28 || !std::equal(std::begin(ethernet_and_ipv4), std::end(ethernet_and_ipv4), arp.begin()))
+            return;
+        if (v4_.address.kind == family::none) return;
+        unsigned const operation = load_be16(&arp[6]);
+        mac_address station;
+        std::copy_n(&arp[8], 6, station.begin());
+        auto const sender = ip_address::of(family::v4, &arp[14]);
+        auto const target = ip_address::of(family::v4, &arp[24]);
+        if ((station[0] & 1) != 0 || sender == v4_.address) return;
+        bool const asks_us = operation == 1 && target == v4_.address;
+        if (sender != ip_address::v4(0, 0, 0, 0)) learn(sender, station, asks_us && is_near(v4_, sender));
+        if (asks_us) send_arp(2, station, station, sender);
+    }
+
+    /// Whether it is about neighbours. Those messages are believed from the wire alone: nobody forwards 255 hops.
+    bool take_discovery(bytes_view packet, ip_message const& m, mac_address const& from) noexcept {
+        byte const type = m.body[0];
+        if (type != nd_solicitation && type != nd_advertisement) return false;
+        if (packet[7] != 255 || m.body[1] != 0 || m.body.size() < nd_bytes) return true;
+        auto const target = ip_address::of(family::v6, &m.body[8]);
+        if (target.octets[0] == 0xff) return true;
+        bool const solicits = type == nd_solicitation;
+        mac_address station{};
+        bool has_station = false;
+        for (bytes_view options = m.body.subspan(nd_bytes); options.size() >= 8;) {
+            std::size_t const size = std::size_t{options[1]} * 8;
+            if (size == 0 || size > options.size()) return true;
+            if (options[0] == (solicits ? 1 : 2) && size == nd_option_bytes) {
+                std::copy_n(&options[2], 6, station.begin());
+                has_station = (station[0] & 1) == 0;
+            }
+            options = options.subspan(size);
+        }
+        if (solicits && (target == v6_.address || target == link_local_)) {
+            if (has_station && m.has_sender()) learn(m.from(), station, true);
+            answer_solicitation(m, target, from);
+        } else if (!solicits && has_station && !is_ours(target)) {
+            learn(target, station, false);
+        }
+        return true;
+    }
+
+    void learn(ip_address const& address, mac_address const& station, bool may_add) noexcept {
+        neighbours_.learn(address, station, may_add, board_.now());
+        if (held_.size == 0 || held_.next_hop != address) return;
+        std::size_t const size = std::exchange(held_.size, std::size_t{0});
+        (void)send_one(held_.to, held_.tos, bytes_view(held_.data).first(size));
+    }
+
+    // -------------------------------------------------------------------------------------------------------- leaving
+
+    static bool is_near(interface_address const& at, ip_address const& other) noexcept {
+        return ip_prefix::of(other, at.prefix_bits) == ip_prefix::of(at.address, at.prefix_bits);
+    }
+    static bool is_link_local(ip_address const& address) noexcept {
+        return address.kind == family::v6 && address.octets[0] == 0xfe && (address.octets[1] & 0xc0) == 0x80;
+    }
+
+    struct way {
+        ip_address from{}; ///< family::none: there is none
+        ip_address next_hop{};
+    };
+    way way_to(ip_address const& remote) const noexcept {
+        if (is_link_local(remote)) return {link_local_, remote};
+        interface_address const& at = remote.kind == family::v4 ? v4_ : v6_;
+        if (at.address.kind == family::none || remote.kind == family::none) return {};
+        if (is_near(at, remote)) return {at.address, remote};
+        return at.gateway.kind == family::none ? way{} : way{at.address, at.gateway};
+    }
+
+    status send_one(endpoint const& to, std::uint8_t tos, bytes_view payload) noexcept {
+        way const w = way_to(to.address);
+        if (w.from.kind == family::none) return status::not_supported;
+        std::size_t const ip_bytes = ip_header_bytes(to.address.kind);
+        std::size_t const message_bytes = udp_header_bytes + payload.size();
+        if (ip_bytes + message_bytes > ethernet_mtu_bytes) return status::no_room;
+        auto const n = neighbours_.find(w.next_hop, board_.now());
+        if (n.ask) ask_for(w.next_hop, n.station);
+        if (n.station == nullptr) return hold(to, tos, payload, w.next_hop);
+        byte head[ethernet_header_bytes + max_ip_header_bytes + udp_header_bytes];
+        begin_frame(head, *n.station, to.address.kind == family::v4 ? type_ipv4 : type_ipv6);
+        ip_fields const f{w.from, to.address, ip_protocol_udp, tos, default_hops, identification_++};
+        std::size_t used = ethernet_header_bytes;
+        used += write_ip_header(head + used, f, message_bytes);
+        used += write_udp_header(head + used, f, port_, to.port, payload);
+        return board_.send({head, used}, payload) ? status::ok : status::io_error;
+    }
+
+    /// Keeps one datagram, the latest, while its receiver's station is asked for (RFC 1122, section 2.3.2.2).
+    status hold(endpoint const& to, std::uint8_t tos, bytes_view payload, ip_address const& next_hop) noexcept {
+        if (payload.size() > HeldBytes) return status::would_block;
+        copy(held_.data, payload);
+        held_.size = payload.size();
+        held_.to = to;
+        held_.tos = tos;
+        held_.next_hop = next_hop;
+        held_.asks = 1;
+        return status::ok;
+    }
+
+    /// Asks once more for whom a datagram waits, or gives it up.
+    void send_held_again() noexcept {
+        if (held_.size == 0) return;
+        auto const n = neighbours_.find(held_.next_hop, board_.now());
+        if (!n.ask) return;
+        if (held_.asks++ == neighbours<Neighbours>::max_asks)
+            held_.size = 0;
+        else
+            ask_for(held_.next_hop, nullptr);
+    }
+
+    void begin_frame(byte* at, mac_address const& to, std::uint16_t type) const noexcept {
+        std::copy(to.begin(), to.end(), at);
+        std::copy(mac_.begin(), mac_.end(), at + 6);
+        store_be16(at + 12, type);
+    }
+
+    /// Asks everybody, or the station that is believed to have the address.
+    void ask_for(ip_address const& address, mac_address const* station) noexcept {
+        if (address.kind == family::v4)
+            send_arp(1, station != nullptr ? *station : everybody, mac_address{}, address);
+        else
+            solicit(address, station);
+    }
+
+    void send_arp(std::uint16_t operation, mac_address const& to, mac_address const& target_station,
+                  ip_address const& target) noexcept {
+        byte frame[ethernet_header_bytes + 28];
+        begin_frame(frame, to, type_arp);
+        byte* const arp = frame + ethernet_header_bytes;
+        store_be32(arp, 0x00010800); // Ethernet, IPv4
+        store_be32(arp + 4, 0x06040000u | operation);
+        std::copy(mac_.begin(), mac_.end(), arp + 8);
+        std::memcpy(arp + 14, v4_.address.octets.data(), 4);
+        std::copy(target_station.begin(), target_station.end(), arp + 18);
+        std::memcpy(arp + 24, target.octets.data(), 4);
+        (void)board_.send(frame, {});
+    }
+
+    void solicit(ip_address const& target, mac_address const* station) noexcept {
+        mac_address to{0x33, 0x33, 0xff, target.octets[13], target.octets[14], target.octets[15]};
+        // RFC 4291, section 2.7.1: who has an address listens to the group of its last three bytes
+        ip_address group{{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, to[3], to[4], to[5]}, family::v6};
+        if (station != nullptr) {
+            to = *station;
+            group = target;
+        }
+        bool const near = is_link_local(target) || v6_.address.kind == family::none;
+        send_discovery(nd_solicitation, 0, to, {near ? link_local_ : v6_.address, group}, target);
+    }
+
+    void answer_solicitation(ip_message const& m, ip_address const& target, mac_address const& from) noexcept {
+        constexpr ip_address all_nodes{{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, family::v6};
+        if (m.has_sender())
+            send_discovery(nd_advertisement, 0x60, from, {target, m.from()}, target); // solicited, override
+        else // who asks has no address yet
+            send_discovery(nd_advertisement, 0x20, {0x33, 0x33, 0, 0, 0, 1}, {target, all_nodes}, target);
+    }
+
+    void send_discovery(byte type, byte flags, mac_address const& to, ip_fields f, ip_address const& target) noexcept {
+        byte frame[ethernet_header_bytes + ipv6_header_bytes + nd_bytes + nd_option_bytes] = {};
+        begin_frame(frame, to, type_ipv6);
+        f.protocol = ip_protocol_icmp_v6;
+        f.hops = 255;
+        byte* const ip = frame + ethernet_header_bytes;
+        write_ip_header(ip, f, nd_bytes + nd_option_bytes);
+        byte* const icmp = ip + ipv6_header_bytes;
+        icmp[0] = type;
+        icmp[4] = flags;
+        std::memcpy(icmp + 8, target.octets.data(), 16);
+        icmp[nd_bytes] = type == nd_solicitation ? 1 : 2; // whose station follows: the sender's, the target's
+        icmp[nd_bytes + 1] = 1;
+        std::copy(mac_.begin(), mac_.end(), icmp + nd_bytes + 2);
+        store_be16(icmp + 2, message_checksum(f, {icmp, nd_bytes + nd_option_bytes}, {}));
+        (void)board_.send(frame, {});
+    }
+
+    Board& board_;
+    mac_address const mac_;
+    ip_address const link_local_;
+    interface_address v4_{}, v6_{};
+    std::uint16_t port_ = 0;
+    std::uint16_t identification_ = 0;
+    neighbours<Neighbours> neighbours_;
+    struct {
+        endpoint to{};
+        ip_address next_hop{};
+        std::size_t size = 0; ///< 0: nothing waits
+        unsigned asks = 0;
+        std::uint8_t tos = 0;
+        byte_array<HeldBytes> data{};
+    } held_;
+};
+
+} // namespace wg::inline WG_ABI::bare
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A board as a host inside the tunnel: answers echo, and has UDP for its application (RFC 768, 792, 4443). Layer 7
+// (bare metal); one thread at a time.
+#ifndef WG_OS_BARE_HOST_HPP
+#define WG_OS_BARE_HOST_HPP
+
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI::bare {
+
+/// Models `tun_device`: whose packets come and go is the board itself. At most `Queue` of them wait to be sent.
+template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 2> class host {
+public:
+    static constexpr std::size_t headroom = 0;
+
+    /// Takes a datagram that came out of the tunnel, checked; may call `send`. `payload` is good during the call.
+    using receiver = void (*)(void* context, endpoint const& from, std::uint16_t to_port, bytes_view payload) noexcept;
+
+    void set_v4(ip_address const& address) noexcept { v4_ = address; }
+    void set_v6(ip_address const& address) noexcept { v6_ = address; }
+    void set_receiver(receiver with, void* context) noexcept {
+        receiver_ = with;
+        context_ = context;
+    }
+
+    /// A datagram into the tunnel. not_supported: this host has no address of that family; no_room: longer than the
+    /// MTU; would_block: the queue is full until the engine runs.
+    status send(endpoint const& to, std::uint16_t from_port, bytes_view payload) noexcept {
+        ip_address const& from = to.address.kind == family::v4 ? v4_ : v6_;
+        if (from.kind == family::none || from.kind != to.address.kind) return status::not_supported;
+        std::size_t const message_bytes = udp_header_bytes + payload.size();
+        std::size_t const size = ip_header_bytes(from.kind) + message_bytes;
+        if (size > MtuBytes) return status::no_room;
+        if (count_ == Queue) return status::would_block;
+        slot& s = add(size);
+        ip_fields const f{from, to.address, ip_protocol_udp, 0, default_hops, identification_++};
+        byte* at = s.data.data() + write_ip_header(s.data.data(), f, message_bytes);
+        at += write_udp_header(at, f, from_port, to.port, payload);
+        std::copy(payload.begin(), payload.end(), at);
+        return status::ok;
+    }
+
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        std::size_t filled = 0;
+        for (; filled < packets.size() && count_ != 0; ++filled) {
+            slot const& s = queue_[first_];
+            packet& p = packets[filled];
+            p.length = static_cast<std::uint32_t>(std::min<std::size_t>(s.size, p.capacity - p.offset));
+            copy(p.view(), bytes_view(s.data).first(p.length));
+            first_ = (first_ + 1) % Queue;
+            --count_;
+        }
+        return filled;
+    }
+
+    std::size_t write(std::span<packet> packets) noexcept {
+        for (packet const& p : packets) take(p.view());
+        return packets.size();
+    }
+    std::size_t mtu() const noexcept { return MtuBytes; }
+
+private:
+    struct slot {
+        std::size_t size = 0;
+        byte_array<MtuBytes> data;
+    };
+
+    slot& add(std::size_t size) noexcept {
+        slot& s = queue_[(first_ + count_++) % Queue];
+        s.size = size;
+        return s;
+    }
+
+    void take(bytes_view data) noexcept {
+        ip_message const m = read_ip_packet(data);
+        if (!m || (m.to() != v4_ && m.to() != v6_) || m.from() == m.to() || !m.has_sender()) return;
+        if (m.is_echo_request() && count_ != Queue && m.header.total_bytes <= MtuBytes) {
+            slot& s = add(m.header.total_bytes);
+            copy(s.data, data.first(s.size));
+            make_echo_reply(bytes(s.data).first(s.size), parse_ip(bytes_view(s.data).first(s.size)), identification_++);
+        } else if (m.is_udp() && receiver_ != nullptr) {
+            receiver_(context_, {m.from(), m.udp_from(), 0}, m.udp_to(), m.udp_payload());
+        }
+    }
+
+    ip_address v4_{}, v6_{};
+    receiver receiver_ = nullptr;
+    void* context_ = nullptr;
+    std::uint16_t identification_ = 0;
+    std::size_t first_ = 0, count_ = 0;
+    std::array<slot, Queue> queue_;
+};
+static_assert(tun_device<host<>>);
+
+} // namespace wg::inline WG_ABI::bare
+
+#endif
 
 #if defined(__linux__) && __STDC_HOSTED__
 
@@ -19966,6 +20721,29 @@ struct default_policies : os::host {
     using threads = one_thread;
     using storage = growing_storage<region_of<os::host>::type>;
     using observer = no_observer;
+};
+
+/// The policies of a board without an operating system: no heap, one thread, UDP/IP of its own on its Ethernet.
+template <bare::board Board, class Capacity = small_capacity> struct bare_policies : default_policies {
+    using clock_source = bare::board_source<Board>;
+    using random_source = bare::board_source<Board>;
+    using storage = static_storage<Capacity>;
+    using tun_device = bare::host<Capacity::max_mtu_bytes>;
+    using udp_socket = bare::ethernet<Board>;
+    using waiter = bare::polling_waiter;
+};
+
+/// A whole node on a board: `sizeof` it is all the memory that it takes. The board outlives it.
+template <bare::board Board, engine_policies Policies = bare_policies<Board>> struct bare_node {
+    explicit bare_node(Board& b) noexcept : wire(b), device(bare::board_source<Board>(b)), engine(device, host, wire) {}
+
+    /// Moves what is there; to be called all the time, or when a frame has arrived and at `engine.next_deadline()`.
+    void run_once() noexcept { (void)engine.run_once({true, true, 0}); }
+
+    typename Policies::udp_socket wire;
+    typename Policies::tun_device host;
+    wg::device<Policies> device;
+    wg::engine<Policies> engine;
 };
 
 /// Makes a new private key, clamped. False: the random source failed, and `key` is zero.

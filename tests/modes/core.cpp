@@ -16,3 +16,17 @@ template class wg::noise<tests::smallest>;
 template struct wg::keypair<64>;
 template class wg::replay_window<64>;
 template class wg::device<tests::smallest>;
+
+// A board, and a whole node on it.
+struct silent_board {
+    wg::instant now() noexcept { return {}; }
+    void tai64n(std::span<wg::byte, wg::timestamp_bytes> label) noexcept { wg::bare::store_boot_label(label, 1, {}); }
+    bool fill(wg::bytes) noexcept { return false; }
+    wg::bare::mac_address mac() noexcept { return {}; }
+    std::size_t receive(wg::bytes) noexcept { return 0; }
+    bool send(wg::bytes_view, wg::bytes_view) noexcept { return false; }
+};
+template class wg::bare::ethernet<silent_board>;
+template class wg::bare::host<>;
+template class wg::engine<wg::bare_policies<silent_board>>;
+template struct wg::bare_node<silent_board>;

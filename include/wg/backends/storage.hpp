@@ -22,6 +22,8 @@ struct small_capacity {
     static constexpr std::size_t max_queued_handshakes = 2;
     static constexpr std::size_t max_limited_sources = 8;
     static constexpr std::size_t replay_bits = 128;
+    static constexpr std::size_t batch = 1;
+    static constexpr std::size_t max_mtu_bytes = default_mtu_bytes;
 };
 
 /// Capacities of a host: peers and allowed IPs grow with the configuration, packets and handshakes are capped.
@@ -33,6 +35,8 @@ struct host_capacity {
     static constexpr std::size_t max_queued_handshakes = 4096;
     static constexpr std::size_t max_limited_sources = 8192;
     static constexpr std::size_t replay_bits = 8192;
+    static constexpr std::size_t batch = 64;
+    static constexpr std::size_t max_mtu_bytes = 0;
 };
 
 /// All memory inside the device: `sizeof(device)` is what it takes, and the device is the region that holds secrets.
@@ -43,7 +47,7 @@ template <class Capacity = small_capacity> struct static_storage : Capacity {
     template <class T, std::size_t Count> using secret_pool = pool<T, Count>;
 
     template <class T, std::size_t Count> class array {
-        static_assert(Count != 0, "this storage does not grow; an engine's buffers need one that does");
+        static_assert(Count != 0, "this storage does not grow: every capacity has to be named");
 
     public:
         explicit array(static_storage&) noexcept {}

@@ -1,72 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
-// The little of IPv4, IPv6 and ICMP that a tunnel has to know: whose a packet is, how long it is, its congestion
-// marks, and how to say that it went nowhere (RFC 791, 8200, 792, 4443, 6040). Layer 4; pure.
+// What a tunnel does to the packets within: congestion marks, and the word that one went nowhere (RFC 792, 4443, 6040).
+// Layer 4; pure.
 #ifndef WG_DEVICE_IP_HPP
 #define WG_DEVICE_IP_HPP
 
+#include "../base/ip.hpp"
 #include "../base/packet.hpp"
 
 #include <algorithm>
 
 namespace wg::inline WG_ABI {
-
-inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8,
-                             icmp_header_bytes = 8;
-inline constexpr byte ip_protocol_udp = 17, ip_protocol_icmp = 1, ip_protocol_icmp_v6 = 58;
-
-/// What the headers of an inner packet say. Views into the packet.
-struct ip_header {
-    family kind = family::none;
-    byte const* source = nullptr;      ///< 4 or 16 bytes
-    byte const* destination = nullptr; ///< 4 or 16 bytes
-    std::uint8_t tos = 0;
-    std::size_t total_bytes = 0; ///< header and payload; at most the bytes there are
-    byte protocol = 0;           ///< IPv6: of the first header after the fixed one
-    bool first_fragment = true;  ///< the transport header is in this packet
-    std::size_t header_bytes = 0;
-
-    explicit operator bool() const noexcept { return kind != family::none; }
-};
-
-/// Reads the header of `packet`; none if it is not IP or shorter than it says.
-inline ip_header parse_ip(bytes_view packet) noexcept {
-    ip_header header;
-    if (packet.size() < ipv4_header_bytes) return header;
-    if (packet[0] >> 4 == 4) {
-        header.header_bytes = std::size_t{packet[0] & 0x0fu} * 4;
-        header.total_bytes = load_be16(&packet[2]);
-        if (header.total_bytes > packet.size() || header.total_bytes < ipv4_header_bytes) return header;
-        if (header.header_bytes < ipv4_header_bytes || header.header_bytes > header.total_bytes)
-            header.header_bytes = ipv4_header_bytes;
-        header.tos = packet[1];
-        header.protocol = packet[9];
-        header.first_fragment = (load_be16(&packet[6]) & 0x1fff) == 0;
-        header.source = &packet[12];
-        header.destination = &packet[16];
-        header.kind = family::v4;
-    } else if (packet[0] >> 4 == 6 && packet.size() >= ipv6_header_bytes) {
-        header.header_bytes = ipv6_header_bytes;
-        header.total_bytes = ipv6_header_bytes + load_be16(&packet[4]);
-        if (header.total_bytes > packet.size()) return header;
-        header.tos = static_cast<std::uint8_t>(load_be16(&packet[0]) >> 4);
-        header.protocol = packet[6];
-        header.source = &packet[8];
-        header.destination = &packet[24];
-        header.kind = family::v6;
-    }
-    return header;
-}
-
-/// The sum of RFC 1071, not yet folded or inverted. `data` of an odd size is padded with zero.
-constexpr std::uint32_t checksum_add(std::uint32_t sum, bytes_view data) noexcept {
-    for (std::size_t i = 0; i + 1 < data.size(); i += 2) sum += load_be16(&data[i]); // at most 2^15 words of 2^16
-    if (data.size() % 2 != 0) sum += static_cast<std::uint32_t>(data.back()) << 8;
-    return (sum & 0xffff) + (sum >> 16);
-}
-constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
-    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<std::uint16_t>(~sum);
-}
 
 enum ecn : std::uint8_t { not_ect = 0, ect_1 = 1, ect_0 = 2, congestion_experienced = 3 };
 

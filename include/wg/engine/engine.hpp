@@ -21,8 +21,9 @@ template <engine_policies Policies> class engine {
     using storage = typename Policies::storage;
 
 public:
-    static constexpr std::size_t batch = 64;          ///< packets in one step
-    static constexpr std::size_t receive_batch = 16;  ///< datagrams in one call, which may hold `batch` segments each
+    static constexpr std::size_t batch = storage::batch; ///< packets in one step
+    /// Datagrams in one call, which may hold `batch` segments each.
+    static constexpr std::size_t receive_batch = batch < 4 ? 1 : batch / 4;
 
     /// What is joined outlives the engine. Buffers come from the device's storage.
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
@@ -61,8 +62,7 @@ public:
     status refresh_mtu() noexcept {
         core_.set_mtu(tun_.mtu());
         std::size_t const mtu = tun_.mtu() != 0 ? tun_.mtu() : default_mtu_bytes;
-        // Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
-        std::size_t const stride = (front + mtu + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
+        std::size_t const stride = stride_for(mtu);
         if (stride > stride_) {
             if (!outbound_.resize(batch * stride)) return status::no_memory;
             stride_ = stride;
@@ -134,6 +134,13 @@ private:
     static constexpr std::size_t answer_room = ipv6_header_bytes + icmp_header_bytes;
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
+    /// Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
+    static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
+        return (front + mtu_bytes + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
+    }
+    static constexpr bool grows = storage::max_mtu_bytes == 0;
+    static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(storage::max_mtu_bytes);
+    static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
 
     instant now() noexcept { return core_.clock().now(); }
 
@@ -264,8 +271,8 @@ private:
     tun_type& tun_;
     socket_type& socket_;
     bool tun_unfinished_ = false; ///< a TUN device may hold packets that its descriptor does not tell of
-    typename storage::template array<byte, 0> outbound_;
-    typename storage::template array<byte, 0> inbound_;
+    typename storage::template array<byte, most_outbound_bytes> outbound_;
+    typename storage::template array<byte, most_inbound_bytes> inbound_;
     std::size_t stride_ = 0;
     bool running_ = false;
 

@@ -2,12 +2,17 @@
 // The parts that a platform supplies, for the platform that this is compiled for: the one place where it is asked.
 // Layer 7.
 //
-// `wg::os::host` names what `wg::default_policies` takes from the platform. It is empty where there is none: a
-// microcontroller brings its own policies.
+// `wg::os::host` names what `wg::default_policies` takes from the platform. It is empty where there is none: what a
+// microcontroller needs is in bare/, is made of a board, and compiles everywhere.
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
 #include "../base/abi.hpp"
+#include "bare/board.hpp"
+#include "bare/ethernet.hpp"
+#include "bare/host.hpp"
+#include "bare/ip_packet.hpp"
+#include "bare/neighbours.hpp"
 
 #if defined(__linux__) && __STDC_HOSTED__
 

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a machine without an operating system supplies, and the policies that are made of it. Layer 7 (bare metal); one
+// thread, and no interrupt handler calls into wg.
+#ifndef WG_OS_BARE_BOARD_HPP
+#define WG_OS_BARE_BOARD_HPP
+
+#include "../../policy.hpp"
+
+namespace wg::inline WG_ABI::bare {
+
+using mac_address = byte_array<6>;
+
+inline constexpr std::size_t ethernet_header_bytes = 14;
+inline constexpr std::size_t ethernet_mtu_bytes = 1500;
+inline constexpr std::size_t max_frame_bytes = ethernet_header_bytes + ethernet_mtu_bytes; ///< without its checksum
+
+// | member                          | promise                                                                         |
+// |---------------------------------|---------------------------------------------------------------------------------|
+// | now() -> instant                | the time since power-on; never goes back, does not wrap                         |
+// | tai64n(label)                   | as of a `clock_source`: `store_tai64n` of a wall clock, or `store_boot_label`   |
+// |                                 | of a counter that survives a reset                                              |
+// | fill(out) -> bool               | all of `out` from a hardware source that is fit for keys; false: it failed      |
+// | mac() -> mac_address            | of this station                                                                 |
+// | receive(frame) -> size_t        | the oldest frame that arrived, from its destination address to its last byte    |
+// |                                 | without the checksum; 0: none there now. One that is longer than `frame` is     |
+// |                                 | dropped. Takes frames to `mac()`, to all, and to groups; does not block.        |
+// | send(head, body) -> bool        | one frame: head, then body, padded to 60 bytes; the checksum is the hardware's. |
+// |                                 | Both are the caller's again on return. False: dropped. May wait for a frame.    |
+template <class Board>
+concept board = requires(Board& b, std::span<byte, timestamp_bytes> label, bytes out, bytes_view piece) {
+    { b.now() } noexcept -> std::same_as<instant>;
+    { b.tai64n(label) } noexcept -> std::same_as<void>;
+    { b.fill(out) } noexcept -> std::same_as<bool>;
+    { b.mac() } noexcept -> std::same_as<mac_address>;
+    { b.receive(out) } noexcept -> std::same_as<std::size_t>;
+    { b.send(piece, piece) } noexcept -> std::same_as<bool>;
+};
+
+/// A wall clock's time as TAI64N.
+inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t unix_s, std::uint32_t ns) noexcept {
+    store_be64(label.data(), 0x400000000000000a + unix_s);
+    store_be32(&label[8], ns);
+}
+
+/// For a board without a wall clock: `boots`, which grows with every start, stands for the seconds, and the seconds
+/// since that start for the nanoseconds. Peers only compare.
+inline void store_boot_label(std::span<byte, timestamp_bytes> label, std::uint32_t boots, instant now) noexcept {
+    store_tai64n(label, boots, static_cast<std::uint32_t>(static_cast<std::uint64_t>(now.nanoseconds) / 1'000'000'000));
+}
+
+/// A board as the clock and the random source of a device. The board outlives it.
+template <class Board> class board_source {
+public:
+    explicit board_source(Board& b) noexcept : board_(&b) {}
+
+    instant now() noexcept { return board_->now(); }
+    void tai64n(std::span<byte, timestamp_bytes> label) noexcept { board_->tai64n(label); }
+    bool fill(bytes out) noexcept { return board_->fill(out); }
+
+private:
+    Board* board_;
+};
+
+/// Models `waiter`: never sleeps, and has the engine look at both sides. A board that can sleep until a frame arrives
+/// or a deadline passes has its own.
+struct polling_waiter {
+    readiness wait(instant) noexcept { return {true, true, 0}; }
+    void wake() noexcept {}
+};
+static_assert(waiter<polling_waiter>);
+
+} // namespace wg::inline WG_ABI::bare
+
+#endif
