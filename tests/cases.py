@@ -20,10 +20,11 @@ FREESTANDING = ["-fno-exceptions", "-fno-rtti"]
 OPTIONAL = {
     "backends/hacl.hpp": ("WG_WITH_HACL", ["Hacl_AEAD_Chacha20Poly1305.h", "Hacl_Chacha20Poly1305_32.h"]),
     "backends/libsodium.hpp": ("WG_WITH_LIBSODIUM", ["sodium.h"]),
+    "os/bare/lwip.hpp": ("WG_WITH_LWIP", ["lwip/udp.h"]),
 }
 
 
-# What must compile for any machine: all but the files of one operating system. os/os.hpp finds that there is none.
+# What must compile for any machine: all but the files of one operating system or library.
 def is_portable(header):
     return header not in OPTIONAL and not re.match(r"os/\w+/", header.replace("os/bare/", "os/"))
 
@@ -61,7 +62,13 @@ def library_flags(compiler, header):
 
     The headers of HACL* are found as the build finds them: WG_HACL holds the flags."""
     macro, ones = OPTIONAL[header]
-    flags = [f"-D{macro}", *(os.environ.get("WG_HACL", "").split() if macro == "WG_WITH_HACL" else [])]
+    flags = [f"-D{macro}"]
+    if macro == "WG_WITH_HACL":
+        flags += os.environ.get("WG_HACL", "").split()
+    if macro == "WG_WITH_LWIP" and shutil.which("pkg-config"):
+        found = subprocess.run(["pkg-config", "--cflags-only-I", "lwip"], text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL)
+        flags += [flag.replace("-I", "-isystem") for flag in found.stdout.split()]
     test = " || ".join(f"__has_include(<{one}>)" for one in ones)
     if "here" not in command(compiler, "-E", "-P", *flags, "-x", "c++", "-", source=f"#if {test}\nhere\n#endif\n"):
         raise Skipped(f"no {ones[-1]} here" + (", see -Dhacl in CONTRIBUTING.md" if "HACL" in macro else ""))

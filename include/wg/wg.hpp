@@ -3,7 +3,8 @@
 //
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
-// Concepts and their promises: policy.hpp. WG_WITH_HACL and WG_WITH_LIBSODIUM add the backends of these libraries.
+// Concepts and their promises: policy.hpp. WG_WITH_HACL, WG_WITH_LIBSODIUM and WG_WITH_LWIP add what is for these
+// libraries.
 #ifndef WG_WG_HPP
 #define WG_WG_HPP
 
@@ -25,6 +26,9 @@
 #include "control/uapi.hpp"
 #include "device/device.hpp"
 #include "engine/engine.hpp"
+#ifdef WG_WITH_LWIP
+#include "os/bare/lwip.hpp"
+#endif
 #include "os/os.hpp"
 
 namespace wg::inline WG_ABI {
