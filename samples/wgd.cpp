@@ -2,8 +2,6 @@
 // wgd: a WireGuard interface for wg(8) and wg-quick(8), put together from the library's parts.
 #include <wg/wg.hpp>
 
-#include <cstdarg>
-#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
@@ -44,24 +42,30 @@ struct options {
     bool log_asked = false;
 };
 
-void say(options const& o, char const* format, ...) __attribute__((format(printf, 2, 3)));
-void say(options const& o, char const* format, ...) {
-    if (o.log_level == "silent") return;
-    std::va_list arguments;
-    va_start(arguments, format);
-    std::fprintf(stderr, "wgd: %s: ", o.interface_name);
-    std::vfprintf(stderr, format, arguments);
-    std::fputc('\n', stderr);
-    va_end(arguments);
+// Standard output and error without buffers: a line is a write, and a small daemon needs no stdio.
+void print(int fd, std::string_view text) {
+    if (::write(fd, text.data(), text.size()) < 0) std::exit(EXIT_FAILURE);
 }
 
-[[noreturn]] void misused(char const* what, char const* argument) {
-    std::fprintf(stderr, "wgd: %s%s\n%s", what, argument, usage);
+template <class... Piece> void complain(Piece const&... pieces) {
+    wg::os::error_text line;
+    line.set("wgd: ", pieces..., "\n");
+    print(STDERR_FILENO, line.view());
+    if (!line.view().ends_with('\n')) print(STDERR_FILENO, "\n"); // it was cut
+}
+
+template <class... Piece> void say(options const& o, Piece const&... pieces) {
+    if (o.log_level != "silent") complain(o.interface_name, ": ", pieces...);
+}
+
+[[noreturn]] void misused(std::string_view what, std::string_view argument) {
+    complain(what, argument);
+    print(STDERR_FILENO, usage);
     std::exit(EXIT_FAILURE);
 }
 
 [[noreturn]] void print_and_exit(char const* text) {
-    std::fputs(text, stdout);
+    print(STDOUT_FILENO, text);
     std::exit(EXIT_SUCCESS);
 }
 
@@ -93,11 +97,13 @@ options read_options(std::span<char*> arguments) {
 }
 
 void log_event(void* context, wg::event_id id, std::uint32_t peer, std::uint64_t value) noexcept {
+    options const& o = *static_cast<options const*>(context);
     bool const dropped = id == wg::event_id::dropped;
     char const* const why = dropped ? wg::describe(static_cast<wg::status>(value)) : "";
-    char number[24] = "";
-    if (peer != wg::no_peer_number) std::snprintf(number, sizeof number, "peer %u ", peer);
-    say(*static_cast<options const*>(context), "%s%s%s%s", number, wg::describe(id), dropped ? ": " : "", why);
+    if (peer != wg::no_peer_number)
+        say(o, "peer ", peer, " ", wg::describe(id), dropped ? ": " : "", why);
+    else
+        say(o, wg::describe(id), dropped ? ": " : "", why);
 }
 
 /// An inherited descriptor, by the name of its environment variable; -1: none.
@@ -178,7 +184,7 @@ private:
         if (link == wg::status::device_down && engine_.is_up()) engine_.down();
         if (link == wg::status::ok && !engine_.is_up() && why == wg::status::ok) why = engine_.up();
         if (why != wg::status::ok && link == wg::status::ok)
-            say(options_, "cannot go up with UDP port %u: %s", device_.listen_port(), wg::describe(why));
+            say(options_, "cannot go up with UDP port ", device_.listen_port(), ": ", wg::describe(why));
         return wg::status::ok;
     }
 
@@ -200,7 +206,7 @@ private:
 int main(int count, char** arguments) {
     options o = read_options({arguments, static_cast<std::size_t>(count)});
     auto const fail = [&](char const* why) {
-        std::fprintf(stderr, "wgd: %s\n", why);
+        complain(why);
         return EXIT_FAILURE;
     };
 

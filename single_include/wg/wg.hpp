@@ -17849,8 +17849,10 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
 #define WG_OS_LINUX_ERROR_TEXT_HPP
 
 
-#include <cstdarg>
-#include <cstdio>
+#include <charconv>
+#include <concepts>
+#include <cstring>
+#include <string_view>
 
 namespace wg::inline WG_ABI::os {
 
@@ -17858,17 +17860,31 @@ namespace wg::inline WG_ABI::os {
 class error_text {
 public:
     char const* c_str() const noexcept { return text_; }
-    bool empty() const noexcept { return text_[0] == '\0'; }
+    std::string_view view() const noexcept { return {text_, size_}; }
+    bool empty() const noexcept { return size_ == 0; }
 
-    [[gnu::format(printf, 2, 3)]] void set(char const* format, ...) noexcept {
-        std::va_list arguments;
-        va_start(arguments, format);
-        std::vsnprintf(text_, sizeof text_, format, arguments);
-        va_end(arguments);
+    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        size_ = 0;
+        (append(pieces), ...);
+        text_[size_] = '\0';
     }
 
 private:
-    char text_[256] = {};
+    static constexpr std::size_t most = 255;
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append(std::integral auto number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
 };
 
 } // namespace wg::inline WG_ABI::os
@@ -18470,8 +18486,10 @@ private:
 #define WG_OS_LINUX_ERROR_TEXT_HPP
 
 
-#include <cstdarg>
-#include <cstdio>
+#include <charconv>
+#include <concepts>
+#include <cstring>
+#include <string_view>
 
 namespace wg::inline WG_ABI::os {
 
@@ -18479,17 +18497,31 @@ namespace wg::inline WG_ABI::os {
 class error_text {
 public:
     char const* c_str() const noexcept { return text_; }
-    bool empty() const noexcept { return text_[0] == '\0'; }
+    std::string_view view() const noexcept { return {text_, size_}; }
+    bool empty() const noexcept { return size_ == 0; }
 
-    [[gnu::format(printf, 2, 3)]] void set(char const* format, ...) noexcept {
-        std::va_list arguments;
-        va_start(arguments, format);
-        std::vsnprintf(text_, sizeof text_, format, arguments);
-        va_end(arguments);
+    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        size_ = 0;
+        (append(pieces), ...);
+        text_[size_] = '\0';
     }
 
 private:
-    char text_[256] = {};
+    static constexpr std::size_t most = 255;
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append(std::integral auto number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
 };
 
 } // namespace wg::inline WG_ABI::os
@@ -19075,8 +19107,8 @@ public:
     static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
                             bool offload = true) noexcept {
         if (!is_interface_name(name)) {
-            why.set("`%.*s` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%%`",
-                    static_cast<int>(std::min<std::size_t>(name.size(), 40)), name.data());
+            why.set("`", name.substr(0, 40),
+                    "` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%`");
             return status::invalid;
         }
         ifreq request = request_for(name);
@@ -19093,7 +19125,7 @@ public:
             made = tun();
         }
         if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
-            why.set("cannot set the MTU of `%s` to %zu: %s", made.name_, mtu_bytes, std::strerror(errno));
+            why.set("cannot set the MTU of `", made.name_, "` to ", mtu_bytes, ": ", std::strerror(errno));
             return status_of(errno);
         }
         made.refresh_mtu();
@@ -19105,23 +19137,23 @@ public:
     static result<tun> adopt(int number, error_text& why) noexcept {
         ifreq request{};
         if (::ioctl(number, TUNGETIFF, &request) != 0) {
-            why.set("descriptor %d is no TUN interface: %s", number, std::strerror(errno));
+            why.set("descriptor ", number, " is no TUN interface: ", std::strerror(errno));
             return status::invalid;
         }
         unsigned const flags = static_cast<unsigned short>(request.ifr_flags);
         // IFF_NO_PI cannot be checked: Linux 6.18 says that it is set even where it is not.
         if ((flags & IFF_TUN) == 0) {
-            why.set("descriptor %d (`%s`) must be opened with IFF_TUN and IFF_NO_PI", number, request.ifr_name);
+            why.set("descriptor ", number, " (`", request.ifr_name, "`) must be opened with IFF_TUN and IFF_NO_PI");
             return status::not_supported;
         }
         std::unique_ptr<byte[]> frame = (flags & IFF_VNET_HDR) != 0 ? new_frame() : nullptr;
         if ((flags & IFF_VNET_HDR) != 0 && !frame) {
-            why.set("descriptor %d (`%s`): no memory for frames", number, request.ifr_name);
+            why.set("descriptor ", number, " (`", request.ifr_name, "`): no memory for frames");
             return status::no_memory;
         }
         tun made(unique_fd(number), request.ifr_name, std::move(frame));
         if (!make_private(number) || !made.set_framing()) {
-            why.set("descriptor %d: %s", number, std::strerror(errno));
+            why.set("descriptor ", number, ": ", std::strerror(errno));
             status const refused = status_of(errno);
             (void)made.fd_.release(); // not taken over
             return refused;
@@ -19313,21 +19345,21 @@ private:
         case ENODEV:
             why.set("there is no /dev/net/tun: load the driver with `modprobe tun`, or give the container that device");
             return status::not_supported;
-        default: why.set("cannot open /dev/net/tun: %s", std::strerror(error)); return status_of(error);
+        default: why.set("cannot open /dev/net/tun: ", std::strerror(error)); return status_of(error);
         }
     }
 
     static status name_refused(char const* name, int error, bool existed, error_text& why) noexcept {
         if (error == EPERM || error == EACCES) {
-            why.set("no permission to create the interface `%s`: run as root, or with CAP_NET_ADMIN", name);
+            why.set("no permission to create the interface `", name, "`: run as root, or with CAP_NET_ADMIN");
             return status::no_permission;
         }
         if (error == EBUSY || existed) { // EINVAL: an interface of another kind
-            why.set("an interface `%s` exists already: choose another name, or delete it with `ip link delete dev %s`",
-                    name, name);
+            why.set("an interface `", name,
+                    "` exists already: choose another name, or delete it with `ip link delete dev ", name, "`");
             return status::address_in_use;
         }
-        why.set("cannot create the interface `%s`: %s", name, std::strerror(error));
+        why.set("cannot create the interface `", name, "`: ", std::strerror(error));
         return status_of(error);
     }
 
@@ -19355,8 +19387,10 @@ static_assert(tun_device<tun>);
 #define WG_OS_LINUX_ERROR_TEXT_HPP
 
 
-#include <cstdarg>
-#include <cstdio>
+#include <charconv>
+#include <concepts>
+#include <cstring>
+#include <string_view>
 
 namespace wg::inline WG_ABI::os {
 
@@ -19364,17 +19398,31 @@ namespace wg::inline WG_ABI::os {
 class error_text {
 public:
     char const* c_str() const noexcept { return text_; }
-    bool empty() const noexcept { return text_[0] == '\0'; }
+    std::string_view view() const noexcept { return {text_, size_}; }
+    bool empty() const noexcept { return size_ == 0; }
 
-    [[gnu::format(printf, 2, 3)]] void set(char const* format, ...) noexcept {
-        std::va_list arguments;
-        va_start(arguments, format);
-        std::vsnprintf(text_, sizeof text_, format, arguments);
-        va_end(arguments);
+    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        size_ = 0;
+        (append(pieces), ...);
+        text_[size_] = '\0';
     }
 
 private:
-    char text_[256] = {};
+    static constexpr std::size_t most = 255;
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append(std::integral auto number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
 };
 
 } // namespace wg::inline WG_ABI::os
@@ -19475,7 +19523,6 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 
-#include <cstdio>
 #include <optional>
 #include <string_view>
 #include <sys/inotify.h>
@@ -19531,7 +19578,7 @@ public:
         socklen_t size = sizeof listens;
         if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
             !make_private(number)) {
-            why.set("descriptor %d is no socket that listens", number);
+            why.set("descriptor ", number, " is no socket that listens");
             return status::invalid;
         }
         return begin(unique_fd(number), why);
@@ -19585,17 +19632,19 @@ private:
     status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
         path_ = {};
         path_.sun_family = AF_UNIX;
-        int const length = std::snprintf(path_.sun_path, sizeof path_.sun_path, "%s/%.*s.sock", directory,
-                                         static_cast<int>(name.size()), name.data());
-        bool const fits = length > 0 && static_cast<std::size_t>(length) < sizeof path_.sun_path;
-        if (fits && !name.empty() && name.find('/') == name.npos) return status::ok;
-        why.set("`%s/%.*s.sock` cannot be the path of a socket", directory, static_cast<int>(name.size()), name.data());
+        error_text path;
+        path.set(directory, "/", name, ".sock");
+        if (!name.empty() && name.find('/') == name.npos && path.view().size() < sizeof path_.sun_path) {
+            std::memcpy(path_.sun_path, path.c_str(), path.view().size() + 1);
+            return status::ok;
+        }
+        why.set("`", path.view(), "` cannot be the path of a socket");
         return status::invalid;
     }
 
     static status failed(char const* doing, char const* what, error_text& why) noexcept {
         status const s = status_of(errno);
-        why.set("cannot %s %s: %s%s", doing, what, std::strerror(errno),
+        why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
                 s == status::no_permission ? " (run as root)" : "");
         return s;
     }
@@ -19613,13 +19662,13 @@ private:
     status clear_stale(error_text& why) noexcept {
         struct stat found {};
         if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
-            why.set("%s is in the way and no socket: remove it", path_.sun_path);
+            why.set(path_.sun_path, " is in the way and no socket: remove it");
             return status::address_in_use;
         }
         unique_fd const client(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
         if (!client) return failed("open a socket for", path_.sun_path, why);
         if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: many wait already
-            why.set("unix socket in use: somebody listens on %s", path_.sun_path);
+            why.set("unix socket in use: somebody listens on ", path_.sun_path);
             return status::address_in_use;
         }
         if (::unlink(path_.sun_path) != 0 && errno != ENOENT) return failed("remove the old", path_.sun_path, why);

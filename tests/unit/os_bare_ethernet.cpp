@@ -333,7 +333,7 @@ BOOST_AUTO_TEST_CASE(echo_is_answered_in_both_families) {
             got.resize(wanted.size()); // the frame is padded
             if (to.kind == family::v4) { // a header of its own number
                 BOOST_TEST(sum_of(frame(got.begin(), got.begin() + 20)) == 0);
-                for (std::size_t const at : {4, 5, 10, 11}) got[at] = wanted[at] = 0;
+                for (std::size_t const at : {4u, 5u, 10u, 11u}) got[at] = wanted[at] = 0;
             }
             BOOST_TEST(got == wanted);
         }

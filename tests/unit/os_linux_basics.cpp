@@ -101,7 +101,16 @@ BOOST_AUTO_TEST_CASE(fd_reset_keeps_errno) {
 BOOST_AUTO_TEST_CASE(error_text_is_cut_and_terminated) {
     wg::os::error_text text;
     BOOST_TEST(text.empty());
-    text.set("%s", std::string(1000, 'x').c_str());
+    text.set("descriptor ", 7, " and ", std::size_t{12}, "`", std::string_view("x"), "`: ", -1);
+    BOOST_TEST(std::string(text.c_str()) == "descriptor 7 and 12`x`: -1");
+    BOOST_TEST(text.view().size() == 26u);
+    text.set("1", std::string(1000, 'x'), 12345);
+    BOOST_TEST(std::string(text.c_str()) == "1" + std::string(254, 'x'));
+    text.set(std::string(253, 'x'), 12345);
+    BOOST_TEST(std::string(text.c_str()) == std::string(253, 'x') + "12");
+    text.set();
+    BOOST_TEST(text.empty());
+    text.set(std::string(1000, 'x'));
     BOOST_TEST(std::string(text.c_str()) == std::string(255, 'x'));
 }
 

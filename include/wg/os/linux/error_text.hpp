@@ -5,8 +5,10 @@
 
 #include "../../base/abi.hpp"
 
-#include <cstdarg>
-#include <cstdio>
+#include <charconv>
+#include <concepts>
+#include <cstring>
+#include <string_view>
 
 namespace wg::inline WG_ABI::os {
 
@@ -14,17 +16,31 @@ namespace wg::inline WG_ABI::os {
 class error_text {
 public:
     char const* c_str() const noexcept { return text_; }
-    bool empty() const noexcept { return text_[0] == '\0'; }
+    std::string_view view() const noexcept { return {text_, size_}; }
+    bool empty() const noexcept { return size_ == 0; }
 
-    [[gnu::format(printf, 2, 3)]] void set(char const* format, ...) noexcept {
-        std::va_list arguments;
-        va_start(arguments, format);
-        std::vsnprintf(text_, sizeof text_, format, arguments);
-        va_end(arguments);
+    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        size_ = 0;
+        (append(pieces), ...);
+        text_[size_] = '\0';
     }
 
 private:
-    char text_[256] = {};
+    static constexpr std::size_t most = 255;
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append(std::integral auto number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
 };
 
 } // namespace wg::inline WG_ABI::os

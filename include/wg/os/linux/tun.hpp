@@ -46,8 +46,8 @@ public:
     static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
                             bool offload = true) noexcept {
         if (!is_interface_name(name)) {
-            why.set("`%.*s` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%%`",
-                    static_cast<int>(std::min<std::size_t>(name.size(), 40)), name.data());
+            why.set("`", name.substr(0, 40),
+                    "` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%`");
             return status::invalid;
         }
         ifreq request = request_for(name);
@@ -64,7 +64,7 @@ public:
             made = tun();
         }
         if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
-            why.set("cannot set the MTU of `%s` to %zu: %s", made.name_, mtu_bytes, std::strerror(errno));
+            why.set("cannot set the MTU of `", made.name_, "` to ", mtu_bytes, ": ", std::strerror(errno));
             return status_of(errno);
         }
         made.refresh_mtu();
@@ -76,23 +76,23 @@ public:
     static result<tun> adopt(int number, error_text& why) noexcept {
         ifreq request{};
         if (::ioctl(number, TUNGETIFF, &request) != 0) {
-            why.set("descriptor %d is no TUN interface: %s", number, std::strerror(errno));
+            why.set("descriptor ", number, " is no TUN interface: ", std::strerror(errno));
             return status::invalid;
         }
         unsigned const flags = static_cast<unsigned short>(request.ifr_flags);
         // IFF_NO_PI cannot be checked: Linux 6.18 says that it is set even where it is not.
         if ((flags & IFF_TUN) == 0) {
-            why.set("descriptor %d (`%s`) must be opened with IFF_TUN and IFF_NO_PI", number, request.ifr_name);
+            why.set("descriptor ", number, " (`", request.ifr_name, "`) must be opened with IFF_TUN and IFF_NO_PI");
             return status::not_supported;
         }
         std::unique_ptr<byte[]> frame = (flags & IFF_VNET_HDR) != 0 ? new_frame() : nullptr;
         if ((flags & IFF_VNET_HDR) != 0 && !frame) {
-            why.set("descriptor %d (`%s`): no memory for frames", number, request.ifr_name);
+            why.set("descriptor ", number, " (`", request.ifr_name, "`): no memory for frames");
             return status::no_memory;
         }
         tun made(unique_fd(number), request.ifr_name, std::move(frame));
         if (!make_private(number) || !made.set_framing()) {
-            why.set("descriptor %d: %s", number, std::strerror(errno));
+            why.set("descriptor ", number, ": ", std::strerror(errno));
             status const refused = status_of(errno);
             (void)made.fd_.release(); // not taken over
             return refused;
@@ -284,21 +284,21 @@ private:
         case ENODEV:
             why.set("there is no /dev/net/tun: load the driver with `modprobe tun`, or give the container that device");
             return status::not_supported;
-        default: why.set("cannot open /dev/net/tun: %s", std::strerror(error)); return status_of(error);
+        default: why.set("cannot open /dev/net/tun: ", std::strerror(error)); return status_of(error);
         }
     }
 
     static status name_refused(char const* name, int error, bool existed, error_text& why) noexcept {
         if (error == EPERM || error == EACCES) {
-            why.set("no permission to create the interface `%s`: run as root, or with CAP_NET_ADMIN", name);
+            why.set("no permission to create the interface `", name, "`: run as root, or with CAP_NET_ADMIN");
             return status::no_permission;
         }
         if (error == EBUSY || existed) { // EINVAL: an interface of another kind
-            why.set("an interface `%s` exists already: choose another name, or delete it with `ip link delete dev %s`",
-                    name, name);
+            why.set("an interface `", name,
+                    "` exists already: choose another name, or delete it with `ip link delete dev ", name, "`");
             return status::address_in_use;
         }
-        why.set("cannot create the interface `%s`: %s", name, std::strerror(error));
+        why.set("cannot create the interface `", name, "`: ", std::strerror(error));
         return status_of(error);
     }
 

@@ -8,7 +8,6 @@
 #include "error_text.hpp"
 #include "fd.hpp"
 
-#include <cstdio>
 #include <optional>
 #include <string_view>
 #include <sys/inotify.h>
@@ -64,7 +63,7 @@ public:
         socklen_t size = sizeof listens;
         if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
             !make_private(number)) {
-            why.set("descriptor %d is no socket that listens", number);
+            why.set("descriptor ", number, " is no socket that listens");
             return status::invalid;
         }
         return begin(unique_fd(number), why);
@@ -118,17 +117,19 @@ private:
     status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
         path_ = {};
         path_.sun_family = AF_UNIX;
-        int const length = std::snprintf(path_.sun_path, sizeof path_.sun_path, "%s/%.*s.sock", directory,
-                                         static_cast<int>(name.size()), name.data());
-        bool const fits = length > 0 && static_cast<std::size_t>(length) < sizeof path_.sun_path;
-        if (fits && !name.empty() && name.find('/') == name.npos) return status::ok;
-        why.set("`%s/%.*s.sock` cannot be the path of a socket", directory, static_cast<int>(name.size()), name.data());
+        error_text path;
+        path.set(directory, "/", name, ".sock");
+        if (!name.empty() && name.find('/') == name.npos && path.view().size() < sizeof path_.sun_path) {
+            std::memcpy(path_.sun_path, path.c_str(), path.view().size() + 1);
+            return status::ok;
+        }
+        why.set("`", path.view(), "` cannot be the path of a socket");
         return status::invalid;
     }
 
     static status failed(char const* doing, char const* what, error_text& why) noexcept {
         status const s = status_of(errno);
-        why.set("cannot %s %s: %s%s", doing, what, std::strerror(errno),
+        why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
                 s == status::no_permission ? " (run as root)" : "");
         return s;
     }
@@ -146,13 +147,13 @@ private:
     status clear_stale(error_text& why) noexcept {
         struct stat found {};
         if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
-            why.set("%s is in the way and no socket: remove it", path_.sun_path);
+            why.set(path_.sun_path, " is in the way and no socket: remove it");
             return status::address_in_use;
         }
         unique_fd const client(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
         if (!client) return failed("open a socket for", path_.sun_path, why);
         if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: many wait already
-            why.set("unix socket in use: somebody listens on %s", path_.sun_path);
+            why.set("unix socket in use: somebody listens on ", path_.sun_path);
             return status::address_in_use;
         }
         if (::unlink(path_.sun_path) != 0 && errno != ENOENT) return failed("remove the old", path_.sun_path, why);
