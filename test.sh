@@ -47,11 +47,11 @@ list_packages() {
     $quick || wanted+=(shellcheck cmake pkg-config valgrind binutils
         g++-mingw-w64-x86-64-posix gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib
         wireguard-tools wireguard-go iproute2 iputils-ping nftables iperf3 tcpdump procps util-linux
-        qemu-system-x86 busybox-static kmod cpio make qemu-system-arm qemu-system-misc tshark
+        qemu-system-x86 busybox-static kmod cpio make qemu-system-arm qemu-system-misc qemu-user-static tshark
         gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf libipsec-mb-dev libssl-dev libsodium-dev libb2-dev
         liblwip-dev)
     $quick || mapfile -t -O "${#wanted[@]}" wanted < <(clang_packages | tr ' ' '\n')
-    ! $full || wanted+=(qemu-user-static g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-i686-linux-gnu
+    ! $full || wanted+=(g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-i686-linux-gnu
         g++-mips-linux-gnu g++-riscv64-linux-gnu g++-s390x-linux-gnu)
     missing=()
     for package in "${wanted[@]}"; do

@@ -183,7 +183,8 @@ concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
     { pool.reserve(count) } noexcept -> std::same_as<bool>;
 };
 
-// | resize(n) -> bool               | n value-initialised elements, old ones forgotten; false: unchanged              |
+// | resize(n) -> bool               | n value-initialised elements (bytes: of any value), old ones forgotten; false:  |
+// |                                 | unchanged                                                                       |
 // | view() -> span<T>               |                                                                                 |
 // | move                            | construction and assignment: how a table grows                                  |
 template <class Array, class T>

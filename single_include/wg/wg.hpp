@@ -945,7 +945,8 @@ concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
     { pool.reserve(count) } noexcept -> std::same_as<bool>;
 };
 
-// | resize(n) -> bool               | n value-initialised elements, old ones forgotten; false: unchanged              |
+// | resize(n) -> bool               | n value-initialised elements (bytes: of any value), old ones forgotten; false:  |
+// |                                 | unchanged                                                                       |
 // | view() -> span<T>               |                                                                                 |
 // | move                            | construction and assignment: how a table grows                                  |
 template <class Array, class T>
@@ -11685,9 +11686,12 @@ public:
         }
         bool resize(std::size_t count) noexcept {
             if (Limit != 0 && count > Limit) return false;
-            auto* const memory = static_cast<T*>(std::calloc(std::max<std::size_t>(count, 1), sizeof(T)));
+            // Buffers of packets are large and mostly unused; a page that is not written to takes no memory.
+            constexpr bool buffer = std::is_same_v<T, byte>;
+            std::size_t const some = std::max<std::size_t>(count, 1);
+            auto* const memory = static_cast<T*>(buffer ? std::malloc(some) : std::calloc(some, sizeof(T)));
             if (memory == nullptr) return false;
-            std::uninitialized_value_construct_n(memory, count);
+            if constexpr (!buffer) std::uninitialized_value_construct_n(memory, count);
             std::destroy(elements_.begin(), elements_.end());
             std::free(elements_.data());
             elements_ = {memory, count};
@@ -12717,13 +12721,12 @@ template <class Storage> class handshake_queue {
     static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
 
 public:
-    explicit handshake_queue(Storage& storage) noexcept : ring_(storage) {}
+    explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
-    /// False: the queue is full, or (at first use) there is no memory for it.
+    /// False: the queue is full, or there is no memory for it.
     bool push(bytes_view message, path const& where, instant now) noexcept {
-        if (ring_.view().empty() && !ring_.resize(capacity)) return false;
-        if (size() == capacity) return false;
-        waiting_handshake& slot = ring_.view()[pushed_++ & (capacity - 1)];
+        if (size() == ring_.view().size() && !grow()) return false;
+        waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
         copy(slot.bytes_, message);
         slot.length = static_cast<std::uint8_t>(message.size());
         slot.where = where;
@@ -12735,7 +12738,7 @@ public:
     waiting_handshake const* front() noexcept { return at(0); }
     /// The oldest but `place`.
     waiting_handshake const* at(std::size_t place) noexcept {
-        return place < size() ? &ring_.view()[(popped_ + place) & (capacity - 1)] : nullptr;
+        return place < size() ? &ring_.view()[(popped_ + place) & (ring_.view().size() - 1)] : nullptr;
     }
     void pop() noexcept { ++popped_; }
 
@@ -12757,7 +12760,27 @@ private:
     static constexpr std::size_t load_threshold = std::max<std::size_t>(2, capacity / 8);
     static constexpr std::uint32_t max_answers_per_second = capacity >= 64 ? UINT32_MAX : 10;
 
-    typename Storage::template array<waiting_handshake, capacity> ring_;
+    using array = typename Storage::template array<waiting_handshake, capacity>;
+    static constexpr std::size_t first_size = std::min<std::size_t>(16, capacity);
+
+    /// Makes room for twice as many: a host that nobody floods has a few messages here and no more.
+    bool grow() noexcept {
+        std::size_t const room = ring_.view().size(), count = size();
+        if (room == 0) return ring_.resize(first_size);
+        if (room == capacity) return false;
+        if constexpr (capacity > first_size) {
+            array larger(storage_);
+            if (!larger.resize(2 * room)) return false;
+            for (std::size_t i = 0; i < count; ++i) larger.view()[i] = *at(i);
+            ring_ = std::move(larger);
+            popped_ = 0;
+            pushed_ = count;
+        }
+        return true;
+    }
+
+    Storage& storage_;
+    array ring_;
     std::size_t pushed_ = 0, popped_ = 0;
     instant loaded_until_{};
     instant window_{};
@@ -20086,8 +20109,9 @@ public:
         message.msg_controllen = sizeof room_;
     }
 
-    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`.
-    static void read(msghdr& message, datagram& d) noexcept {
+    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`. False: it told of segments of a size that
+    /// cannot be, as an emulator does that leaves the other byte order in it; where to cut `d` is not known.
+    static bool read(msghdr& message, datagram& d) noexcept {
         d.where.local = {};
         d.tos = 0;
         d.segment_bytes = 0;
@@ -20109,10 +20133,12 @@ public:
                 d.tos = static_cast<byte>(value_of<int>(c));
             } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
                 int const segment = value_of<int>(c);
-                if (segment > 0 && static_cast<std::uint32_t>(segment) < d.length)
+                if (segment <= 0 || segment > 0xffff) return false;
+                if (static_cast<std::uint32_t>(segment) < d.length)
                     d.segment_bytes = static_cast<std::uint16_t>(segment);
             }
         }
+        return true;
     }
 
     /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.
@@ -20287,7 +20313,8 @@ public:
 
     /// Datagrams that follow each other on one path with one tos and length (the last may be shorter) leave as one
     /// message that the kernel or the card cuts, where it can. A source address that is not the host's any more is
-    /// cleared in `where.local`, and the datagram leaves from the one that routes choose.
+    /// cleared in `where.local`, and the datagram leaves from the one that routes choose. Where the host takes no tos,
+    /// it leaves without.
     /// `why`: ok, no_endpoint, not_supported (no socket of that family), would_block (no room within
     /// `send_patience`), no_permission (a packet filter), io_error and others.
     std::size_t send(std::span<datagram> datagrams) noexcept {
@@ -20378,7 +20405,10 @@ private:
                 bool const whole = (messages[i].msg_hdr.msg_flags & MSG_TRUNC) == 0;
                 d.length = whole ? messages[i].msg_len : 0;
                 d.where.remote = messages[i].msg_hdr.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
-                control_messages::read(messages[i].msg_hdr, d);
+                if (!control_messages::read(messages[i].msg_hdr, d)) {
+                    Calls::set_option(s.fd.get(), IPPROTO_UDP, UDP_GRO, 0); // then without; this one is lost
+                    d.length = 0;
+                }
                 if (doubt_until_ != instant{} && control_messages::has_source(d) && !return_.agrees(d.where, fwmark_))
                     d.where.local = {};
                 d.why = status::ok;
@@ -20458,7 +20488,7 @@ private:
         return passed;
     }
 
-    /// How many datagrams left. Every round either sends, or gives a message up, or takes away its source address,
+    /// How many datagrams left. Every round either sends, or gives a message up, or takes away its source or its tos,
     /// or has waited, which `give_up_at_` bounds.
     std::size_t flush(plan& p, side& s) noexcept {
         std::size_t sent = 0;
@@ -20476,8 +20506,7 @@ private:
                 if (error != EINVAL && error != EMSGSIZE) s.segments = false;
                 sent += send_apart(parts, s);
                 ++done;
-            } else if (concerns_source(error) && control_messages::has_source(*parts[0])) {
-                for (datagram* const d : parts) d->where.local = {};
+            } else if (give_way(error, parts)) {
                 p.write_control(done);
             } else {
                 mark(parts, status_of(error));
@@ -20509,10 +20538,7 @@ private:
             }
             int const error = errno;
             if (error == EAGAIN && wait_writable(s.fd.get())) continue;
-            if (concerns_source(error) && control_messages::has_source(d)) {
-                for (datagram* const other : parts.subspan(i)) other->where.local = {};
-                continue;
-            }
+            if (give_way(error, parts.subspan(i))) continue;
             d.why = status_of(error);
             ++i;
         }
@@ -20546,6 +20572,19 @@ private:
     static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
         for (datagram* const d : parts) d->why = why;
         return parts.size();
+    }
+
+    /// Takes away what the host may not have liked about datagrams: their source, else their tos. False: neither.
+    static bool give_way(int error, std::span<datagram*> parts) noexcept {
+        bool const source = concerns_source(error) && control_messages::has_source(*parts[0]);
+        if (!source && (error != EINVAL || parts[0]->tos == 0)) return false;
+        for (datagram* const d : parts) {
+            if (source)
+                d->where.local = {};
+            else
+                d->tos = 0;
+        }
+        return true;
     }
 
     static bool refuses_segments(int error) noexcept {
@@ -20636,8 +20675,9 @@ public:
         message.msg_controllen = sizeof room_;
     }
 
-    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`.
-    static void read(msghdr& message, datagram& d) noexcept {
+    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`. False: it told of segments of a size that
+    /// cannot be, as an emulator does that leaves the other byte order in it; where to cut `d` is not known.
+    static bool read(msghdr& message, datagram& d) noexcept {
         d.where.local = {};
         d.tos = 0;
         d.segment_bytes = 0;
@@ -20659,10 +20699,12 @@ public:
                 d.tos = static_cast<byte>(value_of<int>(c));
             } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
                 int const segment = value_of<int>(c);
-                if (segment > 0 && static_cast<std::uint32_t>(segment) < d.length)
+                if (segment <= 0 || segment > 0xffff) return false;
+                if (static_cast<std::uint32_t>(segment) < d.length)
                     d.segment_bytes = static_cast<std::uint16_t>(segment);
             }
         }
+        return true;
     }
 
     /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.

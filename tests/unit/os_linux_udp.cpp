@@ -29,8 +29,10 @@ struct plan {
     bool never_writable = false;
     int refused_segments = 0; ///< the errno of messages with pieces
     int refused_source = 0;   ///< the errno of messages with a source
+    bool no_tos = false;      ///< messages with a tos are invalid
     bool no_v6 = false;
     bool no_gro = false;
+    bool swapped_segments = false; ///< the other byte order, where the kernel tells of segments
     bool no_fwmark = false;
     int taken_v6_ports = 0; ///< this many binds of IPv6 find the port taken
     int messages = 0;       ///< seen by sendmmsg
@@ -58,10 +60,9 @@ struct faulty_calls : wg::os::udp_calls {
         if (faults.no_fwmark && level == SOL_SOCKET && name == SO_MARK) return fail(EPERM);
         return udp_calls::set_option(fd, level, name, value);
     }
-    static bool has_source(msghdr& m) noexcept {
+    static bool has(msghdr& m, int of_v4, int of_v6) noexcept {
         for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c))
-            if (c->cmsg_type == (c->cmsg_level == IPPROTO_IP ? IP_PKTINFO : IPV6_PKTINFO) &&
-                c->cmsg_level != IPPROTO_UDP)
+            if (c->cmsg_type == (c->cmsg_level == IPPROTO_IP ? of_v4 : of_v6) && c->cmsg_level != IPPROTO_UDP)
                 return true;
         return false;
     }
@@ -73,13 +74,27 @@ struct faulty_calls : wg::os::udp_calls {
             return fail(EAGAIN);
         }
         if (faults.refused_segments != 0 && messages->msg_hdr.msg_iovlen > 1) return fail(faults.refused_segments);
-        if (faults.refused_source != 0 && has_source(messages->msg_hdr)) return fail(faults.refused_source);
+        if (faults.refused_source != 0 && has(messages->msg_hdr, IP_PKTINFO, IPV6_PKTINFO))
+            return fail(faults.refused_source);
+        if (faults.no_tos && has(messages->msg_hdr, IP_TOS, IPV6_TCLASS)) return fail(EINVAL);
         int const sent = udp_calls::send_many(fd, messages, count);
         if (sent > 0) faults.messages += sent;
         return sent;
     }
     static int receive_many(int fd, mmsghdr* messages, unsigned count) noexcept {
-        return faults.no_many ? fail(ENOSYS) : udp_calls::receive_many(fd, messages, count);
+        if (faults.no_many) return fail(ENOSYS);
+        int const got = udp_calls::receive_many(fd, messages, count);
+        for (int i = 0; i < got && faults.swapped_segments; ++i) swap_segments(messages[i].msg_hdr);
+        return got;
+    }
+    static void swap_segments(msghdr& m) noexcept {
+        for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
+            if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO) continue;
+            std::uint32_t value;
+            std::memcpy(&value, CMSG_DATA(c), sizeof value);
+            value = __builtin_bswap32(value);
+            std::memcpy(CMSG_DATA(c), &value, sizeof value);
+        }
     }
     static int wait_writable(int fd, timespec const& at_most) noexcept {
         return faults.never_writable ? 0 : udp_calls::wait_writable(fd, at_most);
@@ -593,6 +608,47 @@ BOOST_AUTO_TEST_CASE(fwmark_holds_for_open_and_later_sockets) {
     BOOST_TEST(static_cast<bool>(a.socket.open(0)));
     faults.no_fwmark = true;
     BOOST_TEST((a.socket.set_fwmark(1) == wg::status::no_permission));
+}
+
+BOOST_AUTO_TEST_CASE(where_the_host_takes_no_tos_datagrams_leave_without) {
+    fresh_faults const fresh;
+    opened<faulty_udp> sender;
+    opened<> receiver;
+    faults.no_tos = true;
+    std::string text = "text";
+    wg::datagram out = datagram_to(loopback4, receiver.port, text);
+    out.tos = 0x88;
+    BOOST_TEST(sender.socket.send({&out, 1}) == 1u);
+    auto const in = receive(receiver.socket, 1);
+    BOOST_REQUIRE(in.size() == 1u);
+    BOOST_TEST(in[0].text == "text");
+    BOOST_TEST(in[0].tos == 0);
+}
+
+BOOST_AUTO_TEST_CASE(segments_of_an_impossible_size_are_dropped_and_not_asked_for_again) {
+    fresh_faults const fresh;
+    opened<> sender;
+    opened<faulty_udp> receiver;
+    std::vector<std::string> texts(4, std::string(1000, 's'));
+    auto const send = [&] {
+        std::vector<wg::datagram> out;
+        for (auto& text : texts) out.push_back(datagram_to(loopback4, receiver.port, text));
+        BOOST_TEST(sender.socket.send(out) == texts.size());
+    };
+    send();
+    auto const whole = receive(receiver.socket, texts.size());
+    BOOST_REQUIRE(!whole.empty());
+    if (whole[0].segment_bytes == 0) {
+        BOOST_TEST_MESSAGE("skipped: this host joins no datagrams");
+        return;
+    }
+    faults.swapped_segments = true;
+    send();
+    auto const lost = receive(receiver.socket, 1);
+    BOOST_REQUIRE(lost.size() == 1u);
+    BOOST_TEST(lost[0].text.empty());
+    send();
+    BOOST_TEST((texts_of(receive(receiver.socket, texts.size())) == texts)); // one by one
 }
 
 BOOST_AUTO_TEST_CASE(sources_in_doubt_are_told_if_an_answer_would_leave_by_their_interface) {

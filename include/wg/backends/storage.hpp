@@ -151,9 +151,12 @@ public:
         }
         bool resize(std::size_t count) noexcept {
             if (Limit != 0 && count > Limit) return false;
-            auto* const memory = static_cast<T*>(std::calloc(std::max<std::size_t>(count, 1), sizeof(T)));
+            // Buffers of packets are large and mostly unused; a page that is not written to takes no memory.
+            constexpr bool buffer = std::is_same_v<T, byte>;
+            std::size_t const some = std::max<std::size_t>(count, 1);
+            auto* const memory = static_cast<T*>(buffer ? std::malloc(some) : std::calloc(some, sizeof(T)));
             if (memory == nullptr) return false;
-            std::uninitialized_value_construct_n(memory, count);
+            if constexpr (!buffer) std::uninitialized_value_construct_n(memory, count);
             std::destroy(elements_.begin(), elements_.end());
             std::free(elements_.data());
             elements_ = {memory, count};

@@ -26,13 +26,12 @@ template <class Storage> class handshake_queue {
     static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
 
 public:
-    explicit handshake_queue(Storage& storage) noexcept : ring_(storage) {}
+    explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
-    /// False: the queue is full, or (at first use) there is no memory for it.
+    /// False: the queue is full, or there is no memory for it.
     bool push(bytes_view message, path const& where, instant now) noexcept {
-        if (ring_.view().empty() && !ring_.resize(capacity)) return false;
-        if (size() == capacity) return false;
-        waiting_handshake& slot = ring_.view()[pushed_++ & (capacity - 1)];
+        if (size() == ring_.view().size() && !grow()) return false;
+        waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
         copy(slot.bytes_, message);
         slot.length = static_cast<std::uint8_t>(message.size());
         slot.where = where;
@@ -44,7 +43,7 @@ public:
     waiting_handshake const* front() noexcept { return at(0); }
     /// The oldest but `place`.
     waiting_handshake const* at(std::size_t place) noexcept {
-        return place < size() ? &ring_.view()[(popped_ + place) & (capacity - 1)] : nullptr;
+        return place < size() ? &ring_.view()[(popped_ + place) & (ring_.view().size() - 1)] : nullptr;
     }
     void pop() noexcept { ++popped_; }
 
@@ -66,7 +65,27 @@ private:
     static constexpr std::size_t load_threshold = std::max<std::size_t>(2, capacity / 8);
     static constexpr std::uint32_t max_answers_per_second = capacity >= 64 ? UINT32_MAX : 10;
 
-    typename Storage::template array<waiting_handshake, capacity> ring_;
+    using array = typename Storage::template array<waiting_handshake, capacity>;
+    static constexpr std::size_t first_size = std::min<std::size_t>(16, capacity);
+
+    /// Makes room for twice as many: a host that nobody floods has a few messages here and no more.
+    bool grow() noexcept {
+        std::size_t const room = ring_.view().size(), count = size();
+        if (room == 0) return ring_.resize(first_size);
+        if (room == capacity) return false;
+        if constexpr (capacity > first_size) {
+            array larger(storage_);
+            if (!larger.resize(2 * room)) return false;
+            for (std::size_t i = 0; i < count; ++i) larger.view()[i] = *at(i);
+            ring_ = std::move(larger);
+            popped_ = 0;
+            pushed_ = count;
+        }
+        return true;
+    }
+
+    Storage& storage_;
+    array ring_;
     std::size_t pushed_ = 0, popped_ = 0;
     instant loaded_until_{};
     instant window_{};

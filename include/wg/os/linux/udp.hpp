@@ -128,7 +128,8 @@ public:
 
     /// Datagrams that follow each other on one path with one tos and length (the last may be shorter) leave as one
     /// message that the kernel or the card cuts, where it can. A source address that is not the host's any more is
-    /// cleared in `where.local`, and the datagram leaves from the one that routes choose.
+    /// cleared in `where.local`, and the datagram leaves from the one that routes choose. Where the host takes no tos,
+    /// it leaves without.
     /// `why`: ok, no_endpoint, not_supported (no socket of that family), would_block (no room within
     /// `send_patience`), no_permission (a packet filter), io_error and others.
     std::size_t send(std::span<datagram> datagrams) noexcept {
@@ -219,7 +220,10 @@ private:
                 bool const whole = (messages[i].msg_hdr.msg_flags & MSG_TRUNC) == 0;
                 d.length = whole ? messages[i].msg_len : 0;
                 d.where.remote = messages[i].msg_hdr.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
-                control_messages::read(messages[i].msg_hdr, d);
+                if (!control_messages::read(messages[i].msg_hdr, d)) {
+                    Calls::set_option(s.fd.get(), IPPROTO_UDP, UDP_GRO, 0); // then without; this one is lost
+                    d.length = 0;
+                }
                 if (doubt_until_ != instant{} && control_messages::has_source(d) && !return_.agrees(d.where, fwmark_))
                     d.where.local = {};
                 d.why = status::ok;
@@ -299,7 +303,7 @@ private:
         return passed;
     }
 
-    /// How many datagrams left. Every round either sends, or gives a message up, or takes away its source address,
+    /// How many datagrams left. Every round either sends, or gives a message up, or takes away its source or its tos,
     /// or has waited, which `give_up_at_` bounds.
     std::size_t flush(plan& p, side& s) noexcept {
         std::size_t sent = 0;
@@ -317,8 +321,7 @@ private:
                 if (error != EINVAL && error != EMSGSIZE) s.segments = false;
                 sent += send_apart(parts, s);
                 ++done;
-            } else if (concerns_source(error) && control_messages::has_source(*parts[0])) {
-                for (datagram* const d : parts) d->where.local = {};
+            } else if (give_way(error, parts)) {
                 p.write_control(done);
             } else {
                 mark(parts, status_of(error));
@@ -350,10 +353,7 @@ private:
             }
             int const error = errno;
             if (error == EAGAIN && wait_writable(s.fd.get())) continue;
-            if (concerns_source(error) && control_messages::has_source(d)) {
-                for (datagram* const other : parts.subspan(i)) other->where.local = {};
-                continue;
-            }
+            if (give_way(error, parts.subspan(i))) continue;
             d.why = status_of(error);
             ++i;
         }
@@ -387,6 +387,19 @@ private:
     static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
         for (datagram* const d : parts) d->why = why;
         return parts.size();
+    }
+
+    /// Takes away what the host may not have liked about datagrams: their source, else their tos. False: neither.
+    static bool give_way(int error, std::span<datagram*> parts) noexcept {
+        bool const source = concerns_source(error) && control_messages::has_source(*parts[0]);
+        if (!source && (error != EINVAL || parts[0]->tos == 0)) return false;
+        for (datagram* const d : parts) {
+            if (source)
+                d->where.local = {};
+            else
+                d->tos = 0;
+        }
+        return true;
     }
 
     static bool refuses_segments(int error) noexcept {

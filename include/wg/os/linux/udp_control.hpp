@@ -61,8 +61,9 @@ public:
         message.msg_controllen = sizeof room_;
     }
 
-    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`.
-    static void read(msghdr& message, datagram& d) noexcept {
+    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`. False: it told of segments of a size that
+    /// cannot be, as an emulator does that leaves the other byte order in it; where to cut `d` is not known.
+    static bool read(msghdr& message, datagram& d) noexcept {
         d.where.local = {};
         d.tos = 0;
         d.segment_bytes = 0;
@@ -84,10 +85,12 @@ public:
                 d.tos = static_cast<byte>(value_of<int>(c));
             } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
                 int const segment = value_of<int>(c);
-                if (segment > 0 && static_cast<std::uint32_t>(segment) < d.length)
+                if (segment <= 0 || segment > 0xffff) return false;
+                if (static_cast<std::uint32_t>(segment) < d.length)
                     d.segment_bytes = static_cast<std::uint16_t>(segment);
             }
         }
+        return true;
     }
 
     /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.
