@@ -6608,12 +6608,13 @@ WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::pt
     unsigned const ours = words & ((1u << 2 * (left < 8 ? static_cast<unsigned>(left) : 8)) - 1);
     unsigned const theirs = words & ~ours;
     byte const* const here = moved(from, 16 * first);
-    byte const* const there = moved(tail, -16 * left);
-    __m512i const a = _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours), here),
-                                              static_cast<__mmask8>(theirs), there);
-    __m512i const b =
-        _mm512_mask_loadu_epi64(_mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours >> 8), moved(here, 64)),
-                                static_cast<__mmask8>(theirs >> 8), moved(there, 64));
+    __m512i a = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours), here);
+    __m512i b = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(ours >> 8), moved(here, 64));
+    if (tail != nullptr) { // not from nowhere, even if all is masked: suppressing a fault takes some hundred cycles
+        byte const* const there = moved(tail, -16 * left);
+        a = _mm512_mask_loadu_epi64(a, static_cast<__mmask8>(theirs), there);
+        b = _mm512_mask_loadu_epi64(b, static_cast<__mmask8>(theirs >> 8), moved(there, 64));
+    }
     limbs const block_of_lane = {0, 4, 1, 5, 2, 6, 3, 7};
     return split_pairs((limbs)a, (limbs)b, (limbs)(block_of_lane >= all_lanes(absent)) & end_bits());
 }
