@@ -32,15 +32,9 @@ int main() {
     wg::endpoint where;
     where.address = wg::ip_address::v4(192, 0, 2, 1);
     where.port = 51820;
-    wg::change const changes[] = {
-        wg::change::private_key(own_key),
-        wg::change::listen_port(51820),
-        wg::change::peer(peer_key),
-        wg::change::endpoint(where),
-        wg::change::persistent_keepalive(25),
-        wg::change::allowed_ip(wg::ip_prefix::of(wg::ip_address::v4(10, 0, 0, 0), 24)),
-        wg::change::allowed_ip(wg::ip_prefix::of({{0xfd}, wg::family::v6}, 64)),
-    };
-    if (n.configure(changes) != wg::status::ok) return 1;
+    wg::ip_prefix const allowed_ips[] = {{wg::ip_address::v4(10, 0, 0, 0), 24}, {{{0xfd}, wg::family::v6}, 64}};
+    if (n.configure(own_key, {.key = peer_key, .endpoint = where, .allowed_ips = allowed_ips,
+                              .persistent_keepalive_s = 25}) != wg::status::ok)
+        return 1;
     for (;;) n.step();
 }

@@ -121,14 +121,9 @@ void configure(std::size_t me, byte_array<32> const& mine, byte_array<32> const&
     boards[1 - me].address = where;
     ip_address six{{0xfd}, family::v6};
     six.octets[15] = static_cast<byte>(2 - me);
-    change const changes[] = {change::private_key(mine),
-                              change::listen_port(51820),
-                              change::peer(theirs),
-                              change::endpoint(where),
-                              change::allowed_ip(ip_prefix::of(ip_address::v4(10, 0, 0, static_cast<byte>(2 - me)), 32)),
-                              change::allowed_ip(ip_prefix::of(six, 128))};
+    ip_prefix const allowed_ips[] = {{ip_address::v4(10, 0, 0, static_cast<byte>(2 - me)), 32}, {six, 128}};
     ::new (memory[me]) node;
-    check(at(me).configure(changes) == status::ok, "configure");
+    check(at(me).configure(mine, {.key = theirs, .endpoint = where, .allowed_ips = allowed_ips}) == status::ok, "configure");
 }
 
 std::uint32_t deepest;

@@ -54,8 +54,9 @@ public:
     using device_type = wg::device<policies<Peers>>;
     using job = typename device_type::job_type;
 
-    wg::status configure(std::span<wg::change const> changes) noexcept {
-        return device_.configure(changes, device_.clock().now());
+    wg::status configure(wg::key_view private_key, wg::peer_settings const& peer) noexcept {
+        device_.set_private_key(private_key);
+        return device_.add_peer(peer, device_.clock().now());
     }
 
     /// One packet of each direction, and what is due.

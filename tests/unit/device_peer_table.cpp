@@ -14,10 +14,10 @@ using job = wg::job<policies>;
 
 struct setup {
     policies::storage memory;
-    table peers{memory, 12345};
     wg::primitives<policies> with{};
     random_state state{noise(4), true, 0};
     seeded_random random{&state};
+    table peers{memory, random};
     wg::instant now = wg::instant{} + wg::seconds(1000);
 
     static buffer key(unsigned number) { return noise(number).take(32); }

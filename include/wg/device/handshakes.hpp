@@ -27,7 +27,7 @@ public:
     void admit(job_type& j, message_type type, bool genuine, instant now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
-            if (state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])) == nullptr)
+            if (!state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])))
                 return state_.drop(j, status::unknown_index);
         } else if (!genuine) {
             //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
@@ -187,9 +187,9 @@ private:
     }
 
     status consume_cookie_reply(bytes_view message, instant now) noexcept {
-        auto const* const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
-        if (found == nullptr) return status::unknown_index;
-        peer_type& from = *found->who;
+        auto const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
+        if (!found) return status::unknown_index;
+        peer_type& from = *found.who;
         status const why = from.secrets->cookies.consume_reply(state_.with, from.key(), message, now);
         if (why == status::ok) state_.report(event_id::cookie_reply_received, &from);
         return why;
@@ -292,8 +292,8 @@ private:
 
     /// The peer whose handshake a response claims to answer; nullptr: there is none.
     peer_type* asked_by(bytes_view response) noexcept {
-        auto const* const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
-        return found == nullptr || found->keys != nullptr ? nullptr : found->who;
+        auto const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
+        return found.keys != nullptr ? nullptr : found.who;
     }
 
     void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {

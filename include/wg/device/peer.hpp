@@ -8,6 +8,7 @@
 #include "../protocol/timers.hpp"
 #include "allowed_ips.hpp"
 #include "deadline_queue.hpp"
+#include "few.hpp"
 #include "staging.hpp"
 
 namespace wg::inline WG_ABI {
@@ -35,8 +36,10 @@ template <policies Policies> struct peer {
     std::uint64_t tx_bytes = 0;
     std::uint64_t rx_bytes = 0;
 
-    prefix_list<prefix_key_v4, peer> allowed_v4;
-    prefix_list<prefix_key_v6, peer> allowed_v6;
+    template <class List, int Place>
+    using unless_few = std::conditional_t<is_few(Policies::storage::max_allowed_ips), no_table<Place>, List>;
+    [[no_unique_address]] unless_few<prefix_list<prefix_key_v4, peer>, 4> allowed_v4;
+    [[no_unique_address]] unless_few<prefix_list<prefix_key_v6, peer>, 6> allowed_v6;
 
     staging_queue staged;
     bool wants_initiation = false;

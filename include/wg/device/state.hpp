@@ -67,7 +67,7 @@ template <policies Policies> struct device_state {
     explicit device_state(parts&& from) noexcept
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
-          secrets(memory), own(secrets.acquire()), peers(memory, make_salt(random)), staged(memory), waiting(memory),
+          secrets(memory), own(secrets.acquire()), peers(memory, random), staged(memory), waiting(memory),
           limiter(memory) {}
     device_state(device_state const&) = delete;
     device_state& operator=(device_state const&) = delete;
@@ -227,11 +227,6 @@ private:
             return take(std::get<Wanted&>(std::tie(given...)));
         else
             return Wanted{};
-    }
-
-    static std::uint64_t make_salt(typename Policies::random_source& random) noexcept {
-        byte_array<8> raw{};
-        return random.fill(raw) ? load_le64(raw.data()) : 0;
     }
 };
 
