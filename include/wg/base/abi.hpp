@@ -20,8 +20,14 @@
 #define WG_DECLASSIFY(value) (value)
 #endif
 
+// WG_SMALL picks the small forms of everything. WG_COMPACT is for machines that handle one packet at a time and have
+// kilobytes: no batches, no tables of precomputed points. WG_SMALL brings it along, and Cortex-M has it by itself.
+#if !defined(WG_COMPACT) && (defined(WG_SMALL) || (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'))
+#define WG_COMPACT
+#endif
+
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks
-// and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and WG_SMALL are
+// and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and the size are
 // part of every name, and a wg type that crosses such a border fails to link instead of failing to run.
 #define WG_JOIN_(a, b, c, d) a##b##c##d
 #define WG_JOIN(a, b, c, d) WG_JOIN_(a, b, c, d)
@@ -44,8 +50,10 @@
 #define WG_ABI_CHECKS _checked
 #endif
 
-#ifdef WG_SMALL
+#if defined(WG_SMALL)
 #define WG_ABI_SIZE _small
+#elif defined(WG_COMPACT)
+#define WG_ABI_SIZE _compact
 #else
 #define WG_ABI_SIZE
 #endif

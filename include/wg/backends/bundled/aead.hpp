@@ -3,6 +3,7 @@
 #ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
 
+#include "compact.hpp"
 #include "kernels.hpp"
 
 namespace wg::inline WG_ABI {
@@ -133,7 +134,9 @@ private:
 /// For builds that know their processor: no table, no detection, no calls through pointers.
 template <class Kernel> using aead_fixed = basic_aead<Kernel>;
 
-#ifdef WG_VECTOR_KERNELS
+#if defined(WG_COMPACT)
+using baseline_kernel = compact_kernel;
+#elif defined(WG_VECTOR_KERNELS)
 using baseline_kernel = kernel_vector128::kernel;
 #else
 using baseline_kernel = plain_kernel<>;

@@ -30,6 +30,38 @@ namespace chacha20_detail {
     c += d, b = std::rotl(b ^ c, 7);
 }
 
+#ifdef WG_COMPACT
+
+/// The same where the second operand of an instruction may be rotated on its way (Arm): b is to be rotated by 7 still,
+/// d by 8, before and after.
+[[gnu::always_inline]] inline void late_quarter_round(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c,
+                                                      std::uint32_t& d) noexcept {
+    a += std::rotl(b, 7), d = a ^ std::rotl(d, 8);
+    c += std::rotl(d, 16), b = c ^ std::rotl(b, 7);
+    a += std::rotl(b, 12), d = a ^ std::rotl(d, 16);
+    c += std::rotl(d, 8), b = c ^ std::rotl(b, 12);
+}
+
+/// The twenty rounds, without the addition at their end. Out of line: once in a program.
+[[gnu::noinline]] inline void permute(chacha20_words& words) noexcept {
+    chacha20_words x = words;
+    for (std::size_t i = 4; i < 8; ++i) x[i] = std::rotr(x[i], 7), x[8 + i] = std::rotr(x[8 + i], 8);
+    for (int i = 0; i < 10; ++i) {
+        late_quarter_round(x[0], x[4], x[8], x[12]);
+        late_quarter_round(x[1], x[5], x[9], x[13]);
+        late_quarter_round(x[2], x[6], x[10], x[14]);
+        late_quarter_round(x[3], x[7], x[11], x[15]);
+        late_quarter_round(x[0], x[5], x[10], x[15]);
+        late_quarter_round(x[1], x[6], x[11], x[12]);
+        late_quarter_round(x[2], x[7], x[8], x[13]);
+        late_quarter_round(x[3], x[4], x[9], x[14]);
+    }
+    for (std::size_t i = 4; i < 8; ++i) x[i] = std::rotl(x[i], 7), x[8 + i] = std::rotl(x[8 + i], 8);
+    words = x;
+}
+
+#else
+
 /// The twenty rounds, without the addition at their end.
 [[gnu::always_inline]] inline void permute(chacha20_words& x) noexcept {
     for (int i = 0; i < 10; ++i) {
@@ -43,6 +75,8 @@ namespace chacha20_detail {
         quarter_round(x[3], x[4], x[9], x[14]);
     }
 }
+
+#endif
 
 inline void set_key(chacha20_words& words, key_view key) noexcept {
     constexpr byte sigma[] = {'e', 'x', 'p', 'a', 'n', 'd', ' ', '3', '2', '-', 'b', 'y', 't', 'e', ' ', 'k'};

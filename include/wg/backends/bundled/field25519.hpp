@@ -4,6 +4,7 @@
 #define WG_BACKENDS_BUNDLED_FIELD25519_HPP
 
 #include "../../policy.hpp"
+#include "field25519_arm.hpp"
 #include "limbs.hpp"
 
 namespace wg::inline WG_ABI {
@@ -163,6 +164,32 @@ template <> struct field25519<limbs32> {
         wipe(y);
     }
 
+#ifdef WG_SMALL
+    /// b, or with `minus` all ones -b: its complement is 2^256 - 1 - b = 37 - b, and 2p - 37 = 2^256 - 75 makes -b of it.
+    [[gnu::noinline]] static void add_signed(field25519& to, field25519 const& a, field25519 const& b,
+                                             std::uint32_t minus) noexcept {
+        std::uint64_t t = 0;
+        std::uint32_t constant = minus & ~std::uint32_t{74};
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += std::uint64_t{a.v[i]} + (b.v[i] ^ minus) + constant; // <= 3 * (2^32 - 1) + 2
+            to.v[i] = static_cast<std::uint32_t>(t);
+            t >>= 32;
+            constant = minus;
+        }
+        to.fold(static_cast<std::uint32_t>(t));
+    }
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept { add_signed(to, a, b, 0); }
+    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        add_signed(to, a, b, 0xffffffff);
+    }
+#elif defined(WG_ARM_PRODUCT)
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        add25519_arm(to.v, a.v, b.v);
+    }
+    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        subtract25519_arm(to.v, a.v, b.v);
+    }
+#else
     static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
         std::uint64_t t = 0;
         for (std::size_t i = 0; i < 8; ++i) {
@@ -191,8 +218,12 @@ template <> struct field25519<limbs32> {
             }
         }
     }
+#endif
 
     static void multiply(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+#ifdef WG_ARM_PRODUCT
+        multiply25519_arm(to.v, a.v, b.v);
+#else
         std::uint32_t product[16] = {};
         for (std::size_t i = 0; i < 8; ++i) {
             std::uint64_t t = 0;
@@ -210,6 +241,7 @@ template <> struct field25519<limbs32> {
         }
         to.fold(static_cast<std::uint32_t>(t >> 32)); // <= 38
         wipe(product);
+#endif
     }
 
     static void square(field25519& to, field25519 const& a) noexcept { multiply(to, a, a); }
@@ -266,6 +298,15 @@ template <class Field> inline void square_times(Field& x, int times) noexcept {
 
 /// z = z^(p - 2) = 1/z, 0 for 0. p - 2 = 2^255 - 21: 250 ones, then 01011. An element named a_n is z^(2^n - 1).
 template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratch<Field>& w) noexcept {
+#ifdef WG_SMALL
+    Field& x = w.a;
+    x = z;
+    for (int bit = 254; bit-- > 0;) { // twice the multiplications of the chain below
+        Field::multiply(x, x, x);
+        if (bit != 2 && bit != 4) Field::multiply(x, x, z);
+    }
+    z = x;
+#else
     Field& t = w.a;
     Field& a_5 = w.b;
     Field& a_k = w.c; // n = 10, then 50
@@ -303,6 +344,7 @@ template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratc
     Field::multiply(t, t, a_k); // a_250
     square_times(t, 5);
     Field::multiply(z, t, z_11); // 01011 is 11
+#endif
 }
 
 #ifdef __SIZEOF_INT128__

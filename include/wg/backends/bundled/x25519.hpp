@@ -29,8 +29,8 @@ private:
 
     /// All that is secret, so that one wipe is enough. x2:z2 and x3:z3 differ by the point x1.
     struct work : field25519_scratch<field> {
-        byte scalar[key_bytes];
         field x1, x2, z2;
+        byte scalar[key_bytes];
 
         ~work() { wipe(static_cast<void*>(this), sizeof *this); }
     };
@@ -64,6 +64,25 @@ private:
 
     /// Doubles x2:z2 and adds it to x3:z3. Every operand of add and subtract is tight, every result goes to a product.
     [[gnu::noinline]] static void step(work& w) noexcept {
+#ifdef WG_SMALL
+        // The lines below as a table: what is done with which elements of `work`, in its order.
+        enum element : byte { x3, z3, a, b, c, d, x1, x2, z2 };
+        enum what : byte { plus, minus, times };
+        static constexpr struct {
+            byte operation : 4, to : 4, left : 4, right : 4;
+        } program[] = {{plus, a, x2, z2},   {minus, b, x2, z2},  {plus, c, x3, z3},   {minus, d, x3, z3},
+                       {times, d, d, a},    {times, c, c, b},    {plus, x3, d, c},    {minus, z3, d, c},
+                       {times, x3, x3, x3}, {times, z3, z3, z3}, {times, z3, z3, x1}, {times, a, a, a},
+                       {times, b, b, b},    {times, x2, a, b},   {minus, b, a, b}};
+        static_assert(offsetof(work, x3) == 0 && offsetof(work, z2) == 8 * sizeof(field));
+        field* const all = &w.x3;
+        for (auto const& now : program) {
+            if (now.operation == times)
+                field::multiply(all[now.to], all[now.left], all[now.right]);
+            else
+                field::add_signed(all[now.to], all[now.left], all[now.right], 0u - now.operation);
+        }
+#else
         field::add(w.a, w.x2, w.z2);
         field::subtract(w.b, w.x2, w.z2);
         field::add(w.c, w.x3, w.z3);
@@ -79,6 +98,7 @@ private:
         field::square(w.b, w.b);
         field::multiply(w.x2, w.a, w.b);
         field::subtract(w.b, w.a, w.b);
+#endif
         field::multiply_small(w.c, w.b, 121665); // (486662 - 2) / 4
         field::add(w.c, w.c, w.a);
         field::multiply(w.z2, w.b, w.c);
@@ -114,7 +134,7 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
     constexpr byte_array<key_bytes> base_point = {9};
     static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
 #else
