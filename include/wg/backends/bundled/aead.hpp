@@ -26,7 +26,8 @@ template <class Limbs = default_limbs> struct plain_kernel {
     }
 
 private:
-    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(poly1305<Limbs>) + spill_bytes;
+    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(chacha20_words) + sizeof(poly1305<Limbs>) +
+                                               spill_bytes;
 
     [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
                                                key_view key) noexcept {

@@ -221,8 +221,15 @@ template <> struct field25519<limbs32> {
 #endif
 
     static void multiply(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-#ifdef WG_ARM_PRODUCT
+#if defined(WG_ARM_PRODUCT)
         multiply25519_arm(to.v, a.v, b.v);
+#elif defined(WG_SMALL)
+        std::uint32_t product[16]; // in this frame, which `wipe_stack` reaches
+        for (std::size_t i = 0; i < 8; ++i) product[i] = 0;
+        for (std::size_t i = 0; i < 8; ++i) product[i + 8] = add_product(product + i, a.v[i], b.v);
+        std::uint32_t const top = add_product(product, 38, product + 8); // <= 38
+        for (std::size_t i = 0; i < 8; ++i) to.v[i] = product[i];
+        to.fold(top);
 #else
         std::uint32_t product[16] = {};
         for (std::size_t i = 0; i < 8; ++i) {
@@ -264,6 +271,36 @@ template <> struct field25519<limbs32> {
     }
 
 private:
+#ifdef WG_SMALL
+    /// Adds a * b to eight words; what leaves at the top is returned.
+    [[gnu::always_inline]] static std::uint32_t add_product(std::uint32_t* to, std::uint32_t a,
+                                                            std::uint32_t const* b) noexcept {
+        std::uint32_t carry = 0;
+#ifdef __thumb2__
+        std::uint32_t const* const end = b + 8;
+        std::uint32_t x, y, low, next, high;
+        asm("1:\n\tldrd %[x], %[y], [%[b]], #8\n\tldrd %[low], %[next], [%[to]]\n\t"
+            "mov %[high], #0\n\tumlal %[low], %[high], %[a], %[x]\n\t"
+            "adds %[low], %[low], %[carry]\n\tadc %[carry], %[high], #0\n\t"
+            "mov %[high], #0\n\tumlal %[next], %[high], %[a], %[y]\n\t"
+            "adds %[next], %[next], %[carry]\n\tadc %[carry], %[high], #0\n\t"
+            "strd %[low], %[next], [%[to]], #8\n\tcmp %[b], %[end]\n\tbne 1b"
+            : [x] "=&r"(x), [y] "=&r"(y), [low] "=&r"(low), [next] "=&r"(next), [high] "=&r"(high), [to] "+r"(to),
+              [b] "+r"(b), [carry] "+r"(carry)
+            : [a] "r"(a), [end] "r"(end)
+            : "cc", "memory");
+#else
+        for (std::size_t i = 0; i < 8; ++i) {
+            // (2^32 - 1)^2 + 2 * (2^32 - 1) = 2^64 - 1
+            std::uint64_t const t = std::uint64_t{a} * b[i] + to[i] + carry;
+            to[i] = static_cast<std::uint32_t>(t);
+            carry = static_cast<std::uint32_t>(t >> 32);
+        }
+#endif
+        return carry;
+    }
+#endif
+
     /// Adds; what leaves at the top is returned.
     std::uint32_t add_word(std::uint64_t t) noexcept {
         for (std::size_t i = 0; i < 8; ++i) {

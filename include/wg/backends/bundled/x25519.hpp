@@ -30,6 +30,9 @@ private:
     /// All that is secret, so that one wipe is enough. x2:z2 and x3:z3 differ by the point x1.
     struct work : field25519_scratch<field> {
         field x1, x2, z2;
+#ifdef WG_SMALL
+        field k; ///< (486662 - 2) / 4
+#endif
         byte scalar[key_bytes];
 
         ~work() { wipe(static_cast<void*>(this), sizeof *this); }
@@ -45,6 +48,9 @@ private:
         w.z2.set_small(0);
         w.x3 = w.x1;
         w.z3.set_small(1);
+#ifdef WG_SMALL
+        w.k.set_small(121665);
+#endif
 
         std::uint32_t swapped = 0;
         for (std::size_t bit = 255; bit-- > 0;) {
@@ -62,27 +68,35 @@ private:
         w.x2.encode(out.data());
     }
 
+#ifdef WG_SMALL
+    // The text below as a table: what is done with which elements of `work`, in its order.
+    enum element : byte { x3, z3, a, b, c, d, x1, x2, z2, k };
+    enum operation : byte { plus, minus, times };
+    struct instruction {
+        byte what : 4, to : 4, left : 4, right : 4;
+    };
+    static constexpr instruction program[] = {
+        {plus, a, x2, z2},   {minus, b, x2, z2},  {plus, c, x3, z3},   {minus, d, x3, z3}, {times, d, d, a},
+        {times, c, c, b},    {plus, x3, d, c},    {minus, z3, d, c},   {times, x3, x3, x3}, {times, z3, z3, z3},
+        {times, z3, z3, x1}, {times, a, a, a},    {times, b, b, b},    {times, x2, a, b},  {minus, b, a, b},
+        {times, c, b, k},    {plus, c, c, a},     {times, z2, b, c}};
+
+    [[gnu::noinline]] static void step(work& w) noexcept {
+        static_assert(sizeof(work) == 10 * sizeof(field) + key_bytes); // one element after the other
+        field* const all = &w.x3;
+        for (instruction const now : program) {
+            field &to = all[now.to], &left = all[now.left], &right = all[now.right];
+            if (now.what == times)
+                field::multiply(to, left, right);
+            else if (now.what == plus)
+                field::add(to, left, right);
+            else
+                field::subtract(to, left, right);
+        }
+    }
+#else
     /// Doubles x2:z2 and adds it to x3:z3. Every operand of add and subtract is tight, every result goes to a product.
     [[gnu::noinline]] static void step(work& w) noexcept {
-#ifdef WG_SMALL
-        // The lines below as a table: what is done with which elements of `work`, in its order.
-        enum element : byte { x3, z3, a, b, c, d, x1, x2, z2 };
-        enum what : byte { plus, minus, times };
-        static constexpr struct {
-            byte operation : 4, to : 4, left : 4, right : 4;
-        } program[] = {{plus, a, x2, z2},   {minus, b, x2, z2},  {plus, c, x3, z3},   {minus, d, x3, z3},
-                       {times, d, d, a},    {times, c, c, b},    {plus, x3, d, c},    {minus, z3, d, c},
-                       {times, x3, x3, x3}, {times, z3, z3, z3}, {times, z3, z3, x1}, {times, a, a, a},
-                       {times, b, b, b},    {times, x2, a, b},   {minus, b, a, b}};
-        static_assert(offsetof(work, x3) == 0 && offsetof(work, z2) == 8 * sizeof(field));
-        field* const all = &w.x3;
-        for (auto const& now : program) {
-            if (now.operation == times)
-                field::multiply(all[now.to], all[now.left], all[now.right]);
-            else
-                field::add_signed(all[now.to], all[now.left], all[now.right], 0u - now.operation);
-        }
-#else
         field::add(w.a, w.x2, w.z2);
         field::subtract(w.b, w.x2, w.z2);
         field::add(w.c, w.x3, w.z3);
@@ -98,11 +112,11 @@ private:
         field::square(w.b, w.b);
         field::multiply(w.x2, w.a, w.b);
         field::subtract(w.b, w.a, w.b);
-#endif
         field::multiply_small(w.c, w.b, 121665); // (486662 - 2) / 4
         field::add(w.c, w.c, w.a);
         field::multiply(w.z2, w.b, w.c);
     }
+#endif
 };
 
 /// The model of dh_backend, with dh_batch, by the best kernels that `allowed` has. (A class named `dh` could have no
