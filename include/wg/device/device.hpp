@@ -339,13 +339,18 @@ private:
     }
 
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
-    void refuse(job_type& j, ip_header const& header, status why, instant now) noexcept {
+    void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
+                [[maybe_unused]] instant now) noexcept {
+#ifdef WG_SMALL // the node is the host itself, and sees `why`
+        state_.drop(j, why);
+#else
         constexpr duration cost = milliseconds(1), burst = cost * 50;
         state_.drop(j, why);
         if (now - state_.unreachables_since > burst) state_.unreachables_since = now - burst;
         if (now - state_.unreachables_since < cost || !make_unreachable(j.data, header)) return;
         state_.unreachables_since = state_.unreachables_since + cost;
         j.next = disposition::deliver;
+#endif
     }
 
     void stage(peer_type& to, bytes_view packet_data) noexcept {

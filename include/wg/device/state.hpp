@@ -210,7 +210,12 @@ template <policies Policies> struct device_state {
     bool up = true;
     bool was_under_load = false;
     instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
-    std::array<std::uint64_t, status_count> counters{};
+#ifdef WG_SMALL
+    using counter_type = std::uint16_t; ///< wraps around
+#else
+    using counter_type = std::uint64_t;
+#endif
+    std::array<counter_type, status_count> counters{};
     [[no_unique_address]] std::array<reported_event, max_reported> reported;
     std::size_t reported_count = 0;
 

@@ -42,20 +42,25 @@ void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_
 }
 
 /// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as are given. An output may be `key` or lie in `input`.
-template <hash_backend Hash, class... Out>
-void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&... out) noexcept {
-    static_assert(sizeof...(Out) >= 1 && sizeof...(Out) <= 3);
+template <hash_backend Hash>
+void kdf_into(Hash const& hash, secret<key_bytes> const& key, bytes_view input,
+              std::span<secret<key_bytes>* const> out) noexcept {
     secret<key_bytes> extracted;
     secret<key_bytes + 1> step; // the output before, then the number of this one
     hmac(hash, extracted.expose(), key.expose(), input);
     byte number = 0;
-    auto const expand = [&](secret<key_bytes>& to) noexcept {
+    for (secret<key_bytes>* const to : out) {
         std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
         step.expose()[before] = ++number;
-        hmac(hash, to.expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        copy(step.expose(), to.expose());
-    };
-    (expand(out), ...);
+        hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
+        copy(step.expose(), to->expose());
+    }
+}
+template <hash_backend Hash, class... Out>
+void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&... out) noexcept {
+    static_assert(sizeof...(Out) >= 1 && sizeof...(Out) <= 3);
+    secret<key_bytes>* const all[] = {&out...};
+    kdf_into(hash, key, input, all);
 }
 
 /// Chaining key and transcript hash.
@@ -378,18 +383,20 @@ public:
     }
 
 private:
-    static bytes_view text(std::string_view from) noexcept {
-        return {reinterpret_cast<byte const*>(from.data()), from.size()};
-    }
-
     template <class Layout> static key_view ephemeral_in(bytes_view message) noexcept {
         return message.subspan<Layout::ephemeral, key_bytes>();
     }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
-        with_.hash.blake2s(state.chaining_key.expose(), {}, text("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), {});
-        with_.hash.blake2s(state.hash.expose(), {}, state.chaining_key.expose(),
-                           text("WireGuard v1 zx2c4 Jason@zx2c4.com"));
+        // Hash("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), and Hash(that || "WireGuard v1 zx2c4 Jason@zx2c4.com")
+        static constexpr byte_array<key_bytes> construction = {
+            0x60, 0xe2, 0x6d, 0xae, 0xf3, 0x27, 0xef, 0xc0, 0x2e, 0xc3, 0x35, 0xe2, 0xa0, 0x25, 0xd2, 0xd0,
+            0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38, 0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36};
+        static constexpr byte_array<key_bytes> identifier = {
+            0x22, 0x11, 0xb3, 0x61, 0x08, 0x1a, 0xc5, 0x66, 0x69, 0x12, 0x43, 0xdb, 0x45, 0x8a, 0xd5, 0x32,
+            0x2d, 0x9c, 0x6c, 0x66, 0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
+        state.chaining_key.assign(key_view(construction));
+        state.hash.assign(key_view(identifier));
         mix_hash(state, responder);
     }
 

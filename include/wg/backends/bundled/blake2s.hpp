@@ -292,8 +292,14 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
 #endif
 }
 
+#ifdef WG_COMPACT
+#define WG_DIGEST [[gnu::always_inline]] // what is spilled lies below `compress_block`'s caller, but its state
+#else
+#define WG_DIGEST [[gnu::noinline]]
+#endif
+
 template <class Kernel>
-[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     work w;
     for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
     w.h[0] ^= parameters(out.size(), key.size());
