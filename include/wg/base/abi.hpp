@@ -26,6 +26,13 @@
 #define WG_COMPACT
 #endif
 
+/// A function that is called at many places: where size is all, there is one body of it.
+#ifdef WG_SMALL
+#define WG_OUTLINE [[gnu::noinline]]
+#else
+#define WG_OUTLINE
+#endif
+
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks
 // and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and the size are
 // part of every name, and a wg type that crosses such a border fails to link instead of failing to run.

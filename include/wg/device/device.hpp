@@ -243,8 +243,10 @@ public:
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
     }
 
-    /// How often a packet met this fate, or a call failed so.
-    std::uint64_t counter(status of) noexcept {
+    /// How often a packet met this fate, or a call failed so. With WG_SMALL only a device with an observer counts.
+    std::uint64_t counter(status of) noexcept
+        requires device_state<Policies>::counts
+    {
         locked<Policies> const lock(state_);
         return state_.counters[static_cast<std::size_t>(of)];
     }

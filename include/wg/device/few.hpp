@@ -107,10 +107,9 @@ private:
 /// Which peer's timer is due: the members of `deadline_queue`, over the list of all peers.
 template <class Peer> class few_deadlines {
 public:
-    explicit few_deadlines(Peer* const& first) noexcept : first_(first) {}
+    explicit few_deadlines(Peer* first) noexcept : first_(first) {}
 
     void schedule(Peer&, instant) noexcept {} // nothing is remembered that the peer does not know
-    void remove(Peer&) noexcept {}
 
     instant next() const noexcept {
         instant earliest = instant::never();
@@ -125,7 +124,7 @@ public:
     }
 
 private:
-    Peer* const& first_;
+    Peer* first_;
 };
 
 } // namespace wg::inline WG_ABI

@@ -20,24 +20,37 @@ template <policies Policies> class peer_table {
     using routes_type = std::conditional_t<is_few(storage::max_allowed_ips), few_allowed_ips<peer_type, storage>,
                                            allowed_ips<peer_type, storage>>;
     static constexpr std::size_t indices_per_peer = 4; ///< three sessions and a handshake
+    /// A peer never has a previous and a next session at once, see `keypair_slots`. Where memory is fixed, a new one is
+    /// made after the old ones went; while jobs of these are in flight, there may be no room for it.
+#ifdef WG_COMPACT
+    static constexpr std::size_t max_keypairs = 2 * max_peers;
+#else
     static constexpr std::size_t max_keypairs =
         max_peers == 0 ? 0 : 3 * max_peers + 1; ///< a new one before an old one goes
+#endif
 
 public:
+    static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
+
     /// The table of public keys is salted, so that nobody can choose keys that collide in it.
     template <random_source Random>
     peer_table(storage& from, Random& random) noexcept
-        : storage_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
-          allowed_(from), deadlines_(deadlines_from(from)) {
+        : growth_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
+          allowed_(from), deadlines_(from) {
         if constexpr (!few) {
             byte_array<8> raw{};
-            if (random.fill(raw)) salt_ = load_le64(raw.data());
+            if (random.fill(raw)) growth_.salt = load_le64(raw.data());
         }
     }
     ~peer_table() { remove_all(); }
 
     routes_type& allowed() noexcept { return allowed_; }
-    auto& deadlines() noexcept { return deadlines_; }
+    decltype(auto) deadlines() noexcept {
+        if constexpr (few)
+            return few_deadlines<peer_type>(first_);
+        else
+            return (deadlines_);
+    }
     peer_type* first() const noexcept { return first_; }
     std::size_t size() const noexcept { return size_; }
 
@@ -48,9 +61,9 @@ public:
         if constexpr (max_peers != 0) {
             return most + shells_ <= max_peers ? status::ok : status::too_many_peers;
         } else {
-            bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, storage_) &&
-                                by_index_.reserve(added * indices_per_peer, storage_) &&
-                                deadlines_.reserve(size_ + added, storage_);
+            bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, growth_.from) &&
+                                by_index_.reserve(added * indices_per_peer, growth_.from) &&
+                                deadlines_.reserve(size_ + added, growth_.from);
             return enough ? status::ok : status::no_memory;
         }
     }
@@ -159,7 +172,7 @@ public:
     template <random_source Random> result<std::uint32_t> make_index(peer_type& who, Random& random) noexcept {
         drop_index(who.exchange());
         if constexpr (!few)
-            if (!by_index_.reserve(1, storage_)) return status::no_memory;
+            if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
         for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
             byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
@@ -216,7 +229,7 @@ private:
 
     std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
         byte_array<8> salt, digest;
-        store_le64(salt.data(), salt_);
+        store_le64(salt.data(), growth_.salt);
         with.hash.blake2s(digest, salt, key, {});
         return load_le64(digest.data());
     }
@@ -233,7 +246,7 @@ private:
 
     void unlink(peer_type& gone) noexcept {
         allowed_.remove_all(gone);
-        deadlines_.remove(gone);
+        if constexpr (!few) deadlines_.remove(gone);
         forget_handshake(gone);
         retire_all(gone);
         (gone.before != nullptr ? gone.before->next : first_) = gone.next;
@@ -255,15 +268,15 @@ private:
         return entries == 0 ? 0 : std::bit_ceil(entries + 1);
     }
 
-    auto deadlines_from([[maybe_unused]] storage& from) noexcept {
-        if constexpr (few)
-            return few_deadlines<peer_type>(first_);
-        else
-            return deadline_queue<peer_type, storage>(from);
-    }
+    /// What tables grow from; a type of its own, since a reference takes room even where nothing grows.
+    struct growth {
+        std::uint64_t salt = 0;
+        storage& from;
 
-    std::uint64_t salt_ = 0;
-    storage& storage_;
+        explicit growth(storage& s) noexcept : from(s) {}
+    };
+
+    [[no_unique_address]] unless_few<growth, 5> growth_;
     typename storage::template pool<peer_type, max_peers> peers_;
     typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
     typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
@@ -271,7 +284,7 @@ private:
     [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)>, 2>
         by_index_;
     routes_type allowed_;
-    std::conditional_t<few, few_deadlines<peer_type>, deadline_queue<peer_type, storage>> deadlines_;
+    [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
     peer_type* first_ = nullptr;
     peer_type* last_ = nullptr;
     std::size_t size_ = 0;

@@ -91,16 +91,14 @@ struct handshake {
     handshake_state state = handshake_state::none;
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
-    secret<key_bytes> ephemeral_private;
-    public_key remote_ephemeral{};
+    secret<key_bytes> ephemeral; ///< ours, the private key, if we began; else the other end's, which is public
     symmetric_state symmetric;
 
     /// Forgets all but the local index, which the index table still has.
     void clear() noexcept {
         state = handshake_state::none;
         remote_index = 0;
-        ephemeral_private.clear();
-        remote_ephemeral = {};
+        ephemeral.clear();
         symmetric.clear();
     }
 };
@@ -157,7 +155,7 @@ public:
         kdf(with_.hash, state.chaining_key, theirs.static_static.expose(), state.chaining_key, key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
         to.clear();
-        to.ephemeral_private = std::move(ephemeral);
+        to.ephemeral = std::move(ephemeral);
         to.symmetric.assign(state);
         to.local_index = local_index;
         to.state = handshake_state::initiation_created;
@@ -203,8 +201,12 @@ public:
     /// The same for one.
     status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
         in.message = message;
-        in.why = status::ok;
-        open_initiations({&in, 1}, mine);
+        start(in.symmetric, mine.public_key);
+        // e
+        key_view const ephemeral = ephemeral_in<initiation_layout>(message);
+        mix_ephemeral(in.symmetric, ephemeral);
+        secret<key_bytes> shared;
+        in.why = with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, shared) : status::bad_public_key;
         return in.why;
     }
 
@@ -227,7 +229,7 @@ public:
         to.clear();
         to.symmetric.assign(in.symmetric);
         to.remote_index = load_le32(&message[at::sender]);
-        copy(to.remote_ephemeral, message.subspan(at::ephemeral, key_bytes));
+        to.ephemeral.assign(ephemeral_in<at>(message));
         to.state = handshake_state::initiation_consumed;
     }
 
@@ -263,7 +265,7 @@ public:
         for (outgoing_response& out : all) {
             if (out.of == nullptr || out.why != status::ok) continue;
             with_.dh.dh_public(out.ephemeral_public, out.ephemeral); // fast by itself: its point is known
-            items[count++] = {&out.ee, &out.ephemeral, out.of->remote_ephemeral, false};
+            items[count++] = {&out.ee, &out.ephemeral, out.of->ephemeral.expose(), false};
             items[count++] = {&out.se, &out.ephemeral, out.theirs->public_key, false};
         }
         agree(all, std::span(items).first(count));
@@ -272,9 +274,53 @@ public:
     /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
     /// bytes.
     status create_response(outgoing_response const& from, std::uint32_t local_index, bytes message) const noexcept {
+        if (from.why == status::ok)
+            write_response(*from.of, *from.theirs, from, from.ephemeral_public, local_index, message);
+        return from.why;
+    }
+
+    /// All parts for one. no_random, bad_public_key.
+    template <random_source Random>
+    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
+                           bytes message) const noexcept {
+        response_secrets secrets;
+        wg::public_key ephemeral_public;
+        {
+            secret<key_bytes> ephemeral;
+            if (!random.fill(ephemeral.expose())) return status::no_random;
+            with_.dh.dh_public(ephemeral_public, ephemeral);
+            if (!agree(secrets, ephemeral, of.ephemeral.expose(), ephemeral, theirs.public_key))
+                return status::bad_public_key;
+        }
+        write_response(of, theirs, secrets, ephemeral_public, local_index, message);
+        return status::ok;
+    }
+
+private:
+    /// What either end of a response does with it. `key` is that of the tag.
+    void mix_response(symmetric_state& state, key_view ephemeral, response_secrets const& from,
+                      remote_identity const& theirs, secret<key_bytes>& key) const noexcept {
+        // e
+        mix_ephemeral(state, ephemeral);
+        // ee
+        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
+        // se
+        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+    }
+
+    /// ee and se, each of a private key and a public one. False: one is zero.
+    //= RFC 7748 6.1: a shared secret of zero ends the handshake
+    bool agree(response_secrets& to, secret<key_bytes> const& ee_private, key_view ee_public,
+               secret<key_bytes> const& se_private, key_view se_public) const noexcept {
+        return with_.dh.dh(to.ee, ee_private, ee_public) && with_.dh.dh(to.se, se_private, se_public);
+    }
+
+    void write_response(handshake& of, remote_identity const& theirs, response_secrets const& from,
+                        wg::public_key const& ephemeral_public, std::uint32_t local_index,
+                        bytes message) const noexcept {
         using at = response_layout;
-        if (from.why != status::ok) return from.why;
-        handshake& of = *from.of;
         WG_ASSERT(message.size() == at::size && of.state == handshake_state::initiation_consumed);
         secret<key_bytes> key;
         symmetric_state& state = of.symmetric;
@@ -282,30 +328,14 @@ public:
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
         store_le32(&message[at::sender], local_index);
         store_le32(&message[at::receiver], of.remote_index);
-        // e
-        copy(message.subspan<at::ephemeral, key_bytes>(), from.ephemeral_public);
-        mix_ephemeral(state, from.ephemeral_public);
-        // ee
-        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
-        // se
-        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
-        // psk
-        mix_preshared_key(state, from.theirs->preshared_key, key);
+        copy(message.subspan<at::ephemeral, key_bytes>(), ephemeral_public);
+        mix_response(state, ephemeral_public, from, theirs, key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_nothing, tag_bytes), {});
         of.local_index = local_index;
         of.state = handshake_state::response_created;
-        return status::ok;
     }
 
-    /// All parts for one. no_random, bad_public_key.
-    template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
-                           bytes message) const noexcept {
-        outgoing_response out;
-        begin_response(out, of, theirs, random);
-        agree_responses({&out, 1});
-        return create_response(out, local_index, message);
-    }
+public:
 
     /// A response on its way in.
     struct incoming_response : response_secrets {
@@ -327,7 +357,7 @@ public:
                 continue;
             }
             key_view const ephemeral = ephemeral_in<response_layout>(in.message);
-            items[count++] = {&in.ee, &in.of->ephemeral_private, ephemeral, false};
+            items[count++] = {&in.ee, &in.of->ephemeral, ephemeral, false};
             items[count++] = {&in.se, &mine.private_key, ephemeral, false};
         }
         agree(all, std::span(items).first(count));
@@ -343,14 +373,7 @@ public:
         secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
-        // e
-        mix_ephemeral(state, ephemeral_in<at>(from.message));
-        // ee
-        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
-        // se
-        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
-        // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
+        mix_response(state, ephemeral_in<at>(from.message), from, theirs, key);
         if (!decrypt_and_hash(state, key, {}, from.message.subspan(at::encrypted_nothing, tag_bytes)))
             return status::decryption_failed;
         of.symmetric.assign(state);
@@ -362,10 +385,12 @@ public:
     /// Both parts for one.
     status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
                             bytes_view message) const noexcept {
+        if (of.state != handshake_state::initiation_created) return status::wrong_state;
+        key_view const ephemeral = ephemeral_in<response_layout>(message);
         incoming_response in;
         in.of = &of;
         in.message = message;
-        agree_responses({&in, 1}, mine);
+        if (!agree(in, of.ephemeral, ephemeral, mine.private_key, ephemeral)) return status::bad_public_key;
         return consume_response(of, in, theirs);
     }
 
