@@ -47,7 +47,7 @@ list_packages() {
     $quick || wanted+=(shellcheck cmake pkg-config valgrind binutils
         g++-mingw-w64-x86-64-posix gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib
         wireguard-tools wireguard-go iproute2 iputils-ping nftables iperf3 tcpdump procps util-linux
-        qemu-system-x86 busybox-static kmod cpio libipsec-mb-dev libssl-dev libsodium-dev libb2-dev)
+        qemu-system-x86 qemu-system-arm busybox-static kmod cpio libipsec-mb-dev libssl-dev libsodium-dev libb2-dev)
     $quick || mapfile -t -O "${#wanted[@]}" wanted < <(clang_packages | tr ' ' '\n')
     ! $full || wanted+=(qemu-user-static g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-i686-linux-gnu
         g++-mips-linux-gnu g++-riscv64-linux-gnu g++-s390x-linux-gnu)

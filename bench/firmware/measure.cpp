@@ -123,7 +123,8 @@ void configure(std::size_t me, byte_array<32> const& mine, byte_array<32> const&
     six.octets[15] = static_cast<byte>(2 - me);
     ip_prefix const allowed_ips[] = {{ip_address::v4(10, 0, 0, static_cast<byte>(2 - me)), 32}, {six, 128}};
     ::new (memory[me]) node;
-    check(at(me).configure(mine, {.key = theirs, .endpoint = where, .allowed_ips = allowed_ips}) == status::ok, "configure");
+    check(at(me).configure(mine, {.key = theirs, .endpoint = where, .allowed_ips = allowed_ips}) == status::ok,
+          "configure");
 }
 
 std::uint32_t deepest;

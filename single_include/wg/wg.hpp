@@ -92,17 +92,25 @@
 #define WG_DECLASSIFY(value) (value)
 #endif
 
-// WG_SMALL picks the small forms of everything. WG_COMPACT is for machines that handle one packet at a time and have
-// kilobytes: no batches, no tables of precomputed points. WG_SMALL brings it along, and Cortex-M has it by itself.
+// WG_COMPACT is for machines that handle one packet at a time and have kilobytes: no batches, no tables of precomputed
+// points, and nothing that only a host with a network of its own needs. Cortex-M has it by itself. WG_SMALL brings it
+// along, and picks the smallest forms of the cryptography as well.
 #if !defined(WG_COMPACT) && (defined(WG_SMALL) || (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'))
 #define WG_COMPACT
 #endif
 
 /// A function that is called at many places: where size is all, there is one body of it.
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
 #define WG_OUTLINE [[gnu::noinline]]
 #else
 #define WG_OUTLINE
+#endif
+
+/// A function whose frame is large: where memory is little, it is not to lie below frames that need none of it.
+#ifdef WG_COMPACT
+#define WG_FRAME [[gnu::noinline]]
+#else
+#define WG_FRAME
 #endif
 
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks
@@ -282,8 +290,8 @@ struct endpoint {
 };
 
 /// The local address and interface that datagrams of a peer arrive on and so should leave from ("sticky source").
-/// None (the default) leaves the choice to the host's routes. WG_SMALL is for nodes that have no choice.
-#ifdef WG_SMALL
+/// None (the default) leaves the choice to the host's routes. WG_COMPACT is for nodes that have no choice.
+#ifdef WG_COMPACT
 struct local_source {
     friend constexpr bool operator==(local_source, local_source) noexcept { return true; }
 };
@@ -1183,9 +1191,9 @@ namespace chacha20_detail {
 
 // On Arm an operand may be rotated on its way: b is to be rotated by 7 still, d by 8, before and after.
 #define WG_ARM_QUARTER(a, b, c, d)                                                                                     \
-    "add " #a ", " #a ", " #b ", ror #25\n\teor " #d ", " #a ", " #d ", ror #24\n\t"                                    \
-    "add " #c ", " #c ", " #d ", ror #16\n\teor " #b ", " #c ", " #b ", ror #25\n\t"                                    \
-    "add " #a ", " #a ", " #b ", ror #20\n\teor " #d ", " #a ", " #d ", ror #16\n\t"                                    \
+    "add " #a ", " #a ", " #b ", ror #25\n\teor " #d ", " #a ", " #d ", ror #24\n\t"                                   \
+    "add " #c ", " #c ", " #d ", ror #16\n\teor " #b ", " #c ", " #b ", ror #25\n\t"                                   \
+    "add " #a ", " #a ", " #b ", ror #20\n\teor " #d ", " #a ", " #d ", ror #16\n\t"                                   \
     "add " #c ", " #c ", " #d ", ror #24\n\teor " #b ", " #c ", " #b ", ror #20\n\t"
 
 /// The twenty rounds, without the addition at their end. r0-r7 are the words 0-7, r8-r11 are 12-15; r12 and lr are two
@@ -1826,8 +1834,9 @@ struct packet_tag {
 };
 
 // Where no vector unit stands behind vectors, they are slower than plain words.
-#if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
-                           defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
+#if !defined(WG_COMPACT) &&                                                                                            \
+    (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||                           \
+     defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
 #define WG_VECTOR_KERNELS
 
 namespace kernel_vector128 {
@@ -7633,7 +7642,9 @@ struct work {
 
 /// One message in words, for any processor.
 struct words {
-#ifdef WG_COMPACT
+#if defined(WG_SMALL) && defined(__arm__)
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 32; // the words of the state
+#elif defined(WG_COMPACT)
     static constexpr std::size_t spill_bytes = bundled::spill_bytes + 96; // the words of a block and of the state
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
@@ -7659,8 +7670,13 @@ struct words {
     /// One block.
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
                                                  bool last) noexcept {
-        std::uint32_t m[16], v[16];
+        std::uint32_t v[16];
+#ifdef WG_SMALL
+        auto const m = [&](std::size_t i) noexcept { return load_le32(block + 4 * i); };
+#else
+        std::uint32_t m[16];
         for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+#endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
         v[12] ^= static_cast<std::uint32_t>(count);
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
@@ -7671,7 +7687,7 @@ struct words {
             for (unsigned i = 0; i < 8; ++i) { // columns, then diagonals
                 unsigned const turn = i / 4;
                 mix(v[i % 4], v[4 + (i + turn) % 4], v[8 + (i + 2 * turn) % 4], v[12 + (i + 3 * turn) % 4],
-                    m[p[2 * i]], m[p[2 * i + 1]]);
+                    m(p[2 * i]), m(p[2 * i + 1]));
             }
 #else
 #ifdef WG_COMPACT
@@ -8871,7 +8887,11 @@ WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view
 template <class Kernel>
 inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
+#ifdef WG_COMPACT
+    wipe_stack<Kernel::spill_bytes>(); // of `compress_block`, the rest lies above
+#else
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
+#endif
 }
 
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
@@ -9087,8 +9107,8 @@ namespace bundled {
     "ldr lr, [r2, #8]\n\t" rest " r5, r5, lr\n\tldr lr, [r2, #12]\n\t" rest " r6, r6, lr\n\t"                          \
     "ldr lr, [r2, #16]\n\t" rest " r7, r7, lr\n\tldr lr, [r2, #20]\n\t" rest " r8, r8, lr\n\t"                         \
     "ldr lr, [r2, #24]\n\t" rest " r9, r9, lr\n\tldr lr, [r2, #28]\n\t" rest " r12, r12, lr\n\t" mask                  \
-    first " r3, r3, r1\n\t" rest " r4, r4, #0\n\t" rest " r5, r5, #0\n\t" rest " r6, r6, #0\n\t" rest                   \
-    " r7, r7, #0\n\t" rest " r8, r8, #0\n\t" rest " r9, r9, #0\n\t" rest " r12, r12, #0\n\t" mask add_38                \
+    first " r3, r3, r1\n\t" rest " r4, r4, #0\n\t" rest " r5, r5, #0\n\t" rest " r6, r6, #0\n\t" rest                  \
+    " r7, r7, #0\n\t" rest " r8, r8, #0\n\t" rest " r9, r9, #0\n\t" rest " r12, r12, #0\n\t" mask add_38               \
     " r3, r3, r1\n\tstm r0, {r3-r9, r12}\n\tpop {r4-r9, pc}"
 
 /// to = a + b, likewise. What a carry leaves is less than 38 if there is another.
@@ -9285,7 +9305,8 @@ template <> struct field25519<limbs32> {
     }
 
 #ifdef WG_SMALL
-    /// b, or with `minus` all ones -b: its complement is 2^256 - 1 - b = 37 - b, and 2p - 37 = 2^256 - 75 makes -b of it.
+    /// a + b, or with `minus` all ones a - b: the complement of b is 2^256 - 1 - b = 37 - b, and 2p - 37 = 2^256 - 75
+    /// makes -b of it.
     [[gnu::noinline]] static void add_signed(field25519& to, field25519 const& a, field25519 const& b,
                                              std::uint32_t minus) noexcept {
         std::uint64_t t = 0;
@@ -11230,16 +11251,12 @@ private:
 #ifdef WG_SMALL
         field k; ///< (486662 - 2) / 4
 #endif
-        byte scalar[key_bytes];
 
         ~work() { wipe(static_cast<void*>(this), sizeof *this); }
     };
 
     [[gnu::noinline]] static void ladder(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         work w;
-        std::memcpy(w.scalar, scalar.data(), key_bytes);
-        w.scalar[0] = static_cast<byte>(w.scalar[0] & 248);
-        w.scalar[31] = static_cast<byte>((w.scalar[31] & 127) | 64);
         w.x1.decode(point.data());
         w.x2.set_small(1);
         w.z2.set_small(0);
@@ -11251,7 +11268,9 @@ private:
 
         std::uint32_t swapped = 0;
         for (std::size_t bit = 255; bit-- > 0;) {
-            std::uint32_t const now = (w.scalar[bit / 8] >> (bit % 8)) & 1u;
+            std::uint32_t now = (scalar[bit / 8] >> (bit % 8)) & 1u;
+            if (bit == 254) now = 1; // clamped
+            if (bit < 3) now = 0;
             field::swap_if(swapped ^ now, w.x2, w.x3);
             field::swap_if(swapped ^ now, w.z2, w.z3);
             swapped = now;
@@ -11279,7 +11298,7 @@ private:
         {times, c, b, k},    {plus, c, c, a},     {times, z2, b, c}};
 
     [[gnu::noinline]] static void step(work& w) noexcept {
-        static_assert(sizeof(work) == 10 * sizeof(field) + key_bytes); // one element after the other
+        static_assert(sizeof(work) == 10 * sizeof(field)); // one element after the other
         field* const all = &w.x3;
         for (instruction const now : program) {
             field &to = all[now.to], &left = all[now.left], &right = all[now.right];
@@ -13462,9 +13481,9 @@ public:
     /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes.
     /// no_random; bad_public_key: the other static key is of low order.
     template <random_source Random>
-    status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
-                             std::span<byte const, timestamp_bytes> timestamp, std::uint32_t local_index,
-                             bytes message) const noexcept {
+    WG_FRAME status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs,
+                                      Random& random, std::span<byte const, timestamp_bytes> timestamp,
+                                      std::uint32_t local_index, bytes message) const noexcept {
         using at = initiation_layout;
         WG_ASSERT(message.size() == at::size);
         if (theirs.static_static.is_zero()) return status::bad_public_key;
@@ -13604,25 +13623,34 @@ public:
     /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
     /// bytes.
     status create_response(outgoing_response const& from, std::uint32_t local_index, bytes message) const noexcept {
-        if (from.why == status::ok)
-            write_response(*from.of, *from.theirs, from, from.ephemeral_public, local_index, message);
-        return from.why;
+        if (from.why != status::ok) return from.why;
+        handshake& of = *from.of;
+        WG_ASSERT(message.size() == response_layout::size && of.state == handshake_state::initiation_consumed);
+        secret<key_bytes> key;
+        begin_message(of, local_index, message);
+        copy(message.subspan<response_layout::ephemeral, key_bytes>(), from.ephemeral_public);
+        mix_response(of.symmetric, from.ephemeral_public, from, *from.theirs, key);
+        end_message(of, local_index, key, message);
+        return status::ok;
     }
 
-    /// All parts for one. no_random, bad_public_key.
+    /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
     template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
-                           bytes message) const noexcept {
-        response_secrets secrets;
-        wg::public_key ephemeral_public;
-        {
-            secret<key_bytes> ephemeral;
-            if (!random.fill(ephemeral.expose())) return status::no_random;
-            with_.dh.dh_public(ephemeral_public, ephemeral);
-            if (!agree(secrets, ephemeral, of.ephemeral.expose(), ephemeral, theirs.public_key))
-                return status::bad_public_key;
-        }
-        write_response(of, theirs, secrets, ephemeral_public, local_index, message);
+    WG_FRAME status create_response(handshake& of, remote_identity const& theirs, Random& random,
+                                    std::uint32_t local_index, bytes message) const noexcept {
+        WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
+        secret<key_bytes> ephemeral, key;
+        symmetric_state& state = of.symmetric;
+        begin_message(of, local_index, message);
+        // e
+        if (!create_ephemeral(state, ephemeral, random, message.subspan<response_layout::ephemeral, key_bytes>()))
+            return status::no_random;
+        // ee, se
+        if (!mix_dh(state, ephemeral, of.ephemeral.expose()) || !mix_dh(state, ephemeral, theirs.public_key))
+            return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        end_message(of, local_index, key, message);
         return status::ok;
     }
 
@@ -13640,27 +13668,26 @@ private:
         mix_preshared_key(state, theirs.preshared_key, key);
     }
 
-    /// ee and se, each of a private key and a public one. False: one is zero.
-    //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    bool agree(response_secrets& to, secret<key_bytes> const& ee_private, key_view ee_public,
-               secret<key_bytes> const& se_private, key_view se_public) const noexcept {
-        return with_.dh.dh(to.ee, ee_private, ee_public) && with_.dh.dh(to.se, se_private, se_public);
+    status end_response(handshake& of, symmetric_state& state, secret<key_bytes> const& key,
+                        bytes_view message) const noexcept {
+        using at = response_layout;
+        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
+            return status::decryption_failed;
+        of.symmetric.assign(state);
+        of.remote_index = load_le32(&message[at::sender]);
+        of.state = handshake_state::response_consumed;
+        return status::ok;
     }
 
-    void write_response(handshake& of, remote_identity const& theirs, response_secrets const& from,
-                        wg::public_key const& ephemeral_public, std::uint32_t local_index,
-                        bytes message) const noexcept {
-        using at = response_layout;
-        WG_ASSERT(message.size() == at::size && of.state == handshake_state::initiation_consumed);
-        secret<key_bytes> key;
-        symmetric_state& state = of.symmetric;
+    void begin_message(handshake const& of, std::uint32_t local_index, bytes message) const noexcept {
         fill_zero(message);
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
-        store_le32(&message[at::sender], local_index);
-        store_le32(&message[at::receiver], of.remote_index);
-        copy(message.subspan<at::ephemeral, key_bytes>(), ephemeral_public);
-        mix_response(state, ephemeral_public, from, theirs, key);
-        encrypt_and_hash(state, key, message.subspan(at::encrypted_nothing, tag_bytes), {});
+        store_le32(&message[response_layout::sender], local_index);
+        store_le32(&message[response_layout::receiver], of.remote_index);
+    }
+    void end_message(handshake& of, std::uint32_t local_index, secret<key_bytes> const& key,
+                     bytes message) const noexcept {
+        encrypt_and_hash(of.symmetric, key, message.subspan(response_layout::encrypted_nothing, tag_bytes), {});
         of.local_index = local_index;
         of.state = handshake_state::response_created;
     }
@@ -13695,21 +13722,15 @@ public:
 
     /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    status consume_response(handshake& of, incoming_response const& from,
+    WG_FRAME status consume_response(handshake& of, incoming_response const& from,
                             remote_identity const& theirs) const noexcept {
-        using at = response_layout;
         if (from.why != status::ok) return from.why;
         if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
-        mix_response(state, ephemeral_in<at>(from.message), from, theirs, key);
-        if (!decrypt_and_hash(state, key, {}, from.message.subspan(at::encrypted_nothing, tag_bytes)))
-            return status::decryption_failed;
-        of.symmetric.assign(state);
-        of.remote_index = load_le32(&from.message[at::sender]);
-        of.state = handshake_state::response_consumed;
-        return status::ok;
+        mix_response(state, ephemeral_in<response_layout>(from.message), from, theirs, key);
+        return end_response(of, state, key, from.message);
     }
 
     /// Both parts for one.
@@ -13717,11 +13738,17 @@ public:
                             bytes_view message) const noexcept {
         if (of.state != handshake_state::initiation_created) return status::wrong_state;
         key_view const ephemeral = ephemeral_in<response_layout>(message);
-        incoming_response in;
-        in.of = &of;
-        in.message = message;
-        if (!agree(in, of.ephemeral, ephemeral, mine.private_key, ephemeral)) return status::bad_public_key;
-        return consume_response(of, in, theirs);
+        secret<key_bytes> key;
+        symmetric_state state;
+        state.assign(of.symmetric);
+        // e
+        mix_ephemeral(state, ephemeral);
+        // ee, se
+        if (!mix_dh(state, of.ephemeral, ephemeral) || !mix_dh(state, mine.private_key, ephemeral))
+            return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        return end_response(of, state, key, message);
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
@@ -13773,7 +13800,7 @@ private:
     }
 
     /// s, once es is known.
-    status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+    WG_FRAME status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
         using at = initiation_layout;
         secret<key_bytes> key;
         // es
@@ -13803,7 +13830,8 @@ private:
     /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
     template <class... Key>
-    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs, Key&... key) const noexcept {
+    WG_FRAME bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+                         Key&... key) const noexcept {
         secret<key_bytes> shared;
         if (!with_.dh.dh(shared, mine, theirs)) return false;
         kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key, key...);
@@ -13869,7 +13897,7 @@ template <policies Policies> class cookie_checker {
 public:
     /// After a change of the interface's public key, which lives as long as this.
     void set_public_key([[maybe_unused]] primitives<Policies> const& with, key_view mine) noexcept {
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         mine_ = mine.data();
 #else
         cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine);
@@ -13906,7 +13934,7 @@ public:
 #endif
 
     /// Whether the sender has a cookie of ours for this address and port.
-    bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
+    WG_FRAME bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
                     instant now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie;
@@ -13943,11 +13971,11 @@ public:
     }
 
 private:
-    /// The key of mac1 or of cookies, by its label. WG_SMALL has time to calculate it, and no room to keep it.
+    /// The key of mac1 or of cookies, by its label. WG_COMPACT has time to calculate it, and no room to keep it.
     template <class Use>
     void with_key([[maybe_unused]] primitives<Policies> const& with, std::string_view label,
                   Use const& use) const noexcept {
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         secret<key_bytes> key;
         cookie_detail::label_key(with.hash, key, label, key_view(mine_, key_bytes));
         use(key);
@@ -13966,7 +13994,7 @@ private:
         with.hash.blake2s(cookie.expose(), secret_.expose(), from.address.view(), port);
     }
 
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
     byte const* mine_ = nullptr;
 #else
     secret<key_bytes> mac1_key_;
@@ -15184,7 +15212,8 @@ public:
         if constexpr (max_peers != 0) {
             return most + shells_ <= max_peers ? status::ok : status::too_many_peers;
         } else {
-            bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, growth_.from) &&
+            bool const enough = peers_.reserve(added) && secrets_.reserve(added) &&
+                                by_key_.reserve(added, growth_.from) &&
                                 by_index_.reserve(added * indices_per_peer, growth_.from) &&
                                 deadlines_.reserve(size_ + added, growth_.from);
             return enough ? status::ok : status::no_memory;
@@ -15495,7 +15524,7 @@ template <policies Policies> struct device_state {
     using peer_type = peer<Policies>;
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
     static constexpr bool counts = observer_type::enabled; ///< the jobs say what became of them
 #else
     static constexpr bool counts = true;
@@ -15691,7 +15720,7 @@ template <policies Policies> struct device_state {
     std::uint16_t listen_port = 0;
     bool up = true;
     bool was_under_load = false;
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
     instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
 #endif
     [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, no_table<2>> counters{};
@@ -15869,10 +15898,18 @@ private:
         bool wants_cookie = false;
     };
 
+    /// An initiation that was accepted, and its answer.
+    struct accepted {
+        peer_type* from = nullptr; ///< nullptr: it was not
+        duration next_attempt{};   ///< of ours, if the two have crossed
+        status why = status::ok;   ///< of the answer
+        std::uint32_t index = 0;
+    };
+
     identity& mine() noexcept { return state_.own->mine(); }
 
     /// Whether a message is worth what it costs.
-    status gate(turn& t, message_type type, instant now) noexcept {
+    WG_FRAME status gate(turn& t, message_type type, instant now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
@@ -15907,17 +15944,13 @@ private:
         end(t, answer, made, now);
     }
 
-    status answer_initiation(turn const& t, job_type& answer, instant now) noexcept {
+    WG_FRAME status answer_initiation(turn const& t, job_type& answer, instant now) noexcept {
         accepted by;
-        {
-            typename steps::incoming_initiation in;
-            status why = steps(state_.with).open_initiation(in, mine(), t.in->message());
-            if (why == status::ok) why = accept_initiation(in, by, now);
-            if (why != status::ok) return why;
-        }
+        status why = consume_initiation(t.in->message(), by, now);
+        if (why != status::ok) return why;
         peer_type& to = *by.from;
         note_initiation(to, t, by.next_attempt, now);
-        status why = by.why;
+        why = by.why;
         if (why == status::ok && !state_.room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
             to.last_sent_handshake = now;
@@ -15929,7 +15962,13 @@ private:
         return why;
     }
 
-    status consume_response(turn const& t, instant now) noexcept {
+    WG_FRAME status consume_initiation(bytes_view message, accepted& by, instant now) noexcept {
+        typename steps::incoming_initiation in;
+        status const why = steps(state_.with).open_initiation(in, mine(), message);
+        return why == status::ok ? accept_initiation(in, by, now) : why;
+    }
+
+    WG_FRAME status consume_response(turn const& t, instant now) noexcept {
         bytes_view const message = t.in->message();
         peer_type* const from = asked_by(message);
         if (from == nullptr) return status::unknown_index;
@@ -15951,7 +15990,7 @@ private:
         if (state_.waiting.size() == 0) state_.watch_load(now);
     }
 
-    status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
+    WG_FRAME status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
         if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
         std::uint32_t const receiver =
             load_le32(&message[initiation_layout::sender]); // at the same place in a response
@@ -15975,7 +16014,7 @@ private:
         }
     }
 
-    status consume_cookie_reply(bytes_view message, instant now) noexcept {
+    WG_FRAME status consume_cookie_reply(bytes_view message, instant now) noexcept {
         auto const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
         peer_type& from = *found.who;
@@ -15983,14 +16022,6 @@ private:
         if (why == status::ok) state_.report(event_id::cookie_reply_received, &from);
         return why;
     }
-
-    /// An initiation that was accepted, and its answer.
-    struct accepted {
-        peer_type* from = nullptr; ///< nullptr: it was not
-        duration next_attempt{};   ///< of ours, if the two have crossed
-        status why = status::ok;   ///< of the answer
-        std::uint32_t index = 0;
-    };
 
     void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
         std::array<typename steps::incoming_initiation, at_once> opened;
@@ -16021,7 +16052,7 @@ private:
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
+    WG_FRAME status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
         if (in.why != status::ok) return in.why;
         steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
@@ -16903,7 +16934,7 @@ public:
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
     }
 
-    /// How often a packet met this fate, or a call failed so. With WG_SMALL only a device with an observer counts.
+    /// How often a packet met this fate, or a call failed so. With WG_COMPACT only a device with an observer counts.
     std::uint64_t counter(status of) noexcept
         requires device_state<Policies>::counts
     {
@@ -17003,7 +17034,7 @@ private:
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
     void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
                 [[maybe_unused]] instant now) noexcept {
-#ifdef WG_SMALL // the node is the host itself, and sees `why`
+#ifdef WG_COMPACT // the node is the host itself, and sees `why`
         state_.drop(j, why);
 #else
         constexpr duration cost = milliseconds(1), burst = cost * 50;

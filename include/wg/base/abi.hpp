@@ -20,17 +20,25 @@
 #define WG_DECLASSIFY(value) (value)
 #endif
 
-// WG_SMALL picks the small forms of everything. WG_COMPACT is for machines that handle one packet at a time and have
-// kilobytes: no batches, no tables of precomputed points. WG_SMALL brings it along, and Cortex-M has it by itself.
+// WG_COMPACT is for machines that handle one packet at a time and have kilobytes: no batches, no tables of precomputed
+// points, and nothing that only a host with a network of its own needs. Cortex-M has it by itself. WG_SMALL brings it
+// along, and picks the smallest forms of the cryptography as well.
 #if !defined(WG_COMPACT) && (defined(WG_SMALL) || (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'))
 #define WG_COMPACT
 #endif
 
 /// A function that is called at many places: where size is all, there is one body of it.
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
 #define WG_OUTLINE [[gnu::noinline]]
 #else
 #define WG_OUTLINE
+#endif
+
+/// A function whose frame is large: where memory is little, it is not to lie below frames that need none of it.
+#ifdef WG_COMPACT
+#define WG_FRAME [[gnu::noinline]]
+#else
+#define WG_FRAME
 #endif
 
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks

@@ -55,8 +55,8 @@ struct endpoint {
 };
 
 /// The local address and interface that datagrams of a peer arrive on and so should leave from ("sticky source").
-/// None (the default) leaves the choice to the host's routes. WG_SMALL is for nodes that have no choice.
-#ifdef WG_SMALL
+/// None (the default) leaves the choice to the host's routes. WG_COMPACT is for nodes that have no choice.
+#ifdef WG_COMPACT
 struct local_source {
     friend constexpr bool operator==(local_source, local_source) noexcept { return true; }
 };

@@ -138,10 +138,18 @@ private:
         bool wants_cookie = false;
     };
 
+    /// An initiation that was accepted, and its answer.
+    struct accepted {
+        peer_type* from = nullptr; ///< nullptr: it was not
+        duration next_attempt{};   ///< of ours, if the two have crossed
+        status why = status::ok;   ///< of the answer
+        std::uint32_t index = 0;
+    };
+
     identity& mine() noexcept { return state_.own->mine(); }
 
     /// Whether a message is worth what it costs.
-    status gate(turn& t, message_type type, instant now) noexcept {
+    WG_FRAME status gate(turn& t, message_type type, instant now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
@@ -176,17 +184,13 @@ private:
         end(t, answer, made, now);
     }
 
-    status answer_initiation(turn const& t, job_type& answer, instant now) noexcept {
+    WG_FRAME status answer_initiation(turn const& t, job_type& answer, instant now) noexcept {
         accepted by;
-        {
-            typename steps::incoming_initiation in;
-            status why = steps(state_.with).open_initiation(in, mine(), t.in->message());
-            if (why == status::ok) why = accept_initiation(in, by, now);
-            if (why != status::ok) return why;
-        }
+        status why = consume_initiation(t.in->message(), by, now);
+        if (why != status::ok) return why;
         peer_type& to = *by.from;
         note_initiation(to, t, by.next_attempt, now);
-        status why = by.why;
+        why = by.why;
         if (why == status::ok && !state_.room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
             to.last_sent_handshake = now;
@@ -198,7 +202,13 @@ private:
         return why;
     }
 
-    status consume_response(turn const& t, instant now) noexcept {
+    WG_FRAME status consume_initiation(bytes_view message, accepted& by, instant now) noexcept {
+        typename steps::incoming_initiation in;
+        status const why = steps(state_.with).open_initiation(in, mine(), message);
+        return why == status::ok ? accept_initiation(in, by, now) : why;
+    }
+
+    WG_FRAME status consume_response(turn const& t, instant now) noexcept {
         bytes_view const message = t.in->message();
         peer_type* const from = asked_by(message);
         if (from == nullptr) return status::unknown_index;
@@ -220,7 +230,7 @@ private:
         if (state_.waiting.size() == 0) state_.watch_load(now);
     }
 
-    status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
+    WG_FRAME status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
         if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
         std::uint32_t const receiver =
             load_le32(&message[initiation_layout::sender]); // at the same place in a response
@@ -244,7 +254,7 @@ private:
         }
     }
 
-    status consume_cookie_reply(bytes_view message, instant now) noexcept {
+    WG_FRAME status consume_cookie_reply(bytes_view message, instant now) noexcept {
         auto const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
         peer_type& from = *found.who;
@@ -252,14 +262,6 @@ private:
         if (why == status::ok) state_.report(event_id::cookie_reply_received, &from);
         return why;
     }
-
-    /// An initiation that was accepted, and its answer.
-    struct accepted {
-        peer_type* from = nullptr; ///< nullptr: it was not
-        duration next_attempt{};   ///< of ours, if the two have crossed
-        status why = status::ok;   ///< of the answer
-        std::uint32_t index = 0;
-    };
 
     void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
         std::array<typename steps::incoming_initiation, at_once> opened;
@@ -290,7 +292,7 @@ private:
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
+    WG_FRAME status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
         if (in.why != status::ok) return in.why;
         steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);

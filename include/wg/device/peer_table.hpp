@@ -61,7 +61,8 @@ public:
         if constexpr (max_peers != 0) {
             return most + shells_ <= max_peers ? status::ok : status::too_many_peers;
         } else {
-            bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, growth_.from) &&
+            bool const enough = peers_.reserve(added) && secrets_.reserve(added) &&
+                                by_key_.reserve(added, growth_.from) &&
                                 by_index_.reserve(added * indices_per_peer, growth_.from) &&
                                 deadlines_.reserve(size_ + added, growth_.from);
             return enough ? status::ok : status::no_memory;

@@ -38,7 +38,7 @@ template <policies Policies> class cookie_checker {
 public:
     /// After a change of the interface's public key, which lives as long as this.
     void set_public_key([[maybe_unused]] primitives<Policies> const& with, key_view mine) noexcept {
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         mine_ = mine.data();
 #else
         cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine);
@@ -75,7 +75,7 @@ public:
 #endif
 
     /// Whether the sender has a cookie of ours for this address and port.
-    bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
+    WG_FRAME bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
                     instant now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie;
@@ -112,11 +112,11 @@ public:
     }
 
 private:
-    /// The key of mac1 or of cookies, by its label. WG_SMALL has time to calculate it, and no room to keep it.
+    /// The key of mac1 or of cookies, by its label. WG_COMPACT has time to calculate it, and no room to keep it.
     template <class Use>
     void with_key([[maybe_unused]] primitives<Policies> const& with, std::string_view label,
                   Use const& use) const noexcept {
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         secret<key_bytes> key;
         cookie_detail::label_key(with.hash, key, label, key_view(mine_, key_bytes));
         use(key);
@@ -135,7 +135,7 @@ private:
         with.hash.blake2s(cookie.expose(), secret_.expose(), from.address.view(), port);
     }
 
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
     byte const* mine_ = nullptr;
 #else
     secret<key_bytes> mac1_key_;

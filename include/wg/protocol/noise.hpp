@@ -132,9 +132,9 @@ public:
     /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes.
     /// no_random; bad_public_key: the other static key is of low order.
     template <random_source Random>
-    status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
-                             std::span<byte const, timestamp_bytes> timestamp, std::uint32_t local_index,
-                             bytes message) const noexcept {
+    WG_FRAME status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs,
+                                      Random& random, std::span<byte const, timestamp_bytes> timestamp,
+                                      std::uint32_t local_index, bytes message) const noexcept {
         using at = initiation_layout;
         WG_ASSERT(message.size() == at::size);
         if (theirs.static_static.is_zero()) return status::bad_public_key;
@@ -274,25 +274,34 @@ public:
     /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
     /// bytes.
     status create_response(outgoing_response const& from, std::uint32_t local_index, bytes message) const noexcept {
-        if (from.why == status::ok)
-            write_response(*from.of, *from.theirs, from, from.ephemeral_public, local_index, message);
-        return from.why;
+        if (from.why != status::ok) return from.why;
+        handshake& of = *from.of;
+        WG_ASSERT(message.size() == response_layout::size && of.state == handshake_state::initiation_consumed);
+        secret<key_bytes> key;
+        begin_message(of, local_index, message);
+        copy(message.subspan<response_layout::ephemeral, key_bytes>(), from.ephemeral_public);
+        mix_response(of.symmetric, from.ephemeral_public, from, *from.theirs, key);
+        end_message(of, local_index, key, message);
+        return status::ok;
     }
 
-    /// All parts for one. no_random, bad_public_key.
+    /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
     template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
-                           bytes message) const noexcept {
-        response_secrets secrets;
-        wg::public_key ephemeral_public;
-        {
-            secret<key_bytes> ephemeral;
-            if (!random.fill(ephemeral.expose())) return status::no_random;
-            with_.dh.dh_public(ephemeral_public, ephemeral);
-            if (!agree(secrets, ephemeral, of.ephemeral.expose(), ephemeral, theirs.public_key))
-                return status::bad_public_key;
-        }
-        write_response(of, theirs, secrets, ephemeral_public, local_index, message);
+    WG_FRAME status create_response(handshake& of, remote_identity const& theirs, Random& random,
+                                    std::uint32_t local_index, bytes message) const noexcept {
+        WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
+        secret<key_bytes> ephemeral, key;
+        symmetric_state& state = of.symmetric;
+        begin_message(of, local_index, message);
+        // e
+        if (!create_ephemeral(state, ephemeral, random, message.subspan<response_layout::ephemeral, key_bytes>()))
+            return status::no_random;
+        // ee, se
+        if (!mix_dh(state, ephemeral, of.ephemeral.expose()) || !mix_dh(state, ephemeral, theirs.public_key))
+            return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        end_message(of, local_index, key, message);
         return status::ok;
     }
 
@@ -310,27 +319,26 @@ private:
         mix_preshared_key(state, theirs.preshared_key, key);
     }
 
-    /// ee and se, each of a private key and a public one. False: one is zero.
-    //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    bool agree(response_secrets& to, secret<key_bytes> const& ee_private, key_view ee_public,
-               secret<key_bytes> const& se_private, key_view se_public) const noexcept {
-        return with_.dh.dh(to.ee, ee_private, ee_public) && with_.dh.dh(to.se, se_private, se_public);
+    status end_response(handshake& of, symmetric_state& state, secret<key_bytes> const& key,
+                        bytes_view message) const noexcept {
+        using at = response_layout;
+        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
+            return status::decryption_failed;
+        of.symmetric.assign(state);
+        of.remote_index = load_le32(&message[at::sender]);
+        of.state = handshake_state::response_consumed;
+        return status::ok;
     }
 
-    void write_response(handshake& of, remote_identity const& theirs, response_secrets const& from,
-                        wg::public_key const& ephemeral_public, std::uint32_t local_index,
-                        bytes message) const noexcept {
-        using at = response_layout;
-        WG_ASSERT(message.size() == at::size && of.state == handshake_state::initiation_consumed);
-        secret<key_bytes> key;
-        symmetric_state& state = of.symmetric;
+    void begin_message(handshake const& of, std::uint32_t local_index, bytes message) const noexcept {
         fill_zero(message);
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
-        store_le32(&message[at::sender], local_index);
-        store_le32(&message[at::receiver], of.remote_index);
-        copy(message.subspan<at::ephemeral, key_bytes>(), ephemeral_public);
-        mix_response(state, ephemeral_public, from, theirs, key);
-        encrypt_and_hash(state, key, message.subspan(at::encrypted_nothing, tag_bytes), {});
+        store_le32(&message[response_layout::sender], local_index);
+        store_le32(&message[response_layout::receiver], of.remote_index);
+    }
+    void end_message(handshake& of, std::uint32_t local_index, secret<key_bytes> const& key,
+                     bytes message) const noexcept {
+        encrypt_and_hash(of.symmetric, key, message.subspan(response_layout::encrypted_nothing, tag_bytes), {});
         of.local_index = local_index;
         of.state = handshake_state::response_created;
     }
@@ -365,21 +373,15 @@ public:
 
     /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    status consume_response(handshake& of, incoming_response const& from,
+    WG_FRAME status consume_response(handshake& of, incoming_response const& from,
                             remote_identity const& theirs) const noexcept {
-        using at = response_layout;
         if (from.why != status::ok) return from.why;
         if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
-        mix_response(state, ephemeral_in<at>(from.message), from, theirs, key);
-        if (!decrypt_and_hash(state, key, {}, from.message.subspan(at::encrypted_nothing, tag_bytes)))
-            return status::decryption_failed;
-        of.symmetric.assign(state);
-        of.remote_index = load_le32(&from.message[at::sender]);
-        of.state = handshake_state::response_consumed;
-        return status::ok;
+        mix_response(state, ephemeral_in<response_layout>(from.message), from, theirs, key);
+        return end_response(of, state, key, from.message);
     }
 
     /// Both parts for one.
@@ -387,11 +389,17 @@ public:
                             bytes_view message) const noexcept {
         if (of.state != handshake_state::initiation_created) return status::wrong_state;
         key_view const ephemeral = ephemeral_in<response_layout>(message);
-        incoming_response in;
-        in.of = &of;
-        in.message = message;
-        if (!agree(in, of.ephemeral, ephemeral, mine.private_key, ephemeral)) return status::bad_public_key;
-        return consume_response(of, in, theirs);
+        secret<key_bytes> key;
+        symmetric_state state;
+        state.assign(of.symmetric);
+        // e
+        mix_ephemeral(state, ephemeral);
+        // ee, se
+        if (!mix_dh(state, of.ephemeral, ephemeral) || !mix_dh(state, mine.private_key, ephemeral))
+            return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        return end_response(of, state, key, message);
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
@@ -443,7 +451,7 @@ private:
     }
 
     /// s, once es is known.
-    status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+    WG_FRAME status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
         using at = initiation_layout;
         secret<key_bytes> key;
         // es
@@ -473,7 +481,8 @@ private:
     /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
     template <class... Key>
-    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs, Key&... key) const noexcept {
+    WG_FRAME bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+                         Key&... key) const noexcept {
         secret<key_bytes> shared;
         if (!with_.dh.dh(shared, mine, theirs)) return false;
         kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key, key...);

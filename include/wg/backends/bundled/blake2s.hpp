@@ -84,7 +84,9 @@ struct work {
 
 /// One message in words, for any processor.
 struct words {
-#ifdef WG_COMPACT
+#if defined(WG_SMALL) && defined(__arm__)
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 32; // the words of the state
+#elif defined(WG_COMPACT)
     static constexpr std::size_t spill_bytes = bundled::spill_bytes + 96; // the words of a block and of the state
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
@@ -110,8 +112,13 @@ struct words {
     /// One block.
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
                                                  bool last) noexcept {
-        std::uint32_t m[16], v[16];
+        std::uint32_t v[16];
+#ifdef WG_SMALL
+        auto const m = [&](std::size_t i) noexcept { return load_le32(block + 4 * i); };
+#else
+        std::uint32_t m[16];
         for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+#endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
         v[12] ^= static_cast<std::uint32_t>(count);
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
@@ -122,7 +129,7 @@ struct words {
             for (unsigned i = 0; i < 8; ++i) { // columns, then diagonals
                 unsigned const turn = i / 4;
                 mix(v[i % 4], v[4 + (i + turn) % 4], v[8 + (i + 2 * turn) % 4], v[12 + (i + 3 * turn) % 4],
-                    m[p[2 * i]], m[p[2 * i + 1]]);
+                    m(p[2 * i]), m(p[2 * i + 1]));
             }
 #else
 #ifdef WG_COMPACT
@@ -311,7 +318,11 @@ WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view
 template <class Kernel>
 inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
+#ifdef WG_COMPACT
+    wipe_stack<Kernel::spill_bytes>(); // of `compress_block`, the rest lies above
+#else
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
+#endif
 }
 
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {

@@ -165,7 +165,8 @@ template <> struct field25519<limbs32> {
     }
 
 #ifdef WG_SMALL
-    /// b, or with `minus` all ones -b: its complement is 2^256 - 1 - b = 37 - b, and 2p - 37 = 2^256 - 75 makes -b of it.
+    /// a + b, or with `minus` all ones a - b: the complement of b is 2^256 - 1 - b = 37 - b, and 2p - 37 = 2^256 - 75
+    /// makes -b of it.
     [[gnu::noinline]] static void add_signed(field25519& to, field25519 const& a, field25519 const& b,
                                              std::uint32_t minus) noexcept {
         std::uint64_t t = 0;

@@ -98,8 +98,8 @@ namespace bundled {
     "ldr lr, [r2, #8]\n\t" rest " r5, r5, lr\n\tldr lr, [r2, #12]\n\t" rest " r6, r6, lr\n\t"                          \
     "ldr lr, [r2, #16]\n\t" rest " r7, r7, lr\n\tldr lr, [r2, #20]\n\t" rest " r8, r8, lr\n\t"                         \
     "ldr lr, [r2, #24]\n\t" rest " r9, r9, lr\n\tldr lr, [r2, #28]\n\t" rest " r12, r12, lr\n\t" mask                  \
-    first " r3, r3, r1\n\t" rest " r4, r4, #0\n\t" rest " r5, r5, #0\n\t" rest " r6, r6, #0\n\t" rest                   \
-    " r7, r7, #0\n\t" rest " r8, r8, #0\n\t" rest " r9, r9, #0\n\t" rest " r12, r12, #0\n\t" mask add_38                \
+    first " r3, r3, r1\n\t" rest " r4, r4, #0\n\t" rest " r5, r5, #0\n\t" rest " r6, r6, #0\n\t" rest                  \
+    " r7, r7, #0\n\t" rest " r8, r8, #0\n\t" rest " r9, r9, #0\n\t" rest " r12, r12, #0\n\t" mask add_38               \
     " r3, r3, r1\n\tstm r0, {r3-r9, r12}\n\tpop {r4-r9, pc}"
 
 /// to = a + b, likewise. What a carry leaves is less than 38 if there is another.

@@ -33,16 +33,12 @@ private:
 #ifdef WG_SMALL
         field k; ///< (486662 - 2) / 4
 #endif
-        byte scalar[key_bytes];
 
         ~work() { wipe(static_cast<void*>(this), sizeof *this); }
     };
 
     [[gnu::noinline]] static void ladder(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         work w;
-        std::memcpy(w.scalar, scalar.data(), key_bytes);
-        w.scalar[0] = static_cast<byte>(w.scalar[0] & 248);
-        w.scalar[31] = static_cast<byte>((w.scalar[31] & 127) | 64);
         w.x1.decode(point.data());
         w.x2.set_small(1);
         w.z2.set_small(0);
@@ -54,7 +50,9 @@ private:
 
         std::uint32_t swapped = 0;
         for (std::size_t bit = 255; bit-- > 0;) {
-            std::uint32_t const now = (w.scalar[bit / 8] >> (bit % 8)) & 1u;
+            std::uint32_t now = (scalar[bit / 8] >> (bit % 8)) & 1u;
+            if (bit == 254) now = 1; // clamped
+            if (bit < 3) now = 0;
             field::swap_if(swapped ^ now, w.x2, w.x3);
             field::swap_if(swapped ^ now, w.z2, w.z3);
             swapped = now;
@@ -82,7 +80,7 @@ private:
         {times, c, b, k},    {plus, c, c, a},     {times, z2, b, c}};
 
     [[gnu::noinline]] static void step(work& w) noexcept {
-        static_assert(sizeof(work) == 10 * sizeof(field) + key_bytes); // one element after the other
+        static_assert(sizeof(work) == 10 * sizeof(field)); // one element after the other
         field* const all = &w.x3;
         for (instruction const now : program) {
             field &to = all[now.to], &left = all[now.left], &right = all[now.right];
