@@ -69,10 +69,11 @@ def linked(there, flags, name):
     objects = []
     for source in ("startup", "memory", name):
         objects.append(there / f"{source}.o")
-        plain = ["-fno-tree-loop-distribute-patterns", "-fno-strict-aliasing"] if source == "memory" else []  # or memset would call memset
-        command(COMPILER, *FLAGS, *flags, *plain, "-c", HERE / f"{source}.cpp", "-o", objects[-1])
+        # Of the image one unit is made, but for what compilers call by name; in it, memset would call memset.
+        how = ["-fno-tree-loop-distribute-patterns", "-fno-strict-aliasing"] if source == "memory" else ["-flto"]
+        command(COMPILER, *FLAGS, *flags, *how, "-c", HERE / f"{source}.cpp", "-o", objects[-1])
     program = there / f"{name}.elf"
-    command(COMPILER, *flags, "-mthumb", *LINK, *objects, "-o", program)
+    command(COMPILER, *FLAGS, *flags, "-flto", *LINK, *objects, "-o", program)
     return program
 
 

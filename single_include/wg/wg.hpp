@@ -14790,8 +14790,12 @@ public:
 
     /// Gives the prefix to `owner`, taking it from whoever has it. False: no room.
     bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
-        if (find_exact(prefix) == &owner) return true; // and keeps its place
-        remove_if([&](entry const& e) noexcept { return e.prefix == prefix; });
+        for (std::size_t i = 0; i < size_; ++i) {
+            if (entries_[i].prefix != prefix) continue;
+            if (entries_[i].owner == &owner) return true; // and keeps its place
+            erase(i);
+            break;
+        }
         if (size_ == capacity) return false;
         entries_[size_++] = {prefix, &owner};
         return true;
@@ -14836,10 +14840,12 @@ private:
     }
 
     std::span<entry const> all() const noexcept { return {entries_.data(), size_}; }
+    void erase(std::size_t at) noexcept { // the others keep their order
+        for (--size_; at < size_; ++at) entries_[at] = entries_[at + 1];
+    }
     template <class Which> void remove_if(Which const& which) noexcept {
-        size_ = static_cast<std::size_t>(
-            std::remove_if(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(size_), which) -
-            entries_.begin());
+        for (std::size_t i = size_; i-- > 0;)
+            if (which(entries_[i])) erase(i);
     }
     template <class Which> std::size_t count_if(Which const& which) const noexcept {
         return static_cast<std::size_t>(std::count_if(all().begin(), all().end(), which));
