@@ -93,10 +93,13 @@
 #endif
 
 // WG_COMPACT is for machines that handle one packet at a time and have kilobytes: no batches, no tables of precomputed
-// points, and nothing that only a host with a network of its own needs. Cortex-M has it by itself. WG_SMALL brings it
-// along, and picks the smallest forms of the cryptography as well.
+// points. Cortex-M has it by itself. WG_SMALL brings it along, and picks the smallest forms of the cryptography as well.
+// WG_BARE is for a node below which there is no operating system: it lacks what only a host with routes and users needs.
 #if !defined(WG_COMPACT) && (defined(WG_SMALL) || (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'))
 #define WG_COMPACT
+#endif
+#if !defined(WG_BARE) && defined(WG_COMPACT) && !defined(__unix__) && !defined(__APPLE__) && !defined(_WIN32)
+#define WG_BARE
 #endif
 
 /// A function that is called at many places: where size is all, there is one body of it.
@@ -116,8 +119,8 @@
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks
 // and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and the size are
 // part of every name, and a wg type that crosses such a border fails to link instead of failing to run.
-#define WG_JOIN_(a, b, c, d) a##b##c##d
-#define WG_JOIN(a, b, c, d) WG_JOIN_(a, b, c, d)
+#define WG_JOIN_(a, b, c, d, e) a##b##c##d##e
+#define WG_JOIN(a, b, c, d, e) WG_JOIN_(a, b, c, d, e)
 
 #if defined(__AVX512F__)
 #define WG_ABI_ISA avx512
@@ -145,7 +148,13 @@
 #define WG_ABI_SIZE
 #endif
 
-#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_CHECKS)
+#ifdef WG_BARE
+#define WG_ABI_HOST _bare
+#else
+#define WG_ABI_HOST
+#endif
+
+#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_HOST, WG_ABI_CHECKS)
 
 #endif
 
@@ -290,9 +299,11 @@ struct endpoint {
 };
 
 /// The local address and interface that datagrams of a peer arrive on and so should leave from ("sticky source").
-/// None (the default) leaves the choice to the host's routes. WG_COMPACT is for nodes that have no choice.
-#ifdef WG_COMPACT
+/// None (the default) leaves the choice to the host's routes. A bare node has no choice, and remembers none.
+#ifdef WG_BARE
 struct local_source {
+    constexpr local_source() noexcept = default;
+    constexpr local_source(ip_address const&, std::uint32_t) noexcept {}
     friend constexpr bool operator==(local_source, local_source) noexcept { return true; }
 };
 #else
@@ -15530,7 +15541,7 @@ template <policies Policies> struct device_state {
     using peer_type = peer<Policies>;
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
-#ifdef WG_COMPACT
+#ifdef WG_BARE
     static constexpr bool counts = observer_type::enabled; ///< the jobs say what became of them
 #else
     static constexpr bool counts = true;
@@ -15726,7 +15737,7 @@ template <policies Policies> struct device_state {
     std::uint16_t listen_port = 0;
     bool up = true;
     bool was_under_load = false;
-#ifndef WG_COMPACT
+#ifndef WG_BARE
     instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
 #endif
     [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, no_table<2>> counters{};
@@ -16940,7 +16951,7 @@ public:
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
     }
 
-    /// How often a packet met this fate, or a call failed so. With WG_COMPACT only a device with an observer counts.
+    /// How often a packet met this fate, or a call failed so. A bare device counts only if it has an observer.
     std::uint64_t counter(status of) noexcept
         requires device_state<Policies>::counts
     {
@@ -17040,7 +17051,7 @@ private:
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
     void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
                 [[maybe_unused]] instant now) noexcept {
-#ifdef WG_COMPACT // the node is the host itself, and sees `why`
+#ifdef WG_BARE // the node is the host itself, and sees `why`
         state_.drop(j, why);
 #else
         constexpr duration cost = milliseconds(1), burst = cost * 50;

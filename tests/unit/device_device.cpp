@@ -180,7 +180,7 @@ BOOST_AUTO_TEST_CASE(congestion_outside_arrives_inside) {
 
 // --- what has nowhere to go
 
-#ifndef WG_COMPACT // which tells its caller, the host
+#ifndef WG_BARE // which tells its caller, the host
 //= RFC 792: host unreachable; RFC 4443 3.1: address unreachable
 BOOST_AUTO_TEST_CASE(unreachable_destinations_are_told_to_the_host) {
     pair p;
@@ -547,7 +547,7 @@ BOOST_AUTO_TEST_CASE(a_thousand_peers_come_and_go) {
     }
 }
 
-#ifndef WG_COMPACT // which has no local sources
+#ifndef WG_BARE // which has no local sources
 //= linux: sources are forgotten when routes change or the mark does
 BOOST_AUTO_TEST_CASE(sticky_sources_are_forgotten_on_request) {
     pair p;

@@ -55,9 +55,11 @@ struct endpoint {
 };
 
 /// The local address and interface that datagrams of a peer arrive on and so should leave from ("sticky source").
-/// None (the default) leaves the choice to the host's routes. WG_COMPACT is for nodes that have no choice.
-#ifdef WG_COMPACT
+/// None (the default) leaves the choice to the host's routes. A bare node has no choice, and remembers none.
+#ifdef WG_BARE
 struct local_source {
+    constexpr local_source() noexcept = default;
+    constexpr local_source(ip_address const&, std::uint32_t) noexcept {}
     friend constexpr bool operator==(local_source, local_source) noexcept { return true; }
 };
 #else

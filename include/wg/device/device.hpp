@@ -243,7 +243,7 @@ public:
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
     }
 
-    /// How often a packet met this fate, or a call failed so. With WG_COMPACT only a device with an observer counts.
+    /// How often a packet met this fate, or a call failed so. A bare device counts only if it has an observer.
     std::uint64_t counter(status of) noexcept
         requires device_state<Policies>::counts
     {
@@ -343,7 +343,7 @@ private:
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
     void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
                 [[maybe_unused]] instant now) noexcept {
-#ifdef WG_COMPACT // the node is the host itself, and sees `why`
+#ifdef WG_BARE // the node is the host itself, and sees `why`
         state_.drop(j, why);
 #else
         constexpr duration cost = milliseconds(1), burst = cost * 50;

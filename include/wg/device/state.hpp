@@ -20,7 +20,7 @@ template <policies Policies> struct device_state {
     using peer_type = peer<Policies>;
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
-#ifdef WG_COMPACT
+#ifdef WG_BARE
     static constexpr bool counts = observer_type::enabled; ///< the jobs say what became of them
 #else
     static constexpr bool counts = true;
@@ -216,7 +216,7 @@ template <policies Policies> struct device_state {
     std::uint16_t listen_port = 0;
     bool up = true;
     bool was_under_load = false;
-#ifndef WG_COMPACT
+#ifndef WG_BARE
     instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
 #endif
     [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, no_table<2>> counters{};
