@@ -30,7 +30,7 @@ SKIP = re.compile(r"^\s*skip(?:ped)?\b[:\s]\s*(.*)", re.IGNORECASE)
 GRACE_S = 60  # how long an interrupted test may take to clean up
 SANITIZERS = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
 
-PORTABLE = ["style", "unit", "headers", "single", "modes", "constant_time", "backends", "consumers"]
+PORTABLE = ["style", "unit", "headers", "single", "modes", "footprint", "constant_time", "backends", "consumers"]
 SYSTEM = ["netns", "interop", "kernel", "firmware", "routers", "memory", "throughput"]
 
 

@@ -44,7 +44,7 @@ void blake2s_vector() {
     bundled::hash{}.blake2s(out, {}, abc, {});
     auto const expected = hex("508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
     CHECK(out == expected);
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
     byte_array<32> outs[5];
     hash_item items[5];
     for (std::size_t i = 0; i < 5; ++i) items[i] = {outs[i], {}, abc};

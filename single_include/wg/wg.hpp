@@ -21,6 +21,12 @@
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) for machines of few kilobytes: one block at a time, one work area, one
+// wipe. Layer 2; any thread.
+#ifndef WG_BACKENDS_BUNDLED_COMPACT_HPP
+#define WG_BACKENDS_BUNDLED_COMPACT_HPP
+
+// SPDX-License-Identifier: BSL-1.0
 // The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each. Layer 2; any thread.
 //
 // Every function of a kernel names its instruction set itself (WG_TARGET), so that nothing of it leaks into code that
@@ -87,11 +93,35 @@
 #define WG_DECLASSIFY(value) (value)
 #endif
 
+// WG_COMPACT is for machines that handle one packet at a time and have kilobytes: no batches, no tables of precomputed
+// points. Cortex-M has it by itself. WG_SMALL brings it along, and picks the smallest forms of the cryptography, too.
+// WG_BARE is for a node below which there is no operating system: it lacks what only a host with routes needs.
+#if !defined(WG_COMPACT) && (defined(WG_SMALL) || (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'))
+#define WG_COMPACT
+#endif
+#if !defined(WG_BARE) && defined(WG_COMPACT) && !defined(__unix__) && !defined(__APPLE__) && !defined(_WIN32)
+#define WG_BARE
+#endif
+
+/// A function that is called at many places: where size is all, there is one body of it.
+#ifdef WG_COMPACT
+#define WG_OUTLINE [[gnu::noinline]]
+#else
+#define WG_OUTLINE
+#endif
+
+/// A function whose frame is large: where memory is little, it is not to lie below frames that need none of it.
+#ifdef WG_COMPACT
+#define WG_FRAME [[gnu::noinline]]
+#else
+#define WG_FRAME
+#endif
+
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks
-// and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and WG_SMALL are
+// and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and the size are
 // part of every name, and a wg type that crosses such a border fails to link instead of failing to run.
-#define WG_JOIN_(a, b, c, d) a##b##c##d
-#define WG_JOIN(a, b, c, d) WG_JOIN_(a, b, c, d)
+#define WG_JOIN_(a, b, c, d, e) a##b##c##d##e
+#define WG_JOIN(a, b, c, d, e) WG_JOIN_(a, b, c, d, e)
 
 #if defined(__AVX512F__)
 #define WG_ABI_ISA avx512
@@ -111,13 +141,21 @@
 #define WG_ABI_CHECKS _checked
 #endif
 
-#ifdef WG_SMALL
+#if defined(WG_SMALL)
 #define WG_ABI_SIZE _small
+#elif defined(WG_COMPACT)
+#define WG_ABI_SIZE _compact
 #else
 #define WG_ABI_SIZE
 #endif
 
-#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_CHECKS)
+#ifdef WG_BARE
+#define WG_ABI_HOST _bare
+#else
+#define WG_ABI_HOST
+#endif
+
+#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_HOST, WG_ABI_CHECKS)
 
 #endif
 
@@ -198,7 +236,7 @@ constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail:
 constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
 
 /// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
-inline void copy(bytes to, bytes_view from) noexcept {
+WG_OUTLINE inline void copy(bytes to, bytes_view from) noexcept {
     WG_ASSERT(to.size() >= from.size());
     if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
 }
@@ -248,7 +286,7 @@ struct ip_prefix {
         }
         return {address, static_cast<std::uint8_t>(bits)};
     }
-    friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
+    WG_OUTLINE friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
 };
 
 /// Where a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address, else 0.
@@ -258,22 +296,30 @@ struct endpoint {
     std::uint32_t scope_id = 0;
 
     constexpr explicit operator bool() const noexcept { return address.kind != family::none; }
-    friend constexpr bool operator==(endpoint const&, endpoint const&) noexcept = default;
+    WG_OUTLINE friend constexpr bool operator==(endpoint const&, endpoint const&) noexcept = default;
 };
 
 /// The local address and interface that datagrams of a peer arrive on and so should leave from ("sticky source").
-/// None (the default) leaves the choice to the host's routes.
+/// None (the default) leaves the choice to the host's routes. A bare node has no choice, and remembers none.
+#ifdef WG_BARE
+struct local_source {
+    constexpr local_source() noexcept = default;
+    constexpr local_source(ip_address const&, std::uint32_t) noexcept {}
+    friend constexpr bool operator==(local_source, local_source) noexcept { return true; }
+};
+#else
 struct local_source {
     ip_address address{};
     std::uint32_t interface_index = 0;
 
     friend constexpr bool operator==(local_source const&, local_source const&) noexcept = default;
 };
+#endif
 
 /// Both ends of a datagram.
 struct path {
     endpoint remote{};
-    local_source local{};
+    [[no_unique_address]] local_source local{};
 
     friend constexpr bool operator==(path const&, path const&) noexcept = default;
 };
@@ -388,7 +434,7 @@ inline constexpr std::uint8_t handshake_tos = 0x88; ///< DSCP AF41
 namespace wg::inline WG_ABI {
 
 /// Overwrites `size` bytes with zero. The compiler may not drop it, even if the memory dies next.
-inline void wipe(void* memory, std::size_t size) noexcept {
+WG_OUTLINE inline void wipe(void* memory, std::size_t size) noexcept {
     if (size == 0) return;
     std::memset(memory, 0, size);
     asm volatile("" : : "r"(memory) : "memory"); // the stores are observed, so they have to happen
@@ -535,6 +581,15 @@ private:
     std::uint32_t number_ = 0;
     wg::endpoint endpoint_{};
     secret<key_bytes> key_{};
+};
+
+/// A peer as a node knows it whose configuration is in its program. Views are good during the call.
+struct peer_settings {
+    public_key const& key;
+    wg::endpoint endpoint{};                            ///< family::none: not known until the peer speaks
+    std::span<ip_prefix const> allowed_ips{};
+    std::uint16_t persistent_keepalive_s = 0;           ///< 0: off
+    secret<key_bytes> const* preshared_key = nullptr;
 };
 
 /// What `device::snapshot` tells of the interface. Views are good during the call.
@@ -1038,7 +1093,7 @@ struct limbs64 {};
 __extension__ typedef unsigned __int128 uint128;
 #endif
 
-#if defined(__SIZEOF_INT128__) && !defined(WG_SMALL)
+#if defined(__SIZEOF_INT128__) && !defined(WG_COMPACT)
 using default_limbs = limbs64;
 #else
 using default_limbs = limbs32;
@@ -1054,7 +1109,9 @@ template <class Word> inline Word mask_of(Word bit) noexcept {
 
 /// What a primitive needs of the stack beside its named state: registers spilled and saved. About half of this in
 /// g++ 12 and clang 16 when they optimise; when they do not there is more, and it is not all reached.
-#ifdef WG_SMALL
+#if defined(__arm__) && defined(WG_COMPACT)
+inline constexpr std::size_t spill_bytes = 128; // few registers, each of 4 bytes
+#elif defined(WG_COMPACT)
 inline constexpr std::size_t spill_bytes = 384;
 #else
 inline constexpr std::size_t spill_bytes = 640;
@@ -1096,7 +1153,7 @@ inline constexpr std::size_t spill_bytes = 640;
 
 /// `wipe` of a size that is known: for some hundred bytes stores are faster than the string instruction that g++ takes.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void* memory) noexcept {
-#if defined(__SSE2__) && !defined(WG_SMALL)
+#if defined(__SSE2__) && !defined(WG_COMPACT)
     typedef std::uint64_t pair __attribute__((vector_size(16)));
     pair zero = {};
     asm volatile("" : "+x"(zero)); // or the compiler would see a memset in it
@@ -1148,6 +1205,63 @@ namespace chacha20_detail {
     c += d, b = std::rotl(b ^ c, 7);
 }
 
+#if defined(WG_COMPACT) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)
+
+// On Arm an operand may be rotated on its way: b is to be rotated by 7 still, d by 8, before and after.
+#define WG_ARM_QUARTER(a, b, c, d)                                                                                     \
+    "add " #a ", " #a ", " #b ", ror #25\n\teor " #d ", " #a ", " #d ", ror #24\n\t"                                   \
+    "add " #c ", " #c ", " #d ", ror #16\n\teor " #b ", " #c ", " #b ", ror #25\n\t"                                   \
+    "add " #a ", " #a ", " #b ", ror #20\n\teor " #d ", " #a ", " #d ", ror #16\n\t"                                   \
+    "add " #c ", " #c ", " #d ", ror #24\n\teor " #b ", " #c ", " #b ", ror #20\n\t"
+
+/// The twenty rounds, without the addition at their end. r0-r7 are the words 0-7, r8-r11 are 12-15; r12 and lr are two
+/// of 8-11, the other two are on the stack.
+[[gnu::naked, gnu::noinline]] inline void permute([[maybe_unused]] chacha20_words& words) noexcept {
+    asm volatile("push {r0, r4-r11, lr}\n\t"
+                 "sub sp, sp, #24\n\t"
+                 "mov lr, r0\n\tldm lr!, {r0-r7}\n\tldm lr!, {r8-r11}\n\t"
+                 "strd r8, r9, [sp]\n\tstrd r10, r11, [sp, #8]\n\tldm lr, {r8-r11}\n\t"
+                 "ror r4, r4, #7\n\tror r5, r5, #7\n\tror r6, r6, #7\n\tror r7, r7, #7\n\t"
+                 "ror r8, r8, #8\n\tror r9, r9, #8\n\tror r10, r10, #8\n\tror r11, r11, #8\n\t"
+                 "mov r12, #10\n\tstr r12, [sp, #16]\n\tldrd r12, lr, [sp]\n\t"
+                 "1:\n\t"
+                 WG_ARM_QUARTER(r0, r4, r12, r8) WG_ARM_QUARTER(r1, r5, lr, r9)
+                 "strd r12, lr, [sp]\n\t"
+                 "ldr r12, [sp, #16]\n\tsubs r12, r12, #1\n\tstr r12, [sp, #16]\n\t" // asked for below
+                 "ldrd r12, lr, [sp, #8]\n\t"
+                 WG_ARM_QUARTER(r2, r6, r12, r10) WG_ARM_QUARTER(r3, r7, lr, r11)
+                 WG_ARM_QUARTER(r0, r5, r12, r11) WG_ARM_QUARTER(r1, r6, lr, r8)
+                 "strd r12, lr, [sp, #8]\n\tldrd r12, lr, [sp]\n\t"
+                 WG_ARM_QUARTER(r2, r7, r12, r9) WG_ARM_QUARTER(r3, r4, lr, r10)
+                 "bne 1b\n\t"
+                 "strd r12, lr, [sp]\n\t"
+                 "ror r4, r4, #25\n\tror r5, r5, #25\n\tror r6, r6, #25\n\tror r7, r7, #25\n\t"
+                 "ror r8, r8, #24\n\tror r9, r9, #24\n\tror r10, r10, #24\n\tror r11, r11, #24\n\t"
+                 "ldr r12, [sp, #24]\n\tstm r12!, {r0-r7}\n\t"
+                 "ldrd r0, r1, [sp]\n\tldrd r2, r3, [sp, #8]\n\tstm r12!, {r0-r3}\n\tstm r12, {r8-r11}\n\t"
+                 "add sp, sp, #24\n\tpop {r0, r4-r11, pc}");
+}
+
+#undef WG_ARM_QUARTER
+
+#elif defined(WG_COMPACT)
+
+/// The twenty rounds, without the addition at their end. Out of line: once in a program.
+[[gnu::noinline]] inline void permute(chacha20_words& x) noexcept {
+    for (int i = 0; i < 10; ++i) {
+        quarter_round(x[0], x[4], x[8], x[12]);
+        quarter_round(x[1], x[5], x[9], x[13]);
+        quarter_round(x[2], x[6], x[10], x[14]);
+        quarter_round(x[3], x[7], x[11], x[15]);
+        quarter_round(x[0], x[5], x[10], x[15]);
+        quarter_round(x[1], x[6], x[11], x[12]);
+        quarter_round(x[2], x[7], x[8], x[13]);
+        quarter_round(x[3], x[4], x[9], x[14]);
+    }
+}
+
+#else
+
 /// The twenty rounds, without the addition at their end.
 [[gnu::always_inline]] inline void permute(chacha20_words& x) noexcept {
     for (int i = 0; i < 10; ++i) {
@@ -1161,6 +1275,8 @@ namespace chacha20_detail {
         quarter_round(x[3], x[4], x[9], x[14]);
     }
 }
+
+#endif
 
 inline void set_key(chacha20_words& words, key_view key) noexcept {
     constexpr byte sigma[] = {'e', 'x', 'p', 'a', 'n', 'd', ' ', '3', '2', '-', 'b', 'y', 't', 'e', ' ', 'k'};
@@ -1298,7 +1414,7 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 // Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
 // the compiler's baseline is what there is: NEON belongs to aarch64. On Windows g++ does not align vectors of more than
 // 16 bytes on the stack (its bug 54412), so there the baseline is what there is with g++, too.
-#if defined(__x86_64__) && !defined(WG_SMALL) && (!defined(_WIN32) || defined(__clang__))
+#if defined(__x86_64__) && !defined(WG_COMPACT) && (!defined(_WIN32) || defined(__clang__))
 #define WG_X86_KERNELS
 #include <cpuid.h>
 #endif
@@ -1513,6 +1629,57 @@ private:
 #endif
 
 template <> struct poly1305_state<limbs32> {
+#ifdef WG_COMPACT
+    std::uint32_t u[8]; ///< 0, s_1, s_2, s_3, r_0, r_1, r_2, r_3
+    std::uint32_t h[5];
+
+    void start(byte const* from) noexcept {
+        u[0] = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            u[4 + i] = load_le32(from + 4 * i) & (i == 0 ? 0x0fffffffu : 0x0ffffffcu);
+            if (i != 0) u[i] = u[4 + i] + (u[4 + i] >> 2);
+        }
+        for (auto& word : h) word = 0;
+    }
+
+    /// The text below as a loop over columns: what h_j is multiplied with in column i is u_(4 + i - j).
+    [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
+        std::uint32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3], h4 = h[4];
+        for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
+            std::uint64_t t = std::uint64_t{h0} + load_le32(from);
+            h0 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + h1 + load_le32(from + 4);
+            h1 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + h2 + load_le32(from + 8);
+            h2 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + h3 + load_le32(from + 12);
+            h3 = static_cast<std::uint32_t>(t);
+            h4 += static_cast<std::uint32_t>(t >> 32) + top; // <= 4 + 1 + 1
+            std::uint32_t d[4];
+            t = 0;
+#pragma GCC unroll 1
+            for (std::size_t i = 0; i < 4; ++i) {
+                t = (t >> 32) + std::uint64_t{h0} * u[4 + i];
+                t += std::uint64_t{h1} * u[3 + i];
+                t += std::uint64_t{h2} * u[2 + i];
+                t += std::uint64_t{h3} * u[1 + i];
+                t += std::uint64_t{h4} * u[i];
+                d[i] = static_cast<std::uint32_t>(t);
+            }
+            std::uint32_t const d4 = h4 * u[4] + static_cast<std::uint32_t>(t >> 32);
+            t = std::uint64_t{d[0]} + (d4 >> 2) * std::uint64_t{5};
+            h0 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + d[1];
+            h1 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + d[2];
+            h2 = static_cast<std::uint32_t>(t);
+            t = (t >> 32) + d[3];
+            h3 = static_cast<std::uint32_t>(t);
+            h4 = static_cast<std::uint32_t>((t >> 32) + (d4 & 3)); // <= 4
+        }
+        h[0] = h0, h[1] = h1, h[2] = h2, h[3] = h3, h[4] = h4;
+    }
+#else
     std::uint32_t r[4];
     std::uint32_t h[5];
 
@@ -1556,6 +1723,7 @@ template <> struct poly1305_state<limbs32> {
         }
         h[0] = h0, h[1] = h1, h[2] = h2, h[3] = h3, h[4] = h4;
     }
+#endif
 
     void finish(byte* tag, byte const* s) noexcept {
         std::uint32_t g[4]; // h + 5 - 2^130, see above
@@ -1684,8 +1852,9 @@ struct packet_tag {
 };
 
 // Where no vector unit stands behind vectors, they are slower than plain words.
-#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
-                           defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
+#if !defined(WG_COMPACT) &&                                                                                            \
+    (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||                           \
+     defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
 #define WG_VECTOR_KERNELS
 
 namespace kernel_vector128 {
@@ -7128,6 +7297,107 @@ private:
 namespace wg::inline WG_ABI {
 namespace bundled {
 
+/// The kernel of a WG_COMPACT build; portable.
+class compact_kernel {
+public:
+    static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        static_cast<void>(run(dst, src, size, aad, nonce, key, dst + size, true));
+        wipe_stack<stack_bytes>();
+    }
+    /// The tag is checked before a byte is decrypted.
+    static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
+                     byte const* key) noexcept {
+        bool const genuine = run(dst, src, size, aad, nonce, key, const_cast<byte*>(src) + size, false);
+        wipe_stack<stack_bytes>();
+        return genuine;
+    }
+
+private:
+    struct work {
+        chacha20_words words; ///< of the next block
+        chacha20_words block;
+        byte tail[chacha20_block_bytes]; ///< of the message; the one-time key before that; the tag after
+        poly1305_state<limbs32> mac;
+        std::uint32_t s[4];
+    };
+    static constexpr std::size_t stack_bytes = sizeof(work) + spill_bytes;
+
+    /// `tag` is written if `sealing`, else only read.
+    [[gnu::noinline]] static bool run(byte* dst, byte const* src, std::size_t size, bytes_view aad,
+                                      packet_nonce const& nonce, byte const* key, byte* tag, bool sealing) noexcept {
+        work w;
+        chacha20_detail::set_key(w.words, key_view(key, key_bytes));
+        w.words[12] = 0;
+        for (std::size_t i = 0; i < 3; ++i) w.words[13 + i] = nonce.words[i];
+        next_block(w);
+        for (std::size_t i = 0; i < 8; ++i) store_le32(w.tail + 4 * i, w.block[i]);
+        w.mac.start(w.tail);
+        for (std::size_t i = 0; i < 4; ++i) w.s[i] = w.block[4 + i];
+        if (sealing) crypt(w, dst, src, size);
+        authenticate(w, aad.data(), aad.size());
+        authenticate(w, sealing ? dst : src, size);
+        fill_zero({w.tail, 16});
+        store_le32(w.tail, static_cast<std::uint32_t>(aad.size()));
+        store_le32(w.tail + 8, static_cast<std::uint32_t>(size)); // packets are shorter than 4 GiB
+        w.mac.absorb(w.tail, 1, 1);
+        byte text[16];
+        for (std::size_t i = 0; i < 4; ++i) store_le32(text + 4 * i, w.s[i]);
+        w.mac.finish(w.tail, text);
+        bool genuine = true;
+        if (sealing) {
+            copy({tag, tag_bytes}, {w.tail, tag_bytes});
+        } else {
+            genuine = equal_in_constant_time({w.tail, tag_bytes}, {tag, tag_bytes});
+            if (genuine) crypt(w, dst, src, size);
+        }
+        wipe(static_cast<void*>(&w), sizeof w);
+        return genuine;
+    }
+
+    static void next_block(work& w) noexcept {
+        w.block = w.words;
+        chacha20_detail::permute(w.block);
+        for (std::size_t i = 0; i < 16; ++i) w.block[i] += w.words[i];
+        ++w.words[12];
+    }
+
+    [[gnu::noinline]] static void crypt(work& w, byte* dst, byte const* src, std::size_t size) noexcept {
+        while (size != 0) {
+            next_block(w);
+            std::size_t const now = std::min(size, chacha20_block_bytes);
+            bool const whole = now == chacha20_block_bytes;
+            byte* to = dst;
+            if (!whole) {
+                std::memcpy(w.tail, src, now);
+                src = to = w.tail;
+            }
+            for (std::size_t i = 0; i < 16; ++i) store_le32(to + 4 * i, load_le32(src + 4 * i) ^ w.block[i]);
+            if (!whole) std::memcpy(dst, w.tail, now);
+            dst += now, src += now, size -= now;
+        }
+    }
+
+    /// Whole blocks, the last filled up with zeros.
+    [[gnu::noinline]] static void authenticate(work& w, byte const* data, std::size_t size) noexcept {
+        std::size_t const whole = size / poly1305_block_bytes;
+        w.mac.absorb(data, whole, 1);
+        if (std::size_t const rest = size % poly1305_block_bytes; rest != 0) {
+            fill_zero({w.tail, poly1305_block_bytes});
+            std::memcpy(w.tail, data + (size - rest), rest);
+            w.mac.absorb(w.tail, 1, 1);
+        }
+    }
+};
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
 /// The kernel of plain words and of limbs: any processor.
 template <class Limbs = default_limbs> struct plain_kernel {
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
@@ -7145,7 +7415,8 @@ template <class Limbs = default_limbs> struct plain_kernel {
     }
 
 private:
-    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(poly1305<Limbs>) + spill_bytes;
+    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(chacha20_words) + sizeof(poly1305<Limbs>) +
+                                               spill_bytes;
 
     [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
                                                key_view key) noexcept {
@@ -7253,7 +7524,9 @@ private:
 /// For builds that know their processor: no table, no detection, no calls through pointers.
 template <class Kernel> using aead_fixed = basic_aead<Kernel>;
 
-#ifdef WG_VECTOR_KERNELS
+#if defined(WG_COMPACT)
+using baseline_kernel = compact_kernel;
+#elif defined(WG_VECTOR_KERNELS)
 using baseline_kernel = kernel_vector128::kernel;
 #else
 using baseline_kernel = plain_kernel<>;
@@ -7355,7 +7628,7 @@ constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_byt
 /// Copies less than a block. Not by the library, where that is more than a loop: it leaves what it moved in registers
 /// that no kernel knows of, and is a call away.
 inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
     std::memcpy(to, from, size);
 #else
     auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
@@ -7394,13 +7667,15 @@ struct work {
 
 /// One message in words, for any processor.
 struct words {
-#ifdef WG_SMALL
+#if defined(WG_SMALL) && defined(__arm__)
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 32; // the words of the state
+#elif defined(WG_COMPACT)
     static constexpr std::size_t spill_bytes = bundled::spill_bytes + 96; // the words of a block and of the state
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
 #endif
 
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
     /// Compresses `size` bytes, the last block filled up with zeros. `count_after` is what the count of bytes is with
     /// that one; `last`: it is the message's last. Out of line, so that `wipe_stack` of a caller reaches what it
     /// spills.
@@ -7420,13 +7695,27 @@ struct words {
     /// One block.
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
                                                  bool last) noexcept {
-        std::uint32_t m[16], v[16];
+        std::uint32_t v[16];
+#ifdef WG_SMALL
+        auto const m = [&](std::size_t i) noexcept { return load_le32(block + 4 * i); };
+#else
+        std::uint32_t m[16];
         for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+#endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
         v[12] ^= static_cast<std::uint32_t>(count);
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
         if (last) v[14] = ~v[14];
 #ifdef WG_SMALL
+        for (auto const& p : sigma)
+#pragma GCC unroll 1
+            for (unsigned i = 0; i < 8; ++i) { // columns, then diagonals
+                unsigned const turn = i / 4;
+                mix(v[i % 4], v[4 + (i + turn) % 4], v[8 + (i + 2 * turn) % 4], v[12 + (i + 3 * turn) % 4],
+                    m(p[2 * i]), m(p[2 * i + 1]));
+            }
+#else
+#ifdef WG_COMPACT
 #pragma GCC unroll 1
 #else
 #pragma GCC unroll 10
@@ -7441,6 +7730,7 @@ struct words {
             mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
             mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
         }
+#endif
         for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
         // m and v are in registers or in this frame, which the caller wipes
     }
@@ -8279,7 +8569,7 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
 #endif
 
 // Four lanes of what every program for the processor may use, where that has vectors.
-#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__))
+#if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__))
 #define WG_BLAKE2S_LANES
 struct lanes_baseline {
 #define WG_LANES 4
@@ -8558,7 +8848,7 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
 /// The whole message, the key's block too, into w.h. What lies whole in the input is compressed from there.
 template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
     std::uint64_t count = 0;
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
     // Everything goes through one buffer: a block is compressed when another byte follows, for the last one is special.
     std::size_t held = 0;
     std::memset(w.padded, 0, block_bytes);
@@ -8603,8 +8893,14 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
 #endif
 }
 
+#ifdef WG_COMPACT
+#define WG_DIGEST [[gnu::always_inline]] // what is spilled lies below `compress_block`'s caller, but its state
+#else
+#define WG_DIGEST [[gnu::noinline]]
+#endif
+
 template <class Kernel>
-[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     work w;
     for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
     w.h[0] ^= parameters(out.size(), key.size());
@@ -8616,7 +8912,11 @@ template <class Kernel>
 template <class Kernel>
 inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
+#ifdef WG_COMPACT
+    wipe_stack<Kernel::spill_bytes>(); // of `compress_block`, the rest lies above
+#else
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
+#endif
 }
 
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
@@ -8671,7 +8971,7 @@ public:
         digest(out, key, a, b);
     }
 
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
     /// The same for each item.
     void blake2s_batch(std::span<hash_item const> items) const noexcept;
 #endif
@@ -8686,7 +8986,7 @@ private:
 
 #ifdef WG_DEFINE_KERNELS
 
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
 WG_CHOICE void hash::blake2s_batch(std::span<hash_item const> items) const noexcept {
     using namespace blake2s_detail;
     auto const one = [this](hash_item const& item) noexcept { digest(item.out, item.key, item.message, {}); };
@@ -8733,6 +9033,144 @@ static_assert(hash_backend<hash>);
 #ifndef WG_BACKENDS_BUNDLED_FIELD25519_HPP
 #define WG_BACKENDS_BUNDLED_FIELD25519_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// The product of field25519<limbs32> for 32-bit Arm, in assembly: what compilers make of the portable text takes twice
+// as long. Layer 2; pure.
+//
+// One row after the other: eight words of the sum stay in registers, the one that is done goes to the stack, and its
+// register is the next row's carry. `umaal` (Arm from version 6 on; Cortex-M with the DSP extension) adds both the word
+// and the carry to a product. Without it (Cortex-M3) it takes four instructions, and the time of a product may depend
+// on its factors; see docs/security.md.
+#ifndef WG_BACKENDS_BUNDLED_FIELD25519_ARM_HPP
+#define WG_BACKENDS_BUNDLED_FIELD25519_ARM_HPP
+
+#include <cstdint>
+
+
+// Thumb-2; the small profile has no room for this.
+#if defined(__thumb2__) && !defined(WG_SMALL) && !defined(__ARM_BIG_ENDIAN)
+#define WG_ARM_PRODUCT
+
+// r1 and r2 are the factors, r12 is a word of the first; each step takes two words of the second. FIRST is of the first
+// row, whose sum is nothing yet; START begins a row, whose carry is nothing yet.
+#ifdef __ARM_FEATURE_DSP
+#define WG_ARM_LOAD(row) "ldr r12, [r1, #4*" #row "]\n\t"
+#define WG_ARM_TWO(at) "ldrd r0, lr, [r2, #8*" #at "]\n\t"
+#define WG_ARM_FIRST_START(x, y, carry)                                                                                \
+    WG_ARM_TWO(0) "umull " #x ", " #carry ", r12, r0\n\tmov " #y ", #0\n\tumaal " #y ", " #carry ", r12, lr\n\t"
+#define WG_ARM_FIRST(x, y, carry, at) "mov " #x ", #0\n\tmov " #y ", #0\n\t" WG_ARM_STEP(x, y, carry, at)
+#define WG_ARM_START(x, y, carry) "mov " #carry ", #0\n\t" WG_ARM_STEP(x, y, carry, 0)
+#define WG_ARM_STEP(x, y, carry, at)                                                                                   \
+    WG_ARM_TWO(at) "umaal " #x ", " #carry ", r12, r0\n\tumaal " #y ", " #carry ", r12, lr\n\t"
+#define WG_ARM_STEP_38(word, carry, factor) "umaal " #word ", " #carry ", " #factor ", r12\n\t"
+#else
+#define WG_ARM_LOAD(row) "ldr r1, [sp, #32]\n\tldr r12, [r1, #4*" #row "]\n\t"
+#define WG_ARM_TWO(at) "ldrd lr, r1, [r2, #8*" #at "]\n\t"
+#define WG_ARM_ADD(x, carry) "adds " #x ", " #carry "\n\tadc " #carry ", r0, #0\n\t"
+#define WG_ARM_NEW(x, factor, carry) "umull " #x ", r0, r12, " #factor "\n\t" WG_ARM_ADD(x, carry)
+#define WG_ARM_MORE(x, factor, carry) "mov r0, #0\n\tumlal " #x ", r0, r12, " #factor "\n\t" WG_ARM_ADD(x, carry)
+#define WG_ARM_FIRST_START(x, y, carry) WG_ARM_TWO(0) "umull " #x ", " #carry ", r12, lr\n\t" WG_ARM_NEW(y, r1, carry)
+#define WG_ARM_FIRST(x, y, carry, at) WG_ARM_TWO(at) WG_ARM_NEW(x, lr, carry) WG_ARM_NEW(y, r1, carry)
+#define WG_ARM_START(x, y, carry)                                                                                      \
+    "mov " #carry ", #0\n\t" WG_ARM_TWO(0) "umlal " #x ", " #carry ", r12, lr\n\t" WG_ARM_MORE(y, r1, carry)
+#define WG_ARM_STEP(x, y, carry, at) WG_ARM_TWO(at) WG_ARM_MORE(x, lr, carry) WG_ARM_MORE(y, r1, carry)
+#define WG_ARM_STEP_38(word, carry, factor)                                                                            \
+    "mov lr, #0\n\tumlal " #word ", lr, " #factor ", r12\n\tadds " #word ", " #carry "\n\tadc " #carry ", lr, #0\n\t"
+#endif
+
+// Words a - h of the sum, the lowest first, and the carry; the next row has the words b - h and the carry, and a.
+#define WG_ARM_ROW(row, a, b, c, d, e, f, g, h, carry)                                                                 \
+    WG_ARM_LOAD(row) WG_ARM_START(a, b, carry) WG_ARM_STEP(c, d, carry, 1) WG_ARM_STEP(e, f, carry, 2)                 \
+        WG_ARM_STEP(g, h, carry, 3) "str " #a ", [sp, #4*" #row "]\n\t"
+
+namespace wg::inline WG_ABI {
+namespace bundled {
+
+/// to = a b modulo 2^256 - 38, of eight words each, of any value; they may overlap. What it leaves on the stack lies
+/// below its caller's frame.
+[[gnu::naked, gnu::noinline]] inline void multiply25519_arm([[maybe_unused]] std::uint32_t* to,
+                                                            [[maybe_unused]] std::uint32_t const* a,
+                                                            [[maybe_unused]] std::uint32_t const* b) noexcept {
+    asm volatile("push {r0, r4-r11, lr}\n\t"
+                 "push {r1}\n\t"
+                 "sub sp, sp, #32\n\t"
+                 "ldr r12, [r1]\n\t" WG_ARM_FIRST_START(r3, r4, r11) WG_ARM_FIRST(r5, r6, r11, 1)
+                 WG_ARM_FIRST(r7, r8, r11, 2) WG_ARM_FIRST(r9, r10, r11, 3) "str r3, [sp]\n\t"
+                 WG_ARM_ROW(1, r4, r5, r6, r7, r8, r9, r10, r11, r3)
+                 WG_ARM_ROW(2, r5, r6, r7, r8, r9, r10, r11, r3, r4)
+                 WG_ARM_ROW(3, r6, r7, r8, r9, r10, r11, r3, r4, r5)
+                 WG_ARM_ROW(4, r7, r8, r9, r10, r11, r3, r4, r5, r6)
+                 WG_ARM_ROW(5, r8, r9, r10, r11, r3, r4, r5, r6, r7)
+                 WG_ARM_ROW(6, r9, r10, r11, r3, r4, r5, r6, r7, r8)
+                 WG_ARM_ROW(7, r10, r11, r3, r4, r5, r6, r7, r8, r9)
+                 // the upper half is r11, r3-r9; times 38 and plus the lower half it is r0, r11, r3-r8, carry r10
+                 "mov r12, #38\n\tmov r10, #0\n\t"
+                 "ldr r0, [sp]\n\t" WG_ARM_STEP_38(r0, r10, r11)
+                 "ldr r11, [sp, #4]\n\t" WG_ARM_STEP_38(r11, r10, r3)
+                 "ldr r3, [sp, #8]\n\t" WG_ARM_STEP_38(r3, r10, r4)
+                 "ldr r4, [sp, #12]\n\t" WG_ARM_STEP_38(r4, r10, r5)
+                 "ldr r5, [sp, #16]\n\t" WG_ARM_STEP_38(r5, r10, r6)
+                 "ldr r6, [sp, #20]\n\t" WG_ARM_STEP_38(r6, r10, r7)
+                 "ldr r7, [sp, #24]\n\t" WG_ARM_STEP_38(r7, r10, r8)
+                 "ldr r8, [sp, #28]\n\t" WG_ARM_STEP_38(r8, r10, r9)
+                 // the carry is <= 38; times 38 it may carry once more, and then little is left
+                 "mul r10, r10, r12\n\tmov r9, #0\n\t"
+                 "adds r0, r0, r10\n\tadcs r11, r11, #0\n\tadcs r3, r3, #0\n\tadcs r4, r4, #0\n\t"
+                 "adcs r5, r5, #0\n\tadcs r6, r6, #0\n\tadcs r7, r7, #0\n\tadcs r8, r8, #0\n\t"
+                 "adc r9, r9, #0\n\tmul r9, r9, r12\n\tadd r0, r0, r9\n\t"
+                 "add sp, sp, #36\n\tpop {r12}\n\t"
+                 "str r0, [r12]\n\tstr r11, [r12, #4]\n\tadd r12, r12, #8\n\tstm r12, {r3-r8}\n\t"
+                 "pop {r4-r11, pc}");
+}
+
+// A chain of eight additions or subtractions to the words that are loaded, and what comes out of it as 38 or 0 in r1,
+// by the two operations that make a mask of the carry; then once more with that.
+#define WG_ARM_CHAIN(first, rest, mask, add_38)                                                                        \
+    "push {r4-r9, lr}\n\t"                                                                                             \
+    "ldm r1, {r3-r9, r12}\n\t"                                                                                         \
+    "ldr lr, [r2]\n\t" first " r3, r3, lr\n\tldr lr, [r2, #4]\n\t" rest " r4, r4, lr\n\t"                              \
+    "ldr lr, [r2, #8]\n\t" rest " r5, r5, lr\n\tldr lr, [r2, #12]\n\t" rest " r6, r6, lr\n\t"                          \
+    "ldr lr, [r2, #16]\n\t" rest " r7, r7, lr\n\tldr lr, [r2, #20]\n\t" rest " r8, r8, lr\n\t"                         \
+    "ldr lr, [r2, #24]\n\t" rest " r9, r9, lr\n\tldr lr, [r2, #28]\n\t" rest " r12, r12, lr\n\t" mask                  \
+    first " r3, r3, r1\n\t" rest " r4, r4, #0\n\t" rest " r5, r5, #0\n\t" rest " r6, r6, #0\n\t" rest                  \
+    " r7, r7, #0\n\t" rest " r8, r8, #0\n\t" rest " r9, r9, #0\n\t" rest " r12, r12, #0\n\t" mask add_38               \
+    " r3, r3, r1\n\tstm r0, {r3-r9, r12}\n\tpop {r4-r9, pc}"
+
+/// to = a + b, likewise. What a carry leaves is less than 38 if there is another.
+[[gnu::naked, gnu::noinline]] inline void add25519_arm([[maybe_unused]] std::uint32_t* to,
+                                                       [[maybe_unused]] std::uint32_t const* a,
+                                                       [[maybe_unused]] std::uint32_t const* b) noexcept {
+    asm volatile(WG_ARM_CHAIN("adds", "adcs", "sbc r1, r1, r1\n\tmvn r1, r1\n\tand r1, r1, #38\n\t", "add"));
+}
+
+/// to = a - b, likewise. After a second borrow at least 2^256 - 38 is left.
+[[gnu::naked, gnu::noinline]] inline void subtract25519_arm([[maybe_unused]] std::uint32_t* to,
+                                                            [[maybe_unused]] std::uint32_t const* a,
+                                                            [[maybe_unused]] std::uint32_t const* b) noexcept {
+    asm volatile(WG_ARM_CHAIN("subs", "sbcs", "sbc r1, r1, r1\n\tand r1, r1, #38\n\t", "sub"));
+}
+
+} // namespace bundled
+} // namespace wg::inline WG_ABI
+
+#undef WG_ARM_CHAIN
+#undef WG_ARM_ROW
+#undef WG_ARM_LOAD
+#undef WG_ARM_TWO
+#undef WG_ARM_FIRST_START
+#undef WG_ARM_FIRST
+#undef WG_ARM_START
+#undef WG_ARM_STEP
+#undef WG_ARM_STEP_38
+#ifndef __ARM_FEATURE_DSP
+#undef WG_ARM_ADD
+#undef WG_ARM_NEW
+#undef WG_ARM_MORE
+#endif
+
+#endif
+
+#endif
 
 namespace wg::inline WG_ABI {
 namespace bundled {
@@ -8891,6 +9329,33 @@ template <> struct field25519<limbs32> {
         wipe(y);
     }
 
+#ifdef WG_SMALL
+    /// a + b, or with `minus` all ones a - b: the complement of b is 2^256 - 1 - b = 37 - b, and 2p - 37 = 2^256 - 75
+    /// makes -b of it.
+    [[gnu::noinline]] static void add_signed(field25519& to, field25519 const& a, field25519 const& b,
+                                             std::uint32_t minus) noexcept {
+        std::uint64_t t = 0;
+        std::uint32_t constant = minus & ~std::uint32_t{74};
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += std::uint64_t{a.v[i]} + (b.v[i] ^ minus) + constant; // <= 3 * (2^32 - 1) + 2
+            to.v[i] = static_cast<std::uint32_t>(t);
+            t >>= 32;
+            constant = minus;
+        }
+        to.fold(static_cast<std::uint32_t>(t));
+    }
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept { add_signed(to, a, b, 0); }
+    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        add_signed(to, a, b, 0xffffffff);
+    }
+#elif defined(WG_ARM_PRODUCT)
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        add25519_arm(to.v, a.v, b.v);
+    }
+    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        subtract25519_arm(to.v, a.v, b.v);
+    }
+#else
     static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
         std::uint64_t t = 0;
         for (std::size_t i = 0; i < 8; ++i) {
@@ -8919,8 +9384,19 @@ template <> struct field25519<limbs32> {
             }
         }
     }
+#endif
 
     static void multiply(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+#if defined(WG_ARM_PRODUCT)
+        multiply25519_arm(to.v, a.v, b.v);
+#elif defined(WG_SMALL)
+        std::uint32_t product[16]; // in this frame, which `wipe_stack` reaches
+        for (std::size_t i = 0; i < 8; ++i) product[i] = 0;
+        for (std::size_t i = 0; i < 8; ++i) product[i + 8] = add_product(product + i, a.v[i], b.v);
+        std::uint32_t const top = add_product(product, 38, product + 8); // <= 38
+        for (std::size_t i = 0; i < 8; ++i) to.v[i] = product[i];
+        to.fold(top);
+#else
         std::uint32_t product[16] = {};
         for (std::size_t i = 0; i < 8; ++i) {
             std::uint64_t t = 0;
@@ -8938,6 +9414,7 @@ template <> struct field25519<limbs32> {
         }
         to.fold(static_cast<std::uint32_t>(t >> 32)); // <= 38
         wipe(product);
+#endif
     }
 
     static void square(field25519& to, field25519 const& a) noexcept { multiply(to, a, a); }
@@ -8960,6 +9437,36 @@ template <> struct field25519<limbs32> {
     }
 
 private:
+#ifdef WG_SMALL
+    /// Adds a * b to eight words; what leaves at the top is returned.
+    [[gnu::always_inline]] static std::uint32_t add_product(std::uint32_t* to, std::uint32_t a,
+                                                            std::uint32_t const* b) noexcept {
+        std::uint32_t carry = 0;
+#ifdef __thumb2__
+        std::uint32_t const* const end = b + 8;
+        std::uint32_t x, y, low, next, high;
+        asm("1:\n\tldrd %[x], %[y], [%[b]], #8\n\tldrd %[low], %[next], [%[to]]\n\t"
+            "mov %[high], #0\n\tumlal %[low], %[high], %[a], %[x]\n\t"
+            "adds %[low], %[low], %[carry]\n\tadc %[carry], %[high], #0\n\t"
+            "mov %[high], #0\n\tumlal %[next], %[high], %[a], %[y]\n\t"
+            "adds %[next], %[next], %[carry]\n\tadc %[carry], %[high], #0\n\t"
+            "strd %[low], %[next], [%[to]], #8\n\tcmp %[b], %[end]\n\tbne 1b"
+            : [x] "=&r"(x), [y] "=&r"(y), [low] "=&r"(low), [next] "=&r"(next), [high] "=&r"(high), [to] "+r"(to),
+              [b] "+r"(b), [carry] "+r"(carry)
+            : [a] "r"(a), [end] "r"(end)
+            : "cc", "memory");
+#else
+        for (std::size_t i = 0; i < 8; ++i) {
+            // (2^32 - 1)^2 + 2 * (2^32 - 1) = 2^64 - 1
+            std::uint64_t const t = std::uint64_t{a} * b[i] + to[i] + carry;
+            to[i] = static_cast<std::uint32_t>(t);
+            carry = static_cast<std::uint32_t>(t >> 32);
+        }
+#endif
+        return carry;
+    }
+#endif
+
     /// Adds; what leaves at the top is returned.
     std::uint32_t add_word(std::uint64_t t) noexcept {
         for (std::size_t i = 0; i < 8; ++i) {
@@ -8994,6 +9501,15 @@ template <class Field> inline void square_times(Field& x, int times) noexcept {
 
 /// z = z^(p - 2) = 1/z, 0 for 0. p - 2 = 2^255 - 21: 250 ones, then 01011. An element named a_n is z^(2^n - 1).
 template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratch<Field>& w) noexcept {
+#ifdef WG_SMALL
+    Field& x = w.a;
+    x = z;
+    for (int bit = 254; bit-- > 0;) { // twice the multiplications of the chain below
+        Field::multiply(x, x, x);
+        if (bit != 2 && bit != 4) Field::multiply(x, x, z);
+    }
+    z = x;
+#else
     Field& t = w.a;
     Field& a_5 = w.b;
     Field& a_k = w.c; // n = 10, then 50
@@ -9031,6 +9547,7 @@ template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratc
     Field::multiply(t, t, a_k); // a_250
     square_times(t, 5);
     Field::multiply(z, t, z_11); // 01011 is 11
+#endif
 }
 
 #ifdef __SIZEOF_INT128__
@@ -9225,7 +9742,7 @@ inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64
 #define WG_BACKENDS_BUNDLED_X25519_BASE_HPP
 
 
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
 
 namespace wg::inline WG_ABI {
 namespace bundled {
@@ -10755,26 +11272,30 @@ private:
 
     /// All that is secret, so that one wipe is enough. x2:z2 and x3:z3 differ by the point x1.
     struct work : field25519_scratch<field> {
-        byte scalar[key_bytes];
         field x1, x2, z2;
+#ifdef WG_SMALL
+        field k; ///< (486662 - 2) / 4
+#endif
 
         ~work() { wipe(static_cast<void*>(this), sizeof *this); }
     };
 
     [[gnu::noinline]] static void ladder(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         work w;
-        std::memcpy(w.scalar, scalar.data(), key_bytes);
-        w.scalar[0] = static_cast<byte>(w.scalar[0] & 248);
-        w.scalar[31] = static_cast<byte>((w.scalar[31] & 127) | 64);
         w.x1.decode(point.data());
         w.x2.set_small(1);
         w.z2.set_small(0);
         w.x3 = w.x1;
         w.z3.set_small(1);
+#ifdef WG_SMALL
+        w.k.set_small(121665);
+#endif
 
         std::uint32_t swapped = 0;
         for (std::size_t bit = 255; bit-- > 0;) {
-            std::uint32_t const now = (w.scalar[bit / 8] >> (bit % 8)) & 1u;
+            std::uint32_t now = (scalar[bit / 8] >> (bit % 8)) & 1u;
+            if (bit == 254) now = 1; // clamped
+            if (bit < 3) now = 0;
             field::swap_if(swapped ^ now, w.x2, w.x3);
             field::swap_if(swapped ^ now, w.z2, w.z3);
             swapped = now;
@@ -10788,6 +11309,33 @@ private:
         w.x2.encode(out.data());
     }
 
+#ifdef WG_SMALL
+    // The text below as a table: what is done with which elements of `work`, in its order.
+    enum element : byte { x3, z3, a, b, c, d, x1, x2, z2, k };
+    enum operation : byte { plus, minus, times };
+    struct instruction {
+        byte what : 4, to : 4, left : 4, right : 4;
+    };
+    static constexpr instruction program[] = {
+        {plus, a, x2, z2},   {minus, b, x2, z2},  {plus, c, x3, z3},   {minus, d, x3, z3}, {times, d, d, a},
+        {times, c, c, b},    {plus, x3, d, c},    {minus, z3, d, c},   {times, x3, x3, x3}, {times, z3, z3, z3},
+        {times, z3, z3, x1}, {times, a, a, a},    {times, b, b, b},    {times, x2, a, b},  {minus, b, a, b},
+        {times, c, b, k},    {plus, c, c, a},     {times, z2, b, c}};
+
+    [[gnu::noinline]] static void step(work& w) noexcept {
+        static_assert(sizeof(work) == 10 * sizeof(field)); // one element after the other
+        field* const all = &w.x3;
+        for (instruction const now : program) {
+            field &to = all[now.to], &left = all[now.left], &right = all[now.right];
+            if (now.what == times)
+                field::multiply(to, left, right);
+            else if (now.what == plus)
+                field::add(to, left, right);
+            else
+                field::subtract(to, left, right);
+        }
+    }
+#else
     /// Doubles x2:z2 and adds it to x3:z3. Every operand of add and subtract is tight, every result goes to a product.
     [[gnu::noinline]] static void step(work& w) noexcept {
         field::add(w.a, w.x2, w.z2);
@@ -10809,6 +11357,7 @@ private:
         field::add(w.c, w.c, w.a);
         field::multiply(w.z2, w.b, w.c);
     }
+#endif
 };
 
 /// The model of dh_backend, with dh_batch, by the best kernels that `allowed` has. (A class named `dh` could have no
@@ -10840,7 +11389,7 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
     constexpr byte_array<key_bytes> base_point = {9};
     static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
 #else
@@ -12815,7 +13364,7 @@ private:
 namespace wg::inline WG_ABI {
 
 /// How many items a caller puts together, on its stack: `most`, if the policy gains by it, else one.
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
 template <bool Gains> constexpr std::size_t batch_size(std::size_t) noexcept { return 1; }
 #else
 template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcept { return Gains ? most : 1; }
@@ -12893,20 +13442,25 @@ void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_
 }
 
 /// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as are given. An output may be `key` or lie in `input`.
-template <hash_backend Hash, class... Out>
-void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&... out) noexcept {
-    static_assert(sizeof...(Out) >= 1 && sizeof...(Out) <= 3);
+template <hash_backend Hash>
+void kdf_into(Hash const& hash, secret<key_bytes> const& key, bytes_view input,
+              std::span<secret<key_bytes>* const> out) noexcept {
     secret<key_bytes> extracted;
     secret<key_bytes + 1> step; // the output before, then the number of this one
     hmac(hash, extracted.expose(), key.expose(), input);
     byte number = 0;
-    auto const expand = [&](secret<key_bytes>& to) noexcept {
+    for (secret<key_bytes>* const to : out) {
         std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
         step.expose()[before] = ++number;
-        hmac(hash, to.expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        copy(step.expose(), to.expose());
-    };
-    (expand(out), ...);
+        hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
+        copy(step.expose(), to->expose());
+    }
+}
+template <hash_backend Hash, class... Out>
+void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&... out) noexcept {
+    static_assert(sizeof...(Out) >= 1 && sizeof...(Out) <= 3);
+    secret<key_bytes>* const all[] = {&out...};
+    kdf_into(hash, key, input, all);
 }
 
 /// Chaining key and transcript hash.
@@ -12937,16 +13491,14 @@ struct handshake {
     handshake_state state = handshake_state::none;
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
-    secret<key_bytes> ephemeral_private;
-    public_key remote_ephemeral{};
+    secret<key_bytes> ephemeral; ///< ours, the private key, if we began; else the other end's, which is public
     symmetric_state symmetric;
 
     /// Forgets all but the local index, which the index table still has.
     void clear() noexcept {
         state = handshake_state::none;
         remote_index = 0;
-        ephemeral_private.clear();
-        remote_ephemeral = {};
+        ephemeral.clear();
         symmetric.clear();
     }
 };
@@ -12980,9 +13532,9 @@ public:
     /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes.
     /// no_random; bad_public_key: the other static key is of low order.
     template <random_source Random>
-    status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
-                             std::span<byte const, timestamp_bytes> timestamp, std::uint32_t local_index,
-                             bytes message) const noexcept {
+    WG_FRAME status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs,
+                                      Random& random, std::span<byte const, timestamp_bytes> timestamp,
+                                      std::uint32_t local_index, bytes message) const noexcept {
         using at = initiation_layout;
         WG_ASSERT(message.size() == at::size);
         if (theirs.static_static.is_zero()) return status::bad_public_key;
@@ -13003,7 +13555,7 @@ public:
         kdf(with_.hash, state.chaining_key, theirs.static_static.expose(), state.chaining_key, key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
         to.clear();
-        to.ephemeral_private = std::move(ephemeral);
+        to.ephemeral = std::move(ephemeral);
         to.symmetric.assign(state);
         to.local_index = local_index;
         to.state = handshake_state::initiation_created;
@@ -13049,8 +13601,12 @@ public:
     /// The same for one.
     status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
         in.message = message;
-        in.why = status::ok;
-        open_initiations({&in, 1}, mine);
+        start(in.symmetric, mine.public_key);
+        // e
+        key_view const ephemeral = ephemeral_in<initiation_layout>(message);
+        mix_ephemeral(in.symmetric, ephemeral);
+        secret<key_bytes> shared;
+        in.why = with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, shared) : status::bad_public_key;
         return in.why;
     }
 
@@ -13073,7 +13629,7 @@ public:
         to.clear();
         to.symmetric.assign(in.symmetric);
         to.remote_index = load_le32(&message[at::sender]);
-        copy(to.remote_ephemeral, message.subspan(at::ephemeral, key_bytes));
+        to.ephemeral.assign(ephemeral_in<at>(message));
         to.state = handshake_state::initiation_consumed;
     }
 
@@ -13109,7 +13665,7 @@ public:
         for (outgoing_response& out : all) {
             if (out.of == nullptr || out.why != status::ok) continue;
             with_.dh.dh_public(out.ephemeral_public, out.ephemeral); // fast by itself: its point is known
-            items[count++] = {&out.ee, &out.ephemeral, out.of->remote_ephemeral, false};
+            items[count++] = {&out.ee, &out.ephemeral, out.of->ephemeral.expose(), false};
             items[count++] = {&out.se, &out.ephemeral, out.theirs->public_key, false};
         }
         agree(all, std::span(items).first(count));
@@ -13118,40 +13674,76 @@ public:
     /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
     /// bytes.
     status create_response(outgoing_response const& from, std::uint32_t local_index, bytes message) const noexcept {
-        using at = response_layout;
         if (from.why != status::ok) return from.why;
         handshake& of = *from.of;
-        WG_ASSERT(message.size() == at::size && of.state == handshake_state::initiation_consumed);
+        WG_ASSERT(message.size() == response_layout::size && of.state == handshake_state::initiation_consumed);
         secret<key_bytes> key;
+        begin_message(of, local_index, message);
+        copy(message.subspan<response_layout::ephemeral, key_bytes>(), from.ephemeral_public);
+        mix_response(of.symmetric, from.ephemeral_public, from, *from.theirs, key);
+        end_message(of, local_index, key, message);
+        return status::ok;
+    }
+
+    /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
+    template <random_source Random>
+    WG_FRAME status create_response(handshake& of, remote_identity const& theirs, Random& random,
+                                    std::uint32_t local_index, bytes message) const noexcept {
+        WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
+        secret<key_bytes> ephemeral, key;
         symmetric_state& state = of.symmetric;
-        fill_zero(message);
-        store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
-        store_le32(&message[at::sender], local_index);
-        store_le32(&message[at::receiver], of.remote_index);
+        begin_message(of, local_index, message);
         // e
-        copy(message.subspan<at::ephemeral, key_bytes>(), from.ephemeral_public);
-        mix_ephemeral(state, from.ephemeral_public);
+        if (!create_ephemeral(state, ephemeral, random, message.subspan<response_layout::ephemeral, key_bytes>()))
+            return status::no_random;
+        // ee, se
+        if (!mix_dh(state, ephemeral, of.ephemeral.expose()) || !mix_dh(state, ephemeral, theirs.public_key))
+            return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        end_message(of, local_index, key, message);
+        return status::ok;
+    }
+
+private:
+    /// What either end of a response does with it. `key` is that of the tag.
+    void mix_response(symmetric_state& state, key_view ephemeral, response_secrets const& from,
+                      remote_identity const& theirs, secret<key_bytes>& key) const noexcept {
+        // e
+        mix_ephemeral(state, ephemeral);
         // ee
         kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
         // se
         kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
         // psk
-        mix_preshared_key(state, from.theirs->preshared_key, key);
-        encrypt_and_hash(state, key, message.subspan(at::encrypted_nothing, tag_bytes), {});
-        of.local_index = local_index;
-        of.state = handshake_state::response_created;
+        mix_preshared_key(state, theirs.preshared_key, key);
+    }
+
+    status end_response(handshake& of, symmetric_state& state, secret<key_bytes> const& key,
+                        bytes_view message) const noexcept {
+        using at = response_layout;
+        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
+            return status::decryption_failed;
+        of.symmetric.assign(state);
+        of.remote_index = load_le32(&message[at::sender]);
+        of.state = handshake_state::response_consumed;
         return status::ok;
     }
 
-    /// All parts for one. no_random, bad_public_key.
-    template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
-                           bytes message) const noexcept {
-        outgoing_response out;
-        begin_response(out, of, theirs, random);
-        agree_responses({&out, 1});
-        return create_response(out, local_index, message);
+    void begin_message(handshake const& of, std::uint32_t local_index, bytes message) const noexcept {
+        fill_zero(message);
+        store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
+        store_le32(&message[response_layout::sender], local_index);
+        store_le32(&message[response_layout::receiver], of.remote_index);
     }
+    void end_message(handshake& of, std::uint32_t local_index, secret<key_bytes> const& key,
+                     bytes message) const noexcept {
+        encrypt_and_hash(of.symmetric, key, message.subspan(response_layout::encrypted_nothing, tag_bytes), {});
+        of.local_index = local_index;
+        of.state = handshake_state::response_created;
+    }
+
+public:
 
     /// A response on its way in.
     struct incoming_response : response_secrets {
@@ -13173,7 +13765,7 @@ public:
                 continue;
             }
             key_view const ephemeral = ephemeral_in<response_layout>(in.message);
-            items[count++] = {&in.ee, &in.of->ephemeral_private, ephemeral, false};
+            items[count++] = {&in.ee, &in.of->ephemeral, ephemeral, false};
             items[count++] = {&in.se, &mine.private_key, ephemeral, false};
         }
         agree(all, std::span(items).first(count));
@@ -13181,38 +13773,33 @@ public:
 
     /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    status consume_response(handshake& of, incoming_response const& from,
+    WG_FRAME status consume_response(handshake& of, incoming_response const& from,
                             remote_identity const& theirs) const noexcept {
-        using at = response_layout;
         if (from.why != status::ok) return from.why;
         if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
-        // e
-        mix_ephemeral(state, ephemeral_in<at>(from.message));
-        // ee
-        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
-        // se
-        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
-        // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
-        if (!decrypt_and_hash(state, key, {}, from.message.subspan(at::encrypted_nothing, tag_bytes)))
-            return status::decryption_failed;
-        of.symmetric.assign(state);
-        of.remote_index = load_le32(&from.message[at::sender]);
-        of.state = handshake_state::response_consumed;
-        return status::ok;
+        mix_response(state, ephemeral_in<response_layout>(from.message), from, theirs, key);
+        return end_response(of, state, key, from.message);
     }
 
     /// Both parts for one.
     status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
                             bytes_view message) const noexcept {
-        incoming_response in;
-        in.of = &of;
-        in.message = message;
-        agree_responses({&in, 1}, mine);
-        return consume_response(of, in, theirs);
+        if (of.state != handshake_state::initiation_created) return status::wrong_state;
+        key_view const ephemeral = ephemeral_in<response_layout>(message);
+        secret<key_bytes> key;
+        symmetric_state state;
+        state.assign(of.symmetric);
+        // e
+        mix_ephemeral(state, ephemeral);
+        // ee, se
+        if (!mix_dh(state, of.ephemeral, ephemeral) || !mix_dh(state, mine.private_key, ephemeral))
+            return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        return end_response(of, state, key, message);
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
@@ -13229,18 +13816,20 @@ public:
     }
 
 private:
-    static bytes_view text(std::string_view from) noexcept {
-        return {reinterpret_cast<byte const*>(from.data()), from.size()};
-    }
-
     template <class Layout> static key_view ephemeral_in(bytes_view message) noexcept {
         return message.subspan<Layout::ephemeral, key_bytes>();
     }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
-        with_.hash.blake2s(state.chaining_key.expose(), {}, text("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), {});
-        with_.hash.blake2s(state.hash.expose(), {}, state.chaining_key.expose(),
-                           text("WireGuard v1 zx2c4 Jason@zx2c4.com"));
+        // Hash("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), and Hash(that || "WireGuard v1 zx2c4 Jason@zx2c4.com")
+        static constexpr byte_array<key_bytes> construction = {
+            0x60, 0xe2, 0x6d, 0xae, 0xf3, 0x27, 0xef, 0xc0, 0x2e, 0xc3, 0x35, 0xe2, 0xa0, 0x25, 0xd2, 0xd0,
+            0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38, 0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36};
+        static constexpr byte_array<key_bytes> identifier = {
+            0x22, 0x11, 0xb3, 0x61, 0x08, 0x1a, 0xc5, 0x66, 0x69, 0x12, 0x43, 0xdb, 0x45, 0x8a, 0xd5, 0x32,
+            0x2d, 0x9c, 0x6c, 0x66, 0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
+        state.chaining_key.assign(key_view(construction));
+        state.hash.assign(key_view(identifier));
         mix_hash(state, responder);
     }
 
@@ -13262,7 +13851,7 @@ private:
     }
 
     /// s, once es is known.
-    status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+    WG_FRAME status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
         using at = initiation_layout;
         secret<key_bytes> key;
         // es
@@ -13292,7 +13881,8 @@ private:
     /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
     template <class... Key>
-    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs, Key&... key) const noexcept {
+    WG_FRAME bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+                         Key&... key) const noexcept {
         secret<key_bytes> shared;
         if (!with_.dh.dh(shared, mine, theirs)) return false;
         kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key, key...);
@@ -13356,22 +13946,29 @@ void xchacha_subkey(primitives<Policies> const& with, secret<key_bytes>& out, se
 /// The end that may be under load: checks macs and hands out cookies.
 template <policies Policies> class cookie_checker {
 public:
-    /// After a change of the interface's public key.
-    void set_public_key(primitives<Policies> const& with, key_view mine) noexcept {
+    /// After a change of the interface's public key, which lives as long as this.
+    void set_public_key([[maybe_unused]] primitives<Policies> const& with, key_view mine) noexcept {
+#ifdef WG_COMPACT
+        mine_ = mine.data();
+#else
         cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine);
         cookie_detail::label_key(with.hash, seal_key_, cookie_detail::cookie_label, mine);
+#endif
     }
 
     /// Whether the sender knows our public key. `message` is an initiation or a response.
     bool check_mac1(primitives<Policies> const& with, bytes_view message) const noexcept {
         byte_array<mac_bytes> expected{};
-        with.hash.blake2s(expected, mac1_key_.expose(), cookie_detail::before_mac1(message), {});
+        with_key(with, cookie_detail::mac1_label, [&](secret<key_bytes> const& key) noexcept {
+            with.hash.blake2s(expected, key.expose(), cookie_detail::before_mac1(message), {});
+        });
         return equal_in_constant_time(expected, cookie_detail::mac1_of(message));
     }
 
     /// How many messages `check_mac1` takes at once, the first of which is bit 0 of the result.
     static constexpr std::size_t at_once = batch_size<batch_hash_backend<typename Policies::hash>>(32);
 
+#ifndef WG_COMPACT
     std::uint32_t check_mac1(primitives<Policies> const& with, std::span<bytes_view const> messages) const noexcept {
         WG_ASSERT(messages.size() <= at_once);
         std::array<byte_array<mac_bytes>, at_once> expected;
@@ -13385,9 +13982,10 @@ public:
                 genuine |= std::uint32_t{1} << i;
         return genuine;
     }
+#endif
 
     /// Whether the sender has a cookie of ours for this address and port.
-    bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
+    WG_FRAME bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
                     instant now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie;
@@ -13413,7 +14011,9 @@ public:
         secret<cookie_bytes> cookie;
         secret<key_bytes> subkey;
         bake(with, cookie, from);
-        cookie_detail::xchacha_subkey(with, subkey, seal_key_, nonce);
+        with_key(with, cookie_detail::cookie_label, [&](secret<key_bytes> const& key) noexcept {
+            cookie_detail::xchacha_subkey(with, subkey, key, nonce);
+        });
         store_le32(reply.data(), static_cast<std::uint32_t>(message_type::cookie_reply));
         store_le32(&reply[at::receiver], receiver);
         with.aead.seal(reply.subspan(at::encrypted_cookie), cookie.expose(), cookie_detail::mac1_of(message),
@@ -13422,6 +14022,19 @@ public:
     }
 
 private:
+    /// The key of mac1 or of cookies, by its label. WG_COMPACT has time to calculate it, and no room to keep it.
+    template <class Use>
+    void with_key([[maybe_unused]] primitives<Policies> const& with, std::string_view label,
+                  Use const& use) const noexcept {
+#ifdef WG_COMPACT
+        secret<key_bytes> key;
+        cookie_detail::label_key(with.hash, key, label, key_view(mine_, key_bytes));
+        use(key);
+#else
+        use(label == cookie_detail::mac1_label ? mac1_key_ : seal_key_);
+#endif
+    }
+
     bool secret_is_fresh(instant now) const noexcept { return now < secret_expires_; }
 
     /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
@@ -13432,8 +14045,12 @@ private:
         with.hash.blake2s(cookie.expose(), secret_.expose(), from.address.view(), port);
     }
 
+#ifdef WG_COMPACT
+    byte const* mine_ = nullptr;
+#else
     secret<key_bytes> mac1_key_;
     secret<key_bytes> seal_key_;
+#endif
     secret<key_bytes> secret_;
     instant secret_expires_{};
 };
@@ -13506,10 +14123,15 @@ private:
 namespace wg::inline WG_ABI {
 
 /// Remembers which of the last counters were seen. `Bits` is a power of two of at least 32. Beyond 64 bits it is a ring
-/// of words of which the oldest is being refilled, and so reaches a word less far back: 8128 counters of 8192 bits.
+/// of words of which the oldest is being refilled, and so reaches a word less far back: 8128 counters of 8192 bits, or
+/// 8160 where words have 32 bits (WG_COMPACT).
 template <std::size_t Bits> class replay_window {
     static_assert(Bits >= 32 && (Bits & (Bits - 1)) == 0);
+#ifdef WG_COMPACT
+    static constexpr std::size_t word_bits = 32;
+#else
     static constexpr std::size_t word_bits = Bits >= 64 ? 64 : 32;
+#endif
     static constexpr std::size_t words = Bits / word_bits;
     using word = std::conditional_t<word_bits == 64, std::uint64_t, std::uint32_t>;
 
@@ -13593,6 +14215,12 @@ template <class Keypair> struct keypair_slots {
     Keypair* current = nullptr;  ///< sends
     Keypair* previous = nullptr; ///< still receives what was under way
     Keypair* next = nullptr;     ///< a responder's, until the first packet confirms it
+
+    /// Before a new session is made: what it will push out goes now, so that memory for two sessions is enough.
+    template <class Retire> void make_room(bool initiator, Retire&& retire) noexcept {
+        retire_if_any(std::exchange(previous, nullptr), retire);
+        if (next != nullptr) retire_if_any(std::exchange(initiator ? current : next, nullptr), retire);
+    }
 
     /// A response came in: the initiator may send at once. An unconfirmed `next` is newer than `current` and kept.
     //= linux: initiator: the new session is current, current becomes previous
@@ -13767,8 +14395,8 @@ private:
     };
 
     instant& at(timer t) noexcept { return due_[t]; }
-    bool armed(timer t) const noexcept { return due_[t] != instant::never(); }
-    void disarm(timer t) noexcept { due_[t] = instant::never(); }
+    WG_OUTLINE bool armed(timer t) const noexcept { return due_[t] != instant::never(); }
+    WG_OUTLINE void disarm(timer t) noexcept { due_[t] = instant::never(); }
     bool fires(timer t, instant now) noexcept {
         if (due_[t] > now) return false;
         disarm(t);
@@ -14031,6 +14659,9 @@ public:
         return v4_.reserve(added_v4) && v6_.reserve(added_v6);
     }
     std::size_t size(family kind) const noexcept { return kind == family::v4 ? v4_.size() : v6_.size(); }
+    std::size_t count(Owner const& owner, family kind) const noexcept {
+        return kind == family::v4 ? owner.allowed_v4.count : owner.allowed_v6.count;
+    }
 
     /// Calls `each(ip_prefix)` for all of an owner's prefixes.
     template <class Each> static void for_each(Owner const& owner, Each&& each) {
@@ -14166,6 +14797,142 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// What a device of few peers has in place of tables, tries and heaps: it looks at each. Layer 4; guarded by the
+// device's lock.
+//
+// For a handful of peers that is as fast, takes less code than one of those, and no memory but the entries themselves.
+#ifndef WG_DEVICE_FEW_HPP
+#define WG_DEVICE_FEW_HPP
+
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI {
+
+/// Whether a fixed capacity is so small that all of it is looked at.
+constexpr bool is_few(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
+
+/// Stands where a device of few peers has nothing. `Place` makes several of them in one object take no room.
+template <int Place> struct no_table {
+    no_table() noexcept = default;
+    template <class Storage> explicit no_table(Storage&) noexcept {}
+};
+
+/// Cryptokey routing (whitepaper 2) by a list of all prefixes; the members of `allowed_ips`.
+template <class Owner, class Storage> class few_allowed_ips {
+public:
+    explicit few_allowed_ips(Storage&) noexcept {}
+
+    /// Who has the longest prefix of the address at `address`; nullptr: nobody.
+    Owner* find(family kind, byte const* address) const noexcept {
+        entry const* best = nullptr;
+        for (entry const& e : all())
+            if (e.prefix.address.kind == kind && (best == nullptr || best->prefix.bits < e.prefix.bits) &&
+                covers(e.prefix, address))
+                best = &e;
+        return best != nullptr ? best->owner : nullptr;
+    }
+
+    Owner* find_exact(ip_prefix const& prefix) const noexcept {
+        for (entry const& e : all())
+            if (e.prefix == prefix) return e.owner;
+        return nullptr;
+    }
+
+    /// Gives the prefix to `owner`, taking it from whoever has it. False: no room.
+    bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
+        for (std::size_t i = 0; i < size_; ++i) {
+            if (entries_[i].prefix != prefix) continue;
+            if (entries_[i].owner == &owner) return true; // and keeps its place
+            erase(i);
+            break;
+        }
+        if (size_ == capacity) return false;
+        entries_[size_++] = {prefix, &owner};
+        return true;
+    }
+    void remove(ip_prefix const& prefix, Owner& owner) noexcept {
+        remove_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix == prefix; });
+    }
+    void remove_all(Owner& owner) noexcept {
+        remove_if([&](entry const& e) noexcept { return e.owner == &owner; });
+    }
+
+    bool reserve(std::size_t, std::size_t most_v4, std::size_t, std::size_t most_v6) noexcept {
+        return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
+    }
+    std::size_t size(family kind) const noexcept {
+        return count_if([&](entry const& e) noexcept { return e.prefix.address.kind == kind; });
+    }
+    std::size_t count(Owner const& owner, family kind) const noexcept {
+        return count_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix.address.kind == kind; });
+    }
+
+    /// Calls `each(ip_prefix)` for all of an owner's prefixes, IPv4 first.
+    template <class Each> void for_each(Owner const& owner, Each&& each) const {
+        for (family const kind : {family::v4, family::v6})
+            for (entry const& e : all())
+                if (e.owner == &owner && e.prefix.address.kind == kind) each(e.prefix);
+    }
+
+private:
+    struct entry {
+        ip_prefix prefix{};
+        Owner* owner = nullptr;
+    };
+    static constexpr std::size_t capacity = 2 * Storage::max_allowed_ips; // so many of each family
+
+    static bool covers(ip_prefix const& prefix, byte const* address) noexcept {
+        std::size_t const whole = prefix.bits / 8u;
+        byte const* const octets = prefix.address.octets.data();
+        if (std::memcmp(octets, address, whole) != 0) return false;
+        unsigned const rest = prefix.bits % 8u;
+        return rest == 0 || ((octets[whole] ^ address[whole]) & 0xffu) >> (8 - rest) == 0;
+    }
+
+    std::span<entry const> all() const noexcept { return {entries_.data(), size_}; }
+    void erase(std::size_t at) noexcept { // the others keep their order
+        for (--size_; at < size_; ++at) entries_[at] = entries_[at + 1];
+    }
+    template <class Which> void remove_if(Which const& which) noexcept {
+        for (std::size_t i = size_; i-- > 0;)
+            if (which(entries_[i])) erase(i);
+    }
+    template <class Which> std::size_t count_if(Which const& which) const noexcept {
+        return static_cast<std::size_t>(std::count_if(all().begin(), all().end(), which));
+    }
+
+    std::array<entry, capacity> entries_{};
+    std::size_t size_ = 0;
+};
+
+/// Which peer's timer is due: the members of `deadline_queue`, over the list of all peers.
+template <class Peer> class few_deadlines {
+public:
+    explicit few_deadlines(Peer* first) noexcept : first_(first) {}
+
+    void schedule(Peer&, instant) noexcept {} // nothing is remembered that the peer does not know
+
+    instant next() const noexcept {
+        instant earliest = instant::never();
+        for (Peer* p = first_; p != nullptr; p = p->next) earliest = std::min(earliest, p->timers.next_deadline());
+        return earliest;
+    }
+    /// A peer that is to be looked at by `now`; nullptr: none. Its timers are to be run next, or it is found again.
+    Peer* take_due(instant now) const noexcept {
+        for (Peer* p = first_; p != nullptr; p = p->next)
+            if (p->timers.next_deadline() <= now) return p;
+        return nullptr;
+    }
+
+private:
+    Peer* first_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Packets that wait for a session: a queue for each peer, slots from one pool for all. Layer 4; one thread at a time.
 #ifndef WG_DEVICE_STAGING_HPP
 #define WG_DEVICE_STAGING_HPP
@@ -14293,13 +15060,14 @@ template <policies Policies> struct peer {
     instant last_sent_handshake{};          ///< initiation or response
     instant last_initiation_consumption{};
     byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
-    byte_array<timestamp_bytes> last_label{};         ///< timestamp of the last initiation to this peer
     byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
     std::uint64_t tx_bytes = 0;
     std::uint64_t rx_bytes = 0;
 
-    prefix_list<prefix_key_v4, peer> allowed_v4;
-    prefix_list<prefix_key_v6, peer> allowed_v6;
+    template <class List, int Place>
+    using unless_few = std::conditional_t<is_few(Policies::storage::max_allowed_ips), no_table<Place>, List>;
+    [[no_unique_address]] unless_few<prefix_list<prefix_key_v4, peer>, 4> allowed_v4;
+    [[no_unique_address]] unless_few<prefix_list<prefix_key_v6, peer>, 6> allowed_v6;
 
     staging_queue staged;
     bool wants_initiation = false;
@@ -14308,7 +15076,7 @@ template <policies Policies> struct peer {
     bool removed = false;          ///< only jobs in flight still know it
     bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
     std::uint32_t in_flight = 0;   ///< those jobs
-    std::uint32_t deadline_position = UINT32_MAX;
+    std::uint32_t deadline_position = UINT32_MAX; // of a device of few peers it is not used
     peer* next_for_transmit = nullptr;
     peer* next = nullptr;          ///< in the order in which they were added
     peer* before = nullptr;
@@ -14455,19 +15223,42 @@ template <policies Policies> class peer_table {
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
     static constexpr std::size_t max_peers = storage::max_peers;
+    static constexpr bool few = is_few(max_peers); ///< then peers and indices are found without tables
+    template <class Table, int Place> using unless_few = std::conditional_t<few, no_table<Place>, Table>;
+    using routes_type = std::conditional_t<is_few(storage::max_allowed_ips), few_allowed_ips<peer_type, storage>,
+                                           allowed_ips<peer_type, storage>>;
     static constexpr std::size_t indices_per_peer = 4; ///< three sessions and a handshake
+    /// A peer never has a previous and a next session at once, see `keypair_slots`. Where memory is fixed, a new one is
+    /// made after the old ones went; while jobs of these are in flight, there may be no room for it.
+#ifdef WG_COMPACT
+    static constexpr std::size_t max_keypairs = 2 * max_peers;
+#else
     static constexpr std::size_t max_keypairs =
         max_peers == 0 ? 0 : 3 * max_peers + 1; ///< a new one before an old one goes
+#endif
 
 public:
-    /// `salt` is random, so that nobody can choose public keys that collide in the table.
-    peer_table(storage& from, std::uint64_t salt) noexcept
-        : salt_(salt), storage_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
-          allowed_(from), deadlines_(from) {}
+    static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
+
+    /// The table of public keys is salted, so that nobody can choose keys that collide in it.
+    template <random_source Random>
+    peer_table(storage& from, Random& random) noexcept
+        : growth_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
+          allowed_(from), deadlines_(from) {
+        if constexpr (!few) {
+            byte_array<8> raw{};
+            if (random.fill(raw)) growth_.salt = load_le64(raw.data());
+        }
+    }
     ~peer_table() { remove_all(); }
 
-    allowed_ips<peer_type, storage>& allowed() noexcept { return allowed_; }
-    deadline_queue<peer_type, storage>& deadlines() noexcept { return deadlines_; }
+    routes_type& allowed() noexcept { return allowed_; }
+    decltype(auto) deadlines() noexcept {
+        if constexpr (few)
+            return few_deadlines<peer_type>(first_);
+        else
+            return (deadlines_);
+    }
     peer_type* first() const noexcept { return first_; }
     std::size_t size() const noexcept { return size_; }
 
@@ -14475,11 +15266,15 @@ public:
 
     /// Room to add `added` peers, of whom with today's at most `most` are there at a time. no_memory, too_many_peers.
     status reserve(std::size_t added, std::size_t most) noexcept {
-        if (max_peers != 0) return most + shells_ <= max_peers ? status::ok : status::too_many_peers;
-        bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, storage_) &&
-                            by_index_.reserve(added * indices_per_peer, storage_) &&
-                            deadlines_.reserve(size_ + added, storage_);
-        return enough ? status::ok : status::no_memory;
+        if constexpr (max_peers != 0) {
+            return most + shells_ <= max_peers ? status::ok : status::too_many_peers;
+        } else {
+            bool const enough = peers_.reserve(added) && secrets_.reserve(added) &&
+                                by_key_.reserve(added, growth_.from) &&
+                                by_index_.reserve(added * indices_per_peer, growth_.from) &&
+                                deadlines_.reserve(size_ + added, growth_.from);
+            return enough ? status::ok : status::no_memory;
+        }
     }
 
     /// How many peers would leave a shell behind if they were removed now.
@@ -14489,7 +15284,16 @@ public:
         return count;
     }
 
-    peer_type* find(primitives<Policies> const& with, key_view key) noexcept {
+    peer_type* find([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
+        if constexpr (few) {
+            peer_type* p = first_;
+            while (p != nullptr && std::memcmp(p->key().data(), key.data(), key_bytes) != 0) p = p->next;
+            return p;
+        } else {
+            return find_by_hash(with, key);
+        }
+    }
+    peer_type* find_by_hash(primitives<Policies> const& with, key_view key) noexcept {
         by_key_entry* const found = by_key_.find(hash_of(with, key), [&](by_key_entry const& e) {
             return std::memcmp(e.who->key().data(), key.data(), key_bytes) == 0;
         });
@@ -14497,7 +15301,7 @@ public:
     }
 
     /// A peer with this key, whom nobody knows yet. nullptr: see reserve.
-    peer_type* add(primitives<Policies> const& with, key_view key, instant now) noexcept {
+    peer_type* add([[maybe_unused]] primitives<Policies> const& with, key_view key, instant now) noexcept {
         if (reserve(1, size_ + 1) != status::ok) return nullptr;
         peer_type* const fresh = peers_.acquire();
         if (fresh == nullptr) return nullptr;
@@ -14510,7 +15314,7 @@ public:
         fresh->number = next_number_++;
         fresh->reset_last_sent_handshake(now);
         fresh->last_initiation_consumption = now - initiation_interval;
-        by_key_.insert({hash_of(with, key), fresh});
+        if constexpr (!few) by_key_.insert({hash_of(with, key), fresh});
         fresh->before = last_;
         (last_ != nullptr ? last_->next : first_) = fresh;
         last_ = fresh;
@@ -14519,10 +15323,11 @@ public:
     }
 
     /// Forgets a peer and wipes what is secret of it; jobs in flight keep an empty shell until they are complete.
-    void remove(primitives<Policies> const& with, peer_type& gone) noexcept {
-        if (by_key_entry* const entry =
-                by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.who == &gone; }))
-            by_key_.erase(entry);
+    void remove([[maybe_unused]] primitives<Policies> const& with, peer_type& gone) noexcept {
+        if constexpr (!few)
+            if (by_key_entry* const entry =
+                    by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.who == &gone; }))
+                by_key_.erase(entry);
         unlink(gone);
     }
 
@@ -14555,19 +15360,34 @@ public:
         std::uint64_t hash() const noexcept { return index; } // random by itself
     };
 
-    index_entry const* find_index(std::uint32_t index) noexcept { return find_entry(index); }
+    /// Whose index it is; false: nobody's.
+    index_entry find_index(std::uint32_t index) noexcept {
+        if constexpr (few) {
+            for (peer_type* p = first_; p != nullptr && index != 0; p = p->next) {
+                auto const& slots = p->keypairs;
+                for (keypair_type* keys : {slots.current, slots.previous, slots.next})
+                    if (keys != nullptr && keys->local_index == index) return {index, p, keys};
+                if (p->exchange().local_index == index) return {index, p, nullptr};
+            }
+            return {};
+        } else {
+            index_entry const* const found = find_entry(index);
+            return found != nullptr ? *found : index_entry{};
+        }
+    }
 
     /// A random index that nobody uses, for a handshake of `who`; it replaces the one before. no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
     template <random_source Random> result<std::uint32_t> make_index(peer_type& who, Random& random) noexcept {
         drop_index(who.exchange());
-        if (!by_index_.reserve(1, storage_)) return status::no_memory;
+        if constexpr (!few)
+            if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
         for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
             byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
-            if (index == 0 || find_entry(index) != nullptr) continue;
-            by_index_.insert({index, &who, nullptr});
+            if (index == 0 || find_index(index)) continue;
+            if constexpr (!few) by_index_.insert({index, &who, nullptr});
             who.exchange().local_index = index;
             return index;
         }
@@ -14589,15 +15409,16 @@ public:
         fresh->remote_index = of.remote_index;
         fresh->created = now;
         fresh->initiator = initiator;
-        find_entry(of.local_index)->keys = fresh;
+        if constexpr (!few) find_entry(of.local_index)->keys = fresh;
         of.local_index = 0; // the session's now
         return fresh;
     }
 
     /// Ends a session: its index is unknown at once; its keys are wiped at once or after the last job that holds them.
     void retire(keypair_type& old) noexcept {
-        if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
-            by_index_.erase(entry);
+        if constexpr (!few)
+            if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
+                by_index_.erase(entry);
         old.retired = true;
         if (old.in_flight == 0) keypairs_.release(&old);
     }
@@ -14617,7 +15438,7 @@ private:
 
     std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
         byte_array<8> salt, digest;
-        store_le64(salt.data(), salt_);
+        store_le64(salt.data(), growth_.salt);
         with.hash.blake2s(digest, salt, key, {});
         return load_le64(digest.data());
     }
@@ -14628,13 +15449,13 @@ private:
 
     void drop_index(handshake& of) noexcept {
         if (of.local_index == 0) return;
-        by_index_.erase(find_entry(of.local_index));
+        if constexpr (!few) by_index_.erase(find_entry(of.local_index));
         of.local_index = 0;
     }
 
     void unlink(peer_type& gone) noexcept {
         allowed_.remove_all(gone);
-        deadlines_.remove(gone);
+        if constexpr (!few) deadlines_.remove(gone);
         forget_handshake(gone);
         retire_all(gone);
         (gone.before != nullptr ? gone.before->next : first_) = gone.next;
@@ -14656,15 +15477,23 @@ private:
         return entries == 0 ? 0 : std::bit_ceil(entries + 1);
     }
 
-    std::uint64_t salt_;
-    storage& storage_;
+    /// What tables grow from; a type of its own, since a reference takes room even where nothing grows.
+    struct growth {
+        std::uint64_t salt = 0;
+        storage& from;
+
+        explicit growth(storage& s) noexcept : from(s) {}
+    };
+
+    [[no_unique_address]] unless_few<growth, 5> growth_;
     typename storage::template pool<peer_type, max_peers> peers_;
     typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
     typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
-    flat_table<by_key_entry, storage, table_size(max_peers)> by_key_;
-    flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)> by_index_;
-    allowed_ips<peer_type, storage> allowed_;
-    deadline_queue<peer_type, storage> deadlines_;
+    [[no_unique_address]] unless_few<flat_table<by_key_entry, storage, table_size(max_peers)>, 1> by_key_;
+    [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)>, 2>
+        by_index_;
+    routes_type allowed_;
+    [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
     peer_type* first_ = nullptr;
     peer_type* last_ = nullptr;
     std::size_t size_ = 0;
@@ -14752,6 +15581,11 @@ template <policies Policies> struct device_state {
     using peer_type = peer<Policies>;
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
+#ifdef WG_BARE
+    static constexpr bool counts = observer_type::enabled; ///< the jobs say what became of them
+#else
+    static constexpr bool counts = true;
+#endif
 
     /// The device's own secrets, in the storage's region.
     struct own_secrets : identity {
@@ -14799,7 +15633,7 @@ template <policies Policies> struct device_state {
     explicit device_state(parts&& from) noexcept
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
-          secrets(memory), own(secrets.acquire()), peers(memory, make_salt(random)), staged(memory), waiting(memory),
+          secrets(memory), own(secrets.acquire()), peers(memory, random), staged(memory), waiting(memory),
           limiter(memory) {}
     device_state(device_state const&) = delete;
     device_state& operator=(device_state const&) = delete;
@@ -14810,7 +15644,7 @@ template <policies Policies> struct device_state {
 
     // --- jobs
 
-    static void begin(job_type& j, bool outbound) noexcept {
+    WG_OUTLINE static void begin(job_type& j, bool outbound) noexcept {
         j.keys = nullptr;
         j.owner = nullptr;
         j.next = disposition::drop;
@@ -14820,13 +15654,13 @@ template <policies Policies> struct device_state {
     }
 
     /// Makes the window the first `size` bytes of the job's buffer, if it has so many.
-    static bool room_for(job_type& j, std::size_t size) noexcept {
+    WG_OUTLINE static bool room_for(job_type& j, std::size_t size) noexcept {
         if (j.data.capacity < size) return false;
         j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
         return true;
     }
 
-    void send(job_type& j, peer_type& to, keypair_type* keys) noexcept {
+    WG_OUTLINE void send(job_type& j, peer_type& to, keypair_type* keys) noexcept {
         j.where = to.where;
         j.next = disposition::send;
         j.why = status::ok;
@@ -14834,7 +15668,7 @@ template <policies Policies> struct device_state {
         peers.hold(j, to, keys);
     }
 
-    void drop(job_type& j, status why) noexcept {
+    WG_OUTLINE void drop(job_type& j, status why) noexcept {
         j.next = disposition::drop;
         j.why = why;
         count(why, j.owner);
@@ -14842,8 +15676,9 @@ template <policies Policies> struct device_state {
 
     // --- counters and events
 
-    void count(status why, peer_type const* whose) noexcept {
-        ++counters[static_cast<std::size_t>(why)];
+    WG_OUTLINE void count(status why, [[maybe_unused]] peer_type const* whose) noexcept {
+        if constexpr (counts) ++counters[static_cast<std::size_t>(why)];
+        if constexpr (!observer_type::enabled) return;
         bool const lost =
             why != status::staged && why != status::queued && why != status::keepalive && why != status::cookie_sent;
         if (lost) report(event_id::dropped, whose, static_cast<std::uint64_t>(why));
@@ -14865,7 +15700,7 @@ template <policies Policies> struct device_state {
     // --- peers
 
     //= wp 2.1: the endpoint is where the last authenticated packet came from
-    void roam(peer_type& who, path const& to) noexcept {
+    WG_OUTLINE void roam(peer_type& who, path const& to) noexcept {
         if (who.where.remote != to.remote) report(event_id::endpoint_changed, &who, to.remote.port);
         who.where = to;
     }
@@ -14883,12 +15718,12 @@ template <policies Policies> struct device_state {
         if (last_for_transmit == &p) last_for_transmit = before;
         p.next_for_transmit = nullptr;
     }
-    void want_initiation(peer_type& p) noexcept {
+    WG_OUTLINE void want_initiation(peer_type& p) noexcept {
         p.timers.new_attempt();
         p.wants_initiation = true;
         enqueue_for_transmit(p);
     }
-    void want_keepalive(peer_type& p) noexcept {
+    WG_OUTLINE void want_keepalive(peer_type& p) noexcept {
         p.timers.new_attempt();
         p.wants_keepalive = true;
         enqueue_for_transmit(p);
@@ -14902,7 +15737,7 @@ template <policies Policies> struct device_state {
 
     void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.timers.next_deadline()); }
 
-    duration jitter() noexcept {
+    WG_OUTLINE duration jitter() noexcept {
         byte_array<4> raw{};
         if (!random.fill(raw)) return {};
         return {static_cast<std::int64_t>(load_le32(raw.data()) %
@@ -14938,13 +15773,16 @@ template <policies Policies> struct device_state {
     peer_type* last_for_transmit = nullptr;
     std::size_t mtu = default_mtu_bytes;
     std::uint32_t fwmark = 0;
+    byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to anybody
     std::uint16_t listen_port = 0;
     bool up = true;
     bool was_under_load = false;
+#ifndef WG_BARE
     instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
-    std::array<std::uint64_t, status_count> counters{};
+#endif
+    [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, no_table<2>> counters{};
     [[no_unique_address]] std::array<reported_event, max_reported> reported;
-    std::size_t reported_count = 0;
+    [[no_unique_address]] std::conditional_t<max_reported != 0, std::size_t, no_table<1>> reported_count{};
 
 private:
     template <class Given> static decltype(auto) take(Given& given) noexcept {
@@ -14959,11 +15797,6 @@ private:
             return take(std::get<Wanted&>(std::tie(given...)));
         else
             return Wanted{};
-    }
-
-    static std::uint64_t make_salt(typename Policies::random_source& random) noexcept {
-        byte_array<8> raw{};
-        return random.fill(raw) ? load_le64(raw.data()) : 0;
     }
 };
 
@@ -15011,7 +15844,7 @@ public:
     void admit(job_type& j, message_type type, bool genuine, instant now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
-            if (state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])) == nullptr)
+            if (!state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])))
                 return state_.drop(j, status::unknown_index);
         } else if (!genuine) {
             //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
@@ -15029,7 +15862,9 @@ public:
     /// first job is bit 0.
     std::uint32_t check_mac1(std::span<job_type const> jobs) noexcept {
         if (!mine().exists()) return 0;
-        if constexpr (macs_at_once == 1) return state_.own->checker.check_mac1(state_.with, jobs[0].data.view());
+        if constexpr (macs_at_once == 1)
+            return state_.own->checker.check_mac1(state_.with, jobs[0].data.view());
+#ifndef WG_COMPACT
         std::array<bytes_view, macs_at_once> messages;
         std::array<std::uint8_t, macs_at_once> from;
         std::size_t count = 0;
@@ -15044,6 +15879,7 @@ public:
         std::uint32_t genuine = 0;
         for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
         return genuine;
+#endif
     }
 
     /// Does what the messages at the front of the queue ask for, `most` of them at most, and writes the answers into
@@ -15052,6 +15888,10 @@ public:
     std::size_t handle(std::span<job_type> out, std::size_t& made, std::size_t& heavy, std::size_t most,
                        instant now) noexcept {
         message_type const type = type_of(state_.waiting.front()->message());
+        if constexpr (at_once == 1) {
+            handle_one(type, out[made], made, heavy, now);
+            return 1;
+        }
         std::array<turn, at_once> turns;
         std::size_t count = 0;
         for (; count < std::min(most, at_once); ++count) {
@@ -15083,7 +15923,7 @@ public:
         status why = status::no_random;
         if (result<std::uint32_t> const index = state_.peers.make_index(to, state_.random))
             why = noise<Policies>(state_.with)
-                      .create_initiation(to.exchange(), mine(), to.secrets->remote, state_.random, next_label(to),
+                      .create_initiation(to.exchange(), mine(), to.secrets->remote, state_.random, next_label(),
                                          *index, out.data.view());
         else
             why = index.why();
@@ -15115,10 +15955,18 @@ private:
         bool wants_cookie = false;
     };
 
+    /// An initiation that was accepted, and its answer.
+    struct accepted {
+        peer_type* from = nullptr; ///< nullptr: it was not
+        duration next_attempt{};   ///< of ours, if the two have crossed
+        status why = status::ok;   ///< of the answer
+        std::uint32_t index = 0;
+    };
+
     identity& mine() noexcept { return state_.own->mine(); }
 
     /// Whether a message is worth what it costs.
-    status gate(turn& t, message_type type, instant now) noexcept {
+    WG_FRAME status gate(turn& t, message_type type, instant now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
@@ -15131,6 +15979,59 @@ private:
         if (!state_.limiter.allow(state_.with.hash, state_.random, t.in->where.remote.address, now))
             return status::rate_limited;
         return status::ok;
+    }
+
+    /// The oldest message's whole turn, without anything that is there for several.
+    void handle_one(message_type type, job_type& answer, std::size_t& made, std::size_t& heavy, instant now) noexcept {
+        turn t;
+        t.in = state_.waiting.front();
+        t.why = gate(t, type, now);
+        if (t.why == status::ok && type != message_type::cookie_reply) {
+            ++heavy;
+            state_.waiting.note_answer(now);
+        }
+        if (begin_last_part(t, answer, now)) {
+            if (type == message_type::initiation)
+                t.why = answer_initiation(t, answer, now);
+            else if (type == message_type::response)
+                t.why = consume_response(t, now);
+            else
+                t.why = consume_cookie_reply(t.in->message(), now);
+        }
+        end(t, answer, made, now);
+    }
+
+    WG_FRAME status answer_initiation(turn const& t, job_type& answer, instant now) noexcept {
+        accepted by;
+        status why = consume_initiation(t.in->message(), by, now);
+        if (why != status::ok) return why;
+        peer_type& to = *by.from;
+        note_initiation(to, t, by.next_attempt, now);
+        why = by.why;
+        if (why == status::ok && !state_.room_for(answer, response_layout::size)) why = status::no_room;
+        if (why == status::ok) {
+            to.last_sent_handshake = now;
+            why = steps(state_.with)
+                      .create_response(to.exchange(), to.secrets->remote, state_.random, by.index, answer.data.view());
+        }
+        why = end_response(to, why, answer, now);
+        state_.reschedule(to);
+        return why;
+    }
+
+    WG_FRAME status consume_initiation(bytes_view message, accepted& by, instant now) noexcept {
+        typename steps::incoming_initiation in;
+        status const why = steps(state_.with).open_initiation(in, mine(), message);
+        return why == status::ok ? accept_initiation(in, by, now) : why;
+    }
+
+    WG_FRAME status consume_response(turn const& t, instant now) noexcept {
+        bytes_view const message = t.in->message();
+        peer_type* const from = asked_by(message);
+        if (from == nullptr) return status::unknown_index;
+        status const why =
+            steps(state_.with).consume_response(from->exchange(), mine(), from->secrets->remote, message);
+        return why == status::ok ? end_initiation(*from, t.in->where, message.size(), now) : why;
     }
 
     /// The last part of the oldest message's turn, all of it but what `end` does. False: nothing else is to be done.
@@ -15146,7 +16047,7 @@ private:
         if (state_.waiting.size() == 0) state_.watch_load(now);
     }
 
-    status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
+    WG_FRAME status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
         if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
         std::uint32_t const receiver =
             load_le32(&message[initiation_layout::sender]); // at the same place in a response
@@ -15170,22 +16071,14 @@ private:
         }
     }
 
-    status consume_cookie_reply(bytes_view message, instant now) noexcept {
-        auto const* const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
-        if (found == nullptr) return status::unknown_index;
-        peer_type& from = *found->who;
+    WG_FRAME status consume_cookie_reply(bytes_view message, instant now) noexcept {
+        auto const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
+        if (!found) return status::unknown_index;
+        peer_type& from = *found.who;
         status const why = from.secrets->cookies.consume_reply(state_.with, from.key(), message, now);
         if (why == status::ok) state_.report(event_id::cookie_reply_received, &from);
         return why;
     }
-
-    /// An initiation that was accepted, and its answer.
-    struct accepted {
-        peer_type* from = nullptr; ///< nullptr: it was not
-        duration next_attempt{};   ///< of ours, if the two have crossed
-        status why = status::ok;   ///< of the answer
-        std::uint32_t index = 0;
-    };
 
     void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
         std::array<typename steps::incoming_initiation, at_once> opened;
@@ -15197,8 +16090,12 @@ private:
         }
         steps const noise(state_.with);
         noise.open_initiations(std::span(opened).first(turns.size()), mine());
-        for (std::size_t i = 0; i < turns.size(); ++i)
-            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], froms[i], answers[i], now);
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], froms[i], now);
+            if (turns[i].why != status::ok || froms[i].why != status::ok) continue;
+            peer_type& from = *froms[i].from;
+            noise.begin_response(answers[i], from.exchange(), from.secrets->remote, state_.random);
+        }
         noise.agree_responses(std::span(answers).first(turns.size()));
         for (std::size_t i = 0; i < turns.size(); ++i) {
             job_type& answer = out[made];
@@ -15212,8 +16109,7 @@ private:
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    status accept_initiation(typename steps::incoming_initiation& in, accepted& to,
-                             typename steps::outgoing_response& answer, instant now) noexcept {
+    WG_FRAME status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
         if (in.why != status::ok) return in.why;
         steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
@@ -15236,12 +16132,10 @@ private:
         to.from = from;
         to.next_attempt = first ? state_.jitter() : rekey_timeout + state_.jitter();
         result<std::uint32_t> const index = state_.peers.make_index(*from, state_.random);
-        if (index) {
+        if (index)
             to.index = *index;
-            noise.begin_response(answer, from->exchange(), from->secrets->remote, state_.random);
-        } else {
+        else
             to.why = index.why();
-        }
         return status::ok;
     }
 
@@ -15263,6 +16157,11 @@ private:
             to.last_sent_handshake = now;
             why = steps(state_.with).create_response(answer, by.index, out.data.view());
         }
+        return end_response(to, why, out, now);
+    }
+
+    /// A response was made, if `why` is ok.
+    status end_response(peer_type& to, status why, job_type& out, instant now) noexcept {
         if (why == status::ok) why = begin_session(to, now, false);
         if (why != status::ok) {
             state_.peers.forget_handshake(to);
@@ -15276,8 +16175,8 @@ private:
 
     /// The peer whose handshake a response claims to answer; nullptr: there is none.
     peer_type* asked_by(bytes_view response) noexcept {
-        auto const* const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
-        return found == nullptr || found->keys != nullptr ? nullptr : found->who;
+        auto const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
+        return found.keys != nullptr ? nullptr : found.who;
     }
 
     void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
@@ -15301,14 +16200,18 @@ private:
 
     status consume_response(peer_type& from, typename steps::incoming_response const& in, path const& where,
                             instant now) noexcept {
-        status why = steps(state_.with).consume_response(from.exchange(), in, from.secrets->remote);
-        if (why != status::ok) return why;
+        status const why = steps(state_.with).consume_response(from.exchange(), in, from.secrets->remote);
+        return why == status::ok ? end_initiation(from, where, in.message.size(), now) : why;
+    }
+
+    /// Our initiation was answered.
+    status end_initiation(peer_type& from, path const& where, std::size_t message_bytes, instant now) noexcept {
         state_.roam(from, where);
-        from.rx_bytes += in.message.size();
+        from.rx_bytes += message_bytes;
         from.timers.any_authenticated_packet_received();
         from.timers.any_authenticated_packet_traversal(now);
         state_.report(event_id::response_received, &from);
-        why = begin_session(from, now, true);
+        status const why = begin_session(from, now, true);
         if (why == status::ok) {
             complete(from);
             state_.report(event_id::session_started, &from, 1);
@@ -15322,6 +16225,7 @@ private:
     }
 
     status begin_session(peer_type& with, instant now, bool initiator) noexcept {
+        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.retire());
         keypair_type* const fresh = state_.peers.make_keypair(with, now, initiator);
         if (fresh == nullptr) return status::no_memory;
         status const why =
@@ -15343,21 +16247,21 @@ private:
     }
 
     /// The wall clock, coarse so that it tells little of this host's load, and greater than the label before.
-    byte_array<timestamp_bytes> const& next_label(peer_type& to) noexcept {
+    byte_array<timestamp_bytes> const& next_label() noexcept {
         constexpr std::uint32_t grain_ns = std::uint32_t{1} << 24;
         byte_array<timestamp_bytes> label{};
         state_.clock.tai64n(label);
         //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
         store_be32(&label[8], load_be32(&label[8]) & ~(grain_ns - 1));
         //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
-        if (std::memcmp(label.data(), to.last_label.data(), timestamp_bytes) <= 0) {
-            label = to.last_label;
+        if (std::memcmp(label.data(), state_.last_label.data(), timestamp_bytes) <= 0) {
+            label = state_.last_label;
             std::uint32_t const ns = load_be32(&label[8]) + grain_ns;
             store_be32(&label[8], ns < 1'000'000'000 ? ns : 0);
             if (ns >= 1'000'000'000) store_be64(label.data(), load_be64(label.data()) + 1);
         }
-        to.last_label = label;
-        return to.last_label;
+        state_.last_label = label;
+        return state_.last_label;
     }
 
     state_type& state_;
@@ -15664,8 +16568,8 @@ public:
             peer_type* const known = replace ? nullptr : state_.peers.find(state_.with, of.key);
             bool const cleared = known != nullptr && (of.remove || of.replace_allowed_ips);
             if (cleared && !std::exchange(known->prefixes_discounted, true)) {
-                v4.drop(known->allowed_v4.count);
-                v6.drop(known->allowed_v6.count);
+                v4.drop(state_.peers.allowed().count(*known, family::v4));
+                v6.drop(state_.peers.allowed().count(*known, family::v6));
             }
             // What jobs in flight still know keeps its place.
             if (known != nullptr && of.remove && !std::exchange(known->discounted, true) && known->in_flight == 0)
@@ -15709,8 +16613,33 @@ public:
             facts.rx_bytes = p->rx_bytes;
             facts.persistent_keepalive_s = p->timers.persistent_keepalive_s();
             sink.peer(facts);
-            allowed_ips<peer_type, storage>::for_each(*p, [&](ip_prefix const& prefix) { sink.allowed_ip(prefix); });
+            state_.peers.allowed().for_each(*p, [&](ip_prefix const& prefix) { sink.allowed_ip(prefix); });
         }
+    }
+
+    /// See `device::set_private_key`.
+    void set_first_private_key(key_view key) noexcept {
+        WG_ASSERT(state_.peers.first() == nullptr);
+        state_.own->private_key.assign(key);
+        if (mine().exists()) clamp(state_.own->private_key);
+        set_public_key();
+    }
+
+    /// See `device::add_peer`.
+    status add(peer_settings const& of, instant now) noexcept {
+        if (state_.peers.find(state_.with, of.key) != nullptr || equal_in_constant_time(of.key, mine().public_key))
+            return status::invalid;
+        peer_type* const p = state_.peers.add(state_.with, of.key, now);
+        if (p == nullptr) return status::too_many_peers;
+        compute_static_static(*p);
+        if (of.preshared_key != nullptr) p->secrets->remote.preshared_key.assign(*of.preshared_key);
+        p->where.remote = of.endpoint;
+        state_.report(event_id::peer_added, p);
+        p->timers.set_persistent_keepalive(of.persistent_keepalive_s);
+        if (of.persistent_keepalive_s != 0 && state_.up) state_.want_keepalive(*p);
+        for (ip_prefix const& prefix : of.allowed_ips)
+            if (!state_.peers.allowed().insert(prefix, *p)) return status::no_memory;
+        return status::ok;
     }
 
     /// What follows from the private key.
@@ -15998,6 +16927,19 @@ public:
         return configure(std::span(changes.begin(), changes.size()), now);
     }
 
+    /// For programs that know their configuration, in place of `configure`, whose code a microcontroller then lacks:
+    /// the private key of a device that has no peers yet.
+    void set_private_key(key_view key) noexcept {
+        locked<Policies> const lock(state_);
+        settings<Policies>(state_).set_first_private_key(key);
+    }
+    /// Likewise a new peer. invalid: known already, or ourselves; too_many_peers. no_memory: the peer is there, but
+    /// not all of its allowed IPs found room.
+    status add_peer(peer_settings const& of, instant now) noexcept {
+        locked<Policies> const lock(state_);
+        return settings<Policies>(state_).add(of, now);
+    }
+
     /// Tells `sink.device(interface_facts)`, then for each peer `sink.peer(peer_facts)` and for each of its prefixes
     /// `sink.allowed_ip(ip_prefix)`. The device is locked meanwhile.
     template <class Sink> void snapshot(Sink& sink) noexcept {
@@ -16060,8 +17002,10 @@ public:
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
     }
 
-    /// How often a packet met this fate, or a call failed so.
-    std::uint64_t counter(status of) noexcept {
+    /// How often a packet met this fate, or a call failed so. A bare device counts only if it has an observer.
+    std::uint64_t counter(status of) noexcept
+        requires device_state<Policies>::counts
+    {
         locked<Policies> const lock(state_);
         return state_.counters[static_cast<std::size_t>(of)];
     }
@@ -16150,19 +17094,24 @@ private:
         }
         case message_type::initiation:
         case message_type::response:
-            return state_.peers.find_index(load_le32(&datagram[initiation_layout::sender])) != nullptr;
+            return bool{state_.peers.find_index(load_le32(&datagram[initiation_layout::sender]))};
         default: return false;
         }
     }
 
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
-    void refuse(job_type& j, ip_header const& header, status why, instant now) noexcept {
+    void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
+                [[maybe_unused]] instant now) noexcept {
+#ifdef WG_BARE // the node is the host itself, and sees `why`
+        state_.drop(j, why);
+#else
         constexpr duration cost = milliseconds(1), burst = cost * 50;
         state_.drop(j, why);
         if (now - state_.unreachables_since > burst) state_.unreachables_since = now - burst;
         if (now - state_.unreachables_since < cost || !make_unreachable(j.data, header)) return;
         state_.unreachables_since = state_.unreachables_since + cost;
         j.next = disposition::deliver;
+#endif
     }
 
     void stage(peer_type& to, bytes_view packet_data) noexcept {
@@ -16240,12 +17189,12 @@ private:
         if (type != message_type::transport)
             return handshakes<Policies>(state_).admit(
                 j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
-        auto const* const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
-        if (found == nullptr || found->keys == nullptr) return state_.drop(j, status::unknown_index);
+        auto const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
+        if (found.keys == nullptr) return state_.drop(j, status::unknown_index);
         j.counter = load_le64(&data[transport_layout::counter]);
-        if (!found->keys->can_receive(now) || j.counter >= reject_after_messages)
+        if (!found.keys->can_receive(now) || j.counter >= reject_after_messages)
             return state_.drop(j, status::expired_keypair);
-        state_.peers.hold(j, *found->who, found->keys);
+        state_.peers.hold(j, *found.who, found.keys);
     }
 
     void complete_inbound(job_type& j, peer_type& from, instant now) noexcept {

@@ -9,7 +9,7 @@ template class wg::bundled::x25519<wg::bundled::limbs32>;
 #ifdef __SIZEOF_INT128__
 template class wg::bundled::x25519<wg::bundled::limbs64>;
 #endif
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
 template class wg::bundled::x25519_base<wg::bundled::limbs32>;
 #endif
 template class wg::noise<tests::smallest>;

@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(lengths_of_digest_and_key_and_every_bit_count) {
     BOOST_TEST((std::adjacent_find(seen.begin(), seen.end()) == seen.end()));
 }
 
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
 namespace {
 
 /// Items of a batch, in memory of their own: each digest lies between guards, each input at any alignment.

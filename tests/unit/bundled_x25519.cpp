@@ -244,7 +244,7 @@ BOOST_AUTO_TEST_CASE(public_keys_are_products_of_the_base_point) {
     for (buffer const& scalar : scalars) {
         buffer const expected = multiply<limbs32>(scalar, base);
         for (cpu const set : selections()) BOOST_REQUIRE(public_of(dh(set), scalar) == expected);
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
         buffer out(32);
         x25519_base<limbs32>::multiply(std::span(out).first<32>(), fixed<32>(scalar));
         BOOST_REQUIRE(out == expected);
@@ -445,7 +445,7 @@ BOOST_AUTO_TEST_CASE(words_beyond_p_are_reduced) {
     BOOST_TEST(encoded(r) == number(36 * 36));
 }
 
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
 // Everything from the curve's equation: d = -121665/121666, and the base point, whose y is 4/5 and whose x is even
 BOOST_AUTO_TEST_CASE(table_of_the_base_point_is_what_it_should_be) {
     using field = field25519<limbs32>;

@@ -104,16 +104,14 @@ struct both {
 
 bool same(wg::handshake const& a, wg::handshake const& b) {
     return a.state == b.state && a.local_index == b.local_index && a.remote_index == b.remote_index &&
-           a.ephemeral_private.equals(b.ephemeral_private) &&
-           a.symmetric.chaining_key.equals(b.symmetric.chaining_key) && a.symmetric.hash.equals(b.symmetric.hash) &&
-           a.remote_ephemeral == b.remote_ephemeral;
+           a.ephemeral.equals(b.ephemeral) &&
+           a.symmetric.chaining_key.equals(b.symmetric.chaining_key) && a.symmetric.hash.equals(b.symmetric.hash);
 }
 void assign(wg::handshake& to, wg::handshake const& from) {
     to.state = from.state;
     to.local_index = from.local_index;
     to.remote_index = from.remote_index;
-    to.ephemeral_private.assign(from.ephemeral_private);
-    to.remote_ephemeral = from.remote_ephemeral;
+    to.ephemeral.assign(from.ephemeral);
     to.symmetric.assign(from.symmetric);
 }
 
@@ -213,7 +211,7 @@ BOOST_AUTO_TEST_CASE(begin_session_forgets_the_handshake) {
     for (end* const e : {&b.i, &b.r}) {
         BOOST_TEST(b.noise.begin_session(e->shake, one, two) == status::ok);
         BOOST_TEST(e->shake.state == handshake_state::none);
-        BOOST_TEST(e->shake.ephemeral_private.is_zero());
+        BOOST_TEST(e->shake.ephemeral.is_zero());
         BOOST_TEST(e->shake.symmetric.chaining_key.is_zero());
         BOOST_TEST(e->shake.symmetric.hash.is_zero());
         BOOST_TEST(b.noise.begin_session(e->shake, one, two) == status::wrong_state);

@@ -20,11 +20,35 @@
 #define WG_DECLASSIFY(value) (value)
 #endif
 
+// WG_COMPACT is for machines that handle one packet at a time and have kilobytes: no batches, no tables of precomputed
+// points. Cortex-M has it by itself. WG_SMALL brings it along, and picks the smallest forms of the cryptography, too.
+// WG_BARE is for a node below which there is no operating system: it lacks what only a host with routes needs.
+#if !defined(WG_COMPACT) && (defined(WG_SMALL) || (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'))
+#define WG_COMPACT
+#endif
+#if !defined(WG_BARE) && defined(WG_COMPACT) && !defined(__unix__) && !defined(__APPLE__) && !defined(_WIN32)
+#define WG_BARE
+#endif
+
+/// A function that is called at many places: where size is all, there is one body of it.
+#ifdef WG_COMPACT
+#define WG_OUTLINE [[gnu::noinline]]
+#else
+#define WG_OUTLINE
+#endif
+
+/// A function whose frame is large: where memory is little, it is not to lie below frames that need none of it.
+#ifdef WG_COMPACT
+#define WG_FRAME [[gnu::noinline]]
+#else
+#define WG_FRAME
+#endif
+
 // The linker keeps one body of each inline function. Two units built for different processors, or one with checks
-// and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and WG_SMALL are
+// and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and the size are
 // part of every name, and a wg type that crosses such a border fails to link instead of failing to run.
-#define WG_JOIN_(a, b, c, d) a##b##c##d
-#define WG_JOIN(a, b, c, d) WG_JOIN_(a, b, c, d)
+#define WG_JOIN_(a, b, c, d, e) a##b##c##d##e
+#define WG_JOIN(a, b, c, d, e) WG_JOIN_(a, b, c, d, e)
 
 #if defined(__AVX512F__)
 #define WG_ABI_ISA avx512
@@ -44,12 +68,20 @@
 #define WG_ABI_CHECKS _checked
 #endif
 
-#ifdef WG_SMALL
+#if defined(WG_SMALL)
 #define WG_ABI_SIZE _small
+#elif defined(WG_COMPACT)
+#define WG_ABI_SIZE _compact
 #else
 #define WG_ABI_SIZE
 #endif
 
-#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_CHECKS)
+#ifdef WG_BARE
+#define WG_ABI_HOST _bare
+#else
+#define WG_ABI_HOST
+#endif
+
+#define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_HOST, WG_ABI_CHECKS)
 
 #endif

@@ -82,7 +82,7 @@ constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail:
 constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
 
 /// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
-inline void copy(bytes to, bytes_view from) noexcept {
+WG_OUTLINE inline void copy(bytes to, bytes_view from) noexcept {
     WG_ASSERT(to.size() >= from.size());
     if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
 }

@@ -84,6 +84,15 @@ private:
     secret<key_bytes> key_{};
 };
 
+/// A peer as a node knows it whose configuration is in its program. Views are good during the call.
+struct peer_settings {
+    public_key const& key;
+    wg::endpoint endpoint{};                            ///< family::none: not known until the peer speaks
+    std::span<ip_prefix const> allowed_ips{};
+    std::uint16_t persistent_keepalive_s = 0;           ///< 0: off
+    secret<key_bytes> const* preshared_key = nullptr;
+};
+
 /// What `device::snapshot` tells of the interface. Views are good during the call.
 struct interface_facts {
     secret<key_bytes> const& private_key; ///< all zero: none

@@ -41,7 +41,7 @@ struct ip_prefix {
         }
         return {address, static_cast<std::uint8_t>(bits)};
     }
-    friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
+    WG_OUTLINE friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
 };
 
 /// Where a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address, else 0.
@@ -51,22 +51,30 @@ struct endpoint {
     std::uint32_t scope_id = 0;
 
     constexpr explicit operator bool() const noexcept { return address.kind != family::none; }
-    friend constexpr bool operator==(endpoint const&, endpoint const&) noexcept = default;
+    WG_OUTLINE friend constexpr bool operator==(endpoint const&, endpoint const&) noexcept = default;
 };
 
 /// The local address and interface that datagrams of a peer arrive on and so should leave from ("sticky source").
-/// None (the default) leaves the choice to the host's routes.
+/// None (the default) leaves the choice to the host's routes. A bare node has no choice, and remembers none.
+#ifdef WG_BARE
+struct local_source {
+    constexpr local_source() noexcept = default;
+    constexpr local_source(ip_address const&, std::uint32_t) noexcept {}
+    friend constexpr bool operator==(local_source, local_source) noexcept { return true; }
+};
+#else
 struct local_source {
     ip_address address{};
     std::uint32_t interface_index = 0;
 
     friend constexpr bool operator==(local_source const&, local_source const&) noexcept = default;
 };
+#endif
 
 /// Both ends of a datagram.
 struct path {
     endpoint remote{};
-    local_source local{};
+    [[no_unique_address]] local_source local{};
 
     friend constexpr bool operator==(path const&, path const&) noexcept = default;
 };

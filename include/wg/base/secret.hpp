@@ -11,7 +11,7 @@
 namespace wg::inline WG_ABI {
 
 /// Overwrites `size` bytes with zero. The compiler may not drop it, even if the memory dies next.
-inline void wipe(void* memory, std::size_t size) noexcept {
+WG_OUTLINE inline void wipe(void* memory, std::size_t size) noexcept {
     if (size == 0) return;
     std::memset(memory, 0, size);
     asm volatile("" : : "r"(memory) : "memory"); // the stores are observed, so they have to happen

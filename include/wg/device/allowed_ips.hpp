@@ -244,6 +244,9 @@ public:
         return v4_.reserve(added_v4) && v6_.reserve(added_v6);
     }
     std::size_t size(family kind) const noexcept { return kind == family::v4 ? v4_.size() : v6_.size(); }
+    std::size_t count(Owner const& owner, family kind) const noexcept {
+        return kind == family::v4 ? owner.allowed_v4.count : owner.allowed_v6.count;
+    }
 
     /// Calls `each(ip_prefix)` for all of an owner's prefixes.
     template <class Each> static void for_each(Owner const& owner, Each&& each) {

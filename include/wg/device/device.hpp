@@ -168,6 +168,19 @@ public:
         return configure(std::span(changes.begin(), changes.size()), now);
     }
 
+    /// For programs that know their configuration, in place of `configure`, whose code a microcontroller then lacks:
+    /// the private key of a device that has no peers yet.
+    void set_private_key(key_view key) noexcept {
+        locked<Policies> const lock(state_);
+        settings<Policies>(state_).set_first_private_key(key);
+    }
+    /// Likewise a new peer. invalid: known already, or ourselves; too_many_peers. no_memory: the peer is there, but
+    /// not all of its allowed IPs found room.
+    status add_peer(peer_settings const& of, instant now) noexcept {
+        locked<Policies> const lock(state_);
+        return settings<Policies>(state_).add(of, now);
+    }
+
     /// Tells `sink.device(interface_facts)`, then for each peer `sink.peer(peer_facts)` and for each of its prefixes
     /// `sink.allowed_ip(ip_prefix)`. The device is locked meanwhile.
     template <class Sink> void snapshot(Sink& sink) noexcept {
@@ -230,8 +243,10 @@ public:
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
     }
 
-    /// How often a packet met this fate, or a call failed so.
-    std::uint64_t counter(status of) noexcept {
+    /// How often a packet met this fate, or a call failed so. A bare device counts only if it has an observer.
+    std::uint64_t counter(status of) noexcept
+        requires device_state<Policies>::counts
+    {
         locked<Policies> const lock(state_);
         return state_.counters[static_cast<std::size_t>(of)];
     }
@@ -320,19 +335,24 @@ private:
         }
         case message_type::initiation:
         case message_type::response:
-            return state_.peers.find_index(load_le32(&datagram[initiation_layout::sender])) != nullptr;
+            return bool{state_.peers.find_index(load_le32(&datagram[initiation_layout::sender]))};
         default: return false;
         }
     }
 
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
-    void refuse(job_type& j, ip_header const& header, status why, instant now) noexcept {
+    void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
+                [[maybe_unused]] instant now) noexcept {
+#ifdef WG_BARE // the node is the host itself, and sees `why`
+        state_.drop(j, why);
+#else
         constexpr duration cost = milliseconds(1), burst = cost * 50;
         state_.drop(j, why);
         if (now - state_.unreachables_since > burst) state_.unreachables_since = now - burst;
         if (now - state_.unreachables_since < cost || !make_unreachable(j.data, header)) return;
         state_.unreachables_since = state_.unreachables_since + cost;
         j.next = disposition::deliver;
+#endif
     }
 
     void stage(peer_type& to, bytes_view packet_data) noexcept {
@@ -410,12 +430,12 @@ private:
         if (type != message_type::transport)
             return handshakes<Policies>(state_).admit(
                 j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
-        auto const* const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
-        if (found == nullptr || found->keys == nullptr) return state_.drop(j, status::unknown_index);
+        auto const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
+        if (found.keys == nullptr) return state_.drop(j, status::unknown_index);
         j.counter = load_le64(&data[transport_layout::counter]);
-        if (!found->keys->can_receive(now) || j.counter >= reject_after_messages)
+        if (!found.keys->can_receive(now) || j.counter >= reject_after_messages)
             return state_.drop(j, status::expired_keypair);
-        state_.peers.hold(j, *found->who, found->keys);
+        state_.peers.hold(j, *found.who, found.keys);
     }
 
     void complete_inbound(job_type& j, peer_type& from, instant now) noexcept {

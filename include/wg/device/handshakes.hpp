@@ -27,7 +27,7 @@ public:
     void admit(job_type& j, message_type type, bool genuine, instant now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
-            if (state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])) == nullptr)
+            if (!state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])))
                 return state_.drop(j, status::unknown_index);
         } else if (!genuine) {
             //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
@@ -45,7 +45,9 @@ public:
     /// first job is bit 0.
     std::uint32_t check_mac1(std::span<job_type const> jobs) noexcept {
         if (!mine().exists()) return 0;
-        if constexpr (macs_at_once == 1) return state_.own->checker.check_mac1(state_.with, jobs[0].data.view());
+        if constexpr (macs_at_once == 1)
+            return state_.own->checker.check_mac1(state_.with, jobs[0].data.view());
+#ifndef WG_COMPACT
         std::array<bytes_view, macs_at_once> messages;
         std::array<std::uint8_t, macs_at_once> from;
         std::size_t count = 0;
@@ -60,6 +62,7 @@ public:
         std::uint32_t genuine = 0;
         for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
         return genuine;
+#endif
     }
 
     /// Does what the messages at the front of the queue ask for, `most` of them at most, and writes the answers into
@@ -68,6 +71,10 @@ public:
     std::size_t handle(std::span<job_type> out, std::size_t& made, std::size_t& heavy, std::size_t most,
                        instant now) noexcept {
         message_type const type = type_of(state_.waiting.front()->message());
+        if constexpr (at_once == 1) {
+            handle_one(type, out[made], made, heavy, now);
+            return 1;
+        }
         std::array<turn, at_once> turns;
         std::size_t count = 0;
         for (; count < std::min(most, at_once); ++count) {
@@ -99,7 +106,7 @@ public:
         status why = status::no_random;
         if (result<std::uint32_t> const index = state_.peers.make_index(to, state_.random))
             why = noise<Policies>(state_.with)
-                      .create_initiation(to.exchange(), mine(), to.secrets->remote, state_.random, next_label(to),
+                      .create_initiation(to.exchange(), mine(), to.secrets->remote, state_.random, next_label(),
                                          *index, out.data.view());
         else
             why = index.why();
@@ -131,10 +138,18 @@ private:
         bool wants_cookie = false;
     };
 
+    /// An initiation that was accepted, and its answer.
+    struct accepted {
+        peer_type* from = nullptr; ///< nullptr: it was not
+        duration next_attempt{};   ///< of ours, if the two have crossed
+        status why = status::ok;   ///< of the answer
+        std::uint32_t index = 0;
+    };
+
     identity& mine() noexcept { return state_.own->mine(); }
 
     /// Whether a message is worth what it costs.
-    status gate(turn& t, message_type type, instant now) noexcept {
+    WG_FRAME status gate(turn& t, message_type type, instant now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
@@ -147,6 +162,59 @@ private:
         if (!state_.limiter.allow(state_.with.hash, state_.random, t.in->where.remote.address, now))
             return status::rate_limited;
         return status::ok;
+    }
+
+    /// The oldest message's whole turn, without anything that is there for several.
+    void handle_one(message_type type, job_type& answer, std::size_t& made, std::size_t& heavy, instant now) noexcept {
+        turn t;
+        t.in = state_.waiting.front();
+        t.why = gate(t, type, now);
+        if (t.why == status::ok && type != message_type::cookie_reply) {
+            ++heavy;
+            state_.waiting.note_answer(now);
+        }
+        if (begin_last_part(t, answer, now)) {
+            if (type == message_type::initiation)
+                t.why = answer_initiation(t, answer, now);
+            else if (type == message_type::response)
+                t.why = consume_response(t, now);
+            else
+                t.why = consume_cookie_reply(t.in->message(), now);
+        }
+        end(t, answer, made, now);
+    }
+
+    WG_FRAME status answer_initiation(turn const& t, job_type& answer, instant now) noexcept {
+        accepted by;
+        status why = consume_initiation(t.in->message(), by, now);
+        if (why != status::ok) return why;
+        peer_type& to = *by.from;
+        note_initiation(to, t, by.next_attempt, now);
+        why = by.why;
+        if (why == status::ok && !state_.room_for(answer, response_layout::size)) why = status::no_room;
+        if (why == status::ok) {
+            to.last_sent_handshake = now;
+            why = steps(state_.with)
+                      .create_response(to.exchange(), to.secrets->remote, state_.random, by.index, answer.data.view());
+        }
+        why = end_response(to, why, answer, now);
+        state_.reschedule(to);
+        return why;
+    }
+
+    WG_FRAME status consume_initiation(bytes_view message, accepted& by, instant now) noexcept {
+        typename steps::incoming_initiation in;
+        status const why = steps(state_.with).open_initiation(in, mine(), message);
+        return why == status::ok ? accept_initiation(in, by, now) : why;
+    }
+
+    WG_FRAME status consume_response(turn const& t, instant now) noexcept {
+        bytes_view const message = t.in->message();
+        peer_type* const from = asked_by(message);
+        if (from == nullptr) return status::unknown_index;
+        status const why =
+            steps(state_.with).consume_response(from->exchange(), mine(), from->secrets->remote, message);
+        return why == status::ok ? end_initiation(*from, t.in->where, message.size(), now) : why;
     }
 
     /// The last part of the oldest message's turn, all of it but what `end` does. False: nothing else is to be done.
@@ -162,7 +230,7 @@ private:
         if (state_.waiting.size() == 0) state_.watch_load(now);
     }
 
-    status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
+    WG_FRAME status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
         if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
         std::uint32_t const receiver =
             load_le32(&message[initiation_layout::sender]); // at the same place in a response
@@ -186,22 +254,14 @@ private:
         }
     }
 
-    status consume_cookie_reply(bytes_view message, instant now) noexcept {
-        auto const* const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
-        if (found == nullptr) return status::unknown_index;
-        peer_type& from = *found->who;
+    WG_FRAME status consume_cookie_reply(bytes_view message, instant now) noexcept {
+        auto const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
+        if (!found) return status::unknown_index;
+        peer_type& from = *found.who;
         status const why = from.secrets->cookies.consume_reply(state_.with, from.key(), message, now);
         if (why == status::ok) state_.report(event_id::cookie_reply_received, &from);
         return why;
     }
-
-    /// An initiation that was accepted, and its answer.
-    struct accepted {
-        peer_type* from = nullptr; ///< nullptr: it was not
-        duration next_attempt{};   ///< of ours, if the two have crossed
-        status why = status::ok;   ///< of the answer
-        std::uint32_t index = 0;
-    };
 
     void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
         std::array<typename steps::incoming_initiation, at_once> opened;
@@ -213,8 +273,12 @@ private:
         }
         steps const noise(state_.with);
         noise.open_initiations(std::span(opened).first(turns.size()), mine());
-        for (std::size_t i = 0; i < turns.size(); ++i)
-            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], froms[i], answers[i], now);
+        for (std::size_t i = 0; i < turns.size(); ++i) {
+            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], froms[i], now);
+            if (turns[i].why != status::ok || froms[i].why != status::ok) continue;
+            peer_type& from = *froms[i].from;
+            noise.begin_response(answers[i], from.exchange(), from.secrets->remote, state_.random);
+        }
         noise.agree_responses(std::span(answers).first(turns.size()));
         for (std::size_t i = 0; i < turns.size(); ++i) {
             job_type& answer = out[made];
@@ -228,8 +292,7 @@ private:
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    status accept_initiation(typename steps::incoming_initiation& in, accepted& to,
-                             typename steps::outgoing_response& answer, instant now) noexcept {
+    WG_FRAME status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
         if (in.why != status::ok) return in.why;
         steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
@@ -252,12 +315,10 @@ private:
         to.from = from;
         to.next_attempt = first ? state_.jitter() : rekey_timeout + state_.jitter();
         result<std::uint32_t> const index = state_.peers.make_index(*from, state_.random);
-        if (index) {
+        if (index)
             to.index = *index;
-            noise.begin_response(answer, from->exchange(), from->secrets->remote, state_.random);
-        } else {
+        else
             to.why = index.why();
-        }
         return status::ok;
     }
 
@@ -279,6 +340,11 @@ private:
             to.last_sent_handshake = now;
             why = steps(state_.with).create_response(answer, by.index, out.data.view());
         }
+        return end_response(to, why, out, now);
+    }
+
+    /// A response was made, if `why` is ok.
+    status end_response(peer_type& to, status why, job_type& out, instant now) noexcept {
         if (why == status::ok) why = begin_session(to, now, false);
         if (why != status::ok) {
             state_.peers.forget_handshake(to);
@@ -292,8 +358,8 @@ private:
 
     /// The peer whose handshake a response claims to answer; nullptr: there is none.
     peer_type* asked_by(bytes_view response) noexcept {
-        auto const* const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
-        return found == nullptr || found->keys != nullptr ? nullptr : found->who;
+        auto const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
+        return found.keys != nullptr ? nullptr : found.who;
     }
 
     void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
@@ -317,14 +383,18 @@ private:
 
     status consume_response(peer_type& from, typename steps::incoming_response const& in, path const& where,
                             instant now) noexcept {
-        status why = steps(state_.with).consume_response(from.exchange(), in, from.secrets->remote);
-        if (why != status::ok) return why;
+        status const why = steps(state_.with).consume_response(from.exchange(), in, from.secrets->remote);
+        return why == status::ok ? end_initiation(from, where, in.message.size(), now) : why;
+    }
+
+    /// Our initiation was answered.
+    status end_initiation(peer_type& from, path const& where, std::size_t message_bytes, instant now) noexcept {
         state_.roam(from, where);
-        from.rx_bytes += in.message.size();
+        from.rx_bytes += message_bytes;
         from.timers.any_authenticated_packet_received();
         from.timers.any_authenticated_packet_traversal(now);
         state_.report(event_id::response_received, &from);
-        why = begin_session(from, now, true);
+        status const why = begin_session(from, now, true);
         if (why == status::ok) {
             complete(from);
             state_.report(event_id::session_started, &from, 1);
@@ -338,6 +408,7 @@ private:
     }
 
     status begin_session(peer_type& with, instant now, bool initiator) noexcept {
+        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.retire());
         keypair_type* const fresh = state_.peers.make_keypair(with, now, initiator);
         if (fresh == nullptr) return status::no_memory;
         status const why =
@@ -359,21 +430,21 @@ private:
     }
 
     /// The wall clock, coarse so that it tells little of this host's load, and greater than the label before.
-    byte_array<timestamp_bytes> const& next_label(peer_type& to) noexcept {
+    byte_array<timestamp_bytes> const& next_label() noexcept {
         constexpr std::uint32_t grain_ns = std::uint32_t{1} << 24;
         byte_array<timestamp_bytes> label{};
         state_.clock.tai64n(label);
         //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
         store_be32(&label[8], load_be32(&label[8]) & ~(grain_ns - 1));
         //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
-        if (std::memcmp(label.data(), to.last_label.data(), timestamp_bytes) <= 0) {
-            label = to.last_label;
+        if (std::memcmp(label.data(), state_.last_label.data(), timestamp_bytes) <= 0) {
+            label = state_.last_label;
             std::uint32_t const ns = load_be32(&label[8]) + grain_ns;
             store_be32(&label[8], ns < 1'000'000'000 ? ns : 0);
             if (ns >= 1'000'000'000) store_be64(label.data(), load_be64(label.data()) + 1);
         }
-        to.last_label = label;
-        return to.last_label;
+        state_.last_label = label;
+        return state_.last_label;
     }
 
     state_type& state_;

@@ -8,6 +8,7 @@
 #include "../protocol/timers.hpp"
 #include "allowed_ips.hpp"
 #include "deadline_queue.hpp"
+#include "few.hpp"
 #include "staging.hpp"
 
 namespace wg::inline WG_ABI {
@@ -30,13 +31,14 @@ template <policies Policies> struct peer {
     instant last_sent_handshake{};          ///< initiation or response
     instant last_initiation_consumption{};
     byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
-    byte_array<timestamp_bytes> last_label{};         ///< timestamp of the last initiation to this peer
     byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
     std::uint64_t tx_bytes = 0;
     std::uint64_t rx_bytes = 0;
 
-    prefix_list<prefix_key_v4, peer> allowed_v4;
-    prefix_list<prefix_key_v6, peer> allowed_v6;
+    template <class List, int Place>
+    using unless_few = std::conditional_t<is_few(Policies::storage::max_allowed_ips), no_table<Place>, List>;
+    [[no_unique_address]] unless_few<prefix_list<prefix_key_v4, peer>, 4> allowed_v4;
+    [[no_unique_address]] unless_few<prefix_list<prefix_key_v6, peer>, 6> allowed_v6;
 
     staging_queue staged;
     bool wants_initiation = false;
@@ -45,7 +47,7 @@ template <policies Policies> struct peer {
     bool removed = false;          ///< only jobs in flight still know it
     bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
     std::uint32_t in_flight = 0;   ///< those jobs
-    std::uint32_t deadline_position = UINT32_MAX;
+    std::uint32_t deadline_position = UINT32_MAX; // of a device of few peers it is not used
     peer* next_for_transmit = nullptr;
     peer* next = nullptr;          ///< in the order in which they were added
     peer* before = nullptr;

@@ -15,19 +15,42 @@ template <policies Policies> class peer_table {
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
     static constexpr std::size_t max_peers = storage::max_peers;
+    static constexpr bool few = is_few(max_peers); ///< then peers and indices are found without tables
+    template <class Table, int Place> using unless_few = std::conditional_t<few, no_table<Place>, Table>;
+    using routes_type = std::conditional_t<is_few(storage::max_allowed_ips), few_allowed_ips<peer_type, storage>,
+                                           allowed_ips<peer_type, storage>>;
     static constexpr std::size_t indices_per_peer = 4; ///< three sessions and a handshake
+    /// A peer never has a previous and a next session at once, see `keypair_slots`. Where memory is fixed, a new one is
+    /// made after the old ones went; while jobs of these are in flight, there may be no room for it.
+#ifdef WG_COMPACT
+    static constexpr std::size_t max_keypairs = 2 * max_peers;
+#else
     static constexpr std::size_t max_keypairs =
         max_peers == 0 ? 0 : 3 * max_peers + 1; ///< a new one before an old one goes
+#endif
 
 public:
-    /// `salt` is random, so that nobody can choose public keys that collide in the table.
-    peer_table(storage& from, std::uint64_t salt) noexcept
-        : salt_(salt), storage_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
-          allowed_(from), deadlines_(from) {}
+    static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
+
+    /// The table of public keys is salted, so that nobody can choose keys that collide in it.
+    template <random_source Random>
+    peer_table(storage& from, Random& random) noexcept
+        : growth_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
+          allowed_(from), deadlines_(from) {
+        if constexpr (!few) {
+            byte_array<8> raw{};
+            if (random.fill(raw)) growth_.salt = load_le64(raw.data());
+        }
+    }
     ~peer_table() { remove_all(); }
 
-    allowed_ips<peer_type, storage>& allowed() noexcept { return allowed_; }
-    deadline_queue<peer_type, storage>& deadlines() noexcept { return deadlines_; }
+    routes_type& allowed() noexcept { return allowed_; }
+    decltype(auto) deadlines() noexcept {
+        if constexpr (few)
+            return few_deadlines<peer_type>(first_);
+        else
+            return (deadlines_);
+    }
     peer_type* first() const noexcept { return first_; }
     std::size_t size() const noexcept { return size_; }
 
@@ -35,11 +58,15 @@ public:
 
     /// Room to add `added` peers, of whom with today's at most `most` are there at a time. no_memory, too_many_peers.
     status reserve(std::size_t added, std::size_t most) noexcept {
-        if (max_peers != 0) return most + shells_ <= max_peers ? status::ok : status::too_many_peers;
-        bool const enough = peers_.reserve(added) && secrets_.reserve(added) && by_key_.reserve(added, storage_) &&
-                            by_index_.reserve(added * indices_per_peer, storage_) &&
-                            deadlines_.reserve(size_ + added, storage_);
-        return enough ? status::ok : status::no_memory;
+        if constexpr (max_peers != 0) {
+            return most + shells_ <= max_peers ? status::ok : status::too_many_peers;
+        } else {
+            bool const enough = peers_.reserve(added) && secrets_.reserve(added) &&
+                                by_key_.reserve(added, growth_.from) &&
+                                by_index_.reserve(added * indices_per_peer, growth_.from) &&
+                                deadlines_.reserve(size_ + added, growth_.from);
+            return enough ? status::ok : status::no_memory;
+        }
     }
 
     /// How many peers would leave a shell behind if they were removed now.
@@ -49,7 +76,16 @@ public:
         return count;
     }
 
-    peer_type* find(primitives<Policies> const& with, key_view key) noexcept {
+    peer_type* find([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
+        if constexpr (few) {
+            peer_type* p = first_;
+            while (p != nullptr && std::memcmp(p->key().data(), key.data(), key_bytes) != 0) p = p->next;
+            return p;
+        } else {
+            return find_by_hash(with, key);
+        }
+    }
+    peer_type* find_by_hash(primitives<Policies> const& with, key_view key) noexcept {
         by_key_entry* const found = by_key_.find(hash_of(with, key), [&](by_key_entry const& e) {
             return std::memcmp(e.who->key().data(), key.data(), key_bytes) == 0;
         });
@@ -57,7 +93,7 @@ public:
     }
 
     /// A peer with this key, whom nobody knows yet. nullptr: see reserve.
-    peer_type* add(primitives<Policies> const& with, key_view key, instant now) noexcept {
+    peer_type* add([[maybe_unused]] primitives<Policies> const& with, key_view key, instant now) noexcept {
         if (reserve(1, size_ + 1) != status::ok) return nullptr;
         peer_type* const fresh = peers_.acquire();
         if (fresh == nullptr) return nullptr;
@@ -70,7 +106,7 @@ public:
         fresh->number = next_number_++;
         fresh->reset_last_sent_handshake(now);
         fresh->last_initiation_consumption = now - initiation_interval;
-        by_key_.insert({hash_of(with, key), fresh});
+        if constexpr (!few) by_key_.insert({hash_of(with, key), fresh});
         fresh->before = last_;
         (last_ != nullptr ? last_->next : first_) = fresh;
         last_ = fresh;
@@ -79,10 +115,11 @@ public:
     }
 
     /// Forgets a peer and wipes what is secret of it; jobs in flight keep an empty shell until they are complete.
-    void remove(primitives<Policies> const& with, peer_type& gone) noexcept {
-        if (by_key_entry* const entry =
-                by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.who == &gone; }))
-            by_key_.erase(entry);
+    void remove([[maybe_unused]] primitives<Policies> const& with, peer_type& gone) noexcept {
+        if constexpr (!few)
+            if (by_key_entry* const entry =
+                    by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.who == &gone; }))
+                by_key_.erase(entry);
         unlink(gone);
     }
 
@@ -115,19 +152,34 @@ public:
         std::uint64_t hash() const noexcept { return index; } // random by itself
     };
 
-    index_entry const* find_index(std::uint32_t index) noexcept { return find_entry(index); }
+    /// Whose index it is; false: nobody's.
+    index_entry find_index(std::uint32_t index) noexcept {
+        if constexpr (few) {
+            for (peer_type* p = first_; p != nullptr && index != 0; p = p->next) {
+                auto const& slots = p->keypairs;
+                for (keypair_type* keys : {slots.current, slots.previous, slots.next})
+                    if (keys != nullptr && keys->local_index == index) return {index, p, keys};
+                if (p->exchange().local_index == index) return {index, p, nullptr};
+            }
+            return {};
+        } else {
+            index_entry const* const found = find_entry(index);
+            return found != nullptr ? *found : index_entry{};
+        }
+    }
 
     /// A random index that nobody uses, for a handshake of `who`; it replaces the one before. no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
     template <random_source Random> result<std::uint32_t> make_index(peer_type& who, Random& random) noexcept {
         drop_index(who.exchange());
-        if (!by_index_.reserve(1, storage_)) return status::no_memory;
+        if constexpr (!few)
+            if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
         for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
             byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
-            if (index == 0 || find_entry(index) != nullptr) continue;
-            by_index_.insert({index, &who, nullptr});
+            if (index == 0 || find_index(index)) continue;
+            if constexpr (!few) by_index_.insert({index, &who, nullptr});
             who.exchange().local_index = index;
             return index;
         }
@@ -149,15 +201,16 @@ public:
         fresh->remote_index = of.remote_index;
         fresh->created = now;
         fresh->initiator = initiator;
-        find_entry(of.local_index)->keys = fresh;
+        if constexpr (!few) find_entry(of.local_index)->keys = fresh;
         of.local_index = 0; // the session's now
         return fresh;
     }
 
     /// Ends a session: its index is unknown at once; its keys are wiped at once or after the last job that holds them.
     void retire(keypair_type& old) noexcept {
-        if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
-            by_index_.erase(entry);
+        if constexpr (!few)
+            if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
+                by_index_.erase(entry);
         old.retired = true;
         if (old.in_flight == 0) keypairs_.release(&old);
     }
@@ -177,7 +230,7 @@ private:
 
     std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
         byte_array<8> salt, digest;
-        store_le64(salt.data(), salt_);
+        store_le64(salt.data(), growth_.salt);
         with.hash.blake2s(digest, salt, key, {});
         return load_le64(digest.data());
     }
@@ -188,13 +241,13 @@ private:
 
     void drop_index(handshake& of) noexcept {
         if (of.local_index == 0) return;
-        by_index_.erase(find_entry(of.local_index));
+        if constexpr (!few) by_index_.erase(find_entry(of.local_index));
         of.local_index = 0;
     }
 
     void unlink(peer_type& gone) noexcept {
         allowed_.remove_all(gone);
-        deadlines_.remove(gone);
+        if constexpr (!few) deadlines_.remove(gone);
         forget_handshake(gone);
         retire_all(gone);
         (gone.before != nullptr ? gone.before->next : first_) = gone.next;
@@ -216,15 +269,23 @@ private:
         return entries == 0 ? 0 : std::bit_ceil(entries + 1);
     }
 
-    std::uint64_t salt_;
-    storage& storage_;
+    /// What tables grow from; a type of its own, since a reference takes room even where nothing grows.
+    struct growth {
+        std::uint64_t salt = 0;
+        storage& from;
+
+        explicit growth(storage& s) noexcept : from(s) {}
+    };
+
+    [[no_unique_address]] unless_few<growth, 5> growth_;
     typename storage::template pool<peer_type, max_peers> peers_;
     typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
     typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
-    flat_table<by_key_entry, storage, table_size(max_peers)> by_key_;
-    flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)> by_index_;
-    allowed_ips<peer_type, storage> allowed_;
-    deadline_queue<peer_type, storage> deadlines_;
+    [[no_unique_address]] unless_few<flat_table<by_key_entry, storage, table_size(max_peers)>, 1> by_key_;
+    [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)>, 2>
+        by_index_;
+    routes_type allowed_;
+    [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
     peer_type* first_ = nullptr;
     peer_type* last_ = nullptr;
     std::size_t size_ = 0;

@@ -30,8 +30,8 @@ public:
             peer_type* const known = replace ? nullptr : state_.peers.find(state_.with, of.key);
             bool const cleared = known != nullptr && (of.remove || of.replace_allowed_ips);
             if (cleared && !std::exchange(known->prefixes_discounted, true)) {
-                v4.drop(known->allowed_v4.count);
-                v6.drop(known->allowed_v6.count);
+                v4.drop(state_.peers.allowed().count(*known, family::v4));
+                v6.drop(state_.peers.allowed().count(*known, family::v6));
             }
             // What jobs in flight still know keeps its place.
             if (known != nullptr && of.remove && !std::exchange(known->discounted, true) && known->in_flight == 0)
@@ -75,8 +75,33 @@ public:
             facts.rx_bytes = p->rx_bytes;
             facts.persistent_keepalive_s = p->timers.persistent_keepalive_s();
             sink.peer(facts);
-            allowed_ips<peer_type, storage>::for_each(*p, [&](ip_prefix const& prefix) { sink.allowed_ip(prefix); });
+            state_.peers.allowed().for_each(*p, [&](ip_prefix const& prefix) { sink.allowed_ip(prefix); });
         }
+    }
+
+    /// See `device::set_private_key`.
+    void set_first_private_key(key_view key) noexcept {
+        WG_ASSERT(state_.peers.first() == nullptr);
+        state_.own->private_key.assign(key);
+        if (mine().exists()) clamp(state_.own->private_key);
+        set_public_key();
+    }
+
+    /// See `device::add_peer`.
+    status add(peer_settings const& of, instant now) noexcept {
+        if (state_.peers.find(state_.with, of.key) != nullptr || equal_in_constant_time(of.key, mine().public_key))
+            return status::invalid;
+        peer_type* const p = state_.peers.add(state_.with, of.key, now);
+        if (p == nullptr) return status::too_many_peers;
+        compute_static_static(*p);
+        if (of.preshared_key != nullptr) p->secrets->remote.preshared_key.assign(*of.preshared_key);
+        p->where.remote = of.endpoint;
+        state_.report(event_id::peer_added, p);
+        p->timers.set_persistent_keepalive(of.persistent_keepalive_s);
+        if (of.persistent_keepalive_s != 0 && state_.up) state_.want_keepalive(*p);
+        for (ip_prefix const& prefix : of.allowed_ips)
+            if (!state_.peers.allowed().insert(prefix, *p)) return status::no_memory;
+        return status::ok;
     }
 
     /// What follows from the private key.

@@ -20,6 +20,11 @@ template <policies Policies> struct device_state {
     using peer_type = peer<Policies>;
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
+#ifdef WG_BARE
+    static constexpr bool counts = observer_type::enabled; ///< the jobs say what became of them
+#else
+    static constexpr bool counts = true;
+#endif
 
     /// The device's own secrets, in the storage's region.
     struct own_secrets : identity {
@@ -67,7 +72,7 @@ template <policies Policies> struct device_state {
     explicit device_state(parts&& from) noexcept
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
-          secrets(memory), own(secrets.acquire()), peers(memory, make_salt(random)), staged(memory), waiting(memory),
+          secrets(memory), own(secrets.acquire()), peers(memory, random), staged(memory), waiting(memory),
           limiter(memory) {}
     device_state(device_state const&) = delete;
     device_state& operator=(device_state const&) = delete;
@@ -78,7 +83,7 @@ template <policies Policies> struct device_state {
 
     // --- jobs
 
-    static void begin(job_type& j, bool outbound) noexcept {
+    WG_OUTLINE static void begin(job_type& j, bool outbound) noexcept {
         j.keys = nullptr;
         j.owner = nullptr;
         j.next = disposition::drop;
@@ -88,13 +93,13 @@ template <policies Policies> struct device_state {
     }
 
     /// Makes the window the first `size` bytes of the job's buffer, if it has so many.
-    static bool room_for(job_type& j, std::size_t size) noexcept {
+    WG_OUTLINE static bool room_for(job_type& j, std::size_t size) noexcept {
         if (j.data.capacity < size) return false;
         j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
         return true;
     }
 
-    void send(job_type& j, peer_type& to, keypair_type* keys) noexcept {
+    WG_OUTLINE void send(job_type& j, peer_type& to, keypair_type* keys) noexcept {
         j.where = to.where;
         j.next = disposition::send;
         j.why = status::ok;
@@ -102,7 +107,7 @@ template <policies Policies> struct device_state {
         peers.hold(j, to, keys);
     }
 
-    void drop(job_type& j, status why) noexcept {
+    WG_OUTLINE void drop(job_type& j, status why) noexcept {
         j.next = disposition::drop;
         j.why = why;
         count(why, j.owner);
@@ -110,8 +115,9 @@ template <policies Policies> struct device_state {
 
     // --- counters and events
 
-    void count(status why, peer_type const* whose) noexcept {
-        ++counters[static_cast<std::size_t>(why)];
+    WG_OUTLINE void count(status why, [[maybe_unused]] peer_type const* whose) noexcept {
+        if constexpr (counts) ++counters[static_cast<std::size_t>(why)];
+        if constexpr (!observer_type::enabled) return;
         bool const lost =
             why != status::staged && why != status::queued && why != status::keepalive && why != status::cookie_sent;
         if (lost) report(event_id::dropped, whose, static_cast<std::uint64_t>(why));
@@ -133,7 +139,7 @@ template <policies Policies> struct device_state {
     // --- peers
 
     //= wp 2.1: the endpoint is where the last authenticated packet came from
-    void roam(peer_type& who, path const& to) noexcept {
+    WG_OUTLINE void roam(peer_type& who, path const& to) noexcept {
         if (who.where.remote != to.remote) report(event_id::endpoint_changed, &who, to.remote.port);
         who.where = to;
     }
@@ -151,12 +157,12 @@ template <policies Policies> struct device_state {
         if (last_for_transmit == &p) last_for_transmit = before;
         p.next_for_transmit = nullptr;
     }
-    void want_initiation(peer_type& p) noexcept {
+    WG_OUTLINE void want_initiation(peer_type& p) noexcept {
         p.timers.new_attempt();
         p.wants_initiation = true;
         enqueue_for_transmit(p);
     }
-    void want_keepalive(peer_type& p) noexcept {
+    WG_OUTLINE void want_keepalive(peer_type& p) noexcept {
         p.timers.new_attempt();
         p.wants_keepalive = true;
         enqueue_for_transmit(p);
@@ -170,7 +176,7 @@ template <policies Policies> struct device_state {
 
     void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.timers.next_deadline()); }
 
-    duration jitter() noexcept {
+    WG_OUTLINE duration jitter() noexcept {
         byte_array<4> raw{};
         if (!random.fill(raw)) return {};
         return {static_cast<std::int64_t>(load_le32(raw.data()) %
@@ -206,13 +212,16 @@ template <policies Policies> struct device_state {
     peer_type* last_for_transmit = nullptr;
     std::size_t mtu = default_mtu_bytes;
     std::uint32_t fwmark = 0;
+    byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to anybody
     std::uint16_t listen_port = 0;
     bool up = true;
     bool was_under_load = false;
+#ifndef WG_BARE
     instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
-    std::array<std::uint64_t, status_count> counters{};
+#endif
+    [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, no_table<2>> counters{};
     [[no_unique_address]] std::array<reported_event, max_reported> reported;
-    std::size_t reported_count = 0;
+    [[no_unique_address]] std::conditional_t<max_reported != 0, std::size_t, no_table<1>> reported_count{};
 
 private:
     template <class Given> static decltype(auto) take(Given& given) noexcept {
@@ -227,11 +236,6 @@ private:
             return take(std::get<Wanted&>(std::tie(given...)));
         else
             return Wanted{};
-    }
-
-    static std::uint64_t make_salt(typename Policies::random_source& random) noexcept {
-        byte_array<8> raw{};
-        return random.fill(raw) ? load_le64(raw.data()) : 0;
     }
 };
 

@@ -8,7 +8,7 @@
 namespace wg::inline WG_ABI {
 
 /// How many items a caller puts together, on its stack: `most`, if the policy gains by it, else one.
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
 template <bool Gains> constexpr std::size_t batch_size(std::size_t) noexcept { return 1; }
 #else
 template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcept { return Gains ? most : 1; }

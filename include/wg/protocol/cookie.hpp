@@ -36,22 +36,29 @@ void xchacha_subkey(primitives<Policies> const& with, secret<key_bytes>& out, se
 /// The end that may be under load: checks macs and hands out cookies.
 template <policies Policies> class cookie_checker {
 public:
-    /// After a change of the interface's public key.
-    void set_public_key(primitives<Policies> const& with, key_view mine) noexcept {
+    /// After a change of the interface's public key, which lives as long as this.
+    void set_public_key([[maybe_unused]] primitives<Policies> const& with, key_view mine) noexcept {
+#ifdef WG_COMPACT
+        mine_ = mine.data();
+#else
         cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine);
         cookie_detail::label_key(with.hash, seal_key_, cookie_detail::cookie_label, mine);
+#endif
     }
 
     /// Whether the sender knows our public key. `message` is an initiation or a response.
     bool check_mac1(primitives<Policies> const& with, bytes_view message) const noexcept {
         byte_array<mac_bytes> expected{};
-        with.hash.blake2s(expected, mac1_key_.expose(), cookie_detail::before_mac1(message), {});
+        with_key(with, cookie_detail::mac1_label, [&](secret<key_bytes> const& key) noexcept {
+            with.hash.blake2s(expected, key.expose(), cookie_detail::before_mac1(message), {});
+        });
         return equal_in_constant_time(expected, cookie_detail::mac1_of(message));
     }
 
     /// How many messages `check_mac1` takes at once, the first of which is bit 0 of the result.
     static constexpr std::size_t at_once = batch_size<batch_hash_backend<typename Policies::hash>>(32);
 
+#ifndef WG_COMPACT
     std::uint32_t check_mac1(primitives<Policies> const& with, std::span<bytes_view const> messages) const noexcept {
         WG_ASSERT(messages.size() <= at_once);
         std::array<byte_array<mac_bytes>, at_once> expected;
@@ -65,9 +72,10 @@ public:
                 genuine |= std::uint32_t{1} << i;
         return genuine;
     }
+#endif
 
     /// Whether the sender has a cookie of ours for this address and port.
-    bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
+    WG_FRAME bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
                     instant now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie;
@@ -93,7 +101,9 @@ public:
         secret<cookie_bytes> cookie;
         secret<key_bytes> subkey;
         bake(with, cookie, from);
-        cookie_detail::xchacha_subkey(with, subkey, seal_key_, nonce);
+        with_key(with, cookie_detail::cookie_label, [&](secret<key_bytes> const& key) noexcept {
+            cookie_detail::xchacha_subkey(with, subkey, key, nonce);
+        });
         store_le32(reply.data(), static_cast<std::uint32_t>(message_type::cookie_reply));
         store_le32(&reply[at::receiver], receiver);
         with.aead.seal(reply.subspan(at::encrypted_cookie), cookie.expose(), cookie_detail::mac1_of(message),
@@ -102,6 +112,19 @@ public:
     }
 
 private:
+    /// The key of mac1 or of cookies, by its label. WG_COMPACT has time to calculate it, and no room to keep it.
+    template <class Use>
+    void with_key([[maybe_unused]] primitives<Policies> const& with, std::string_view label,
+                  Use const& use) const noexcept {
+#ifdef WG_COMPACT
+        secret<key_bytes> key;
+        cookie_detail::label_key(with.hash, key, label, key_view(mine_, key_bytes));
+        use(key);
+#else
+        use(label == cookie_detail::mac1_label ? mac1_key_ : seal_key_);
+#endif
+    }
+
     bool secret_is_fresh(instant now) const noexcept { return now < secret_expires_; }
 
     /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
@@ -112,8 +135,12 @@ private:
         with.hash.blake2s(cookie.expose(), secret_.expose(), from.address.view(), port);
     }
 
+#ifdef WG_COMPACT
+    byte const* mine_ = nullptr;
+#else
     secret<key_bytes> mac1_key_;
     secret<key_bytes> seal_key_;
+#endif
     secret<key_bytes> secret_;
     instant secret_expires_{};
 };

@@ -46,6 +46,12 @@ template <class Keypair> struct keypair_slots {
     Keypair* previous = nullptr; ///< still receives what was under way
     Keypair* next = nullptr;     ///< a responder's, until the first packet confirms it
 
+    /// Before a new session is made: what it will push out goes now, so that memory for two sessions is enough.
+    template <class Retire> void make_room(bool initiator, Retire&& retire) noexcept {
+        retire_if_any(std::exchange(previous, nullptr), retire);
+        if (next != nullptr) retire_if_any(std::exchange(initiator ? current : next, nullptr), retire);
+    }
+
     /// A response came in: the initiator may send at once. An unconfirmed `next` is newer than `current` and kept.
     //= linux: initiator: the new session is current, current becomes previous
     //= linux: an unconfirmed next becomes previous, and current goes with the previous one

@@ -42,20 +42,25 @@ void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_
 }
 
 /// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as are given. An output may be `key` or lie in `input`.
-template <hash_backend Hash, class... Out>
-void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&... out) noexcept {
-    static_assert(sizeof...(Out) >= 1 && sizeof...(Out) <= 3);
+template <hash_backend Hash>
+void kdf_into(Hash const& hash, secret<key_bytes> const& key, bytes_view input,
+              std::span<secret<key_bytes>* const> out) noexcept {
     secret<key_bytes> extracted;
     secret<key_bytes + 1> step; // the output before, then the number of this one
     hmac(hash, extracted.expose(), key.expose(), input);
     byte number = 0;
-    auto const expand = [&](secret<key_bytes>& to) noexcept {
+    for (secret<key_bytes>* const to : out) {
         std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
         step.expose()[before] = ++number;
-        hmac(hash, to.expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        copy(step.expose(), to.expose());
-    };
-    (expand(out), ...);
+        hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
+        copy(step.expose(), to->expose());
+    }
+}
+template <hash_backend Hash, class... Out>
+void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&... out) noexcept {
+    static_assert(sizeof...(Out) >= 1 && sizeof...(Out) <= 3);
+    secret<key_bytes>* const all[] = {&out...};
+    kdf_into(hash, key, input, all);
 }
 
 /// Chaining key and transcript hash.
@@ -86,16 +91,14 @@ struct handshake {
     handshake_state state = handshake_state::none;
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
-    secret<key_bytes> ephemeral_private;
-    public_key remote_ephemeral{};
+    secret<key_bytes> ephemeral; ///< ours, the private key, if we began; else the other end's, which is public
     symmetric_state symmetric;
 
     /// Forgets all but the local index, which the index table still has.
     void clear() noexcept {
         state = handshake_state::none;
         remote_index = 0;
-        ephemeral_private.clear();
-        remote_ephemeral = {};
+        ephemeral.clear();
         symmetric.clear();
     }
 };
@@ -129,9 +132,9 @@ public:
     /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes.
     /// no_random; bad_public_key: the other static key is of low order.
     template <random_source Random>
-    status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
-                             std::span<byte const, timestamp_bytes> timestamp, std::uint32_t local_index,
-                             bytes message) const noexcept {
+    WG_FRAME status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs,
+                                      Random& random, std::span<byte const, timestamp_bytes> timestamp,
+                                      std::uint32_t local_index, bytes message) const noexcept {
         using at = initiation_layout;
         WG_ASSERT(message.size() == at::size);
         if (theirs.static_static.is_zero()) return status::bad_public_key;
@@ -152,7 +155,7 @@ public:
         kdf(with_.hash, state.chaining_key, theirs.static_static.expose(), state.chaining_key, key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
         to.clear();
-        to.ephemeral_private = std::move(ephemeral);
+        to.ephemeral = std::move(ephemeral);
         to.symmetric.assign(state);
         to.local_index = local_index;
         to.state = handshake_state::initiation_created;
@@ -198,8 +201,12 @@ public:
     /// The same for one.
     status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
         in.message = message;
-        in.why = status::ok;
-        open_initiations({&in, 1}, mine);
+        start(in.symmetric, mine.public_key);
+        // e
+        key_view const ephemeral = ephemeral_in<initiation_layout>(message);
+        mix_ephemeral(in.symmetric, ephemeral);
+        secret<key_bytes> shared;
+        in.why = with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, shared) : status::bad_public_key;
         return in.why;
     }
 
@@ -222,7 +229,7 @@ public:
         to.clear();
         to.symmetric.assign(in.symmetric);
         to.remote_index = load_le32(&message[at::sender]);
-        copy(to.remote_ephemeral, message.subspan(at::ephemeral, key_bytes));
+        to.ephemeral.assign(ephemeral_in<at>(message));
         to.state = handshake_state::initiation_consumed;
     }
 
@@ -258,7 +265,7 @@ public:
         for (outgoing_response& out : all) {
             if (out.of == nullptr || out.why != status::ok) continue;
             with_.dh.dh_public(out.ephemeral_public, out.ephemeral); // fast by itself: its point is known
-            items[count++] = {&out.ee, &out.ephemeral, out.of->remote_ephemeral, false};
+            items[count++] = {&out.ee, &out.ephemeral, out.of->ephemeral.expose(), false};
             items[count++] = {&out.se, &out.ephemeral, out.theirs->public_key, false};
         }
         agree(all, std::span(items).first(count));
@@ -267,40 +274,76 @@ public:
     /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
     /// bytes.
     status create_response(outgoing_response const& from, std::uint32_t local_index, bytes message) const noexcept {
-        using at = response_layout;
         if (from.why != status::ok) return from.why;
         handshake& of = *from.of;
-        WG_ASSERT(message.size() == at::size && of.state == handshake_state::initiation_consumed);
+        WG_ASSERT(message.size() == response_layout::size && of.state == handshake_state::initiation_consumed);
         secret<key_bytes> key;
+        begin_message(of, local_index, message);
+        copy(message.subspan<response_layout::ephemeral, key_bytes>(), from.ephemeral_public);
+        mix_response(of.symmetric, from.ephemeral_public, from, *from.theirs, key);
+        end_message(of, local_index, key, message);
+        return status::ok;
+    }
+
+    /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
+    template <random_source Random>
+    WG_FRAME status create_response(handshake& of, remote_identity const& theirs, Random& random,
+                                    std::uint32_t local_index, bytes message) const noexcept {
+        WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
+        secret<key_bytes> ephemeral, key;
         symmetric_state& state = of.symmetric;
-        fill_zero(message);
-        store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
-        store_le32(&message[at::sender], local_index);
-        store_le32(&message[at::receiver], of.remote_index);
+        begin_message(of, local_index, message);
         // e
-        copy(message.subspan<at::ephemeral, key_bytes>(), from.ephemeral_public);
-        mix_ephemeral(state, from.ephemeral_public);
+        if (!create_ephemeral(state, ephemeral, random, message.subspan<response_layout::ephemeral, key_bytes>()))
+            return status::no_random;
+        // ee, se
+        if (!mix_dh(state, ephemeral, of.ephemeral.expose()) || !mix_dh(state, ephemeral, theirs.public_key))
+            return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        end_message(of, local_index, key, message);
+        return status::ok;
+    }
+
+private:
+    /// What either end of a response does with it. `key` is that of the tag.
+    void mix_response(symmetric_state& state, key_view ephemeral, response_secrets const& from,
+                      remote_identity const& theirs, secret<key_bytes>& key) const noexcept {
+        // e
+        mix_ephemeral(state, ephemeral);
         // ee
         kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
         // se
         kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
         // psk
-        mix_preshared_key(state, from.theirs->preshared_key, key);
-        encrypt_and_hash(state, key, message.subspan(at::encrypted_nothing, tag_bytes), {});
-        of.local_index = local_index;
-        of.state = handshake_state::response_created;
+        mix_preshared_key(state, theirs.preshared_key, key);
+    }
+
+    status end_response(handshake& of, symmetric_state& state, secret<key_bytes> const& key,
+                        bytes_view message) const noexcept {
+        using at = response_layout;
+        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
+            return status::decryption_failed;
+        of.symmetric.assign(state);
+        of.remote_index = load_le32(&message[at::sender]);
+        of.state = handshake_state::response_consumed;
         return status::ok;
     }
 
-    /// All parts for one. no_random, bad_public_key.
-    template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random, std::uint32_t local_index,
-                           bytes message) const noexcept {
-        outgoing_response out;
-        begin_response(out, of, theirs, random);
-        agree_responses({&out, 1});
-        return create_response(out, local_index, message);
+    void begin_message(handshake const& of, std::uint32_t local_index, bytes message) const noexcept {
+        fill_zero(message);
+        store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
+        store_le32(&message[response_layout::sender], local_index);
+        store_le32(&message[response_layout::receiver], of.remote_index);
     }
+    void end_message(handshake& of, std::uint32_t local_index, secret<key_bytes> const& key,
+                     bytes message) const noexcept {
+        encrypt_and_hash(of.symmetric, key, message.subspan(response_layout::encrypted_nothing, tag_bytes), {});
+        of.local_index = local_index;
+        of.state = handshake_state::response_created;
+    }
+
+public:
 
     /// A response on its way in.
     struct incoming_response : response_secrets {
@@ -322,7 +365,7 @@ public:
                 continue;
             }
             key_view const ephemeral = ephemeral_in<response_layout>(in.message);
-            items[count++] = {&in.ee, &in.of->ephemeral_private, ephemeral, false};
+            items[count++] = {&in.ee, &in.of->ephemeral, ephemeral, false};
             items[count++] = {&in.se, &mine.private_key, ephemeral, false};
         }
         agree(all, std::span(items).first(count));
@@ -330,38 +373,33 @@ public:
 
     /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    status consume_response(handshake& of, incoming_response const& from,
+    WG_FRAME status consume_response(handshake& of, incoming_response const& from,
                             remote_identity const& theirs) const noexcept {
-        using at = response_layout;
         if (from.why != status::ok) return from.why;
         if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
-        // e
-        mix_ephemeral(state, ephemeral_in<at>(from.message));
-        // ee
-        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
-        // se
-        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
-        // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
-        if (!decrypt_and_hash(state, key, {}, from.message.subspan(at::encrypted_nothing, tag_bytes)))
-            return status::decryption_failed;
-        of.symmetric.assign(state);
-        of.remote_index = load_le32(&from.message[at::sender]);
-        of.state = handshake_state::response_consumed;
-        return status::ok;
+        mix_response(state, ephemeral_in<response_layout>(from.message), from, theirs, key);
+        return end_response(of, state, key, from.message);
     }
 
     /// Both parts for one.
     status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
                             bytes_view message) const noexcept {
-        incoming_response in;
-        in.of = &of;
-        in.message = message;
-        agree_responses({&in, 1}, mine);
-        return consume_response(of, in, theirs);
+        if (of.state != handshake_state::initiation_created) return status::wrong_state;
+        key_view const ephemeral = ephemeral_in<response_layout>(message);
+        secret<key_bytes> key;
+        symmetric_state state;
+        state.assign(of.symmetric);
+        // e
+        mix_ephemeral(state, ephemeral);
+        // ee, se
+        if (!mix_dh(state, of.ephemeral, ephemeral) || !mix_dh(state, mine.private_key, ephemeral))
+            return status::bad_public_key;
+        // psk
+        mix_preshared_key(state, theirs.preshared_key, key);
+        return end_response(of, state, key, message);
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
@@ -378,18 +416,20 @@ public:
     }
 
 private:
-    static bytes_view text(std::string_view from) noexcept {
-        return {reinterpret_cast<byte const*>(from.data()), from.size()};
-    }
-
     template <class Layout> static key_view ephemeral_in(bytes_view message) noexcept {
         return message.subspan<Layout::ephemeral, key_bytes>();
     }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
-        with_.hash.blake2s(state.chaining_key.expose(), {}, text("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), {});
-        with_.hash.blake2s(state.hash.expose(), {}, state.chaining_key.expose(),
-                           text("WireGuard v1 zx2c4 Jason@zx2c4.com"));
+        // Hash("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), and Hash(that || "WireGuard v1 zx2c4 Jason@zx2c4.com")
+        static constexpr byte_array<key_bytes> construction = {
+            0x60, 0xe2, 0x6d, 0xae, 0xf3, 0x27, 0xef, 0xc0, 0x2e, 0xc3, 0x35, 0xe2, 0xa0, 0x25, 0xd2, 0xd0,
+            0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38, 0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36};
+        static constexpr byte_array<key_bytes> identifier = {
+            0x22, 0x11, 0xb3, 0x61, 0x08, 0x1a, 0xc5, 0x66, 0x69, 0x12, 0x43, 0xdb, 0x45, 0x8a, 0xd5, 0x32,
+            0x2d, 0x9c, 0x6c, 0x66, 0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
+        state.chaining_key.assign(key_view(construction));
+        state.hash.assign(key_view(identifier));
         mix_hash(state, responder);
     }
 
@@ -411,7 +451,7 @@ private:
     }
 
     /// s, once es is known.
-    status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+    WG_FRAME status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
         using at = initiation_layout;
         secret<key_bytes> key;
         // es
@@ -441,7 +481,8 @@ private:
     /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
     template <class... Key>
-    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs, Key&... key) const noexcept {
+    WG_FRAME bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+                         Key&... key) const noexcept {
         secret<key_bytes> shared;
         if (!with_.dh.dh(shared, mine, theirs)) return false;
         kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key, key...);

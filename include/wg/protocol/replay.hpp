@@ -12,10 +12,15 @@
 namespace wg::inline WG_ABI {
 
 /// Remembers which of the last counters were seen. `Bits` is a power of two of at least 32. Beyond 64 bits it is a ring
-/// of words of which the oldest is being refilled, and so reaches a word less far back: 8128 counters of 8192 bits.
+/// of words of which the oldest is being refilled, and so reaches a word less far back: 8128 counters of 8192 bits, or
+/// 8160 where words have 32 bits (WG_COMPACT).
 template <std::size_t Bits> class replay_window {
     static_assert(Bits >= 32 && (Bits & (Bits - 1)) == 0);
+#ifdef WG_COMPACT
+    static constexpr std::size_t word_bits = 32;
+#else
     static constexpr std::size_t word_bits = Bits >= 64 ? 64 : 32;
+#endif
     static constexpr std::size_t words = Bits / word_bits;
     using word = std::conditional_t<word_bits == 64, std::uint64_t, std::uint32_t>;
 

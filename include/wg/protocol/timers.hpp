@@ -130,8 +130,8 @@ private:
     };
 
     instant& at(timer t) noexcept { return due_[t]; }
-    bool armed(timer t) const noexcept { return due_[t] != instant::never(); }
-    void disarm(timer t) noexcept { due_[t] = instant::never(); }
+    WG_OUTLINE bool armed(timer t) const noexcept { return due_[t] != instant::never(); }
+    WG_OUTLINE void disarm(timer t) noexcept { due_[t] = instant::never(); }
     bool fires(timer t, instant now) noexcept {
         if (due_[t] > now) return false;
         disarm(t);

@@ -3,6 +3,7 @@
 #ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
 
+#include "compact.hpp"
 #include "kernels.hpp"
 
 namespace wg::inline WG_ABI {
@@ -25,7 +26,8 @@ template <class Limbs = default_limbs> struct plain_kernel {
     }
 
 private:
-    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(poly1305<Limbs>) + spill_bytes;
+    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(chacha20_words) + sizeof(poly1305<Limbs>) +
+                                               spill_bytes;
 
     [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
                                                key_view key) noexcept {
@@ -133,7 +135,9 @@ private:
 /// For builds that know their processor: no table, no detection, no calls through pointers.
 template <class Kernel> using aead_fixed = basic_aead<Kernel>;
 
-#ifdef WG_VECTOR_KERNELS
+#if defined(WG_COMPACT)
+using baseline_kernel = compact_kernel;
+#elif defined(WG_VECTOR_KERNELS)
 using baseline_kernel = kernel_vector128::kernel;
 #else
 using baseline_kernel = plain_kernel<>;

@@ -45,7 +45,7 @@ constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_byt
 /// Copies less than a block. Not by the library, where that is more than a loop: it leaves what it moved in registers
 /// that no kernel knows of, and is a call away.
 inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
     std::memcpy(to, from, size);
 #else
     auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
@@ -84,13 +84,15 @@ struct work {
 
 /// One message in words, for any processor.
 struct words {
-#ifdef WG_SMALL
+#if defined(WG_SMALL) && defined(__arm__)
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 32; // the words of the state
+#elif defined(WG_COMPACT)
     static constexpr std::size_t spill_bytes = bundled::spill_bytes + 96; // the words of a block and of the state
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
 #endif
 
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
     /// Compresses `size` bytes, the last block filled up with zeros. `count_after` is what the count of bytes is with
     /// that one; `last`: it is the message's last. Out of line, so that `wipe_stack` of a caller reaches what it
     /// spills.
@@ -110,13 +112,27 @@ struct words {
     /// One block.
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
                                                  bool last) noexcept {
-        std::uint32_t m[16], v[16];
+        std::uint32_t v[16];
+#ifdef WG_SMALL
+        auto const m = [&](std::size_t i) noexcept { return load_le32(block + 4 * i); };
+#else
+        std::uint32_t m[16];
         for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+#endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
         v[12] ^= static_cast<std::uint32_t>(count);
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
         if (last) v[14] = ~v[14];
 #ifdef WG_SMALL
+        for (auto const& p : sigma)
+#pragma GCC unroll 1
+            for (unsigned i = 0; i < 8; ++i) { // columns, then diagonals
+                unsigned const turn = i / 4;
+                mix(v[i % 4], v[4 + (i + turn) % 4], v[8 + (i + 2 * turn) % 4], v[12 + (i + 3 * turn) % 4],
+                    m(p[2 * i]), m(p[2 * i + 1]));
+            }
+#else
+#ifdef WG_COMPACT
 #pragma GCC unroll 1
 #else
 #pragma GCC unroll 10
@@ -131,6 +147,7 @@ struct words {
             mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
             mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
         }
+#endif
         for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
         // m and v are in registers or in this frame, which the caller wipes
     }
@@ -221,7 +238,7 @@ struct lanes_avx512 {
 #endif
 
 // Four lanes of what every program for the processor may use, where that has vectors.
-#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__))
+#if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__))
 #define WG_BLAKE2S_LANES
 struct lanes_baseline {
 #define WG_LANES 4
@@ -237,7 +254,7 @@ struct lanes_baseline {
 /// The whole message, the key's block too, into w.h. What lies whole in the input is compressed from there.
 template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
     std::uint64_t count = 0;
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
     // Everything goes through one buffer: a block is compressed when another byte follows, for the last one is special.
     std::size_t held = 0;
     std::memset(w.padded, 0, block_bytes);
@@ -282,8 +299,14 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
 #endif
 }
 
+#ifdef WG_COMPACT
+#define WG_DIGEST [[gnu::always_inline]] // what is spilled lies below `compress_block`'s caller, but its state
+#else
+#define WG_DIGEST [[gnu::noinline]]
+#endif
+
 template <class Kernel>
-[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     work w;
     for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
     w.h[0] ^= parameters(out.size(), key.size());
@@ -295,7 +318,11 @@ template <class Kernel>
 template <class Kernel>
 inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
+#ifdef WG_COMPACT
+    wipe_stack<Kernel::spill_bytes>(); // of `compress_block`, the rest lies above
+#else
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
+#endif
 }
 
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
@@ -350,7 +377,7 @@ public:
         digest(out, key, a, b);
     }
 
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
     /// The same for each item.
     void blake2s_batch(std::span<hash_item const> items) const noexcept;
 #endif
@@ -365,7 +392,7 @@ private:
 
 #ifdef WG_DEFINE_KERNELS
 
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
 WG_CHOICE void hash::blake2s_batch(std::span<hash_item const> items) const noexcept {
     using namespace blake2s_detail;
     auto const one = [this](hash_item const& item) noexcept { digest(item.out, item.key, item.message, {}); };

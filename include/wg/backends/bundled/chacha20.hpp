@@ -30,6 +30,63 @@ namespace chacha20_detail {
     c += d, b = std::rotl(b ^ c, 7);
 }
 
+#if defined(WG_COMPACT) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)
+
+// On Arm an operand may be rotated on its way: b is to be rotated by 7 still, d by 8, before and after.
+#define WG_ARM_QUARTER(a, b, c, d)                                                                                     \
+    "add " #a ", " #a ", " #b ", ror #25\n\teor " #d ", " #a ", " #d ", ror #24\n\t"                                   \
+    "add " #c ", " #c ", " #d ", ror #16\n\teor " #b ", " #c ", " #b ", ror #25\n\t"                                   \
+    "add " #a ", " #a ", " #b ", ror #20\n\teor " #d ", " #a ", " #d ", ror #16\n\t"                                   \
+    "add " #c ", " #c ", " #d ", ror #24\n\teor " #b ", " #c ", " #b ", ror #20\n\t"
+
+/// The twenty rounds, without the addition at their end. r0-r7 are the words 0-7, r8-r11 are 12-15; r12 and lr are two
+/// of 8-11, the other two are on the stack.
+[[gnu::naked, gnu::noinline]] inline void permute([[maybe_unused]] chacha20_words& words) noexcept {
+    asm volatile("push {r0, r4-r11, lr}\n\t"
+                 "sub sp, sp, #24\n\t"
+                 "mov lr, r0\n\tldm lr!, {r0-r7}\n\tldm lr!, {r8-r11}\n\t"
+                 "strd r8, r9, [sp]\n\tstrd r10, r11, [sp, #8]\n\tldm lr, {r8-r11}\n\t"
+                 "ror r4, r4, #7\n\tror r5, r5, #7\n\tror r6, r6, #7\n\tror r7, r7, #7\n\t"
+                 "ror r8, r8, #8\n\tror r9, r9, #8\n\tror r10, r10, #8\n\tror r11, r11, #8\n\t"
+                 "mov r12, #10\n\tstr r12, [sp, #16]\n\tldrd r12, lr, [sp]\n\t"
+                 "1:\n\t"
+                 WG_ARM_QUARTER(r0, r4, r12, r8) WG_ARM_QUARTER(r1, r5, lr, r9)
+                 "strd r12, lr, [sp]\n\t"
+                 "ldr r12, [sp, #16]\n\tsubs r12, r12, #1\n\tstr r12, [sp, #16]\n\t" // asked for below
+                 "ldrd r12, lr, [sp, #8]\n\t"
+                 WG_ARM_QUARTER(r2, r6, r12, r10) WG_ARM_QUARTER(r3, r7, lr, r11)
+                 WG_ARM_QUARTER(r0, r5, r12, r11) WG_ARM_QUARTER(r1, r6, lr, r8)
+                 "strd r12, lr, [sp, #8]\n\tldrd r12, lr, [sp]\n\t"
+                 WG_ARM_QUARTER(r2, r7, r12, r9) WG_ARM_QUARTER(r3, r4, lr, r10)
+                 "bne 1b\n\t"
+                 "strd r12, lr, [sp]\n\t"
+                 "ror r4, r4, #25\n\tror r5, r5, #25\n\tror r6, r6, #25\n\tror r7, r7, #25\n\t"
+                 "ror r8, r8, #24\n\tror r9, r9, #24\n\tror r10, r10, #24\n\tror r11, r11, #24\n\t"
+                 "ldr r12, [sp, #24]\n\tstm r12!, {r0-r7}\n\t"
+                 "ldrd r0, r1, [sp]\n\tldrd r2, r3, [sp, #8]\n\tstm r12!, {r0-r3}\n\tstm r12, {r8-r11}\n\t"
+                 "add sp, sp, #24\n\tpop {r0, r4-r11, pc}");
+}
+
+#undef WG_ARM_QUARTER
+
+#elif defined(WG_COMPACT)
+
+/// The twenty rounds, without the addition at their end. Out of line: once in a program.
+[[gnu::noinline]] inline void permute(chacha20_words& x) noexcept {
+    for (int i = 0; i < 10; ++i) {
+        quarter_round(x[0], x[4], x[8], x[12]);
+        quarter_round(x[1], x[5], x[9], x[13]);
+        quarter_round(x[2], x[6], x[10], x[14]);
+        quarter_round(x[3], x[7], x[11], x[15]);
+        quarter_round(x[0], x[5], x[10], x[15]);
+        quarter_round(x[1], x[6], x[11], x[12]);
+        quarter_round(x[2], x[7], x[8], x[13]);
+        quarter_round(x[3], x[4], x[9], x[14]);
+    }
+}
+
+#else
+
 /// The twenty rounds, without the addition at their end.
 [[gnu::always_inline]] inline void permute(chacha20_words& x) noexcept {
     for (int i = 0; i < 10; ++i) {
@@ -43,6 +100,8 @@ namespace chacha20_detail {
         quarter_round(x[3], x[4], x[9], x[14]);
     }
 }
+
+#endif
 
 inline void set_key(chacha20_words& words, key_view key) noexcept {
     constexpr byte sigma[] = {'e', 'x', 'p', 'a', 'n', 'd', ' ', '3', '2', '-', 'b', 'y', 't', 'e', ' ', 'k'};

@@ -19,7 +19,7 @@
 // Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
 // the compiler's baseline is what there is: NEON belongs to aarch64. On Windows g++ does not align vectors of more than
 // 16 bytes on the stack (its bug 54412), so there the baseline is what there is with g++, too.
-#if defined(__x86_64__) && !defined(WG_SMALL) && (!defined(_WIN32) || defined(__clang__))
+#if defined(__x86_64__) && !defined(WG_COMPACT) && (!defined(_WIN32) || defined(__clang__))
 #define WG_X86_KERNELS
 #include <cpuid.h>
 #endif

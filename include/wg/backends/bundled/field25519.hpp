@@ -4,6 +4,7 @@
 #define WG_BACKENDS_BUNDLED_FIELD25519_HPP
 
 #include "../../policy.hpp"
+#include "field25519_arm.hpp"
 #include "limbs.hpp"
 
 namespace wg::inline WG_ABI {
@@ -163,6 +164,33 @@ template <> struct field25519<limbs32> {
         wipe(y);
     }
 
+#ifdef WG_SMALL
+    /// a + b, or with `minus` all ones a - b: the complement of b is 2^256 - 1 - b = 37 - b, and 2p - 37 = 2^256 - 75
+    /// makes -b of it.
+    [[gnu::noinline]] static void add_signed(field25519& to, field25519 const& a, field25519 const& b,
+                                             std::uint32_t minus) noexcept {
+        std::uint64_t t = 0;
+        std::uint32_t constant = minus & ~std::uint32_t{74};
+        for (std::size_t i = 0; i < 8; ++i) {
+            t += std::uint64_t{a.v[i]} + (b.v[i] ^ minus) + constant; // <= 3 * (2^32 - 1) + 2
+            to.v[i] = static_cast<std::uint32_t>(t);
+            t >>= 32;
+            constant = minus;
+        }
+        to.fold(static_cast<std::uint32_t>(t));
+    }
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept { add_signed(to, a, b, 0); }
+    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        add_signed(to, a, b, 0xffffffff);
+    }
+#elif defined(WG_ARM_PRODUCT)
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        add25519_arm(to.v, a.v, b.v);
+    }
+    static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+        subtract25519_arm(to.v, a.v, b.v);
+    }
+#else
     static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
         std::uint64_t t = 0;
         for (std::size_t i = 0; i < 8; ++i) {
@@ -191,8 +219,19 @@ template <> struct field25519<limbs32> {
             }
         }
     }
+#endif
 
     static void multiply(field25519& to, field25519 const& a, field25519 const& b) noexcept {
+#if defined(WG_ARM_PRODUCT)
+        multiply25519_arm(to.v, a.v, b.v);
+#elif defined(WG_SMALL)
+        std::uint32_t product[16]; // in this frame, which `wipe_stack` reaches
+        for (std::size_t i = 0; i < 8; ++i) product[i] = 0;
+        for (std::size_t i = 0; i < 8; ++i) product[i + 8] = add_product(product + i, a.v[i], b.v);
+        std::uint32_t const top = add_product(product, 38, product + 8); // <= 38
+        for (std::size_t i = 0; i < 8; ++i) to.v[i] = product[i];
+        to.fold(top);
+#else
         std::uint32_t product[16] = {};
         for (std::size_t i = 0; i < 8; ++i) {
             std::uint64_t t = 0;
@@ -210,6 +249,7 @@ template <> struct field25519<limbs32> {
         }
         to.fold(static_cast<std::uint32_t>(t >> 32)); // <= 38
         wipe(product);
+#endif
     }
 
     static void square(field25519& to, field25519 const& a) noexcept { multiply(to, a, a); }
@@ -232,6 +272,36 @@ template <> struct field25519<limbs32> {
     }
 
 private:
+#ifdef WG_SMALL
+    /// Adds a * b to eight words; what leaves at the top is returned.
+    [[gnu::always_inline]] static std::uint32_t add_product(std::uint32_t* to, std::uint32_t a,
+                                                            std::uint32_t const* b) noexcept {
+        std::uint32_t carry = 0;
+#ifdef __thumb2__
+        std::uint32_t const* const end = b + 8;
+        std::uint32_t x, y, low, next, high;
+        asm("1:\n\tldrd %[x], %[y], [%[b]], #8\n\tldrd %[low], %[next], [%[to]]\n\t"
+            "mov %[high], #0\n\tumlal %[low], %[high], %[a], %[x]\n\t"
+            "adds %[low], %[low], %[carry]\n\tadc %[carry], %[high], #0\n\t"
+            "mov %[high], #0\n\tumlal %[next], %[high], %[a], %[y]\n\t"
+            "adds %[next], %[next], %[carry]\n\tadc %[carry], %[high], #0\n\t"
+            "strd %[low], %[next], [%[to]], #8\n\tcmp %[b], %[end]\n\tbne 1b"
+            : [x] "=&r"(x), [y] "=&r"(y), [low] "=&r"(low), [next] "=&r"(next), [high] "=&r"(high), [to] "+r"(to),
+              [b] "+r"(b), [carry] "+r"(carry)
+            : [a] "r"(a), [end] "r"(end)
+            : "cc", "memory");
+#else
+        for (std::size_t i = 0; i < 8; ++i) {
+            // (2^32 - 1)^2 + 2 * (2^32 - 1) = 2^64 - 1
+            std::uint64_t const t = std::uint64_t{a} * b[i] + to[i] + carry;
+            to[i] = static_cast<std::uint32_t>(t);
+            carry = static_cast<std::uint32_t>(t >> 32);
+        }
+#endif
+        return carry;
+    }
+#endif
+
     /// Adds; what leaves at the top is returned.
     std::uint32_t add_word(std::uint64_t t) noexcept {
         for (std::size_t i = 0; i < 8; ++i) {
@@ -266,6 +336,15 @@ template <class Field> inline void square_times(Field& x, int times) noexcept {
 
 /// z = z^(p - 2) = 1/z, 0 for 0. p - 2 = 2^255 - 21: 250 ones, then 01011. An element named a_n is z^(2^n - 1).
 template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratch<Field>& w) noexcept {
+#ifdef WG_SMALL
+    Field& x = w.a;
+    x = z;
+    for (int bit = 254; bit-- > 0;) { // twice the multiplications of the chain below
+        Field::multiply(x, x, x);
+        if (bit != 2 && bit != 4) Field::multiply(x, x, z);
+    }
+    z = x;
+#else
     Field& t = w.a;
     Field& a_5 = w.b;
     Field& a_k = w.c; // n = 10, then 50
@@ -303,6 +382,7 @@ template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratc
     Field::multiply(t, t, a_k); // a_250
     square_times(t, 5);
     Field::multiply(z, t, z_11); // 01011 is 11
+#endif
 }
 
 #ifdef __SIZEOF_INT128__

@@ -50,8 +50,9 @@ struct packet_tag {
 };
 
 // Where no vector unit stands behind vectors, they are slower than plain words.
-#if !defined(WG_SMALL) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||     \
-                           defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
+#if !defined(WG_COMPACT) &&                                                                                            \
+    (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||                           \
+     defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
 #define WG_VECTOR_KERNELS
 
 namespace kernel_vector128 {

@@ -19,7 +19,7 @@ struct limbs64 {};
 __extension__ typedef unsigned __int128 uint128;
 #endif
 
-#if defined(__SIZEOF_INT128__) && !defined(WG_SMALL)
+#if defined(__SIZEOF_INT128__) && !defined(WG_COMPACT)
 using default_limbs = limbs64;
 #else
 using default_limbs = limbs32;
@@ -35,7 +35,9 @@ template <class Word> inline Word mask_of(Word bit) noexcept {
 
 /// What a primitive needs of the stack beside its named state: registers spilled and saved. About half of this in
 /// g++ 12 and clang 16 when they optimise; when they do not there is more, and it is not all reached.
-#ifdef WG_SMALL
+#if defined(__arm__) && defined(WG_COMPACT)
+inline constexpr std::size_t spill_bytes = 128; // few registers, each of 4 bytes
+#elif defined(WG_COMPACT)
 inline constexpr std::size_t spill_bytes = 384;
 #else
 inline constexpr std::size_t spill_bytes = 640;
@@ -77,7 +79,7 @@ inline constexpr std::size_t spill_bytes = 640;
 
 /// `wipe` of a size that is known: for some hundred bytes stores are faster than the string instruction that g++ takes.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void* memory) noexcept {
-#if defined(__SSE2__) && !defined(WG_SMALL)
+#if defined(__SSE2__) && !defined(WG_COMPACT)
     typedef std::uint64_t pair __attribute__((vector_size(16)));
     pair zero = {};
     asm volatile("" : "+x"(zero)); // or the compiler would see a memset in it

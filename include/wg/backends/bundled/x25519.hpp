@@ -29,26 +29,30 @@ private:
 
     /// All that is secret, so that one wipe is enough. x2:z2 and x3:z3 differ by the point x1.
     struct work : field25519_scratch<field> {
-        byte scalar[key_bytes];
         field x1, x2, z2;
+#ifdef WG_SMALL
+        field k; ///< (486662 - 2) / 4
+#endif
 
         ~work() { wipe(static_cast<void*>(this), sizeof *this); }
     };
 
     [[gnu::noinline]] static void ladder(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         work w;
-        std::memcpy(w.scalar, scalar.data(), key_bytes);
-        w.scalar[0] = static_cast<byte>(w.scalar[0] & 248);
-        w.scalar[31] = static_cast<byte>((w.scalar[31] & 127) | 64);
         w.x1.decode(point.data());
         w.x2.set_small(1);
         w.z2.set_small(0);
         w.x3 = w.x1;
         w.z3.set_small(1);
+#ifdef WG_SMALL
+        w.k.set_small(121665);
+#endif
 
         std::uint32_t swapped = 0;
         for (std::size_t bit = 255; bit-- > 0;) {
-            std::uint32_t const now = (w.scalar[bit / 8] >> (bit % 8)) & 1u;
+            std::uint32_t now = (scalar[bit / 8] >> (bit % 8)) & 1u;
+            if (bit == 254) now = 1; // clamped
+            if (bit < 3) now = 0;
             field::swap_if(swapped ^ now, w.x2, w.x3);
             field::swap_if(swapped ^ now, w.z2, w.z3);
             swapped = now;
@@ -62,6 +66,33 @@ private:
         w.x2.encode(out.data());
     }
 
+#ifdef WG_SMALL
+    // The text below as a table: what is done with which elements of `work`, in its order.
+    enum element : byte { x3, z3, a, b, c, d, x1, x2, z2, k };
+    enum operation : byte { plus, minus, times };
+    struct instruction {
+        byte what : 4, to : 4, left : 4, right : 4;
+    };
+    static constexpr instruction program[] = {
+        {plus, a, x2, z2},   {minus, b, x2, z2},  {plus, c, x3, z3},   {minus, d, x3, z3}, {times, d, d, a},
+        {times, c, c, b},    {plus, x3, d, c},    {minus, z3, d, c},   {times, x3, x3, x3}, {times, z3, z3, z3},
+        {times, z3, z3, x1}, {times, a, a, a},    {times, b, b, b},    {times, x2, a, b},  {minus, b, a, b},
+        {times, c, b, k},    {plus, c, c, a},     {times, z2, b, c}};
+
+    [[gnu::noinline]] static void step(work& w) noexcept {
+        static_assert(sizeof(work) == 10 * sizeof(field)); // one element after the other
+        field* const all = &w.x3;
+        for (instruction const now : program) {
+            field &to = all[now.to], &left = all[now.left], &right = all[now.right];
+            if (now.what == times)
+                field::multiply(to, left, right);
+            else if (now.what == plus)
+                field::add(to, left, right);
+            else
+                field::subtract(to, left, right);
+        }
+    }
+#else
     /// Doubles x2:z2 and adds it to x3:z3. Every operand of add and subtract is tight, every result goes to a product.
     [[gnu::noinline]] static void step(work& w) noexcept {
         field::add(w.a, w.x2, w.z2);
@@ -83,6 +114,7 @@ private:
         field::add(w.c, w.c, w.a);
         field::multiply(w.z2, w.b, w.c);
     }
+#endif
 };
 
 /// The model of dh_backend, with dh_batch, by the best kernels that `allowed` has. (A class named `dh` could have no
@@ -114,7 +146,7 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::ifma)) return ifma_x25519::multiply_base(out, scalar.expose());
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
     constexpr byte_array<key_bytes> base_point = {9};
     static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
 #else

@@ -14,7 +14,7 @@
 
 #include "field25519.hpp"
 
-#ifndef WG_SMALL
+#ifndef WG_COMPACT
 
 namespace wg::inline WG_ABI {
 namespace bundled {

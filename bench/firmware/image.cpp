@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSL-1.0
+// The program whose size is the node's: configured at build time, over a board that does nothing.
+#include "node.hpp"
+
+namespace {
+
+using node = firmware::node<1>;
+
+alignas(node) wg::byte memory[sizeof(node)];
+
+constexpr wg::byte_array<wg::key_bytes> own_key = {1}, peer_key = {9};
+
+} // namespace
+
+extern "C" {
+
+// Volatile, or the compiler would find that nothing ever comes in.
+std::size_t volatile board_register;
+
+std::int64_t board_now_ns() { return static_cast<std::int64_t>(board_register); }
+bool board_random(wg::byte*, std::size_t) { return board_register != 0; }
+void board_tai64n(wg::byte*) { board_register = 0; }
+std::size_t board_datagram_in(wg::byte*, std::size_t, wg::endpoint*) { return board_register; }
+void board_datagram_out(wg::byte const*, std::size_t, wg::endpoint const*, std::uint8_t) { board_register = 0; }
+std::size_t board_packet_in(wg::byte*, std::size_t) { return board_register; }
+void board_packet_out(wg::byte const*, std::size_t) { board_register = 0; }
+
+} // extern "C"
+
+int main() {
+    node& n = *::new (memory) node;
+    wg::endpoint where;
+    where.address = wg::ip_address::v4(192, 0, 2, 1);
+    where.port = 51820;
+    wg::ip_prefix const allowed_ips[] = {{wg::ip_address::v4(10, 0, 0, 0), 24}, {{{0xfd}, wg::family::v6}, 64}};
+    if (n.configure(own_key, {.key = peer_key, .endpoint = where, .allowed_ips = allowed_ips,
+                              .persistent_keepalive_s = 25}) != wg::status::ok)
+        return 1;
+    for (;;) n.step();
+}
