@@ -93,8 +93,8 @@
 #endif
 
 // WG_COMPACT is for machines that handle one packet at a time and have kilobytes: no batches, no tables of precomputed
-// points. Cortex-M has it by itself. WG_SMALL brings it along, and picks the smallest forms of the cryptography as well.
-// WG_BARE is for a node below which there is no operating system: it lacks what only a host with routes and users needs.
+// points. Cortex-M has it by itself. WG_SMALL brings it along, and picks the smallest forms of the cryptography, too.
+// WG_BARE is for a node below which there is no operating system: it lacks what only a host with routes needs.
 #if !defined(WG_COMPACT) && (defined(WG_SMALL) || (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'))
 #define WG_COMPACT
 #endif

@@ -43,7 +43,7 @@ def cases_of(compiler, flags, program, with_planted):
 def main():
     with temporary() as there:
         cases = []
-        for number, (compiler, flags) in enumerate((c, f) for c in compilers() for f in ("-O2", "-O3 -DNDEBUG")):
+        for number, (compiler, flags) in enumerate((c, f) for c in compilers() for f in ("-O2", "-O3 -DNDEBUG", "-Os -DWG_SMALL")):
             folder = os.path.join(there, str(number))
             os.mkdir(folder)
             try:
