@@ -43,7 +43,7 @@ BENCHES = {  # in the order in which they are printed; a size, which the test wa
     "ram_queue": ("the queue of two handshake messages", True),
     "ram_limiter": ("the rate limiter's eight sources", True),
     "ram_job": ("a job, which lies on the stack", True),
-    "stack": ("peak stack of a node: sessions begun by either end, data, ICMP errors", True),
+    "stack": ("peak stack of a node: sessions begun by either end, data both ways", True),
     "x25519_stack": ("peak stack of X25519", True),
     "aead_stack": ("of ChaCha20-Poly1305", True),
     "blake2s_stack": ("of BLAKE2s", True),

@@ -166,11 +166,11 @@ void conversation() {
         copy(boards[from].packet, packet_between(from, 1 - from, 100, false));
         for (int i = 0; i < 6; ++i) turn(from, "deeper_stack_rekey"), turn(1 - from, "deeper_stack_rekey");
     }
-    // A packet for nobody is answered by an ICMP error.
+    // A packet for nobody.
     for (bool const v6 : {false, true}) {
         copy(boards[0].packet, packet_between(0, 7, 1000, v6));
         boards[0].packet_bytes = 1000;
-        turn(0, "deeper_stack_icmp");
+        turn(0, "deeper_stack_unroutable");
     }
     print("stack", deepest);
 }

@@ -7321,7 +7321,8 @@ private:
         poly1305_state<limbs32> mac;
         std::uint32_t s[4];
     };
-    static constexpr std::size_t stack_bytes = sizeof(work) + spill_bytes;
+    /// With the frames of `crypt`, `next_block` and `permute`.
+    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 32;
 
     /// `tag` is written if `sealing`, else only read.
     [[gnu::noinline]] static bool run(byte* dst, byte const* src, std::size_t size, bytes_view aad,
@@ -7670,7 +7671,7 @@ struct words {
 #if defined(WG_SMALL) && defined(__arm__)
     static constexpr std::size_t spill_bytes = bundled::spill_bytes + 32; // the words of the state
 #elif defined(WG_COMPACT)
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 96; // the words of a block and of the state
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 160; // the words of a block and of the state
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
 #endif

@@ -43,7 +43,8 @@ def cases_of(compiler, flags, program, with_planted):
 def main():
     with temporary() as there:
         cases = []
-        for number, (compiler, flags) in enumerate((c, f) for c in compilers() for f in ("-O2", "-O3 -DNDEBUG")):
+        builds = [(c, f) for c in compilers() for f in ("-O2", "-O3 -DNDEBUG", "-Os -DWG_SMALL")]
+        for number, (compiler, flags) in enumerate(builds):
             folder = os.path.join(there, str(number))
             os.mkdir(folder)
             try:

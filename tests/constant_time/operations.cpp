@@ -163,11 +163,14 @@ void agreement(cpu set) { agree(backend_with<wg::bundled::dh>(set)); }
 void plain(cpu) {
     all_lengths(wg::bundled::aead_fixed<wg::bundled::plain_kernel<wg::bundled::limbs32>>{});
     all_lengths(wg::bundled::aead_fixed<wg::bundled::plain_kernel<wg::bundled::limbs64>>{});
+    all_lengths(wg::bundled::aead_fixed<wg::bundled::compact_kernel>{});
     wg::secret<32> const key = secret_key();
     wg::secret<32> shared;
     wg::public_key point{9};
     demand(wg::bundled::x25519<wg::bundled::limbs32>::multiply(shared.expose(), key.expose(), point), "no key");
+#ifndef WG_COMPACT
     wg::bundled::x25519_base<wg::bundled::limbs32>::multiply(point, key.expose());
+#endif
 }
 
 // ---- hash

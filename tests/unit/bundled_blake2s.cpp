@@ -242,6 +242,7 @@ BOOST_AUTO_TEST_CASE(leaves_neither_key_nor_message_on_the_stack) {
     }
 }
 
+#ifndef WG_COMPACT
 BOOST_AUTO_TEST_CASE(a_batch_leaves_neither_keys_nor_messages_on_the_stack) {
     noise random(28);
     for (auto const& with : all_hashes())
@@ -261,6 +262,7 @@ BOOST_AUTO_TEST_CASE(a_batch_leaves_neither_keys_nor_messages_on_the_stack) {
             }
         }
 }
+#endif
 
 #ifdef WG_X86_KERNELS
 namespace {

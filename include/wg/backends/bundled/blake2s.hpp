@@ -87,7 +87,7 @@ struct words {
 #if defined(WG_SMALL) && defined(__arm__)
     static constexpr std::size_t spill_bytes = bundled::spill_bytes + 32; // the words of the state
 #elif defined(WG_COMPACT)
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 96; // the words of a block and of the state
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 160; // the words of a block and of the state
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
 #endif

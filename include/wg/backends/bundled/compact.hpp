@@ -33,7 +33,8 @@ private:
         poly1305_state<limbs32> mac;
         std::uint32_t s[4];
     };
-    static constexpr std::size_t stack_bytes = sizeof(work) + spill_bytes;
+    /// With the frames of `crypt`, `next_block` and `permute`.
+    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 32;
 
     /// `tag` is written if `sealing`, else only read.
     [[gnu::noinline]] static bool run(byte* dst, byte const* src, std::size_t size, bytes_view aad,
