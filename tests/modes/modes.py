@@ -3,7 +3,7 @@
 """What must build, beside the unit tests: no exceptions, no RTTI, no operating system, other processors.
 
     modes.py            the modes, and the compilers for Windows and Cortex-M3
-    modes.py --matrix   the smoke test and the unit tests on other processors, emulated
+    modes.py --matrix   the smoke test, the samples and the unit tests on other processors, emulated
 """
 import pathlib
 import re
@@ -92,9 +92,25 @@ def unit_tests(processor):
             objects.append(there / f"{source.stem}.o")
             command(compiler, "-std=c++20", "-O1", "-DWG_TESTS_WITHOUT_LIBRARY", "-isystem", there, "-I",
                     ROOT / "include", "-c", source, "-o", objects[-1])
-        command(compiler, "-static", *objects, "-o", program)
+        command(compiler, "-static", *objects, "-latomic", "-o", program)  # 64 bits on processors of 32
         printed = command(emulator, program, "--color_output=no")
         if not re.search(r"^[1-9]\d* passed, 0 failed, \d+ skipped$", printed, re.MULTILINE):
+            raise Failed(printed)
+
+
+def cross_build(path):
+    """The samples by this cross file; the one that needs no network runs, in an emulator where one is needed."""
+    text = path.read_text()
+    compiler = re.search(r"^cpp = \[?'([^']+)'", text, re.MULTILINE)[1]
+    emulator = re.search(r"^exe_wrapper = '(.*)'", text, re.MULTILINE)
+    for program in ("meson", "ninja", compiler, *([emulator[1]] if emulator else [])):
+        need(program)
+    with temporary() as there:
+        build = pathlib.Path(there) / "build"
+        command("meson", "setup", "--cross-file", path, "-Dtests=disabled", "-Doptimization=1", build, ROOT)
+        command("ninja", "-C", build)
+        printed = command(*([emulator[1]] if emulator else []), build / "samples" / "two_hosts")
+        if "Both arrived." not in printed:
             raise Failed(printed)
 
 
@@ -112,6 +128,7 @@ def modes():
 
 if sys.argv[1:] == ["--matrix"]:
     run_cases([(f"smoke test on {name}", lambda n=name: emulated(n)) for name in EMULATED] +
+              [(f"cross/{path.name}", lambda p=path: cross_build(p)) for path in sorted((ROOT / "cross").iterdir())] +
               [(f"unit tests on {name}", lambda n=name: unit_tests(n)) for name in EMULATED])
 else:
     run_cases(list(modes()))
