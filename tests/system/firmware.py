@@ -161,6 +161,22 @@ class Board:
         self.process.stdout.close()
 
 
+def with_each_peer(seconds=60):
+    """Marks test(lab, program): run once with the daemon under test at the other end, and once with wireguard-go."""
+    def mark(function):
+        def ours(lab):
+            function(lab, None)
+
+        def theirs(lab):
+            need('wireguard-go')
+            function(lab, 'wireguard-go')
+        ours.__name__, theirs.__name__ = function.__name__, function.__name__ + '_with_wireguard_go'
+        for each in ours, theirs:
+            test(each, seconds=seconds)
+        return function
+    return mark
+
+
 def hexadecimal(key):
     return base64.b64decode(key).hex()
 
@@ -323,9 +339,9 @@ def wrong_operations_are_refused_and_change_nothing(lab):
     p.works()
 
 
-@test(seconds=240)
-def every_size_passes_both_ways(lab):
-    p = Pair(lab)
+@with_each_peer(seconds=240)
+def every_size_passes_both_ways(lab, program):
+    p = Pair(lab, program=program)
     p.works(count=20, size=1372)
     start, total = time.monotonic(), 0
     for version in 4, 6:
@@ -338,9 +354,9 @@ def every_size_passes_both_ways(lab):
     check(int(state['rx_bytes']) > 0 and state['last_handshake_time_sec'] is not None, 'the board counts')
 
 
-@test
-def loss_and_reordering_cost_only_what_was_lost(lab):
-    p = Pair(lab)
+@with_each_peer()
+def loss_and_reordering_cost_only_what_was_lost(lab, program):
+    p = Pair(lab, program=program)
     p.works()
     rng, held, lost = random.Random(5), {True: [], False: []}, collections.Counter()
 
@@ -365,9 +381,9 @@ def loss_and_reordering_cost_only_what_was_lost(lab):
     lab.say(f'{gone} lost, {back} of 1000 back')
 
 
-@test
-def lost_handshakes_are_repeated(lab):
-    p = Pair(lab, initiator='board')
+@with_each_peer()
+def lost_handshakes_are_repeated(lab, program):
+    p = Pair(lab, program=program, initiator='board')
     dropped = []
 
     def lose_first(frame, of_board):
@@ -384,9 +400,9 @@ def lost_handshakes_are_repeated(lab):
     check(len(p.wire.messages(1, True)) >= 3, 'the board repeated its initiation twice')
 
 
-@test
-def either_end_may_be_started_anew(lab):
-    p = Pair(lab)
+@with_each_peer()
+def either_end_may_be_started_anew(lab, program):
+    p = Pair(lab, program=program)
     p.works()
     p.daemon.stop(signal.SIGKILL)
     wait_until(lambda: not p.linux.link_exists('wg0'), what='the interface goes with the daemon')
@@ -400,9 +416,9 @@ def either_end_may_be_started_anew(lab):
     p.works()
 
 
-@test
-def an_address_that_changes_is_followed(lab):
-    p = Pair(lab)
+@with_each_peer()
+def an_address_that_changes_is_followed(lab, program):
+    p = Pair(lab, program=program)
     p.works()
     p.board.ask('board=1\naddress=192.0.2.77/24')
     p.board.ask(f'set=1\npublic_key={hexadecimal(p.key.public)}\npersistent_keepalive_interval=1')
@@ -413,9 +429,9 @@ def an_address_that_changes_is_followed(lab):
     equal(p.board.state()['endpoint'], '192.0.2.1:51999', 'the board follows linux')
 
 
-@test
-def a_node_under_load_asks_for_cookies_and_serves_who_brings_them(lab):
-    p = Pair(lab)
+@with_each_peer()
+def a_node_under_load_asks_for_cookies_and_serves_who_brings_them(lab, program):
+    p = Pair(lab, program=program)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'hsflood.py')
     flood = p.linux.popen([sys.executable, script, OUTER[4], str(PORT), p.board_key.public, '20'])
     wait_until(lambda: p.wire.messages(3, True), 10, 'cookie replies of the board')
@@ -429,10 +445,10 @@ def a_node_under_load_asks_for_cookies_and_serves_who_brings_them(lab):
     lab.say(f'{len(p.wire.messages(3, True))} cookie replies')
 
 
-@test(seconds=120)
-def sessions_are_renewed_when_they_get_old(lab):
+@with_each_peer(seconds=120)
+def sessions_are_renewed_when_they_get_old(lab, program):
     """The emulator leaps over time in which the board rests, so its two minutes are a few seconds."""
-    p = Pair(lab, initiator='board', keepalive=25, options=('-icount', 'shift=4,align=off,sleep=off'))
+    p = Pair(lab, program=program, initiator='board', keepalive=25, options=('-icount', 'shift=4,align=off,sleep=off'))
     def renewed():
         return len(p.wire.messages(1, True)) >= 4 and len(p.wire.messages(2, False)) >= 3
     wait_until(lambda: p.linux.show('wg0').peer.latest_handshake, 20, 'the first session')
@@ -441,14 +457,11 @@ def sessions_are_renewed_when_they_get_old(lab):
     check(answered, 'traffic in the last session')
 
 
-@test(seconds=120)
-def wireguard_go_is_a_peer_too(lab):
+@test
+def wireguard_go_is_answered_and_answers(lab):
     need('wireguard-go')
-    for initiator in 'linux', 'board':
-        p = handshake(lab, 4, initiator, program='wireguard-go')
-        for version in 4, 6:
-            for size in SIZES:
-                equal(p.echo(version, size, 100), 100, f'datagrams of {size} bytes over IPv{version}')
+    for outer, initiator in (4, 'linux'), (6, 'linux'), (4, 'board'), (6, 'board'):
+        handshake(lab, outer, initiator, program='wireguard-go')
         lab.clear()
 
 
@@ -470,10 +483,10 @@ def write_pcap(path, frames):
             f.write(struct.pack('<IIII', int(when), int(when % 1 * 1e6), len(frame), len(frame)) + frame)
 
 
-@test
-def a_dissector_with_the_keys_reads_every_message(lab):
+@with_each_peer()
+def a_dissector_with_the_keys_reads_every_message(lab, program):
     need('tshark')
-    p = Pair(lab, initiator='board', keepalive=25, secret=psk())
+    p = Pair(lab, program=program, initiator='board', keepalive=25, secret=psk())
     wait_until(lambda: p.linux.show('wg0').peer.latest_handshake, 10, 'the board shakes hands by itself')
     p.works(count=5)
     equal(p.echo(6, 300, 20), 20, 'datagrams that came back')
