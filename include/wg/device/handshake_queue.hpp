@@ -66,14 +66,16 @@ private:
     static constexpr std::uint32_t max_answers_per_second = capacity >= 64 ? UINT32_MAX : 10;
 
     using array = typename Storage::template array<waiting_handshake, capacity>;
-    static constexpr std::size_t first_size = std::min<std::size_t>(16, capacity);
+    /// An array that has its elements inside is as large as it will ever be.
+    static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
+    static constexpr std::size_t first_size = grows ? 16 : capacity;
 
     /// Makes room for twice as many: a host that nobody floods has a few messages here and no more.
     bool grow() noexcept {
         std::size_t const room = ring_.view().size(), count = size();
         if (room == 0) return ring_.resize(first_size);
         if (room == capacity) return false;
-        if constexpr (capacity > first_size) {
+        if constexpr (grows) {
             array larger(storage_);
             if (!larger.resize(2 * room)) return false;
             for (std::size_t i = 0; i < count; ++i) larger.view()[i] = *at(i);
