@@ -849,6 +849,8 @@ struct hash_item {
 // | blake2s(out, key, a, b)         | digest of a || b (RFC 7693). out: 1-32 bytes and sets the digest's length;      |
 // |                                 | key: 0-32 bytes, empty is unkeyed; out overlaps no input. Any thread.           |
 // | blake2s_batch(items)            | optional: the same for each item; no out overlaps an input or another out       |
+// | hmac_blake2s(out, key, input)   | optional: HMAC of RFC 2104, where that takes less than two digests; out and     |
+// |                                 | key: 32 bytes; out overlaps no input                                            |
 template <class Hash>
 concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
@@ -1110,7 +1112,7 @@ template <class Word> inline Word mask_of(Word bit) noexcept {
 /// What a primitive needs of the stack beside its named state: registers spilled and saved. About half of this in
 /// g++ 12 and clang 16 when they optimise; when they do not there is more, and it is not all reached.
 #if defined(__arm__) && defined(WG_COMPACT)
-inline constexpr std::size_t spill_bytes = 128; // few registers, each of 4 bytes
+inline constexpr std::size_t spill_bytes = 96; // few registers, each of 4 bytes; bench/firmware looks at what is left
 #elif defined(WG_COMPACT)
 inline constexpr std::size_t spill_bytes = 384;
 #else
@@ -1167,16 +1169,31 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 #endif
 }
 
-/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
-/// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
-/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
-template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_stack() noexcept {
+template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept {
+#ifdef WG_COMPACT
+    std::uint32_t frame[(Bytes + 3) / 4]; // not by calls, whose frames would lie still deeper
+    for (std::uint32_t& word : frame) {
+        word = 0;
+        asm volatile("" : : "r"(&word) : "memory");
+    }
+#else
     alignas(16) byte frame[(Bytes + 15) / 16 * 16];
     if constexpr (Bytes <= 1024)
         wipe_fixed<sizeof frame>(frame);
     else
         wipe(frame);
+#endif
     wipe_baseline_registers();
+}
+
+/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
+/// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
+/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
+template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noexcept {
+    wipe_frame<Bytes>();
+#ifdef WG_COMPACT // `Bytes` has no slack for the caller's own frame, which must be there still: this is no tail call
+    asm volatile("");
+#endif
 }
 
 } // namespace bundled
@@ -7302,13 +7319,13 @@ class compact_kernel {
 public:
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        static_cast<void>(run(dst, src, size, aad, nonce, key, dst + size, true));
+        static_cast<void>(run(dst, src, size, aad, nonce, key, true));
         wipe_stack<stack_bytes>();
     }
     /// The tag is checked before a byte is decrypted.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        bool const genuine = run(dst, src, size, aad, nonce, key, const_cast<byte*>(src) + size, false);
+        bool const genuine = run(dst, src, size, aad, nonce, key, false);
         wipe_stack<stack_bytes>();
         return genuine;
     }
@@ -7317,39 +7334,37 @@ private:
     struct work {
         chacha20_words words; ///< of the next block
         chacha20_words block;
-        byte tail[chacha20_block_bytes]; ///< of the message; the one-time key before that; the tag after
         poly1305_state<limbs32> mac;
-        std::uint32_t s[4];
+        byte s[poly1305_block_bytes];    ///< the one-time key's second half
+        byte tail[poly1305_block_bytes]; ///< of what is authenticated; the tag after that
     };
     /// With the frames of `crypt`, `next_block` and `permute`.
     static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 32;
 
-    /// `tag` is written if `sealing`, else only read.
     [[gnu::noinline]] static bool run(byte* dst, byte const* src, std::size_t size, bytes_view aad,
-                                      packet_nonce const& nonce, byte const* key, byte* tag, bool sealing) noexcept {
+                                      packet_nonce const& nonce, byte const* key, bool sealing) noexcept {
         work w;
         chacha20_detail::set_key(w.words, key_view(key, key_bytes));
         w.words[12] = 0;
         for (std::size_t i = 0; i < 3; ++i) w.words[13 + i] = nonce.words[i];
         next_block(w);
-        for (std::size_t i = 0; i < 8; ++i) store_le32(w.tail + 4 * i, w.block[i]);
-        w.mac.start(w.tail);
-        for (std::size_t i = 0; i < 4; ++i) w.s[i] = w.block[4 + i];
+        auto* const one_time_key = reinterpret_cast<byte*>(w.block.data());
+        for (std::size_t i = 0; i < 8; ++i) store_le32(one_time_key + 4 * i, w.block[i]);
+        w.mac.start(one_time_key);
+        std::memcpy(w.s, one_time_key + poly1305_block_bytes, sizeof w.s);
         if (sealing) crypt(w, dst, src, size);
         authenticate(w, aad.data(), aad.size());
         authenticate(w, sealing ? dst : src, size);
-        fill_zero({w.tail, 16});
+        fill_zero({w.tail, sizeof w.tail});
         store_le32(w.tail, static_cast<std::uint32_t>(aad.size()));
         store_le32(w.tail + 8, static_cast<std::uint32_t>(size)); // packets are shorter than 4 GiB
         w.mac.absorb(w.tail, 1, 1);
-        byte text[16];
-        for (std::size_t i = 0; i < 4; ++i) store_le32(text + 4 * i, w.s[i]);
-        w.mac.finish(w.tail, text);
+        w.mac.finish(w.tail, w.s);
         bool genuine = true;
         if (sealing) {
-            copy({tag, tag_bytes}, {w.tail, tag_bytes});
+            copy({dst + size, tag_bytes}, {w.tail, tag_bytes});
         } else {
-            genuine = equal_in_constant_time({w.tail, tag_bytes}, {tag, tag_bytes});
+            genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
             if (genuine) crypt(w, dst, src, size);
         }
         wipe(static_cast<void*>(&w), sizeof w);
@@ -7367,14 +7382,11 @@ private:
         while (size != 0) {
             next_block(w);
             std::size_t const now = std::min(size, chacha20_block_bytes);
-            bool const whole = now == chacha20_block_bytes;
-            byte* to = dst;
-            if (!whole) {
-                std::memcpy(w.tail, src, now);
-                src = to = w.tail;
-            }
-            for (std::size_t i = 0; i < 16; ++i) store_le32(to + 4 * i, load_le32(src + 4 * i) ^ w.block[i]);
-            if (!whole) std::memcpy(dst, w.tail, now);
+            if (now == chacha20_block_bytes)
+                for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ w.block[i]);
+            else
+                for (std::size_t i = 0; i < now; ++i)
+                    dst[i] = static_cast<byte>(src[i] ^ (w.block[i / 4] >> (8 * (i % 4))));
             dst += now, src += now, size -= now;
         }
     }
@@ -7662,6 +7674,12 @@ inline void pad(byte* to, bytes_view from) noexcept {
 struct work {
     std::uint32_t h[8];
     byte padded[block_bytes];
+#ifdef WG_COMPACT
+    std::size_t held; ///< bytes of it that the message begins with: none or all
+    std::size_t key_bytes;
+    bytes out;
+    bytes_view in[2]; ///< the rest of the message
+#endif
 
     ~work() { wipe_fixed<sizeof(work)>(this); }
 };
@@ -7669,9 +7687,9 @@ struct work {
 /// One message in words, for any processor.
 struct words {
 #if defined(WG_SMALL) && defined(__arm__)
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 32; // the words of the state
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 80; // the words of the state
 #elif defined(WG_COMPACT)
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 160; // the words of a block and of the state
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 128; // the words of the state, twice
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
 #endif
@@ -7697,11 +7715,12 @@ struct words {
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
                                                  bool last) noexcept {
         std::uint32_t v[16];
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         auto const m = [&](std::size_t i) noexcept { return load_le32(block + 4 * i); };
 #else
-        std::uint32_t m[16];
-        for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+        std::uint32_t words[16];
+        for (std::size_t i = 0; i < 16; ++i) words[i] = load_le32(block + 4 * i);
+        auto const m = [&](std::size_t i) noexcept { return words[i]; };
 #endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
         v[12] ^= static_cast<std::uint32_t>(count);
@@ -7722,14 +7741,14 @@ struct words {
 #pragma GCC unroll 10
 #endif
         for (auto const& p : sigma) {
-            mix(v[0], v[4], v[8], v[12], m[p[0]], m[p[1]]);
-            mix(v[1], v[5], v[9], v[13], m[p[2]], m[p[3]]);
-            mix(v[2], v[6], v[10], v[14], m[p[4]], m[p[5]]);
-            mix(v[3], v[7], v[11], v[15], m[p[6]], m[p[7]]);
-            mix(v[0], v[5], v[10], v[15], m[p[8]], m[p[9]]);
-            mix(v[1], v[6], v[11], v[12], m[p[10]], m[p[11]]);
-            mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
-            mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
+            mix(v[0], v[4], v[8], v[12], m(p[0]), m(p[1]));
+            mix(v[1], v[5], v[9], v[13], m(p[2]), m(p[3]));
+            mix(v[2], v[6], v[10], v[14], m(p[4]), m(p[5]));
+            mix(v[3], v[7], v[11], v[15], m(p[6]), m(p[7]));
+            mix(v[0], v[5], v[10], v[15], m(p[8]), m(p[9]));
+            mix(v[1], v[6], v[11], v[12], m(p[10]), m(p[11]));
+            mix(v[2], v[7], v[8], v[13], m(p[12]), m(p[13]));
+            mix(v[3], v[4], v[9], v[14], m(p[14]), m(p[15]));
         }
 #endif
         for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
@@ -8846,28 +8865,10 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
 };
 #endif
 
+#ifndef WG_COMPACT
 /// The whole message, the key's block too, into w.h. What lies whole in the input is compressed from there.
 template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
     std::uint64_t count = 0;
-#ifdef WG_COMPACT
-    // Everything goes through one buffer: a block is compressed when another byte follows, for the last one is special.
-    std::size_t held = 0;
-    std::memset(w.padded, 0, block_bytes);
-    if (!key.empty()) std::memcpy(w.padded, key.data(), key.size()), held = block_bytes;
-    for (bytes_view in : {a, b})
-        while (!in.empty()) {
-            if (held == block_bytes) {
-                Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
-                held = 0;
-                std::memset(w.padded, 0, block_bytes);
-            }
-            std::size_t const now = std::min(in.size(), block_bytes - held);
-            std::memcpy(w.padded + held, in.data(), now);
-            held += now;
-            in = in.subspan(now);
-        }
-    Kernel::compress_block(w.h, w.padded, count + held, true);
-#else
     if (!key.empty()) { // a block of its own, filled up with zeros, and the last one if nothing follows
         bool const last = a.empty() && b.empty();
         Kernel::compress(w, key.data(), key.size(), count = block_bytes, last);
@@ -8891,17 +8892,70 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
         a = b;
     }
     Kernel::compress(w, a.empty() ? w.padded : a.data(), a.size(), count + a.size(), true);
-#endif
 }
+#endif
 
 #ifdef WG_COMPACT
-#define WG_DIGEST [[gnu::always_inline]] // what is spilled lies below `compress_block`'s caller, but its state
-#else
-#define WG_DIGEST [[gnu::noinline]]
-#endif
+
+/// All goes through one buffer: a block is compressed when another byte follows, for the last one is special.
+template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
+    for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
+    w.h[0] ^= parameters(w.out.size(), w.key_bytes);
+    std::uint64_t count = 0;
+    for (bytes_view in : w.in)
+        while (!in.empty()) {
+            if (w.held == block_bytes) {
+                Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
+                w.held = 0;
+                std::memset(w.padded, 0, block_bytes);
+            }
+            std::size_t const now = std::min(in.size(), block_bytes - w.held);
+            std::memcpy(w.padded + w.held, in.data(), now);
+            w.held += now;
+            in = in.subspan(now);
+        }
+    Kernel::compress_block(w.h, w.padded, count + w.held, true);
+    for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
+    copy_short(w.out.data(), w.padded, w.out.size());
+}
 
 template <class Kernel>
-WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    {
+        work w;
+        pad(w.padded, key);
+        w.held = key.empty() ? 0 : block_bytes;
+        w.key_bytes = key.size();
+        w.out = out;
+        w.in[0] = a;
+        w.in[1] = b;
+        digest<Kernel>(w);
+    }
+    wipe_stack<Kernel::spill_bytes>(); // of `digest` and `compress_block`; the rest lies above
+}
+
+/// HMAC (RFC 2104) in one work area. `out` is also where the inner digest is meanwhile.
+template <class Kernel> inline void wiped_hmac(bytes out, key_view key, bytes_view input) noexcept {
+    {
+        work w;
+        w.key_bytes = 0;
+        w.out = out;
+        w.in[0] = input;
+        for (byte const filler : {byte{0x36}, byte{0x5c}}) {
+            pad(w.padded, key);
+            for (byte& b : w.padded) b ^= filler;
+            w.held = block_bytes;
+            digest<Kernel>(w);
+            w.in[0] = out;
+        }
+    }
+    wipe_stack<Kernel::spill_bytes>();
+}
+
+#else
+
+template <class Kernel>
+[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     work w;
     for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
     w.h[0] ^= parameters(out.size(), key.size());
@@ -8913,12 +8967,10 @@ WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view
 template <class Kernel>
 inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
-#ifdef WG_COMPACT
-    wipe_stack<Kernel::spill_bytes>(); // of `compress_block`, the rest lies above
-#else
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
-#endif
 }
+
+#endif
 
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
     std::size_t const whole = (item.message.size() + block_bytes - 1) / block_bytes;
@@ -8972,7 +9024,12 @@ public:
         digest(out, key, a, b);
     }
 
-#ifndef WG_COMPACT
+#ifdef WG_COMPACT
+    /// HMAC with a key of 32 bytes. out, of 32 bytes, overlaps neither key nor input.
+    void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept {
+        blake2s_detail::wiped_hmac<blake2s_detail::words>(out, key, input);
+    }
+#else
     /// The same for each item.
     void blake2s_batch(std::span<hash_item const> items) const noexcept;
 #endif
@@ -9314,7 +9371,7 @@ template <> struct field25519<limbs32> {
         v[7] &= 0x7fffffff;
     }
 
-    void encode(byte* to) const noexcept {
+    WG_FRAME void encode(byte* to) const noexcept {
         field25519 x = *this;
         // bits from 255 on come back times 19: twice gives < 2^255 + 19 and then < 2^255; the third takes p off a
         // value from p on: 19 more carries into bit 255 then, and only then
@@ -11391,7 +11448,7 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
 #ifdef WG_COMPACT
-    constexpr byte_array<key_bytes> base_point = {9};
+    static constexpr byte_array<key_bytes> base_point = {9};
     static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
 #else
     x25519_base<>::multiply(out, scalar.expose());
@@ -13432,9 +13489,10 @@ template <policies Policies> struct primitives {
         : hash(std::move(h)), dh(std::move(d)), aead(std::move(a)) {}
 };
 
-/// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and may be `key`.
+/// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and overlaps neither `key` nor `input`.
 template <hash_backend Hash>
 void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_view input) noexcept {
+    if constexpr (requires { hash.hmac_blake2s(out, key, input); }) return hash.hmac_blake2s(out, key, input);
     constexpr std::size_t block_bytes = 64;
     secret<block_bytes> block;
     secret<key_bytes> inner;
@@ -13551,11 +13609,12 @@ public:
         if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
             return status::no_random;
         // es
-        if (!mix_dh(state, ephemeral, theirs.public_key, key)) return status::bad_public_key;
+        if (!with_.dh.dh(key, ephemeral, theirs.public_key)) return status::bad_public_key;
+        mix_key(state, key.expose(), key);
         // s
         encrypt_and_hash(state, key, message.subspan(at::encrypted_static, key_bytes + tag_bytes), mine.public_key);
         // ss
-        kdf(with_.hash, state.chaining_key, theirs.static_static.expose(), state.chaining_key, key);
+        mix_key(state, theirs.static_static.expose(), key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
         to.clear();
         to.ephemeral = std::move(ephemeral);
@@ -13602,7 +13661,7 @@ public:
     }
 
     /// The same for one.
-    status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
+    WG_FRAME status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
         in.message = message;
         start(in.symmetric, mine.public_key);
         // e
@@ -13614,12 +13673,13 @@ public:
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
-    status prove_initiation(incoming_initiation& in, remote_identity const& theirs, bytes_view message) const noexcept {
+    WG_FRAME status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
+                                     bytes_view message) const noexcept {
         using at = initiation_layout;
         secret<key_bytes> key;
         if (theirs.static_static.is_zero()) return status::bad_public_key;
         // ss
-        kdf(with_.hash, in.symmetric.chaining_key, theirs.static_static.expose(), in.symmetric.chaining_key, key);
+        mix_key(in.symmetric, theirs.static_static.expose(), key);
         if (!decrypt_and_hash(in.symmetric, key, in.timestamp,
                               message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes)))
             return status::decryption_failed;
@@ -13700,7 +13760,7 @@ public:
         if (!create_ephemeral(state, ephemeral, random, message.subspan<response_layout::ephemeral, key_bytes>()))
             return status::no_random;
         // ee, se
-        if (!mix_dh(state, ephemeral, of.ephemeral.expose()) || !mix_dh(state, ephemeral, theirs.public_key))
+        if (!mix_dh(state, ephemeral, of.ephemeral.expose(), key) || !mix_dh(state, ephemeral, theirs.public_key, key))
             return status::bad_public_key;
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
@@ -13798,7 +13858,7 @@ public:
         // e
         mix_ephemeral(state, ephemeral);
         // ee, se
-        if (!mix_dh(state, of.ephemeral, ephemeral) || !mix_dh(state, mine.private_key, ephemeral))
+        if (!mix_dh(state, of.ephemeral, ephemeral, key) || !mix_dh(state, mine.private_key, ephemeral, key))
             return status::bad_public_key;
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
@@ -13853,12 +13913,12 @@ private:
         return true;
     }
 
-    /// s, once es is known.
-    WG_FRAME status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+    /// s, once es is known; where that was is the key then.
+    status open_static(incoming_initiation& in, secret<key_bytes>& shared) const noexcept {
         using at = initiation_layout;
-        secret<key_bytes> key;
+        secret<key_bytes>& key = shared;
         // es
-        kdf(with_.hash, in.symmetric.chaining_key, shared.expose(), in.symmetric.chaining_key, key);
+        mix_key(in.symmetric, shared.expose(), key);
         // s
         bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
                                               in.message.subspan(at::encrypted_static, key_bytes + tag_bytes));
@@ -13881,15 +13941,18 @@ private:
         kdf(with_.hash, state.chaining_key, ephemeral, state.chaining_key);
     }
 
-    /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
+    /// Mixes a DH into the chaining key. Between the two its result is in `shared`. False: it is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    template <class... Key>
-    WG_FRAME bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
-                         Key&... key) const noexcept {
-        secret<key_bytes> shared;
+    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+                secret<key_bytes>& shared) const noexcept {
         if (!with_.dh.dh(shared, mine, theirs)) return false;
-        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key, key...);
+        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key);
         return true;
+    }
+
+    /// The chaining key and the key of the next tag, out of `input`, which may be that key.
+    void mix_key(symmetric_state& state, key_view input, secret<key_bytes>& key) const noexcept {
+        kdf(with_.hash, state.chaining_key, input, state.chaining_key, key);
     }
 
     //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
@@ -15985,7 +16048,8 @@ private:
     }
 
     /// The oldest message's whole turn, without anything that is there for several.
-    void handle_one(message_type type, job_type& answer, std::size_t& made, std::size_t& heavy, instant now) noexcept {
+    WG_FRAME void handle_one(message_type type, job_type& answer, std::size_t& made, std::size_t& heavy,
+                             instant now) noexcept {
         turn t;
         t.in = state_.waiting.front();
         t.why = gate(t, type, now);
@@ -15994,23 +16058,22 @@ private:
             state_.waiting.note_answer(now);
         }
         if (begin_last_part(t, answer, now)) {
+            accepted by;
             if (type == message_type::initiation)
-                t.why = answer_initiation(t, answer, now);
+                t.why = consume_initiation(t.in->message(), by, now);
             else if (type == message_type::response)
                 t.why = consume_response(t, now);
             else
                 t.why = consume_cookie_reply(t.in->message(), now);
+            if (by.from != nullptr) t.why = answer_initiation(t, by, answer, now);
         }
         end(t, answer, made, now);
     }
 
-    WG_FRAME status answer_initiation(turn const& t, job_type& answer, instant now) noexcept {
-        accepted by;
-        status why = consume_initiation(t.in->message(), by, now);
-        if (why != status::ok) return why;
+    WG_FRAME status answer_initiation(turn const& t, accepted const& by, job_type& answer, instant now) noexcept {
         peer_type& to = *by.from;
         note_initiation(to, t, by.next_attempt, now);
-        why = by.why;
+        status why = by.why;
         if (why == status::ok && !state_.room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
             to.last_sent_handshake = now;
@@ -16112,7 +16175,7 @@ private:
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    WG_FRAME status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
+    status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
         if (in.why != status::ok) return in.why;
         steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
@@ -17238,7 +17301,7 @@ private:
     // --- what peers want to send
 
     /// Writes one message of `to` into `out`. False: there is none to be sent now.
-    bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
+    WG_FRAME bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
         state_.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);

@@ -476,7 +476,7 @@ private:
     // --- what peers want to send
 
     /// Writes one message of `to` into `out`. False: there is none to be sent now.
-    bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
+    WG_FRAME bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
         state_.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);

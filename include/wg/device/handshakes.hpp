@@ -165,7 +165,8 @@ private:
     }
 
     /// The oldest message's whole turn, without anything that is there for several.
-    void handle_one(message_type type, job_type& answer, std::size_t& made, std::size_t& heavy, instant now) noexcept {
+    WG_FRAME void handle_one(message_type type, job_type& answer, std::size_t& made, std::size_t& heavy,
+                             instant now) noexcept {
         turn t;
         t.in = state_.waiting.front();
         t.why = gate(t, type, now);
@@ -174,23 +175,22 @@ private:
             state_.waiting.note_answer(now);
         }
         if (begin_last_part(t, answer, now)) {
+            accepted by;
             if (type == message_type::initiation)
-                t.why = answer_initiation(t, answer, now);
+                t.why = consume_initiation(t.in->message(), by, now);
             else if (type == message_type::response)
                 t.why = consume_response(t, now);
             else
                 t.why = consume_cookie_reply(t.in->message(), now);
+            if (by.from != nullptr) t.why = answer_initiation(t, by, answer, now);
         }
         end(t, answer, made, now);
     }
 
-    WG_FRAME status answer_initiation(turn const& t, job_type& answer, instant now) noexcept {
-        accepted by;
-        status why = consume_initiation(t.in->message(), by, now);
-        if (why != status::ok) return why;
+    WG_FRAME status answer_initiation(turn const& t, accepted const& by, job_type& answer, instant now) noexcept {
         peer_type& to = *by.from;
         note_initiation(to, t, by.next_attempt, now);
-        why = by.why;
+        status why = by.why;
         if (why == status::ok && !state_.room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
             to.last_sent_handshake = now;
@@ -292,7 +292,7 @@ private:
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    WG_FRAME status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
+    status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
         if (in.why != status::ok) return in.why;
         steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);

@@ -29,9 +29,10 @@ template <policies Policies> struct primitives {
         : hash(std::move(h)), dh(std::move(d)), aead(std::move(a)) {}
 };
 
-/// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and may be `key`.
+/// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and overlaps neither `key` nor `input`.
 template <hash_backend Hash>
 void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_view input) noexcept {
+    if constexpr (requires { hash.hmac_blake2s(out, key, input); }) return hash.hmac_blake2s(out, key, input);
     constexpr std::size_t block_bytes = 64;
     secret<block_bytes> block;
     secret<key_bytes> inner;
@@ -148,11 +149,12 @@ public:
         if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
             return status::no_random;
         // es
-        if (!mix_dh(state, ephemeral, theirs.public_key, key)) return status::bad_public_key;
+        if (!with_.dh.dh(key, ephemeral, theirs.public_key)) return status::bad_public_key;
+        mix_key(state, key.expose(), key);
         // s
         encrypt_and_hash(state, key, message.subspan(at::encrypted_static, key_bytes + tag_bytes), mine.public_key);
         // ss
-        kdf(with_.hash, state.chaining_key, theirs.static_static.expose(), state.chaining_key, key);
+        mix_key(state, theirs.static_static.expose(), key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
         to.clear();
         to.ephemeral = std::move(ephemeral);
@@ -199,7 +201,7 @@ public:
     }
 
     /// The same for one.
-    status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
+    WG_FRAME status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
         in.message = message;
         start(in.symmetric, mine.public_key);
         // e
@@ -211,12 +213,13 @@ public:
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
-    status prove_initiation(incoming_initiation& in, remote_identity const& theirs, bytes_view message) const noexcept {
+    WG_FRAME status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
+                                     bytes_view message) const noexcept {
         using at = initiation_layout;
         secret<key_bytes> key;
         if (theirs.static_static.is_zero()) return status::bad_public_key;
         // ss
-        kdf(with_.hash, in.symmetric.chaining_key, theirs.static_static.expose(), in.symmetric.chaining_key, key);
+        mix_key(in.symmetric, theirs.static_static.expose(), key);
         if (!decrypt_and_hash(in.symmetric, key, in.timestamp,
                               message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes)))
             return status::decryption_failed;
@@ -297,7 +300,7 @@ public:
         if (!create_ephemeral(state, ephemeral, random, message.subspan<response_layout::ephemeral, key_bytes>()))
             return status::no_random;
         // ee, se
-        if (!mix_dh(state, ephemeral, of.ephemeral.expose()) || !mix_dh(state, ephemeral, theirs.public_key))
+        if (!mix_dh(state, ephemeral, of.ephemeral.expose(), key) || !mix_dh(state, ephemeral, theirs.public_key, key))
             return status::bad_public_key;
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
@@ -395,7 +398,7 @@ public:
         // e
         mix_ephemeral(state, ephemeral);
         // ee, se
-        if (!mix_dh(state, of.ephemeral, ephemeral) || !mix_dh(state, mine.private_key, ephemeral))
+        if (!mix_dh(state, of.ephemeral, ephemeral, key) || !mix_dh(state, mine.private_key, ephemeral, key))
             return status::bad_public_key;
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
@@ -450,12 +453,12 @@ private:
         return true;
     }
 
-    /// s, once es is known.
-    WG_FRAME status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+    /// s, once es is known; where that was is the key then.
+    status open_static(incoming_initiation& in, secret<key_bytes>& shared) const noexcept {
         using at = initiation_layout;
-        secret<key_bytes> key;
+        secret<key_bytes>& key = shared;
         // es
-        kdf(with_.hash, in.symmetric.chaining_key, shared.expose(), in.symmetric.chaining_key, key);
+        mix_key(in.symmetric, shared.expose(), key);
         // s
         bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
                                               in.message.subspan(at::encrypted_static, key_bytes + tag_bytes));
@@ -478,15 +481,18 @@ private:
         kdf(with_.hash, state.chaining_key, ephemeral, state.chaining_key);
     }
 
-    /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
+    /// Mixes a DH into the chaining key. Between the two its result is in `shared`. False: it is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    template <class... Key>
-    WG_FRAME bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
-                         Key&... key) const noexcept {
-        secret<key_bytes> shared;
+    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+                secret<key_bytes>& shared) const noexcept {
         if (!with_.dh.dh(shared, mine, theirs)) return false;
-        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key, key...);
+        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key);
         return true;
+    }
+
+    /// The chaining key and the key of the next tag, out of `input`, which may be that key.
+    void mix_key(symmetric_state& state, key_view input, secret<key_bytes>& key) const noexcept {
+        kdf(with_.hash, state.chaining_key, input, state.chaining_key, key);
     }
 
     //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
