@@ -7686,10 +7686,8 @@ struct work {
 
 /// One message in words, for any processor.
 struct words {
-#if defined(WG_SMALL) && defined(__arm__)
+#ifdef WG_COMPACT
     static constexpr std::size_t spill_bytes = bundled::spill_bytes + 80; // the words of the state
-#elif defined(WG_COMPACT)
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 128; // the words of the state, twice
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
 #endif
@@ -7726,7 +7724,7 @@ struct words {
         v[12] ^= static_cast<std::uint32_t>(count);
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
         if (last) v[14] = ~v[14];
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         for (auto const& p : sigma)
 #pragma GCC unroll 1
             for (unsigned i = 0; i < 8; ++i) { // columns, then diagonals
@@ -7735,11 +7733,7 @@ struct words {
                     m(p[2 * i]), m(p[2 * i + 1]));
             }
 #else
-#ifdef WG_COMPACT
-#pragma GCC unroll 1
-#else
 #pragma GCC unroll 10
-#endif
         for (auto const& p : sigma) {
             mix(v[0], v[4], v[8], v[12], m(p[0]), m(p[1]));
             mix(v[1], v[5], v[9], v[13], m(p[2]), m(p[3]));
@@ -13464,8 +13458,9 @@ template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item
 // SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
 //
-// Pure functions over handshakes: no tables, no time, no policy beyond primitives. What fails leaves the handshake as
-// it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+// Pure functions over handshakes: no tables, no time, no policy beyond primitives. A message that is refused leaves the
+// handshake as it was; where one cannot be made, it is to be forgotten. The whitepaper's tokens stand beside the lines
+// that do them. One thread for each handshake.
 //
 // Who has several messages at hand calls the steps that take spans, so that their DHs are done at once. An element that
 // is not `ok` is left alone by them.
@@ -13599,26 +13594,24 @@ public:
         using at = initiation_layout;
         WG_ASSERT(message.size() == at::size);
         if (theirs.static_static.is_zero()) return status::bad_public_key;
-        secret<key_bytes> ephemeral, key;
-        symmetric_state state;
+        secret<key_bytes> key;
+        to.clear();
+        symmetric_state& state = to.symmetric;
         start(state, theirs.public_key);
         fill_zero(message);
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::initiation));
         store_le32(&message[at::sender], local_index);
         // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
+        if (!create_ephemeral(state, to.ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
             return status::no_random;
         // es
-        if (!with_.dh.dh(key, ephemeral, theirs.public_key)) return status::bad_public_key;
+        if (!with_.dh.dh(key, to.ephemeral, theirs.public_key)) return status::bad_public_key;
         mix_key(state, key.expose(), key);
         // s
         encrypt_and_hash(state, key, message.subspan(at::encrypted_static, key_bytes + tag_bytes), mine.public_key);
         // ss
         mix_key(state, theirs.static_static.expose(), key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
-        to.clear();
-        to.ephemeral = std::move(ephemeral);
-        to.symmetric.assign(state);
         to.local_index = local_index;
         to.state = handshake_state::initiation_created;
         return status::ok;
@@ -15804,10 +15797,11 @@ template <policies Policies> struct device_state {
     void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.timers.next_deadline()); }
 
     WG_OUTLINE duration jitter() noexcept {
+        constexpr auto below = static_cast<std::uint32_t>(rekey_timeout_jitter.nanoseconds); // no division of 64 bits
+        static_assert(below == rekey_timeout_jitter.nanoseconds);
         byte_array<4> raw{};
         if (!random.fill(raw)) return {};
-        return {static_cast<std::int64_t>(load_le32(raw.data()) %
-                                          static_cast<std::uint64_t>(rekey_timeout_jitter.nanoseconds))};
+        return {static_cast<std::int64_t>(load_le32(raw.data()) % below)};
     }
 
     /// For keypair_slots: what becomes of a session that a slot has no more room for.
@@ -15948,16 +15942,20 @@ public:
 #endif
     }
 
-    /// Does what the messages at the front of the queue ask for, `most` of them at most, and writes the answers into
-    /// `out` from `made` on, which counts them. `heavy` counts those that cost DH operations. How many are done: one,
-    /// or several of one type.
-    std::size_t handle(std::span<job_type> out, std::size_t& made, std::size_t& heavy, std::size_t most,
-                       instant now) noexcept {
+    /// What became of messages.
+    struct handled {
+        std::uint8_t messages = 0;
+        std::uint8_t answers = 0;
+        std::uint8_t heavy = 0; ///< messages that cost DH operations
+    };
+
+    /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
+    /// Writes the answers into `out`, from the front.
+    handled handle(std::span<job_type> out, std::size_t most, instant now) noexcept {
         message_type const type = type_of(state_.waiting.front()->message());
-        if constexpr (at_once == 1) {
-            handle_one(type, out[made], made, heavy, now);
-            return 1;
-        }
+        if constexpr (at_once == 1) return handle_one(type, out[0], now);
+        handled done;
+        std::size_t made = 0;
         std::array<turn, at_once> turns;
         std::size_t count = 0;
         for (; count < std::min(most, at_once); ++count) {
@@ -15966,7 +15964,7 @@ public:
             turns[count].in = in;
             turns[count].why = gate(turns[count], type, now);
             if (turns[count].why == status::ok && type != message_type::cookie_reply) {
-                ++heavy;
+                ++done.heavy;
                 state_.waiting.note_answer(now);
             }
         }
@@ -15977,7 +15975,9 @@ public:
             consume_responses(these, out, made, now);
         else
             consume_cookie_replies(these, out, made, now);
-        return count;
+        done.messages = static_cast<std::uint8_t>(count);
+        done.answers = static_cast<std::uint8_t>(made);
+        return done;
     }
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now.
@@ -16048,13 +16048,14 @@ private:
     }
 
     /// The oldest message's whole turn, without anything that is there for several.
-    WG_FRAME void handle_one(message_type type, job_type& answer, std::size_t& made, std::size_t& heavy,
-                             instant now) noexcept {
+    WG_FRAME handled handle_one(message_type type, job_type& answer, instant now) noexcept {
+        handled done;
+        done.messages = 1;
         turn t;
         t.in = state_.waiting.front();
         t.why = gate(t, type, now);
         if (t.why == status::ok && type != message_type::cookie_reply) {
-            ++heavy;
+            done.heavy = 1;
             state_.waiting.note_answer(now);
         }
         if (begin_last_part(t, answer, now)) {
@@ -16067,7 +16068,9 @@ private:
                 t.why = consume_cookie_reply(t.in->message(), now);
             if (by.from != nullptr) t.why = answer_initiation(t, by, answer, now);
         }
-        end(t, answer, made, now);
+        end(t, now);
+        done.answers = answer.next == disposition::send;
+        return done;
     }
 
     WG_FRAME status answer_initiation(turn const& t, accepted const& by, job_type& answer, instant now) noexcept {
@@ -16106,8 +16109,7 @@ private:
         if (t.wants_cookie) t.why = send_cookie_reply(t.in->message(), t.in->where, answer, now);
         return t.why == status::ok;
     }
-    void end(turn const& t, job_type const& answer, std::size_t& made, instant now) noexcept {
-        if (answer.next == disposition::send) ++made;
+    void end(turn const& t, instant now) noexcept {
         if (t.why != status::ok) state_.count(t.why, nullptr);
         state_.waiting.pop();
         if (state_.waiting.size() == 0) state_.watch_load(now);
@@ -16133,7 +16135,8 @@ private:
         for (turn& t : turns) {
             job_type& unused = out[made];
             if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t.in->message(), now);
-            end(t, unused, made, now);
+            end(t, now);
+            if (unused.next == disposition::send) ++made;
         }
     }
 
@@ -16170,7 +16173,8 @@ private:
                 turns[i].why = send_response(froms[i], answers[i], answer, now);
                 state_.reschedule(*froms[i].from);
             }
-            end(turns[i], answer, made, now);
+            end(turns[i], now);
+            if (answer.next == disposition::send) ++made;
         }
     }
 
@@ -16260,7 +16264,8 @@ private:
                 turns[i].why = from == nullptr ? status::unknown_index
                                                : consume_response(*from, opened[i], turns[i].in->where, now);
             }
-            end(turns[i], unused, made, now);
+            end(turns[i], now);
+            if (unused.next == disposition::send) ++made;
         }
     }
 
@@ -16933,7 +16938,10 @@ public:
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
             // each has one answer at most, and costs one DH at most
             std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
-            looked_at += handshakes<Policies>(state_).handle(out, made, heavy, room, now);
+            auto const done = handshakes<Policies>(state_).handle(out.subspan(made), room, now);
+            looked_at += done.messages;
+            made += done.answers;
+            heavy += done.heavy;
         }
         return made;
     }

@@ -108,7 +108,10 @@ public:
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
             // each has one answer at most, and costs one DH at most
             std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
-            looked_at += handshakes<Policies>(state_).handle(out, made, heavy, room, now);
+            auto const done = handshakes<Policies>(state_).handle(out.subspan(made), room, now);
+            looked_at += done.messages;
+            made += done.answers;
+            heavy += done.heavy;
         }
         return made;
     }

@@ -65,16 +65,20 @@ public:
 #endif
     }
 
-    /// Does what the messages at the front of the queue ask for, `most` of them at most, and writes the answers into
-    /// `out` from `made` on, which counts them. `heavy` counts those that cost DH operations. How many are done: one,
-    /// or several of one type.
-    std::size_t handle(std::span<job_type> out, std::size_t& made, std::size_t& heavy, std::size_t most,
-                       instant now) noexcept {
+    /// What became of messages.
+    struct handled {
+        std::uint8_t messages = 0;
+        std::uint8_t answers = 0;
+        std::uint8_t heavy = 0; ///< messages that cost DH operations
+    };
+
+    /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
+    /// Writes the answers into `out`, from the front.
+    handled handle(std::span<job_type> out, std::size_t most, instant now) noexcept {
         message_type const type = type_of(state_.waiting.front()->message());
-        if constexpr (at_once == 1) {
-            handle_one(type, out[made], made, heavy, now);
-            return 1;
-        }
+        if constexpr (at_once == 1) return handle_one(type, out[0], now);
+        handled done;
+        std::size_t made = 0;
         std::array<turn, at_once> turns;
         std::size_t count = 0;
         for (; count < std::min(most, at_once); ++count) {
@@ -83,7 +87,7 @@ public:
             turns[count].in = in;
             turns[count].why = gate(turns[count], type, now);
             if (turns[count].why == status::ok && type != message_type::cookie_reply) {
-                ++heavy;
+                ++done.heavy;
                 state_.waiting.note_answer(now);
             }
         }
@@ -94,7 +98,9 @@ public:
             consume_responses(these, out, made, now);
         else
             consume_cookie_replies(these, out, made, now);
-        return count;
+        done.messages = static_cast<std::uint8_t>(count);
+        done.answers = static_cast<std::uint8_t>(made);
+        return done;
     }
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now.
@@ -165,13 +171,14 @@ private:
     }
 
     /// The oldest message's whole turn, without anything that is there for several.
-    WG_FRAME void handle_one(message_type type, job_type& answer, std::size_t& made, std::size_t& heavy,
-                             instant now) noexcept {
+    WG_FRAME handled handle_one(message_type type, job_type& answer, instant now) noexcept {
+        handled done;
+        done.messages = 1;
         turn t;
         t.in = state_.waiting.front();
         t.why = gate(t, type, now);
         if (t.why == status::ok && type != message_type::cookie_reply) {
-            ++heavy;
+            done.heavy = 1;
             state_.waiting.note_answer(now);
         }
         if (begin_last_part(t, answer, now)) {
@@ -184,7 +191,9 @@ private:
                 t.why = consume_cookie_reply(t.in->message(), now);
             if (by.from != nullptr) t.why = answer_initiation(t, by, answer, now);
         }
-        end(t, answer, made, now);
+        end(t, now);
+        done.answers = answer.next == disposition::send;
+        return done;
     }
 
     WG_FRAME status answer_initiation(turn const& t, accepted const& by, job_type& answer, instant now) noexcept {
@@ -223,8 +232,7 @@ private:
         if (t.wants_cookie) t.why = send_cookie_reply(t.in->message(), t.in->where, answer, now);
         return t.why == status::ok;
     }
-    void end(turn const& t, job_type const& answer, std::size_t& made, instant now) noexcept {
-        if (answer.next == disposition::send) ++made;
+    void end(turn const& t, instant now) noexcept {
         if (t.why != status::ok) state_.count(t.why, nullptr);
         state_.waiting.pop();
         if (state_.waiting.size() == 0) state_.watch_load(now);
@@ -250,7 +258,8 @@ private:
         for (turn& t : turns) {
             job_type& unused = out[made];
             if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t.in->message(), now);
-            end(t, unused, made, now);
+            end(t, now);
+            if (unused.next == disposition::send) ++made;
         }
     }
 
@@ -287,7 +296,8 @@ private:
                 turns[i].why = send_response(froms[i], answers[i], answer, now);
                 state_.reschedule(*froms[i].from);
             }
-            end(turns[i], answer, made, now);
+            end(turns[i], now);
+            if (answer.next == disposition::send) ++made;
         }
     }
 
@@ -377,7 +387,8 @@ private:
                 turns[i].why = from == nullptr ? status::unknown_index
                                                : consume_response(*from, opened[i], turns[i].in->where, now);
             }
-            end(turns[i], unused, made, now);
+            end(turns[i], now);
+            if (unused.next == disposition::send) ++made;
         }
     }
 

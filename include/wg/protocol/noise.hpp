@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
 //
-// Pure functions over handshakes: no tables, no time, no policy beyond primitives. What fails leaves the handshake as
-// it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+// Pure functions over handshakes: no tables, no time, no policy beyond primitives. A message that is refused leaves the
+// handshake as it was; where one cannot be made, it is to be forgotten. The whitepaper's tokens stand beside the lines
+// that do them. One thread for each handshake.
 //
 // Who has several messages at hand calls the steps that take spans, so that their DHs are done at once. An element that
 // is not `ok` is left alone by them.
@@ -139,26 +140,24 @@ public:
         using at = initiation_layout;
         WG_ASSERT(message.size() == at::size);
         if (theirs.static_static.is_zero()) return status::bad_public_key;
-        secret<key_bytes> ephemeral, key;
-        symmetric_state state;
+        secret<key_bytes> key;
+        to.clear();
+        symmetric_state& state = to.symmetric;
         start(state, theirs.public_key);
         fill_zero(message);
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::initiation));
         store_le32(&message[at::sender], local_index);
         // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
+        if (!create_ephemeral(state, to.ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
             return status::no_random;
         // es
-        if (!with_.dh.dh(key, ephemeral, theirs.public_key)) return status::bad_public_key;
+        if (!with_.dh.dh(key, to.ephemeral, theirs.public_key)) return status::bad_public_key;
         mix_key(state, key.expose(), key);
         // s
         encrypt_and_hash(state, key, message.subspan(at::encrypted_static, key_bytes + tag_bytes), mine.public_key);
         // ss
         mix_key(state, theirs.static_static.expose(), key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
-        to.clear();
-        to.ephemeral = std::move(ephemeral);
-        to.symmetric.assign(state);
         to.local_index = local_index;
         to.state = handshake_state::initiation_created;
         return status::ok;

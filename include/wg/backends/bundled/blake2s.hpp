@@ -90,10 +90,8 @@ struct work {
 
 /// One message in words, for any processor.
 struct words {
-#if defined(WG_SMALL) && defined(__arm__)
+#ifdef WG_COMPACT
     static constexpr std::size_t spill_bytes = bundled::spill_bytes + 80; // the words of the state
-#elif defined(WG_COMPACT)
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 128; // the words of the state, twice
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
 #endif
@@ -130,7 +128,7 @@ struct words {
         v[12] ^= static_cast<std::uint32_t>(count);
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
         if (last) v[14] = ~v[14];
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         for (auto const& p : sigma)
 #pragma GCC unroll 1
             for (unsigned i = 0; i < 8; ++i) { // columns, then diagonals
@@ -139,11 +137,7 @@ struct words {
                     m(p[2 * i]), m(p[2 * i + 1]));
             }
 #else
-#ifdef WG_COMPACT
-#pragma GCC unroll 1
-#else
 #pragma GCC unroll 10
-#endif
         for (auto const& p : sigma) {
             mix(v[0], v[4], v[8], v[12], m(p[0]), m(p[1]));
             mix(v[1], v[5], v[9], v[13], m(p[2]), m(p[3]));
