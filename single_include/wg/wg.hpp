@@ -7339,7 +7339,7 @@ private:
         byte tail[poly1305_block_bytes]; ///< of what is authenticated; the tag after that
     };
     /// With the frames of `crypt`, `next_block` and `permute`.
-    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 32;
+    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 24;
 
     [[gnu::noinline]] static bool run(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                       packet_nonce const& nonce, byte const* key, bool sealing) noexcept {
@@ -13509,7 +13509,7 @@ void kdf_into(Hash const& hash, secret<key_bytes> const& key, bytes_view input,
         std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
         step.expose()[before] = ++number;
         hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        copy(step.expose(), to->expose());
+        std::memcpy(step.expose().data(), to->expose().data(), key_bytes);
     }
 }
 template <hash_backend Hash, class... Out>
@@ -13625,17 +13625,20 @@ public:
         symmetric_state symmetric;
         wg::public_key remote_static{};
         byte_array<timestamp_bytes> timestamp{};
+    };
+    /// One of several.
+    struct one_initiation : incoming_initiation {
         bytes_view message{};
         status why = status::ok;
     };
 
     /// First half: who says that he sent each `message`. Costs a DH each. bad_public_key, decryption_failed.
-    void open_initiations(std::span<incoming_initiation> all, identity const& mine) const noexcept {
+    void open_initiations(std::span<one_initiation> all, identity const& mine) const noexcept {
         WG_ASSERT(all.size() <= at_once);
         std::array<secret<key_bytes>, at_once> shared;
         std::array<dh_item, at_once> items;
         std::size_t count = 0;
-        for (incoming_initiation& in : all) {
+        for (one_initiation& in : all) {
             if (in.why != status::ok) continue;
             start(in.symmetric, mine.public_key);
             // e
@@ -13646,23 +13649,22 @@ public:
         }
         dh_all(with_.dh, std::span(items).first(count));
         count = 0;
-        for (incoming_initiation& in : all) {
+        for (one_initiation& in : all) {
             if (in.why != status::ok) continue;
             dh_item const& done = items[count++];
-            in.why = done.good ? open_static(in, *done.out) : status::bad_public_key;
+            in.why = done.good ? open_static(in, in.message, *done.out) : status::bad_public_key;
         }
     }
 
     /// The same for one.
     WG_FRAME status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        in.message = message;
         start(in.symmetric, mine.public_key);
         // e
         key_view const ephemeral = ephemeral_in<initiation_layout>(message);
         mix_ephemeral(in.symmetric, ephemeral);
         secret<key_bytes> shared;
-        in.why = with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, shared) : status::bad_public_key;
-        return in.why;
+        return with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, message, shared)
+                                                                : status::bad_public_key;
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
@@ -13907,14 +13909,14 @@ private:
     }
 
     /// s, once es is known; where that was is the key then.
-    status open_static(incoming_initiation& in, secret<key_bytes>& shared) const noexcept {
+    status open_static(incoming_initiation& in, bytes_view message, secret<key_bytes>& shared) const noexcept {
         using at = initiation_layout;
         secret<key_bytes>& key = shared;
         // es
         mix_key(in.symmetric, shared.expose(), key);
         // s
         bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
-                                              in.message.subspan(at::encrypted_static, key_bytes + tag_bytes));
+                                              message.subspan(at::encrypted_static, key_bytes + tag_bytes));
         return genuine ? status::ok : status::decryption_failed;
     }
 
@@ -15952,10 +15954,15 @@ public:
     /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
     /// Writes the answers into `out`, from the front.
     handled handle(std::span<job_type> out, std::size_t most, instant now) noexcept {
-        message_type const type = type_of(state_.waiting.front()->message());
-        if constexpr (at_once == 1) return handle_one(type, out[0], now);
         handled done;
+        if constexpr (at_once == 1) {
+            done.heavy = handle_one(out[0], now);
+            done.messages = 1;
+            done.answers = out[0].next == disposition::send;
+            return done;
+        }
         std::size_t made = 0;
+        message_type const type = type_of(state_.waiting.front()->message());
         std::array<turn, at_once> turns;
         std::size_t count = 0;
         for (; count < std::min(most, at_once); ++count) {
@@ -16047,30 +16054,26 @@ private:
         return status::ok;
     }
 
-    /// The oldest message's whole turn, without anything that is there for several.
-    WG_FRAME handled handle_one(message_type type, job_type& answer, instant now) noexcept {
-        handled done;
-        done.messages = 1;
+    /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
+    WG_FRAME bool handle_one(job_type& answer, instant now) noexcept {
         turn t;
         t.in = state_.waiting.front();
+        message_type const type = type_of(t.in->message());
         t.why = gate(t, type, now);
-        if (t.why == status::ok && type != message_type::cookie_reply) {
-            done.heavy = 1;
-            state_.waiting.note_answer(now);
-        }
+        bool const heavy = t.why == status::ok && type != message_type::cookie_reply;
+        if (heavy) state_.waiting.note_answer(now);
         if (begin_last_part(t, answer, now)) {
             accepted by;
             if (type == message_type::initiation)
-                t.why = consume_initiation(t.in->message(), by, now);
+                t.why = consume_initiation(t, by, now);
             else if (type == message_type::response)
                 t.why = consume_response(t, now);
             else
-                t.why = consume_cookie_reply(t.in->message(), now);
+                t.why = consume_cookie_reply(t, now);
             if (by.from != nullptr) t.why = answer_initiation(t, by, answer, now);
         }
         end(t, now);
-        done.answers = answer.next == disposition::send;
-        return done;
+        return heavy;
     }
 
     WG_FRAME status answer_initiation(turn const& t, accepted const& by, job_type& answer, instant now) noexcept {
@@ -16088,10 +16091,10 @@ private:
         return why;
     }
 
-    WG_FRAME status consume_initiation(bytes_view message, accepted& by, instant now) noexcept {
+    WG_FRAME status consume_initiation(turn const& t, accepted& by, instant now) noexcept {
         typename steps::incoming_initiation in;
-        status const why = steps(state_.with).open_initiation(in, mine(), message);
-        return why == status::ok ? accept_initiation(in, by, now) : why;
+        status const why = steps(state_.with).open_initiation(in, mine(), t.in->message());
+        return why == status::ok ? accept_initiation(in, t, by, now) : why;
     }
 
     WG_FRAME status consume_response(turn const& t, instant now) noexcept {
@@ -16106,7 +16109,7 @@ private:
     /// The last part of the oldest message's turn, all of it but what `end` does. False: nothing else is to be done.
     bool begin_last_part(turn& t, job_type& answer, instant now) noexcept {
         state_.begin(answer, true);
-        if (t.wants_cookie) t.why = send_cookie_reply(t.in->message(), t.in->where, answer, now);
+        if (t.wants_cookie) t.why = send_cookie_reply(t, answer, now);
         return t.why == status::ok;
     }
     void end(turn const& t, instant now) noexcept {
@@ -16115,7 +16118,9 @@ private:
         if (state_.waiting.size() == 0) state_.watch_load(now);
     }
 
-    WG_FRAME status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
+    WG_FRAME status send_cookie_reply(turn const& t, job_type& out, instant now) noexcept {
+        bytes_view const message = t.in->message();
+        path const& where = t.in->where;
         if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
         std::uint32_t const receiver =
             load_le32(&message[initiation_layout::sender]); // at the same place in a response
@@ -16134,13 +16139,14 @@ private:
                                 instant now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
-            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t.in->message(), now);
+            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t, now);
             end(t, now);
             if (unused.next == disposition::send) ++made;
         }
     }
 
-    WG_FRAME status consume_cookie_reply(bytes_view message, instant now) noexcept {
+    WG_FRAME status consume_cookie_reply(turn const& t, instant now) noexcept {
+        bytes_view const message = t.in->message();
         auto const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
         peer_type& from = *found.who;
@@ -16150,7 +16156,7 @@ private:
     }
 
     void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
-        std::array<typename steps::incoming_initiation, at_once> opened;
+        std::array<typename steps::one_initiation, at_once> opened;
         std::array<typename steps::outgoing_response, at_once> answers;
         std::array<accepted, at_once> froms;
         for (std::size_t i = 0; i < turns.size(); ++i) {
@@ -16160,7 +16166,8 @@ private:
         steps const noise(state_.with);
         noise.open_initiations(std::span(opened).first(turns.size()), mine());
         for (std::size_t i = 0; i < turns.size(); ++i) {
-            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], froms[i], now);
+            if (turns[i].why == status::ok) turns[i].why = opened[i].why;
+            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], turns[i], froms[i], now);
             if (turns[i].why != status::ok || froms[i].why != status::ok) continue;
             peer_type& from = *froms[i].from;
             noise.begin_response(answers[i], from.exchange(), from.secrets->remote, state_.random);
@@ -16179,13 +16186,14 @@ private:
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
-        if (in.why != status::ok) return in.why;
+    status accept_initiation(typename steps::incoming_initiation& in, turn const& t, accepted& to,
+                             instant now) noexcept {
+        bytes_view const message = t.in->message();
         steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
         //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
-        if (status const why = noise.prove_initiation(in, from->secrets->remote, in.message); why != status::ok)
+        if (status const why = noise.prove_initiation(in, from->secrets->remote, message); why != status::ok)
             return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
         if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
@@ -16195,7 +16203,7 @@ private:
         from->greatest_timestamp = in.timestamp;
         from->last_initiation_consumption = now;
         state_.peers.forget_handshake(*from);
-        noise.accept_initiation(from->exchange(), in, in.message);
+        noise.accept_initiation(from->exchange(), in, message);
         // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
         // Whoever has the greater key goes first next time.
         bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
@@ -17254,7 +17262,7 @@ private:
         return (door.genuine >> (place - door.begin) & 1) != 0;
     }
 
-    void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
+    WG_FRAME void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);

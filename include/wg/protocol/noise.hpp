@@ -55,7 +55,7 @@ void kdf_into(Hash const& hash, secret<key_bytes> const& key, bytes_view input,
         std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
         step.expose()[before] = ++number;
         hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        copy(step.expose(), to->expose());
+        std::memcpy(step.expose().data(), to->expose().data(), key_bytes);
     }
 }
 template <hash_backend Hash, class... Out>
@@ -171,17 +171,20 @@ public:
         symmetric_state symmetric;
         wg::public_key remote_static{};
         byte_array<timestamp_bytes> timestamp{};
+    };
+    /// One of several.
+    struct one_initiation : incoming_initiation {
         bytes_view message{};
         status why = status::ok;
     };
 
     /// First half: who says that he sent each `message`. Costs a DH each. bad_public_key, decryption_failed.
-    void open_initiations(std::span<incoming_initiation> all, identity const& mine) const noexcept {
+    void open_initiations(std::span<one_initiation> all, identity const& mine) const noexcept {
         WG_ASSERT(all.size() <= at_once);
         std::array<secret<key_bytes>, at_once> shared;
         std::array<dh_item, at_once> items;
         std::size_t count = 0;
-        for (incoming_initiation& in : all) {
+        for (one_initiation& in : all) {
             if (in.why != status::ok) continue;
             start(in.symmetric, mine.public_key);
             // e
@@ -192,23 +195,22 @@ public:
         }
         dh_all(with_.dh, std::span(items).first(count));
         count = 0;
-        for (incoming_initiation& in : all) {
+        for (one_initiation& in : all) {
             if (in.why != status::ok) continue;
             dh_item const& done = items[count++];
-            in.why = done.good ? open_static(in, *done.out) : status::bad_public_key;
+            in.why = done.good ? open_static(in, in.message, *done.out) : status::bad_public_key;
         }
     }
 
     /// The same for one.
     WG_FRAME status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        in.message = message;
         start(in.symmetric, mine.public_key);
         // e
         key_view const ephemeral = ephemeral_in<initiation_layout>(message);
         mix_ephemeral(in.symmetric, ephemeral);
         secret<key_bytes> shared;
-        in.why = with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, shared) : status::bad_public_key;
-        return in.why;
+        return with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, message, shared)
+                                                                : status::bad_public_key;
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
@@ -453,14 +455,14 @@ private:
     }
 
     /// s, once es is known; where that was is the key then.
-    status open_static(incoming_initiation& in, secret<key_bytes>& shared) const noexcept {
+    status open_static(incoming_initiation& in, bytes_view message, secret<key_bytes>& shared) const noexcept {
         using at = initiation_layout;
         secret<key_bytes>& key = shared;
         // es
         mix_key(in.symmetric, shared.expose(), key);
         // s
         bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
-                                              in.message.subspan(at::encrypted_static, key_bytes + tag_bytes));
+                                              message.subspan(at::encrypted_static, key_bytes + tag_bytes));
         return genuine ? status::ok : status::decryption_failed;
     }
 

@@ -34,7 +34,7 @@ private:
         byte tail[poly1305_block_bytes]; ///< of what is authenticated; the tag after that
     };
     /// With the frames of `crypt`, `next_block` and `permute`.
-    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 32;
+    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 24;
 
     [[gnu::noinline]] static bool run(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                       packet_nonce const& nonce, byte const* key, bool sealing) noexcept {
