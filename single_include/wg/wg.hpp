@@ -236,13 +236,14 @@ constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail:
 constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
 
 /// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
-WG_OUTLINE inline void copy(bytes to, bytes_view from) noexcept {
+inline void copy(bytes to, bytes_view from) noexcept {
     WG_ASSERT(to.size() >= from.size());
     if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
 }
 
-/// Fills with zero bytes; the compiler may drop it before memory that dies. For secrets there is `wipe`.
-inline void fill_zero(bytes to) noexcept {
+/// Fills with zero bytes; the compiler may drop it before memory that dies. For secrets there is `wipe`. In line, since
+/// a call of memset is shorter than one with a span.
+[[gnu::always_inline]] inline void fill_zero(bytes to) noexcept {
     if (!to.empty()) std::memset(to.data(), 0, to.size());
 }
 
@@ -338,7 +339,6 @@ struct path {
 #define WG_BASE_TIME_HPP
 
 
-#include <compare>
 #include <cstdint>
 
 namespace wg::inline WG_ABI {
@@ -347,7 +347,11 @@ namespace wg::inline WG_ABI {
 struct duration {
     std::int64_t nanoseconds = 0;
 
-    friend constexpr auto operator<=>(duration, duration) noexcept = default;
+    friend constexpr bool operator==(duration, duration) noexcept = default;
+    friend constexpr bool operator<(duration a, duration b) noexcept { return a.nanoseconds < b.nanoseconds; }
+    friend constexpr bool operator>(duration a, duration b) noexcept { return b < a; }
+    friend constexpr bool operator<=(duration a, duration b) noexcept { return !(b < a); }
+    friend constexpr bool operator>=(duration a, duration b) noexcept { return !(a < b); }
     friend constexpr duration operator+(duration a, duration b) noexcept { return {a.nanoseconds + b.nanoseconds}; }
     friend constexpr duration operator-(duration a, duration b) noexcept { return {a.nanoseconds - b.nanoseconds}; }
     friend constexpr duration operator*(duration a, std::int64_t times) noexcept { return {a.nanoseconds * times}; }
@@ -363,7 +367,11 @@ struct instant {
 
     static constexpr instant never() noexcept { return {INT64_MAX}; }
 
-    friend constexpr auto operator<=>(instant, instant) noexcept = default;
+    friend constexpr bool operator==(instant, instant) noexcept = default;
+    friend constexpr bool operator<(instant a, instant b) noexcept { return a.nanoseconds < b.nanoseconds; }
+    friend constexpr bool operator>(instant a, instant b) noexcept { return b < a; }
+    friend constexpr bool operator<=(instant a, instant b) noexcept { return !(b < a); }
+    friend constexpr bool operator>=(instant a, instant b) noexcept { return !(a < b); }
     friend constexpr duration operator-(instant a, instant b) noexcept { return {a.nanoseconds - b.nanoseconds}; }
     friend constexpr instant operator+(instant a, duration d) noexcept { return {a.nanoseconds + d.nanoseconds}; }
     friend constexpr instant operator-(instant a, duration d) noexcept { return {a.nanoseconds - d.nanoseconds}; }
@@ -14224,8 +14232,8 @@ private:
             words_[0] = by >= word_bits ? word{0} : static_cast<word>(words_[0] << by);
         } else {
             std::uint64_t const from = greatest_ / word_bits;
-            std::uint64_t const steps = std::min<std::uint64_t>(position / word_bits - from, words);
-            for (std::uint64_t i = 1; i <= steps; ++i) words_[(from + i) % words] = 0;
+            auto const steps = static_cast<std::size_t>(std::min<std::uint64_t>(position / word_bits - from, words));
+            for (std::size_t i = 1; i <= steps; ++i) words_[(static_cast<std::size_t>(from) + i) % words] = 0;
         }
         greatest_ = position;
     }
@@ -15484,9 +15492,11 @@ public:
         if (old.in_flight == 0) keypairs_.release(&old);
     }
 
-    void retire_all(peer_type& of) noexcept {
-        of.keypairs.clear([this](keypair_type& old) noexcept { retire(old); });
+    /// For keypair_slots: what becomes of a session that a slot has no more room for.
+    auto retiring() noexcept {
+        return [this](keypair_type& old) noexcept { retire(old); };
     }
+    void retire_all(peer_type& of) noexcept { of.keypairs.clear(retiring()); }
 
 private:
     struct by_key_entry {
@@ -15587,17 +15597,26 @@ public:
     /// Whether one more handshake from `from` is allowed; if so, it is counted. The first call takes the memory.
     /// False as well when there is no memory or no randomness.
     template <hash_backend Hash, random_source Random>
-    bool allow(Hash const& hash, Random& random, ip_address const& from, instant now) noexcept {
+    bool allow([[maybe_unused]] Hash const& hash, [[maybe_unused]] Random& random, ip_address const& from,
+               instant now) noexcept {
         if (buckets_.view().empty()) {
-            // The table's key is random, so that nobody can choose addresses that share a set.
-            if (!random.fill(key_) || !buckets_.resize(size)) return false;
+            if constexpr (!few) // so that nobody can choose addresses that share a set
+                if (!random.fill(key_)) return false;
+            if (!buckets_.resize(size)) return false;
         }
-        byte_array<8> digest{};
-        //= linux: an IPv6 source is its /64
-        hash.blake2s(digest, key_, bytes_view(from.octets).first(from.kind == family::v4 ? 4 : 8), {});
-        std::uint64_t const tag = load_le64(digest.data()) | 1; // 0 is an empty bucket
-        std::span<bucket> const set =
-            buckets_.view().subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+        bool const v4 = from.kind == family::v4;
+        std::uint64_t tag; // that of an empty bucket is zero
+        std::span<bucket> set = buckets_.view();
+        if constexpr (few) {
+            // No network's addresses begin with 32 zeros, so those of IPv4 have this place.
+            tag = v4 ? std::uint64_t{load_le32(from.octets.data())} << 32 : load_le64(from.octets.data());
+        } else {
+            byte_array<8> digest{};
+            //= linux: an IPv6 source is its /64
+            hash.blake2s(digest, key_, bytes_view(from.octets).first(v4 ? 4 : 8), {});
+            tag = load_le64(digest.data()) | 1;
+            set = set.subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+        }
         bucket* use = nullptr;
         for (bucket& b : set) {
             if (b.tag == tag) {
@@ -15622,10 +15641,11 @@ private:
     };
     static constexpr std::size_t size = Storage::max_limited_sources;
     static constexpr std::size_t ways = 4;
+    static constexpr bool few = is_few(size); ///< then all buckets are one set, and sources are known by address
     static_assert(size >= ways && (size & (size - 1)) == 0);
 
     typename Storage::template array<bucket, size> buckets_;
-    byte_array<16> key_{};
+    [[no_unique_address]] std::conditional_t<few, no_table<1>, byte_array<16>> key_{};
 };
 
 } // namespace wg::inline WG_ABI
@@ -15804,11 +15824,6 @@ template <policies Policies> struct device_state {
         byte_array<4> raw{};
         if (!random.fill(raw)) return {};
         return {static_cast<std::int64_t>(load_le32(raw.data()) % below)};
-    }
-
-    /// For keypair_slots: what becomes of a session that a slot has no more room for.
-    auto retire() noexcept {
-        return [this](keypair_type& old) noexcept { peers.retire(old); };
     }
 
     struct reported_event {
@@ -16304,16 +16319,16 @@ private:
     }
 
     status begin_session(peer_type& with, instant now, bool initiator) noexcept {
-        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.retire());
+        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.peers.retiring());
         keypair_type* const fresh = state_.peers.make_keypair(with, now, initiator);
         if (fresh == nullptr) return status::no_memory;
         status const why =
             noise<Policies>(state_.with).begin_session(with.exchange(), fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
         if (initiator)
-            with.keypairs.add_as_initiator(*fresh, state_.retire());
+            with.keypairs.add_as_initiator(*fresh, state_.peers.retiring());
         else
-            with.keypairs.add_as_responder(*fresh, state_.retire());
+            with.keypairs.add_as_responder(*fresh, state_.peers.retiring());
         with.timers.session_derived(now);
         return why;
     }
@@ -17285,7 +17300,7 @@ private:
         //= linux: decrypt, then the counter, and only then the endpoint
         if (!j.keys->received.accept(j.counter)) return state_.drop(j, status::replayed_counter);
         state_.roam(from, j.where);
-        if (from.keypairs.confirm(*j.keys, state_.retire())) {
+        if (from.keypairs.confirm(*j.keys, state_.peers.retiring())) {
             handshakes<Policies>(state_).complete(from);
             state_.enqueue_for_transmit(from);
             state_.report(event_id::session_started, &from, 0);

@@ -447,7 +447,7 @@ private:
         //= linux: decrypt, then the counter, and only then the endpoint
         if (!j.keys->received.accept(j.counter)) return state_.drop(j, status::replayed_counter);
         state_.roam(from, j.where);
-        if (from.keypairs.confirm(*j.keys, state_.retire())) {
+        if (from.keypairs.confirm(*j.keys, state_.peers.retiring())) {
             handshakes<Policies>(state_).complete(from);
             state_.enqueue_for_transmit(from);
             state_.report(event_id::session_started, &from, 0);

@@ -425,16 +425,16 @@ private:
     }
 
     status begin_session(peer_type& with, instant now, bool initiator) noexcept {
-        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.retire());
+        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.peers.retiring());
         keypair_type* const fresh = state_.peers.make_keypair(with, now, initiator);
         if (fresh == nullptr) return status::no_memory;
         status const why =
             noise<Policies>(state_.with).begin_session(with.exchange(), fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
         if (initiator)
-            with.keypairs.add_as_initiator(*fresh, state_.retire());
+            with.keypairs.add_as_initiator(*fresh, state_.peers.retiring());
         else
-            with.keypairs.add_as_responder(*fresh, state_.retire());
+            with.keypairs.add_as_responder(*fresh, state_.peers.retiring());
         with.timers.session_derived(now);
         return why;
     }

@@ -184,11 +184,6 @@ template <policies Policies> struct device_state {
         return {static_cast<std::int64_t>(load_le32(raw.data()) % below)};
     }
 
-    /// For keypair_slots: what becomes of a session that a slot has no more room for.
-    auto retire() noexcept {
-        return [this](keypair_type& old) noexcept { peers.retire(old); };
-    }
-
     struct reported_event {
         event_id id{};
         std::uint32_t number = 0;
