@@ -64,6 +64,8 @@ template <class Work> std::uint32_t instructions(Work&& work) {
 constexpr std::uint32_t paint = 0x5ca1ab1e;
 constexpr std::size_t painted_words = 2048;
 
+bool deepest_are_zero; ///< all that the last call left, but for the frames of its outermost functions
+
 /// How deep below the caller's frame a call writes.
 template <class Work> [[gnu::noinline]] std::uint32_t depth(Work&& work) {
     std::uint32_t* top;
@@ -73,7 +75,18 @@ template <class Work> [[gnu::noinline]] std::uint32_t depth(Work&& work) {
     work();
     std::uint32_t volatile* at = bottom;
     while (at != top && *at == paint) ++at;
-    return static_cast<std::uint32_t>(top - at) * 4;
+    std::uint32_t const found = static_cast<std::uint32_t>(top - at) * 4;
+    constexpr std::size_t outermost_words = 48;
+    deepest_are_zero = true;
+    for (; at < top - outermost_words; ++at) deepest_are_zero &= *at == 0;
+    return found;
+}
+
+/// The same of a primitive, which is to have wiped all of it.
+template <class Work> std::uint32_t wiped_depth(Work&& work, char const* what) {
+    std::uint32_t const found = depth(work);
+    check(deepest_are_zero, what);
+    return found;
 }
 
 // --- two boards
@@ -234,9 +247,11 @@ int main() {
         check(good, "open");
     }
     print("blake2s_64_insn", instructions([&] { hash.blake2s(b, {}, bytes_view(buffer, 64), {}); }));
-    print("x25519_stack", depth([&] { good = dh.dh(out, key, point); }));
-    print("aead_stack", depth([&] { aead.seal({buffer, 1436}, {buffer, 1420}, {}, 7, key); }));
-    print("blake2s_stack", depth([&] { hash.blake2s(b, a, bytes_view(buffer, 64), {}); }));
+    print("x25519_stack", wiped_depth([&] { good = dh.dh(out, key, point); }, "X25519 wipes its stack"));
+    print("aead_stack", wiped_depth([&] { aead.seal({buffer, 1436}, {buffer, 1420}, {}, 7, key); },
+                                    "ChaCha20-Poly1305 wipes its stack"));
+    print("blake2s_stack", wiped_depth([&] { hash.blake2s(b, a, bytes_view(buffer, 64), {}); },
+                                       "BLAKE2s wipes its stack"));
 
     using device1 = firmware::node<1>::device_type;
     using device2 = firmware::node<2>::device_type;

@@ -32,6 +32,8 @@ struct hash_item {
 // | blake2s(out, key, a, b)         | digest of a || b (RFC 7693). out: 1-32 bytes and sets the digest's length;      |
 // |                                 | key: 0-32 bytes, empty is unkeyed; out overlaps no input. Any thread.           |
 // | blake2s_batch(items)            | optional: the same for each item; no out overlaps an input or another out       |
+// | hmac_blake2s(out, key, input)   | optional: HMAC of RFC 2104, where that takes less than two digests; out and     |
+// |                                 | key: 32 bytes; out overlaps no input                                            |
 template <class Hash>
 concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;

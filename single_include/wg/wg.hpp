@@ -236,13 +236,14 @@ constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail:
 constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
 
 /// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
-WG_OUTLINE inline void copy(bytes to, bytes_view from) noexcept {
+inline void copy(bytes to, bytes_view from) noexcept {
     WG_ASSERT(to.size() >= from.size());
     if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
 }
 
-/// Fills with zero bytes; the compiler may drop it before memory that dies. For secrets there is `wipe`.
-inline void fill_zero(bytes to) noexcept {
+/// Fills with zero bytes; the compiler may drop it before memory that dies. For secrets there is `wipe`. In line, since
+/// a call of memset is shorter than one with a span.
+[[gnu::always_inline]] inline void fill_zero(bytes to) noexcept {
     if (!to.empty()) std::memset(to.data(), 0, to.size());
 }
 
@@ -338,7 +339,6 @@ struct path {
 #define WG_BASE_TIME_HPP
 
 
-#include <compare>
 #include <cstdint>
 
 namespace wg::inline WG_ABI {
@@ -347,7 +347,11 @@ namespace wg::inline WG_ABI {
 struct duration {
     std::int64_t nanoseconds = 0;
 
-    friend constexpr auto operator<=>(duration, duration) noexcept = default;
+    friend constexpr bool operator==(duration, duration) noexcept = default;
+    friend constexpr bool operator<(duration a, duration b) noexcept { return a.nanoseconds < b.nanoseconds; }
+    friend constexpr bool operator>(duration a, duration b) noexcept { return b < a; }
+    friend constexpr bool operator<=(duration a, duration b) noexcept { return !(b < a); }
+    friend constexpr bool operator>=(duration a, duration b) noexcept { return !(a < b); }
     friend constexpr duration operator+(duration a, duration b) noexcept { return {a.nanoseconds + b.nanoseconds}; }
     friend constexpr duration operator-(duration a, duration b) noexcept { return {a.nanoseconds - b.nanoseconds}; }
     friend constexpr duration operator*(duration a, std::int64_t times) noexcept { return {a.nanoseconds * times}; }
@@ -363,7 +367,11 @@ struct instant {
 
     static constexpr instant never() noexcept { return {INT64_MAX}; }
 
-    friend constexpr auto operator<=>(instant, instant) noexcept = default;
+    friend constexpr bool operator==(instant, instant) noexcept = default;
+    friend constexpr bool operator<(instant a, instant b) noexcept { return a.nanoseconds < b.nanoseconds; }
+    friend constexpr bool operator>(instant a, instant b) noexcept { return b < a; }
+    friend constexpr bool operator<=(instant a, instant b) noexcept { return !(b < a); }
+    friend constexpr bool operator>=(instant a, instant b) noexcept { return !(a < b); }
     friend constexpr duration operator-(instant a, instant b) noexcept { return {a.nanoseconds - b.nanoseconds}; }
     friend constexpr instant operator+(instant a, duration d) noexcept { return {a.nanoseconds + d.nanoseconds}; }
     friend constexpr instant operator-(instant a, duration d) noexcept { return {a.nanoseconds - d.nanoseconds}; }
@@ -849,6 +857,8 @@ struct hash_item {
 // | blake2s(out, key, a, b)         | digest of a || b (RFC 7693). out: 1-32 bytes and sets the digest's length;      |
 // |                                 | key: 0-32 bytes, empty is unkeyed; out overlaps no input. Any thread.           |
 // | blake2s_batch(items)            | optional: the same for each item; no out overlaps an input or another out       |
+// | hmac_blake2s(out, key, input)   | optional: HMAC of RFC 2104, where that takes less than two digests; out and     |
+// |                                 | key: 32 bytes; out overlaps no input                                            |
 template <class Hash>
 concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
@@ -1110,7 +1120,7 @@ template <class Word> inline Word mask_of(Word bit) noexcept {
 /// What a primitive needs of the stack beside its named state: registers spilled and saved. About half of this in
 /// g++ 12 and clang 16 when they optimise; when they do not there is more, and it is not all reached.
 #if defined(__arm__) && defined(WG_COMPACT)
-inline constexpr std::size_t spill_bytes = 128; // few registers, each of 4 bytes
+inline constexpr std::size_t spill_bytes = 96; // few registers, each of 4 bytes; bench/firmware looks at what is left
 #elif defined(WG_COMPACT)
 inline constexpr std::size_t spill_bytes = 384;
 #else
@@ -1167,16 +1177,31 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 #endif
 }
 
-/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
-/// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
-/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
-template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_stack() noexcept {
+template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept {
+#ifdef WG_COMPACT
+    std::uint32_t frame[(Bytes + 3) / 4]; // not by calls, whose frames would lie still deeper
+    for (std::uint32_t& word : frame) {
+        word = 0;
+        asm volatile("" : : "r"(&word) : "memory");
+    }
+#else
     alignas(16) byte frame[(Bytes + 15) / 16 * 16];
     if constexpr (Bytes <= 1024)
         wipe_fixed<sizeof frame>(frame);
     else
         wipe(frame);
+#endif
     wipe_baseline_registers();
+}
+
+/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
+/// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
+/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
+template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noexcept {
+    wipe_frame<Bytes>();
+#ifdef WG_COMPACT // `Bytes` has no slack for the caller's own frame, which must be there still: this is no tail call
+    asm volatile("");
+#endif
 }
 
 } // namespace bundled
@@ -7302,13 +7327,13 @@ class compact_kernel {
 public:
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        static_cast<void>(run(dst, src, size, aad, nonce, key, dst + size, true));
+        static_cast<void>(run(dst, src, size, aad, nonce, key, true));
         wipe_stack<stack_bytes>();
     }
     /// The tag is checked before a byte is decrypted.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        bool const genuine = run(dst, src, size, aad, nonce, key, const_cast<byte*>(src) + size, false);
+        bool const genuine = run(dst, src, size, aad, nonce, key, false);
         wipe_stack<stack_bytes>();
         return genuine;
     }
@@ -7317,39 +7342,37 @@ private:
     struct work {
         chacha20_words words; ///< of the next block
         chacha20_words block;
-        byte tail[chacha20_block_bytes]; ///< of the message; the one-time key before that; the tag after
         poly1305_state<limbs32> mac;
-        std::uint32_t s[4];
+        byte s[poly1305_block_bytes];    ///< the one-time key's second half
+        byte tail[poly1305_block_bytes]; ///< of what is authenticated; the tag after that
     };
     /// With the frames of `crypt`, `next_block` and `permute`.
-    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 32;
+    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 24;
 
-    /// `tag` is written if `sealing`, else only read.
     [[gnu::noinline]] static bool run(byte* dst, byte const* src, std::size_t size, bytes_view aad,
-                                      packet_nonce const& nonce, byte const* key, byte* tag, bool sealing) noexcept {
+                                      packet_nonce const& nonce, byte const* key, bool sealing) noexcept {
         work w;
         chacha20_detail::set_key(w.words, key_view(key, key_bytes));
         w.words[12] = 0;
         for (std::size_t i = 0; i < 3; ++i) w.words[13 + i] = nonce.words[i];
         next_block(w);
-        for (std::size_t i = 0; i < 8; ++i) store_le32(w.tail + 4 * i, w.block[i]);
-        w.mac.start(w.tail);
-        for (std::size_t i = 0; i < 4; ++i) w.s[i] = w.block[4 + i];
+        auto* const one_time_key = reinterpret_cast<byte*>(w.block.data());
+        for (std::size_t i = 0; i < 8; ++i) store_le32(one_time_key + 4 * i, w.block[i]);
+        w.mac.start(one_time_key);
+        std::memcpy(w.s, one_time_key + poly1305_block_bytes, sizeof w.s);
         if (sealing) crypt(w, dst, src, size);
         authenticate(w, aad.data(), aad.size());
         authenticate(w, sealing ? dst : src, size);
-        fill_zero({w.tail, 16});
+        fill_zero({w.tail, sizeof w.tail});
         store_le32(w.tail, static_cast<std::uint32_t>(aad.size()));
         store_le32(w.tail + 8, static_cast<std::uint32_t>(size)); // packets are shorter than 4 GiB
         w.mac.absorb(w.tail, 1, 1);
-        byte text[16];
-        for (std::size_t i = 0; i < 4; ++i) store_le32(text + 4 * i, w.s[i]);
-        w.mac.finish(w.tail, text);
+        w.mac.finish(w.tail, w.s);
         bool genuine = true;
         if (sealing) {
-            copy({tag, tag_bytes}, {w.tail, tag_bytes});
+            copy({dst + size, tag_bytes}, {w.tail, tag_bytes});
         } else {
-            genuine = equal_in_constant_time({w.tail, tag_bytes}, {tag, tag_bytes});
+            genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
             if (genuine) crypt(w, dst, src, size);
         }
         wipe(static_cast<void*>(&w), sizeof w);
@@ -7367,14 +7390,11 @@ private:
         while (size != 0) {
             next_block(w);
             std::size_t const now = std::min(size, chacha20_block_bytes);
-            bool const whole = now == chacha20_block_bytes;
-            byte* to = dst;
-            if (!whole) {
-                std::memcpy(w.tail, src, now);
-                src = to = w.tail;
-            }
-            for (std::size_t i = 0; i < 16; ++i) store_le32(to + 4 * i, load_le32(src + 4 * i) ^ w.block[i]);
-            if (!whole) std::memcpy(dst, w.tail, now);
+            if (now == chacha20_block_bytes)
+                for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ w.block[i]);
+            else
+                for (std::size_t i = 0; i < now; ++i)
+                    dst[i] = static_cast<byte>(src[i] ^ (w.block[i / 4] >> (8 * (i % 4))));
             dst += now, src += now, size -= now;
         }
     }
@@ -7662,16 +7682,20 @@ inline void pad(byte* to, bytes_view from) noexcept {
 struct work {
     std::uint32_t h[8];
     byte padded[block_bytes];
+#ifdef WG_COMPACT
+    std::size_t held; ///< bytes of it that the message begins with: none or all
+    std::size_t key_bytes;
+    bytes out;
+    bytes_view in[2]; ///< the rest of the message
+#endif
 
     ~work() { wipe_fixed<sizeof(work)>(this); }
 };
 
 /// One message in words, for any processor.
 struct words {
-#if defined(WG_SMALL) && defined(__arm__)
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 32; // the words of the state
-#elif defined(WG_COMPACT)
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 160; // the words of a block and of the state
+#ifdef WG_COMPACT
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 80; // the words of the state
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
 #endif
@@ -7697,17 +7721,18 @@ struct words {
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
                                                  bool last) noexcept {
         std::uint32_t v[16];
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         auto const m = [&](std::size_t i) noexcept { return load_le32(block + 4 * i); };
 #else
-        std::uint32_t m[16];
-        for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+        std::uint32_t words[16];
+        for (std::size_t i = 0; i < 16; ++i) words[i] = load_le32(block + 4 * i);
+        auto const m = [&](std::size_t i) noexcept { return words[i]; };
 #endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
         v[12] ^= static_cast<std::uint32_t>(count);
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
         if (last) v[14] = ~v[14];
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         for (auto const& p : sigma)
 #pragma GCC unroll 1
             for (unsigned i = 0; i < 8; ++i) { // columns, then diagonals
@@ -7716,20 +7741,16 @@ struct words {
                     m(p[2 * i]), m(p[2 * i + 1]));
             }
 #else
-#ifdef WG_COMPACT
-#pragma GCC unroll 1
-#else
 #pragma GCC unroll 10
-#endif
         for (auto const& p : sigma) {
-            mix(v[0], v[4], v[8], v[12], m[p[0]], m[p[1]]);
-            mix(v[1], v[5], v[9], v[13], m[p[2]], m[p[3]]);
-            mix(v[2], v[6], v[10], v[14], m[p[4]], m[p[5]]);
-            mix(v[3], v[7], v[11], v[15], m[p[6]], m[p[7]]);
-            mix(v[0], v[5], v[10], v[15], m[p[8]], m[p[9]]);
-            mix(v[1], v[6], v[11], v[12], m[p[10]], m[p[11]]);
-            mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
-            mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
+            mix(v[0], v[4], v[8], v[12], m(p[0]), m(p[1]));
+            mix(v[1], v[5], v[9], v[13], m(p[2]), m(p[3]));
+            mix(v[2], v[6], v[10], v[14], m(p[4]), m(p[5]));
+            mix(v[3], v[7], v[11], v[15], m(p[6]), m(p[7]));
+            mix(v[0], v[5], v[10], v[15], m(p[8]), m(p[9]));
+            mix(v[1], v[6], v[11], v[12], m(p[10]), m(p[11]));
+            mix(v[2], v[7], v[8], v[13], m(p[12]), m(p[13]));
+            mix(v[3], v[4], v[9], v[14], m(p[14]), m(p[15]));
         }
 #endif
         for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
@@ -8846,28 +8867,10 @@ WG_LANES_TARGET [[gnu::noinline]] static inline void digest(hash_item const* con
 };
 #endif
 
+#ifndef WG_COMPACT
 /// The whole message, the key's block too, into w.h. What lies whole in the input is compressed from there.
 template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
     std::uint64_t count = 0;
-#ifdef WG_COMPACT
-    // Everything goes through one buffer: a block is compressed when another byte follows, for the last one is special.
-    std::size_t held = 0;
-    std::memset(w.padded, 0, block_bytes);
-    if (!key.empty()) std::memcpy(w.padded, key.data(), key.size()), held = block_bytes;
-    for (bytes_view in : {a, b})
-        while (!in.empty()) {
-            if (held == block_bytes) {
-                Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
-                held = 0;
-                std::memset(w.padded, 0, block_bytes);
-            }
-            std::size_t const now = std::min(in.size(), block_bytes - held);
-            std::memcpy(w.padded + held, in.data(), now);
-            held += now;
-            in = in.subspan(now);
-        }
-    Kernel::compress_block(w.h, w.padded, count + held, true);
-#else
     if (!key.empty()) { // a block of its own, filled up with zeros, and the last one if nothing follows
         bool const last = a.empty() && b.empty();
         Kernel::compress(w, key.data(), key.size(), count = block_bytes, last);
@@ -8891,17 +8894,70 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
         a = b;
     }
     Kernel::compress(w, a.empty() ? w.padded : a.data(), a.size(), count + a.size(), true);
-#endif
 }
+#endif
 
 #ifdef WG_COMPACT
-#define WG_DIGEST [[gnu::always_inline]] // what is spilled lies below `compress_block`'s caller, but its state
-#else
-#define WG_DIGEST [[gnu::noinline]]
-#endif
+
+/// All goes through one buffer: a block is compressed when another byte follows, for the last one is special.
+template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
+    for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
+    w.h[0] ^= parameters(w.out.size(), w.key_bytes);
+    std::uint64_t count = 0;
+    for (bytes_view in : w.in)
+        while (!in.empty()) {
+            if (w.held == block_bytes) {
+                Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
+                w.held = 0;
+                std::memset(w.padded, 0, block_bytes);
+            }
+            std::size_t const now = std::min(in.size(), block_bytes - w.held);
+            std::memcpy(w.padded + w.held, in.data(), now);
+            w.held += now;
+            in = in.subspan(now);
+        }
+    Kernel::compress_block(w.h, w.padded, count + w.held, true);
+    for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
+    copy_short(w.out.data(), w.padded, w.out.size());
+}
 
 template <class Kernel>
-WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    {
+        work w;
+        pad(w.padded, key);
+        w.held = key.empty() ? 0 : block_bytes;
+        w.key_bytes = key.size();
+        w.out = out;
+        w.in[0] = a;
+        w.in[1] = b;
+        digest<Kernel>(w);
+    }
+    wipe_stack<Kernel::spill_bytes>(); // of `digest` and `compress_block`; the rest lies above
+}
+
+/// HMAC (RFC 2104) in one work area. `out` is also where the inner digest is meanwhile.
+template <class Kernel> inline void wiped_hmac(bytes out, key_view key, bytes_view input) noexcept {
+    {
+        work w;
+        w.key_bytes = 0;
+        w.out = out;
+        w.in[0] = input;
+        for (byte const filler : {byte{0x36}, byte{0x5c}}) {
+            pad(w.padded, key);
+            for (byte& b : w.padded) b ^= filler;
+            w.held = block_bytes;
+            digest<Kernel>(w);
+            w.in[0] = out;
+        }
+    }
+    wipe_stack<Kernel::spill_bytes>();
+}
+
+#else
+
+template <class Kernel>
+[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     work w;
     for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
     w.h[0] ^= parameters(out.size(), key.size());
@@ -8913,12 +8969,10 @@ WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view
 template <class Kernel>
 inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
-#ifdef WG_COMPACT
-    wipe_stack<Kernel::spill_bytes>(); // of `compress_block`, the rest lies above
-#else
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
-#endif
 }
+
+#endif
 
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
     std::size_t const whole = (item.message.size() + block_bytes - 1) / block_bytes;
@@ -8972,7 +9026,12 @@ public:
         digest(out, key, a, b);
     }
 
-#ifndef WG_COMPACT
+#ifdef WG_COMPACT
+    /// HMAC with a key of 32 bytes. out, of 32 bytes, overlaps neither key nor input.
+    void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept {
+        blake2s_detail::wiped_hmac<blake2s_detail::words>(out, key, input);
+    }
+#else
     /// The same for each item.
     void blake2s_batch(std::span<hash_item const> items) const noexcept;
 #endif
@@ -9314,7 +9373,7 @@ template <> struct field25519<limbs32> {
         v[7] &= 0x7fffffff;
     }
 
-    void encode(byte* to) const noexcept {
+    WG_FRAME void encode(byte* to) const noexcept {
         field25519 x = *this;
         // bits from 255 on come back times 19: twice gives < 2^255 + 19 and then < 2^255; the third takes p off a
         // value from p on: 19 more carries into bit 255 then, and only then
@@ -11391,7 +11450,7 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
 #ifdef WG_COMPACT
-    constexpr byte_array<key_bytes> base_point = {9};
+    static constexpr byte_array<key_bytes> base_point = {9};
     static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
 #else
     x25519_base<>::multiply(out, scalar.expose());
@@ -13407,8 +13466,9 @@ template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item
 // SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
 //
-// Pure functions over handshakes: no tables, no time, no policy beyond primitives. What fails leaves the handshake as
-// it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+// Pure functions over handshakes: no tables, no time, no policy beyond primitives. A message that is refused leaves the
+// handshake as it was; where one cannot be made, it is to be forgotten. The whitepaper's tokens stand beside the lines
+// that do them. One thread for each handshake.
 //
 // Who has several messages at hand calls the steps that take spans, so that their DHs are done at once. An element that
 // is not `ok` is left alone by them.
@@ -13432,9 +13492,10 @@ template <policies Policies> struct primitives {
         : hash(std::move(h)), dh(std::move(d)), aead(std::move(a)) {}
 };
 
-/// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and may be `key`.
+/// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and overlaps neither `key` nor `input`.
 template <hash_backend Hash>
 void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_view input) noexcept {
+    if constexpr (requires { hash.hmac_blake2s(out, key, input); }) return hash.hmac_blake2s(out, key, input);
     constexpr std::size_t block_bytes = 64;
     secret<block_bytes> block;
     secret<key_bytes> inner;
@@ -13456,7 +13517,7 @@ void kdf_into(Hash const& hash, secret<key_bytes> const& key, bytes_view input,
         std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
         step.expose()[before] = ++number;
         hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        copy(step.expose(), to->expose());
+        std::memcpy(step.expose().data(), to->expose().data(), key_bytes);
     }
 }
 template <hash_backend Hash, class... Out>
@@ -13541,25 +13602,24 @@ public:
         using at = initiation_layout;
         WG_ASSERT(message.size() == at::size);
         if (theirs.static_static.is_zero()) return status::bad_public_key;
-        secret<key_bytes> ephemeral, key;
-        symmetric_state state;
+        secret<key_bytes> key;
+        to.clear();
+        symmetric_state& state = to.symmetric;
         start(state, theirs.public_key);
         fill_zero(message);
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::initiation));
         store_le32(&message[at::sender], local_index);
         // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
+        if (!create_ephemeral(state, to.ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
             return status::no_random;
         // es
-        if (!mix_dh(state, ephemeral, theirs.public_key, key)) return status::bad_public_key;
+        if (!with_.dh.dh(key, to.ephemeral, theirs.public_key)) return status::bad_public_key;
+        mix_key(state, key.expose(), key);
         // s
         encrypt_and_hash(state, key, message.subspan(at::encrypted_static, key_bytes + tag_bytes), mine.public_key);
         // ss
-        kdf(with_.hash, state.chaining_key, theirs.static_static.expose(), state.chaining_key, key);
+        mix_key(state, theirs.static_static.expose(), key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
-        to.clear();
-        to.ephemeral = std::move(ephemeral);
-        to.symmetric.assign(state);
         to.local_index = local_index;
         to.state = handshake_state::initiation_created;
         return status::ok;
@@ -13573,17 +13633,20 @@ public:
         symmetric_state symmetric;
         wg::public_key remote_static{};
         byte_array<timestamp_bytes> timestamp{};
+    };
+    /// One of several.
+    struct one_initiation : incoming_initiation {
         bytes_view message{};
         status why = status::ok;
     };
 
     /// First half: who says that he sent each `message`. Costs a DH each. bad_public_key, decryption_failed.
-    void open_initiations(std::span<incoming_initiation> all, identity const& mine) const noexcept {
+    void open_initiations(std::span<one_initiation> all, identity const& mine) const noexcept {
         WG_ASSERT(all.size() <= at_once);
         std::array<secret<key_bytes>, at_once> shared;
         std::array<dh_item, at_once> items;
         std::size_t count = 0;
-        for (incoming_initiation& in : all) {
+        for (one_initiation& in : all) {
             if (in.why != status::ok) continue;
             start(in.symmetric, mine.public_key);
             // e
@@ -13594,32 +13657,32 @@ public:
         }
         dh_all(with_.dh, std::span(items).first(count));
         count = 0;
-        for (incoming_initiation& in : all) {
+        for (one_initiation& in : all) {
             if (in.why != status::ok) continue;
             dh_item const& done = items[count++];
-            in.why = done.good ? open_static(in, *done.out) : status::bad_public_key;
+            in.why = done.good ? open_static(in, in.message, *done.out) : status::bad_public_key;
         }
     }
 
     /// The same for one.
-    status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        in.message = message;
+    WG_FRAME status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
         start(in.symmetric, mine.public_key);
         // e
         key_view const ephemeral = ephemeral_in<initiation_layout>(message);
         mix_ephemeral(in.symmetric, ephemeral);
         secret<key_bytes> shared;
-        in.why = with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, shared) : status::bad_public_key;
-        return in.why;
+        return with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, message, shared)
+                                                                : status::bad_public_key;
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
-    status prove_initiation(incoming_initiation& in, remote_identity const& theirs, bytes_view message) const noexcept {
+    WG_FRAME status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
+                                     bytes_view message) const noexcept {
         using at = initiation_layout;
         secret<key_bytes> key;
         if (theirs.static_static.is_zero()) return status::bad_public_key;
         // ss
-        kdf(with_.hash, in.symmetric.chaining_key, theirs.static_static.expose(), in.symmetric.chaining_key, key);
+        mix_key(in.symmetric, theirs.static_static.expose(), key);
         if (!decrypt_and_hash(in.symmetric, key, in.timestamp,
                               message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes)))
             return status::decryption_failed;
@@ -13700,7 +13763,7 @@ public:
         if (!create_ephemeral(state, ephemeral, random, message.subspan<response_layout::ephemeral, key_bytes>()))
             return status::no_random;
         // ee, se
-        if (!mix_dh(state, ephemeral, of.ephemeral.expose()) || !mix_dh(state, ephemeral, theirs.public_key))
+        if (!mix_dh(state, ephemeral, of.ephemeral.expose(), key) || !mix_dh(state, ephemeral, theirs.public_key, key))
             return status::bad_public_key;
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
@@ -13798,7 +13861,7 @@ public:
         // e
         mix_ephemeral(state, ephemeral);
         // ee, se
-        if (!mix_dh(state, of.ephemeral, ephemeral) || !mix_dh(state, mine.private_key, ephemeral))
+        if (!mix_dh(state, of.ephemeral, ephemeral, key) || !mix_dh(state, mine.private_key, ephemeral, key))
             return status::bad_public_key;
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
@@ -13853,15 +13916,15 @@ private:
         return true;
     }
 
-    /// s, once es is known.
-    WG_FRAME status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+    /// s, once es is known; where that was is the key then.
+    status open_static(incoming_initiation& in, bytes_view message, secret<key_bytes>& shared) const noexcept {
         using at = initiation_layout;
-        secret<key_bytes> key;
+        secret<key_bytes>& key = shared;
         // es
-        kdf(with_.hash, in.symmetric.chaining_key, shared.expose(), in.symmetric.chaining_key, key);
+        mix_key(in.symmetric, shared.expose(), key);
         // s
         bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
-                                              in.message.subspan(at::encrypted_static, key_bytes + tag_bytes));
+                                              message.subspan(at::encrypted_static, key_bytes + tag_bytes));
         return genuine ? status::ok : status::decryption_failed;
     }
 
@@ -13881,15 +13944,18 @@ private:
         kdf(with_.hash, state.chaining_key, ephemeral, state.chaining_key);
     }
 
-    /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
+    /// Mixes a DH into the chaining key. Between the two its result is in `shared`. False: it is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    template <class... Key>
-    WG_FRAME bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
-                         Key&... key) const noexcept {
-        secret<key_bytes> shared;
+    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+                secret<key_bytes>& shared) const noexcept {
         if (!with_.dh.dh(shared, mine, theirs)) return false;
-        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key, key...);
+        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key);
         return true;
+    }
+
+    /// The chaining key and the key of the next tag, out of `input`, which may be that key.
+    void mix_key(symmetric_state& state, key_view input, secret<key_bytes>& key) const noexcept {
+        kdf(with_.hash, state.chaining_key, input, state.chaining_key, key);
     }
 
     //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
@@ -14166,8 +14232,8 @@ private:
             words_[0] = by >= word_bits ? word{0} : static_cast<word>(words_[0] << by);
         } else {
             std::uint64_t const from = greatest_ / word_bits;
-            std::uint64_t const steps = std::min<std::uint64_t>(position / word_bits - from, words);
-            for (std::uint64_t i = 1; i <= steps; ++i) words_[(from + i) % words] = 0;
+            auto const steps = static_cast<std::size_t>(std::min<std::uint64_t>(position / word_bits - from, words));
+            for (std::size_t i = 1; i <= steps; ++i) words_[(static_cast<std::size_t>(from) + i) % words] = 0;
         }
         greatest_ = position;
     }
@@ -15426,9 +15492,11 @@ public:
         if (old.in_flight == 0) keypairs_.release(&old);
     }
 
-    void retire_all(peer_type& of) noexcept {
-        of.keypairs.clear([this](keypair_type& old) noexcept { retire(old); });
+    /// For keypair_slots: what becomes of a session that a slot has no more room for.
+    auto retiring() noexcept {
+        return [this](keypair_type& old) noexcept { retire(old); };
     }
+    void retire_all(peer_type& of) noexcept { of.keypairs.clear(retiring()); }
 
 private:
     struct by_key_entry {
@@ -15529,17 +15597,26 @@ public:
     /// Whether one more handshake from `from` is allowed; if so, it is counted. The first call takes the memory.
     /// False as well when there is no memory or no randomness.
     template <hash_backend Hash, random_source Random>
-    bool allow(Hash const& hash, Random& random, ip_address const& from, instant now) noexcept {
+    bool allow([[maybe_unused]] Hash const& hash, [[maybe_unused]] Random& random, ip_address const& from,
+               instant now) noexcept {
         if (buckets_.view().empty()) {
-            // The table's key is random, so that nobody can choose addresses that share a set.
-            if (!random.fill(key_) || !buckets_.resize(size)) return false;
+            if constexpr (!few) // so that nobody can choose addresses that share a set
+                if (!random.fill(key_)) return false;
+            if (!buckets_.resize(size)) return false;
         }
-        byte_array<8> digest{};
-        //= linux: an IPv6 source is its /64
-        hash.blake2s(digest, key_, bytes_view(from.octets).first(from.kind == family::v4 ? 4 : 8), {});
-        std::uint64_t const tag = load_le64(digest.data()) | 1; // 0 is an empty bucket
-        std::span<bucket> const set =
-            buckets_.view().subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+        bool const v4 = from.kind == family::v4;
+        std::uint64_t tag; // that of an empty bucket is zero
+        std::span<bucket> set = buckets_.view();
+        if constexpr (few) {
+            // No network's addresses begin with 32 zeros, so those of IPv4 have this place.
+            tag = v4 ? std::uint64_t{load_le32(from.octets.data())} << 32 : load_le64(from.octets.data());
+        } else {
+            byte_array<8> digest{};
+            //= linux: an IPv6 source is its /64
+            hash.blake2s(digest, key_, bytes_view(from.octets).first(v4 ? 4 : 8), {});
+            tag = load_le64(digest.data()) | 1;
+            set = set.subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+        }
         bucket* use = nullptr;
         for (bucket& b : set) {
             if (b.tag == tag) {
@@ -15564,10 +15641,11 @@ private:
     };
     static constexpr std::size_t size = Storage::max_limited_sources;
     static constexpr std::size_t ways = 4;
+    static constexpr bool few = is_few(size); ///< then all buckets are one set, and sources are known by address
     static_assert(size >= ways && (size & (size - 1)) == 0);
 
     typename Storage::template array<bucket, size> buckets_;
-    byte_array<16> key_{};
+    [[no_unique_address]] std::conditional_t<few, no_table<1>, byte_array<16>> key_{};
 };
 
 } // namespace wg::inline WG_ABI
@@ -15741,15 +15819,11 @@ template <policies Policies> struct device_state {
     void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.timers.next_deadline()); }
 
     WG_OUTLINE duration jitter() noexcept {
+        constexpr auto below = static_cast<std::uint32_t>(rekey_timeout_jitter.nanoseconds); // no division of 64 bits
+        static_assert(below == rekey_timeout_jitter.nanoseconds);
         byte_array<4> raw{};
         if (!random.fill(raw)) return {};
-        return {static_cast<std::int64_t>(load_le32(raw.data()) %
-                                          static_cast<std::uint64_t>(rekey_timeout_jitter.nanoseconds))};
-    }
-
-    /// For keypair_slots: what becomes of a session that a slot has no more room for.
-    auto retire() noexcept {
-        return [this](keypair_type& old) noexcept { peers.retire(old); };
+        return {static_cast<std::int64_t>(load_le32(raw.data()) % below)};
     }
 
     struct reported_event {
@@ -15885,16 +15959,25 @@ public:
 #endif
     }
 
-    /// Does what the messages at the front of the queue ask for, `most` of them at most, and writes the answers into
-    /// `out` from `made` on, which counts them. `heavy` counts those that cost DH operations. How many are done: one,
-    /// or several of one type.
-    std::size_t handle(std::span<job_type> out, std::size_t& made, std::size_t& heavy, std::size_t most,
-                       instant now) noexcept {
-        message_type const type = type_of(state_.waiting.front()->message());
+    /// What became of messages.
+    struct handled {
+        std::uint8_t messages = 0;
+        std::uint8_t answers = 0;
+        std::uint8_t heavy = 0; ///< messages that cost DH operations
+    };
+
+    /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
+    /// Writes the answers into `out`, from the front.
+    handled handle(std::span<job_type> out, std::size_t most, instant now) noexcept {
+        handled done;
         if constexpr (at_once == 1) {
-            handle_one(type, out[made], made, heavy, now);
-            return 1;
+            done.heavy = handle_one(out[0], now);
+            done.messages = 1;
+            done.answers = out[0].next == disposition::send;
+            return done;
         }
+        std::size_t made = 0;
+        message_type const type = type_of(state_.waiting.front()->message());
         std::array<turn, at_once> turns;
         std::size_t count = 0;
         for (; count < std::min(most, at_once); ++count) {
@@ -15903,7 +15986,7 @@ public:
             turns[count].in = in;
             turns[count].why = gate(turns[count], type, now);
             if (turns[count].why == status::ok && type != message_type::cookie_reply) {
-                ++heavy;
+                ++done.heavy;
                 state_.waiting.note_answer(now);
             }
         }
@@ -15914,7 +15997,9 @@ public:
             consume_responses(these, out, made, now);
         else
             consume_cookie_replies(these, out, made, now);
-        return count;
+        done.messages = static_cast<std::uint8_t>(count);
+        done.answers = static_cast<std::uint8_t>(made);
+        return done;
     }
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now.
@@ -15984,33 +16069,32 @@ private:
         return status::ok;
     }
 
-    /// The oldest message's whole turn, without anything that is there for several.
-    void handle_one(message_type type, job_type& answer, std::size_t& made, std::size_t& heavy, instant now) noexcept {
+    /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
+    WG_FRAME bool handle_one(job_type& answer, instant now) noexcept {
         turn t;
         t.in = state_.waiting.front();
+        message_type const type = type_of(t.in->message());
         t.why = gate(t, type, now);
-        if (t.why == status::ok && type != message_type::cookie_reply) {
-            ++heavy;
-            state_.waiting.note_answer(now);
-        }
+        bool const heavy = t.why == status::ok && type != message_type::cookie_reply;
+        if (heavy) state_.waiting.note_answer(now);
         if (begin_last_part(t, answer, now)) {
+            accepted by;
             if (type == message_type::initiation)
-                t.why = answer_initiation(t, answer, now);
+                t.why = consume_initiation(t, by, now);
             else if (type == message_type::response)
                 t.why = consume_response(t, now);
             else
-                t.why = consume_cookie_reply(t.in->message(), now);
+                t.why = consume_cookie_reply(t, now);
+            if (by.from != nullptr) t.why = answer_initiation(t, by, answer, now);
         }
-        end(t, answer, made, now);
+        end(t, now);
+        return heavy;
     }
 
-    WG_FRAME status answer_initiation(turn const& t, job_type& answer, instant now) noexcept {
-        accepted by;
-        status why = consume_initiation(t.in->message(), by, now);
-        if (why != status::ok) return why;
+    WG_FRAME status answer_initiation(turn const& t, accepted const& by, job_type& answer, instant now) noexcept {
         peer_type& to = *by.from;
         note_initiation(to, t, by.next_attempt, now);
-        why = by.why;
+        status why = by.why;
         if (why == status::ok && !state_.room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
             to.last_sent_handshake = now;
@@ -16022,10 +16106,10 @@ private:
         return why;
     }
 
-    WG_FRAME status consume_initiation(bytes_view message, accepted& by, instant now) noexcept {
+    WG_FRAME status consume_initiation(turn const& t, accepted& by, instant now) noexcept {
         typename steps::incoming_initiation in;
-        status const why = steps(state_.with).open_initiation(in, mine(), message);
-        return why == status::ok ? accept_initiation(in, by, now) : why;
+        status const why = steps(state_.with).open_initiation(in, mine(), t.in->message());
+        return why == status::ok ? accept_initiation(in, t, by, now) : why;
     }
 
     WG_FRAME status consume_response(turn const& t, instant now) noexcept {
@@ -16040,17 +16124,18 @@ private:
     /// The last part of the oldest message's turn, all of it but what `end` does. False: nothing else is to be done.
     bool begin_last_part(turn& t, job_type& answer, instant now) noexcept {
         state_.begin(answer, true);
-        if (t.wants_cookie) t.why = send_cookie_reply(t.in->message(), t.in->where, answer, now);
+        if (t.wants_cookie) t.why = send_cookie_reply(t, answer, now);
         return t.why == status::ok;
     }
-    void end(turn const& t, job_type const& answer, std::size_t& made, instant now) noexcept {
-        if (answer.next == disposition::send) ++made;
+    void end(turn const& t, instant now) noexcept {
         if (t.why != status::ok) state_.count(t.why, nullptr);
         state_.waiting.pop();
         if (state_.waiting.size() == 0) state_.watch_load(now);
     }
 
-    WG_FRAME status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
+    WG_FRAME status send_cookie_reply(turn const& t, job_type& out, instant now) noexcept {
+        bytes_view const message = t.in->message();
+        path const& where = t.in->where;
         if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
         std::uint32_t const receiver =
             load_le32(&message[initiation_layout::sender]); // at the same place in a response
@@ -16069,12 +16154,14 @@ private:
                                 instant now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
-            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t.in->message(), now);
-            end(t, unused, made, now);
+            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t, now);
+            end(t, now);
+            if (unused.next == disposition::send) ++made;
         }
     }
 
-    WG_FRAME status consume_cookie_reply(bytes_view message, instant now) noexcept {
+    WG_FRAME status consume_cookie_reply(turn const& t, instant now) noexcept {
+        bytes_view const message = t.in->message();
         auto const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
         peer_type& from = *found.who;
@@ -16084,7 +16171,7 @@ private:
     }
 
     void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
-        std::array<typename steps::incoming_initiation, at_once> opened;
+        std::array<typename steps::one_initiation, at_once> opened;
         std::array<typename steps::outgoing_response, at_once> answers;
         std::array<accepted, at_once> froms;
         for (std::size_t i = 0; i < turns.size(); ++i) {
@@ -16094,7 +16181,8 @@ private:
         steps const noise(state_.with);
         noise.open_initiations(std::span(opened).first(turns.size()), mine());
         for (std::size_t i = 0; i < turns.size(); ++i) {
-            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], froms[i], now);
+            if (turns[i].why == status::ok) turns[i].why = opened[i].why;
+            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], turns[i], froms[i], now);
             if (turns[i].why != status::ok || froms[i].why != status::ok) continue;
             peer_type& from = *froms[i].from;
             noise.begin_response(answers[i], from.exchange(), from.secrets->remote, state_.random);
@@ -16107,18 +16195,20 @@ private:
                 turns[i].why = send_response(froms[i], answers[i], answer, now);
                 state_.reschedule(*froms[i].from);
             }
-            end(turns[i], answer, made, now);
+            end(turns[i], now);
+            if (answer.next == disposition::send) ++made;
         }
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    WG_FRAME status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
-        if (in.why != status::ok) return in.why;
+    status accept_initiation(typename steps::incoming_initiation& in, turn const& t, accepted& to,
+                             instant now) noexcept {
+        bytes_view const message = t.in->message();
         steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
         //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
-        if (status const why = noise.prove_initiation(in, from->secrets->remote, in.message); why != status::ok)
+        if (status const why = noise.prove_initiation(in, from->secrets->remote, message); why != status::ok)
             return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
         if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
@@ -16128,7 +16218,7 @@ private:
         from->greatest_timestamp = in.timestamp;
         from->last_initiation_consumption = now;
         state_.peers.forget_handshake(*from);
-        noise.accept_initiation(from->exchange(), in, in.message);
+        noise.accept_initiation(from->exchange(), in, message);
         // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
         // Whoever has the greater key goes first next time.
         bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
@@ -16197,7 +16287,8 @@ private:
                 turns[i].why = from == nullptr ? status::unknown_index
                                                : consume_response(*from, opened[i], turns[i].in->where, now);
             }
-            end(turns[i], unused, made, now);
+            end(turns[i], now);
+            if (unused.next == disposition::send) ++made;
         }
     }
 
@@ -16228,16 +16319,16 @@ private:
     }
 
     status begin_session(peer_type& with, instant now, bool initiator) noexcept {
-        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.retire());
+        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.peers.retiring());
         keypair_type* const fresh = state_.peers.make_keypair(with, now, initiator);
         if (fresh == nullptr) return status::no_memory;
         status const why =
             noise<Policies>(state_.with).begin_session(with.exchange(), fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
         if (initiator)
-            with.keypairs.add_as_initiator(*fresh, state_.retire());
+            with.keypairs.add_as_initiator(*fresh, state_.peers.retiring());
         else
-            with.keypairs.add_as_responder(*fresh, state_.retire());
+            with.keypairs.add_as_responder(*fresh, state_.peers.retiring());
         with.timers.session_derived(now);
         return why;
     }
@@ -16870,7 +16961,10 @@ public:
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
             // each has one answer at most, and costs one DH at most
             std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
-            looked_at += handshakes<Policies>(state_).handle(out, made, heavy, room, now);
+            auto const done = handshakes<Policies>(state_).handle(out.subspan(made), room, now);
+            looked_at += done.messages;
+            made += done.answers;
+            heavy += done.heavy;
         }
         return made;
     }
@@ -17183,7 +17277,7 @@ private:
         return (door.genuine >> (place - door.begin) & 1) != 0;
     }
 
-    void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
+    WG_FRAME void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
@@ -17206,7 +17300,7 @@ private:
         //= linux: decrypt, then the counter, and only then the endpoint
         if (!j.keys->received.accept(j.counter)) return state_.drop(j, status::replayed_counter);
         state_.roam(from, j.where);
-        if (from.keypairs.confirm(*j.keys, state_.retire())) {
+        if (from.keypairs.confirm(*j.keys, state_.peers.retiring())) {
             handshakes<Policies>(state_).complete(from);
             state_.enqueue_for_transmit(from);
             state_.report(event_id::session_started, &from, 0);
@@ -17238,7 +17332,7 @@ private:
     // --- what peers want to send
 
     /// Writes one message of `to` into `out`. False: there is none to be sent now.
-    bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
+    WG_FRAME bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
         state_.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);

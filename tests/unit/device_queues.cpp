@@ -247,9 +247,11 @@ BOOST_AUTO_TEST_CASE(many_answers_in_a_second_are_load_for_a_short_queue) {
 
 // --- rate_limiter
 
+using many_and_few = std::tuple<wg::growing_storage<>, wg::static_storage<tiny>>;
+
 //= linux: under load 20 handshakes a second from a source, a burst of 5
-BOOST_AUTO_TEST_CASE(a_source_has_five_at_once_and_then_twenty_a_second) {
-    limiter<wg::growing_storage<>> l;
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_source_has_five_at_once_and_then_twenty_a_second, Storage, many_and_few) {
+    limiter<Storage> l;
     wg::ip_address const from = inner_v4(1);
     for (int i = 0; i < 5; ++i) BOOST_TEST(l.allow(from, start));
     BOOST_TEST(!l.allow(from, start));
@@ -265,8 +267,8 @@ BOOST_AUTO_TEST_CASE(a_source_has_five_at_once_and_then_twenty_a_second) {
 }
 
 //= linux: an IPv6 source is its /64
-BOOST_AUTO_TEST_CASE(all_addresses_of_a_64_share_a_bucket) {
-    limiter<wg::growing_storage<>> l;
+BOOST_AUTO_TEST_CASE_TEMPLATE(all_addresses_of_a_64_share_a_bucket, Storage, many_and_few) {
+    limiter<Storage> l;
     wg::ip_address from = inner_v6(1);
     for (int i = 0; i < 5; ++i) {
         from.octets[8] = from.octets[15] = static_cast<wg::byte>(i);

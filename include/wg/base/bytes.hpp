@@ -82,13 +82,14 @@ constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail:
 constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
 
 /// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
-WG_OUTLINE inline void copy(bytes to, bytes_view from) noexcept {
+inline void copy(bytes to, bytes_view from) noexcept {
     WG_ASSERT(to.size() >= from.size());
     if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
 }
 
-/// Fills with zero bytes; the compiler may drop it before memory that dies. For secrets there is `wipe`.
-inline void fill_zero(bytes to) noexcept {
+/// Fills with zero bytes; the compiler may drop it before memory that dies. For secrets there is `wipe`. In line, since
+/// a call of memset is shorter than one with a span.
+[[gnu::always_inline]] inline void fill_zero(bytes to) noexcept {
     if (!to.empty()) std::memset(to.data(), 0, to.size());
 }
 

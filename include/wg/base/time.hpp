@@ -5,7 +5,6 @@
 
 #include "abi.hpp"
 
-#include <compare>
 #include <cstdint>
 
 namespace wg::inline WG_ABI {
@@ -14,7 +13,11 @@ namespace wg::inline WG_ABI {
 struct duration {
     std::int64_t nanoseconds = 0;
 
-    friend constexpr auto operator<=>(duration, duration) noexcept = default;
+    friend constexpr bool operator==(duration, duration) noexcept = default;
+    friend constexpr bool operator<(duration a, duration b) noexcept { return a.nanoseconds < b.nanoseconds; }
+    friend constexpr bool operator>(duration a, duration b) noexcept { return b < a; }
+    friend constexpr bool operator<=(duration a, duration b) noexcept { return !(b < a); }
+    friend constexpr bool operator>=(duration a, duration b) noexcept { return !(a < b); }
     friend constexpr duration operator+(duration a, duration b) noexcept { return {a.nanoseconds + b.nanoseconds}; }
     friend constexpr duration operator-(duration a, duration b) noexcept { return {a.nanoseconds - b.nanoseconds}; }
     friend constexpr duration operator*(duration a, std::int64_t times) noexcept { return {a.nanoseconds * times}; }
@@ -30,7 +33,11 @@ struct instant {
 
     static constexpr instant never() noexcept { return {INT64_MAX}; }
 
-    friend constexpr auto operator<=>(instant, instant) noexcept = default;
+    friend constexpr bool operator==(instant, instant) noexcept = default;
+    friend constexpr bool operator<(instant a, instant b) noexcept { return a.nanoseconds < b.nanoseconds; }
+    friend constexpr bool operator>(instant a, instant b) noexcept { return b < a; }
+    friend constexpr bool operator<=(instant a, instant b) noexcept { return !(b < a); }
+    friend constexpr bool operator>=(instant a, instant b) noexcept { return !(a < b); }
     friend constexpr duration operator-(instant a, instant b) noexcept { return {a.nanoseconds - b.nanoseconds}; }
     friend constexpr instant operator+(instant a, duration d) noexcept { return {a.nanoseconds + d.nanoseconds}; }
     friend constexpr instant operator-(instant a, duration d) noexcept { return {a.nanoseconds - d.nanoseconds}; }

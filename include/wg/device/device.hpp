@@ -108,7 +108,10 @@ public:
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
             // each has one answer at most, and costs one DH at most
             std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
-            looked_at += handshakes<Policies>(state_).handle(out, made, heavy, room, now);
+            auto const done = handshakes<Policies>(state_).handle(out.subspan(made), room, now);
+            looked_at += done.messages;
+            made += done.answers;
+            heavy += done.heavy;
         }
         return made;
     }
@@ -421,7 +424,7 @@ private:
         return (door.genuine >> (place - door.begin) & 1) != 0;
     }
 
-    void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
+    WG_FRAME void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
@@ -444,7 +447,7 @@ private:
         //= linux: decrypt, then the counter, and only then the endpoint
         if (!j.keys->received.accept(j.counter)) return state_.drop(j, status::replayed_counter);
         state_.roam(from, j.where);
-        if (from.keypairs.confirm(*j.keys, state_.retire())) {
+        if (from.keypairs.confirm(*j.keys, state_.peers.retiring())) {
             handshakes<Policies>(state_).complete(from);
             state_.enqueue_for_transmit(from);
             state_.report(event_id::session_started, &from, 0);
@@ -476,7 +479,7 @@ private:
     // --- what peers want to send
 
     /// Writes one message of `to` into `out`. False: there is none to be sent now.
-    bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
+    WG_FRAME bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
         state_.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);

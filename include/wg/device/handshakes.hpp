@@ -65,16 +65,25 @@ public:
 #endif
     }
 
-    /// Does what the messages at the front of the queue ask for, `most` of them at most, and writes the answers into
-    /// `out` from `made` on, which counts them. `heavy` counts those that cost DH operations. How many are done: one,
-    /// or several of one type.
-    std::size_t handle(std::span<job_type> out, std::size_t& made, std::size_t& heavy, std::size_t most,
-                       instant now) noexcept {
-        message_type const type = type_of(state_.waiting.front()->message());
+    /// What became of messages.
+    struct handled {
+        std::uint8_t messages = 0;
+        std::uint8_t answers = 0;
+        std::uint8_t heavy = 0; ///< messages that cost DH operations
+    };
+
+    /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
+    /// Writes the answers into `out`, from the front.
+    handled handle(std::span<job_type> out, std::size_t most, instant now) noexcept {
+        handled done;
         if constexpr (at_once == 1) {
-            handle_one(type, out[made], made, heavy, now);
-            return 1;
+            done.heavy = handle_one(out[0], now);
+            done.messages = 1;
+            done.answers = out[0].next == disposition::send;
+            return done;
         }
+        std::size_t made = 0;
+        message_type const type = type_of(state_.waiting.front()->message());
         std::array<turn, at_once> turns;
         std::size_t count = 0;
         for (; count < std::min(most, at_once); ++count) {
@@ -83,7 +92,7 @@ public:
             turns[count].in = in;
             turns[count].why = gate(turns[count], type, now);
             if (turns[count].why == status::ok && type != message_type::cookie_reply) {
-                ++heavy;
+                ++done.heavy;
                 state_.waiting.note_answer(now);
             }
         }
@@ -94,7 +103,9 @@ public:
             consume_responses(these, out, made, now);
         else
             consume_cookie_replies(these, out, made, now);
-        return count;
+        done.messages = static_cast<std::uint8_t>(count);
+        done.answers = static_cast<std::uint8_t>(made);
+        return done;
     }
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now.
@@ -164,33 +175,32 @@ private:
         return status::ok;
     }
 
-    /// The oldest message's whole turn, without anything that is there for several.
-    void handle_one(message_type type, job_type& answer, std::size_t& made, std::size_t& heavy, instant now) noexcept {
+    /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
+    WG_FRAME bool handle_one(job_type& answer, instant now) noexcept {
         turn t;
         t.in = state_.waiting.front();
+        message_type const type = type_of(t.in->message());
         t.why = gate(t, type, now);
-        if (t.why == status::ok && type != message_type::cookie_reply) {
-            ++heavy;
-            state_.waiting.note_answer(now);
-        }
+        bool const heavy = t.why == status::ok && type != message_type::cookie_reply;
+        if (heavy) state_.waiting.note_answer(now);
         if (begin_last_part(t, answer, now)) {
+            accepted by;
             if (type == message_type::initiation)
-                t.why = answer_initiation(t, answer, now);
+                t.why = consume_initiation(t, by, now);
             else if (type == message_type::response)
                 t.why = consume_response(t, now);
             else
-                t.why = consume_cookie_reply(t.in->message(), now);
+                t.why = consume_cookie_reply(t, now);
+            if (by.from != nullptr) t.why = answer_initiation(t, by, answer, now);
         }
-        end(t, answer, made, now);
+        end(t, now);
+        return heavy;
     }
 
-    WG_FRAME status answer_initiation(turn const& t, job_type& answer, instant now) noexcept {
-        accepted by;
-        status why = consume_initiation(t.in->message(), by, now);
-        if (why != status::ok) return why;
+    WG_FRAME status answer_initiation(turn const& t, accepted const& by, job_type& answer, instant now) noexcept {
         peer_type& to = *by.from;
         note_initiation(to, t, by.next_attempt, now);
-        why = by.why;
+        status why = by.why;
         if (why == status::ok && !state_.room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
             to.last_sent_handshake = now;
@@ -202,10 +212,10 @@ private:
         return why;
     }
 
-    WG_FRAME status consume_initiation(bytes_view message, accepted& by, instant now) noexcept {
+    WG_FRAME status consume_initiation(turn const& t, accepted& by, instant now) noexcept {
         typename steps::incoming_initiation in;
-        status const why = steps(state_.with).open_initiation(in, mine(), message);
-        return why == status::ok ? accept_initiation(in, by, now) : why;
+        status const why = steps(state_.with).open_initiation(in, mine(), t.in->message());
+        return why == status::ok ? accept_initiation(in, t, by, now) : why;
     }
 
     WG_FRAME status consume_response(turn const& t, instant now) noexcept {
@@ -220,17 +230,18 @@ private:
     /// The last part of the oldest message's turn, all of it but what `end` does. False: nothing else is to be done.
     bool begin_last_part(turn& t, job_type& answer, instant now) noexcept {
         state_.begin(answer, true);
-        if (t.wants_cookie) t.why = send_cookie_reply(t.in->message(), t.in->where, answer, now);
+        if (t.wants_cookie) t.why = send_cookie_reply(t, answer, now);
         return t.why == status::ok;
     }
-    void end(turn const& t, job_type const& answer, std::size_t& made, instant now) noexcept {
-        if (answer.next == disposition::send) ++made;
+    void end(turn const& t, instant now) noexcept {
         if (t.why != status::ok) state_.count(t.why, nullptr);
         state_.waiting.pop();
         if (state_.waiting.size() == 0) state_.watch_load(now);
     }
 
-    WG_FRAME status send_cookie_reply(bytes_view message, path const& where, job_type& out, instant now) noexcept {
+    WG_FRAME status send_cookie_reply(turn const& t, job_type& out, instant now) noexcept {
+        bytes_view const message = t.in->message();
+        path const& where = t.in->where;
         if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
         std::uint32_t const receiver =
             load_le32(&message[initiation_layout::sender]); // at the same place in a response
@@ -249,12 +260,14 @@ private:
                                 instant now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
-            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t.in->message(), now);
-            end(t, unused, made, now);
+            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t, now);
+            end(t, now);
+            if (unused.next == disposition::send) ++made;
         }
     }
 
-    WG_FRAME status consume_cookie_reply(bytes_view message, instant now) noexcept {
+    WG_FRAME status consume_cookie_reply(turn const& t, instant now) noexcept {
+        bytes_view const message = t.in->message();
         auto const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
         peer_type& from = *found.who;
@@ -264,7 +277,7 @@ private:
     }
 
     void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
-        std::array<typename steps::incoming_initiation, at_once> opened;
+        std::array<typename steps::one_initiation, at_once> opened;
         std::array<typename steps::outgoing_response, at_once> answers;
         std::array<accepted, at_once> froms;
         for (std::size_t i = 0; i < turns.size(); ++i) {
@@ -274,7 +287,8 @@ private:
         steps const noise(state_.with);
         noise.open_initiations(std::span(opened).first(turns.size()), mine());
         for (std::size_t i = 0; i < turns.size(); ++i) {
-            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], froms[i], now);
+            if (turns[i].why == status::ok) turns[i].why = opened[i].why;
+            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], turns[i], froms[i], now);
             if (turns[i].why != status::ok || froms[i].why != status::ok) continue;
             peer_type& from = *froms[i].from;
             noise.begin_response(answers[i], from.exchange(), from.secrets->remote, state_.random);
@@ -287,18 +301,20 @@ private:
                 turns[i].why = send_response(froms[i], answers[i], answer, now);
                 state_.reschedule(*froms[i].from);
             }
-            end(turns[i], answer, made, now);
+            end(turns[i], now);
+            if (answer.next == disposition::send) ++made;
         }
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    WG_FRAME status accept_initiation(typename steps::incoming_initiation& in, accepted& to, instant now) noexcept {
-        if (in.why != status::ok) return in.why;
+    status accept_initiation(typename steps::incoming_initiation& in, turn const& t, accepted& to,
+                             instant now) noexcept {
+        bytes_view const message = t.in->message();
         steps const noise(state_.with);
         peer_type* const from = state_.peers.find(state_.with, in.remote_static);
         //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
-        if (status const why = noise.prove_initiation(in, from->secrets->remote, in.message); why != status::ok)
+        if (status const why = noise.prove_initiation(in, from->secrets->remote, message); why != status::ok)
             return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
         if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
@@ -308,7 +324,7 @@ private:
         from->greatest_timestamp = in.timestamp;
         from->last_initiation_consumption = now;
         state_.peers.forget_handshake(*from);
-        noise.accept_initiation(from->exchange(), in, in.message);
+        noise.accept_initiation(from->exchange(), in, message);
         // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
         // Whoever has the greater key goes first next time.
         bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
@@ -377,7 +393,8 @@ private:
                 turns[i].why = from == nullptr ? status::unknown_index
                                                : consume_response(*from, opened[i], turns[i].in->where, now);
             }
-            end(turns[i], unused, made, now);
+            end(turns[i], now);
+            if (unused.next == disposition::send) ++made;
         }
     }
 
@@ -408,16 +425,16 @@ private:
     }
 
     status begin_session(peer_type& with, instant now, bool initiator) noexcept {
-        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.retire());
+        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.peers.retiring());
         keypair_type* const fresh = state_.peers.make_keypair(with, now, initiator);
         if (fresh == nullptr) return status::no_memory;
         status const why =
             noise<Policies>(state_.with).begin_session(with.exchange(), fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
         if (initiator)
-            with.keypairs.add_as_initiator(*fresh, state_.retire());
+            with.keypairs.add_as_initiator(*fresh, state_.peers.retiring());
         else
-            with.keypairs.add_as_responder(*fresh, state_.retire());
+            with.keypairs.add_as_responder(*fresh, state_.peers.retiring());
         with.timers.session_derived(now);
         return why;
     }

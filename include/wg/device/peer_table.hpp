@@ -215,9 +215,11 @@ public:
         if (old.in_flight == 0) keypairs_.release(&old);
     }
 
-    void retire_all(peer_type& of) noexcept {
-        of.keypairs.clear([this](keypair_type& old) noexcept { retire(old); });
+    /// For keypair_slots: what becomes of a session that a slot has no more room for.
+    auto retiring() noexcept {
+        return [this](keypair_type& old) noexcept { retire(old); };
     }
+    void retire_all(peer_type& of) noexcept { of.keypairs.clear(retiring()); }
 
 private:
     struct by_key_entry {

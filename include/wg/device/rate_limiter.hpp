@@ -7,6 +7,7 @@
 #define WG_DEVICE_RATE_LIMITER_HPP
 
 #include "../policy.hpp"
+#include "few.hpp"
 
 namespace wg::inline WG_ABI {
 
@@ -21,17 +22,26 @@ public:
     /// Whether one more handshake from `from` is allowed; if so, it is counted. The first call takes the memory.
     /// False as well when there is no memory or no randomness.
     template <hash_backend Hash, random_source Random>
-    bool allow(Hash const& hash, Random& random, ip_address const& from, instant now) noexcept {
+    bool allow([[maybe_unused]] Hash const& hash, [[maybe_unused]] Random& random, ip_address const& from,
+               instant now) noexcept {
         if (buckets_.view().empty()) {
-            // The table's key is random, so that nobody can choose addresses that share a set.
-            if (!random.fill(key_) || !buckets_.resize(size)) return false;
+            if constexpr (!few) // so that nobody can choose addresses that share a set
+                if (!random.fill(key_)) return false;
+            if (!buckets_.resize(size)) return false;
         }
-        byte_array<8> digest{};
-        //= linux: an IPv6 source is its /64
-        hash.blake2s(digest, key_, bytes_view(from.octets).first(from.kind == family::v4 ? 4 : 8), {});
-        std::uint64_t const tag = load_le64(digest.data()) | 1; // 0 is an empty bucket
-        std::span<bucket> const set =
-            buckets_.view().subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+        bool const v4 = from.kind == family::v4;
+        std::uint64_t tag; // that of an empty bucket is zero
+        std::span<bucket> set = buckets_.view();
+        if constexpr (few) {
+            // No network's addresses begin with 32 zeros, so those of IPv4 have this place.
+            tag = v4 ? std::uint64_t{load_le32(from.octets.data())} << 32 : load_le64(from.octets.data());
+        } else {
+            byte_array<8> digest{};
+            //= linux: an IPv6 source is its /64
+            hash.blake2s(digest, key_, bytes_view(from.octets).first(v4 ? 4 : 8), {});
+            tag = load_le64(digest.data()) | 1;
+            set = set.subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+        }
         bucket* use = nullptr;
         for (bucket& b : set) {
             if (b.tag == tag) {
@@ -56,10 +66,11 @@ private:
     };
     static constexpr std::size_t size = Storage::max_limited_sources;
     static constexpr std::size_t ways = 4;
+    static constexpr bool few = is_few(size); ///< then all buckets are one set, and sources are known by address
     static_assert(size >= ways && (size & (size - 1)) == 0);
 
     typename Storage::template array<bucket, size> buckets_;
-    byte_array<16> key_{};
+    [[no_unique_address]] std::conditional_t<few, no_table<1>, byte_array<16>> key_{};
 };
 
 } // namespace wg::inline WG_ABI

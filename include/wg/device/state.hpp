@@ -177,15 +177,11 @@ template <policies Policies> struct device_state {
     void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.timers.next_deadline()); }
 
     WG_OUTLINE duration jitter() noexcept {
+        constexpr auto below = static_cast<std::uint32_t>(rekey_timeout_jitter.nanoseconds); // no division of 64 bits
+        static_assert(below == rekey_timeout_jitter.nanoseconds);
         byte_array<4> raw{};
         if (!random.fill(raw)) return {};
-        return {static_cast<std::int64_t>(load_le32(raw.data()) %
-                                          static_cast<std::uint64_t>(rekey_timeout_jitter.nanoseconds))};
-    }
-
-    /// For keypair_slots: what becomes of a session that a slot has no more room for.
-    auto retire() noexcept {
-        return [this](keypair_type& old) noexcept { peers.retire(old); };
+        return {static_cast<std::int64_t>(load_le32(raw.data()) % below)};
     }
 
     struct reported_event {

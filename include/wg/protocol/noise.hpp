@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
 //
-// Pure functions over handshakes: no tables, no time, no policy beyond primitives. What fails leaves the handshake as
-// it was. The whitepaper's tokens stand beside the lines that do them. One thread for each handshake.
+// Pure functions over handshakes: no tables, no time, no policy beyond primitives. A message that is refused leaves the
+// handshake as it was; where one cannot be made, it is to be forgotten. The whitepaper's tokens stand beside the lines
+// that do them. One thread for each handshake.
 //
 // Who has several messages at hand calls the steps that take spans, so that their DHs are done at once. An element that
 // is not `ok` is left alone by them.
@@ -29,9 +30,10 @@ template <policies Policies> struct primitives {
         : hash(std::move(h)), dh(std::move(d)), aead(std::move(a)) {}
 };
 
-/// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and may be `key`.
+/// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and overlaps neither `key` nor `input`.
 template <hash_backend Hash>
 void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_view input) noexcept {
+    if constexpr (requires { hash.hmac_blake2s(out, key, input); }) return hash.hmac_blake2s(out, key, input);
     constexpr std::size_t block_bytes = 64;
     secret<block_bytes> block;
     secret<key_bytes> inner;
@@ -53,7 +55,7 @@ void kdf_into(Hash const& hash, secret<key_bytes> const& key, bytes_view input,
         std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
         step.expose()[before] = ++number;
         hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        copy(step.expose(), to->expose());
+        std::memcpy(step.expose().data(), to->expose().data(), key_bytes);
     }
 }
 template <hash_backend Hash, class... Out>
@@ -138,25 +140,24 @@ public:
         using at = initiation_layout;
         WG_ASSERT(message.size() == at::size);
         if (theirs.static_static.is_zero()) return status::bad_public_key;
-        secret<key_bytes> ephemeral, key;
-        symmetric_state state;
+        secret<key_bytes> key;
+        to.clear();
+        symmetric_state& state = to.symmetric;
         start(state, theirs.public_key);
         fill_zero(message);
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::initiation));
         store_le32(&message[at::sender], local_index);
         // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
+        if (!create_ephemeral(state, to.ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
             return status::no_random;
         // es
-        if (!mix_dh(state, ephemeral, theirs.public_key, key)) return status::bad_public_key;
+        if (!with_.dh.dh(key, to.ephemeral, theirs.public_key)) return status::bad_public_key;
+        mix_key(state, key.expose(), key);
         // s
         encrypt_and_hash(state, key, message.subspan(at::encrypted_static, key_bytes + tag_bytes), mine.public_key);
         // ss
-        kdf(with_.hash, state.chaining_key, theirs.static_static.expose(), state.chaining_key, key);
+        mix_key(state, theirs.static_static.expose(), key);
         encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
-        to.clear();
-        to.ephemeral = std::move(ephemeral);
-        to.symmetric.assign(state);
         to.local_index = local_index;
         to.state = handshake_state::initiation_created;
         return status::ok;
@@ -170,17 +171,20 @@ public:
         symmetric_state symmetric;
         wg::public_key remote_static{};
         byte_array<timestamp_bytes> timestamp{};
+    };
+    /// One of several.
+    struct one_initiation : incoming_initiation {
         bytes_view message{};
         status why = status::ok;
     };
 
     /// First half: who says that he sent each `message`. Costs a DH each. bad_public_key, decryption_failed.
-    void open_initiations(std::span<incoming_initiation> all, identity const& mine) const noexcept {
+    void open_initiations(std::span<one_initiation> all, identity const& mine) const noexcept {
         WG_ASSERT(all.size() <= at_once);
         std::array<secret<key_bytes>, at_once> shared;
         std::array<dh_item, at_once> items;
         std::size_t count = 0;
-        for (incoming_initiation& in : all) {
+        for (one_initiation& in : all) {
             if (in.why != status::ok) continue;
             start(in.symmetric, mine.public_key);
             // e
@@ -191,32 +195,32 @@ public:
         }
         dh_all(with_.dh, std::span(items).first(count));
         count = 0;
-        for (incoming_initiation& in : all) {
+        for (one_initiation& in : all) {
             if (in.why != status::ok) continue;
             dh_item const& done = items[count++];
-            in.why = done.good ? open_static(in, *done.out) : status::bad_public_key;
+            in.why = done.good ? open_static(in, in.message, *done.out) : status::bad_public_key;
         }
     }
 
     /// The same for one.
-    status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        in.message = message;
+    WG_FRAME status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
         start(in.symmetric, mine.public_key);
         // e
         key_view const ephemeral = ephemeral_in<initiation_layout>(message);
         mix_ephemeral(in.symmetric, ephemeral);
         secret<key_bytes> shared;
-        in.why = with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, shared) : status::bad_public_key;
-        return in.why;
+        return with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, message, shared)
+                                                                : status::bad_public_key;
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
-    status prove_initiation(incoming_initiation& in, remote_identity const& theirs, bytes_view message) const noexcept {
+    WG_FRAME status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
+                                     bytes_view message) const noexcept {
         using at = initiation_layout;
         secret<key_bytes> key;
         if (theirs.static_static.is_zero()) return status::bad_public_key;
         // ss
-        kdf(with_.hash, in.symmetric.chaining_key, theirs.static_static.expose(), in.symmetric.chaining_key, key);
+        mix_key(in.symmetric, theirs.static_static.expose(), key);
         if (!decrypt_and_hash(in.symmetric, key, in.timestamp,
                               message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes)))
             return status::decryption_failed;
@@ -297,7 +301,7 @@ public:
         if (!create_ephemeral(state, ephemeral, random, message.subspan<response_layout::ephemeral, key_bytes>()))
             return status::no_random;
         // ee, se
-        if (!mix_dh(state, ephemeral, of.ephemeral.expose()) || !mix_dh(state, ephemeral, theirs.public_key))
+        if (!mix_dh(state, ephemeral, of.ephemeral.expose(), key) || !mix_dh(state, ephemeral, theirs.public_key, key))
             return status::bad_public_key;
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
@@ -395,7 +399,7 @@ public:
         // e
         mix_ephemeral(state, ephemeral);
         // ee, se
-        if (!mix_dh(state, of.ephemeral, ephemeral) || !mix_dh(state, mine.private_key, ephemeral))
+        if (!mix_dh(state, of.ephemeral, ephemeral, key) || !mix_dh(state, mine.private_key, ephemeral, key))
             return status::bad_public_key;
         // psk
         mix_preshared_key(state, theirs.preshared_key, key);
@@ -450,15 +454,15 @@ private:
         return true;
     }
 
-    /// s, once es is known.
-    WG_FRAME status open_static(incoming_initiation& in, secret<key_bytes> const& shared) const noexcept {
+    /// s, once es is known; where that was is the key then.
+    status open_static(incoming_initiation& in, bytes_view message, secret<key_bytes>& shared) const noexcept {
         using at = initiation_layout;
-        secret<key_bytes> key;
+        secret<key_bytes>& key = shared;
         // es
-        kdf(with_.hash, in.symmetric.chaining_key, shared.expose(), in.symmetric.chaining_key, key);
+        mix_key(in.symmetric, shared.expose(), key);
         // s
         bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
-                                              in.message.subspan(at::encrypted_static, key_bytes + tag_bytes));
+                                              message.subspan(at::encrypted_static, key_bytes + tag_bytes));
         return genuine ? status::ok : status::decryption_failed;
     }
 
@@ -478,15 +482,18 @@ private:
         kdf(with_.hash, state.chaining_key, ephemeral, state.chaining_key);
     }
 
-    /// Mixes a DH into the chaining key, and into `key` if one is given. False: its result is zero.
+    /// Mixes a DH into the chaining key. Between the two its result is in `shared`. False: it is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    template <class... Key>
-    WG_FRAME bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
-                         Key&... key) const noexcept {
-        secret<key_bytes> shared;
+    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+                secret<key_bytes>& shared) const noexcept {
         if (!with_.dh.dh(shared, mine, theirs)) return false;
-        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key, key...);
+        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key);
         return true;
+    }
+
+    /// The chaining key and the key of the next tag, out of `input`, which may be that key.
+    void mix_key(symmetric_state& state, key_view input, secret<key_bytes>& key) const noexcept {
+        kdf(with_.hash, state.chaining_key, input, state.chaining_key, key);
     }
 
     //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery

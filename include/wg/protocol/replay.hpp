@@ -52,8 +52,8 @@ private:
             words_[0] = by >= word_bits ? word{0} : static_cast<word>(words_[0] << by);
         } else {
             std::uint64_t const from = greatest_ / word_bits;
-            std::uint64_t const steps = std::min<std::uint64_t>(position / word_bits - from, words);
-            for (std::uint64_t i = 1; i <= steps; ++i) words_[(from + i) % words] = 0;
+            auto const steps = static_cast<std::size_t>(std::min<std::uint64_t>(position / word_bits - from, words));
+            for (std::size_t i = 1; i <= steps; ++i) words_[(static_cast<std::size_t>(from) + i) % words] = 0;
         }
         greatest_ = position;
     }

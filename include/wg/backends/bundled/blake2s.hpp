@@ -78,16 +78,20 @@ inline void pad(byte* to, bytes_view from) noexcept {
 struct work {
     std::uint32_t h[8];
     byte padded[block_bytes];
+#ifdef WG_COMPACT
+    std::size_t held; ///< bytes of it that the message begins with: none or all
+    std::size_t key_bytes;
+    bytes out;
+    bytes_view in[2]; ///< the rest of the message
+#endif
 
     ~work() { wipe_fixed<sizeof(work)>(this); }
 };
 
 /// One message in words, for any processor.
 struct words {
-#if defined(WG_SMALL) && defined(__arm__)
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 32; // the words of the state
-#elif defined(WG_COMPACT)
-    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 160; // the words of a block and of the state
+#ifdef WG_COMPACT
+    static constexpr std::size_t spill_bytes = bundled::spill_bytes + 80; // the words of the state
 #else
     static constexpr std::size_t spill_bytes = 2 * bundled::spill_bytes; // clang makes vectors of it, and spills them
 #endif
@@ -113,17 +117,18 @@ struct words {
     [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
                                                  bool last) noexcept {
         std::uint32_t v[16];
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         auto const m = [&](std::size_t i) noexcept { return load_le32(block + 4 * i); };
 #else
-        std::uint32_t m[16];
-        for (std::size_t i = 0; i < 16; ++i) m[i] = load_le32(block + 4 * i);
+        std::uint32_t words[16];
+        for (std::size_t i = 0; i < 16; ++i) words[i] = load_le32(block + 4 * i);
+        auto const m = [&](std::size_t i) noexcept { return words[i]; };
 #endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
         v[12] ^= static_cast<std::uint32_t>(count);
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
         if (last) v[14] = ~v[14];
-#ifdef WG_SMALL
+#ifdef WG_COMPACT
         for (auto const& p : sigma)
 #pragma GCC unroll 1
             for (unsigned i = 0; i < 8; ++i) { // columns, then diagonals
@@ -132,20 +137,16 @@ struct words {
                     m(p[2 * i]), m(p[2 * i + 1]));
             }
 #else
-#ifdef WG_COMPACT
-#pragma GCC unroll 1
-#else
 #pragma GCC unroll 10
-#endif
         for (auto const& p : sigma) {
-            mix(v[0], v[4], v[8], v[12], m[p[0]], m[p[1]]);
-            mix(v[1], v[5], v[9], v[13], m[p[2]], m[p[3]]);
-            mix(v[2], v[6], v[10], v[14], m[p[4]], m[p[5]]);
-            mix(v[3], v[7], v[11], v[15], m[p[6]], m[p[7]]);
-            mix(v[0], v[5], v[10], v[15], m[p[8]], m[p[9]]);
-            mix(v[1], v[6], v[11], v[12], m[p[10]], m[p[11]]);
-            mix(v[2], v[7], v[8], v[13], m[p[12]], m[p[13]]);
-            mix(v[3], v[4], v[9], v[14], m[p[14]], m[p[15]]);
+            mix(v[0], v[4], v[8], v[12], m(p[0]), m(p[1]));
+            mix(v[1], v[5], v[9], v[13], m(p[2]), m(p[3]));
+            mix(v[2], v[6], v[10], v[14], m(p[4]), m(p[5]));
+            mix(v[3], v[7], v[11], v[15], m(p[6]), m(p[7]));
+            mix(v[0], v[5], v[10], v[15], m(p[8]), m(p[9]));
+            mix(v[1], v[6], v[11], v[12], m(p[10]), m(p[11]));
+            mix(v[2], v[7], v[8], v[13], m(p[12]), m(p[13]));
+            mix(v[3], v[4], v[9], v[14], m(p[14]), m(p[15]));
         }
 #endif
         for (std::size_t i = 0; i < 8; ++i) h[i] ^= v[i] ^ v[8 + i];
@@ -251,28 +252,10 @@ struct lanes_baseline {
 };
 #endif
 
+#ifndef WG_COMPACT
 /// The whole message, the key's block too, into w.h. What lies whole in the input is compressed from there.
 template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a, bytes_view b) noexcept {
     std::uint64_t count = 0;
-#ifdef WG_COMPACT
-    // Everything goes through one buffer: a block is compressed when another byte follows, for the last one is special.
-    std::size_t held = 0;
-    std::memset(w.padded, 0, block_bytes);
-    if (!key.empty()) std::memcpy(w.padded, key.data(), key.size()), held = block_bytes;
-    for (bytes_view in : {a, b})
-        while (!in.empty()) {
-            if (held == block_bytes) {
-                Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
-                held = 0;
-                std::memset(w.padded, 0, block_bytes);
-            }
-            std::size_t const now = std::min(in.size(), block_bytes - held);
-            std::memcpy(w.padded + held, in.data(), now);
-            held += now;
-            in = in.subspan(now);
-        }
-    Kernel::compress_block(w.h, w.padded, count + held, true);
-#else
     if (!key.empty()) { // a block of its own, filled up with zeros, and the last one if nothing follows
         bool const last = a.empty() && b.empty();
         Kernel::compress(w, key.data(), key.size(), count = block_bytes, last);
@@ -296,17 +279,70 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
         a = b;
     }
     Kernel::compress(w, a.empty() ? w.padded : a.data(), a.size(), count + a.size(), true);
-#endif
 }
+#endif
 
 #ifdef WG_COMPACT
-#define WG_DIGEST [[gnu::always_inline]] // what is spilled lies below `compress_block`'s caller, but its state
-#else
-#define WG_DIGEST [[gnu::noinline]]
-#endif
+
+/// All goes through one buffer: a block is compressed when another byte follows, for the last one is special.
+template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
+    for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
+    w.h[0] ^= parameters(w.out.size(), w.key_bytes);
+    std::uint64_t count = 0;
+    for (bytes_view in : w.in)
+        while (!in.empty()) {
+            if (w.held == block_bytes) {
+                Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
+                w.held = 0;
+                std::memset(w.padded, 0, block_bytes);
+            }
+            std::size_t const now = std::min(in.size(), block_bytes - w.held);
+            std::memcpy(w.padded + w.held, in.data(), now);
+            w.held += now;
+            in = in.subspan(now);
+        }
+    Kernel::compress_block(w.h, w.padded, count + w.held, true);
+    for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
+    copy_short(w.out.data(), w.padded, w.out.size());
+}
 
 template <class Kernel>
-WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+    {
+        work w;
+        pad(w.padded, key);
+        w.held = key.empty() ? 0 : block_bytes;
+        w.key_bytes = key.size();
+        w.out = out;
+        w.in[0] = a;
+        w.in[1] = b;
+        digest<Kernel>(w);
+    }
+    wipe_stack<Kernel::spill_bytes>(); // of `digest` and `compress_block`; the rest lies above
+}
+
+/// HMAC (RFC 2104) in one work area. `out` is also where the inner digest is meanwhile.
+template <class Kernel> inline void wiped_hmac(bytes out, key_view key, bytes_view input) noexcept {
+    {
+        work w;
+        w.key_bytes = 0;
+        w.out = out;
+        w.in[0] = input;
+        for (byte const filler : {byte{0x36}, byte{0x5c}}) {
+            pad(w.padded, key);
+            for (byte& b : w.padded) b ^= filler;
+            w.held = block_bytes;
+            digest<Kernel>(w);
+            w.in[0] = out;
+        }
+    }
+    wipe_stack<Kernel::spill_bytes>();
+}
+
+#else
+
+template <class Kernel>
+[[gnu::noinline]] inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     work w;
     for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
     w.h[0] ^= parameters(out.size(), key.size());
@@ -318,12 +354,10 @@ WG_DIGEST inline void digest(bytes out, bytes_view key, bytes_view a, bytes_view
 template <class Kernel>
 inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
-#ifdef WG_COMPACT
-    wipe_stack<Kernel::spill_bytes>(); // of `compress_block`, the rest lies above
-#else
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
-#endif
 }
+
+#endif
 
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
     std::size_t const whole = (item.message.size() + block_bytes - 1) / block_bytes;
@@ -377,7 +411,12 @@ public:
         digest(out, key, a, b);
     }
 
-#ifndef WG_COMPACT
+#ifdef WG_COMPACT
+    /// HMAC with a key of 32 bytes. out, of 32 bytes, overlaps neither key nor input.
+    void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept {
+        blake2s_detail::wiped_hmac<blake2s_detail::words>(out, key, input);
+    }
+#else
     /// The same for each item.
     void blake2s_batch(std::span<hash_item const> items) const noexcept;
 #endif

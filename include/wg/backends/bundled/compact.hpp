@@ -14,13 +14,13 @@ class compact_kernel {
 public:
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        static_cast<void>(run(dst, src, size, aad, nonce, key, dst + size, true));
+        static_cast<void>(run(dst, src, size, aad, nonce, key, true));
         wipe_stack<stack_bytes>();
     }
     /// The tag is checked before a byte is decrypted.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        bool const genuine = run(dst, src, size, aad, nonce, key, const_cast<byte*>(src) + size, false);
+        bool const genuine = run(dst, src, size, aad, nonce, key, false);
         wipe_stack<stack_bytes>();
         return genuine;
     }
@@ -29,39 +29,37 @@ private:
     struct work {
         chacha20_words words; ///< of the next block
         chacha20_words block;
-        byte tail[chacha20_block_bytes]; ///< of the message; the one-time key before that; the tag after
         poly1305_state<limbs32> mac;
-        std::uint32_t s[4];
+        byte s[poly1305_block_bytes];    ///< the one-time key's second half
+        byte tail[poly1305_block_bytes]; ///< of what is authenticated; the tag after that
     };
     /// With the frames of `crypt`, `next_block` and `permute`.
-    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 32;
+    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 24;
 
-    /// `tag` is written if `sealing`, else only read.
     [[gnu::noinline]] static bool run(byte* dst, byte const* src, std::size_t size, bytes_view aad,
-                                      packet_nonce const& nonce, byte const* key, byte* tag, bool sealing) noexcept {
+                                      packet_nonce const& nonce, byte const* key, bool sealing) noexcept {
         work w;
         chacha20_detail::set_key(w.words, key_view(key, key_bytes));
         w.words[12] = 0;
         for (std::size_t i = 0; i < 3; ++i) w.words[13 + i] = nonce.words[i];
         next_block(w);
-        for (std::size_t i = 0; i < 8; ++i) store_le32(w.tail + 4 * i, w.block[i]);
-        w.mac.start(w.tail);
-        for (std::size_t i = 0; i < 4; ++i) w.s[i] = w.block[4 + i];
+        auto* const one_time_key = reinterpret_cast<byte*>(w.block.data());
+        for (std::size_t i = 0; i < 8; ++i) store_le32(one_time_key + 4 * i, w.block[i]);
+        w.mac.start(one_time_key);
+        std::memcpy(w.s, one_time_key + poly1305_block_bytes, sizeof w.s);
         if (sealing) crypt(w, dst, src, size);
         authenticate(w, aad.data(), aad.size());
         authenticate(w, sealing ? dst : src, size);
-        fill_zero({w.tail, 16});
+        fill_zero({w.tail, sizeof w.tail});
         store_le32(w.tail, static_cast<std::uint32_t>(aad.size()));
         store_le32(w.tail + 8, static_cast<std::uint32_t>(size)); // packets are shorter than 4 GiB
         w.mac.absorb(w.tail, 1, 1);
-        byte text[16];
-        for (std::size_t i = 0; i < 4; ++i) store_le32(text + 4 * i, w.s[i]);
-        w.mac.finish(w.tail, text);
+        w.mac.finish(w.tail, w.s);
         bool genuine = true;
         if (sealing) {
-            copy({tag, tag_bytes}, {w.tail, tag_bytes});
+            copy({dst + size, tag_bytes}, {w.tail, tag_bytes});
         } else {
-            genuine = equal_in_constant_time({w.tail, tag_bytes}, {tag, tag_bytes});
+            genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
             if (genuine) crypt(w, dst, src, size);
         }
         wipe(static_cast<void*>(&w), sizeof w);
@@ -79,14 +77,11 @@ private:
         while (size != 0) {
             next_block(w);
             std::size_t const now = std::min(size, chacha20_block_bytes);
-            bool const whole = now == chacha20_block_bytes;
-            byte* to = dst;
-            if (!whole) {
-                std::memcpy(w.tail, src, now);
-                src = to = w.tail;
-            }
-            for (std::size_t i = 0; i < 16; ++i) store_le32(to + 4 * i, load_le32(src + 4 * i) ^ w.block[i]);
-            if (!whole) std::memcpy(dst, w.tail, now);
+            if (now == chacha20_block_bytes)
+                for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ w.block[i]);
+            else
+                for (std::size_t i = 0; i < now; ++i)
+                    dst[i] = static_cast<byte>(src[i] ^ (w.block[i / 4] >> (8 * (i % 4))));
             dst += now, src += now, size -= now;
         }
     }

@@ -148,7 +148,7 @@ template <> struct field25519<limbs32> {
         v[7] &= 0x7fffffff;
     }
 
-    void encode(byte* to) const noexcept {
+    WG_FRAME void encode(byte* to) const noexcept {
         field25519 x = *this;
         // bits from 255 on come back times 19: twice gives < 2^255 + 19 and then < 2^255; the third takes p off a
         // value from p on: 19 more carries into bit 255 then, and only then

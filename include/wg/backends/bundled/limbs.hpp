@@ -36,7 +36,7 @@ template <class Word> inline Word mask_of(Word bit) noexcept {
 /// What a primitive needs of the stack beside its named state: registers spilled and saved. About half of this in
 /// g++ 12 and clang 16 when they optimise; when they do not there is more, and it is not all reached.
 #if defined(__arm__) && defined(WG_COMPACT)
-inline constexpr std::size_t spill_bytes = 128; // few registers, each of 4 bytes
+inline constexpr std::size_t spill_bytes = 96; // few registers, each of 4 bytes; bench/firmware looks at what is left
 #elif defined(WG_COMPACT)
 inline constexpr std::size_t spill_bytes = 384;
 #else
@@ -93,16 +93,31 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 #endif
 }
 
-/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
-/// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
-/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
-template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_stack() noexcept {
+template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept {
+#ifdef WG_COMPACT
+    std::uint32_t frame[(Bytes + 3) / 4]; // not by calls, whose frames would lie still deeper
+    for (std::uint32_t& word : frame) {
+        word = 0;
+        asm volatile("" : : "r"(&word) : "memory");
+    }
+#else
     alignas(16) byte frame[(Bytes + 15) / 16 * 16];
     if constexpr (Bytes <= 1024)
         wipe_fixed<sizeof frame>(frame);
     else
         wipe(frame);
+#endif
     wipe_baseline_registers();
+}
+
+/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
+/// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
+/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
+template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noexcept {
+    wipe_frame<Bytes>();
+#ifdef WG_COMPACT // `Bytes` has no slack for the caller's own frame, which must be there still: this is no tail call
+    asm volatile("");
+#endif
 }
 
 } // namespace bundled

@@ -147,7 +147,7 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
 #ifdef WG_COMPACT
-    constexpr byte_array<key_bytes> base_point = {9};
+    static constexpr byte_array<key_bytes> base_point = {9};
     static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
 #else
     x25519_base<>::multiply(out, scalar.expose());
