@@ -33,13 +33,15 @@ constexpr char usage[] =
     "Makes a WireGuard interface and serves it until SIGTERM or SIGINT, until its socket is removed, or until the\n"
     "interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n"
     "Environment: LOG_LEVEL=verbose|error|silent (default error), WG_PROCESS_FOREGROUND=1, WG_TUN_FD, WG_UAPI_FD,\n"
-    "WG_CPU_OFF: instruction sets that cryptography does without, such as avx512,adx.\n";
+    "WG_CPU_OFF: instruction sets that cryptography does without, such as avx512,adx;\n"
+    "WG_OFFLOAD_OFF: what is done packet by packet, of frames,tso,uso,gso,gro,batches or all.\n";
 
 struct options {
     char const* interface_name = nullptr;
     bool foreground = false;
     std::string_view log_level = "error";
     bool log_asked = false;
+    wg::os::offloads offloads{};
 };
 
 // Standard output and error without buffers: a line is a write, and a small daemon needs no stdio.
@@ -93,6 +95,8 @@ options read_options(std::span<char*> arguments) {
     wg::bundled::cpu off;
     if (char const* const names = std::getenv("WG_CPU_OFF"); names != nullptr && !wg::bundled::parse_cpu(names, off))
         misused("WG_CPU_OFF may name ssse3, avx2, adx, avx512, ifma and all, with commas between, not ", names);
+    if (char const* const names = std::getenv("WG_OFFLOAD_OFF"); names && !wg::os::switch_off(o.offloads, names))
+        misused("WG_OFFLOAD_OFF may name frames, tso, uso, gso, gro, batches, all, with commas between, not ", names);
     return o;
 }
 
@@ -119,7 +123,7 @@ int inherited(char const* variable) {
 class wgd {
 public:
     wgd(options& o, wg::os::tun&& tun, listener& configuration) noexcept
-        : options_(o), tun_(std::move(tun)), listener_(configuration),
+        : options_(o), tun_(std::move(tun)), socket_(o.offloads), listener_(configuration),
           device_(wg::function_observer{o.log_level == "verbose" || o.log_level == "debug" ? log_event : nullptr, &o}),
           engine_(device_, tun_, socket_), waiter_(tun_.fd(), socket_.fd()) {
         if (auto monitor = wg::os::route_monitor::open(tun_.index())) routes_ = std::move(*monitor);
@@ -213,7 +217,8 @@ int main(int count, char** arguments) {
     // What can fail comes before the process goes to the background, and all of that before the first secret.
     wg::os::error_text why;
     int const tun_fd = inherited("WG_TUN_FD"), uapi_fd = inherited("WG_UAPI_FD");
-    auto tun = tun_fd >= 0 ? wg::os::tun::adopt(tun_fd, why) : wg::os::tun::open(o.interface_name, why);
+    auto tun = tun_fd >= 0 ? wg::os::tun::adopt(tun_fd, why, o.offloads)
+                           : wg::os::tun::open(o.interface_name, why, wg::default_mtu_bytes, o.offloads);
     if (!tun) return fail(why.c_str());
     static listener configuration; // its buffers are too large for a stack
     wg::status const listening =

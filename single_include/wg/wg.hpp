@@ -12180,7 +12180,7 @@ struct host_capacity {
     static constexpr std::size_t max_queued_handshakes = 4096;
     static constexpr std::size_t max_limited_sources = 8192;
     static constexpr std::size_t replay_bits = 8192;
-    static constexpr std::size_t batch = 64;
+    static constexpr std::size_t batch = 128;
     static constexpr std::size_t max_mtu_bytes = 0;
 };
 
@@ -16903,7 +16903,8 @@ public:
 
     // --- packets
 
-    /// `data` of each job is an IP packet with `packet_headroom_bytes` before it and `packet_tailroom_bytes` after it.
+    /// `data` of each job is an IP packet with `packet_headroom_bytes` before it and, after it, `packet_tailroom_bytes`
+    /// or as much as makes a message of the MTU's size of it.
     /// After this a job is to be sent, to be delivered (an ICMP answer to the host), or dropped: the packet waits for
     /// a session, or `why` says why not.
     void prepare_outbound(std::span<job_type> jobs, instant now) noexcept {
@@ -16969,8 +16970,8 @@ public:
         return made;
     }
 
-    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU,
-    /// `packet_headroom_bytes` and `packet_tailroom_bytes`), from the front; returns how many. 0: nothing left.
+    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
+    /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left.
     std::size_t poll_transmit(std::span<job_type> out, instant now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0;
@@ -17243,6 +17244,10 @@ private:
         return (state_.mtu != 0 && padded > state_.mtu ? state_.mtu : padded) - last;
     }
 
+    std::size_t message_bytes(std::size_t length) const noexcept {
+        return transport_header_bytes + length + padding_for(length) + tag_bytes;
+    }
+
     void complete_outbound(job_type& j, peer_type& owner, instant now) noexcept {
         if (j.why == status::ok) owner.tx_bytes += j.data.length;
         // The socket found that the cached source address is gone.
@@ -17345,14 +17350,14 @@ private:
         std::size_t length = 0;
         for (; !to.staged.empty(); state_.staged.drop_oldest(to.staged)) {
             length = state_.staged.oldest_bytes(to.staged);
-            if (state_.room_for(out, packet_headroom_bytes + length + packet_tailroom_bytes)) break;
+            if (state_.room_for(out, message_bytes(length))) break;
             state_.count(status::no_room, &to);
         }
         if (to.staged.empty()) {
             if (!std::exchange(to.wants_keepalive, false)) return false;
             length = 0;
         }
-        if (out.data.capacity < packet_headroom_bytes + length + packet_tailroom_bytes) return false;
+        if (out.data.capacity < message_bytes(length)) return false;
         to.wants_keepalive = false;
         out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
         std::uint8_t tos = 0;
@@ -17456,8 +17461,7 @@ public:
     /// The TUN device's MTU may have changed. no_memory: larger packets than before do not pass.
     status refresh_mtu() noexcept {
         core_.set_mtu(tun_.mtu());
-        std::size_t const mtu = tun_.mtu() != 0 ? tun_.mtu() : default_mtu_bytes;
-        std::size_t const stride = stride_for(mtu);
+        std::size_t const stride = stride_for(tun_.mtu() != 0 ? tun_.mtu() : padded(default_mtu_bytes));
         if (stride > stride_) {
             if (!outbound_.resize(batch * stride)) return status::no_memory;
             stride_ = stride;
@@ -17526,15 +17530,19 @@ public:
 
 private:
     static constexpr int max_rounds = 16;
-    static constexpr std::size_t answer_room = ipv6_header_bytes + icmp_header_bytes;
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
-    /// Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
+    /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
+    /// such messages lie one behind the other, and a socket that joins them gives the kernel one piece of memory.
     static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
-        return (front + mtu_bytes + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
+        return std::max<std::size_t>(front + mtu_bytes + tag_bytes, initiation_layout::size);
+    }
+    /// Where the MTU is not known, it does not bound padding.
+    static constexpr std::size_t padded(std::size_t mtu_bytes) noexcept {
+        return (mtu_bytes + padding_bytes - 1) / padding_bytes * padding_bytes;
     }
     static constexpr bool grows = storage::max_mtu_bytes == 0;
-    static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(storage::max_mtu_bytes);
+    static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
     static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
 
     instant now() noexcept { return core_.clock().now(); }
@@ -17550,13 +17558,13 @@ private:
     result<std::size_t> pump_tun() noexcept {
         if (stride_ == 0) return discard();
         for (std::size_t i = 0; i < batch; ++i)
-            packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - packet_tailroom_bytes), front);
+            packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - tag_bytes), front);
         result<std::size_t> const got = tun_.read(packets_);
         if (!got || *got == 0) return got;
         std::span<job_type> const jobs = std::span(jobs_).first(*got);
         for (std::size_t i = 0; i < *got; ++i) {
             jobs[i].data = packets_[i];
-            jobs[i].data.capacity += static_cast<std::uint32_t>(packet_tailroom_bytes);
+            jobs[i].data.capacity += static_cast<std::uint32_t>(tag_bytes);
         }
         core_.prepare_outbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
@@ -19551,6 +19559,412 @@ private:
 #define WG_OS_LINUX_TUN_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// Packets that follow each other in a TCP connection or a UDP flow become one frame, which the host takes at once.
+// Layer 7 (Linux); pure, one thread at a time.
+#ifndef WG_OS_LINUX_COALESCER_HPP
+#define WG_OS_LINUX_COALESCER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// What stands before a packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6), and what frames of
+// several TCP segments or UDP datagrams need to know of their headers (RFC 791, 8200, 9293, 768). Layer 7 (Linux);
+// pure.
+#ifndef WG_OS_LINUX_VIRTIO_HPP
+#define WG_OS_LINUX_VIRTIO_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The Internet checksum of packets' bodies (RFC 1071), 32 bytes at a time. Sums are kept in the machine's byte order:
+// section 2 (B) says that only the result has to be stored so. Layer 7 (Linux); pure, any thread.
+#ifndef WG_OS_LINUX_CHECKSUM_HPP
+#define WG_OS_LINUX_CHECKSUM_HPP
+
+
+namespace wg::inline WG_ABI::os {
+
+namespace checksum_detail {
+
+/// Also copies, if `to` is not nullptr.
+template <bool Copies> [[gnu::always_inline]] inline std::uint64_t
+add_words(std::uint64_t sum, [[maybe_unused]] byte* to, bytes_view from) noexcept {
+    // Of 32-bit words, in lanes of 64 bits, which grow by less than 2^33 a step. Vectors of 16 bytes, which every
+    // processor has, move as fast as the caches do.
+    using lanes [[gnu::vector_size(16)]] = std::uint64_t;
+    byte const* at = from.data();
+    std::size_t left = from.size();
+    lanes low = {}, low2 = {}, high = {}, high2 = {}; // no arrays: g++ 12 would keep them on the stack
+    for (; left >= 32; at += 32, left -= 32) {
+        lanes a, b;
+        std::memcpy(&a, at, sizeof a);
+        std::memcpy(&b, at + sizeof a, sizeof b);
+        if constexpr (Copies) {
+            std::memcpy(to, &a, sizeof a);
+            std::memcpy(to + sizeof a, &b, sizeof b);
+            to += sizeof a + sizeof b;
+        }
+        low += a & 0xffffffff;
+        high += a >> 32;
+        low2 += b & 0xffffffff;
+        high2 += b >> 32;
+    }
+    lanes const both = (low + low2) + (high + high2);
+    sum += both[0] + both[1];
+    if constexpr (Copies)
+        if (left != 0) std::memcpy(to, at, left);
+    for (; left >= 4; at += 4, left -= 4) {
+        std::uint32_t word;
+        std::memcpy(&word, at, sizeof word);
+        sum += word;
+    }
+    if (left != 0) { // padded with zeros
+        byte const last[4] = {at[0], left > 1 ? at[1] : byte{0}, left > 2 ? at[2] : byte{0}, 0};
+        std::uint32_t word;
+        std::memcpy(&word, last, sizeof word);
+        sum += word;
+    }
+    return sum;
+}
+
+} // namespace checksum_detail
+
+/// Adds the 16-bit words of `data`, at most 1 MiB; an odd byte at the end is padded with zero. Not folded.
+inline std::uint64_t add_words(std::uint64_t sum, bytes_view data) noexcept {
+    return checksum_detail::add_words<false>(sum, nullptr, data);
+}
+
+/// The same, and copies them to `to`, which does not overlap.
+inline std::uint64_t copy_and_add_words(std::uint64_t sum, byte* to, bytes_view data) noexcept {
+    return checksum_detail::add_words<true>(sum, to, data);
+}
+
+/// The one's complement sum as 16 bits.
+constexpr std::uint16_t fold_sum(std::uint64_t sum) noexcept {
+    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<std::uint16_t>(sum);
+}
+
+/// A number as the word that it is in a packet.
+constexpr std::uint16_t network_word(std::size_t number) noexcept {
+    auto const word = static_cast<std::uint16_t>(number);
+    return std::endian::native == std::endian::little ? __builtin_bswap16(word) : word;
+}
+inline std::uint16_t load_word(byte const* from) noexcept {
+    std::uint16_t word;
+    std::memcpy(&word, from, sizeof word);
+    return word;
+}
+inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, &word, sizeof word); }
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+inline constexpr std::size_t virtio_header_bytes = 10;
+
+/// Declared here because <linux/virtio_net.h> is not valid C++.
+struct virtio_header {
+    enum : std::uint8_t { needs_checksum = 1 };                                           // flags
+    enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, udp = 5, ecn = 0x80 }; // segments
+
+    std::uint8_t flags = 0;
+    std::uint8_t segments = no_segments;
+    std::uint16_t header_bytes = 0;
+    std::uint16_t segment_bytes = 0;   ///< payload of each segment but the last
+    std::uint16_t checksum_start = 0;  ///< the checksum covers all from here,
+    std::uint16_t checksum_offset = 0; ///< and goes there, seen from its start
+
+    /// Little-endian, as the specification has it.
+    static constexpr virtio_header load(std::span<byte const, virtio_header_bytes> from) noexcept {
+        return {from[0], from[1], load_le16(&from[2]), load_le16(&from[4]), load_le16(&from[6]), load_le16(&from[8])};
+    }
+    constexpr void store(std::span<byte, virtio_header_bytes> to) const noexcept {
+        to[0] = flags;
+        to[1] = segments;
+        store_le16(&to[2], header_bytes);
+        store_le16(&to[4], segment_bytes);
+        store_le16(&to[6], checksum_start);
+        store_le16(&to[8], checksum_offset);
+    }
+};
+
+/// The longest packet in a frame; without its header. Linux makes longer ones only where it is told to.
+inline constexpr std::size_t max_frame_packet_bytes = 65535;
+
+namespace frame_detail {
+
+enum : std::size_t { ipv4_bytes = 20, ipv6_bytes = 40, tcp_bytes = 20, udp_bytes = 8, max_tcp_bytes = 60 };
+enum : std::size_t { tcp_checksum_at = 16, udp_checksum_at = 6 };
+enum : byte { fin = 1, psh = 8, ack = 16, ece = 64, cwr = 128 };
+inline constexpr byte protocol_tcp = 6, protocol_udp = 17, protocol_icmp_v6 = 58;
+
+/// The sum of what a checksum covers besides the segment: addresses, protocol and length.
+inline std::uint64_t pseudo_header_sum(byte const* ip, byte protocol, std::size_t segment_bytes) noexcept {
+    bytes_view const addresses = ip[0] >> 4 == 4 ? bytes_view(ip + 12, 8) : bytes_view(ip + 8, 32);
+    return add_words(std::uint64_t{network_word(protocol)} + network_word(segment_bytes), addresses);
+}
+
+/// Length and checksum of the IP header for a packet of `total_bytes`.
+inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_bytes) noexcept {
+    if (ip[0] >> 4 == 6) return store_be16(ip + 4, static_cast<std::uint16_t>(total_bytes - ipv6_bytes));
+    store_be16(ip + 2, static_cast<std::uint16_t>(total_bytes));
+    store_word(ip + 10, 0);
+    store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(add_words(0, {ip, header_bytes}))));
+}
+
+} // namespace frame_detail
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <sys/uio.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Joins packets that are about to be written. Those of one TCP connection or UDP flow keep their order, and so do
+/// those that are neither. No payload is copied, and no packet is changed.
+class coalescer {
+public:
+    static constexpr std::size_t max_packets = 128; ///< of one plan, and so of one frame
+
+    /// Decides which of `packets`, at most `max_packets`, go together, of TCP and of UDP if wanted. They stay where
+    /// they are while the plan is in use.
+    coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
+        WG_ASSERT(packets.size() <= max_packets);
+        for (std::size_t i = 0; i < packets.size(); ++i) {
+            next_[i] = none;
+            headers const h = read_headers(packets[i].view());
+            if (h.kind == kinds::unclear) reachable_ = frame_count_; // of any flow, perhaps
+            bool const joins = (h.kind == kinds::tcp && joins_tcp) || (h.kind == kinds::udp && joins_udp);
+            frame* const f = joins ? latest_of(h) : nullptr;
+            if (f != nullptr && may_join(*f, h)) {
+                if (!has_right_checksums(*f)) {
+                    f->open = false;
+                } else if (is_right(h)) {
+                    join(*f, h, i);
+                    continue;
+                }
+            }
+            frames_[frame_count_++] = {h,
+                                       h.sequence() + h.payload_bytes,
+                                       h.size_bytes,
+                                       static_cast<std::uint8_t>(i),
+                                       static_cast<std::uint8_t>(i),
+                                       1,
+                                       joins && !is_pushed(h),
+                                       false};
+        }
+    }
+
+    /// How many frames the packets make.
+    std::size_t frame_count() const noexcept { return frame_count_; }
+    /// How many packets are in frame `number`.
+    std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
+
+    /// The pieces of frame `number`, in the order in which they are to be written; good until the next call.
+    std::span<iovec const> pieces(std::size_t number) noexcept {
+        frame const& f = frames_[number];
+        bool const joined = f.count > 1;
+        virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
+        header.store(bytes(front_).first<virtio_header_bytes>());
+        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that stand in `front_`
+        std::size_t count = 0;
+        pieces_[count++] = {front_, virtio_header_bytes + own_bytes};
+        for (std::size_t i = f.first; i != none; i = next_[i])
+            pieces_[count++] = {packets_[i].buffer + packets_[i].offset + own_bytes, packets_[i].length - own_bytes};
+        return {pieces_, count};
+    }
+
+    /// Calls `use(packet)` for each packet of frame `number`: what is written where the frame is refused.
+    template <class Use> void each_packet(std::size_t number, Use use) const noexcept {
+        for (std::size_t i = frames_[number].first; i != none; i = next_[i]) use(packets_[i]);
+    }
+
+private:
+    static constexpr std::uint8_t none = 0xff;
+
+    enum class kinds : std::uint8_t {
+        unclear, ///< a fragment, options, no IP at all: nothing later may overtake it
+        other,   ///< neither TCP nor UDP, and so in nobody's way
+        alone,   ///< never joined, but keeps its place in its connection or flow
+        tcp,
+        udp,
+    };
+
+    struct headers {
+        byte const* ip;
+        std::uint64_t flow; ///< equal for packets of one connection, but not for those alone
+        std::uint32_t size_bytes;
+        std::uint16_t payload_bytes;
+        std::uint8_t ip_bytes;
+        std::uint8_t segment_header_bytes; ///< of TCP or UDP; 0: neither
+        kinds kind;
+
+        bool v4() const noexcept { return ip[0] >> 4 == 4; }
+        byte protocol() const noexcept { return v4() ? ip[9] : ip[6]; }
+        byte const* segment() const noexcept { return ip + ip_bytes; }
+        std::size_t header_bytes() const noexcept { return std::size_t{ip_bytes} + segment_header_bytes; }
+        std::uint32_t sequence() const noexcept { return kind == kinds::tcp ? load_be32(segment() + 4) : 0; }
+    };
+
+    struct frame {
+        headers head; ///< of the first packet
+        std::uint32_t next_sequence;
+        std::uint32_t size_bytes;
+        std::uint8_t first, last, count;
+        bool open;  ///< may take more
+        bool right; ///< all checksums were found right; of a single packet they are not looked at
+    };
+
+    static headers read_headers(bytes_view packet) noexcept {
+        using namespace frame_detail;
+        headers h{};
+        h.ip = packet.data();
+        h.size_bytes = static_cast<std::uint32_t>(packet.size());
+        if (packet.size() < ipv4_bytes) return h;
+        if (packet[0] == 0x45) { // without options
+            if (load_be16(&packet[2]) != packet.size() || (load_be16(&packet[6]) & 0xbfff) != 0) return h;
+            h.ip_bytes = ipv4_bytes;
+            h.flow = load_le64(&packet[12]);
+        } else if (packet[0] >> 4 == 6 && packet.size() >= ipv6_bytes) {
+            if (load_be16(&packet[4]) + ipv6_bytes != packet.size()) return h;
+            h.ip_bytes = ipv6_bytes;
+            h.flow = load_le64(&packet[8]) ^ load_le64(&packet[16]) ^ load_le64(&packet[24]) ^ load_le64(&packet[32]);
+        } else {
+            return h;
+        }
+        if (h.protocol() == protocol_tcp)
+            read_tcp(h);
+        else if (h.protocol() == protocol_udp)
+            read_udp(h);
+        else if (h.v4() || h.protocol() == protocol_icmp_v6) // others of IPv6 may be extensions
+            h.kind = kinds::other;
+        return h;
+    }
+
+    static void read_tcp(headers& h) noexcept {
+        using namespace frame_detail;
+        std::size_t const room = h.size_bytes - h.ip_bytes;
+        std::size_t const length = room >= tcp_bytes ? std::size_t{h.segment()[12]} / 16 * 4 : 0;
+        if (length < tcp_bytes || length > room) return;
+        read_segment(h, length);
+        bool const plain = (load_be16(h.segment() + 12) & 0x0fff & ~(psh | ece)) == ack;
+        h.kind = plain && h.payload_bytes != 0 ? kinds::tcp : kinds::alone;
+    }
+
+    static void read_udp(headers& h) noexcept {
+        using namespace frame_detail;
+        std::size_t const room = h.size_bytes - h.ip_bytes;
+        if (room < udp_bytes) return;
+        read_segment(h, udp_bytes);
+        bool const plain = load_be16(h.segment() + 4) == room && load_word(h.segment() + udp_checksum_at) != 0;
+        h.kind = plain && h.payload_bytes != 0 ? kinds::udp : kinds::alone;
+    }
+
+    static void read_segment(headers& h, std::size_t header_bytes) noexcept {
+        h.segment_header_bytes = static_cast<std::uint8_t>(header_bytes);
+        h.payload_bytes = static_cast<std::uint16_t>(h.size_bytes - h.ip_bytes - header_bytes);
+        h.flow ^= (std::uint64_t{load_be32(h.segment())} << 8 | h.protocol()) * 0x9e3779b97f4a7c15;
+    }
+
+    static bool is_pushed(headers const& h) noexcept {
+        return h.kind == kinds::tcp && (h.segment()[13] & frame_detail::psh) != 0;
+    }
+
+    /// The last frame so far that has packets of the same connection or flow.
+    frame* latest_of(headers const& h) noexcept {
+        for (std::size_t i = frame_count_; i-- > reachable_;) {
+            headers const& other = frames_[i].head;
+            if (other.flow != h.flow || other.ip_bytes != h.ip_bytes || other.segment_header_bytes == 0) continue;
+            std::size_t const from = h.v4() ? 12 : 8;
+            if (other.protocol() == h.protocol() && std::memcmp(other.ip + from, h.ip + from, h.v4() ? 8 : 32) == 0 &&
+                std::memcmp(other.segment(), h.segment(), 4) == 0)
+                return &frames_[i];
+        }
+        return nullptr;
+    }
+
+    /// Whether, cut again, the frame with this packet would give back these packets.
+    bool may_join(frame const& f, headers const& h) const noexcept {
+        using namespace frame_detail;
+        headers const& a = f.head;
+        if (!f.open || (h.kind == kinds::tcp && h.sequence() != f.next_sequence)) return false;
+        if (h.segment_header_bytes != a.segment_header_bytes || h.payload_bytes > a.payload_bytes) return false;
+        if (f.size_bytes + h.payload_bytes > max_frame_packet_bytes) return false;
+        if (h.v4()) {
+            // Tos, flags and time to live. The identification counts up, unless it says nothing (RFC 6864, 4.1).
+            if (h.ip[1] != a.ip[1] || h.ip[6] != a.ip[6] || h.ip[8] != a.ip[8]) return false;
+            bool const counted = load_be16(h.ip + 4) == static_cast<std::uint16_t>(load_be16(a.ip + 4) + f.count);
+            if (!counted && (h.ip[6] & 0x40) == 0) return false;
+        } else if (std::memcmp(h.ip, a.ip, 4) != 0 || h.ip[7] != a.ip[7]) {
+            return false; // traffic class, flow label, hop limit
+        }
+        if (h.kind == kinds::udp) return true;
+        byte const *const x = a.segment(), *const y = h.segment();
+        return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
+               load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18) &&
+               std::memcmp(x + tcp_bytes, y + tcp_bytes, h.segment_header_bytes - tcp_bytes) == 0;
+    }
+
+    /// The host will take a frame's checksums for right without looking.
+    static bool is_right(headers const& h) noexcept {
+        if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
+        std::size_t const bytes = h.size_bytes - h.ip_bytes;
+        return fold_sum(add_words(frame_detail::pseudo_header_sum(h.ip, h.protocol(), bytes), {h.segment(), bytes})) ==
+               0xffff;
+    }
+    static bool has_right_checksums(frame& f) noexcept { return f.right = f.right || is_right(f.head); }
+
+    void join(frame& f, headers const& h, std::size_t number) noexcept {
+        next_[f.last] = static_cast<std::uint8_t>(number);
+        f.last = static_cast<std::uint8_t>(number);
+        ++f.count;
+        f.size_bytes += h.payload_bytes;
+        f.next_sequence += h.payload_bytes;
+        f.open = h.payload_bytes == f.head.payload_bytes && !is_pushed(h);
+    }
+
+    virtio_header write_joined_headers(frame const& f) noexcept {
+        using namespace frame_detail;
+        bool const tcp = f.head.kind == kinds::tcp;
+        std::size_t const segment_bytes = f.size_bytes - f.head.ip_bytes;
+        byte* const ip = front_ + virtio_header_bytes;
+        byte* const segment = ip + f.head.ip_bytes;
+        std::memcpy(ip, f.head.ip, f.head.header_bytes());
+        finish_ip(ip, f.head.ip_bytes, f.size_bytes);
+        virtio_header header;
+        header.flags = virtio_header::needs_checksum;
+        header.header_bytes = static_cast<std::uint16_t>(f.head.header_bytes());
+        header.segment_bytes = f.head.payload_bytes;
+        header.checksum_start = f.head.ip_bytes;
+        if (tcp) {
+            packet const& last = packets_[f.last];
+            segment[13] |= static_cast<byte>(last.buffer[last.offset + f.head.ip_bytes + 13] & psh);
+            header.segments = f.head.v4() ? virtio_header::tcp_v4 : virtio_header::tcp_v6;
+            header.checksum_offset = tcp_checksum_at;
+        } else {
+            store_be16(segment + 4, static_cast<std::uint16_t>(segment_bytes));
+            header.segments = virtio_header::udp;
+            header.checksum_offset = udp_checksum_at;
+        }
+        store_word(segment + header.checksum_offset, fold_sum(pseudo_header_sum(ip, f.head.protocol(), segment_bytes)));
+        return header;
+    }
+
+    std::span<packet const> packets_;
+    std::size_t frame_count_ = 0;
+    std::size_t reachable_ = 0; ///< frames before this one take no more packets
+    frame frames_[max_packets];
+    std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
+    iovec pieces_[1 + max_packets];
+    byte front_[virtio_header_bytes + frame_detail::ipv6_bytes + frame_detail::max_tcp_bytes];
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
@@ -19692,116 +20106,59 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// TCP in big pieces between the host and a TUN device: a frame of up to 64 KiB that the host wants cut is cut, and
-// packets that follow each other in a stream are joined to one frame, so that a system call and the host's TCP move
-// many at once. Frames begin with a virtio header (Virtual I/O Device 1.1, section 5.1.6). Checksums: RFC 1071,
-// RFC 9293, RFC 768. Layer 7 (Linux); pure, one thread at a time.
-#ifndef WG_OS_LINUX_OFFLOAD_HPP
-#define WG_OS_LINUX_OFFLOAD_HPP
+// What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
+// the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
+#ifndef WG_OS_LINUX_OFFLOADS_HPP
+#define WG_OS_LINUX_OFFLOADS_HPP
 
 
-#include <algorithm>
-#include <sys/uio.h>
+#include <string_view>
 
 namespace wg::inline WG_ABI::os {
 
-inline constexpr std::size_t virtio_header_bytes = 10;
-
-/// What stands before a packet. Declared here because <linux/virtio_net.h> is not valid C++.
-struct virtio_header {
-    enum : std::uint8_t { needs_checksum = 1 };                                  // flags
-    enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, ecn = 0x80 }; // segments
-
-    std::uint8_t flags = 0;
-    std::uint8_t segments = no_segments;
-    std::uint16_t header_bytes = 0;
-    std::uint16_t segment_bytes = 0;   ///< payload of each segment but the last
-    std::uint16_t checksum_start = 0;  ///< the checksum covers all from here,
-    std::uint16_t checksum_offset = 0; ///< and goes there, seen from its start
-
-    /// Little-endian, as the specification has it.
-    static constexpr virtio_header load(std::span<byte const, virtio_header_bytes> from) noexcept {
-        return {from[0], from[1], load_le16(&from[2]), load_le16(&from[4]), load_le16(&from[6]), load_le16(&from[8])};
-    }
-    constexpr void store(std::span<byte, virtio_header_bytes> to) const noexcept {
-        to[0] = flags;
-        to[1] = segments;
-        store_le16(&to[2], header_bytes);
-        store_le16(&to[4], segment_bytes);
-        store_le16(&to[6], checksum_start);
-        store_le16(&to[8], checksum_offset);
-    }
+struct offloads {
+    bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
+    bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
+    bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
+    bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
 };
 
-/// The longest packet in a frame; without its header. Linux makes longer ones only where it is told to.
-inline constexpr std::size_t max_frame_packet_bytes = 65535;
-
-// Sums are kept in the machine's byte order: RFC 1071, section 2 (B) says that only the result has to be stored so.
-
-/// Adds the 16-bit words of `data`, at most 1 MiB; an odd byte at the end is padded with zero. Not folded.
-inline std::uint64_t add_words(std::uint64_t sum, bytes_view data) noexcept {
-    byte const* at = data.data();
-    std::size_t left = data.size();
-    std::uint64_t low = 0, high = 0; // each grows by less than 2^33 a step
-    for (; left >= 16; at += 16, left -= 16) {
-        std::uint64_t words[2];
-        std::memcpy(words, at, sizeof words);
-        low += (words[0] & 0xffffffff) + (words[1] & 0xffffffff);
-        high += (words[0] >> 32) + (words[1] >> 32);
+/// Switches off what `names` names, with commas between; `all` names everything. False: a name is not known, and
+/// nothing has changed.
+constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
+    struct {
+        std::string_view name;
+        bool offloads::*which;
+    } constexpr known[] = {{"frames", &offloads::frames}, {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"gso", &offloads::gso},       {"gro", &offloads::gro}, {"batches", &offloads::batches}};
+    offloads wanted = which;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
+        bool found = false;
+        for (auto const& k : known)
+            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
+        if (!found) return false;
     }
-    for (; left >= 2; at += 2, left -= 2) {
-        std::uint16_t word;
-        std::memcpy(&word, at, sizeof word);
-        low += word;
-    }
-    if (left != 0) {
-        byte const padded[2] = {*at, 0};
-        std::uint16_t word;
-        std::memcpy(&word, padded, sizeof word);
-        low += word;
-    }
-    return sum + low + high;
+    which = wanted;
+    return true;
 }
 
-/// The one's complement sum as 16 bits.
-constexpr std::uint16_t fold_sum(std::uint64_t sum) noexcept {
-    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<std::uint16_t>(sum);
-}
+} // namespace wg::inline WG_ABI::os
 
-namespace offload_detail {
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A frame of up to 64 KiB that the host left to be cut becomes TCP segments or UDP datagrams, so that one system call
+// and one pass through the host's stack move many. Layer 7 (Linux); pure, one thread at a time.
+#ifndef WG_OS_LINUX_SEGMENTER_HPP
+#define WG_OS_LINUX_SEGMENTER_HPP
 
-enum : std::size_t { ipv4_bytes = 20, ipv6_bytes = 40, tcp_bytes = 20, tcp_checksum_at = 16, max_tcp_bytes = 60 };
-enum : byte { fin = 1, psh = 8, ack = 16, ece = 64, cwr = 128 };
-inline constexpr byte protocol_tcp = 6, protocol_udp = 17, protocol_icmp_v6 = 58;
 
-/// A number as the word that it is in a packet.
-constexpr std::uint16_t network_word(std::size_t number) noexcept {
-    auto const word = static_cast<std::uint16_t>(number);
-    return std::endian::native == std::endian::little ? __builtin_bswap16(word) : word;
-}
-inline std::uint16_t load_word(byte const* from) noexcept {
-    std::uint16_t word;
-    std::memcpy(&word, from, sizeof word);
-    return word;
-}
-inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, &word, sizeof word); }
+#include <algorithm>
 
-/// The sum of what TCP's checksum covers besides the segment: addresses, protocol and length.
-inline std::uint64_t pseudo_header_sum(byte const* ip, std::size_t segment_bytes) noexcept {
-    bytes_view const addresses = ip[0] >> 4 == 4 ? bytes_view(ip + 12, 8) : bytes_view(ip + 8, 32);
-    return add_words(std::uint64_t{network_word(protocol_tcp)} + network_word(segment_bytes), addresses);
-}
-
-/// Length and checksum of the IP header for a packet of `total_bytes`.
-inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_bytes) noexcept {
-    if (ip[0] >> 4 == 6) return store_be16(ip + 4, static_cast<std::uint16_t>(total_bytes - ipv6_bytes));
-    store_be16(ip + 2, static_cast<std::uint16_t>(total_bytes));
-    store_word(ip + 10, 0);
-    store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(add_words(0, {ip, header_bytes}))));
-}
-
-} // namespace offload_detail
+namespace wg::inline WG_ABI::os {
 
 /// Makes packets of a frame that was read: one, or the segments that the host left to be cut.
 class segmenter {
@@ -19823,87 +20180,105 @@ public:
     /// Whether `next` has something to give.
     bool pending() const noexcept { return pending_; }
 
-    /// The next packet, put where the window of `p` begins. One that is too long for its room is cut, and then is
+    /// The next packet, put where the window of `p` begins. One that is too long for its room is cut off, and then is
     /// shorter than its header says.
     void next(packet& p) noexcept {
         WG_ASSERT(pending_);
+        bytes const room(p.buffer + p.offset, p.capacity - p.offset);
         if (segment_bytes_ == 0) {
             pending_ = false;
-            return put(p, packet_, {});
+            return put(p, room, packet_, packet_.last(0));
         }
         std::size_t const left = packet_.size() - header_bytes_ - done_bytes_;
         bytes const payload = packet_.subspan(header_bytes_ + done_bytes_, std::min<std::size_t>(segment_bytes_, left));
         pending_ = payload.size() < left;
-        write_headers(payload);
+        write_headers(payload.size());
+        bytes const header = packet_.first(header_bytes_);
+        // Payload is read once, to be copied and added up.
+        bool const fits = header.size() + payload.size() <= room.size();
+        std::uint64_t sum = pseudo_header_ + network_word(header_bytes_ - ip_bytes_ + payload.size());
+        sum = add_words(sum, header.subspan(ip_bytes_));
+        sum = fits ? copy_and_add_words(sum, &room[header_bytes_], payload) : add_words(sum, payload);
+        auto const checksum = static_cast<std::uint16_t>(~fold_sum(sum));
+        store_word(&header[checksum_at_], checksum != 0 || tcp_ ? checksum : no_zero);
         done_bytes_ += payload.size();
-        put(p, packet_.first(header_bytes_), payload);
+        if (!fits) return put(p, room, header, payload);
+        copy(room, header);
+        p.length = static_cast<std::uint32_t>(header.size() + payload.size());
     }
 
 private:
+    /// Of UDP a checksum of zero says that there is none. This is the same number.
+    static constexpr std::uint16_t no_zero = 0xffff;
+
     /// A packet of its own, of which perhaps the checksum is to be completed: its field has the pseudo header's sum.
     bool begin_whole(virtio_header const& header) noexcept {
         segment_bytes_ = 0;
         if ((header.flags & virtio_header::needs_checksum) == 0) return true;
         std::size_t const start = header.checksum_start, field = start + header.checksum_offset;
         if (field + 2 > packet_.size()) return false;
-        auto const sum = static_cast<std::uint16_t>(~fold_sum(add_words(0, packet_.subspan(start))));
-        offload_detail::store_word(&packet_[field], sum != 0 ? sum : 0xffff); // a zero would say: no checksum (UDP)
+        auto const checksum = static_cast<std::uint16_t>(~fold_sum(add_words(0, packet_.subspan(start))));
+        store_word(&packet_[field], checksum != 0 ? checksum : no_zero);
         return true;
     }
 
     bool begin_segments(virtio_header const& header) noexcept {
-        using namespace offload_detail;
-        bool const v4 = (header.segments & ~virtio_header::ecn) == virtio_header::tcp_v4;
-        if (!v4 && (header.segments & ~virtio_header::ecn) != virtio_header::tcp_v6) return false;
+        using namespace frame_detail;
+        std::uint8_t const kind = header.segments & ~virtio_header::ecn;
+        bool const v4 = packet_[0] >> 4 == 4;
+        tcp_ = kind == virtio_header::tcp_v4 || kind == virtio_header::tcp_v6;
+        if (tcp_ ? kind != (v4 ? virtio_header::tcp_v4 : virtio_header::tcp_v6) : header.segments != virtio_header::udp)
+            return false;
+        if (!v4 && packet_[0] >> 4 != 6) return false;
         if ((header.flags & virtio_header::needs_checksum) == 0 || header.segment_bytes == 0) return false;
         byte const* const ip = packet_.data();
         std::size_t const ip_bytes = header.checksum_start, size = packet_.size();
-        if (ip_bytes < (v4 ? ipv4_bytes : ipv6_bytes) || ip_bytes + tcp_bytes >= size) return false;
-        if (header.checksum_offset != tcp_checksum_at || ip[0] >> 4 != (v4 ? 4 : 6)) return false;
+        std::size_t const least_bytes = tcp_ ? tcp_bytes : udp_bytes;
+        if (ip_bytes < (v4 ? ipv4_bytes : ipv6_bytes) || ip_bytes + least_bytes >= size) return false;
+        if (header.checksum_offset != (tcp_ ? tcp_checksum_at : udp_checksum_at)) return false;
+        byte const protocol = tcp_ ? protocol_tcp : protocol_udp;
         if (v4) {
             bool const fragment = (load_be16(ip + 6) & 0x3fff) != 0;
-            if (std::size_t{ip[0] & 0x0fu} * 4 != ip_bytes || ip[9] != protocol_tcp || fragment) return false;
-        } else if (ip_bytes == ipv6_bytes && ip[6] != protocol_tcp) {
-            return false; // with extension headers, the host knows where TCP begins
+            if (std::size_t{ip[0] & 0x0fu} * 4 != ip_bytes || ip[9] != protocol || fragment) return false;
+        } else if (ip_bytes == ipv6_bytes && ip[6] != protocol) {
+            return false; // with extension headers, the host knows where the segment begins
         }
         if ((v4 ? load_be16(ip + 2) : load_be16(ip + 4) + ipv6_bytes) != size) return false;
-        byte const* const tcp = ip + ip_bytes;
-        std::size_t const tcp_header_bytes = std::size_t{tcp[12]} / 16 * 4;
-        if (tcp_header_bytes < tcp_bytes || ip_bytes + tcp_header_bytes >= size) return false;
+        byte const* const segment = ip + ip_bytes;
+        std::size_t const own_bytes = tcp_ ? std::size_t{segment[12]} / 16 * 4 : udp_bytes;
+        if (own_bytes < least_bytes || ip_bytes + own_bytes >= size) return false;
 
         v4_ = v4;
         ip_bytes_ = ip_bytes;
-        header_bytes_ = ip_bytes + tcp_header_bytes;
+        header_bytes_ = ip_bytes + own_bytes;
+        checksum_at_ = ip_bytes + header.checksum_offset;
         segment_bytes_ = header.segment_bytes;
-        flags_ = tcp[13];
+        flags_ = tcp_ ? segment[13] : byte{0};
         // The field has the pseudo header's sum with the whole length in it; that length goes out here, and the
         // segment's comes in there. So it is right even if the destination is not the one that is in the header.
         auto const without_length = static_cast<std::uint16_t>(~network_word(size - ip_bytes));
-        pseudo_header_ = std::uint64_t{load_word(tcp + tcp_checksum_at)} + without_length;
+        pseudo_header_ = std::uint64_t{load_word(ip + checksum_at_)} + without_length;
         return true;
     }
 
-    /// Makes the frame's headers those of the segment with `payload`.
-    void write_headers(bytes_view payload) noexcept {
-        using namespace offload_detail;
+    /// Makes the frame's headers those of the next segment, but for its checksum, which is zero.
+    void write_headers(std::size_t payload_bytes) noexcept {
+        using namespace frame_detail;
         byte* const ip = packet_.data();
-        byte* const tcp = ip + ip_bytes_;
+        byte* const segment = ip + ip_bytes_;
         bool const first = done_bytes_ == 0, last = !pending_;
-        if (!first) {
-            if (v4_) store_be16(ip + 4, static_cast<std::uint16_t>(load_be16(ip + 4) + 1));
-            store_be32(tcp + 4, load_be32(tcp + 4) + segment_bytes_);
+        if (!first && v4_) store_be16(ip + 4, static_cast<std::uint16_t>(load_be16(ip + 4) + 1));
+        finish_ip(ip, ip_bytes_, header_bytes_ + payload_bytes);
+        if (tcp_) {
+            if (!first) store_be32(segment + 4, load_be32(segment + 4) + segment_bytes_);
+            segment[13] = static_cast<byte>(flags_ & ~((first ? 0 : cwr) | (last ? 0 : fin | psh)));
+        } else {
+            store_be16(segment + 4, static_cast<std::uint16_t>(udp_bytes + payload_bytes));
         }
-        finish_ip(ip, ip_bytes_, header_bytes_ + payload.size());
-        tcp[13] = static_cast<byte>(flags_ & ~((first ? 0 : cwr) | (last ? 0 : fin | psh)));
-        std::size_t const tcp_header_bytes = header_bytes_ - ip_bytes_;
-        std::uint64_t sum = pseudo_header_ + network_word(tcp_header_bytes + payload.size());
-        store_word(tcp + tcp_checksum_at, 0);
-        sum = add_words(add_words(sum, {tcp, tcp_header_bytes}), payload);
-        store_word(tcp + tcp_checksum_at, static_cast<std::uint16_t>(~fold_sum(sum)));
+        store_word(ip + checksum_at_, 0);
     }
 
-    static void put(packet& p, bytes_view front, bytes_view back) noexcept {
-        bytes const room(p.buffer + p.offset, p.capacity - p.offset);
+    static void put(packet& p, bytes room, bytes_view front, bytes_view back) noexcept {
         front = front.first(std::min(front.size(), room.size()));
         back = back.first(std::min(back.size(), room.size() - front.size()));
         copy(room, front);
@@ -19913,228 +20288,15 @@ private:
 
     bytes packet_{};
     std::size_t ip_bytes_ = 0;
-    std::size_t header_bytes_ = 0;    ///< IP and TCP
+    std::size_t header_bytes_ = 0;    ///< IP, and TCP or UDP
+    std::size_t checksum_at_ = 0;     ///< seen from the packet's start
     std::size_t done_bytes_ = 0;      ///< of the payload
     std::uint64_t pseudo_header_ = 0; ///< its sum, without the length
     std::uint16_t segment_bytes_ = 0; ///< 0: the packet is not cut
     byte flags_ = 0;                  ///< TCP's, as the whole frame has them
     bool v4_ = false;
+    bool tcp_ = false;
     bool pending_ = false;
-};
-
-/// Joins packets that are about to be written. Those of one TCP connection keep their order, and so do all that are
-/// not TCP among themselves. No payload is copied, and no packet is changed.
-class coalescer {
-public:
-    static constexpr std::size_t max_packets = 64; ///< of one plan, and so of one frame
-
-    /// Decides which of `packets`, at most `max_packets`, go together. They stay where they are while the plan is
-    /// in use.
-    explicit coalescer(std::span<packet const> packets) noexcept : packets_(packets) {
-        WG_ASSERT(packets.size() <= max_packets);
-        for (std::size_t i = 0; i < packets.size(); ++i) {
-            next_[i] = none;
-            headers const h = read_headers(packets[i].view());
-            if (h.kind == kinds::unclear) reachable_ = frame_count_; // of any connection, perhaps
-            frame* const f = h.kind == kinds::tcp ? latest_of(h) : nullptr;
-            if (f != nullptr && may_join(*f, h)) {
-                if (!has_right_checksums(*f)) {
-                    f->open = false;
-                } else if (is_right(h)) {
-                    join(*f, h, i);
-                    continue;
-                }
-            }
-            bool const open = h.kind == kinds::tcp && !is_pushed(h);
-            frames_[frame_count_++] = {h,
-                                       h.sequence() + h.payload_bytes,
-                                       h.size_bytes,
-                                       static_cast<std::uint8_t>(i),
-                                       static_cast<std::uint8_t>(i),
-                                       1,
-                                       open,
-                                       false};
-        }
-    }
-
-    /// How many frames the packets make.
-    std::size_t frame_count() const noexcept { return frame_count_; }
-    /// How many packets are in frame `number`.
-    std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
-
-    /// The pieces of frame `number`, in the order in which they are to be written; good until the next call.
-    std::span<iovec const> pieces(std::size_t number) noexcept {
-        frame const& f = frames_[number];
-        bool const joined = f.count > 1;
-        virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
-        header.store(bytes(front_).first<virtio_header_bytes>());
-        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that stand in `front_`
-        std::size_t count = 0;
-        pieces_[count++] = {front_, virtio_header_bytes + own_bytes};
-        for (std::size_t i = f.first; i != none; i = next_[i])
-            pieces_[count++] = {packets_[i].buffer + packets_[i].offset + own_bytes, packets_[i].length - own_bytes};
-        return {pieces_, count};
-    }
-
-    /// Calls `use(packet)` for each packet of frame `number`: what is written where the frame is refused.
-    template <class Use> void each_packet(std::size_t number, Use use) const noexcept {
-        for (std::size_t i = frames_[number].first; i != none; i = next_[i]) use(packets_[i]);
-    }
-
-private:
-    static constexpr std::uint8_t none = 0xff;
-
-    enum class kinds : std::uint8_t {
-        unclear,   ///< a fragment, options, no IP at all: nothing later may overtake it
-        other,     ///< not TCP, and so in nobody's way
-        tcp_alone, ///< never joined, but keeps its place in its connection
-        tcp,
-    };
-
-    struct headers {
-        byte const* ip;
-        std::uint64_t connection; ///< equal for packets of one connection, but not for those alone
-        std::uint32_t size_bytes;
-        std::uint16_t payload_bytes;
-        std::uint8_t ip_bytes;
-        std::uint8_t tcp_bytes;
-        kinds kind;
-
-        bool v4() const noexcept { return ip[0] >> 4 == 4; }
-        byte const* tcp() const noexcept { return ip + ip_bytes; }
-        std::size_t header_bytes() const noexcept { return std::size_t{ip_bytes} + tcp_bytes; }
-        std::uint32_t sequence() const noexcept { return kind == kinds::tcp ? load_be32(tcp() + 4) : std::uint32_t{0}; }
-    };
-
-    struct frame {
-        headers head; ///< of the first packet
-        std::uint32_t next_sequence;
-        std::uint32_t size_bytes;
-        std::uint8_t first, last, count;
-        bool open;  ///< may take more
-        bool right; ///< all checksums were found right; of a single packet they are not looked at
-    };
-
-    static headers read_headers(bytes_view packet) noexcept {
-        using namespace offload_detail;
-        headers h{};
-        h.ip = packet.data();
-        h.size_bytes = static_cast<std::uint32_t>(packet.size());
-        if (packet.size() < ipv4_bytes) return h;
-        if (packet[0] == 0x45) { // without options
-            if (load_be16(&packet[2]) != packet.size() || (load_be16(&packet[6]) & 0xbfff) != 0) return h;
-            h.ip_bytes = ipv4_bytes;
-            h.kind = packet[9] == protocol_tcp ? kinds::tcp : kinds::other;
-            h.connection = load_le64(&packet[12]);
-        } else if (packet[0] >> 4 == 6 && packet.size() >= ipv6_bytes) {
-            if (load_be16(&packet[4]) + ipv6_bytes != packet.size()) return h;
-            h.ip_bytes = ipv6_bytes;
-            if (packet[6] != protocol_tcp) {
-                if (packet[6] == protocol_udp || packet[6] == protocol_icmp_v6) h.kind = kinds::other;
-                return h;
-            }
-            h.kind = kinds::tcp;
-            h.connection =
-                load_le64(&packet[8]) ^ load_le64(&packet[16]) ^ load_le64(&packet[24]) ^ load_le64(&packet[32]);
-        }
-        if (h.kind == kinds::tcp) read_tcp(h);
-        return h;
-    }
-
-    static void read_tcp(headers& h) noexcept {
-        using namespace offload_detail;
-        std::size_t const room = h.size_bytes - h.ip_bytes;
-        std::size_t const length = room >= tcp_bytes ? std::size_t{h.tcp()[12]} / 16 * 4 : 0;
-        if (length < tcp_bytes || length > room) {
-            h.kind = kinds::unclear;
-            return;
-        }
-        h.tcp_bytes = static_cast<std::uint8_t>(length);
-        h.payload_bytes = static_cast<std::uint16_t>(room - length);
-        h.connection ^= std::uint64_t{load_be32(h.tcp())} * 0x9e3779b97f4a7c15;
-        bool const plain = (load_be16(h.tcp() + 12) & 0x0fff & ~(psh | ece)) == ack;
-        if (!plain || h.payload_bytes == 0) h.kind = kinds::tcp_alone;
-    }
-
-    static bool is_pushed(headers const& h) noexcept { return (h.tcp()[13] & offload_detail::psh) != 0; }
-
-    /// The last frame so far that has packets of the same connection.
-    frame* latest_of(headers const& h) noexcept {
-        for (std::size_t i = frame_count_; i-- > reachable_;) {
-            headers const& other = frames_[i].head;
-            if (other.connection != h.connection || other.ip_bytes != h.ip_bytes || other.tcp_bytes == 0) continue;
-            std::size_t const from = h.v4() ? 12 : 8;
-            if (std::memcmp(other.ip + from, h.ip + from, h.v4() ? 8 : 32) == 0 &&
-                std::memcmp(other.tcp(), h.tcp(), 4) == 0)
-                return &frames_[i];
-        }
-        return nullptr;
-    }
-
-    /// Whether, cut again, the frame with this packet would give back these packets.
-    bool may_join(frame const& f, headers const& h) const noexcept {
-        using namespace offload_detail;
-        headers const& a = f.head;
-        if (!f.open || h.sequence() != f.next_sequence) return false;
-        if (h.tcp_bytes != a.tcp_bytes || h.payload_bytes > a.payload_bytes) return false;
-        if (f.size_bytes + h.payload_bytes > max_frame_packet_bytes) return false;
-        if (h.v4()) {
-            // Tos, flags and time to live. The identification counts up, unless it says nothing (RFC 6864, 4.1).
-            if (h.ip[1] != a.ip[1] || h.ip[6] != a.ip[6] || h.ip[8] != a.ip[8]) return false;
-            bool const counted = load_be16(h.ip + 4) == static_cast<std::uint16_t>(load_be16(a.ip + 4) + f.count);
-            if (!counted && (h.ip[6] & 0x40) == 0) return false;
-        } else if (std::memcmp(h.ip, a.ip, 4) != 0 || h.ip[7] != a.ip[7]) {
-            return false; // traffic class, flow label, hop limit
-        }
-        byte const *const x = a.tcp(), *const y = h.tcp();
-        return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
-               load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18) &&
-               std::memcmp(x + tcp_bytes, y + tcp_bytes, h.tcp_bytes - tcp_bytes) == 0;
-    }
-
-    /// The host will take a frame's checksums for right without looking.
-    static bool is_right(headers const& h) noexcept {
-        if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
-        std::size_t const bytes = h.size_bytes - h.ip_bytes;
-        return fold_sum(add_words(offload_detail::pseudo_header_sum(h.ip, bytes), {h.tcp(), bytes})) == 0xffff;
-    }
-    static bool has_right_checksums(frame& f) noexcept { return f.right = f.right || is_right(f.head); }
-
-    void join(frame& f, headers const& h, std::size_t number) noexcept {
-        next_[f.last] = static_cast<std::uint8_t>(number);
-        f.last = static_cast<std::uint8_t>(number);
-        ++f.count;
-        f.size_bytes += h.payload_bytes;
-        f.next_sequence += h.payload_bytes;
-        f.open = h.payload_bytes == f.head.payload_bytes && !is_pushed(h);
-    }
-
-    virtio_header write_joined_headers(frame const& f) noexcept {
-        using namespace offload_detail;
-        byte* const ip = front_ + virtio_header_bytes;
-        byte* const tcp = ip + f.head.ip_bytes;
-        std::memcpy(ip, f.head.ip, f.head.header_bytes());
-        finish_ip(ip, f.head.ip_bytes, f.size_bytes);
-        packet const& last = packets_[f.last];
-        tcp[13] |= static_cast<byte>(last.buffer[last.offset + f.head.ip_bytes + 13] & psh);
-        store_word(tcp + tcp_checksum_at, fold_sum(pseudo_header_sum(ip, f.size_bytes - f.head.ip_bytes)));
-        virtio_header header;
-        header.flags = virtio_header::needs_checksum;
-        header.segments = f.head.v4() ? virtio_header::tcp_v4 : virtio_header::tcp_v6;
-        header.header_bytes = static_cast<std::uint16_t>(f.head.header_bytes());
-        header.segment_bytes = f.head.payload_bytes;
-        header.checksum_start = f.head.ip_bytes;
-        header.checksum_offset = tcp_checksum_at;
-        return header;
-    }
-
-    std::span<packet const> packets_;
-    std::size_t frame_count_ = 0;
-    std::size_t reachable_ = 0; ///< frames before this one take no more packets
-    frame frames_[max_packets];
-    std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
-    iovec pieces_[1 + max_packets];
-    byte front_[virtio_header_bytes + offload_detail::ipv6_bytes + offload_detail::max_tcp_bytes];
 };
 
 } // namespace wg::inline WG_ABI::os
@@ -20161,8 +20323,8 @@ constexpr bool is_interface_name(std::string_view name) noexcept {
     return true;
 }
 
-/// Models `tun_device`. Where the kernel can, frames begin with a virtio header: TCP then passes in pieces of up to
-/// 64 KiB, which are cut and joined here. Else a packet is a frame. Either way only packets are seen from outside.
+/// Models `tun_device`. Where the kernel can, frames begin with a virtio header: TCP and UDP then pass in pieces of up
+/// to 64 KiB, which are cut and joined here. Else a packet is a frame. Either way only packets are seen from outside.
 class tun {
 public:
     static constexpr std::size_t headroom = 0; ///< a virtio header is written from elsewhere
@@ -20171,11 +20333,10 @@ public:
     tun() noexcept = default;
 
     /// Creates the interface `name`, or takes over one that was made to last and that nobody else uses; a new one gets
-    /// `mtu_bytes`. It goes when the object goes, unless it was made to last. `offload` asks for virtio headers, which
-    /// old kernels do not have.
+    /// `mtu_bytes`. It goes when the object goes, unless it was made to last.
     /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
     static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
-                            bool offload = true) noexcept {
+                            offloads const& wanted = {}) noexcept {
         if (!is_interface_name(name)) {
             why.set("`", name.substr(0, 40),
                     "` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%`");
@@ -20184,14 +20345,14 @@ public:
         ifreq request = request_for(name);
         bool const existed = ::if_nametoindex(request.ifr_name) != 0;
         tun made;
-        for (bool framed = offload;; framed = false) {
+        for (bool framed = wanted.frames;; framed = false) {
             unique_fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
             if (!fd) return device_missing(errno, why);
             std::unique_ptr<byte[]> frame = framed && has_virtio_headers(fd.get()) ? new_frame() : nullptr;
             request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0));
             if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
             made = tun(std::move(fd), request.ifr_name, std::move(frame));
-            if (made.set_framing()) break; // which never fails without virtio headers
+            if (made.set_framing(wanted)) break; // which never fails without virtio headers
             made = tun();
         }
         if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
@@ -20204,7 +20365,7 @@ public:
 
     /// Takes over an open TUN descriptor, which was made by someone with more rights (WG_TUN_FD). It has virtio headers
     /// or not as its maker chose.
-    static result<tun> adopt(int number, error_text& why) noexcept {
+    static result<tun> adopt(int number, error_text& why, offloads const& wanted = {}) noexcept {
         ifreq request{};
         if (::ioctl(number, TUNGETIFF, &request) != 0) {
             why.set("descriptor ", number, " is no TUN interface: ", std::strerror(errno));
@@ -20222,7 +20383,7 @@ public:
             return status::no_memory;
         }
         tun made(unique_fd(number), request.ifr_name, std::move(frame));
-        if (!make_private(number) || !made.set_framing()) {
+        if (!make_private(number) || !made.set_framing(wanted)) {
             why.set("descriptor ", number, ": ", std::strerror(errno));
             status const refused = status_of(errno);
             (void)made.fd_.release(); // not taken over
@@ -20257,7 +20418,7 @@ public:
     }
 
     /// How many the host took. One that it refuses is dropped alone; with the interface down or gone, all are.
-    /// Packets of one TCP connection may pass as one; they keep their order.
+    /// Packets of one TCP connection or UDP flow may pass as one; they keep their order.
     std::size_t write(std::span<packet> packets) noexcept {
         std::size_t taken = 0;
         while (!packets.empty()) {
@@ -20308,6 +20469,7 @@ private:
         std::memcpy(name_, name, sizeof name_);
     }
 
+    static constexpr unsigned tun_f_uso4 = 0x20, tun_f_uso6 = 0x40; ///< Linux 6.2; older headers lack the names
     static constexpr std::size_t frame_bytes = virtio_header_bytes + max_frame_packet_bytes;
 
     /// Not zeroed: of memory that no big frame ever comes to, the kernel makes none.
@@ -20320,23 +20482,27 @@ private:
         return ::ioctl(fd, TUNGETFEATURES, &features) == 0 && (features & IFF_VNET_HDR) != 0;
     }
 
-    /// Has the kernel leave checksums and the cutting of TCP to us, or, without virtio headers, nothing: an interface
-    /// that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
-    bool set_framing() noexcept {
+    /// Has the kernel leave checksums and the cutting of TCP and UDP to us, or, without virtio headers, nothing: an
+    /// interface that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
+    bool set_framing(offloads const& wanted) noexcept {
+        auto const offload = [&](unsigned flags) { return ::ioctl(fd_.get(), TUNSETOFFLOAD, flags) == 0; };
         if (!frame_) {
-            (void)::ioctl(fd_.get(), TUNSETOFFLOAD, 0);
+            (void)offload(0);
             return true;
         }
-        int wanted = virtio_header_bytes, bytes = wanted, yes = 1;
-        bool const is_set = ::ioctl(fd_.get(), TUNSETVNETHDRSZ, &wanted) == 0;
-        if (!is_set && ::ioctl(fd_.get(), TUNGETVNETHDRSZ, &bytes) == 0 && bytes != wanted) return false;
+        int header_bytes = virtio_header_bytes, bytes = header_bytes, yes = 1;
+        bool const is_set = ::ioctl(fd_.get(), TUNSETVNETHDRSZ, &header_bytes) == 0;
+        if (!is_set && ::ioctl(fd_.get(), TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
         // Kernels that do not know it have the machine's order.
         bool const little = ::ioctl(fd_.get(), TUNSETVNETLE, &yes) == 0;
         if (!little && std::endian::native != std::endian::little) return false;
-        unsigned const offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
-        // Without any the packets come one by one, but can still be written together.
-        if (::ioctl(fd_.get(), TUNSETOFFLOAD, offloads | TUN_F_TSO_ECN) != 0)
-            (void)(::ioctl(fd_.get(), TUNSETOFFLOAD, offloads) == 0 || ::ioctl(fd_.get(), TUNSETOFFLOAD, 0) == 0);
+        unsigned const tcp = TUN_F_TSO4 | TUN_F_TSO6, udp = tun_f_uso4 | tun_f_uso6;
+        // Of UDP it is also a promise that it will be taken. Without any of them packets come one by one.
+        joins_udp_ = wanted.uso && offload(TUN_F_CSUM | udp);
+        unsigned const also = TUN_F_CSUM | (joins_udp_ ? udp : 0);
+        joins_tcp_ = wanted.tso;
+        (void)((wanted.tso && (offload(also | tcp | TUN_F_TSO_ECN) || offload(also | tcp))) || offload(also) ||
+               offload(0));
         return true;
     }
 
@@ -20377,7 +20543,7 @@ private:
     }
 
     bool write_frames(std::span<packet const> packets, std::size_t& taken) noexcept {
-        coalescer plan(packets);
+        coalescer plan(packets, joins_tcp_, joins_udp_);
         for (std::size_t i = 0; i < plan.frame_count(); ++i) {
             int const error = write_pieces(plan.pieces(i));
             if (takes_nothing(error)) return false;
@@ -20437,6 +20603,8 @@ private:
     std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
     segmenter segments_{};            ///< of `frame_`, those that were not given out yet
     char name_[IFNAMSIZ] = {};
+    bool joins_tcp_ = false;
+    bool joins_udp_ = false;
     std::size_t mtu_ = 0;
 };
 
@@ -20988,6 +21156,50 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
+// the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
+#ifndef WG_OS_LINUX_OFFLOADS_HPP
+#define WG_OS_LINUX_OFFLOADS_HPP
+
+
+#include <string_view>
+
+namespace wg::inline WG_ABI::os {
+
+struct offloads {
+    bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
+    bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
+    bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
+    bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
+};
+
+/// Switches off what `names` names, with commas between; `all` names everything. False: a name is not known, and
+/// nothing has changed.
+constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
+    struct {
+        std::string_view name;
+        bool offloads::*which;
+    } constexpr known[] = {{"frames", &offloads::frames}, {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"gso", &offloads::gso},       {"gro", &offloads::gro}, {"batches", &offloads::batches}};
+    offloads wanted = which;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
+        bool found = false;
+        for (auto const& k : known)
+            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
+        if (!found) return false;
+    }
+    which = wanted;
+    return true;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Asks the host by which interface it would answer (rtnetlink(7), RTM_GETROUTE). Layer 7 (Linux); one thread at a time.
 #ifndef WG_OS_LINUX_RETURN_ROUTE_HPP
 #define WG_OS_LINUX_RETURN_ROUTE_HPP
@@ -21281,7 +21493,8 @@ public:
     /// silent after what it got (10 s), so that the other end has learned the new path by then.
     static constexpr duration doubt_time = seconds(15);
 
-    basic_udp() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
+    explicit basic_udp(offloads const& wanted = {}) noexcept
+        : epoll_(::epoll_create1(EPOLL_CLOEXEC)), gso_(wanted.gso), gro_(wanted.gro), many_(wanted.batches) {}
 
     /// A descriptor that polls readable while a datagram waits; the same one for all of the object's life.
     int fd() const noexcept { return epoll_.get(); }
@@ -21372,7 +21585,8 @@ public:
     }
 
 private:
-    static constexpr std::size_t batch = 64;
+    static constexpr std::size_t batch = 64;         ///< messages in a call
+    static constexpr std::size_t most_planned = 256; ///< datagrams in them, when sent
     static constexpr int buffer_bytes = 7 << 20;
 
     struct side {
@@ -21380,24 +21594,46 @@ private:
         bool segments = false; ///< UDP_SEGMENT is known and has not failed for good
     };
 
-    /// Messages in the making: each has one datagram, or several as pieces.
+    /// Messages in the making: each has one datagram, or several that follow each other. Those that do so in memory too
+    /// are one piece.
     struct plan {
         mmsghdr messages[batch];
         socket_address addresses[batch];
         control_messages controls[batch];
-        iovec pieces[2 * batch];
-        datagram* of_piece[2 * batch];
+        iovec pieces[most_planned];
+        datagram* planned[most_planned];
+        std::uint16_t begins[batch]; ///< in `planned`
         std::size_t message_count = 0;
         std::size_t piece_count = 0;
+        std::size_t planned_count = 0;
 
         std::span<datagram*> datagrams_of(std::size_t message) noexcept {
-            msghdr const& header = messages[message].msg_hdr;
-            auto const count = static_cast<std::size_t>(header.msg_iovlen); // an int in musl
-            return {of_piece + (header.msg_iov - pieces), count};
+            std::size_t const end = message + 1 < message_count ? begins[message + 1] : planned_count;
+            return {planned + begins[message], end - begins[message]};
         }
         void write_control(std::size_t message) noexcept {
             auto const parts = datagrams_of(message);
             controls[message].write(messages[message].msg_hdr, *parts[0], parts.size() > 1 ? parts[0]->length : 0);
+        }
+        void begin_message(datagram& d) noexcept {
+            msghdr& header = messages[message_count].msg_hdr;
+            header = {};
+            header.msg_name = &addresses[message_count];
+            header.msg_namelen = spell(d.where.remote, addresses[message_count]);
+            header.msg_iov = &pieces[piece_count];
+            begins[message_count++] = static_cast<std::uint16_t>(planned_count);
+        }
+        void append(datagram& d) noexcept {
+            msghdr& header = messages[message_count - 1].msg_hdr;
+            byte* const from = d.buffer + d.offset;
+            iovec* const before = header.msg_iovlen != 0 ? &pieces[piece_count - 1] : nullptr;
+            if (before != nullptr && static_cast<byte*>(before->iov_base) + before->iov_len == from) {
+                before->iov_len += d.length;
+            } else {
+                pieces[piece_count++] = {from, d.length};
+                ++header.msg_iovlen;
+            }
+            planned[planned_count++] = &d;
         }
     };
 
@@ -21415,8 +21651,8 @@ private:
         if (fwmark_ != 0 && !set(SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_))) return errno;
         if (!set(SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_RCVBUF, buffer_bytes);
         if (!set(SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_SNDBUF, buffer_bytes);
-        set(IPPROTO_UDP, UDP_GRO, 1);
-        bool const segments = set(IPPROTO_UDP, UDP_SEGMENT, 0); // 0 changes nothing, but fails where it is unknown
+        if (gro_) set(IPPROTO_UDP, UDP_GRO, 1);
+        bool const segments = gso_ && set(IPPROTO_UDP, UDP_SEGMENT, 0); // changes nothing, but fails if unknown
         socket_address any{};
         socklen_t size = spell({{{}, is_v4 ? family::v4 : family::v6}, port, 0}, any);
         if (Calls::bind(fd.get(), &any.any, size) != 0) return !is_v4 && errno == EADDRNOTAVAIL ? 0 : errno;
@@ -21494,42 +21730,30 @@ private:
 
     /// Plans datagrams of one family, from the front, until the plan is full; how many it has passed.
     static std::size_t fill(plan& p, side const& s, family kind, std::span<datagram> datagrams) noexcept {
-        bool may_join = false;
-        std::size_t joined_bytes = 0;
+        datagram const* first = nullptr; // of the last message, if it may take more
+        std::size_t joined = 0, joined_bytes = 0;
         std::size_t passed = 0;
-        for (; passed < datagrams.size() && p.piece_count < 2 * batch; ++passed) {
+        for (; passed < datagrams.size() && p.planned_count < most_planned; ++passed) {
             datagram& d = datagrams[passed];
             if (d.where.remote.address.kind != kind) continue;
             if (!s.fd) {
                 d.why = status::not_supported;
                 continue;
             }
-            if (may_join && d.length != 0) {
-                auto const parts = p.datagrams_of(p.message_count - 1);
-                datagram const& first = *parts[0];
-                may_join = d.length <= first.length && d.tos == first.tos && parts.size() < max_segments &&
-                           joined_bytes + d.length <= max_joined_bytes && d.where == first.where;
-            }
-            bool const joins = may_join && d.length != 0;
-            if (!joins && p.message_count == batch) break;
-            p.pieces[p.piece_count] = {d.buffer + d.offset, d.length};
-            p.of_piece[p.piece_count] = &d;
+            bool const joins = first != nullptr && d.length != 0 && d.length <= first->length && d.tos == first->tos &&
+                               joined < max_segments && joined_bytes + d.length <= max_joined_bytes &&
+                               d.where == first->where;
             if (joins) {
-                ++p.messages[p.message_count - 1].msg_hdr.msg_iovlen;
-                joined_bytes += d.length;
-                may_join = d.length == p.datagrams_of(p.message_count - 1)[0]->length; // a shorter one is the last
+                if (d.length != first->length) first = nullptr; // a shorter one is the last
             } else {
-                msghdr& header = p.messages[p.message_count].msg_hdr;
-                header = {};
-                header.msg_name = &p.addresses[p.message_count];
-                header.msg_namelen = spell(d.where.remote, p.addresses[p.message_count]);
-                header.msg_iov = &p.pieces[p.piece_count];
-                header.msg_iovlen = 1;
-                ++p.message_count;
-                joined_bytes = d.length;
-                may_join = s.segments && d.length != 0;
+                if (p.message_count == batch) break;
+                p.begin_message(d);
+                first = s.segments && d.length != 0 ? &d : nullptr;
+                joined = joined_bytes = 0;
             }
-            ++p.piece_count;
+            p.append(d);
+            ++joined;
+            joined_bytes += d.length;
         }
         for (std::size_t i = 0; i < p.message_count; ++i) p.write_control(i);
         return passed;
@@ -21647,7 +21871,9 @@ private:
     side v6_{};
     std::uint16_t port_ = 0;
     std::uint32_t fwmark_ = 0;
-    bool many_ = true;      ///< the kernel has sendmmsg and recvmmsg
+    bool gso_;              ///< UDP_SEGMENT is wanted
+    bool gro_;              ///< UDP_GRO likewise
+    bool many_;             ///< sendmmsg and recvmmsg are wanted, and the kernel has them
     bool v6_first_ = false; ///< who goes first in the next receive
     instant give_up_at_{};  ///< of this send; zero until it has to wait
     instant doubt_until_{}; ///< zero: sources are told as they are

@@ -797,6 +797,23 @@ def _prepare_inside():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the outer process decides
 
 
+PROGRAMS = ('unshare', 'mount', 'ip', 'ss', 'ping', 'wg')
+
+
+def measure(function, programs=()):
+    """Runs function(lab) once inside the private namespaces: for a script that tests nothing."""
+    if not os.environ.get('WG_LAB_INSIDE'):
+        sys.exit(_outer(sys.argv[1:], (*PROGRAMS, *programs)))
+    _prepare_inside()
+    lab = Lab()
+    try:
+        function(lab)
+    except (Failure, Skip) as e:
+        sys.exit('\n'.join([str(e), *lab.diagnosis()]))
+    finally:
+        lab.clear()
+
+
 def main(description, known_failures=None, programs=()):
     """Runs the tests named on the command line, or all. `known_failures` is {daemon's file name: {test: reason}}:
     such a test is run, and its failure counts as skipped."""
@@ -814,7 +831,7 @@ def main(description, known_failures=None, programs=()):
         print('no such test: ' + ' '.join(sorted(unknown)), file=sys.stderr)
         sys.exit(2)
     if not os.environ.get('WG_LAB_INSIDE'):
-        sys.exit(_outer(arguments, ('unshare', 'mount', 'ip', 'ss', 'ping', 'wg', *programs)))
+        sys.exit(_outer(arguments, (*PROGRAMS, *programs)))
     _prepare_inside()
     known = (known_failures or {}).get(os.path.basename(WGD), {})
     counts = {'passed': 0, 'failed': 0, 'skipped': 0}

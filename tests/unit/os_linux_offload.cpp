@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Frames with a virtio header: cut into packets, and made of packets.
-#include "wg/os/linux/offload.hpp"
+#include "wg/os/linux/coalescer.hpp"
+#include "wg/os/linux/segmenter.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -58,7 +59,7 @@ packets joined(packets const& in) {
     packets const before = in;
     std::vector<wg::packet> windows;
     for (buffer const& p : in) windows.emplace_back(wg::bytes(const_cast<wg::byte*>(p.data()), p.size()), 0, p.size());
-    wg::os::coalescer plan(windows);
+    wg::os::coalescer plan(windows, true, true);
     packets frames;
     std::size_t count = 0;
     for (std::size_t i = 0; i < plan.frame_count(); ++i) {
@@ -92,9 +93,9 @@ std::uint32_t plain_sum(wg::byte const* from, std::size_t size, std::uint32_t su
     return sum;
 }
 
-/// What a TCP packet of a test is to be like.
+/// What a TCP packet of a test, or a UDP packet, is to be like.
 struct shape {
-    bool v4 = true;
+    bool v4 = true, udp = false;
     std::uint8_t tos = 0, ttl = 64, host = 2;
     std::uint16_t id = 100, port = 5201, window = 1000, urgent = 0;
     std::uint16_t fragment = 0x4000;
@@ -106,21 +107,26 @@ struct shape {
 
 std::size_t ip_bytes_of(buffer const& p) { return p[0] >> 4 == 4 ? 20 : 40; }
 
-/// The checksums as they should be; the sum of TCP's pseudo header alone if `partial`.
+/// The checksums as they should be; the sum of the pseudo header alone if `partial`.
 void set_checksums(buffer& p, bool partial = false) {
-    std::size_t const ip = ip_bytes_of(p), tcp_size = p.size() - ip;
+    std::size_t const ip = ip_bytes_of(p), size = p.size() - ip;
+    bool const udp = p[ip == 20 ? 9 : 6] == 17;
+    std::size_t const at = ip + (udp ? 6 : 16);
     if (ip == 20) {
         p[10] = p[11] = 0;
         wg::store_be16(&p[10], static_cast<std::uint16_t>(~plain_sum(p.data(), 20)));
     }
     std::uint32_t const pseudo =
-        plain_sum(&p[ip == 20 ? 12 : 8], ip == 20 ? 8 : 32, static_cast<std::uint32_t>(6 + tcp_size));
-    p[ip + 16] = p[ip + 17] = 0;
-    wg::store_be16(&p[ip + 16], static_cast<std::uint16_t>(partial ? pseudo : ~plain_sum(&p[ip], tcp_size, pseudo)));
+        plain_sum(&p[ip == 20 ? 12 : 8], ip == 20 ? 8 : 32, static_cast<std::uint32_t>((udp ? 17 : 6) + size));
+    if (p.size() < at + 2) return;
+    p[at] = p[at + 1] = 0;
+    auto const sum = static_cast<std::uint16_t>(partial ? pseudo : ~plain_sum(&p[ip], size, pseudo));
+    wg::store_be16(&p[at], udp && sum == 0 ? std::uint16_t{0xffff} : sum);
 }
 
-buffer tcp_packet(shape const& s, bool partial = false) {
-    std::size_t const ip = s.v4 ? 20 : 40, size = ip + 20 + s.options.size() + s.payload.size();
+buffer packet_of(shape const& s, bool partial = false) {
+    std::size_t const ip = s.v4 ? 20 : 40;
+    std::size_t const size = ip + (s.udp ? 8 : 20 + s.options.size()) + s.payload.size();
     buffer p(size);
     if (s.v4) {
         p[0] = 0x45;
@@ -129,39 +135,45 @@ buffer tcp_packet(shape const& s, bool partial = false) {
         wg::store_be16(&p[4], s.id);
         wg::store_be16(&p[6], s.fragment);
         p[8] = s.ttl;
-        p[9] = 6;
+        p[9] = s.udp ? 17 : 6;
         wg::store_be32(&p[12], 0x0a090001);
         wg::store_be32(&p[16], 0x0a090000u + s.host);
     } else {
         wg::store_be32(&p[0], 0x60000000u | std::uint32_t{s.tos} << 20 | s.flow_label);
         wg::store_be16(&p[4], static_cast<std::uint16_t>(size - 40));
-        p[6] = 6;
+        p[6] = s.udp ? 17 : 6;
         p[7] = s.ttl;
         p[8] = p[24] = 0xfd;
         p[23] = 1;
         p[39] = s.host;
     }
-    wg::byte* const tcp = &p[ip];
-    wg::store_be16(tcp, 40000);
-    wg::store_be16(tcp + 2, s.port);
-    wg::store_be32(tcp + 4, s.sequence);
-    wg::store_be32(tcp + 8, s.ack);
-    wg::store_be16(tcp + 12, static_cast<std::uint16_t>((20 + s.options.size()) / 4 << 12 | s.flags));
-    wg::store_be16(tcp + 14, s.window);
-    wg::store_be16(tcp + 18, s.urgent);
-    std::copy(s.options.begin(), s.options.end(), p.begin() + static_cast<std::ptrdiff_t>(ip + 20));
+    wg::byte* const segment = &p[ip];
+    wg::store_be16(segment, 40000);
+    wg::store_be16(segment + 2, s.port);
+    if (s.udp) {
+        wg::store_be16(segment + 4, static_cast<std::uint16_t>(size - ip));
+    } else {
+        wg::store_be32(segment + 4, s.sequence);
+        wg::store_be32(segment + 8, s.ack);
+        wg::store_be16(segment + 12, static_cast<std::uint16_t>((20 + s.options.size()) / 4 << 12 | s.flags));
+        wg::store_be16(segment + 14, s.window);
+        wg::store_be16(segment + 18, s.urgent);
+        std::copy(s.options.begin(), s.options.end(), p.begin() + static_cast<std::ptrdiff_t>(ip + 20));
+    }
     std::copy(s.payload.begin(), s.payload.end(), p.end() - static_cast<std::ptrdiff_t>(s.payload.size()));
     set_checksums(p, partial);
     return p;
 }
 
-header tso(shape const& s, std::size_t segment_bytes) {
+/// The header of a frame that is to be cut.
+header cut_at(shape const& s, std::size_t segment_bytes) {
+    std::uint8_t const tcp = s.v4 ? header::tcp_v4 : header::tcp_v6;
     return {header::needs_checksum,
-            s.v4 ? header::tcp_v4 : header::tcp_v6,
+            s.udp ? std::uint8_t{header::udp} : tcp,
             0,
             static_cast<std::uint16_t>(segment_bytes),
             static_cast<std::uint16_t>(s.v4 ? 20 : 40),
-            16};
+            static_cast<std::uint16_t>(s.udp ? 6 : 16)};
 }
 
 /// `count` packets of `size` octets each that follow each other; IPv4 identifications count up.
@@ -169,7 +181,7 @@ packets stream(shape s, std::size_t count, std::size_t size) {
     packets out;
     for (std::size_t i = 0; i < count; ++i) {
         s.payload = std::string(size, static_cast<char>('a' + i % 26));
-        out.push_back(tcp_packet(s));
+        out.push_back(packet_of(s));
         s.sequence += static_cast<std::uint32_t>(size);
         ++s.id;
     }
@@ -213,9 +225,9 @@ BOOST_AUTO_TEST_SUITE(os_linux_offload)
 
 BOOST_AUTO_TEST_CASE(cuts_ipv4_with_options_as_computed) {
     shape const v4;
-    auto const out = cut(
-        framed(tso(v4, 10), from_hex("4502004dffff4000400626950a0900010a0900029c401451fffffff60102030480d901f6145400"
-                                     "000101080a11223344556677884142434445464748494a4b4c4d4e4f50515253545556575859")));
+    auto const out = cut(framed(
+        cut_at(v4, 10), from_hex("4502004dffff4000400626950a0900010a0900029c401451fffffff60102030480d901f6145400"
+                                 "000101080a11223344556677884142434445464748494a4b4c4d4e4f50515253545556575859")));
     BOOST_REQUIRE(out.size() == 3u);
     // Identification and sequence pass their greatest number; CWR is the first one's, FIN and PSH are the last one's.
     BOOST_TEST((out[0] == from_hex("4502003effff4000400626a40a0900010a0900029c401451fffffff60102030480d001f63fa60000"
@@ -239,14 +251,14 @@ BOOST_AUTO_TEST_CASE(cuts_ipv6_as_computed) {
         from_hex(
             "6021234500200639fd000000000000000000000000000001fd0000010002000300040005000600079c4014510000001400000009"
             "5018ffff10fa00004e4f50515253545556575859")};
-    BOOST_TEST((cut(framed(tso(v6, 13), frame)) == expected));
-    header with_ecn = tso(v6, 13);
+    BOOST_TEST((cut(framed(cut_at(v6, 13), frame)) == expected));
+    header with_ecn = cut_at(v6, 13);
     with_ecn.segments |= header::ecn;
     BOOST_TEST((cut(framed(with_ecn, frame)) == expected));
     // And back: joined, they are that frame, but for how long the headers are, which only helps the host.
     auto const again = joined(expected);
     BOOST_REQUIRE(again.size() == 1u);
-    header wanted = tso(v6, 13);
+    header wanted = cut_at(v6, 13);
     wanted.header_bytes = 60;
     BOOST_TEST((again[0] == framed(wanted, frame)));
 }
@@ -283,6 +295,9 @@ BOOST_AUTO_TEST_CASE(sums_any_length_and_alignment) {
             auto const sum = wg::os::fold_sum(wg::os::add_words(0, {from + at, size}));
             std::memcpy(stored, &sum, 2);
             BOOST_REQUIRE(wg::load_be16(stored) == plain_sum(from + at, size));
+            buffer copied(size + 1, 0x55);
+            BOOST_REQUIRE(wg::os::fold_sum(wg::os::copy_and_add_words(0, copied.data(), {from + at, size})) == sum);
+            BOOST_REQUIRE((std::equal(from + at, from + at + size, copied.begin()) && copied[size] == 0x55));
         }
     buffer const ones(1 << 20, 0xff); // the greatest sum
     BOOST_TEST(wg::os::fold_sum(wg::os::add_words(0, ones)) == 0xffff);
@@ -293,8 +308,8 @@ BOOST_AUTO_TEST_CASE(malformed_frames_are_dropped) {
         shape s;
         s.v4 = is_v4;
         s.payload = std::string(100, 'x');
-        buffer const packet = tcp_packet(s, true);
-        header const good = tso(s, 40);
+        buffer const packet = packet_of(s, true);
+        header const good = cut_at(s, 40);
         BOOST_REQUIRE(cut(framed(good, packet)).size() == 3u);
         std::size_t const ip = is_v4 ? 20 : 40;
         struct {
@@ -335,7 +350,7 @@ BOOST_AUTO_TEST_CASE(malformed_frames_are_dropped) {
         if (is_v4) {
             for (unsigned const fragment : {0x2000u, 1u}) {
                 s.fragment = static_cast<std::uint16_t>(fragment);
-                BOOST_TEST(cut(framed(good, tcp_packet(s, true))).empty());
+                BOOST_TEST(cut(framed(good, packet_of(s, true))).empty());
             }
         }
         // A checksum that lies outside of a packet of its own.
@@ -362,9 +377,9 @@ BOOST_AUTO_TEST_CASE(malformed_frames_are_dropped) {
 BOOST_AUTO_TEST_CASE(what_has_too_little_room_is_cut_off) {
     shape s;
     s.payload = std::string(250, 'x');
-    auto const whole = cut(framed(tso(s, 100), tcp_packet(s, true)));
+    auto const whole = cut(framed(cut_at(s, 100), packet_of(s, true)));
     for (std::size_t const room : {0u, 1u, 20u, 40u, 41u, 139u}) {
-        auto const short_ones = cut(framed(tso(s, 100), tcp_packet(s, true)), room);
+        auto const short_ones = cut(framed(cut_at(s, 100), packet_of(s, true)), room);
         BOOST_REQUIRE(short_ones.size() == whole.size());
         for (std::size_t i = 0; i < whole.size(); ++i) {
             buffer expected = whole[i];
@@ -380,12 +395,13 @@ BOOST_AUTO_TEST_CASE(random_frames_are_cut_right_and_joined_again) {
         BOOST_TEST_CONTEXT("seed " << seed) {
             generator g(seed);
             shape s = some_shape(g);
+            s.udp = seed % 4 == 0;
             s.flags |= (g() % 2 ? 0x08u : 0u) | (g() % 4 == 0 ? 0x40u : 0u) | (g() % 8 == 0 ? 0x01u : 0u) |
                        (g() % 8 == 0 ? 0x80u : 0u);
             std::size_t const most = 65535 - 100, segment = 1 + below(g, seed % 3 == 0 ? 100 : 1500);
             std::size_t const bytes = std::min(most, 1 + below(g, 64 * segment));
             s.payload = some_text(g, bytes);
-            packets const out = cut(framed(tso(s, segment), tcp_packet(s, true)));
+            packets const out = cut(framed(cut_at(s, segment), packet_of(s, true)));
             std::size_t const count = (bytes + segment - 1) / segment;
             BOOST_REQUIRE(out.size() == count);
             for (std::size_t i = 0; i < count; ++i) { // each as it would have been made alone
@@ -395,10 +411,10 @@ BOOST_AUTO_TEST_CASE(random_frames_are_cut_right_and_joined_again) {
                 part.id = static_cast<std::uint16_t>(s.id + i);
                 if (i != 0) part.flags &= ~0x80u;
                 if (i + 1 != count) part.flags &= ~0x09u;
-                BOOST_REQUIRE((out[i] == tcp_packet(part)));
+                BOOST_REQUIRE((out[i] == packet_of(part)));
             }
             // A packet with FIN or CWR stays alone.
-            bool const fin = (s.flags & 1) != 0, cwr = (s.flags & 0x80) != 0;
+            bool const fin = !s.udp && (s.flags & 1) != 0, cwr = !s.udp && (s.flags & 0x80) != 0;
             std::size_t const alone = count == 1 ? 0 : std::size_t{fin} + cwr;
             packets const again = joined(out);
             BOOST_REQUIRE(again.size() == alone + (count > alone));
@@ -474,7 +490,7 @@ BOOST_AUTO_TEST_CASE(sizes_and_identifications_end_runs) {
     s.sequence += 200;
     s.id += 2;
     s.payload = std::string(60, 'y');
-    in.push_back(tcp_packet(s)); // the shorter one is the last
+    in.push_back(packet_of(s)); // the shorter one is the last
     s.sequence += 60;
     s.id += 1;
     for (buffer& p : stream(s, 2, 60)) in.push_back(std::move(p));
@@ -486,7 +502,7 @@ BOOST_AUTO_TEST_CASE(sizes_and_identifications_end_runs) {
     longer.sequence += 60;
     ++longer.id;
     longer.payload = std::string(61, 'y');
-    BOOST_TEST((sizes_of_frames({tcp_packet(first), tcp_packet(longer)}) == sizes{1, 1}));
+    BOOST_TEST((sizes_of_frames({packet_of(first), packet_of(longer)}) == sizes{1, 1}));
 
     // Without don't-fragment the identification means something, and has to count up.
     for (unsigned const fragment : {0u, 0x4000u}) {
@@ -494,9 +510,9 @@ BOOST_AUTO_TEST_CASE(sizes_and_identifications_end_runs) {
         a.payload = b.payload = "text";
         b.sequence += 4;
         a.fragment = b.fragment = static_cast<std::uint16_t>(fragment);
-        BOOST_TEST((sizes_of_frames({tcp_packet(a), tcp_packet(b)}) == (fragment ? sizes{2} : sizes{1, 1})));
+        BOOST_TEST((sizes_of_frames({packet_of(a), packet_of(b)}) == (fragment ? sizes{2} : sizes{1, 1})));
         ++b.id;
-        BOOST_TEST((sizes_of_frames({tcp_packet(a), tcp_packet(b)}) == sizes{2}));
+        BOOST_TEST((sizes_of_frames({packet_of(a), packet_of(b)}) == sizes{2}));
     }
     // A wrong header checksum, which IPv6 does not have.
     packets broken = stream(shape{}, 3, 100);
@@ -534,6 +550,57 @@ BOOST_AUTO_TEST_CASE(connections_between_each_other_are_joined_each) {
     BOOST_TEST((sizes_of_frames(parted) == std::vector<std::size_t>{10, 1}));
 }
 
+BOOST_AUTO_TEST_CASE(datagrams_of_a_flow_are_joined_if_equally_long) {
+    using sizes = std::vector<std::size_t>;
+    for (bool const is_v4 : {true, false}) {
+        shape base;
+        base.v4 = is_v4;
+        base.udp = true;
+        packets const run = stream(base, 5, 100);
+        BOOST_TEST((sizes_of_frames(run) == sizes{5}));
+        header const h = header_of(joined(run)[0]);
+        BOOST_TEST((h.flags == header::needs_checksum && h.segments == header::udp && h.segment_bytes == 100));
+        BOOST_TEST((h.header_bytes == (is_v4 ? 28 : 48) && h.checksum_offset == 6));
+
+        std::size_t const ip = is_v4 ? 20 : 40;
+        auto const third = [&](auto change, bool repair) {
+            packets in = run;
+            change(in[2]);
+            if (repair) set_checksums(in[2]);
+            return sizes_of_frames(in);
+        };
+        auto const resized = [&](std::size_t payload) {
+            return [=](buffer& p) {
+                shape s = base;
+                s.id = static_cast<std::uint16_t>(base.id + 2);
+                s.payload = std::string(payload, 'y');
+                p = packet_of(s);
+            };
+        };
+        BOOST_TEST((third(resized(99), true) == sizes{3, 2})); // a shorter one is the last
+        BOOST_TEST((third(resized(101), true) == sizes{2, 2, 1}));
+        BOOST_TEST((third(resized(0), true) == sizes{2, 1, 2}));
+        BOOST_TEST((third([&](buffer& p) { p[ip + 6] ^= 1; }, false) == sizes{2, 1, 2}));
+        BOOST_TEST((third([&](buffer& p) { p[ip + 6] = p[ip + 7] = 0; }, false) == sizes{2, 1, 2})); // has no checksum
+        BOOST_TEST((third([&](buffer& p) { p[ip + 5] ^= 1; }, true) == sizes{2, 1, 2}));             // a wrong length
+        BOOST_TEST((third([&](buffer& p) { p[ip + 3] ^= 8; }, true) == sizes{4, 1}));                // another port
+        BOOST_TEST((third([&](buffer& p) { p[1] ^= is_v4 ? 4 : 0x40; }, true) == sizes{2, 1, 2}));   // the tos
+        BOOST_TEST((third([&](buffer& p) { p[is_v4 ? 8 : 7] ^= 1; }, true) == sizes{2, 1, 2}));      // time to live
+        BOOST_TEST((third([&](buffer& p) { p[is_v4 ? 9 : 6] ^= 17 ^ 6; }, false) == sizes{4, 1}));   // TCP
+    }
+    // Where the host takes none, all stay as they are, and likewise TCP.
+    shape udp;
+    udp.udp = true;
+    packets mixed = stream(udp, 3, 50);
+    for (buffer const& p : stream({}, 3, 50)) mixed.push_back(p);
+    std::vector<wg::packet> windows;
+    for (buffer& p : mixed) windows.emplace_back(p, 0, p.size());
+    BOOST_TEST(wg::os::coalescer(windows, true, true).frame_count() == 2u);
+    BOOST_TEST(wg::os::coalescer(windows, true, false).frame_count() == 4u);
+    BOOST_TEST(wg::os::coalescer(windows, false, true).frame_count() == 4u);
+    BOOST_TEST(wg::os::coalescer(windows, false, false).frame_count() == 6u);
+}
+
 // Random packets of several connections, of which many are changed at random: whatever goes together, cut again it is
 // the same packets, and those of a connection are in the same order.
 BOOST_AUTO_TEST_CASE(nothing_that_tcp_would_notice_is_changed) {
@@ -545,6 +612,7 @@ BOOST_AUTO_TEST_CASE(nothing_that_tcp_would_notice_is_changed) {
             for (std::size_t i = 0; i < 4; ++i) {
                 flows.push_back(some_shape(g));
                 flows.back().port = static_cast<std::uint16_t>(i);
+                flows.back().udp = i == 3;
             }
             packets in;
             std::size_t const count = below(g, 65);
@@ -552,7 +620,7 @@ BOOST_AUTO_TEST_CASE(nothing_that_tcp_would_notice_is_changed) {
                 shape& s = flows[below(g, flows.size())];
                 s.payload = some_text(g, below(g, 10) == 0 ? below(g, 30) : 30);
                 s.flags = below(g, 12) == 0 ? 0x18 : 0x10;
-                in.push_back(tcp_packet(s));
+                in.push_back(packet_of(s));
                 buffer& p = in.back();
                 s.sequence += static_cast<std::uint32_t>(s.payload.size());
                 ++s.id;
@@ -604,7 +672,8 @@ BOOST_AUTO_TEST_CASE(rubbish_is_survived) {
         generator g(seed);
         shape s = some_shape(g);
         s.payload = some_text(g, below(g, 400));
-        buffer frame = framed(tso(s, 1 + below(g, 100)), tcp_packet(s, true));
+        s.udp = seed % 3 == 0;
+        buffer frame = framed(cut_at(s, 1 + below(g, 100)), packet_of(s, true));
         if (seed % 5 == 0) {
             auto const text = some_text(g, below(g, 100));
             frame.assign(text.begin(), text.end());

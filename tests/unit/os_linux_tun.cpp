@@ -89,9 +89,9 @@ void delete_link(char const* name) {
     BOOST_REQUIRE(reply.answer.error == 0);
 }
 
-wg::os::tun made(char const* name, bool offload = true) {
+wg::os::tun made(char const* name, wg::os::offloads const& wanted = {}) {
     wg::os::error_text why;
-    auto device = wg::os::tun::open(name, why, 1420, offload);
+    auto device = wg::os::tun::open(name, why, 1420, wanted);
     BOOST_REQUIRE_MESSAGE(static_cast<bool>(device), why.c_str());
     return std::move(*device);
 }
@@ -143,7 +143,7 @@ struct tcp_host {
     tcp_host(char const* name, char const* address, bool offload) {
         BOOST_REQUIRE(::unshare(CLONE_NEWNET) == 0);
         network.reset(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-        tun = made(name, offload);
+        tun = made(name, {.frames = offload});
         set_address(name, address);
         set_up(name, true);
         socket.reset(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -249,7 +249,7 @@ BOOST_AUTO_TEST_CASE(the_mtu_is_asked_for_again_on_demand) {
 
 void pass_packets_both_ways(bool offload) {
     REQUIRE_NETWORK();
-    wg::os::tun tun = made("wgt0", offload);
+    wg::os::tun tun = made("wgt0", {.frames = offload});
     set_address("wgt0", "10.9.0.1");
     set_up("wgt0", true);
     unique_fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -298,7 +298,7 @@ BOOST_AUTO_TEST_CASE(packets_pass_both_ways_without_virtio_headers) { pass_packe
 
 void go_down_and_away(bool offload) {
     REQUIRE_NETWORK();
-    wg::os::tun tun = made("wgt0", offload);
+    wg::os::tun tun = made("wgt0", {.frames = offload});
     std::array<wg::byte, 1600> memory{};
     wg::packet p(memory, 0);
     auto out = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "x");

@@ -35,7 +35,7 @@ struct host_capacity {
     static constexpr std::size_t max_queued_handshakes = 4096;
     static constexpr std::size_t max_limited_sources = 8192;
     static constexpr std::size_t replay_bits = 8192;
-    static constexpr std::size_t batch = 64;
+    static constexpr std::size_t batch = 128;
     static constexpr std::size_t max_mtu_bytes = 0;
 };
 

@@ -50,7 +50,8 @@ public:
 
     // --- packets
 
-    /// `data` of each job is an IP packet with `packet_headroom_bytes` before it and `packet_tailroom_bytes` after it.
+    /// `data` of each job is an IP packet with `packet_headroom_bytes` before it and, after it, `packet_tailroom_bytes`
+    /// or as much as makes a message of the MTU's size of it.
     /// After this a job is to be sent, to be delivered (an ICMP answer to the host), or dropped: the packet waits for
     /// a session, or `why` says why not.
     void prepare_outbound(std::span<job_type> jobs, instant now) noexcept {
@@ -116,8 +117,8 @@ public:
         return made;
     }
 
-    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU,
-    /// `packet_headroom_bytes` and `packet_tailroom_bytes`), from the front; returns how many. 0: nothing left.
+    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
+    /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left.
     std::size_t poll_transmit(std::span<job_type> out, instant now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0;
@@ -390,6 +391,10 @@ private:
         return (state_.mtu != 0 && padded > state_.mtu ? state_.mtu : padded) - last;
     }
 
+    std::size_t message_bytes(std::size_t length) const noexcept {
+        return transport_header_bytes + length + padding_for(length) + tag_bytes;
+    }
+
     void complete_outbound(job_type& j, peer_type& owner, instant now) noexcept {
         if (j.why == status::ok) owner.tx_bytes += j.data.length;
         // The socket found that the cached source address is gone.
@@ -492,14 +497,14 @@ private:
         std::size_t length = 0;
         for (; !to.staged.empty(); state_.staged.drop_oldest(to.staged)) {
             length = state_.staged.oldest_bytes(to.staged);
-            if (state_.room_for(out, packet_headroom_bytes + length + packet_tailroom_bytes)) break;
+            if (state_.room_for(out, message_bytes(length))) break;
             state_.count(status::no_room, &to);
         }
         if (to.staged.empty()) {
             if (!std::exchange(to.wants_keepalive, false)) return false;
             length = 0;
         }
-        if (out.data.capacity < packet_headroom_bytes + length + packet_tailroom_bytes) return false;
+        if (out.data.capacity < message_bytes(length)) return false;
         to.wants_keepalive = false;
         out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
         std::uint8_t tos = 0;

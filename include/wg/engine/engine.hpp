@@ -61,8 +61,7 @@ public:
     /// The TUN device's MTU may have changed. no_memory: larger packets than before do not pass.
     status refresh_mtu() noexcept {
         core_.set_mtu(tun_.mtu());
-        std::size_t const mtu = tun_.mtu() != 0 ? tun_.mtu() : default_mtu_bytes;
-        std::size_t const stride = stride_for(mtu);
+        std::size_t const stride = stride_for(tun_.mtu() != 0 ? tun_.mtu() : padded(default_mtu_bytes));
         if (stride > stride_) {
             if (!outbound_.resize(batch * stride)) return status::no_memory;
             stride_ = stride;
@@ -131,15 +130,19 @@ public:
 
 private:
     static constexpr int max_rounds = 16;
-    static constexpr std::size_t answer_room = ipv6_header_bytes + icmp_header_bytes;
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
-    /// Whatever the alignment, a buffer takes the packet, what it grows by, and what an ICMP answer needs.
+    /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
+    /// such messages lie one behind the other, and a socket that joins them gives the kernel one piece of memory.
     static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
-        return (front + mtu_bytes + packet_tailroom_bytes + answer_room + 63) / 64 * 64;
+        return std::max<std::size_t>(front + mtu_bytes + tag_bytes, initiation_layout::size);
+    }
+    /// Where the MTU is not known, it does not bound padding.
+    static constexpr std::size_t padded(std::size_t mtu_bytes) noexcept {
+        return (mtu_bytes + padding_bytes - 1) / padding_bytes * padding_bytes;
     }
     static constexpr bool grows = storage::max_mtu_bytes == 0;
-    static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(storage::max_mtu_bytes);
+    static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
     static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
 
     instant now() noexcept { return core_.clock().now(); }
@@ -155,13 +158,13 @@ private:
     result<std::size_t> pump_tun() noexcept {
         if (stride_ == 0) return discard();
         for (std::size_t i = 0; i < batch; ++i)
-            packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - packet_tailroom_bytes), front);
+            packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - tag_bytes), front);
         result<std::size_t> const got = tun_.read(packets_);
         if (!got || *got == 0) return got;
         std::span<job_type> const jobs = std::span(jobs_).first(*got);
         for (std::size_t i = 0; i < *got; ++i) {
             jobs[i].data = packets_[i];
-            jobs[i].data.capacity += static_cast<std::uint32_t>(packet_tailroom_bytes);
+            jobs[i].data.capacity += static_cast<std::uint32_t>(tag_bytes);
         }
         core_.prepare_outbound(jobs, now());
         device_type::crypt(jobs, core_.aead());

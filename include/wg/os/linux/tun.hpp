@@ -6,9 +6,11 @@
 
 #include "../../base/limits.hpp"
 #include "../../policy.hpp"
+#include "coalescer.hpp"
 #include "error_text.hpp"
 #include "fd.hpp"
-#include "offload.hpp"
+#include "offloads.hpp"
+#include "segmenter.hpp"
 
 #include <algorithm>
 #include <linux/if_tun.h>
@@ -30,8 +32,8 @@ constexpr bool is_interface_name(std::string_view name) noexcept {
     return true;
 }
 
-/// Models `tun_device`. Where the kernel can, frames begin with a virtio header: TCP then passes in pieces of up to
-/// 64 KiB, which are cut and joined here. Else a packet is a frame. Either way only packets are seen from outside.
+/// Models `tun_device`. Where the kernel can, frames begin with a virtio header: TCP and UDP then pass in pieces of up
+/// to 64 KiB, which are cut and joined here. Else a packet is a frame. Either way only packets are seen from outside.
 class tun {
 public:
     static constexpr std::size_t headroom = 0; ///< a virtio header is written from elsewhere
@@ -40,11 +42,10 @@ public:
     tun() noexcept = default;
 
     /// Creates the interface `name`, or takes over one that was made to last and that nobody else uses; a new one gets
-    /// `mtu_bytes`. It goes when the object goes, unless it was made to last. `offload` asks for virtio headers, which
-    /// old kernels do not have.
+    /// `mtu_bytes`. It goes when the object goes, unless it was made to last.
     /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
     static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
-                            bool offload = true) noexcept {
+                            offloads const& wanted = {}) noexcept {
         if (!is_interface_name(name)) {
             why.set("`", name.substr(0, 40),
                     "` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%`");
@@ -53,14 +54,14 @@ public:
         ifreq request = request_for(name);
         bool const existed = ::if_nametoindex(request.ifr_name) != 0;
         tun made;
-        for (bool framed = offload;; framed = false) {
+        for (bool framed = wanted.frames;; framed = false) {
             unique_fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
             if (!fd) return device_missing(errno, why);
             std::unique_ptr<byte[]> frame = framed && has_virtio_headers(fd.get()) ? new_frame() : nullptr;
             request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0));
             if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
             made = tun(std::move(fd), request.ifr_name, std::move(frame));
-            if (made.set_framing()) break; // which never fails without virtio headers
+            if (made.set_framing(wanted)) break; // which never fails without virtio headers
             made = tun();
         }
         if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
@@ -73,7 +74,7 @@ public:
 
     /// Takes over an open TUN descriptor, which was made by someone with more rights (WG_TUN_FD). It has virtio headers
     /// or not as its maker chose.
-    static result<tun> adopt(int number, error_text& why) noexcept {
+    static result<tun> adopt(int number, error_text& why, offloads const& wanted = {}) noexcept {
         ifreq request{};
         if (::ioctl(number, TUNGETIFF, &request) != 0) {
             why.set("descriptor ", number, " is no TUN interface: ", std::strerror(errno));
@@ -91,7 +92,7 @@ public:
             return status::no_memory;
         }
         tun made(unique_fd(number), request.ifr_name, std::move(frame));
-        if (!make_private(number) || !made.set_framing()) {
+        if (!make_private(number) || !made.set_framing(wanted)) {
             why.set("descriptor ", number, ": ", std::strerror(errno));
             status const refused = status_of(errno);
             (void)made.fd_.release(); // not taken over
@@ -126,7 +127,7 @@ public:
     }
 
     /// How many the host took. One that it refuses is dropped alone; with the interface down or gone, all are.
-    /// Packets of one TCP connection may pass as one; they keep their order.
+    /// Packets of one TCP connection or UDP flow may pass as one; they keep their order.
     std::size_t write(std::span<packet> packets) noexcept {
         std::size_t taken = 0;
         while (!packets.empty()) {
@@ -177,6 +178,7 @@ private:
         std::memcpy(name_, name, sizeof name_);
     }
 
+    static constexpr unsigned tun_f_uso4 = 0x20, tun_f_uso6 = 0x40; ///< Linux 6.2; older headers lack the names
     static constexpr std::size_t frame_bytes = virtio_header_bytes + max_frame_packet_bytes;
 
     /// Not zeroed: of memory that no big frame ever comes to, the kernel makes none.
@@ -189,23 +191,27 @@ private:
         return ::ioctl(fd, TUNGETFEATURES, &features) == 0 && (features & IFF_VNET_HDR) != 0;
     }
 
-    /// Has the kernel leave checksums and the cutting of TCP to us, or, without virtio headers, nothing: an interface
-    /// that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
-    bool set_framing() noexcept {
+    /// Has the kernel leave checksums and the cutting of TCP and UDP to us, or, without virtio headers, nothing: an
+    /// interface that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
+    bool set_framing(offloads const& wanted) noexcept {
+        auto const offload = [&](unsigned flags) { return ::ioctl(fd_.get(), TUNSETOFFLOAD, flags) == 0; };
         if (!frame_) {
-            (void)::ioctl(fd_.get(), TUNSETOFFLOAD, 0);
+            (void)offload(0);
             return true;
         }
-        int wanted = virtio_header_bytes, bytes = wanted, yes = 1;
-        bool const is_set = ::ioctl(fd_.get(), TUNSETVNETHDRSZ, &wanted) == 0;
-        if (!is_set && ::ioctl(fd_.get(), TUNGETVNETHDRSZ, &bytes) == 0 && bytes != wanted) return false;
+        int header_bytes = virtio_header_bytes, bytes = header_bytes, yes = 1;
+        bool const is_set = ::ioctl(fd_.get(), TUNSETVNETHDRSZ, &header_bytes) == 0;
+        if (!is_set && ::ioctl(fd_.get(), TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
         // Kernels that do not know it have the machine's order.
         bool const little = ::ioctl(fd_.get(), TUNSETVNETLE, &yes) == 0;
         if (!little && std::endian::native != std::endian::little) return false;
-        unsigned const offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
-        // Without any the packets come one by one, but can still be written together.
-        if (::ioctl(fd_.get(), TUNSETOFFLOAD, offloads | TUN_F_TSO_ECN) != 0)
-            (void)(::ioctl(fd_.get(), TUNSETOFFLOAD, offloads) == 0 || ::ioctl(fd_.get(), TUNSETOFFLOAD, 0) == 0);
+        unsigned const tcp = TUN_F_TSO4 | TUN_F_TSO6, udp = tun_f_uso4 | tun_f_uso6;
+        // Of UDP it is also a promise that it will be taken. Without any of them packets come one by one.
+        joins_udp_ = wanted.uso && offload(TUN_F_CSUM | udp);
+        unsigned const also = TUN_F_CSUM | (joins_udp_ ? udp : 0);
+        joins_tcp_ = wanted.tso;
+        (void)((wanted.tso && (offload(also | tcp | TUN_F_TSO_ECN) || offload(also | tcp))) || offload(also) ||
+               offload(0));
         return true;
     }
 
@@ -246,7 +252,7 @@ private:
     }
 
     bool write_frames(std::span<packet const> packets, std::size_t& taken) noexcept {
-        coalescer plan(packets);
+        coalescer plan(packets, joins_tcp_, joins_udp_);
         for (std::size_t i = 0; i < plan.frame_count(); ++i) {
             int const error = write_pieces(plan.pieces(i));
             if (takes_nothing(error)) return false;
@@ -306,6 +312,8 @@ private:
     std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
     segmenter segments_{};            ///< of `frame_`, those that were not given out yet
     char name_[IFNAMSIZ] = {};
+    bool joins_tcp_ = false;
+    bool joins_udp_ = false;
     std::size_t mtu_ = 0;
 };
 

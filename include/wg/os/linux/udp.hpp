@@ -8,6 +8,7 @@
 
 #include "../../policy.hpp"
 #include "fd.hpp"
+#include "offloads.hpp"
 #include "return_route.hpp"
 #include "udp_control.hpp"
 
@@ -49,7 +50,8 @@ public:
     /// silent after what it got (10 s), so that the other end has learned the new path by then.
     static constexpr duration doubt_time = seconds(15);
 
-    basic_udp() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
+    explicit basic_udp(offloads const& wanted = {}) noexcept
+        : epoll_(::epoll_create1(EPOLL_CLOEXEC)), gso_(wanted.gso), gro_(wanted.gro), many_(wanted.batches) {}
 
     /// A descriptor that polls readable while a datagram waits; the same one for all of the object's life.
     int fd() const noexcept { return epoll_.get(); }
@@ -140,7 +142,8 @@ public:
     }
 
 private:
-    static constexpr std::size_t batch = 64;
+    static constexpr std::size_t batch = 64;         ///< messages in a call
+    static constexpr std::size_t most_planned = 256; ///< datagrams in them, when sent
     static constexpr int buffer_bytes = 7 << 20;
 
     struct side {
@@ -148,24 +151,46 @@ private:
         bool segments = false; ///< UDP_SEGMENT is known and has not failed for good
     };
 
-    /// Messages in the making: each has one datagram, or several as pieces.
+    /// Messages in the making: each has one datagram, or several that follow each other. Those that do so in memory too
+    /// are one piece.
     struct plan {
         mmsghdr messages[batch];
         socket_address addresses[batch];
         control_messages controls[batch];
-        iovec pieces[2 * batch];
-        datagram* of_piece[2 * batch];
+        iovec pieces[most_planned];
+        datagram* planned[most_planned];
+        std::uint16_t begins[batch]; ///< in `planned`
         std::size_t message_count = 0;
         std::size_t piece_count = 0;
+        std::size_t planned_count = 0;
 
         std::span<datagram*> datagrams_of(std::size_t message) noexcept {
-            msghdr const& header = messages[message].msg_hdr;
-            auto const count = static_cast<std::size_t>(header.msg_iovlen); // an int in musl
-            return {of_piece + (header.msg_iov - pieces), count};
+            std::size_t const end = message + 1 < message_count ? begins[message + 1] : planned_count;
+            return {planned + begins[message], end - begins[message]};
         }
         void write_control(std::size_t message) noexcept {
             auto const parts = datagrams_of(message);
             controls[message].write(messages[message].msg_hdr, *parts[0], parts.size() > 1 ? parts[0]->length : 0);
+        }
+        void begin_message(datagram& d) noexcept {
+            msghdr& header = messages[message_count].msg_hdr;
+            header = {};
+            header.msg_name = &addresses[message_count];
+            header.msg_namelen = spell(d.where.remote, addresses[message_count]);
+            header.msg_iov = &pieces[piece_count];
+            begins[message_count++] = static_cast<std::uint16_t>(planned_count);
+        }
+        void append(datagram& d) noexcept {
+            msghdr& header = messages[message_count - 1].msg_hdr;
+            byte* const from = d.buffer + d.offset;
+            iovec* const before = header.msg_iovlen != 0 ? &pieces[piece_count - 1] : nullptr;
+            if (before != nullptr && static_cast<byte*>(before->iov_base) + before->iov_len == from) {
+                before->iov_len += d.length;
+            } else {
+                pieces[piece_count++] = {from, d.length};
+                ++header.msg_iovlen;
+            }
+            planned[planned_count++] = &d;
         }
     };
 
@@ -183,8 +208,8 @@ private:
         if (fwmark_ != 0 && !set(SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_))) return errno;
         if (!set(SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_RCVBUF, buffer_bytes);
         if (!set(SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_SNDBUF, buffer_bytes);
-        set(IPPROTO_UDP, UDP_GRO, 1);
-        bool const segments = set(IPPROTO_UDP, UDP_SEGMENT, 0); // 0 changes nothing, but fails where it is unknown
+        if (gro_) set(IPPROTO_UDP, UDP_GRO, 1);
+        bool const segments = gso_ && set(IPPROTO_UDP, UDP_SEGMENT, 0); // changes nothing, but fails if unknown
         socket_address any{};
         socklen_t size = spell({{{}, is_v4 ? family::v4 : family::v6}, port, 0}, any);
         if (Calls::bind(fd.get(), &any.any, size) != 0) return !is_v4 && errno == EADDRNOTAVAIL ? 0 : errno;
@@ -262,42 +287,30 @@ private:
 
     /// Plans datagrams of one family, from the front, until the plan is full; how many it has passed.
     static std::size_t fill(plan& p, side const& s, family kind, std::span<datagram> datagrams) noexcept {
-        bool may_join = false;
-        std::size_t joined_bytes = 0;
+        datagram const* first = nullptr; // of the last message, if it may take more
+        std::size_t joined = 0, joined_bytes = 0;
         std::size_t passed = 0;
-        for (; passed < datagrams.size() && p.piece_count < 2 * batch; ++passed) {
+        for (; passed < datagrams.size() && p.planned_count < most_planned; ++passed) {
             datagram& d = datagrams[passed];
             if (d.where.remote.address.kind != kind) continue;
             if (!s.fd) {
                 d.why = status::not_supported;
                 continue;
             }
-            if (may_join && d.length != 0) {
-                auto const parts = p.datagrams_of(p.message_count - 1);
-                datagram const& first = *parts[0];
-                may_join = d.length <= first.length && d.tos == first.tos && parts.size() < max_segments &&
-                           joined_bytes + d.length <= max_joined_bytes && d.where == first.where;
-            }
-            bool const joins = may_join && d.length != 0;
-            if (!joins && p.message_count == batch) break;
-            p.pieces[p.piece_count] = {d.buffer + d.offset, d.length};
-            p.of_piece[p.piece_count] = &d;
+            bool const joins = first != nullptr && d.length != 0 && d.length <= first->length && d.tos == first->tos &&
+                               joined < max_segments && joined_bytes + d.length <= max_joined_bytes &&
+                               d.where == first->where;
             if (joins) {
-                ++p.messages[p.message_count - 1].msg_hdr.msg_iovlen;
-                joined_bytes += d.length;
-                may_join = d.length == p.datagrams_of(p.message_count - 1)[0]->length; // a shorter one is the last
+                if (d.length != first->length) first = nullptr; // a shorter one is the last
             } else {
-                msghdr& header = p.messages[p.message_count].msg_hdr;
-                header = {};
-                header.msg_name = &p.addresses[p.message_count];
-                header.msg_namelen = spell(d.where.remote, p.addresses[p.message_count]);
-                header.msg_iov = &p.pieces[p.piece_count];
-                header.msg_iovlen = 1;
-                ++p.message_count;
-                joined_bytes = d.length;
-                may_join = s.segments && d.length != 0;
+                if (p.message_count == batch) break;
+                p.begin_message(d);
+                first = s.segments && d.length != 0 ? &d : nullptr;
+                joined = joined_bytes = 0;
             }
-            ++p.piece_count;
+            p.append(d);
+            ++joined;
+            joined_bytes += d.length;
         }
         for (std::size_t i = 0; i < p.message_count; ++i) p.write_control(i);
         return passed;
@@ -415,7 +428,9 @@ private:
     side v6_{};
     std::uint16_t port_ = 0;
     std::uint32_t fwmark_ = 0;
-    bool many_ = true;      ///< the kernel has sendmmsg and recvmmsg
+    bool gso_;              ///< UDP_SEGMENT is wanted
+    bool gro_;              ///< UDP_GRO likewise
+    bool many_;             ///< sendmmsg and recvmmsg are wanted, and the kernel has them
     bool v6_first_ = false; ///< who goes first in the next receive
     instant give_up_at_{};  ///< of this send; zero until it has to wait
     instant doubt_until_{}; ///< zero: sources are told as they are

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: BSL-1.0
+// Packets that follow each other in a TCP connection or a UDP flow become one frame, which the host takes at once.
+// Layer 7 (Linux); pure, one thread at a time.
+#ifndef WG_OS_LINUX_COALESCER_HPP
+#define WG_OS_LINUX_COALESCER_HPP
+
+#include "../../base/packet.hpp"
+#include "virtio.hpp"
+
+#include <algorithm>
+#include <sys/uio.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Joins packets that are about to be written. Those of one TCP connection or UDP flow keep their order, and so do
+/// those that are neither. No payload is copied, and no packet is changed.
+class coalescer {
+public:
+    static constexpr std::size_t max_packets = 128; ///< of one plan, and so of one frame
+
+    /// Decides which of `packets`, at most `max_packets`, go together, of TCP and of UDP if wanted. They stay where
+    /// they are while the plan is in use.
+    coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
+        WG_ASSERT(packets.size() <= max_packets);
+        for (std::size_t i = 0; i < packets.size(); ++i) {
+            next_[i] = none;
+            headers const h = read_headers(packets[i].view());
+            if (h.kind == kinds::unclear) reachable_ = frame_count_; // of any flow, perhaps
+            bool const joins = (h.kind == kinds::tcp && joins_tcp) || (h.kind == kinds::udp && joins_udp);
+            frame* const f = joins ? latest_of(h) : nullptr;
+            if (f != nullptr && may_join(*f, h)) {
+                if (!has_right_checksums(*f)) {
+                    f->open = false;
+                } else if (is_right(h)) {
+                    join(*f, h, i);
+                    continue;
+                }
+            }
+            frames_[frame_count_++] = {h,
+                                       h.sequence() + h.payload_bytes,
+                                       h.size_bytes,
+                                       static_cast<std::uint8_t>(i),
+                                       static_cast<std::uint8_t>(i),
+                                       1,
+                                       joins && !is_pushed(h),
+                                       false};
+        }
+    }
+
+    /// How many frames the packets make.
+    std::size_t frame_count() const noexcept { return frame_count_; }
+    /// How many packets are in frame `number`.
+    std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
+
+    /// The pieces of frame `number`, in the order in which they are to be written; good until the next call.
+    std::span<iovec const> pieces(std::size_t number) noexcept {
+        frame const& f = frames_[number];
+        bool const joined = f.count > 1;
+        virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
+        header.store(bytes(front_).first<virtio_header_bytes>());
+        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that stand in `front_`
+        std::size_t count = 0;
+        pieces_[count++] = {front_, virtio_header_bytes + own_bytes};
+        for (std::size_t i = f.first; i != none; i = next_[i])
+            pieces_[count++] = {packets_[i].buffer + packets_[i].offset + own_bytes, packets_[i].length - own_bytes};
+        return {pieces_, count};
+    }
+
+    /// Calls `use(packet)` for each packet of frame `number`: what is written where the frame is refused.
+    template <class Use> void each_packet(std::size_t number, Use use) const noexcept {
+        for (std::size_t i = frames_[number].first; i != none; i = next_[i]) use(packets_[i]);
+    }
+
+private:
+    static constexpr std::uint8_t none = 0xff;
+
+    enum class kinds : std::uint8_t {
+        unclear, ///< a fragment, options, no IP at all: nothing later may overtake it
+        other,   ///< neither TCP nor UDP, and so in nobody's way
+        alone,   ///< never joined, but keeps its place in its connection or flow
+        tcp,
+        udp,
+    };
+
+    struct headers {
+        byte const* ip;
+        std::uint64_t flow; ///< equal for packets of one connection, but not for those alone
+        std::uint32_t size_bytes;
+        std::uint16_t payload_bytes;
+        std::uint8_t ip_bytes;
+        std::uint8_t segment_header_bytes; ///< of TCP or UDP; 0: neither
+        kinds kind;
+
+        bool v4() const noexcept { return ip[0] >> 4 == 4; }
+        byte protocol() const noexcept { return v4() ? ip[9] : ip[6]; }
+        byte const* segment() const noexcept { return ip + ip_bytes; }
+        std::size_t header_bytes() const noexcept { return std::size_t{ip_bytes} + segment_header_bytes; }
+        std::uint32_t sequence() const noexcept { return kind == kinds::tcp ? load_be32(segment() + 4) : 0; }
+    };
+
+    struct frame {
+        headers head; ///< of the first packet
+        std::uint32_t next_sequence;
+        std::uint32_t size_bytes;
+        std::uint8_t first, last, count;
+        bool open;  ///< may take more
+        bool right; ///< all checksums were found right; of a single packet they are not looked at
+    };
+
+    static headers read_headers(bytes_view packet) noexcept {
+        using namespace frame_detail;
+        headers h{};
+        h.ip = packet.data();
+        h.size_bytes = static_cast<std::uint32_t>(packet.size());
+        if (packet.size() < ipv4_bytes) return h;
+        if (packet[0] == 0x45) { // without options
+            if (load_be16(&packet[2]) != packet.size() || (load_be16(&packet[6]) & 0xbfff) != 0) return h;
+            h.ip_bytes = ipv4_bytes;
+            h.flow = load_le64(&packet[12]);
+        } else if (packet[0] >> 4 == 6 && packet.size() >= ipv6_bytes) {
+            if (load_be16(&packet[4]) + ipv6_bytes != packet.size()) return h;
+            h.ip_bytes = ipv6_bytes;
+            h.flow = load_le64(&packet[8]) ^ load_le64(&packet[16]) ^ load_le64(&packet[24]) ^ load_le64(&packet[32]);
+        } else {
+            return h;
+        }
+        if (h.protocol() == protocol_tcp)
+            read_tcp(h);
+        else if (h.protocol() == protocol_udp)
+            read_udp(h);
+        else if (h.v4() || h.protocol() == protocol_icmp_v6) // others of IPv6 may be extensions
+            h.kind = kinds::other;
+        return h;
+    }
+
+    static void read_tcp(headers& h) noexcept {
+        using namespace frame_detail;
+        std::size_t const room = h.size_bytes - h.ip_bytes;
+        std::size_t const length = room >= tcp_bytes ? std::size_t{h.segment()[12]} / 16 * 4 : 0;
+        if (length < tcp_bytes || length > room) return;
+        read_segment(h, length);
+        bool const plain = (load_be16(h.segment() + 12) & 0x0fff & ~(psh | ece)) == ack;
+        h.kind = plain && h.payload_bytes != 0 ? kinds::tcp : kinds::alone;
+    }
+
+    static void read_udp(headers& h) noexcept {
+        using namespace frame_detail;
+        std::size_t const room = h.size_bytes - h.ip_bytes;
+        if (room < udp_bytes) return;
+        read_segment(h, udp_bytes);
+        bool const plain = load_be16(h.segment() + 4) == room && load_word(h.segment() + udp_checksum_at) != 0;
+        h.kind = plain && h.payload_bytes != 0 ? kinds::udp : kinds::alone;
+    }
+
+    static void read_segment(headers& h, std::size_t header_bytes) noexcept {
+        h.segment_header_bytes = static_cast<std::uint8_t>(header_bytes);
+        h.payload_bytes = static_cast<std::uint16_t>(h.size_bytes - h.ip_bytes - header_bytes);
+        h.flow ^= (std::uint64_t{load_be32(h.segment())} << 8 | h.protocol()) * 0x9e3779b97f4a7c15;
+    }
+
+    static bool is_pushed(headers const& h) noexcept {
+        return h.kind == kinds::tcp && (h.segment()[13] & frame_detail::psh) != 0;
+    }
+
+    /// The last frame so far that has packets of the same connection or flow.
+    frame* latest_of(headers const& h) noexcept {
+        for (std::size_t i = frame_count_; i-- > reachable_;) {
+            headers const& other = frames_[i].head;
+            if (other.flow != h.flow || other.ip_bytes != h.ip_bytes || other.segment_header_bytes == 0) continue;
+            std::size_t const from = h.v4() ? 12 : 8;
+            if (other.protocol() == h.protocol() && std::memcmp(other.ip + from, h.ip + from, h.v4() ? 8 : 32) == 0 &&
+                std::memcmp(other.segment(), h.segment(), 4) == 0)
+                return &frames_[i];
+        }
+        return nullptr;
+    }
+
+    /// Whether, cut again, the frame with this packet would give back these packets.
+    bool may_join(frame const& f, headers const& h) const noexcept {
+        using namespace frame_detail;
+        headers const& a = f.head;
+        if (!f.open || (h.kind == kinds::tcp && h.sequence() != f.next_sequence)) return false;
+        if (h.segment_header_bytes != a.segment_header_bytes || h.payload_bytes > a.payload_bytes) return false;
+        if (f.size_bytes + h.payload_bytes > max_frame_packet_bytes) return false;
+        if (h.v4()) {
+            // Tos, flags and time to live. The identification counts up, unless it says nothing (RFC 6864, 4.1).
+            if (h.ip[1] != a.ip[1] || h.ip[6] != a.ip[6] || h.ip[8] != a.ip[8]) return false;
+            bool const counted = load_be16(h.ip + 4) == static_cast<std::uint16_t>(load_be16(a.ip + 4) + f.count);
+            if (!counted && (h.ip[6] & 0x40) == 0) return false;
+        } else if (std::memcmp(h.ip, a.ip, 4) != 0 || h.ip[7] != a.ip[7]) {
+            return false; // traffic class, flow label, hop limit
+        }
+        if (h.kind == kinds::udp) return true;
+        byte const *const x = a.segment(), *const y = h.segment();
+        return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
+               load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18) &&
+               std::memcmp(x + tcp_bytes, y + tcp_bytes, h.segment_header_bytes - tcp_bytes) == 0;
+    }
+
+    /// The host will take a frame's checksums for right without looking.
+    static bool is_right(headers const& h) noexcept {
+        if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
+        std::size_t const bytes = h.size_bytes - h.ip_bytes;
+        return fold_sum(add_words(frame_detail::pseudo_header_sum(h.ip, h.protocol(), bytes), {h.segment(), bytes})) ==
+               0xffff;
+    }
+    static bool has_right_checksums(frame& f) noexcept { return f.right = f.right || is_right(f.head); }
+
+    void join(frame& f, headers const& h, std::size_t number) noexcept {
+        next_[f.last] = static_cast<std::uint8_t>(number);
+        f.last = static_cast<std::uint8_t>(number);
+        ++f.count;
+        f.size_bytes += h.payload_bytes;
+        f.next_sequence += h.payload_bytes;
+        f.open = h.payload_bytes == f.head.payload_bytes && !is_pushed(h);
+    }
+
+    virtio_header write_joined_headers(frame const& f) noexcept {
+        using namespace frame_detail;
+        bool const tcp = f.head.kind == kinds::tcp;
+        std::size_t const segment_bytes = f.size_bytes - f.head.ip_bytes;
+        byte* const ip = front_ + virtio_header_bytes;
+        byte* const segment = ip + f.head.ip_bytes;
+        std::memcpy(ip, f.head.ip, f.head.header_bytes());
+        finish_ip(ip, f.head.ip_bytes, f.size_bytes);
+        virtio_header header;
+        header.flags = virtio_header::needs_checksum;
+        header.header_bytes = static_cast<std::uint16_t>(f.head.header_bytes());
+        header.segment_bytes = f.head.payload_bytes;
+        header.checksum_start = f.head.ip_bytes;
+        if (tcp) {
+            packet const& last = packets_[f.last];
+            segment[13] |= static_cast<byte>(last.buffer[last.offset + f.head.ip_bytes + 13] & psh);
+            header.segments = f.head.v4() ? virtio_header::tcp_v4 : virtio_header::tcp_v6;
+            header.checksum_offset = tcp_checksum_at;
+        } else {
+            store_be16(segment + 4, static_cast<std::uint16_t>(segment_bytes));
+            header.segments = virtio_header::udp;
+            header.checksum_offset = udp_checksum_at;
+        }
+        store_word(segment + header.checksum_offset, fold_sum(pseudo_header_sum(ip, f.head.protocol(), segment_bytes)));
+        return header;
+    }
+
+    std::span<packet const> packets_;
+    std::size_t frame_count_ = 0;
+    std::size_t reachable_ = 0; ///< frames before this one take no more packets
+    frame frames_[max_packets];
+    std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
+    iovec pieces_[1 + max_packets];
+    byte front_[virtio_header_bytes + frame_detail::ipv6_bytes + frame_detail::max_tcp_bytes];
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif

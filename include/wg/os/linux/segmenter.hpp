@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSL-1.0
+// A frame of up to 64 KiB that the host left to be cut becomes TCP segments or UDP datagrams, so that one system call
+// and one pass through the host's stack move many. Layer 7 (Linux); pure, one thread at a time.
+#ifndef WG_OS_LINUX_SEGMENTER_HPP
+#define WG_OS_LINUX_SEGMENTER_HPP
+
+#include "../../base/packet.hpp"
+#include "virtio.hpp"
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI::os {
+
+/// Makes packets of a frame that was read: one, or the segments that the host left to be cut.
+class segmenter {
+public:
+    /// Takes a frame, which it writes to, and which stays until nothing is pending. False: malformed, or of a kind
+    /// that was not asked for; then nothing is pending.
+    bool begin(bytes frame) noexcept {
+        pending_ = false;
+        if (frame.size() <= virtio_header_bytes || frame.size() - virtio_header_bytes > max_frame_packet_bytes)
+            return false;
+        virtio_header const header = virtio_header::load(frame.first<virtio_header_bytes>());
+        packet_ = frame.subspan(virtio_header_bytes);
+        done_bytes_ = 0;
+        bool const cut = header.segments != virtio_header::no_segments;
+        pending_ = cut ? begin_segments(header) : begin_whole(header);
+        return pending_;
+    }
+
+    /// Whether `next` has something to give.
+    bool pending() const noexcept { return pending_; }
+
+    /// The next packet, put where the window of `p` begins. One that is too long for its room is cut off, and then is
+    /// shorter than its header says.
+    void next(packet& p) noexcept {
+        WG_ASSERT(pending_);
+        bytes const room(p.buffer + p.offset, p.capacity - p.offset);
+        if (segment_bytes_ == 0) {
+            pending_ = false;
+            return put(p, room, packet_, packet_.last(0));
+        }
+        std::size_t const left = packet_.size() - header_bytes_ - done_bytes_;
+        bytes const payload = packet_.subspan(header_bytes_ + done_bytes_, std::min<std::size_t>(segment_bytes_, left));
+        pending_ = payload.size() < left;
+        write_headers(payload.size());
+        bytes const header = packet_.first(header_bytes_);
+        // Payload is read once, to be copied and added up.
+        bool const fits = header.size() + payload.size() <= room.size();
+        std::uint64_t sum = pseudo_header_ + network_word(header_bytes_ - ip_bytes_ + payload.size());
+        sum = add_words(sum, header.subspan(ip_bytes_));
+        sum = fits ? copy_and_add_words(sum, &room[header_bytes_], payload) : add_words(sum, payload);
+        auto const checksum = static_cast<std::uint16_t>(~fold_sum(sum));
+        store_word(&header[checksum_at_], checksum != 0 || tcp_ ? checksum : no_zero);
+        done_bytes_ += payload.size();
+        if (!fits) return put(p, room, header, payload);
+        copy(room, header);
+        p.length = static_cast<std::uint32_t>(header.size() + payload.size());
+    }
+
+private:
+    /// Of UDP a checksum of zero says that there is none. This is the same number.
+    static constexpr std::uint16_t no_zero = 0xffff;
+
+    /// A packet of its own, of which perhaps the checksum is to be completed: its field has the pseudo header's sum.
+    bool begin_whole(virtio_header const& header) noexcept {
+        segment_bytes_ = 0;
+        if ((header.flags & virtio_header::needs_checksum) == 0) return true;
+        std::size_t const start = header.checksum_start, field = start + header.checksum_offset;
+        if (field + 2 > packet_.size()) return false;
+        auto const checksum = static_cast<std::uint16_t>(~fold_sum(add_words(0, packet_.subspan(start))));
+        store_word(&packet_[field], checksum != 0 ? checksum : no_zero);
+        return true;
+    }
+
+    bool begin_segments(virtio_header const& header) noexcept {
+        using namespace frame_detail;
+        std::uint8_t const kind = header.segments & ~virtio_header::ecn;
+        bool const v4 = packet_[0] >> 4 == 4;
+        tcp_ = kind == virtio_header::tcp_v4 || kind == virtio_header::tcp_v6;
+        if (tcp_ ? kind != (v4 ? virtio_header::tcp_v4 : virtio_header::tcp_v6) : header.segments != virtio_header::udp)
+            return false;
+        if (!v4 && packet_[0] >> 4 != 6) return false;
+        if ((header.flags & virtio_header::needs_checksum) == 0 || header.segment_bytes == 0) return false;
+        byte const* const ip = packet_.data();
+        std::size_t const ip_bytes = header.checksum_start, size = packet_.size();
+        std::size_t const least_bytes = tcp_ ? tcp_bytes : udp_bytes;
+        if (ip_bytes < (v4 ? ipv4_bytes : ipv6_bytes) || ip_bytes + least_bytes >= size) return false;
+        if (header.checksum_offset != (tcp_ ? tcp_checksum_at : udp_checksum_at)) return false;
+        byte const protocol = tcp_ ? protocol_tcp : protocol_udp;
+        if (v4) {
+            bool const fragment = (load_be16(ip + 6) & 0x3fff) != 0;
+            if (std::size_t{ip[0] & 0x0fu} * 4 != ip_bytes || ip[9] != protocol || fragment) return false;
+        } else if (ip_bytes == ipv6_bytes && ip[6] != protocol) {
+            return false; // with extension headers, the host knows where the segment begins
+        }
+        if ((v4 ? load_be16(ip + 2) : load_be16(ip + 4) + ipv6_bytes) != size) return false;
+        byte const* const segment = ip + ip_bytes;
+        std::size_t const own_bytes = tcp_ ? std::size_t{segment[12]} / 16 * 4 : udp_bytes;
+        if (own_bytes < least_bytes || ip_bytes + own_bytes >= size) return false;
+
+        v4_ = v4;
+        ip_bytes_ = ip_bytes;
+        header_bytes_ = ip_bytes + own_bytes;
+        checksum_at_ = ip_bytes + header.checksum_offset;
+        segment_bytes_ = header.segment_bytes;
+        flags_ = tcp_ ? segment[13] : byte{0};
+        // The field has the pseudo header's sum with the whole length in it; that length goes out here, and the
+        // segment's comes in there. So it is right even if the destination is not the one that is in the header.
+        auto const without_length = static_cast<std::uint16_t>(~network_word(size - ip_bytes));
+        pseudo_header_ = std::uint64_t{load_word(ip + checksum_at_)} + without_length;
+        return true;
+    }
+
+    /// Makes the frame's headers those of the next segment, but for its checksum, which is zero.
+    void write_headers(std::size_t payload_bytes) noexcept {
+        using namespace frame_detail;
+        byte* const ip = packet_.data();
+        byte* const segment = ip + ip_bytes_;
+        bool const first = done_bytes_ == 0, last = !pending_;
+        if (!first && v4_) store_be16(ip + 4, static_cast<std::uint16_t>(load_be16(ip + 4) + 1));
+        finish_ip(ip, ip_bytes_, header_bytes_ + payload_bytes);
+        if (tcp_) {
+            if (!first) store_be32(segment + 4, load_be32(segment + 4) + segment_bytes_);
+            segment[13] = static_cast<byte>(flags_ & ~((first ? 0 : cwr) | (last ? 0 : fin | psh)));
+        } else {
+            store_be16(segment + 4, static_cast<std::uint16_t>(udp_bytes + payload_bytes));
+        }
+        store_word(ip + checksum_at_, 0);
+    }
+
+    static void put(packet& p, bytes room, bytes_view front, bytes_view back) noexcept {
+        front = front.first(std::min(front.size(), room.size()));
+        back = back.first(std::min(back.size(), room.size() - front.size()));
+        copy(room, front);
+        copy(room.subspan(front.size()), back);
+        p.length = static_cast<std::uint32_t>(front.size() + back.size());
+    }
+
+    bytes packet_{};
+    std::size_t ip_bytes_ = 0;
+    std::size_t header_bytes_ = 0;    ///< IP, and TCP or UDP
+    std::size_t checksum_at_ = 0;     ///< seen from the packet's start
+    std::size_t done_bytes_ = 0;      ///< of the payload
+    std::uint64_t pseudo_header_ = 0; ///< its sum, without the length
+    std::uint16_t segment_bytes_ = 0; ///< 0: the packet is not cut
+    byte flags_ = 0;                  ///< TCP's, as the whole frame has them
+    bool v4_ = false;
+    bool tcp_ = false;
+    bool pending_ = false;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
