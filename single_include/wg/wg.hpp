@@ -17582,15 +17582,16 @@ private:
 
     /// From the network to the TUN device. False: nothing was there.
     bool pump_udp() noexcept {
-        for (std::size_t i = 0; i < receive_batch; ++i)
+        for (std::size_t i = 0; i < wanted_; ++i)
             received_[i] = {packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom)};
-        result<std::size_t> const got = socket_.receive(received_);
+        result<std::size_t> const got = socket_.receive(std::span(received_).first(wanted_));
         if (!got || *got == 0) return false;
-        std::size_t count = 0;
+        std::size_t count = 0, segments = 0;
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
             for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
                 job_type& j = jobs_[count++];
+                ++segments;
                 j.data = d;
                 j.data.offset += static_cast<std::uint32_t>(at);
                 j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
@@ -17601,6 +17602,10 @@ private:
         }
         receive(std::span(jobs_).first(count));
         flush();
+        // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
+        // what was received is still in the cache when it is opened.
+        wanted_ =
+            std::clamp<std::size_t>(batch * *got / segments, std::min<std::size_t>(2, receive_batch), receive_batch);
         return true;
     }
 
@@ -17677,6 +17682,7 @@ private:
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
     std::size_t stride_ = 0;
+    std::size_t wanted_ = receive_batch; ///< datagrams in the next receive
     bool running_ = false;
 
     // What a step works on. Here and not on the stack, where each step would have to clear it.
@@ -21550,23 +21556,18 @@ public:
         doubt_until_ = now() + doubt_time;
     }
 
-    /// Takes turns: the socket that goes first gets half of the room, the other one the rest, what then is left the
-    /// first again. A datagram that did not fit arrives with length 0.
+    /// Asks the socket that had something last; the other one, where that has left room, and first of all at every
+    /// eighth call, so that none waits for ever. A datagram that did not fit arrives with length 0.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
-        side* const order[] = {v6_first_ ? &v6_ : &v4_, v6_first_ ? &v4_ : &v6_, v6_first_ ? &v6_ : &v4_};
-        v6_first_ = !v6_first_;
         if (doubt_until_ != instant{} && doubt_until_ <= now()) doubt_until_ = {};
+        bool const v6_first = v6_last_ != (++receives_ % 8 == 0);
         std::size_t filled = 0;
-        bool drained = false;
-        for (int turn = 0; turn < 3 && !(turn == 2 && drained); ++turn) {
-            if (!order[turn]->fd) continue;
-            std::size_t room = datagrams.size() - filled;
-            if (turn == 0 && order[1]->fd) room = (room + 1) / 2;
-            std::size_t got = 0;
-            if (!receive_from(*order[turn], datagrams.subspan(filled, room), got) && filled + got == 0)
-                return status::io_error;
-            filled += got;
-            if (turn == 0) drained = got < room;
+        for (bool const v6 : {v6_first, !v6_first}) {
+            side& s = v6 ? v6_ : v4_;
+            std::size_t const before = filled;
+            if (!s.fd || filled == datagrams.size()) continue;
+            if (!receive_from(s, datagrams, filled) && filled == 0) return status::io_error;
+            if (filled != before) v6_last_ = v6;
         }
         return filled;
     }
@@ -21871,10 +21872,11 @@ private:
     side v6_{};
     std::uint16_t port_ = 0;
     std::uint32_t fwmark_ = 0;
-    bool gso_;              ///< UDP_SEGMENT is wanted
-    bool gro_;              ///< UDP_GRO likewise
-    bool many_;             ///< sendmmsg and recvmmsg are wanted, and the kernel has them
-    bool v6_first_ = false; ///< who goes first in the next receive
+    bool gso_;             ///< UDP_SEGMENT is wanted
+    bool gro_;             ///< UDP_GRO likewise
+    bool many_;            ///< sendmmsg and recvmmsg are wanted, and the kernel has them
+    bool v6_last_ = false; ///< who had something in the last receive
+    unsigned receives_ = 0;
     instant give_up_at_{};  ///< of this send; zero until it has to wait
     instant doubt_until_{}; ///< zero: sources are told as they are
     return_route return_{};

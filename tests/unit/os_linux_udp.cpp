@@ -566,11 +566,13 @@ BOOST_AUTO_TEST_CASE(a_flood_of_one_family_does_not_starve_the_other) {
     std::array<wg::datagram, 8> slots;
     for (std::size_t i = 0; i < 8; ++i)
         static_cast<wg::packet&>(slots[i]) = wg::packet(wg::bytes(memory).subspan(i * 64, 64), 0);
-    auto const got = receiver.socket.receive(slots);
-    BOOST_REQUIRE(got);
-    BOOST_TEST(*got == 8u); // the room is used up, and the one datagram of the other family is among them
     int sixes = 0;
-    for (auto const& slot : slots) sixes += slot.view()[0] == '6';
+    for (int call = 0; call < 8; ++call) { // at one of eight calls the other family comes first
+        auto const got = receiver.socket.receive(std::span(slots).first(4));
+        BOOST_REQUIRE(got);
+        BOOST_TEST(*got == 4u); // all the room is used
+        for (auto const& slot : std::span(slots).first(*got)) sixes += slot.view()[0] == '6';
+    }
     BOOST_TEST(sixes == 1);
 }
 

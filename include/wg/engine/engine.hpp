@@ -182,15 +182,16 @@ private:
 
     /// From the network to the TUN device. False: nothing was there.
     bool pump_udp() noexcept {
-        for (std::size_t i = 0; i < receive_batch; ++i)
+        for (std::size_t i = 0; i < wanted_; ++i)
             received_[i] = {packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom)};
-        result<std::size_t> const got = socket_.receive(received_);
+        result<std::size_t> const got = socket_.receive(std::span(received_).first(wanted_));
         if (!got || *got == 0) return false;
-        std::size_t count = 0;
+        std::size_t count = 0, segments = 0;
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
             for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
                 job_type& j = jobs_[count++];
+                ++segments;
                 j.data = d;
                 j.data.offset += static_cast<std::uint32_t>(at);
                 j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
@@ -201,6 +202,10 @@ private:
         }
         receive(std::span(jobs_).first(count));
         flush();
+        // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
+        // what was received is still in the cache when it is opened.
+        wanted_ =
+            std::clamp<std::size_t>(batch * *got / segments, std::min<std::size_t>(2, receive_batch), receive_batch);
         return true;
     }
 
@@ -277,6 +282,7 @@ private:
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
     std::size_t stride_ = 0;
+    std::size_t wanted_ = receive_batch; ///< datagrams in the next receive
     bool running_ = false;
 
     // What a step works on. Here and not on the stack, where each step would have to clear it.

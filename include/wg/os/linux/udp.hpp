@@ -107,23 +107,18 @@ public:
         doubt_until_ = now() + doubt_time;
     }
 
-    /// Takes turns: the socket that goes first gets half of the room, the other one the rest, what then is left the
-    /// first again. A datagram that did not fit arrives with length 0.
+    /// Asks the socket that had something last; the other one, where that has left room, and first of all at every
+    /// eighth call, so that none waits for ever. A datagram that did not fit arrives with length 0.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
-        side* const order[] = {v6_first_ ? &v6_ : &v4_, v6_first_ ? &v4_ : &v6_, v6_first_ ? &v6_ : &v4_};
-        v6_first_ = !v6_first_;
         if (doubt_until_ != instant{} && doubt_until_ <= now()) doubt_until_ = {};
+        bool const v6_first = v6_last_ != (++receives_ % 8 == 0);
         std::size_t filled = 0;
-        bool drained = false;
-        for (int turn = 0; turn < 3 && !(turn == 2 && drained); ++turn) {
-            if (!order[turn]->fd) continue;
-            std::size_t room = datagrams.size() - filled;
-            if (turn == 0 && order[1]->fd) room = (room + 1) / 2;
-            std::size_t got = 0;
-            if (!receive_from(*order[turn], datagrams.subspan(filled, room), got) && filled + got == 0)
-                return status::io_error;
-            filled += got;
-            if (turn == 0) drained = got < room;
+        for (bool const v6 : {v6_first, !v6_first}) {
+            side& s = v6 ? v6_ : v4_;
+            std::size_t const before = filled;
+            if (!s.fd || filled == datagrams.size()) continue;
+            if (!receive_from(s, datagrams, filled) && filled == 0) return status::io_error;
+            if (filled != before) v6_last_ = v6;
         }
         return filled;
     }
@@ -428,10 +423,11 @@ private:
     side v6_{};
     std::uint16_t port_ = 0;
     std::uint32_t fwmark_ = 0;
-    bool gso_;              ///< UDP_SEGMENT is wanted
-    bool gro_;              ///< UDP_GRO likewise
-    bool many_;             ///< sendmmsg and recvmmsg are wanted, and the kernel has them
-    bool v6_first_ = false; ///< who goes first in the next receive
+    bool gso_;             ///< UDP_SEGMENT is wanted
+    bool gro_;             ///< UDP_GRO likewise
+    bool many_;            ///< sendmmsg and recvmmsg are wanted, and the kernel has them
+    bool v6_last_ = false; ///< who had something in the last receive
+    unsigned receives_ = 0;
     instant give_up_at_{};  ///< of this send; zero until it has to wait
     instant doubt_until_{}; ///< zero: sources are told as they are
     return_route return_{};
