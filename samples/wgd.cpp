@@ -34,7 +34,7 @@ constexpr char usage[] =
     "interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n"
     "Environment: LOG_LEVEL=verbose|error|silent (default error), WG_PROCESS_FOREGROUND=1, WG_TUN_FD, WG_UAPI_FD,\n"
     "WG_CPU_OFF: instruction sets that cryptography does without, such as avx512,adx;\n"
-    "WG_OFFLOAD_OFF: what is done packet by packet, of frames,tso,uso,gso,gro,batches or all.\n";
+    "WG_OFFLOAD_OFF: what is done packet by packet, of frames,tso,uso,queues,gso,gro,batches,all.\n";
 
 struct options {
     char const* interface_name = nullptr;
@@ -96,7 +96,8 @@ options read_options(std::span<char*> arguments) {
     if (char const* const names = std::getenv("WG_CPU_OFF"); names != nullptr && !wg::bundled::parse_cpu(names, off))
         misused("WG_CPU_OFF may name ssse3, avx2, adx, avx512, ifma and all, with commas between, not ", names);
     if (char const* const names = std::getenv("WG_OFFLOAD_OFF"); names && !wg::os::switch_off(o.offloads, names))
-        misused("WG_OFFLOAD_OFF may name frames, tso, uso, gso, gro, batches, all, with commas between, not ", names);
+        misused("WG_OFFLOAD_OFF may name frames, tso, uso, queues, gso, gro, batches, all, with commas between, not ",
+                names);
     return o;
 }
 

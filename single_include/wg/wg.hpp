@@ -19768,6 +19768,8 @@ public:
     /// How many packets are in frame `number`.
     std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
 
+    bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
+
     /// The pieces of frame `number`, in the order in which they are to be written; good until the next call.
     std::span<iovec const> pieces(std::size_t number) noexcept {
         frame const& f = frames_[number];
@@ -20018,100 +20020,6 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
-
-
-#include <cerrno>
-#include <fcntl.h>
-#include <sys/epoll.h>
-#include <unistd.h>
-#include <utility>
-
-namespace wg::inline WG_ABI::os {
-
-/// A file descriptor that is closed when its life ends; -1 is none.
-class unique_fd {
-public:
-    constexpr unique_fd() noexcept = default;
-    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
-    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
-    unique_fd& operator=(unique_fd&& other) noexcept {
-        if (this != &other) reset(other.release());
-        return *this;
-    }
-    unique_fd(unique_fd const&) = delete;
-    unique_fd& operator=(unique_fd const&) = delete;
-    ~unique_fd() { reset(); }
-
-    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
-    constexpr int get() const noexcept { return fd_; }
-    constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
-    void reset(int fd = -1) noexcept {
-        int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
-        errno = kept;
-        fd_ = fd;
-    }
-
-private:
-    int fd_ = -1;
-};
-
-/// Repeats a system call that a signal handler interrupted.
-template <class Call> auto without_interruption(Call call) noexcept {
-    for (;;) {
-        auto const answer = call();
-        if (answer >= 0 || errno != EINTR) return answer;
-    }
-}
-
-/// The status that comes nearest to an errno.
-constexpr status status_of(int error) noexcept {
-    switch (error) {
-    case 0: return status::ok;
-    case EACCES:
-    case EPERM: return status::no_permission;
-    case EADDRINUSE:
-    case EBUSY:
-    case EEXIST: return status::address_in_use;
-    case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-    case EOPNOTSUPP:
-    case ENOPROTOOPT:
-    case ENOSYS: return status::not_supported;
-    case ENOMEM:
-    case ENOBUFS:
-    case EMFILE:
-    case ENFILE: return status::no_memory;
-    case EAGAIN: return status::would_block;
-    case EINVAL: return status::invalid;
-    default: return status::io_error;
-    }
-}
-
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
-inline bool make_private(int fd) noexcept {
-    int const flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
-}
-
-} // namespace wg::inline WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
 // the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
 #ifndef WG_OS_LINUX_OFFLOADS_HPP
@@ -20126,6 +20034,7 @@ struct offloads {
     bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
     bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
     bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are kept apart in several queues (Linux 3.8)
     bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
     bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
     bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
@@ -20137,8 +20046,9 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
     struct {
         std::string_view name;
         bool offloads::*which;
-    } constexpr known[] = {{"frames", &offloads::frames}, {"tso", &offloads::tso}, {"uso", &offloads::uso},
-                           {"gso", &offloads::gso},       {"gro", &offloads::gro}, {"batches", &offloads::batches}};
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
     offloads wanted = which;
     while (!names.empty()) {
         std::string_view const name = names.substr(0, names.find(','));
@@ -20308,8 +20218,208 @@ private:
 } // namespace wg::inline WG_ABI::os
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// The queues of a TUN interface. The host puts each flow into one of them; asked in turn, a flow that fills its queue
+// delays only those that share it. So a lone packet does not wait behind a bulk transfer, at no cost to that. Layer 7
+// (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_TUN_QUEUES_HPP
+#define WG_OS_LINUX_TUN_QUEUES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Which flow a packet belongs to, as far as a small table tells: hosts' addresses, protocol and ports. Layer 7 (Linux);
+// pure, any thread.
+#ifndef WG_OS_LINUX_FLOW_HPP
+#define WG_OS_LINUX_FLOW_HPP
+
+
+namespace wg::inline WG_ABI::os {
+
+/// The same number for both directions of a flow, fragments by their addresses alone. Not for what must resist someone
+/// who wants collisions.
+inline std::uint32_t flow_number(bytes_view packet) noexcept {
+    using namespace frame_detail;
+    std::uint64_t sum = 0;
+    std::size_t ip_bytes = 0;
+    byte protocol = 0;
+    if (packet.size() >= ipv4_bytes && packet[0] >> 4 == 4) {
+        bool const fragment = (load_be16(&packet[6]) & 0x3fff) != 0;
+        sum = std::uint64_t{load_le32(&packet[12])} + load_le32(&packet[16]);
+        ip_bytes = std::size_t{packet[0] & 0x0fu} * 4;
+        protocol = fragment ? byte{0} : packet[9];
+    } else if (packet.size() >= ipv6_bytes && packet[0] >> 4 == 6) {
+        for (std::size_t at = 8; at < ipv6_bytes; at += 8) sum += load_le64(&packet[at]);
+        ip_bytes = ipv6_bytes;
+        protocol = packet[6];
+    }
+    if ((protocol == protocol_tcp || protocol == protocol_udp) && packet.size() >= ip_bytes + 4)
+        sum += std::uint64_t{load_be16(&packet[ip_bytes])} + load_be16(&packet[ip_bytes + 2]) + protocol;
+    return static_cast<std::uint32_t>(sum * 0x9e3779b97f4a7c15 >> 32);
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <array>
+
+namespace wg::inline WG_ABI::os {
+
+class tun_queues {
+public:
+    static constexpr std::size_t most = 8;
+
+    tun_queues() noexcept = default;
+    explicit tun_queues(unique_fd first) noexcept { fds_[count_++] = std::move(first); }
+
+    /// A further one, which is closed if it cannot be watched; at most `most`.
+    bool add(unique_fd queue) noexcept {
+        WG_ASSERT(count_ < most);
+        if (count_ == 1) {
+            epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
+            if (!epoll_ || !watch(epoll_.get(), fds_[0].get(), EPOLLIN, 0)) return false;
+        }
+        if (!watch(epoll_.get(), queue.get(), EPOLLIN, count_)) return false;
+        fds_[count_++] = std::move(queue);
+        return true;
+    }
+
+    std::size_t size() const noexcept { return count_; }
+    /// Any of them, for what concerns the interface.
+    int operator[](std::size_t number) const noexcept { return fds_[number].get(); }
+    /// Polls readable when one of them does.
+    int pollable() const noexcept { return count_ > 1 ? epoll_.get() : fds_[0].get(); }
+    /// Gives away the only one.
+    int release() noexcept { return fds_[0].release(); }
+
+    /// Bits of those that have something, or whose interface is gone.
+    std::uint32_t ready() const noexcept {
+        if (count_ <= 1) return 1;
+        epoll_event events[most];
+        int const count = without_interruption([&] { return ::epoll_wait(epoll_.get(), events, int{most}, 0); });
+        std::uint32_t bits = 0;
+        for (int i = 0; i < count; ++i) bits |= std::uint32_t{1} << events[i].data.u64;
+        return bits;
+    }
+
+    /// The host remembers for some seconds through which queue packets of a flow came to it, and answers there; else it
+    /// chooses by a hash. So packets to it take the queue that those from it took, and the flow stays in one.
+    void came_from(std::size_t number, bytes_view packet) noexcept {
+        if (count_ > 1) queue_of_[flow_number(packet) % queue_of_.size()] = static_cast<std::uint8_t>(number + 1);
+    }
+    std::size_t queue_for(bytes_view packet) const noexcept {
+        if (count_ <= 1) return 0;
+        std::uint32_t const flow = flow_number(packet);
+        std::uint8_t const known = queue_of_[flow % queue_of_.size()];
+        return known != 0 ? known - 1u : (flow >> 16) % count_;
+    }
+
+private:
+    std::array<unique_fd, most> fds_{};
+    std::size_t count_ = 0;
+    unique_fd epoll_{};
+    std::array<std::uint8_t, 1024> queue_of_{}; ///< by flow; 0: none is known
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
 
 #include <algorithm>
+#include <bit>
 #include <linux/if_tun.h>
 #include <memory>
 #include <net/if.h>
@@ -20339,7 +20449,8 @@ public:
     tun() noexcept = default;
 
     /// Creates the interface `name`, or takes over one that was made to last and that nobody else uses; a new one gets
-    /// `mtu_bytes`. It goes when the object goes, unless it was made to last.
+    /// `mtu_bytes`. It goes when the object goes, unless it was made to last. A new one has several queues, where the
+    /// kernel has memory for them.
     /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
     static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
                             offloads const& wanted = {}) noexcept {
@@ -20352,13 +20463,19 @@ public:
         bool const existed = ::if_nametoindex(request.ifr_name) != 0;
         tun made;
         for (bool framed = wanted.frames;; framed = false) {
-            unique_fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+            unique_fd fd = open_device();
             if (!fd) return device_missing(errno, why);
             std::unique_ptr<byte[]> frame = framed && has_virtio_headers(fd.get()) ? new_frame() : nullptr;
-            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0));
+            // One that exists is not asked for several queues: others could be its user's.
+            bool const many = wanted.queues && !existed;
+            int const flags = IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0) | (many ? IFF_MULTI_QUEUE : 0);
+            request.ifr_flags = static_cast<short>(flags);
             if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
             made = tun(std::move(fd), request.ifr_name, std::move(frame));
-            if (made.set_framing(wanted)) break; // which never fails without virtio headers
+            if (made.set_framing(wanted)) { // which never fails without virtio headers
+                if (many) made.add_queues(request);
+                break;
+            }
             made = tun();
         }
         if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
@@ -20392,7 +20509,7 @@ public:
         if (!make_private(number) || !made.set_framing(wanted)) {
             why.set("descriptor ", number, ": ", std::strerror(errno));
             status const refused = status_of(errno);
-            (void)made.fd_.release(); // not taken over
+            (void)made.queues_.release(); // not taken over
             return refused;
         }
         made.refresh_mtu();
@@ -20401,24 +20518,33 @@ public:
 
     /// Polls readable when a packet waits, and also when the interface is gone; but not for packets that a `read`
     /// which filled its span has left behind.
-    int fd() const noexcept { return fd_.get(); }
+    int fd() const noexcept { return queues_.pollable(); }
     char const* name() const noexcept { return name_; }
+    /// Whether frames begin with a virtio header.
+    bool has_frames() const noexcept { return frame_ != nullptr; }
+    std::size_t queue_count() const noexcept { return queues_.size(); }
     /// The interface's number here, for the monitor of routes; 0 if it is not in this network namespace.
     std::uint32_t index() const noexcept { return ::if_nametoindex(name_); }
 
-    /// Reads until the span is full or nothing is there. What did not fit comes first in the next call, so that one
-    /// which filled its span has to be followed by another. A packet that is too long for its room is cut, and then
-    /// is shorter than its header says. `gone`: the interface was deleted.
+    /// Reads until the span is full or nothing is there, from each queue its share. What did not fit comes first in the
+    /// next call, so that one which filled its span has to be followed by another. A packet that is too long for its
+    /// room is cut, and then is shorter than its header says. `gone`: the interface was deleted.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t count = 0;
-        while (count < packets.size()) {
-            int const error = read_packet(packets[count]);
-            if (error == 0) {
-                ++count;
-                continue;
+        while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
+        if (count == packets.size()) return count;
+        for (std::uint32_t ready = queues_.ready(); ready != 0 && count < packets.size();) {
+            std::size_t const left = packets.size() - count;
+            std::size_t const share = std::max<std::size_t>(1, left / static_cast<std::size_t>(std::popcount(ready)));
+            for (std::size_t i = 0; i < queues_.size() && count < packets.size(); ++i) {
+                next_queue_ = (next_queue_ + 1) % queues_.size();
+                if ((ready >> next_queue_ & 1) == 0) continue;
+                int const error = read_queue(next_queue_, packets, count, share);
+                if (error == 0) continue;
+                ready &= ~(std::uint32_t{1} << next_queue_);
+                if (error == EAGAIN || count > 0) continue; // what is wrong will still be wrong at the next call
+                return error == EBADFD || error == EBADF ? status::gone : status::io_error;
             }
-            if (error == EAGAIN || count > 0) break; // what is wrong will still be wrong at the next call
-            return error == EBADFD || error == EBADF ? status::gone : status::io_error;
         }
         return count;
     }
@@ -20442,7 +20568,7 @@ public:
     /// then what was known stays.
     void refresh_mtu() noexcept {
         ifreq request{};
-        if (::ioctl(fd_.get(), TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
+        if (::ioctl(queues_[0], TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
         request = request_for(name_);
         if (ask_interface(SIOCGIFMTU, request) && request.ifr_mtu > 0) mtu_ = static_cast<std::size_t>(request.ifr_mtu);
     }
@@ -20464,14 +20590,14 @@ public:
         no_packet[virtio_header_bytes] = 0x40;
         std::size_t const unused = frame_ ? 0 : virtio_header_bytes;
         ssize_t const written =
-            without_interruption([&] { return ::write(fd_.get(), no_packet + unused, sizeof no_packet - unused); });
+            without_interruption([&] { return ::write(queues_[0], no_packet + unused, sizeof no_packet - unused); });
         if (written >= 0 || errno == EINVAL) return status::ok;
         return errno == EIO ? status::device_down : status::gone;
     }
 
 private:
     tun(unique_fd fd, char const* name, std::unique_ptr<byte[]> frame) noexcept
-        : fd_(std::move(fd)), frame_(std::move(frame)) {
+        : queues_(std::move(fd)), frame_(std::move(frame)) {
         std::memcpy(name_, name, sizeof name_);
     }
 
@@ -20491,16 +20617,16 @@ private:
     /// Has the kernel leave checksums and the cutting of TCP and UDP to us, or, without virtio headers, nothing: an
     /// interface that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
     bool set_framing(offloads const& wanted) noexcept {
-        auto const offload = [&](unsigned flags) { return ::ioctl(fd_.get(), TUNSETOFFLOAD, flags) == 0; };
+        auto const offload = [&](unsigned flags) { return ::ioctl(queues_[0], TUNSETOFFLOAD, flags) == 0; };
         if (!frame_) {
             (void)offload(0);
             return true;
         }
         int header_bytes = virtio_header_bytes, bytes = header_bytes, yes = 1;
-        bool const is_set = ::ioctl(fd_.get(), TUNSETVNETHDRSZ, &header_bytes) == 0;
-        if (!is_set && ::ioctl(fd_.get(), TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
+        bool const is_set = ::ioctl(queues_[0], TUNSETVNETHDRSZ, &header_bytes) == 0;
+        if (!is_set && ::ioctl(queues_[0], TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
         // Kernels that do not know it have the machine's order.
-        bool const little = ::ioctl(fd_.get(), TUNSETVNETLE, &yes) == 0;
+        bool const little = ::ioctl(queues_[0], TUNSETVNETLE, &yes) == 0;
         if (!little && std::endian::native != std::endian::little) return false;
         unsigned const tcp = TUN_F_TSO4 | TUN_F_TSO6, udp = tun_f_uso4 | tun_f_uso6;
         // Of UDP it is also a promise that it will be taken. Without any of them packets come one by one.
@@ -20512,26 +20638,47 @@ private:
         return true;
     }
 
-    /// 0 or the errno.
-    int read_packet(packet& p) noexcept {
-        if (segments_.pending()) {
-            segments_.next(p);
-            return 0;
+    static unique_fd open_device() noexcept {
+        return unique_fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    }
+
+    /// As many as there can be, of the interface that `request` made; those of an interface have one framing.
+    void add_queues(ifreq request) noexcept {
+        while (queues_.size() < tun_queues::most) {
+            unique_fd fd = open_device();
+            if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0 || !queues_.add(std::move(fd))) return;
         }
-        byte* const to = frame_ ? frame_.get() : p.buffer + p.offset;
-        std::size_t const room = frame_ ? frame_bytes : p.capacity - p.offset;
-        ssize_t const size = without_interruption([&] { return ::read(fd_.get(), to, room); });
-        if (size < 0) return errno;
-        if (frame_ && segments_.begin({to, static_cast<std::size_t>(size)}))
-            segments_.next(p);
-        else
-            p.length = frame_ ? 0 : static_cast<std::uint32_t>(size); // of a malformed frame no packet is left
+    }
+
+    /// Reads packets to `packets[count]` and on, some `share` of them; counts them. 0, or the errno when there are no
+    /// more. A frame's segments stay together.
+    int read_queue(std::size_t number, std::span<packet> packets, std::size_t& count, std::size_t share) noexcept {
+        for (std::size_t const end = std::min(packets.size(), count + share); count < end;) {
+            packet& p = packets[count];
+            byte* const to = frame_ ? frame_.get() : p.buffer + p.offset;
+            std::size_t const room = frame_ ? frame_bytes : p.capacity - p.offset;
+            ssize_t const size = without_interruption([&] { return ::read(queues_[number], to, room); });
+            if (size < 0) return errno;
+            bytes const read(to, static_cast<std::size_t>(size));
+            if (!frame_) {
+                p.length = static_cast<std::uint32_t>(size);
+                queues_.came_from(number, read);
+                ++count;
+            } else if (segments_.begin(read)) {
+                queues_.came_from(number, read.subspan(virtio_header_bytes));
+                while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
+            } else {
+                p.length = 0; // of a malformed frame no packet is left
+                ++count;
+            }
+        }
         return 0;
     }
 
-    /// 0 or the errno.
-    int write_pieces(std::span<iovec const> pieces) noexcept {
-        auto const write = [&] { return ::writev(fd_.get(), pieces.data(), static_cast<int>(pieces.size())); };
+    /// 0 or the errno. Pieces of packets of one flow, of which `packet` is one.
+    int write_pieces(std::span<iovec const> pieces, bytes_view packet) noexcept {
+        int const fd = queues_[queues_.queue_for(packet)];
+        auto const write = [&] { return ::writev(fd, pieces.data(), static_cast<int>(pieces.size())); };
         return without_interruption(write) < 0 ? errno : 0;
     }
 
@@ -20541,7 +20688,7 @@ private:
     bool write_packets(std::span<packet const> packets, std::size_t& taken) noexcept {
         for (packet const& p : packets) {
             iovec const piece{p.buffer + p.offset, p.length};
-            int const error = write_pieces({&piece, 1});
+            int const error = write_pieces({&piece, 1}, p.view());
             if (takes_nothing(error)) return false;
             taken += error == 0;
         }
@@ -20551,14 +20698,14 @@ private:
     bool write_frames(std::span<packet const> packets, std::size_t& taken) noexcept {
         coalescer plan(packets, joins_tcp_, joins_udp_);
         for (std::size_t i = 0; i < plan.frame_count(); ++i) {
-            int const error = write_pieces(plan.pieces(i));
+            int const error = write_pieces(plan.pieces(i), plan.first_packet(i));
             if (takes_nothing(error)) return false;
             if (error == 0) taken += plan.packet_count(i);
             if (error != 0 && plan.packet_count(i) > 1)
                 plan.each_packet(i, [&](packet const& p) noexcept {
                     byte none[virtio_header_bytes] = {};
                     iovec const pieces[] = {{none, sizeof none}, {p.buffer + p.offset, p.length}};
-                    taken += write_pieces(pieces) == 0;
+                    taken += write_pieces(pieces, p.view()) == 0;
                 });
         }
         return true;
@@ -20605,7 +20752,8 @@ private:
         return status_of(error);
     }
 
-    unique_fd fd_{};
+    tun_queues queues_{};
+    std::size_t next_queue_ = 0;      ///< whose turn was last
     std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
     segmenter segments_{};            ///< of `frame_`, those that were not given out yet
     char name_[IFNAMSIZ] = {};
@@ -21176,6 +21324,7 @@ struct offloads {
     bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
     bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
     bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are kept apart in several queues (Linux 3.8)
     bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
     bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
     bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
@@ -21187,8 +21336,9 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
     struct {
         std::string_view name;
         bool offloads::*which;
-    } constexpr known[] = {{"frames", &offloads::frames}, {"tso", &offloads::tso}, {"uso", &offloads::uso},
-                           {"gso", &offloads::gso},       {"gro", &offloads::gro}, {"batches", &offloads::batches}};
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
     offloads wanted = which;
     while (!names.empty()) {
         std::string_view const name = names.substr(0, names.find(','));

@@ -11,9 +11,11 @@
 #include <cstdio>
 #include <memory>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <sched.h>
 #include <string>
+#include <sys/eventfd.h>
 #include <vector>
 
 namespace {
@@ -117,12 +119,6 @@ std::vector<wg::byte> ipv4_udp(std::array<wg::byte, 4> from, std::array<wg::byte
     return p;
 }
 
-bool has_virtio_headers(wg::os::tun const& tun) {
-    ifreq request{};
-    BOOST_REQUIRE(::ioctl(tun.fd(), TUNGETIFF, &request) == 0);
-    return (request.ifr_flags & IFF_VNET_HDR) != 0;
-}
-
 /// Buffers for packets, and windows of them with `room` octets at 32.
 struct packet_buffers {
     std::vector<std::vector<wg::byte>> memory;
@@ -133,20 +129,20 @@ struct packet_buffers {
     }
 };
 
-/// A network of its own with a TUN device and a TCP socket in it.
-struct tcp_host {
+/// A network of its own with a TUN device and a socket in it.
+struct tun_host {
     unique_fd network;
     wg::os::tun tun;
     unique_fd socket;
     std::size_t written = 0; ///< packets
 
-    tcp_host(char const* name, char const* address, bool offload) {
+    tun_host(char const* name, char const* address, wg::os::offloads const& wanted, int kind = SOCK_STREAM) {
         BOOST_REQUIRE(::unshare(CLONE_NEWNET) == 0);
         network.reset(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-        tun = made(name, {.frames = offload});
+        tun = made(name, wanted);
         set_address(name, address);
         set_up(name, true);
-        socket.reset(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        socket.reset(::socket(AF_INET, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     }
 
     /// What the interface counted as received from us: a frame is one packet to it.
@@ -166,7 +162,7 @@ struct tcp_host {
 };
 
 /// Carries packets from one host to the other until there are none, `batch` at a time.
-void carry(tcp_host& from, tcp_host& to, packet_buffers& buffers) {
+void carry(tun_host& from, tun_host& to, packet_buffers& buffers) {
     for (;;) {
         for (wg::packet& p : buffers.windows) p.length = 0;
         auto const got = from.tun.read(buffers.windows);
@@ -329,8 +325,8 @@ BOOST_AUTO_TEST_CASE(down_is_not_gone_and_deleted_is_without_virtio_headers) { g
 /// The hosts' TCP on both sides: what they exchange arrives as it was sent, however the devices are framed.
 void exchange_tcp(bool offload_a, bool offload_b, std::size_t batch) {
     REQUIRE_NETWORK();
-    tcp_host a("wgt0", "10.9.0.1", offload_a), b("wgt1", "10.9.0.2", offload_b);
-    BOOST_REQUIRE((has_virtio_headers(a.tun) == offload_a && has_virtio_headers(b.tun) == offload_b));
+    tun_host a("wgt0", "10.9.0.1", {.frames = offload_a}), b("wgt1", "10.9.0.2", {.frames = offload_b});
+    BOOST_REQUIRE((a.tun.has_frames() == offload_a && b.tun.has_frames() == offload_b));
     sockaddr_in where{};
     where.sin_family = AF_INET;
     where.sin_port = ::htons(5201);
@@ -372,9 +368,109 @@ BOOST_AUTO_TEST_CASE(tcp_passes_from_big_pieces_to_packets) { exchange_tcp(true,
 BOOST_AUTO_TEST_CASE(tcp_passes_from_packets_to_big_pieces) { exchange_tcp(false, true, 64); }
 BOOST_AUTO_TEST_CASE(tcp_passes_in_spans_smaller_than_a_frame) { exchange_tcp(true, true, 3); }
 
+sockaddr_in ipv4_address(char const* address, std::uint16_t port) {
+    sockaddr_in where{};
+    where.sin_family = AF_INET;
+    where.sin_port = ::htons(port);
+    where.sin_addr.s_addr = ::inet_addr(address);
+    return where;
+}
+
+/// Datagrams that a program hands to the host as one message, and that arrive as they were.
+void exchange_datagrams(wg::os::offloads const& offloads_a, wg::os::offloads const& offloads_b) {
+    REQUIRE_NETWORK();
+    tun_host a("wgt0", "10.9.0.1", offloads_a, SOCK_DGRAM), b("wgt1", "10.9.0.2", offloads_b, SOCK_DGRAM);
+    sockaddr_in const where = ipv4_address("10.9.0.2", 5400);
+    auto const* const to = reinterpret_cast<sockaddr const*>(&where);
+    BOOST_REQUIRE(::bind(b.socket.get(), to, sizeof where) == 0);
+    int const segment_bytes = 700;
+    BOOST_REQUIRE(::setsockopt(a.socket.get(), IPPROTO_UDP, UDP_SEGMENT, &segment_bytes, sizeof segment_bytes) == 0);
+    std::vector<wg::byte> sent(40 * 700 - 13);
+    for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<wg::byte>(i * 7 + i / 700);
+    packet_buffers buffers(64, 1420);
+    carry(a, b, buffers); // what the host says by itself
+    std::size_t const counted = b.counted(), written = b.written;
+    BOOST_REQUIRE(::sendto(a.socket.get(), sent.data(), sent.size(), 0, to, sizeof where) ==
+                  static_cast<ssize_t>(sent.size()));
+    carry(a, b, buffers);
+    std::vector<wg::byte> got, one(2000);
+    for (ssize_t size; (size = ::recv(b.socket.get(), one.data(), one.size(), 0)) > 0;) {
+        BOOST_TEST((size == 700 || got.size() == 39u * 700));
+        got.insert(got.end(), one.begin(), one.begin() + size);
+    }
+    BOOST_TEST((got == sent));
+    if (offloads_b.frames && offloads_b.uso)
+        BOOST_TEST((b.counted() - counted) * 4 < b.written - written);
+    else
+        BOOST_TEST(b.counted() - counted == b.written - written);
+}
+
+BOOST_AUTO_TEST_CASE(datagrams_pass_in_big_pieces) { exchange_datagrams({}, {}); }
+BOOST_AUTO_TEST_CASE(datagrams_pass_from_big_pieces_to_packets) { exchange_datagrams({}, {.uso = false}); }
+BOOST_AUTO_TEST_CASE(datagrams_pass_from_packets_to_big_pieces) { exchange_datagrams({.frames = false}, {}); }
+
+/// Of a flow of 300 packets and then one of another: how many of the first are read before that one, at best.
+std::size_t packets_before_a_lone_one(wg::os::offloads const& wanted) {
+    tun_host a("wgt0", "10.9.0.1", wanted, SOCK_DGRAM);
+    packet_buffers buffers(16, 1420);
+    std::size_t least = SIZE_MAX;
+    for (std::uint16_t port = 6000; port < 6012; ++port) { // some of these flows share a queue with the first
+        for (int i = 0; i <= 300; ++i) {
+            sockaddr_in const to = ipv4_address("10.9.0.2", i == 300 ? port : std::uint16_t{5999});
+            BOOST_REQUIRE(::sendto(a.socket.get(), &i, sizeof i, 0, reinterpret_cast<sockaddr const*>(&to),
+                                   sizeof to) == sizeof i);
+        }
+        std::size_t before = 0, last = 0;
+        for (std::size_t got = buffers.windows.size(); got == buffers.windows.size();) {
+            got = *a.tun.read(buffers.windows);
+            for (wg::packet const& p : std::span(buffers.windows).first(got)) {
+                auto const view = p.view();
+                if (view.size() != 32 || view[0] != 0x45) continue; // the host's own
+                int number;
+                std::memcpy(&number, &view[28], sizeof number);
+                if (number == 300) {
+                    least = std::min(least, before);
+                } else {
+                    BOOST_TEST(static_cast<std::size_t>(number) == last++); // in order
+                    ++before;
+                }
+            }
+        }
+        BOOST_TEST(last == 300u);
+    }
+    return least;
+}
+
+BOOST_AUTO_TEST_CASE(a_lone_packet_does_not_wait_behind_a_flow) {
+    REQUIRE_NETWORK();
+    BOOST_TEST(packets_before_a_lone_one({}) < 16u);
+    BOOST_TEST(packets_before_a_lone_one({.queues = false}) == 300u);
+}
+
+BOOST_AUTO_TEST_CASE(a_flow_stays_in_the_queue_that_it_came_from) {
+    REQUIRE_NETWORK();
+    BOOST_TEST(made("wgt0", {.queues = false}).queue_count() == 1u);
+    wg::os::tun const tun = made("wgt0");
+    BOOST_TEST(tun.queue_count() == wg::os::tun_queues::most);
+
+    wg::os::tun_queues queues{unique_fd(::eventfd(0, EFD_CLOEXEC))};
+    BOOST_TEST(queues.queue_for(ipv4_udp({10, 9, 0, 1}, {10, 9, 0, 2}, 5000, "x")) == 0u);
+    for (int i = 0; i < 3; ++i) BOOST_REQUIRE(queues.add(unique_fd(::eventfd(0, EFD_CLOEXEC))));
+    for (std::uint16_t port = 1; port < 200; ++port) {
+        auto out = ipv4_udp({10, 9, 0, 1}, {10, 9, 0, 2}, port, "x"),
+             in = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 0, "");
+        wg::store_be16(&in[20], port);
+        wg::store_be16(&in[22], 9);
+        BOOST_TEST(queues.queue_for(in) < 4u);
+        queues.came_from(port % 4, out);
+        BOOST_TEST(queues.queue_for(in) == port % 4u);
+        BOOST_TEST(queues.queue_for(out) == port % 4u);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(what_did_not_fit_comes_with_the_next_read_even_to_another_object) {
     REQUIRE_NETWORK();
-    tcp_host a("wgt0", "10.9.0.1", true), b("wgt1", "10.9.0.2", true);
+    tun_host a("wgt0", "10.9.0.1", {}), b("wgt1", "10.9.0.2", {});
     sockaddr_in where{};
     where.sin_family = AF_INET;
     where.sin_port = ::htons(5201);

@@ -52,6 +52,8 @@ public:
     /// How many packets are in frame `number`.
     std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
 
+    bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
+
     /// The pieces of frame `number`, in the order in which they are to be written; good until the next call.
     std::span<iovec const> pieces(std::size_t number) noexcept {
         frame const& f = frames_[number];

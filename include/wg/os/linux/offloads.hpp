@@ -14,6 +14,7 @@ struct offloads {
     bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
     bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
     bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are kept apart in several queues (Linux 3.8)
     bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
     bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
     bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
@@ -25,8 +26,9 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
     struct {
         std::string_view name;
         bool offloads::*which;
-    } constexpr known[] = {{"frames", &offloads::frames}, {"tso", &offloads::tso}, {"uso", &offloads::uso},
-                           {"gso", &offloads::gso},       {"gro", &offloads::gro}, {"batches", &offloads::batches}};
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
     offloads wanted = which;
     while (!names.empty()) {
         std::string_view const name = names.substr(0, names.find(','));

@@ -8,11 +8,12 @@
 #include "../../policy.hpp"
 #include "coalescer.hpp"
 #include "error_text.hpp"
-#include "fd.hpp"
 #include "offloads.hpp"
 #include "segmenter.hpp"
+#include "tun_queues.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <linux/if_tun.h>
 #include <memory>
 #include <net/if.h>
@@ -42,7 +43,8 @@ public:
     tun() noexcept = default;
 
     /// Creates the interface `name`, or takes over one that was made to last and that nobody else uses; a new one gets
-    /// `mtu_bytes`. It goes when the object goes, unless it was made to last.
+    /// `mtu_bytes`. It goes when the object goes, unless it was made to last. A new one has several queues, where the
+    /// kernel has memory for them.
     /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
     static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
                             offloads const& wanted = {}) noexcept {
@@ -55,13 +57,19 @@ public:
         bool const existed = ::if_nametoindex(request.ifr_name) != 0;
         tun made;
         for (bool framed = wanted.frames;; framed = false) {
-            unique_fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+            unique_fd fd = open_device();
             if (!fd) return device_missing(errno, why);
             std::unique_ptr<byte[]> frame = framed && has_virtio_headers(fd.get()) ? new_frame() : nullptr;
-            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0));
+            // One that exists is not asked for several queues: others could be its user's.
+            bool const many = wanted.queues && !existed;
+            int const flags = IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0) | (many ? IFF_MULTI_QUEUE : 0);
+            request.ifr_flags = static_cast<short>(flags);
             if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
             made = tun(std::move(fd), request.ifr_name, std::move(frame));
-            if (made.set_framing(wanted)) break; // which never fails without virtio headers
+            if (made.set_framing(wanted)) { // which never fails without virtio headers
+                if (many) made.add_queues(request);
+                break;
+            }
             made = tun();
         }
         if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
@@ -95,7 +103,7 @@ public:
         if (!make_private(number) || !made.set_framing(wanted)) {
             why.set("descriptor ", number, ": ", std::strerror(errno));
             status const refused = status_of(errno);
-            (void)made.fd_.release(); // not taken over
+            (void)made.queues_.release(); // not taken over
             return refused;
         }
         made.refresh_mtu();
@@ -104,24 +112,33 @@ public:
 
     /// Polls readable when a packet waits, and also when the interface is gone; but not for packets that a `read`
     /// which filled its span has left behind.
-    int fd() const noexcept { return fd_.get(); }
+    int fd() const noexcept { return queues_.pollable(); }
     char const* name() const noexcept { return name_; }
+    /// Whether frames begin with a virtio header.
+    bool has_frames() const noexcept { return frame_ != nullptr; }
+    std::size_t queue_count() const noexcept { return queues_.size(); }
     /// The interface's number here, for the monitor of routes; 0 if it is not in this network namespace.
     std::uint32_t index() const noexcept { return ::if_nametoindex(name_); }
 
-    /// Reads until the span is full or nothing is there. What did not fit comes first in the next call, so that one
-    /// which filled its span has to be followed by another. A packet that is too long for its room is cut, and then
-    /// is shorter than its header says. `gone`: the interface was deleted.
+    /// Reads until the span is full or nothing is there, from each queue its share. What did not fit comes first in the
+    /// next call, so that one which filled its span has to be followed by another. A packet that is too long for its
+    /// room is cut, and then is shorter than its header says. `gone`: the interface was deleted.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t count = 0;
-        while (count < packets.size()) {
-            int const error = read_packet(packets[count]);
-            if (error == 0) {
-                ++count;
-                continue;
+        while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
+        if (count == packets.size()) return count;
+        for (std::uint32_t ready = queues_.ready(); ready != 0 && count < packets.size();) {
+            std::size_t const left = packets.size() - count;
+            std::size_t const share = std::max<std::size_t>(1, left / static_cast<std::size_t>(std::popcount(ready)));
+            for (std::size_t i = 0; i < queues_.size() && count < packets.size(); ++i) {
+                next_queue_ = (next_queue_ + 1) % queues_.size();
+                if ((ready >> next_queue_ & 1) == 0) continue;
+                int const error = read_queue(next_queue_, packets, count, share);
+                if (error == 0) continue;
+                ready &= ~(std::uint32_t{1} << next_queue_);
+                if (error == EAGAIN || count > 0) continue; // what is wrong will still be wrong at the next call
+                return error == EBADFD || error == EBADF ? status::gone : status::io_error;
             }
-            if (error == EAGAIN || count > 0) break; // what is wrong will still be wrong at the next call
-            return error == EBADFD || error == EBADF ? status::gone : status::io_error;
         }
         return count;
     }
@@ -145,7 +162,7 @@ public:
     /// then what was known stays.
     void refresh_mtu() noexcept {
         ifreq request{};
-        if (::ioctl(fd_.get(), TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
+        if (::ioctl(queues_[0], TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
         request = request_for(name_);
         if (ask_interface(SIOCGIFMTU, request) && request.ifr_mtu > 0) mtu_ = static_cast<std::size_t>(request.ifr_mtu);
     }
@@ -167,14 +184,14 @@ public:
         no_packet[virtio_header_bytes] = 0x40;
         std::size_t const unused = frame_ ? 0 : virtio_header_bytes;
         ssize_t const written =
-            without_interruption([&] { return ::write(fd_.get(), no_packet + unused, sizeof no_packet - unused); });
+            without_interruption([&] { return ::write(queues_[0], no_packet + unused, sizeof no_packet - unused); });
         if (written >= 0 || errno == EINVAL) return status::ok;
         return errno == EIO ? status::device_down : status::gone;
     }
 
 private:
     tun(unique_fd fd, char const* name, std::unique_ptr<byte[]> frame) noexcept
-        : fd_(std::move(fd)), frame_(std::move(frame)) {
+        : queues_(std::move(fd)), frame_(std::move(frame)) {
         std::memcpy(name_, name, sizeof name_);
     }
 
@@ -194,16 +211,16 @@ private:
     /// Has the kernel leave checksums and the cutting of TCP and UDP to us, or, without virtio headers, nothing: an
     /// interface that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
     bool set_framing(offloads const& wanted) noexcept {
-        auto const offload = [&](unsigned flags) { return ::ioctl(fd_.get(), TUNSETOFFLOAD, flags) == 0; };
+        auto const offload = [&](unsigned flags) { return ::ioctl(queues_[0], TUNSETOFFLOAD, flags) == 0; };
         if (!frame_) {
             (void)offload(0);
             return true;
         }
         int header_bytes = virtio_header_bytes, bytes = header_bytes, yes = 1;
-        bool const is_set = ::ioctl(fd_.get(), TUNSETVNETHDRSZ, &header_bytes) == 0;
-        if (!is_set && ::ioctl(fd_.get(), TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
+        bool const is_set = ::ioctl(queues_[0], TUNSETVNETHDRSZ, &header_bytes) == 0;
+        if (!is_set && ::ioctl(queues_[0], TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
         // Kernels that do not know it have the machine's order.
-        bool const little = ::ioctl(fd_.get(), TUNSETVNETLE, &yes) == 0;
+        bool const little = ::ioctl(queues_[0], TUNSETVNETLE, &yes) == 0;
         if (!little && std::endian::native != std::endian::little) return false;
         unsigned const tcp = TUN_F_TSO4 | TUN_F_TSO6, udp = tun_f_uso4 | tun_f_uso6;
         // Of UDP it is also a promise that it will be taken. Without any of them packets come one by one.
@@ -215,26 +232,47 @@ private:
         return true;
     }
 
-    /// 0 or the errno.
-    int read_packet(packet& p) noexcept {
-        if (segments_.pending()) {
-            segments_.next(p);
-            return 0;
+    static unique_fd open_device() noexcept {
+        return unique_fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    }
+
+    /// As many as there can be, of the interface that `request` made; those of an interface have one framing.
+    void add_queues(ifreq request) noexcept {
+        while (queues_.size() < tun_queues::most) {
+            unique_fd fd = open_device();
+            if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0 || !queues_.add(std::move(fd))) return;
         }
-        byte* const to = frame_ ? frame_.get() : p.buffer + p.offset;
-        std::size_t const room = frame_ ? frame_bytes : p.capacity - p.offset;
-        ssize_t const size = without_interruption([&] { return ::read(fd_.get(), to, room); });
-        if (size < 0) return errno;
-        if (frame_ && segments_.begin({to, static_cast<std::size_t>(size)}))
-            segments_.next(p);
-        else
-            p.length = frame_ ? 0 : static_cast<std::uint32_t>(size); // of a malformed frame no packet is left
+    }
+
+    /// Reads packets to `packets[count]` and on, some `share` of them; counts them. 0, or the errno when there are no
+    /// more. A frame's segments stay together.
+    int read_queue(std::size_t number, std::span<packet> packets, std::size_t& count, std::size_t share) noexcept {
+        for (std::size_t const end = std::min(packets.size(), count + share); count < end;) {
+            packet& p = packets[count];
+            byte* const to = frame_ ? frame_.get() : p.buffer + p.offset;
+            std::size_t const room = frame_ ? frame_bytes : p.capacity - p.offset;
+            ssize_t const size = without_interruption([&] { return ::read(queues_[number], to, room); });
+            if (size < 0) return errno;
+            bytes const read(to, static_cast<std::size_t>(size));
+            if (!frame_) {
+                p.length = static_cast<std::uint32_t>(size);
+                queues_.came_from(number, read);
+                ++count;
+            } else if (segments_.begin(read)) {
+                queues_.came_from(number, read.subspan(virtio_header_bytes));
+                while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
+            } else {
+                p.length = 0; // of a malformed frame no packet is left
+                ++count;
+            }
+        }
         return 0;
     }
 
-    /// 0 or the errno.
-    int write_pieces(std::span<iovec const> pieces) noexcept {
-        auto const write = [&] { return ::writev(fd_.get(), pieces.data(), static_cast<int>(pieces.size())); };
+    /// 0 or the errno. Pieces of packets of one flow, of which `packet` is one.
+    int write_pieces(std::span<iovec const> pieces, bytes_view packet) noexcept {
+        int const fd = queues_[queues_.queue_for(packet)];
+        auto const write = [&] { return ::writev(fd, pieces.data(), static_cast<int>(pieces.size())); };
         return without_interruption(write) < 0 ? errno : 0;
     }
 
@@ -244,7 +282,7 @@ private:
     bool write_packets(std::span<packet const> packets, std::size_t& taken) noexcept {
         for (packet const& p : packets) {
             iovec const piece{p.buffer + p.offset, p.length};
-            int const error = write_pieces({&piece, 1});
+            int const error = write_pieces({&piece, 1}, p.view());
             if (takes_nothing(error)) return false;
             taken += error == 0;
         }
@@ -254,14 +292,14 @@ private:
     bool write_frames(std::span<packet const> packets, std::size_t& taken) noexcept {
         coalescer plan(packets, joins_tcp_, joins_udp_);
         for (std::size_t i = 0; i < plan.frame_count(); ++i) {
-            int const error = write_pieces(plan.pieces(i));
+            int const error = write_pieces(plan.pieces(i), plan.first_packet(i));
             if (takes_nothing(error)) return false;
             if (error == 0) taken += plan.packet_count(i);
             if (error != 0 && plan.packet_count(i) > 1)
                 plan.each_packet(i, [&](packet const& p) noexcept {
                     byte none[virtio_header_bytes] = {};
                     iovec const pieces[] = {{none, sizeof none}, {p.buffer + p.offset, p.length}};
-                    taken += write_pieces(pieces) == 0;
+                    taken += write_pieces(pieces, p.view()) == 0;
                 });
         }
         return true;
@@ -308,7 +346,8 @@ private:
         return status_of(error);
     }
 
-    unique_fd fd_{};
+    tun_queues queues_{};
+    std::size_t next_queue_ = 0;      ///< whose turn was last
     std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
     segmenter segments_{};            ///< of `frame_`, those that were not given out yet
     char name_[IFNAMSIZ] = {};
