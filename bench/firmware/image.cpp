@@ -9,6 +9,10 @@ using node = firmware::node<1>;
 alignas(node) wg::byte memory[sizeof(node)];
 
 constexpr wg::byte_array<wg::key_bytes> own_key = {1}, peer_key = {9};
+constexpr wg::endpoint peer_endpoint = {wg::ip_address::v4(192, 0, 2, 1), 51820, 0};
+constexpr wg::ip_prefix peer_allowed_ips[] = {{wg::ip_address::v4(10, 0, 0, 0), 24}, {{{0xfd}, wg::family::v6}, 64}};
+constexpr wg::peer_settings peer = {.key = peer_key, .endpoint = peer_endpoint, .allowed_ips = peer_allowed_ips,
+                                    .persistent_keepalive_s = 25};
 
 } // namespace
 
@@ -39,12 +43,6 @@ void board_packet_out(wg::byte const*, std::size_t) { board_register = 0; }
 
 int main() {
     node& n = *::new (memory) node;
-    wg::endpoint where;
-    where.address = wg::ip_address::v4(192, 0, 2, 1);
-    where.port = 51820;
-    wg::ip_prefix const allowed_ips[] = {{wg::ip_address::v4(10, 0, 0, 0), 24}, {{{0xfd}, wg::family::v6}, 64}};
-    if (n.configure(own_key, {.key = peer_key, .endpoint = where, .allowed_ips = allowed_ips,
-                              .persistent_keepalive_s = 25}) != wg::status::ok)
-        return 1;
+    if (n.configure(own_key, peer) != wg::status::ok) return 1;
     for (;;) n.step();
 }

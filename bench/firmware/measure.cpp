@@ -78,7 +78,7 @@ template <class Work> [[gnu::noinline]] std::uint32_t depth(Work&& work) {
     std::uint32_t const found = static_cast<std::uint32_t>(top - at) * 4;
     constexpr std::size_t outermost_words = 48;
     deepest_are_zero = true;
-    for (; at < top - outermost_words; ++at) deepest_are_zero &= *at == 0;
+    for (; at < top - outermost_words; ++at) deepest_are_zero &= *at == 0 || *at == paint; // or nothing was there
     return found;
 }
 

@@ -82,6 +82,9 @@ struct aead_item {
 // |      key)                       | overlap. Any alignment. Any thread.                                             |
 // | open(dst, src, aad, counter,    | src.size() == dst.size() + 16; the same overlap. False, and dst all zero, if    |
 // |      key) -> bool               | the tag is wrong; compared in constant time.                                    |
+// | run(seals, dst, src, size, aad, | optional: both of these in one, where that takes less code; what they would     |
+// |     aad_bytes, counter, key)    | have returned, and true if it sealed. `size` is that of the plain text.         |
+// |     -> bool                     |                                                                                 |
 // | hchacha20(out, key, nonce)      | the subkey of XChaCha20 (draft-irtf-cfrg-xchacha, section 2.2), nonce 16 bytes  |
 // | seal_batch(items)               | optional: `seal` with empty aad for each item; keys and sizes may differ;       |
 // |                                 | no dst overlaps another item's memory                                           |
@@ -175,7 +178,7 @@ concept threads = requires(typename Threads::mutex& mutex) {
     { mutex.unlock() } noexcept;
 };
 
-// | acquire() -> T*                 | a new T{}, or nullptr if the capacity or the memory is used up                  |
+// | acquire() -> T*                 | a new T, default-initialised, or nullptr if there is no room left               |
 // | release(T*)                     | destroys it; its memory is used again                                           |
 // | reserve(n) -> bool              | whether the next n acquires will succeed                                        |
 template <class Pool, class T>

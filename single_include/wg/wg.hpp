@@ -377,6 +377,46 @@ struct instant {
     friend constexpr instant operator-(instant a, duration d) noexcept { return {a.nanoseconds - d.nanoseconds}; }
 };
 
+/// How functions take an instant: where a register holds half of one, by address.
+#ifdef WG_COMPACT
+using moment = instant const&;
+#else
+using moment = instant;
+#endif
+
+// The two things that the protocol does with instants, for lengths of whole milliseconds. Calculated out of line where
+// a word is half an instant.
+namespace time_detail {
+
+WG_OUTLINE constexpr bool passed(moment since, moment now, std::int32_t milliseconds) noexcept {
+    return now.nanoseconds - since.nanoseconds >= std::int64_t{milliseconds} * 1'000'000;
+}
+WG_OUTLINE constexpr void set(instant& to, moment from, std::int32_t milliseconds) noexcept {
+    to.nanoseconds = from.nanoseconds + std::int64_t{milliseconds} * 1'000'000;
+}
+
+} // namespace time_detail
+
+/// As a number of milliseconds, of which it is a whole multiple.
+constexpr std::int32_t in_milliseconds(duration d) noexcept {
+    WG_ASSERT(d.nanoseconds % 1'000'000 == 0);
+    return static_cast<std::int32_t>(d.nanoseconds / 1'000'000);
+}
+
+/// Whether `since` is this long ago, or longer.
+template <duration Length = duration{}> constexpr bool passed(moment since, moment now) noexcept {
+    constexpr std::int32_t length = in_milliseconds(Length);
+    return time_detail::passed(since, now, length);
+}
+/// Sets an instant this long after another.
+constexpr void set_after(instant& to, moment from, std::int32_t milliseconds) noexcept {
+    time_detail::set(to, from, milliseconds);
+}
+template <duration Length> constexpr void set_after(instant& to, moment from) noexcept {
+    constexpr std::int32_t length = in_milliseconds(Length);
+    time_detail::set(to, from, length);
+}
+
 } // namespace wg::inline WG_ABI
 
 #endif
@@ -412,7 +452,7 @@ inline constexpr duration rekey_after_time = seconds(120);
 inline constexpr duration reject_after_time = seconds(180);
 inline constexpr duration rekey_attempt_time = seconds(90);
 inline constexpr duration rekey_timeout = seconds(5);
-inline constexpr duration rekey_timeout_jitter = {1'000'000'000 / 3}; ///< added: uniform in [0, this)
+inline constexpr std::uint32_t rekey_timeout_jitter_ms = 333; ///< added: uniform in [0, this)
 inline constexpr duration keepalive_timeout = seconds(10);
 inline constexpr duration new_handshake_timeout = keepalive_timeout + rekey_timeout;
 inline constexpr duration zero_key_material_after = reject_after_time * 3;
@@ -454,14 +494,17 @@ template <class Plain> void wipe(Plain& object) noexcept {
     wipe(static_cast<void*>(&object), sizeof object);
 }
 
-/// Whether two views hold the same bytes, in time that depends on their sizes alone. Different sizes are unequal. The
-/// answer is public.
-[[nodiscard]] inline bool equal_in_constant_time(bytes_view a, bytes_view b) noexcept {
-    if (a.size() != b.size()) return false;
+namespace secret_detail {
+
+WG_OUTLINE inline bool equal(byte const* a, byte const* b, std::size_t size) noexcept {
     std::uint32_t difference = 0;
-    for (std::size_t i = 0, step; i < a.size(); i += step) {
+    for (std::size_t i = 0, step; i < size; i += step) {
         std::uint32_t x = 0, y = 0;
-        step = std::min(a.size() - i, sizeof x);
+#ifdef WG_COMPACT
+        step = 1;
+#else
+        step = std::min(size - i, sizeof x);
+#endif
         if (step == sizeof x)
             x = load_le32(&a[i]), y = load_le32(&b[i]);
         else
@@ -470,6 +513,14 @@ template <class Plain> void wipe(Plain& object) noexcept {
         asm volatile("" : "+r"(difference)); // no early exit: the compiler may not know that it is already nonzero
     }
     return WG_DECLASSIFY(((difference | (0 - difference)) >> 31) == 0); // the highest bit: of any but 0
+}
+
+} // namespace secret_detail
+
+/// Whether two views hold the same bytes, in time that depends on their sizes alone. Different sizes are unequal. The
+/// answer is public.
+[[nodiscard]] inline bool equal_in_constant_time(bytes_view a, bytes_view b) noexcept {
+    return a.size() == b.size() && secret_detail::equal(a.data(), b.data(), a.size());
 }
 
 /// Whether all bytes are zero, in time that depends on the size alone. The answer is public.
@@ -482,12 +533,16 @@ template <class Plain> void wipe(Plain& object) noexcept {
     return WG_DECLASSIFY(((any - 1) >> 31) != 0);
 }
 
+/// Asks for a secret that is written before it is read, and so need not be zero before that.
+struct not_zeroed {};
+
 /// `Size` secret bytes, zero at first. Moving wipes the source; copying has to be asked for by `assign`.
 template <std::size_t Size> class secret {
 public:
     static constexpr std::size_t size_bytes = Size;
 
-    constexpr secret() noexcept = default;
+    constexpr secret() noexcept : value_{} {}
+    explicit secret(not_zeroed) noexcept { asm volatile("" : "=m"(value_)); } // or compilers would warn
     explicit secret(std::span<byte const, Size> from) noexcept { copy(value_, from); }
     secret(secret&& other) noexcept : value_(other.value_) { other.clear(); }
     secret& operator=(secret&& other) noexcept {
@@ -501,7 +556,7 @@ public:
     secret& operator=(secret const&) = delete;
     ~secret() { clear(); }
 
-    void assign(secret const& other) noexcept { value_ = other.value_; }
+    void assign(secret const& other) noexcept { assign(other.expose()); }
     void assign(std::span<byte const, Size> from) noexcept { copy(value_, from); }
     void clear() noexcept { wipe(value_); }
 
@@ -515,7 +570,7 @@ public:
     [[nodiscard]] std::span<byte const, Size> expose() const noexcept { return value_; }
 
 private:
-    byte_array<Size> value_{};
+    byte_array<Size> value_;
 };
 
 } // namespace wg::inline WG_ABI
@@ -907,6 +962,9 @@ struct aead_item {
 // |      key)                       | overlap. Any alignment. Any thread.                                             |
 // | open(dst, src, aad, counter,    | src.size() == dst.size() + 16; the same overlap. False, and dst all zero, if    |
 // |      key) -> bool               | the tag is wrong; compared in constant time.                                    |
+// | run(seals, dst, src, size, aad, | optional: both of these in one, where that takes less code; what they would     |
+// |     aad_bytes, counter, key)    | have returned, and true if it sealed. `size` is that of the plain text.         |
+// |     -> bool                     |                                                                                 |
 // | hchacha20(out, key, nonce)      | the subkey of XChaCha20 (draft-irtf-cfrg-xchacha, section 2.2), nonce 16 bytes  |
 // | seal_batch(items)               | optional: `seal` with empty aad for each item; keys and sizes may differ;       |
 // |                                 | no dst overlaps another item's memory                                           |
@@ -1000,7 +1058,7 @@ concept threads = requires(typename Threads::mutex& mutex) {
     { mutex.unlock() } noexcept;
 };
 
-// | acquire() -> T*                 | a new T{}, or nullptr if the capacity or the memory is used up                  |
+// | acquire() -> T*                 | a new T, default-initialised, or nullptr if there is no room left               |
 // | release(T*)                     | destroys it; its memory is used again                                           |
 // | reserve(n) -> bool              | whether the next n acquires will succeed                                        |
 template <class Pool, class T>
@@ -1177,6 +1235,12 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 #endif
 }
 
+#if defined(WG_COMPACT) && defined(__thumb2__)
+/// Overwrites so many bytes below the stack pointer, a multiple of four. Interrupts may use them meanwhile.
+[[gnu::naked, gnu::noinline]] inline void wipe_below([[maybe_unused]] std::size_t size) noexcept {
+    asm volatile("sub r0, sp, r0\n\tmovs r1, #0\n\t1: str r1, [r0], #4\n\tcmp r0, sp\n\tbne 1b\n\tbx lr");
+}
+#else
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept {
 #ifdef WG_COMPACT
     std::uint32_t frame[(Bytes + 3) / 4]; // not by calls, whose frames would lie still deeper
@@ -1193,12 +1257,17 @@ template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept
 #endif
     wipe_baseline_registers();
 }
+#endif
 
 /// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
 /// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
 /// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noexcept {
+#if defined(WG_COMPACT) && defined(__thumb2__)
+    wipe_below((Bytes + 3) / 4 * 4);
+#else
     wipe_frame<Bytes>();
+#endif
 #ifdef WG_COMPACT // `Bytes` has no slack for the caller's own frame, which must be there still: this is no tail call
     asm volatile("");
 #endif
@@ -1241,10 +1310,11 @@ namespace chacha20_detail {
 
 /// The twenty rounds, without the addition at their end. r0-r7 are the words 0-7, r8-r11 are 12-15; r12 and lr are two
 /// of 8-11, the other two are on the stack.
-[[gnu::naked, gnu::noinline]] inline void permute([[maybe_unused]] chacha20_words& words) noexcept {
+[[gnu::naked, gnu::noinline]] inline void permute([[maybe_unused]] chacha20_words& to,
+                                                  [[maybe_unused]] chacha20_words const& from) noexcept {
     asm volatile("push {r0, r4-r11, lr}\n\t"
                  "sub sp, sp, #24\n\t"
-                 "mov lr, r0\n\tldm lr!, {r0-r7}\n\tldm lr!, {r8-r11}\n\t"
+                 "mov lr, r1\n\tldm lr!, {r0-r7}\n\tldm lr!, {r8-r11}\n\t"
                  "strd r8, r9, [sp]\n\tstrd r10, r11, [sp, #8]\n\tldm lr, {r8-r11}\n\t"
                  "ror r4, r4, #7\n\tror r5, r5, #7\n\tror r6, r6, #7\n\tror r7, r7, #7\n\t"
                  "ror r8, r8, #8\n\tror r9, r9, #8\n\tror r10, r10, #8\n\tror r11, r11, #8\n\t"
@@ -1272,7 +1342,8 @@ namespace chacha20_detail {
 #elif defined(WG_COMPACT)
 
 /// The twenty rounds, without the addition at their end. Out of line: once in a program.
-[[gnu::noinline]] inline void permute(chacha20_words& x) noexcept {
+[[gnu::noinline]] inline void permute(chacha20_words& x, chacha20_words const& from) noexcept {
+    x = from;
     for (int i = 0; i < 10; ++i) {
         quarter_round(x[0], x[4], x[8], x[12]);
         quarter_round(x[1], x[5], x[9], x[13]);
@@ -1288,7 +1359,8 @@ namespace chacha20_detail {
 #else
 
 /// The twenty rounds, without the addition at their end.
-[[gnu::always_inline]] inline void permute(chacha20_words& x) noexcept {
+[[gnu::always_inline]] inline void permute(chacha20_words& x, chacha20_words const& from) noexcept {
+    x = from;
     for (int i = 0; i < 10; ++i) {
         quarter_round(x[0], x[4], x[8], x[12]);
         quarter_round(x[1], x[5], x[9], x[13]);
@@ -1303,10 +1375,17 @@ namespace chacha20_detail {
 
 #endif
 
+WG_OUTLINE inline void load_words(std::uint32_t* to, byte const* from, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; ++i) to[i] = load_le32(from + 4 * i);
+}
+WG_OUTLINE inline void store_words(byte* to, std::uint32_t const* from, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; ++i) store_le32(to + 4 * i, from[i]);
+}
+
 inline void set_key(chacha20_words& words, key_view key) noexcept {
-    constexpr byte sigma[] = {'e', 'x', 'p', 'a', 'n', 'd', ' ', '3', '2', '-', 'b', 'y', 't', 'e', ' ', 'k'};
-    for (std::size_t i = 0; i < 4; ++i) words[i] = load_le32(sigma + 4 * i);
-    for (std::size_t i = 0; i < 8; ++i) words[4 + i] = load_le32(key.data() + 4 * i);
+    static constexpr std::uint32_t sigma[] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+    for (std::size_t i = 0; i < 4; ++i) words[i] = sigma[i];
+    load_words(&words[4], key.data(), 8);
 }
 
 /// dst = src ^ keystream. dst and src start at the same byte or do not overlap.
@@ -1371,8 +1450,8 @@ public:
 private:
     /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
     [[gnu::noinline]] void xor_block(byte* dst, byte const* src) noexcept {
-        chacha20_words x = words_;
-        chacha20_detail::permute(x);
+        chacha20_words x;
+        chacha20_detail::permute(x, words_);
         for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ (x[i] + words_[i]));
         wipe(x);
         ++words_[12];
@@ -1400,10 +1479,10 @@ namespace chacha20_detail {
                                         std::span<byte const, 16> nonce) noexcept {
     chacha20_words x;
     set_key(x, key);
-    for (std::size_t i = 0; i < 4; ++i) x[12 + i] = load_le32(nonce.data() + 4 * i);
-    permute(x);
-    for (std::size_t i = 0; i < 4; ++i) store_le32(out.data() + 4 * i, x[i]);
-    for (std::size_t i = 0; i < 4; ++i) store_le32(out.data() + 16 + 4 * i, x[12 + i]);
+    load_words(&x[12], nonce.data(), 4);
+    permute(x, x);
+    store_words(out.data(), &x[0], 4);
+    store_words(out.data() + 16, &x[12], 4);
     wipe(x);
 }
 
@@ -1659,50 +1738,47 @@ template <> struct poly1305_state<limbs32> {
     std::uint32_t h[5];
 
     void start(byte const* from) noexcept {
-        u[0] = 0;
-        for (std::size_t i = 0; i < 4; ++i) {
-            u[4 + i] = load_le32(from + 4 * i) & (i == 0 ? 0x0fffffffu : 0x0ffffffcu);
-            if (i != 0) u[i] = u[4 + i] + (u[4 + i] >> 2);
-        }
         for (auto& word : h) word = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            std::uint32_t const word = load_le32(from + 4 * i) & 0x0ffffffc;
+            u[i] = word + (word >> 2);
+            u[4 + i] = word;
+        }
+        u[0] = 0;
+        u[4] = load_le32(from) & 0x0fffffff;
     }
 
     /// The text below as a loop over columns: what h_j is multiplied with in column i is u_(4 + i - j).
     [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
-        std::uint32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3], h4 = h[4];
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
-            std::uint64_t t = std::uint64_t{h0} + load_le32(from);
-            h0 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + h1 + load_le32(from + 4);
-            h1 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + h2 + load_le32(from + 8);
-            h2 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + h3 + load_le32(from + 12);
-            h3 = static_cast<std::uint32_t>(t);
-            h4 += static_cast<std::uint32_t>(t >> 32) + top; // <= 4 + 1 + 1
+            std::uint64_t t = 0;
+            for (std::size_t i = 0; i < 4; ++i) {
+                t += std::uint64_t{h[i]} + load_le32(from + 4 * i);
+                h[i] = static_cast<std::uint32_t>(t);
+                t >>= 32;
+            }
+            h[4] += static_cast<std::uint32_t>(t) + top; // <= 4 + 1 + 1
             std::uint32_t d[4];
             t = 0;
 #pragma GCC unroll 1
             for (std::size_t i = 0; i < 4; ++i) {
-                t = (t >> 32) + std::uint64_t{h0} * u[4 + i];
-                t += std::uint64_t{h1} * u[3 + i];
-                t += std::uint64_t{h2} * u[2 + i];
-                t += std::uint64_t{h3} * u[1 + i];
-                t += std::uint64_t{h4} * u[i];
+                asm volatile("" : : : "memory"); // no copies of h: there are too few registers for it
+                t = (t >> 32) + std::uint64_t{h[0]} * u[4 + i];
+                t += std::uint64_t{h[1]} * u[3 + i];
+                t += std::uint64_t{h[2]} * u[2 + i];
+                t += std::uint64_t{h[3]} * u[1 + i];
+                t += std::uint64_t{h[4]} * u[i];
                 d[i] = static_cast<std::uint32_t>(t);
             }
-            std::uint32_t const d4 = h4 * u[4] + static_cast<std::uint32_t>(t >> 32);
-            t = std::uint64_t{d[0]} + (d4 >> 2) * std::uint64_t{5};
-            h0 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + d[1];
-            h1 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + d[2];
-            h2 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + d[3];
-            h3 = static_cast<std::uint32_t>(t);
-            h4 = static_cast<std::uint32_t>((t >> 32) + (d4 & 3)); // <= 4
+            std::uint32_t const d4 = h[4] * u[4] + static_cast<std::uint32_t>(t >> 32);
+            t = (d4 >> 2) * std::uint64_t{5};
+            for (std::size_t i = 0; i < 4; ++i) {
+                t += d[i];
+                h[i] = static_cast<std::uint32_t>(t);
+                t >>= 32;
+            }
+            h[4] = static_cast<std::uint32_t>(t) + (d4 & 3); // <= 4
         }
-        h[0] = h0, h[1] = h1, h[2] = h2, h[3] = h3, h[4] = h4;
     }
 #else
     std::uint32_t r[4];
@@ -1751,21 +1827,15 @@ template <> struct poly1305_state<limbs32> {
 #endif
 
     void finish(byte* tag, byte const* s) noexcept {
-        std::uint32_t g[4]; // h + 5 - 2^130, see above
+        // h - p is h + 5 - 2^130, see above; that is taken if h + 5 reaches 2^130
         std::uint64_t t = 5;
+        for (std::size_t i = 0; i < 4; ++i) t = (t + h[i]) >> 32;
+        t = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2) & 5; // <= 5 before the shift
         for (std::size_t i = 0; i < 4; ++i) {
-            t += h[i];
-            g[i] = static_cast<std::uint32_t>(t);
-            t >>= 32;
-        }
-        std::uint32_t const over = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2); // <= 5 before the shift
-        t = 0;
-        for (std::size_t i = 0; i < 4; ++i) {
-            t += std::uint64_t{h[i] ^ ((h[i] ^ g[i]) & over)} + load_le32(s + 4 * i); // < 2^33 + 1
+            t += std::uint64_t{h[i]} + load_le32(s + 4 * i); // < 2^33 + 5
             store_le32(tag + 4 * i, static_cast<std::uint32_t>(t));
             t >>= 32;
         }
-        wipe(g);
     }
 };
 
@@ -1859,6 +1929,7 @@ struct packet_nonce {
     static packet_nonce of(std::span<byte const, chacha20_nonce_bytes> nonce) noexcept {
         return {{load_le32(&nonce[0]), load_le32(&nonce[4]), load_le32(&nonce[8])}};
     }
+    std::uint64_t counter() const noexcept { return std::uint64_t{words[2]} << 32 | words[1]; }
     byte_array<chacha20_nonce_bytes> encode() const noexcept {
         byte_array<chacha20_nonce_bytes> out;
         for (std::size_t i = 0; i < 3; ++i) store_le32(&out[4 * i], words[i]);
@@ -7327,14 +7398,37 @@ class compact_kernel {
 public:
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        static_cast<void>(run(dst, src, size, aad, nonce, key, true));
-        wipe_stack<stack_bytes>();
+        static_cast<void>(run(true, dst, src, size, aad.data(), aad.size(), key, nonce.words[0], nonce.counter()));
     }
     /// The tag is checked before a byte is decrypted.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        bool const genuine = run(dst, src, size, aad, nonce, key, false);
-        wipe_stack<stack_bytes>();
+        return run(false, dst, src, size, aad.data(), aad.size(), key, nonce.words[0], nonce.counter());
+    }
+
+    /// Seals or opens, of a message whose plain text has `size` bytes. False: opened, and forged. Arguments one by one,
+    /// since compilers for 32-bit machines hand over spans by way of the stack.
+    [[gnu::noinline]] static bool run(bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
+                                      std::size_t aad_bytes, byte const* key, std::uint32_t nonce,
+                                      std::uint64_t counter) noexcept {
+        bool genuine = true;
+        {
+            work w;
+            w.words[13] = nonce;
+            w.words[14] = static_cast<std::uint32_t>(counter), w.words[15] = static_cast<std::uint32_t>(counter >> 32);
+            begin(w, key);
+            if (seals) crypt(w, dst, src, size);
+            authenticate(w, aad, aad_bytes);
+            authenticate(w, seals ? dst : src, size);
+            finish(w, aad_bytes, size, seals ? dst + size : w.tail);
+            if (!seals) {
+                genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
+                if (genuine) crypt(w, dst, src, size);
+                else fill_zero({dst, size});
+            }
+            wipe(static_cast<void*>(&w), sizeof w);
+        }
+        wipe_stack<below_bytes>();
         return genuine;
     }
 
@@ -7345,44 +7439,31 @@ private:
         poly1305_state<limbs32> mac;
         byte s[poly1305_block_bytes];    ///< the one-time key's second half
         byte tail[poly1305_block_bytes]; ///< of what is authenticated; the tag after that
-    };
-    /// With the frames of `crypt`, `next_block` and `permute`.
-    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 24;
 
-    [[gnu::noinline]] static bool run(byte* dst, byte const* src, std::size_t size, bytes_view aad,
-                                      packet_nonce const& nonce, byte const* key, bool sealing) noexcept {
-        work w;
+        byte* keystream() noexcept { return reinterpret_cast<byte*>(block.data()); } ///< after `next_block`
+    };
+    /// The frames of `begin`, `crypt`, `next_block` and `permute`.
+    static constexpr std::size_t below_bytes = sizeof(chacha20_words) + spill_bytes + 24;
+
+    [[gnu::noinline]] static void begin(work& w, byte const* key) noexcept {
         chacha20_detail::set_key(w.words, key_view(key, key_bytes));
         w.words[12] = 0;
-        for (std::size_t i = 0; i < 3; ++i) w.words[13 + i] = nonce.words[i];
         next_block(w);
-        auto* const one_time_key = reinterpret_cast<byte*>(w.block.data());
-        for (std::size_t i = 0; i < 8; ++i) store_le32(one_time_key + 4 * i, w.block[i]);
-        w.mac.start(one_time_key);
-        std::memcpy(w.s, one_time_key + poly1305_block_bytes, sizeof w.s);
-        if (sealing) crypt(w, dst, src, size);
-        authenticate(w, aad.data(), aad.size());
-        authenticate(w, sealing ? dst : src, size);
+        w.mac.start(w.keystream());
+        std::memcpy(w.s, w.keystream() + poly1305_block_bytes, sizeof w.s);
+    }
+
+    [[gnu::noinline]] static void finish(work& w, std::size_t aad_bytes, std::size_t size, byte* tag) noexcept {
         fill_zero({w.tail, sizeof w.tail});
-        store_le32(w.tail, static_cast<std::uint32_t>(aad.size()));
+        store_le32(w.tail, static_cast<std::uint32_t>(aad_bytes));
         store_le32(w.tail + 8, static_cast<std::uint32_t>(size)); // packets are shorter than 4 GiB
         w.mac.absorb(w.tail, 1, 1);
-        w.mac.finish(w.tail, w.s);
-        bool genuine = true;
-        if (sealing) {
-            copy({dst + size, tag_bytes}, {w.tail, tag_bytes});
-        } else {
-            genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
-            if (genuine) crypt(w, dst, src, size);
-        }
-        wipe(static_cast<void*>(&w), sizeof w);
-        return genuine;
+        w.mac.finish(tag, w.s);
     }
 
     static void next_block(work& w) noexcept {
-        w.block = w.words;
-        chacha20_detail::permute(w.block);
-        for (std::size_t i = 0; i < 16; ++i) w.block[i] += w.words[i];
+        chacha20_detail::permute(w.block, w.words);
+        for (std::size_t i = 0; i < 16; ++i) store_le32(w.keystream() + 4 * i, w.block[i] + w.words[i]);
         ++w.words[12];
     }
 
@@ -7390,11 +7471,13 @@ private:
         while (size != 0) {
             next_block(w);
             std::size_t const now = std::min(size, chacha20_block_bytes);
+#ifndef WG_SMALL // has time for single bytes
             if (now == chacha20_block_bytes)
-                for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ w.block[i]);
+                for (std::size_t i = 0; i < now; i += 4)
+                    store_le32(dst + i, load_le32(src + i) ^ load_le32(w.keystream() + i));
             else
-                for (std::size_t i = 0; i < now; ++i)
-                    dst[i] = static_cast<byte>(src[i] ^ (w.block[i / 4] >> (8 * (i % 4))));
+#endif
+                for (std::size_t i = 0; i < now; ++i) dst[i] = static_cast<byte>(src[i] ^ w.keystream()[i]);
             dst += now, src += now, size -= now;
         }
     }
@@ -7493,6 +7576,12 @@ public:
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
                             secret<key_bytes> const& key) const noexcept {
         return open(dst, src, aad, packet_nonce::of(counter), key);
+    }
+    bool run(bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad, std::size_t aad_bytes,
+             std::uint64_t counter, secret<key_bytes> const& key) const noexcept
+        requires requires { Kernel::run; }
+    {
+        return kernel_.run(seals, dst, src, size, aad, aad_bytes, key.expose().data(), 0, counter);
     }
     void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
                    std::span<byte const, 16> nonce) const noexcept {
@@ -7641,6 +7730,15 @@ inline constexpr std::uint8_t sigma[10][16] = {
     {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11}, {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
     {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
 
+#ifdef WG_COMPACT
+/// The same in half rounds, four bits for a step, the first of them lowest.
+inline constexpr std::array<std::uint32_t, 20> packed_sigma = [] {
+    std::array<std::uint32_t, 20> packed{};
+    for (std::size_t i = 0; i < 160; ++i) packed[i / 8] |= std::uint32_t{sigma[i / 16][i % 16]} << (4 * (i % 8));
+    return packed;
+}();
+#endif
+
 /// The parameter block's first word: digest length, key length, fanout 1, depth 1. The other words are zero.
 constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_bytes) noexcept {
     return 0x01010000u ^ static_cast<std::uint32_t>(key_bytes << 8) ^ static_cast<std::uint32_t>(digest_bytes);
@@ -7685,8 +7783,12 @@ struct work {
 #ifdef WG_COMPACT
     std::size_t held; ///< bytes of it that the message begins with: none or all
     std::size_t key_bytes;
-    bytes out;
-    bytes_view in[2]; ///< the rest of the message
+    byte* out;
+    std::size_t out_bytes;
+    struct {
+        byte const* data;
+        std::size_t size;
+    } in[2]; ///< the rest of the message
 #endif
 
     ~work() { wipe_fixed<sizeof(work)>(this); }
@@ -7718,7 +7820,12 @@ struct words {
 #endif
 
     /// One block.
-    [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
+#ifdef WG_COMPACT
+    using counter = std::uint32_t; // nothing of 4 GiB is hashed there
+#else
+    using counter = std::uint64_t;
+#endif
+    [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, counter count,
                                                  bool last) noexcept {
         std::uint32_t v[16];
 #ifdef WG_COMPACT
@@ -7730,16 +7837,25 @@ struct words {
 #endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
         v[12] ^= static_cast<std::uint32_t>(count);
+#ifndef WG_COMPACT
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
+#endif
         if (last) v[14] = ~v[14];
 #ifdef WG_COMPACT
-        for (auto const& p : sigma)
+        std::uint32_t* all = v;
+        asm("" : "+r"(all)); // each word by its index, not by its distance to the frame's end
+        unsigned turn = 0;   // columns, then diagonals
+        for (std::uint32_t p : packed_sigma) {
 #pragma GCC unroll 1
-            for (unsigned i = 0; i < 8; ++i) { // columns, then diagonals
-                unsigned const turn = i / 4;
-                mix(v[i % 4], v[4 + (i + turn) % 4], v[8 + (i + 2 * turn) % 4], v[12 + (i + 3 * turn) % 4],
-                    m(p[2 * i]), m(p[2 * i + 1]));
+            for (unsigned i = 0; i < 4; ++i, p >>= 8) {
+                unsigned const second = 4 + (i + turn) % 4, third = 8 + (i + 2 * turn) % 4,
+                               fourth = 12 + (i + 3 * turn) % 4;
+                std::uint32_t a = all[i], b = all[second], c = all[third], d = all[fourth];
+                mix(a, b, c, d, m(p % 16), m(p / 16 % 16));
+                all[i] = a, all[second] = b, all[third] = c, all[fourth] = d;
             }
+            turn ^= 1;
+        }
 #else
 #pragma GCC unroll 10
         for (auto const& p : sigma) {
@@ -8901,54 +9017,62 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
 
 /// All goes through one buffer: a block is compressed when another byte follows, for the last one is special.
 template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
-    for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
-    w.h[0] ^= parameters(w.out.size(), w.key_bytes);
-    std::uint64_t count = 0;
-    for (bytes_view in : w.in)
-        while (!in.empty()) {
-            if (w.held == block_bytes) {
+    std::memcpy(w.h, iv, sizeof iv);
+    w.h[0] ^= parameters(w.out_bytes, w.key_bytes);
+    typename Kernel::counter count = 0;
+    std::size_t held = w.held;
+    for (auto const& in : w.in) {
+        byte const* from = in.data;
+        for (std::size_t left = in.size; left != 0;) {
+            if (held == block_bytes) {
                 Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
-                w.held = 0;
                 std::memset(w.padded, 0, block_bytes);
+                held = 0;
             }
-            std::size_t const now = std::min(in.size(), block_bytes - w.held);
-            std::memcpy(w.padded + w.held, in.data(), now);
-            w.held += now;
-            in = in.subspan(now);
+            std::size_t const now = std::min(left, block_bytes - held);
+            std::memcpy(w.padded + held, from, now);
+            held += now, from += now, left -= now;
         }
-    Kernel::compress_block(w.h, w.padded, count + w.held, true);
+    }
+    Kernel::compress_block(w.h, w.padded, count + static_cast<typename Kernel::counter>(held), true);
     for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
-    copy_short(w.out.data(), w.padded, w.out.size());
+    copy_short(w.out, w.padded, w.out_bytes);
 }
 
+// Arguments one by one, since compilers for 32-bit machines hand over spans by way of the stack.
+
 template <class Kernel>
-inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+[[gnu::noinline]] inline void wiped_digest(byte* out, std::size_t out_bytes, byte const* a, std::size_t a_bytes,
+                                           byte const* b, std::size_t b_bytes, byte const* key,
+                                           std::size_t key_bytes) noexcept {
     {
         work w;
-        pad(w.padded, key);
-        w.held = key.empty() ? 0 : block_bytes;
-        w.key_bytes = key.size();
-        w.out = out;
-        w.in[0] = a;
-        w.in[1] = b;
+        pad(w.padded, {key, key_bytes});
+        w.held = key_bytes == 0 ? 0 : block_bytes;
+        w.key_bytes = key_bytes;
+        w.out = out, w.out_bytes = out_bytes;
+        w.in[0] = {a, a_bytes};
+        w.in[1] = {b, b_bytes};
         digest<Kernel>(w);
     }
     wipe_stack<Kernel::spill_bytes>(); // of `digest` and `compress_block`; the rest lies above
 }
 
 /// HMAC (RFC 2104) in one work area. `out` is also where the inner digest is meanwhile.
-template <class Kernel> inline void wiped_hmac(bytes out, key_view key, bytes_view input) noexcept {
+template <class Kernel>
+[[gnu::noinline]] inline void wiped_hmac(byte* out, byte const* key, byte const* input, std::size_t size) noexcept {
     {
         work w;
         w.key_bytes = 0;
-        w.out = out;
-        w.in[0] = input;
+        w.out = out, w.out_bytes = max_digest_bytes;
+        w.in[0] = {input, size};
+        w.in[1] = {nullptr, 0};
         for (byte const filler : {byte{0x36}, byte{0x5c}}) {
-            pad(w.padded, key);
-            for (byte& b : w.padded) b ^= filler;
+            std::memset(w.padded, filler, block_bytes);
+            for (std::size_t i = 0; i < max_digest_bytes; ++i) w.padded[i] ^= key[i];
             w.held = block_bytes;
             digest<Kernel>(w);
-            w.in[0] = out;
+            w.in[0] = {out, max_digest_bytes};
         }
     }
     wipe_stack<Kernel::spill_bytes>();
@@ -9029,7 +9153,8 @@ public:
 #ifdef WG_COMPACT
     /// HMAC with a key of 32 bytes. out, of 32 bytes, overlaps neither key nor input.
     void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept {
-        blake2s_detail::wiped_hmac<blake2s_detail::words>(out, key, input);
+        WG_ASSERT(out.size() == key_bytes);
+        blake2s_detail::wiped_hmac<blake2s_detail::words>(out.data(), key.data(), input.data(), input.size());
     }
 #else
     /// The same for each item.
@@ -9068,7 +9193,11 @@ WG_CHOICE void hash::digest(bytes out, bytes_view key, bytes_view a, bytes_view 
     if (has(allowed_, cpu::avx512)) return wiped_digest<rows_avx512>(out, key, a, b);
     if (has(allowed_, cpu::avx2)) return wiped_digest<rows_avx2>(out, key, a, b);
 #endif
+#ifdef WG_COMPACT
+    wiped_digest<words>(out.data(), out.size(), a.data(), a.size(), b.data(), b.size(), key.data(), key.size());
+#else
     wiped_digest<words>(out, key, a, b);
+#endif
 }
 
 #endif
@@ -9375,18 +9504,15 @@ template <> struct field25519<limbs32> {
 
     WG_FRAME void encode(byte* to) const noexcept {
         field25519 x = *this;
-        // bits from 255 on come back times 19: twice gives < 2^255 + 19 and then < 2^255; the third takes p off a
-        // value from p on: 19 more carries into bit 255 then, and only then
-        std::uint32_t extra = 19 * x.take_top_bit();
-        x.add_word(extra);
-        extra = 19 * x.take_top_bit();
-        x.add_word(extra);
-        field25519 y = x;
-        y.add_word(19);
-        std::uint32_t const keep = mask_of(y.take_top_bit());
-        for (std::size_t i = 0; i < 8; ++i) store_le32(to + 4 * i, x.v[i] ^ ((x.v[i] ^ y.v[i]) & keep));
+        // bit 255 comes back times 19, which gives < 2^255 + 19 = p + 38
+        std::int32_t const high = x.take_top_bit();
+        x.add_word(19 * high);
+        // 19 more carries into bit 255 from p on, and only then; without that bit, p has been taken off
+        x.add_word(19);
+        std::int32_t const over = x.take_top_bit();
+        x.add_word(19 * over - 19);
+        for (std::size_t i = 0; i < 8; ++i) store_le32(to + 4 * i, x.v[i]);
         wipe(x);
-        wipe(y);
     }
 
 #ifdef WG_SMALL
@@ -9452,10 +9578,13 @@ template <> struct field25519<limbs32> {
 #elif defined(WG_SMALL)
         std::uint32_t product[16]; // in this frame, which `wipe_stack` reaches
         for (std::size_t i = 0; i < 8; ++i) product[i] = 0;
-        for (std::size_t i = 0; i < 8; ++i) product[i + 8] = add_product(product + i, a.v[i], b.v);
-        std::uint32_t const top = add_product(product, 38, product + 8); // <= 38
-        for (std::size_t i = 0; i < 8; ++i) to.v[i] = product[i];
-        to.fold(top);
+        for (std::size_t i = 0;; ++i) { // the ninth row is the upper half times 38
+            bool const last = i == 8;
+            std::uint32_t const top =
+                add_product(product + (last ? 0 : i), last ? 38 : a.v[i], last ? product + 8 : b.v);
+            if (last) return to.fold(product, top); // <= 38
+            product[i + 8] = top;
+        }
 #else
         std::uint32_t product[16] = {};
         for (std::size_t i = 0; i < 8; ++i) {
@@ -9527,24 +9656,26 @@ private:
     }
 #endif
 
-    /// Adds; what leaves at the top is returned.
-    std::uint32_t add_word(std::uint64_t t) noexcept {
+    /// Adds t, whose absolute value is below 2^63, to eight words; what leaves at the top is returned.
+    WG_OUTLINE std::uint32_t add_to(std::uint32_t const* words, std::int64_t t) noexcept {
         for (std::size_t i = 0; i < 8; ++i) {
-            t += v[i];
+            t += words[i];
             v[i] = static_cast<std::uint32_t>(t);
             t >>= 32;
         }
         return static_cast<std::uint32_t>(t);
     }
+    std::uint32_t add_word(std::int64_t t) noexcept { return add_to(v, t); }
 
-    /// Adds top * 2^256, top < 2^17 or so.
-    void fold(std::uint32_t top) noexcept {
-        std::uint32_t const again = add_word(std::uint64_t{top} * 38); // 0 or 1; if 1, less than 2^23 is left
+    /// Adds top * 2^256, top < 2^17 or so, to eight words.
+    void fold(std::uint32_t const* words, std::uint32_t top) noexcept {
+        std::uint32_t const again = add_to(words, std::int64_t{top} * 38); // 0 or 1; if 1, less than 2^23 is left
         v[0] += again * 38;
     }
+    void fold(std::uint32_t top) noexcept { fold(v, top); }
 
-    std::uint32_t take_top_bit() noexcept {
-        std::uint32_t const bit = v[7] >> 31;
+    std::int32_t take_top_bit() noexcept {
+        std::int32_t const bit = static_cast<std::int32_t>(v[7] >> 31);
         v[7] &= 0x7fffffff;
         return bit;
     }
@@ -11342,31 +11473,47 @@ private:
 
     [[gnu::noinline]] static void ladder(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         work w;
-        w.x1.decode(point.data());
+#ifdef WG_SMALL
+        std::memset(static_cast<void*>(&w), 0, sizeof w);
+        w.x2.v[0] = w.z3.v[0] = 1;
+        w.k.v[0] = 121665;
+#else
         w.x2.set_small(1);
         w.z2.set_small(0);
-        w.x3 = w.x1;
         w.z3.set_small(1);
-#ifdef WG_SMALL
-        w.k.set_small(121665);
 #endif
+        w.x1.decode(point.data());
+        w.x3 = w.x1;
 
         std::uint32_t swapped = 0;
         for (std::size_t bit = 255; bit-- > 0;) {
             std::uint32_t now = (scalar[bit / 8] >> (bit % 8)) & 1u;
             if (bit == 254) now = 1; // clamped
             if (bit < 3) now = 0;
-            field::swap_if(swapped ^ now, w.x2, w.x3);
-            field::swap_if(swapped ^ now, w.z2, w.z3);
+            swap_points(swapped ^ now, w);
             swapped = now;
             step(w);
         }
         // The lowest bits are clear: there is nothing to swap, but it costs nothing.
-        field::swap_if(swapped, w.x2, w.x3);
-        field::swap_if(swapped, w.z2, w.z3);
+        swap_points(swapped, w);
         invert(w.z2, w);
         field::multiply(w.x2, w.x2, w.z2);
         w.x2.encode(out.data());
+    }
+
+    static void swap_points(std::uint32_t swap, work& w) noexcept {
+        if constexpr (std::is_same_v<Limbs, limbs32>) {
+            std::uint32_t const all = mask_of(swap);
+            auto* const two = reinterpret_cast<std::uint32_t*>(&w.x2); // and z2, which lies behind it
+            auto* const three = reinterpret_cast<std::uint32_t*>(&w.x3);
+            for (std::size_t i = 0; i < 16; ++i) {
+                std::uint32_t const x = (two[i] ^ three[i]) & all;
+                two[i] ^= x, three[i] ^= x;
+            }
+        } else {
+            field::swap_if(swap, w.x2, w.x3);
+            field::swap_if(swap, w.z2, w.z3);
+        }
     }
 
 #ifdef WG_SMALL
@@ -12094,58 +12241,65 @@ static_assert(threads<std_threads>);
 namespace wg::inline WG_ABI {
 
 /// Memory of a pool's object while nobody has it: the link to the next free one.
+union free_slot {
+    free_slot* next;
+};
 template <class T> union pool_slot {
-    pool_slot* next_free;
+    free_slot free;
     alignas(T) byte memory[sizeof(T)];
 };
 
 /// Objects on a list of free slots. The pools of all storages share this; they differ in where slots come from.
-template <class T> class free_slots {
+class free_slots {
 public:
-    void add(std::span<pool_slot<T>> slots) noexcept {
-        for (std::size_t i = slots.size(); i-- > 0;) push(&slots[i]);
+    template <class T> void add(std::span<pool_slot<T>> slots) noexcept {
+        for (std::size_t i = slots.size(); i-- > 0;) push(&slots[i].free);
     }
-    T* take() noexcept {
-        if (first_ == nullptr) return nullptr;
-        pool_slot<T>* const slot = first_;
-        first_ = slot->next_free;
-        --count_;
-        return ::new (static_cast<void*>(slot->memory)) T{};
+    template <class T> T* take() noexcept {
+        free_slot* const slot = first_;
+        if (slot == nullptr) return nullptr;
+        first_ = slot->next;
+        return ::new (static_cast<void*>(slot)) T{};
     }
     /// Destroys and wipes: what held a key once holds nothing now, whatever the destructor forgot.
-    void put(T* object) noexcept {
+    template <class T> void put(T* object) noexcept {
         std::destroy_at(object);
-        auto* const slot = reinterpret_cast<pool_slot<T>*>(object);
-        wipe(slot->memory, sizeof slot->memory);
-        push(slot);
+        put(object, sizeof(pool_slot<T>));
     }
-    std::size_t count() const noexcept { return count_; }
+    /// Whether `count` of them are free.
+    bool has(std::size_t count) const noexcept {
+        free_slot const* at = first_;
+        for (; count != 0 && at != nullptr; --count) at = at->next;
+        return count == 0;
+    }
 
 private:
-    void push(pool_slot<T>* slot) noexcept {
-        slot->next_free = first_;
+    WG_OUTLINE void put(void* memory, std::size_t size) noexcept {
+        wipe(memory, size);
+        push(static_cast<free_slot*>(memory));
+    }
+    void push(free_slot* slot) noexcept {
+        slot->next = first_;
         first_ = slot;
-        ++count_;
     }
 
-    pool_slot<T>* first_ = nullptr;
-    std::size_t count_ = 0;
+    free_slot* first_ = nullptr;
 };
 
 /// `Capacity` objects of T in place; models `pool_of` of policy.hpp.
 template <class T, std::size_t Capacity> class static_pool {
 public:
-    static_pool() noexcept { free_.add(slots_); }
+    static_pool() noexcept { free_.add<T>(slots_); }
     static_pool(static_pool const&) = delete;
     static_pool& operator=(static_pool const&) = delete;
 
-    T* acquire() noexcept { return free_.take(); }
+    T* acquire() noexcept { return free_.take<T>(); }
     void release(T* object) noexcept { free_.put(object); }
-    bool reserve(std::size_t count) noexcept { return free_.count() >= count; }
+    bool reserve(std::size_t count) noexcept { return free_.has(count); }
 
 private:
+    free_slots free_;
     pool_slot<T> slots_[Capacity];
-    free_slots<T> free_;
 };
 
 } // namespace wg::inline WG_ABI
@@ -12205,8 +12359,8 @@ template <class Capacity = small_capacity> struct static_storage : Capacity {
         std::span<T> view() noexcept { return {elements_, size_}; }
 
     private:
-        T elements_[Count]{};
         std::size_t size_ = 0;
+        T elements_[Count]{};
     };
 };
 
@@ -12252,16 +12406,24 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
         slab_pool(slab_pool const&) = delete;
         slab_pool& operator=(slab_pool const&) = delete;
 
-        T* acquire() noexcept { return reserve(1) ? free_.take() : nullptr; }
-        void release(T* object) noexcept { free_.put(object); }
+        T* acquire() noexcept {
+            if (!reserve(1)) return nullptr;
+            --free_count_;
+            return free_.template take<T>();
+        }
+        void release(T* object) noexcept {
+            ++free_count_;
+            free_.put(object);
+        }
         bool reserve(std::size_t count) noexcept {
-            while (free_.count() < count) {
+            while (free_count_ < count) {
                 std::size_t add = std::clamp<std::size_t>(made_, 1, slab_count);
                 if (Limit != 0) add = std::min(add, Limit - made_);
                 if (add == 0) return false;
                 auto* const slab = static_cast<pool_slot<T>*>(region_.allocate(add * sizeof(pool_slot<T>)));
                 if (slab == nullptr) return false;
-                free_.add({slab, add});
+                free_.template add<T>({slab, add});
+                free_count_ += add;
                 made_ += add;
             }
             return true;
@@ -12270,7 +12432,8 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
     private:
         static constexpr std::size_t slab_count = std::max<std::size_t>(1, 16384 / sizeof(pool_slot<T>));
         From& region_;
-        free_slots<T> free_;
+        free_slots free_;
+        std::size_t free_count_ = 0;
         std::size_t made_ = 0;
     };
 
@@ -13295,19 +13458,171 @@ struct transport_layout {
     static constexpr std::size_t minimum_size = encrypted_packet + tag_bytes;
 };
 
+namespace message_detail {
+
+WG_OUTLINE constexpr message_type type_of(byte const* datagram, std::size_t size) noexcept {
+    constexpr std::uint8_t sizes[] = {initiation_layout::size, response_layout::size, cookie_reply_layout::size};
+    if (size < transport_layout::minimum_size) return message_type::none; // also the shortest of all
+    std::uint32_t const type = load_le32(datagram);
+    if (type == static_cast<std::uint32_t>(message_type::transport)) return message_type::transport;
+    return type - 1 < 3 && size == sizes[type - 1] ? static_cast<message_type>(type) : message_type::none;
+}
+
+} // namespace message_detail
+
 /// The type of a datagram whose first 4 bytes (the type and three zero bytes) and length fit together; else none.
 //= wp 5.4: type, three zero bytes, and the one size that a message has
 constexpr message_type type_of(bytes_view datagram) noexcept {
-    if (datagram.size() < transport_layout::minimum_size) return message_type::none; // also the shortest of all
-    auto const type = static_cast<message_type>(load_le32(datagram.data()));
-    switch (type) {
-    case message_type::initiation: return datagram.size() == initiation_layout::size ? type : message_type::none;
-    case message_type::response: return datagram.size() == response_layout::size ? type : message_type::none;
-    case message_type::cookie_reply: return datagram.size() == cookie_reply_layout::size ? type : message_type::none;
-    case message_type::transport: return type;
-    default: return message_type::none;
-    }
+    return message_detail::type_of(datagram.data(), datagram.size());
 }
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What a device of few peers has in place of tables, tries and heaps: it looks at each. Layer 4; guarded by the
+// device's lock.
+//
+// For a handful of peers that is as fast, takes less code than one of those, and no memory but the entries themselves.
+#ifndef WG_DEVICE_FEW_HPP
+#define WG_DEVICE_FEW_HPP
+
+
+#include <algorithm>
+
+namespace wg::inline WG_ABI {
+
+/// Whether a fixed capacity is so small that all of it is looked at.
+constexpr bool is_few(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
+
+/// Stands where a device of few peers has nothing. `Place` makes several of them in one object take no room.
+template <int Place> struct no_table {
+    no_table() noexcept = default;
+    template <class Storage> explicit no_table(Storage&) noexcept {}
+};
+
+/// An array of the storage's, or where it is short, one in place that is there from the start.
+template <class T, std::size_t Count> struct few_elements {
+    template <class Storage> explicit few_elements(Storage&) noexcept {}
+    std::span<T, Count> view() noexcept { return elements; }
+    static constexpr bool resize(std::size_t) noexcept { return true; }
+
+    std::array<T, Count> elements{};
+};
+template <class Storage, class T, std::size_t Count>
+using few_or_array =
+    std::conditional_t<is_few(Count), few_elements<T, Count>, typename Storage::template array<T, Count>>;
+
+/// Cryptokey routing (whitepaper 2) by a list of all prefixes; the members of `allowed_ips`.
+template <class Owner, class Storage> class few_allowed_ips {
+public:
+    explicit few_allowed_ips(Storage&) noexcept {}
+
+    /// Who has the longest prefix of the address at `address`; nullptr: nobody.
+    Owner* find(family kind, byte const* address) const noexcept {
+        entry const* best = nullptr;
+        for (entry const& e : all())
+            if (e.prefix.address.kind == kind && (best == nullptr || best->prefix.bits < e.prefix.bits) &&
+                covers(e.prefix, address))
+                best = &e;
+        return best != nullptr ? best->owner : nullptr;
+    }
+
+    Owner* find_exact(ip_prefix const& prefix) const noexcept {
+        for (entry const& e : all())
+            if (e.prefix == prefix) return e.owner;
+        return nullptr;
+    }
+
+    /// Gives the prefix to `owner`, taking it from whoever has it. False: no room.
+    bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
+        entry* at = entries_.data();
+        while (at != entries_.data() + size_ && at->prefix != prefix) ++at;
+        if (at == entries_.data() + capacity) return false;
+        if (at == entries_.data() + size_) {
+            ++size_;
+            at->prefix = prefix;
+        }
+        at->owner = &owner;
+        return true;
+    }
+    void remove(ip_prefix const& prefix, Owner& owner) noexcept {
+        remove_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix == prefix; });
+    }
+    void remove_all(Owner& owner) noexcept {
+        remove_if([&](entry const& e) noexcept { return e.owner == &owner; });
+    }
+
+    bool reserve(std::size_t, std::size_t most_v4, std::size_t, std::size_t most_v6) noexcept {
+        return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
+    }
+    std::size_t size(family kind) const noexcept {
+        return count_if([&](entry const& e) noexcept { return e.prefix.address.kind == kind; });
+    }
+    std::size_t count(Owner const& owner, family kind) const noexcept {
+        return count_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix.address.kind == kind; });
+    }
+
+    /// Calls `each(ip_prefix)` for all of an owner's prefixes, IPv4 first.
+    template <class Each> void for_each(Owner const& owner, Each&& each) const {
+        for (family const kind : {family::v4, family::v6})
+            for (entry const& e : all())
+                if (e.owner == &owner && e.prefix.address.kind == kind) each(e.prefix);
+    }
+
+private:
+    struct entry {
+        ip_prefix prefix{};
+        Owner* owner = nullptr;
+    };
+    static constexpr std::size_t capacity = 2 * Storage::max_allowed_ips; // so many of each family
+
+    static bool covers(ip_prefix const& prefix, byte const* address) noexcept {
+        byte const* octets = prefix.address.octets.data();
+        unsigned bits = prefix.bits;
+        for (; bits >= 8; bits -= 8)
+            if (*octets++ != *address++) return false;
+        return bits == 0 || ((*octets ^ *address) & 0xffu) >> (8 - bits) == 0;
+    }
+
+    std::span<entry const> all() const noexcept { return {entries_.data(), size_}; }
+    void erase(std::size_t at) noexcept { // the others keep their order
+        for (--size_; at < size_; ++at) entries_[at] = entries_[at + 1];
+    }
+    template <class Which> void remove_if(Which const& which) noexcept {
+        for (std::size_t i = size_; i-- > 0;)
+            if (which(entries_[i])) erase(i);
+    }
+    template <class Which> std::size_t count_if(Which const& which) const noexcept {
+        return static_cast<std::size_t>(std::count_if(all().begin(), all().end(), which));
+    }
+
+    std::size_t size_ = 0;
+    std::array<entry, capacity> entries_{};
+};
+
+/// Which peer's timer is due: the members of `deadline_queue`, over the list of all peers.
+template <class Peer> class few_deadlines {
+public:
+    explicit few_deadlines(Peer* first) noexcept : first_(first) {}
+
+    void schedule(Peer&, instant) noexcept {} // nothing is remembered that the peer does not know
+
+    instant next() const noexcept {
+        instant earliest = instant::never();
+        for (Peer* p = first_; p != nullptr; p = p->next) earliest = std::min(earliest, p->timers.next_deadline());
+        return earliest;
+    }
+    /// A peer that is to be looked at by `now`; nullptr: none. Its timers are to be run next, or it is found again.
+    Peer* take_due(moment now) const noexcept {
+        for (Peer* p = first_; p != nullptr; p = p->next)
+            if (p->timers.due(now) != 0) return p;
+        return nullptr;
+    }
+
+private:
+    Peer* first_;
+};
 
 } // namespace wg::inline WG_ABI
 
@@ -13334,17 +13649,19 @@ public:
     explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
     /// False: the queue is full, or there is no memory for it.
-    bool push(bytes_view message, path const& where, instant now) noexcept {
+    bool push(bytes_view message, path const& where, moment now) noexcept {
         if (size() == ring_.view().size() && !grow()) return false;
         waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
-        copy(slot.bytes_, message);
+        std::memcpy(slot.bytes_.data(), message.data(), message.size());
         slot.length = static_cast<std::uint8_t>(message.size());
         slot.where = where;
-        if (size() >= load_threshold) loaded_until_ = now + under_load_linger;
+        if (size() >= load_threshold) set_after<under_load_linger>(loaded_until_, now);
         return true;
     }
 
-    /// The oldest message, valid until `pop`; nullptr: none.
+    /// The oldest message, of which there is one; valid until `pop`.
+    waiting_handshake const& oldest() noexcept { return ring_.view()[popped_ & (ring_.view().size() - 1)]; }
+    /// The same, or nullptr: none.
     waiting_handshake const* front() noexcept { return at(0); }
     /// The oldest but `place`.
     waiting_handshake const* at(std::size_t place) noexcept {
@@ -13354,15 +13671,15 @@ public:
 
     /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of
     /// these in a second than `max_answers_per_second` count as load too.
-    void note_answer(instant now) noexcept {
-        if (now - window_ >= seconds(1)) {
+    void note_answer(moment now) noexcept {
+        if (passed<seconds(1)>(window_, now)) {
             window_ = now;
             answers_ = 0;
         }
-        if (++answers_ > max_answers_per_second) loaded_until_ = now + under_load_linger;
+        if (++answers_ > max_answers_per_second) set_after<under_load_linger>(loaded_until_, now);
     }
 
-    bool under_load(instant now) const noexcept { return now < loaded_until_; }
+    bool under_load(moment now) const noexcept { return !passed(loaded_until_, now); }
     std::size_t size() const noexcept { return pushed_ - popped_; }
 
 private:
@@ -13370,7 +13687,7 @@ private:
     static constexpr std::size_t load_threshold = std::max<std::size_t>(2, capacity / 8);
     static constexpr std::uint32_t max_answers_per_second = capacity >= 64 ? UINT32_MAX : 10;
 
-    using array = typename Storage::template array<waiting_handshake, capacity>;
+    using array = few_or_array<Storage, waiting_handshake, capacity>;
     /// An array that has its elements inside is as large as it will ever be.
     static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
     static constexpr std::size_t first_size = grows ? 16 : capacity;
@@ -13392,11 +13709,11 @@ private:
     }
 
     Storage& storage_;
-    array ring_;
     std::size_t pushed_ = 0, popped_ = 0;
+    std::uint32_t answers_ = 0;
     instant loaded_until_{};
     instant window_{};
-    std::uint32_t answers_ = 0;
+    array ring_;
 };
 
 } // namespace wg::inline WG_ABI
@@ -13460,6 +13777,17 @@ template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item
         for (aead_item& i : items) i.good = aead.open(i.dst, i.src, {}, i.counter, *i.key);
 }
 
+/// Seals or opens a message whose plain text has `size` bytes. False: opened, and forged.
+template <aead_backend Aead>
+bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
+                  std::size_t aad_bytes, std::uint64_t counter, secret<key_bytes> const& key) noexcept {
+    if constexpr (requires { aead.run(seals, dst, src, size, aad, aad_bytes, counter, key); })
+        return aead.run(seals, dst, src, size, aad, aad_bytes, counter, key);
+    if (!seals) return aead.open({dst, size}, {src, size + tag_bytes}, {aad, aad_bytes}, counter, key);
+    aead.seal({dst, size + tag_bytes}, {src, size}, {aad, aad_bytes}, counter, key);
+    return true;
+}
+
 } // namespace wg::inline WG_ABI
 
 #endif
@@ -13494,7 +13822,8 @@ template <policies Policies> struct primitives {
 
 /// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and overlaps neither `key` nor `input`.
 template <hash_backend Hash>
-void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_view input) noexcept {
+[[gnu::always_inline]] inline void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key,
+                                        bytes_view input) noexcept {
     if constexpr (requires { hash.hmac_blake2s(out, key, input); }) return hash.hmac_blake2s(out, key, input);
     constexpr std::size_t block_bytes = 64;
     secret<block_bytes> block;
@@ -13505,32 +13834,51 @@ void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_
     hash.blake2s(out, {}, block.expose(), inner.expose());
 }
 
-/// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as are given. An output may be `key` or lie in `input`.
+// In what follows a pointer and a size stand for a span, which compilers for 32-bit machines hand over by way of the
+// stack.
+
+/// Hash(first || second) (whitepaper 5.4). `out` may be `first`.
 template <hash_backend Hash>
-void kdf_into(Hash const& hash, secret<key_bytes> const& key, bytes_view input,
-              std::span<secret<key_bytes>* const> out) noexcept {
-    secret<key_bytes> extracted;
-    secret<key_bytes + 1> step; // the output before, then the number of this one
-    hmac(hash, extracted.expose(), key.expose(), input);
+WG_OUTLINE void hash_of(Hash const& hash, secret<key_bytes>& out, byte const* first, std::size_t first_bytes,
+                        byte const* second, std::size_t second_bytes) noexcept {
+    secret<key_bytes> digest{not_zeroed{}};
+    hash.blake2s(digest.expose(), {}, {first, first_bytes}, {second, second_bytes});
+    out.assign(digest);
+}
+
+/// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as there are places for them. The first one takes the place
+/// of the key. `second` and `third` may be `input`.
+template <hash_backend Hash>
+WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* input, std::size_t size,
+                         secret<key_bytes>* second = nullptr, secret<key_bytes>* third = nullptr) noexcept {
+    secret<key_bytes> extracted{not_zeroed{}};
+    secret<key_bytes + 1> step{not_zeroed{}}; // the output before, then the number of this one
+    hmac(hash, extracted.expose(), key.expose(), {input, size});
+    std::size_t before = 0; // there is no output before the first
     byte number = 0;
-    for (secret<key_bytes>* const to : out) {
-        std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
+    for (secret<key_bytes>* const to : {&key, second, third}) {
+        if (to == nullptr) break;
         step.expose()[before] = ++number;
         hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        std::memcpy(step.expose().data(), to->expose().data(), key_bytes);
+        before = key_bytes;
+        copy(step.expose(), to->expose());
     }
 }
-template <hash_backend Hash, class... Out>
-void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&... out) noexcept {
-    static_assert(sizeof...(Out) >= 1 && sizeof...(Out) <= 3);
-    secret<key_bytes>* const all[] = {&out...};
-    kdf_into(hash, key, input, all);
+/// The same with a place for each. An output may be `key` or lie in `input`.
+template <hash_backend Hash, class... More>
+void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, secret<key_bytes>& first,
+         More&... more) noexcept {
+    static_assert(sizeof...(More) <= 2);
+    secret<key_bytes> chained;
+    chained.assign(key);
+    kdf_into(hash, chained, input.data(), input.size(), &more...);
+    first = std::move(chained);
 }
 
 /// Chaining key and transcript hash.
 struct symmetric_state {
-    secret<key_bytes> chaining_key;
-    secret<key_bytes> hash;
+    secret<key_bytes> chaining_key{not_zeroed{}};
+    secret<key_bytes> hash{not_zeroed{}};
 
     void assign(symmetric_state const& other) noexcept {
         chaining_key.assign(other.chaining_key);
@@ -13555,7 +13903,8 @@ struct handshake {
     handshake_state state = handshake_state::none;
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
-    secret<key_bytes> ephemeral; ///< ours, the private key, if we began; else the other end's, which is public
+    /// Ours, the private key, if we began; else the other end's, which is public.
+    secret<key_bytes> ephemeral{not_zeroed{}};
     symmetric_state symmetric;
 
     /// Forgets all but the local index, which the index table still has.
@@ -13583,8 +13932,8 @@ struct identity {
 
 /// What is known of the other end before a handshake. All zero: no preshared key; no usable static key.
 struct remote_identity {
-    wg::public_key public_key{};
-    secret<key_bytes> static_static; ///< DH of both static keys
+    wg::public_key public_key;
+    secret<key_bytes> static_static{not_zeroed{}}; ///< DH of both static keys
     secret<key_bytes> preshared_key;
 };
 
@@ -13593,36 +13942,23 @@ template <policies Policies> class noise {
 public:
     explicit noise(primitives<Policies> const& with) noexcept : with_(with) {}
 
-    /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes.
+    /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes; the handshake has its index.
     /// no_random; bad_public_key: the other static key is of low order.
     template <random_source Random>
     WG_FRAME status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs,
                                       Random& random, std::span<byte const, timestamp_bytes> timestamp,
-                                      std::uint32_t local_index, bytes message) const noexcept {
-        using at = initiation_layout;
-        WG_ASSERT(message.size() == at::size);
-        if (theirs.static_static.is_zero()) return status::bad_public_key;
-        secret<key_bytes> key;
+                                      bytes message) const noexcept {
+        WG_ASSERT(message.size() == initiation_layout::size);
         to.clear();
-        symmetric_state& state = to.symmetric;
-        start(state, theirs.public_key);
-        fill_zero(message);
-        store_le32(message.data(), static_cast<std::uint32_t>(message_type::initiation));
-        store_le32(&message[at::sender], local_index);
-        // e
-        if (!create_ephemeral(state, to.ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
-            return status::no_random;
-        // es
-        if (!with_.dh.dh(key, to.ephemeral, theirs.public_key)) return status::bad_public_key;
-        mix_key(state, key.expose(), key);
-        // s
-        encrypt_and_hash(state, key, message.subspan(at::encrypted_static, key_bytes + tag_bytes), mine.public_key);
-        // ss
-        mix_key(state, theirs.static_static.expose(), key);
-        encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
-        to.local_index = local_index;
-        to.state = handshake_state::initiation_created;
-        return status::ok;
+        begin_message(message, message_type::initiation, to.local_index);
+        if (!create_ephemeral(to.ephemeral, random, &message[initiation_layout::ephemeral])) return status::no_random;
+        secret<key_bytes> key{not_zeroed{}};
+        passage const on{to.symmetric, key, message.data(), true};
+        status why =
+            mix_static(on, theirs.public_key, to.ephemeral, theirs.public_key, only_read(mine.public_key.data()));
+        if (why == status::ok) why = mix_timestamp(on, theirs, only_read(timestamp.data()));
+        if (why == status::ok) to.state = handshake_state::initiation_created;
+        return why;
     }
 
     /// How many messages the steps that take spans can be given.
@@ -13631,8 +13967,8 @@ public:
     /// An initiation on its way in: between the two halves the caller finds out whose it is.
     struct incoming_initiation {
         symmetric_state symmetric;
-        wg::public_key remote_static{};
-        byte_array<timestamp_bytes> timestamp{};
+        wg::public_key remote_static;
+        byte_array<timestamp_bytes> timestamp;
     };
     /// One of several.
     struct one_initiation : incoming_initiation {
@@ -13660,39 +13996,29 @@ public:
         for (one_initiation& in : all) {
             if (in.why != status::ok) continue;
             dh_item const& done = items[count++];
-            in.why = done.good ? open_static(in, in.message, *done.out) : status::bad_public_key;
+            in.why = done.good ? end_static({in.symmetric, *done.out, only_read(in.message.data()), false},
+                                            in.remote_static.data())
+                               : status::bad_public_key;
         }
     }
 
     /// The same for one.
     WG_FRAME status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        start(in.symmetric, mine.public_key);
-        // e
-        key_view const ephemeral = ephemeral_in<initiation_layout>(message);
-        mix_ephemeral(in.symmetric, ephemeral);
-        secret<key_bytes> shared;
-        return with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, message, shared)
-                                                                : status::bad_public_key;
+        secret<key_bytes> key{not_zeroed{}};
+        return mix_static({in.symmetric, key, only_read(message.data()), false}, mine.public_key, mine.private_key,
+                          ephemeral_in<initiation_layout>(message), in.remote_static.data());
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
     WG_FRAME status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
                                      bytes_view message) const noexcept {
-        using at = initiation_layout;
-        secret<key_bytes> key;
-        if (theirs.static_static.is_zero()) return status::bad_public_key;
-        // ss
-        mix_key(in.symmetric, theirs.static_static.expose(), key);
-        if (!decrypt_and_hash(in.symmetric, key, in.timestamp,
-                              message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes)))
-            return status::decryption_failed;
-        return status::ok;
+        secret<key_bytes> key{not_zeroed{}};
+        return mix_timestamp({in.symmetric, key, only_read(message.data()), false}, theirs, in.timestamp.data());
     }
 
     /// The caller has accepted the timestamp: the handshake is now this one.
     void accept_initiation(handshake& to, incoming_initiation const& in, bytes_view message) const noexcept {
         using at = initiation_layout;
-        to.clear();
         to.symmetric.assign(in.symmetric);
         to.remote_index = load_le32(&message[at::sender]);
         to.ephemeral.assign(ephemeral_in<at>(message));
@@ -13739,74 +14065,56 @@ public:
 
     /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
     /// bytes.
-    status create_response(outgoing_response const& from, std::uint32_t local_index, bytes message) const noexcept {
+    status create_response(outgoing_response const& from, bytes message) const noexcept {
         if (from.why != status::ok) return from.why;
         handshake& of = *from.of;
         WG_ASSERT(message.size() == response_layout::size && of.state == handshake_state::initiation_consumed);
-        secret<key_bytes> key;
-        begin_message(of, local_index, message);
+        secret<key_bytes> key{not_zeroed{}};
+        begin_response(of, message);
         copy(message.subspan<response_layout::ephemeral, key_bytes>(), from.ephemeral_public);
-        mix_response(of.symmetric, from.ephemeral_public, from, *from.theirs, key);
-        end_message(of, local_index, key, message);
-        return status::ok;
+        mix_secrets(of.symmetric, from.ephemeral_public, from);
+        of.state = handshake_state::response_created;
+        return mix_preshared_key({of.symmetric, key, message.data(), true}, *from.theirs);
     }
 
     /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
     template <random_source Random>
     WG_FRAME status create_response(handshake& of, remote_identity const& theirs, Random& random,
-                                    std::uint32_t local_index, bytes message) const noexcept {
+                                    bytes message) const noexcept {
         WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
-        secret<key_bytes> ephemeral, key;
-        symmetric_state& state = of.symmetric;
-        begin_message(of, local_index, message);
-        // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<response_layout::ephemeral, key_bytes>()))
-            return status::no_random;
-        // ee, se
-        if (!mix_dh(state, ephemeral, of.ephemeral.expose(), key) || !mix_dh(state, ephemeral, theirs.public_key, key))
-            return status::bad_public_key;
-        // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
-        end_message(of, local_index, key, message);
-        return status::ok;
+        begin_response(of, message);
+        secret<key_bytes> ephemeral{not_zeroed{}};
+        if (!create_ephemeral(ephemeral, random, &message[response_layout::ephemeral])) return status::no_random;
+        of.state = handshake_state::response_created;
+        return mix_response(of.symmetric, message.data(), true, theirs, ephemeral, of.ephemeral.expose(), ephemeral,
+                            theirs.public_key);
     }
 
 private:
-    /// What either end of a response does with it. `key` is that of the tag.
-    void mix_response(symmetric_state& state, key_view ephemeral, response_secrets const& from,
-                      remote_identity const& theirs, secret<key_bytes>& key) const noexcept {
+    /// e, ee and se of either end of a response, whose DHs are done.
+    void mix_secrets(symmetric_state& state, key_view ephemeral, response_secrets const& from) const noexcept {
         // e
         mix_ephemeral(state, ephemeral);
         // ee
-        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
+        mix(state, from.ee);
         // se
-        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
-        // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
+        mix(state, from.se);
     }
 
-    status end_response(handshake& of, symmetric_state& state, secret<key_bytes> const& key,
-                        bytes_view message) const noexcept {
-        using at = response_layout;
-        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
-            return status::decryption_failed;
+    /// A handshake has consumed this response.
+    void end_response(handshake& of, symmetric_state const& state, bytes_view message) const noexcept {
         of.symmetric.assign(state);
-        of.remote_index = load_le32(&message[at::sender]);
+        of.remote_index = load_le32(&message[response_layout::sender]);
         of.state = handshake_state::response_consumed;
-        return status::ok;
     }
 
-    void begin_message(handshake const& of, std::uint32_t local_index, bytes message) const noexcept {
-        fill_zero(message);
-        store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
-        store_le32(&message[response_layout::sender], local_index);
-        store_le32(&message[response_layout::receiver], of.remote_index);
+    void begin_message(bytes message, message_type type, std::uint32_t local_index) const noexcept {
+        store_le32(message.data(), static_cast<std::uint32_t>(type));
+        store_le32(&message[initiation_layout::sender], local_index); // at the same place in a response
     }
-    void end_message(handshake& of, std::uint32_t local_index, secret<key_bytes> const& key,
-                     bytes message) const noexcept {
-        encrypt_and_hash(of.symmetric, key, message.subspan(response_layout::encrypted_nothing, tag_bytes), {});
-        of.local_index = local_index;
-        of.state = handshake_state::response_created;
+    void begin_response(handshake& of, bytes message) const noexcept {
+        begin_message(message, message_type::response, of.local_index);
+        store_le32(&message[response_layout::receiver], of.remote_index);
     }
 
 public:
@@ -13843,11 +14151,13 @@ public:
                             remote_identity const& theirs) const noexcept {
         if (from.why != status::ok) return from.why;
         if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
-        secret<key_bytes> key;
+        secret<key_bytes> key{not_zeroed{}};
         symmetric_state state;
         state.assign(of.symmetric);
-        mix_response(state, ephemeral_in<response_layout>(from.message), from, theirs, key);
-        return end_response(of, state, key, from.message);
+        mix_secrets(state, ephemeral_in<response_layout>(from.message), from);
+        status const why = mix_preshared_key({state, key, only_read(from.message.data()), false}, theirs);
+        if (why == status::ok) end_response(of, state, from.message);
+        return why;
     }
 
     /// Both parts for one.
@@ -13855,28 +14165,21 @@ public:
                             bytes_view message) const noexcept {
         if (of.state != handshake_state::initiation_created) return status::wrong_state;
         key_view const ephemeral = ephemeral_in<response_layout>(message);
-        secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
-        // e
-        mix_ephemeral(state, ephemeral);
-        // ee, se
-        if (!mix_dh(state, of.ephemeral, ephemeral, key) || !mix_dh(state, mine.private_key, ephemeral, key))
-            return status::bad_public_key;
-        // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
-        return end_response(of, state, key, message);
+        status const why = mix_response(state, only_read(message.data()), false, theirs, of.ephemeral, ephemeral,
+                                        mine.private_key, ephemeral);
+        if (why == status::ok) end_response(of, state, message);
+        return why;
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
     //= wp 5.4.5: the keys of a session come out of the handshake, which is then forgotten
     status begin_session(handshake& of, secret<key_bytes>& send_key, secret<key_bytes>& receive_key) const noexcept {
-        if (of.state == handshake_state::response_consumed)
-            kdf(with_.hash, of.symmetric.chaining_key, {}, send_key, receive_key);
-        else if (of.state == handshake_state::response_created)
-            kdf(with_.hash, of.symmetric.chaining_key, {}, receive_key, send_key);
-        else
-            return status::wrong_state;
+        bool const initiator = of.state == handshake_state::response_consumed;
+        if (!initiator && of.state != handshake_state::response_created) return status::wrong_state;
+        kdf_into(with_.hash, of.symmetric.chaining_key, nullptr, 0, initiator ? &receive_key : &send_key);
+        (initiator ? send_key : receive_key).assign(of.symmetric.chaining_key);
         of.clear();
         return status::ok;
     }
@@ -13885,6 +14188,17 @@ private:
     template <class Layout> static key_view ephemeral_in(bytes_view message) noexcept {
         return message.subspan<Layout::ephemeral, key_bytes>();
     }
+
+    /// A message that one end writes and the other reads, and what both do with it alike.
+    struct passage {
+        symmetric_state& state;
+        secret<key_bytes>& key; ///< of the next tag
+        byte* message;          ///< unchanged unless it is written
+        bool writes;
+    };
+
+    /// What is a source here and a destination at the other end.
+    static byte* only_read(byte const* source) noexcept { return const_cast<byte*>(source); }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
         // Hash("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), and Hash(that || "WireGuard v1 zx2c4 Jason@zx2c4.com")
@@ -13896,36 +14210,55 @@ private:
             0x2d, 0x9c, 0x6c, 0x66, 0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
         state.chaining_key.assign(key_view(construction));
         state.hash.assign(key_view(identifier));
-        mix_hash(state, responder);
+        mix_hash(state, responder.data(), key_bytes);
     }
 
-    void mix_hash(symmetric_state& state, bytes_view data) const noexcept {
-        secret<key_bytes> mixed;
-        with_.hash.blake2s(mixed.expose(), {}, state.hash.expose(), data);
-        state.hash = std::move(mixed);
+    WG_OUTLINE void mix_hash(symmetric_state& state, byte const* data, std::size_t size) const noexcept {
+        hash_of(with_.hash, state.hash, state.hash.expose().data(), key_bytes, data, size);
     }
 
     template <random_source Random>
-    bool create_ephemeral(symmetric_state& state, secret<key_bytes>& ephemeral, Random& random,
-                          std::span<byte, key_bytes> to) const noexcept {
-        wg::public_key ephemeral_public{};
+    WG_OUTLINE bool create_ephemeral(secret<key_bytes>& ephemeral, Random& random, byte* to) const noexcept {
         if (!random.fill(ephemeral.expose())) return false;
-        with_.dh.dh_public(ephemeral_public, ephemeral);
-        copy(to, ephemeral_public);
-        mix_ephemeral(state, ephemeral_public);
+        with_.dh.dh_public(*reinterpret_cast<wg::public_key*>(to), ephemeral); // an array of bytes
         return true;
     }
 
-    /// s, once es is known; where that was is the key then.
-    status open_static(incoming_initiation& in, bytes_view message, secret<key_bytes>& shared) const noexcept {
-        using at = initiation_layout;
-        secret<key_bytes>& key = shared;
+    /// The first half of an initiation. The DH is that of `mine` and `theirs`; `remote` is the initiator's static key.
+    WG_OUTLINE status mix_static(passage const& on, key_view responder, secret<key_bytes> const& mine,
+                                 key_view theirs, byte* remote) const noexcept {
+        start(on.state, responder);
+        // e
+        mix_ephemeral(on.state, key_view(on.message + initiation_layout::ephemeral, key_bytes));
         // es
-        mix_key(in.symmetric, shared.expose(), key);
+        if (!with_.dh.dh(on.key, mine, theirs)) return status::bad_public_key;
+        return end_static(on, remote);
+    }
+    status end_static(passage const& on, byte* remote) const noexcept {
+        mix(on.state, on.key, &on.key);
         // s
-        bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
-                                              message.subspan(at::encrypted_static, key_bytes + tag_bytes));
-        return genuine ? status::ok : status::decryption_failed;
+        return crypt_and_hash(on, initiation_layout::encrypted_static, remote, key_bytes);
+    }
+
+    /// The second half of an initiation.
+    WG_OUTLINE status mix_timestamp(passage const& on, remote_identity const& theirs, byte* timestamp) const noexcept {
+        if (theirs.static_static.is_zero()) return status::bad_public_key;
+        // ss
+        mix(on.state, theirs.static_static, &on.key);
+        return crypt_and_hash(on, initiation_layout::encrypted_timestamp, timestamp, timestamp_bytes);
+    }
+
+    /// A response. ee is of the first two keys, se of the others.
+    WG_OUTLINE status mix_response(symmetric_state& state, byte* message, bool writes, remote_identity const& theirs,
+                                   secret<key_bytes> const& first, key_view first_point,
+                                   secret<key_bytes> const& second, key_view second_point) const noexcept {
+        secret<key_bytes> key{not_zeroed{}};
+        // e
+        mix_ephemeral(state, key_view(message + response_layout::ephemeral, key_bytes));
+        // ee, se
+        if (!mix_dh(state, first, first_point, key) || !mix_dh(state, second, second_point, key))
+            return status::bad_public_key;
+        return mix_preshared_key({state, key, message, writes}, theirs);
     }
 
     /// ee and se of those that are to have them.
@@ -13940,43 +14273,43 @@ private:
     }
 
     void mix_ephemeral(symmetric_state& state, key_view ephemeral) const noexcept {
-        mix_hash(state, ephemeral);
-        kdf(with_.hash, state.chaining_key, ephemeral, state.chaining_key);
+        mix_hash(state, ephemeral.data(), key_bytes);
+        kdf_into(with_.hash, state.chaining_key, ephemeral.data(), key_bytes);
     }
 
     /// Mixes a DH into the chaining key. Between the two its result is in `shared`. False: it is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+    WG_OUTLINE bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
                 secret<key_bytes>& shared) const noexcept {
         if (!with_.dh.dh(shared, mine, theirs)) return false;
-        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key);
+        mix(state, shared);
         return true;
     }
 
-    /// The chaining key and the key of the next tag, out of `input`, which may be that key.
-    void mix_key(symmetric_state& state, key_view input, secret<key_bytes>& key) const noexcept {
-        kdf(with_.hash, state.chaining_key, input, state.chaining_key, key);
+    /// The chaining key, and with it the next one or two keys, of which `second` may be `input`.
+    void mix(symmetric_state& state, secret<key_bytes> const& input, secret<key_bytes>* second = nullptr,
+             secret<key_bytes>* third = nullptr) const noexcept {
+        kdf_into(with_.hash, state.chaining_key, input.expose().data(), key_bytes, second, third);
     }
 
     //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
-    void mix_preshared_key(symmetric_state& state, secret<key_bytes> const& preshared_key,
-                           secret<key_bytes>& key) const noexcept {
-        secret<key_bytes> mixed;
-        kdf(with_.hash, state.chaining_key, preshared_key.expose(), state.chaining_key, mixed, key);
-        mix_hash(state, mixed.expose());
+    status mix_preshared_key(passage const& on, remote_identity const& theirs) const noexcept {
+        // psk
+        secret<key_bytes> mixed{not_zeroed{}};
+        mix(on.state, theirs.preshared_key, &mixed, &on.key);
+        mix_hash(on.state, mixed.expose().data(), key_bytes);
+        return crypt_and_hash(on, response_layout::encrypted_nothing, mixed.expose().data(), 0);
     }
 
-    void encrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out,
-                          bytes_view plain) const noexcept {
-        with_.aead.seal(out, plain, state.hash.expose(), 0, key);
-        mix_hash(state, out);
-    }
-
-    bool decrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out,
-                          bytes_view sealed) const noexcept {
-        if (!with_.aead.open(out, sealed, state.hash.expose(), 0, key)) return false;
-        mix_hash(state, sealed);
-        return true;
+    /// `size` bytes of plain text, which the message has sealed at `place`.
+    WG_OUTLINE status crypt_and_hash(passage const& on, std::size_t place, byte* plain,
+                                     std::size_t size) const noexcept {
+        byte* const sealed = on.message + place;
+        if (!seal_or_open(with_.aead, on.writes, on.writes ? sealed : plain, on.writes ? plain : sealed, size,
+                          on.state.hash.expose().data(), key_bytes, 0, on.key))
+            return status::decryption_failed;
+        mix_hash(on.state, sealed, size + tag_bytes);
+        return status::ok;
     }
 
     primitives<Policies> const& with_;
@@ -13990,24 +14323,42 @@ namespace wg::inline WG_ABI {
 
 namespace cookie_detail {
 
+inline constexpr byte mac1_label[] = {'m', 'a', 'c', '1', '-', '-', '-', '-'};
+inline constexpr byte cookie_label[] = {'c', 'o', 'o', 'k', 'i', 'e', '-', '-'};
+
 /// Hash(label || public key): the key of mac1, or the one that cookies are sealed with.
 template <hash_backend Hash>
-void label_key(Hash const& hash, secret<key_bytes>& out, std::string_view label, key_view of) noexcept {
-    hash.blake2s(out.expose(), {}, {reinterpret_cast<byte const*>(label.data()), label.size()}, of);
+void label_key(Hash const& hash, secret<key_bytes>& out, byte const* label, byte const* of) noexcept {
+    hash_of(hash, out, label, sizeof mac1_label, of, key_bytes);
 }
-inline constexpr std::string_view mac1_label = "mac1----", cookie_label = "cookie--";
 
 // The last 32 bytes of an initiation or a response are mac1 and mac2.
-constexpr bytes_view before_mac1(bytes_view message) noexcept { return message.first(message.size() - 2 * mac_bytes); }
-constexpr bytes_view before_mac2(bytes_view message) noexcept { return message.first(message.size() - mac_bytes); }
-constexpr bytes_view mac1_of(bytes_view message) noexcept { return message.last(2 * mac_bytes).first(mac_bytes); }
-constexpr bytes_view mac2_of(bytes_view message) noexcept { return message.last(mac_bytes); }
+constexpr std::size_t from_mac1 = 2 * mac_bytes, from_mac2 = mac_bytes;
+constexpr bytes_view before_mac1(bytes_view message) noexcept { return message.first(message.size() - from_mac1); }
+constexpr bytes_view mac1_of(bytes_view message) noexcept { return message.last(from_mac1).first(mac_bytes); }
+
+/// The mac of a message as far as `end` (whitepaper 5.4: Mac).
+template <hash_backend Hash>
+WG_OUTLINE void make_mac(Hash const& hash, byte* out, byte const* key, std::size_t key_size, byte const* message,
+                         byte const* end) noexcept {
+    hash.blake2s({out, mac_bytes}, {key, key_size}, {message, static_cast<std::size_t>(end - message)}, {});
+}
+/// Whether the right one is there.
+template <hash_backend Hash>
+WG_OUTLINE bool has_mac(Hash const& hash, byte const* key, std::size_t key_size, byte const* message,
+                        byte const* end) noexcept {
+    byte_array<mac_bytes> expected;
+    make_mac(hash, expected.data(), key, key_size, message, end);
+    return equal_in_constant_time(expected, {end, mac_bytes});
+}
 
 /// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha): a subkey of the nonce's first 16 bytes; the last 8 are the counter.
+/// The key is that of cookies of the public key `of`.
 template <policies Policies>
-void xchacha_subkey(primitives<Policies> const& with, secret<key_bytes>& out, secret<key_bytes> const& key,
-                    bytes_view nonce) noexcept {
-    with.aead.hchacha20(out, key, nonce.first<16>());
+WG_OUTLINE void make_subkey(primitives<Policies> const& with, secret<key_bytes>& out, byte const* of,
+                            byte const* nonce) noexcept {
+    label_key(with.hash, out, cookie_label, of);
+    with.aead.hchacha20(out, out, std::span<byte const, 16>(nonce, 16));
 }
 
 } // namespace cookie_detail
@@ -14020,18 +14371,19 @@ public:
 #ifdef WG_COMPACT
         mine_ = mine.data();
 #else
-        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine);
-        cookie_detail::label_key(with.hash, seal_key_, cookie_detail::cookie_label, mine);
+        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine.data());
+        cookie_detail::label_key(with.hash, seal_key_, cookie_detail::cookie_label, mine.data());
 #endif
     }
 
     /// Whether the sender knows our public key. `message` is an initiation or a response.
     bool check_mac1(primitives<Policies> const& with, bytes_view message) const noexcept {
-        byte_array<mac_bytes> expected{};
-        with_key(with, cookie_detail::mac1_label, [&](secret<key_bytes> const& key) noexcept {
-            with.hash.blake2s(expected, key.expose(), cookie_detail::before_mac1(message), {});
-        });
-        return equal_in_constant_time(expected, cookie_detail::mac1_of(message));
+#ifdef WG_COMPACT // has time to calculate it, and no room to keep it
+        secret<key_bytes> mac1_key_{not_zeroed{}};
+        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine_);
+#endif
+        return cookie_detail::has_mac(with.hash, mac1_key_.expose().data(), key_bytes, message.data(),
+                                      message.data() + message.size() - cookie_detail::from_mac1);
     }
 
     /// How many messages `check_mac1` takes at once, the first of which is bit 0 of the result.
@@ -14055,56 +14407,45 @@ public:
 
     /// Whether the sender has a cookie of ours for this address and port.
     WG_FRAME bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
-                    instant now) const noexcept {
+                    moment now) const noexcept {
         if (!secret_is_fresh(now)) return false;
-        secret<cookie_bytes> cookie;
-        byte_array<mac_bytes> expected{};
+        secret<cookie_bytes> cookie{not_zeroed{}};
         bake(with, cookie, from);
-        with.hash.blake2s(expected, cookie.expose(), cookie_detail::before_mac2(message), {});
-        return equal_in_constant_time(expected, cookie_detail::mac2_of(message));
+        return cookie_detail::has_mac(with.hash, cookie.expose().data(), cookie_bytes, message.data(),
+                                      message.data() + message.size() - cookie_detail::from_mac2);
     }
 
     /// Writes the cookie reply to `message`, whose sender's index is `receiver`. `reply` is 64 bytes. no_random.
     template <random_source Random>
     status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, std::uint32_t receiver,
-                        endpoint const& from, instant now, bytes reply) noexcept {
+                        endpoint const& from, moment now, bytes reply) noexcept {
         using at = cookie_reply_layout;
         WG_ASSERT(reply.size() == at::size);
         if (!secret_is_fresh(now)) { //= wp 5.4.7: the cookie secret changes every two minutes
             if (!random.fill(secret_.expose())) return status::no_random;
-            secret_expires_ = now + cookie_secret_max_age;
+            set_after<cookie_secret_max_age>(secret_expires_, now);
         }
         //= wp 5.4.7: a cookie reply is sealed for one message, by its mac1
-        bytes const nonce = reply.subspan(at::nonce, 24);
-        if (!random.fill(nonce)) return status::no_random;
-        secret<cookie_bytes> cookie;
-        secret<key_bytes> subkey;
+        byte* const nonce = &reply[at::nonce];
+        if (!random.fill({nonce, 24})) return status::no_random;
+        secret<cookie_bytes> cookie{not_zeroed{}};
+        secret<key_bytes> subkey{not_zeroed{}};
         bake(with, cookie, from);
-        with_key(with, cookie_detail::cookie_label, [&](secret<key_bytes> const& key) noexcept {
-            cookie_detail::xchacha_subkey(with, subkey, key, nonce);
-        });
+#ifdef WG_COMPACT
+        cookie_detail::make_subkey(with, subkey, mine_, nonce);
+#else
+        with.aead.hchacha20(subkey, seal_key_, std::span<byte const, 16>(nonce, 16));
+#endif
         store_le32(reply.data(), static_cast<std::uint32_t>(message_type::cookie_reply));
         store_le32(&reply[at::receiver], receiver);
-        with.aead.seal(reply.subspan(at::encrypted_cookie), cookie.expose(), cookie_detail::mac1_of(message),
-                       load_le64(&nonce[16]), subkey);
+        seal_or_open(with.aead, true, &reply[at::encrypted_cookie], cookie.expose().data(), cookie_bytes,
+                     message.data() + message.size() - cookie_detail::from_mac1, mac_bytes, load_le64(nonce + 16),
+                     subkey);
         return status::ok;
     }
 
 private:
-    /// The key of mac1 or of cookies, by its label. WG_COMPACT has time to calculate it, and no room to keep it.
-    template <class Use>
-    void with_key([[maybe_unused]] primitives<Policies> const& with, std::string_view label,
-                  Use const& use) const noexcept {
-#ifdef WG_COMPACT
-        secret<key_bytes> key;
-        cookie_detail::label_key(with.hash, key, label, key_view(mine_, key_bytes));
-        use(key);
-#else
-        use(label == cookie_detail::mac1_label ? mac1_key_ : seal_key_);
-#endif
-    }
-
-    bool secret_is_fresh(instant now) const noexcept { return now < secret_expires_; }
+    bool secret_is_fresh(moment now) const noexcept { return !passed(secret_expires_, now); }
 
     /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
     //= wp 5.4.7: a cookie is good for one address and port
@@ -14120,7 +14461,7 @@ private:
     secret<key_bytes> mac1_key_;
     secret<key_bytes> seal_key_;
 #endif
-    secret<key_bytes> secret_;
+    secret<key_bytes> secret_{not_zeroed{}};
     instant secret_expires_{};
 };
 
@@ -14128,46 +14469,51 @@ private:
 template <policies Policies> class cookie_jar {
 public:
     /// Fills in mac1 and mac2 of an initiation or a response to `theirs`.
-    void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, instant now) noexcept {
-        secret<key_bytes> mac1_key;
+    void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, moment now) noexcept {
+        add_macs(with, theirs.data(), message.data(), message.data() + message.size() - cookie_detail::from_mac1, now);
+    }
+    /// The same, by the place of mac1.
+    WG_OUTLINE void add_macs(primitives<Policies> const& with, byte const* theirs, byte* message, byte* mac1,
+                             moment now) noexcept {
+        using cookie_detail::make_mac;
+        secret<key_bytes> mac1_key{not_zeroed{}};
         cookie_detail::label_key(with.hash, mac1_key, cookie_detail::mac1_label, theirs);
-        bytes const mac1 = message.last(2 * mac_bytes).first(mac_bytes), mac2 = message.last(mac_bytes);
-        with.hash.blake2s(mac1, mac1_key.expose(), cookie_detail::before_mac1(message), {});
-        copy(last_mac1_, mac1);
+        byte* const mac2 = mac1 + mac_bytes;
+        make_mac(with.hash, mac1, mac1_key.expose().data(), key_bytes, message, mac1);
+        std::memcpy(last_mac1_.data(), mac1, mac_bytes);
         awaits_reply_ = true;
         //= wp 5.4.4: mac2 is zero without a fresh cookie
-        if (now < cookie_expires_)
-            with.hash.blake2s(mac2, cookie_.expose(), cookie_detail::before_mac2(message), {});
+        if (!passed(cookie_expires_, now))
+            make_mac(with.hash, mac2, cookie_.expose().data(), cookie_bytes, message, mac2);
         else
-            fill_zero(mac2);
+            std::memset(mac2, 0, mac_bytes);
     }
 
     /// Takes the cookie out of a reply from `theirs` to the last message sent; one reply a message.
     /// stale_cookie, decryption_failed.
-    status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply, instant now) noexcept {
+    status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply, moment now) noexcept {
         using at = cookie_reply_layout;
         //= linux: one cookie reply is taken for each message sent
         if (!awaits_reply_) return status::stale_cookie;
-        bytes_view const nonce = reply.subspan(at::nonce, 24);
-        secret<key_bytes> seal_key, subkey;
-        secret<cookie_bytes> cookie;
-        cookie_detail::label_key(with.hash, seal_key, cookie_detail::cookie_label, theirs);
-        cookie_detail::xchacha_subkey(with, subkey, seal_key, nonce);
-        if (!with.aead.open(cookie.expose(), reply.subspan(at::encrypted_cookie), last_mac1_, load_le64(&nonce[16]),
-                            subkey))
+        byte const* const nonce = &reply[at::nonce];
+        secret<key_bytes> subkey{not_zeroed{}};
+        secret<cookie_bytes> cookie{not_zeroed{}};
+        cookie_detail::make_subkey(with, subkey, theirs.data(), nonce);
+        if (!seal_or_open(with.aead, false, cookie.expose().data(), &reply[at::encrypted_cookie], cookie_bytes,
+                          last_mac1_.data(), mac_bytes, load_le64(nonce + 16), subkey))
             return status::decryption_failed;
-        cookie_ = std::move(cookie);
+        cookie_.assign(cookie);
         //= linux: a cookie is used for 115 s
-        cookie_expires_ = now + cookie_max_age;
+        set_after<cookie_max_age>(cookie_expires_, now);
         awaits_reply_ = false;
         return status::ok;
     }
 
 private:
-    secret<cookie_bytes> cookie_;
-    instant cookie_expires_{};
-    byte_array<mac_bytes> last_mac1_{};
     bool awaits_reply_ = false;
+    instant cookie_expires_{};
+    secret<cookie_bytes> cookie_{not_zeroed{}};
+    byte_array<mac_bytes> last_mac1_;
 };
 
 } // namespace wg::inline WG_ABI
@@ -14215,8 +14561,10 @@ public:
         if (counter >= reject_after_messages) return false;
         std::uint64_t const position = counter + 1; // greatest_ == 0: nothing seen
         //= wp 5.4.6: a counter further back than the window is refused, seen or not
-        if (position < greatest_ && greatest_ - position > reach) return false;
-        if (position > greatest_) advance(position);
+        if (position > greatest_)
+            advance(position);
+        else if (greatest_ - position > reach)
+            return false;
         std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
         word const mask = static_cast<word>(word{1} << bit);
         word& seen = words_[(position / word_bits) % words];
@@ -14251,31 +14599,32 @@ private:
 namespace wg::inline WG_ABI {
 
 template <std::size_t ReplayBits> struct keypair {
-    secret<key_bytes> send_key;
-    secret<key_bytes> receive_key;
-    std::uint64_t send_counter = 0; ///< of the next packet
-    replay_window<ReplayBits> received;
-    instant created{};
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
     std::uint32_t in_flight = 0; ///< jobs that hold it; a retired keypair is wiped when there are none
     bool initiator = false;
     bool may_send = true;
     bool retired = false;
+    instant created{};
+    std::uint64_t send_counter = 0; ///< of the next packet
+    replay_window<ReplayBits> received;
+    secret<key_bytes> send_key{not_zeroed{}};
+    secret<key_bytes> receive_key{not_zeroed{}};
 
     //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
-    bool can_send(instant now) const noexcept {
-        return may_send && send_counter < reject_after_messages && now - created < reject_after_time;
+    bool can_send(moment now) const noexcept {
+        return may_send && send_counter < reject_after_messages && can_receive(now);
     }
-    bool can_receive(instant now) const noexcept { return now - created < reject_after_time; }
+    bool can_receive(moment now) const noexcept { return !passed<reject_after_time>(created, now); }
 
     //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
-    bool wants_rekey_after_sending(instant now) const noexcept {
-        return may_send && (send_counter > rekey_after_messages || (initiator && now - created >= rekey_after_time));
+    bool wants_rekey_after_sending(moment now) const noexcept {
+        return may_send &&
+               (send_counter > rekey_after_messages || (initiator && passed<rekey_after_time>(created, now)));
     }
     //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
-    bool wants_rekey_after_receiving(instant now) const noexcept {
-        return may_send && initiator && now - created >= rekey_after_time_receiving;
+    bool wants_rekey_after_receiving(moment now) const noexcept {
+        return may_send && initiator && passed<rekey_after_time_receiving>(created, now);
     }
 };
 
@@ -14285,28 +14634,22 @@ template <class Keypair> struct keypair_slots {
     Keypair* previous = nullptr; ///< still receives what was under way
     Keypair* next = nullptr;     ///< a responder's, until the first packet confirms it
 
-    /// Before a new session is made: what it will push out goes now, so that memory for two sessions is enough.
+    /// Before a new session is added: what it will push out goes now. If it is not made yet, memory for two is enough.
     template <class Retire> void make_room(bool initiator, Retire&& retire) noexcept {
         retire_if_any(std::exchange(previous, nullptr), retire);
         if (next != nullptr) retire_if_any(std::exchange(initiator ? current : next, nullptr), retire);
     }
 
-    /// A response came in: the initiator may send at once. An unconfirmed `next` is newer than `current` and kept.
+    /// The new session, after `make_room`. A response came in: the initiator may send at once. An unconfirmed `next` is
+    /// newer than `current` and kept. Or it went out: the responder receives with the new keys but sends with them only
+    /// once they are confirmed.
     //= linux: initiator: the new session is current, current becomes previous
     //= linux: an unconfirmed next becomes previous, and current goes with the previous one
-    template <class Retire> void add_as_initiator(Keypair& fresh, Retire&& retire) noexcept {
-        Keypair* const oldest = std::exchange(previous, next != nullptr ? next : current);
-        if (next != nullptr) retire_if_any(current, retire);
-        next = nullptr;
-        current = &fresh;
-        retire_if_any(oldest, retire);
-    }
-
-    /// A response went out: the responder receives with the new keys but sends with them only once they are confirmed.
     //= linux: responder: the new session is next; next and previous before it die at once
-    template <class Retire> void add_as_responder(Keypair& fresh, Retire&& retire) noexcept {
-        retire_if_any(std::exchange(next, &fresh), retire);
-        retire_if_any(std::exchange(previous, nullptr), retire);
+    void add(Keypair& fresh, bool initiator) noexcept {
+        if (initiator) previous = next != nullptr ? next : current;
+        next = initiator ? nullptr : &fresh;
+        if (initiator) current = &fresh;
     }
 
     /// A packet came in under `used`. True: that confirmed the next session, which is now the current one.
@@ -14325,7 +14668,7 @@ template <class Keypair> struct keypair_slots {
     }
 
 private:
-    template <class Retire> static void retire_if_any(Keypair* old, Retire& retire) noexcept {
+    template <class Retire> [[gnu::always_inline]] static void retire_if_any(Keypair* old, Retire& retire) noexcept {
         if (old != nullptr) retire(*old);
     }
 };
@@ -14342,7 +14685,7 @@ private:
 // - An initiation without an answer is sent again every 5 s and a little, for 90 s.
 // - 9 minutes after the last session began, forget all keys.
 // - With persistent keepalive, send an empty packet when nothing passed in either direction for so long.
-// Time is an argument; randomness is the caller's, as a jitter in [0, rekey_timeout_jitter).
+// Time is an argument; randomness is the caller's, as a jitter below rekey_timeout_jitter_ms.
 #ifndef WG_PROTOCOL_TIMERS_HPP
 #define WG_PROTOCOL_TIMERS_HPP
 
@@ -14353,51 +14696,40 @@ private:
 
 namespace wg::inline WG_ABI {
 
-/// What a peer has to do because time has passed.
-struct timer_actions {
-    bool retry_initiation = false; ///< the same attempt once more
-    bool initiate = false;         ///< a new attempt
-    bool give_up = false;          ///< no more attempts: drop staged packets
-    bool keepalive = false;
-    bool zero_keys = false;
-};
-
 class peer_timers {
 public:
     /// Seconds; 0 is off.
     void set_persistent_keepalive(std::uint16_t interval_s) noexcept { persistent_keepalive_s_ = interval_s; }
     std::uint16_t persistent_keepalive_s() const noexcept { return persistent_keepalive_s_; }
 
-    /// Data was sent and nothing authenticated came in since: another `data_sent` changes nothing.
+    /// Data was sent and nothing authenticated came in since: another `data_sent` changes nothing, and asks for no
+    /// jitter.
     bool awaits_reply() const noexcept { return armed(new_handshake); }
 
     //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
-    void data_sent(instant now, duration jitter) noexcept {
-        if (!armed(new_handshake)) at(new_handshake) = now + new_handshake_timeout + jitter;
+    template <class Jitter> void data_sent(moment now, Jitter const& jitter_ms) noexcept {
+        if (!awaits_reply()) arm(new_handshake, now, in_milliseconds(new_handshake_timeout) + jitter_ms());
     }
     //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
-    void data_received(instant now) noexcept {
+    void data_received(moment now) noexcept {
         if (armed(send_keepalive))
             needs_another_keepalive_ = true;
         else
-            at(send_keepalive) = now + keepalive_timeout;
+            arm(send_keepalive, now, in_milliseconds(keepalive_timeout));
     }
     //= linux: whatever is sent takes the place of the passive keepalive
-    void any_authenticated_packet_sent() noexcept { disarm(send_keepalive); }
-    //= linux: any authenticated packet is the answer that was waited for
-    void any_authenticated_packet_received() noexcept { disarm(new_handshake); }
     //= linux: persistent keepalive counts from the last packet in either direction
-    void any_authenticated_packet_traversal(instant now) noexcept {
-        if (persistent_keepalive_s_ != 0) at(persistent_keepalive) = now + seconds(persistent_keepalive_s_);
-    }
-    void handshake_initiated(instant now, duration jitter) noexcept {
-        at(retransmit_handshake) = now + rekey_timeout + jitter;
+    void any_authenticated_packet_sent(moment now) noexcept { traversal(send_keepalive, now); }
+    //= linux: any authenticated packet is the answer that was waited for
+    void any_authenticated_packet_received(moment now) noexcept { traversal(new_handshake, now); }
+    void handshake_initiated(moment now, std::int32_t jitter_ms) noexcept {
+        arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
     /// The other end's initiation came in. If ours waits for its answer, that will not come any more, and the response
-    /// sent now forbids another initiation for a while, also one that was `wanted`: it is sent `extra` after that.
+    /// sent now forbids another initiation for a while, also one that was `wanted`: it is sent `extra_ms` after that.
     //= linux: two initiations that cross end in a session, by their jitters
-    void initiation_crossed(instant now, bool wanted, duration extra) noexcept {
-        if (wanted || armed(retransmit_handshake)) at(retransmit_handshake) = now + rekey_timeout + extra;
+    void initiation_crossed(moment now, bool wanted, std::int32_t extra_ms) noexcept {
+        if (wanted || armed(retransmit_handshake)) handshake_initiated(now, extra_ms);
     }
     void handshake_complete() noexcept {
         disarm(retransmit_handshake);
@@ -14405,7 +14737,9 @@ public:
         sent_last_minute_handshake_ = false;
     }
     //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
-    void session_derived(instant now) noexcept { at(zero_key_material) = now + zero_key_material_after; }
+    void session_derived(moment now) noexcept {
+        arm(zero_key_material, now, in_milliseconds(zero_key_material_after));
+    }
 
     /// A new attempt begins, as opposed to a retransmission.
     void new_attempt() noexcept { attempts_ = 0; }
@@ -14417,44 +14751,60 @@ public:
 
     /// The interface went down or the peer goes away.
     void stop() noexcept {
-        due_.fill(instant::never());
+        armed_ = 0;
         attempts_ = 0;
         needs_another_keepalive_ = false;
         sent_last_minute_handshake_ = false;
     }
 
     /// The earliest moment at which `expire` has work.
-    instant next_deadline() const noexcept { return *std::min_element(due_.begin(), due_.end()); }
+    instant next_deadline() const noexcept {
+        instant earliest = instant::never();
+        for (unsigned t = 0; t < count; ++t)
+            if (armed(t)) earliest = std::min(earliest, due_[t]);
+        return earliest;
+    }
 
-    /// Runs the timers that are due.
-    timer_actions expire(instant now) noexcept {
-        timer_actions act;
-        if (fires(retransmit_handshake, now)) {
+    /// Which timers are due, as a set; 0: `expire` has no work.
+    unsigned due(moment now) const noexcept {
+        unsigned set = 0;
+        for (unsigned t = 0; t < count; ++t)
+            if (passed(due_[t], now)) set |= 1u << t;
+        return set & armed_;
+    }
+
+    /// Runs the timers that are due, each of which asks one thing of `peer`: `retry_initiation()`, the same attempt
+    /// once more; `give_up()`, no more attempts, and what waits is dropped; `keepalive()`; `initiate()`, a new attempt;
+    /// `zero_keys()`.
+    template <class Peer> void expire(moment now, Peer&& peer) noexcept {
+        unsigned fired = due(now);
+        armed_ = static_cast<std::uint8_t>(armed_ & ~fired);
+        if (fired & 1u << retransmit_handshake) {
             //= wp 6.4: give up after Rekey-Attempt-Time
             if (attempts_ > max_handshake_attempts) {
                 disarm(send_keepalive);
-                act.give_up = true;
-                if (!armed(zero_key_material)) at(zero_key_material) = now + zero_key_material_after;
+                fired &= ~(1u << send_keepalive);
+                if (!armed(zero_key_material)) session_derived(now);
+                peer.give_up();
             } else {
                 ++attempts_;
-                act.retry_initiation = true;
+                peer.retry_initiation();
             }
         }
-        if (fires(send_keepalive, now)) {
-            act.keepalive = true;
-            if (std::exchange(needs_another_keepalive_, false)) at(send_keepalive) = now + keepalive_timeout;
+        if (fired & 1u << new_handshake) peer.initiate();
+        if (fired & 1u << send_keepalive) {
+            if (std::exchange(needs_another_keepalive_, false)) data_received(now);
+            peer.keepalive();
         }
-        if (fires(new_handshake, now)) act.initiate = true;
-        if (fires(zero_key_material, now)) act.zero_keys = true;
-        if (fires(persistent_keepalive, now)) {
-            act.keepalive |= persistent_keepalive_s_ != 0;
-            any_authenticated_packet_traversal(now); // again, also if nothing may be sent now
+        if (fired & 1u << persistent_keepalive && persistent_keepalive_s_ != 0) {
+            rearm_persistent_keepalive(now); // also if nothing may be sent now
+            peer.keepalive();
         }
-        return act;
+        if (fired & 1u << zero_key_material) peer.zero_keys();
     }
 
 private:
-    enum timer : std::size_t {
+    enum timer : unsigned {
         retransmit_handshake,
         send_keepalive,
         new_handshake,
@@ -14463,21 +14813,26 @@ private:
         count
     };
 
-    instant& at(timer t) noexcept { return due_[t]; }
-    WG_OUTLINE bool armed(timer t) const noexcept { return due_[t] != instant::never(); }
-    WG_OUTLINE void disarm(timer t) noexcept { due_[t] = instant::never(); }
-    bool fires(timer t, instant now) noexcept {
-        if (due_[t] > now) return false;
-        disarm(t);
-        return true;
+    bool armed(unsigned t) const noexcept { return (armed_ & 1u << t) != 0; }
+    void disarm(unsigned t) noexcept { armed_ = static_cast<std::uint8_t>(armed_ & ~(1u << t)); }
+    WG_OUTLINE void arm(unsigned t, moment now, std::int32_t milliseconds) noexcept {
+        armed_ = static_cast<std::uint8_t>(armed_ | 1u << t);
+        set_after(due_[t], now, milliseconds);
+    }
+    WG_OUTLINE void traversal(timer answered, moment now) noexcept {
+        disarm(answered);
+        rearm_persistent_keepalive(now);
+    }
+    void rearm_persistent_keepalive(moment now) noexcept {
+        if (persistent_keepalive_s_ != 0) arm(persistent_keepalive, now, persistent_keepalive_s_ * 1000);
     }
 
-    std::array<instant, count> due_ = {instant::never(), instant::never(), instant::never(), instant::never(),
-                                       instant::never()};
-    std::uint16_t persistent_keepalive_s_ = 0;
+    std::uint8_t armed_ = 0; ///< a set of timers
     std::uint8_t attempts_ = 0;
+    std::uint16_t persistent_keepalive_s_ = 0;
     bool needs_another_keepalive_ = false;
     bool sent_last_minute_handshake_ = false;
+    std::array<instant, count> due_{};
 };
 
 } // namespace wg::inline WG_ABI
@@ -14820,7 +15175,7 @@ public:
     instant next() noexcept { return size_ == 0 ? instant::never() : heap_.view()[0].due; }
 
     /// Takes out a peer that is to be looked at by `now`; nullptr: none.
-    Peer* take_due(instant now) noexcept {
+    Peer* take_due(moment now) noexcept {
         if (next() > now) return nullptr;
         if (size_ == 0) return nullptr;
         Peer* const peer = heap_.view()[0].peer;
@@ -14866,142 +15221,6 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What a device of few peers has in place of tables, tries and heaps: it looks at each. Layer 4; guarded by the
-// device's lock.
-//
-// For a handful of peers that is as fast, takes less code than one of those, and no memory but the entries themselves.
-#ifndef WG_DEVICE_FEW_HPP
-#define WG_DEVICE_FEW_HPP
-
-
-#include <algorithm>
-
-namespace wg::inline WG_ABI {
-
-/// Whether a fixed capacity is so small that all of it is looked at.
-constexpr bool is_few(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
-
-/// Stands where a device of few peers has nothing. `Place` makes several of them in one object take no room.
-template <int Place> struct no_table {
-    no_table() noexcept = default;
-    template <class Storage> explicit no_table(Storage&) noexcept {}
-};
-
-/// Cryptokey routing (whitepaper 2) by a list of all prefixes; the members of `allowed_ips`.
-template <class Owner, class Storage> class few_allowed_ips {
-public:
-    explicit few_allowed_ips(Storage&) noexcept {}
-
-    /// Who has the longest prefix of the address at `address`; nullptr: nobody.
-    Owner* find(family kind, byte const* address) const noexcept {
-        entry const* best = nullptr;
-        for (entry const& e : all())
-            if (e.prefix.address.kind == kind && (best == nullptr || best->prefix.bits < e.prefix.bits) &&
-                covers(e.prefix, address))
-                best = &e;
-        return best != nullptr ? best->owner : nullptr;
-    }
-
-    Owner* find_exact(ip_prefix const& prefix) const noexcept {
-        for (entry const& e : all())
-            if (e.prefix == prefix) return e.owner;
-        return nullptr;
-    }
-
-    /// Gives the prefix to `owner`, taking it from whoever has it. False: no room.
-    bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
-        for (std::size_t i = 0; i < size_; ++i) {
-            if (entries_[i].prefix != prefix) continue;
-            if (entries_[i].owner == &owner) return true; // and keeps its place
-            erase(i);
-            break;
-        }
-        if (size_ == capacity) return false;
-        entries_[size_++] = {prefix, &owner};
-        return true;
-    }
-    void remove(ip_prefix const& prefix, Owner& owner) noexcept {
-        remove_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix == prefix; });
-    }
-    void remove_all(Owner& owner) noexcept {
-        remove_if([&](entry const& e) noexcept { return e.owner == &owner; });
-    }
-
-    bool reserve(std::size_t, std::size_t most_v4, std::size_t, std::size_t most_v6) noexcept {
-        return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
-    }
-    std::size_t size(family kind) const noexcept {
-        return count_if([&](entry const& e) noexcept { return e.prefix.address.kind == kind; });
-    }
-    std::size_t count(Owner const& owner, family kind) const noexcept {
-        return count_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix.address.kind == kind; });
-    }
-
-    /// Calls `each(ip_prefix)` for all of an owner's prefixes, IPv4 first.
-    template <class Each> void for_each(Owner const& owner, Each&& each) const {
-        for (family const kind : {family::v4, family::v6})
-            for (entry const& e : all())
-                if (e.owner == &owner && e.prefix.address.kind == kind) each(e.prefix);
-    }
-
-private:
-    struct entry {
-        ip_prefix prefix{};
-        Owner* owner = nullptr;
-    };
-    static constexpr std::size_t capacity = 2 * Storage::max_allowed_ips; // so many of each family
-
-    static bool covers(ip_prefix const& prefix, byte const* address) noexcept {
-        std::size_t const whole = prefix.bits / 8u;
-        byte const* const octets = prefix.address.octets.data();
-        if (std::memcmp(octets, address, whole) != 0) return false;
-        unsigned const rest = prefix.bits % 8u;
-        return rest == 0 || ((octets[whole] ^ address[whole]) & 0xffu) >> (8 - rest) == 0;
-    }
-
-    std::span<entry const> all() const noexcept { return {entries_.data(), size_}; }
-    void erase(std::size_t at) noexcept { // the others keep their order
-        for (--size_; at < size_; ++at) entries_[at] = entries_[at + 1];
-    }
-    template <class Which> void remove_if(Which const& which) noexcept {
-        for (std::size_t i = size_; i-- > 0;)
-            if (which(entries_[i])) erase(i);
-    }
-    template <class Which> std::size_t count_if(Which const& which) const noexcept {
-        return static_cast<std::size_t>(std::count_if(all().begin(), all().end(), which));
-    }
-
-    std::array<entry, capacity> entries_{};
-    std::size_t size_ = 0;
-};
-
-/// Which peer's timer is due: the members of `deadline_queue`, over the list of all peers.
-template <class Peer> class few_deadlines {
-public:
-    explicit few_deadlines(Peer* first) noexcept : first_(first) {}
-
-    void schedule(Peer&, instant) noexcept {} // nothing is remembered that the peer does not know
-
-    instant next() const noexcept {
-        instant earliest = instant::never();
-        for (Peer* p = first_; p != nullptr; p = p->next) earliest = std::min(earliest, p->timers.next_deadline());
-        return earliest;
-    }
-    /// A peer that is to be looked at by `now`; nullptr: none. Its timers are to be run next, or it is found again.
-    Peer* take_due(instant now) const noexcept {
-        for (Peer* p = first_; p != nullptr; p = p->next)
-            if (p->timers.next_deadline() <= now) return p;
-        return nullptr;
-    }
-
-private:
-    Peer* first_;
-};
-
-} // namespace wg::inline WG_ABI
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // Packets that wait for a session: a queue for each peer, slots from one pool for all. Layer 4; one thread at a time.
 #ifndef WG_DEVICE_STAGING_HPP
 #define WG_DEVICE_STAGING_HPP
@@ -15019,6 +15238,8 @@ struct staging_slot {
     staging_slot* next = nullptr; ///< packet
     std::uint32_t packet_bytes = 0;
     byte data[data_bytes];
+
+    staging_slot() noexcept {} // leaves the data as it is
 };
 
 /// A peer's queue, oldest first.
@@ -15031,6 +15252,16 @@ struct staging_queue {
 };
 
 template <class Storage> class staging {
+    /// Whether every packet is short enough for a slot, because the storage says how long they are.
+    static constexpr bool one_slot = [] {
+        if constexpr (requires { Storage::max_mtu_bytes; })
+            return Storage::max_mtu_bytes != 0 && Storage::max_mtu_bytes <= staging_slot::data_bytes;
+        return false;
+    }();
+    /// Else the slots end first, which costs the same packet.
+    static constexpr bool queue_fills =
+        Storage::max_staged_packets == 0 || Storage::max_staged_packets_per_peer < Storage::max_staged_packets;
+
 public:
     explicit staging(Storage& storage) noexcept : slots_(storage) {}
 
@@ -15039,12 +15270,16 @@ public:
     std::size_t stage(staging_queue& queue, bytes_view data) noexcept {
         std::size_t lost = 0;
         //= linux: while there is no session packets wait, 128 a peer; the oldest is lost first
-        if (queue.count >= Storage::max_staged_packets_per_peer) {
+        if (queue_fills && queue.count >= Storage::max_staged_packets_per_peer) {
             drop_oldest(queue);
             ++lost;
         }
-        std::size_t const needed =
-            std::max<std::size_t>(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+        std::size_t needed = 1;
+        if constexpr (one_slot) {
+            if (data.size() > staging_slot::data_bytes) return lost + 1;
+        } else {
+            needed = std::max<std::size_t>(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+        }
         while (!slots_.reserve(needed)) {
             ++lost;
             if (queue.empty()) return lost;
@@ -15053,10 +15288,10 @@ public:
         staging_slot* const head = slots_.acquire();
         head->packet_bytes = static_cast<std::uint32_t>(data.size());
         for (staging_slot* slot = head;; slot = slot->rest) {
-            std::size_t const part = std::min(data.size(), staging_slot::data_bytes);
+            std::size_t const part = one_slot ? data.size() : std::min(data.size(), staging_slot::data_bytes);
             if (part != 0) std::memcpy(slot->data, data.data(), part);
             data = data.subspan(part);
-            if (data.empty()) break;
+            if (one_slot || data.empty()) break;
             slot->rest = slots_.acquire();
         }
         (queue.last != nullptr ? queue.last->next : queue.first) = head;
@@ -15074,7 +15309,7 @@ public:
         std::size_t left = oldest_bytes(queue);
         byte* at = to.data();
         for (staging_slot const* slot = queue.first; left != 0; slot = slot->rest) {
-            std::size_t const part = std::min(left, staging_slot::data_bytes);
+            std::size_t const part = one_slot ? left : std::min(left, staging_slot::data_bytes);
             std::memcpy(at, slot->data, part);
             at += part;
             left -= part;
@@ -15087,15 +15322,15 @@ public:
         queue.first = slot->next;
         if (queue.first == nullptr) queue.last = nullptr;
         --queue.count;
-        while (slot != nullptr) {
+        do {
             staging_slot* const rest = slot->rest;
             slots_.release(slot);
             slot = rest;
-        }
+        } while (!one_slot && slot != nullptr);
     }
 
     /// Returns how many packets were dropped.
-    std::size_t drop_all(staging_queue& queue) noexcept {
+    WG_OUTLINE std::size_t drop_all(staging_queue& queue) noexcept {
         std::size_t const dropped = queue.count;
         while (!queue.empty()) drop_oldest(queue);
         return dropped;
@@ -15113,49 +15348,50 @@ namespace wg::inline WG_ABI {
 
 /// What of a peer is secret, apart from its sessions. Lives in the storage's region for secrets.
 template <policies Policies> struct peer_secrets {
-    remote_identity remote;
     handshake exchange;
+    remote_identity remote;
     cookie_jar<Policies> cookies;
 };
 
 template <policies Policies> struct peer {
     using keypair_type = keypair<Policies::storage::replay_bits>;
 
-    std::uint32_t number = 0; ///< for the observer; never used again
+    // What is used most lies first, where small processors reach it with short instructions.
     peer_secrets<Policies>* secrets = nullptr;
-    path where{};
     keypair_slots<keypair_type> keypairs;
-    peer_timers timers;
-    instant last_sent_handshake{};          ///< initiation or response
-    instant last_initiation_consumption{};
-    byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
-    byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
-    std::uint64_t tx_bytes = 0;
-    std::uint64_t rx_bytes = 0;
-
-    template <class List, int Place>
-    using unless_few = std::conditional_t<is_few(Policies::storage::max_allowed_ips), no_table<Place>, List>;
-    [[no_unique_address]] unless_few<prefix_list<prefix_key_v4, peer>, 4> allowed_v4;
-    [[no_unique_address]] unless_few<prefix_list<prefix_key_v6, peer>, 6> allowed_v6;
-
-    staging_queue staged;
     bool wants_initiation = false;
     bool wants_keepalive = false;
     bool queued_for_transmit = false;
     bool removed = false;          ///< only jobs in flight still know it
     bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
     std::uint32_t in_flight = 0;   ///< those jobs
-    std::uint32_t deadline_position = UINT32_MAX; // of a device of few peers it is not used
     peer* next_for_transmit = nullptr;
     peer* next = nullptr;          ///< in the order in which they were added
     peer* before = nullptr;
+    staging_queue staged;
+    path where{};
+    peer_timers timers;
+    instant may_initiate_at{};              ///< after the last initiation or response that was sent
+    instant may_be_initiated_at{};          ///< after the last initiation that was accepted
+    byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
+    byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
+    std::uint64_t tx_bytes = 0;
+    std::uint64_t rx_bytes = 0;
+    std::uint32_t number = 0; ///< for the observer; never used again
+
+    template <class List, int Place>
+    using unless_few = std::conditional_t<is_few(Policies::storage::max_allowed_ips), no_table<Place>, List>;
+    [[no_unique_address]] unless_few<prefix_list<prefix_key_v4, peer>, 4> allowed_v4;
+    [[no_unique_address]] unless_few<prefix_list<prefix_key_v6, peer>, 6> allowed_v6;
+
+    std::uint32_t deadline_position = UINT32_MAX; // of a device of few peers it is not used
 
     wg::public_key const& key() const noexcept { return secrets->remote.public_key; }
     wg::handshake& exchange() noexcept { return secrets->exchange; }
 
     //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
-    bool may_send_initiation(instant now) const noexcept { return now - last_sent_handshake >= rekey_timeout; }
-    void reset_last_sent_handshake(instant now) noexcept { last_sent_handshake = now - rekey_timeout - seconds(1); }
+    WG_OUTLINE void received(std::size_t bytes_in) noexcept { rx_bytes += bytes_in; }
+    void sent_handshake(moment now) noexcept { set_after<rekey_timeout>(may_initiate_at, now); }
 };
 
 } // namespace wg::inline WG_ABI
@@ -15176,12 +15412,12 @@ enum class disposition : std::uint8_t {
 /// the job keeps its peer and its keys alive.
 template <policies Policies> struct job {
     packet data{};
-    path where{};
     std::uint8_t tos = 0;
     disposition next = disposition::drop;
     status why = status::ok;
     bool outbound = false;
     bool has_data = false; ///< not a keepalive nor a handshake message
+    path where{};
     std::uint64_t counter = 0;
     typename peer<Policies>::keypair_type* keys = nullptr; ///< what `crypt` uses; nullptr: nothing to do
     peer<Policies>* owner = nullptr;
@@ -15312,8 +15548,8 @@ public:
     /// The table of public keys is salted, so that nobody can choose keys that collide in it.
     template <random_source Random>
     peer_table(storage& from, Random& random) noexcept
-        : growth_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
-          allowed_(from), deadlines_(from) {
+        : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from),
+          by_index_(from), deadlines_(from) {
         if constexpr (!few) {
             byte_array<8> raw{};
             if (random.fill(raw)) growth_.salt = load_le64(raw.data());
@@ -15370,19 +15606,14 @@ public:
     }
 
     /// A peer with this key, whom nobody knows yet. nullptr: see reserve.
-    peer_type* add([[maybe_unused]] primitives<Policies> const& with, key_view key, instant now) noexcept {
-        if (reserve(1, size_ + 1) != status::ok) return nullptr;
+    peer_type* add([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
+        if constexpr (max_peers == 0) // else the pool says it
+            if (reserve(1, size_ + 1) != status::ok) return nullptr;
         peer_type* const fresh = peers_.acquire();
         if (fresh == nullptr) return nullptr;
-        fresh->secrets = secrets_.acquire();
-        if (fresh->secrets == nullptr) {
-            peers_.release(fresh);
-            return nullptr;
-        }
+        fresh->secrets = secrets_.acquire(); // there are as many as peers
         copy(fresh->secrets->remote.public_key, key);
         fresh->number = next_number_++;
-        fresh->reset_last_sent_handshake(now);
-        fresh->last_initiation_consumption = now - initiation_interval;
         if constexpr (!few) by_key_.insert({hash_of(with, key), fresh});
         fresh->before = last_;
         (last_ != nullptr ? last_->next : first_) = fresh;
@@ -15409,7 +15640,10 @@ public:
         if (keys != nullptr) ++keys->in_flight;
     }
     void let_go(job_type& by) noexcept {
-        if (by.keys != nullptr && --by.keys->in_flight == 0 && by.keys->retired) keypairs_.release(by.keys);
+        if (by.keys != nullptr) {
+            --by.keys->in_flight;
+            release_if_unused(*by.keys);
+        }
         if (by.owner != nullptr && --by.owner->in_flight == 0 && by.owner->removed) {
             peers_.release(by.owner);
             --shells_;
@@ -15420,34 +15654,37 @@ public:
 
     // --- sessions and indices
 
-    struct index_entry {
-        std::uint32_t index = 0;
+    struct index_owner {
         peer_type* who = nullptr;
         keypair_type* keys = nullptr; ///< nullptr: a handshake
 
         explicit operator bool() const noexcept { return who != nullptr; }
+    };
+    struct index_entry : index_owner {
+        std::uint32_t index = 0;
+
         std::uint64_t hash() const noexcept { return index; } // random by itself
     };
 
     /// Whose index it is; false: nobody's.
-    index_entry find_index(std::uint32_t index) noexcept {
+    index_owner find_index(std::uint32_t index) noexcept {
         if constexpr (few) {
             for (peer_type* p = first_; p != nullptr && index != 0; p = p->next) {
                 auto const& slots = p->keypairs;
                 for (keypair_type* keys : {slots.current, slots.previous, slots.next})
-                    if (keys != nullptr && keys->local_index == index) return {index, p, keys};
-                if (p->exchange().local_index == index) return {index, p, nullptr};
+                    if (keys != nullptr && keys->local_index == index) return {p, keys};
+                if (p->exchange().local_index == index) return {p, nullptr};
             }
             return {};
         } else {
             index_entry const* const found = find_entry(index);
-            return found != nullptr ? *found : index_entry{};
+            return found != nullptr ? index_owner(*found) : index_owner{};
         }
     }
 
     /// A random index that nobody uses, for a handshake of `who`; it replaces the one before. no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
-    template <random_source Random> result<std::uint32_t> make_index(peer_type& who, Random& random) noexcept {
+    template <random_source Random> status make_index(peer_type& who, Random& random) noexcept {
         drop_index(who.exchange());
         if constexpr (!few)
             if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
@@ -15456,9 +15693,9 @@ public:
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
             if (index == 0 || find_index(index)) continue;
-            if constexpr (!few) by_index_.insert({index, &who, nullptr});
+            if constexpr (!few) by_index_.insert({{&who, nullptr}, index});
             who.exchange().local_index = index;
-            return index;
+            return status::ok;
         }
         return status::no_random;
     }
@@ -15470,7 +15707,7 @@ public:
     }
 
     /// A new session that takes over the handshake's index. nullptr: no memory.
-    keypair_type* make_keypair(peer_type& who, instant now, bool initiator) noexcept {
+    keypair_type* make_keypair(peer_type& who, moment now, bool initiator) noexcept {
         keypair_type* const fresh = keypairs_.acquire();
         if (fresh == nullptr) return nullptr;
         handshake& of = who.exchange();
@@ -15484,12 +15721,12 @@ public:
     }
 
     /// Ends a session: its index is unknown at once; its keys are wiped at once or after the last job that holds them.
-    void retire(keypair_type& old) noexcept {
+    WG_OUTLINE void retire(keypair_type& old) noexcept {
         if constexpr (!few)
             if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
                 by_index_.erase(entry);
         old.retired = true;
-        if (old.in_flight == 0) keypairs_.release(&old);
+        release_if_unused(old);
     }
 
     /// For keypair_slots: what becomes of a session that a slot has no more room for.
@@ -15499,6 +15736,10 @@ public:
     void retire_all(peer_type& of) noexcept { of.keypairs.clear(retiring()); }
 
 private:
+    WG_OUTLINE void release_if_unused(keypair_type& keys) noexcept {
+        if (keys.retired && keys.in_flight == 0) keypairs_.release(&keys);
+    }
+
     struct by_key_entry {
         std::uint64_t hash_ = 0;
         peer_type* who = nullptr;
@@ -15556,20 +15797,20 @@ private:
         explicit growth(storage& s) noexcept : from(s) {}
     };
 
+    peer_type* first_ = nullptr;
+    peer_type* last_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t shells_ = 0; ///< removed peers that jobs in flight still know; they take room
+    std::uint32_t next_number_ = 0;
     [[no_unique_address]] unless_few<growth, 5> growth_;
+    routes_type allowed_;
     typename storage::template pool<peer_type, max_peers> peers_;
     typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
     typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
     [[no_unique_address]] unless_few<flat_table<by_key_entry, storage, table_size(max_peers)>, 1> by_key_;
     [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)>, 2>
         by_index_;
-    routes_type allowed_;
     [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
-    peer_type* first_ = nullptr;
-    peer_type* last_ = nullptr;
-    std::size_t size_ = 0;
-    std::size_t shells_ = 0; ///< removed peers that jobs in flight still know; they take room
-    std::uint32_t next_number_ = 0;
 };
 
 } // namespace wg::inline WG_ABI
@@ -15598,7 +15839,7 @@ public:
     /// False as well when there is no memory or no randomness.
     template <hash_backend Hash, random_source Random>
     bool allow([[maybe_unused]] Hash const& hash, [[maybe_unused]] Random& random, ip_address const& from,
-               instant now) noexcept {
+               moment now) noexcept {
         if (buckets_.view().empty()) {
             if constexpr (!few) // so that nobody can choose addresses that share a set
                 if (!random.fill(key_)) return false;
@@ -15623,28 +15864,30 @@ public:
                 use = &b;
                 break;
             }
-            if ((b.tag == 0 || now - b.empty_at >= burst) && use == nullptr) use = &b;
+            if (use == nullptr && is_full(b, now)) use = &b;
         }
         if (use == nullptr) return false;
-        if (use->tag != tag) *use = {tag, now - burst};
-        // The bucket holds the time since `empty_at`, at most `burst`; a handshake takes `cost` out of it.
-        if (now - use->empty_at > burst) use->empty_at = now - burst;
-        if (now - use->empty_at < cost) return false;
-        use->empty_at = use->empty_at + cost;
+        if (is_full(*use, now)) set_after<cost - burst>(use->open_at, now); // its own, or one for a new source
+        if (!passed(use->open_at, now)) return false;
+        set_after<cost>(use->open_at, use->open_at);
+        use->tag = tag;
         return true;
     }
 
 private:
     struct bucket {
         std::uint64_t tag = 0;
-        instant empty_at{};
+        /// For the next handshake; each puts it off by `cost`. One that is not in use is open at the clock's beginning,
+        /// and so no source is new in the first moments after that.
+        instant open_at{};
     };
+    static bool is_full(bucket const& b, moment now) noexcept { return passed<burst - cost>(b.open_at, now); }
     static constexpr std::size_t size = Storage::max_limited_sources;
     static constexpr std::size_t ways = 4;
     static constexpr bool few = is_few(size); ///< then all buckets are one set, and sources are known by address
     static_assert(size >= ways && (size & (size - 1)) == 0);
 
-    typename Storage::template array<bucket, size> buckets_;
+    few_or_array<Storage, bucket, size> buckets_;
     [[no_unique_address]] std::conditional_t<few, no_table<1>, byte_array<16>> key_{};
 };
 
@@ -15714,8 +15957,9 @@ template <policies Policies> struct device_state {
     explicit device_state(parts&& from) noexcept
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
-          secrets(memory), own(secrets.acquire()), peers(memory, random), staged(memory), waiting(memory),
-          limiter(memory) {}
+          peers(memory, random), waiting(memory), limiter(memory), secrets(memory), staged(memory) {
+        own = secrets.acquire();
+    }
     device_state(device_state const&) = delete;
     device_state& operator=(device_state const&) = delete;
     ~device_state() {
@@ -15773,7 +16017,8 @@ template <policies Policies> struct device_state {
         }
     }
 
-    void watch_load(instant now) noexcept {
+    void watch_load([[maybe_unused]] moment now) noexcept {
+        if constexpr (!observer_type::enabled) return;
         bool const loaded = waiting.under_load(now);
         if (std::exchange(was_under_load, loaded) != loaded) report(event_id::under_load, nullptr, loaded);
     }
@@ -15818,12 +16063,10 @@ template <policies Policies> struct device_state {
 
     void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.timers.next_deadline()); }
 
-    WG_OUTLINE duration jitter() noexcept {
-        constexpr auto below = static_cast<std::uint32_t>(rekey_timeout_jitter.nanoseconds); // no division of 64 bits
-        static_assert(below == rekey_timeout_jitter.nanoseconds);
+    WG_OUTLINE std::int32_t jitter_ms() noexcept {
         byte_array<4> raw{};
-        if (!random.fill(raw)) return {};
-        return {static_cast<std::int64_t>(load_le32(raw.data()) % below)};
+        if (!random.fill(raw)) return 0;
+        return static_cast<std::int32_t>(load_le32(raw.data()) % rekey_timeout_jitter_ms);
     }
 
     struct reported_event {
@@ -15839,21 +16082,23 @@ template <policies Policies> struct device_state {
     [[no_unique_address]] observer_type observer;
     [[no_unique_address]] typename Policies::threads::mutex mutex;
     storage_type memory;
-    typename storage_type::template secret_pool<own_secrets, 1> secrets;
-    own_secrets* own;
-    peer_table<Policies> peers;
-    staging<storage_type> staged;
-    handshake_queue<storage_type> waiting;
-    rate_limiter<storage_type> limiter;
 
+    // What is small and used most lies first, where small processors reach it with short instructions.
+    bool up = true;
+    bool was_under_load = false;
+    std::uint16_t listen_port = 0;
+    own_secrets* own;
     peer_type* first_for_transmit = nullptr;
     peer_type* last_for_transmit = nullptr;
     std::size_t mtu = default_mtu_bytes;
     std::uint32_t fwmark = 0;
     byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to anybody
-    std::uint16_t listen_port = 0;
-    bool up = true;
-    bool was_under_load = false;
+    peer_table<Policies> peers;
+    handshake_queue<storage_type> waiting;
+    rate_limiter<storage_type> limiter;
+    typename storage_type::template secret_pool<own_secrets, 1> secrets;
+    staging<storage_type> staged;
+
 #ifndef WG_BARE
     instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
 #endif
@@ -15907,29 +16152,29 @@ private:
 
 namespace wg::inline WG_ABI {
 
-/// A view of a device's state, made for a call.
-template <policies Policies> class handshakes {
+/// A device's state, with what it does about handshakes.
+template <policies Policies> class handshakes : public device_state<Policies> {
     using state_type = device_state<Policies>;
     using peer_type = typename state_type::peer_type;
     using keypair_type = typename state_type::keypair_type;
     using job_type = typename state_type::job_type;
 
 public:
-    explicit handshakes(state_type& state) noexcept : state_(state) {}
+    using state_type::state_type;
 
     /// A message has come in: it waits for its turn, or is dropped. `genuine`: see `check_mac1`.
-    void admit(job_type& j, message_type type, bool genuine, instant now) noexcept {
+    void admit(job_type& j, message_type type, bool genuine, moment now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
-            if (!state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])))
-                return state_.drop(j, status::unknown_index);
+            if (!this->peers.find_index(load_le32(&message[cookie_reply_layout::receiver])))
+                return this->drop(j, status::unknown_index);
         } else if (!genuine) {
             //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
-            return state_.drop(j, status::bad_mac1);
+            return this->drop(j, status::bad_mac1);
         }
-        bool const taken = state_.waiting.push(message, j.where, now);
-        state_.watch_load(now);
-        state_.drop(j, taken ? status::queued : status::handshake_queue_full);
+        bool const taken = this->waiting.push(message, j.where, now);
+        this->watch_load(now);
+        this->drop(j, taken ? status::queued : status::handshake_queue_full);
     }
 
     /// How many jobs `check_mac1` looks at.
@@ -15940,7 +16185,7 @@ public:
     std::uint32_t check_mac1(std::span<job_type const> jobs) noexcept {
         if (!mine().exists()) return 0;
         if constexpr (macs_at_once == 1)
-            return state_.own->checker.check_mac1(state_.with, jobs[0].data.view());
+            return this->own->checker.check_mac1(this->with, jobs[0].data.view());
 #ifndef WG_COMPACT
         std::array<bytes_view, macs_at_once> messages;
         std::array<std::uint8_t, macs_at_once> from;
@@ -15952,7 +16197,7 @@ public:
             messages[count++] = jobs[i].data.view();
         }
         std::uint32_t const good =
-            state_.own->checker.check_mac1(state_.with, std::span<bytes_view const>(messages).first(count));
+            this->own->checker.check_mac1(this->with, std::span<bytes_view const>(messages).first(count));
         std::uint32_t genuine = 0;
         for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
         return genuine;
@@ -15968,7 +16213,7 @@ public:
 
     /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
     /// Writes the answers into `out`, from the front.
-    handled handle(std::span<job_type> out, std::size_t most, instant now) noexcept {
+    handled handle(std::span<job_type> out, std::size_t most, moment now) noexcept {
         handled done;
         if constexpr (at_once == 1) {
             done.heavy = handle_one(out[0], now);
@@ -15977,17 +16222,17 @@ public:
             return done;
         }
         std::size_t made = 0;
-        message_type const type = type_of(state_.waiting.front()->message());
+        message_type const type = type_of(this->waiting.front()->message());
         std::array<turn, at_once> turns;
         std::size_t count = 0;
         for (; count < std::min(most, at_once); ++count) {
-            waiting_handshake const* const in = state_.waiting.at(count);
+            waiting_handshake const* const in = this->waiting.at(count);
             if (in == nullptr || type_of(in->message()) != type) break;
             turns[count].in = in;
-            turns[count].why = gate(turns[count], type, now);
+            turns[count].why = gate(*in, type, now);
             if (turns[count].why == status::ok && type != message_type::cookie_reply) {
                 ++done.heavy;
-                state_.waiting.note_answer(now);
+                this->waiting.note_answer(now);
             }
         }
         auto const these = std::span(turns).first(at_once == 1 ? 1 : count);
@@ -16003,33 +16248,30 @@ public:
     }
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now.
-    bool send_initiation(peer_type& to, job_type& out, instant now) noexcept {
-        if (!mine().exists() || !to.where.remote || !to.may_send_initiation(now)) return false;
-        if (!state_.room_for(out, initiation_layout::size)) return false;
-        to.last_sent_handshake = now;
-        to.timers.handshake_initiated(now, state_.jitter()); // also if what follows fails: then it is tried again
-        status why = status::no_random;
-        if (result<std::uint32_t> const index = state_.peers.make_index(to, state_.random))
-            why = noise<Policies>(state_.with)
-                      .create_initiation(to.exchange(), mine(), to.secrets->remote, state_.random, next_label(),
-                                         *index, out.data.view());
-        else
-            why = index.why();
+    WG_FRAME bool send_initiation(peer_type& to, job_type& out, moment now) noexcept {
+        if (!mine().exists() || !to.where.remote || !passed(to.may_initiate_at, now)) return false;
+        if (!this->room_for(out, initiation_layout::size)) return false;
+        to.sent_handshake(now);
+        to.timers.handshake_initiated(now, this->jitter_ms()); // also if what follows fails: then it is tried again
+        status why = this->peers.make_index(to, this->random);
+        if (why == status::ok)
+            why = steps(this->with)
+                      .create_initiation(to.exchange(), mine(), to.secrets->remote, this->random, next_label(),
+                                         out.data.view());
         if (why != status::ok) {
-            state_.peers.forget_handshake(to);
-            state_.count(why, &to);
+            this->peers.forget_handshake(to);
+            this->count(why, &to);
             return false;
         }
-        to.secrets->cookies.add_macs(state_.with, to.key(), out.data.view(), now);
         send_handshake_message(out, to, now);
-        state_.report(event_id::initiation_sent, &to, to.timers.attempts());
+        this->report(event_id::initiation_sent, &to, to.timers.attempts());
         return true;
     }
 
     /// The first packet of a session has confirmed it, or the response has come in.
-    void complete(peer_type& with) noexcept {
-        with.timers.handshake_complete();
-        state_.clock.tai64n(with.last_handshake);
+    WG_OUTLINE void confirm(peer_type& of) noexcept {
+        of.timers.handshake_complete();
+        this->clock.tai64n(of.last_handshake);
     }
 
 private:
@@ -16039,138 +16281,136 @@ private:
     /// A message whose turn it is.
     struct turn {
         waiting_handshake const* in = nullptr;
-        status why = status::ok; ///< else nothing is done but, perhaps, a cookie sent
-        bool wants_cookie = false;
+        status why = status::ok; ///< else nothing is done, or for cookie_sent that is
     };
 
     /// An initiation that was accepted, and its answer.
     struct accepted {
         peer_type* from = nullptr; ///< nullptr: it was not
-        duration next_attempt{};   ///< of ours, if the two have crossed
-        status why = status::ok;   ///< of the answer
-        std::uint32_t index = 0;
+        std::int32_t next_attempt_ms = 0; ///< of ours, if the two have crossed
+        status why = status::ok;          ///< of the answer
     };
 
-    identity& mine() noexcept { return state_.own->mine(); }
+    identity& mine() noexcept { return this->own->mine(); }
 
     /// Whether a message is worth what it costs.
-    WG_FRAME status gate(turn& t, message_type type, instant now) noexcept {
+    WG_FRAME status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
-        if (!state_.waiting.under_load(now)) return status::ok;
-        if (!state_.own->checker.check_mac2(state_.with, t.in->message(), t.in->where.remote, now)) {
-            t.wants_cookie = true;
-            return status::cookie_sent;
-        }
+        if (!this->waiting.under_load(now)) return status::ok;
+        if (!this->own->checker.check_mac2(this->with, in.message(), in.where.remote, now)) return status::cookie_sent;
         //= linux: a source that sends too much under load gets no answer, not even a cookie
-        if (!state_.limiter.allow(state_.with.hash, state_.random, t.in->where.remote.address, now))
+        if (!this->limiter.allow(this->with.hash, this->random, in.where.remote.address, now))
             return status::rate_limited;
         return status::ok;
     }
 
     /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
-    WG_FRAME bool handle_one(job_type& answer, instant now) noexcept {
-        turn t;
-        t.in = state_.waiting.front();
-        message_type const type = type_of(t.in->message());
-        t.why = gate(t, type, now);
-        bool const heavy = t.why == status::ok && type != message_type::cookie_reply;
-        if (heavy) state_.waiting.note_answer(now);
-        if (begin_last_part(t, answer, now)) {
+    WG_FRAME bool handle_one(job_type& answer, moment now) noexcept {
+        waiting_handshake const& in = this->waiting.oldest();
+        message_type const type = type_of(in.message());
+        this->begin(answer, true);
+        status why = gate(in, type, now);
+        bool const heavy = why == status::ok && type != message_type::cookie_reply;
+        if (heavy) this->waiting.note_answer(now);
+        if (why == status::cookie_sent) {
+            why = send_cookie_reply(in, answer, now);
+        } else if (why == status::ok) {
             accepted by;
             if (type == message_type::initiation)
-                t.why = consume_initiation(t, by, now);
+                why = consume_initiation(in, by, now);
             else if (type == message_type::response)
-                t.why = consume_response(t, now);
+                why = consume_response(in, now);
             else
-                t.why = consume_cookie_reply(t, now);
-            if (by.from != nullptr) t.why = answer_initiation(t, by, answer, now);
+                why = consume_cookie_reply(in, now);
+            if (by.from != nullptr) why = answer_initiation(in, by, answer, now);
         }
-        end(t, now);
+        end(why, now);
         return heavy;
     }
 
-    WG_FRAME status answer_initiation(turn const& t, accepted const& by, job_type& answer, instant now) noexcept {
+    WG_FRAME status answer_initiation(waiting_handshake const& in, accepted const& by, job_type& answer,
+                                      moment now) noexcept {
         peer_type& to = *by.from;
-        note_initiation(to, t, by.next_attempt, now);
+        note_initiation(to, in, by.next_attempt_ms, now);
         status why = by.why;
-        if (why == status::ok && !state_.room_for(answer, response_layout::size)) why = status::no_room;
+        if (why == status::ok && !this->room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
-            to.last_sent_handshake = now;
-            why = steps(state_.with)
-                      .create_response(to.exchange(), to.secrets->remote, state_.random, by.index, answer.data.view());
+            to.sent_handshake(now);
+            why = steps(this->with)
+                      .create_response(to.exchange(), to.secrets->remote, this->random, answer.data.view());
         }
         why = end_response(to, why, answer, now);
-        state_.reschedule(to);
+        this->reschedule(to);
         return why;
     }
 
-    WG_FRAME status consume_initiation(turn const& t, accepted& by, instant now) noexcept {
-        typename steps::incoming_initiation in;
-        status const why = steps(state_.with).open_initiation(in, mine(), t.in->message());
-        return why == status::ok ? accept_initiation(in, t, by, now) : why;
+    WG_FRAME status consume_initiation(waiting_handshake const& in, accepted& by, moment now) noexcept {
+        typename steps::incoming_initiation opened;
+        status const why = steps(this->with).open_initiation(opened, mine(), in.message());
+        return why == status::ok ? accept_initiation(opened, in, by, now) : why;
     }
 
-    WG_FRAME status consume_response(turn const& t, instant now) noexcept {
-        bytes_view const message = t.in->message();
+    WG_FRAME status consume_response(waiting_handshake const& in, moment now) noexcept {
+        bytes_view const message = in.message();
         peer_type* const from = asked_by(message);
         if (from == nullptr) return status::unknown_index;
         status const why =
-            steps(state_.with).consume_response(from->exchange(), mine(), from->secrets->remote, message);
-        return why == status::ok ? end_initiation(*from, t.in->where, message.size(), now) : why;
+            steps(this->with).consume_response(from->exchange(), mine(), from->secrets->remote, message);
+        return why == status::ok ? end_initiation(*from, in, now) : why;
     }
 
-    /// The last part of the oldest message's turn, all of it but what `end` does. False: nothing else is to be done.
-    bool begin_last_part(turn& t, job_type& answer, instant now) noexcept {
-        state_.begin(answer, true);
-        if (t.wants_cookie) t.why = send_cookie_reply(t, answer, now);
-        return t.why == status::ok;
+    /// The last part of the oldest message's turn, all of it but what `end` does. Unless ok, nothing else is to do.
+    status begin_last_part(waiting_handshake const& in, status why, job_type& answer, moment now) noexcept {
+        this->begin(answer, true);
+        return why == status::cookie_sent ? send_cookie_reply(in, answer, now) : why;
     }
-    void end(turn const& t, instant now) noexcept {
-        if (t.why != status::ok) state_.count(t.why, nullptr);
-        state_.waiting.pop();
-        if (state_.waiting.size() == 0) state_.watch_load(now);
+    void end(status why, moment now) noexcept {
+        if (why != status::ok) this->count(why, nullptr);
+        this->waiting.pop();
+        if (this->waiting.size() == 0) this->watch_load(now);
     }
 
-    WG_FRAME status send_cookie_reply(turn const& t, job_type& out, instant now) noexcept {
-        bytes_view const message = t.in->message();
-        path const& where = t.in->where;
-        if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
+    WG_FRAME status send_cookie_reply(waiting_handshake const& in, job_type& out, moment now) noexcept {
+        bytes_view const message = in.message();
+        path const& where = in.where;
+        if (!this->room_for(out, cookie_reply_layout::size)) return status::no_room;
         std::uint32_t const receiver =
             load_le32(&message[initiation_layout::sender]); // at the same place in a response
-        if (status const why = state_.own->checker.create_reply(state_.with, state_.random, message, receiver,
+        if (status const why = this->own->checker.create_reply(this->with, this->random, message, receiver,
                                                                 where.remote, now, out.data.view());
             why != status::ok)
             return why;
         out.where = where;
         out.tos = 0;
         out.next = disposition::send;
-        state_.report(event_id::cookie_reply_sent, nullptr);
+        this->report(event_id::cookie_reply_sent, nullptr);
         return status::cookie_sent;
     }
 
     void consume_cookie_replies(std::span<turn> turns, std::span<job_type> out, std::size_t& made,
-                                instant now) noexcept {
+                                moment now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
-            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t, now);
-            end(t, now);
+            t.why = begin_last_part(*t.in, t.why, unused, now);
+            if (t.why == status::ok) t.why = consume_cookie_reply(*t.in, now);
+            end(t.why, now);
             if (unused.next == disposition::send) ++made;
         }
     }
 
-    WG_FRAME status consume_cookie_reply(turn const& t, instant now) noexcept {
-        bytes_view const message = t.in->message();
-        auto const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
+    WG_FRAME status consume_cookie_reply(waiting_handshake const& in, moment now) noexcept {
+        bytes_view const message = in.message();
+        auto const found = this->peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
         peer_type& from = *found.who;
-        status const why = from.secrets->cookies.consume_reply(state_.with, from.key(), message, now);
-        if (why == status::ok) state_.report(event_id::cookie_reply_received, &from);
+        status const why = from.secrets->cookies.consume_reply(this->with, from.key(), message, now);
+        if (why == status::ok) this->report(event_id::cookie_reply_received, &from);
         return why;
     }
 
-    void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
+    void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, moment now) noexcept {
         std::array<typename steps::one_initiation, at_once> opened;
         std::array<typename steps::outgoing_response, at_once> answers;
         std::array<accepted, at_once> froms;
@@ -16178,34 +16418,35 @@ private:
             opened[i].message = turns[i].in->message();
             opened[i].why = turns[i].why;
         }
-        steps const noise(state_.with);
+        steps const noise(this->with);
         noise.open_initiations(std::span(opened).first(turns.size()), mine());
         for (std::size_t i = 0; i < turns.size(); ++i) {
             if (turns[i].why == status::ok) turns[i].why = opened[i].why;
-            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], turns[i], froms[i], now);
+            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], *turns[i].in, froms[i], now);
             if (turns[i].why != status::ok || froms[i].why != status::ok) continue;
             peer_type& from = *froms[i].from;
-            noise.begin_response(answers[i], from.exchange(), from.secrets->remote, state_.random);
+            noise.begin_response(answers[i], from.exchange(), from.secrets->remote, this->random);
         }
         noise.agree_responses(std::span(answers).first(turns.size()));
         for (std::size_t i = 0; i < turns.size(); ++i) {
             job_type& answer = out[made];
-            if (begin_last_part(turns[i], answer, now)) {
-                note_initiation(*froms[i].from, turns[i], froms[i].next_attempt, now);
+            turns[i].why = begin_last_part(*turns[i].in, turns[i].why, answer, now);
+            if (turns[i].why == status::ok) {
+                note_initiation(*froms[i].from, *turns[i].in, froms[i].next_attempt_ms, now);
                 turns[i].why = send_response(froms[i], answers[i], answer, now);
-                state_.reschedule(*froms[i].from);
+                this->reschedule(*froms[i].from);
             }
-            end(turns[i], now);
+            end(turns[i].why, now);
             if (answer.next == disposition::send) ++made;
         }
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    status accept_initiation(typename steps::incoming_initiation& in, turn const& t, accepted& to,
-                             instant now) noexcept {
-        bytes_view const message = t.in->message();
-        steps const noise(state_.with);
-        peer_type* const from = state_.peers.find(state_.with, in.remote_static);
+    status accept_initiation(typename steps::incoming_initiation& in, waiting_handshake const& came, accepted& to,
+                             moment now) noexcept {
+        bytes_view const message = came.message();
+        steps const noise(this->with);
+        peer_type* const from = this->peers.find(this->with, in.remote_static);
         //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
         if (status const why = noise.prove_initiation(in, from->secrets->remote, message); why != status::ok)
@@ -16214,151 +16455,146 @@ private:
         if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
             return status::replayed_initiation;
         //= linux: at most one initiation in 20 ms from a peer; a refused one does not count as seen
-        if (now - from->last_initiation_consumption < initiation_interval) return status::initiation_flood;
+        if (!passed(from->may_be_initiated_at, now)) return status::initiation_flood;
         from->greatest_timestamp = in.timestamp;
-        from->last_initiation_consumption = now;
-        state_.peers.forget_handshake(*from);
+        set_after<initiation_interval>(from->may_be_initiated_at, now);
+        this->peers.forget_handshake(*from);
         noise.accept_initiation(from->exchange(), in, message);
         // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
         // Whoever has the greater key goes first next time.
         bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
         to.from = from;
-        to.next_attempt = first ? state_.jitter() : rekey_timeout + state_.jitter();
-        result<std::uint32_t> const index = state_.peers.make_index(*from, state_.random);
-        if (index)
-            to.index = *index;
-        else
-            to.why = index.why();
+        to.next_attempt_ms = this->jitter_ms() + (first ? 0 : in_milliseconds(rekey_timeout));
+        to.why = this->peers.make_index(*from, this->random);
         return status::ok;
     }
 
-    void note_initiation(peer_type& from, turn const& t, duration next_attempt, instant now) noexcept {
-        state_.roam(from, t.in->where);
-        from.rx_bytes += t.in->message().size();
-        from.timers.any_authenticated_packet_received();
-        from.timers.any_authenticated_packet_traversal(now);
-        state_.report(event_id::initiation_received, &from);
-        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), next_attempt);
+    /// A handshake message of `from` was genuine.
+    WG_OUTLINE void note_message(peer_type& from, waiting_handshake const& in, moment now) noexcept {
+        this->roam(from, in.where);
+        from.received(in.length);
+        from.timers.any_authenticated_packet_received(now);
+    }
+
+    void note_initiation(peer_type& from, waiting_handshake const& in, std::int32_t next_attempt_ms,
+                         moment now) noexcept {
+        note_message(from, in, now);
+        this->report(event_id::initiation_received, &from);
+        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), next_attempt_ms);
     }
 
     status send_response(accepted const& by, typename steps::outgoing_response const& answer, job_type& out,
-                         instant now) noexcept {
+                         moment now) noexcept {
         peer_type& to = *by.from;
         status why = by.why;
-        if (why == status::ok && !state_.room_for(out, response_layout::size)) why = status::no_room;
+        if (why == status::ok && !this->room_for(out, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
-            to.last_sent_handshake = now;
-            why = steps(state_.with).create_response(answer, by.index, out.data.view());
+            to.sent_handshake(now);
+            why = steps(this->with).create_response(answer, out.data.view());
         }
         return end_response(to, why, out, now);
     }
 
     /// A response was made, if `why` is ok.
-    status end_response(peer_type& to, status why, job_type& out, instant now) noexcept {
+    status end_response(peer_type& to, status why, job_type& out, moment now) noexcept {
         if (why == status::ok) why = begin_session(to, now, false);
         if (why != status::ok) {
-            state_.peers.forget_handshake(to);
+            this->peers.forget_handshake(to);
             return why;
         }
-        to.secrets->cookies.add_macs(state_.with, to.key(), out.data.view(), now);
         send_handshake_message(out, to, now);
-        state_.report(event_id::response_sent, &to);
+        this->report(event_id::response_sent, &to);
         return status::ok;
     }
 
     /// The peer whose handshake a response claims to answer; nullptr: there is none.
     peer_type* asked_by(bytes_view response) noexcept {
-        auto const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
+        auto const found = this->peers.find_index(load_le32(&response[response_layout::receiver]));
         return found.keys != nullptr ? nullptr : found.who;
     }
 
-    void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
+    void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, moment now) noexcept {
         std::array<typename steps::incoming_response, at_once> opened;
         for (std::size_t i = 0; i < turns.size(); ++i) {
             if (turns[i].why != status::ok) continue;
             opened[i].message = turns[i].in->message();
             if (peer_type* const from = asked_by(opened[i].message)) opened[i].of = &from->exchange();
         }
-        steps(state_.with).agree_responses(std::span(opened).first(turns.size()), mine());
+        steps(this->with).agree_responses(std::span(opened).first(turns.size()), mine());
         for (std::size_t i = 0; i < turns.size(); ++i) {
             job_type& unused = out[made];
-            if (begin_last_part(turns[i], unused, now)) {
+            turns[i].why = begin_last_part(*turns[i].in, turns[i].why, unused, now);
+            if (turns[i].why == status::ok) {
                 peer_type* const from = asked_by(opened[i].message); // a response before it may have been the one
                 turns[i].why = from == nullptr ? status::unknown_index
-                                               : consume_response(*from, opened[i], turns[i].in->where, now);
+                                               : consume_response(*from, opened[i], *turns[i].in, now);
             }
-            end(turns[i], now);
+            end(turns[i].why, now);
             if (unused.next == disposition::send) ++made;
         }
     }
 
-    status consume_response(peer_type& from, typename steps::incoming_response const& in, path const& where,
-                            instant now) noexcept {
-        status const why = steps(state_.with).consume_response(from.exchange(), in, from.secrets->remote);
-        return why == status::ok ? end_initiation(from, where, in.message.size(), now) : why;
+    status consume_response(peer_type& from, typename steps::incoming_response const& opened,
+                            waiting_handshake const& in, moment now) noexcept {
+        status const why = steps(this->with).consume_response(from.exchange(), opened, from.secrets->remote);
+        return why == status::ok ? end_initiation(from, in, now) : why;
     }
 
     /// Our initiation was answered.
-    status end_initiation(peer_type& from, path const& where, std::size_t message_bytes, instant now) noexcept {
-        state_.roam(from, where);
-        from.rx_bytes += message_bytes;
-        from.timers.any_authenticated_packet_received();
-        from.timers.any_authenticated_packet_traversal(now);
-        state_.report(event_id::response_received, &from);
+    status end_initiation(peer_type& from, waiting_handshake const& in, moment now) noexcept {
+        note_message(from, in, now);
+        this->report(event_id::response_received, &from);
         status const why = begin_session(from, now, true);
         if (why == status::ok) {
-            complete(from);
-            state_.report(event_id::session_started, &from, 1);
+            confirm(from);
+            this->report(event_id::session_started, &from, 1);
             //= wp 6.4: the initiator may send at once, and does, so that the responder may
-            state_.want_keepalive(from); // confirms the session, unless a staged packet does
+            this->want_keepalive(from); // confirms the session, unless a staged packet does
         } else {
-            state_.peers.forget_handshake(from);
+            this->peers.forget_handshake(from);
         }
-        state_.reschedule(from);
+        this->reschedule(from);
         return why;
     }
 
-    status begin_session(peer_type& with, instant now, bool initiator) noexcept {
-        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.peers.retiring());
-        keypair_type* const fresh = state_.peers.make_keypair(with, now, initiator);
+    status begin_session(peer_type& of, moment now, bool initiator) noexcept {
+        if constexpr (peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
+        keypair_type* const fresh = this->peers.make_keypair(of, now, initiator);
         if (fresh == nullptr) return status::no_memory;
+        if constexpr (!peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
         status const why =
-            noise<Policies>(state_.with).begin_session(with.exchange(), fresh->send_key, fresh->receive_key);
+            steps(this->with).begin_session(of.exchange(), fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
-        if (initiator)
-            with.keypairs.add_as_initiator(*fresh, state_.peers.retiring());
-        else
-            with.keypairs.add_as_responder(*fresh, state_.peers.retiring());
-        with.timers.session_derived(now);
+        of.keypairs.add(*fresh, initiator);
+        of.timers.session_derived(now);
         return why;
     }
 
-    void send_handshake_message(job_type& out, peer_type& to, instant now) noexcept {
-        to.timers.any_authenticated_packet_traversal(now);
-        to.timers.any_authenticated_packet_sent();
+    /// A message that lacks its macs only.
+    WG_OUTLINE void send_handshake_message(job_type& out, peer_type& to, moment now) noexcept {
+        to.secrets->cookies.add_macs(this->with, to.key(), out.data.view(), now);
+        to.timers.any_authenticated_packet_sent(now);
         out.tos = handshake_tos;
-        state_.send(out, to, nullptr);
+        this->send(out, to, nullptr);
     }
 
     /// The wall clock, coarse so that it tells little of this host's load, and greater than the label before.
     byte_array<timestamp_bytes> const& next_label() noexcept {
-        constexpr std::uint32_t grain_ns = std::uint32_t{1} << 24;
-        byte_array<timestamp_bytes> label{};
-        state_.clock.tai64n(label);
+        constexpr byte seconds_in_grains = 1'000'000'000 >> 24; // the highest byte of the nanoseconds counts these
+        byte_array<timestamp_bytes> &last = this->last_label, label{};
+        this->clock.tai64n(label);
         //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
-        store_be32(&label[8], load_be32(&label[8]) & ~(grain_ns - 1));
+        label[9] = label[10] = label[11] = 0;
         //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
-        if (std::memcmp(label.data(), state_.last_label.data(), timestamp_bytes) <= 0) {
-            label = state_.last_label;
-            std::uint32_t const ns = load_be32(&label[8]) + grain_ns;
-            store_be32(&label[8], ns < 1'000'000'000 ? ns : 0);
-            if (ns >= 1'000'000'000) store_be64(label.data(), load_be64(label.data()) + 1);
+        if (std::memcmp(label.data(), last.data(), timestamp_bytes) > 0) return last = label;
+        std::size_t at = 8;
+        if (++last[at] > seconds_in_grains) {
+            last[at] = 0;
+            while (++last[--at] == 0 && at != 0) {}
         }
-        state_.last_label = label;
-        return state_.last_label;
+        return last;
     }
 
-    state_type& state_;
 };
 
 } // namespace wg::inline WG_ABI
@@ -16396,34 +16632,35 @@ struct ip_header {
     explicit operator bool() const noexcept { return kind != family::none; }
 };
 
-/// Reads the header of `packet`; none if it is not IP or shorter than it says.
-inline ip_header parse_ip(bytes_view packet) noexcept {
+namespace ip_detail {
+
+WG_OUTLINE inline ip_header parse(byte const* packet, std::size_t size) noexcept {
     ip_header header;
-    if (packet.size() < ipv4_header_bytes) return header;
-    if (packet[0] >> 4 == 4) {
-        header.header_bytes = std::size_t{packet[0] & 0x0fu} * 4;
-        header.total_bytes = load_be16(&packet[2]);
-        if (header.total_bytes > packet.size() || header.total_bytes < ipv4_header_bytes) return header;
-        if (header.header_bytes < ipv4_header_bytes || header.header_bytes > header.total_bytes)
-            header.header_bytes = ipv4_header_bytes;
-        header.tos = packet[1];
-        header.protocol = packet[9];
-        header.first_fragment = (load_be16(&packet[6]) & 0x1fff) == 0;
-        header.source = &packet[12];
-        header.destination = &packet[16];
-        header.kind = family::v4;
-    } else if (packet[0] >> 4 == 6 && packet.size() >= ipv6_header_bytes) {
-        header.header_bytes = ipv6_header_bytes;
-        header.total_bytes = ipv6_header_bytes + load_be16(&packet[4]);
-        if (header.total_bytes > packet.size()) return header;
-        header.tos = static_cast<std::uint8_t>(load_be16(&packet[0]) >> 4);
-        header.protocol = packet[6];
-        header.source = &packet[8];
-        header.destination = &packet[24];
-        header.kind = family::v6;
+    if (size < ipv4_header_bytes) return header;
+    unsigned const version = packet[0] >> 4;
+    bool const v4 = version == 4;
+    if (!v4 && version != 6) return header;
+    header.header_bytes = v4 ? ipv4_header_bytes : ipv6_header_bytes;
+    header.total_bytes = v4 ? load_be16(packet + 2) : ipv6_header_bytes + load_be16(packet + 4);
+    if (header.total_bytes > size || header.total_bytes < header.header_bytes) return header;
+    header.kind = v4 ? family::v4 : family::v6;
+    header.tos = static_cast<std::uint8_t>(load_be16(packet) >> (v4 ? 0 : 4));
+    header.protocol = packet[v4 ? 9 : 6];
+    header.source = packet + (v4 ? 12 : 8);
+    header.destination = header.source + (v4 ? 4 : 16);
+    if (v4) {
+        std::size_t const with_options = std::size_t{packet[0] & 0x0fu} * 4;
+        if (with_options >= ipv4_header_bytes && with_options <= header.total_bytes)
+            header.header_bytes = with_options;
+        header.first_fragment = (load_be16(packet + 6) & 0x1fff) == 0;
     }
     return header;
 }
+
+} // namespace ip_detail
+
+/// Reads the header of `packet`; none if it is not IP or shorter than it says.
+inline ip_header parse_ip(bytes_view packet) noexcept { return ip_detail::parse(packet.data(), packet.size()); }
 
 /// The sum of RFC 1071, not yet folded or inverted. `data` of an odd size is padded with zero.
 constexpr std::uint32_t checksum_add(std::uint32_t sum, bytes_view data) noexcept {
@@ -16452,21 +16689,17 @@ constexpr std::uint8_t ecn_of(std::uint8_t tos) noexcept { return tos & 3; }
 //= RFC 6040 4.2: congestion on the way is told to the inner packet, or drops it
 inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t outer_tos) noexcept {
     std::uint8_t const outer = ecn_of(outer_tos), was = ecn_of(inner.tos);
-    if (outer == not_ect || was == congestion_experienced) return true;
+    if (outer == not_ect || outer == ect_0 || was == congestion_experienced) return true;
     if (was == not_ect) return outer != congestion_experienced;
-    std::uint8_t const becomes = outer == congestion_experienced ? std::uint8_t{congestion_experienced}
-                                 : outer == ect_1                ? std::uint8_t{ect_1}
-                                                                 : was;
-    if (becomes == was) return true;
+    // ect_1 and congestion_experienced take the place of what was there
+    unsigned const change = was ^ outer;
     if (inner.kind == family::v4) {
+        packet[1] = static_cast<byte>(packet[1] ^ change);
         // RFC 1624: the header's checksum follows the one word that changes.
-        std::uint32_t const before = load_be16(&packet[0]);
-        packet[1] = static_cast<byte>((packet[1] & ~3) | becomes);
-        std::uint32_t const sum =
-            (~std::uint32_t{load_be16(&packet[10])} & 0xffff) + (~before & 0xffff) + load_be16(&packet[0]);
+        std::uint32_t const sum = (load_be16(&packet[10]) ^ 0xffffu) + 0xffff + outer - was;
         store_be16(&packet[10], checksum_finish(sum));
     } else {
-        packet[1] = static_cast<byte>((packet[1] & ~0x30) | (becomes << 4));
+        packet[1] = static_cast<byte>(packet[1] ^ change << 4);
     }
     return true;
 }
@@ -16544,8 +16777,9 @@ inline bytes_view datagram_between(bytes_view packet, ip_header const& header, s
     if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment) return {};
     if (header.header_bytes + udp_header_bytes > packet.size()) return {};
     byte const* const udp = &packet[header.header_bytes];
-    if (load_be16(udp) != local_port || load_be16(udp + 2) != remote.port) return {};
-    if (std::memcmp(header.destination, remote.address.octets.data(), remote.address.bits() / 8) != 0) return {};
+    if (load_be32(udp) != (std::uint32_t{local_port} << 16 | remote.port)) return {};
+    std::size_t const address_bytes = header.kind == family::v4 ? 4 : 16;
+    if (std::memcmp(header.destination, remote.address.octets.data(), address_bytes) != 0) return {};
     return packet.subspan(header.header_bytes + udp_header_bytes);
 }
 
@@ -16686,9 +16920,9 @@ public:
     }
 
     /// What `admit` let pass.
-    void apply(std::span<change const> changes, instant now) noexcept {
-        for (change const& c : interface_changes(changes)) apply(c, now);
-        for_each_peer(changes, [&](peer_changes const& of) noexcept { apply(of, now); });
+    void apply(std::span<change const> changes) noexcept {
+        for (change const& c : interface_changes(changes)) apply(c);
+        for_each_peer(changes, [&](peer_changes const& of) noexcept { apply(of); });
     }
 
     /// See `device::snapshot`.
@@ -16715,15 +16949,14 @@ public:
     void set_first_private_key(key_view key) noexcept {
         WG_ASSERT(state_.peers.first() == nullptr);
         state_.own->private_key.assign(key);
-        if (mine().exists()) clamp(state_.own->private_key);
         set_public_key();
     }
 
     /// See `device::add_peer`.
-    status add(peer_settings const& of, instant now) noexcept {
+    status add(peer_settings const& of) noexcept {
         if (state_.peers.find(state_.with, of.key) != nullptr || equal_in_constant_time(of.key, mine().public_key))
             return status::invalid;
-        peer_type* const p = state_.peers.add(state_.with, of.key, now);
+        peer_type* const p = state_.peers.add(state_.with, of.key);
         if (p == nullptr) return status::too_many_peers;
         compute_static_static(*p);
         if (of.preshared_key != nullptr) p->secrets->remote.preshared_key.assign(*of.preshared_key);
@@ -16739,7 +16972,10 @@ public:
     /// What follows from the private key.
     void set_public_key() noexcept {
         mine().public_key = {};
-        if (mine().exists()) state_.with.dh.dh_public(mine().public_key, state_.own->private_key);
+        if (mine().exists()) {
+            clamp(mine().private_key);
+            state_.with.dh.dh_public(mine().public_key, mine().private_key);
+        }
         state_.own->checker.set_public_key(state_.with, mine().public_key);
     }
 
@@ -16774,9 +17010,9 @@ private:
         void drop(std::size_t count) noexcept { now -= count; }
     };
 
-    void apply(change const& c, instant now) noexcept {
+    void apply(change const& c) noexcept {
         switch (c.what()) {
-        case change::kind::private_key: set_private_key(c.key(), now); break;
+        case change::kind::private_key: set_private_key(c.key()); break;
         case change::kind::listen_port:
             state_.listen_port = static_cast<std::uint16_t>(c.number());
             forget_sources();
@@ -16792,7 +17028,7 @@ private:
         }
     }
 
-    void apply(peer_changes const& of, instant now) noexcept {
+    void apply(peer_changes const& of) noexcept {
         peer_type* p = state_.peers.find(state_.with, of.key);
         if (of.remove) {
             if (p != nullptr) remove(*p);
@@ -16801,7 +17037,7 @@ private:
         if (p == nullptr) {
             bool const own = mine().exists() && equal_in_constant_time(of.key, mine().public_key);
             if (of.update_only || own) return; // an interface is no peer of its own; nobody complains of that
-            p = state_.peers.add(state_.with, of.key, now);
+            p = state_.peers.add(state_.with, of.key);
             if (p == nullptr) return state_.count(status::no_memory, nullptr); // not after admit
             compute_static_static(*p);
             state_.report(event_id::peer_added, p);
@@ -16840,7 +17076,7 @@ private:
     }
 
     //= linux: a new private key takes effect at once: sessions send no more, but receive what is under way
-    void set_private_key(key_view key, instant now) noexcept {
+    void set_private_key(key_view key) noexcept {
         secret<key_bytes> fresh(key);
         if (!fresh.is_zero()) clamp(fresh);
         //= linux: the same private key again changes nothing
@@ -16853,7 +17089,7 @@ private:
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             compute_static_static(*p);
             state_.peers.forget_handshake(*p);
-            p->reset_last_sent_handshake(now);
+            p->may_initiate_at = {};
             if (p->keypairs.current != nullptr) p->keypairs.current->may_send = false;
             if (p->keypairs.next != nullptr) p->keypairs.next->may_send = false;
             if (!p->staged.empty()) state_.enqueue_for_transmit(*p);
@@ -16888,9 +17124,7 @@ public:
 
     /// A device is made from instances of its policies, in any order; those not named are default-constructed.
     template <class... Instances> explicit device(Instances... given) noexcept
-        : state_(device_state<Policies>::choose(given...)) {
-        if (ready()) settings<Policies>(state_).set_public_key();
-    }
+        : state_(device_state<Policies>::choose(given...)) {}
     device(device const&) = delete;
     device& operator=(device const&) = delete;
 
@@ -16907,13 +17141,13 @@ public:
     /// or as much as makes a message of the MTU's size of it.
     /// After this a job is to be sent, to be delivered (an ICMP answer to the host), or dropped: the packet waits for
     /// a session, or `why` says why not.
-    void prepare_outbound(std::span<job_type> jobs, instant now) noexcept {
+    void prepare_outbound(std::span<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs) prepare_outbound(j, now);
     }
 
     /// `data` of each job is a datagram; `where` and `tos` are given.
-    void prepare_inbound(std::span<job_type> jobs, instant now) noexcept {
+    void prepare_inbound(std::span<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         handshake_door door{jobs};
         for (job_type& j : jobs) prepare_inbound(j, door, now);
@@ -16932,37 +17166,23 @@ public:
 
     /// Inbound: what was opened is judged, and to be delivered or dropped. Outbound: what was sent is accounted for
     /// (`why` tells of failure); call it after sending. In order for each peer.
-    void complete(std::span<job_type> jobs, instant now) noexcept {
+    void complete(std::span<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
-        for (job_type& j : jobs) {
-            if (j.owner == nullptr) continue;
-            peer_type& owner = *j.owner;
-            if (!state_.up) {
-                if (!j.outbound) state_.drop(j, status::device_down); // it came to a session that is gone
-            } else if (!owner.removed) {
-                if (j.outbound)
-                    complete_outbound(j, owner, now);
-                else
-                    complete_inbound(j, owner, now);
-                state_.reschedule(owner);
-            } else if (!j.outbound) {
-                state_.drop(j, status::unknown_index);
-            }
-            state_.peers.let_go(j);
-        }
+        for (job_type& j : jobs)
+            if (j.owner != nullptr) complete(j, *j.owner, now);
     }
 
     /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
     /// `initiation_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
     /// DH, for the lock is held meanwhile.
-    std::size_t process_handshakes(std::span<job_type> out, instant now) noexcept {
+    std::size_t process_handshakes(std::span<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
         std::size_t const most_heavy = std::min(out.size(), handshakes_at_once), most = 8 * out.size();
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
             // each has one answer at most, and costs one DH at most
             std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
-            auto const done = handshakes<Policies>(state_).handle(out.subspan(made), room, now);
+            auto const done = state_.handle(out.subspan(made), room, now);
             looked_at += done.messages;
             made += done.answers;
             heavy += done.heavy;
@@ -16972,7 +17192,7 @@ public:
 
     /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
     /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left.
-    std::size_t poll_transmit(std::span<job_type> out, instant now) noexcept {
+    std::size_t poll_transmit(std::span<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0;
         while (made < out.size() && state_.first_for_transmit != nullptr) {
@@ -16996,10 +17216,10 @@ public:
     }
 
     /// Runs the timers that are due; what they send comes out of `poll_transmit`.
-    void on_deadline(instant now) noexcept {
+    void on_deadline(moment now) noexcept {
         locked<Policies> const lock(state_);
         while (peer_type* const due = state_.peers.deadlines().take_due(now)) {
-            run_timers(*due, now);
+            due->timers.expire(now, peer_actions{state_, *due});
             state_.reschedule(*due);
         }
         state_.watch_load(now);
@@ -17015,13 +17235,13 @@ public:
     }
 
     /// All changes or, if any is refused, none. invalid, too_many_peers, no_memory.
-    status configure(std::span<change const> changes, instant now) noexcept {
+    status configure(std::span<change const> changes, moment) noexcept {
         locked<Policies> const lock(state_);
         if (status const why = settings<Policies>(state_).admit(changes); why != status::ok) return why;
-        settings<Policies>(state_).apply(changes, now);
+        settings<Policies>(state_).apply(changes);
         return status::ok;
     }
-    status configure(std::initializer_list<change> changes, instant now) noexcept {
+    status configure(std::initializer_list<change> changes, moment now) noexcept {
         return configure(std::span(changes.begin(), changes.size()), now);
     }
 
@@ -17033,9 +17253,9 @@ public:
     }
     /// Likewise a new peer. invalid: known already, or ourselves; too_many_peers. no_memory: the peer is there, but
     /// not all of its allowed IPs found room.
-    status add_peer(peer_settings const& of, instant now) noexcept {
+    status add_peer(peer_settings const& of) noexcept {
         locked<Policies> const lock(state_);
-        return settings<Policies>(state_).add(of, now);
+        return settings<Policies>(state_).add(of);
     }
 
     /// Tells `sink.device(interface_facts)`, then for each peer `sink.peer(peer_facts)` and for each of its prefixes
@@ -17056,7 +17276,7 @@ public:
 
     /// The interface goes down: sessions, handshakes and staged packets are gone, the configuration stays.
     //= linux: an interface that goes down forgets its sessions and says nothing more
-    void down(instant now) noexcept {
+    void down(moment) noexcept {
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;
         while (state_.waiting.front() != nullptr) state_.waiting.pop();
@@ -17065,7 +17285,7 @@ public:
             p->timers.stop();
             state_.zero_keys(*p);
             p->wants_initiation = p->wants_keepalive = false;
-            p->reset_last_sent_handshake(now);
+            p->may_initiate_at = {};
         }
     }
 
@@ -17077,7 +17297,7 @@ public:
     /// The MTU of the TUN device in bytes, which padding does not exceed; 0: not known.
     void set_mtu(std::size_t mtu_bytes) noexcept {
         locked<Policies> const lock(state_);
-        state_.mtu = mtu_bytes;
+        state_.mtu = mtu_bytes != 0 ? mtu_bytes : SIZE_MAX;
     }
 
     /// The port that the socket really got.
@@ -17121,11 +17341,10 @@ private:
     }
 
     static void crypt(job_type& j, typename Policies::aead const& aead) noexcept {
-        auto const [body, plain] = sealed_and_plain(j);
-        if (j.outbound)
-            aead.seal(body, plain, {}, j.counter, j.keys->send_key);
-        else
-            judge(j, aead.open(plain, body, {}, j.counter, j.keys->receive_key));
+        byte* const body = j.data.buffer + j.data.offset + transport_layout::encrypted_packet;
+        bool const good = seal_or_open(aead, j.outbound, body, body, j.data.length - transport_overhead_bytes, nullptr,
+                                       0, j.counter, j.outbound ? j.keys->send_key : j.keys->receive_key);
+        if (!j.outbound) judge(j, good);
     }
 
     template <std::size_t Most>
@@ -17164,7 +17383,7 @@ private:
 
     // --- outbound
 
-    void prepare_outbound(job_type& j, instant now) noexcept {
+    void prepare_outbound(job_type& j, moment now) noexcept {
         state_.begin(j, true);
         ip_header const header = parse_ip(j.data.view());
         if (!state_.up) return state_.drop(j, status::device_down);
@@ -17199,7 +17418,7 @@ private:
 
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
     void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
-                [[maybe_unused]] instant now) noexcept {
+                [[maybe_unused]] moment now) noexcept {
 #ifdef WG_BARE // the node is the host itself, and sees `why`
         state_.drop(j, why);
 #else
@@ -17231,7 +17450,7 @@ private:
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::transport));
         store_le32(&message[transport_layout::receiver], keys.remote_index);
         store_le64(&message[transport_layout::counter], j.counter);
-        fill_zero(message.subspan(transport_header_bytes + length, padding));
+        std::memset(message.data() + transport_header_bytes + length, 0, padding);
         j.has_data = length != 0;
         j.tos = tos;
         state_.send(j, to, &keys);
@@ -17239,23 +17458,37 @@ private:
 
     //= wp 5.4.6: padded with zeros to a multiple of 16, but not beyond the MTU
     std::size_t padding_for(std::size_t length) const noexcept {
-        std::size_t const last = state_.mtu != 0 && length > state_.mtu ? length % state_.mtu : length;
+        std::size_t const last = length < state_.mtu ? length : length % state_.mtu; // 0 takes no padding
         std::size_t const padded = (last + padding_bytes - 1) / padding_bytes * padding_bytes;
-        return (state_.mtu != 0 && padded > state_.mtu ? state_.mtu : padded) - last;
+        return std::min(padded, state_.mtu) - last;
     }
 
     std::size_t message_bytes(std::size_t length) const noexcept {
         return transport_header_bytes + length + padding_for(length) + tag_bytes;
     }
 
-    void complete_outbound(job_type& j, peer_type& owner, instant now) noexcept {
+    WG_FRAME void complete(job_type& j, peer_type& owner, moment now) noexcept {
+        if (!state_.up) {
+            if (!j.outbound) state_.drop(j, status::device_down); // it came to a session that is gone
+        } else if (owner.removed) {
+            if (!j.outbound) state_.drop(j, status::unknown_index);
+        } else {
+            if (j.outbound)
+                complete_outbound(j, owner, now);
+            else
+                complete_inbound(j, owner, now);
+            state_.reschedule(owner);
+        }
+        state_.peers.let_go(j);
+    }
+
+    void complete_outbound(job_type& j, peer_type& owner, moment now) noexcept {
         if (j.why == status::ok) owner.tx_bytes += j.data.length;
         // The socket found that the cached source address is gone.
         if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
         if (j.keys == nullptr) return; // a handshake message: its timers ran when it was made
-        owner.timers.any_authenticated_packet_traversal(now);
-        owner.timers.any_authenticated_packet_sent();
-        if (j.has_data && !owner.timers.awaits_reply()) owner.timers.data_sent(now, state_.jitter());
+        owner.timers.any_authenticated_packet_sent(now);
+        if (j.has_data) owner.timers.data_sent(now, [this]() noexcept { return state_.jitter_ms(); });
         keypair_type const* const current = owner.keypairs.current;
         if (current != nullptr && current->wants_rekey_after_sending(now)) state_.want_initiation(owner);
         if (!j.has_data) state_.report(event_id::keepalive_sent, &owner);
@@ -17272,24 +17505,24 @@ private:
 
     bool is_genuine(job_type const& j, handshake_door& door) noexcept {
         if constexpr (handshakes<Policies>::macs_at_once == 1)
-            return handshakes<Policies>(state_).check_mac1({&j, 1}) != 0;
+            return state_.check_mac1({&j, 1}) != 0;
         std::size_t const place = static_cast<std::size_t>(&j - door.jobs.data());
         if (place >= door.end) {
             door.begin = place;
             door.end = place + handshakes<Policies>::macs_at_once;
-            door.genuine = handshakes<Policies>(state_).check_mac1(door.jobs.subspan(place));
+            door.genuine = state_.check_mac1(door.jobs.subspan(place));
         }
         return (door.genuine >> (place - door.begin) & 1) != 0;
     }
 
-    WG_FRAME void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
+    WG_FRAME void prepare_inbound(job_type& j, handshake_door& door, moment now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
         if (!state_.up) return state_.drop(j, status::device_down);
         if (type == message_type::none) return state_.drop(j, status::malformed);
         if (type != message_type::transport)
-            return handshakes<Policies>(state_).admit(
+            return state_.admit(
                 j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
         auto const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
         if (found.keys == nullptr) return state_.drop(j, status::unknown_index);
@@ -17299,25 +17532,24 @@ private:
         state_.peers.hold(j, *found.who, found.keys);
     }
 
-    void complete_inbound(job_type& j, peer_type& from, instant now) noexcept {
+    void complete_inbound(job_type& j, peer_type& from, moment now) noexcept {
         if (j.why != status::ok) return state_.drop(j, j.why);
         std::size_t const message_bytes = j.data.length + transport_overhead_bytes;
         //= linux: decrypt, then the counter, and only then the endpoint
         if (!j.keys->received.accept(j.counter)) return state_.drop(j, status::replayed_counter);
         state_.roam(from, j.where);
         if (from.keypairs.confirm(*j.keys, state_.peers.retiring())) {
-            handshakes<Policies>(state_).complete(from);
+            state_.confirm(from);
             state_.enqueue_for_transmit(from);
             state_.report(event_id::session_started, &from, 0);
         }
         keypair_type const* const current = from.keypairs.current;
         if (current != nullptr && current->wants_rekey_after_receiving(now) && from.timers.take_last_minute_handshake())
             state_.want_initiation(from);
-        from.timers.any_authenticated_packet_received();
-        from.timers.any_authenticated_packet_traversal(now);
+        from.timers.any_authenticated_packet_received(now);
         //= wp 6.5: a keepalive is no data: it is not answered
         if (j.data.length == 0) {
-            from.rx_bytes += message_bytes;
+            from.received(message_bytes);
             state_.report(event_id::keepalive_received, &from);
             return state_.drop(j, status::keepalive);
         }
@@ -17330,70 +17562,74 @@ private:
         if (state_.peers.allowed().find(header.kind, header.source) != &from)
             return state_.drop(j, status::disallowed_source);
         if (!decapsulate_ecn(j.data.view(), header, j.tos)) return state_.drop(j, status::congestion_lost);
-        from.rx_bytes += message_bytes;
+        from.received(message_bytes);
         j.next = disposition::deliver;
     }
 
     // --- what peers want to send
 
     /// Writes one message of `to` into `out`. False: there is none to be sent now.
-    WG_FRAME bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
+    bool transmit_one(peer_type& to, job_type& out, moment now) noexcept {
         state_.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);
         bool const waits = !to.staged.empty() || to.wants_keepalive;
         if (waits && keys != nullptr && !has_session) keys->may_send = false;
         if (std::exchange(to.wants_initiation, false) || (waits && !has_session))
-            if (handshakes<Policies>(state_).send_initiation(to, out, now)) return true;
-        if (!has_session || !to.where.remote) return false;
+            if (state_.send_initiation(to, out, now)) return true;
+        return has_session && to.where.remote && transmit_waiting(to, *keys, out);
+    }
 
-        std::size_t length = 0;
-        for (; !to.staged.empty(); state_.staged.drop_oldest(to.staged)) {
-            length = state_.staged.oldest_bytes(to.staged);
-            if (state_.room_for(out, message_bytes(length))) break;
+    /// The same of a session's messages.
+    WG_FRAME bool transmit_waiting(peer_type& to, keypair_type& keys, job_type& out) noexcept {
+        auto const fits = [&](std::size_t length) noexcept { return out.data.capacity >= message_bytes(length); };
+        for (; !to.staged.empty() && !fits(state_.staged.oldest_bytes(to.staged)); state_.staged.drop_oldest(to.staged))
             state_.count(status::no_room, &to);
-        }
-        if (to.staged.empty()) {
-            if (!std::exchange(to.wants_keepalive, false)) return false;
-            length = 0;
-        }
-        if (out.data.capacity < message_bytes(length)) return false;
-        to.wants_keepalive = false;
+        bool const packet_waits = !to.staged.empty();
+        if (!std::exchange(to.wants_keepalive, false) && !packet_waits) return false;
+        std::size_t const length = packet_waits ? state_.staged.oldest_bytes(to.staged) : 0;
+        if (!fits(length)) return false;
         out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
         std::uint8_t tos = 0;
-        if (length != 0) {
+        if (packet_waits) {
             state_.staged.unstage(to.staged, out.data.view());
             tos = ecn_of(parse_ip(out.data.view()).tos);
         }
-        frame(out, to, *keys, tos);
+        frame(out, to, keys, tos);
         return out.next == disposition::send;
     }
 
     // --- timers
 
-    void run_timers(peer_type& p, instant now) noexcept {
-        timer_actions const act = p.timers.expire(now);
+    /// What the timers of a peer ask for.
+    struct peer_actions {
+        device_state<Policies>& state;
+        peer_type& p;
+
         //= linux: giving up drops what waits; the next packet is a new beginning
-        if (act.give_up) {
-            for (std::size_t n = state_.staged.drop_all(p.staged); n != 0; --n) state_.count(status::staging_full, &p);
+        void give_up() noexcept {
+            for (std::size_t n = state.staged.drop_all(p.staged); n != 0; --n) state.count(status::staging_full, &p);
             p.wants_keepalive = false;
-            state_.report(event_id::handshake_given_up, &p);
+            state.report(event_id::handshake_given_up, &p);
         }
         //= linux: a repetition forgets the source address, which may be what is dead
-        if (act.retry_initiation || act.initiate) p.where.local = {}; // perhaps it was the way that was dead
-        if (act.retry_initiation) {
+        void retry_initiation() noexcept {
+            p.where.local = {};
             p.wants_initiation = true;
-            state_.enqueue_for_transmit(p);
+            state.enqueue_for_transmit(p);
         }
-        if (act.initiate) state_.want_initiation(p);
-        if (act.keepalive) state_.want_keepalive(p);
-        if (act.zero_keys) {
-            state_.zero_keys(p);
-            state_.report(event_id::keys_zeroed, &p);
+        void initiate() noexcept {
+            p.where.local = {};
+            state.want_initiation(p);
         }
-    }
+        void keepalive() noexcept { state.want_keepalive(p); }
+        void zero_keys() noexcept {
+            state.zero_keys(p);
+            state.report(event_id::keys_zeroed, &p);
+        }
+    };
 
-    device_state<Policies> state_;
+    handshakes<Policies> state_;
 };
 
 } // namespace wg::inline WG_ABI

@@ -237,13 +237,13 @@ void handshake(cpu set) {
     wg::byte_array<12> const timestamp{};
     wg::noise<policies>::incoming_initiation in;
     wg::status why[6];
-    why[0] = noise.create_initiation(i.shake, i.mine, i.theirs, random, timestamp, 1, initiation);
+    why[0] = noise.create_initiation(i.shake, i.mine, i.theirs, random, timestamp, initiation);
     make_public(initiation);
     why[1] = noise.open_initiation(in, r.mine, initiation);
     make_public(in.remote_static); // secret on the wire, but the device looks it up
     why[2] = noise.prove_initiation(in, r.theirs, initiation);
     noise.accept_initiation(r.shake, in, initiation);
-    why[3] = noise.create_response(r.shake, r.theirs, random, 2, response);
+    why[3] = noise.create_response(r.shake, r.theirs, random, response);
     make_public(response);
     why[4] = noise.consume_response(i.shake, i.mine, i.theirs, response);
     why[5] = noise.begin_session(i.shake, i.send_key, i.receive_key);

@@ -22,13 +22,17 @@ struct setup {
 
     static buffer key(unsigned number) { return noise(number).take(32); }
     peer& add(unsigned number) {
-        peer* const p = peers.add(with, fixed<32>(key(number)), now);
+        peer* const p = peers.add(with, fixed<32>(key(number)));
         BOOST_TEST_REQUIRE(p != nullptr);
         return *p;
     }
     peer* find(unsigned number) { return peers.find(with, fixed<32>(key(number))); }
+    std::uint32_t index(peer& of) {
+        BOOST_TEST_REQUIRE((peers.make_index(of, random) == wg::status::ok));
+        return of.exchange().local_index;
+    }
     auto* session(peer& of) {
-        BOOST_TEST_REQUIRE(static_cast<bool>(peers.make_index(of, random)));
+        static_cast<void>(index(of));
         auto* const keys = peers.make_keypair(of, now, true);
         BOOST_TEST_REQUIRE(keys != nullptr);
         return keys;
@@ -66,13 +70,13 @@ BOOST_AUTO_TEST_CASE(peers_are_found_by_their_whole_key) {
 BOOST_AUTO_TEST_CASE(an_index_leads_to_a_handshake_and_then_to_its_session) {
     setup s;
     peer &a = s.add(1), &b = s.add(2);
-    std::uint32_t const of_a = *s.peers.make_index(a, s.random), of_b = *s.peers.make_index(b, s.random);
+    std::uint32_t const of_a = s.index(a), of_b = s.index(b);
     BOOST_TEST(of_a != of_b);
     BOOST_TEST(of_a != 0u);
     BOOST_TEST_REQUIRE(static_cast<bool>(s.peers.find_index(of_a)));
     BOOST_TEST(s.peers.find_index(of_a).who == &a);
     BOOST_TEST(s.peers.find_index(of_a).keys == nullptr);
-    std::uint32_t const again = *s.peers.make_index(a, s.random); // replaces the one before
+    std::uint32_t const again = s.index(a); // replaces the one before
     BOOST_TEST(!s.peers.find_index(of_a));
     auto* const keys = s.peers.make_keypair(a, s.now, true);
     BOOST_TEST(keys->local_index == again);
@@ -89,9 +93,8 @@ BOOST_AUTO_TEST_CASE(without_randomness_there_is_no_index) {
     setup s;
     peer& a = s.add(1);
     s.state.works = false;
-    auto const index = s.peers.make_index(a, s.random);
-    BOOST_TEST(!index);
-    BOOST_TEST(index.why() == status::no_random);
+    BOOST_TEST(s.peers.make_index(a, s.random) == status::no_random);
+    BOOST_TEST(a.exchange().local_index == 0u);
 }
 
 /// Zero and what somebody has are drawn again.
@@ -107,7 +110,11 @@ BOOST_AUTO_TEST_CASE(indices_that_are_taken_are_not_given_again) {
     } random;
     setup s;
     std::vector<std::uint32_t> all;
-    for (unsigned i = 0; i < 10; ++i) all.push_back(*s.peers.make_index(s.add(i), random));
+    for (unsigned i = 0; i < 10; ++i) {
+        peer& p = s.add(i);
+        BOOST_TEST(s.peers.make_index(p, random) == status::ok);
+        all.push_back(p.exchange().local_index);
+    }
     for (std::uint32_t i = 0; i < 10; ++i) BOOST_TEST(all[i] == i + 1);
 }
 

@@ -20,6 +20,7 @@ struct tiny : wg::small_capacity {
     static constexpr std::size_t max_staged_packets = 4;
     static constexpr std::size_t max_staged_packets_per_peer = 3;
     static constexpr std::size_t max_queued_handshakes = 16;
+    static constexpr std::size_t max_mtu_bytes = 0; // packets of any length
 };
 using tiny_storage = wg::static_storage<tiny>;
 
@@ -191,6 +192,23 @@ BOOST_AUTO_TEST_CASE(an_exhausted_pool_costs_the_queue_that_wants_more) {
     BOOST_TEST(staging.drop_all(one) == 1u);
     BOOST_TEST(staging.stage(two, staged_packet(4 * slot, 7)) == 0u);
     staging.drop_all(two);
+}
+
+BOOST_AUTO_TEST_CASE(a_storage_that_says_how_long_packets_are_has_a_slot_for_each) {
+    using storage = wg::static_storage<>;
+    storage memory;
+    wg::staging<storage> staging(memory);
+    wg::staging_queue queue;
+    constexpr std::size_t slot = wg::staging_slot::data_bytes;
+    static_assert(storage::max_mtu_bytes <= slot);
+    BOOST_TEST(staging.stage(queue, staged_packet(slot, 1)) == 0u);
+    BOOST_TEST(staging.stage(queue, staged_packet(slot + 1, 2)) == 1u); // is longer than that, and lost
+    BOOST_TEST(staging.oldest_bytes(queue) == slot);
+    BOOST_TEST(staging.stage(queue, staged_packet(20, 3)) == 1u); // takes its place
+    buffer out(20);
+    staging.unstage(queue, out);
+    BOOST_TEST(out == staged_packet(20, 3));
+    BOOST_TEST(queue.empty());
 }
 
 // --- handshake_queue

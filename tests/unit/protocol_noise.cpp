@@ -87,7 +87,8 @@ struct both {
         wg::copy(timestamp, hex("40000000655a1b2c3d000000"));
     }
     status initiate() {
-        return noise.create_initiation(i.shake, i.mine, i.theirs, i.random, timestamp, index_i, initiation);
+        i.shake.local_index = index_i;
+        return noise.create_initiation(i.shake, i.mine, i.theirs, i.random, timestamp, initiation);
     }
     status consume(steps::incoming_initiation& in) {
         if (status const why = noise.open_initiation(in, r.mine, initiation); why != status::ok) return why;
@@ -97,7 +98,8 @@ struct both {
         steps::incoming_initiation in;
         if (status const why = consume(in); why != status::ok) return why;
         noise.accept_initiation(r.shake, in, initiation);
-        return noise.create_response(r.shake, r.theirs, r.random, index_r, response);
+        r.shake.local_index = index_r;
+        return noise.create_response(r.shake, r.theirs, r.random, response);
     }
     status finish() { return noise.consume_response(i.shake, i.mine, i.theirs, response); }
 };

@@ -60,8 +60,8 @@ template <class Capacity = small_capacity> struct static_storage : Capacity {
         std::span<T> view() noexcept { return {elements_, size_}; }
 
     private:
-        T elements_[Count]{};
         std::size_t size_ = 0;
+        T elements_[Count]{};
     };
 };
 
@@ -107,16 +107,24 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
         slab_pool(slab_pool const&) = delete;
         slab_pool& operator=(slab_pool const&) = delete;
 
-        T* acquire() noexcept { return reserve(1) ? free_.take() : nullptr; }
-        void release(T* object) noexcept { free_.put(object); }
+        T* acquire() noexcept {
+            if (!reserve(1)) return nullptr;
+            --free_count_;
+            return free_.template take<T>();
+        }
+        void release(T* object) noexcept {
+            ++free_count_;
+            free_.put(object);
+        }
         bool reserve(std::size_t count) noexcept {
-            while (free_.count() < count) {
+            while (free_count_ < count) {
                 std::size_t add = std::clamp<std::size_t>(made_, 1, slab_count);
                 if (Limit != 0) add = std::min(add, Limit - made_);
                 if (add == 0) return false;
                 auto* const slab = static_cast<pool_slot<T>*>(region_.allocate(add * sizeof(pool_slot<T>)));
                 if (slab == nullptr) return false;
-                free_.add({slab, add});
+                free_.template add<T>({slab, add});
+                free_count_ += add;
                 made_ += add;
             }
             return true;
@@ -125,7 +133,8 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
     private:
         static constexpr std::size_t slab_count = std::max<std::size_t>(1, 16384 / sizeof(pool_slot<T>));
         From& region_;
-        free_slots<T> free_;
+        free_slots free_;
+        std::size_t free_count_ = 0;
         std::size_t made_ = 0;
     };
 

@@ -25,34 +25,35 @@ struct ip_header {
     explicit operator bool() const noexcept { return kind != family::none; }
 };
 
-/// Reads the header of `packet`; none if it is not IP or shorter than it says.
-inline ip_header parse_ip(bytes_view packet) noexcept {
+namespace ip_detail {
+
+WG_OUTLINE inline ip_header parse(byte const* packet, std::size_t size) noexcept {
     ip_header header;
-    if (packet.size() < ipv4_header_bytes) return header;
-    if (packet[0] >> 4 == 4) {
-        header.header_bytes = std::size_t{packet[0] & 0x0fu} * 4;
-        header.total_bytes = load_be16(&packet[2]);
-        if (header.total_bytes > packet.size() || header.total_bytes < ipv4_header_bytes) return header;
-        if (header.header_bytes < ipv4_header_bytes || header.header_bytes > header.total_bytes)
-            header.header_bytes = ipv4_header_bytes;
-        header.tos = packet[1];
-        header.protocol = packet[9];
-        header.first_fragment = (load_be16(&packet[6]) & 0x1fff) == 0;
-        header.source = &packet[12];
-        header.destination = &packet[16];
-        header.kind = family::v4;
-    } else if (packet[0] >> 4 == 6 && packet.size() >= ipv6_header_bytes) {
-        header.header_bytes = ipv6_header_bytes;
-        header.total_bytes = ipv6_header_bytes + load_be16(&packet[4]);
-        if (header.total_bytes > packet.size()) return header;
-        header.tos = static_cast<std::uint8_t>(load_be16(&packet[0]) >> 4);
-        header.protocol = packet[6];
-        header.source = &packet[8];
-        header.destination = &packet[24];
-        header.kind = family::v6;
+    if (size < ipv4_header_bytes) return header;
+    unsigned const version = packet[0] >> 4;
+    bool const v4 = version == 4;
+    if (!v4 && version != 6) return header;
+    header.header_bytes = v4 ? ipv4_header_bytes : ipv6_header_bytes;
+    header.total_bytes = v4 ? load_be16(packet + 2) : ipv6_header_bytes + load_be16(packet + 4);
+    if (header.total_bytes > size || header.total_bytes < header.header_bytes) return header;
+    header.kind = v4 ? family::v4 : family::v6;
+    header.tos = static_cast<std::uint8_t>(load_be16(packet) >> (v4 ? 0 : 4));
+    header.protocol = packet[v4 ? 9 : 6];
+    header.source = packet + (v4 ? 12 : 8);
+    header.destination = header.source + (v4 ? 4 : 16);
+    if (v4) {
+        std::size_t const with_options = std::size_t{packet[0] & 0x0fu} * 4;
+        if (with_options >= ipv4_header_bytes && with_options <= header.total_bytes)
+            header.header_bytes = with_options;
+        header.first_fragment = (load_be16(packet + 6) & 0x1fff) == 0;
     }
     return header;
 }
+
+} // namespace ip_detail
+
+/// Reads the header of `packet`; none if it is not IP or shorter than it says.
+inline ip_header parse_ip(bytes_view packet) noexcept { return ip_detail::parse(packet.data(), packet.size()); }
 
 /// The sum of RFC 1071, not yet folded or inverted. `data` of an odd size is padded with zero.
 constexpr std::uint32_t checksum_add(std::uint32_t sum, bytes_view data) noexcept {

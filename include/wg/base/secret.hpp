@@ -23,14 +23,17 @@ template <class Plain> void wipe(Plain& object) noexcept {
     wipe(static_cast<void*>(&object), sizeof object);
 }
 
-/// Whether two views hold the same bytes, in time that depends on their sizes alone. Different sizes are unequal. The
-/// answer is public.
-[[nodiscard]] inline bool equal_in_constant_time(bytes_view a, bytes_view b) noexcept {
-    if (a.size() != b.size()) return false;
+namespace secret_detail {
+
+WG_OUTLINE inline bool equal(byte const* a, byte const* b, std::size_t size) noexcept {
     std::uint32_t difference = 0;
-    for (std::size_t i = 0, step; i < a.size(); i += step) {
+    for (std::size_t i = 0, step; i < size; i += step) {
         std::uint32_t x = 0, y = 0;
-        step = std::min(a.size() - i, sizeof x);
+#ifdef WG_COMPACT
+        step = 1;
+#else
+        step = std::min(size - i, sizeof x);
+#endif
         if (step == sizeof x)
             x = load_le32(&a[i]), y = load_le32(&b[i]);
         else
@@ -39,6 +42,14 @@ template <class Plain> void wipe(Plain& object) noexcept {
         asm volatile("" : "+r"(difference)); // no early exit: the compiler may not know that it is already nonzero
     }
     return WG_DECLASSIFY(((difference | (0 - difference)) >> 31) == 0); // the highest bit: of any but 0
+}
+
+} // namespace secret_detail
+
+/// Whether two views hold the same bytes, in time that depends on their sizes alone. Different sizes are unequal. The
+/// answer is public.
+[[nodiscard]] inline bool equal_in_constant_time(bytes_view a, bytes_view b) noexcept {
+    return a.size() == b.size() && secret_detail::equal(a.data(), b.data(), a.size());
 }
 
 /// Whether all bytes are zero, in time that depends on the size alone. The answer is public.
@@ -51,12 +62,16 @@ template <class Plain> void wipe(Plain& object) noexcept {
     return WG_DECLASSIFY(((any - 1) >> 31) != 0);
 }
 
+/// Asks for a secret that is written before it is read, and so need not be zero before that.
+struct not_zeroed {};
+
 /// `Size` secret bytes, zero at first. Moving wipes the source; copying has to be asked for by `assign`.
 template <std::size_t Size> class secret {
 public:
     static constexpr std::size_t size_bytes = Size;
 
-    constexpr secret() noexcept = default;
+    constexpr secret() noexcept : value_{} {}
+    explicit secret(not_zeroed) noexcept { asm volatile("" : "=m"(value_)); } // or compilers would warn
     explicit secret(std::span<byte const, Size> from) noexcept { copy(value_, from); }
     secret(secret&& other) noexcept : value_(other.value_) { other.clear(); }
     secret& operator=(secret&& other) noexcept {
@@ -70,7 +85,7 @@ public:
     secret& operator=(secret const&) = delete;
     ~secret() { clear(); }
 
-    void assign(secret const& other) noexcept { value_ = other.value_; }
+    void assign(secret const& other) noexcept { assign(other.expose()); }
     void assign(std::span<byte const, Size> from) noexcept { copy(value_, from); }
     void clear() noexcept { wipe(value_); }
 
@@ -84,7 +99,7 @@ public:
     [[nodiscard]] std::span<byte const, Size> expose() const noexcept { return value_; }
 
 private:
-    byte_array<Size> value_{};
+    byte_array<Size> value_;
 };
 
 } // namespace wg::inline WG_ABI

@@ -12,58 +12,65 @@
 namespace wg::inline WG_ABI {
 
 /// Memory of a pool's object while nobody has it: the link to the next free one.
+union free_slot {
+    free_slot* next;
+};
 template <class T> union pool_slot {
-    pool_slot* next_free;
+    free_slot free;
     alignas(T) byte memory[sizeof(T)];
 };
 
 /// Objects on a list of free slots. The pools of all storages share this; they differ in where slots come from.
-template <class T> class free_slots {
+class free_slots {
 public:
-    void add(std::span<pool_slot<T>> slots) noexcept {
-        for (std::size_t i = slots.size(); i-- > 0;) push(&slots[i]);
+    template <class T> void add(std::span<pool_slot<T>> slots) noexcept {
+        for (std::size_t i = slots.size(); i-- > 0;) push(&slots[i].free);
     }
-    T* take() noexcept {
-        if (first_ == nullptr) return nullptr;
-        pool_slot<T>* const slot = first_;
-        first_ = slot->next_free;
-        --count_;
-        return ::new (static_cast<void*>(slot->memory)) T{};
+    template <class T> T* take() noexcept {
+        free_slot* const slot = first_;
+        if (slot == nullptr) return nullptr;
+        first_ = slot->next;
+        return ::new (static_cast<void*>(slot)) T{};
     }
     /// Destroys and wipes: what held a key once holds nothing now, whatever the destructor forgot.
-    void put(T* object) noexcept {
+    template <class T> void put(T* object) noexcept {
         std::destroy_at(object);
-        auto* const slot = reinterpret_cast<pool_slot<T>*>(object);
-        wipe(slot->memory, sizeof slot->memory);
-        push(slot);
+        put(object, sizeof(pool_slot<T>));
     }
-    std::size_t count() const noexcept { return count_; }
+    /// Whether `count` of them are free.
+    bool has(std::size_t count) const noexcept {
+        free_slot const* at = first_;
+        for (; count != 0 && at != nullptr; --count) at = at->next;
+        return count == 0;
+    }
 
 private:
-    void push(pool_slot<T>* slot) noexcept {
-        slot->next_free = first_;
+    WG_OUTLINE void put(void* memory, std::size_t size) noexcept {
+        wipe(memory, size);
+        push(static_cast<free_slot*>(memory));
+    }
+    void push(free_slot* slot) noexcept {
+        slot->next = first_;
         first_ = slot;
-        ++count_;
     }
 
-    pool_slot<T>* first_ = nullptr;
-    std::size_t count_ = 0;
+    free_slot* first_ = nullptr;
 };
 
 /// `Capacity` objects of T in place; models `pool_of` of policy.hpp.
 template <class T, std::size_t Capacity> class static_pool {
 public:
-    static_pool() noexcept { free_.add(slots_); }
+    static_pool() noexcept { free_.add<T>(slots_); }
     static_pool(static_pool const&) = delete;
     static_pool& operator=(static_pool const&) = delete;
 
-    T* acquire() noexcept { return free_.take(); }
+    T* acquire() noexcept { return free_.take<T>(); }
     void release(T* object) noexcept { free_.put(object); }
-    bool reserve(std::size_t count) noexcept { return free_.count() >= count; }
+    bool reserve(std::size_t count) noexcept { return free_.has(count); }
 
 private:
+    free_slots free_;
     pool_slot<T> slots_[Capacity];
-    free_slots<T> free_;
 };
 
 } // namespace wg::inline WG_ABI

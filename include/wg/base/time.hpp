@@ -43,6 +43,46 @@ struct instant {
     friend constexpr instant operator-(instant a, duration d) noexcept { return {a.nanoseconds - d.nanoseconds}; }
 };
 
+/// How functions take an instant: where a register holds half of one, by address.
+#ifdef WG_COMPACT
+using moment = instant const&;
+#else
+using moment = instant;
+#endif
+
+// The two things that the protocol does with instants, for lengths of whole milliseconds. Calculated out of line where
+// a word is half an instant.
+namespace time_detail {
+
+WG_OUTLINE constexpr bool passed(moment since, moment now, std::int32_t milliseconds) noexcept {
+    return now.nanoseconds - since.nanoseconds >= std::int64_t{milliseconds} * 1'000'000;
+}
+WG_OUTLINE constexpr void set(instant& to, moment from, std::int32_t milliseconds) noexcept {
+    to.nanoseconds = from.nanoseconds + std::int64_t{milliseconds} * 1'000'000;
+}
+
+} // namespace time_detail
+
+/// As a number of milliseconds, of which it is a whole multiple.
+constexpr std::int32_t in_milliseconds(duration d) noexcept {
+    WG_ASSERT(d.nanoseconds % 1'000'000 == 0);
+    return static_cast<std::int32_t>(d.nanoseconds / 1'000'000);
+}
+
+/// Whether `since` is this long ago, or longer.
+template <duration Length = duration{}> constexpr bool passed(moment since, moment now) noexcept {
+    constexpr std::int32_t length = in_milliseconds(Length);
+    return time_detail::passed(since, now, length);
+}
+/// Sets an instant this long after another.
+constexpr void set_after(instant& to, moment from, std::int32_t milliseconds) noexcept {
+    time_detail::set(to, from, milliseconds);
+}
+template <duration Length> constexpr void set_after(instant& to, moment from) noexcept {
+    constexpr std::int32_t length = in_milliseconds(Length);
+    time_detail::set(to, from, length);
+}
+
 } // namespace wg::inline WG_ABI
 
 #endif

@@ -65,7 +65,7 @@ public:
     instant next() noexcept { return size_ == 0 ? instant::never() : heap_.view()[0].due; }
 
     /// Takes out a peer that is to be looked at by `now`; nullptr: none.
-    Peer* take_due(instant now) noexcept {
+    Peer* take_due(moment now) noexcept {
         if (next() > now) return nullptr;
         if (size_ == 0) return nullptr;
         Peer* const peer = heap_.view()[0].peer;

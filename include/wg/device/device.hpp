@@ -35,9 +35,7 @@ public:
 
     /// A device is made from instances of its policies, in any order; those not named are default-constructed.
     template <class... Instances> explicit device(Instances... given) noexcept
-        : state_(device_state<Policies>::choose(given...)) {
-        if (ready()) settings<Policies>(state_).set_public_key();
-    }
+        : state_(device_state<Policies>::choose(given...)) {}
     device(device const&) = delete;
     device& operator=(device const&) = delete;
 
@@ -54,13 +52,13 @@ public:
     /// or as much as makes a message of the MTU's size of it.
     /// After this a job is to be sent, to be delivered (an ICMP answer to the host), or dropped: the packet waits for
     /// a session, or `why` says why not.
-    void prepare_outbound(std::span<job_type> jobs, instant now) noexcept {
+    void prepare_outbound(std::span<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs) prepare_outbound(j, now);
     }
 
     /// `data` of each job is a datagram; `where` and `tos` are given.
-    void prepare_inbound(std::span<job_type> jobs, instant now) noexcept {
+    void prepare_inbound(std::span<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         handshake_door door{jobs};
         for (job_type& j : jobs) prepare_inbound(j, door, now);
@@ -79,37 +77,23 @@ public:
 
     /// Inbound: what was opened is judged, and to be delivered or dropped. Outbound: what was sent is accounted for
     /// (`why` tells of failure); call it after sending. In order for each peer.
-    void complete(std::span<job_type> jobs, instant now) noexcept {
+    void complete(std::span<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
-        for (job_type& j : jobs) {
-            if (j.owner == nullptr) continue;
-            peer_type& owner = *j.owner;
-            if (!state_.up) {
-                if (!j.outbound) state_.drop(j, status::device_down); // it came to a session that is gone
-            } else if (!owner.removed) {
-                if (j.outbound)
-                    complete_outbound(j, owner, now);
-                else
-                    complete_inbound(j, owner, now);
-                state_.reschedule(owner);
-            } else if (!j.outbound) {
-                state_.drop(j, status::unknown_index);
-            }
-            state_.peers.let_go(j);
-        }
+        for (job_type& j : jobs)
+            if (j.owner != nullptr) complete(j, *j.owner, now);
     }
 
     /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
     /// `initiation_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
     /// DH, for the lock is held meanwhile.
-    std::size_t process_handshakes(std::span<job_type> out, instant now) noexcept {
+    std::size_t process_handshakes(std::span<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
         std::size_t const most_heavy = std::min(out.size(), handshakes_at_once), most = 8 * out.size();
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
             // each has one answer at most, and costs one DH at most
             std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
-            auto const done = handshakes<Policies>(state_).handle(out.subspan(made), room, now);
+            auto const done = state_.handle(out.subspan(made), room, now);
             looked_at += done.messages;
             made += done.answers;
             heavy += done.heavy;
@@ -119,7 +103,7 @@ public:
 
     /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
     /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left.
-    std::size_t poll_transmit(std::span<job_type> out, instant now) noexcept {
+    std::size_t poll_transmit(std::span<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0;
         while (made < out.size() && state_.first_for_transmit != nullptr) {
@@ -143,10 +127,10 @@ public:
     }
 
     /// Runs the timers that are due; what they send comes out of `poll_transmit`.
-    void on_deadline(instant now) noexcept {
+    void on_deadline(moment now) noexcept {
         locked<Policies> const lock(state_);
         while (peer_type* const due = state_.peers.deadlines().take_due(now)) {
-            run_timers(*due, now);
+            due->timers.expire(now, peer_actions{state_, *due});
             state_.reschedule(*due);
         }
         state_.watch_load(now);
@@ -162,13 +146,13 @@ public:
     }
 
     /// All changes or, if any is refused, none. invalid, too_many_peers, no_memory.
-    status configure(std::span<change const> changes, instant now) noexcept {
+    status configure(std::span<change const> changes, moment) noexcept {
         locked<Policies> const lock(state_);
         if (status const why = settings<Policies>(state_).admit(changes); why != status::ok) return why;
-        settings<Policies>(state_).apply(changes, now);
+        settings<Policies>(state_).apply(changes);
         return status::ok;
     }
-    status configure(std::initializer_list<change> changes, instant now) noexcept {
+    status configure(std::initializer_list<change> changes, moment now) noexcept {
         return configure(std::span(changes.begin(), changes.size()), now);
     }
 
@@ -180,9 +164,9 @@ public:
     }
     /// Likewise a new peer. invalid: known already, or ourselves; too_many_peers. no_memory: the peer is there, but
     /// not all of its allowed IPs found room.
-    status add_peer(peer_settings const& of, instant now) noexcept {
+    status add_peer(peer_settings const& of) noexcept {
         locked<Policies> const lock(state_);
-        return settings<Policies>(state_).add(of, now);
+        return settings<Policies>(state_).add(of);
     }
 
     /// Tells `sink.device(interface_facts)`, then for each peer `sink.peer(peer_facts)` and for each of its prefixes
@@ -203,7 +187,7 @@ public:
 
     /// The interface goes down: sessions, handshakes and staged packets are gone, the configuration stays.
     //= linux: an interface that goes down forgets its sessions and says nothing more
-    void down(instant now) noexcept {
+    void down(moment) noexcept {
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;
         while (state_.waiting.front() != nullptr) state_.waiting.pop();
@@ -212,7 +196,7 @@ public:
             p->timers.stop();
             state_.zero_keys(*p);
             p->wants_initiation = p->wants_keepalive = false;
-            p->reset_last_sent_handshake(now);
+            p->may_initiate_at = {};
         }
     }
 
@@ -224,7 +208,7 @@ public:
     /// The MTU of the TUN device in bytes, which padding does not exceed; 0: not known.
     void set_mtu(std::size_t mtu_bytes) noexcept {
         locked<Policies> const lock(state_);
-        state_.mtu = mtu_bytes;
+        state_.mtu = mtu_bytes != 0 ? mtu_bytes : SIZE_MAX;
     }
 
     /// The port that the socket really got.
@@ -268,11 +252,10 @@ private:
     }
 
     static void crypt(job_type& j, typename Policies::aead const& aead) noexcept {
-        auto const [body, plain] = sealed_and_plain(j);
-        if (j.outbound)
-            aead.seal(body, plain, {}, j.counter, j.keys->send_key);
-        else
-            judge(j, aead.open(plain, body, {}, j.counter, j.keys->receive_key));
+        byte* const body = j.data.buffer + j.data.offset + transport_layout::encrypted_packet;
+        bool const good = seal_or_open(aead, j.outbound, body, body, j.data.length - transport_overhead_bytes, nullptr,
+                                       0, j.counter, j.outbound ? j.keys->send_key : j.keys->receive_key);
+        if (!j.outbound) judge(j, good);
     }
 
     template <std::size_t Most>
@@ -311,7 +294,7 @@ private:
 
     // --- outbound
 
-    void prepare_outbound(job_type& j, instant now) noexcept {
+    void prepare_outbound(job_type& j, moment now) noexcept {
         state_.begin(j, true);
         ip_header const header = parse_ip(j.data.view());
         if (!state_.up) return state_.drop(j, status::device_down);
@@ -346,7 +329,7 @@ private:
 
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
     void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
-                [[maybe_unused]] instant now) noexcept {
+                [[maybe_unused]] moment now) noexcept {
 #ifdef WG_BARE // the node is the host itself, and sees `why`
         state_.drop(j, why);
 #else
@@ -378,7 +361,7 @@ private:
         store_le32(message.data(), static_cast<std::uint32_t>(message_type::transport));
         store_le32(&message[transport_layout::receiver], keys.remote_index);
         store_le64(&message[transport_layout::counter], j.counter);
-        fill_zero(message.subspan(transport_header_bytes + length, padding));
+        std::memset(message.data() + transport_header_bytes + length, 0, padding);
         j.has_data = length != 0;
         j.tos = tos;
         state_.send(j, to, &keys);
@@ -386,23 +369,37 @@ private:
 
     //= wp 5.4.6: padded with zeros to a multiple of 16, but not beyond the MTU
     std::size_t padding_for(std::size_t length) const noexcept {
-        std::size_t const last = state_.mtu != 0 && length > state_.mtu ? length % state_.mtu : length;
+        std::size_t const last = length < state_.mtu ? length : length % state_.mtu; // 0 takes no padding
         std::size_t const padded = (last + padding_bytes - 1) / padding_bytes * padding_bytes;
-        return (state_.mtu != 0 && padded > state_.mtu ? state_.mtu : padded) - last;
+        return std::min(padded, state_.mtu) - last;
     }
 
     std::size_t message_bytes(std::size_t length) const noexcept {
         return transport_header_bytes + length + padding_for(length) + tag_bytes;
     }
 
-    void complete_outbound(job_type& j, peer_type& owner, instant now) noexcept {
+    WG_FRAME void complete(job_type& j, peer_type& owner, moment now) noexcept {
+        if (!state_.up) {
+            if (!j.outbound) state_.drop(j, status::device_down); // it came to a session that is gone
+        } else if (owner.removed) {
+            if (!j.outbound) state_.drop(j, status::unknown_index);
+        } else {
+            if (j.outbound)
+                complete_outbound(j, owner, now);
+            else
+                complete_inbound(j, owner, now);
+            state_.reschedule(owner);
+        }
+        state_.peers.let_go(j);
+    }
+
+    void complete_outbound(job_type& j, peer_type& owner, moment now) noexcept {
         if (j.why == status::ok) owner.tx_bytes += j.data.length;
         // The socket found that the cached source address is gone.
         if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
         if (j.keys == nullptr) return; // a handshake message: its timers ran when it was made
-        owner.timers.any_authenticated_packet_traversal(now);
-        owner.timers.any_authenticated_packet_sent();
-        if (j.has_data && !owner.timers.awaits_reply()) owner.timers.data_sent(now, state_.jitter());
+        owner.timers.any_authenticated_packet_sent(now);
+        if (j.has_data) owner.timers.data_sent(now, [this]() noexcept { return state_.jitter_ms(); });
         keypair_type const* const current = owner.keypairs.current;
         if (current != nullptr && current->wants_rekey_after_sending(now)) state_.want_initiation(owner);
         if (!j.has_data) state_.report(event_id::keepalive_sent, &owner);
@@ -419,24 +416,24 @@ private:
 
     bool is_genuine(job_type const& j, handshake_door& door) noexcept {
         if constexpr (handshakes<Policies>::macs_at_once == 1)
-            return handshakes<Policies>(state_).check_mac1({&j, 1}) != 0;
+            return state_.check_mac1({&j, 1}) != 0;
         std::size_t const place = static_cast<std::size_t>(&j - door.jobs.data());
         if (place >= door.end) {
             door.begin = place;
             door.end = place + handshakes<Policies>::macs_at_once;
-            door.genuine = handshakes<Policies>(state_).check_mac1(door.jobs.subspan(place));
+            door.genuine = state_.check_mac1(door.jobs.subspan(place));
         }
         return (door.genuine >> (place - door.begin) & 1) != 0;
     }
 
-    WG_FRAME void prepare_inbound(job_type& j, handshake_door& door, instant now) noexcept {
+    WG_FRAME void prepare_inbound(job_type& j, handshake_door& door, moment now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
         if (!state_.up) return state_.drop(j, status::device_down);
         if (type == message_type::none) return state_.drop(j, status::malformed);
         if (type != message_type::transport)
-            return handshakes<Policies>(state_).admit(
+            return state_.admit(
                 j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
         auto const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
         if (found.keys == nullptr) return state_.drop(j, status::unknown_index);
@@ -446,25 +443,24 @@ private:
         state_.peers.hold(j, *found.who, found.keys);
     }
 
-    void complete_inbound(job_type& j, peer_type& from, instant now) noexcept {
+    void complete_inbound(job_type& j, peer_type& from, moment now) noexcept {
         if (j.why != status::ok) return state_.drop(j, j.why);
         std::size_t const message_bytes = j.data.length + transport_overhead_bytes;
         //= linux: decrypt, then the counter, and only then the endpoint
         if (!j.keys->received.accept(j.counter)) return state_.drop(j, status::replayed_counter);
         state_.roam(from, j.where);
         if (from.keypairs.confirm(*j.keys, state_.peers.retiring())) {
-            handshakes<Policies>(state_).complete(from);
+            state_.confirm(from);
             state_.enqueue_for_transmit(from);
             state_.report(event_id::session_started, &from, 0);
         }
         keypair_type const* const current = from.keypairs.current;
         if (current != nullptr && current->wants_rekey_after_receiving(now) && from.timers.take_last_minute_handshake())
             state_.want_initiation(from);
-        from.timers.any_authenticated_packet_received();
-        from.timers.any_authenticated_packet_traversal(now);
+        from.timers.any_authenticated_packet_received(now);
         //= wp 6.5: a keepalive is no data: it is not answered
         if (j.data.length == 0) {
-            from.rx_bytes += message_bytes;
+            from.received(message_bytes);
             state_.report(event_id::keepalive_received, &from);
             return state_.drop(j, status::keepalive);
         }
@@ -477,70 +473,74 @@ private:
         if (state_.peers.allowed().find(header.kind, header.source) != &from)
             return state_.drop(j, status::disallowed_source);
         if (!decapsulate_ecn(j.data.view(), header, j.tos)) return state_.drop(j, status::congestion_lost);
-        from.rx_bytes += message_bytes;
+        from.received(message_bytes);
         j.next = disposition::deliver;
     }
 
     // --- what peers want to send
 
     /// Writes one message of `to` into `out`. False: there is none to be sent now.
-    WG_FRAME bool transmit_one(peer_type& to, job_type& out, instant now) noexcept {
+    bool transmit_one(peer_type& to, job_type& out, moment now) noexcept {
         state_.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);
         bool const waits = !to.staged.empty() || to.wants_keepalive;
         if (waits && keys != nullptr && !has_session) keys->may_send = false;
         if (std::exchange(to.wants_initiation, false) || (waits && !has_session))
-            if (handshakes<Policies>(state_).send_initiation(to, out, now)) return true;
-        if (!has_session || !to.where.remote) return false;
+            if (state_.send_initiation(to, out, now)) return true;
+        return has_session && to.where.remote && transmit_waiting(to, *keys, out);
+    }
 
-        std::size_t length = 0;
-        for (; !to.staged.empty(); state_.staged.drop_oldest(to.staged)) {
-            length = state_.staged.oldest_bytes(to.staged);
-            if (state_.room_for(out, message_bytes(length))) break;
+    /// The same of a session's messages.
+    WG_FRAME bool transmit_waiting(peer_type& to, keypair_type& keys, job_type& out) noexcept {
+        auto const fits = [&](std::size_t length) noexcept { return out.data.capacity >= message_bytes(length); };
+        for (; !to.staged.empty() && !fits(state_.staged.oldest_bytes(to.staged)); state_.staged.drop_oldest(to.staged))
             state_.count(status::no_room, &to);
-        }
-        if (to.staged.empty()) {
-            if (!std::exchange(to.wants_keepalive, false)) return false;
-            length = 0;
-        }
-        if (out.data.capacity < message_bytes(length)) return false;
-        to.wants_keepalive = false;
+        bool const packet_waits = !to.staged.empty();
+        if (!std::exchange(to.wants_keepalive, false) && !packet_waits) return false;
+        std::size_t const length = packet_waits ? state_.staged.oldest_bytes(to.staged) : 0;
+        if (!fits(length)) return false;
         out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
         std::uint8_t tos = 0;
-        if (length != 0) {
+        if (packet_waits) {
             state_.staged.unstage(to.staged, out.data.view());
             tos = ecn_of(parse_ip(out.data.view()).tos);
         }
-        frame(out, to, *keys, tos);
+        frame(out, to, keys, tos);
         return out.next == disposition::send;
     }
 
     // --- timers
 
-    void run_timers(peer_type& p, instant now) noexcept {
-        timer_actions const act = p.timers.expire(now);
+    /// What the timers of a peer ask for.
+    struct peer_actions {
+        device_state<Policies>& state;
+        peer_type& p;
+
         //= linux: giving up drops what waits; the next packet is a new beginning
-        if (act.give_up) {
-            for (std::size_t n = state_.staged.drop_all(p.staged); n != 0; --n) state_.count(status::staging_full, &p);
+        void give_up() noexcept {
+            for (std::size_t n = state.staged.drop_all(p.staged); n != 0; --n) state.count(status::staging_full, &p);
             p.wants_keepalive = false;
-            state_.report(event_id::handshake_given_up, &p);
+            state.report(event_id::handshake_given_up, &p);
         }
         //= linux: a repetition forgets the source address, which may be what is dead
-        if (act.retry_initiation || act.initiate) p.where.local = {}; // perhaps it was the way that was dead
-        if (act.retry_initiation) {
+        void retry_initiation() noexcept {
+            p.where.local = {};
             p.wants_initiation = true;
-            state_.enqueue_for_transmit(p);
+            state.enqueue_for_transmit(p);
         }
-        if (act.initiate) state_.want_initiation(p);
-        if (act.keepalive) state_.want_keepalive(p);
-        if (act.zero_keys) {
-            state_.zero_keys(p);
-            state_.report(event_id::keys_zeroed, &p);
+        void initiate() noexcept {
+            p.where.local = {};
+            state.want_initiation(p);
         }
-    }
+        void keepalive() noexcept { state.want_keepalive(p); }
+        void zero_keys() noexcept {
+            state.zero_keys(p);
+            state.report(event_id::keys_zeroed, &p);
+        }
+    };
 
-    device_state<Policies> state_;
+    handshakes<Policies> state_;
 };
 
 } // namespace wg::inline WG_ABI

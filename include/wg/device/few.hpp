@@ -22,6 +22,18 @@ template <int Place> struct no_table {
     template <class Storage> explicit no_table(Storage&) noexcept {}
 };
 
+/// An array of the storage's, or where it is short, one in place that is there from the start.
+template <class T, std::size_t Count> struct few_elements {
+    template <class Storage> explicit few_elements(Storage&) noexcept {}
+    std::span<T, Count> view() noexcept { return elements; }
+    static constexpr bool resize(std::size_t) noexcept { return true; }
+
+    std::array<T, Count> elements{};
+};
+template <class Storage, class T, std::size_t Count>
+using few_or_array =
+    std::conditional_t<is_few(Count), few_elements<T, Count>, typename Storage::template array<T, Count>>;
+
 /// Cryptokey routing (whitepaper 2) by a list of all prefixes; the members of `allowed_ips`.
 template <class Owner, class Storage> class few_allowed_ips {
 public:
@@ -45,14 +57,14 @@ public:
 
     /// Gives the prefix to `owner`, taking it from whoever has it. False: no room.
     bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
-        for (std::size_t i = 0; i < size_; ++i) {
-            if (entries_[i].prefix != prefix) continue;
-            if (entries_[i].owner == &owner) return true; // and keeps its place
-            erase(i);
-            break;
+        entry* at = entries_.data();
+        while (at != entries_.data() + size_ && at->prefix != prefix) ++at;
+        if (at == entries_.data() + capacity) return false;
+        if (at == entries_.data() + size_) {
+            ++size_;
+            at->prefix = prefix;
         }
-        if (size_ == capacity) return false;
-        entries_[size_++] = {prefix, &owner};
+        at->owner = &owner;
         return true;
     }
     void remove(ip_prefix const& prefix, Owner& owner) noexcept {
@@ -87,11 +99,11 @@ private:
     static constexpr std::size_t capacity = 2 * Storage::max_allowed_ips; // so many of each family
 
     static bool covers(ip_prefix const& prefix, byte const* address) noexcept {
-        std::size_t const whole = prefix.bits / 8u;
-        byte const* const octets = prefix.address.octets.data();
-        if (std::memcmp(octets, address, whole) != 0) return false;
-        unsigned const rest = prefix.bits % 8u;
-        return rest == 0 || ((octets[whole] ^ address[whole]) & 0xffu) >> (8 - rest) == 0;
+        byte const* octets = prefix.address.octets.data();
+        unsigned bits = prefix.bits;
+        for (; bits >= 8; bits -= 8)
+            if (*octets++ != *address++) return false;
+        return bits == 0 || ((*octets ^ *address) & 0xffu) >> (8 - bits) == 0;
     }
 
     std::span<entry const> all() const noexcept { return {entries_.data(), size_}; }
@@ -106,8 +118,8 @@ private:
         return static_cast<std::size_t>(std::count_if(all().begin(), all().end(), which));
     }
 
-    std::array<entry, capacity> entries_{};
     std::size_t size_ = 0;
+    std::array<entry, capacity> entries_{};
 };
 
 /// Which peer's timer is due: the members of `deadline_queue`, over the list of all peers.
@@ -123,9 +135,9 @@ public:
         return earliest;
     }
     /// A peer that is to be looked at by `now`; nullptr: none. Its timers are to be run next, or it is found again.
-    Peer* take_due(instant now) const noexcept {
+    Peer* take_due(moment now) const noexcept {
         for (Peer* p = first_; p != nullptr; p = p->next)
-            if (p->timers.next_deadline() <= now) return p;
+            if (p->timers.due(now) != 0) return p;
         return nullptr;
     }
 

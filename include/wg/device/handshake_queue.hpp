@@ -7,6 +7,7 @@
 #include "../base/limits.hpp"
 #include "../base/packet.hpp"
 #include "../protocol/messages.hpp"
+#include "few.hpp"
 
 #include <algorithm>
 
@@ -29,17 +30,19 @@ public:
     explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
     /// False: the queue is full, or there is no memory for it.
-    bool push(bytes_view message, path const& where, instant now) noexcept {
+    bool push(bytes_view message, path const& where, moment now) noexcept {
         if (size() == ring_.view().size() && !grow()) return false;
         waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
-        copy(slot.bytes_, message);
+        std::memcpy(slot.bytes_.data(), message.data(), message.size());
         slot.length = static_cast<std::uint8_t>(message.size());
         slot.where = where;
-        if (size() >= load_threshold) loaded_until_ = now + under_load_linger;
+        if (size() >= load_threshold) set_after<under_load_linger>(loaded_until_, now);
         return true;
     }
 
-    /// The oldest message, valid until `pop`; nullptr: none.
+    /// The oldest message, of which there is one; valid until `pop`.
+    waiting_handshake const& oldest() noexcept { return ring_.view()[popped_ & (ring_.view().size() - 1)]; }
+    /// The same, or nullptr: none.
     waiting_handshake const* front() noexcept { return at(0); }
     /// The oldest but `place`.
     waiting_handshake const* at(std::size_t place) noexcept {
@@ -49,15 +52,15 @@ public:
 
     /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of
     /// these in a second than `max_answers_per_second` count as load too.
-    void note_answer(instant now) noexcept {
-        if (now - window_ >= seconds(1)) {
+    void note_answer(moment now) noexcept {
+        if (passed<seconds(1)>(window_, now)) {
             window_ = now;
             answers_ = 0;
         }
-        if (++answers_ > max_answers_per_second) loaded_until_ = now + under_load_linger;
+        if (++answers_ > max_answers_per_second) set_after<under_load_linger>(loaded_until_, now);
     }
 
-    bool under_load(instant now) const noexcept { return now < loaded_until_; }
+    bool under_load(moment now) const noexcept { return !passed(loaded_until_, now); }
     std::size_t size() const noexcept { return pushed_ - popped_; }
 
 private:
@@ -65,7 +68,7 @@ private:
     static constexpr std::size_t load_threshold = std::max<std::size_t>(2, capacity / 8);
     static constexpr std::uint32_t max_answers_per_second = capacity >= 64 ? UINT32_MAX : 10;
 
-    using array = typename Storage::template array<waiting_handshake, capacity>;
+    using array = few_or_array<Storage, waiting_handshake, capacity>;
     /// An array that has its elements inside is as large as it will ever be.
     static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
     static constexpr std::size_t first_size = grows ? 16 : capacity;
@@ -87,11 +90,11 @@ private:
     }
 
     Storage& storage_;
-    array ring_;
     std::size_t pushed_ = 0, popped_ = 0;
+    std::uint32_t answers_ = 0;
     instant loaded_until_{};
     instant window_{};
-    std::uint32_t answers_ = 0;
+    array ring_;
 };
 
 } // namespace wg::inline WG_ABI

@@ -13,29 +13,29 @@
 
 namespace wg::inline WG_ABI {
 
-/// A view of a device's state, made for a call.
-template <policies Policies> class handshakes {
+/// A device's state, with what it does about handshakes.
+template <policies Policies> class handshakes : public device_state<Policies> {
     using state_type = device_state<Policies>;
     using peer_type = typename state_type::peer_type;
     using keypair_type = typename state_type::keypair_type;
     using job_type = typename state_type::job_type;
 
 public:
-    explicit handshakes(state_type& state) noexcept : state_(state) {}
+    using state_type::state_type;
 
     /// A message has come in: it waits for its turn, or is dropped. `genuine`: see `check_mac1`.
-    void admit(job_type& j, message_type type, bool genuine, instant now) noexcept {
+    void admit(job_type& j, message_type type, bool genuine, moment now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
-            if (!state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver])))
-                return state_.drop(j, status::unknown_index);
+            if (!this->peers.find_index(load_le32(&message[cookie_reply_layout::receiver])))
+                return this->drop(j, status::unknown_index);
         } else if (!genuine) {
             //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
-            return state_.drop(j, status::bad_mac1);
+            return this->drop(j, status::bad_mac1);
         }
-        bool const taken = state_.waiting.push(message, j.where, now);
-        state_.watch_load(now);
-        state_.drop(j, taken ? status::queued : status::handshake_queue_full);
+        bool const taken = this->waiting.push(message, j.where, now);
+        this->watch_load(now);
+        this->drop(j, taken ? status::queued : status::handshake_queue_full);
     }
 
     /// How many jobs `check_mac1` looks at.
@@ -46,7 +46,7 @@ public:
     std::uint32_t check_mac1(std::span<job_type const> jobs) noexcept {
         if (!mine().exists()) return 0;
         if constexpr (macs_at_once == 1)
-            return state_.own->checker.check_mac1(state_.with, jobs[0].data.view());
+            return this->own->checker.check_mac1(this->with, jobs[0].data.view());
 #ifndef WG_COMPACT
         std::array<bytes_view, macs_at_once> messages;
         std::array<std::uint8_t, macs_at_once> from;
@@ -58,7 +58,7 @@ public:
             messages[count++] = jobs[i].data.view();
         }
         std::uint32_t const good =
-            state_.own->checker.check_mac1(state_.with, std::span<bytes_view const>(messages).first(count));
+            this->own->checker.check_mac1(this->with, std::span<bytes_view const>(messages).first(count));
         std::uint32_t genuine = 0;
         for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
         return genuine;
@@ -74,7 +74,7 @@ public:
 
     /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
     /// Writes the answers into `out`, from the front.
-    handled handle(std::span<job_type> out, std::size_t most, instant now) noexcept {
+    handled handle(std::span<job_type> out, std::size_t most, moment now) noexcept {
         handled done;
         if constexpr (at_once == 1) {
             done.heavy = handle_one(out[0], now);
@@ -83,17 +83,17 @@ public:
             return done;
         }
         std::size_t made = 0;
-        message_type const type = type_of(state_.waiting.front()->message());
+        message_type const type = type_of(this->waiting.front()->message());
         std::array<turn, at_once> turns;
         std::size_t count = 0;
         for (; count < std::min(most, at_once); ++count) {
-            waiting_handshake const* const in = state_.waiting.at(count);
+            waiting_handshake const* const in = this->waiting.at(count);
             if (in == nullptr || type_of(in->message()) != type) break;
             turns[count].in = in;
-            turns[count].why = gate(turns[count], type, now);
+            turns[count].why = gate(*in, type, now);
             if (turns[count].why == status::ok && type != message_type::cookie_reply) {
                 ++done.heavy;
-                state_.waiting.note_answer(now);
+                this->waiting.note_answer(now);
             }
         }
         auto const these = std::span(turns).first(at_once == 1 ? 1 : count);
@@ -109,33 +109,30 @@ public:
     }
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now.
-    bool send_initiation(peer_type& to, job_type& out, instant now) noexcept {
-        if (!mine().exists() || !to.where.remote || !to.may_send_initiation(now)) return false;
-        if (!state_.room_for(out, initiation_layout::size)) return false;
-        to.last_sent_handshake = now;
-        to.timers.handshake_initiated(now, state_.jitter()); // also if what follows fails: then it is tried again
-        status why = status::no_random;
-        if (result<std::uint32_t> const index = state_.peers.make_index(to, state_.random))
-            why = noise<Policies>(state_.with)
-                      .create_initiation(to.exchange(), mine(), to.secrets->remote, state_.random, next_label(),
-                                         *index, out.data.view());
-        else
-            why = index.why();
+    WG_FRAME bool send_initiation(peer_type& to, job_type& out, moment now) noexcept {
+        if (!mine().exists() || !to.where.remote || !passed(to.may_initiate_at, now)) return false;
+        if (!this->room_for(out, initiation_layout::size)) return false;
+        to.sent_handshake(now);
+        to.timers.handshake_initiated(now, this->jitter_ms()); // also if what follows fails: then it is tried again
+        status why = this->peers.make_index(to, this->random);
+        if (why == status::ok)
+            why = steps(this->with)
+                      .create_initiation(to.exchange(), mine(), to.secrets->remote, this->random, next_label(),
+                                         out.data.view());
         if (why != status::ok) {
-            state_.peers.forget_handshake(to);
-            state_.count(why, &to);
+            this->peers.forget_handshake(to);
+            this->count(why, &to);
             return false;
         }
-        to.secrets->cookies.add_macs(state_.with, to.key(), out.data.view(), now);
         send_handshake_message(out, to, now);
-        state_.report(event_id::initiation_sent, &to, to.timers.attempts());
+        this->report(event_id::initiation_sent, &to, to.timers.attempts());
         return true;
     }
 
     /// The first packet of a session has confirmed it, or the response has come in.
-    void complete(peer_type& with) noexcept {
-        with.timers.handshake_complete();
-        state_.clock.tai64n(with.last_handshake);
+    WG_OUTLINE void confirm(peer_type& of) noexcept {
+        of.timers.handshake_complete();
+        this->clock.tai64n(of.last_handshake);
     }
 
 private:
@@ -145,138 +142,136 @@ private:
     /// A message whose turn it is.
     struct turn {
         waiting_handshake const* in = nullptr;
-        status why = status::ok; ///< else nothing is done but, perhaps, a cookie sent
-        bool wants_cookie = false;
+        status why = status::ok; ///< else nothing is done, or for cookie_sent that is
     };
 
     /// An initiation that was accepted, and its answer.
     struct accepted {
         peer_type* from = nullptr; ///< nullptr: it was not
-        duration next_attempt{};   ///< of ours, if the two have crossed
-        status why = status::ok;   ///< of the answer
-        std::uint32_t index = 0;
+        std::int32_t next_attempt_ms = 0; ///< of ours, if the two have crossed
+        status why = status::ok;          ///< of the answer
     };
 
-    identity& mine() noexcept { return state_.own->mine(); }
+    identity& mine() noexcept { return this->own->mine(); }
 
     /// Whether a message is worth what it costs.
-    WG_FRAME status gate(turn& t, message_type type, instant now) noexcept {
+    WG_FRAME status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
-        if (!state_.waiting.under_load(now)) return status::ok;
-        if (!state_.own->checker.check_mac2(state_.with, t.in->message(), t.in->where.remote, now)) {
-            t.wants_cookie = true;
-            return status::cookie_sent;
-        }
+        if (!this->waiting.under_load(now)) return status::ok;
+        if (!this->own->checker.check_mac2(this->with, in.message(), in.where.remote, now)) return status::cookie_sent;
         //= linux: a source that sends too much under load gets no answer, not even a cookie
-        if (!state_.limiter.allow(state_.with.hash, state_.random, t.in->where.remote.address, now))
+        if (!this->limiter.allow(this->with.hash, this->random, in.where.remote.address, now))
             return status::rate_limited;
         return status::ok;
     }
 
     /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
-    WG_FRAME bool handle_one(job_type& answer, instant now) noexcept {
-        turn t;
-        t.in = state_.waiting.front();
-        message_type const type = type_of(t.in->message());
-        t.why = gate(t, type, now);
-        bool const heavy = t.why == status::ok && type != message_type::cookie_reply;
-        if (heavy) state_.waiting.note_answer(now);
-        if (begin_last_part(t, answer, now)) {
+    WG_FRAME bool handle_one(job_type& answer, moment now) noexcept {
+        waiting_handshake const& in = this->waiting.oldest();
+        message_type const type = type_of(in.message());
+        this->begin(answer, true);
+        status why = gate(in, type, now);
+        bool const heavy = why == status::ok && type != message_type::cookie_reply;
+        if (heavy) this->waiting.note_answer(now);
+        if (why == status::cookie_sent) {
+            why = send_cookie_reply(in, answer, now);
+        } else if (why == status::ok) {
             accepted by;
             if (type == message_type::initiation)
-                t.why = consume_initiation(t, by, now);
+                why = consume_initiation(in, by, now);
             else if (type == message_type::response)
-                t.why = consume_response(t, now);
+                why = consume_response(in, now);
             else
-                t.why = consume_cookie_reply(t, now);
-            if (by.from != nullptr) t.why = answer_initiation(t, by, answer, now);
+                why = consume_cookie_reply(in, now);
+            if (by.from != nullptr) why = answer_initiation(in, by, answer, now);
         }
-        end(t, now);
+        end(why, now);
         return heavy;
     }
 
-    WG_FRAME status answer_initiation(turn const& t, accepted const& by, job_type& answer, instant now) noexcept {
+    WG_FRAME status answer_initiation(waiting_handshake const& in, accepted const& by, job_type& answer,
+                                      moment now) noexcept {
         peer_type& to = *by.from;
-        note_initiation(to, t, by.next_attempt, now);
+        note_initiation(to, in, by.next_attempt_ms, now);
         status why = by.why;
-        if (why == status::ok && !state_.room_for(answer, response_layout::size)) why = status::no_room;
+        if (why == status::ok && !this->room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
-            to.last_sent_handshake = now;
-            why = steps(state_.with)
-                      .create_response(to.exchange(), to.secrets->remote, state_.random, by.index, answer.data.view());
+            to.sent_handshake(now);
+            why = steps(this->with)
+                      .create_response(to.exchange(), to.secrets->remote, this->random, answer.data.view());
         }
         why = end_response(to, why, answer, now);
-        state_.reschedule(to);
+        this->reschedule(to);
         return why;
     }
 
-    WG_FRAME status consume_initiation(turn const& t, accepted& by, instant now) noexcept {
-        typename steps::incoming_initiation in;
-        status const why = steps(state_.with).open_initiation(in, mine(), t.in->message());
-        return why == status::ok ? accept_initiation(in, t, by, now) : why;
+    WG_FRAME status consume_initiation(waiting_handshake const& in, accepted& by, moment now) noexcept {
+        typename steps::incoming_initiation opened;
+        status const why = steps(this->with).open_initiation(opened, mine(), in.message());
+        return why == status::ok ? accept_initiation(opened, in, by, now) : why;
     }
 
-    WG_FRAME status consume_response(turn const& t, instant now) noexcept {
-        bytes_view const message = t.in->message();
+    WG_FRAME status consume_response(waiting_handshake const& in, moment now) noexcept {
+        bytes_view const message = in.message();
         peer_type* const from = asked_by(message);
         if (from == nullptr) return status::unknown_index;
         status const why =
-            steps(state_.with).consume_response(from->exchange(), mine(), from->secrets->remote, message);
-        return why == status::ok ? end_initiation(*from, t.in->where, message.size(), now) : why;
+            steps(this->with).consume_response(from->exchange(), mine(), from->secrets->remote, message);
+        return why == status::ok ? end_initiation(*from, in, now) : why;
     }
 
-    /// The last part of the oldest message's turn, all of it but what `end` does. False: nothing else is to be done.
-    bool begin_last_part(turn& t, job_type& answer, instant now) noexcept {
-        state_.begin(answer, true);
-        if (t.wants_cookie) t.why = send_cookie_reply(t, answer, now);
-        return t.why == status::ok;
+    /// The last part of the oldest message's turn, all of it but what `end` does. Unless ok, nothing else is to do.
+    status begin_last_part(waiting_handshake const& in, status why, job_type& answer, moment now) noexcept {
+        this->begin(answer, true);
+        return why == status::cookie_sent ? send_cookie_reply(in, answer, now) : why;
     }
-    void end(turn const& t, instant now) noexcept {
-        if (t.why != status::ok) state_.count(t.why, nullptr);
-        state_.waiting.pop();
-        if (state_.waiting.size() == 0) state_.watch_load(now);
+    void end(status why, moment now) noexcept {
+        if (why != status::ok) this->count(why, nullptr);
+        this->waiting.pop();
+        if (this->waiting.size() == 0) this->watch_load(now);
     }
 
-    WG_FRAME status send_cookie_reply(turn const& t, job_type& out, instant now) noexcept {
-        bytes_view const message = t.in->message();
-        path const& where = t.in->where;
-        if (!state_.room_for(out, cookie_reply_layout::size)) return status::no_room;
+    WG_FRAME status send_cookie_reply(waiting_handshake const& in, job_type& out, moment now) noexcept {
+        bytes_view const message = in.message();
+        path const& where = in.where;
+        if (!this->room_for(out, cookie_reply_layout::size)) return status::no_room;
         std::uint32_t const receiver =
             load_le32(&message[initiation_layout::sender]); // at the same place in a response
-        if (status const why = state_.own->checker.create_reply(state_.with, state_.random, message, receiver,
+        if (status const why = this->own->checker.create_reply(this->with, this->random, message, receiver,
                                                                 where.remote, now, out.data.view());
             why != status::ok)
             return why;
         out.where = where;
         out.tos = 0;
         out.next = disposition::send;
-        state_.report(event_id::cookie_reply_sent, nullptr);
+        this->report(event_id::cookie_reply_sent, nullptr);
         return status::cookie_sent;
     }
 
     void consume_cookie_replies(std::span<turn> turns, std::span<job_type> out, std::size_t& made,
-                                instant now) noexcept {
+                                moment now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
-            if (begin_last_part(t, unused, now)) t.why = consume_cookie_reply(t, now);
-            end(t, now);
+            t.why = begin_last_part(*t.in, t.why, unused, now);
+            if (t.why == status::ok) t.why = consume_cookie_reply(*t.in, now);
+            end(t.why, now);
             if (unused.next == disposition::send) ++made;
         }
     }
 
-    WG_FRAME status consume_cookie_reply(turn const& t, instant now) noexcept {
-        bytes_view const message = t.in->message();
-        auto const found = state_.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
+    WG_FRAME status consume_cookie_reply(waiting_handshake const& in, moment now) noexcept {
+        bytes_view const message = in.message();
+        auto const found = this->peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
         peer_type& from = *found.who;
-        status const why = from.secrets->cookies.consume_reply(state_.with, from.key(), message, now);
-        if (why == status::ok) state_.report(event_id::cookie_reply_received, &from);
+        status const why = from.secrets->cookies.consume_reply(this->with, from.key(), message, now);
+        if (why == status::ok) this->report(event_id::cookie_reply_received, &from);
         return why;
     }
 
-    void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
+    void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, moment now) noexcept {
         std::array<typename steps::one_initiation, at_once> opened;
         std::array<typename steps::outgoing_response, at_once> answers;
         std::array<accepted, at_once> froms;
@@ -284,34 +279,35 @@ private:
             opened[i].message = turns[i].in->message();
             opened[i].why = turns[i].why;
         }
-        steps const noise(state_.with);
+        steps const noise(this->with);
         noise.open_initiations(std::span(opened).first(turns.size()), mine());
         for (std::size_t i = 0; i < turns.size(); ++i) {
             if (turns[i].why == status::ok) turns[i].why = opened[i].why;
-            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], turns[i], froms[i], now);
+            if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], *turns[i].in, froms[i], now);
             if (turns[i].why != status::ok || froms[i].why != status::ok) continue;
             peer_type& from = *froms[i].from;
-            noise.begin_response(answers[i], from.exchange(), from.secrets->remote, state_.random);
+            noise.begin_response(answers[i], from.exchange(), from.secrets->remote, this->random);
         }
         noise.agree_responses(std::span(answers).first(turns.size()));
         for (std::size_t i = 0; i < turns.size(); ++i) {
             job_type& answer = out[made];
-            if (begin_last_part(turns[i], answer, now)) {
-                note_initiation(*froms[i].from, turns[i], froms[i].next_attempt, now);
+            turns[i].why = begin_last_part(*turns[i].in, turns[i].why, answer, now);
+            if (turns[i].why == status::ok) {
+                note_initiation(*froms[i].from, *turns[i].in, froms[i].next_attempt_ms, now);
                 turns[i].why = send_response(froms[i], answers[i], answer, now);
-                state_.reschedule(*froms[i].from);
+                this->reschedule(*froms[i].from);
             }
-            end(turns[i], now);
+            end(turns[i].why, now);
             if (answer.next == disposition::send) ++made;
         }
     }
 
     /// Judges an initiation, and makes the handshake of its peer the one that it began.
-    status accept_initiation(typename steps::incoming_initiation& in, turn const& t, accepted& to,
-                             instant now) noexcept {
-        bytes_view const message = t.in->message();
-        steps const noise(state_.with);
-        peer_type* const from = state_.peers.find(state_.with, in.remote_static);
+    status accept_initiation(typename steps::incoming_initiation& in, waiting_handshake const& came, accepted& to,
+                             moment now) noexcept {
+        bytes_view const message = came.message();
+        steps const noise(this->with);
+        peer_type* const from = this->peers.find(this->with, in.remote_static);
         //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
         if (status const why = noise.prove_initiation(in, from->secrets->remote, message); why != status::ok)
@@ -320,151 +316,146 @@ private:
         if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
             return status::replayed_initiation;
         //= linux: at most one initiation in 20 ms from a peer; a refused one does not count as seen
-        if (now - from->last_initiation_consumption < initiation_interval) return status::initiation_flood;
+        if (!passed(from->may_be_initiated_at, now)) return status::initiation_flood;
         from->greatest_timestamp = in.timestamp;
-        from->last_initiation_consumption = now;
-        state_.peers.forget_handshake(*from);
+        set_after<initiation_interval>(from->may_be_initiated_at, now);
+        this->peers.forget_handshake(*from);
         noise.accept_initiation(from->exchange(), in, message);
         // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
         // Whoever has the greater key goes first next time.
         bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
         to.from = from;
-        to.next_attempt = first ? state_.jitter() : rekey_timeout + state_.jitter();
-        result<std::uint32_t> const index = state_.peers.make_index(*from, state_.random);
-        if (index)
-            to.index = *index;
-        else
-            to.why = index.why();
+        to.next_attempt_ms = this->jitter_ms() + (first ? 0 : in_milliseconds(rekey_timeout));
+        to.why = this->peers.make_index(*from, this->random);
         return status::ok;
     }
 
-    void note_initiation(peer_type& from, turn const& t, duration next_attempt, instant now) noexcept {
-        state_.roam(from, t.in->where);
-        from.rx_bytes += t.in->message().size();
-        from.timers.any_authenticated_packet_received();
-        from.timers.any_authenticated_packet_traversal(now);
-        state_.report(event_id::initiation_received, &from);
-        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), next_attempt);
+    /// A handshake message of `from` was genuine.
+    WG_OUTLINE void note_message(peer_type& from, waiting_handshake const& in, moment now) noexcept {
+        this->roam(from, in.where);
+        from.received(in.length);
+        from.timers.any_authenticated_packet_received(now);
+    }
+
+    void note_initiation(peer_type& from, waiting_handshake const& in, std::int32_t next_attempt_ms,
+                         moment now) noexcept {
+        note_message(from, in, now);
+        this->report(event_id::initiation_received, &from);
+        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), next_attempt_ms);
     }
 
     status send_response(accepted const& by, typename steps::outgoing_response const& answer, job_type& out,
-                         instant now) noexcept {
+                         moment now) noexcept {
         peer_type& to = *by.from;
         status why = by.why;
-        if (why == status::ok && !state_.room_for(out, response_layout::size)) why = status::no_room;
+        if (why == status::ok && !this->room_for(out, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
-            to.last_sent_handshake = now;
-            why = steps(state_.with).create_response(answer, by.index, out.data.view());
+            to.sent_handshake(now);
+            why = steps(this->with).create_response(answer, out.data.view());
         }
         return end_response(to, why, out, now);
     }
 
     /// A response was made, if `why` is ok.
-    status end_response(peer_type& to, status why, job_type& out, instant now) noexcept {
+    status end_response(peer_type& to, status why, job_type& out, moment now) noexcept {
         if (why == status::ok) why = begin_session(to, now, false);
         if (why != status::ok) {
-            state_.peers.forget_handshake(to);
+            this->peers.forget_handshake(to);
             return why;
         }
-        to.secrets->cookies.add_macs(state_.with, to.key(), out.data.view(), now);
         send_handshake_message(out, to, now);
-        state_.report(event_id::response_sent, &to);
+        this->report(event_id::response_sent, &to);
         return status::ok;
     }
 
     /// The peer whose handshake a response claims to answer; nullptr: there is none.
     peer_type* asked_by(bytes_view response) noexcept {
-        auto const found = state_.peers.find_index(load_le32(&response[response_layout::receiver]));
+        auto const found = this->peers.find_index(load_le32(&response[response_layout::receiver]));
         return found.keys != nullptr ? nullptr : found.who;
     }
 
-    void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, instant now) noexcept {
+    void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, moment now) noexcept {
         std::array<typename steps::incoming_response, at_once> opened;
         for (std::size_t i = 0; i < turns.size(); ++i) {
             if (turns[i].why != status::ok) continue;
             opened[i].message = turns[i].in->message();
             if (peer_type* const from = asked_by(opened[i].message)) opened[i].of = &from->exchange();
         }
-        steps(state_.with).agree_responses(std::span(opened).first(turns.size()), mine());
+        steps(this->with).agree_responses(std::span(opened).first(turns.size()), mine());
         for (std::size_t i = 0; i < turns.size(); ++i) {
             job_type& unused = out[made];
-            if (begin_last_part(turns[i], unused, now)) {
+            turns[i].why = begin_last_part(*turns[i].in, turns[i].why, unused, now);
+            if (turns[i].why == status::ok) {
                 peer_type* const from = asked_by(opened[i].message); // a response before it may have been the one
                 turns[i].why = from == nullptr ? status::unknown_index
-                                               : consume_response(*from, opened[i], turns[i].in->where, now);
+                                               : consume_response(*from, opened[i], *turns[i].in, now);
             }
-            end(turns[i], now);
+            end(turns[i].why, now);
             if (unused.next == disposition::send) ++made;
         }
     }
 
-    status consume_response(peer_type& from, typename steps::incoming_response const& in, path const& where,
-                            instant now) noexcept {
-        status const why = steps(state_.with).consume_response(from.exchange(), in, from.secrets->remote);
-        return why == status::ok ? end_initiation(from, where, in.message.size(), now) : why;
+    status consume_response(peer_type& from, typename steps::incoming_response const& opened,
+                            waiting_handshake const& in, moment now) noexcept {
+        status const why = steps(this->with).consume_response(from.exchange(), opened, from.secrets->remote);
+        return why == status::ok ? end_initiation(from, in, now) : why;
     }
 
     /// Our initiation was answered.
-    status end_initiation(peer_type& from, path const& where, std::size_t message_bytes, instant now) noexcept {
-        state_.roam(from, where);
-        from.rx_bytes += message_bytes;
-        from.timers.any_authenticated_packet_received();
-        from.timers.any_authenticated_packet_traversal(now);
-        state_.report(event_id::response_received, &from);
+    status end_initiation(peer_type& from, waiting_handshake const& in, moment now) noexcept {
+        note_message(from, in, now);
+        this->report(event_id::response_received, &from);
         status const why = begin_session(from, now, true);
         if (why == status::ok) {
-            complete(from);
-            state_.report(event_id::session_started, &from, 1);
+            confirm(from);
+            this->report(event_id::session_started, &from, 1);
             //= wp 6.4: the initiator may send at once, and does, so that the responder may
-            state_.want_keepalive(from); // confirms the session, unless a staged packet does
+            this->want_keepalive(from); // confirms the session, unless a staged packet does
         } else {
-            state_.peers.forget_handshake(from);
+            this->peers.forget_handshake(from);
         }
-        state_.reschedule(from);
+        this->reschedule(from);
         return why;
     }
 
-    status begin_session(peer_type& with, instant now, bool initiator) noexcept {
-        if constexpr (peer_table<Policies>::two_sessions) with.keypairs.make_room(initiator, state_.peers.retiring());
-        keypair_type* const fresh = state_.peers.make_keypair(with, now, initiator);
+    status begin_session(peer_type& of, moment now, bool initiator) noexcept {
+        if constexpr (peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
+        keypair_type* const fresh = this->peers.make_keypair(of, now, initiator);
         if (fresh == nullptr) return status::no_memory;
+        if constexpr (!peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
         status const why =
-            noise<Policies>(state_.with).begin_session(with.exchange(), fresh->send_key, fresh->receive_key);
+            steps(this->with).begin_session(of.exchange(), fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
-        if (initiator)
-            with.keypairs.add_as_initiator(*fresh, state_.peers.retiring());
-        else
-            with.keypairs.add_as_responder(*fresh, state_.peers.retiring());
-        with.timers.session_derived(now);
+        of.keypairs.add(*fresh, initiator);
+        of.timers.session_derived(now);
         return why;
     }
 
-    void send_handshake_message(job_type& out, peer_type& to, instant now) noexcept {
-        to.timers.any_authenticated_packet_traversal(now);
-        to.timers.any_authenticated_packet_sent();
+    /// A message that lacks its macs only.
+    WG_OUTLINE void send_handshake_message(job_type& out, peer_type& to, moment now) noexcept {
+        to.secrets->cookies.add_macs(this->with, to.key(), out.data.view(), now);
+        to.timers.any_authenticated_packet_sent(now);
         out.tos = handshake_tos;
-        state_.send(out, to, nullptr);
+        this->send(out, to, nullptr);
     }
 
     /// The wall clock, coarse so that it tells little of this host's load, and greater than the label before.
     byte_array<timestamp_bytes> const& next_label() noexcept {
-        constexpr std::uint32_t grain_ns = std::uint32_t{1} << 24;
-        byte_array<timestamp_bytes> label{};
-        state_.clock.tai64n(label);
+        constexpr byte seconds_in_grains = 1'000'000'000 >> 24; // the highest byte of the nanoseconds counts these
+        byte_array<timestamp_bytes> &last = this->last_label, label{};
+        this->clock.tai64n(label);
         //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
-        store_be32(&label[8], load_be32(&label[8]) & ~(grain_ns - 1));
+        label[9] = label[10] = label[11] = 0;
         //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
-        if (std::memcmp(label.data(), state_.last_label.data(), timestamp_bytes) <= 0) {
-            label = state_.last_label;
-            std::uint32_t const ns = load_be32(&label[8]) + grain_ns;
-            store_be32(&label[8], ns < 1'000'000'000 ? ns : 0);
-            if (ns >= 1'000'000'000) store_be64(label.data(), load_be64(label.data()) + 1);
+        if (std::memcmp(label.data(), last.data(), timestamp_bytes) > 0) return last = label;
+        std::size_t at = 8;
+        if (++last[at] > seconds_in_grains) {
+            last[at] = 0;
+            while (++last[--at] == 0 && at != 0) {}
         }
-        state_.last_label = label;
-        return state_.last_label;
+        return last;
     }
 
-    state_type& state_;
 };
 
 } // namespace wg::inline WG_ABI

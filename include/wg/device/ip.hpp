@@ -19,21 +19,17 @@ constexpr std::uint8_t ecn_of(std::uint8_t tos) noexcept { return tos & 3; }
 //= RFC 6040 4.2: congestion on the way is told to the inner packet, or drops it
 inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t outer_tos) noexcept {
     std::uint8_t const outer = ecn_of(outer_tos), was = ecn_of(inner.tos);
-    if (outer == not_ect || was == congestion_experienced) return true;
+    if (outer == not_ect || outer == ect_0 || was == congestion_experienced) return true;
     if (was == not_ect) return outer != congestion_experienced;
-    std::uint8_t const becomes = outer == congestion_experienced ? std::uint8_t{congestion_experienced}
-                                 : outer == ect_1                ? std::uint8_t{ect_1}
-                                                                 : was;
-    if (becomes == was) return true;
+    // ect_1 and congestion_experienced take the place of what was there
+    unsigned const change = was ^ outer;
     if (inner.kind == family::v4) {
+        packet[1] = static_cast<byte>(packet[1] ^ change);
         // RFC 1624: the header's checksum follows the one word that changes.
-        std::uint32_t const before = load_be16(&packet[0]);
-        packet[1] = static_cast<byte>((packet[1] & ~3) | becomes);
-        std::uint32_t const sum =
-            (~std::uint32_t{load_be16(&packet[10])} & 0xffff) + (~before & 0xffff) + load_be16(&packet[0]);
+        std::uint32_t const sum = (load_be16(&packet[10]) ^ 0xffffu) + 0xffff + outer - was;
         store_be16(&packet[10], checksum_finish(sum));
     } else {
-        packet[1] = static_cast<byte>((packet[1] & ~0x30) | (becomes << 4));
+        packet[1] = static_cast<byte>(packet[1] ^ change << 4);
     }
     return true;
 }
@@ -111,8 +107,9 @@ inline bytes_view datagram_between(bytes_view packet, ip_header const& header, s
     if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment) return {};
     if (header.header_bytes + udp_header_bytes > packet.size()) return {};
     byte const* const udp = &packet[header.header_bytes];
-    if (load_be16(udp) != local_port || load_be16(udp + 2) != remote.port) return {};
-    if (std::memcmp(header.destination, remote.address.octets.data(), remote.address.bits() / 8) != 0) return {};
+    if (load_be32(udp) != (std::uint32_t{local_port} << 16 | remote.port)) return {};
+    std::size_t const address_bytes = header.kind == family::v4 ? 4 : 16;
+    if (std::memcmp(header.destination, remote.address.octets.data(), address_bytes) != 0) return {};
     return packet.subspan(header.header_bytes + udp_header_bytes);
 }
 

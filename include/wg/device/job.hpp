@@ -19,12 +19,12 @@ enum class disposition : std::uint8_t {
 /// the job keeps its peer and its keys alive.
 template <policies Policies> struct job {
     packet data{};
-    path where{};
     std::uint8_t tos = 0;
     disposition next = disposition::drop;
     status why = status::ok;
     bool outbound = false;
     bool has_data = false; ///< not a keepalive nor a handshake message
+    path where{};
     std::uint64_t counter = 0;
     typename peer<Policies>::keypair_type* keys = nullptr; ///< what `crypt` uses; nullptr: nothing to do
     peer<Policies>* owner = nullptr;

@@ -15,49 +15,50 @@ namespace wg::inline WG_ABI {
 
 /// What of a peer is secret, apart from its sessions. Lives in the storage's region for secrets.
 template <policies Policies> struct peer_secrets {
-    remote_identity remote;
     handshake exchange;
+    remote_identity remote;
     cookie_jar<Policies> cookies;
 };
 
 template <policies Policies> struct peer {
     using keypair_type = keypair<Policies::storage::replay_bits>;
 
-    std::uint32_t number = 0; ///< for the observer; never used again
+    // What is used most lies first, where small processors reach it with short instructions.
     peer_secrets<Policies>* secrets = nullptr;
-    path where{};
     keypair_slots<keypair_type> keypairs;
-    peer_timers timers;
-    instant last_sent_handshake{};          ///< initiation or response
-    instant last_initiation_consumption{};
-    byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
-    byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
-    std::uint64_t tx_bytes = 0;
-    std::uint64_t rx_bytes = 0;
-
-    template <class List, int Place>
-    using unless_few = std::conditional_t<is_few(Policies::storage::max_allowed_ips), no_table<Place>, List>;
-    [[no_unique_address]] unless_few<prefix_list<prefix_key_v4, peer>, 4> allowed_v4;
-    [[no_unique_address]] unless_few<prefix_list<prefix_key_v6, peer>, 6> allowed_v6;
-
-    staging_queue staged;
     bool wants_initiation = false;
     bool wants_keepalive = false;
     bool queued_for_transmit = false;
     bool removed = false;          ///< only jobs in flight still know it
     bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
     std::uint32_t in_flight = 0;   ///< those jobs
-    std::uint32_t deadline_position = UINT32_MAX; // of a device of few peers it is not used
     peer* next_for_transmit = nullptr;
     peer* next = nullptr;          ///< in the order in which they were added
     peer* before = nullptr;
+    staging_queue staged;
+    path where{};
+    peer_timers timers;
+    instant may_initiate_at{};              ///< after the last initiation or response that was sent
+    instant may_be_initiated_at{};          ///< after the last initiation that was accepted
+    byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
+    byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
+    std::uint64_t tx_bytes = 0;
+    std::uint64_t rx_bytes = 0;
+    std::uint32_t number = 0; ///< for the observer; never used again
+
+    template <class List, int Place>
+    using unless_few = std::conditional_t<is_few(Policies::storage::max_allowed_ips), no_table<Place>, List>;
+    [[no_unique_address]] unless_few<prefix_list<prefix_key_v4, peer>, 4> allowed_v4;
+    [[no_unique_address]] unless_few<prefix_list<prefix_key_v6, peer>, 6> allowed_v6;
+
+    std::uint32_t deadline_position = UINT32_MAX; // of a device of few peers it is not used
 
     wg::public_key const& key() const noexcept { return secrets->remote.public_key; }
     wg::handshake& exchange() noexcept { return secrets->exchange; }
 
     //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
-    bool may_send_initiation(instant now) const noexcept { return now - last_sent_handshake >= rekey_timeout; }
-    void reset_last_sent_handshake(instant now) noexcept { last_sent_handshake = now - rekey_timeout - seconds(1); }
+    WG_OUTLINE void received(std::size_t bytes_in) noexcept { rx_bytes += bytes_in; }
+    void sent_handshake(moment now) noexcept { set_after<rekey_timeout>(may_initiate_at, now); }
 };
 
 } // namespace wg::inline WG_ABI

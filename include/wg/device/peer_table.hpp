@@ -35,8 +35,8 @@ public:
     /// The table of public keys is salted, so that nobody can choose keys that collide in it.
     template <random_source Random>
     peer_table(storage& from, Random& random) noexcept
-        : growth_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
-          allowed_(from), deadlines_(from) {
+        : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from),
+          by_index_(from), deadlines_(from) {
         if constexpr (!few) {
             byte_array<8> raw{};
             if (random.fill(raw)) growth_.salt = load_le64(raw.data());
@@ -93,19 +93,14 @@ public:
     }
 
     /// A peer with this key, whom nobody knows yet. nullptr: see reserve.
-    peer_type* add([[maybe_unused]] primitives<Policies> const& with, key_view key, instant now) noexcept {
-        if (reserve(1, size_ + 1) != status::ok) return nullptr;
+    peer_type* add([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
+        if constexpr (max_peers == 0) // else the pool says it
+            if (reserve(1, size_ + 1) != status::ok) return nullptr;
         peer_type* const fresh = peers_.acquire();
         if (fresh == nullptr) return nullptr;
-        fresh->secrets = secrets_.acquire();
-        if (fresh->secrets == nullptr) {
-            peers_.release(fresh);
-            return nullptr;
-        }
+        fresh->secrets = secrets_.acquire(); // there are as many as peers
         copy(fresh->secrets->remote.public_key, key);
         fresh->number = next_number_++;
-        fresh->reset_last_sent_handshake(now);
-        fresh->last_initiation_consumption = now - initiation_interval;
         if constexpr (!few) by_key_.insert({hash_of(with, key), fresh});
         fresh->before = last_;
         (last_ != nullptr ? last_->next : first_) = fresh;
@@ -132,7 +127,10 @@ public:
         if (keys != nullptr) ++keys->in_flight;
     }
     void let_go(job_type& by) noexcept {
-        if (by.keys != nullptr && --by.keys->in_flight == 0 && by.keys->retired) keypairs_.release(by.keys);
+        if (by.keys != nullptr) {
+            --by.keys->in_flight;
+            release_if_unused(*by.keys);
+        }
         if (by.owner != nullptr && --by.owner->in_flight == 0 && by.owner->removed) {
             peers_.release(by.owner);
             --shells_;
@@ -143,34 +141,37 @@ public:
 
     // --- sessions and indices
 
-    struct index_entry {
-        std::uint32_t index = 0;
+    struct index_owner {
         peer_type* who = nullptr;
         keypair_type* keys = nullptr; ///< nullptr: a handshake
 
         explicit operator bool() const noexcept { return who != nullptr; }
+    };
+    struct index_entry : index_owner {
+        std::uint32_t index = 0;
+
         std::uint64_t hash() const noexcept { return index; } // random by itself
     };
 
     /// Whose index it is; false: nobody's.
-    index_entry find_index(std::uint32_t index) noexcept {
+    index_owner find_index(std::uint32_t index) noexcept {
         if constexpr (few) {
             for (peer_type* p = first_; p != nullptr && index != 0; p = p->next) {
                 auto const& slots = p->keypairs;
                 for (keypair_type* keys : {slots.current, slots.previous, slots.next})
-                    if (keys != nullptr && keys->local_index == index) return {index, p, keys};
-                if (p->exchange().local_index == index) return {index, p, nullptr};
+                    if (keys != nullptr && keys->local_index == index) return {p, keys};
+                if (p->exchange().local_index == index) return {p, nullptr};
             }
             return {};
         } else {
             index_entry const* const found = find_entry(index);
-            return found != nullptr ? *found : index_entry{};
+            return found != nullptr ? index_owner(*found) : index_owner{};
         }
     }
 
     /// A random index that nobody uses, for a handshake of `who`; it replaces the one before. no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
-    template <random_source Random> result<std::uint32_t> make_index(peer_type& who, Random& random) noexcept {
+    template <random_source Random> status make_index(peer_type& who, Random& random) noexcept {
         drop_index(who.exchange());
         if constexpr (!few)
             if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
@@ -179,9 +180,9 @@ public:
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
             if (index == 0 || find_index(index)) continue;
-            if constexpr (!few) by_index_.insert({index, &who, nullptr});
+            if constexpr (!few) by_index_.insert({{&who, nullptr}, index});
             who.exchange().local_index = index;
-            return index;
+            return status::ok;
         }
         return status::no_random;
     }
@@ -193,7 +194,7 @@ public:
     }
 
     /// A new session that takes over the handshake's index. nullptr: no memory.
-    keypair_type* make_keypair(peer_type& who, instant now, bool initiator) noexcept {
+    keypair_type* make_keypair(peer_type& who, moment now, bool initiator) noexcept {
         keypair_type* const fresh = keypairs_.acquire();
         if (fresh == nullptr) return nullptr;
         handshake& of = who.exchange();
@@ -207,12 +208,12 @@ public:
     }
 
     /// Ends a session: its index is unknown at once; its keys are wiped at once or after the last job that holds them.
-    void retire(keypair_type& old) noexcept {
+    WG_OUTLINE void retire(keypair_type& old) noexcept {
         if constexpr (!few)
             if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
                 by_index_.erase(entry);
         old.retired = true;
-        if (old.in_flight == 0) keypairs_.release(&old);
+        release_if_unused(old);
     }
 
     /// For keypair_slots: what becomes of a session that a slot has no more room for.
@@ -222,6 +223,10 @@ public:
     void retire_all(peer_type& of) noexcept { of.keypairs.clear(retiring()); }
 
 private:
+    WG_OUTLINE void release_if_unused(keypair_type& keys) noexcept {
+        if (keys.retired && keys.in_flight == 0) keypairs_.release(&keys);
+    }
+
     struct by_key_entry {
         std::uint64_t hash_ = 0;
         peer_type* who = nullptr;
@@ -279,20 +284,20 @@ private:
         explicit growth(storage& s) noexcept : from(s) {}
     };
 
+    peer_type* first_ = nullptr;
+    peer_type* last_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t shells_ = 0; ///< removed peers that jobs in flight still know; they take room
+    std::uint32_t next_number_ = 0;
     [[no_unique_address]] unless_few<growth, 5> growth_;
+    routes_type allowed_;
     typename storage::template pool<peer_type, max_peers> peers_;
     typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
     typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
     [[no_unique_address]] unless_few<flat_table<by_key_entry, storage, table_size(max_peers)>, 1> by_key_;
     [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)>, 2>
         by_index_;
-    routes_type allowed_;
     [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
-    peer_type* first_ = nullptr;
-    peer_type* last_ = nullptr;
-    std::size_t size_ = 0;
-    std::size_t shells_ = 0; ///< removed peers that jobs in flight still know; they take room
-    std::uint32_t next_number_ = 0;
 };
 
 } // namespace wg::inline WG_ABI

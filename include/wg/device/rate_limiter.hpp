@@ -23,7 +23,7 @@ public:
     /// False as well when there is no memory or no randomness.
     template <hash_backend Hash, random_source Random>
     bool allow([[maybe_unused]] Hash const& hash, [[maybe_unused]] Random& random, ip_address const& from,
-               instant now) noexcept {
+               moment now) noexcept {
         if (buckets_.view().empty()) {
             if constexpr (!few) // so that nobody can choose addresses that share a set
                 if (!random.fill(key_)) return false;
@@ -48,28 +48,30 @@ public:
                 use = &b;
                 break;
             }
-            if ((b.tag == 0 || now - b.empty_at >= burst) && use == nullptr) use = &b;
+            if (use == nullptr && is_full(b, now)) use = &b;
         }
         if (use == nullptr) return false;
-        if (use->tag != tag) *use = {tag, now - burst};
-        // The bucket holds the time since `empty_at`, at most `burst`; a handshake takes `cost` out of it.
-        if (now - use->empty_at > burst) use->empty_at = now - burst;
-        if (now - use->empty_at < cost) return false;
-        use->empty_at = use->empty_at + cost;
+        if (is_full(*use, now)) set_after<cost - burst>(use->open_at, now); // its own, or one for a new source
+        if (!passed(use->open_at, now)) return false;
+        set_after<cost>(use->open_at, use->open_at);
+        use->tag = tag;
         return true;
     }
 
 private:
     struct bucket {
         std::uint64_t tag = 0;
-        instant empty_at{};
+        /// For the next handshake; each puts it off by `cost`. One that is not in use is open at the clock's beginning,
+        /// and so no source is new in the first moments after that.
+        instant open_at{};
     };
+    static bool is_full(bucket const& b, moment now) noexcept { return passed<burst - cost>(b.open_at, now); }
     static constexpr std::size_t size = Storage::max_limited_sources;
     static constexpr std::size_t ways = 4;
     static constexpr bool few = is_few(size); ///< then all buckets are one set, and sources are known by address
     static_assert(size >= ways && (size & (size - 1)) == 0);
 
-    typename Storage::template array<bucket, size> buckets_;
+    few_or_array<Storage, bucket, size> buckets_;
     [[no_unique_address]] std::conditional_t<few, no_table<1>, byte_array<16>> key_{};
 };
 

@@ -54,9 +54,9 @@ public:
     }
 
     /// What `admit` let pass.
-    void apply(std::span<change const> changes, instant now) noexcept {
-        for (change const& c : interface_changes(changes)) apply(c, now);
-        for_each_peer(changes, [&](peer_changes const& of) noexcept { apply(of, now); });
+    void apply(std::span<change const> changes) noexcept {
+        for (change const& c : interface_changes(changes)) apply(c);
+        for_each_peer(changes, [&](peer_changes const& of) noexcept { apply(of); });
     }
 
     /// See `device::snapshot`.
@@ -83,15 +83,14 @@ public:
     void set_first_private_key(key_view key) noexcept {
         WG_ASSERT(state_.peers.first() == nullptr);
         state_.own->private_key.assign(key);
-        if (mine().exists()) clamp(state_.own->private_key);
         set_public_key();
     }
 
     /// See `device::add_peer`.
-    status add(peer_settings const& of, instant now) noexcept {
+    status add(peer_settings const& of) noexcept {
         if (state_.peers.find(state_.with, of.key) != nullptr || equal_in_constant_time(of.key, mine().public_key))
             return status::invalid;
-        peer_type* const p = state_.peers.add(state_.with, of.key, now);
+        peer_type* const p = state_.peers.add(state_.with, of.key);
         if (p == nullptr) return status::too_many_peers;
         compute_static_static(*p);
         if (of.preshared_key != nullptr) p->secrets->remote.preshared_key.assign(*of.preshared_key);
@@ -107,7 +106,10 @@ public:
     /// What follows from the private key.
     void set_public_key() noexcept {
         mine().public_key = {};
-        if (mine().exists()) state_.with.dh.dh_public(mine().public_key, state_.own->private_key);
+        if (mine().exists()) {
+            clamp(mine().private_key);
+            state_.with.dh.dh_public(mine().public_key, mine().private_key);
+        }
         state_.own->checker.set_public_key(state_.with, mine().public_key);
     }
 
@@ -142,9 +144,9 @@ private:
         void drop(std::size_t count) noexcept { now -= count; }
     };
 
-    void apply(change const& c, instant now) noexcept {
+    void apply(change const& c) noexcept {
         switch (c.what()) {
-        case change::kind::private_key: set_private_key(c.key(), now); break;
+        case change::kind::private_key: set_private_key(c.key()); break;
         case change::kind::listen_port:
             state_.listen_port = static_cast<std::uint16_t>(c.number());
             forget_sources();
@@ -160,7 +162,7 @@ private:
         }
     }
 
-    void apply(peer_changes const& of, instant now) noexcept {
+    void apply(peer_changes const& of) noexcept {
         peer_type* p = state_.peers.find(state_.with, of.key);
         if (of.remove) {
             if (p != nullptr) remove(*p);
@@ -169,7 +171,7 @@ private:
         if (p == nullptr) {
             bool const own = mine().exists() && equal_in_constant_time(of.key, mine().public_key);
             if (of.update_only || own) return; // an interface is no peer of its own; nobody complains of that
-            p = state_.peers.add(state_.with, of.key, now);
+            p = state_.peers.add(state_.with, of.key);
             if (p == nullptr) return state_.count(status::no_memory, nullptr); // not after admit
             compute_static_static(*p);
             state_.report(event_id::peer_added, p);
@@ -208,7 +210,7 @@ private:
     }
 
     //= linux: a new private key takes effect at once: sessions send no more, but receive what is under way
-    void set_private_key(key_view key, instant now) noexcept {
+    void set_private_key(key_view key) noexcept {
         secret<key_bytes> fresh(key);
         if (!fresh.is_zero()) clamp(fresh);
         //= linux: the same private key again changes nothing
@@ -221,7 +223,7 @@ private:
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             compute_static_static(*p);
             state_.peers.forget_handshake(*p);
-            p->reset_last_sent_handshake(now);
+            p->may_initiate_at = {};
             if (p->keypairs.current != nullptr) p->keypairs.current->may_send = false;
             if (p->keypairs.next != nullptr) p->keypairs.next->may_send = false;
             if (!p->staged.empty()) state_.enqueue_for_transmit(*p);

@@ -17,6 +17,8 @@ struct staging_slot {
     staging_slot* next = nullptr; ///< packet
     std::uint32_t packet_bytes = 0;
     byte data[data_bytes];
+
+    staging_slot() noexcept {} // leaves the data as it is
 };
 
 /// A peer's queue, oldest first.
@@ -29,6 +31,16 @@ struct staging_queue {
 };
 
 template <class Storage> class staging {
+    /// Whether every packet is short enough for a slot, because the storage says how long they are.
+    static constexpr bool one_slot = [] {
+        if constexpr (requires { Storage::max_mtu_bytes; })
+            return Storage::max_mtu_bytes != 0 && Storage::max_mtu_bytes <= staging_slot::data_bytes;
+        return false;
+    }();
+    /// Else the slots end first, which costs the same packet.
+    static constexpr bool queue_fills =
+        Storage::max_staged_packets == 0 || Storage::max_staged_packets_per_peer < Storage::max_staged_packets;
+
 public:
     explicit staging(Storage& storage) noexcept : slots_(storage) {}
 
@@ -37,12 +49,16 @@ public:
     std::size_t stage(staging_queue& queue, bytes_view data) noexcept {
         std::size_t lost = 0;
         //= linux: while there is no session packets wait, 128 a peer; the oldest is lost first
-        if (queue.count >= Storage::max_staged_packets_per_peer) {
+        if (queue_fills && queue.count >= Storage::max_staged_packets_per_peer) {
             drop_oldest(queue);
             ++lost;
         }
-        std::size_t const needed =
-            std::max<std::size_t>(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+        std::size_t needed = 1;
+        if constexpr (one_slot) {
+            if (data.size() > staging_slot::data_bytes) return lost + 1;
+        } else {
+            needed = std::max<std::size_t>(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+        }
         while (!slots_.reserve(needed)) {
             ++lost;
             if (queue.empty()) return lost;
@@ -51,10 +67,10 @@ public:
         staging_slot* const head = slots_.acquire();
         head->packet_bytes = static_cast<std::uint32_t>(data.size());
         for (staging_slot* slot = head;; slot = slot->rest) {
-            std::size_t const part = std::min(data.size(), staging_slot::data_bytes);
+            std::size_t const part = one_slot ? data.size() : std::min(data.size(), staging_slot::data_bytes);
             if (part != 0) std::memcpy(slot->data, data.data(), part);
             data = data.subspan(part);
-            if (data.empty()) break;
+            if (one_slot || data.empty()) break;
             slot->rest = slots_.acquire();
         }
         (queue.last != nullptr ? queue.last->next : queue.first) = head;
@@ -72,7 +88,7 @@ public:
         std::size_t left = oldest_bytes(queue);
         byte* at = to.data();
         for (staging_slot const* slot = queue.first; left != 0; slot = slot->rest) {
-            std::size_t const part = std::min(left, staging_slot::data_bytes);
+            std::size_t const part = one_slot ? left : std::min(left, staging_slot::data_bytes);
             std::memcpy(at, slot->data, part);
             at += part;
             left -= part;
@@ -85,15 +101,15 @@ public:
         queue.first = slot->next;
         if (queue.first == nullptr) queue.last = nullptr;
         --queue.count;
-        while (slot != nullptr) {
+        do {
             staging_slot* const rest = slot->rest;
             slots_.release(slot);
             slot = rest;
-        }
+        } while (!one_slot && slot != nullptr);
     }
 
     /// Returns how many packets were dropped.
-    std::size_t drop_all(staging_queue& queue) noexcept {
+    WG_OUTLINE std::size_t drop_all(staging_queue& queue) noexcept {
         std::size_t const dropped = queue.count;
         while (!queue.empty()) drop_oldest(queue);
         return dropped;

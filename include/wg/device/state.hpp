@@ -72,8 +72,9 @@ template <policies Policies> struct device_state {
     explicit device_state(parts&& from) noexcept
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
-          secrets(memory), own(secrets.acquire()), peers(memory, random), staged(memory), waiting(memory),
-          limiter(memory) {}
+          peers(memory, random), waiting(memory), limiter(memory), secrets(memory), staged(memory) {
+        own = secrets.acquire();
+    }
     device_state(device_state const&) = delete;
     device_state& operator=(device_state const&) = delete;
     ~device_state() {
@@ -131,7 +132,8 @@ template <policies Policies> struct device_state {
         }
     }
 
-    void watch_load(instant now) noexcept {
+    void watch_load([[maybe_unused]] moment now) noexcept {
+        if constexpr (!observer_type::enabled) return;
         bool const loaded = waiting.under_load(now);
         if (std::exchange(was_under_load, loaded) != loaded) report(event_id::under_load, nullptr, loaded);
     }
@@ -176,12 +178,10 @@ template <policies Policies> struct device_state {
 
     void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.timers.next_deadline()); }
 
-    WG_OUTLINE duration jitter() noexcept {
-        constexpr auto below = static_cast<std::uint32_t>(rekey_timeout_jitter.nanoseconds); // no division of 64 bits
-        static_assert(below == rekey_timeout_jitter.nanoseconds);
+    WG_OUTLINE std::int32_t jitter_ms() noexcept {
         byte_array<4> raw{};
-        if (!random.fill(raw)) return {};
-        return {static_cast<std::int64_t>(load_le32(raw.data()) % below)};
+        if (!random.fill(raw)) return 0;
+        return static_cast<std::int32_t>(load_le32(raw.data()) % rekey_timeout_jitter_ms);
     }
 
     struct reported_event {
@@ -197,21 +197,23 @@ template <policies Policies> struct device_state {
     [[no_unique_address]] observer_type observer;
     [[no_unique_address]] typename Policies::threads::mutex mutex;
     storage_type memory;
-    typename storage_type::template secret_pool<own_secrets, 1> secrets;
-    own_secrets* own;
-    peer_table<Policies> peers;
-    staging<storage_type> staged;
-    handshake_queue<storage_type> waiting;
-    rate_limiter<storage_type> limiter;
 
+    // What is small and used most lies first, where small processors reach it with short instructions.
+    bool up = true;
+    bool was_under_load = false;
+    std::uint16_t listen_port = 0;
+    own_secrets* own;
     peer_type* first_for_transmit = nullptr;
     peer_type* last_for_transmit = nullptr;
     std::size_t mtu = default_mtu_bytes;
     std::uint32_t fwmark = 0;
     byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to anybody
-    std::uint16_t listen_port = 0;
-    bool up = true;
-    bool was_under_load = false;
+    peer_table<Policies> peers;
+    handshake_queue<storage_type> waiting;
+    rate_limiter<storage_type> limiter;
+    typename storage_type::template secret_pool<own_secrets, 1> secrets;
+    staging<storage_type> staged;
+
 #ifndef WG_BARE
     instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
 #endif

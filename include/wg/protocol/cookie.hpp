@@ -11,24 +11,42 @@ namespace wg::inline WG_ABI {
 
 namespace cookie_detail {
 
+inline constexpr byte mac1_label[] = {'m', 'a', 'c', '1', '-', '-', '-', '-'};
+inline constexpr byte cookie_label[] = {'c', 'o', 'o', 'k', 'i', 'e', '-', '-'};
+
 /// Hash(label || public key): the key of mac1, or the one that cookies are sealed with.
 template <hash_backend Hash>
-void label_key(Hash const& hash, secret<key_bytes>& out, std::string_view label, key_view of) noexcept {
-    hash.blake2s(out.expose(), {}, {reinterpret_cast<byte const*>(label.data()), label.size()}, of);
+void label_key(Hash const& hash, secret<key_bytes>& out, byte const* label, byte const* of) noexcept {
+    hash_of(hash, out, label, sizeof mac1_label, of, key_bytes);
 }
-inline constexpr std::string_view mac1_label = "mac1----", cookie_label = "cookie--";
 
 // The last 32 bytes of an initiation or a response are mac1 and mac2.
-constexpr bytes_view before_mac1(bytes_view message) noexcept { return message.first(message.size() - 2 * mac_bytes); }
-constexpr bytes_view before_mac2(bytes_view message) noexcept { return message.first(message.size() - mac_bytes); }
-constexpr bytes_view mac1_of(bytes_view message) noexcept { return message.last(2 * mac_bytes).first(mac_bytes); }
-constexpr bytes_view mac2_of(bytes_view message) noexcept { return message.last(mac_bytes); }
+constexpr std::size_t from_mac1 = 2 * mac_bytes, from_mac2 = mac_bytes;
+constexpr bytes_view before_mac1(bytes_view message) noexcept { return message.first(message.size() - from_mac1); }
+constexpr bytes_view mac1_of(bytes_view message) noexcept { return message.last(from_mac1).first(mac_bytes); }
+
+/// The mac of a message as far as `end` (whitepaper 5.4: Mac).
+template <hash_backend Hash>
+WG_OUTLINE void make_mac(Hash const& hash, byte* out, byte const* key, std::size_t key_size, byte const* message,
+                         byte const* end) noexcept {
+    hash.blake2s({out, mac_bytes}, {key, key_size}, {message, static_cast<std::size_t>(end - message)}, {});
+}
+/// Whether the right one is there.
+template <hash_backend Hash>
+WG_OUTLINE bool has_mac(Hash const& hash, byte const* key, std::size_t key_size, byte const* message,
+                        byte const* end) noexcept {
+    byte_array<mac_bytes> expected;
+    make_mac(hash, expected.data(), key, key_size, message, end);
+    return equal_in_constant_time(expected, {end, mac_bytes});
+}
 
 /// XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha): a subkey of the nonce's first 16 bytes; the last 8 are the counter.
+/// The key is that of cookies of the public key `of`.
 template <policies Policies>
-void xchacha_subkey(primitives<Policies> const& with, secret<key_bytes>& out, secret<key_bytes> const& key,
-                    bytes_view nonce) noexcept {
-    with.aead.hchacha20(out, key, nonce.first<16>());
+WG_OUTLINE void make_subkey(primitives<Policies> const& with, secret<key_bytes>& out, byte const* of,
+                            byte const* nonce) noexcept {
+    label_key(with.hash, out, cookie_label, of);
+    with.aead.hchacha20(out, out, std::span<byte const, 16>(nonce, 16));
 }
 
 } // namespace cookie_detail
@@ -41,18 +59,19 @@ public:
 #ifdef WG_COMPACT
         mine_ = mine.data();
 #else
-        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine);
-        cookie_detail::label_key(with.hash, seal_key_, cookie_detail::cookie_label, mine);
+        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine.data());
+        cookie_detail::label_key(with.hash, seal_key_, cookie_detail::cookie_label, mine.data());
 #endif
     }
 
     /// Whether the sender knows our public key. `message` is an initiation or a response.
     bool check_mac1(primitives<Policies> const& with, bytes_view message) const noexcept {
-        byte_array<mac_bytes> expected{};
-        with_key(with, cookie_detail::mac1_label, [&](secret<key_bytes> const& key) noexcept {
-            with.hash.blake2s(expected, key.expose(), cookie_detail::before_mac1(message), {});
-        });
-        return equal_in_constant_time(expected, cookie_detail::mac1_of(message));
+#ifdef WG_COMPACT // has time to calculate it, and no room to keep it
+        secret<key_bytes> mac1_key_{not_zeroed{}};
+        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine_);
+#endif
+        return cookie_detail::has_mac(with.hash, mac1_key_.expose().data(), key_bytes, message.data(),
+                                      message.data() + message.size() - cookie_detail::from_mac1);
     }
 
     /// How many messages `check_mac1` takes at once, the first of which is bit 0 of the result.
@@ -76,56 +95,45 @@ public:
 
     /// Whether the sender has a cookie of ours for this address and port.
     WG_FRAME bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
-                    instant now) const noexcept {
+                    moment now) const noexcept {
         if (!secret_is_fresh(now)) return false;
-        secret<cookie_bytes> cookie;
-        byte_array<mac_bytes> expected{};
+        secret<cookie_bytes> cookie{not_zeroed{}};
         bake(with, cookie, from);
-        with.hash.blake2s(expected, cookie.expose(), cookie_detail::before_mac2(message), {});
-        return equal_in_constant_time(expected, cookie_detail::mac2_of(message));
+        return cookie_detail::has_mac(with.hash, cookie.expose().data(), cookie_bytes, message.data(),
+                                      message.data() + message.size() - cookie_detail::from_mac2);
     }
 
     /// Writes the cookie reply to `message`, whose sender's index is `receiver`. `reply` is 64 bytes. no_random.
     template <random_source Random>
     status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, std::uint32_t receiver,
-                        endpoint const& from, instant now, bytes reply) noexcept {
+                        endpoint const& from, moment now, bytes reply) noexcept {
         using at = cookie_reply_layout;
         WG_ASSERT(reply.size() == at::size);
         if (!secret_is_fresh(now)) { //= wp 5.4.7: the cookie secret changes every two minutes
             if (!random.fill(secret_.expose())) return status::no_random;
-            secret_expires_ = now + cookie_secret_max_age;
+            set_after<cookie_secret_max_age>(secret_expires_, now);
         }
         //= wp 5.4.7: a cookie reply is sealed for one message, by its mac1
-        bytes const nonce = reply.subspan(at::nonce, 24);
-        if (!random.fill(nonce)) return status::no_random;
-        secret<cookie_bytes> cookie;
-        secret<key_bytes> subkey;
+        byte* const nonce = &reply[at::nonce];
+        if (!random.fill({nonce, 24})) return status::no_random;
+        secret<cookie_bytes> cookie{not_zeroed{}};
+        secret<key_bytes> subkey{not_zeroed{}};
         bake(with, cookie, from);
-        with_key(with, cookie_detail::cookie_label, [&](secret<key_bytes> const& key) noexcept {
-            cookie_detail::xchacha_subkey(with, subkey, key, nonce);
-        });
+#ifdef WG_COMPACT
+        cookie_detail::make_subkey(with, subkey, mine_, nonce);
+#else
+        with.aead.hchacha20(subkey, seal_key_, std::span<byte const, 16>(nonce, 16));
+#endif
         store_le32(reply.data(), static_cast<std::uint32_t>(message_type::cookie_reply));
         store_le32(&reply[at::receiver], receiver);
-        with.aead.seal(reply.subspan(at::encrypted_cookie), cookie.expose(), cookie_detail::mac1_of(message),
-                       load_le64(&nonce[16]), subkey);
+        seal_or_open(with.aead, true, &reply[at::encrypted_cookie], cookie.expose().data(), cookie_bytes,
+                     message.data() + message.size() - cookie_detail::from_mac1, mac_bytes, load_le64(nonce + 16),
+                     subkey);
         return status::ok;
     }
 
 private:
-    /// The key of mac1 or of cookies, by its label. WG_COMPACT has time to calculate it, and no room to keep it.
-    template <class Use>
-    void with_key([[maybe_unused]] primitives<Policies> const& with, std::string_view label,
-                  Use const& use) const noexcept {
-#ifdef WG_COMPACT
-        secret<key_bytes> key;
-        cookie_detail::label_key(with.hash, key, label, key_view(mine_, key_bytes));
-        use(key);
-#else
-        use(label == cookie_detail::mac1_label ? mac1_key_ : seal_key_);
-#endif
-    }
-
-    bool secret_is_fresh(instant now) const noexcept { return now < secret_expires_; }
+    bool secret_is_fresh(moment now) const noexcept { return !passed(secret_expires_, now); }
 
     /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
     //= wp 5.4.7: a cookie is good for one address and port
@@ -141,7 +149,7 @@ private:
     secret<key_bytes> mac1_key_;
     secret<key_bytes> seal_key_;
 #endif
-    secret<key_bytes> secret_;
+    secret<key_bytes> secret_{not_zeroed{}};
     instant secret_expires_{};
 };
 
@@ -149,46 +157,51 @@ private:
 template <policies Policies> class cookie_jar {
 public:
     /// Fills in mac1 and mac2 of an initiation or a response to `theirs`.
-    void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, instant now) noexcept {
-        secret<key_bytes> mac1_key;
+    void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, moment now) noexcept {
+        add_macs(with, theirs.data(), message.data(), message.data() + message.size() - cookie_detail::from_mac1, now);
+    }
+    /// The same, by the place of mac1.
+    WG_OUTLINE void add_macs(primitives<Policies> const& with, byte const* theirs, byte* message, byte* mac1,
+                             moment now) noexcept {
+        using cookie_detail::make_mac;
+        secret<key_bytes> mac1_key{not_zeroed{}};
         cookie_detail::label_key(with.hash, mac1_key, cookie_detail::mac1_label, theirs);
-        bytes const mac1 = message.last(2 * mac_bytes).first(mac_bytes), mac2 = message.last(mac_bytes);
-        with.hash.blake2s(mac1, mac1_key.expose(), cookie_detail::before_mac1(message), {});
-        copy(last_mac1_, mac1);
+        byte* const mac2 = mac1 + mac_bytes;
+        make_mac(with.hash, mac1, mac1_key.expose().data(), key_bytes, message, mac1);
+        std::memcpy(last_mac1_.data(), mac1, mac_bytes);
         awaits_reply_ = true;
         //= wp 5.4.4: mac2 is zero without a fresh cookie
-        if (now < cookie_expires_)
-            with.hash.blake2s(mac2, cookie_.expose(), cookie_detail::before_mac2(message), {});
+        if (!passed(cookie_expires_, now))
+            make_mac(with.hash, mac2, cookie_.expose().data(), cookie_bytes, message, mac2);
         else
-            fill_zero(mac2);
+            std::memset(mac2, 0, mac_bytes);
     }
 
     /// Takes the cookie out of a reply from `theirs` to the last message sent; one reply a message.
     /// stale_cookie, decryption_failed.
-    status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply, instant now) noexcept {
+    status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply, moment now) noexcept {
         using at = cookie_reply_layout;
         //= linux: one cookie reply is taken for each message sent
         if (!awaits_reply_) return status::stale_cookie;
-        bytes_view const nonce = reply.subspan(at::nonce, 24);
-        secret<key_bytes> seal_key, subkey;
-        secret<cookie_bytes> cookie;
-        cookie_detail::label_key(with.hash, seal_key, cookie_detail::cookie_label, theirs);
-        cookie_detail::xchacha_subkey(with, subkey, seal_key, nonce);
-        if (!with.aead.open(cookie.expose(), reply.subspan(at::encrypted_cookie), last_mac1_, load_le64(&nonce[16]),
-                            subkey))
+        byte const* const nonce = &reply[at::nonce];
+        secret<key_bytes> subkey{not_zeroed{}};
+        secret<cookie_bytes> cookie{not_zeroed{}};
+        cookie_detail::make_subkey(with, subkey, theirs.data(), nonce);
+        if (!seal_or_open(with.aead, false, cookie.expose().data(), &reply[at::encrypted_cookie], cookie_bytes,
+                          last_mac1_.data(), mac_bytes, load_le64(nonce + 16), subkey))
             return status::decryption_failed;
-        cookie_ = std::move(cookie);
+        cookie_.assign(cookie);
         //= linux: a cookie is used for 115 s
-        cookie_expires_ = now + cookie_max_age;
+        set_after<cookie_max_age>(cookie_expires_, now);
         awaits_reply_ = false;
         return status::ok;
     }
 
 private:
-    secret<cookie_bytes> cookie_;
-    instant cookie_expires_{};
-    byte_array<mac_bytes> last_mac1_{};
     bool awaits_reply_ = false;
+    instant cookie_expires_{};
+    secret<cookie_bytes> cookie_{not_zeroed{}};
+    byte_array<mac_bytes> last_mac1_;
 };
 
 } // namespace wg::inline WG_ABI

@@ -12,31 +12,32 @@
 namespace wg::inline WG_ABI {
 
 template <std::size_t ReplayBits> struct keypair {
-    secret<key_bytes> send_key;
-    secret<key_bytes> receive_key;
-    std::uint64_t send_counter = 0; ///< of the next packet
-    replay_window<ReplayBits> received;
-    instant created{};
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
     std::uint32_t in_flight = 0; ///< jobs that hold it; a retired keypair is wiped when there are none
     bool initiator = false;
     bool may_send = true;
     bool retired = false;
+    instant created{};
+    std::uint64_t send_counter = 0; ///< of the next packet
+    replay_window<ReplayBits> received;
+    secret<key_bytes> send_key{not_zeroed{}};
+    secret<key_bytes> receive_key{not_zeroed{}};
 
     //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
-    bool can_send(instant now) const noexcept {
-        return may_send && send_counter < reject_after_messages && now - created < reject_after_time;
+    bool can_send(moment now) const noexcept {
+        return may_send && send_counter < reject_after_messages && can_receive(now);
     }
-    bool can_receive(instant now) const noexcept { return now - created < reject_after_time; }
+    bool can_receive(moment now) const noexcept { return !passed<reject_after_time>(created, now); }
 
     //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
-    bool wants_rekey_after_sending(instant now) const noexcept {
-        return may_send && (send_counter > rekey_after_messages || (initiator && now - created >= rekey_after_time));
+    bool wants_rekey_after_sending(moment now) const noexcept {
+        return may_send &&
+               (send_counter > rekey_after_messages || (initiator && passed<rekey_after_time>(created, now)));
     }
     //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
-    bool wants_rekey_after_receiving(instant now) const noexcept {
-        return may_send && initiator && now - created >= rekey_after_time_receiving;
+    bool wants_rekey_after_receiving(moment now) const noexcept {
+        return may_send && initiator && passed<rekey_after_time_receiving>(created, now);
     }
 };
 
@@ -46,28 +47,22 @@ template <class Keypair> struct keypair_slots {
     Keypair* previous = nullptr; ///< still receives what was under way
     Keypair* next = nullptr;     ///< a responder's, until the first packet confirms it
 
-    /// Before a new session is made: what it will push out goes now, so that memory for two sessions is enough.
+    /// Before a new session is added: what it will push out goes now. If it is not made yet, memory for two is enough.
     template <class Retire> void make_room(bool initiator, Retire&& retire) noexcept {
         retire_if_any(std::exchange(previous, nullptr), retire);
         if (next != nullptr) retire_if_any(std::exchange(initiator ? current : next, nullptr), retire);
     }
 
-    /// A response came in: the initiator may send at once. An unconfirmed `next` is newer than `current` and kept.
+    /// The new session, after `make_room`. A response came in: the initiator may send at once. An unconfirmed `next` is
+    /// newer than `current` and kept. Or it went out: the responder receives with the new keys but sends with them only
+    /// once they are confirmed.
     //= linux: initiator: the new session is current, current becomes previous
     //= linux: an unconfirmed next becomes previous, and current goes with the previous one
-    template <class Retire> void add_as_initiator(Keypair& fresh, Retire&& retire) noexcept {
-        Keypair* const oldest = std::exchange(previous, next != nullptr ? next : current);
-        if (next != nullptr) retire_if_any(current, retire);
-        next = nullptr;
-        current = &fresh;
-        retire_if_any(oldest, retire);
-    }
-
-    /// A response went out: the responder receives with the new keys but sends with them only once they are confirmed.
     //= linux: responder: the new session is next; next and previous before it die at once
-    template <class Retire> void add_as_responder(Keypair& fresh, Retire&& retire) noexcept {
-        retire_if_any(std::exchange(next, &fresh), retire);
-        retire_if_any(std::exchange(previous, nullptr), retire);
+    void add(Keypair& fresh, bool initiator) noexcept {
+        if (initiator) previous = next != nullptr ? next : current;
+        next = initiator ? nullptr : &fresh;
+        if (initiator) current = &fresh;
     }
 
     /// A packet came in under `used`. True: that confirmed the next session, which is now the current one.
@@ -86,7 +81,7 @@ template <class Keypair> struct keypair_slots {
     }
 
 private:
-    template <class Retire> static void retire_if_any(Keypair* old, Retire& retire) noexcept {
+    template <class Retire> [[gnu::always_inline]] static void retire_if_any(Keypair* old, Retire& retire) noexcept {
         if (old != nullptr) retire(*old);
     }
 };

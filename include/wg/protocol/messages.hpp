@@ -33,18 +33,22 @@ struct transport_layout {
     static constexpr std::size_t minimum_size = encrypted_packet + tag_bytes;
 };
 
+namespace message_detail {
+
+WG_OUTLINE constexpr message_type type_of(byte const* datagram, std::size_t size) noexcept {
+    constexpr std::uint8_t sizes[] = {initiation_layout::size, response_layout::size, cookie_reply_layout::size};
+    if (size < transport_layout::minimum_size) return message_type::none; // also the shortest of all
+    std::uint32_t const type = load_le32(datagram);
+    if (type == static_cast<std::uint32_t>(message_type::transport)) return message_type::transport;
+    return type - 1 < 3 && size == sizes[type - 1] ? static_cast<message_type>(type) : message_type::none;
+}
+
+} // namespace message_detail
+
 /// The type of a datagram whose first 4 bytes (the type and three zero bytes) and length fit together; else none.
 //= wp 5.4: type, three zero bytes, and the one size that a message has
 constexpr message_type type_of(bytes_view datagram) noexcept {
-    if (datagram.size() < transport_layout::minimum_size) return message_type::none; // also the shortest of all
-    auto const type = static_cast<message_type>(load_le32(datagram.data()));
-    switch (type) {
-    case message_type::initiation: return datagram.size() == initiation_layout::size ? type : message_type::none;
-    case message_type::response: return datagram.size() == response_layout::size ? type : message_type::none;
-    case message_type::cookie_reply: return datagram.size() == cookie_reply_layout::size ? type : message_type::none;
-    case message_type::transport: return type;
-    default: return message_type::none;
-    }
+    return message_detail::type_of(datagram.data(), datagram.size());
 }
 
 } // namespace wg::inline WG_ABI

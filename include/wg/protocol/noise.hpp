@@ -32,7 +32,8 @@ template <policies Policies> struct primitives {
 
 /// HMAC-BLAKE2s (RFC 2104) with a 32-byte key. `out` is 32 bytes and overlaps neither `key` nor `input`.
 template <hash_backend Hash>
-void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_view input) noexcept {
+[[gnu::always_inline]] inline void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key,
+                                        bytes_view input) noexcept {
     if constexpr (requires { hash.hmac_blake2s(out, key, input); }) return hash.hmac_blake2s(out, key, input);
     constexpr std::size_t block_bytes = 64;
     secret<block_bytes> block;
@@ -43,32 +44,51 @@ void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key, bytes_
     hash.blake2s(out, {}, block.expose(), inner.expose());
 }
 
-/// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as are given. An output may be `key` or lie in `input`.
+// In what follows a pointer and a size stand for a span, which compilers for 32-bit machines hand over by way of the
+// stack.
+
+/// Hash(first || second) (whitepaper 5.4). `out` may be `first`.
 template <hash_backend Hash>
-void kdf_into(Hash const& hash, secret<key_bytes> const& key, bytes_view input,
-              std::span<secret<key_bytes>* const> out) noexcept {
-    secret<key_bytes> extracted;
-    secret<key_bytes + 1> step; // the output before, then the number of this one
-    hmac(hash, extracted.expose(), key.expose(), input);
+WG_OUTLINE void hash_of(Hash const& hash, secret<key_bytes>& out, byte const* first, std::size_t first_bytes,
+                        byte const* second, std::size_t second_bytes) noexcept {
+    secret<key_bytes> digest{not_zeroed{}};
+    hash.blake2s(digest.expose(), {}, {first, first_bytes}, {second, second_bytes});
+    out.assign(digest);
+}
+
+/// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as there are places for them. The first one takes the place
+/// of the key. `second` and `third` may be `input`.
+template <hash_backend Hash>
+WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* input, std::size_t size,
+                         secret<key_bytes>* second = nullptr, secret<key_bytes>* third = nullptr) noexcept {
+    secret<key_bytes> extracted{not_zeroed{}};
+    secret<key_bytes + 1> step{not_zeroed{}}; // the output before, then the number of this one
+    hmac(hash, extracted.expose(), key.expose(), {input, size});
+    std::size_t before = 0; // there is no output before the first
     byte number = 0;
-    for (secret<key_bytes>* const to : out) {
-        std::size_t const before = number == 0 ? 0 : key_bytes; // there is no output before the first
+    for (secret<key_bytes>* const to : {&key, second, third}) {
+        if (to == nullptr) break;
         step.expose()[before] = ++number;
         hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        std::memcpy(step.expose().data(), to->expose().data(), key_bytes);
+        before = key_bytes;
+        copy(step.expose(), to->expose());
     }
 }
-template <hash_backend Hash, class... Out>
-void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, Out&... out) noexcept {
-    static_assert(sizeof...(Out) >= 1 && sizeof...(Out) <= 3);
-    secret<key_bytes>* const all[] = {&out...};
-    kdf_into(hash, key, input, all);
+/// The same with a place for each. An output may be `key` or lie in `input`.
+template <hash_backend Hash, class... More>
+void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, secret<key_bytes>& first,
+         More&... more) noexcept {
+    static_assert(sizeof...(More) <= 2);
+    secret<key_bytes> chained;
+    chained.assign(key);
+    kdf_into(hash, chained, input.data(), input.size(), &more...);
+    first = std::move(chained);
 }
 
 /// Chaining key and transcript hash.
 struct symmetric_state {
-    secret<key_bytes> chaining_key;
-    secret<key_bytes> hash;
+    secret<key_bytes> chaining_key{not_zeroed{}};
+    secret<key_bytes> hash{not_zeroed{}};
 
     void assign(symmetric_state const& other) noexcept {
         chaining_key.assign(other.chaining_key);
@@ -93,7 +113,8 @@ struct handshake {
     handshake_state state = handshake_state::none;
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
-    secret<key_bytes> ephemeral; ///< ours, the private key, if we began; else the other end's, which is public
+    /// Ours, the private key, if we began; else the other end's, which is public.
+    secret<key_bytes> ephemeral{not_zeroed{}};
     symmetric_state symmetric;
 
     /// Forgets all but the local index, which the index table still has.
@@ -121,8 +142,8 @@ struct identity {
 
 /// What is known of the other end before a handshake. All zero: no preshared key; no usable static key.
 struct remote_identity {
-    wg::public_key public_key{};
-    secret<key_bytes> static_static; ///< DH of both static keys
+    wg::public_key public_key;
+    secret<key_bytes> static_static{not_zeroed{}}; ///< DH of both static keys
     secret<key_bytes> preshared_key;
 };
 
@@ -131,36 +152,23 @@ template <policies Policies> class noise {
 public:
     explicit noise(primitives<Policies> const& with) noexcept : with_(with) {}
 
-    /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes.
+    /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes; the handshake has its index.
     /// no_random; bad_public_key: the other static key is of low order.
     template <random_source Random>
     WG_FRAME status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs,
                                       Random& random, std::span<byte const, timestamp_bytes> timestamp,
-                                      std::uint32_t local_index, bytes message) const noexcept {
-        using at = initiation_layout;
-        WG_ASSERT(message.size() == at::size);
-        if (theirs.static_static.is_zero()) return status::bad_public_key;
-        secret<key_bytes> key;
+                                      bytes message) const noexcept {
+        WG_ASSERT(message.size() == initiation_layout::size);
         to.clear();
-        symmetric_state& state = to.symmetric;
-        start(state, theirs.public_key);
-        fill_zero(message);
-        store_le32(message.data(), static_cast<std::uint32_t>(message_type::initiation));
-        store_le32(&message[at::sender], local_index);
-        // e
-        if (!create_ephemeral(state, to.ephemeral, random, message.subspan<at::ephemeral, key_bytes>()))
-            return status::no_random;
-        // es
-        if (!with_.dh.dh(key, to.ephemeral, theirs.public_key)) return status::bad_public_key;
-        mix_key(state, key.expose(), key);
-        // s
-        encrypt_and_hash(state, key, message.subspan(at::encrypted_static, key_bytes + tag_bytes), mine.public_key);
-        // ss
-        mix_key(state, theirs.static_static.expose(), key);
-        encrypt_and_hash(state, key, message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes), timestamp);
-        to.local_index = local_index;
-        to.state = handshake_state::initiation_created;
-        return status::ok;
+        begin_message(message, message_type::initiation, to.local_index);
+        if (!create_ephemeral(to.ephemeral, random, &message[initiation_layout::ephemeral])) return status::no_random;
+        secret<key_bytes> key{not_zeroed{}};
+        passage const on{to.symmetric, key, message.data(), true};
+        status why =
+            mix_static(on, theirs.public_key, to.ephemeral, theirs.public_key, only_read(mine.public_key.data()));
+        if (why == status::ok) why = mix_timestamp(on, theirs, only_read(timestamp.data()));
+        if (why == status::ok) to.state = handshake_state::initiation_created;
+        return why;
     }
 
     /// How many messages the steps that take spans can be given.
@@ -169,8 +177,8 @@ public:
     /// An initiation on its way in: between the two halves the caller finds out whose it is.
     struct incoming_initiation {
         symmetric_state symmetric;
-        wg::public_key remote_static{};
-        byte_array<timestamp_bytes> timestamp{};
+        wg::public_key remote_static;
+        byte_array<timestamp_bytes> timestamp;
     };
     /// One of several.
     struct one_initiation : incoming_initiation {
@@ -198,39 +206,29 @@ public:
         for (one_initiation& in : all) {
             if (in.why != status::ok) continue;
             dh_item const& done = items[count++];
-            in.why = done.good ? open_static(in, in.message, *done.out) : status::bad_public_key;
+            in.why = done.good ? end_static({in.symmetric, *done.out, only_read(in.message.data()), false},
+                                            in.remote_static.data())
+                               : status::bad_public_key;
         }
     }
 
     /// The same for one.
     WG_FRAME status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        start(in.symmetric, mine.public_key);
-        // e
-        key_view const ephemeral = ephemeral_in<initiation_layout>(message);
-        mix_ephemeral(in.symmetric, ephemeral);
-        secret<key_bytes> shared;
-        return with_.dh.dh(shared, mine.private_key, ephemeral) ? open_static(in, message, shared)
-                                                                : status::bad_public_key;
+        secret<key_bytes> key{not_zeroed{}};
+        return mix_static({in.symmetric, key, only_read(message.data()), false}, mine.public_key, mine.private_key,
+                          ephemeral_in<initiation_layout>(message), in.remote_static.data());
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
     WG_FRAME status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
                                      bytes_view message) const noexcept {
-        using at = initiation_layout;
-        secret<key_bytes> key;
-        if (theirs.static_static.is_zero()) return status::bad_public_key;
-        // ss
-        mix_key(in.symmetric, theirs.static_static.expose(), key);
-        if (!decrypt_and_hash(in.symmetric, key, in.timestamp,
-                              message.subspan(at::encrypted_timestamp, timestamp_bytes + tag_bytes)))
-            return status::decryption_failed;
-        return status::ok;
+        secret<key_bytes> key{not_zeroed{}};
+        return mix_timestamp({in.symmetric, key, only_read(message.data()), false}, theirs, in.timestamp.data());
     }
 
     /// The caller has accepted the timestamp: the handshake is now this one.
     void accept_initiation(handshake& to, incoming_initiation const& in, bytes_view message) const noexcept {
         using at = initiation_layout;
-        to.clear();
         to.symmetric.assign(in.symmetric);
         to.remote_index = load_le32(&message[at::sender]);
         to.ephemeral.assign(ephemeral_in<at>(message));
@@ -277,74 +275,56 @@ public:
 
     /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
     /// bytes.
-    status create_response(outgoing_response const& from, std::uint32_t local_index, bytes message) const noexcept {
+    status create_response(outgoing_response const& from, bytes message) const noexcept {
         if (from.why != status::ok) return from.why;
         handshake& of = *from.of;
         WG_ASSERT(message.size() == response_layout::size && of.state == handshake_state::initiation_consumed);
-        secret<key_bytes> key;
-        begin_message(of, local_index, message);
+        secret<key_bytes> key{not_zeroed{}};
+        begin_response(of, message);
         copy(message.subspan<response_layout::ephemeral, key_bytes>(), from.ephemeral_public);
-        mix_response(of.symmetric, from.ephemeral_public, from, *from.theirs, key);
-        end_message(of, local_index, key, message);
-        return status::ok;
+        mix_secrets(of.symmetric, from.ephemeral_public, from);
+        of.state = handshake_state::response_created;
+        return mix_preshared_key({of.symmetric, key, message.data(), true}, *from.theirs);
     }
 
     /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
     template <random_source Random>
     WG_FRAME status create_response(handshake& of, remote_identity const& theirs, Random& random,
-                                    std::uint32_t local_index, bytes message) const noexcept {
+                                    bytes message) const noexcept {
         WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
-        secret<key_bytes> ephemeral, key;
-        symmetric_state& state = of.symmetric;
-        begin_message(of, local_index, message);
-        // e
-        if (!create_ephemeral(state, ephemeral, random, message.subspan<response_layout::ephemeral, key_bytes>()))
-            return status::no_random;
-        // ee, se
-        if (!mix_dh(state, ephemeral, of.ephemeral.expose(), key) || !mix_dh(state, ephemeral, theirs.public_key, key))
-            return status::bad_public_key;
-        // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
-        end_message(of, local_index, key, message);
-        return status::ok;
+        begin_response(of, message);
+        secret<key_bytes> ephemeral{not_zeroed{}};
+        if (!create_ephemeral(ephemeral, random, &message[response_layout::ephemeral])) return status::no_random;
+        of.state = handshake_state::response_created;
+        return mix_response(of.symmetric, message.data(), true, theirs, ephemeral, of.ephemeral.expose(), ephemeral,
+                            theirs.public_key);
     }
 
 private:
-    /// What either end of a response does with it. `key` is that of the tag.
-    void mix_response(symmetric_state& state, key_view ephemeral, response_secrets const& from,
-                      remote_identity const& theirs, secret<key_bytes>& key) const noexcept {
+    /// e, ee and se of either end of a response, whose DHs are done.
+    void mix_secrets(symmetric_state& state, key_view ephemeral, response_secrets const& from) const noexcept {
         // e
         mix_ephemeral(state, ephemeral);
         // ee
-        kdf(with_.hash, state.chaining_key, from.ee.expose(), state.chaining_key);
+        mix(state, from.ee);
         // se
-        kdf(with_.hash, state.chaining_key, from.se.expose(), state.chaining_key);
-        // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
+        mix(state, from.se);
     }
 
-    status end_response(handshake& of, symmetric_state& state, secret<key_bytes> const& key,
-                        bytes_view message) const noexcept {
-        using at = response_layout;
-        if (!decrypt_and_hash(state, key, {}, message.subspan(at::encrypted_nothing, tag_bytes)))
-            return status::decryption_failed;
+    /// A handshake has consumed this response.
+    void end_response(handshake& of, symmetric_state const& state, bytes_view message) const noexcept {
         of.symmetric.assign(state);
-        of.remote_index = load_le32(&message[at::sender]);
+        of.remote_index = load_le32(&message[response_layout::sender]);
         of.state = handshake_state::response_consumed;
-        return status::ok;
     }
 
-    void begin_message(handshake const& of, std::uint32_t local_index, bytes message) const noexcept {
-        fill_zero(message);
-        store_le32(message.data(), static_cast<std::uint32_t>(message_type::response));
-        store_le32(&message[response_layout::sender], local_index);
-        store_le32(&message[response_layout::receiver], of.remote_index);
+    void begin_message(bytes message, message_type type, std::uint32_t local_index) const noexcept {
+        store_le32(message.data(), static_cast<std::uint32_t>(type));
+        store_le32(&message[initiation_layout::sender], local_index); // at the same place in a response
     }
-    void end_message(handshake& of, std::uint32_t local_index, secret<key_bytes> const& key,
-                     bytes message) const noexcept {
-        encrypt_and_hash(of.symmetric, key, message.subspan(response_layout::encrypted_nothing, tag_bytes), {});
-        of.local_index = local_index;
-        of.state = handshake_state::response_created;
+    void begin_response(handshake& of, bytes message) const noexcept {
+        begin_message(message, message_type::response, of.local_index);
+        store_le32(&message[response_layout::receiver], of.remote_index);
     }
 
 public:
@@ -381,11 +361,13 @@ public:
                             remote_identity const& theirs) const noexcept {
         if (from.why != status::ok) return from.why;
         if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
-        secret<key_bytes> key;
+        secret<key_bytes> key{not_zeroed{}};
         symmetric_state state;
         state.assign(of.symmetric);
-        mix_response(state, ephemeral_in<response_layout>(from.message), from, theirs, key);
-        return end_response(of, state, key, from.message);
+        mix_secrets(state, ephemeral_in<response_layout>(from.message), from);
+        status const why = mix_preshared_key({state, key, only_read(from.message.data()), false}, theirs);
+        if (why == status::ok) end_response(of, state, from.message);
+        return why;
     }
 
     /// Both parts for one.
@@ -393,28 +375,21 @@ public:
                             bytes_view message) const noexcept {
         if (of.state != handshake_state::initiation_created) return status::wrong_state;
         key_view const ephemeral = ephemeral_in<response_layout>(message);
-        secret<key_bytes> key;
         symmetric_state state;
         state.assign(of.symmetric);
-        // e
-        mix_ephemeral(state, ephemeral);
-        // ee, se
-        if (!mix_dh(state, of.ephemeral, ephemeral, key) || !mix_dh(state, mine.private_key, ephemeral, key))
-            return status::bad_public_key;
-        // psk
-        mix_preshared_key(state, theirs.preshared_key, key);
-        return end_response(of, state, key, message);
+        status const why = mix_response(state, only_read(message.data()), false, theirs, of.ephemeral, ephemeral,
+                                        mine.private_key, ephemeral);
+        if (why == status::ok) end_response(of, state, message);
+        return why;
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
     //= wp 5.4.5: the keys of a session come out of the handshake, which is then forgotten
     status begin_session(handshake& of, secret<key_bytes>& send_key, secret<key_bytes>& receive_key) const noexcept {
-        if (of.state == handshake_state::response_consumed)
-            kdf(with_.hash, of.symmetric.chaining_key, {}, send_key, receive_key);
-        else if (of.state == handshake_state::response_created)
-            kdf(with_.hash, of.symmetric.chaining_key, {}, receive_key, send_key);
-        else
-            return status::wrong_state;
+        bool const initiator = of.state == handshake_state::response_consumed;
+        if (!initiator && of.state != handshake_state::response_created) return status::wrong_state;
+        kdf_into(with_.hash, of.symmetric.chaining_key, nullptr, 0, initiator ? &receive_key : &send_key);
+        (initiator ? send_key : receive_key).assign(of.symmetric.chaining_key);
         of.clear();
         return status::ok;
     }
@@ -423,6 +398,17 @@ private:
     template <class Layout> static key_view ephemeral_in(bytes_view message) noexcept {
         return message.subspan<Layout::ephemeral, key_bytes>();
     }
+
+    /// A message that one end writes and the other reads, and what both do with it alike.
+    struct passage {
+        symmetric_state& state;
+        secret<key_bytes>& key; ///< of the next tag
+        byte* message;          ///< unchanged unless it is written
+        bool writes;
+    };
+
+    /// What is a source here and a destination at the other end.
+    static byte* only_read(byte const* source) noexcept { return const_cast<byte*>(source); }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
         // Hash("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), and Hash(that || "WireGuard v1 zx2c4 Jason@zx2c4.com")
@@ -434,36 +420,55 @@ private:
             0x2d, 0x9c, 0x6c, 0x66, 0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
         state.chaining_key.assign(key_view(construction));
         state.hash.assign(key_view(identifier));
-        mix_hash(state, responder);
+        mix_hash(state, responder.data(), key_bytes);
     }
 
-    void mix_hash(symmetric_state& state, bytes_view data) const noexcept {
-        secret<key_bytes> mixed;
-        with_.hash.blake2s(mixed.expose(), {}, state.hash.expose(), data);
-        state.hash = std::move(mixed);
+    WG_OUTLINE void mix_hash(symmetric_state& state, byte const* data, std::size_t size) const noexcept {
+        hash_of(with_.hash, state.hash, state.hash.expose().data(), key_bytes, data, size);
     }
 
     template <random_source Random>
-    bool create_ephemeral(symmetric_state& state, secret<key_bytes>& ephemeral, Random& random,
-                          std::span<byte, key_bytes> to) const noexcept {
-        wg::public_key ephemeral_public{};
+    WG_OUTLINE bool create_ephemeral(secret<key_bytes>& ephemeral, Random& random, byte* to) const noexcept {
         if (!random.fill(ephemeral.expose())) return false;
-        with_.dh.dh_public(ephemeral_public, ephemeral);
-        copy(to, ephemeral_public);
-        mix_ephemeral(state, ephemeral_public);
+        with_.dh.dh_public(*reinterpret_cast<wg::public_key*>(to), ephemeral); // an array of bytes
         return true;
     }
 
-    /// s, once es is known; where that was is the key then.
-    status open_static(incoming_initiation& in, bytes_view message, secret<key_bytes>& shared) const noexcept {
-        using at = initiation_layout;
-        secret<key_bytes>& key = shared;
+    /// The first half of an initiation. The DH is that of `mine` and `theirs`; `remote` is the initiator's static key.
+    WG_OUTLINE status mix_static(passage const& on, key_view responder, secret<key_bytes> const& mine,
+                                 key_view theirs, byte* remote) const noexcept {
+        start(on.state, responder);
+        // e
+        mix_ephemeral(on.state, key_view(on.message + initiation_layout::ephemeral, key_bytes));
         // es
-        mix_key(in.symmetric, shared.expose(), key);
+        if (!with_.dh.dh(on.key, mine, theirs)) return status::bad_public_key;
+        return end_static(on, remote);
+    }
+    status end_static(passage const& on, byte* remote) const noexcept {
+        mix(on.state, on.key, &on.key);
         // s
-        bool const genuine = decrypt_and_hash(in.symmetric, key, in.remote_static,
-                                              message.subspan(at::encrypted_static, key_bytes + tag_bytes));
-        return genuine ? status::ok : status::decryption_failed;
+        return crypt_and_hash(on, initiation_layout::encrypted_static, remote, key_bytes);
+    }
+
+    /// The second half of an initiation.
+    WG_OUTLINE status mix_timestamp(passage const& on, remote_identity const& theirs, byte* timestamp) const noexcept {
+        if (theirs.static_static.is_zero()) return status::bad_public_key;
+        // ss
+        mix(on.state, theirs.static_static, &on.key);
+        return crypt_and_hash(on, initiation_layout::encrypted_timestamp, timestamp, timestamp_bytes);
+    }
+
+    /// A response. ee is of the first two keys, se of the others.
+    WG_OUTLINE status mix_response(symmetric_state& state, byte* message, bool writes, remote_identity const& theirs,
+                                   secret<key_bytes> const& first, key_view first_point,
+                                   secret<key_bytes> const& second, key_view second_point) const noexcept {
+        secret<key_bytes> key{not_zeroed{}};
+        // e
+        mix_ephemeral(state, key_view(message + response_layout::ephemeral, key_bytes));
+        // ee, se
+        if (!mix_dh(state, first, first_point, key) || !mix_dh(state, second, second_point, key))
+            return status::bad_public_key;
+        return mix_preshared_key({state, key, message, writes}, theirs);
     }
 
     /// ee and se of those that are to have them.
@@ -478,43 +483,43 @@ private:
     }
 
     void mix_ephemeral(symmetric_state& state, key_view ephemeral) const noexcept {
-        mix_hash(state, ephemeral);
-        kdf(with_.hash, state.chaining_key, ephemeral, state.chaining_key);
+        mix_hash(state, ephemeral.data(), key_bytes);
+        kdf_into(with_.hash, state.chaining_key, ephemeral.data(), key_bytes);
     }
 
     /// Mixes a DH into the chaining key. Between the two its result is in `shared`. False: it is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+    WG_OUTLINE bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
                 secret<key_bytes>& shared) const noexcept {
         if (!with_.dh.dh(shared, mine, theirs)) return false;
-        kdf(with_.hash, state.chaining_key, shared.expose(), state.chaining_key);
+        mix(state, shared);
         return true;
     }
 
-    /// The chaining key and the key of the next tag, out of `input`, which may be that key.
-    void mix_key(symmetric_state& state, key_view input, secret<key_bytes>& key) const noexcept {
-        kdf(with_.hash, state.chaining_key, input, state.chaining_key, key);
+    /// The chaining key, and with it the next one or two keys, of which `second` may be `input`.
+    void mix(symmetric_state& state, secret<key_bytes> const& input, secret<key_bytes>* second = nullptr,
+             secret<key_bytes>* third = nullptr) const noexcept {
+        kdf_into(with_.hash, state.chaining_key, input.expose().data(), key_bytes, second, third);
     }
 
     //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
-    void mix_preshared_key(symmetric_state& state, secret<key_bytes> const& preshared_key,
-                           secret<key_bytes>& key) const noexcept {
-        secret<key_bytes> mixed;
-        kdf(with_.hash, state.chaining_key, preshared_key.expose(), state.chaining_key, mixed, key);
-        mix_hash(state, mixed.expose());
+    status mix_preshared_key(passage const& on, remote_identity const& theirs) const noexcept {
+        // psk
+        secret<key_bytes> mixed{not_zeroed{}};
+        mix(on.state, theirs.preshared_key, &mixed, &on.key);
+        mix_hash(on.state, mixed.expose().data(), key_bytes);
+        return crypt_and_hash(on, response_layout::encrypted_nothing, mixed.expose().data(), 0);
     }
 
-    void encrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out,
-                          bytes_view plain) const noexcept {
-        with_.aead.seal(out, plain, state.hash.expose(), 0, key);
-        mix_hash(state, out);
-    }
-
-    bool decrypt_and_hash(symmetric_state& state, secret<key_bytes> const& key, bytes out,
-                          bytes_view sealed) const noexcept {
-        if (!with_.aead.open(out, sealed, state.hash.expose(), 0, key)) return false;
-        mix_hash(state, sealed);
-        return true;
+    /// `size` bytes of plain text, which the message has sealed at `place`.
+    WG_OUTLINE status crypt_and_hash(passage const& on, std::size_t place, byte* plain,
+                                     std::size_t size) const noexcept {
+        byte* const sealed = on.message + place;
+        if (!seal_or_open(with_.aead, on.writes, on.writes ? sealed : plain, on.writes ? plain : sealed, size,
+                          on.state.hash.expose().data(), key_bytes, 0, on.key))
+            return status::decryption_failed;
+        mix_hash(on.state, sealed, size + tag_bytes);
+        return status::ok;
     }
 
     primitives<Policies> const& with_;

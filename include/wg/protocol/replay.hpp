@@ -35,8 +35,10 @@ public:
         if (counter >= reject_after_messages) return false;
         std::uint64_t const position = counter + 1; // greatest_ == 0: nothing seen
         //= wp 5.4.6: a counter further back than the window is refused, seen or not
-        if (position < greatest_ && greatest_ - position > reach) return false;
-        if (position > greatest_) advance(position);
+        if (position > greatest_)
+            advance(position);
+        else if (greatest_ - position > reach)
+            return false;
         std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
         word const mask = static_cast<word>(word{1} << bit);
         word& seen = words_[(position / word_bits) % words];

@@ -7,7 +7,7 @@
 // - An initiation without an answer is sent again every 5 s and a little, for 90 s.
 // - 9 minutes after the last session began, forget all keys.
 // - With persistent keepalive, send an empty packet when nothing passed in either direction for so long.
-// Time is an argument; randomness is the caller's, as a jitter in [0, rekey_timeout_jitter).
+// Time is an argument; randomness is the caller's, as a jitter below rekey_timeout_jitter_ms.
 #ifndef WG_PROTOCOL_TIMERS_HPP
 #define WG_PROTOCOL_TIMERS_HPP
 
@@ -19,51 +19,40 @@
 
 namespace wg::inline WG_ABI {
 
-/// What a peer has to do because time has passed.
-struct timer_actions {
-    bool retry_initiation = false; ///< the same attempt once more
-    bool initiate = false;         ///< a new attempt
-    bool give_up = false;          ///< no more attempts: drop staged packets
-    bool keepalive = false;
-    bool zero_keys = false;
-};
-
 class peer_timers {
 public:
     /// Seconds; 0 is off.
     void set_persistent_keepalive(std::uint16_t interval_s) noexcept { persistent_keepalive_s_ = interval_s; }
     std::uint16_t persistent_keepalive_s() const noexcept { return persistent_keepalive_s_; }
 
-    /// Data was sent and nothing authenticated came in since: another `data_sent` changes nothing.
+    /// Data was sent and nothing authenticated came in since: another `data_sent` changes nothing, and asks for no
+    /// jitter.
     bool awaits_reply() const noexcept { return armed(new_handshake); }
 
     //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
-    void data_sent(instant now, duration jitter) noexcept {
-        if (!armed(new_handshake)) at(new_handshake) = now + new_handshake_timeout + jitter;
+    template <class Jitter> void data_sent(moment now, Jitter const& jitter_ms) noexcept {
+        if (!awaits_reply()) arm(new_handshake, now, in_milliseconds(new_handshake_timeout) + jitter_ms());
     }
     //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
-    void data_received(instant now) noexcept {
+    void data_received(moment now) noexcept {
         if (armed(send_keepalive))
             needs_another_keepalive_ = true;
         else
-            at(send_keepalive) = now + keepalive_timeout;
+            arm(send_keepalive, now, in_milliseconds(keepalive_timeout));
     }
     //= linux: whatever is sent takes the place of the passive keepalive
-    void any_authenticated_packet_sent() noexcept { disarm(send_keepalive); }
-    //= linux: any authenticated packet is the answer that was waited for
-    void any_authenticated_packet_received() noexcept { disarm(new_handshake); }
     //= linux: persistent keepalive counts from the last packet in either direction
-    void any_authenticated_packet_traversal(instant now) noexcept {
-        if (persistent_keepalive_s_ != 0) at(persistent_keepalive) = now + seconds(persistent_keepalive_s_);
-    }
-    void handshake_initiated(instant now, duration jitter) noexcept {
-        at(retransmit_handshake) = now + rekey_timeout + jitter;
+    void any_authenticated_packet_sent(moment now) noexcept { traversal(send_keepalive, now); }
+    //= linux: any authenticated packet is the answer that was waited for
+    void any_authenticated_packet_received(moment now) noexcept { traversal(new_handshake, now); }
+    void handshake_initiated(moment now, std::int32_t jitter_ms) noexcept {
+        arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
     /// The other end's initiation came in. If ours waits for its answer, that will not come any more, and the response
-    /// sent now forbids another initiation for a while, also one that was `wanted`: it is sent `extra` after that.
+    /// sent now forbids another initiation for a while, also one that was `wanted`: it is sent `extra_ms` after that.
     //= linux: two initiations that cross end in a session, by their jitters
-    void initiation_crossed(instant now, bool wanted, duration extra) noexcept {
-        if (wanted || armed(retransmit_handshake)) at(retransmit_handshake) = now + rekey_timeout + extra;
+    void initiation_crossed(moment now, bool wanted, std::int32_t extra_ms) noexcept {
+        if (wanted || armed(retransmit_handshake)) handshake_initiated(now, extra_ms);
     }
     void handshake_complete() noexcept {
         disarm(retransmit_handshake);
@@ -71,7 +60,9 @@ public:
         sent_last_minute_handshake_ = false;
     }
     //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
-    void session_derived(instant now) noexcept { at(zero_key_material) = now + zero_key_material_after; }
+    void session_derived(moment now) noexcept {
+        arm(zero_key_material, now, in_milliseconds(zero_key_material_after));
+    }
 
     /// A new attempt begins, as opposed to a retransmission.
     void new_attempt() noexcept { attempts_ = 0; }
@@ -83,44 +74,60 @@ public:
 
     /// The interface went down or the peer goes away.
     void stop() noexcept {
-        due_.fill(instant::never());
+        armed_ = 0;
         attempts_ = 0;
         needs_another_keepalive_ = false;
         sent_last_minute_handshake_ = false;
     }
 
     /// The earliest moment at which `expire` has work.
-    instant next_deadline() const noexcept { return *std::min_element(due_.begin(), due_.end()); }
+    instant next_deadline() const noexcept {
+        instant earliest = instant::never();
+        for (unsigned t = 0; t < count; ++t)
+            if (armed(t)) earliest = std::min(earliest, due_[t]);
+        return earliest;
+    }
 
-    /// Runs the timers that are due.
-    timer_actions expire(instant now) noexcept {
-        timer_actions act;
-        if (fires(retransmit_handshake, now)) {
+    /// Which timers are due, as a set; 0: `expire` has no work.
+    unsigned due(moment now) const noexcept {
+        unsigned set = 0;
+        for (unsigned t = 0; t < count; ++t)
+            if (passed(due_[t], now)) set |= 1u << t;
+        return set & armed_;
+    }
+
+    /// Runs the timers that are due, each of which asks one thing of `peer`: `retry_initiation()`, the same attempt
+    /// once more; `give_up()`, no more attempts, and what waits is dropped; `keepalive()`; `initiate()`, a new attempt;
+    /// `zero_keys()`.
+    template <class Peer> void expire(moment now, Peer&& peer) noexcept {
+        unsigned fired = due(now);
+        armed_ = static_cast<std::uint8_t>(armed_ & ~fired);
+        if (fired & 1u << retransmit_handshake) {
             //= wp 6.4: give up after Rekey-Attempt-Time
             if (attempts_ > max_handshake_attempts) {
                 disarm(send_keepalive);
-                act.give_up = true;
-                if (!armed(zero_key_material)) at(zero_key_material) = now + zero_key_material_after;
+                fired &= ~(1u << send_keepalive);
+                if (!armed(zero_key_material)) session_derived(now);
+                peer.give_up();
             } else {
                 ++attempts_;
-                act.retry_initiation = true;
+                peer.retry_initiation();
             }
         }
-        if (fires(send_keepalive, now)) {
-            act.keepalive = true;
-            if (std::exchange(needs_another_keepalive_, false)) at(send_keepalive) = now + keepalive_timeout;
+        if (fired & 1u << new_handshake) peer.initiate();
+        if (fired & 1u << send_keepalive) {
+            if (std::exchange(needs_another_keepalive_, false)) data_received(now);
+            peer.keepalive();
         }
-        if (fires(new_handshake, now)) act.initiate = true;
-        if (fires(zero_key_material, now)) act.zero_keys = true;
-        if (fires(persistent_keepalive, now)) {
-            act.keepalive |= persistent_keepalive_s_ != 0;
-            any_authenticated_packet_traversal(now); // again, also if nothing may be sent now
+        if (fired & 1u << persistent_keepalive && persistent_keepalive_s_ != 0) {
+            rearm_persistent_keepalive(now); // also if nothing may be sent now
+            peer.keepalive();
         }
-        return act;
+        if (fired & 1u << zero_key_material) peer.zero_keys();
     }
 
 private:
-    enum timer : std::size_t {
+    enum timer : unsigned {
         retransmit_handshake,
         send_keepalive,
         new_handshake,
@@ -129,21 +136,26 @@ private:
         count
     };
 
-    instant& at(timer t) noexcept { return due_[t]; }
-    WG_OUTLINE bool armed(timer t) const noexcept { return due_[t] != instant::never(); }
-    WG_OUTLINE void disarm(timer t) noexcept { due_[t] = instant::never(); }
-    bool fires(timer t, instant now) noexcept {
-        if (due_[t] > now) return false;
-        disarm(t);
-        return true;
+    bool armed(unsigned t) const noexcept { return (armed_ & 1u << t) != 0; }
+    void disarm(unsigned t) noexcept { armed_ = static_cast<std::uint8_t>(armed_ & ~(1u << t)); }
+    WG_OUTLINE void arm(unsigned t, moment now, std::int32_t milliseconds) noexcept {
+        armed_ = static_cast<std::uint8_t>(armed_ | 1u << t);
+        set_after(due_[t], now, milliseconds);
+    }
+    WG_OUTLINE void traversal(timer answered, moment now) noexcept {
+        disarm(answered);
+        rearm_persistent_keepalive(now);
+    }
+    void rearm_persistent_keepalive(moment now) noexcept {
+        if (persistent_keepalive_s_ != 0) arm(persistent_keepalive, now, persistent_keepalive_s_ * 1000);
     }
 
-    std::array<instant, count> due_ = {instant::never(), instant::never(), instant::never(), instant::never(),
-                                       instant::never()};
-    std::uint16_t persistent_keepalive_s_ = 0;
+    std::uint8_t armed_ = 0; ///< a set of timers
     std::uint8_t attempts_ = 0;
+    std::uint16_t persistent_keepalive_s_ = 0;
     bool needs_another_keepalive_ = false;
     bool sent_last_minute_handshake_ = false;
+    std::array<instant, count> due_{};
 };
 
 } // namespace wg::inline WG_ABI

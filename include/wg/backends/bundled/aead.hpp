@@ -84,6 +84,12 @@ public:
                             secret<key_bytes> const& key) const noexcept {
         return open(dst, src, aad, packet_nonce::of(counter), key);
     }
+    bool run(bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad, std::size_t aad_bytes,
+             std::uint64_t counter, secret<key_bytes> const& key) const noexcept
+        requires requires { Kernel::run; }
+    {
+        return kernel_.run(seals, dst, src, size, aad, aad_bytes, key.expose().data(), 0, counter);
+    }
     void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
                    std::span<byte const, 16> nonce) const noexcept {
         bundled::hchacha20(out.expose(), key.expose(), nonce);

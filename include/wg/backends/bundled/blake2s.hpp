@@ -37,6 +37,15 @@ inline constexpr std::uint8_t sigma[10][16] = {
     {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11}, {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
     {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
 
+#ifdef WG_COMPACT
+/// The same in half rounds, four bits for a step, the first of them lowest.
+inline constexpr std::array<std::uint32_t, 20> packed_sigma = [] {
+    std::array<std::uint32_t, 20> packed{};
+    for (std::size_t i = 0; i < 160; ++i) packed[i / 8] |= std::uint32_t{sigma[i / 16][i % 16]} << (4 * (i % 8));
+    return packed;
+}();
+#endif
+
 /// The parameter block's first word: digest length, key length, fanout 1, depth 1. The other words are zero.
 constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_bytes) noexcept {
     return 0x01010000u ^ static_cast<std::uint32_t>(key_bytes << 8) ^ static_cast<std::uint32_t>(digest_bytes);
@@ -81,8 +90,12 @@ struct work {
 #ifdef WG_COMPACT
     std::size_t held; ///< bytes of it that the message begins with: none or all
     std::size_t key_bytes;
-    bytes out;
-    bytes_view in[2]; ///< the rest of the message
+    byte* out;
+    std::size_t out_bytes;
+    struct {
+        byte const* data;
+        std::size_t size;
+    } in[2]; ///< the rest of the message
 #endif
 
     ~work() { wipe_fixed<sizeof(work)>(this); }
@@ -114,7 +127,12 @@ struct words {
 #endif
 
     /// One block.
-    [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, std::uint64_t count,
+#ifdef WG_COMPACT
+    using counter = std::uint32_t; // nothing of 4 GiB is hashed there
+#else
+    using counter = std::uint64_t;
+#endif
+    [[gnu::noinline]] static void compress_block(std::uint32_t* h, byte const* block, counter count,
                                                  bool last) noexcept {
         std::uint32_t v[16];
 #ifdef WG_COMPACT
@@ -126,16 +144,25 @@ struct words {
 #endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
         v[12] ^= static_cast<std::uint32_t>(count);
+#ifndef WG_COMPACT
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
+#endif
         if (last) v[14] = ~v[14];
 #ifdef WG_COMPACT
-        for (auto const& p : sigma)
+        std::uint32_t* all = v;
+        asm("" : "+r"(all)); // each word by its index, not by its distance to the frame's end
+        unsigned turn = 0;   // columns, then diagonals
+        for (std::uint32_t p : packed_sigma) {
 #pragma GCC unroll 1
-            for (unsigned i = 0; i < 8; ++i) { // columns, then diagonals
-                unsigned const turn = i / 4;
-                mix(v[i % 4], v[4 + (i + turn) % 4], v[8 + (i + 2 * turn) % 4], v[12 + (i + 3 * turn) % 4],
-                    m(p[2 * i]), m(p[2 * i + 1]));
+            for (unsigned i = 0; i < 4; ++i, p >>= 8) {
+                unsigned const second = 4 + (i + turn) % 4, third = 8 + (i + 2 * turn) % 4,
+                               fourth = 12 + (i + 3 * turn) % 4;
+                std::uint32_t a = all[i], b = all[second], c = all[third], d = all[fourth];
+                mix(a, b, c, d, m(p % 16), m(p / 16 % 16));
+                all[i] = a, all[second] = b, all[third] = c, all[fourth] = d;
             }
+            turn ^= 1;
+        }
 #else
 #pragma GCC unroll 10
         for (auto const& p : sigma) {
@@ -286,54 +313,62 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
 
 /// All goes through one buffer: a block is compressed when another byte follows, for the last one is special.
 template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
-    for (std::size_t i = 0; i < 8; ++i) w.h[i] = iv[i];
-    w.h[0] ^= parameters(w.out.size(), w.key_bytes);
-    std::uint64_t count = 0;
-    for (bytes_view in : w.in)
-        while (!in.empty()) {
-            if (w.held == block_bytes) {
+    std::memcpy(w.h, iv, sizeof iv);
+    w.h[0] ^= parameters(w.out_bytes, w.key_bytes);
+    typename Kernel::counter count = 0;
+    std::size_t held = w.held;
+    for (auto const& in : w.in) {
+        byte const* from = in.data;
+        for (std::size_t left = in.size; left != 0;) {
+            if (held == block_bytes) {
                 Kernel::compress_block(w.h, w.padded, count += block_bytes, false);
-                w.held = 0;
                 std::memset(w.padded, 0, block_bytes);
+                held = 0;
             }
-            std::size_t const now = std::min(in.size(), block_bytes - w.held);
-            std::memcpy(w.padded + w.held, in.data(), now);
-            w.held += now;
-            in = in.subspan(now);
+            std::size_t const now = std::min(left, block_bytes - held);
+            std::memcpy(w.padded + held, from, now);
+            held += now, from += now, left -= now;
         }
-    Kernel::compress_block(w.h, w.padded, count + w.held, true);
+    }
+    Kernel::compress_block(w.h, w.padded, count + static_cast<typename Kernel::counter>(held), true);
     for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
-    copy_short(w.out.data(), w.padded, w.out.size());
+    copy_short(w.out, w.padded, w.out_bytes);
 }
 
+// Arguments one by one, since compilers for 32-bit machines hand over spans by way of the stack.
+
 template <class Kernel>
-inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+[[gnu::noinline]] inline void wiped_digest(byte* out, std::size_t out_bytes, byte const* a, std::size_t a_bytes,
+                                           byte const* b, std::size_t b_bytes, byte const* key,
+                                           std::size_t key_bytes) noexcept {
     {
         work w;
-        pad(w.padded, key);
-        w.held = key.empty() ? 0 : block_bytes;
-        w.key_bytes = key.size();
-        w.out = out;
-        w.in[0] = a;
-        w.in[1] = b;
+        pad(w.padded, {key, key_bytes});
+        w.held = key_bytes == 0 ? 0 : block_bytes;
+        w.key_bytes = key_bytes;
+        w.out = out, w.out_bytes = out_bytes;
+        w.in[0] = {a, a_bytes};
+        w.in[1] = {b, b_bytes};
         digest<Kernel>(w);
     }
     wipe_stack<Kernel::spill_bytes>(); // of `digest` and `compress_block`; the rest lies above
 }
 
 /// HMAC (RFC 2104) in one work area. `out` is also where the inner digest is meanwhile.
-template <class Kernel> inline void wiped_hmac(bytes out, key_view key, bytes_view input) noexcept {
+template <class Kernel>
+[[gnu::noinline]] inline void wiped_hmac(byte* out, byte const* key, byte const* input, std::size_t size) noexcept {
     {
         work w;
         w.key_bytes = 0;
-        w.out = out;
-        w.in[0] = input;
+        w.out = out, w.out_bytes = max_digest_bytes;
+        w.in[0] = {input, size};
+        w.in[1] = {nullptr, 0};
         for (byte const filler : {byte{0x36}, byte{0x5c}}) {
-            pad(w.padded, key);
-            for (byte& b : w.padded) b ^= filler;
+            std::memset(w.padded, filler, block_bytes);
+            for (std::size_t i = 0; i < max_digest_bytes; ++i) w.padded[i] ^= key[i];
             w.held = block_bytes;
             digest<Kernel>(w);
-            w.in[0] = out;
+            w.in[0] = {out, max_digest_bytes};
         }
     }
     wipe_stack<Kernel::spill_bytes>();
@@ -414,7 +449,8 @@ public:
 #ifdef WG_COMPACT
     /// HMAC with a key of 32 bytes. out, of 32 bytes, overlaps neither key nor input.
     void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept {
-        blake2s_detail::wiped_hmac<blake2s_detail::words>(out, key, input);
+        WG_ASSERT(out.size() == key_bytes);
+        blake2s_detail::wiped_hmac<blake2s_detail::words>(out.data(), key.data(), input.data(), input.size());
     }
 #else
     /// The same for each item.
@@ -453,7 +489,11 @@ WG_CHOICE void hash::digest(bytes out, bytes_view key, bytes_view a, bytes_view 
     if (has(allowed_, cpu::avx512)) return wiped_digest<rows_avx512>(out, key, a, b);
     if (has(allowed_, cpu::avx2)) return wiped_digest<rows_avx2>(out, key, a, b);
 #endif
+#ifdef WG_COMPACT
+    wiped_digest<words>(out.data(), out.size(), a.data(), a.size(), b.data(), b.size(), key.data(), key.size());
+#else
     wiped_digest<words>(out, key, a, b);
+#endif
 }
 
 #endif

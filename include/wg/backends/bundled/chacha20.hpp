@@ -41,10 +41,11 @@ namespace chacha20_detail {
 
 /// The twenty rounds, without the addition at their end. r0-r7 are the words 0-7, r8-r11 are 12-15; r12 and lr are two
 /// of 8-11, the other two are on the stack.
-[[gnu::naked, gnu::noinline]] inline void permute([[maybe_unused]] chacha20_words& words) noexcept {
+[[gnu::naked, gnu::noinline]] inline void permute([[maybe_unused]] chacha20_words& to,
+                                                  [[maybe_unused]] chacha20_words const& from) noexcept {
     asm volatile("push {r0, r4-r11, lr}\n\t"
                  "sub sp, sp, #24\n\t"
-                 "mov lr, r0\n\tldm lr!, {r0-r7}\n\tldm lr!, {r8-r11}\n\t"
+                 "mov lr, r1\n\tldm lr!, {r0-r7}\n\tldm lr!, {r8-r11}\n\t"
                  "strd r8, r9, [sp]\n\tstrd r10, r11, [sp, #8]\n\tldm lr, {r8-r11}\n\t"
                  "ror r4, r4, #7\n\tror r5, r5, #7\n\tror r6, r6, #7\n\tror r7, r7, #7\n\t"
                  "ror r8, r8, #8\n\tror r9, r9, #8\n\tror r10, r10, #8\n\tror r11, r11, #8\n\t"
@@ -72,7 +73,8 @@ namespace chacha20_detail {
 #elif defined(WG_COMPACT)
 
 /// The twenty rounds, without the addition at their end. Out of line: once in a program.
-[[gnu::noinline]] inline void permute(chacha20_words& x) noexcept {
+[[gnu::noinline]] inline void permute(chacha20_words& x, chacha20_words const& from) noexcept {
+    x = from;
     for (int i = 0; i < 10; ++i) {
         quarter_round(x[0], x[4], x[8], x[12]);
         quarter_round(x[1], x[5], x[9], x[13]);
@@ -88,7 +90,8 @@ namespace chacha20_detail {
 #else
 
 /// The twenty rounds, without the addition at their end.
-[[gnu::always_inline]] inline void permute(chacha20_words& x) noexcept {
+[[gnu::always_inline]] inline void permute(chacha20_words& x, chacha20_words const& from) noexcept {
+    x = from;
     for (int i = 0; i < 10; ++i) {
         quarter_round(x[0], x[4], x[8], x[12]);
         quarter_round(x[1], x[5], x[9], x[13]);
@@ -103,10 +106,17 @@ namespace chacha20_detail {
 
 #endif
 
+WG_OUTLINE inline void load_words(std::uint32_t* to, byte const* from, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; ++i) to[i] = load_le32(from + 4 * i);
+}
+WG_OUTLINE inline void store_words(byte* to, std::uint32_t const* from, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; ++i) store_le32(to + 4 * i, from[i]);
+}
+
 inline void set_key(chacha20_words& words, key_view key) noexcept {
-    constexpr byte sigma[] = {'e', 'x', 'p', 'a', 'n', 'd', ' ', '3', '2', '-', 'b', 'y', 't', 'e', ' ', 'k'};
-    for (std::size_t i = 0; i < 4; ++i) words[i] = load_le32(sigma + 4 * i);
-    for (std::size_t i = 0; i < 8; ++i) words[4 + i] = load_le32(key.data() + 4 * i);
+    static constexpr std::uint32_t sigma[] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
+    for (std::size_t i = 0; i < 4; ++i) words[i] = sigma[i];
+    load_words(&words[4], key.data(), 8);
 }
 
 /// dst = src ^ keystream. dst and src start at the same byte or do not overlap.
@@ -171,8 +181,8 @@ public:
 private:
     /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
     [[gnu::noinline]] void xor_block(byte* dst, byte const* src) noexcept {
-        chacha20_words x = words_;
-        chacha20_detail::permute(x);
+        chacha20_words x;
+        chacha20_detail::permute(x, words_);
         for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ (x[i] + words_[i]));
         wipe(x);
         ++words_[12];
@@ -200,10 +210,10 @@ namespace chacha20_detail {
                                         std::span<byte const, 16> nonce) noexcept {
     chacha20_words x;
     set_key(x, key);
-    for (std::size_t i = 0; i < 4; ++i) x[12 + i] = load_le32(nonce.data() + 4 * i);
-    permute(x);
-    for (std::size_t i = 0; i < 4; ++i) store_le32(out.data() + 4 * i, x[i]);
-    for (std::size_t i = 0; i < 4; ++i) store_le32(out.data() + 16 + 4 * i, x[12 + i]);
+    load_words(&x[12], nonce.data(), 4);
+    permute(x, x);
+    store_words(out.data(), &x[0], 4);
+    store_words(out.data() + 16, &x[12], 4);
     wipe(x);
 }
 

@@ -14,14 +14,37 @@ class compact_kernel {
 public:
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        static_cast<void>(run(dst, src, size, aad, nonce, key, true));
-        wipe_stack<stack_bytes>();
+        static_cast<void>(run(true, dst, src, size, aad.data(), aad.size(), key, nonce.words[0], nonce.counter()));
     }
     /// The tag is checked before a byte is decrypted.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        bool const genuine = run(dst, src, size, aad, nonce, key, false);
-        wipe_stack<stack_bytes>();
+        return run(false, dst, src, size, aad.data(), aad.size(), key, nonce.words[0], nonce.counter());
+    }
+
+    /// Seals or opens, of a message whose plain text has `size` bytes. False: opened, and forged. Arguments one by one,
+    /// since compilers for 32-bit machines hand over spans by way of the stack.
+    [[gnu::noinline]] static bool run(bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
+                                      std::size_t aad_bytes, byte const* key, std::uint32_t nonce,
+                                      std::uint64_t counter) noexcept {
+        bool genuine = true;
+        {
+            work w;
+            w.words[13] = nonce;
+            w.words[14] = static_cast<std::uint32_t>(counter), w.words[15] = static_cast<std::uint32_t>(counter >> 32);
+            begin(w, key);
+            if (seals) crypt(w, dst, src, size);
+            authenticate(w, aad, aad_bytes);
+            authenticate(w, seals ? dst : src, size);
+            finish(w, aad_bytes, size, seals ? dst + size : w.tail);
+            if (!seals) {
+                genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
+                if (genuine) crypt(w, dst, src, size);
+                else fill_zero({dst, size});
+            }
+            wipe(static_cast<void*>(&w), sizeof w);
+        }
+        wipe_stack<below_bytes>();
         return genuine;
     }
 
@@ -32,44 +55,31 @@ private:
         poly1305_state<limbs32> mac;
         byte s[poly1305_block_bytes];    ///< the one-time key's second half
         byte tail[poly1305_block_bytes]; ///< of what is authenticated; the tag after that
-    };
-    /// With the frames of `crypt`, `next_block` and `permute`.
-    static constexpr std::size_t stack_bytes = sizeof(work) + sizeof(chacha20_words) + spill_bytes + 24;
 
-    [[gnu::noinline]] static bool run(byte* dst, byte const* src, std::size_t size, bytes_view aad,
-                                      packet_nonce const& nonce, byte const* key, bool sealing) noexcept {
-        work w;
+        byte* keystream() noexcept { return reinterpret_cast<byte*>(block.data()); } ///< after `next_block`
+    };
+    /// The frames of `begin`, `crypt`, `next_block` and `permute`.
+    static constexpr std::size_t below_bytes = sizeof(chacha20_words) + spill_bytes + 24;
+
+    [[gnu::noinline]] static void begin(work& w, byte const* key) noexcept {
         chacha20_detail::set_key(w.words, key_view(key, key_bytes));
         w.words[12] = 0;
-        for (std::size_t i = 0; i < 3; ++i) w.words[13 + i] = nonce.words[i];
         next_block(w);
-        auto* const one_time_key = reinterpret_cast<byte*>(w.block.data());
-        for (std::size_t i = 0; i < 8; ++i) store_le32(one_time_key + 4 * i, w.block[i]);
-        w.mac.start(one_time_key);
-        std::memcpy(w.s, one_time_key + poly1305_block_bytes, sizeof w.s);
-        if (sealing) crypt(w, dst, src, size);
-        authenticate(w, aad.data(), aad.size());
-        authenticate(w, sealing ? dst : src, size);
+        w.mac.start(w.keystream());
+        std::memcpy(w.s, w.keystream() + poly1305_block_bytes, sizeof w.s);
+    }
+
+    [[gnu::noinline]] static void finish(work& w, std::size_t aad_bytes, std::size_t size, byte* tag) noexcept {
         fill_zero({w.tail, sizeof w.tail});
-        store_le32(w.tail, static_cast<std::uint32_t>(aad.size()));
+        store_le32(w.tail, static_cast<std::uint32_t>(aad_bytes));
         store_le32(w.tail + 8, static_cast<std::uint32_t>(size)); // packets are shorter than 4 GiB
         w.mac.absorb(w.tail, 1, 1);
-        w.mac.finish(w.tail, w.s);
-        bool genuine = true;
-        if (sealing) {
-            copy({dst + size, tag_bytes}, {w.tail, tag_bytes});
-        } else {
-            genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
-            if (genuine) crypt(w, dst, src, size);
-        }
-        wipe(static_cast<void*>(&w), sizeof w);
-        return genuine;
+        w.mac.finish(tag, w.s);
     }
 
     static void next_block(work& w) noexcept {
-        w.block = w.words;
-        chacha20_detail::permute(w.block);
-        for (std::size_t i = 0; i < 16; ++i) w.block[i] += w.words[i];
+        chacha20_detail::permute(w.block, w.words);
+        for (std::size_t i = 0; i < 16; ++i) store_le32(w.keystream() + 4 * i, w.block[i] + w.words[i]);
         ++w.words[12];
     }
 
@@ -77,11 +87,13 @@ private:
         while (size != 0) {
             next_block(w);
             std::size_t const now = std::min(size, chacha20_block_bytes);
+#ifndef WG_SMALL // has time for single bytes
             if (now == chacha20_block_bytes)
-                for (std::size_t i = 0; i < 16; ++i) store_le32(dst + 4 * i, load_le32(src + 4 * i) ^ w.block[i]);
+                for (std::size_t i = 0; i < now; i += 4)
+                    store_le32(dst + i, load_le32(src + i) ^ load_le32(w.keystream() + i));
             else
-                for (std::size_t i = 0; i < now; ++i)
-                    dst[i] = static_cast<byte>(src[i] ^ (w.block[i / 4] >> (8 * (i % 4))));
+#endif
+                for (std::size_t i = 0; i < now; ++i) dst[i] = static_cast<byte>(src[i] ^ w.keystream()[i]);
             dst += now, src += now, size -= now;
         }
     }

@@ -150,18 +150,15 @@ template <> struct field25519<limbs32> {
 
     WG_FRAME void encode(byte* to) const noexcept {
         field25519 x = *this;
-        // bits from 255 on come back times 19: twice gives < 2^255 + 19 and then < 2^255; the third takes p off a
-        // value from p on: 19 more carries into bit 255 then, and only then
-        std::uint32_t extra = 19 * x.take_top_bit();
-        x.add_word(extra);
-        extra = 19 * x.take_top_bit();
-        x.add_word(extra);
-        field25519 y = x;
-        y.add_word(19);
-        std::uint32_t const keep = mask_of(y.take_top_bit());
-        for (std::size_t i = 0; i < 8; ++i) store_le32(to + 4 * i, x.v[i] ^ ((x.v[i] ^ y.v[i]) & keep));
+        // bit 255 comes back times 19, which gives < 2^255 + 19 = p + 38
+        std::int32_t const high = x.take_top_bit();
+        x.add_word(19 * high);
+        // 19 more carries into bit 255 from p on, and only then; without that bit, p has been taken off
+        x.add_word(19);
+        std::int32_t const over = x.take_top_bit();
+        x.add_word(19 * over - 19);
+        for (std::size_t i = 0; i < 8; ++i) store_le32(to + 4 * i, x.v[i]);
         wipe(x);
-        wipe(y);
     }
 
 #ifdef WG_SMALL
@@ -227,10 +224,13 @@ template <> struct field25519<limbs32> {
 #elif defined(WG_SMALL)
         std::uint32_t product[16]; // in this frame, which `wipe_stack` reaches
         for (std::size_t i = 0; i < 8; ++i) product[i] = 0;
-        for (std::size_t i = 0; i < 8; ++i) product[i + 8] = add_product(product + i, a.v[i], b.v);
-        std::uint32_t const top = add_product(product, 38, product + 8); // <= 38
-        for (std::size_t i = 0; i < 8; ++i) to.v[i] = product[i];
-        to.fold(top);
+        for (std::size_t i = 0;; ++i) { // the ninth row is the upper half times 38
+            bool const last = i == 8;
+            std::uint32_t const top =
+                add_product(product + (last ? 0 : i), last ? 38 : a.v[i], last ? product + 8 : b.v);
+            if (last) return to.fold(product, top); // <= 38
+            product[i + 8] = top;
+        }
 #else
         std::uint32_t product[16] = {};
         for (std::size_t i = 0; i < 8; ++i) {
@@ -302,24 +302,26 @@ private:
     }
 #endif
 
-    /// Adds; what leaves at the top is returned.
-    std::uint32_t add_word(std::uint64_t t) noexcept {
+    /// Adds t, whose absolute value is below 2^63, to eight words; what leaves at the top is returned.
+    WG_OUTLINE std::uint32_t add_to(std::uint32_t const* words, std::int64_t t) noexcept {
         for (std::size_t i = 0; i < 8; ++i) {
-            t += v[i];
+            t += words[i];
             v[i] = static_cast<std::uint32_t>(t);
             t >>= 32;
         }
         return static_cast<std::uint32_t>(t);
     }
+    std::uint32_t add_word(std::int64_t t) noexcept { return add_to(v, t); }
 
-    /// Adds top * 2^256, top < 2^17 or so.
-    void fold(std::uint32_t top) noexcept {
-        std::uint32_t const again = add_word(std::uint64_t{top} * 38); // 0 or 1; if 1, less than 2^23 is left
+    /// Adds top * 2^256, top < 2^17 or so, to eight words.
+    void fold(std::uint32_t const* words, std::uint32_t top) noexcept {
+        std::uint32_t const again = add_to(words, std::int64_t{top} * 38); // 0 or 1; if 1, less than 2^23 is left
         v[0] += again * 38;
     }
+    void fold(std::uint32_t top) noexcept { fold(v, top); }
 
-    std::uint32_t take_top_bit() noexcept {
-        std::uint32_t const bit = v[7] >> 31;
+    std::int32_t take_top_bit() noexcept {
+        std::int32_t const bit = static_cast<std::int32_t>(v[7] >> 31);
         v[7] &= 0x7fffffff;
         return bit;
     }

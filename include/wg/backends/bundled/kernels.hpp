@@ -32,6 +32,7 @@ struct packet_nonce {
     static packet_nonce of(std::span<byte const, chacha20_nonce_bytes> nonce) noexcept {
         return {{load_le32(&nonce[0]), load_le32(&nonce[4]), load_le32(&nonce[8])}};
     }
+    std::uint64_t counter() const noexcept { return std::uint64_t{words[2]} << 32 | words[1]; }
     byte_array<chacha20_nonce_bytes> encode() const noexcept {
         byte_array<chacha20_nonce_bytes> out;
         for (std::size_t i = 0; i < 3; ++i) store_le32(&out[4 * i], words[i]);

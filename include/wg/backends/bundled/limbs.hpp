@@ -93,6 +93,12 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 #endif
 }
 
+#if defined(WG_COMPACT) && defined(__thumb2__)
+/// Overwrites so many bytes below the stack pointer, a multiple of four. Interrupts may use them meanwhile.
+[[gnu::naked, gnu::noinline]] inline void wipe_below([[maybe_unused]] std::size_t size) noexcept {
+    asm volatile("sub r0, sp, r0\n\tmovs r1, #0\n\t1: str r1, [r0], #4\n\tcmp r0, sp\n\tbne 1b\n\tbx lr");
+}
+#else
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept {
 #ifdef WG_COMPACT
     std::uint32_t frame[(Bytes + 3) / 4]; // not by calls, whose frames would lie still deeper
@@ -109,12 +115,17 @@ template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept
 #endif
     wipe_baseline_registers();
 }
+#endif
 
 /// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
 /// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
 /// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noexcept {
+#if defined(WG_COMPACT) && defined(__thumb2__)
+    wipe_below((Bytes + 3) / 4 * 4);
+#else
     wipe_frame<Bytes>();
+#endif
 #ifdef WG_COMPACT // `Bytes` has no slack for the caller's own frame, which must be there still: this is no tail call
     asm volatile("");
 #endif

@@ -93,50 +93,47 @@ template <> struct poly1305_state<limbs32> {
     std::uint32_t h[5];
 
     void start(byte const* from) noexcept {
-        u[0] = 0;
-        for (std::size_t i = 0; i < 4; ++i) {
-            u[4 + i] = load_le32(from + 4 * i) & (i == 0 ? 0x0fffffffu : 0x0ffffffcu);
-            if (i != 0) u[i] = u[4 + i] + (u[4 + i] >> 2);
-        }
         for (auto& word : h) word = 0;
+        for (std::size_t i = 0; i < 4; ++i) {
+            std::uint32_t const word = load_le32(from + 4 * i) & 0x0ffffffc;
+            u[i] = word + (word >> 2);
+            u[4 + i] = word;
+        }
+        u[0] = 0;
+        u[4] = load_le32(from) & 0x0fffffff;
     }
 
     /// The text below as a loop over columns: what h_j is multiplied with in column i is u_(4 + i - j).
     [[gnu::noinline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
-        std::uint32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3], h4 = h[4];
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
-            std::uint64_t t = std::uint64_t{h0} + load_le32(from);
-            h0 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + h1 + load_le32(from + 4);
-            h1 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + h2 + load_le32(from + 8);
-            h2 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + h3 + load_le32(from + 12);
-            h3 = static_cast<std::uint32_t>(t);
-            h4 += static_cast<std::uint32_t>(t >> 32) + top; // <= 4 + 1 + 1
+            std::uint64_t t = 0;
+            for (std::size_t i = 0; i < 4; ++i) {
+                t += std::uint64_t{h[i]} + load_le32(from + 4 * i);
+                h[i] = static_cast<std::uint32_t>(t);
+                t >>= 32;
+            }
+            h[4] += static_cast<std::uint32_t>(t) + top; // <= 4 + 1 + 1
             std::uint32_t d[4];
             t = 0;
 #pragma GCC unroll 1
             for (std::size_t i = 0; i < 4; ++i) {
-                t = (t >> 32) + std::uint64_t{h0} * u[4 + i];
-                t += std::uint64_t{h1} * u[3 + i];
-                t += std::uint64_t{h2} * u[2 + i];
-                t += std::uint64_t{h3} * u[1 + i];
-                t += std::uint64_t{h4} * u[i];
+                asm volatile("" : : : "memory"); // no copies of h: there are too few registers for it
+                t = (t >> 32) + std::uint64_t{h[0]} * u[4 + i];
+                t += std::uint64_t{h[1]} * u[3 + i];
+                t += std::uint64_t{h[2]} * u[2 + i];
+                t += std::uint64_t{h[3]} * u[1 + i];
+                t += std::uint64_t{h[4]} * u[i];
                 d[i] = static_cast<std::uint32_t>(t);
             }
-            std::uint32_t const d4 = h4 * u[4] + static_cast<std::uint32_t>(t >> 32);
-            t = std::uint64_t{d[0]} + (d4 >> 2) * std::uint64_t{5};
-            h0 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + d[1];
-            h1 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + d[2];
-            h2 = static_cast<std::uint32_t>(t);
-            t = (t >> 32) + d[3];
-            h3 = static_cast<std::uint32_t>(t);
-            h4 = static_cast<std::uint32_t>((t >> 32) + (d4 & 3)); // <= 4
+            std::uint32_t const d4 = h[4] * u[4] + static_cast<std::uint32_t>(t >> 32);
+            t = (d4 >> 2) * std::uint64_t{5};
+            for (std::size_t i = 0; i < 4; ++i) {
+                t += d[i];
+                h[i] = static_cast<std::uint32_t>(t);
+                t >>= 32;
+            }
+            h[4] = static_cast<std::uint32_t>(t) + (d4 & 3); // <= 4
         }
-        h[0] = h0, h[1] = h1, h[2] = h2, h[3] = h3, h[4] = h4;
     }
 #else
     std::uint32_t r[4];
@@ -185,21 +182,15 @@ template <> struct poly1305_state<limbs32> {
 #endif
 
     void finish(byte* tag, byte const* s) noexcept {
-        std::uint32_t g[4]; // h + 5 - 2^130, see above
+        // h - p is h + 5 - 2^130, see above; that is taken if h + 5 reaches 2^130
         std::uint64_t t = 5;
+        for (std::size_t i = 0; i < 4; ++i) t = (t + h[i]) >> 32;
+        t = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2) & 5; // <= 5 before the shift
         for (std::size_t i = 0; i < 4; ++i) {
-            t += h[i];
-            g[i] = static_cast<std::uint32_t>(t);
-            t >>= 32;
-        }
-        std::uint32_t const over = mask_of((h[4] + static_cast<std::uint32_t>(t)) >> 2); // <= 5 before the shift
-        t = 0;
-        for (std::size_t i = 0; i < 4; ++i) {
-            t += std::uint64_t{h[i] ^ ((h[i] ^ g[i]) & over)} + load_le32(s + 4 * i); // < 2^33 + 1
+            t += std::uint64_t{h[i]} + load_le32(s + 4 * i); // < 2^33 + 5
             store_le32(tag + 4 * i, static_cast<std::uint32_t>(t));
             t >>= 32;
         }
-        wipe(g);
     }
 };
 

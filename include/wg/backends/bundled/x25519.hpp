@@ -39,31 +39,47 @@ private:
 
     [[gnu::noinline]] static void ladder(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         work w;
-        w.x1.decode(point.data());
+#ifdef WG_SMALL
+        std::memset(static_cast<void*>(&w), 0, sizeof w);
+        w.x2.v[0] = w.z3.v[0] = 1;
+        w.k.v[0] = 121665;
+#else
         w.x2.set_small(1);
         w.z2.set_small(0);
-        w.x3 = w.x1;
         w.z3.set_small(1);
-#ifdef WG_SMALL
-        w.k.set_small(121665);
 #endif
+        w.x1.decode(point.data());
+        w.x3 = w.x1;
 
         std::uint32_t swapped = 0;
         for (std::size_t bit = 255; bit-- > 0;) {
             std::uint32_t now = (scalar[bit / 8] >> (bit % 8)) & 1u;
             if (bit == 254) now = 1; // clamped
             if (bit < 3) now = 0;
-            field::swap_if(swapped ^ now, w.x2, w.x3);
-            field::swap_if(swapped ^ now, w.z2, w.z3);
+            swap_points(swapped ^ now, w);
             swapped = now;
             step(w);
         }
         // The lowest bits are clear: there is nothing to swap, but it costs nothing.
-        field::swap_if(swapped, w.x2, w.x3);
-        field::swap_if(swapped, w.z2, w.z3);
+        swap_points(swapped, w);
         invert(w.z2, w);
         field::multiply(w.x2, w.x2, w.z2);
         w.x2.encode(out.data());
+    }
+
+    static void swap_points(std::uint32_t swap, work& w) noexcept {
+        if constexpr (std::is_same_v<Limbs, limbs32>) {
+            std::uint32_t const all = mask_of(swap);
+            auto* const two = reinterpret_cast<std::uint32_t*>(&w.x2); // and z2, which lies behind it
+            auto* const three = reinterpret_cast<std::uint32_t*>(&w.x3);
+            for (std::size_t i = 0; i < 16; ++i) {
+                std::uint32_t const x = (two[i] ^ three[i]) & all;
+                two[i] ^= x, three[i] ^= x;
+            }
+        } else {
+            field::swap_if(swap, w.x2, w.x3);
+            field::swap_if(swap, w.z2, w.z3);
+        }
     }
 
 #ifdef WG_SMALL
