@@ -56,8 +56,7 @@ def no_flow_is_reordered(lab):
 
 
 class Changes:
-    """Things that happen to one end of a tunnel; each leaves it able to work. Not to both at once: then both would begin
-    a session, and two initiations that cross end in none until they are repeated after five seconds."""
+    """Things that happen to one end of a tunnel; each leaves it able to work."""
 
     def __init__(self, tunnel):
         self.t = tunnel

@@ -28,12 +28,12 @@ struct setup {
     }
     peer* find(unsigned number) { return peers.find(with, fixed<32>(key(number))); }
     std::uint32_t index(peer& of) {
-        BOOST_TEST_REQUIRE((peers.make_index(of, random) == wg::status::ok));
+        BOOST_TEST_REQUIRE((peers.make_index(of, of.exchange(), random) == wg::status::ok));
         return of.exchange().local_index;
     }
     auto* session(peer& of) {
         static_cast<void>(index(of));
-        auto* const keys = peers.make_keypair(of, now, true);
+        auto* const keys = peers.make_keypair(of.exchange(), now, true);
         BOOST_TEST_REQUIRE(keys != nullptr);
         return keys;
     }
@@ -78,14 +78,14 @@ BOOST_AUTO_TEST_CASE(an_index_leads_to_a_handshake_and_then_to_its_session) {
     BOOST_TEST(s.peers.find_index(of_a).keys == nullptr);
     std::uint32_t const again = s.index(a); // replaces the one before
     BOOST_TEST(!s.peers.find_index(of_a));
-    auto* const keys = s.peers.make_keypair(a, s.now, true);
+    auto* const keys = s.peers.make_keypair(a.exchange(), s.now, true);
     BOOST_TEST(keys->local_index == again);
     BOOST_TEST(s.peers.find_index(again).keys == keys);
-    s.peers.forget_handshake(a); // which the session does not notice
+    s.peers.forget(a.exchange()); // which the session does not notice
     BOOST_TEST(s.peers.find_index(again).keys == keys);
     s.peers.retire(*keys);
     BOOST_TEST(!s.peers.find_index(again));
-    s.peers.forget_handshake(b);
+    s.peers.forget(b.exchange());
     BOOST_TEST(!s.peers.find_index(of_b));
 }
 
@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(without_randomness_there_is_no_index) {
     setup s;
     peer& a = s.add(1);
     s.state.works = false;
-    BOOST_TEST(s.peers.make_index(a, s.random) == status::no_random);
+    BOOST_TEST(s.peers.make_index(a, a.exchange(), s.random) == status::no_random);
     BOOST_TEST(a.exchange().local_index == 0u);
 }
 
@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(indices_that_are_taken_are_not_given_again) {
     std::vector<std::uint32_t> all;
     for (unsigned i = 0; i < 10; ++i) {
         peer& p = s.add(i);
-        BOOST_TEST(s.peers.make_index(p, random) == status::ok);
+        BOOST_TEST(s.peers.make_index(p, p.exchange(), random) == status::ok);
         all.push_back(p.exchange().local_index);
     }
     for (std::uint32_t i = 0; i < 10; ++i) BOOST_TEST(all[i] == i + 1);

@@ -262,13 +262,15 @@ BOOST_AUTO_TEST_CASE(retransmission_ends_after_90_s) {
 //= linux: two initiations that cross end in a session, by their jitters
 BOOST_AUTO_TEST_CASE(a_crossed_initiation_is_put_off_but_only_if_there_is_one) {
     wg::peer_timers t;
-    t.initiation_crossed(start, false, 5000);
+    t.initiation_crossed(start, false, true, 5000);
     BOOST_TEST((t.next_deadline() == instant::never()));
     t.handshake_initiated(start, no_jitter);
-    t.initiation_crossed(start + seconds(2), false, 5000);
+    t.initiation_crossed(start + seconds(1), false, false, 5000); // it may still be answered
+    BOOST_TEST((t.next_deadline() == start + seconds(5)));
+    t.initiation_crossed(start + seconds(2), false, true, 5000);
     BOOST_TEST((t.next_deadline() == start + seconds(12)));
     BOOST_TEST(expire(t, start + seconds(12)).retry_initiation);
-    t.initiation_crossed(start + seconds(20), true, 5000); // one that was about to be sent
+    t.initiation_crossed(start + seconds(20), true, false, 5000); // one that was about to be sent
     BOOST_TEST(expire(t, start + seconds(30)).retry_initiation);
 }
 

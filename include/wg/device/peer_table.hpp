@@ -33,10 +33,9 @@ public:
     static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
 
     /// The table of public keys is salted, so that nobody can choose keys that collide in it.
-    template <random_source Random>
-    peer_table(storage& from, Random& random) noexcept
-        : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from),
-          by_index_(from), deadlines_(from) {
+    template <random_source Random> peer_table(storage& from, Random& random) noexcept
+        : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
+          deadlines_(from) {
         if constexpr (!few) {
             byte_array<8> raw{};
             if (random.fill(raw)) growth_.salt = load_le64(raw.data());
@@ -169,10 +168,10 @@ public:
         }
     }
 
-    /// A random index that nobody uses, for a handshake of `who`; it replaces the one before. no_random, no_memory.
+    /// A random index that nobody uses, for a handshake with `who`; it replaces the one before. no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
-    template <random_source Random> status make_index(peer_type& who, Random& random) noexcept {
-        drop_index(who.exchange());
+    template <random_source Random> status make_index(peer_type& who, handshake& of, Random& random) noexcept {
+        drop_index(of);
         if constexpr (!few)
             if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
         for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
@@ -181,23 +180,22 @@ public:
             std::uint32_t const index = load_le32(raw.data());
             if (index == 0 || find_index(index)) continue;
             if constexpr (!few) by_index_.insert({{&who, nullptr}, index});
-            who.exchange().local_index = index;
+            of.local_index = index;
             return status::ok;
         }
         return status::no_random;
     }
 
     /// Ends a handshake without a session.
-    void forget_handshake(peer_type& who) noexcept {
-        drop_index(who.exchange());
-        who.exchange().clear();
+    void forget(handshake& of) noexcept {
+        drop_index(of);
+        of.clear();
     }
 
     /// A new session that takes over the handshake's index. nullptr: no memory.
-    keypair_type* make_keypair(peer_type& who, moment now, bool initiator) noexcept {
+    keypair_type* make_keypair(handshake& of, moment now, bool initiator) noexcept {
         keypair_type* const fresh = keypairs_.acquire();
         if (fresh == nullptr) return nullptr;
-        handshake& of = who.exchange();
         fresh->local_index = of.local_index;
         fresh->remote_index = of.remote_index;
         fresh->created = now;
@@ -255,7 +253,7 @@ private:
     void unlink(peer_type& gone) noexcept {
         allowed_.remove_all(gone);
         if constexpr (!few) deadlines_.remove(gone);
-        forget_handshake(gone);
+        forget(gone.exchange());
         retire_all(gone);
         (gone.before != nullptr ? gone.before->next : first_) = gone.next;
         (gone.next != nullptr ? gone.next->before : last_) = gone.before;
@@ -295,7 +293,7 @@ private:
     typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
     typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
     [[no_unique_address]] unless_few<flat_table<by_key_entry, storage, table_size(max_peers)>, 1> by_key_;
-    [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)>, 2>
+    [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer* max_peers)>, 2>
         by_index_;
     [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
 };

@@ -222,7 +222,7 @@ private:
             if (peer_type* const own = state_.peers.find(state_.with, mine().public_key)) remove(*own);
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             compute_static_static(*p);
-            state_.peers.forget_handshake(*p);
+            state_.peers.forget(p->exchange());
             p->may_initiate_at = {};
             if (p->keypairs.current != nullptr) p->keypairs.current->may_send = false;
             if (p->keypairs.next != nullptr) p->keypairs.next->may_send = false;

@@ -171,7 +171,7 @@ template <policies Policies> struct device_state {
     }
 
     void zero_keys(peer_type& p) noexcept {
-        peers.forget_handshake(p);
+        peers.forget(p.exchange());
         peers.retire_all(p);
         staged.drop_all(p.staged);
     }

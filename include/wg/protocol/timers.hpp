@@ -48,11 +48,11 @@ public:
     void handshake_initiated(moment now, std::int32_t jitter_ms) noexcept {
         arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
-    /// The other end's initiation came in. If ours waits for its answer, that will not come any more, and the response
-    /// sent now forbids another initiation for a while, also one that was `wanted`: it is sent `extra_ms` after that.
+    /// The other end's initiation came in. The response sent now forbids another initiation for a while: one that was
+    /// `wanted` is sent `extra_ms` after that, and so is one that waits for its answer, if that is `lost`.
     //= linux: two initiations that cross end in a session, by their jitters
-    void initiation_crossed(moment now, bool wanted, std::int32_t extra_ms) noexcept {
-        if (wanted || armed(retransmit_handshake)) handshake_initiated(now, extra_ms);
+    void initiation_crossed(moment now, bool wanted, bool lost, std::int32_t extra_ms) noexcept {
+        if (wanted || (lost && armed(retransmit_handshake))) handshake_initiated(now, extra_ms);
     }
     void handshake_complete() noexcept {
         disarm(retransmit_handshake);
