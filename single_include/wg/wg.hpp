@@ -14725,11 +14725,11 @@ public:
     void handshake_initiated(moment now, std::int32_t jitter_ms) noexcept {
         arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
-    /// The other end's initiation came in. If ours waits for its answer, that will not come any more, and the response
-    /// sent now forbids another initiation for a while, also one that was `wanted`: it is sent `extra_ms` after that.
+    /// The other end's initiation came in. The response sent now forbids another initiation for a while: one that was
+    /// `wanted` is sent `extra_ms` after that, and so is one that waits for its answer, if that is `lost`.
     //= linux: two initiations that cross end in a session, by their jitters
-    void initiation_crossed(moment now, bool wanted, std::int32_t extra_ms) noexcept {
-        if (wanted || armed(retransmit_handshake)) handshake_initiated(now, extra_ms);
+    void initiation_crossed(moment now, bool wanted, bool lost, std::int32_t extra_ms) noexcept {
+        if (wanted || (lost && armed(retransmit_handshake))) handshake_initiated(now, extra_ms);
     }
     void handshake_complete() noexcept {
         disarm(retransmit_handshake);
@@ -15546,10 +15546,9 @@ public:
     static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
 
     /// The table of public keys is salted, so that nobody can choose keys that collide in it.
-    template <random_source Random>
-    peer_table(storage& from, Random& random) noexcept
-        : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from),
-          by_index_(from), deadlines_(from) {
+    template <random_source Random> peer_table(storage& from, Random& random) noexcept
+        : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
+          deadlines_(from) {
         if constexpr (!few) {
             byte_array<8> raw{};
             if (random.fill(raw)) growth_.salt = load_le64(raw.data());
@@ -15682,10 +15681,10 @@ public:
         }
     }
 
-    /// A random index that nobody uses, for a handshake of `who`; it replaces the one before. no_random, no_memory.
+    /// A random index that nobody uses, for a handshake with `who`; it replaces the one before. no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
-    template <random_source Random> status make_index(peer_type& who, Random& random) noexcept {
-        drop_index(who.exchange());
+    template <random_source Random> status make_index(peer_type& who, handshake& of, Random& random) noexcept {
+        drop_index(of);
         if constexpr (!few)
             if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
         for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
@@ -15694,23 +15693,22 @@ public:
             std::uint32_t const index = load_le32(raw.data());
             if (index == 0 || find_index(index)) continue;
             if constexpr (!few) by_index_.insert({{&who, nullptr}, index});
-            who.exchange().local_index = index;
+            of.local_index = index;
             return status::ok;
         }
         return status::no_random;
     }
 
     /// Ends a handshake without a session.
-    void forget_handshake(peer_type& who) noexcept {
-        drop_index(who.exchange());
-        who.exchange().clear();
+    void forget(handshake& of) noexcept {
+        drop_index(of);
+        of.clear();
     }
 
     /// A new session that takes over the handshake's index. nullptr: no memory.
-    keypair_type* make_keypair(peer_type& who, moment now, bool initiator) noexcept {
+    keypair_type* make_keypair(handshake& of, moment now, bool initiator) noexcept {
         keypair_type* const fresh = keypairs_.acquire();
         if (fresh == nullptr) return nullptr;
-        handshake& of = who.exchange();
         fresh->local_index = of.local_index;
         fresh->remote_index = of.remote_index;
         fresh->created = now;
@@ -15768,7 +15766,7 @@ private:
     void unlink(peer_type& gone) noexcept {
         allowed_.remove_all(gone);
         if constexpr (!few) deadlines_.remove(gone);
-        forget_handshake(gone);
+        forget(gone.exchange());
         retire_all(gone);
         (gone.before != nullptr ? gone.before->next : first_) = gone.next;
         (gone.next != nullptr ? gone.next->before : last_) = gone.before;
@@ -15808,7 +15806,7 @@ private:
     typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
     typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
     [[no_unique_address]] unless_few<flat_table<by_key_entry, storage, table_size(max_peers)>, 1> by_key_;
-    [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer * max_peers)>, 2>
+    [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer* max_peers)>, 2>
         by_index_;
     [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
 };
@@ -16056,7 +16054,7 @@ template <policies Policies> struct device_state {
     }
 
     void zero_keys(peer_type& p) noexcept {
-        peers.forget_handshake(p);
+        peers.forget(p.exchange());
         peers.retire_all(p);
         staged.drop_all(p.staged);
     }
@@ -16184,8 +16182,7 @@ public:
     /// first job is bit 0.
     std::uint32_t check_mac1(std::span<job_type const> jobs) noexcept {
         if (!mine().exists()) return 0;
-        if constexpr (macs_at_once == 1)
-            return this->own->checker.check_mac1(this->with, jobs[0].data.view());
+        if constexpr (macs_at_once == 1) return this->own->checker.check_mac1(this->with, jobs[0].data.view());
 #ifndef WG_COMPACT
         std::array<bytes_view, macs_at_once> messages;
         std::array<std::uint8_t, macs_at_once> from;
@@ -16253,13 +16250,13 @@ public:
         if (!this->room_for(out, initiation_layout::size)) return false;
         to.sent_handshake(now);
         to.timers.handshake_initiated(now, this->jitter_ms()); // also if what follows fails: then it is tried again
-        status why = this->peers.make_index(to, this->random);
+        status why = this->peers.make_index(to, to.exchange(), this->random);
         if (why == status::ok)
             why = steps(this->with)
                       .create_initiation(to.exchange(), mine(), to.secrets->remote, this->random, next_label(),
                                          out.data.view());
         if (why != status::ok) {
-            this->peers.forget_handshake(to);
+            this->peers.forget(to.exchange());
             this->count(why, &to);
             return false;
         }
@@ -16270,6 +16267,7 @@ public:
 
     /// The first packet of a session has confirmed it, or the response has come in.
     WG_OUTLINE void confirm(peer_type& of) noexcept {
+        if constexpr (apart) this->peers.forget(of.exchange()); // an initiation of ours needs no answer any more
         of.timers.handshake_complete();
         this->clock.tai64n(of.last_handshake);
     }
@@ -16277,6 +16275,13 @@ public:
 private:
     using steps = noise<Policies>;
     static constexpr std::size_t at_once = steps::at_once;
+    /// Whether an initiation is answered apart from the one that we may have under way. On small machines one place has
+    /// to do for both, as in Linux: then two that cross are both lost.
+#ifdef WG_COMPACT
+    static constexpr bool apart = false;
+#else
+    static constexpr bool apart = true;
+#endif
 
     /// A message whose turn it is.
     struct turn {
@@ -16286,9 +16291,17 @@ private:
 
     /// An initiation that was accepted, and its answer.
     struct accepted {
-        peer_type* from = nullptr; ///< nullptr: it was not
-        std::int32_t next_attempt_ms = 0; ///< of ours, if the two have crossed
+        peer_type* from = nullptr;        ///< nullptr: it was not
+        std::int32_t next_attempt_ms = 0; ///< of ours, if it has to wait
         status why = status::ok;          ///< of the answer
+        [[no_unique_address]] std::conditional_t<apart, handshake, no_table<1>> own_exchange{};
+
+        handshake& exchange() noexcept {
+            if constexpr (apart)
+                return own_exchange;
+            else
+                return from->exchange();
+        }
     };
 
     identity& mine() noexcept { return this->own->mine(); }
@@ -16330,7 +16343,7 @@ private:
         return heavy;
     }
 
-    WG_FRAME status answer_initiation(waiting_handshake const& in, accepted const& by, job_type& answer,
+    WG_FRAME status answer_initiation(waiting_handshake const& in, accepted& by, job_type& answer,
                                       moment now) noexcept {
         peer_type& to = *by.from;
         note_initiation(to, in, by.next_attempt_ms, now);
@@ -16338,10 +16351,10 @@ private:
         if (why == status::ok && !this->room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
             to.sent_handshake(now);
-            why = steps(this->with)
-                      .create_response(to.exchange(), to.secrets->remote, this->random, answer.data.view());
+            why =
+                steps(this->with).create_response(by.exchange(), to.secrets->remote, this->random, answer.data.view());
         }
-        why = end_response(to, why, answer, now);
+        why = end_response(by, why, answer, now);
         this->reschedule(to);
         return why;
     }
@@ -16356,8 +16369,7 @@ private:
         bytes_view const message = in.message();
         peer_type* const from = asked_by(message);
         if (from == nullptr) return status::unknown_index;
-        status const why =
-            steps(this->with).consume_response(from->exchange(), mine(), from->secrets->remote, message);
+        status const why = steps(this->with).consume_response(from->exchange(), mine(), from->secrets->remote, message);
         return why == status::ok ? end_initiation(*from, in, now) : why;
     }
 
@@ -16379,7 +16391,7 @@ private:
         std::uint32_t const receiver =
             load_le32(&message[initiation_layout::sender]); // at the same place in a response
         if (status const why = this->own->checker.create_reply(this->with, this->random, message, receiver,
-                                                                where.remote, now, out.data.view());
+                                                               where.remote, now, out.data.view());
             why != status::ok)
             return why;
         out.where = where;
@@ -16425,7 +16437,7 @@ private:
             if (turns[i].why == status::ok) turns[i].why = accept_initiation(opened[i], *turns[i].in, froms[i], now);
             if (turns[i].why != status::ok || froms[i].why != status::ok) continue;
             peer_type& from = *froms[i].from;
-            noise.begin_response(answers[i], from.exchange(), from.secrets->remote, this->random);
+            noise.begin_response(answers[i], froms[i].exchange(), from.secrets->remote, this->random);
         }
         noise.agree_responses(std::span(answers).first(turns.size()));
         for (std::size_t i = 0; i < turns.size(); ++i) {
@@ -16441,7 +16453,7 @@ private:
         }
     }
 
-    /// Judges an initiation, and makes the handshake of its peer the one that it began.
+    /// Judges an initiation, and takes over the handshake that it began.
     status accept_initiation(typename steps::incoming_initiation& in, waiting_handshake const& came, accepted& to,
                              moment now) noexcept {
         bytes_view const message = came.message();
@@ -16458,14 +16470,16 @@ private:
         if (!passed(from->may_be_initiated_at, now)) return status::initiation_flood;
         from->greatest_timestamp = in.timestamp;
         set_after<initiation_interval>(from->may_be_initiated_at, now);
-        this->peers.forget_handshake(*from);
-        noise.accept_initiation(from->exchange(), in, message);
-        // If ours is under way, too, both are lost; so would be the next two when they cross within one latency.
-        // Whoever has the greater key goes first next time.
-        bool const first = std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) > 0;
         to.from = from;
-        to.next_attempt_ms = this->jitter_ms() + (first ? 0 : in_milliseconds(rekey_timeout));
-        to.why = this->peers.make_index(*from, this->random);
+        if constexpr (!apart) this->peers.forget(from->exchange());
+        noise.accept_initiation(to.exchange(), in, message);
+        to.next_attempt_ms = this->jitter_ms();
+        // Two that are lost would be followed by two that cross as well, within one latency: whoever has the greater
+        // key goes first next time.
+        if constexpr (!apart)
+            if (std::memcmp(mine().public_key.data(), in.remote_static.data(), key_bytes) <= 0)
+                to.next_attempt_ms += in_milliseconds(rekey_timeout);
+        to.why = this->peers.make_index(*from, to.exchange(), this->random);
         return status::ok;
     }
 
@@ -16480,10 +16494,10 @@ private:
                          moment now) noexcept {
         note_message(from, in, now);
         this->report(event_id::initiation_received, &from);
-        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), next_attempt_ms);
+        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), !apart, next_attempt_ms);
     }
 
-    status send_response(accepted const& by, typename steps::outgoing_response const& answer, job_type& out,
+    status send_response(accepted& by, typename steps::outgoing_response const& answer, job_type& out,
                          moment now) noexcept {
         peer_type& to = *by.from;
         status why = by.why;
@@ -16492,14 +16506,15 @@ private:
             to.sent_handshake(now);
             why = steps(this->with).create_response(answer, out.data.view());
         }
-        return end_response(to, why, out, now);
+        return end_response(by, why, out, now);
     }
 
     /// A response was made, if `why` is ok.
-    status end_response(peer_type& to, status why, job_type& out, moment now) noexcept {
-        if (why == status::ok) why = begin_session(to, now, false);
+    status end_response(accepted& by, status why, job_type& out, moment now) noexcept {
+        peer_type& to = *by.from;
+        if (why == status::ok) why = begin_session(to, by.exchange(), now, false);
         if (why != status::ok) {
-            this->peers.forget_handshake(to);
+            this->peers.forget(by.exchange());
             return why;
         }
         send_handshake_message(out, to, now);
@@ -16526,8 +16541,8 @@ private:
             turns[i].why = begin_last_part(*turns[i].in, turns[i].why, unused, now);
             if (turns[i].why == status::ok) {
                 peer_type* const from = asked_by(opened[i].message); // a response before it may have been the one
-                turns[i].why = from == nullptr ? status::unknown_index
-                                               : consume_response(*from, opened[i], *turns[i].in, now);
+                turns[i].why =
+                    from == nullptr ? status::unknown_index : consume_response(*from, opened[i], *turns[i].in, now);
             }
             end(turns[i].why, now);
             if (unused.next == disposition::send) ++made;
@@ -16544,26 +16559,30 @@ private:
     status end_initiation(peer_type& from, waiting_handshake const& in, moment now) noexcept {
         note_message(from, in, now);
         this->report(event_id::response_received, &from);
-        status const why = begin_session(from, now, true);
+        status const why = begin_session(from, from.exchange(), now, true);
         if (why == status::ok) {
             confirm(from);
             this->report(event_id::session_started, &from, 1);
             //= wp 6.4: the initiator may send at once, and does, so that the responder may
             this->want_keepalive(from); // confirms the session, unless a staged packet does
         } else {
-            this->peers.forget_handshake(from);
+            this->peers.forget(from.exchange());
         }
         this->reschedule(from);
         return why;
     }
 
-    status begin_session(peer_type& of, moment now, bool initiator) noexcept {
+    status begin_session(peer_type& of, handshake& by, moment now, bool initiator) noexcept {
         if constexpr (peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
-        keypair_type* const fresh = this->peers.make_keypair(of, now, initiator);
+        keypair_type* const fresh = this->peers.make_keypair(by, now, initiator);
         if (fresh == nullptr) return status::no_memory;
+        // Two initiations have crossed, and each end has a session that it began. Only the one with the greater key
+        // renews its own, or they would go on to cross every two minutes.
+        if constexpr (apart)
+            if (initiator && of.keypairs.next != nullptr)
+                fresh->initiator = std::memcmp(mine().public_key.data(), of.key().data(), key_bytes) > 0;
         if constexpr (!peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
-        status const why =
-            steps(this->with).begin_session(of.exchange(), fresh->send_key, fresh->receive_key);
+        status const why = steps(this->with).begin_session(by, fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
         of.keypairs.add(*fresh, initiator);
         of.timers.session_derived(now);
@@ -16581,7 +16600,7 @@ private:
     /// The wall clock, coarse so that it tells little of this host's load, and greater than the label before.
     byte_array<timestamp_bytes> const& next_label() noexcept {
         constexpr byte seconds_in_grains = 1'000'000'000 >> 24; // the highest byte of the nanoseconds counts these
-        byte_array<timestamp_bytes> &last = this->last_label, label{};
+        byte_array<timestamp_bytes>&last = this->last_label, label{};
         this->clock.tai64n(label);
         //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
         label[9] = label[10] = label[11] = 0;
@@ -16594,7 +16613,6 @@ private:
         }
         return last;
     }
-
 };
 
 } // namespace wg::inline WG_ABI
@@ -17088,7 +17106,7 @@ private:
             if (peer_type* const own = state_.peers.find(state_.with, mine().public_key)) remove(*own);
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             compute_static_static(*p);
-            state_.peers.forget_handshake(*p);
+            state_.peers.forget(p->exchange());
             p->may_initiate_at = {};
             if (p->keypairs.current != nullptr) p->keypairs.current->may_send = false;
             if (p->keypairs.next != nullptr) p->keypairs.next->may_send = false;

@@ -140,7 +140,11 @@ private:
     static constexpr std::size_t at_once = steps::at_once;
     /// Whether an initiation is answered apart from the one that we may have under way. On small machines one place has
     /// to do for both, as in Linux: then two that cross are both lost.
-    static constexpr bool apart = at_once != 1;
+#ifdef WG_COMPACT
+    static constexpr bool apart = false;
+#else
+    static constexpr bool apart = true;
+#endif
 
     /// A message whose turn it is.
     struct turn {
