@@ -155,7 +155,7 @@ private:
     identity& mine() noexcept { return this->own->mine(); }
 
     /// Whether a message is worth what it costs.
-    WG_FRAME status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
+    status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
@@ -168,7 +168,7 @@ private:
     }
 
     /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
-    WG_FRAME bool handle_one(job_type& answer, moment now) noexcept {
+    bool handle_one(job_type& answer, moment now) noexcept {
         waiting_handshake const& in = this->waiting.oldest();
         message_type const type = type_of(in.message());
         this->begin(answer, true);
@@ -191,8 +191,8 @@ private:
         return heavy;
     }
 
-    WG_FRAME status answer_initiation(waiting_handshake const& in, accepted const& by, job_type& answer,
-                                      moment now) noexcept {
+    status answer_initiation(waiting_handshake const& in, accepted const& by, job_type& answer,
+                             moment now) noexcept {
         peer_type& to = *by.from;
         note_initiation(to, in, by.next_attempt_ms, now);
         status why = by.why;
@@ -237,10 +237,8 @@ private:
         bytes_view const message = in.message();
         path const& where = in.where;
         if (!this->room_for(out, cookie_reply_layout::size)) return status::no_room;
-        std::uint32_t const receiver =
-            load_le32(&message[initiation_layout::sender]); // at the same place in a response
-        if (status const why = this->own->checker.create_reply(this->with, this->random, message, receiver,
-                                                                where.remote, now, out.data.view());
+        if (status const why = this->own->checker.create_reply(this->with, this->random, message, where.remote, now,
+                                                               out.data.view());
             why != status::ok)
             return why;
         out.where = where;
