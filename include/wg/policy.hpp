@@ -209,7 +209,8 @@ concept array_of = std::movable<Array> && requires(Array& array, std::size_t cou
 // | max_limited_sources             | constant: a power of two, 4 at least                                            |
 // | replay_bits                     | constant: the replay window, a power of two, 32-65536                           |
 // | batch, max_mtu_bytes            | constants, which an engine alone needs: packets in one step, 1-64, and the      |
-// |                                 | greatest MTU that it has buffers for; 0 grows                                   |
+// |                                 | greatest MTU that it has buffers for; 0 grows. A device takes the latter's word |
+// |                                 | that a packet of 2036 bytes is not exceeded, and stages no longer one           |
 template <class Storage>
 concept storage = requires {
     requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;

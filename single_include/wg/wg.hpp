@@ -287,7 +287,7 @@ struct ip_prefix {
         }
         return {address, static_cast<std::uint8_t>(bits)};
     }
-    WG_OUTLINE friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
+    friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
 };
 
 /// Where a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address, else 0.
@@ -496,23 +496,31 @@ template <class Plain> void wipe(Plain& object) noexcept {
 
 namespace secret_detail {
 
+// The barriers are against an early exit: the compiler may not know that a sum is nonzero already.
+
 WG_OUTLINE inline bool equal(byte const* a, byte const* b, std::size_t size) noexcept {
     std::uint32_t difference = 0;
-    for (std::size_t i = 0, step; i < size; i += step) {
-        std::uint32_t x = 0, y = 0;
-#ifdef WG_COMPACT
-        step = 1;
-#else
-        step = std::min(size - i, sizeof x);
+    std::size_t i = 0;
+#ifndef WG_COMPACT
+    for (; i + 4 <= size; i += 4) {
+        difference |= load_le32(a + i) ^ load_le32(b + i);
+        asm volatile("" : "+r"(difference));
+    }
 #endif
-        if (step == sizeof x)
-            x = load_le32(&a[i]), y = load_le32(&b[i]);
-        else
-            step = 1, x = a[i], y = b[i];
-        difference |= x ^ y;
-        asm volatile("" : "+r"(difference)); // no early exit: the compiler may not know that it is already nonzero
+    for (; i < size; ++i) {
+        difference |= static_cast<std::uint32_t>(a[i] ^ b[i]);
+        asm volatile("" : "+r"(difference));
     }
     return WG_DECLASSIFY(((difference | (0 - difference)) >> 31) == 0); // the highest bit: of any but 0
+}
+
+WG_OUTLINE inline bool is_zero(byte const* a, std::size_t size) noexcept {
+    std::uint32_t any = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+        any |= a[i];
+        asm volatile("" : "+r"(any));
+    }
+    return WG_DECLASSIFY(((any - 1) >> 31) != 0);
 }
 
 } // namespace secret_detail
@@ -525,12 +533,7 @@ WG_OUTLINE inline bool equal(byte const* a, byte const* b, std::size_t size) noe
 
 /// Whether all bytes are zero, in time that depends on the size alone. The answer is public.
 [[nodiscard]] inline bool is_zero_in_constant_time(bytes_view a) noexcept {
-    std::uint32_t any = 0;
-    for (byte const b : a) {
-        any |= b;
-        asm volatile("" : "+r"(any));
-    }
-    return WG_DECLASSIFY(((any - 1) >> 31) != 0);
+    return secret_detail::is_zero(a.data(), a.size());
 }
 
 /// Asks for a secret that is written before it is read, and so need not be zero before that.
@@ -1089,7 +1092,8 @@ concept array_of = std::movable<Array> && requires(Array& array, std::size_t cou
 // | max_limited_sources             | constant: a power of two, 4 at least                                            |
 // | replay_bits                     | constant: the replay window, a power of two, 32-65536                           |
 // | batch, max_mtu_bytes            | constants, which an engine alone needs: packets in one step, 1-64, and the      |
-// |                                 | greatest MTU that it has buffers for; 0 grows                                   |
+// |                                 | greatest MTU that it has buffers for; 0 grows. A device takes the latter's word |
+// |                                 | that a packet of 2036 bytes is not exceeded, and stages no longer one           |
 template <class Storage>
 concept storage = requires {
     requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;
@@ -1167,6 +1171,14 @@ using default_limbs = limbs64;
 using default_limbs = limbs32;
 #endif
 
+// Words of 32 bits, in little-endian bytes.
+WG_OUTLINE inline void load_words(std::uint32_t* to, byte const* from, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; ++i) to[i] = load_le32(from + 4 * i);
+}
+WG_OUTLINE inline void store_words(byte* to, std::uint32_t const* from, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; ++i) store_le32(to + 4 * i, from[i]);
+}
+
 /// All ones if `bit` is 1, zero if it is 0. The compiler is not told that there are only two values, so it cannot
 /// make a branch of a selection by mask.
 template <class Word> inline Word mask_of(Word bit) noexcept {
@@ -1238,7 +1250,8 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 #if defined(WG_COMPACT) && defined(__thumb2__)
 /// Overwrites so many bytes below the stack pointer, a multiple of four. Interrupts may use them meanwhile.
 [[gnu::naked, gnu::noinline]] inline void wipe_below([[maybe_unused]] std::size_t size) noexcept {
-    asm volatile("sub r0, sp, r0\n\tmovs r1, #0\n\t1: str r1, [r0], #4\n\tcmp r0, sp\n\tbne 1b\n\tbx lr");
+    asm volatile("mov r2, sp\n\tsubs r0, r2, r0\n\tmovs r1, #0\n\t"
+                 "1: str r1, [r0], #4\n\tcmp r0, r2\n\tbne 1b\n\tbx lr");
 }
 #else
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept {
@@ -1374,13 +1387,6 @@ namespace chacha20_detail {
 }
 
 #endif
-
-WG_OUTLINE inline void load_words(std::uint32_t* to, byte const* from, std::size_t count) noexcept {
-    for (std::size_t i = 0; i < count; ++i) to[i] = load_le32(from + 4 * i);
-}
-WG_OUTLINE inline void store_words(byte* to, std::uint32_t const* from, std::size_t count) noexcept {
-    for (std::size_t i = 0; i < count; ++i) store_le32(to + 4 * i, from[i]);
-}
 
 inline void set_key(chacha20_words& words, key_view key) noexcept {
     static constexpr std::uint32_t sigma[] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
@@ -7418,13 +7424,14 @@ public:
             w.words[14] = static_cast<std::uint32_t>(counter), w.words[15] = static_cast<std::uint32_t>(counter >> 32);
             begin(w, key);
             if (seals) crypt(w, dst, src, size);
+            asm("" : "+r"(seals)); // one way for both: the compiler would make two of it
             authenticate(w, aad, aad_bytes);
             authenticate(w, seals ? dst : src, size);
             finish(w, aad_bytes, size, seals ? dst + size : w.tail);
             if (!seals) {
                 genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
                 if (genuine) crypt(w, dst, src, size);
-                else fill_zero({dst, size});
+                else std::memset(dst, 0, size);
             }
             wipe(static_cast<void*>(&w), sizeof w);
         }
@@ -9035,7 +9042,7 @@ template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
         }
     }
     Kernel::compress_block(w.h, w.padded, count + static_cast<typename Kernel::counter>(held), true);
-    for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
+    store_words(w.padded, w.h, 8);
     copy_short(w.out, w.padded, w.out_bytes);
 }
 
@@ -9498,7 +9505,7 @@ template <> struct field25519<limbs32> {
     }
 
     void decode(byte const* from) noexcept {
-        for (std::size_t i = 0; i < 8; ++i) v[i] = load_le32(from + 4 * i);
+        load_words(v, from, 8);
         v[7] &= 0x7fffffff;
     }
 
@@ -9511,7 +9518,7 @@ template <> struct field25519<limbs32> {
         x.add_word(19);
         std::int32_t const over = x.take_top_bit();
         x.add_word(19 * over - 19);
-        for (std::size_t i = 0; i < 8; ++i) store_le32(to + 4 * i, x.v[i]);
+        store_words(to, x.v, 8);
         wipe(x);
     }
 
@@ -9693,13 +9700,12 @@ template <class Field> inline void square_times(Field& x, int times) noexcept {
 /// z = z^(p - 2) = 1/z, 0 for 0. p - 2 = 2^255 - 21: 250 ones, then 01011. An element named a_n is z^(2^n - 1).
 template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratch<Field>& w) noexcept {
 #ifdef WG_SMALL
-    Field& x = w.a;
-    x = z;
+    Field& base = w.a;
+    base = z;
     for (int bit = 254; bit-- > 0;) { // twice the multiplications of the chain below
-        Field::multiply(x, x, x);
-        if (bit != 2 && bit != 4) Field::multiply(x, x, z);
+        Field::multiply(z, z, z);
+        if (bit != 2 && bit != 4) Field::multiply(z, z, base);
     }
-    z = x;
 #else
     Field& t = w.a;
     Field& a_5 = w.b;
@@ -11597,8 +11603,8 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
 #ifdef WG_COMPACT
-    static constexpr byte_array<key_bytes> base_point = {9};
-    static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
+    out = {9}; // the base point, which is read before the result is written
+    static_cast<void>(x25519<>::multiply(out, scalar.expose(), out)); // never zero: its order is prime
 #else
     x25519_base<>::multiply(out, scalar.expose());
 #endif
@@ -12274,7 +12280,7 @@ public:
     }
 
 private:
-    WG_OUTLINE void put(void* memory, std::size_t size) noexcept {
+    void put(void* memory, std::size_t size) noexcept {
         wipe(memory, size);
         push(static_cast<free_slot*>(memory));
     }
@@ -13520,12 +13526,14 @@ public:
 
     /// Who has the longest prefix of the address at `address`; nullptr: nobody.
     Owner* find(family kind, byte const* address) const noexcept {
-        entry const* best = nullptr;
-        for (entry const& e : all())
-            if (e.prefix.address.kind == kind && (best == nullptr || best->prefix.bits < e.prefix.bits) &&
-                covers(e.prefix, address))
-                best = &e;
-        return best != nullptr ? best->owner : nullptr;
+        Owner* best = nullptr;
+        unsigned longest = 0; // bits, and one
+        for (entry const& e : all()) {
+            if (e.prefix.address.kind != kind || e.prefix.bits < longest || !covers(e.prefix, address)) continue;
+            best = e.owner;
+            longest = e.prefix.bits + 1u;
+        }
+        return best;
     }
 
     Owner* find_exact(ip_prefix const& prefix) const noexcept {
@@ -13613,11 +13621,9 @@ public:
         for (Peer* p = first_; p != nullptr; p = p->next) earliest = std::min(earliest, p->timers.next_deadline());
         return earliest;
     }
-    /// A peer that is to be looked at by `now`; nullptr: none. Its timers are to be run next, or it is found again.
-    Peer* take_due(moment now) const noexcept {
-        for (Peer* p = first_; p != nullptr; p = p->next)
-            if (p->timers.due(now) != 0) return p;
-        return nullptr;
+    /// Calls `run(Peer&)` for each peer; those of whose timers none is due find that out for themselves.
+    template <class Run> void run_due(moment, Run const& run) const noexcept {
+        for (Peer* p = first_; p != nullptr; p = p->next) run(*p);
     }
 
 private:
@@ -13839,8 +13845,8 @@ template <hash_backend Hash>
 
 /// Hash(first || second) (whitepaper 5.4). `out` may be `first`.
 template <hash_backend Hash>
-WG_OUTLINE void hash_of(Hash const& hash, secret<key_bytes>& out, byte const* first, std::size_t first_bytes,
-                        byte const* second, std::size_t second_bytes) noexcept {
+void hash_of(Hash const& hash, secret<key_bytes>& out, byte const* first, std::size_t first_bytes, byte const* second,
+             std::size_t second_bytes) noexcept {
     secret<key_bytes> digest{not_zeroed{}};
     hash.blake2s(digest.expose(), {}, {first, first_bytes}, {second, second_bytes});
     out.assign(digest);
@@ -13852,16 +13858,19 @@ template <hash_backend Hash>
 WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* input, std::size_t size,
                          secret<key_bytes>* second = nullptr, secret<key_bytes>* third = nullptr) noexcept {
     secret<key_bytes> extracted{not_zeroed{}};
-    secret<key_bytes + 1> step{not_zeroed{}}; // the output before, then the number of this one
+    struct {
+        secret<key_bytes> before{not_zeroed{}}; // there is no output before the first
+        byte number = 0;
+    } step;
+    static_assert(sizeof step == key_bytes + 1); // one behind the other
+    byte const* from = &step.number;
     hmac(hash, extracted.expose(), key.expose(), {input, size});
-    std::size_t before = 0; // there is no output before the first
-    byte number = 0;
     for (secret<key_bytes>* const to : {&key, second, third}) {
         if (to == nullptr) break;
-        step.expose()[before] = ++number;
-        hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        before = key_bytes;
-        copy(step.expose(), to->expose());
+        ++step.number;
+        hmac(hash, to->expose(), extracted.expose(), {from, &step.number + 1});
+        step.before.assign(*to);
+        from = step.before.expose().data();
     }
 }
 /// The same with a place for each. An output may be `key` or lie in `input`.
@@ -13945,9 +13954,8 @@ public:
     /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes; the handshake has its index.
     /// no_random; bad_public_key: the other static key is of low order.
     template <random_source Random>
-    WG_FRAME status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs,
-                                      Random& random, std::span<byte const, timestamp_bytes> timestamp,
-                                      bytes message) const noexcept {
+    status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
+                             std::span<byte const, timestamp_bytes> timestamp, bytes message) const noexcept {
         WG_ASSERT(message.size() == initiation_layout::size);
         to.clear();
         begin_message(message, message_type::initiation, to.local_index);
@@ -14003,15 +14011,15 @@ public:
     }
 
     /// The same for one.
-    WG_FRAME status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
+    status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
         secret<key_bytes> key{not_zeroed{}};
         return mix_static({in.symmetric, key, only_read(message.data()), false}, mine.public_key, mine.private_key,
                           ephemeral_in<initiation_layout>(message), in.remote_static.data());
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
-    WG_FRAME status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
-                                     bytes_view message) const noexcept {
+    status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
+                            bytes_view message) const noexcept {
         secret<key_bytes> key{not_zeroed{}};
         return mix_timestamp({in.symmetric, key, only_read(message.data()), false}, theirs, in.timestamp.data());
     }
@@ -14079,8 +14087,8 @@ public:
 
     /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
     template <random_source Random>
-    WG_FRAME status create_response(handshake& of, remote_identity const& theirs, Random& random,
-                                    bytes message) const noexcept {
+    status create_response(handshake& of, remote_identity const& theirs, Random& random,
+                           bytes message) const noexcept {
         WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
         begin_response(of, message);
         secret<key_bytes> ephemeral{not_zeroed{}};
@@ -14202,14 +14210,13 @@ private:
 
     void start(symmetric_state& state, key_view responder) const noexcept {
         // Hash("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), and Hash(that || "WireGuard v1 zx2c4 Jason@zx2c4.com")
-        static constexpr byte_array<key_bytes> construction = {
+        static constexpr byte both[] = {
             0x60, 0xe2, 0x6d, 0xae, 0xf3, 0x27, 0xef, 0xc0, 0x2e, 0xc3, 0x35, 0xe2, 0xa0, 0x25, 0xd2, 0xd0,
-            0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38, 0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36};
-        static constexpr byte_array<key_bytes> identifier = {
+            0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38, 0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36,
             0x22, 0x11, 0xb3, 0x61, 0x08, 0x1a, 0xc5, 0x66, 0x69, 0x12, 0x43, 0xdb, 0x45, 0x8a, 0xd5, 0x32,
             0x2d, 0x9c, 0x6c, 0x66, 0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
-        state.chaining_key.assign(key_view(construction));
-        state.hash.assign(key_view(identifier));
+        state.chaining_key.assign(key_view(both, key_bytes));
+        state.hash.assign(key_view(both + key_bytes, key_bytes));
         mix_hash(state, responder.data(), key_bytes);
     }
 
@@ -14218,7 +14225,7 @@ private:
     }
 
     template <random_source Random>
-    WG_OUTLINE bool create_ephemeral(secret<key_bytes>& ephemeral, Random& random, byte* to) const noexcept {
+    bool create_ephemeral(secret<key_bytes>& ephemeral, Random& random, byte* to) const noexcept {
         if (!random.fill(ephemeral.expose())) return false;
         with_.dh.dh_public(*reinterpret_cast<wg::public_key*>(to), ephemeral); // an array of bytes
         return true;
@@ -14279,7 +14286,7 @@ private:
 
     /// Mixes a DH into the chaining key. Between the two its result is in `shared`. False: it is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    WG_OUTLINE bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
                 secret<key_bytes>& shared) const noexcept {
         if (!with_.dh.dh(shared, mine, theirs)) return false;
         mix(state, shared);
@@ -14406,19 +14413,23 @@ public:
 #endif
 
     /// Whether the sender has a cookie of ours for this address and port.
-    WG_FRAME bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
+    bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
+                    moment now) const noexcept {
+        return check_mac2(with, message.data(), message.data() + message.size() - cookie_detail::from_mac2, from, now);
+    }
+    /// The same, by the place of mac2.
+    bool check_mac2(primitives<Policies> const& with, byte const* message, byte const* mac2, endpoint const& from,
                     moment now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie{not_zeroed{}};
         bake(with, cookie, from);
-        return cookie_detail::has_mac(with.hash, cookie.expose().data(), cookie_bytes, message.data(),
-                                      message.data() + message.size() - cookie_detail::from_mac2);
+        return cookie_detail::has_mac(with.hash, cookie.expose().data(), cookie_bytes, message, mac2);
     }
 
-    /// Writes the cookie reply to `message`, whose sender's index is `receiver`. `reply` is 64 bytes. no_random.
+    /// Writes the cookie reply to `message`. `reply` is 64 bytes. no_random.
     template <random_source Random>
-    status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, std::uint32_t receiver,
-                        endpoint const& from, moment now, bytes reply) noexcept {
+    status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, endpoint const& from,
+                        moment now, bytes reply) noexcept {
         using at = cookie_reply_layout;
         WG_ASSERT(reply.size() == at::size);
         if (!secret_is_fresh(now)) { //= wp 5.4.7: the cookie secret changes every two minutes
@@ -14437,7 +14448,8 @@ public:
         with.aead.hchacha20(subkey, seal_key_, std::span<byte const, 16>(nonce, 16));
 #endif
         store_le32(reply.data(), static_cast<std::uint32_t>(message_type::cookie_reply));
-        store_le32(&reply[at::receiver], receiver);
+        // the sender's index is at the same place in a response
+        store_le32(&reply[at::receiver], load_le32(&message[initiation_layout::sender]));
         seal_or_open(with.aead, true, &reply[at::encrypted_cookie], cookie.expose().data(), cookie_bytes,
                      message.data() + message.size() - cookie_detail::from_mac1, mac_bytes, load_le64(nonce + 16),
                      subkey);
@@ -14473,8 +14485,8 @@ public:
         add_macs(with, theirs.data(), message.data(), message.data() + message.size() - cookie_detail::from_mac1, now);
     }
     /// The same, by the place of mac1.
-    WG_OUTLINE void add_macs(primitives<Policies> const& with, byte const* theirs, byte* message, byte* mac1,
-                             moment now) noexcept {
+    void add_macs(primitives<Policies> const& with, byte const* theirs, byte* message, byte* mac1,
+                  moment now) noexcept {
         using cookie_detail::make_mac;
         secret<key_bytes> mac1_key{not_zeroed{}};
         cookie_detail::label_key(with.hash, mac1_key, cookie_detail::mac1_label, theirs);
@@ -15183,6 +15195,11 @@ public:
         return peer;
     }
 
+    /// Takes them out, and calls `run(Peer&)`, which may put them back.
+    template <class Run> void run_due(moment now, Run const& run) noexcept {
+        while (Peer* const due = take_due(now)) run(*due);
+    }
+
 private:
     struct entry {
         instant due{};
@@ -15330,7 +15347,7 @@ public:
     }
 
     /// Returns how many packets were dropped.
-    WG_OUTLINE std::size_t drop_all(staging_queue& queue) noexcept {
+    std::size_t drop_all(staging_queue& queue) noexcept {
         std::size_t const dropped = queue.count;
         while (!queue.empty()) drop_oldest(queue);
         return dropped;
@@ -15908,6 +15925,7 @@ template <policies Policies> struct device_state {
 #else
     static constexpr bool counts = true;
 #endif
+    static constexpr bool few = is_few(storage_type::max_peers);
 
     /// The device's own secrets, in the storage's region.
     struct own_secrets : identity {
@@ -15977,7 +15995,7 @@ template <policies Policies> struct device_state {
     }
 
     /// Makes the window the first `size` bytes of the job's buffer, if it has so many.
-    WG_OUTLINE static bool room_for(job_type& j, std::size_t size) noexcept {
+    static bool room_for(job_type& j, std::size_t size) noexcept {
         if (j.data.capacity < size) return false;
         j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
         return true;
@@ -16029,13 +16047,20 @@ template <policies Policies> struct device_state {
         who.where = to;
     }
 
+    // Who has something to send: a list, or where there are few, whoever says so.
+    peer_type* next_for_transmit() noexcept {
+        if constexpr (!few) return first_for_transmit;
+        peer_type* p = peers.first();
+        while (p != nullptr && !p->queued_for_transmit) p = p->next;
+        return p;
+    }
     void enqueue_for_transmit(peer_type& p) noexcept {
-        if (std::exchange(p.queued_for_transmit, true)) return;
+        if (std::exchange(p.queued_for_transmit, true) || few) return;
         (last_for_transmit != nullptr ? last_for_transmit->next_for_transmit : first_for_transmit) = &p;
         last_for_transmit = &p;
     }
     void dequeue_for_transmit(peer_type& p) noexcept {
-        if (!std::exchange(p.queued_for_transmit, false)) return;
+        if (!std::exchange(p.queued_for_transmit, false) || few) return;
         peer_type* before = nullptr;
         for (peer_type* at = first_for_transmit; at != &p; at = at->next_for_transmit) before = at;
         (before != nullptr ? before->next_for_transmit : first_for_transmit) = p.next_for_transmit;
@@ -16086,7 +16111,7 @@ template <policies Policies> struct device_state {
     bool was_under_load = false;
     std::uint16_t listen_port = 0;
     own_secrets* own;
-    peer_type* first_for_transmit = nullptr;
+    peer_type* first_for_transmit = nullptr; // of few peers neither is used
     peer_type* last_for_transmit = nullptr;
     std::size_t mtu = default_mtu_bytes;
     std::uint32_t fwmark = 0;
@@ -16294,20 +16319,18 @@ private:
         peer_type* from = nullptr;        ///< nullptr: it was not
         std::int32_t next_attempt_ms = 0; ///< of ours, if it has to wait
         status why = status::ok;          ///< of the answer
-        [[no_unique_address]] std::conditional_t<apart, handshake, no_table<1>> own_exchange{};
-
-        handshake& exchange() noexcept {
-            if constexpr (apart)
-                return own_exchange;
-            else
-                return from->exchange();
-        }
+#ifdef WG_COMPACT
+        handshake& exchange() noexcept { return from->exchange(); }
+#else
+        handshake of{};
+        handshake& exchange() noexcept { return of; }
+#endif
     };
 
     identity& mine() noexcept { return this->own->mine(); }
 
     /// Whether a message is worth what it costs.
-    WG_FRAME status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
+    status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
@@ -16320,7 +16343,7 @@ private:
     }
 
     /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
-    WG_FRAME bool handle_one(job_type& answer, moment now) noexcept {
+    bool handle_one(job_type& answer, moment now) noexcept {
         waiting_handshake const& in = this->waiting.oldest();
         message_type const type = type_of(in.message());
         this->begin(answer, true);
@@ -16343,8 +16366,7 @@ private:
         return heavy;
     }
 
-    WG_FRAME status answer_initiation(waiting_handshake const& in, accepted& by, job_type& answer,
-                                      moment now) noexcept {
+    status answer_initiation(waiting_handshake const& in, accepted& by, job_type& answer, moment now) noexcept {
         peer_type& to = *by.from;
         note_initiation(to, in, by.next_attempt_ms, now);
         status why = by.why;
@@ -16388,10 +16410,8 @@ private:
         bytes_view const message = in.message();
         path const& where = in.where;
         if (!this->room_for(out, cookie_reply_layout::size)) return status::no_room;
-        std::uint32_t const receiver =
-            load_le32(&message[initiation_layout::sender]); // at the same place in a response
-        if (status const why = this->own->checker.create_reply(this->with, this->random, message, receiver,
-                                                               where.remote, now, out.data.view());
+        if (status const why = this->own->checker.create_reply(this->with, this->random, message, where.remote, now,
+                                                               out.data.view());
             why != status::ok)
             return why;
         out.where = where;
@@ -17213,13 +17233,14 @@ public:
     std::size_t poll_transmit(std::span<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0;
-        while (made < out.size() && state_.first_for_transmit != nullptr) {
-            peer_type& to = *state_.first_for_transmit;
-            if (transmit_one(to, out[made], now))
+        while (made < out.size()) {
+            peer_type* const to = state_.next_for_transmit();
+            if (to == nullptr) break;
+            if (transmit_one(*to, out[made], now))
                 ++made;
             else
-                state_.dequeue_for_transmit(to);
-            state_.reschedule(to);
+                state_.dequeue_for_transmit(*to);
+            state_.reschedule(*to);
         }
         return made;
     }
@@ -17229,17 +17250,17 @@ public:
     /// When `on_deadline`, `process_handshakes` or `poll_transmit` has work; a moment in the past: now.
     instant next_deadline() noexcept {
         locked<Policies> const lock(state_);
-        if (state_.first_for_transmit != nullptr || state_.waiting.size() != 0) return instant{};
+        if (state_.next_for_transmit() != nullptr || state_.waiting.size() != 0) return instant{};
         return state_.peers.deadlines().next();
     }
 
     /// Runs the timers that are due; what they send comes out of `poll_transmit`.
     void on_deadline(moment now) noexcept {
         locked<Policies> const lock(state_);
-        while (peer_type* const due = state_.peers.deadlines().take_due(now)) {
-            due->timers.expire(now, peer_actions{state_, *due});
-            state_.reschedule(*due);
-        }
+        state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
+            p.timers.expire(now, peer_actions{state_, p});
+            state_.reschedule(p);
+        });
         state_.watch_load(now);
     }
 
@@ -17298,7 +17319,7 @@ public:
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;
         while (state_.waiting.front() != nullptr) state_.waiting.pop();
-        while (state_.first_for_transmit != nullptr) state_.dequeue_for_transmit(*state_.first_for_transmit);
+        while (peer_type* const p = state_.next_for_transmit()) state_.dequeue_for_transmit(*p);
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             p->timers.stop();
             state_.zero_keys(*p);
@@ -17486,10 +17507,12 @@ private:
     }
 
     WG_FRAME void complete(job_type& j, peer_type& owner, moment now) noexcept {
-        if (!state_.up) {
-            if (!j.outbound) state_.drop(j, status::device_down); // it came to a session that is gone
-        } else if (owner.removed) {
-            if (!j.outbound) state_.drop(j, status::unknown_index);
+        // It came to a session that is gone, or to a peer.
+        status const gone = !state_.up      ? status::device_down
+                            : owner.removed ? status::unknown_index
+                                            : status::ok;
+        if (gone != status::ok) {
+            if (!j.outbound) state_.drop(j, gone);
         } else {
             if (j.outbound)
                 complete_outbound(j, owner, now);
@@ -17533,7 +17556,7 @@ private:
         return (door.genuine >> (place - door.begin) & 1) != 0;
     }
 
-    WG_FRAME void prepare_inbound(job_type& j, handshake_door& door, moment now) noexcept {
+    void prepare_inbound(job_type& j, handshake_door& door, moment now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
@@ -17599,7 +17622,7 @@ private:
     }
 
     /// The same of a session's messages.
-    WG_FRAME bool transmit_waiting(peer_type& to, keypair_type& keys, job_type& out) noexcept {
+    bool transmit_waiting(peer_type& to, keypair_type& keys, job_type& out) noexcept {
         auto const fits = [&](std::size_t length) noexcept { return out.data.capacity >= message_bytes(length); };
         for (; !to.staged.empty() && !fits(state_.staged.oldest_bytes(to.staged)); state_.staged.drop_oldest(to.staged))
             state_.count(status::no_room, &to);

@@ -64,7 +64,7 @@ struct exchange {
     }
     void add_macs() { initiator.add_macs(with, fixed<32>(key), message, now); }
     status answer(wg::endpoint const& from) {
-        return responder.create_reply(with, random, message, wg::load_le32(&message[4]), from, now, reply);
+        return responder.create_reply(with, random, message, from, now, reply);
     }
     status consume() { return initiator.consume_reply(with, fixed<32>(key), reply, now); }
     bool mac2_is_right(wg::endpoint const& from) { return responder.check_mac2(with, message, from, now); }

@@ -41,7 +41,7 @@ struct ip_prefix {
         }
         return {address, static_cast<std::uint8_t>(bits)};
     }
-    WG_OUTLINE friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
+    friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
 };
 
 /// Where a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address, else 0.

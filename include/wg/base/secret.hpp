@@ -25,23 +25,31 @@ template <class Plain> void wipe(Plain& object) noexcept {
 
 namespace secret_detail {
 
+// The barriers are against an early exit: the compiler may not know that a sum is nonzero already.
+
 WG_OUTLINE inline bool equal(byte const* a, byte const* b, std::size_t size) noexcept {
     std::uint32_t difference = 0;
-    for (std::size_t i = 0, step; i < size; i += step) {
-        std::uint32_t x = 0, y = 0;
-#ifdef WG_COMPACT
-        step = 1;
-#else
-        step = std::min(size - i, sizeof x);
+    std::size_t i = 0;
+#ifndef WG_COMPACT
+    for (; i + 4 <= size; i += 4) {
+        difference |= load_le32(a + i) ^ load_le32(b + i);
+        asm volatile("" : "+r"(difference));
+    }
 #endif
-        if (step == sizeof x)
-            x = load_le32(&a[i]), y = load_le32(&b[i]);
-        else
-            step = 1, x = a[i], y = b[i];
-        difference |= x ^ y;
-        asm volatile("" : "+r"(difference)); // no early exit: the compiler may not know that it is already nonzero
+    for (; i < size; ++i) {
+        difference |= static_cast<std::uint32_t>(a[i] ^ b[i]);
+        asm volatile("" : "+r"(difference));
     }
     return WG_DECLASSIFY(((difference | (0 - difference)) >> 31) == 0); // the highest bit: of any but 0
+}
+
+WG_OUTLINE inline bool is_zero(byte const* a, std::size_t size) noexcept {
+    std::uint32_t any = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+        any |= a[i];
+        asm volatile("" : "+r"(any));
+    }
+    return WG_DECLASSIFY(((any - 1) >> 31) != 0);
 }
 
 } // namespace secret_detail
@@ -54,12 +62,7 @@ WG_OUTLINE inline bool equal(byte const* a, byte const* b, std::size_t size) noe
 
 /// Whether all bytes are zero, in time that depends on the size alone. The answer is public.
 [[nodiscard]] inline bool is_zero_in_constant_time(bytes_view a) noexcept {
-    std::uint32_t any = 0;
-    for (byte const b : a) {
-        any |= b;
-        asm volatile("" : "+r"(any));
-    }
-    return WG_DECLASSIFY(((any - 1) >> 31) != 0);
+    return secret_detail::is_zero(a.data(), a.size());
 }
 
 /// Asks for a secret that is written before it is read, and so need not be zero before that.

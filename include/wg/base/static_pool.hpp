@@ -45,7 +45,7 @@ public:
     }
 
 private:
-    WG_OUTLINE void put(void* memory, std::size_t size) noexcept {
+    void put(void* memory, std::size_t size) noexcept {
         wipe(memory, size);
         push(static_cast<free_slot*>(memory));
     }

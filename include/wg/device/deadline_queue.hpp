@@ -73,6 +73,11 @@ public:
         return peer;
     }
 
+    /// Takes them out, and calls `run(Peer&)`, which may put them back.
+    template <class Run> void run_due(moment now, Run const& run) noexcept {
+        while (Peer* const due = take_due(now)) run(*due);
+    }
+
 private:
     struct entry {
         instant due{};

@@ -106,13 +106,14 @@ public:
     std::size_t poll_transmit(std::span<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0;
-        while (made < out.size() && state_.first_for_transmit != nullptr) {
-            peer_type& to = *state_.first_for_transmit;
-            if (transmit_one(to, out[made], now))
+        while (made < out.size()) {
+            peer_type* const to = state_.next_for_transmit();
+            if (to == nullptr) break;
+            if (transmit_one(*to, out[made], now))
                 ++made;
             else
-                state_.dequeue_for_transmit(to);
-            state_.reschedule(to);
+                state_.dequeue_for_transmit(*to);
+            state_.reschedule(*to);
         }
         return made;
     }
@@ -122,17 +123,17 @@ public:
     /// When `on_deadline`, `process_handshakes` or `poll_transmit` has work; a moment in the past: now.
     instant next_deadline() noexcept {
         locked<Policies> const lock(state_);
-        if (state_.first_for_transmit != nullptr || state_.waiting.size() != 0) return instant{};
+        if (state_.next_for_transmit() != nullptr || state_.waiting.size() != 0) return instant{};
         return state_.peers.deadlines().next();
     }
 
     /// Runs the timers that are due; what they send comes out of `poll_transmit`.
     void on_deadline(moment now) noexcept {
         locked<Policies> const lock(state_);
-        while (peer_type* const due = state_.peers.deadlines().take_due(now)) {
-            due->timers.expire(now, peer_actions{state_, *due});
-            state_.reschedule(*due);
-        }
+        state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
+            p.timers.expire(now, peer_actions{state_, p});
+            state_.reschedule(p);
+        });
         state_.watch_load(now);
     }
 
@@ -191,7 +192,7 @@ public:
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;
         while (state_.waiting.front() != nullptr) state_.waiting.pop();
-        while (state_.first_for_transmit != nullptr) state_.dequeue_for_transmit(*state_.first_for_transmit);
+        while (peer_type* const p = state_.next_for_transmit()) state_.dequeue_for_transmit(*p);
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) {
             p->timers.stop();
             state_.zero_keys(*p);
@@ -379,10 +380,12 @@ private:
     }
 
     WG_FRAME void complete(job_type& j, peer_type& owner, moment now) noexcept {
-        if (!state_.up) {
-            if (!j.outbound) state_.drop(j, status::device_down); // it came to a session that is gone
-        } else if (owner.removed) {
-            if (!j.outbound) state_.drop(j, status::unknown_index);
+        // It came to a session that is gone, or to a peer.
+        status const gone = !state_.up      ? status::device_down
+                            : owner.removed ? status::unknown_index
+                                            : status::ok;
+        if (gone != status::ok) {
+            if (!j.outbound) state_.drop(j, gone);
         } else {
             if (j.outbound)
                 complete_outbound(j, owner, now);
@@ -426,7 +429,7 @@ private:
         return (door.genuine >> (place - door.begin) & 1) != 0;
     }
 
-    WG_FRAME void prepare_inbound(job_type& j, handshake_door& door, moment now) noexcept {
+    void prepare_inbound(job_type& j, handshake_door& door, moment now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
@@ -492,7 +495,7 @@ private:
     }
 
     /// The same of a session's messages.
-    WG_FRAME bool transmit_waiting(peer_type& to, keypair_type& keys, job_type& out) noexcept {
+    bool transmit_waiting(peer_type& to, keypair_type& keys, job_type& out) noexcept {
         auto const fits = [&](std::size_t length) noexcept { return out.data.capacity >= message_bytes(length); };
         for (; !to.staged.empty() && !fits(state_.staged.oldest_bytes(to.staged)); state_.staged.drop_oldest(to.staged))
             state_.count(status::no_room, &to);

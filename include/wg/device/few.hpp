@@ -41,12 +41,14 @@ public:
 
     /// Who has the longest prefix of the address at `address`; nullptr: nobody.
     Owner* find(family kind, byte const* address) const noexcept {
-        entry const* best = nullptr;
-        for (entry const& e : all())
-            if (e.prefix.address.kind == kind && (best == nullptr || best->prefix.bits < e.prefix.bits) &&
-                covers(e.prefix, address))
-                best = &e;
-        return best != nullptr ? best->owner : nullptr;
+        Owner* best = nullptr;
+        unsigned longest = 0; // bits, and one
+        for (entry const& e : all()) {
+            if (e.prefix.address.kind != kind || e.prefix.bits < longest || !covers(e.prefix, address)) continue;
+            best = e.owner;
+            longest = e.prefix.bits + 1u;
+        }
+        return best;
     }
 
     Owner* find_exact(ip_prefix const& prefix) const noexcept {
@@ -134,11 +136,9 @@ public:
         for (Peer* p = first_; p != nullptr; p = p->next) earliest = std::min(earliest, p->timers.next_deadline());
         return earliest;
     }
-    /// A peer that is to be looked at by `now`; nullptr: none. Its timers are to be run next, or it is found again.
-    Peer* take_due(moment now) const noexcept {
-        for (Peer* p = first_; p != nullptr; p = p->next)
-            if (p->timers.due(now) != 0) return p;
-        return nullptr;
+    /// Calls `run(Peer&)` for each peer; those of whose timers none is due find that out for themselves.
+    template <class Run> void run_due(moment, Run const& run) const noexcept {
+        for (Peer* p = first_; p != nullptr; p = p->next) run(*p);
     }
 
 private:

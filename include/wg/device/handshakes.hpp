@@ -157,20 +157,18 @@ private:
         peer_type* from = nullptr;        ///< nullptr: it was not
         std::int32_t next_attempt_ms = 0; ///< of ours, if it has to wait
         status why = status::ok;          ///< of the answer
-        [[no_unique_address]] std::conditional_t<apart, handshake, no_table<1>> own_exchange{};
-
-        handshake& exchange() noexcept {
-            if constexpr (apart)
-                return own_exchange;
-            else
-                return from->exchange();
-        }
+#ifdef WG_COMPACT
+        handshake& exchange() noexcept { return from->exchange(); }
+#else
+        handshake of{};
+        handshake& exchange() noexcept { return of; }
+#endif
     };
 
     identity& mine() noexcept { return this->own->mine(); }
 
     /// Whether a message is worth what it costs.
-    WG_FRAME status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
+    status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
@@ -183,7 +181,7 @@ private:
     }
 
     /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
-    WG_FRAME bool handle_one(job_type& answer, moment now) noexcept {
+    bool handle_one(job_type& answer, moment now) noexcept {
         waiting_handshake const& in = this->waiting.oldest();
         message_type const type = type_of(in.message());
         this->begin(answer, true);
@@ -206,8 +204,7 @@ private:
         return heavy;
     }
 
-    WG_FRAME status answer_initiation(waiting_handshake const& in, accepted& by, job_type& answer,
-                                      moment now) noexcept {
+    status answer_initiation(waiting_handshake const& in, accepted& by, job_type& answer, moment now) noexcept {
         peer_type& to = *by.from;
         note_initiation(to, in, by.next_attempt_ms, now);
         status why = by.why;
@@ -251,10 +248,8 @@ private:
         bytes_view const message = in.message();
         path const& where = in.where;
         if (!this->room_for(out, cookie_reply_layout::size)) return status::no_room;
-        std::uint32_t const receiver =
-            load_le32(&message[initiation_layout::sender]); // at the same place in a response
-        if (status const why = this->own->checker.create_reply(this->with, this->random, message, receiver,
-                                                               where.remote, now, out.data.view());
+        if (status const why = this->own->checker.create_reply(this->with, this->random, message, where.remote, now,
+                                                               out.data.view());
             why != status::ok)
             return why;
         out.where = where;

@@ -109,7 +109,7 @@ public:
     }
 
     /// Returns how many packets were dropped.
-    WG_OUTLINE std::size_t drop_all(staging_queue& queue) noexcept {
+    std::size_t drop_all(staging_queue& queue) noexcept {
         std::size_t const dropped = queue.count;
         while (!queue.empty()) drop_oldest(queue);
         return dropped;

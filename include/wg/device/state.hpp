@@ -25,6 +25,7 @@ template <policies Policies> struct device_state {
 #else
     static constexpr bool counts = true;
 #endif
+    static constexpr bool few = is_few(storage_type::max_peers);
 
     /// The device's own secrets, in the storage's region.
     struct own_secrets : identity {
@@ -94,7 +95,7 @@ template <policies Policies> struct device_state {
     }
 
     /// Makes the window the first `size` bytes of the job's buffer, if it has so many.
-    WG_OUTLINE static bool room_for(job_type& j, std::size_t size) noexcept {
+    static bool room_for(job_type& j, std::size_t size) noexcept {
         if (j.data.capacity < size) return false;
         j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
         return true;
@@ -146,13 +147,20 @@ template <policies Policies> struct device_state {
         who.where = to;
     }
 
+    // Who has something to send: a list, or where there are few, whoever says so.
+    peer_type* next_for_transmit() noexcept {
+        if constexpr (!few) return first_for_transmit;
+        peer_type* p = peers.first();
+        while (p != nullptr && !p->queued_for_transmit) p = p->next;
+        return p;
+    }
     void enqueue_for_transmit(peer_type& p) noexcept {
-        if (std::exchange(p.queued_for_transmit, true)) return;
+        if (std::exchange(p.queued_for_transmit, true) || few) return;
         (last_for_transmit != nullptr ? last_for_transmit->next_for_transmit : first_for_transmit) = &p;
         last_for_transmit = &p;
     }
     void dequeue_for_transmit(peer_type& p) noexcept {
-        if (!std::exchange(p.queued_for_transmit, false)) return;
+        if (!std::exchange(p.queued_for_transmit, false) || few) return;
         peer_type* before = nullptr;
         for (peer_type* at = first_for_transmit; at != &p; at = at->next_for_transmit) before = at;
         (before != nullptr ? before->next_for_transmit : first_for_transmit) = p.next_for_transmit;
@@ -203,7 +211,7 @@ template <policies Policies> struct device_state {
     bool was_under_load = false;
     std::uint16_t listen_port = 0;
     own_secrets* own;
-    peer_type* first_for_transmit = nullptr;
+    peer_type* first_for_transmit = nullptr; // of few peers neither is used
     peer_type* last_for_transmit = nullptr;
     std::size_t mtu = default_mtu_bytes;
     std::uint32_t fwmark = 0;

@@ -94,19 +94,23 @@ public:
 #endif
 
     /// Whether the sender has a cookie of ours for this address and port.
-    WG_FRAME bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
+    bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
+                    moment now) const noexcept {
+        return check_mac2(with, message.data(), message.data() + message.size() - cookie_detail::from_mac2, from, now);
+    }
+    /// The same, by the place of mac2.
+    bool check_mac2(primitives<Policies> const& with, byte const* message, byte const* mac2, endpoint const& from,
                     moment now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie{not_zeroed{}};
         bake(with, cookie, from);
-        return cookie_detail::has_mac(with.hash, cookie.expose().data(), cookie_bytes, message.data(),
-                                      message.data() + message.size() - cookie_detail::from_mac2);
+        return cookie_detail::has_mac(with.hash, cookie.expose().data(), cookie_bytes, message, mac2);
     }
 
-    /// Writes the cookie reply to `message`, whose sender's index is `receiver`. `reply` is 64 bytes. no_random.
+    /// Writes the cookie reply to `message`. `reply` is 64 bytes. no_random.
     template <random_source Random>
-    status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, std::uint32_t receiver,
-                        endpoint const& from, moment now, bytes reply) noexcept {
+    status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, endpoint const& from,
+                        moment now, bytes reply) noexcept {
         using at = cookie_reply_layout;
         WG_ASSERT(reply.size() == at::size);
         if (!secret_is_fresh(now)) { //= wp 5.4.7: the cookie secret changes every two minutes
@@ -125,7 +129,8 @@ public:
         with.aead.hchacha20(subkey, seal_key_, std::span<byte const, 16>(nonce, 16));
 #endif
         store_le32(reply.data(), static_cast<std::uint32_t>(message_type::cookie_reply));
-        store_le32(&reply[at::receiver], receiver);
+        // the sender's index is at the same place in a response
+        store_le32(&reply[at::receiver], load_le32(&message[initiation_layout::sender]));
         seal_or_open(with.aead, true, &reply[at::encrypted_cookie], cookie.expose().data(), cookie_bytes,
                      message.data() + message.size() - cookie_detail::from_mac1, mac_bytes, load_le64(nonce + 16),
                      subkey);
@@ -161,8 +166,8 @@ public:
         add_macs(with, theirs.data(), message.data(), message.data() + message.size() - cookie_detail::from_mac1, now);
     }
     /// The same, by the place of mac1.
-    WG_OUTLINE void add_macs(primitives<Policies> const& with, byte const* theirs, byte* message, byte* mac1,
-                             moment now) noexcept {
+    void add_macs(primitives<Policies> const& with, byte const* theirs, byte* message, byte* mac1,
+                  moment now) noexcept {
         using cookie_detail::make_mac;
         secret<key_bytes> mac1_key{not_zeroed{}};
         cookie_detail::label_key(with.hash, mac1_key, cookie_detail::mac1_label, theirs);

@@ -49,8 +49,8 @@ template <hash_backend Hash>
 
 /// Hash(first || second) (whitepaper 5.4). `out` may be `first`.
 template <hash_backend Hash>
-WG_OUTLINE void hash_of(Hash const& hash, secret<key_bytes>& out, byte const* first, std::size_t first_bytes,
-                        byte const* second, std::size_t second_bytes) noexcept {
+void hash_of(Hash const& hash, secret<key_bytes>& out, byte const* first, std::size_t first_bytes, byte const* second,
+             std::size_t second_bytes) noexcept {
     secret<key_bytes> digest{not_zeroed{}};
     hash.blake2s(digest.expose(), {}, {first, first_bytes}, {second, second_bytes});
     out.assign(digest);
@@ -62,16 +62,19 @@ template <hash_backend Hash>
 WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* input, std::size_t size,
                          secret<key_bytes>* second = nullptr, secret<key_bytes>* third = nullptr) noexcept {
     secret<key_bytes> extracted{not_zeroed{}};
-    secret<key_bytes + 1> step{not_zeroed{}}; // the output before, then the number of this one
+    struct {
+        secret<key_bytes> before{not_zeroed{}}; // there is no output before the first
+        byte number = 0;
+    } step;
+    static_assert(sizeof step == key_bytes + 1); // one behind the other
+    byte const* from = &step.number;
     hmac(hash, extracted.expose(), key.expose(), {input, size});
-    std::size_t before = 0; // there is no output before the first
-    byte number = 0;
     for (secret<key_bytes>* const to : {&key, second, third}) {
         if (to == nullptr) break;
-        step.expose()[before] = ++number;
-        hmac(hash, to->expose(), extracted.expose(), bytes_view(step.expose()).first(before + 1));
-        before = key_bytes;
-        copy(step.expose(), to->expose());
+        ++step.number;
+        hmac(hash, to->expose(), extracted.expose(), {from, &step.number + 1});
+        step.before.assign(*to);
+        from = step.before.expose().data();
     }
 }
 /// The same with a place for each. An output may be `key` or lie in `input`.
@@ -155,9 +158,8 @@ public:
     /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes; the handshake has its index.
     /// no_random; bad_public_key: the other static key is of low order.
     template <random_source Random>
-    WG_FRAME status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs,
-                                      Random& random, std::span<byte const, timestamp_bytes> timestamp,
-                                      bytes message) const noexcept {
+    status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
+                             std::span<byte const, timestamp_bytes> timestamp, bytes message) const noexcept {
         WG_ASSERT(message.size() == initiation_layout::size);
         to.clear();
         begin_message(message, message_type::initiation, to.local_index);
@@ -213,15 +215,15 @@ public:
     }
 
     /// The same for one.
-    WG_FRAME status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
+    status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
         secret<key_bytes> key{not_zeroed{}};
         return mix_static({in.symmetric, key, only_read(message.data()), false}, mine.public_key, mine.private_key,
                           ephemeral_in<initiation_layout>(message), in.remote_static.data());
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
-    WG_FRAME status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
-                                     bytes_view message) const noexcept {
+    status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
+                            bytes_view message) const noexcept {
         secret<key_bytes> key{not_zeroed{}};
         return mix_timestamp({in.symmetric, key, only_read(message.data()), false}, theirs, in.timestamp.data());
     }
@@ -289,8 +291,8 @@ public:
 
     /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
     template <random_source Random>
-    WG_FRAME status create_response(handshake& of, remote_identity const& theirs, Random& random,
-                                    bytes message) const noexcept {
+    status create_response(handshake& of, remote_identity const& theirs, Random& random,
+                           bytes message) const noexcept {
         WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
         begin_response(of, message);
         secret<key_bytes> ephemeral{not_zeroed{}};
@@ -412,14 +414,13 @@ private:
 
     void start(symmetric_state& state, key_view responder) const noexcept {
         // Hash("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), and Hash(that || "WireGuard v1 zx2c4 Jason@zx2c4.com")
-        static constexpr byte_array<key_bytes> construction = {
+        static constexpr byte both[] = {
             0x60, 0xe2, 0x6d, 0xae, 0xf3, 0x27, 0xef, 0xc0, 0x2e, 0xc3, 0x35, 0xe2, 0xa0, 0x25, 0xd2, 0xd0,
-            0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38, 0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36};
-        static constexpr byte_array<key_bytes> identifier = {
+            0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38, 0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36,
             0x22, 0x11, 0xb3, 0x61, 0x08, 0x1a, 0xc5, 0x66, 0x69, 0x12, 0x43, 0xdb, 0x45, 0x8a, 0xd5, 0x32,
             0x2d, 0x9c, 0x6c, 0x66, 0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
-        state.chaining_key.assign(key_view(construction));
-        state.hash.assign(key_view(identifier));
+        state.chaining_key.assign(key_view(both, key_bytes));
+        state.hash.assign(key_view(both + key_bytes, key_bytes));
         mix_hash(state, responder.data(), key_bytes);
     }
 
@@ -428,7 +429,7 @@ private:
     }
 
     template <random_source Random>
-    WG_OUTLINE bool create_ephemeral(secret<key_bytes>& ephemeral, Random& random, byte* to) const noexcept {
+    bool create_ephemeral(secret<key_bytes>& ephemeral, Random& random, byte* to) const noexcept {
         if (!random.fill(ephemeral.expose())) return false;
         with_.dh.dh_public(*reinterpret_cast<wg::public_key*>(to), ephemeral); // an array of bytes
         return true;
@@ -489,7 +490,7 @@ private:
 
     /// Mixes a DH into the chaining key. Between the two its result is in `shared`. False: it is zero.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    WG_OUTLINE bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
+    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
                 secret<key_bytes>& shared) const noexcept {
         if (!with_.dh.dh(shared, mine, theirs)) return false;
         mix(state, shared);

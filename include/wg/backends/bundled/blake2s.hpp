@@ -331,7 +331,7 @@ template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
         }
     }
     Kernel::compress_block(w.h, w.padded, count + static_cast<typename Kernel::counter>(held), true);
-    for (std::size_t i = 0; i < 8; ++i) store_le32(w.padded + 4 * i, w.h[i]);
+    store_words(w.padded, w.h, 8);
     copy_short(w.out, w.padded, w.out_bytes);
 }
 

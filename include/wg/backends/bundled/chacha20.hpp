@@ -106,13 +106,6 @@ namespace chacha20_detail {
 
 #endif
 
-WG_OUTLINE inline void load_words(std::uint32_t* to, byte const* from, std::size_t count) noexcept {
-    for (std::size_t i = 0; i < count; ++i) to[i] = load_le32(from + 4 * i);
-}
-WG_OUTLINE inline void store_words(byte* to, std::uint32_t const* from, std::size_t count) noexcept {
-    for (std::size_t i = 0; i < count; ++i) store_le32(to + 4 * i, from[i]);
-}
-
 inline void set_key(chacha20_words& words, key_view key) noexcept {
     static constexpr std::uint32_t sigma[] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
     for (std::size_t i = 0; i < 4; ++i) words[i] = sigma[i];

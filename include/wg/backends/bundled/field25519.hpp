@@ -144,7 +144,7 @@ template <> struct field25519<limbs32> {
     }
 
     void decode(byte const* from) noexcept {
-        for (std::size_t i = 0; i < 8; ++i) v[i] = load_le32(from + 4 * i);
+        load_words(v, from, 8);
         v[7] &= 0x7fffffff;
     }
 
@@ -157,7 +157,7 @@ template <> struct field25519<limbs32> {
         x.add_word(19);
         std::int32_t const over = x.take_top_bit();
         x.add_word(19 * over - 19);
-        for (std::size_t i = 0; i < 8; ++i) store_le32(to + 4 * i, x.v[i]);
+        store_words(to, x.v, 8);
         wipe(x);
     }
 
@@ -339,13 +339,12 @@ template <class Field> inline void square_times(Field& x, int times) noexcept {
 /// z = z^(p - 2) = 1/z, 0 for 0. p - 2 = 2^255 - 21: 250 ones, then 01011. An element named a_n is z^(2^n - 1).
 template <class Field> [[gnu::noinline]] void invert(Field& z, field25519_scratch<Field>& w) noexcept {
 #ifdef WG_SMALL
-    Field& x = w.a;
-    x = z;
+    Field& base = w.a;
+    base = z;
     for (int bit = 254; bit-- > 0;) { // twice the multiplications of the chain below
-        Field::multiply(x, x, x);
-        if (bit != 2 && bit != 4) Field::multiply(x, x, z);
+        Field::multiply(z, z, z);
+        if (bit != 2 && bit != 4) Field::multiply(z, z, base);
     }
-    z = x;
 #else
     Field& t = w.a;
     Field& a_5 = w.b;

@@ -25,6 +25,14 @@ using default_limbs = limbs64;
 using default_limbs = limbs32;
 #endif
 
+// Words of 32 bits, in little-endian bytes.
+WG_OUTLINE inline void load_words(std::uint32_t* to, byte const* from, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; ++i) to[i] = load_le32(from + 4 * i);
+}
+WG_OUTLINE inline void store_words(byte* to, std::uint32_t const* from, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; ++i) store_le32(to + 4 * i, from[i]);
+}
+
 /// All ones if `bit` is 1, zero if it is 0. The compiler is not told that there are only two values, so it cannot
 /// make a branch of a selection by mask.
 template <class Word> inline Word mask_of(Word bit) noexcept {
@@ -96,7 +104,8 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 #if defined(WG_COMPACT) && defined(__thumb2__)
 /// Overwrites so many bytes below the stack pointer, a multiple of four. Interrupts may use them meanwhile.
 [[gnu::naked, gnu::noinline]] inline void wipe_below([[maybe_unused]] std::size_t size) noexcept {
-    asm volatile("sub r0, sp, r0\n\tmovs r1, #0\n\t1: str r1, [r0], #4\n\tcmp r0, sp\n\tbne 1b\n\tbx lr");
+    asm volatile("mov r2, sp\n\tsubs r0, r2, r0\n\tmovs r1, #0\n\t"
+                 "1: str r1, [r0], #4\n\tcmp r0, r2\n\tbne 1b\n\tbx lr");
 }
 #else
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept {

@@ -163,8 +163,8 @@ WG_CHOICE void x25519_dh::dh_public(public_key& out, secret<key_bytes> const& sc
     if (has(allowed_, cpu::avx2)) return avx2_x25519::multiply_base(out, scalar.expose());
 #endif
 #ifdef WG_COMPACT
-    static constexpr byte_array<key_bytes> base_point = {9};
-    static_cast<void>(x25519<>::multiply(out, scalar.expose(), base_point)); // never zero: its order is prime
+    out = {9}; // the base point, which is read before the result is written
+    static_cast<void>(x25519<>::multiply(out, scalar.expose(), out)); // never zero: its order is prime
 #else
     x25519_base<>::multiply(out, scalar.expose());
 #endif
