@@ -7430,8 +7430,10 @@ public:
             finish(w, aad_bytes, size, seals ? dst + size : w.tail);
             if (!seals) {
                 genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
-                if (genuine) crypt(w, dst, src, size);
-                else std::memset(dst, 0, size);
+                if (genuine)
+                    crypt(w, dst, src, size);
+                else
+                    fill_zero({dst, size});
             }
             wipe(static_cast<void*>(&w), sizeof w);
         }
@@ -12340,7 +12342,7 @@ struct host_capacity {
     static constexpr std::size_t max_queued_handshakes = 4096;
     static constexpr std::size_t max_limited_sources = 8192;
     static constexpr std::size_t replay_bits = 8192;
-    static constexpr std::size_t batch = 128;
+    static constexpr std::size_t batch = 180; ///< four frames of 64 KiB in segments of the usual MTU
     static constexpr std::size_t max_mtu_bytes = 0;
 };
 
@@ -12381,14 +12383,14 @@ public:
         while (last_ != nullptr) {
             block* const dying = std::exchange(last_, last_->before);
             wipe(dying, dying->size_bytes);
-            ::operator delete(dying, std::align_val_t{64});
+            ::operator delete (dying, std::align_val_t{64});
         }
     }
 
     /// Zeroed memory that lives as long as the region, aligned to 64 bytes; nullptr: no memory.
     void* allocate(std::size_t size_bytes) noexcept {
         std::size_t const whole = (size_bytes + sizeof(block) + 63) / 64 * 64;
-        void* const memory = ::operator new(whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
+        void* const memory = ::operator new (whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
         if (memory == nullptr) return nullptr;
         std::memset(memory, 0, whole);
         last_ = ::new (memory) block{last_, whole};
@@ -14615,6 +14617,7 @@ template <std::size_t ReplayBits> struct keypair {
     std::uint32_t remote_index = 0;
     std::uint32_t in_flight = 0; ///< jobs that hold it; a retired keypair is wiped when there are none
     bool initiator = false;
+    bool renewed_late = false; ///< the other end has one that it began, too, and is to renew that first
     bool may_send = true;
     bool retired = false;
     instant created{};
@@ -14631,8 +14634,9 @@ template <std::size_t ReplayBits> struct keypair {
 
     //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
     bool wants_rekey_after_sending(moment now) const noexcept {
-        return may_send &&
-               (send_counter > rekey_after_messages || (initiator && passed<rekey_after_time>(created, now)));
+        if (!may_send || send_counter > rekey_after_messages) return may_send;
+        constexpr duration late = rekey_after_time + rekey_timeout;
+        return initiator && (renewed_late ? passed<late>(created, now) : passed<rekey_after_time>(created, now));
     }
     //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
     bool wants_rekey_after_receiving(moment now) const noexcept {
@@ -16410,8 +16414,8 @@ private:
         bytes_view const message = in.message();
         path const& where = in.where;
         if (!this->room_for(out, cookie_reply_layout::size)) return status::no_room;
-        if (status const why = this->own->checker.create_reply(this->with, this->random, message, where.remote, now,
-                                                               out.data.view());
+        if (status const why =
+                this->own->checker.create_reply(this->with, this->random, message, where.remote, now, out.data.view());
             why != status::ok)
             return why;
         out.where = where;
@@ -16596,11 +16600,11 @@ private:
         if constexpr (peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
         keypair_type* const fresh = this->peers.make_keypair(by, now, initiator);
         if (fresh == nullptr) return status::no_memory;
-        // Two initiations have crossed, and each end has a session that it began. Only the one with the greater key
-        // renews its own, or they would go on to cross every two minutes.
+        // Two initiations have crossed, and each end has a session that it began. The one with the greater key renews
+        // its own first, or they would go on to cross every two minutes.
         if constexpr (apart)
             if (initiator && of.keypairs.next != nullptr)
-                fresh->initiator = std::memcmp(mine().public_key.data(), of.key().data(), key_bytes) > 0;
+                fresh->renewed_late = std::memcmp(mine().public_key.data(), of.key().data(), key_bytes) < 0;
         if constexpr (!peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
         status const why = steps(this->with).begin_session(by, fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);
@@ -17701,6 +17705,8 @@ public:
     static constexpr std::size_t batch = storage::batch; ///< packets in one step
     /// Datagrams in one call, which may hold `batch` segments each.
     static constexpr std::size_t receive_batch = batch < 4 ? 1 : batch / 4;
+    /// A batch, and what is more than that in its last datagram: such pieces are better moved together.
+    static constexpr std::size_t most_jobs = receive_batch == 1 ? batch : batch + 64;
 
     /// What is joined outlives the engine. Buffers come from the device's storage.
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
@@ -17836,7 +17842,7 @@ private:
         if (stride_ == 0) return discard();
         for (std::size_t i = 0; i < batch; ++i)
             packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - tag_bytes), front);
-        result<std::size_t> const got = tun_.read(packets_);
+        result<std::size_t> const got = tun_.read(std::span(packets_).first(batch));
         if (!got || *got == 0) return got;
         std::span<job_type> const jobs = std::span(jobs_).first(*got);
         for (std::size_t i = 0; i < *got; ++i) {
@@ -17867,6 +17873,7 @@ private:
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
             for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
+                if (count == jobs_.size()) receive(std::span(jobs_).first(std::exchange(count, 0)));
                 job_type& j = jobs_[count++];
                 ++segments;
                 j.data = d;
@@ -17874,15 +17881,14 @@ private:
                 j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
                 j.where = d.where;
                 j.tos = d.tos;
-                if (count == batch) receive(std::span(jobs_).first(std::exchange(count, 0)));
             }
+            if (count >= batch) receive(std::span(jobs_).first(std::exchange(count, 0)));
         }
         receive(std::span(jobs_).first(count));
         flush();
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
         // what was received is still in the cache when it is opened.
-        wanted_ =
-            std::clamp<std::size_t>(batch * *got / segments, std::min<std::size_t>(2, receive_batch), receive_batch);
+        wanted_ = std::min((batch * *got + segments - 1) / segments, receive_batch);
         return true;
     }
 
@@ -17963,8 +17969,8 @@ private:
     bool running_ = false;
 
     // What a step works on. Here and not on the stack, where each step would have to clear it.
-    std::array<job_type, batch> jobs_;
-    std::array<packet, batch> packets_;
+    std::array<job_type, most_jobs> jobs_;
+    std::array<packet, most_jobs> packets_;
     std::array<datagram, batch> sent_;
     std::array<datagram, receive_batch> received_;
 };
@@ -20009,7 +20015,7 @@ namespace wg::inline WG_ABI::os {
 /// those that are neither. No payload is copied, and no packet is changed.
 class coalescer {
 public:
-    static constexpr std::size_t max_packets = 128; ///< of one plan, and so of one frame
+    static constexpr std::size_t max_packets = 244; ///< of one plan, and so of one frame
 
     /// Decides which of `packets`, at most `max_packets`, go together, of TCP and of UDP if wanted. They stay where
     /// they are while the plan is in use.
@@ -20297,6 +20303,296 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// How long the frames are that a TUN interface hands over: as many segments of TCP as make one UDP message. Then a
+// frame is one message, and one frame again at the other end (rtnetlink(7)). Layer 7 (Linux); any thread.
+#ifndef WG_OS_LINUX_FRAME_LIMIT_HPP
+#define WG_OS_LINUX_FRAME_LIMIT_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
+    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
+// address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
+#ifndef WG_OS_LINUX_UDP_CONTROL_HPP
+#define WG_OS_LINUX_UDP_CONTROL_HPP
+
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103 // Linux 4.18; older C libraries lack the names
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104 // Linux 5.0
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+/// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
+inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
+
+union socket_address {
+    sockaddr any;
+    sockaddr_in v4;
+    sockaddr_in6 v6;
+};
+
+/// Spells `where` for a socket; its length in bytes.
+inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
+    if (where.address.kind == family::v4) {
+        out.v4 = {};
+        out.v4.sin_family = AF_INET;
+        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
+        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
+        return sizeof out.v4;
+    }
+    out.v6 = {};
+    out.v6.sin6_family = AF_INET6;
+    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
+    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
+    out.v6.sin6_scope_id = where.scope_id;
+    return sizeof out.v6;
+}
+
+/// The endpoint that a socket spelled; none if it is of another family.
+inline endpoint read_address(socket_address const& from) noexcept {
+    if (from.any.sa_family == AF_INET)
+        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
+    if (from.any.sa_family == AF_INET6)
+        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
+                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
+    return {};
+}
+
+/// The control messages of one datagram.
+class control_messages {
+public:
+    /// Room for what the kernel tells of a received datagram.
+    void prepare(msghdr& message) noexcept {
+        message.msg_control = room_;
+        message.msg_controllen = sizeof room_;
+    }
+
+    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`. False: it told of segments of a size that
+    /// cannot be, as an emulator does that leaves the other byte order in it; where to cut `d` is not known.
+    static bool read(msghdr& message, datagram& d) noexcept {
+        d.where.local = {};
+        d.tos = 0;
+        d.segment_bytes = 0;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+            if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+                auto const info = value_of<in_pktinfo>(c);
+                // spec_dst is the address that an answer leaves from, also where the datagram came by broadcast
+                d.where.local.address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&info.ipi_spec_dst));
+                d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi_ifindex);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+                auto const info = value_of<in6_pktinfo>(c);
+                auto const* const octets = reinterpret_cast<byte const*>(&info.ipi6_addr);
+                if (octets[0] == 0xff) continue; // multicast: no source address
+                d.where.local.address = ip_address::of(family::v6, octets);
+                d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi6_ifindex);
+            } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
+                d.tos = value_of<byte>(c);
+            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
+                d.tos = static_cast<byte>(value_of<int>(c));
+            } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+                int const segment = value_of<int>(c);
+                if (segment <= 0 || segment > 0xffff) return false;
+                if (static_cast<std::uint32_t>(segment) < d.length)
+                    d.segment_bytes = static_cast<std::uint16_t>(segment);
+            }
+        }
+        return true;
+    }
+
+    /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.
+    void write(msghdr& message, datagram const& d, std::size_t segment_bytes) noexcept {
+        used_ = 0;
+        local_source const& local = d.where.local;
+        bool const is_v4 = d.where.remote.address.kind == family::v4;
+        if (has_source(d) && is_v4) {
+            in_pktinfo info{};
+            info.ipi_ifindex = static_cast<int>(local.interface_index);
+            std::memcpy(&info.ipi_spec_dst, local.address.octets.data(), 4);
+            append(IPPROTO_IP, IP_PKTINFO, info);
+        } else if (has_source(d)) {
+            in6_pktinfo info{};
+            info.ipi6_ifindex = local.interface_index;
+            std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
+            append(IPPROTO_IPV6, IPV6_PKTINFO, info);
+        }
+        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it has to be an int
+        if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
+        if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
+        message.msg_control = used_ != 0 ? room_ : nullptr;
+        message.msg_controllen = static_cast<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
+    }
+
+    /// Whether `d` names a source that goes with its destination.
+    static bool has_source(datagram const& d) noexcept {
+        return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
+    }
+
+private:
+    template <class Value> static Value value_of(cmsghdr const* c) noexcept {
+        Value value;
+        std::memcpy(&value, CMSG_DATA(c), sizeof value);
+        return value;
+    }
+
+    template <class Value> void append(int level, int type, Value const& value) noexcept {
+        static_assert(sizeof value <= sizeof(in6_pktinfo));
+        byte* const at = room_ + used_;
+        std::memset(at, 0, CMSG_SPACE(sizeof value)); // padding too is read by the kernel and by checkers
+        auto* const c = reinterpret_cast<cmsghdr*>(at);
+        c->cmsg_level = level;
+        c->cmsg_type = type;
+        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(sizeof value));
+        std::memcpy(CMSG_DATA(c), &value, sizeof value);
+        used_ += CMSG_SPACE(sizeof value);
+    }
+
+    alignas(cmsghdr) byte room_[CMSG_SPACE(sizeof(in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int))];
+    std::size_t used_;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// The limit in bytes for an interface with this MTU: so many segments with TCP's timestamps as fit into a message, and
+/// what Linux takes off for headers.
+constexpr std::uint32_t frame_limit(std::size_t mtu_bytes) noexcept {
+    constexpr std::size_t headers_bytes = 52, reserved_bytes = 400; // IPv4 and TCP; MAX_TCP_HEADER is 320 or less
+    std::size_t const segments = max_joined_bytes / (mtu_bytes + transport_overhead_bytes);
+    return static_cast<std::uint32_t>(
+        std::min<std::size_t>(segments * (mtu_bytes - headers_bytes) + reserved_bytes, 65536));
+}
+
+/// Asks for it. Nothing is lost where that is refused: frames then become more messages than they would have to.
+inline void limit_frames(std::uint32_t interface_index, std::size_t mtu_bytes) noexcept {
+    if (mtu_bytes < 576 || mtu_bytes > 9000) return; // no room for headers, or too few segments for it to matter
+    struct {
+        nlmsghdr header{};
+        ifinfomsg link{};
+        rtattr attribute{};
+        std::uint32_t value = 0;
+    } request;
+    request.header.nlmsg_len = sizeof request;
+    request.header.nlmsg_type = RTM_NEWLINK;
+    request.header.nlmsg_flags = NLM_F_REQUEST;
+    request.link.ifi_index = static_cast<int>(interface_index);
+    request.attribute.rta_type = IFLA_GSO_MAX_SIZE;
+    request.attribute.rta_len = RTA_LENGTH(sizeof request.value);
+    request.value = frame_limit(mtu_bytes);
+    unique_fd const netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    if (netlink) (void)::send(netlink.get(), &request, sizeof request, 0);
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
 // the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
 #ifndef WG_OS_LINUX_OFFLOADS_HPP
@@ -20502,100 +20798,6 @@ private:
 #ifndef WG_OS_LINUX_TUN_QUEUES_HPP
 #define WG_OS_LINUX_TUN_QUEUES_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
-
-
-#include <cerrno>
-#include <fcntl.h>
-#include <sys/epoll.h>
-#include <unistd.h>
-#include <utility>
-
-namespace wg::inline WG_ABI::os {
-
-/// A file descriptor that is closed when its life ends; -1 is none.
-class unique_fd {
-public:
-    constexpr unique_fd() noexcept = default;
-    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
-    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
-    unique_fd& operator=(unique_fd&& other) noexcept {
-        if (this != &other) reset(other.release());
-        return *this;
-    }
-    unique_fd(unique_fd const&) = delete;
-    unique_fd& operator=(unique_fd const&) = delete;
-    ~unique_fd() { reset(); }
-
-    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
-    constexpr int get() const noexcept { return fd_; }
-    constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
-    void reset(int fd = -1) noexcept {
-        int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
-        errno = kept;
-        fd_ = fd;
-    }
-
-private:
-    int fd_ = -1;
-};
-
-/// Repeats a system call that a signal handler interrupted.
-template <class Call> auto without_interruption(Call call) noexcept {
-    for (;;) {
-        auto const answer = call();
-        if (answer >= 0 || errno != EINTR) return answer;
-    }
-}
-
-/// The status that comes nearest to an errno.
-constexpr status status_of(int error) noexcept {
-    switch (error) {
-    case 0: return status::ok;
-    case EACCES:
-    case EPERM: return status::no_permission;
-    case EADDRINUSE:
-    case EBUSY:
-    case EEXIST: return status::address_in_use;
-    case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-    case EOPNOTSUPP:
-    case ENOPROTOOPT:
-    case ENOSYS: return status::not_supported;
-    case ENOMEM:
-    case ENOBUFS:
-    case EMFILE:
-    case ENFILE: return status::no_memory;
-    case EAGAIN: return status::would_block;
-    case EINVAL: return status::invalid;
-    default: return status::io_error;
-    }
-}
-
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
-inline bool make_private(int fd) noexcept {
-    int const flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
-}
-
-} // namespace wg::inline WG_ABI::os
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // Which flow a packet belongs to, as far as a small table tells: hosts' addresses, protocol and ports. Layer 7 (Linux);
 // pure, any thread.
@@ -20847,7 +21049,9 @@ public:
         ifreq request{};
         if (::ioctl(queues_[0], TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
         request = request_for(name_);
-        if (ask_interface(SIOCGIFMTU, request) && request.ifr_mtu > 0) mtu_ = static_cast<std::size_t>(request.ifr_mtu);
+        if (!ask_interface(SIOCGIFMTU, request) || request.ifr_mtu <= 0) return;
+        mtu_ = static_cast<std::size_t>(request.ifr_mtu);
+        if (joins_tcp_ && std::exchange(limited_for_mtu_, mtu_) != mtu_) limit_frames(index(), mtu_);
     }
 
     /// Sets the interface's MTU; on failure errno says why.
@@ -21037,6 +21241,7 @@ private:
     bool joins_tcp_ = false;
     bool joins_udp_ = false;
     std::size_t mtu_ = 0;
+    std::size_t limited_for_mtu_ = 0; ///< the length of frames
 };
 
 static_assert(tun_device<tun>);
@@ -21758,6 +21963,9 @@ private:
 
 namespace wg::inline WG_ABI::os {
 
+/// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
+inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
+
 union socket_address {
     sockaddr any;
     sockaddr_in v4;
@@ -21919,7 +22127,6 @@ public:
     /// With UDP_GRO the kernel joins datagrams up to this.
     static constexpr std::size_t receive_bytes = 65535;
     static constexpr std::size_t max_segments = 64; ///< of one send; Linux 4.18's limit
-    static constexpr std::size_t max_joined_bytes = 65000;
     /// How long one `send` waits, all in all, for room in full socket buffers before it drops.
     static constexpr duration send_patience = milliseconds(5);
     /// How long after a change of routes datagrams may arrive that were sent for the old ones. Longer than a peer is
@@ -22333,6 +22540,9 @@ static_assert(udp_socket<udp>);
 #endif
 
 namespace wg::inline WG_ABI::os {
+
+/// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
+inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
 
 union socket_address {
     sockaddr any;

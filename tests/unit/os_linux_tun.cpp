@@ -217,6 +217,29 @@ BOOST_AUTO_TEST_CASE(a_new_interface_has_its_name_and_mtu) {
     BOOST_TEST(request.ifr_mtu == 1420);
 }
 
+// As the kernel counts: the limit less the most that TCP's headers may take, 320 octets and one.
+BOOST_AUTO_TEST_CASE(frames_are_as_long_as_one_message) {
+    for (std::size_t const mtu : {1280u, 1420u, 1412u, 1440u, 8920u}) {
+        std::size_t const room = wg::os::frame_limit(mtu) - 321, most = wg::os::max_joined_bytes / (mtu + 32);
+        BOOST_TEST(room / (mtu - 52) == most, mtu); // IPv4 with timestamps
+        BOOST_TEST(room / (mtu - 72) == most, mtu); // IPv6
+    }
+    REQUIRE_NETWORK();
+    wg::os::tun tun = made("wgt0");
+    auto const limit = [] {
+        std::unique_ptr<std::FILE, int (*)(std::FILE*)> const said(
+            ::popen("ip -d link show dev wgt0 | grep -o 'gso_max_size [0-9]*'", "r"), ::pclose);
+        unsigned bytes = 0;
+        return std::fscanf(said.get(), "gso_max_size %u", &bytes) == 1 ? bytes : 0;
+    };
+    BOOST_TEST(limit() == wg::os::frame_limit(1420));
+    ifreq request = about("wgt0");
+    request.ifr_mtu = 1300;
+    BOOST_REQUIRE(ask(SIOCSIFMTU, request));
+    tun.refresh_mtu();
+    BOOST_TEST(limit() == wg::os::frame_limit(1300));
+}
+
 BOOST_AUTO_TEST_CASE(a_name_in_use_is_said_to_be) {
     REQUIRE_NETWORK();
     wg::os::tun const tun = made("wgt0");

@@ -35,7 +35,7 @@ struct host_capacity {
     static constexpr std::size_t max_queued_handshakes = 4096;
     static constexpr std::size_t max_limited_sources = 8192;
     static constexpr std::size_t replay_bits = 8192;
-    static constexpr std::size_t batch = 128;
+    static constexpr std::size_t batch = 180; ///< four frames of 64 KiB in segments of the usual MTU
     static constexpr std::size_t max_mtu_bytes = 0;
 };
 
@@ -76,14 +76,14 @@ public:
         while (last_ != nullptr) {
             block* const dying = std::exchange(last_, last_->before);
             wipe(dying, dying->size_bytes);
-            ::operator delete(dying, std::align_val_t{64});
+            ::operator delete (dying, std::align_val_t{64});
         }
     }
 
     /// Zeroed memory that lives as long as the region, aligned to 64 bytes; nullptr: no memory.
     void* allocate(std::size_t size_bytes) noexcept {
         std::size_t const whole = (size_bytes + sizeof(block) + 63) / 64 * 64;
-        void* const memory = ::operator new(whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
+        void* const memory = ::operator new (whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
         if (memory == nullptr) return nullptr;
         std::memset(memory, 0, whole);
         last_ = ::new (memory) block{last_, whole};

@@ -248,8 +248,8 @@ private:
         bytes_view const message = in.message();
         path const& where = in.where;
         if (!this->room_for(out, cookie_reply_layout::size)) return status::no_room;
-        if (status const why = this->own->checker.create_reply(this->with, this->random, message, where.remote, now,
-                                                               out.data.view());
+        if (status const why =
+                this->own->checker.create_reply(this->with, this->random, message, where.remote, now, out.data.view());
             why != status::ok)
             return why;
         out.where = where;
@@ -434,11 +434,11 @@ private:
         if constexpr (peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
         keypair_type* const fresh = this->peers.make_keypair(by, now, initiator);
         if (fresh == nullptr) return status::no_memory;
-        // Two initiations have crossed, and each end has a session that it began. Only the one with the greater key
-        // renews its own, or they would go on to cross every two minutes.
+        // Two initiations have crossed, and each end has a session that it began. The one with the greater key renews
+        // its own first, or they would go on to cross every two minutes.
         if constexpr (apart)
             if (initiator && of.keypairs.next != nullptr)
-                fresh->initiator = std::memcmp(mine().public_key.data(), of.key().data(), key_bytes) > 0;
+                fresh->renewed_late = std::memcmp(mine().public_key.data(), of.key().data(), key_bytes) < 0;
         if constexpr (!peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
         status const why = steps(this->with).begin_session(by, fresh->send_key, fresh->receive_key);
         WG_ASSERT(why == status::ok);

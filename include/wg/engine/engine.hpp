@@ -24,6 +24,8 @@ public:
     static constexpr std::size_t batch = storage::batch; ///< packets in one step
     /// Datagrams in one call, which may hold `batch` segments each.
     static constexpr std::size_t receive_batch = batch < 4 ? 1 : batch / 4;
+    /// A batch, and what is more than that in its last datagram: such pieces are better moved together.
+    static constexpr std::size_t most_jobs = receive_batch == 1 ? batch : batch + 64;
 
     /// What is joined outlives the engine. Buffers come from the device's storage.
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
@@ -159,7 +161,7 @@ private:
         if (stride_ == 0) return discard();
         for (std::size_t i = 0; i < batch; ++i)
             packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - tag_bytes), front);
-        result<std::size_t> const got = tun_.read(packets_);
+        result<std::size_t> const got = tun_.read(std::span(packets_).first(batch));
         if (!got || *got == 0) return got;
         std::span<job_type> const jobs = std::span(jobs_).first(*got);
         for (std::size_t i = 0; i < *got; ++i) {
@@ -190,6 +192,7 @@ private:
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
             for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
+                if (count == jobs_.size()) receive(std::span(jobs_).first(std::exchange(count, 0)));
                 job_type& j = jobs_[count++];
                 ++segments;
                 j.data = d;
@@ -197,15 +200,14 @@ private:
                 j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
                 j.where = d.where;
                 j.tos = d.tos;
-                if (count == batch) receive(std::span(jobs_).first(std::exchange(count, 0)));
             }
+            if (count >= batch) receive(std::span(jobs_).first(std::exchange(count, 0)));
         }
         receive(std::span(jobs_).first(count));
         flush();
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
         // what was received is still in the cache when it is opened.
-        wanted_ =
-            std::clamp<std::size_t>(batch * *got / segments, std::min<std::size_t>(2, receive_batch), receive_batch);
+        wanted_ = std::min((batch * *got + segments - 1) / segments, receive_batch);
         return true;
     }
 
@@ -286,8 +288,8 @@ private:
     bool running_ = false;
 
     // What a step works on. Here and not on the stack, where each step would have to clear it.
-    std::array<job_type, batch> jobs_;
-    std::array<packet, batch> packets_;
+    std::array<job_type, most_jobs> jobs_;
+    std::array<packet, most_jobs> packets_;
     std::array<datagram, batch> sent_;
     std::array<datagram, receive_batch> received_;
 };

@@ -16,6 +16,7 @@ template <std::size_t ReplayBits> struct keypair {
     std::uint32_t remote_index = 0;
     std::uint32_t in_flight = 0; ///< jobs that hold it; a retired keypair is wiped when there are none
     bool initiator = false;
+    bool renewed_late = false; ///< the other end has one that it began, too, and is to renew that first
     bool may_send = true;
     bool retired = false;
     instant created{};
@@ -32,8 +33,9 @@ template <std::size_t ReplayBits> struct keypair {
 
     //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
     bool wants_rekey_after_sending(moment now) const noexcept {
-        return may_send &&
-               (send_counter > rekey_after_messages || (initiator && passed<rekey_after_time>(created, now)));
+        if (!may_send || send_counter > rekey_after_messages) return may_send;
+        constexpr duration late = rekey_after_time + rekey_timeout;
+        return initiator && (renewed_late ? passed<late>(created, now) : passed<rekey_after_time>(created, now));
     }
     //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
     bool wants_rekey_after_receiving(moment now) const noexcept {

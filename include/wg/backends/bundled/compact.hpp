@@ -40,8 +40,10 @@ public:
             finish(w, aad_bytes, size, seals ? dst + size : w.tail);
             if (!seals) {
                 genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
-                if (genuine) crypt(w, dst, src, size);
-                else std::memset(dst, 0, size);
+                if (genuine)
+                    crypt(w, dst, src, size);
+                else
+                    fill_zero({dst, size});
             }
             wipe(static_cast<void*>(&w), sizeof w);
         }

@@ -16,7 +16,7 @@ namespace wg::inline WG_ABI::os {
 /// those that are neither. No payload is copied, and no packet is changed.
 class coalescer {
 public:
-    static constexpr std::size_t max_packets = 128; ///< of one plan, and so of one frame
+    static constexpr std::size_t max_packets = 244; ///< of one plan, and so of one frame
 
     /// Decides which of `packets`, at most `max_packets`, go together, of TCP and of UDP if wanted. They stay where
     /// they are while the plan is in use.

@@ -8,6 +8,7 @@
 #include "../../policy.hpp"
 #include "coalescer.hpp"
 #include "error_text.hpp"
+#include "frame_limit.hpp"
 #include "offloads.hpp"
 #include "segmenter.hpp"
 #include "tun_queues.hpp"
@@ -164,7 +165,9 @@ public:
         ifreq request{};
         if (::ioctl(queues_[0], TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
         request = request_for(name_);
-        if (ask_interface(SIOCGIFMTU, request) && request.ifr_mtu > 0) mtu_ = static_cast<std::size_t>(request.ifr_mtu);
+        if (!ask_interface(SIOCGIFMTU, request) || request.ifr_mtu <= 0) return;
+        mtu_ = static_cast<std::size_t>(request.ifr_mtu);
+        if (joins_tcp_ && std::exchange(limited_for_mtu_, mtu_) != mtu_) limit_frames(index(), mtu_);
     }
 
     /// Sets the interface's MTU; on failure errno says why.
@@ -354,6 +357,7 @@ private:
     bool joins_tcp_ = false;
     bool joins_udp_ = false;
     std::size_t mtu_ = 0;
+    std::size_t limited_for_mtu_ = 0; ///< the length of frames
 };
 
 static_assert(tun_device<tun>);

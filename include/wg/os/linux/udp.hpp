@@ -43,7 +43,6 @@ public:
     /// With UDP_GRO the kernel joins datagrams up to this.
     static constexpr std::size_t receive_bytes = 65535;
     static constexpr std::size_t max_segments = 64; ///< of one send; Linux 4.18's limit
-    static constexpr std::size_t max_joined_bytes = 65000;
     /// How long one `send` waits, all in all, for room in full socket buffers before it drops.
     static constexpr duration send_patience = milliseconds(5);
     /// How long after a change of routes datagrams may arrive that were sent for the old ones. Longer than a peer is

@@ -18,6 +18,9 @@
 
 namespace wg::inline WG_ABI::os {
 
+/// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
+inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
+
 union socket_address {
     sockaddr any;
     sockaddr_in v4;
