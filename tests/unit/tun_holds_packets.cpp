@@ -51,7 +51,7 @@ BOOST_AUTO_TEST_CASE(an_engine_asks_for_them_without_being_told) {
     BOOST_TEST((engine.next_deadline() == wg::instant::never()));
     for (bool const up : {true, false}) {
         if (!up) engine.down();
-        tun.left = 5000;
+        tun.left = 40 * engine.batch;
         std::size_t rounds = 0;
         for (wg::readiness ready{true, false, 0}; rounds < 100; ready = {}, ++rounds) {
             BOOST_REQUIRE((engine.run_once(ready) == wg::status::ok));
