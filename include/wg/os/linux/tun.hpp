@@ -130,7 +130,9 @@ public:
         if (count == packets.size()) return count;
         for (std::uint32_t ready = queues_.ready(); ready != 0 && count < packets.size();) {
             std::size_t const left = packets.size() - count;
-            std::size_t const share = std::max<std::size_t>(1, left / static_cast<std::size_t>(std::popcount(ready)));
+            std::size_t sharers = 0;
+            for (std::uint32_t bits = ready; bits != 0; bits &= bits - 1) ++sharers;
+            std::size_t const share = std::max<std::size_t>(1, left / sharers);
             for (std::size_t i = 0; i < queues_.size() && count < packets.size(); ++i) {
                 next_queue_ = (next_queue_ + 1) % queues_.size();
                 if ((ready >> next_queue_ & 1) == 0) continue;
