@@ -18,6 +18,7 @@ struct daemon_policies : wg::default_policies {
     using hash = WGD_CRYPTOGRAPHY::hash;
     using dh = WGD_CRYPTOGRAPHY::dh;
     using aead = WGD_CRYPTOGRAPHY::aead;
+    using threads = wg::os::threads;
     using observer = wg::function_observer;
 };
 
@@ -28,10 +29,11 @@ using listener = wg::os::uapi_listener<session, wg::secret_buffer>;
 
 constexpr char version[] = "wgd 0.1.0\n";
 constexpr char usage[] =
-    "usage: wgd [-f | --foreground] INTERFACE\n"
+    "usage: wgd [-f | --foreground] [--workers N] INTERFACE\n"
     "       wgd --version | --help\n"
     "Makes a WireGuard interface and serves it until SIGTERM or SIGINT, until its socket is removed, or until the\n"
     "interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n"
+    "--workers N: threads that move packets, at most (1-64); else as many as there are processors.\n"
     "Environment: LOG_LEVEL=verbose|error|silent (default error), WG_PROCESS_FOREGROUND=1, WG_TUN_FD, WG_UAPI_FD,\n"
     "WG_CPU_OFF: instruction sets that cryptography does without, such as avx512,adx;\n"
     "WG_OFFLOAD_OFF: what is done packet by packet, of frames,tso,uso,queues,gso,gro,batches,all.\n";
@@ -39,6 +41,7 @@ constexpr char usage[] =
 struct options {
     char const* interface_name = nullptr;
     bool foreground = false;
+    std::size_t workers = wg::os::threads::processors();
     std::string_view log_level = "error";
     bool log_asked = false;
     wg::os::offloads offloads{};
@@ -71,13 +74,22 @@ template <class... Piece> void say(options const& o, Piece const&... pieces) {
     std::exit(EXIT_SUCCESS);
 }
 
+std::size_t read_workers(std::string_view text) {
+    auto const number = wg::text::parse_decimal<std::uint16_t>(text);
+    if (!number || *number < 1 || *number > 64) misused("--workers takes a number from 1 to 64, not ", text);
+    return *number;
+}
+
 options read_options(std::span<char*> arguments) {
     options o;
-    for (char const* const argument : arguments.subspan(1)) {
+    for (std::size_t i = 1; i < arguments.size(); ++i) {
+        char const* const argument = arguments[i];
         if (argument == "--version"sv) print_and_exit(version);
         if (argument == "--help"sv || argument == "-h"sv) print_and_exit(usage);
         if (argument == "-f"sv || argument == "--foreground"sv)
             o.foreground = true;
+        else if (argument == "--workers"sv)
+            o.workers = read_workers(i + 1 < arguments.size() ? arguments[++i] : "");
         else if (*argument == '-')
             misused("there is no option ", argument);
         else if (o.interface_name != nullptr)
@@ -126,7 +138,8 @@ public:
     wgd(options& o, wg::os::tun&& tun, listener& configuration) noexcept
         : options_(o), tun_(std::move(tun)), socket_(o.offloads), listener_(configuration),
           device_(wg::function_observer{o.log_level == "verbose" || o.log_level == "debug" ? log_event : nullptr, &o}),
-          engine_(device_, tun_, socket_), waiter_(tun_.fd(), socket_.fd()) {
+          engine_(device_, tun_, socket_), workers_(engine_, tun_, socket_, o.workers - 1),
+          waiter_(tun_.fd(), socket_.fd()) {
         if (auto monitor = wg::os::route_monitor::open(tun_.index())) routes_ = std::move(*monitor);
         waiter_.watch_other(configuration_bit, listener_.fd());
         waiter_.watch_other(signal_bit, signals_.fd());
@@ -154,10 +167,19 @@ private:
         // Netlink speaks of this network namespace; an interface that was moved to another one has to be asked.
         wg::instant const look_at = moved_away_ ? looked_at_ + wg::seconds(1) : wg::instant::never();
         wg::readiness const ready = waiter_.wait(std::min(engine_.next_deadline(), look_at));
-        auto const has = [&](std::size_t bit) { return (ready.others >> bit & 1) != 0; };
+        bool const look = device_.clock().now() >= look_at;
+        if (look || ready.others != 0)
+            if (wg::status const why = look_at_host(ready, look); why != wg::status::ok) return why;
+        wg::status const why = engine_.run_once(ready);
+        if (engine_.busy()) workers_.help();
+        return why;
+    }
 
+    /// What does not come through the tunnel: signals, changes of the network, configuration. gone: it is time to end.
+    wg::status look_at_host(wg::readiness const& ready, bool look) noexcept {
+        wg::workers<daemon_policies>::pause const alone(workers_);
+        auto const has = [&](std::size_t bit) { return (ready.others >> bit & 1) != 0; };
         if (has(signal_bit) && signals_.take() != 0) return wg::status::gone;
-        bool look = device_.clock().now() >= look_at;
         if (has(routes_bit)) {
             wg::os::network_changes const changes = routes_.read();
             if (changes.routes) {
@@ -174,9 +196,7 @@ private:
             if (listener_.serve(feed) == wg::status::gone) return wg::status::gone;
             look = look || !engine_.is_up(); // perhaps it has a free port now
         }
-        if (look)
-            if (wg::status const link = look_at_link(); link != wg::status::ok) return link;
-        return engine_.run_once(ready);
+        return look ? look_at_link() : wg::status::ok;
     }
 
     /// Follows the interface: up or down, and its MTU. gone: deleted.
@@ -201,6 +221,7 @@ private:
     wg::os::route_monitor routes_;
     wg::device<daemon_policies> device_;
     wg::engine<daemon_policies> engine_;
+    wg::workers<daemon_policies> workers_;
     wg::os::waiter waiter_;
     wg::instant looked_at_{};
     bool moved_away_ = false;

@@ -128,6 +128,9 @@ concept random_source = requires(Random& random, bytes out) {
 // |                                 | bytes before each window.                                                       |
 // | mtu() -> size_t                 | bytes; 0: not known                                                             |
 // | headroom                        | constant, see write                                                             |
+// | settle()                        | optional: what was read has been sent, so that others may read what follows     |
+// | share() -> Tun                  | optional, for `workers`: the same interface, to be used by another thread. What |
+// |                                 | one has read of a flow no other reads on before `settle`                        |
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
@@ -145,6 +148,8 @@ concept tun_device = requires(Tun& tun, std::span<packet> packets) {
 // |                                 | none; `why` says what failed. A lost datagram is no error.                      |
 // | receive_bytes                   | constant: room that a received datagram needs                                   |
 // | set_fwmark(mark) -> status      | optional; for open sockets and those opened later                               |
+// | share(of) -> bool               | optional, for `workers`: takes part in what another has open, for a thread of   |
+// |                                 | its own                                                                         |
 template <class Socket>
 concept udp_socket = requires(Socket& socket, std::span<datagram> datagrams, std::uint16_t port) {
     { socket.open(port) } noexcept -> std::same_as<result<std::uint16_t>>;
@@ -171,6 +176,9 @@ concept waiter = requires(Waiter& waiter, instant deadline) {
 
 // | parallel                        | constant: whether a device may be used by several threads                       |
 // | mutex                           | lock(), unlock(); empty where not parallel                                      |
+// | cell                            | optional, what `workers` need: a 32-bit number, at first 0, that threads wait   |
+// |                                 | on: load(), store(n), wait(old), which returns when it is not `old`, or earlier |
+// | thread                          | likewise: start<work>(context) -> bool runs work(context); its end waits for it |
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;

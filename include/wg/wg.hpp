@@ -26,6 +26,7 @@
 #include "control/uapi.hpp"
 #include "device/device.hpp"
 #include "engine/engine.hpp"
+#include "engine/workers.hpp"
 #ifdef WG_WITH_LWIP
 #include "os/bare/lwip.hpp"
 #endif

@@ -1011,6 +1011,9 @@ concept random_source = requires(Random& random, bytes out) {
 // |                                 | bytes before each window.                                                       |
 // | mtu() -> size_t                 | bytes; 0: not known                                                             |
 // | headroom                        | constant, see write                                                             |
+// | settle()                        | optional: what was read has been sent, so that others may read what follows     |
+// | share() -> Tun                  | optional, for `workers`: the same interface, to be used by another thread. What |
+// |                                 | one has read of a flow no other reads on before `settle`                        |
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
@@ -1028,6 +1031,8 @@ concept tun_device = requires(Tun& tun, std::span<packet> packets) {
 // |                                 | none; `why` says what failed. A lost datagram is no error.                      |
 // | receive_bytes                   | constant: room that a received datagram needs                                   |
 // | set_fwmark(mark) -> status      | optional; for open sockets and those opened later                               |
+// | share(of) -> bool               | optional, for `workers`: takes part in what another has open, for a thread of   |
+// |                                 | its own                                                                         |
 template <class Socket>
 concept udp_socket = requires(Socket& socket, std::span<datagram> datagrams, std::uint16_t port) {
     { socket.open(port) } noexcept -> std::same_as<result<std::uint16_t>>;
@@ -1054,6 +1059,9 @@ concept waiter = requires(Waiter& waiter, instant deadline) {
 
 // | parallel                        | constant: whether a device may be used by several threads                       |
 // | mutex                           | lock(), unlock(); empty where not parallel                                      |
+// | cell                            | optional, what `workers` need: a 32-bit number, at first 0, that threads wait   |
+// |                                 | on: load(), store(n), wait(old), which returns when it is not `old`, or earlier |
+// | thread                          | likewise: start<work>(context) -> bool runs work(context); its end waits for it |
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;
@@ -15399,6 +15407,9 @@ template <policies Policies> struct peer {
     std::uint64_t tx_bytes = 0;
     std::uint64_t rx_bytes = 0;
     std::uint32_t number = 0; ///< for the observer; never used again
+    /// The last round of `poll_transmit` that took packets out of `staged`.
+    using round_number = std::conditional_t<Policies::threads::parallel, std::uint32_t, no_table<7>>;
+    [[no_unique_address]] round_number unstaged_in{};
 
     template <class List, int Place>
     using unless_few = std::conditional_t<is_few(Policies::storage::max_allowed_ips), no_table<Place>, List>;
@@ -16082,6 +16093,20 @@ template <policies Policies> struct device_state {
         enqueue_for_transmit(p);
     }
 
+    // Packets that waited go to the network before later ones, also where several threads send: until the next round
+    // of `poll_transmit` begins, those that the last one took are still on their way.
+    void begin_transmit_round() noexcept {
+        if constexpr (Policies::threads::parallel) ++transmit_round;
+    }
+    void note_unstaged([[maybe_unused]] peer_type& p) noexcept {
+        if constexpr (Policies::threads::parallel) p.unstaged_in = transmit_round;
+    }
+    bool has_waiting(peer_type const& p) const noexcept {
+        if constexpr (Policies::threads::parallel)
+            if (p.unstaged_in == transmit_round && transmit_round != 0) return true;
+        return !p.staged.empty();
+    }
+
     void zero_keys(peer_type& p) noexcept {
         peers.forget(p.exchange());
         peers.retire_all(p);
@@ -16118,6 +16143,7 @@ template <policies Policies> struct device_state {
     peer_type* first_for_transmit = nullptr; // of few peers neither is used
     peer_type* last_for_transmit = nullptr;
     std::size_t mtu = default_mtu_bytes;
+    [[no_unique_address]] typename peer_type::round_number transmit_round{};
     std::uint32_t fwmark = 0;
     byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to anybody
     peer_table<Policies> peers;
@@ -17233,9 +17259,11 @@ public:
     }
 
     /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
-    /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left.
+    /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left. A packet that waited is not
+    /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
     std::size_t poll_transmit(std::span<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
+        state_.begin_transmit_round();
         std::size_t made = 0;
         while (made < out.size()) {
             peer_type* const to = state_.next_for_transmit();
@@ -17437,7 +17465,7 @@ private:
         if (is_own(datagram_between(j.data.view(), header, state_.listen_port, to->where.remote), *to))
             return state_.drop(j, status::routing_loop);
         keypair_type* const keys = to->keypairs.current;
-        if (keys != nullptr && to->staged.empty() && keys->can_send(now))
+        if (keys != nullptr && !state_.has_waiting(*to) && keys->can_send(now))
             return frame(j, *to, *keys, ecn_of(header.tos));
         stage(*to, j.data.view());
         state_.drop(j, status::staged);
@@ -17638,6 +17666,7 @@ private:
         std::uint8_t tos = 0;
         if (packet_waits) {
             state_.staged.unstage(to.staged, out.data.view());
+            state_.note_unstaged(to);
             tos = ecn_of(parse_ip(out.data.view()).tos);
         }
         frame(out, to, keys, tos);
@@ -17687,14 +17716,68 @@ private:
 //     engine.up();
 //     for (;;) engine.run_once(waiter.wait(engine.next_deadline()));
 //
-// The engine owns the buffers that packets live in; the device transforms them there. One thread at a time.
+// The engine owns the buffers that packets live in; the device transforms them there. One thread at a time; where that
+// is not enough, see workers.hpp.
 #ifndef WG_ENGINE_ENGINE_HPP
 #define WG_ENGINE_ENGINE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// One worker's way through an interface: the buffers that packets live in, and the steps that move them between a TUN
+// device, a device and a UDP socket. Layer 6; one thread at a time, but several lanes of an interface at once.
+//
+// What keeps the packets of a flow in order where there are several lanes:
+// - out: what a lane read from a queue of the TUN device it has for itself until it is sent (`tun_device::settle`);
+// - in: lanes receive one after the other, open at once, and complete and deliver in the order of receiving;
+// - packets that waited for a session are sent by one lane at a time, and the device lets no later one pass them.
+#ifndef WG_ENGINE_LANE_HPP
+#define WG_ENGINE_LANE_HPP
 
 
 namespace wg::inline WG_ABI {
 
-template <engine_policies Policies> class engine {
+/// The order in which lanes complete what they received. Where threads have nothing to wait on there is one lane.
+template <class Threads> class reception_order {
+public:
+    void begin() noexcept {}
+    void abandon() noexcept {}
+    std::uint32_t received() noexcept { return 0; }
+    void await(std::uint32_t) noexcept {}
+    void end(std::uint32_t) noexcept {}
+};
+
+template <class Threads>
+    requires requires { typename Threads::cell; }
+class reception_order<Threads> {
+public:
+    /// Who receives is alone until `abandon`, for there was nothing, or until `received`, which gives a place.
+    void begin() noexcept { receiving_.lock(); }
+    void abandon() noexcept { receiving_.unlock(); }
+    std::uint32_t received() noexcept {
+        std::uint32_t const place = next_++;
+        receiving_.unlock();
+        return place;
+    }
+    /// Waits until all before `place` have ended. They never wait for one behind them.
+    void await(std::uint32_t place) noexcept {
+        for (std::uint32_t at = served_.load(); at != place; at = served_.load()) served_.wait(at);
+    }
+    void end(std::uint32_t place) noexcept { served_.store(place + 1); }
+
+private:
+    typename Threads::mutex receiving_;
+    std::uint32_t next_ = 0;       ///< guarded by `receiving_`
+    typename Threads::cell served_; ///< whose turn it is
+};
+
+/// What the lanes of an interface share.
+template <policies Policies> struct junction {
+    device<Policies>& core;
+    bool running = false; ///< changes only while no lane steps
+    [[no_unique_address]] reception_order<typename Policies::threads> order{};
+    [[no_unique_address]] typename Policies::threads::mutex flushing{}; ///< held by who sends what waited
+};
+
+template <engine_policies Policies> class lane {
     using device_type = device<Policies>;
     using job_type = typename device_type::job_type;
     using tun_type = typename Policies::tun_device;
@@ -17708,43 +17791,16 @@ public:
     /// A batch, and what is more than that in its last datagram: such pieces are better moved together.
     static constexpr std::size_t most_jobs = receive_batch == 1 ? batch : batch + 64;
 
-    /// What is joined outlives the engine. Buffers come from the device's storage.
-    engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
-        : core_(core), tun_(tun), socket_(socket), outbound_(core.memory()), inbound_(core.memory()) {
-        core_.down(now()); // until the socket is open
-    }
-    engine(engine const&) = delete;
-    engine& operator=(engine const&) = delete;
-    ~engine() { down(); }
+    /// What is joined outlives the lane. Buffers come from the device's storage.
+    lane(junction<Policies>& shared, tun_type& tun, socket_type& socket) noexcept
+        : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), outbound_(core_.memory()),
+          inbound_(core_.memory()) {}
+    lane(lane const&) = delete;
+    lane& operator=(lane const&) = delete;
 
-    /// Opens the socket on the configured port and lets packets pass. address_in_use and others of the socket's:
-    /// then the interface stays down. no_memory.
-    status up() noexcept {
-        if (status const why = refresh_mtu(); why != status::ok) return why;
-        if (running_) return status::ok;
-        result<std::uint16_t> const port = socket_.open(core_.listen_port());
-        if (!port) return port.why();
-        core_.set_listen_port(*port);
-        running_ = true;
-        core_.up();
-        flush();
-        return status::ok;
-    }
-
-    /// Closes the socket and ends all sessions.
-    //= linux: an interface that is down has no socket
-    void down() noexcept {
-        running_ = false;
-        socket_.close();
-        core_.down(now());
-    }
-
-    bool is_up() const noexcept { return running_; }
-
-    /// The TUN device's MTU may have changed. no_memory: larger packets than before do not pass.
-    status refresh_mtu() noexcept {
-        core_.set_mtu(tun_.mtu());
-        std::size_t const stride = stride_for(tun_.mtu() != 0 ? tun_.mtu() : padded(default_mtu_bytes));
+    /// Buffers for packets of this MTU, 0: not known. no_memory: larger ones than before do not pass.
+    status make_room(std::size_t mtu_bytes) noexcept {
+        std::size_t const stride = stride_for(mtu_bytes != 0 ? mtu_bytes : padded(default_mtu_bytes));
         if (stride > stride_) {
             if (!outbound_.resize(batch * stride)) return status::no_memory;
             stride_ = stride;
@@ -17753,63 +17809,49 @@ public:
         return status::ok;
     }
 
-    /// When `run_once` has to be called at the latest.
-    instant next_deadline() noexcept {
-        if (tun_unfinished_) return instant{};
-        return running_ ? core_.next_deadline() : instant::never();
-    }
-
-    /// Moves what is ready, for a bounded time, and runs what is due. gone: the TUN device was removed.
-    status run_once(readiness const& ready) noexcept {
-        bool tun = ready.tun || tun_unfinished_, udp = ready.udp;
+    /// Moves what is ready, for a bounded time. gone: the TUN device was removed.
+    status step(bool tun, bool udp) noexcept {
+        tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
+        moved_ = false;
         for (int round = 0; round < max_rounds && (tun || udp); ++round) {
-            if (udp) udp = running_ && pump_udp();
+            if (udp) moved_ |= udp = shared_.running && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
+                moved_ |= moved && *moved != 0;
                 tun = moved && *moved == batch;
             }
         }
         tun_unfinished_ = tun;
-        if (running_ && core_.next_deadline() <= now()) {
-            core_.on_deadline(now());
-            flush();
-        }
+        busy_ = tun || udp;
         return status::ok;
     }
 
-    /// As `device::configure`, and the socket follows: all changes or none. Also address_in_use, no_permission and
-    /// what else the socket says.
-    status configure(std::span<change const> changes) noexcept {
-        if (status const why = core_.admit(changes); why != status::ok) return why;
-        change const *port = nullptr, *mark = nullptr;
-        for (change const& c : interface_changes(changes)) {
-            if (c.what() == change::kind::listen_port) port = &c;
-            if (c.what() == change::kind::fwmark) mark = &c;
-        }
-        if (mark != nullptr)
-            if (status const why = set_fwmark(mark->number()); why != status::ok) return why;
-        std::uint16_t bound = core_.listen_port();
-        if (port != nullptr && running_) {
-            result<std::uint16_t> const opened = socket_.open(static_cast<std::uint16_t>(port->number()));
-            if (!opened) {
-                if (mark != nullptr) (void)set_fwmark(core_.fwmark());
-                return opened.why();
-            }
-            bound = *opened;
-        }
-        status const why = core_.configure(changes, now()); // admitted, so it is done
-        if (port != nullptr && running_) core_.set_listen_port(bound);
-        if (running_) flush();
-        return why;
-    }
+    /// Whether the last step found something to move, and whether it ended with work left.
+    bool moved() const noexcept { return moved_; }
+    bool busy() const noexcept { return busy_; }
 
-    status configure(std::initializer_list<change> changes) noexcept {
-        return configure(std::span(changes.begin(), changes.size()));
-    }
+    /// Whether the TUN device holds packets for this lane, of which its descriptor does not tell.
+    bool unfinished() const noexcept { return tun_unfinished_; }
 
-    template <class Sink> void snapshot(Sink& sink) noexcept { core_.snapshot(sink); }
+    /// What the device has to say by itself: answers to some handshakes, then what waits to be sent. What is left after
+    /// `max_rounds` comes at the next step; the device's deadline says so.
+    void flush() noexcept {
+        hold const alone(shared_.flushing);
+        // The outbound packets of this step are gone by now, so their buffers are free.
+        std::size_t const room = stride_ == 0 ? 0 : batch;
+        for (int round = 0; round < max_rounds; ++round) {
+            for (std::size_t i = 0; i < room; ++i)
+                jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
+            std::span<job_type> const jobs = std::span(jobs_).first(room);
+            std::size_t const made =
+                round == 0 ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
+            if (made == 0 && round != 0) return;
+            device_type::crypt(jobs.first(made), core_.aead());
+            transmit(jobs.first(made));
+        }
+    }
 
 private:
     static constexpr int max_rounds = 16;
@@ -17828,18 +17870,29 @@ private:
     static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
     static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
 
-    instant now() noexcept { return core_.clock().now(); }
+    /// Holds a mutex of the threads policy, which is no standard one.
+    class hold {
+    public:
+        explicit hold(typename Policies::threads::mutex& held) noexcept : held_(held) { held_.lock(); }
+        hold(hold const&) = delete;
+        hold& operator=(hold const&) = delete;
+        ~hold() { held_.unlock(); }
 
-    status set_fwmark(std::uint32_t mark) noexcept {
-        if constexpr (requires { socket_.set_fwmark(mark); })
-            return socket_.set_fwmark(mark);
-        else
-            return mark == 0 ? status::ok : status::not_supported;
-    }
+    private:
+        typename Policies::threads::mutex& held_;
+    };
+
+    instant now() noexcept { return core_.clock().now(); }
 
     /// From the TUN device to the network; how many packets.
     result<std::size_t> pump_tun() noexcept {
-        if (stride_ == 0) return discard();
+        result<std::size_t> const got = stride_ == 0 ? discard() : read_and_send();
+        if constexpr (requires { tun_.settle(); }) tun_.settle();
+        if (got && *got != 0) flush();
+        return got;
+    }
+
+    result<std::size_t> read_and_send() noexcept {
         for (std::size_t i = 0; i < batch; ++i)
             packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - tag_bytes), front);
         result<std::size_t> const got = tun_.read(std::span(packets_).first(batch));
@@ -17852,7 +17905,6 @@ private:
         core_.prepare_outbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
         transmit(jobs);
-        flush();
         return got;
     }
 
@@ -17867,13 +17919,18 @@ private:
     bool pump_udp() noexcept {
         for (std::size_t i = 0; i < wanted_; ++i)
             received_[i] = {packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom)};
+        shared_.order.begin();
         result<std::size_t> const got = socket_.receive(std::span(received_).first(wanted_));
-        if (!got || *got == 0) return false;
+        if (!got || *got == 0) {
+            shared_.order.abandon();
+            return false;
+        }
+        std::uint32_t const place = shared_.order.received();
         std::size_t count = 0, segments = 0;
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
             for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
-                if (count == jobs_.size()) receive(std::span(jobs_).first(std::exchange(count, 0)));
+                if (count == jobs_.size()) receive(std::span(jobs_).first(std::exchange(count, 0)), place);
                 job_type& j = jobs_[count++];
                 ++segments;
                 j.data = d;
@@ -17882,9 +17939,10 @@ private:
                 j.where = d.where;
                 j.tos = d.tos;
             }
-            if (count >= batch) receive(std::span(jobs_).first(std::exchange(count, 0)));
+            if (count >= batch) receive(std::span(jobs_).first(std::exchange(count, 0)), place);
         }
-        receive(std::span(jobs_).first(count));
+        receive(std::span(jobs_).first(count), place);
+        shared_.order.end(place);
         flush();
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
         // what was received is still in the cache when it is opened.
@@ -17892,28 +17950,12 @@ private:
         return true;
     }
 
-    void receive(std::span<job_type> jobs) noexcept {
+    void receive(std::span<job_type> jobs, std::uint32_t place) noexcept {
         core_.prepare_inbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
+        shared_.order.await(place);
         core_.complete(jobs, now());
         deliver(jobs);
-    }
-
-    /// What the device has to say by itself: answers to some handshakes, then what waits to be sent. What is left after
-    /// `max_rounds` comes at the next step; the device's deadline says so.
-    void flush() noexcept {
-        // The outbound packets of this step are gone by now, so their buffers are free.
-        std::size_t const room = stride_ == 0 ? 0 : batch;
-        for (int round = 0; round < max_rounds; ++round) {
-            for (std::size_t i = 0; i < room; ++i)
-                jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
-            std::span<job_type> const jobs = std::span(jobs_).first(room);
-            std::size_t const made =
-                round == 0 ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
-            if (made == 0 && round != 0) return;
-            device_type::crypt(jobs.first(made), core_.aead());
-            transmit(jobs.first(made));
-        }
     }
 
     /// Sends what is to be sent, completes all, and delivers what goes back to the host.
@@ -17958,21 +18000,273 @@ private:
         p = moved;
     }
 
+    junction<Policies>& shared_;
     device_type& core_;
     tun_type& tun_;
     socket_type& socket_;
-    bool tun_unfinished_ = false; ///< a TUN device may hold packets that its descriptor does not tell of
+    bool tun_unfinished_ = false;
+    bool moved_ = false;
+    bool busy_ = false;
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
     std::size_t stride_ = 0;
     std::size_t wanted_ = receive_batch; ///< datagrams in the next receive
-    bool running_ = false;
 
     // What a step works on. Here and not on the stack, where each step would have to clear it.
     std::array<job_type, most_jobs> jobs_;
     std::array<packet, most_jobs> packets_;
     std::array<datagram, batch> sent_;
     std::array<datagram, receive_batch> received_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+
+namespace wg::inline WG_ABI {
+
+template <engine_policies Policies> class engine {
+    using device_type = device<Policies>;
+    using tun_type = typename Policies::tun_device;
+    using socket_type = typename Policies::udp_socket;
+
+public:
+    static constexpr std::size_t batch = lane<Policies>::batch; ///< packets in one step
+
+    /// What is joined outlives the engine. Buffers come from the device's storage.
+    engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
+        : core_(core), tun_(tun), socket_(socket), shared_{core}, lane_(shared_, tun, socket) {
+        core_.down(now()); // until the socket is open
+    }
+    engine(engine const&) = delete;
+    engine& operator=(engine const&) = delete;
+    ~engine() { down(); }
+
+    /// Opens the socket on the configured port and lets packets pass. address_in_use and others of the socket's:
+    /// then the interface stays down. no_memory.
+    status up() noexcept {
+        if (status const why = refresh_mtu(); why != status::ok) return why;
+        if (shared_.running) return status::ok;
+        result<std::uint16_t> const port = socket_.open(core_.listen_port());
+        if (!port) return port.why();
+        core_.set_listen_port(*port);
+        shared_.running = true;
+        core_.up();
+        lane_.flush();
+        return status::ok;
+    }
+
+    /// Closes the socket and ends all sessions.
+    //= linux: an interface that is down has no socket
+    void down() noexcept {
+        shared_.running = false;
+        socket_.close();
+        core_.down(now());
+    }
+
+    bool is_up() const noexcept { return shared_.running; }
+
+    /// The TUN device's MTU may have changed. no_memory: larger packets than before do not pass.
+    status refresh_mtu() noexcept {
+        core_.set_mtu(tun_.mtu());
+        return lane_.make_room(tun_.mtu());
+    }
+
+    /// When `run_once` has to be called at the latest.
+    instant next_deadline() noexcept {
+        if (lane_.unfinished()) return instant{};
+        return shared_.running ? core_.next_deadline() : instant::never();
+    }
+
+    /// Whether the last `run_once` ended with work left. With `workers`, there is some for one more.
+    bool busy() const noexcept { return lane_.busy(); }
+    junction<Policies>& shared() noexcept { return shared_; }
+
+    /// Moves what is ready, for a bounded time, and runs what is due. gone: the TUN device was removed.
+    status run_once(readiness const& ready) noexcept {
+        if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
+        if (shared_.running && core_.next_deadline() <= now()) {
+            core_.on_deadline(now());
+            lane_.flush();
+        }
+        return status::ok;
+    }
+
+    /// As `device::configure`, and the socket follows: all changes or none. Also address_in_use, no_permission and
+    /// what else the socket says.
+    status configure(std::span<change const> changes) noexcept {
+        if (status const why = core_.admit(changes); why != status::ok) return why;
+        change const *port = nullptr, *mark = nullptr;
+        for (change const& c : interface_changes(changes)) {
+            if (c.what() == change::kind::listen_port) port = &c;
+            if (c.what() == change::kind::fwmark) mark = &c;
+        }
+        if (mark != nullptr)
+            if (status const why = set_fwmark(mark->number()); why != status::ok) return why;
+        std::uint16_t bound = core_.listen_port();
+        if (port != nullptr && shared_.running) {
+            result<std::uint16_t> const opened = socket_.open(static_cast<std::uint16_t>(port->number()));
+            if (!opened) {
+                if (mark != nullptr) (void)set_fwmark(core_.fwmark());
+                return opened.why();
+            }
+            bound = *opened;
+        }
+        status const why = core_.configure(changes, now()); // admitted, so it is done
+        if (port != nullptr && shared_.running) core_.set_listen_port(bound);
+        if (shared_.running) lane_.flush();
+        return why;
+    }
+
+    status configure(std::initializer_list<change> changes) noexcept {
+        return configure(std::span(changes.begin(), changes.size()));
+    }
+
+    template <class Sink> void snapshot(Sink& sink) noexcept { core_.snapshot(sink); }
+
+private:
+    instant now() noexcept { return core_.clock().now(); }
+
+    status set_fwmark(std::uint32_t mark) noexcept {
+        if constexpr (requires { socket_.set_fwmark(mark); })
+            return socket_.set_fwmark(mark);
+        else
+            return mark == 0 ? status::ok : status::not_supported;
+    }
+
+    device_type& core_;
+    tun_type& tun_;
+    socket_type& socket_;
+    junction<Policies> shared_;
+    lane<Policies> lane_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Further threads that move the packets of an interface, when one does not keep up. Layer 6; all calls by the thread
+// that runs the engine.
+//
+//     wg::workers<my_policies> workers{engine, tun, udp, 3};
+//     engine.run_once(...);
+//     if (engine.busy()) workers.help();
+//
+// All are equal: each has a lane, and takes what is ready from the TUN device's queues and the socket. A thread is made
+// when it is needed first, and sleeps when it finds nothing to do.
+#ifndef WG_ENGINE_WORKERS_HPP
+#define WG_ENGINE_WORKERS_HPP
+
+
+namespace wg::inline WG_ABI {
+
+template <engine_policies Policies>
+    requires requires { typename Policies::threads::thread; }
+class workers {
+    using threads = typename Policies::threads;
+    using tun_type = typename Policies::tun_device;
+    using socket_type = typename Policies::udp_socket;
+
+public:
+    static constexpr std::size_t most = 63; ///< beside the engine's own thread
+
+    /// Up to `count` threads. What is joined outlives this.
+    workers(engine<Policies>& first, tun_type& tun, socket_type& socket, std::size_t count) noexcept
+        : engine_(first), tun_(tun), socket_(socket), count_(std::min(count, most)) {}
+    workers(workers const&) = delete;
+    workers& operator=(workers const&) = delete;
+    ~workers() {
+        stopping_.store(1);
+        for (std::size_t i = 0; i < made_; ++i) workers_[i]->called.store(1);
+    }
+
+    std::size_t size() const noexcept { return made_; }
+
+    /// There is more to do than gets done: one more thread sees to it, if there is one that sleeps or that may be made.
+    void help() noexcept {
+        for (std::size_t i = 0; i < made_; ++i)
+            if (workers_[i]->called.load() == 0) return workers_[i]->called.store(1);
+        if (made_ < count_ && !add()) count_ = made_; // the host has no more to give
+    }
+
+    /// Holds the workers while the interface changes: its MTU, its socket, or whether it is up.
+    class pause {
+    public:
+        explicit pause(workers& all) noexcept : all_(all) {
+            all_.paused_.store(1);
+            for (std::size_t i = 0; i < all_.made_; ++i) {
+                all_.workers_[i]->stepping.lock();
+                all_.workers_[i]->socket.close();
+            }
+        }
+        pause(pause const&) = delete;
+        pause& operator=(pause const&) = delete;
+        ~pause() {
+            for (std::size_t i = 0; i < all_.made_; ++i) {
+                all_.workers_[i]->join(all_);
+                all_.workers_[i]->stepping.unlock();
+            }
+            all_.paused_.store(0);
+        }
+
+    private:
+        workers& all_;
+    };
+
+private:
+    struct worker {
+        worker(workers& of, tun_type&& shared) noexcept
+            : all(of), tun(std::move(shared)), packets(of.engine_.shared(), tun, socket) {}
+
+        /// Takes part in the interface as it is now.
+        void join(workers const& of) noexcept {
+            able = packets.make_room(of.tun_.mtu()) == status::ok && socket.share(of.socket_);
+        }
+
+        void run() noexcept {
+            for (;;) {
+                while (called.load() == 0 && all.stopping_.load() == 0) called.wait(0);
+                while (all.paused_.load() != 0) all.paused_.wait(1);
+                if (all.stopping_.load() != 0) return;
+                stepping.lock();
+                // What it has begun to read nobody else can read on.
+                bool const step = able || packets.unfinished();
+                bool const moved = step && packets.step(true, able) == status::ok && packets.moved();
+                stepping.unlock();
+                if (!moved) called.store(0); // if the engine has just called, it will again
+            }
+        }
+
+        workers& all;
+        tun_type tun;
+        socket_type socket{};
+        lane<Policies> packets;
+        bool able = false;                ///< guarded by `stepping`
+        typename threads::mutex stepping; ///< held while it moves packets
+        typename threads::cell called;    ///< 0: it sleeps
+        typename threads::thread thread;  ///< ends before the rest does
+    };
+
+    bool add() noexcept {
+        result<tun_type> shared = tun_.share();
+        if (!shared) return false;
+        std::unique_ptr<worker> made(new (std::nothrow) worker(*this, std::move(*shared)));
+        if (!made) return false;
+        made->join(*this);
+        made->called.store(1);
+        if (!made->able || !made->thread.template start<[](worker& w) noexcept { w.run(); }>(*made)) return false;
+        workers_[made_++] = std::move(made);
+        return true;
+    }
+
+    engine<Policies>& engine_;
+    tun_type& tun_;
+    socket_type& socket_;
+    std::size_t count_;
+    std::size_t made_ = 0;
+    typename threads::cell stopping_;
+    typename threads::cell paused_;
+    std::array<std::unique_ptr<worker>, most> workers_{};
 };
 
 } // namespace wg::inline WG_ABI
@@ -19071,8 +19365,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     epoll_event event{};
     event.events = events;
     event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 } // namespace wg::inline WG_ABI::os
@@ -19344,8 +19638,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     epoll_event event{};
     event.events = events;
     event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 } // namespace wg::inline WG_ABI::os
@@ -19444,8 +19738,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     epoll_event event{};
     event.events = events;
     event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 } // namespace wg::inline WG_ABI::os
@@ -19573,8 +19867,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     epoll_event event{};
     event.events = events;
     event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 } // namespace wg::inline WG_ABI::os
@@ -19837,6 +20131,111 @@ private:
     bool undumped_ = false;
     bool unforked_ = false;
 };
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The threads policy of a host with several processors (pthreads(7), futex(2)). Layer 7 (Linux).
+#ifndef WG_OS_LINUX_THREADS_HPP
+#define WG_OS_LINUX_THREADS_HPP
+
+
+#include <algorithm>
+#include <atomic>
+#include <climits>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
+struct threads {
+    static constexpr bool parallel = true;
+
+    class mutex {
+    public:
+        mutex() noexcept = default;
+        mutex(mutex const&) = delete;
+        mutex& operator=(mutex const&) = delete;
+        ~mutex() { ::pthread_mutex_destroy(&mutex_); }
+        void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+        void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+
+    private:
+        pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+    };
+
+    /// A number that threads wait on. All is sequentially consistent.
+    class cell {
+    public:
+        std::uint32_t load() const noexcept { return value_.load(); }
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // Who begins to wait after this finds the new value.
+            if (waiting_.load() != 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
+        }
+        /// Returns when it is no longer `old`, and perhaps earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            futex(FUTEX_WAIT_PRIVATE, old);
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< about a quarter of what it takes to sleep and wake up
+
+        void futex(int operation, std::uint32_t value) noexcept {
+            static_assert(sizeof value_ == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
+            ::syscall(SYS_futex, &value_, operation, value, nullptr, nullptr, 0);
+        }
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+    };
+
+    /// A thread, which whoever owns it waits for in the end.
+    class thread {
+    public:
+        thread() noexcept = default;
+        thread(thread const&) = delete;
+        thread& operator=(thread const&) = delete;
+        ~thread() {
+            if (runs_) ::pthread_join(thread_, nullptr);
+        }
+        /// Runs `Work(context)` without signals, which remain the other threads'. False: the host has none to give.
+        template <auto Work, class Context> bool start(Context& context) noexcept {
+            sigset_t all, before;
+            ::sigfillset(&all);
+            ::pthread_sigmask(SIG_SETMASK, &all, &before);
+            auto const begin = [](void* with) -> void* {
+                Work(*static_cast<Context*>(with));
+                return nullptr;
+            };
+            runs_ = ::pthread_create(&thread_, nullptr, begin, &context) == 0;
+            ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+            return runs_;
+        }
+
+    private:
+        pthread_t thread_{};
+        bool runs_ = false;
+    };
+
+    /// How many processors this process may use.
+    static std::size_t processors() noexcept {
+        cpu_set_t allowed;
+        if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
+        return static_cast<std::size_t>(std::max(CPU_COUNT(&allowed), 1));
+    }
+};
+static_assert(wg::threads<threads>);
 
 } // namespace wg::inline WG_ABI::os
 
@@ -20395,8 +20794,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     epoll_event event{};
     event.events = events;
     event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 } // namespace wg::inline WG_ABI::os
@@ -20794,7 +21193,7 @@ private:
 // SPDX-License-Identifier: BSL-1.0
 // The queues of a TUN interface. The host puts each flow into one of them; asked in turn, a flow that fills its queue
 // delays only those that share it. So a lone packet does not wait behind a bulk transfer, at no cost to that. Layer 7
-// (Linux); one thread at a time.
+// (Linux); any thread once all are added.
 #ifndef WG_OS_LINUX_TUN_QUEUES_HPP
 #define WG_OS_LINUX_TUN_QUEUES_HPP
 
@@ -20834,6 +21233,7 @@ inline std::uint32_t flow_number(bytes_view packet) noexcept {
 #endif
 
 #include <array>
+#include <atomic>
 
 namespace wg::inline WG_ABI::os {
 
@@ -20841,56 +21241,73 @@ class tun_queues {
 public:
     static constexpr std::size_t most = 8;
 
-    tun_queues() noexcept = default;
-    explicit tun_queues(unique_fd first) noexcept { fds_[count_++] = std::move(first); }
+    tun_queues() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
 
-    /// A further one, which is closed if it cannot be watched; at most `most`.
+    /// At most `most`. False: it cannot be watched, and is closed.
     bool add(unique_fd queue) noexcept {
         WG_ASSERT(count_ < most);
-        if (count_ == 1) {
-            epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
-            if (!epoll_ || !watch(epoll_.get(), fds_[0].get(), EPOLLIN, 0)) return false;
-        }
-        if (!watch(epoll_.get(), queue.get(), EPOLLIN, count_)) return false;
+        if (!epoll_ || !watch(epoll_.get(), queue.get(), EPOLLIN, count_)) return false;
         fds_[count_++] = std::move(queue);
         return true;
+    }
+
+    /// Several threads will read: from now on what `ready` tells one of them it tells no other before `give_back`, so
+    /// that the packets of a queue stay in order.
+    void share() noexcept {
+        if (std::exchange(shared_, true)) return;
+        give_back(~std::uint32_t{0} >> (32 - count_));
     }
 
     std::size_t size() const noexcept { return count_; }
     /// Any of them, for what concerns the interface.
     int operator[](std::size_t number) const noexcept { return fds_[number].get(); }
-    /// Polls readable when one of them does.
-    int pollable() const noexcept { return count_ > 1 ? epoll_.get() : fds_[0].get(); }
+    /// Polls readable when one of them does; -1: there are no descriptors left.
+    int pollable() const noexcept { return epoll_.get(); }
     /// Gives away the only one.
-    int release() noexcept { return fds_[0].release(); }
+    int release() noexcept {
+        (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fds_[0].get(), nullptr);
+        return fds_[0].release();
+    }
 
-    /// Bits of those that have something, or whose interface is gone.
-    std::uint32_t ready() const noexcept {
-        if (count_ <= 1) return 1;
+    /// Bits of those that have something, or whose interface is gone; for one of several threads just two, so that
+    /// others find some as well.
+    std::uint32_t ready() noexcept {
+        if (count_ <= 1 && !shared_) return 1;
         epoll_event events[most];
-        int const count = without_interruption([&] { return ::epoll_wait(epoll_.get(), events, int{most}, 0); });
+        int const wanted = shared_ ? 2 : int{most};
+        int const count = without_interruption([&] { return ::epoll_wait(epoll_.get(), events, wanted, 0); });
         std::uint32_t bits = 0;
         for (int i = 0; i < count; ++i) bits |= std::uint32_t{1} << events[i].data.u64;
         return bits;
+    }
+    void give_back(std::uint32_t bits) noexcept {
+        if (!shared_) return;
+        for (std::size_t i = 0; bits != 0; ++i, bits >>= 1)
+            if ((bits & 1) != 0) (void)watch(epoll_.get(), fds_[i].get(), EPOLLIN | EPOLLONESHOT, i);
     }
 
     /// The host remembers for some seconds through which queue packets of a flow came to it, and answers there; else it
     /// chooses by a hash. So packets to it take the queue that those from it took, and the flow stays in one.
     void came_from(std::size_t number, bytes_view packet) noexcept {
-        if (count_ > 1) queue_of_[flow_number(packet) % queue_of_.size()] = static_cast<std::uint8_t>(number + 1);
+        if (count_ <= 1) return;
+        std::atomic<std::uint8_t>& known = queue_of_[flow_number(packet) % queue_of_.size()];
+        auto const queue = static_cast<std::uint8_t>(number + 1);
+        // A line of memory that all threads read is only written to where there is news.
+        if (known.load(std::memory_order_relaxed) != queue) known.store(queue, std::memory_order_relaxed);
     }
     std::size_t queue_for(bytes_view packet) const noexcept {
         if (count_ <= 1) return 0;
         std::uint32_t const flow = flow_number(packet);
-        std::uint8_t const known = queue_of_[flow % queue_of_.size()];
+        std::uint8_t const known = queue_of_[flow % queue_of_.size()].load(std::memory_order_relaxed);
         return known != 0 ? known - 1u : (flow >> 16) % count_;
     }
 
 private:
+    unique_fd epoll_;
     std::array<unique_fd, most> fds_{};
     std::size_t count_ = 0;
-    unique_fd epoll_{};
-    std::array<std::uint8_t, 1024> queue_of_{}; ///< by flow; 0: none is known
+    bool shared_ = false; ///< changes only while one thread reads
+    std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
 };
 
 } // namespace wg::inline WG_ABI::os
@@ -20950,7 +21367,12 @@ public:
             int const flags = IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0) | (many ? IFF_MULTI_QUEUE : 0);
             request.ifr_flags = static_cast<short>(flags);
             if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
-            made = tun(std::move(fd), request.ifr_name, std::move(frame));
+            std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
+            if (!queues || !queues->add(std::move(fd))) {
+                why.set("`", name, "`: no memory or no descriptors are left");
+                return status::no_memory;
+            }
+            made = tun(std::move(queues), request.ifr_name, std::move(frame));
             if (made.set_framing(wanted)) { // which never fails without virtio headers
                 if (many) made.add_queues(request);
                 break;
@@ -20980,15 +21402,18 @@ public:
             return status::not_supported;
         }
         std::unique_ptr<byte[]> frame = (flags & IFF_VNET_HDR) != 0 ? new_frame() : nullptr;
-        if ((flags & IFF_VNET_HDR) != 0 && !frame) {
-            why.set("descriptor ", number, " (`", request.ifr_name, "`): no memory for frames");
+        std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
+        unique_fd fd(number);
+        if (((flags & IFF_VNET_HDR) != 0 && !frame) || !queues || !queues->add(std::move(fd))) {
+            (void)fd.release(); // not taken over
+            why.set("descriptor ", number, " (`", request.ifr_name, "`): no memory or no descriptors are left");
             return status::no_memory;
         }
-        tun made(unique_fd(number), request.ifr_name, std::move(frame));
+        tun made(std::move(queues), request.ifr_name, std::move(frame));
         if (!make_private(number) || !made.set_framing(wanted)) {
             why.set("descriptor ", number, ": ", std::strerror(errno));
             status const refused = status_of(errno);
-            (void)made.queues_.release(); // not taken over
+            (void)made.queues_->release(); // not taken over
             return refused;
         }
         made.refresh_mtu();
@@ -20997,11 +21422,11 @@ public:
 
     /// Polls readable when a packet waits, and also when the interface is gone; but not for packets that a `read`
     /// which filled its span has left behind.
-    int fd() const noexcept { return queues_.pollable(); }
+    int fd() const noexcept { return queues_ != nullptr ? queues_->pollable() : -1; }
     char const* name() const noexcept { return name_; }
     /// Whether frames begin with a virtio header.
     bool has_frames() const noexcept { return frame_ != nullptr; }
-    std::size_t queue_count() const noexcept { return queues_.size(); }
+    std::size_t queue_count() const noexcept { return queues_->size(); }
     /// The interface's number here, for the monitor of routes; 0 if it is not in this network namespace.
     std::uint32_t index() const noexcept { return ::if_nametoindex(name_); }
 
@@ -21012,22 +21437,46 @@ public:
         std::size_t count = 0;
         while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
         if (count == packets.size()) return count;
-        for (std::uint32_t ready = queues_.ready(); ready != 0 && count < packets.size();) {
+        claimed_ |= queues_->ready();
+        for (std::uint32_t ready = claimed_; ready != 0 && count < packets.size();) {
             std::size_t const left = packets.size() - count;
             std::size_t sharers = 0;
             for (std::uint32_t bits = ready; bits != 0; bits &= bits - 1) ++sharers;
             std::size_t const share = std::max<std::size_t>(1, left / sharers);
-            for (std::size_t i = 0; i < queues_.size() && count < packets.size(); ++i) {
-                next_queue_ = (next_queue_ + 1) % queues_.size();
-                if ((ready >> next_queue_ & 1) == 0) continue;
+            for (std::size_t i = 0; i < queues_->size() && count < packets.size(); ++i) {
+                next_queue_ = (next_queue_ + 1) % queues_->size();
+                std::uint32_t const bit = std::uint32_t{1} << next_queue_;
+                if ((ready & bit) == 0) continue;
                 int const error = read_queue(next_queue_, packets, count, share);
                 if (error == 0) continue;
-                ready &= ~(std::uint32_t{1} << next_queue_);
+                ready &= ~bit;
                 if (error == EAGAIN || count > 0) continue; // what is wrong will still be wrong at the next call
                 return error == EBADFD || error == EBADF ? status::gone : status::io_error;
             }
         }
         return count;
+    }
+
+    /// What was read has been sent: others that share the interface may read on from the same queues, but for one from
+    /// which segments are left.
+    void settle() noexcept {
+        std::uint32_t const kept = segments_.pending() ? std::uint32_t{1} << next_queue_ : 0;
+        if ((claimed_ & ~kept) != 0) queues_->give_back(claimed_ & ~kept);
+        claimed_ &= kept;
+    }
+
+    /// The same interface, to be read and written by another thread as well; to be gone before this one. The link is
+    /// this one's concern. no_memory.
+    result<tun> share() const noexcept {
+        tun other;
+        queues_->share();
+        other.queues_ = queues_;
+        other.frame_ = frame_ ? new_frame() : nullptr;
+        if (frame_ && !other.frame_) return status::no_memory;
+        std::memcpy(other.name_, name_, sizeof name_);
+        other.joins_tcp_ = joins_tcp_;
+        other.joins_udp_ = joins_udp_;
+        return other;
     }
 
     /// How many the host took. One that it refuses is dropped alone; with the interface down or gone, all are.
@@ -21049,7 +21498,7 @@ public:
     /// then what was known stays.
     void refresh_mtu() noexcept {
         ifreq request{};
-        if (::ioctl(queues_[0], TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
+        if (::ioctl((*queues_)[0], TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
         request = request_for(name_);
         if (!ask_interface(SIOCGIFMTU, request) || request.ifr_mtu <= 0) return;
         mtu_ = static_cast<std::size_t>(request.ifr_mtu);
@@ -21073,14 +21522,14 @@ public:
         no_packet[virtio_header_bytes] = 0x40;
         std::size_t const unused = frame_ ? 0 : virtio_header_bytes;
         ssize_t const written =
-            without_interruption([&] { return ::write(queues_[0], no_packet + unused, sizeof no_packet - unused); });
+            without_interruption([&] { return ::write((*queues_)[0], no_packet + unused, sizeof no_packet - unused); });
         if (written >= 0 || errno == EINVAL) return status::ok;
         return errno == EIO ? status::device_down : status::gone;
     }
 
 private:
-    tun(unique_fd fd, char const* name, std::unique_ptr<byte[]> frame) noexcept
-        : queues_(std::move(fd)), frame_(std::move(frame)) {
+    tun(std::unique_ptr<tun_queues> queues, char const* name, std::unique_ptr<byte[]> frame) noexcept
+        : own_queues_(std::move(queues)), queues_(own_queues_.get()), frame_(std::move(frame)) {
         std::memcpy(name_, name, sizeof name_);
     }
 
@@ -21100,16 +21549,16 @@ private:
     /// Has the kernel leave checksums and the cutting of TCP and UDP to us, or, without virtio headers, nothing: an
     /// interface that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
     bool set_framing(offloads const& wanted) noexcept {
-        auto const offload = [&](unsigned flags) { return ::ioctl(queues_[0], TUNSETOFFLOAD, flags) == 0; };
+        auto const offload = [&](unsigned flags) { return ::ioctl((*queues_)[0], TUNSETOFFLOAD, flags) == 0; };
         if (!frame_) {
             (void)offload(0);
             return true;
         }
         int header_bytes = virtio_header_bytes, bytes = header_bytes, yes = 1;
-        bool const is_set = ::ioctl(queues_[0], TUNSETVNETHDRSZ, &header_bytes) == 0;
-        if (!is_set && ::ioctl(queues_[0], TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
+        bool const is_set = ::ioctl((*queues_)[0], TUNSETVNETHDRSZ, &header_bytes) == 0;
+        if (!is_set && ::ioctl((*queues_)[0], TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
         // Kernels that do not know it have the machine's order.
-        bool const little = ::ioctl(queues_[0], TUNSETVNETLE, &yes) == 0;
+        bool const little = ::ioctl((*queues_)[0], TUNSETVNETLE, &yes) == 0;
         if (!little && std::endian::native != std::endian::little) return false;
         unsigned const tcp = TUN_F_TSO4 | TUN_F_TSO6, udp = tun_f_uso4 | tun_f_uso6;
         // Of UDP it is also a promise that it will be taken. Without any of them packets come one by one.
@@ -21127,9 +21576,9 @@ private:
 
     /// As many as there can be, of the interface that `request` made; those of an interface have one framing.
     void add_queues(ifreq request) noexcept {
-        while (queues_.size() < tun_queues::most) {
+        while (queues_->size() < tun_queues::most) {
             unique_fd fd = open_device();
-            if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0 || !queues_.add(std::move(fd))) return;
+            if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0 || !queues_->add(std::move(fd))) return;
         }
     }
 
@@ -21140,15 +21589,15 @@ private:
             packet& p = packets[count];
             byte* const to = frame_ ? frame_.get() : p.buffer + p.offset;
             std::size_t const room = frame_ ? frame_bytes : p.capacity - p.offset;
-            ssize_t const size = without_interruption([&] { return ::read(queues_[number], to, room); });
+            ssize_t const size = without_interruption([&] { return ::read((*queues_)[number], to, room); });
             if (size < 0) return errno;
             bytes const read(to, static_cast<std::size_t>(size));
             if (!frame_) {
                 p.length = static_cast<std::uint32_t>(size);
-                queues_.came_from(number, read);
+                queues_->came_from(number, read);
                 ++count;
             } else if (segments_.begin(read)) {
-                queues_.came_from(number, read.subspan(virtio_header_bytes));
+                queues_->came_from(number, read.subspan(virtio_header_bytes));
                 while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
             } else {
                 p.length = 0; // of a malformed frame no packet is left
@@ -21160,7 +21609,7 @@ private:
 
     /// 0 or the errno. Pieces of packets of one flow, of which `packet` is one.
     int write_pieces(std::span<iovec const> pieces, bytes_view packet) noexcept {
-        int const fd = queues_[queues_.queue_for(packet)];
+        int const fd = (*queues_)[queues_->queue_for(packet)];
         auto const write = [&] { return ::writev(fd, pieces.data(), static_cast<int>(pieces.size())); };
         return without_interruption(write) < 0 ? errno : 0;
     }
@@ -21235,7 +21684,9 @@ private:
         return status_of(error);
     }
 
-    tun_queues queues_{};
+    std::unique_ptr<tun_queues> own_queues_{}; ///< none: those of another
+    tun_queues* queues_ = nullptr;
+    std::uint32_t claimed_ = 0;       ///< bits of those that nobody else may read now
     std::size_t next_queue_ = 0;      ///< whose turn was last
     std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
     segmenter segments_{};            ///< of `frame_`, those that were not given out yet
@@ -21391,8 +21842,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     epoll_event event{};
     event.events = events;
     event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 } // namespace wg::inline WG_ABI::os
@@ -21786,8 +22237,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     epoll_event event{};
     event.events = events;
     event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 } // namespace wg::inline WG_ABI::os
@@ -22164,6 +22615,26 @@ public:
             port_ = bound;
             return bound;
         }
+    }
+
+    /// Takes part in what `of` has open, for a thread of its own; to be closed before that is. Only `of` can be waited
+    /// for. False: no descriptors are left, and this is closed.
+    bool share(basic_udp const& of) noexcept {
+        close();
+        for (auto const& [mine, its] : {std::pair(&v4_, &of.v4_), std::pair(&v6_, &of.v6_)}) {
+            if (!its->fd) continue;
+            mine->fd.reset(::fcntl(its->fd.get(), F_DUPFD_CLOEXEC, 0));
+            mine->segments = its->segments;
+            if (!mine->fd) {
+                close();
+                return false;
+            }
+        }
+        port_ = of.port_;
+        fwmark_ = of.fwmark_;
+        return_.forget();
+        doubt_until_ = of.doubt_until_;
+        return true;
     }
 
     void close() noexcept {
@@ -22807,8 +23278,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     epoll_event event{};
     event.events = events;
     event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 } // namespace wg::inline WG_ABI::os

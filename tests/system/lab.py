@@ -329,7 +329,8 @@ def die_with_parent():
 
 
 class Daemon:
-    """$WGD on one interface of one host, in the foreground; waits until its UAPI socket answers."""
+    """$WGD, or another program (with arguments, as a list), on one interface of one host, in the foreground; waits until
+    its UAPI socket answers."""
 
     def __init__(self, host, device, program=None, env=None, wait=True):
         self.host, self.device = host, device
@@ -337,7 +338,8 @@ class Daemon:
         self.socket = f'/run/wireguard/{device}.sock'
         environment = {**os.environ, 'LOG_LEVEL': 'verbose', 'WG_PROCESS_FOREGROUND': '1', **(env or {})}
         with open(self.log, 'w') as log:
-            self.process = host.popen([program or WGD, '-f', device], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            command = [program or WGD] if not isinstance(program, list) else program
+            self.process = host.popen([*command, '-f', device], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                       env=environment)
         self.pid = self.process.pid
         host.daemons.append(self)
@@ -362,6 +364,9 @@ class Daemon:
         with self.connect(timeout) as s:
             s.sendall(request if isinstance(request, bytes) else request.encode())
             return read_reply(s)
+
+    def threads(self):
+        return len(os.listdir(f'/proc/{self.pid}/task'))
 
     def connect(self, timeout=5.0):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

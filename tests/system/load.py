@@ -26,18 +26,17 @@ def iperf(host, options):
     return said['end']
 
 
-def tunnel(lab):
+def tunnel(lab, workers):
     """Logs cost time: the daemons write errors alone."""
-    t = Tunnel(lab, env={'LOG_LEVEL': 'error'})
+    t = Tunnel(lab, env={'LOG_LEVEL': 'error'}, programs=([WGD, '--workers', str(workers)],) * 2)
     t.works()
     serve(t.b)
     return t
 
 
-@test(seconds=120)
-def no_flow_is_reordered(lab):
+def keep_order(lab, workers):
     need('iperf3')
-    t = tunnel(lab)
+    t = tunnel(lab, workers)
     for size, streams in (64, 1), (1372, 1), (64, 4), (1372, 4):
         end = iperf(t.a, f'-u -b 0 -l {size} -P {streams} -t 2')
         late = sum(s['udp'].get('out_of_order', 0) for s in end['streams'])
@@ -53,6 +52,19 @@ def no_flow_is_reordered(lab):
         reordered = t.a.run(['sh', '-c', 'nstat -asz TcpExtTCPSACKReorder TcpExtTCPTSReorder'])
         counts = [int(line.split()[1]) for line in reordered.splitlines() if line.startswith('TcpExt')]
         equal(sum(counts), 0, f'TCP segments that came out of order, {streams} streams')
+    threads = [d.threads() for d in (t.da, t.db)]
+    check(workers == 1 or max(threads) > 1, 'no worker was ever called')
+    check(max(threads) <= workers, f'{threads} threads')
+
+
+@test(seconds=120)
+def no_flow_is_reordered(lab):
+    keep_order(lab, 1)
+
+
+@test(seconds=120)
+def no_flow_is_reordered_by_workers(lab):
+    keep_order(lab, 4)
 
 
 class Changes:
@@ -117,7 +129,7 @@ def resumes(t, here, there, numbers):
 
 def live_through_changes(lab, seconds, growth_kib):
     need('iperf3')
-    t = tunnel(lab)
+    t = tunnel(lab, 4)
     load = [t.a.popen(f'iperf3 -c 10.9.0.2 -P 2 -t {seconds + 30}', stdout=subprocess.DEVNULL)]
     wait_until(lambda: t.b.show('wg0').peer.rx > 10e6, what='the load begins')
     there = t.b.socket(socket.AF_INET, socket.SOCK_DGRAM, bind=('10.9.0.2', 7000), timeout=0.05)

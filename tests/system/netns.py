@@ -956,6 +956,9 @@ def bad_command_lines_are_refused_with_a_reason(lab):
     refused([''], 'name|invalid|argument|usage')
     refused(['wg0', 'wg1'], 'usage')
     refused(['--frobnicate'], 'usage|option|name|invalid')
+    for workers in '0', '65', 'many', '':
+        refused(['--workers', workers, 'wg0'], f'--workers.*1 to 64, not {workers}')
+    refused(['wg0', '--workers'], '--workers')
     p = host.try_run([WGD, '-f', 'wg0'], timeout=10, env={'WG_CPU_OFF': 'avx512,mmx'})
     check(p.returncode == 1 and 'avx512,mmx' in p.output, f'a wrong WG_CPU_OFF is named: {p.output.strip()!r}')
     refused(['busy0'], 'busy|use|invalid|exist')

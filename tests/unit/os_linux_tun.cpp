@@ -10,6 +10,7 @@
 #include <array>
 #include <cstdio>
 #include <memory>
+#include <numeric>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -476,7 +477,8 @@ BOOST_AUTO_TEST_CASE(a_flow_stays_in_the_queue_that_it_came_from) {
     wg::os::tun const tun = made("wgt0");
     BOOST_TEST(tun.queue_count() == wg::os::tun_queues::most);
 
-    wg::os::tun_queues queues{unique_fd(::eventfd(0, EFD_CLOEXEC))};
+    wg::os::tun_queues queues;
+    BOOST_REQUIRE(queues.add(unique_fd(::eventfd(0, EFD_CLOEXEC))));
     BOOST_TEST(queues.queue_for(ipv4_udp({10, 9, 0, 1}, {10, 9, 0, 2}, 5000, "x")) == 0u);
     for (int i = 0; i < 3; ++i) BOOST_REQUIRE(queues.add(unique_fd(::eventfd(0, EFD_CLOEXEC))));
     for (std::uint16_t port = 1; port < 200; ++port) {
@@ -488,6 +490,72 @@ BOOST_AUTO_TEST_CASE(a_flow_stays_in_the_queue_that_it_came_from) {
         queues.came_from(port % 4, out);
         BOOST_TEST(queues.queue_for(in) == port % 4u);
         BOOST_TEST(queues.queue_for(out) == port % 4u);
+    }
+}
+
+/// Numbers of the datagrams of one flow that a handle of an interface reads, in order.
+std::vector<int> numbers_read(wg::os::tun& tun, packet_buffers& buffers) {
+    std::vector<int> numbers;
+    auto const got = tun.read(buffers.windows);
+    BOOST_REQUIRE(got);
+    for (wg::packet const& p : std::span(buffers.windows).first(*got)) {
+        auto const view = p.view();
+        if (view.size() != 32 || view[0] != 0x45) continue; // the host's own
+        numbers.emplace_back();
+        std::memcpy(&numbers.back(), &view[28], sizeof(int));
+    }
+    return numbers;
+}
+
+/// Of several handles one reads a flow until it says that what it has read was sent; then others may.
+void share_a_flow(bool as_one_frame) {
+    REQUIRE_NETWORK();
+    constexpr int count = 40;
+    tun_host a("wgt0", "10.9.0.1", {}, SOCK_DGRAM);
+    auto other = a.tun.share();
+    BOOST_REQUIRE(other);
+    BOOST_TEST(other->has_frames());
+    sockaddr_in const where = ipv4_address("10.9.0.2", 5400);
+    BOOST_REQUIRE(::connect(a.socket.get(), reinterpret_cast<sockaddr const*>(&where), sizeof where) == 0);
+    std::array<int, count> all;
+    std::iota(all.begin(), all.end(), 0);
+    if (as_one_frame) {
+        int const segment_bytes = sizeof(int);
+        BOOST_REQUIRE(
+            ::setsockopt(a.socket.get(), IPPROTO_UDP, UDP_SEGMENT, &segment_bytes, sizeof segment_bytes) == 0);
+        BOOST_REQUIRE(::send(a.socket.get(), all.data(), sizeof all, 0) == sizeof all);
+    } else {
+        for (int const& n : all) BOOST_REQUIRE(::send(a.socket.get(), &n, sizeof n, 0) == sizeof n);
+    }
+    packet_buffers buffers(16, 1420);
+    std::vector<int> in_order;
+    wg::os::tun *reads = &a.tun, *waits = &*other;
+    for (int tries = 0; in_order.size() < count && tries < 100; ++tries) {
+        auto const some = numbers_read(*reads, buffers);
+        in_order.insert(in_order.end(), some.begin(), some.end());
+        if (!some.empty()) BOOST_TEST(numbers_read(*waits, buffers).empty());
+        reads->settle();
+        // What is left of a frame only its reader has.
+        if (as_one_frame && in_order.size() < count) BOOST_TEST(numbers_read(*waits, buffers).empty());
+        waits->settle();
+        if (!as_one_frame) std::swap(reads, waits);
+    }
+    BOOST_TEST(in_order == std::vector<int>(all.begin(), all.end()), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(handles_of_an_interface_take_turns_in_a_flow) { share_a_flow(false); }
+BOOST_AUTO_TEST_CASE(handles_of_an_interface_do_not_part_a_frame) { share_a_flow(true); }
+
+BOOST_AUTO_TEST_CASE(handles_share_an_interface_with_one_queue_or_without_frames) {
+    REQUIRE_NETWORK();
+    for (wg::os::offloads const& wanted : {wg::os::offloads{.queues = false}, wg::os::offloads{.frames = false}}) {
+        wg::os::tun first = made("wgt0", wanted);
+        auto const second = first.share();
+        BOOST_REQUIRE(second);
+        BOOST_TEST(second->has_frames() == first.has_frames());
+        BOOST_TEST(second->queue_count() == first.queue_count());
+        BOOST_TEST(std::string(second->name()) == "wgt0");
+        BOOST_TEST(second->fd() == first.fd());
     }
 }
 
@@ -538,12 +606,13 @@ BOOST_AUTO_TEST_CASE(an_inherited_descriptor_is_taken_over) {
         return fd;
     };
     {
-        auto const tun = wg::os::tun::adopt(with(IFF_TUN | IFF_NO_PI), why);
+        int const fd = with(IFF_TUN | IFF_NO_PI);
+        auto const tun = wg::os::tun::adopt(fd, why);
         BOOST_REQUIRE_MESSAGE(static_cast<bool>(tun), why.c_str());
         BOOST_TEST(std::string(tun->name()) == "wgt1");
         BOOST_TEST(tun->mtu() == 1500u); // what its maker gave it
-        BOOST_TEST((::fcntl(tun->fd(), F_GETFL) & O_NONBLOCK) != 0);
-        BOOST_TEST((::fcntl(tun->fd(), F_GETFD) & FD_CLOEXEC) != 0);
+        BOOST_TEST((::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
+        BOOST_TEST((::fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
     }
     for (int const size : {10, 12}) { // as its maker left it
         int const fd = with(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);

@@ -550,6 +550,41 @@ BOOST_AUTO_TEST_CASE(closed_sockets_neither_send_nor_receive_and_reopen) {
     BOOST_TEST((d.why == wg::status::no_endpoint));
 }
 
+BOOST_AUTO_TEST_CASE(another_thread_takes_part_in_what_is_open) {
+    opened<> a, b;
+    udp other;
+    BOOST_REQUIRE(other.share(a.socket));
+    BOOST_TEST(other.port() == a.port);
+    std::string text = "text";
+    for (udp* const from : {&a.socket, &other}) {
+        wg::datagram d = datagram_to(loopback4, b.port, text);
+        BOOST_TEST(from->send({&d, 1}) == 1u);
+        auto const in = receive(b.socket, 1);
+        BOOST_REQUIRE(in.size() == 1u);
+        BOOST_TEST(in[0].where.remote.port == a.port);
+    }
+    // Whoever asks first has it.
+    wg::datagram d = datagram_to(loopback4, a.port, text);
+    BOOST_TEST(b.socket.send({&d, 1}) == 1u);
+    std::vector<wg::byte> memory(udp::receive_bytes);
+    wg::datagram got;
+    pollfd watched{a.socket.fd(), POLLIN, 0};
+    BOOST_REQUIRE(::poll(&watched, 1, 1000) == 1);
+    for (std::size_t const expected : {1u, 0u}) {
+        static_cast<wg::packet&>(got) = wg::packet(memory, 0);
+        auto const count = other.receive({&got, 1});
+        BOOST_REQUIRE(count);
+        BOOST_TEST(*count == expected);
+    }
+    // A port is free when both have let it go.
+    other.close();
+    a.socket.close();
+    udp again;
+    BOOST_REQUIRE(again.open(a.port));
+    BOOST_TEST(other.share(udp{})); // of nothing
+    BOOST_TEST(other.port() == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(a_flood_of_one_family_does_not_starve_the_other) {
     REQUIRE_V6();
     fresh_faults fresh;

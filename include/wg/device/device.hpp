@@ -102,9 +102,11 @@ public:
     }
 
     /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
-    /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left.
+    /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left. A packet that waited is not
+    /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
     std::size_t poll_transmit(std::span<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
+        state_.begin_transmit_round();
         std::size_t made = 0;
         while (made < out.size()) {
             peer_type* const to = state_.next_for_transmit();
@@ -306,7 +308,7 @@ private:
         if (is_own(datagram_between(j.data.view(), header, state_.listen_port, to->where.remote), *to))
             return state_.drop(j, status::routing_loop);
         keypair_type* const keys = to->keypairs.current;
-        if (keys != nullptr && to->staged.empty() && keys->can_send(now))
+        if (keys != nullptr && !state_.has_waiting(*to) && keys->can_send(now))
             return frame(j, *to, *keys, ecn_of(header.tos));
         stage(*to, j.data.view());
         state_.drop(j, status::staged);
@@ -507,6 +509,7 @@ private:
         std::uint8_t tos = 0;
         if (packet_waits) {
             state_.staged.unstage(to.staged, out.data.view());
+            state_.note_unstaged(to);
             tos = ecn_of(parse_ip(out.data.view()).tos);
         }
         frame(out, to, keys, tos);

@@ -45,6 +45,9 @@ template <policies Policies> struct peer {
     std::uint64_t tx_bytes = 0;
     std::uint64_t rx_bytes = 0;
     std::uint32_t number = 0; ///< for the observer; never used again
+    /// The last round of `poll_transmit` that took packets out of `staged`.
+    using round_number = std::conditional_t<Policies::threads::parallel, std::uint32_t, no_table<7>>;
+    [[no_unique_address]] round_number unstaged_in{};
 
     template <class List, int Place>
     using unless_few = std::conditional_t<is_few(Policies::storage::max_allowed_ips), no_table<Place>, List>;

@@ -178,6 +178,20 @@ template <policies Policies> struct device_state {
         enqueue_for_transmit(p);
     }
 
+    // Packets that waited go to the network before later ones, also where several threads send: until the next round
+    // of `poll_transmit` begins, those that the last one took are still on their way.
+    void begin_transmit_round() noexcept {
+        if constexpr (Policies::threads::parallel) ++transmit_round;
+    }
+    void note_unstaged([[maybe_unused]] peer_type& p) noexcept {
+        if constexpr (Policies::threads::parallel) p.unstaged_in = transmit_round;
+    }
+    bool has_waiting(peer_type const& p) const noexcept {
+        if constexpr (Policies::threads::parallel)
+            if (p.unstaged_in == transmit_round && transmit_round != 0) return true;
+        return !p.staged.empty();
+    }
+
     void zero_keys(peer_type& p) noexcept {
         peers.forget(p.exchange());
         peers.retire_all(p);
@@ -214,6 +228,7 @@ template <policies Policies> struct device_state {
     peer_type* first_for_transmit = nullptr; // of few peers neither is used
     peer_type* last_for_transmit = nullptr;
     std::size_t mtu = default_mtu_bytes;
+    [[no_unique_address]] typename peer_type::round_number transmit_round{};
     std::uint32_t fwmark = 0;
     byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to anybody
     peer_table<Policies> peers;

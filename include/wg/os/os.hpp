@@ -23,6 +23,7 @@
 #include "linux/random.hpp"
 #include "linux/routes.hpp"
 #include "linux/secret_region.hpp"
+#include "linux/threads.hpp"
 #include "linux/tun.hpp"
 #include "linux/uapi_listener.hpp"
 #include "linux/udp.hpp"

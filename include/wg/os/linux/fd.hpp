@@ -86,8 +86,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     epoll_event event{};
     event.events = events;
     event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) return true;
-    return errno == EEXIST && ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 } // namespace wg::inline WG_ABI::os

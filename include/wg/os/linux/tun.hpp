@@ -66,7 +66,12 @@ public:
             int const flags = IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0) | (many ? IFF_MULTI_QUEUE : 0);
             request.ifr_flags = static_cast<short>(flags);
             if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
-            made = tun(std::move(fd), request.ifr_name, std::move(frame));
+            std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
+            if (!queues || !queues->add(std::move(fd))) {
+                why.set("`", name, "`: no memory or no descriptors are left");
+                return status::no_memory;
+            }
+            made = tun(std::move(queues), request.ifr_name, std::move(frame));
             if (made.set_framing(wanted)) { // which never fails without virtio headers
                 if (many) made.add_queues(request);
                 break;
@@ -96,15 +101,18 @@ public:
             return status::not_supported;
         }
         std::unique_ptr<byte[]> frame = (flags & IFF_VNET_HDR) != 0 ? new_frame() : nullptr;
-        if ((flags & IFF_VNET_HDR) != 0 && !frame) {
-            why.set("descriptor ", number, " (`", request.ifr_name, "`): no memory for frames");
+        std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
+        unique_fd fd(number);
+        if (((flags & IFF_VNET_HDR) != 0 && !frame) || !queues || !queues->add(std::move(fd))) {
+            (void)fd.release(); // not taken over
+            why.set("descriptor ", number, " (`", request.ifr_name, "`): no memory or no descriptors are left");
             return status::no_memory;
         }
-        tun made(unique_fd(number), request.ifr_name, std::move(frame));
+        tun made(std::move(queues), request.ifr_name, std::move(frame));
         if (!make_private(number) || !made.set_framing(wanted)) {
             why.set("descriptor ", number, ": ", std::strerror(errno));
             status const refused = status_of(errno);
-            (void)made.queues_.release(); // not taken over
+            (void)made.queues_->release(); // not taken over
             return refused;
         }
         made.refresh_mtu();
@@ -113,11 +121,11 @@ public:
 
     /// Polls readable when a packet waits, and also when the interface is gone; but not for packets that a `read`
     /// which filled its span has left behind.
-    int fd() const noexcept { return queues_.pollable(); }
+    int fd() const noexcept { return queues_ != nullptr ? queues_->pollable() : -1; }
     char const* name() const noexcept { return name_; }
     /// Whether frames begin with a virtio header.
     bool has_frames() const noexcept { return frame_ != nullptr; }
-    std::size_t queue_count() const noexcept { return queues_.size(); }
+    std::size_t queue_count() const noexcept { return queues_->size(); }
     /// The interface's number here, for the monitor of routes; 0 if it is not in this network namespace.
     std::uint32_t index() const noexcept { return ::if_nametoindex(name_); }
 
@@ -128,22 +136,46 @@ public:
         std::size_t count = 0;
         while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
         if (count == packets.size()) return count;
-        for (std::uint32_t ready = queues_.ready(); ready != 0 && count < packets.size();) {
+        claimed_ |= queues_->ready();
+        for (std::uint32_t ready = claimed_; ready != 0 && count < packets.size();) {
             std::size_t const left = packets.size() - count;
             std::size_t sharers = 0;
             for (std::uint32_t bits = ready; bits != 0; bits &= bits - 1) ++sharers;
             std::size_t const share = std::max<std::size_t>(1, left / sharers);
-            for (std::size_t i = 0; i < queues_.size() && count < packets.size(); ++i) {
-                next_queue_ = (next_queue_ + 1) % queues_.size();
-                if ((ready >> next_queue_ & 1) == 0) continue;
+            for (std::size_t i = 0; i < queues_->size() && count < packets.size(); ++i) {
+                next_queue_ = (next_queue_ + 1) % queues_->size();
+                std::uint32_t const bit = std::uint32_t{1} << next_queue_;
+                if ((ready & bit) == 0) continue;
                 int const error = read_queue(next_queue_, packets, count, share);
                 if (error == 0) continue;
-                ready &= ~(std::uint32_t{1} << next_queue_);
+                ready &= ~bit;
                 if (error == EAGAIN || count > 0) continue; // what is wrong will still be wrong at the next call
                 return error == EBADFD || error == EBADF ? status::gone : status::io_error;
             }
         }
         return count;
+    }
+
+    /// What was read has been sent: others that share the interface may read on from the same queues, but for one from
+    /// which segments are left.
+    void settle() noexcept {
+        std::uint32_t const kept = segments_.pending() ? std::uint32_t{1} << next_queue_ : 0;
+        if ((claimed_ & ~kept) != 0) queues_->give_back(claimed_ & ~kept);
+        claimed_ &= kept;
+    }
+
+    /// The same interface, to be read and written by another thread as well; to be gone before this one. The link is
+    /// this one's concern. no_memory.
+    result<tun> share() const noexcept {
+        tun other;
+        queues_->share();
+        other.queues_ = queues_;
+        other.frame_ = frame_ ? new_frame() : nullptr;
+        if (frame_ && !other.frame_) return status::no_memory;
+        std::memcpy(other.name_, name_, sizeof name_);
+        other.joins_tcp_ = joins_tcp_;
+        other.joins_udp_ = joins_udp_;
+        return other;
     }
 
     /// How many the host took. One that it refuses is dropped alone; with the interface down or gone, all are.
@@ -165,7 +197,7 @@ public:
     /// then what was known stays.
     void refresh_mtu() noexcept {
         ifreq request{};
-        if (::ioctl(queues_[0], TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
+        if (::ioctl((*queues_)[0], TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
         request = request_for(name_);
         if (!ask_interface(SIOCGIFMTU, request) || request.ifr_mtu <= 0) return;
         mtu_ = static_cast<std::size_t>(request.ifr_mtu);
@@ -189,14 +221,14 @@ public:
         no_packet[virtio_header_bytes] = 0x40;
         std::size_t const unused = frame_ ? 0 : virtio_header_bytes;
         ssize_t const written =
-            without_interruption([&] { return ::write(queues_[0], no_packet + unused, sizeof no_packet - unused); });
+            without_interruption([&] { return ::write((*queues_)[0], no_packet + unused, sizeof no_packet - unused); });
         if (written >= 0 || errno == EINVAL) return status::ok;
         return errno == EIO ? status::device_down : status::gone;
     }
 
 private:
-    tun(unique_fd fd, char const* name, std::unique_ptr<byte[]> frame) noexcept
-        : queues_(std::move(fd)), frame_(std::move(frame)) {
+    tun(std::unique_ptr<tun_queues> queues, char const* name, std::unique_ptr<byte[]> frame) noexcept
+        : own_queues_(std::move(queues)), queues_(own_queues_.get()), frame_(std::move(frame)) {
         std::memcpy(name_, name, sizeof name_);
     }
 
@@ -216,16 +248,16 @@ private:
     /// Has the kernel leave checksums and the cutting of TCP and UDP to us, or, without virtio headers, nothing: an
     /// interface that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
     bool set_framing(offloads const& wanted) noexcept {
-        auto const offload = [&](unsigned flags) { return ::ioctl(queues_[0], TUNSETOFFLOAD, flags) == 0; };
+        auto const offload = [&](unsigned flags) { return ::ioctl((*queues_)[0], TUNSETOFFLOAD, flags) == 0; };
         if (!frame_) {
             (void)offload(0);
             return true;
         }
         int header_bytes = virtio_header_bytes, bytes = header_bytes, yes = 1;
-        bool const is_set = ::ioctl(queues_[0], TUNSETVNETHDRSZ, &header_bytes) == 0;
-        if (!is_set && ::ioctl(queues_[0], TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
+        bool const is_set = ::ioctl((*queues_)[0], TUNSETVNETHDRSZ, &header_bytes) == 0;
+        if (!is_set && ::ioctl((*queues_)[0], TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
         // Kernels that do not know it have the machine's order.
-        bool const little = ::ioctl(queues_[0], TUNSETVNETLE, &yes) == 0;
+        bool const little = ::ioctl((*queues_)[0], TUNSETVNETLE, &yes) == 0;
         if (!little && std::endian::native != std::endian::little) return false;
         unsigned const tcp = TUN_F_TSO4 | TUN_F_TSO6, udp = tun_f_uso4 | tun_f_uso6;
         // Of UDP it is also a promise that it will be taken. Without any of them packets come one by one.
@@ -243,9 +275,9 @@ private:
 
     /// As many as there can be, of the interface that `request` made; those of an interface have one framing.
     void add_queues(ifreq request) noexcept {
-        while (queues_.size() < tun_queues::most) {
+        while (queues_->size() < tun_queues::most) {
             unique_fd fd = open_device();
-            if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0 || !queues_.add(std::move(fd))) return;
+            if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0 || !queues_->add(std::move(fd))) return;
         }
     }
 
@@ -256,15 +288,15 @@ private:
             packet& p = packets[count];
             byte* const to = frame_ ? frame_.get() : p.buffer + p.offset;
             std::size_t const room = frame_ ? frame_bytes : p.capacity - p.offset;
-            ssize_t const size = without_interruption([&] { return ::read(queues_[number], to, room); });
+            ssize_t const size = without_interruption([&] { return ::read((*queues_)[number], to, room); });
             if (size < 0) return errno;
             bytes const read(to, static_cast<std::size_t>(size));
             if (!frame_) {
                 p.length = static_cast<std::uint32_t>(size);
-                queues_.came_from(number, read);
+                queues_->came_from(number, read);
                 ++count;
             } else if (segments_.begin(read)) {
-                queues_.came_from(number, read.subspan(virtio_header_bytes));
+                queues_->came_from(number, read.subspan(virtio_header_bytes));
                 while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
             } else {
                 p.length = 0; // of a malformed frame no packet is left
@@ -276,7 +308,7 @@ private:
 
     /// 0 or the errno. Pieces of packets of one flow, of which `packet` is one.
     int write_pieces(std::span<iovec const> pieces, bytes_view packet) noexcept {
-        int const fd = queues_[queues_.queue_for(packet)];
+        int const fd = (*queues_)[queues_->queue_for(packet)];
         auto const write = [&] { return ::writev(fd, pieces.data(), static_cast<int>(pieces.size())); };
         return without_interruption(write) < 0 ? errno : 0;
     }
@@ -351,7 +383,9 @@ private:
         return status_of(error);
     }
 
-    tun_queues queues_{};
+    std::unique_ptr<tun_queues> own_queues_{}; ///< none: those of another
+    tun_queues* queues_ = nullptr;
+    std::uint32_t claimed_ = 0;       ///< bits of those that nobody else may read now
     std::size_t next_queue_ = 0;      ///< whose turn was last
     std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
     segmenter segments_{};            ///< of `frame_`, those that were not given out yet

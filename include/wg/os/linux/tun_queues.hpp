@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The queues of a TUN interface. The host puts each flow into one of them; asked in turn, a flow that fills its queue
 // delays only those that share it. So a lone packet does not wait behind a bulk transfer, at no cost to that. Layer 7
-// (Linux); one thread at a time.
+// (Linux); any thread once all are added.
 #ifndef WG_OS_LINUX_TUN_QUEUES_HPP
 #define WG_OS_LINUX_TUN_QUEUES_HPP
 
@@ -9,6 +9,7 @@
 #include "flow.hpp"
 
 #include <array>
+#include <atomic>
 
 namespace wg::inline WG_ABI::os {
 
@@ -16,56 +17,73 @@ class tun_queues {
 public:
     static constexpr std::size_t most = 8;
 
-    tun_queues() noexcept = default;
-    explicit tun_queues(unique_fd first) noexcept { fds_[count_++] = std::move(first); }
+    tun_queues() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
 
-    /// A further one, which is closed if it cannot be watched; at most `most`.
+    /// At most `most`. False: it cannot be watched, and is closed.
     bool add(unique_fd queue) noexcept {
         WG_ASSERT(count_ < most);
-        if (count_ == 1) {
-            epoll_ = unique_fd(::epoll_create1(EPOLL_CLOEXEC));
-            if (!epoll_ || !watch(epoll_.get(), fds_[0].get(), EPOLLIN, 0)) return false;
-        }
-        if (!watch(epoll_.get(), queue.get(), EPOLLIN, count_)) return false;
+        if (!epoll_ || !watch(epoll_.get(), queue.get(), EPOLLIN, count_)) return false;
         fds_[count_++] = std::move(queue);
         return true;
+    }
+
+    /// Several threads will read: from now on what `ready` tells one of them it tells no other before `give_back`, so
+    /// that the packets of a queue stay in order.
+    void share() noexcept {
+        if (std::exchange(shared_, true)) return;
+        give_back(~std::uint32_t{0} >> (32 - count_));
     }
 
     std::size_t size() const noexcept { return count_; }
     /// Any of them, for what concerns the interface.
     int operator[](std::size_t number) const noexcept { return fds_[number].get(); }
-    /// Polls readable when one of them does.
-    int pollable() const noexcept { return count_ > 1 ? epoll_.get() : fds_[0].get(); }
+    /// Polls readable when one of them does; -1: there are no descriptors left.
+    int pollable() const noexcept { return epoll_.get(); }
     /// Gives away the only one.
-    int release() noexcept { return fds_[0].release(); }
+    int release() noexcept {
+        (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fds_[0].get(), nullptr);
+        return fds_[0].release();
+    }
 
-    /// Bits of those that have something, or whose interface is gone.
-    std::uint32_t ready() const noexcept {
-        if (count_ <= 1) return 1;
+    /// Bits of those that have something, or whose interface is gone; for one of several threads just two, so that
+    /// others find some as well.
+    std::uint32_t ready() noexcept {
+        if (count_ <= 1 && !shared_) return 1;
         epoll_event events[most];
-        int const count = without_interruption([&] { return ::epoll_wait(epoll_.get(), events, int{most}, 0); });
+        int const wanted = shared_ ? 2 : int{most};
+        int const count = without_interruption([&] { return ::epoll_wait(epoll_.get(), events, wanted, 0); });
         std::uint32_t bits = 0;
         for (int i = 0; i < count; ++i) bits |= std::uint32_t{1} << events[i].data.u64;
         return bits;
+    }
+    void give_back(std::uint32_t bits) noexcept {
+        if (!shared_) return;
+        for (std::size_t i = 0; bits != 0; ++i, bits >>= 1)
+            if ((bits & 1) != 0) (void)watch(epoll_.get(), fds_[i].get(), EPOLLIN | EPOLLONESHOT, i);
     }
 
     /// The host remembers for some seconds through which queue packets of a flow came to it, and answers there; else it
     /// chooses by a hash. So packets to it take the queue that those from it took, and the flow stays in one.
     void came_from(std::size_t number, bytes_view packet) noexcept {
-        if (count_ > 1) queue_of_[flow_number(packet) % queue_of_.size()] = static_cast<std::uint8_t>(number + 1);
+        if (count_ <= 1) return;
+        std::atomic<std::uint8_t>& known = queue_of_[flow_number(packet) % queue_of_.size()];
+        auto const queue = static_cast<std::uint8_t>(number + 1);
+        // A line of memory that all threads read is only written to where there is news.
+        if (known.load(std::memory_order_relaxed) != queue) known.store(queue, std::memory_order_relaxed);
     }
     std::size_t queue_for(bytes_view packet) const noexcept {
         if (count_ <= 1) return 0;
         std::uint32_t const flow = flow_number(packet);
-        std::uint8_t const known = queue_of_[flow % queue_of_.size()];
+        std::uint8_t const known = queue_of_[flow % queue_of_.size()].load(std::memory_order_relaxed);
         return known != 0 ? known - 1u : (flow >> 16) % count_;
     }
 
 private:
+    unique_fd epoll_;
     std::array<unique_fd, most> fds_{};
     std::size_t count_ = 0;
-    unique_fd epoll_{};
-    std::array<std::uint8_t, 1024> queue_of_{}; ///< by flow; 0: none is known
+    bool shared_ = false; ///< changes only while one thread reads
+    std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
 };
 
 } // namespace wg::inline WG_ABI::os

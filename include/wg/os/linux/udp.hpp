@@ -80,6 +80,26 @@ public:
         }
     }
 
+    /// Takes part in what `of` has open, for a thread of its own; to be closed before that is. Only `of` can be waited
+    /// for. False: no descriptors are left, and this is closed.
+    bool share(basic_udp const& of) noexcept {
+        close();
+        for (auto const& [mine, its] : {std::pair(&v4_, &of.v4_), std::pair(&v6_, &of.v6_)}) {
+            if (!its->fd) continue;
+            mine->fd.reset(::fcntl(its->fd.get(), F_DUPFD_CLOEXEC, 0));
+            mine->segments = its->segments;
+            if (!mine->fd) {
+                close();
+                return false;
+            }
+        }
+        port_ = of.port_;
+        fwmark_ = of.fwmark_;
+        return_.forget();
+        doubt_until_ = of.doubt_until_;
+        return true;
+    }
+
     void close() noexcept {
         v4_ = {};
         v6_ = {};

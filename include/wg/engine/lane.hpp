@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: BSL-1.0
+// One worker's way through an interface: the buffers that packets live in, and the steps that move them between a TUN
+// device, a device and a UDP socket. Layer 6; one thread at a time, but several lanes of an interface at once.
+//
+// What keeps the packets of a flow in order where there are several lanes:
+// - out: what a lane read from a queue of the TUN device it has for itself until it is sent (`tun_device::settle`);
+// - in: lanes receive one after the other, open at once, and complete and deliver in the order of receiving;
+// - packets that waited for a session are sent by one lane at a time, and the device lets no later one pass them.
+#ifndef WG_ENGINE_LANE_HPP
+#define WG_ENGINE_LANE_HPP
+
+#include "../device/device.hpp"
+
+namespace wg::inline WG_ABI {
+
+/// The order in which lanes complete what they received. Where threads have nothing to wait on there is one lane.
+template <class Threads> class reception_order {
+public:
+    void begin() noexcept {}
+    void abandon() noexcept {}
+    std::uint32_t received() noexcept { return 0; }
+    void await(std::uint32_t) noexcept {}
+    void end(std::uint32_t) noexcept {}
+};
+
+template <class Threads>
+    requires requires { typename Threads::cell; }
+class reception_order<Threads> {
+public:
+    /// Who receives is alone until `abandon`, for there was nothing, or until `received`, which gives a place.
+    void begin() noexcept { receiving_.lock(); }
+    void abandon() noexcept { receiving_.unlock(); }
+    std::uint32_t received() noexcept {
+        std::uint32_t const place = next_++;
+        receiving_.unlock();
+        return place;
+    }
+    /// Waits until all before `place` have ended. They never wait for one behind them.
+    void await(std::uint32_t place) noexcept {
+        for (std::uint32_t at = served_.load(); at != place; at = served_.load()) served_.wait(at);
+    }
+    void end(std::uint32_t place) noexcept { served_.store(place + 1); }
+
+private:
+    typename Threads::mutex receiving_;
+    std::uint32_t next_ = 0;       ///< guarded by `receiving_`
+    typename Threads::cell served_; ///< whose turn it is
+};
+
+/// What the lanes of an interface share.
+template <policies Policies> struct junction {
+    device<Policies>& core;
+    bool running = false; ///< changes only while no lane steps
+    [[no_unique_address]] reception_order<typename Policies::threads> order{};
+    [[no_unique_address]] typename Policies::threads::mutex flushing{}; ///< held by who sends what waited
+};
+
+template <engine_policies Policies> class lane {
+    using device_type = device<Policies>;
+    using job_type = typename device_type::job_type;
+    using tun_type = typename Policies::tun_device;
+    using socket_type = typename Policies::udp_socket;
+    using storage = typename Policies::storage;
+
+public:
+    static constexpr std::size_t batch = storage::batch; ///< packets in one step
+    /// Datagrams in one call, which may hold `batch` segments each.
+    static constexpr std::size_t receive_batch = batch < 4 ? 1 : batch / 4;
+    /// A batch, and what is more than that in its last datagram: such pieces are better moved together.
+    static constexpr std::size_t most_jobs = receive_batch == 1 ? batch : batch + 64;
+
+    /// What is joined outlives the lane. Buffers come from the device's storage.
+    lane(junction<Policies>& shared, tun_type& tun, socket_type& socket) noexcept
+        : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), outbound_(core_.memory()),
+          inbound_(core_.memory()) {}
+    lane(lane const&) = delete;
+    lane& operator=(lane const&) = delete;
+
+    /// Buffers for packets of this MTU, 0: not known. no_memory: larger ones than before do not pass.
+    status make_room(std::size_t mtu_bytes) noexcept {
+        std::size_t const stride = stride_for(mtu_bytes != 0 ? mtu_bytes : padded(default_mtu_bytes));
+        if (stride > stride_) {
+            if (!outbound_.resize(batch * stride)) return status::no_memory;
+            stride_ = stride;
+        }
+        if (inbound_.view().empty() && !inbound_.resize(receive_batch * receive_stride)) return status::no_memory;
+        return status::ok;
+    }
+
+    /// Moves what is ready, for a bounded time. gone: the TUN device was removed.
+    status step(bool tun, bool udp) noexcept {
+        tun = tun || tun_unfinished_;
+        tun_unfinished_ = false;
+        moved_ = false;
+        for (int round = 0; round < max_rounds && (tun || udp); ++round) {
+            if (udp) moved_ |= udp = shared_.running && pump_udp();
+            if (tun) {
+                result<std::size_t> const moved = pump_tun();
+                if (!moved && moved.why() == status::gone) return status::gone;
+                moved_ |= moved && *moved != 0;
+                tun = moved && *moved == batch;
+            }
+        }
+        tun_unfinished_ = tun;
+        busy_ = tun || udp;
+        return status::ok;
+    }
+
+    /// Whether the last step found something to move, and whether it ended with work left.
+    bool moved() const noexcept { return moved_; }
+    bool busy() const noexcept { return busy_; }
+
+    /// Whether the TUN device holds packets for this lane, of which its descriptor does not tell.
+    bool unfinished() const noexcept { return tun_unfinished_; }
+
+    /// What the device has to say by itself: answers to some handshakes, then what waits to be sent. What is left after
+    /// `max_rounds` comes at the next step; the device's deadline says so.
+    void flush() noexcept {
+        hold const alone(shared_.flushing);
+        // The outbound packets of this step are gone by now, so their buffers are free.
+        std::size_t const room = stride_ == 0 ? 0 : batch;
+        for (int round = 0; round < max_rounds; ++round) {
+            for (std::size_t i = 0; i < room; ++i)
+                jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
+            std::span<job_type> const jobs = std::span(jobs_).first(room);
+            std::size_t const made =
+                round == 0 ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
+            if (made == 0 && round != 0) return;
+            device_type::crypt(jobs.first(made), core_.aead());
+            transmit(jobs.first(made));
+        }
+    }
+
+private:
+    static constexpr int max_rounds = 16;
+    static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
+    static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
+    /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
+    /// such messages lie one behind the other, and a socket that joins them gives the kernel one piece of memory.
+    static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
+        return std::max<std::size_t>(front + mtu_bytes + tag_bytes, initiation_layout::size);
+    }
+    /// Where the MTU is not known, it does not bound padding.
+    static constexpr std::size_t padded(std::size_t mtu_bytes) noexcept {
+        return (mtu_bytes + padding_bytes - 1) / padding_bytes * padding_bytes;
+    }
+    static constexpr bool grows = storage::max_mtu_bytes == 0;
+    static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
+    static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
+
+    /// Holds a mutex of the threads policy, which is no standard one.
+    class hold {
+    public:
+        explicit hold(typename Policies::threads::mutex& held) noexcept : held_(held) { held_.lock(); }
+        hold(hold const&) = delete;
+        hold& operator=(hold const&) = delete;
+        ~hold() { held_.unlock(); }
+
+    private:
+        typename Policies::threads::mutex& held_;
+    };
+
+    instant now() noexcept { return core_.clock().now(); }
+
+    /// From the TUN device to the network; how many packets.
+    result<std::size_t> pump_tun() noexcept {
+        result<std::size_t> const got = stride_ == 0 ? discard() : read_and_send();
+        if constexpr (requires { tun_.settle(); }) tun_.settle();
+        if (got && *got != 0) flush();
+        return got;
+    }
+
+    result<std::size_t> read_and_send() noexcept {
+        for (std::size_t i = 0; i < batch; ++i)
+            packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - tag_bytes), front);
+        result<std::size_t> const got = tun_.read(std::span(packets_).first(batch));
+        if (!got || *got == 0) return got;
+        std::span<job_type> const jobs = std::span(jobs_).first(*got);
+        for (std::size_t i = 0; i < *got; ++i) {
+            jobs[i].data = packets_[i];
+            jobs[i].data.capacity += static_cast<std::uint32_t>(tag_bytes);
+        }
+        core_.prepare_outbound(jobs, now());
+        device_type::crypt(jobs, core_.aead());
+        transmit(jobs);
+        return got;
+    }
+
+    /// Without buffers a packet is read and dropped, or its presence would wake the waiter for ever.
+    result<std::size_t> discard() noexcept {
+        byte sink[64];
+        packet p(sink, 0);
+        return tun_.read({&p, 1});
+    }
+
+    /// From the network to the TUN device. False: nothing was there.
+    bool pump_udp() noexcept {
+        for (std::size_t i = 0; i < wanted_; ++i)
+            received_[i] = {packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom)};
+        shared_.order.begin();
+        result<std::size_t> const got = socket_.receive(std::span(received_).first(wanted_));
+        if (!got || *got == 0) {
+            shared_.order.abandon();
+            return false;
+        }
+        std::uint32_t const place = shared_.order.received();
+        std::size_t count = 0, segments = 0;
+        for (datagram const& d : std::span(received_).first(*got)) {
+            std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
+            for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
+                if (count == jobs_.size()) receive(std::span(jobs_).first(std::exchange(count, 0)), place);
+                job_type& j = jobs_[count++];
+                ++segments;
+                j.data = d;
+                j.data.offset += static_cast<std::uint32_t>(at);
+                j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
+                j.where = d.where;
+                j.tos = d.tos;
+            }
+            if (count >= batch) receive(std::span(jobs_).first(std::exchange(count, 0)), place);
+        }
+        receive(std::span(jobs_).first(count), place);
+        shared_.order.end(place);
+        flush();
+        // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
+        // what was received is still in the cache when it is opened.
+        wanted_ = std::min((batch * *got + segments - 1) / segments, receive_batch);
+        return true;
+    }
+
+    void receive(std::span<job_type> jobs, std::uint32_t place) noexcept {
+        core_.prepare_inbound(jobs, now());
+        device_type::crypt(jobs, core_.aead());
+        shared_.order.await(place);
+        core_.complete(jobs, now());
+        deliver(jobs);
+    }
+
+    /// Sends what is to be sent, completes all, and delivers what goes back to the host.
+    void transmit(std::span<job_type> jobs) noexcept {
+        std::size_t count = 0;
+        for (job_type const& j : jobs) {
+            if (j.next != disposition::send) continue;
+            datagram& d = sent_[count++];
+            static_cast<packet&>(d) = j.data;
+            d.where = j.where;
+            d.tos = j.tos;
+            d.why = status::ok;
+        }
+        if (count != 0) (void)socket_.send(std::span(sent_).first(count));
+        count = 0;
+        for (job_type& j : jobs) {
+            if (j.next != disposition::send) continue;
+            datagram const& d = sent_[count++];
+            j.why = d.why;
+            j.where.local = d.where.local;
+        }
+        core_.complete(jobs, now());
+        deliver(jobs);
+    }
+
+    void deliver(std::span<job_type> jobs) noexcept {
+        std::size_t count = 0;
+        for (job_type const& j : jobs) {
+            if (j.next != disposition::deliver) continue;
+            packets_[count] = j.data;
+            if constexpr (tun_type::headroom != 0) keep_headroom(packets_[count]);
+            ++count;
+        }
+        if (count != 0) (void)tun_.write(std::span(packets_).first(count));
+    }
+
+    /// An ICMP answer may have taken all the room before the packet; then it left as much behind.
+    static void keep_headroom(packet& p) noexcept {
+        if (p.headroom() >= tun_type::headroom) return;
+        packet const moved({p.buffer, p.capacity}, tun_type::headroom, p.length);
+        std::memmove(moved.view().data(), p.view().data(), p.length);
+        p = moved;
+    }
+
+    junction<Policies>& shared_;
+    device_type& core_;
+    tun_type& tun_;
+    socket_type& socket_;
+    bool tun_unfinished_ = false;
+    bool moved_ = false;
+    bool busy_ = false;
+    typename storage::template array<byte, most_outbound_bytes> outbound_;
+    typename storage::template array<byte, most_inbound_bytes> inbound_;
+    std::size_t stride_ = 0;
+    std::size_t wanted_ = receive_batch; ///< datagrams in the next receive
+
+    // What a step works on. Here and not on the stack, where each step would have to clear it.
+    std::array<job_type, most_jobs> jobs_;
+    std::array<packet, most_jobs> packets_;
+    std::array<datagram, batch> sent_;
+    std::array<datagram, receive_batch> received_;
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSL-1.0
+// The threads policy of a host with several processors (pthreads(7), futex(2)). Layer 7 (Linux).
+#ifndef WG_OS_LINUX_THREADS_HPP
+#define WG_OS_LINUX_THREADS_HPP
+
+#include "../../policy.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <climits>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
+struct threads {
+    static constexpr bool parallel = true;
+
+    class mutex {
+    public:
+        mutex() noexcept = default;
+        mutex(mutex const&) = delete;
+        mutex& operator=(mutex const&) = delete;
+        ~mutex() { ::pthread_mutex_destroy(&mutex_); }
+        void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+        void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+
+    private:
+        pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+    };
+
+    /// A number that threads wait on. All is sequentially consistent.
+    class cell {
+    public:
+        std::uint32_t load() const noexcept { return value_.load(); }
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // Who begins to wait after this finds the new value.
+            if (waiting_.load() != 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
+        }
+        /// Returns when it is no longer `old`, and perhaps earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            futex(FUTEX_WAIT_PRIVATE, old);
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< about a quarter of what it takes to sleep and wake up
+
+        void futex(int operation, std::uint32_t value) noexcept {
+            static_assert(sizeof value_ == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
+            ::syscall(SYS_futex, &value_, operation, value, nullptr, nullptr, 0);
+        }
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+    };
+
+    /// A thread, which whoever owns it waits for in the end.
+    class thread {
+    public:
+        thread() noexcept = default;
+        thread(thread const&) = delete;
+        thread& operator=(thread const&) = delete;
+        ~thread() {
+            if (runs_) ::pthread_join(thread_, nullptr);
+        }
+        /// Runs `Work(context)` without signals, which remain the other threads'. False: the host has none to give.
+        template <auto Work, class Context> bool start(Context& context) noexcept {
+            sigset_t all, before;
+            ::sigfillset(&all);
+            ::pthread_sigmask(SIG_SETMASK, &all, &before);
+            auto const begin = [](void* with) -> void* {
+                Work(*static_cast<Context*>(with));
+                return nullptr;
+            };
+            runs_ = ::pthread_create(&thread_, nullptr, begin, &context) == 0;
+            ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+            return runs_;
+        }
+
+    private:
+        pthread_t thread_{};
+        bool runs_ = false;
+    };
+
+    /// How many processors this process may use.
+    static std::size_t processors() noexcept {
+        cpu_set_t allowed;
+        if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
+        return static_cast<std::size_t>(std::max(CPU_COUNT(&allowed), 1));
+    }
+};
+static_assert(wg::threads<threads>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif

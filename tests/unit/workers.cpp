@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: BSL-1.0
+// Several threads move the packets of one interface: nothing is lost, and no packet passes another of its flow. What
+// one thread at a time may do is done here without locks, so that -fsanitize=thread sees if it is not so.
+#include "fixture.hpp"
+
+#include "wg/engine/workers.hpp"
+#include "wg/os/linux/threads.hpp"
+
+#include <atomic>
+#include <mutex>
+
+using namespace wg_tests;
+using wg::change;
+using wg::status;
+
+namespace {
+
+struct frozen_clock {
+    std::atomic<std::int64_t> const* now_ns = nullptr;
+    wg::instant now() noexcept { return {now_ns->load()}; }
+    void tai64n(std::span<wg::byte, wg::timestamp_bytes> label) noexcept {
+        wg::store_be64(label.data(), 0x400000000000000a + static_cast<std::uint64_t>(now_ns->load() / 1'000'000'000));
+        wg::store_be32(&label[8], 0);
+    }
+};
+
+struct own_random {
+    noise from{1};
+    bool fill(wg::bytes out) noexcept {
+        for (wg::byte& b : out) b = static_cast<wg::byte>(from.next() >> 56);
+        return true;
+    }
+};
+
+std::uint64_t stamp_of(wg::bytes_view inner) { return wg::load_le64(&inner[inner.size() - 8]); }
+
+/// Packets of a flow, with a number each.
+struct flow {
+    wg::ip_address from, to;
+    std::uint64_t made = 0, wanted = 0; ///< by who has claimed the flow
+};
+
+/// Ends in the flow's number and the packet's.
+buffer next_packet(flow& f, std::size_t number) {
+    buffer inner = inner_packet(f.from, f.to, 100);
+    wg::store_le64(&inner[inner.size() - 8], std::uint64_t{number} << 32 | f.made++);
+    return inner;
+}
+
+/// What is behind all handles of a TUN interface.
+struct host {
+    std::vector<flow> flows;
+    std::mutex mutex;
+    std::uint32_t claimed = 0;         ///< guarded by `mutex`
+    std::size_t next = 0;              ///< likewise
+    std::vector<std::uint64_t> stamps; ///< what was written, by one thread at a time
+    std::atomic<std::size_t> written{0};
+};
+
+struct shared_tun {
+    static constexpr std::size_t headroom = 0;
+    host* of = nullptr;
+    std::uint32_t claimed = 0;
+
+    wg::result<std::size_t> read(std::span<wg::packet> packets) noexcept {
+        std::size_t const most = std::min<std::size_t>(packets.size(), 7);
+        for (std::size_t tried = 0; tried < of->flows.size(); ++tried) {
+            std::size_t which = 0;
+            {
+                std::lock_guard const lock(of->mutex);
+                which = of->next++ % of->flows.size();
+                if ((of->claimed >> which & 1) != 0) continue;
+                of->claimed |= std::uint32_t{1} << which;
+                claimed |= std::uint32_t{1} << which;
+            }
+            flow& f = of->flows[which];
+            std::size_t count = 0;
+            for (; count < most && f.made < f.wanted; ++count) {
+                buffer const inner = next_packet(f, which);
+                packets[count].length = static_cast<std::uint32_t>(inner.size());
+                wg::copy(packets[count].view(), inner);
+            }
+            if (count != 0) return count;
+        }
+        return std::size_t{0};
+    }
+    void settle() noexcept {
+        std::lock_guard const lock(of->mutex);
+        of->claimed &= ~std::exchange(claimed, 0u);
+    }
+    wg::result<shared_tun> share() const noexcept { return shared_tun{of}; }
+    std::size_t write(std::span<wg::packet> packets) noexcept {
+        for (wg::packet const& p : packets) of->stamps.push_back(stamp_of(p.view()));
+        of->written += packets.size();
+        return packets.size();
+    }
+    std::size_t mtu() noexcept { return 1420; }
+};
+
+/// What is behind all handles of a socket.
+struct wire_end {
+    std::deque<buffer> arrived; ///< taken by one thread at a time
+    wg::endpoint from{};        ///< who sent them
+    std::mutex mutex;
+    std::vector<buffer> departed; ///< guarded by `mutex`
+    bool open = false;
+};
+
+struct shared_socket {
+    static constexpr std::size_t receive_bytes = 2048;
+    wire_end* of = nullptr;
+    bool takes_part = false;
+
+    wg::result<std::uint16_t> open(std::uint16_t port) noexcept {
+        of->open = takes_part = true;
+        return port != 0 ? port : std::uint16_t{51820};
+    }
+    void close() noexcept { takes_part = false; }
+    bool share(shared_socket const& other) noexcept {
+        *this = other;
+        return true;
+    }
+    wg::result<std::size_t> receive(std::span<wg::datagram> datagrams) noexcept {
+        if (!takes_part) return status::io_error;
+        std::size_t count = 0;
+        for (; count < std::min<std::size_t>(datagrams.size(), 9) && !of->arrived.empty(); ++count) {
+            datagrams[count].length = static_cast<std::uint32_t>(of->arrived.front().size());
+            wg::copy(datagrams[count].view(), of->arrived.front());
+            datagrams[count].where.remote = of->from;
+            of->arrived.pop_front();
+        }
+        return count;
+    }
+    std::size_t send(std::span<wg::datagram> datagrams) noexcept {
+        std::lock_guard const lock(of->mutex);
+        for (wg::datagram const& d : datagrams) of->departed.emplace_back(d.view().begin(), d.view().end());
+        return datagrams.size();
+    }
+};
+
+struct no_waiter {
+    wg::readiness wait(wg::instant) noexcept { return {}; }
+    void wake() noexcept {}
+};
+
+struct policies {
+    using hash = wg::bundled::hash;
+    using dh = wg::bundled::dh;
+    using aead = wg::bundled::aead;
+    using clock_source = frozen_clock;
+    using random_source = own_random;
+    using threads = wg::os::threads;
+    using storage = wg::growing_storage<>;
+    using observer = wg::no_observer;
+    using tun_device = shared_tun;
+    using udp_socket = shared_socket;
+    using waiter = no_waiter;
+};
+
+struct node {
+    node(unsigned number_, std::atomic<std::int64_t> const& time)
+        : number(number_), core(frozen_clock{&time}, own_random{noise(number_)}) {
+        wg::copy(private_key.expose(), noise(100 + number).take(32));
+        wg::bundled::dh{}.dh_public(public_key, private_key);
+        BOOST_TEST_REQUIRE(engine.configure({change::private_key(private_key.expose())}) == status::ok);
+        BOOST_TEST_REQUIRE(engine.up() == status::ok);
+    }
+
+    unsigned number;
+    host above;
+    wire_end below;
+    shared_tun tun{&above};
+    shared_socket socket{&below};
+    wg::device<policies> core;
+    wg::engine<policies> engine{core, tun, socket};
+    wg::secret<wg::key_bytes> private_key;
+    wg::public_key public_key{};
+    wg::endpoint where{wg::ip_address::v4(192, 0, 2, 1), 51820, 0};
+};
+
+struct tunnel {
+    static constexpr std::size_t flows = 4;
+    std::atomic<std::int64_t> time{1'000'000'000'000};
+    node a{1, time}, b{2, time};
+
+    tunnel() {
+        for (auto const& [one, other] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
+            BOOST_TEST_REQUIRE(
+                one->engine.configure({change::peer(other->public_key), change::endpoint(other->where),
+                                       change::allowed_ip(wg::ip_prefix::of(inner_v4(other->number), 32)),
+                                       change::allowed_ip(wg::ip_prefix::of(inner_v6(other->number), 128))}) ==
+                status::ok);
+            one->below.from = other->where;
+            for (std::size_t i = 0; i < flows; ++i)
+                one->above.flows.push_back({inner_v4(one->number), inner_v4(other->number)});
+        }
+    }
+
+    /// What one has sent, the other finds. While no thread works.
+    static void carry(node& from, node& to) {
+        for (buffer& sent : from.below.departed) to.below.arrived.push_back(std::move(sent));
+        from.below.departed.clear();
+    }
+
+    /// A session, without workers.
+    void meet() {
+        a.above.flows[0].wanted += 1;
+        for (int i = 0; i < 5; ++i) {
+            BOOST_TEST_REQUIRE(a.engine.run_once({true, true, 0}) == status::ok);
+            carry(a, b);
+            BOOST_TEST_REQUIRE(b.engine.run_once({true, true, 0}) == status::ok);
+            carry(b, a);
+        }
+        BOOST_TEST_REQUIRE(b.above.written == 1u);
+    }
+};
+
+/// Runs an engine with others helping until `done`; what they all have begun has ended after that.
+template <class Done> void run_together(node& n, Done done) {
+    wg::workers<policies> workers(n.engine, n.tun, n.socket, 3);
+    do {
+        BOOST_TEST_REQUIRE(n.engine.run_once({true, true, 0}) == status::ok);
+        workers.help();
+    } while (!done());
+    BOOST_TEST(workers.size() != 0u);
+}
+
+bool ascends(std::vector<std::uint64_t> const& stamps) {
+    return std::adjacent_find(stamps.begin(), stamps.end(), std::greater_equal<>{}) == stamps.end();
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(workers)
+
+BOOST_FIXTURE_TEST_CASE(deliver_what_came_in_in_its_order, tunnel) {
+    constexpr std::size_t count = 20'000;
+    meet();
+    b.above.stamps.clear();
+    a.above.flows[0].wanted = count + 1;
+    while (a.above.flows[0].made < a.above.flows[0].wanted)
+        BOOST_TEST_REQUIRE(a.engine.run_once({true, false, 0}) == status::ok);
+    carry(a, b);
+    run_together(b, [&] { return b.above.written >= count + 1; });
+    BOOST_TEST(b.above.stamps.size() == count);
+    BOOST_TEST(ascends(b.above.stamps));
+    BOOST_TEST(b.core.counter(status::replayed_counter) == 0u);
+    BOOST_TEST(b.core.counter(status::decryption_failed) == 0u);
+}
+
+BOOST_FIXTURE_TEST_CASE(send_each_flow_in_its_order, tunnel) {
+    constexpr std::size_t count = 1'500; // all together less than a replay window, should a thread have to wait long
+    meet();
+    for (flow& f : a.above.flows) f.wanted = f.made + count;
+    auto const all_sent = [&] {
+        std::lock_guard const lock(a.below.mutex);
+        return a.below.departed.size() >= flows * count;
+    };
+    run_together(a, all_sent);
+    b.above.stamps.clear();
+    carry(a, b);
+    while (!b.below.arrived.empty()) BOOST_TEST_REQUIRE(b.engine.run_once({false, true, 0}) == status::ok);
+    BOOST_TEST(b.above.stamps.size() == flows * count);
+    std::array<std::uint64_t, flows> last{};
+    std::size_t passed = 0;
+    for (std::uint64_t const stamp : b.above.stamps) passed += stamp <= std::exchange(last[stamp >> 32], stamp);
+    BOOST_TEST(passed == 0u);
+}
+
+BOOST_FIXTURE_TEST_CASE(send_what_waited_before_what_came_later, tunnel) {
+    // One flow, which begins before there is a session: no more than may wait, until the session stands.
+    constexpr std::size_t waits = 100, count = 3'000;
+    a.above.flows[0].wanted = waits;
+    for (int i = 0; i < 40; ++i) BOOST_TEST_REQUIRE(a.engine.run_once({true, true, 0}) == status::ok);
+    carry(a, b);
+    BOOST_TEST_REQUIRE(b.engine.run_once({true, true, 0}) == status::ok);
+    carry(b, a); // the response, which lets the packets go
+    a.above.flows[0].wanted = count;
+    auto const all_sent = [&] {
+        std::lock_guard const lock(a.below.mutex);
+        return a.below.departed.size() >= count;
+    };
+    run_together(a, all_sent);
+    carry(a, b);
+    while (!b.below.arrived.empty()) BOOST_TEST_REQUIRE(b.engine.run_once({false, true, 0}) == status::ok);
+    BOOST_TEST(b.above.stamps.size() == count);
+    BOOST_TEST(ascends(b.above.stamps));
+}
+
+BOOST_FIXTURE_TEST_CASE(hold_still_while_the_interface_changes, tunnel) {
+    meet();
+    wg::workers<policies> workers(a.engine, a.tun, a.socket, 3);
+    for (int round = 0; round < 200; ++round) {
+        workers.help();
+        BOOST_TEST_REQUIRE(a.engine.run_once({true, true, 0}) == status::ok);
+        wg::workers<policies>::pause const alone(workers);
+        if (round % 3 == 0) {
+            a.engine.down();
+            BOOST_TEST_REQUIRE(a.engine.up() == status::ok);
+        }
+        a.below.departed.clear(); // without the lock, for nobody sends now
+        for (flow& f : a.above.flows) f.wanted += 50; // nor reads
+    }
+    while (a.engine.run_once({true, true, 0}) == status::ok && a.engine.busy()) {}
+    BOOST_TEST(workers.size() == 3u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
