@@ -329,8 +329,8 @@ def die_with_parent():
 
 
 class Daemon:
-    """$WGD, or another program (with arguments, as a list), on one interface of one host, in the foreground; waits until
-    its UAPI socket answers."""
+    """$WGD on one interface of one host, in the foreground; waits until its UAPI socket answers. `program` may name
+    another, or be a list of one and its first arguments."""
 
     def __init__(self, host, device, program=None, env=None, wait=True):
         self.host, self.device = host, device
