@@ -29,11 +29,12 @@ using listener = wg::os::uapi_listener<session, wg::secret_buffer>;
 
 constexpr char version[] = "wgd 0.1.0\n";
 constexpr char usage[] =
-    "usage: wgd [-f | --foreground] [--workers N] INTERFACE\n"
+    "usage: wgd [-f | --foreground] [--workers N] [--memory MIB] INTERFACE\n"
     "       wgd --version | --help\n"
     "Makes a WireGuard interface and serves it until SIGTERM or SIGINT, until its socket is removed, or until the\n"
     "interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n"
     "--workers N: threads that move packets, at most (1-64); else as many as there are processors.\n"
+    "--memory MIB: that it may take, at most; peers that find no room are refused.\n"
     "Environment: LOG_LEVEL=verbose|error|silent (default error), WG_PROCESS_FOREGROUND=1, WG_TUN_FD, WG_UAPI_FD,\n"
     "WG_CPU_OFF: instruction sets that cryptography does without, such as avx512,adx;\n"
     "WG_OFFLOAD_OFF: what is done packet by packet, of frames,tso,uso,queues,gso,gro,batches,all.\n";
@@ -42,6 +43,7 @@ struct options {
     char const* interface_name = nullptr;
     bool foreground = false;
     std::size_t workers = wg::os::threads::processors();
+    std::size_t memory_mib = 0; ///< 0: as much as there is
     std::string_view log_level = "error";
     bool log_asked = false;
     wg::os::offloads offloads{};
@@ -74,22 +76,27 @@ template <class... Piece> void say(options const& o, Piece const&... pieces) {
     std::exit(EXIT_SUCCESS);
 }
 
-std::size_t read_workers(std::string_view text) {
-    auto const number = wg::text::parse_decimal<std::uint16_t>(text);
-    if (!number || *number < 1 || *number > 64) misused("--workers takes a number from 1 to 64, not ", text);
-    return *number;
+std::size_t read_number(char const* option, std::size_t most, char const* text) {
+    auto const number = wg::text::parse_decimal<std::uint32_t>(text);
+    if (number && *number >= 1 && *number <= most) return *number;
+    complain(option, " takes a number from 1 to ", most, ", not ", text);
+    print(STDERR_FILENO, usage);
+    std::exit(EXIT_FAILURE);
 }
 
 options read_options(std::span<char*> arguments) {
     options o;
     for (std::size_t i = 1; i < arguments.size(); ++i) {
         char const* const argument = arguments[i];
+        char const* const next = i + 1 < arguments.size() ? arguments[i + 1] : "";
         if (argument == "--version"sv) print_and_exit(version);
         if (argument == "--help"sv || argument == "-h"sv) print_and_exit(usage);
         if (argument == "-f"sv || argument == "--foreground"sv)
             o.foreground = true;
         else if (argument == "--workers"sv)
-            o.workers = read_workers(i + 1 < arguments.size() ? arguments[++i] : "");
+            o.workers = read_number(argument, 64, next), ++i;
+        else if (argument == "--memory"sv)
+            o.memory_mib = read_number(argument, 1 << 20, next), ++i;
         else if (*argument == '-')
             misused("there is no option ", argument);
         else if (o.interface_name != nullptr)
@@ -235,6 +242,8 @@ int main(int count, char** arguments) {
         complain(why);
         return EXIT_FAILURE;
     };
+
+    if (o.memory_mib != 0 && !wg::os::limit_memory(o.memory_mib << 20)) return fail("cannot limit the memory");
 
     // What can fail comes before the process goes to the background, and all of that before the first secret.
     wg::os::error_text why;

@@ -36,7 +36,7 @@ known_failures = {'wireguard-go': {
     'uapi_clients_do_not_wait_for_each_other': 'a half-sent set locks the others out',
 }}
 
-EINVAL, EPROTO, EADDRINUSE = 22, 71, 98
+ENOMEM, EINVAL, EPROTO, EADDRINUSE = 12, 22, 71, 98
 
 
 # ------------------------------------------------------------------------------------------------------------- traffic
@@ -959,6 +959,7 @@ def bad_command_lines_are_refused_with_a_reason(lab):
     for workers in '0', '65', 'many', '':
         refused(['--workers', workers, 'wg0'], f'--workers.*1 to 64, not {workers}')
     refused(['wg0', '--workers'], '--workers')
+    refused(['--memory', '1x', 'wg0'], '--memory.*1x')
     p = host.try_run([WGD, '-f', 'wg0'], timeout=10, env={'WG_CPU_OFF': 'avx512,mmx'})
     check(p.returncode == 1 and 'avx512,mmx' in p.output, f'a wrong WG_CPU_OFF is named: {p.output.strip()!r}')
     refused(['busy0'], 'busy|use|invalid|exist')
@@ -1098,6 +1099,29 @@ def resident_memory_is_small(lab):
     lab.say(f'idle {idle} KiB, after load {loaded} KiB')
     check(idle <= 4096, f'{idle} KiB resident when idle, allowed are 4096')
     check(loaded <= 16384, f'{loaded} KiB resident after load, allowed are 16384')
+
+
+@test(seconds=60)
+def memory_stays_within_its_limit(lab):
+    t = Tunnel(lab, programs=([WGD, '--memory', '8'],) * 2)
+    t.works()
+
+    def data_kib():
+        with open(f'/proc/{t.da.pid}/status') as status:
+            return next(int(line.split()[1]) for line in status if line.startswith('VmData'))
+    reply, added = 'errno=0\n\n', 0
+    while reply == 'errno=0\n\n':
+        check(added < 100_000, f'{added} peers in 8 MiB')
+        peers = ''.join(f'public_key={os.urandom(32).hex()}\nallowed_ip=fd01::{n // 65536:x}:{n % 65536:x}/128\n'
+                        for n in range(added, added + 200))
+        reply, added = t.da.uapi(f'set=1\n{peers}\n'), added + 200
+        check(data_kib() <= 8192, f'{data_kib()} KiB with {added} peers')
+    equal(reply, f'errno=-{ENOMEM}\n\n', 'the answer when there is no room')
+    t.works()
+    t.a.setconf('wg0', t.config(t.a))
+    equal(list(t.a.show('wg0').peers), [t.pub_b], 'peers, when all others are gone')
+    t.works()
+    lab.say(f'{added - 200} peers in {data_kib()} KiB')
 
 
 # ---------------------------------------------------------------------------------------------------------------- long

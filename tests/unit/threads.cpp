@@ -215,6 +215,51 @@ BOOST_FIXTURE_TEST_CASE(lose_no_packet_of_a_session, parallel_pair) {
     BOOST_TEST(a.core.counter(status::replayed_counter) + b.core.counter(status::replayed_counter) == 0u);
 }
 
+BOOST_AUTO_TEST_CASE(pass_no_packet_that_waited) {
+    std::atomic<std::int64_t> time{1'000'000'000'000};
+    node a{1, time}, b{2, time};
+    for (auto const& [one, other] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
+        change const key[] = {change::private_key(one->private_key.expose())};
+        BOOST_TEST_REQUIRE(one->core.configure(key, one->now()) == status::ok);
+        BOOST_TEST_REQUIRE(one->core.configure(one->peer_is(*other), one->now()) == status::ok);
+    }
+    a.write(b, 3, 0); // waits, and asks for a session
+    a.speak(b);
+    b.pump(a);
+    std::vector<buffer> response = a.arrived.take(1);
+    BOOST_TEST_REQUIRE(response.size() == 1u);
+    job in;
+    in.data = wg::packet(response[0], 0, response[0].size());
+    in.where.remote = b.where;
+    a.core.prepare_inbound({&in, 1}, a.now());
+    job out[node::batch], later;
+    std::vector<buffer> memory(node::batch + 1, buffer(2048));
+    for (std::size_t i = 0; i < node::batch; ++i) out[i].data = wg::packet(memory[i], 0);
+    BOOST_TEST_REQUIRE(a.core.process_handshakes(out, a.now()) == 0u);
+    // One thread has what waited and has not sent it yet, when another one comes with a packet.
+    std::size_t const waited = a.core.poll_transmit(out, a.now());
+    BOOST_TEST(waited == 3u);
+    buffer const inner = inner_packet(inner_v4(1), inner_v4(2), 100);
+    later.data = wg::packet(memory[node::batch], wg::packet_headroom_bytes, inner.size());
+    wg::copy(later.data.view(), inner);
+    a.core.prepare_outbound({&later, 1}, a.now());
+    BOOST_TEST((later.why == status::staged));
+    a.core.complete({&later, 1}, a.now());
+    a.core.complete({out, waited}, a.now());
+    for (std::size_t const expected : {1u, 0u}) {
+        for (std::size_t i = 0; i < node::batch; ++i) out[i].data = wg::packet(memory[i], 0);
+        std::size_t const made = a.core.poll_transmit(out, a.now());
+        BOOST_TEST(made == expected);
+        a.core.complete({out, made}, a.now());
+    }
+    // From then on packets go their way at once.
+    later.data = wg::packet(memory[node::batch], wg::packet_headroom_bytes, inner.size());
+    wg::copy(later.data.view(), inner);
+    a.core.prepare_outbound({&later, 1}, a.now());
+    BOOST_TEST((later.next == wg::disposition::send));
+    a.core.complete({&later, 1}, a.now());
+}
+
 BOOST_FIXTURE_TEST_CASE(carry_packets_while_others_configure, parallel_pair) {
     std::vector<std::thread> workers;
     std::atomic<bool> go_on{true};

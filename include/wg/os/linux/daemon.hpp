@@ -117,6 +117,13 @@ inline bool keep_memory_private() noexcept {
     return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
 }
 
+/// Caps the memory that this process may write to: heap, buffers, threads' stacks (RLIMIT_DATA). Who asks for more gets
+/// none, and whatever is asked for here can do without. False: it had a lower limit.
+inline bool limit_memory(std::size_t bytes) noexcept {
+    rlimit const most{bytes, bytes};
+    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+}
+
 /// Tells the supervisor that started us `state`: "READY=1", "STOPPING=1". `socket` is a path, or a name in the abstract
 /// namespace that begins with `@`; null (no supervisor asked): nothing to do. False: it could not be told.
 inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {

@@ -82,12 +82,17 @@ struct threads {
                 Work(*static_cast<Context*>(with));
                 return nullptr;
             };
-            runs_ = ::pthread_create(&thread_, nullptr, begin, &context) == 0;
+            pthread_attr_t small; // what it touches takes memory, but all of it counts against limits
+            ::pthread_attr_init(&small);
+            ::pthread_attr_setstacksize(&small, stack_bytes);
+            runs_ = ::pthread_create(&thread_, &small, begin, &context) == 0;
+            ::pthread_attr_destroy(&small);
             ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
             return runs_;
         }
 
     private:
+        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
         pthread_t thread_{};
         bool runs_ = false;
     };
