@@ -191,7 +191,7 @@ private:
             wg::os::network_changes const changes = routes_.read();
             if (changes.routes) {
                 socket_.doubt_sources();
-                device_.forget_sources();
+                device_.forget_sources([this](wg::path const& p) noexcept { return socket_.source_holds(p); });
             }
             moved_away_ = moved_away_ || changes.link_left;
             look = look || changes.link || changes.link_left;

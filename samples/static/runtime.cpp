@@ -5,6 +5,7 @@
 
 std::nothrow_t const std::nothrow{};
 
+void* operator new(std::size_t size, std::nothrow_t const&) noexcept { return std::malloc(size); }
 void* operator new[](std::size_t size, std::nothrow_t const&) noexcept { return std::malloc(size); }
 void* operator new(std::size_t size, std::align_val_t alignment, std::nothrow_t const&) noexcept {
     return std::aligned_alloc(static_cast<std::size_t>(alignment), size); // whoever calls rounds the size up

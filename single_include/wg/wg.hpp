@@ -1062,6 +1062,7 @@ concept waiter = requires(Waiter& waiter, instant deadline) {
 // | cell                            | optional, what `workers` need: a 32-bit number, at first 0, that threads wait   |
 // |                                 | on: load(), store(n), wait(old), which returns when it is not `old`, or earlier |
 // | thread                          | likewise: start<work>(context) -> bool runs work(context); its end waits for it |
+// | give_way()                      | optional: lets another thread run that waits for the processor                  |
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;
@@ -17385,10 +17386,15 @@ public:
         return state_.fwmark;
     }
 
-    /// The host's routes or addresses changed: let it choose source addresses anew.
-    void forget_sources() noexcept {
+    /// The host's routes or addresses changed: it chooses source addresses anew, but where `holds(path)` says that one
+    /// may stay. Where nothing has changed for a peer, it goes on answering from the address that was dialled.
+    template <class Holds> void forget_sources(Holds holds) noexcept {
         locked<Policies> const lock(state_);
-        for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
+        for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next)
+            if (p->where.local != local_source{} && !holds(std::as_const(p->where))) p->where.local = {};
+    }
+    void forget_sources() noexcept {
+        forget_sources([](path const&) noexcept { return false; });
     }
 
     /// How often a packet met this fate, or a call failed so. A bare device counts only if it has an observer.
@@ -17814,13 +17820,16 @@ public:
         tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
         moved_ = false;
-        for (int round = 0; round < max_rounds && (tun || udp); ++round) {
+        for (int round = 0; round < step_rounds && (tun || udp); ++round) {
             if (udp) moved_ |= udp = shared_.running && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
                 moved_ |= moved && *moved != 0;
                 tun = moved && *moved == batch;
+                // Who has received something goes first, or a sender's time slice would become a queue at the receiver.
+                if constexpr (requires { Policies::threads::give_way(); })
+                    if (tun) Policies::threads::give_way();
             }
         }
         tun_unfinished_ = tun;
@@ -17854,7 +17863,8 @@ public:
     }
 
 private:
-    static constexpr int max_rounds = 16;
+    static constexpr int step_rounds = 3; ///< soon others may be called for help
+    static constexpr int max_rounds = 16; ///< of what the device says by itself
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
     /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
@@ -19483,6 +19493,13 @@ inline bool keep_memory_private() noexcept {
     return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
 }
 
+/// Caps the memory that this process may write to: heap, buffers, threads' stacks (RLIMIT_DATA). Who asks for more gets
+/// none, and whatever is asked for here can do without. False: it had a lower limit.
+inline bool limit_memory(std::size_t bytes) noexcept {
+    rlimit const most{bytes, bytes};
+    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+}
+
 /// Tells the supervisor that started us `state`: "READY=1", "STOPPING=1". `socket` is a path, or a name in the abstract
 /// namespace that begins with `@`; null (no supervisor asked): nothing to do. False: it could not be told.
 inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
@@ -20218,15 +20235,23 @@ struct threads {
                 Work(*static_cast<Context*>(with));
                 return nullptr;
             };
-            runs_ = ::pthread_create(&thread_, nullptr, begin, &context) == 0;
+            pthread_attr_t small; // what it touches takes memory, but all of it counts against limits
+            ::pthread_attr_init(&small);
+            ::pthread_attr_setstacksize(&small, stack_bytes);
+            runs_ = ::pthread_create(&thread_, &small, begin, &context) == 0;
+            ::pthread_attr_destroy(&small);
             ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
             return runs_;
         }
 
     private:
+        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
         pthread_t thread_{};
         bool runs_ = false;
     };
+
+    /// Lets another thread run that waits for this processor, if there is one.
+    static void give_way() noexcept { ::sched_yield(); }
 
     /// How many processors this process may use.
     static std::size_t processors() noexcept {
@@ -22662,6 +22687,9 @@ public:
         return_.forget();
         doubt_until_ = now() + doubt_time;
     }
+
+    /// Whether datagrams from the source that `where` has would leave by the interface that it names.
+    bool source_holds(path const& where) noexcept { return return_.agrees(where, fwmark_); }
 
     /// Asks the socket that had something last; the other one, where that has left room, and first of all at every
     /// eighth call, so that none waits for ever. A datagram that did not fit arrives with length 0.

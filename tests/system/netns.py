@@ -393,6 +393,20 @@ def a_source_address_that_was_removed_is_given_up(lab):
         lab.clear()
 
 
+@test
+def other_routes_leave_the_source_address_as_it_was_dialled(lab):
+    for outer, second, unrelated in (4, '192.0.2.7', '203.0.113.0/24'), (6, '2001:db8::7', '2001:db8:7::/48'):
+        t = Tunnel(lab, outer, initiator='a')
+        t.b.address('veth', f'{second}/{24 if outer == 4 else 64}')
+        t.a.wg(f'set wg0 peer {t.pub_b} endpoint {endpoint(second, 10002)}')
+        t.a.ping('10.9.0.2')
+        for what in 'add', 'del':
+            t.b.ip(f'-{outer} route {what} {unrelated} dev veth')
+            t.b.ping('10.9.0.1')  # b speaks first, and has heard of the route by then
+            equal(t.a.show('wg0').peer.endpoint, endpoint(second, 10002), f"b's address as a sees it, IPv{outer}")
+        lab.clear()
+
+
 def late_datagrams_do_not_hold(t, route, uses):
     """What is under way over the second wire when its route goes must not keep the tunnel there."""
     t.a.ip(f'route add {route}')

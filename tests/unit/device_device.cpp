@@ -569,6 +569,11 @@ BOOST_AUTO_TEST_CASE(sticky_sources_are_forgotten_on_request) {
     BOOST_TEST(!sticks());
     stick();
     BOOST_TEST(sticks());
+    p.a.device.forget_sources([](wg::path const& where) { return where.local.interface_index == 3; });
+    BOOST_TEST(sticks());
+    p.a.device.forget_sources([](wg::path const& where) { return where.local.interface_index != 3; });
+    BOOST_TEST(!sticks());
+    stick();
     p.a.device.forget_sources();
     BOOST_TEST(!sticks());
     stick();

@@ -228,10 +228,15 @@ public:
         return state_.fwmark;
     }
 
-    /// The host's routes or addresses changed: let it choose source addresses anew.
-    void forget_sources() noexcept {
+    /// The host's routes or addresses changed: it chooses source addresses anew, but where `holds(path)` says that one
+    /// may stay. Where nothing has changed for a peer, it goes on answering from the address that was dialled.
+    template <class Holds> void forget_sources(Holds holds) noexcept {
         locked<Policies> const lock(state_);
-        for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
+        for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next)
+            if (p->where.local != local_source{} && !holds(std::as_const(p->where))) p->where.local = {};
+    }
+    void forget_sources() noexcept {
+        forget_sources([](path const&) noexcept { return false; });
     }
 
     /// How often a packet met this fate, or a call failed so. A bare device counts only if it has an observer.

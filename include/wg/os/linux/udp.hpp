@@ -126,6 +126,9 @@ public:
         doubt_until_ = now() + doubt_time;
     }
 
+    /// Whether datagrams from the source that `where` has would leave by the interface that it names.
+    bool source_holds(path const& where) noexcept { return return_.agrees(where, fwmark_); }
+
     /// Asks the socket that had something last; the other one, where that has left room, and first of all at every
     /// eighth call, so that none waits for ever. A datagram that did not fit arrives with length 0.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
