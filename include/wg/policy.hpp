@@ -179,7 +179,6 @@ concept waiter = requires(Waiter& waiter, instant deadline) {
 // | cell                            | optional, what `workers` need: a 32-bit number, at first 0, that threads wait   |
 // |                                 | on: load(), store(n), wait(old), which returns when it is not `old`, or earlier |
 // | thread                          | likewise: start<work>(context) -> bool runs work(context); its end waits for it |
-// | give_way()                      | optional: lets another thread run that waits for the processor                  |
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;

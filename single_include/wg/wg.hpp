@@ -1062,7 +1062,6 @@ concept waiter = requires(Waiter& waiter, instant deadline) {
 // | cell                            | optional, what `workers` need: a 32-bit number, at first 0, that threads wait   |
 // |                                 | on: load(), store(n), wait(old), which returns when it is not `old`, or earlier |
 // | thread                          | likewise: start<work>(context) -> bool runs work(context); its end waits for it |
-// | give_way()                      | optional: lets another thread run that waits for the processor                  |
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;
@@ -17820,16 +17819,13 @@ public:
         tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
         moved_ = false;
-        for (int round = 0; round < step_rounds && (tun || udp); ++round) {
+        for (int round = 0; round < max_rounds && (tun || udp); ++round) {
             if (udp) moved_ |= udp = shared_.running && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
                 moved_ |= moved && *moved != 0;
                 tun = moved && *moved == batch;
-                // Who has received something goes first, or a sender's time slice would become a queue at the receiver.
-                if constexpr (requires { Policies::threads::give_way(); })
-                    if (tun) Policies::threads::give_way();
             }
         }
         tun_unfinished_ = tun;
@@ -17863,8 +17859,7 @@ public:
     }
 
 private:
-    static constexpr int step_rounds = 3; ///< soon others may be called for help
-    static constexpr int max_rounds = 16; ///< of what the device says by itself
+    static constexpr int max_rounds = 16;
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
     /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
@@ -20249,9 +20244,6 @@ struct threads {
         pthread_t thread_{};
         bool runs_ = false;
     };
-
-    /// Lets another thread run that waits for this processor, if there is one.
-    static void give_way() noexcept { ::sched_yield(); }
 
     /// How many processors this process may use.
     static std::size_t processors() noexcept {

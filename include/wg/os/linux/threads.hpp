@@ -97,9 +97,6 @@ struct threads {
         bool runs_ = false;
     };
 
-    /// Lets another thread run that waits for this processor, if there is one.
-    static void give_way() noexcept { ::sched_yield(); }
-
     /// How many processors this process may use.
     static std::size_t processors() noexcept {
         cpu_set_t allowed;
