@@ -263,7 +263,8 @@ BOOST_FIXTURE_TEST_CASE(send_each_flow_in_its_order, tunnel) {
     BOOST_TEST(b.above.stamps.size() == flows * count);
     std::array<std::uint64_t, flows> last{};
     std::size_t passed = 0;
-    for (std::uint64_t const stamp : b.above.stamps) passed += stamp <= std::exchange(last[stamp >> 32], stamp);
+    for (std::uint64_t const stamp : b.above.stamps)
+        passed += stamp <= std::exchange(last[static_cast<std::size_t>(stamp >> 32)], stamp);
     BOOST_TEST(passed == 0u);
 }
 
