@@ -21269,10 +21269,13 @@ public:
     }
 
     /// Several threads will read: from now on what `ready` tells one of them it tells no other before `give_back`, so
-    /// that the packets of a queue stay in order.
-    void share() noexcept {
+    /// that the packets of a queue stay in order. `claimed`: bits of those that were told already.
+    void share(std::uint32_t claimed) noexcept {
         if (std::exchange(shared_, true)) return;
-        give_back(~std::uint32_t{0} >> (32 - count_));
+        for (std::size_t i = 0; i < count_; ++i) {
+            bool const free = (claimed >> i & 1) == 0;
+            (void)watch(epoll_.get(), fds_[i].get(), (free ? EPOLLIN : 0) | EPOLLONESHOT, i);
+        }
     }
 
     std::size_t size() const noexcept { return count_; }
@@ -21486,7 +21489,7 @@ public:
     /// this one's concern. no_memory.
     result<tun> share() const noexcept {
         tun other;
-        queues_->share();
+        queues_->share(claimed_);
         other.queues_ = queues_;
         other.frame_ = frame_ ? new_frame() : nullptr;
         if (frame_ && !other.frame_) return status::no_memory;
@@ -22649,6 +22652,7 @@ public:
         }
         port_ = of.port_;
         fwmark_ = of.fwmark_;
+        many_ = of.many_;
         return_.forget();
         doubt_until_ = of.doubt_until_;
         return true;

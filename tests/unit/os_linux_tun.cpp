@@ -508,27 +508,37 @@ std::vector<int> numbers_read(wg::os::tun& tun, packet_buffers& buffers) {
 }
 
 /// Of several handles one reads a flow until it says that what it has read was sent; then others may.
-void share_a_flow(bool as_one_frame) {
+void share_a_flow(bool as_frames, bool while_reading = false) {
     REQUIRE_NETWORK();
-    constexpr int count = 40;
+    constexpr int count = 80;
     tun_host a("wgt0", "10.9.0.1", {}, SOCK_DGRAM);
-    auto other = a.tun.share();
-    BOOST_REQUIRE(other);
-    BOOST_TEST(other->has_frames());
+    wg::result<wg::os::tun> other = wg::status::not_supported;
+    auto const share = [&] {
+        other = a.tun.share();
+        BOOST_REQUIRE(other);
+        BOOST_TEST(other->has_frames());
+    };
+    if (!while_reading) share();
     sockaddr_in const where = ipv4_address("10.9.0.2", 5400);
     BOOST_REQUIRE(::connect(a.socket.get(), reinterpret_cast<sockaddr const*>(&where), sizeof where) == 0);
     std::array<int, count> all;
     std::iota(all.begin(), all.end(), 0);
-    if (as_one_frame) {
+    if (as_frames) {
         int const segment_bytes = sizeof(int);
         BOOST_REQUIRE(
             ::setsockopt(a.socket.get(), IPPROTO_UDP, UDP_SEGMENT, &segment_bytes, sizeof segment_bytes) == 0);
-        BOOST_REQUIRE(::send(a.socket.get(), all.data(), sizeof all, 0) == sizeof all);
+        for (int const frame : {0, 1}) // what follows a frame waits until it has been read whole
+            BOOST_REQUIRE(::send(a.socket.get(), &all[frame * count / 2], sizeof all / 2, 0) == sizeof all / 2);
     } else {
         for (int const& n : all) BOOST_REQUIRE(::send(a.socket.get(), &n, sizeof n, 0) == sizeof n);
     }
     packet_buffers buffers(16, 1420);
     std::vector<int> in_order;
+    while (while_reading && in_order.empty()) {
+        in_order = numbers_read(a.tun, buffers);
+        a.tun.settle();
+    }
+    if (while_reading) share();
     wg::os::tun *reads = &a.tun, *waits = &*other;
     for (int tries = 0; in_order.size() < count && tries < 100; ++tries) {
         auto const some = numbers_read(*reads, buffers);
@@ -536,15 +546,16 @@ void share_a_flow(bool as_one_frame) {
         if (!some.empty()) BOOST_TEST(numbers_read(*waits, buffers).empty());
         reads->settle();
         // What is left of a frame only its reader has.
-        if (as_one_frame && in_order.size() < count) BOOST_TEST(numbers_read(*waits, buffers).empty());
+        if (as_frames && in_order.size() % (count / 2) != 0) BOOST_TEST(numbers_read(*waits, buffers).empty());
         waits->settle();
-        if (!as_one_frame) std::swap(reads, waits);
+        if (!as_frames) std::swap(reads, waits);
     }
     BOOST_TEST(in_order == std::vector<int>(all.begin(), all.end()), boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(handles_of_an_interface_take_turns_in_a_flow) { share_a_flow(false); }
 BOOST_AUTO_TEST_CASE(handles_of_an_interface_do_not_part_a_frame) { share_a_flow(true); }
+BOOST_AUTO_TEST_CASE(a_frame_that_is_being_read_is_not_shared) { share_a_flow(true, true); }
 
 BOOST_AUTO_TEST_CASE(handles_share_an_interface_with_one_queue_or_without_frames) {
     REQUIRE_NETWORK();

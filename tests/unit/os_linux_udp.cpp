@@ -585,6 +585,21 @@ BOOST_AUTO_TEST_CASE(another_thread_takes_part_in_what_is_open) {
     BOOST_TEST(other.port() == 0u);
 }
 
+BOOST_AUTO_TEST_CASE(another_thread_does_without_what_was_switched_off) {
+    fresh_faults const fresh;
+    opened<> b;
+    wg::os::offloads wanted;
+    wanted.gso = wanted.batches = false;
+    faulty_udp first(wanted), other;
+    BOOST_REQUIRE(first.open(0));
+    BOOST_REQUIRE(other.share(first));
+    std::string text(100, 'x');
+    std::array out = {datagram_to(loopback4, b.port, text), datagram_to(loopback4, b.port, text)};
+    BOOST_TEST(other.send(out) == 2u);
+    BOOST_TEST(faults.calls == 0);
+    for (arrival const& a : receive(b.socket, 2)) BOOST_TEST(a.text.size() == 100u);
+}
+
 BOOST_AUTO_TEST_CASE(a_flood_of_one_family_does_not_starve_the_other) {
     REQUIRE_V6();
     fresh_faults fresh;

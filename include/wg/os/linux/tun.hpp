@@ -168,7 +168,7 @@ public:
     /// this one's concern. no_memory.
     result<tun> share() const noexcept {
         tun other;
-        queues_->share();
+        queues_->share(claimed_);
         other.queues_ = queues_;
         other.frame_ = frame_ ? new_frame() : nullptr;
         if (frame_ && !other.frame_) return status::no_memory;

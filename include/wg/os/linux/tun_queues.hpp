@@ -28,10 +28,13 @@ public:
     }
 
     /// Several threads will read: from now on what `ready` tells one of them it tells no other before `give_back`, so
-    /// that the packets of a queue stay in order.
-    void share() noexcept {
+    /// that the packets of a queue stay in order. `claimed`: bits of those that were told already.
+    void share(std::uint32_t claimed) noexcept {
         if (std::exchange(shared_, true)) return;
-        give_back(~std::uint32_t{0} >> (32 - count_));
+        for (std::size_t i = 0; i < count_; ++i) {
+            bool const free = (claimed >> i & 1) == 0;
+            (void)watch(epoll_.get(), fds_[i].get(), (free ? EPOLLIN : 0) | EPOLLONESHOT, i);
+        }
     }
 
     std::size_t size() const noexcept { return count_; }

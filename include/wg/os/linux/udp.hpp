@@ -95,6 +95,7 @@ public:
         }
         port_ = of.port_;
         fwmark_ = of.fwmark_;
+        many_ = of.many_;
         return_.forget();
         doubt_until_ = of.doubt_until_;
         return true;
