@@ -368,6 +368,9 @@ class Daemon:
     def threads(self):
         return len(os.listdir(f'/proc/{self.pid}/task'))
 
+    def descriptors(self):
+        return len(os.listdir(f'/proc/{self.pid}/fd'))
+
     def connect(self, timeout=5.0):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         s.settimeout(timeout)
