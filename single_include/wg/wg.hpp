@@ -21274,7 +21274,7 @@ public:
         if (std::exchange(shared_, true)) return;
         for (std::size_t i = 0; i < count_; ++i) {
             bool const free = (claimed >> i & 1) == 0;
-            (void)watch(epoll_.get(), fds_[i].get(), (free ? EPOLLIN : 0) | EPOLLONESHOT, i);
+            (void)watch(epoll_.get(), fds_[i].get(), (free ? std::uint32_t{EPOLLIN} : 0) | EPOLLONESHOT, i);
         }
     }
 

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSL-1.0
+// The monitor of links and routes.
+#include "tun_host.hpp"
+
+using namespace wg_tests;
+
+namespace {
+
+/// Everything the monitor tells until `enough` holds, a second at most.
+template <class Enough> wg::os::network_changes changes_until(wg::os::route_monitor& monitor, Enough enough) {
+    wg::os::network_changes all;
+    while (!enough(all)) {
+        pollfd watched{monitor.fd(), POLLIN, 0};
+        if (::poll(&watched, 1, 1000) != 1) break;
+        auto const more = monitor.read();
+        if (more.link) all.link = true, all.up = more.up, all.mtu_bytes = more.mtu_bytes;
+        all.link_left |= more.link_left;
+        all.routes |= more.routes;
+    }
+    return all;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(os_linux_routes)
+
+BOOST_AUTO_TEST_CASE(monitor_begins_with_the_present_and_follows) {
+    REQUIRE_NETWORK();
+    wg::os::tun tun = made("wgt0");
+    auto monitor = wg::os::route_monitor::open(tun.index());
+    BOOST_REQUIRE(monitor);
+    auto told = changes_until(*monitor, [](auto const& c) { return c.link; });
+    BOOST_TEST((told.link && !told.up && told.mtu_bytes == 1420 && !told.link_left));
+
+    set_up("wgt0", true);
+    told = changes_until(*monitor, [](auto const& c) { return c.up; });
+    BOOST_TEST((told.link && told.up));
+
+    ifreq request = about("wgt0");
+    request.ifr_mtu = 1340;
+    BOOST_REQUIRE(ask(SIOCSIFMTU, request));
+    told = changes_until(*monitor, [](auto const& c) { return c.mtu_bytes == 1340; });
+    BOOST_TEST(told.mtu_bytes == 1340u);
+    BOOST_TEST(told.up);
+
+    set_up("wgt0", false);
+    told = changes_until(*monitor, [](auto const& c) { return c.link && !c.up; });
+    BOOST_TEST((told.link && !told.up));
+
+    delete_link("wgt0");
+    told = changes_until(*monitor, [](auto const& c) { return c.link_left; });
+    BOOST_TEST(told.link_left);
+}
+
+BOOST_AUTO_TEST_CASE(monitor_tells_of_routes_that_lead_away_but_not_of_other_links) {
+    REQUIRE_NETWORK();
+    wg::os::tun tun = made("wgt0"), other = made("wgt1");
+    auto monitor = wg::os::route_monitor::open(tun.index());
+    BOOST_REQUIRE(monitor);
+    changes_until(*monitor, [](auto const& c) { return c.link; });
+    set_address("wgt1", "10.9.1.1");
+    monitor->read();
+    set_up("wgt1", true); // brings one to its network
+    auto const told = changes_until(*monitor, [](auto const& c) { return c.routes; });
+    BOOST_TEST((told.routes && !told.link && !told.link_left));
+    monitor->read();
+    set_address("wgt1", "10.9.2.1"); // takes the old one away
+    BOOST_TEST(changes_until(*monitor, [](auto const& c) { return c.routes; }).routes);
+}
+
+BOOST_AUTO_TEST_CASE(monitor_of_no_interface_says_that_it_is_not_there) {
+    auto monitor = wg::os::route_monitor::open(0x7fffffff);
+    BOOST_REQUIRE(monitor);
+    BOOST_TEST(changes_until(*monitor, [](auto const& c) { return c.link_left; }).link_left);
+}
+
+BOOST_AUTO_TEST_CASE(monitor_that_was_overrun_takes_everything_as_changed) {
+    REQUIRE_NETWORK();
+    wg::os::tun tun = made("wgt0");
+    auto monitor = wg::os::route_monitor::open(tun.index());
+    BOOST_REQUIRE(monitor);
+    changes_until(*monitor, [](auto const& c) { return c.link; });
+    int const tiny = 1;
+    BOOST_REQUIRE(::setsockopt(monitor->fd(), SOL_SOCKET, SO_RCVBUF, &tiny, sizeof tiny) == 0);
+    for (int i = 0; i < 20; ++i) set_up("wgt0", i % 2 == 1);
+    ifreq request = about("wgt0");
+    request.ifr_mtu = 1234;
+    BOOST_REQUIRE(ask(SIOCSIFMTU, request)); // the event finds no room
+    auto const told = changes_until(*monitor, [](auto const& c) { return c.mtu_bytes == 1234; });
+    BOOST_TEST(told.routes);
+    BOOST_TEST(told.mtu_bytes == 1234u); // asked for anew
+    BOOST_TEST(told.up);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

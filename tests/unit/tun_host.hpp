@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSL-1.0
+// Network namespaces of a test's own, with TUN interfaces in them.
+#ifndef WG_TESTS_TUN_HOST_HPP
+#define WG_TESTS_TUN_HOST_HPP
+
+#include "wg/os/linux/routes.hpp"
+#include "wg/os/linux/tun.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <array>
+#include <cstdio>
+#include <memory>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <string>
+#include <vector>
+
+namespace wg_tests {
+
+using wg::os::unique_fd;
+
+/// A network namespace for as long as it lives; false where that, or a TUN device, needs more rights than there are.
+class own_network {
+public:
+    own_network() : before_(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {
+        unique_fd const driver(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+        if (driver && before_) entered_ = ::unshare(CLONE_NEWNET) == 0;
+        if (!entered_) BOOST_TEST_MESSAGE("skipped: needs root, network namespaces and /dev/net/tun");
+    }
+    ~own_network() {
+        if (entered_) ::setns(before_.get(), CLONE_NEWNET);
+    }
+    own_network(own_network const&) = delete;
+    own_network& operator=(own_network const&) = delete;
+    explicit operator bool() const { return entered_; }
+
+private:
+    unique_fd before_;
+    bool entered_ = false;
+};
+
+#define REQUIRE_NETWORK()                                                                                              \
+    own_network network;                                                                                               \
+    if (!network) return
+
+inline bool ask(unsigned long what, ifreq& request) {
+    unique_fd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    return ::ioctl(any.get(), what, &request) == 0;
+}
+inline ifreq about(char const* name) {
+    ifreq request{};
+    std::snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+    return request;
+}
+inline void set_up(char const* name, bool up) {
+    ifreq request = about(name);
+    BOOST_REQUIRE(ask(SIOCGIFFLAGS, request));
+    request.ifr_flags = static_cast<short>(up ? request.ifr_flags | IFF_UP : request.ifr_flags & ~IFF_UP);
+    BOOST_REQUIRE(ask(SIOCSIFFLAGS, request));
+}
+inline void set_address(char const* name, char const* address) {
+    ifreq request = about(name);
+    auto* const in = reinterpret_cast<sockaddr_in*>(&request.ifr_addr);
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = ::inet_addr(address);
+    BOOST_REQUIRE(ask(SIOCSIFADDR, request));
+    in->sin_addr.s_addr = ::inet_addr("255.255.255.0");
+    BOOST_REQUIRE(ask(SIOCSIFNETMASK, request));
+}
+/// As `ip link delete` does it.
+inline void delete_link(char const* name) {
+    struct {
+        nlmsghdr header;
+        ifinfomsg link;
+    } request{};
+    request.header.nlmsg_len = sizeof request;
+    request.header.nlmsg_type = RTM_DELLINK;
+    request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    request.link.ifi_index = static_cast<int>(::if_nametoindex(name));
+    unique_fd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    BOOST_REQUIRE(::send(netlink.get(), &request, sizeof request, 0) == sizeof request);
+    struct {
+        nlmsghdr header;
+        nlmsgerr answer;
+        char more[256];
+    } reply{};
+    BOOST_REQUIRE(::recv(netlink.get(), &reply, sizeof reply, 0) > 0);
+    BOOST_REQUIRE(reply.answer.error == 0);
+}
+
+inline wg::os::tun made(char const* name, wg::os::offloads const& wanted = {}) {
+    wg::os::error_text why;
+    auto device = wg::os::tun::open(name, why, 1420, wanted);
+    BOOST_REQUIRE_MESSAGE(static_cast<bool>(device), why.c_str());
+    return std::move(*device);
+}
+
+/// An IPv4 packet with a UDP datagram of `text`; no checksums but the header's.
+inline std::vector<wg::byte> ipv4_udp(std::array<wg::byte, 4> from, std::array<wg::byte, 4> to, std::uint16_t port,
+                               std::string const& text) {
+    std::vector<wg::byte> p(28 + text.size());
+    p[0] = 0x45;
+    wg::store_be16(&p[2], static_cast<std::uint16_t>(p.size()));
+    p[8] = 64;
+    p[9] = IPPROTO_UDP;
+    std::copy(from.begin(), from.end(), p.begin() + 12);
+    std::copy(to.begin(), to.end(), p.begin() + 16);
+    std::uint32_t sum = 0;
+    for (std::size_t i = 0; i < 20; i += 2) sum += wg::load_be16(&p[i]);
+    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+    wg::store_be16(&p[10], static_cast<std::uint16_t>(~sum));
+    wg::store_be16(&p[20], 9);
+    wg::store_be16(&p[22], port);
+    wg::store_be16(&p[24], static_cast<std::uint16_t>(8 + text.size()));
+    std::copy(text.begin(), text.end(), p.begin() + 28);
+    return p;
+}
+
+/// Buffers for packets, and windows of them with `room` octets at 32.
+struct packet_buffers {
+    std::vector<std::vector<wg::byte>> memory;
+    std::vector<wg::packet> windows;
+
+    packet_buffers(std::size_t count, std::size_t room) : memory(count, std::vector<wg::byte>(32 + room)) {
+        for (auto& m : memory) windows.emplace_back(wg::bytes(m), 32);
+    }
+};
+
+/// A network of its own with a TUN device and a socket in it.
+struct tun_host {
+    unique_fd network;
+    wg::os::tun tun;
+    unique_fd socket;
+    std::size_t written = 0; ///< packets
+
+    tun_host(char const* name, char const* address, wg::os::offloads const& wanted, int kind = SOCK_STREAM) {
+        BOOST_REQUIRE(::unshare(CLONE_NEWNET) == 0);
+        network.reset(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+        tun = made(name, wanted);
+        set_address(name, address);
+        set_up(name, true);
+        socket.reset(::socket(AF_INET, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    }
+
+    /// What the interface counted as received from us: a frame is one packet to it.
+    std::size_t counted() const {
+        BOOST_REQUIRE(::setns(network.get(), CLONE_NEWNET) == 0);
+        std::unique_ptr<std::FILE, int (*)(std::FILE*)> const file(std::fopen("/proc/thread-self/net/dev", "r"),
+                                                                   std::fclose);
+        BOOST_REQUIRE(file);
+        char line[512];
+        unsigned long bytes = 0, packets = 0;
+        std::string const format = std::string(" ") + tun.name() + ": %lu %lu";
+        while (std::fgets(line, sizeof line, file.get()) != nullptr)
+            if (std::sscanf(line, format.c_str(), &bytes, &packets) == 2) return packets;
+        BOOST_FAIL("no such interface");
+        return 0;
+    }
+};
+
+/// Carries packets from one host to the other until there are none, `batch` at a time.
+inline void carry(tun_host& from, tun_host& to, packet_buffers& buffers) {
+    for (;;) {
+        for (wg::packet& p : buffers.windows) p.length = 0;
+        auto const got = from.tun.read(buffers.windows);
+        BOOST_REQUIRE(got);
+        for (wg::packet const& p : std::span(buffers.windows).first(*got)) {
+            BOOST_REQUIRE(p.length <= 1420u);
+            BOOST_REQUIRE(p.length >= 20u);
+        }
+        to.written += *got;
+        BOOST_TEST(to.tun.write(std::span(buffers.windows).first(*got)) == *got);
+        if (*got < buffers.windows.size()) return;
+    }
+}
+
+inline sockaddr_in ipv4_address(char const* address, std::uint16_t port) {
+    sockaddr_in where{};
+    where.sin_family = AF_INET;
+    where.sin_port = ::htons(port);
+    where.sin_addr.s_addr = ::inet_addr(address);
+    return where;
+}
+
+} // namespace wg_tests
+
+#endif
