@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Devices that several threads use at once: packets both ways, configuration, snapshots and timers. What is proved here
 // is that nothing is lost that may not be lost; that nothing races is proved by the same tests under -fsanitize=thread.
-#include "fixture.hpp"
+#include "parallel.hpp"
 
 #include "wg/backends/std_threads.hpp"
 
-#include <atomic>
 #include <mutex>
 #include <thread>
 
@@ -15,26 +14,6 @@ using wg::status;
 
 namespace {
 
-/// Time that any thread may read and one moves on.
-struct shared_clock {
-    std::atomic<std::int64_t> const* now_ns = nullptr;
-
-    wg::instant now() noexcept { return {now_ns->load()}; }
-    void tai64n(std::span<wg::byte, wg::timestamp_bytes> label) noexcept {
-        wg::store_be64(label.data(), 0x400000000000000a + static_cast<std::uint64_t>(now_ns->load() / 1'000'000'000));
-        wg::store_be32(&label[8], static_cast<std::uint32_t>(now_ns->load() % 1'000'000'000));
-    }
-};
-
-/// A device asks for randomness under its lock, and each has its own.
-struct own_random {
-    noise from{1};
-    bool fill(wg::bytes out) noexcept {
-        for (wg::byte& b : out) b = static_cast<wg::byte>(from.next() >> 56);
-        return true;
-    }
-};
-
 /// Called outside the lock, by any thread.
 struct counting_observer {
     static constexpr bool enabled = true;
@@ -42,17 +21,11 @@ struct counting_observer {
     void event(wg::event_id, std::uint32_t, std::uint64_t) noexcept { events->fetch_add(1); }
 };
 
-struct parallel_policies {
-    using hash = wg::bundled::hash;
-    using dh = wg::bundled::dh;
-    using aead = wg::bundled::aead;
-    using clock_source = shared_clock;
-    using random_source = own_random;
+struct policies : parallel_policies {
     using threads = wg::std_threads;
-    using storage = wg::growing_storage<>;
     using observer = counting_observer;
 };
-using device = wg::device<parallel_policies>;
+using device = wg::device<policies>;
 using job = device::job_type;
 
 /// Datagrams for one host, put in by many threads and taken out by many.

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // Several threads move the packets of one interface: nothing is lost, and no packet passes another of its flow. What
 // one thread at a time may do is done here without locks, so that -fsanitize=thread sees if it is not so.
-#include "fixture.hpp"
+#include "parallel.hpp"
 
 #include "wg/engine/workers.hpp"
 #include "wg/os/linux/threads.hpp"
 
-#include <atomic>
 #include <mutex>
 
 using namespace wg_tests;
@@ -14,23 +13,6 @@ using wg::change;
 using wg::status;
 
 namespace {
-
-struct frozen_clock {
-    std::atomic<std::int64_t> const* now_ns = nullptr;
-    wg::instant now() noexcept { return {now_ns->load()}; }
-    void tai64n(std::span<wg::byte, wg::timestamp_bytes> label) noexcept {
-        wg::store_be64(label.data(), 0x400000000000000a + static_cast<std::uint64_t>(now_ns->load() / 1'000'000'000));
-        wg::store_be32(&label[8], 0);
-    }
-};
-
-struct own_random {
-    noise from{1};
-    bool fill(wg::bytes out) noexcept {
-        for (wg::byte& b : out) b = static_cast<wg::byte>(from.next() >> 56);
-        return true;
-    }
-};
 
 std::uint64_t stamp_of(wg::bytes_view inner) { return wg::load_le64(&inner[inner.size() - 8]); }
 
@@ -143,14 +125,8 @@ struct no_waiter {
     void wake() noexcept {}
 };
 
-struct policies {
-    using hash = wg::bundled::hash;
-    using dh = wg::bundled::dh;
-    using aead = wg::bundled::aead;
-    using clock_source = frozen_clock;
-    using random_source = own_random;
+struct policies : parallel_policies {
     using threads = wg::os::threads;
-    using storage = wg::growing_storage<>;
     using observer = wg::no_observer;
     using tun_device = shared_tun;
     using udp_socket = shared_socket;
@@ -159,7 +135,7 @@ struct policies {
 
 struct node {
     node(unsigned number_, std::atomic<std::int64_t> const& time)
-        : number(number_), core(frozen_clock{&time}, own_random{noise(number_)}) {
+        : number(number_), core(shared_clock{&time}, own_random{noise(number_)}) {
         wg::copy(private_key.expose(), noise(100 + number).take(32));
         wg::bundled::dh{}.dh_public(public_key, private_key);
         BOOST_TEST_REQUIRE(engine.configure({change::private_key(private_key.expose())}) == status::ok);
