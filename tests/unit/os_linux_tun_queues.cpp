@@ -104,7 +104,7 @@ void share_a_flow(bool as_frames, bool while_reading = false) {
         int const segment_bytes = sizeof(int);
         BOOST_REQUIRE(
             ::setsockopt(a.socket.get(), IPPROTO_UDP, UDP_SEGMENT, &segment_bytes, sizeof segment_bytes) == 0);
-        for (std::size_t const from : {std::size_t{0}, all.size() / 2}) // the second waits until the first is read whole
+        for (std::size_t const from : {std::size_t{0}, all.size() / 2}) // the second waits for the end of the first
             BOOST_REQUIRE(::send(a.socket.get(), &all[from], sizeof all / 2, 0) == sizeof all / 2);
     } else {
         for (int const& n : all) BOOST_REQUIRE(::send(a.socket.get(), &n, sizeof n, 0) == sizeof n);

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: BSL-1.0
+// Load: what a device asks of strangers then, and what it makes of cookies (whitepaper 5.3, 5.4.7).
+#include "untrusted.hpp"
+
+using namespace wg_tests;
+using wg::message_type;
+using wg::status;
+
+namespace {
+
+/// Few places in the queue of handshakes, so that little is load: from the second waiting message on.
+struct few_handshakes : wg::host_capacity {
+    static constexpr std::size_t max_queued_handshakes = 16;
+};
+using loadable = policies_with<wg::growing_storage<wg::heap_region, few_handshakes>>;
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(device_cookies)
+
+//= wp 5.3: a responder that is not under load ignores mac2
+BOOST_AUTO_TEST_CASE(mac2_is_ignored_without_load) {
+    pair p;
+    wire initiation = p.initiation(p.a);
+    for (std::size_t at = 132; at < 148; ++at) BOOST_TEST(+initiation.data[at] == 0);
+    for (std::size_t at = 132; at < 148; ++at) initiation.data[at] = 0x5a;
+    BOOST_TEST(p.b.receive(initiation) == status::queued);
+    BOOST_TEST((p.b.steal().type() == message_type::response));
+}
+
+/// Two hosts, the second of them under load from somebody who knows its public key.
+struct loaded_pair : basic_pair<loadable> {
+    host_type stranger{w, 9};
+
+    loaded_pair() { add_peer(stranger, b); }
+
+    /// An initiation of the stranger, whom nobody knows; its mac1 is right.
+    wire noise_initiation() {
+        stranger.send(ipv4(stranger, b, 100));
+        wire const out = stranger.steal();
+        stranger.device.down(w.now); // so that it may send the next one at once
+        stranger.device.up();
+        return out;
+    }
+    void load(host_type& h, wg::public_key const& key) {
+        for (int i = 0; i < 2; ++i) {
+            wire junk = noise_initiation();
+            put_mac1(junk.data, key);
+            BOOST_TEST(h.take(junk) == status::queued);
+        }
+    }
+    void load() { load(b, b.public_key); }
+};
+
+//= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
+BOOST_AUTO_TEST_CASE(initiation_under_load_needs_a_cookie) {
+    loaded_pair p;
+    wire const first = p.initiation(p.a);
+    p.load();
+    std::uint64_t const dhs = counted_dh::calls;
+    BOOST_TEST(p.b.receive(first) == status::queued);
+    BOOST_TEST(counted_dh::calls == dhs);
+    BOOST_TEST(p.b.dropped(status::cookie_sent) == 3u);
+    BOOST_TEST_REQUIRE(p.b.outbox.size() == 3u); // two of them for the stranger
+    wire const reply = p.b.outbox.back();
+    p.b.outbox.clear();
+    BOOST_TEST((reply.type() == message_type::cookie_reply));
+    BOOST_TEST(reply.receiver() == first.sender());
+    BOOST_TEST((reply.to == p.a.where));
+    BOOST_TEST(+reply.tos == 0); //= linux: only handshake messages are marked AF41
+
+    auto const before = p.a.report(p.b.public_key);
+    BOOST_TEST(p.a.receive(reply) == status::queued);
+    BOOST_TEST(p.a.count(wg::event_id::cookie_reply_received) == 1u);
+    BOOST_TEST(untouched(p.a, before, p.b.public_key)); //= wp 6.6: the initiation is repeated no earlier than without
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    wire const second = p.a.steal();
+    BOOST_TEST((second.type() == message_type::initiation));
+    BOOST_TEST(second.has_mac2());
+    p.load();
+    BOOST_TEST(p.b.receive(changed(second, 140)) == status::queued); // a wrong mac2 is as good as none
+    BOOST_TEST(p.b.dropped(status::cookie_sent) == 6u);
+    p.b.outbox.clear();
+    BOOST_TEST(p.b.receive(second) == status::queued);
+    BOOST_TEST_REQUIRE(p.b.outbox.size() == 1u);
+    BOOST_TEST((p.b.outbox.front().type() == message_type::response));
+}
+
+//= wp 5.4.7: a cookie is good for one address and port
+BOOST_AUTO_TEST_CASE(a_cookie_is_worthless_from_elsewhere) {
+    loaded_pair p;
+    wire const first = p.initiation(p.a);
+    p.load();
+    p.b.receive(first);
+    p.a.receive(p.b.outbox.back());
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    wire second = p.a.steal();
+    BOOST_TEST(second.has_mac2());
+    wg::endpoint const right = second.from;
+    wg::endpoint other_port = right, other_address = right;
+    other_port.port ^= 1;
+    other_address.address.octets[3] ^= 1;
+    for (wg::endpoint const& from : {other_port, other_address}) {
+        p.load();
+        p.b.poll();
+        p.b.outbox.clear();
+        second.from = from;
+        p.b.receive(second);
+        BOOST_TEST_REQUIRE(p.b.outbox.size() == 1u);
+        BOOST_TEST((p.b.outbox.front().type() == message_type::cookie_reply));
+    }
+    p.b.outbox.clear();
+    second.from = right;
+    p.b.receive(second);
+    BOOST_TEST((p.b.steal().type() == message_type::response));
+}
+
+//= wp 5.4.7: a response may be answered by a cookie reply just as an initiation may
+BOOST_AUTO_TEST_CASE(response_under_load_needs_a_cookie) {
+    loaded_pair p;
+    add_peer(p.stranger, p.a);
+    p.b.receive(p.initiation(p.a));
+    wire const response = p.b.steal();
+    p.load(p.a, p.a.public_key);
+    std::uint64_t const dhs = counted_dh::calls;
+    p.a.receive(response);
+    BOOST_TEST(counted_dh::calls == dhs);
+    BOOST_TEST_REQUIRE(p.a.outbox.size() == 3u);
+    wire const reply = p.a.outbox.back();
+    BOOST_TEST((reply.type() == message_type::cookie_reply));
+    BOOST_TEST(reply.receiver() == response.sender()); // which is the index of a keypair by now
+    p.a.outbox.clear();
+    p.b.receive(reply);
+    BOOST_TEST(p.b.count(wg::event_id::cookie_reply_received) == 1u);
+
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    p.b.receive(p.a.steal());
+    wire const second = p.b.steal();
+    BOOST_TEST((second.type() == message_type::response));
+    BOOST_TEST(second.has_mac2());
+    p.load(p.a, p.a.public_key);
+    p.a.poll();
+    p.a.outbox.clear();
+    p.a.receive(second);
+    BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
+}
+
+//= linux: a source that sends too much under load gets no answer, not even a cookie
+//= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
+BOOST_AUTO_TEST_CASE(valid_mac2_beyond_the_rate_is_dropped_silently) {
+    loaded_pair p;
+    wire const first = p.initiation(p.a);
+    p.load();
+    p.b.receive(first);
+    p.a.receive(p.b.outbox.back());
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    wire const second = p.a.steal();
+    p.load();
+    p.b.poll();
+    p.b.outbox.clear();
+    for (int i = 0; i < 5; ++i) p.b.receive(second); // the first is answered, the others are replays, but all cost
+    BOOST_TEST(p.b.outbox.size() == 1u);
+    BOOST_TEST(p.b.dropped(status::replayed_initiation) == 4u);
+    std::uint64_t const dhs = counted_dh::calls;
+    p.b.receive(second);
+    BOOST_TEST(p.b.dropped(status::rate_limited) == 1u);
+    BOOST_TEST(counted_dh::calls == dhs);
+    BOOST_TEST(p.b.outbox.size() == 1u);
+}
+
+//= linux: under load is an eighth of the queue, and a second after
+BOOST_AUTO_TEST_CASE(load_ends_a_second_after_the_queue_was_long) {
+    loaded_pair p;
+    wire const first = p.initiation(p.a);
+    p.load();
+    p.b.poll();
+    p.b.outbox.clear();
+    BOOST_TEST(p.b.count(wg::event_id::under_load) == 1u);
+    p.pass(wg::milliseconds(999));
+    p.b.receive(first);
+    BOOST_TEST((p.b.steal().type() == message_type::cookie_reply));
+    p.pass(wg::milliseconds(1));
+    p.b.tick();
+    BOOST_TEST(p.b.count(wg::event_id::under_load) == 2u);
+    p.b.receive(first);
+    BOOST_TEST((p.b.steal().type() == message_type::response));
+}
+
+BOOST_AUTO_TEST_CASE(a_full_queue_drops_what_comes_and_counts_it) {
+    loaded_pair p;
+    wire const junk = p.noise_initiation();
+    for (std::size_t i = 0; i < few_handshakes::max_queued_handshakes; ++i)
+        BOOST_TEST(p.b.take(junk) == status::queued);
+    BOOST_TEST(p.b.take(junk) == status::handshake_queue_full);
+    p.b.poll();
+    BOOST_TEST(p.b.dropped(status::cookie_sent) == few_handshakes::max_queued_handshakes);
+    BOOST_TEST(p.b.take(junk) == status::queued);
+}
+
+/// A pair of which `a` sent an initiation and has the cookie reply to it, still undelivered.
+struct cookie_pair : loaded_pair {
+    wire reply;
+    cookie_pair() {
+        wire const first = initiation(a);
+        load();
+        b.receive(first);
+        reply = b.outbox.back();
+        b.outbox.clear();
+    }
+    wire retransmission() {
+        pass(wg::milliseconds(5400));
+        a.tick();
+        return a.steal();
+    }
+};
+
+//= wp 5.4.7: a cookie reply is sealed for one message, by its mac1
+BOOST_AUTO_TEST_CASE(forged_cookie_replies_change_nothing) {
+    cookie_pair p;
+    for (std::size_t at = 8; at < 64; ++at) BOOST_TEST(p.a.receive(changed(p.reply, at)) == status::queued);
+    BOOST_TEST(p.a.dropped(status::decryption_failed) == 56u);
+    for (std::size_t at = 4; at < 8; ++at) p.a.receive(changed(p.reply, at));
+    BOOST_TEST(p.a.dropped(status::unknown_index) == 4u);
+    BOOST_TEST(!p.retransmission().has_mac2());
+    // that was another mac1, so that the old reply answers nothing any more
+    wire late = p.reply;
+    p.a.receive(late);
+    BOOST_TEST(p.a.dropped(status::unknown_index) == 5u);
+    BOOST_TEST(!p.retransmission().has_mac2());
+}
+
+//= linux: one cookie reply is taken for each message sent
+BOOST_AUTO_TEST_CASE(a_cookie_reply_is_taken_once) {
+    cookie_pair p;
+    p.a.receive(p.reply);
+    BOOST_TEST(p.a.count(wg::event_id::cookie_reply_received) == 1u);
+    p.a.receive(p.reply);
+    BOOST_TEST(p.a.count(wg::event_id::cookie_reply_received) == 1u);
+    BOOST_TEST(p.a.dropped(status::stale_cookie) == 1u);
+}
+
+//= linux: a cookie reply moves no endpoint, counts for no traffic and stirs no timer
+BOOST_AUTO_TEST_CASE(a_cookie_reply_from_elsewhere_moves_nothing) {
+    cookie_pair p;
+    auto const before = p.a.report(p.b.public_key);
+    wg::instant const deadline = p.a.device.next_deadline();
+    p.reply.from = elsewhere;
+    p.a.receive(p.reply);
+    BOOST_TEST(p.a.count(wg::event_id::cookie_reply_received) == 1u);
+    BOOST_TEST(untouched(p.a, before, p.b.public_key));
+    BOOST_TEST(p.a.device.next_deadline() == deadline);
+}
+
+//= linux: a cookie is used for 115 s
+BOOST_AUTO_TEST_CASE(mac2_is_zero_once_the_cookie_is_115_s_old) {
+    for (auto const& [age, has] : {std::pair{wg::milliseconds(114'999), true}, std::pair{wg::seconds(115), false}}) {
+        cookie_pair p;
+        p.a.receive(p.reply);
+        p.pass(age);
+        p.a.device.down(p.w.now); // drops what the timers would do in between, keeps the cookie
+        p.a.device.up();
+        BOOST_TEST(p.initiation(p.a).has_mac2() == has);
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
