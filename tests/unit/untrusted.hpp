@@ -8,7 +8,9 @@
 namespace wg_tests {
 
 /// What the outside can change of a peer.
-inline auto state(peer_report const& r) { return std::tuple(r.endpoint, r.rx_bytes, r.last_handshake_s, r.last_handshake_ns); }
+inline auto state(peer_report const& r) {
+    return std::tuple(r.endpoint, r.rx_bytes, r.last_handshake_s, r.last_handshake_ns);
+}
 
 template <class Host> bool untouched(Host& h, peer_report const& before, wg::public_key const& of) {
     return state(h.report(of)) == state(before) && h.outbox.empty() && h.received.empty();
