@@ -69,6 +69,7 @@ public:
 
     /// Whether the last `run_once` ended with work left. With `workers`, there is some for one more.
     bool busy() const noexcept { return lane_.busy(); }
+    /// For further lanes.
     junction<Policies>& shared() noexcept { return shared_; }
 
     /// Moves what is ready, for a bounded time, and runs what is due. gone: the TUN device was removed.

@@ -116,19 +116,9 @@ public:
     /// What the device has to say by itself: answers to some handshakes, then what waits to be sent. What is left after
     /// `max_rounds` comes at the next step; the device's deadline says so.
     void flush() noexcept {
-        hold const alone(shared_.flushing);
-        // The outbound packets of this step are gone by now, so their buffers are free.
-        std::size_t const room = stride_ == 0 ? 0 : batch;
-        for (int round = 0; round < max_rounds; ++round) {
-            for (std::size_t i = 0; i < room; ++i)
-                jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
-            std::span<job_type> const jobs = std::span(jobs_).first(room);
-            std::size_t const made =
-                round == 0 ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
-            if (made == 0 && round != 0) return;
-            device_type::crypt(jobs.first(made), core_.aead());
-            transmit(jobs.first(made));
-        }
+        shared_.flushing.lock();
+        for (int round = 0; round < max_rounds && speak(round == 0); ++round) {}
+        shared_.flushing.unlock();
     }
 
 private:
@@ -147,18 +137,6 @@ private:
     static constexpr bool grows = storage::max_mtu_bytes == 0;
     static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
     static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
-
-    /// Holds a mutex of the threads policy, which is no standard one.
-    class hold {
-    public:
-        explicit hold(typename Policies::threads::mutex& held) noexcept : held_(held) { held_.lock(); }
-        hold(hold const&) = delete;
-        hold& operator=(hold const&) = delete;
-        ~hold() { held_.unlock(); }
-
-    private:
-        typename Policies::threads::mutex& held_;
-    };
 
     instant now() noexcept { return core_.clock().now(); }
 
@@ -234,6 +212,20 @@ private:
         shared_.order.await(place);
         core_.complete(jobs, now());
         deliver(jobs);
+    }
+
+    /// False: there is nothing more to be said.
+    bool speak(bool handshakes) noexcept {
+        // The outbound packets of this step are gone by now, so their buffers are free.
+        std::size_t const room = stride_ == 0 ? 0 : batch;
+        for (std::size_t i = 0; i < room; ++i)
+            jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
+        std::span<job_type> const jobs = std::span(jobs_).first(room);
+        std::size_t const made = handshakes ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
+        if (made == 0) return handshakes;
+        device_type::crypt(jobs.first(made), core_.aead());
+        transmit(jobs.first(made));
+        return true;
     }
 
     /// Sends what is to be sent, completes all, and delivers what goes back to the host.
