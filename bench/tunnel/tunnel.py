@@ -66,8 +66,9 @@ SHOWN = {  # figure: what it is, whether more is better
 
 def contestants():
     """{name: program}, ours first."""
-    chosen = {'wgd': os.environ['WGD'], 'limit': str(BUILD / 'bench' / 'wgd_limit'),
-              'go': newest.wireguard_go()[0]}
+    go, what = newest.wireguard_go()
+    print(f'go is {go}, {what}', file=sys.stderr)
+    chosen = {'wgd': os.environ['WGD'], 'limit': str(BUILD / 'bench' / 'wgd_limit'), 'go': go}
     only = option('only', '')
     if only:
         chosen = {name: chosen[name] for name in only.split(',')}

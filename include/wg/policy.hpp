@@ -131,6 +131,8 @@ concept random_source = requires(Random& random, bytes out) {
 // | settle()                        | optional: what was read has been sent, so that others may read what follows     |
 // | share() -> Tun                  | optional, for `workers`: the same interface, to be used by another thread. What |
 // |                                 | one has read of a flow no other reads on before `settle`                        |
+// | lone_packets() -> uint32_t      | optional: small packets so far, modulo 2^32, that were read beside a bulk       |
+// |                                 | transfer or alone, by all who share the interface                               |
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
@@ -179,6 +181,7 @@ concept waiter = requires(Waiter& waiter, instant deadline) {
 // | cell                            | optional, what `workers` need: a 32-bit number, at first 0, that threads wait   |
 // |                                 | on: load(), store(n), wait(old), which returns when it is not `old`, or earlier |
 // | thread                          | likewise: start<work>(context) -> bool runs work(context); its end waits for it |
+// | give_way()                      | optional: lets other threads of the host run before this one goes on            |
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;

@@ -1014,6 +1014,8 @@ concept random_source = requires(Random& random, bytes out) {
 // | settle()                        | optional: what was read has been sent, so that others may read what follows     |
 // | share() -> Tun                  | optional, for `workers`: the same interface, to be used by another thread. What |
 // |                                 | one has read of a flow no other reads on before `settle`                        |
+// | lone_packets() -> uint32_t      | optional: small packets so far, modulo 2^32, that were read beside a bulk       |
+// |                                 | transfer or alone, by all who share the interface                               |
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
@@ -1062,6 +1064,7 @@ concept waiter = requires(Waiter& waiter, instant deadline) {
 // | cell                            | optional, what `workers` need: a 32-bit number, at first 0, that threads wait   |
 // |                                 | on: load(), store(n), wait(old), which returns when it is not `old`, or earlier |
 // | thread                          | likewise: start<work>(context) -> bool runs work(context); its end waits for it |
+// | give_way()                      | optional: lets other threads of the host run before this one goes on            |
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;
@@ -17814,18 +17817,20 @@ public:
         return status::ok;
     }
 
-    /// Moves what is ready, for a bounded time. gone: the TUN device was removed.
+    /// Moves what is ready, about a batch each way: what becomes ready meanwhile does not wait for long, and a backlog
+    /// is soon known of. gone: the TUN device was removed.
     status step(bool tun, bool udp) noexcept {
         tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
         moved_ = false;
-        for (int round = 0; round < max_rounds && (tun || udp); ++round) {
-            if (udp) moved_ |= udp = shared_.running && pump_udp();
+        for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
+            if (udp) udp = shared_.running && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
                 moved_ |= moved && *moved != 0;
                 tun = moved && *moved == batch;
+                if (tun) give_way();
             }
         }
         tun_unfinished_ = tun;
@@ -17840,16 +17845,18 @@ public:
     /// Whether the TUN device holds packets for this lane, of which its descriptor does not tell.
     bool unfinished() const noexcept { return tun_unfinished_; }
 
-    /// What the device has to say by itself: answers to some handshakes, then what waits to be sent. What is left after
-    /// `max_rounds` comes at the next step; the device's deadline says so.
-    void flush() noexcept {
+    /// What the device has to say by itself: answers to some handshakes, if they are asked for, then what waits to be
+    /// sent. What is left comes at the next step; the device's deadline says so.
+    void flush(bool answers = true) noexcept {
         shared_.flushing.lock();
-        for (int round = 0; round < max_rounds && speak(round == 0); ++round) {}
+        for (int round = 0; round < rounds_of_flush && speak(answers && round == 0); ++round) {}
         shared_.flushing.unlock();
     }
 
 private:
-    static constexpr int max_rounds = 16;
+    static constexpr std::size_t rounds_of_step = std::max<std::size_t>(16 / batch, 1);
+    static constexpr int rounds_of_flush = 16;
+    static constexpr duration lone_interval = milliseconds(50);
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
     /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
@@ -17898,7 +17905,23 @@ private:
         return tun_.read({&p, 1});
     }
 
-    /// From the network to the TUN device. False: nothing was there.
+    /// While small packets of other flows pass as well, a bulk transfer lets others run after each batch. Where
+    /// processors are short, what is under way then waits in the TUN device's queues, where flows are apart, and not
+    /// in the socket of its receiver, where such a packet would wait behind all of it.
+    void give_way() noexcept {
+        if constexpr (requires { tun_.lone_packets(), Policies::threads::give_way(); }) {
+            instant const at = now();
+            bool const lately = at < lone_since_ + lone_interval;
+            if (std::uint32_t const count = tun_.lone_packets(); count != lone_packets_) {
+                lone_packets_ = count;
+                lone_since_ = at;
+                lone_often_ = lately;
+            }
+            if (lately && lone_often_) Policies::threads::give_way();
+        }
+    }
+
+    /// From the network to the TUN device. False: nothing more is there.
     bool pump_udp() noexcept {
         for (std::size_t i = 0; i < wanted_; ++i)
             received_[i] = {packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom)};
@@ -17909,6 +17932,8 @@ private:
             return false;
         }
         std::uint32_t const place = shared_.order.received();
+        bool const more = *got == wanted_;
+        moved_ = true;
         std::size_t count = 0, segments = 0;
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
@@ -17930,7 +17955,7 @@ private:
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
         // what was received is still in the cache when it is opened.
         wanted_ = std::min((batch * *got + segments - 1) / segments, receive_batch);
-        return true;
+        return more;
     }
 
     void receive(std::span<job_type> jobs, std::uint32_t place) noexcept {
@@ -18004,6 +18029,9 @@ private:
     bool tun_unfinished_ = false;
     bool moved_ = false;
     bool busy_ = false;
+    std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
+    instant lone_since_{};           ///< when there were new ones
+    bool lone_often_ = false;        ///< whether the time between these and those before was short
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
     std::size_t stride_ = 0;
@@ -18085,7 +18113,7 @@ public:
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
         if (shared_.running && core_.next_deadline() <= now()) {
             core_.on_deadline(now());
-            lane_.flush();
+            lane_.flush(!lane_.moved()); // a step that moved anything has answered as many handshakes as it may
         }
         return status::ok;
     }
@@ -20238,6 +20266,8 @@ struct threads {
         bool runs_ = false;
     };
 
+    static void give_way() noexcept { ::sched_yield(); }
+
     /// How many processors this process may use.
     static std::size_t processors() noexcept {
         cpu_set_t allowed;
@@ -21249,7 +21279,7 @@ namespace wg::inline WG_ABI::os {
 
 class tun_queues {
 public:
-    static constexpr std::size_t most = 8;
+    static constexpr std::size_t most = 16;
 
     tun_queues() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
 
@@ -21315,12 +21345,17 @@ public:
         return known != 0 ? known - 1u : (flow >> 16) % count_;
     }
 
+    /// Small packets that were found alone in their queues: those of a flow that is no bulk transfer.
+    std::uint32_t lone_packets() const noexcept { return lone_packets_.load(std::memory_order_relaxed); }
+    void count_lone_packet() noexcept { lone_packets_.fetch_add(1, std::memory_order_relaxed); }
+
 private:
     unique_fd epoll_;
     std::array<unique_fd, most> fds_{};
     std::size_t count_ = 0;
     bool shared_ = false; ///< changes only while one thread reads
     std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
+    std::atomic<std::uint32_t> lone_packets_{0};
 };
 
 } // namespace wg::inline WG_ABI::os
@@ -21460,7 +21495,10 @@ public:
                 next_queue_ = (next_queue_ + 1) % queues_->size();
                 std::uint32_t const bit = std::uint32_t{1} << next_queue_;
                 if ((ready & bit) == 0) continue;
+                std::size_t const before = count;
                 int const error = read_queue(next_queue_, packets, count, share);
+                if (error == EAGAIN && count == before + 1 && packets[before].length <= most_lone_bytes)
+                    queues_->count_lone_packet();
                 if (error == 0) continue;
                 ready &= ~bit;
                 if (error == EAGAIN || count > 0) continue; // what is wrong will still be wrong at the next call
@@ -21469,6 +21507,9 @@ public:
         }
         return count;
     }
+
+    /// Small packets so far that all who share the interface found alone in their queues.
+    std::uint32_t lone_packets() const noexcept { return queues_->lone_packets(); }
 
     /// What was read has been sent: others that share the interface may read on from the same queues, but for one from
     /// which segments are left.
@@ -21547,6 +21588,7 @@ private:
     }
 
     static constexpr unsigned tun_f_uso4 = 0x20, tun_f_uso6 = 0x40; ///< Linux 6.2; older headers lack the names
+    static constexpr std::size_t most_lone_bytes = 256;
     static constexpr std::size_t frame_bytes = virtio_header_bytes + max_frame_packet_bytes;
 
     /// Not zeroed: of memory that no big frame ever comes to, the kernel makes none.

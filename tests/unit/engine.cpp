@@ -20,6 +20,7 @@ struct scripted_tun {
     status read_fails = status::ok;
     std::size_t mtu_bytes = 1420;
     std::size_t reads = 0;
+    std::uint32_t lone = 0;
 
     wg::result<std::size_t> read(std::span<wg::packet> packets) noexcept {
         ++reads;
@@ -45,6 +46,12 @@ struct scripted_tun {
         return packets.size();
     }
     std::size_t mtu() noexcept { return mtu_bytes; }
+    std::uint32_t lone_packets() const noexcept { return lone; }
+};
+
+struct polite_threads : test_policies::threads {
+    static inline unsigned ways = 0;
+    static void give_way() noexcept { ++ways; }
 };
 
 /// Writes into a datagram only what it has to: whatever else is in there must be the engine's doing.
@@ -128,6 +135,7 @@ struct no_waiter {
 };
 
 template <class Socket> struct scripted_policies : test_policies {
+    using threads = polite_threads;
     using tun_device = scripted_tun;
     using udp_socket = Socket;
     using waiter = no_waiter;
@@ -636,6 +644,32 @@ BOOST_AUTO_TEST_CASE(a_flood_of_data_does_not_starve_handshakes_nor_the_other_di
     auto const is_data = [](wire const& s) { return s.is_data(); };
     BOOST_TEST(std::count_if(l.a.socket.sent.begin(), l.a.socket.sent.end(), is_response) == 1);
     BOOST_TEST(std::count_if(l.a.socket.sent.begin(), l.a.socket.sent.end(), is_data) > 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_bulk_transfer_gives_way_while_lone_packets_come_often) {
+    tunnel l;
+    l.connect();
+    l.a.tun.endless = ipv4(l.a, l.b, 100);
+    auto const gives_way = [&](wg::duration later, unsigned lone) {
+        l.w.now = l.w.now + later;
+        l.a.tun.lone += lone;
+        unsigned const before = polite_threads::ways;
+        BOOST_TEST(l.a.run() == status::ok);
+        return polite_threads::ways != before;
+    };
+    BOOST_TEST(!gives_way(wg::milliseconds(1), 0));
+    BOOST_TEST(!gives_way(wg::milliseconds(1), 1)); // the first for long
+    BOOST_TEST(!gives_way(wg::milliseconds(1), 0));
+    BOOST_TEST(gives_way(wg::milliseconds(20), 1));
+    BOOST_TEST(gives_way(wg::milliseconds(49), 0));
+    BOOST_TEST(!gives_way(wg::milliseconds(1), 0));
+    BOOST_TEST(!gives_way(wg::milliseconds(1), 1)); // again the first
+    BOOST_TEST(!gives_way(wg::milliseconds(1000), 1));
+    BOOST_TEST(gives_way(wg::milliseconds(5), 2));
+    // One that is no bulk transfer has nothing to give way with.
+    l.a.tun.endless.clear();
+    l.a.tun.from_host.push_back(ipv4(l.a, l.b, 100));
+    BOOST_TEST(!gives_way(wg::milliseconds(5), 1));
 }
 
 BOOST_AUTO_TEST_CASE(timers_run_although_packets_never_cease) {

@@ -48,6 +48,35 @@ BOOST_AUTO_TEST_CASE(a_lone_packet_does_not_wait_behind_a_flow) {
     BOOST_TEST(packets_before_a_lone_one({.queues = false}) == 300u);
 }
 
+BOOST_AUTO_TEST_CASE(small_packets_alone_in_their_queues_are_counted_for_all_handles) {
+    REQUIRE_NETWORK();
+    tun_host a("wgt0", "10.9.0.1", {}, SOCK_DGRAM);
+    unique_fd const ipv6(::open("/proc/sys/net/ipv6/conf/wgt0/disable_ipv6", O_WRONLY | O_CLOEXEC));
+    BOOST_REQUIRE(!ipv6 || ::write(ipv6.get(), "1", 1) == 1); // or the host would send packets of its own
+    auto const other = a.tun.share();
+    BOOST_REQUIRE(other);
+    packet_buffers buffers(16, 1420);
+    while (*a.tun.read(buffers.windows) != 0) a.tun.settle();
+    auto const counted = [&](std::vector<std::size_t> const& sizes) {
+        std::uint32_t const before = a.tun.lone_packets();
+        sockaddr_in const to = ipv4_address("10.9.0.2", 5400);
+        for (std::size_t const bytes : sizes) {
+            std::vector<char> const datagram(bytes - 28);
+            BOOST_REQUIRE(::sendto(a.socket.get(), datagram.data(), datagram.size(), 0,
+                                   reinterpret_cast<sockaddr const*>(&to), sizeof to) >= 0);
+        }
+        BOOST_TEST(*a.tun.read(buffers.windows) == sizes.size());
+        a.tun.settle();
+        BOOST_TEST(other->lone_packets() == a.tun.lone_packets());
+        return a.tun.lone_packets() - before;
+    };
+    BOOST_TEST(counted({84}) == 1u);
+    BOOST_TEST(counted({256}) == 1u);
+    BOOST_TEST(counted({257}) == 0u);
+    BOOST_TEST(counted({84, 84}) == 0u);
+    BOOST_TEST(counted({60}) == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(a_flow_stays_in_the_queue_that_it_came_from) {
     REQUIRE_NETWORK();
     BOOST_TEST(made("wgt0", {.queues = false}).queue_count() == 1u);

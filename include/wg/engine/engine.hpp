@@ -77,7 +77,7 @@ public:
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
         if (shared_.running && core_.next_deadline() <= now()) {
             core_.on_deadline(now());
-            lane_.flush();
+            lane_.flush(!lane_.moved()); // a step that moved anything has answered as many handshakes as it may
         }
         return status::ok;
     }

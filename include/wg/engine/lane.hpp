@@ -87,18 +87,20 @@ public:
         return status::ok;
     }
 
-    /// Moves what is ready, for a bounded time. gone: the TUN device was removed.
+    /// Moves what is ready, about a batch each way: what becomes ready meanwhile does not wait for long, and a backlog
+    /// is soon known of. gone: the TUN device was removed.
     status step(bool tun, bool udp) noexcept {
         tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
         moved_ = false;
-        for (int round = 0; round < max_rounds && (tun || udp); ++round) {
-            if (udp) moved_ |= udp = shared_.running && pump_udp();
+        for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
+            if (udp) udp = shared_.running && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
                 moved_ |= moved && *moved != 0;
                 tun = moved && *moved == batch;
+                if (tun) give_way();
             }
         }
         tun_unfinished_ = tun;
@@ -113,16 +115,18 @@ public:
     /// Whether the TUN device holds packets for this lane, of which its descriptor does not tell.
     bool unfinished() const noexcept { return tun_unfinished_; }
 
-    /// What the device has to say by itself: answers to some handshakes, then what waits to be sent. What is left after
-    /// `max_rounds` comes at the next step; the device's deadline says so.
-    void flush() noexcept {
+    /// What the device has to say by itself: answers to some handshakes, if they are asked for, then what waits to be
+    /// sent. What is left comes at the next step; the device's deadline says so.
+    void flush(bool answers = true) noexcept {
         shared_.flushing.lock();
-        for (int round = 0; round < max_rounds && speak(round == 0); ++round) {}
+        for (int round = 0; round < rounds_of_flush && speak(answers && round == 0); ++round) {}
         shared_.flushing.unlock();
     }
 
 private:
-    static constexpr int max_rounds = 16;
+    static constexpr std::size_t rounds_of_step = std::max<std::size_t>(16 / batch, 1);
+    static constexpr int rounds_of_flush = 16;
+    static constexpr duration lone_interval = milliseconds(50);
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
     /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
@@ -171,7 +175,23 @@ private:
         return tun_.read({&p, 1});
     }
 
-    /// From the network to the TUN device. False: nothing was there.
+    /// While small packets of other flows pass as well, a bulk transfer lets others run after each batch. Where
+    /// processors are short, what is under way then waits in the TUN device's queues, where flows are apart, and not
+    /// in the socket of its receiver, where such a packet would wait behind all of it.
+    void give_way() noexcept {
+        if constexpr (requires { tun_.lone_packets(), Policies::threads::give_way(); }) {
+            instant const at = now();
+            bool const lately = at < lone_since_ + lone_interval;
+            if (std::uint32_t const count = tun_.lone_packets(); count != lone_packets_) {
+                lone_packets_ = count;
+                lone_since_ = at;
+                lone_often_ = lately;
+            }
+            if (lately && lone_often_) Policies::threads::give_way();
+        }
+    }
+
+    /// From the network to the TUN device. False: nothing more is there.
     bool pump_udp() noexcept {
         for (std::size_t i = 0; i < wanted_; ++i)
             received_[i] = {packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom)};
@@ -182,6 +202,8 @@ private:
             return false;
         }
         std::uint32_t const place = shared_.order.received();
+        bool const more = *got == wanted_;
+        moved_ = true;
         std::size_t count = 0, segments = 0;
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
@@ -203,7 +225,7 @@ private:
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
         // what was received is still in the cache when it is opened.
         wanted_ = std::min((batch * *got + segments - 1) / segments, receive_batch);
-        return true;
+        return more;
     }
 
     void receive(std::span<job_type> jobs, std::uint32_t place) noexcept {
@@ -277,6 +299,9 @@ private:
     bool tun_unfinished_ = false;
     bool moved_ = false;
     bool busy_ = false;
+    std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
+    instant lone_since_{};           ///< when there were new ones
+    bool lone_often_ = false;        ///< whether the time between these and those before was short
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
     std::size_t stride_ = 0;

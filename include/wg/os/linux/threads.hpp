@@ -97,6 +97,8 @@ struct threads {
         bool runs_ = false;
     };
 
+    static void give_way() noexcept { ::sched_yield(); }
+
     /// How many processors this process may use.
     static std::size_t processors() noexcept {
         cpu_set_t allowed;

@@ -146,7 +146,10 @@ public:
                 next_queue_ = (next_queue_ + 1) % queues_->size();
                 std::uint32_t const bit = std::uint32_t{1} << next_queue_;
                 if ((ready & bit) == 0) continue;
+                std::size_t const before = count;
                 int const error = read_queue(next_queue_, packets, count, share);
+                if (error == EAGAIN && count == before + 1 && packets[before].length <= most_lone_bytes)
+                    queues_->count_lone_packet();
                 if (error == 0) continue;
                 ready &= ~bit;
                 if (error == EAGAIN || count > 0) continue; // what is wrong will still be wrong at the next call
@@ -155,6 +158,9 @@ public:
         }
         return count;
     }
+
+    /// Small packets so far that all who share the interface found alone in their queues.
+    std::uint32_t lone_packets() const noexcept { return queues_->lone_packets(); }
 
     /// What was read has been sent: others that share the interface may read on from the same queues, but for one from
     /// which segments are left.
@@ -233,6 +239,7 @@ private:
     }
 
     static constexpr unsigned tun_f_uso4 = 0x20, tun_f_uso6 = 0x40; ///< Linux 6.2; older headers lack the names
+    static constexpr std::size_t most_lone_bytes = 256;
     static constexpr std::size_t frame_bytes = virtio_header_bytes + max_frame_packet_bytes;
 
     /// Not zeroed: of memory that no big frame ever comes to, the kernel makes none.

@@ -15,7 +15,7 @@ namespace wg::inline WG_ABI::os {
 
 class tun_queues {
 public:
-    static constexpr std::size_t most = 8;
+    static constexpr std::size_t most = 16;
 
     tun_queues() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
 
@@ -81,12 +81,17 @@ public:
         return known != 0 ? known - 1u : (flow >> 16) % count_;
     }
 
+    /// Small packets that were found alone in their queues: those of a flow that is no bulk transfer.
+    std::uint32_t lone_packets() const noexcept { return lone_packets_.load(std::memory_order_relaxed); }
+    void count_lone_packet() noexcept { lone_packets_.fetch_add(1, std::memory_order_relaxed); }
+
 private:
     unique_fd epoll_;
     std::array<unique_fd, most> fds_{};
     std::size_t count_ = 0;
     bool shared_ = false; ///< changes only while one thread reads
     std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
+    std::atomic<std::uint32_t> lone_packets_{0};
 };
 
 } // namespace wg::inline WG_ABI::os
