@@ -131,6 +131,7 @@ concept random_source = requires(Random& random, bytes out) {
 // | settle()                        | optional: what was read has been sent, so that others may read what follows     |
 // | share() -> Tun                  | optional, for `workers`: the same interface, to be used by another thread. What |
 // |                                 | one has read of a flow no other reads on before `settle`                        |
+// | several() -> bool               | optional: whether the last `read` left something for another who shares it      |
 // | lone_packets() -> uint32_t      | optional: small packets so far, modulo 2^32, that were read beside a bulk       |
 // |                                 | transfer or alone, by all who share the interface                               |
 template <class Tun>

@@ -1014,6 +1014,7 @@ concept random_source = requires(Random& random, bytes out) {
 // | settle()                        | optional: what was read has been sent, so that others may read what follows     |
 // | share() -> Tun                  | optional, for `workers`: the same interface, to be used by another thread. What |
 // |                                 | one has read of a flow no other reads on before `settle`                        |
+// | several() -> bool               | optional: whether the last `read` left something for another who shares it      |
 // | lone_packets() -> uint32_t      | optional: small packets so far, modulo 2^32, that were read beside a bulk       |
 // |                                 | transfer or alone, by all who share the interface                               |
 template <class Tun>
@@ -17834,11 +17835,11 @@ public:
             }
         }
         tun_unfinished_ = tun;
-        busy_ = tun || udp;
+        busy_ = udp || (tun && has_several(tun_));
         return status::ok;
     }
 
-    /// Whether the last step found something to move, and whether it ended with work left.
+    /// Whether the last step found something to move, and whether it ended with work left that another lane could do.
     bool moved() const noexcept { return moved_; }
     bool busy() const noexcept { return busy_; }
 
@@ -17903,6 +17904,13 @@ private:
         byte sink[64];
         packet p(sink, 0);
         return tun_.read({&p, 1});
+    }
+
+    static bool has_several(tun_type const& tun) noexcept {
+        if constexpr (requires { tun.several(); })
+            return tun.several();
+        else
+            return true;
     }
 
     /// While small packets of other flows pass as well, a bulk transfer lets others run after each batch. Where
@@ -18103,7 +18111,7 @@ public:
         return shared_.running ? core_.next_deadline() : instant::never();
     }
 
-    /// Whether the last `run_once` ended with work left. With `workers`, there is some for one more.
+    /// Whether the last `run_once` ended with work left that one more of `workers` could do.
     bool busy() const noexcept { return lane_.busy(); }
     /// For further lanes.
     junction<Policies>& shared() noexcept { return shared_; }
@@ -21486,6 +21494,7 @@ public:
         while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
         if (count == packets.size()) return count;
         claimed_ |= queues_->ready();
+        several_ = (claimed_ & (claimed_ - 1)) != 0;
         for (std::uint32_t ready = claimed_; ready != 0 && count < packets.size();) {
             std::size_t const left = packets.size() - count;
             std::size_t sharers = 0;
@@ -21507,6 +21516,9 @@ public:
         }
         return count;
     }
+
+    /// Whether the last `read` found packets in several queues, so that there is something for another who shares them.
+    bool several() const noexcept { return several_; }
 
     /// Small packets so far that all who share the interface found alone in their queues.
     std::uint32_t lone_packets() const noexcept { return queues_->lone_packets(); }
@@ -21742,6 +21754,7 @@ private:
     std::unique_ptr<tun_queues> own_queues_{}; ///< none: those of another
     tun_queues* queues_ = nullptr;
     std::uint32_t claimed_ = 0;       ///< bits of those that nobody else may read now
+    bool several_ = false;            ///< whether there was more than one of them
     std::size_t next_queue_ = 0;      ///< whose turn was last
     std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
     segmenter segments_{};            ///< of `frame_`, those that were not given out yet

@@ -99,6 +99,36 @@ BOOST_AUTO_TEST_CASE(a_flow_stays_in_the_queue_that_it_came_from) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(another_handle_finds_something_where_several_queues_do) {
+    REQUIRE_NETWORK();
+    tun_host a("wgt0", "10.9.0.1", {}, SOCK_DGRAM);
+    packet_buffers buffers(4, 1420);
+    auto const send = [&](std::uint16_t port, int count) {
+        sockaddr_in const to = ipv4_address("10.9.0.2", port);
+        for (int i = 0; i < count; ++i)
+            BOOST_REQUIRE(::sendto(a.socket.get(), &i, sizeof i, 0, reinterpret_cast<sockaddr const*>(&to),
+                                   sizeof to) == sizeof i);
+    };
+    auto const read = [&] {
+        std::size_t const got = *a.tun.read(buffers.windows);
+        a.tun.settle();
+        return got;
+    };
+    while (read() != 0) {}
+    for (std::uint16_t port = 6000; port < 6050; ++port) send(port, 1); // of fifty flows not all share a queue
+    BOOST_TEST(read() == 4u);
+    BOOST_TEST(a.tun.several());
+    while (read() != 0) {}
+    bool alone = false; // but for packets of the host's own
+    for (int tries = 0; tries < 10 && !alone; ++tries) {
+        send(6000, 20);
+        BOOST_TEST(read() == 4u);
+        alone = !a.tun.several();
+        while (read() != 0) {}
+    }
+    BOOST_TEST(alone);
+}
+
 /// Numbers of the datagrams of one flow that a handle of an interface reads, in order.
 std::vector<int> numbers_read(wg::os::tun& tun, packet_buffers& buffers) {
     std::vector<int> numbers;

@@ -67,7 +67,7 @@ public:
         return shared_.running ? core_.next_deadline() : instant::never();
     }
 
-    /// Whether the last `run_once` ended with work left. With `workers`, there is some for one more.
+    /// Whether the last `run_once` ended with work left that one more of `workers` could do.
     bool busy() const noexcept { return lane_.busy(); }
     /// For further lanes.
     junction<Policies>& shared() noexcept { return shared_; }

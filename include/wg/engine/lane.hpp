@@ -104,11 +104,11 @@ public:
             }
         }
         tun_unfinished_ = tun;
-        busy_ = tun || udp;
+        busy_ = udp || (tun && has_several(tun_));
         return status::ok;
     }
 
-    /// Whether the last step found something to move, and whether it ended with work left.
+    /// Whether the last step found something to move, and whether it ended with work left that another lane could do.
     bool moved() const noexcept { return moved_; }
     bool busy() const noexcept { return busy_; }
 
@@ -173,6 +173,13 @@ private:
         byte sink[64];
         packet p(sink, 0);
         return tun_.read({&p, 1});
+    }
+
+    static bool has_several(tun_type const& tun) noexcept {
+        if constexpr (requires { tun.several(); })
+            return tun.several();
+        else
+            return true;
     }
 
     /// While small packets of other flows pass as well, a bulk transfer lets others run after each batch. Where

@@ -137,6 +137,7 @@ public:
         while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
         if (count == packets.size()) return count;
         claimed_ |= queues_->ready();
+        several_ = (claimed_ & (claimed_ - 1)) != 0;
         for (std::uint32_t ready = claimed_; ready != 0 && count < packets.size();) {
             std::size_t const left = packets.size() - count;
             std::size_t sharers = 0;
@@ -158,6 +159,9 @@ public:
         }
         return count;
     }
+
+    /// Whether the last `read` found packets in several queues, so that there is something for another who shares them.
+    bool several() const noexcept { return several_; }
 
     /// Small packets so far that all who share the interface found alone in their queues.
     std::uint32_t lone_packets() const noexcept { return queues_->lone_packets(); }
@@ -393,6 +397,7 @@ private:
     std::unique_ptr<tun_queues> own_queues_{}; ///< none: those of another
     tun_queues* queues_ = nullptr;
     std::uint32_t claimed_ = 0;       ///< bits of those that nobody else may read now
+    bool several_ = false;            ///< whether there was more than one of them
     std::size_t next_queue_ = 0;      ///< whose turn was last
     std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
     segmenter segments_{};            ///< of `frame_`, those that were not given out yet
