@@ -21302,7 +21302,8 @@ public:
     /// Several threads will read: from now on what `ready` tells one of them it tells no other before `give_back`, so
     /// that the packets of a queue stay in order. `claimed`: bits of those that were told already.
     void share(std::uint32_t claimed) noexcept {
-        if (std::exchange(shared_, true)) return;
+        if (shared_) return; // which others read by now
+        shared_ = true;
         for (std::size_t i = 0; i < count_; ++i) {
             bool const free = (claimed >> i & 1) == 0;
             (void)watch(epoll_.get(), fds_[i].get(), (free ? std::uint32_t{EPOLLIN} : 0) | EPOLLONESHOT, i);
@@ -21361,7 +21362,7 @@ private:
     unique_fd epoll_;
     std::array<unique_fd, most> fds_{};
     std::size_t count_ = 0;
-    bool shared_ = false; ///< changes only while one thread reads
+    bool shared_ = false; ///< written only while one thread reads
     std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
     std::atomic<std::uint32_t> lone_packets_{0};
 };

@@ -5,6 +5,7 @@
 #include <netinet/udp.h>
 #include <numeric>
 #include <sys/eventfd.h>
+#include <thread>
 
 using namespace wg_tests;
 
@@ -97,6 +98,18 @@ BOOST_AUTO_TEST_CASE(a_flow_stays_in_the_queue_that_it_came_from) {
         BOOST_TEST(queues.queue_for(in) == port % 4u);
         BOOST_TEST(queues.queue_for(out) == port % 4u);
     }
+}
+
+BOOST_AUTO_TEST_CASE(queues_are_shared_once_more_while_others_read) { // for -fsanitize=thread
+    wg::os::tun_queues queues;
+    for (int i = 0; i < 3; ++i) BOOST_REQUIRE(queues.add(unique_fd(::eventfd(1, EFD_CLOEXEC))));
+    queues.share(0);
+    std::thread reader([&] {
+        for (int i = 0; i < 1000; ++i) queues.give_back(queues.ready());
+    });
+    for (int i = 0; i < 1000; ++i) queues.share(0);
+    reader.join();
+    BOOST_TEST(queues.ready() != 0u);
 }
 
 BOOST_AUTO_TEST_CASE(another_handle_finds_something_where_several_queues_do) {
