@@ -66,12 +66,11 @@ SHOWN = {  # figure: what it is, whether more is better
 
 def contestants():
     """{name: program}, ours first."""
-    go, what = newest.wireguard_go()
-    print(f'go is {go}, {what}', file=sys.stderr)
-    chosen = {'wgd': os.environ['WGD'], 'limit': str(BUILD / 'bench' / 'wgd_limit'), 'go': go}
-    only = option('only', '')
-    if only:
-        chosen = {name: chosen[name] for name in only.split(',')}
+    chosen = {'wgd': os.environ['WGD'], 'limit': str(BUILD / 'bench' / 'wgd_limit'), 'go': ''}
+    chosen = {name: chosen[name] for name in option('only', ','.join(chosen)).split(',')}
+    if 'go' in chosen:
+        chosen['go'], what = newest.wireguard_go()
+        print(f'go is {chosen["go"]}, {what}', file=sys.stderr)
     for given in sys.argv[1:]:
         name, _, program = given.rpartition('=')
         chosen[name or pathlib.Path(program).name] = os.path.abspath(program)

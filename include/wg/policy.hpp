@@ -132,8 +132,8 @@ concept random_source = requires(Random& random, bytes out) {
 // | share() -> Tun                  | optional, for `workers`: the same interface, to be used by another thread. What |
 // |                                 | one has read of a flow no other reads on before `settle`                        |
 // | several() -> bool               | optional: whether the last `read` left something for another who shares it      |
-// | lone_packets() -> uint32_t      | optional: small packets so far, modulo 2^32, that were read beside a bulk       |
-// |                                 | transfer or alone, by all who share the interface                               |
+// | lone_packets() -> uint32_t      | optional: small packets so far, modulo 2^32, that all who share the interface   |
+// |                                 | found with no other of their flow: such are no bulk transfer                    |
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;

@@ -1015,8 +1015,8 @@ concept random_source = requires(Random& random, bytes out) {
 // | share() -> Tun                  | optional, for `workers`: the same interface, to be used by another thread. What |
 // |                                 | one has read of a flow no other reads on before `settle`                        |
 // | several() -> bool               | optional: whether the last `read` left something for another who shares it      |
-// | lone_packets() -> uint32_t      | optional: small packets so far, modulo 2^32, that were read beside a bulk       |
-// |                                 | transfer or alone, by all who share the interface                               |
+// | lone_packets() -> uint32_t      | optional: small packets so far, modulo 2^32, that all who share the interface   |
+// |                                 | found with no other of their flow: such are no bulk transfer                    |
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
@@ -18116,7 +18116,8 @@ public:
     /// For further lanes.
     junction<Policies>& shared() noexcept { return shared_; }
 
-    /// Moves what is ready, for a bounded time, and runs what is due. gone: the TUN device was removed.
+    /// Moves what is ready, about a batch each way, and runs what is due; what is left has to be found ready by the next
+    /// wait. gone: the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
         if (shared_.running && core_.next_deadline() <= now()) {
@@ -20274,6 +20275,7 @@ struct threads {
         bool runs_ = false;
     };
 
+    /// Lets threads run that wait for this processor; returns at once where none does.
     static void give_way() noexcept { ::sched_yield(); }
 
     /// How many processors this process may use.
@@ -21518,7 +21520,7 @@ public:
         return count;
     }
 
-    /// Whether the last `read` found packets in several queues, so that there is something for another who shares them.
+    /// Whether several queues had packets when `read` last asked, so that another who shares them finds some as well.
     bool several() const noexcept { return several_; }
 
     /// Small packets so far that all who share the interface found alone in their queues.

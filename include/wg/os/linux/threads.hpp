@@ -97,6 +97,7 @@ struct threads {
         bool runs_ = false;
     };
 
+    /// Lets threads run that wait for this processor; returns at once where none does.
     static void give_way() noexcept { ::sched_yield(); }
 
     /// How many processors this process may use.

@@ -160,7 +160,7 @@ public:
         return count;
     }
 
-    /// Whether the last `read` found packets in several queues, so that there is something for another who shares them.
+    /// Whether several queues had packets when `read` last asked, so that another who shares them finds some as well.
     bool several() const noexcept { return several_; }
 
     /// Small packets so far that all who share the interface found alone in their queues.
