@@ -72,8 +72,8 @@ public:
     /// For further lanes.
     junction<Policies>& shared() noexcept { return shared_; }
 
-    /// Moves what is ready, about a batch each way, and runs what is due; what is left has to be found ready by the next
-    /// wait. gone: the TUN device was removed.
+    /// Moves what is ready, about a batch each way, and runs what is due; what is left is for the waiter to find next.
+    /// gone: the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
         if (shared_.running && core_.next_deadline() <= now()) {
