@@ -1,96 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <boost/test/unit_test.hpp>
+// The configuration protocol of wg(8): what a set changes, what a get says, and how both fail.
+#include "uapi_targets.hpp"
 
-#include <wg/control/uapi.hpp>
-
-#include <algorithm>
-#include <cstdio>
-#include <map>
-#include <new>
 #include <random>
-#include <string>
-#include <vector>
+
+using namespace wg_tests;
 
 namespace {
-
-namespace uapi = wg::uapi;
-namespace text = wg::text;
-using wg::change;
-using wg::status;
-using strings = std::vector<std::string>;
-
-std::string const key_a(64, 'a');
-std::string const key_b(64, 'b');
-std::string const key_c = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210";
-std::string const no_key(64, '0');
-
-std::string hex(wg::bytes_view from) {
-    std::string digits(2 * from.size(), ' ');
-    text::print_hex(from, digits);
-    return digits;
-}
-
-/// A change in the protocol's own words, except that what the protocol spells with a sign or a value is a word here.
-std::string spell(change const& c) {
-    using kind = change::kind;
-    std::string const number = std::to_string(c.number());
-    switch (c.what()) {
-    case kind::private_key: return "private_key " + hex(c.key());
-    case kind::listen_port: return "listen_port " + number;
-    case kind::fwmark: return "fwmark " + number;
-    case kind::replace_peers: return "replace_peers";
-    case kind::peer: return "peer " + hex(c.key());
-    case kind::update_only: return "update_only";
-    case kind::remove_peer: return "remove_peer";
-    case kind::preshared_key: return "preshared_key " + hex(c.key());
-    case kind::endpoint: return "endpoint " + std::string(text::print(c.where()).view());
-    case kind::persistent_keepalive: return "persistent_keepalive " + number;
-    case kind::replace_allowed_ips: return "replace_allowed_ips";
-    case kind::allowed_ip: return "allowed_ip " + std::string(text::print(c.prefix()).view());
-    case kind::remove_allowed_ip: return "remove_allowed_ip " + std::string(text::print(c.prefix()).view());
-    }
-    return "?";
-}
-
-/// Writes down what it is told.
-struct recorder {
-    status answer = status::ok;
-    strings applied;
-    std::size_t configured = 0, asked = 0;
-
-    status configure(std::span<change const> changes) noexcept {
-        if (answer != status::ok) return answer;
-        ++configured;
-        for (change const& c : changes) applied.push_back(spell(c));
-        return status::ok;
-    }
-    void snapshot(auto& sink) noexcept {
-        ++asked;
-        wg::secret<32> const none;
-        sink.device(wg::interface_facts{none, 0, 0});
-    }
-};
-
-wg::bytes_view bytes_of(std::string_view from) { return {reinterpret_cast<wg::byte const*>(from.data()), from.size()}; }
-
-unsigned only_eth0(char const* name) { return std::string_view(name) == "eth0" ? 2 : 0; }
-
-/// Says `input` on a new connection, `step` characters at a time, and returns all that was answered.
-template <class Target>
-std::string talk(Target& target, std::string_view input, std::size_t step = SIZE_MAX, status expected = status::ok) {
-    uapi::session session{only_eth0};
-    wg::secret_buffer reply;
-    status last = status::ok;
-    while (!input.empty()) {
-        std::string_view const part = input.substr(0, step);
-        last = session.feed(bytes_of(part), target, reply);
-        input.remove_prefix(part.size());
-    }
-    BOOST_TEST((last == expected), "outcome " << wg::name_of(last));
-    return std::string(reply.text());
-}
-
-std::string answer(int number) { return "errno=" + std::to_string(number) + "\n\n"; }
 
 /// What a set of these lines changes, or the error it is answered by.
 std::string effect(std::string const& lines) {
@@ -106,8 +22,6 @@ std::string effect(std::string const& lines) {
     return all;
 }
 
-std::string const in_peer = "public_key=" + key_a + "\n";
-
 std::string effect_in_peer(std::string const& lines) {
     std::string const all = effect(in_peer + lines);
     std::string const head = "peer " + key_a + "\n";
@@ -116,80 +30,6 @@ std::string effect_in_peer(std::string const& lines) {
 
 std::string const invalid = answer(-EINVAL);
 std::string const protocol_error = answer(-EPROTO);
-
-/// Memory that is zero when given out and remembers whether it was when it came back; it can run out.
-struct watched_memory {
-    static inline std::map<void*, std::size_t> lent;
-    static inline std::size_t unwiped = 0, returned = 0, left = SIZE_MAX;
-
-    static void start(std::size_t acquisitions = SIZE_MAX) {
-        BOOST_REQUIRE(lent.empty());
-        unwiped = returned = 0;
-        left = acquisitions;
-    }
-    static void* acquire(std::size_t size) noexcept {
-        if (left == 0) return nullptr;
-        --left;
-        void* const memory = std::calloc(size, 1);
-        lent[memory] = size;
-        return memory;
-    }
-    static void release(void* memory, std::size_t size) noexcept {
-        auto const* const first = static_cast<wg::byte const*>(memory);
-        bool const known = lent.contains(memory) && lent[memory] == size;
-        unwiped += !known || std::any_of(first, first + size, [](wg::byte b) { return b != 0; });
-        ++returned;
-        lent.erase(memory);
-        std::free(memory);
-    }
-};
-
-/// Enough of a device to answer a get with what was set.
-struct small_device {
-    struct peer {
-        wg::public_key key{};
-        wg::secret<32> preshared_key;
-        wg::endpoint endpoint{};
-        std::uint16_t persistent_keepalive_s = 0;
-        std::vector<wg::ip_prefix> allowed_ips;
-    };
-    wg::secret<32> private_key;
-    std::uint16_t listen_port = 0;
-    std::uint32_t fwmark = 0;
-    std::vector<peer> peers;
-    std::int64_t last_handshake_s = 1700000000;
-
-    status configure(std::span<change const> changes) noexcept {
-        using kind = change::kind;
-        for (change const& c : changes) {
-            if (c.what() == kind::private_key) private_key.assign(c.key());
-            if (c.what() == kind::listen_port) listen_port = static_cast<std::uint16_t>(c.number());
-            if (c.what() == kind::fwmark) fwmark = c.number();
-            if (c.what() == kind::replace_peers) peers.clear();
-            if (c.what() == kind::peer) std::ranges::copy(c.key(), peers.emplace_back().key.begin());
-            if (c.what() == kind::preshared_key) peers.back().preshared_key.assign(c.key());
-            if (c.what() == kind::endpoint) peers.back().endpoint = c.where();
-            if (c.what() == kind::persistent_keepalive)
-                peers.back().persistent_keepalive_s = static_cast<std::uint16_t>(c.number());
-            if (c.what() == kind::allowed_ip) peers.back().allowed_ips.push_back(c.prefix());
-        }
-        return status::ok;
-    }
-    void snapshot(auto& sink) noexcept {
-        sink.device(wg::interface_facts{private_key, listen_port, fwmark});
-        for (peer const& p : peers) {
-            wg::peer_facts facts{p.key, p.preshared_key};
-            facts.endpoint = p.endpoint;
-            facts.last_handshake_s = last_handshake_s;
-            facts.last_handshake_ns = 5;
-            facts.tx_bytes = 18446744073709551615u;
-            facts.rx_bytes = 92;
-            facts.persistent_keepalive_s = p.persistent_keepalive_s;
-            sink.peer(facts);
-            for (wg::ip_prefix const& prefix : p.allowed_ips) sink.allowed_ip(prefix);
-        }
-    }
-};
 
 static_assert(uapi::target<recorder> && uapi::target<small_device>);
 struct no_snapshot {
@@ -201,13 +41,6 @@ struct configure_throws {
 };
 static_assert(!uapi::target<no_snapshot> && !uapi::target<configure_throws>);
 
-// A set as `wg setconf` sends it.
-std::string const setconf = "set=1\nprivate_key=" + key_c +
-                            "\nlisten_port=51820\nfwmark=51820\nreplace_peers=true\npublic_key=" + key_a +
-                            "\npreshared_key=" + key_b +
-                            "\nendpoint=192.0.2.1:51820\npersistent_keepalive_interval=25\nreplace_allowed_ips=true\n"
-                            "allowed_ip=10.0.0.0/24\nallowed_ip=fd00::/64\npublic_key=" +
-                            key_b + "\nendpoint=[fe80::1%eth0]:1\nreplace_allowed_ips=true\n\n";
 strings const setconf_changes = {"private_key " + key_c,
                                  "listen_port 51820",
                                  "fwmark 51820",
@@ -578,148 +411,6 @@ BOOST_AUTO_TEST_CASE(a_reply_beyond_its_cap_is_reported) {
         BOOST_TEST((printer.outcome() == (cap < size ? status::no_memory : status::ok)));
         BOOST_TEST(reply.size() <= cap);
     }
-}
-
-BOOST_AUTO_TEST_CASE(without_memory_a_set_changes_nothing_and_a_get_says_so) {
-    std::string many = in_peer;
-    for (int i = 0; i < 100; ++i) many += "allowed_ip=10.0.0." + std::to_string(i) + "\n";
-    std::size_t failures = 0;
-    for (std::size_t acquisitions = 0;; ++acquisitions) {
-        recorder target;
-        small_device device;
-        talk(device, setconf);
-        watched_memory::start();
-        {
-            uapi::basic_session<watched_memory> session{only_eth0};
-            wg::basic_secret_buffer<watched_memory> reply;
-            BOOST_REQUIRE(reply.append("earlier"));
-            watched_memory::left = acquisitions;
-            BOOST_TEST((session.feed(bytes_of("set=1\n" + many + "\n"), target, reply) == status::ok));
-            std::string_view const said = reply.text();
-            if (said == "earlier" + answer(0)) {
-                BOOST_TEST(target.configured == 1u);
-            } else {
-                BOOST_TEST(said == "earlier" + answer(-ENOMEM));
-                BOOST_TEST(target.configured == 0u);
-                ++failures;
-            }
-            std::string const before(said);
-            BOOST_TEST((session.feed(bytes_of("get=1\n\n"), device, reply) == status::ok));
-            bool const complete = reply.text().ends_with("\n" + answer(0)) && target.configured == 1;
-            if (complete && reply.size() > 600) break;
-            BOOST_TEST(reply.text() == before + answer(ENOMEM));
-        }
-        BOOST_TEST(watched_memory::unwiped == 0u);
-        BOOST_REQUIRE(acquisitions < 100);
-    }
-    BOOST_TEST(failures > 2u);
-    BOOST_TEST(watched_memory::lent.empty());
-    watched_memory::start(0);
-    recorder target;
-    uapi::basic_session<watched_memory> session;
-    wg::basic_secret_buffer<watched_memory> reply;
-    BOOST_TEST((session.feed(bytes_of("set=1\n\n"), target, reply) == status::no_memory)); // not even an answer
-    BOOST_TEST(reply.empty());
-}
-
-BOOST_AUTO_TEST_CASE(all_memory_that_held_keys_is_wiped) {
-    watched_memory::start();
-    {
-        small_device device;
-        uapi::basic_session<watched_memory> session{only_eth0};
-        wg::basic_secret_buffer<watched_memory> reply;
-        std::string many = setconf.substr(0, setconf.size() - 1);
-        for (int i = 0; i < 50; ++i) many += "public_key=" + key_c + "\npreshared_key=" + key_b + "\n";
-        BOOST_TEST((session.feed(bytes_of(many), device, reply) == status::ok));
-        BOOST_TEST(watched_memory::returned > 2u); // the list has grown
-        BOOST_TEST(watched_memory::lent.size() == 1u);
-        BOOST_TEST((session.feed(bytes_of("\n"), device, reply) == status::ok));
-        BOOST_TEST(watched_memory::lent.size() == 1u); // the list is gone, the reply has come
-        std::size_t const before = watched_memory::returned;
-        BOOST_TEST((session.feed(bytes_of("get=1\n\n"), device, reply) == status::ok));
-        BOOST_TEST(watched_memory::returned > before); // the reply has grown
-        BOOST_TEST((session.feed(bytes_of(many + "nonsense\n"), device, reply) == status::ok));
-        BOOST_TEST(watched_memory::lent.size() == 1u); // an error forgets the list at once
-        BOOST_TEST((session.feed(bytes_of("\n" + many), device, reply) == status::ok)); // and the connection breaks off
-        BOOST_TEST(watched_memory::lent.size() == 2u);
-    }
-    BOOST_TEST(watched_memory::lent.empty());
-    BOOST_TEST(watched_memory::unwiped == 0u);
-}
-
-BOOST_AUTO_TEST_CASE(the_watch_on_memory_sees_what_is_not_wiped) {
-    watched_memory::start();
-    void* const memory = watched_memory::acquire(8);
-    *static_cast<char*>(memory) = 'x';
-    watched_memory::release(memory, 8);
-    BOOST_TEST(watched_memory::unwiped == 1u);
-}
-
-BOOST_AUTO_TEST_CASE(a_cleared_reply_leaves_nothing_in_its_storage) {
-    wg::secret_buffer reply;
-    BOOST_REQUIRE(reply.append(key_c));
-    BOOST_REQUIRE(reply.append(key_a));
-    char const* const storage = reply.text().data();
-    auto const holds = [&](std::size_t from, std::size_t to) {
-        return std::any_of(storage + from, storage + to, [](char c) { return c != 0; });
-    };
-    BOOST_TEST(holds(64, 128));
-    reply.truncate(64);
-    BOOST_TEST(reply.text() == key_c);
-    BOOST_TEST(!holds(64, 128));
-    BOOST_TEST(holds(0, 64));
-    reply.clear();
-    BOOST_TEST(!holds(0, 128));
-    BOOST_REQUIRE(reply.append("again"));
-    BOOST_TEST(reply.text().data() == storage); // cleared, not released
-}
-
-BOOST_AUTO_TEST_CASE(a_session_keeps_no_line_once_it_is_read) {
-    alignas(uapi::session) unsigned char storage[sizeof(uapi::session)]{};
-    auto const holds = [&](std::string_view what) {
-        auto const* const first = storage;
-        return std::search(first, first + sizeof storage, what.begin(), what.end()) != first + sizeof storage;
-    };
-    std::string const key = key_c.substr(0, 40);
-    recorder target;
-    wg::secret_buffer reply;
-    auto* session = new (storage) uapi::session;
-    BOOST_TEST((session->feed(bytes_of("set=1\nprivate_key=" + key), target, reply) == status::ok));
-    BOOST_TEST(holds(key));
-    BOOST_TEST((session->feed(bytes_of("\n"), target, reply) == status::ok));
-    BOOST_TEST(!holds(key.substr(0, 4)));
-    BOOST_TEST((session->feed(bytes_of("private_key=" + key), target, reply) == status::ok));
-    BOOST_TEST(holds(key));
-    session->~basic_session(); // the connection breaks off
-    BOOST_TEST(!holds(key.substr(0, 4)));
-}
-
-BOOST_AUTO_TEST_CASE(vectors_move_without_leaving_anything) {
-    watched_memory::start();
-    {
-        wg::secret_vector<change, watched_memory> first, second;
-        wg::byte_array<32> key{};
-        key.fill(7);
-        BOOST_REQUIRE(first.append(change::private_key(key)));
-        BOOST_REQUIRE(second.append(change::peer(key)));
-        second = std::move(first);
-        BOOST_TEST(watched_memory::returned == 1u);
-        BOOST_TEST(first.empty());
-        BOOST_TEST((second.view()[0].what() == change::kind::private_key));
-        wg::secret_vector<change, watched_memory> const third(std::move(second));
-        BOOST_TEST(third.size() == 1u);
-        BOOST_TEST(second.empty());
-        for (int i = 0; i < 100; ++i) BOOST_REQUIRE(first.append(change::peer(key)));
-        BOOST_TEST(first.size() == 100u);
-        BOOST_TEST(hex(first.view()[0].key()) == hex(key)); // growth has kept it
-        BOOST_TEST(first.capacity() >= 100u);
-    }
-    BOOST_TEST(watched_memory::lent.empty());
-    BOOST_TEST(watched_memory::unwiped == 0u);
-    wg::secret_vector<char> too_much;
-    BOOST_TEST(too_much.extend(SIZE_MAX) == nullptr);
-    BOOST_TEST(too_much.extend(SIZE_MAX / 2) == nullptr);
-    BOOST_TEST(too_much.empty());
 }
 
 // Whatever comes: as many operations are applied or shown as are answered by errno=0, and how the input is cut makes
