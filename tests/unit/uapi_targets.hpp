@@ -70,7 +70,9 @@ struct recorder {
     }
 };
 
-inline wg::bytes_view bytes_of(std::string_view from) { return {reinterpret_cast<wg::byte const*>(from.data()), from.size()}; }
+inline wg::bytes_view bytes_of(std::string_view from) {
+    return {reinterpret_cast<wg::byte const*>(from.data()), from.size()};
+}
 
 inline unsigned only_eth0(char const* name) { return std::string_view(name) == "eth0" ? 2 : 0; }
 
@@ -141,12 +143,12 @@ struct small_device {
 };
 
 // A set as `wg setconf` sends it.
-inline std::string const setconf = "set=1\nprivate_key=" + key_c +
-                            "\nlisten_port=51820\nfwmark=51820\nreplace_peers=true\npublic_key=" + key_a +
-                            "\npreshared_key=" + key_b +
-                            "\nendpoint=192.0.2.1:51820\npersistent_keepalive_interval=25\nreplace_allowed_ips=true\n"
-                            "allowed_ip=10.0.0.0/24\nallowed_ip=fd00::/64\npublic_key=" +
-                            key_b + "\nendpoint=[fe80::1%eth0]:1\nreplace_allowed_ips=true\n\n";
+inline std::string const setconf =
+    "set=1\nprivate_key=" + key_c + "\nlisten_port=51820\nfwmark=51820\nreplace_peers=true\npublic_key=" + key_a +
+    "\npreshared_key=" + key_b +
+    "\nendpoint=192.0.2.1:51820\npersistent_keepalive_interval=25\nreplace_allowed_ips=true\n"
+    "allowed_ip=10.0.0.0/24\nallowed_ip=fd00::/64\npublic_key=" +
+    key_b + "\nendpoint=[fe80::1%eth0]:1\nreplace_allowed_ips=true\n\n";
 
 } // namespace wg_tests
 
