@@ -433,7 +433,8 @@ def an_address_that_changes_is_followed(lab, program):
 def a_node_under_load_asks_for_cookies_and_serves_who_brings_them(lab, program):
     p = Pair(lab, program=program)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'hsflood.py')
-    flood = p.linux.popen([sys.executable, script, OUTER[4], str(PORT), p.board_key.public, '20'])
+    # What is lost is then the node's doing, and not that of a controller that has no room.
+    flood = p.linux.popen([sys.executable, script, OUTER[4], str(PORT), p.board_key.public, '20', '32'])
     wait_until(lambda: p.wire.messages(3, True), 10, 'cookie replies of the board')
     p.linux.ping(INNER[4], wait=15)
     check(flood.poll() is None, 'the flood was still going on')

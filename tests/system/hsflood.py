@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""hsflood.py ADDRESS PORT PUBLIC_KEY SECONDS: put a WireGuard interface under load.
+"""hsflood.py ADDRESS PORT PUBLIC_KEY SECONDS [BURST]: put a WireGuard interface under load.
 
 Sends handshake initiations whose mac1 is right for PUBLIC_KEY and whose rest is noise (whitepaper, sections 5.4.2 and
 5.4.4): the receiver must spend a Diffie-Hellman computation on each, or ask for a cookie. They come in bursts from
-UDP port 40000, each burst larger than the mark at which Linux's handshake queue counts as full.
+UDP port 40000, each burst larger than the mark at which Linux's handshake queue counts as full. With BURST, they come
+in bursts of so many, each as soon as the one before is answered: all the load that a small node can bear and none that
+it cannot hear, as its network controller has room for a few messages.
 """
 import base64
 import hashlib
@@ -14,7 +16,7 @@ import struct
 import sys
 import time
 
-SOURCE_PORT, BURST, PAUSE_S = 40000, 2048, 0.3
+SOURCE_PORT, LARGE_BURST, PAUSE_S = 40000, 2048, 0.3
 
 
 def initiation(mac1_key):
@@ -22,8 +24,19 @@ def initiation(mac1_key):
     return body + hashlib.blake2s(body, key=mac1_key, digest_size=16).digest() + bytes(16)
 
 
+def await_answers(flood, count):
+    """Returns when so many datagrams came, or none for a while."""
+    flood.settimeout(PAUSE_S)
+    try:
+        for _ in range(count):
+            flood.recv(2048)
+    except OSError:  # also an ICMP error
+        pass
+
+
 def main():
-    address, port, public_key, seconds = sys.argv[1:]
+    address, port, public_key, seconds, *few = sys.argv[1:]
+    burst = int(few[0]) if few else LARGE_BURST
     mac1_key = hashlib.blake2s(b'mac1----' + base64.b64decode(public_key)).digest()
     packets = [initiation(mac1_key) for _ in range(256)]
     flood = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM)
@@ -31,12 +44,15 @@ def main():
     flood.connect((address, int(port)))
     end = time.monotonic() + float(seconds)
     while time.monotonic() < end:
-        for i in range(BURST):
+        for i in range(burst):
             try:
                 flood.send(packets[i % len(packets)])
             except OSError:  # a full queue on the way is part of a flood
                 pass
-        time.sleep(PAUSE_S)
+        if few:
+            await_answers(flood, burst)
+        else:
+            time.sleep(PAUSE_S)
 
 
 if __name__ == '__main__':
