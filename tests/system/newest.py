@@ -35,7 +35,7 @@ def download(to):
         pathlib.Path(work, 'sources.list').write_text(f'deb [signed-by={KEYRING}] {mirror()} sid main\n')
         apt = ['apt-get', '-qq', '-o', f'Dir::Etc::sourcelist={work}/sources.list', '-o', 'Dir::Etc::sourceparts=-',
                '-o', f'Dir::State::lists={work}/lists', '-o', f'Dir::Cache={work}/cache',
-               '-o', 'APT::Sandbox::User=root']
+               '-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Retries=3']
         run = {'check': True, 'capture_output': True, 'cwd': work, 'timeout': 300}
         subprocess.run([*apt, 'update'], **run)
         subprocess.run([*apt, 'download', 'wireguard-go'], **run)
@@ -54,5 +54,6 @@ def wireguard_go():
         try:
             download(newest)
         except (subprocess.SubprocessError, OSError) as e:
-            return 'wireguard-go', f'the installed one, for the newest cannot be had: {e}'
+            said = (getattr(e, 'stderr', None) or b'').decode(errors='replace').strip() or e
+            return 'wireguard-go', f'the installed one, for the newest cannot be had: {said}'
     return (str(newest), 'the newest of Debian') if newest.exists() else ('wireguard-go', 'the installed one')
