@@ -29,12 +29,13 @@ using listener = wg::os::uapi_listener<session, wg::secret_buffer>;
 
 constexpr char version[] = "wgd 0.1.0\n";
 constexpr char usage[] =
-    "usage: wgd [-f | --foreground] [--workers N] [--memory MIB] INTERFACE\n"
+    "usage: wgd [-f | --foreground] [--workers N] [--memory MIB] [--no-busy-poll] INTERFACE\n"
     "       wgd --version | --help\n"
     "Makes a WireGuard interface and serves it until SIGTERM or SIGINT, until its socket is removed, or until the\n"
     "interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n"
     "--workers N: threads that move packets, at most (1-64); else as many as there are processors.\n"
     "--memory MIB: that it may take, at most; peers that find no room are refused.\n"
+    "--no-busy-poll: sleep at once also where single packets come less than 2 ms apart.\n"
     "Environment: LOG_LEVEL=verbose|error|silent (default error), WG_PROCESS_FOREGROUND=1, WG_TUN_FD, WG_UAPI_FD,\n"
     "WG_CPU_OFF: instruction sets that cryptography does without, such as avx512,adx;\n"
     "WG_OFFLOAD_OFF: what is done packet by packet, of frames,tso,uso,queues,gso,gro,batches,all.\n";
@@ -44,6 +45,7 @@ struct options {
     bool foreground = false;
     std::size_t workers = wg::os::threads::processors();
     std::size_t memory_mib = 0; ///< 0: as much as there is
+    bool busy_poll = true;
     std::string_view log_level = "error";
     bool log_asked = false;
     wg::os::offloads offloads{};
@@ -97,6 +99,8 @@ options read_options(std::span<char*> arguments) {
             o.workers = read_number(argument, 64, next), ++i;
         else if (argument == "--memory"sv)
             o.memory_mib = read_number(argument, 1 << 20, next), ++i;
+        else if (argument == "--no-busy-poll"sv)
+            o.busy_poll = false;
         else if (*argument == '-')
             misused("there is no option ", argument);
         else if (o.interface_name != nullptr)
@@ -173,7 +177,8 @@ private:
     wg::status run_once() noexcept {
         // Netlink speaks of this network namespace; an interface that was moved to another one has to be asked.
         wg::instant const look_at = moved_away_ ? looked_at_ + wg::seconds(1) : wg::instant::never();
-        wg::readiness const ready = waiter_.wait(std::min(engine_.next_deadline(), look_at));
+        wg::duration const busy_poll = options_.busy_poll ? engine_.busy_poll() : wg::duration{};
+        wg::readiness const ready = waiter_.wait(std::min(engine_.next_deadline(), look_at), busy_poll);
         bool const look = device_.clock().now() >= look_at;
         if (look || ready.others != 0)
             if (wg::status const why = look_at_host(ready, look); why != wg::status::ok) return why;

@@ -17823,13 +17823,13 @@ public:
     status step(bool tun, bool udp) noexcept {
         tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
-        moved_ = false;
+        moved_ = 0;
         for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
             if (udp) udp = shared_.running && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
-                moved_ |= moved && *moved != 0;
+                moved_ += moved ? *moved : 0;
                 tun = moved && *moved == batch;
                 if (tun) give_way();
             }
@@ -17839,8 +17839,8 @@ public:
         return status::ok;
     }
 
-    /// Whether the last step found something to move, and whether it ended with work left that another lane could do.
-    bool moved() const noexcept { return moved_; }
+    /// How many packets the last step found to move, and whether it ended with work left that another lane could do.
+    std::size_t moved() const noexcept { return moved_; }
     bool busy() const noexcept { return busy_; }
 
     /// Whether the TUN device holds packets for this lane, of which its descriptor does not tell.
@@ -17941,7 +17941,6 @@ private:
         }
         std::uint32_t const place = shared_.order.received();
         bool const more = *got == wanted_;
-        moved_ = true;
         std::size_t count = 0, segments = 0;
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
@@ -17959,6 +17958,7 @@ private:
         }
         receive(std::span(jobs_).first(count), place);
         shared_.order.end(place);
+        moved_ += segments;
         flush();
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
         // what was received is still in the cache when it is opened.
@@ -18035,7 +18035,7 @@ private:
     tun_type& tun_;
     socket_type& socket_;
     bool tun_unfinished_ = false;
-    bool moved_ = false;
+    std::size_t moved_ = 0;
     bool busy_ = false;
     std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
     instant lone_since_{};           ///< when there were new ones
@@ -18116,13 +18116,19 @@ public:
     /// For further lanes.
     junction<Policies>& shared() noexcept { return shared_; }
 
+    /// For how long the waiter should look for packets before it sleeps. Zero, unless they come a few at a time and
+    /// soon one after the other, as those of questions and answers: then a processor that rests is slower to wake than
+    /// they are to come. It ends with a pause of that length.
+    duration busy_poll() const noexcept { return quick_steps_ == many_quick_steps ? soon : duration{}; }
+
     /// Moves what is ready, about a batch each way, and runs what is due; what is left is for the waiter to find next.
     /// gone: the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
+        note_pace();
         if (shared_.running && core_.next_deadline() <= now()) {
             core_.on_deadline(now());
-            lane_.flush(!lane_.moved()); // a step that moved anything has answered as many handshakes as it may
+            lane_.flush(lane_.moved() == 0); // a step that moved anything has answered as many handshakes as it may
         }
         return status::ok;
     }
@@ -18160,7 +18166,20 @@ public:
     template <class Sink> void snapshot(Sink& sink) noexcept { core_.snapshot(sink); }
 
 private:
+    static constexpr duration soon = milliseconds(2);
+    static constexpr std::size_t few_packets = 8; ///< more in a step are a bulk transfer, which nobody waits for
+    static constexpr unsigned many_quick_steps = 16;
+
     instant now() noexcept { return core_.clock().now(); }
+
+    void note_pace() noexcept {
+        std::size_t const moved = lane_.moved();
+        if (moved == 0) return;
+        instant const at = now();
+        bool const quick = moved <= few_packets && at < moved_at_ + soon;
+        quick_steps_ = quick ? std::min(quick_steps_ + 1, many_quick_steps) : 0;
+        moved_at_ = at;
+    }
 
     status set_fwmark(std::uint32_t mark) noexcept {
         if constexpr (requires { socket_.set_fwmark(mark); })
@@ -18174,6 +18193,8 @@ private:
     socket_type& socket_;
     junction<Policies> shared_;
     lane<Policies> lane_;
+    instant moved_at_{};       ///< when the last step was that moved anything
+    unsigned quick_steps_ = 0; ///< that moved few packets soon after the step before, in a row
 };
 
 } // namespace wg::inline WG_ABI
@@ -18266,7 +18287,7 @@ private:
                 stepping.lock();
                 // What it has begun to read nobody else can read on.
                 bool const step = able || packets.unfinished();
-                bool const moved = step && packets.step(true, able) == status::ok && packets.moved();
+                bool const moved = step && packets.step(true, able) == status::ok && packets.moved() != 0;
                 stepping.unlock();
                 if (!moved) called.store(0); // if the engine has just called, it will again
             }
@@ -23362,6 +23383,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #endif
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
@@ -23396,12 +23418,20 @@ public:
     }
 
     /// Also returns, with nothing ready, after a signal. An error or hang-up of a descriptor counts as ready: whoever
-    /// reads it learns of it. A deadline in the past only looks.
-    readiness wait(instant deadline) noexcept {
+    /// reads it learns of it. A deadline in the past only looks. For `busy_poll` it looks again and again before it
+    /// sleeps, and lets others run in between.
+    readiness wait(instant deadline, duration busy_poll = {}) noexcept {
+        instant const sleep_at = busy_poll != duration{} ? clock_.now() + busy_poll : instant{};
         for (;;) {
-            bool const expired = deadline <= clock_.now();
-            if (!expired) arm(deadline);
-            int const count = ::poll(polled_, static_cast<nfds_t>(first_other + others_), expired || !timer_ ? 0 : -1);
+            instant const at = clock_.now();
+            bool const expired = deadline <= at, looks = at < sleep_at && !expired;
+            if (!expired && !looks) arm(deadline);
+            int const timeout = expired || looks || !timer_ ? 0 : -1;
+            int const count = ::poll(polled_, static_cast<nfds_t>(first_other + others_), timeout);
+            if (count == 0 && looks) {
+                (void)::sched_yield();
+                continue;
+            }
             if (count <= 0) return {};
             std::uint64_t sink;
             bool const woken = is_ready(wake_slot) && ::read(wake_.get(), &sink, sizeof sink) > 0;

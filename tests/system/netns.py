@@ -1115,6 +1115,20 @@ def resident_memory_is_small(lab):
     check(loaded <= 16384, f'{loaded} KiB resident after load, allowed are 16384')
 
 
+@test
+def who_looks_out_for_packets_soon_sleeps_again(lab):
+    for more in [], ['--no-busy-poll']:
+        t = Tunnel(lab, programs=([WGD, *more],) * 2)
+        t.works()
+        t.a.ping('10.9.0.2', count=200, options='-i 0.001')
+        for daemon in t.da, t.db:
+            with open(f'/proc/{daemon.pid}/stat') as stat:
+                wait_until(lambda: stat.seek(0) == 0 and stat.read().rpartition(')')[2].split()[0] == 'S', 5,
+                           'the daemon sleeps')
+        t.works()
+        lab.clear()
+
+
 @test(seconds=60)
 def memory_stays_within_its_limit(lab):
     t = Tunnel(lab, programs=([WGD, '--memory', '8'],) * 2)

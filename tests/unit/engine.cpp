@@ -672,6 +672,36 @@ BOOST_AUTO_TEST_CASE(a_bulk_transfer_gives_way_while_lone_packets_come_often) {
     BOOST_TEST(!gives_way(wg::milliseconds(5), 1));
 }
 
+BOOST_AUTO_TEST_CASE(it_pays_to_look_out_for_single_packets_that_follow_soon) {
+    tunnel l;
+    l.connect();
+    auto const step = [&](wg::duration later, std::size_t packets) {
+        l.w.now = l.w.now + later;
+        for (std::size_t i = 0; i < packets; ++i) l.a.tun.from_host.push_back(ipv4(l.a, l.b, 100));
+        BOOST_TEST(l.a.run() == status::ok);
+        return l.a.engine.busy_poll();
+    };
+    wg::duration const none{};
+    auto const sixteen_quick_ones = [&] {
+        for (int i = 0; i < 15; ++i) BOOST_TEST((step(wg::milliseconds(1), 1) == none));
+        BOOST_TEST((step(wg::milliseconds(1), 8) == wg::milliseconds(2)));
+    };
+    BOOST_TEST((step(wg::seconds(1), 1) == none));
+    sixteen_quick_ones();
+    BOOST_TEST((step(wg::milliseconds(1), 0) == wg::milliseconds(2))); // a step that found nothing says nothing
+    BOOST_TEST((step(wg::milliseconds(2), 1) == none));                // too late
+    sixteen_quick_ones();
+    BOOST_TEST((step(wg::milliseconds(1), 9) == none)); // many at once
+    // Both directions count.
+    for (int i = 0; i < 16; ++i) {
+        l.a.arrives(l.from_b(100));
+        (void)step(wg::milliseconds(1), 0);
+    }
+    BOOST_TEST((l.a.engine.busy_poll() == wg::milliseconds(2)));
+    for (int i = 0; i < 9; ++i) l.a.arrives(l.from_b(100));
+    BOOST_TEST((step(wg::milliseconds(1), 0) == none));
+}
+
 BOOST_AUTO_TEST_CASE(timers_run_although_packets_never_cease) {
     tunnel l;
     l.connect();

@@ -5,6 +5,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <pthread.h>
+#include <sys/resource.h>
 #include <thread>
 
 namespace {
@@ -60,6 +61,36 @@ BOOST_AUTO_TEST_CASE(a_closed_other_end_counts_as_ready) {
     wg::os::waiter waiter(tun.from.get(), -1);
     tun.to.reset();
     BOOST_TEST(waiter.wait(late()).tun);
+}
+
+BOOST_AUTO_TEST_CASE(looks_for_a_while_before_it_sleeps) {
+    auto const times_slept = [] {
+        rusage used{};
+        BOOST_REQUIRE_EQUAL(::getrusage(RUSAGE_THREAD, &used), 0);
+        return used.ru_nvcsw;
+    };
+    pipe_ends tun;
+    wg::os::waiter waiter(tun.from.get(), -1);
+    wg::instant deadline = soon();
+    long const before = times_slept();
+    BOOST_TEST(!waiter.wait(deadline, wg::seconds(20)).tun); // the deadline comes first
+    BOOST_TEST((now() >= deadline));
+    BOOST_TEST(times_slept() == before);
+    deadline = soon();
+    BOOST_TEST(!waiter.wait(deadline, wg::milliseconds(1)).tun); // and here last
+    BOOST_TEST((now() >= deadline));
+    BOOST_TEST(times_slept() > before);
+
+    for (wg::duration const busy_poll : {wg::seconds(20), wg::milliseconds(1)}) { // it comes before and after
+        std::thread later([&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+            tun.put();
+        });
+        BOOST_TEST(waiter.wait(late(), busy_poll).tun);
+        later.join();
+        char sink;
+        BOOST_REQUIRE_EQUAL(::read(tun.from.get(), &sink, 1), 1);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(returns_at_the_deadline_and_not_before) {

@@ -92,13 +92,13 @@ public:
     status step(bool tun, bool udp) noexcept {
         tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
-        moved_ = false;
+        moved_ = 0;
         for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
             if (udp) udp = shared_.running && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
-                moved_ |= moved && *moved != 0;
+                moved_ += moved ? *moved : 0;
                 tun = moved && *moved == batch;
                 if (tun) give_way();
             }
@@ -108,8 +108,8 @@ public:
         return status::ok;
     }
 
-    /// Whether the last step found something to move, and whether it ended with work left that another lane could do.
-    bool moved() const noexcept { return moved_; }
+    /// How many packets the last step found to move, and whether it ended with work left that another lane could do.
+    std::size_t moved() const noexcept { return moved_; }
     bool busy() const noexcept { return busy_; }
 
     /// Whether the TUN device holds packets for this lane, of which its descriptor does not tell.
@@ -210,7 +210,6 @@ private:
         }
         std::uint32_t const place = shared_.order.received();
         bool const more = *got == wanted_;
-        moved_ = true;
         std::size_t count = 0, segments = 0;
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
@@ -228,6 +227,7 @@ private:
         }
         receive(std::span(jobs_).first(count), place);
         shared_.order.end(place);
+        moved_ += segments;
         flush();
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
         // what was received is still in the cache when it is opened.
@@ -304,7 +304,7 @@ private:
     tun_type& tun_;
     socket_type& socket_;
     bool tun_unfinished_ = false;
-    bool moved_ = false;
+    std::size_t moved_ = 0;
     bool busy_ = false;
     std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
     instant lone_since_{};           ///< when there were new ones

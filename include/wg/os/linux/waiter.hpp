@@ -9,6 +9,7 @@
 #include "fd.hpp"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
@@ -43,12 +44,20 @@ public:
     }
 
     /// Also returns, with nothing ready, after a signal. An error or hang-up of a descriptor counts as ready: whoever
-    /// reads it learns of it. A deadline in the past only looks.
-    readiness wait(instant deadline) noexcept {
+    /// reads it learns of it. A deadline in the past only looks. For `busy_poll` it looks again and again before it
+    /// sleeps, and lets others run in between.
+    readiness wait(instant deadline, duration busy_poll = {}) noexcept {
+        instant const sleep_at = busy_poll != duration{} ? clock_.now() + busy_poll : instant{};
         for (;;) {
-            bool const expired = deadline <= clock_.now();
-            if (!expired) arm(deadline);
-            int const count = ::poll(polled_, static_cast<nfds_t>(first_other + others_), expired || !timer_ ? 0 : -1);
+            instant const at = clock_.now();
+            bool const expired = deadline <= at, looks = at < sleep_at && !expired;
+            if (!expired && !looks) arm(deadline);
+            int const timeout = expired || looks || !timer_ ? 0 : -1;
+            int const count = ::poll(polled_, static_cast<nfds_t>(first_other + others_), timeout);
+            if (count == 0 && looks) {
+                (void)::sched_yield();
+                continue;
+            }
             if (count <= 0) return {};
             std::uint64_t sink;
             bool const woken = is_ready(wake_slot) && ::read(wake_.get(), &sink, sizeof sink) > 0;
