@@ -20344,12 +20344,13 @@ namespace checksum_detail {
 /// Also copies, if `to` is not nullptr.
 template <bool Copies> [[gnu::always_inline]] inline std::uint64_t
 add_words(std::uint64_t sum, [[maybe_unused]] byte* to, bytes_view from) noexcept {
-    // Of 32-bit words, in lanes of 64 bits, which grow by less than 2^33 a step. Vectors of 16 bytes, which every
+    // Of 64-bit words, and of their upper halves, which grow by less than 2^32 a step. What the first sum lacks for the
+    // lower halves is then known: it is theirs modulo 2^64, and they are less. Vectors of 16 bytes, which every
     // processor has, move as fast as the caches do.
     using lanes [[gnu::vector_size(16)]] = std::uint64_t;
     byte const* at = from.data();
     std::size_t left = from.size();
-    lanes low = {}, low2 = {}, high = {}, high2 = {}; // no arrays: g++ 12 would keep them on the stack
+    lanes all = {}, all2 = {}, high = {}, high2 = {}; // no arrays: g++ 12 would keep them on the stack
     for (; left >= 32; at += 32, left -= 32) {
         lanes a, b;
         std::memcpy(&a, at, sizeof a);
@@ -20359,21 +20360,29 @@ add_words(std::uint64_t sum, [[maybe_unused]] byte* to, bytes_view from) noexcep
             std::memcpy(to + sizeof a, &b, sizeof b);
             to += sizeof a + sizeof b;
         }
-        low += a & 0xffffffff;
+        all += a;
         high += a >> 32;
-        low2 += b & 0xffffffff;
+        all2 += b;
         high2 += b >> 32;
     }
-    lanes const both = (low + low2) + (high + high2);
+    high += high2;
+    lanes const both = (all + all2) - (high << 32) + high;
     sum += both[0] + both[1];
-    if constexpr (Copies)
-        if (left != 0) std::memcpy(to, at, left);
-    for (; left >= 4; at += 4, left -= 4) {
+    for (; left >= 8; at += 8, left -= 8) {
+        std::uint64_t word;
+        std::memcpy(&word, at, sizeof word);
+        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
+        sum += (word & 0xffffffff) + (word >> 32);
+    }
+    if (left >= 4) {
         std::uint32_t word;
         std::memcpy(&word, at, sizeof word);
+        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
         sum += word;
+        at += 4, left -= 4;
     }
     if (left != 0) { // padded with zeros
+        if constexpr (Copies) std::memcpy(to, at, left);
         byte const last[4] = {at[0], left > 1 ? at[1] : byte{0}, left > 2 ? at[2] : byte{0}, 0};
         std::uint32_t word;
         std::memcpy(&word, last, sizeof word);
@@ -21149,21 +21158,20 @@ public:
             return put(p, room, packet_, packet_.last(0));
         }
         std::size_t const left = packet_.size() - header_bytes_ - done_bytes_;
-        bytes const payload = packet_.subspan(header_bytes_ + done_bytes_, std::min<std::size_t>(segment_bytes_, left));
+        bytes_view const payload =
+            packet_.subspan(header_bytes_ + done_bytes_, std::min<std::size_t>(segment_bytes_, left));
         pending_ = payload.size() < left;
-        write_headers(payload.size());
-        bytes const header = packet_.first(header_bytes_);
-        // Payload is read once, to be copied and added up.
-        bool const fits = header.size() + payload.size() <= room.size();
-        std::uint64_t sum = pseudo_header_ + network_word(header_bytes_ - ip_bytes_ + payload.size());
-        sum = add_words(sum, header.subspan(ip_bytes_));
-        sum = fits ? copy_and_add_words(sum, &room[header_bytes_], payload) : add_words(sum, payload);
-        auto const checksum = static_cast<std::uint16_t>(~fold_sum(sum));
-        store_word(&header[checksum_at_], checksum != 0 || tcp_ ? checksum : no_zero);
+        if (header_bytes_ + payload.size() <= room.size()) {
+            copy(room, packet_.first(header_bytes_));
+            // Payload is read once, to be copied and added up.
+            write_header(room.data(), payload.size(), copy_and_add_words(sum_, &room[header_bytes_], payload));
+            p.length = static_cast<std::uint32_t>(header_bytes_ + payload.size());
+        } else {
+            bytes const header = packet_.first(header_bytes_);
+            write_header(header.data(), payload.size(), add_words(sum_, payload));
+            put(p, room, header, payload);
+        }
         done_bytes_ += payload.size();
-        if (!fits) return put(p, room, header, payload);
-        copy(room, header);
-        p.length = static_cast<std::uint32_t>(header.size() + payload.size());
     }
 
 private:
@@ -21212,29 +21220,58 @@ private:
         header_bytes_ = ip_bytes + own_bytes;
         checksum_at_ = ip_bytes + header.checksum_offset;
         segment_bytes_ = header.segment_bytes;
+        identification_ = v4 ? load_be16(ip + 4) : std::uint16_t{0};
+        sequence_ = tcp_ ? load_be32(segment + 4) : 0;
         flags_ = tcp_ ? segment[13] : byte{0};
         // The field has the pseudo header's sum with the whole length in it; that length goes out here, and the
         // segment's comes in there. So it is right even if the destination is not the one that is in the header.
         auto const without_length = static_cast<std::uint16_t>(~network_word(size - ip_bytes));
-        pseudo_header_ = std::uint64_t{load_word(ip + checksum_at_)} + without_length;
+        sum_ = add_words(without_length, begin_headers());
+        ip_sum_ = v4 ? add_words(0, packet_.first(ip_bytes)) : 0;
         return true;
     }
 
-    /// Makes the frame's headers those of the next segment, but for its checksum, which is zero.
-    void write_headers(std::size_t payload_bytes) noexcept {
-        using namespace frame_detail;
+    /// Zeroes in the frame's headers what differs from segment to segment; the header of TCP or UDP, with the sum of
+    /// the pseudo header.
+    bytes_view begin_headers() noexcept {
         byte* const ip = packet_.data();
         byte* const segment = ip + ip_bytes_;
+        if (v4_) store_be32(ip + 2, 0), store_word(ip + 10, 0);
+        if (tcp_)
+            store_be32(segment + 4, 0), segment[13] = 0;
+        else
+            store_word(segment + 4, 0);
+        return {segment, header_bytes_ - ip_bytes_};
+    }
+
+    /// Completes the next segment's headers, of which `ip` has what all have in common. `sum`: that of the payload, and
+    /// of what they have in common. Only written to: the headers were stored just now, in other pieces.
+    void write_header(byte* ip, std::size_t payload_bytes, std::uint64_t sum) noexcept {
+        using namespace frame_detail;
+        byte* const segment = ip + ip_bytes_;
+        std::size_t const ip_size = header_bytes_ + payload_bytes, size = ip_size - ip_bytes_;
         bool const first = done_bytes_ == 0, last = !pending_;
-        if (!first && v4_) store_be16(ip + 4, static_cast<std::uint16_t>(load_be16(ip + 4) + 1));
-        finish_ip(ip, ip_bytes_, header_bytes_ + payload_bytes);
-        if (tcp_) {
-            if (!first) store_be32(segment + 4, load_be32(segment + 4) + segment_bytes_);
-            segment[13] = static_cast<byte>(flags_ & ~((first ? 0 : cwr) | (last ? 0 : fin | psh)));
+        if (v4_) {
+            store_be16(ip + 2, static_cast<std::uint16_t>(ip_size));
+            store_be16(ip + 4, identification_);
+            std::uint64_t const ip_sum = ip_sum_ + network_word(ip_size) + network_word(identification_++);
+            store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(ip_sum)));
         } else {
-            store_be16(segment + 4, static_cast<std::uint16_t>(udp_bytes + payload_bytes));
+            store_be16(ip + 4, static_cast<std::uint16_t>(ip_size - ipv6_bytes));
         }
-        store_word(ip + checksum_at_, 0);
+        sum += network_word(size);
+        if (tcp_) {
+            auto const flags = static_cast<byte>(flags_ & ~((first ? 0 : cwr) | (last ? 0 : fin | psh)));
+            store_be32(segment + 4, sequence_);
+            segment[13] = flags;
+            sum += std::uint64_t{network_word(sequence_ >> 16)} + network_word(sequence_) + network_word(flags);
+            sequence_ += segment_bytes_;
+        } else {
+            store_be16(segment + 4, static_cast<std::uint16_t>(size));
+            sum += network_word(size);
+        }
+        auto const checksum = static_cast<std::uint16_t>(~fold_sum(sum));
+        store_word(ip + checksum_at_, checksum != 0 || tcp_ ? checksum : no_zero);
     }
 
     static void put(packet& p, bytes room, bytes_view front, bytes_view back) noexcept {
@@ -21250,7 +21287,10 @@ private:
     std::size_t header_bytes_ = 0;    ///< IP, and TCP or UDP
     std::size_t checksum_at_ = 0;     ///< seen from the packet's start
     std::size_t done_bytes_ = 0;      ///< of the payload
-    std::uint64_t pseudo_header_ = 0; ///< its sum, without the length
+    std::uint64_t sum_ = 0;           ///< of the headers of TCP or UDP and the pseudo header, what all have in common
+    std::uint64_t ip_sum_ = 0;        ///< of the IPv4 header, likewise
+    std::uint32_t sequence_ = 0;      ///< TCP's, of the next segment
+    std::uint16_t identification_ = 0; ///< IPv4's, likewise
     std::uint16_t segment_bytes_ = 0; ///< 0: the packet is not cut
     byte flags_ = 0;                  ///< TCP's, as the whole frame has them
     bool v4_ = false;

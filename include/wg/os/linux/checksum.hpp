@@ -13,12 +13,13 @@ namespace checksum_detail {
 /// Also copies, if `to` is not nullptr.
 template <bool Copies> [[gnu::always_inline]] inline std::uint64_t
 add_words(std::uint64_t sum, [[maybe_unused]] byte* to, bytes_view from) noexcept {
-    // Of 32-bit words, in lanes of 64 bits, which grow by less than 2^33 a step. Vectors of 16 bytes, which every
+    // Of 64-bit words, and of their upper halves, which grow by less than 2^32 a step. What the first sum lacks for the
+    // lower halves is then known: it is theirs modulo 2^64, and they are less. Vectors of 16 bytes, which every
     // processor has, move as fast as the caches do.
     using lanes [[gnu::vector_size(16)]] = std::uint64_t;
     byte const* at = from.data();
     std::size_t left = from.size();
-    lanes low = {}, low2 = {}, high = {}, high2 = {}; // no arrays: g++ 12 would keep them on the stack
+    lanes all = {}, all2 = {}, high = {}, high2 = {}; // no arrays: g++ 12 would keep them on the stack
     for (; left >= 32; at += 32, left -= 32) {
         lanes a, b;
         std::memcpy(&a, at, sizeof a);
@@ -28,21 +29,29 @@ add_words(std::uint64_t sum, [[maybe_unused]] byte* to, bytes_view from) noexcep
             std::memcpy(to + sizeof a, &b, sizeof b);
             to += sizeof a + sizeof b;
         }
-        low += a & 0xffffffff;
+        all += a;
         high += a >> 32;
-        low2 += b & 0xffffffff;
+        all2 += b;
         high2 += b >> 32;
     }
-    lanes const both = (low + low2) + (high + high2);
+    high += high2;
+    lanes const both = (all + all2) - (high << 32) + high;
     sum += both[0] + both[1];
-    if constexpr (Copies)
-        if (left != 0) std::memcpy(to, at, left);
-    for (; left >= 4; at += 4, left -= 4) {
+    for (; left >= 8; at += 8, left -= 8) {
+        std::uint64_t word;
+        std::memcpy(&word, at, sizeof word);
+        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
+        sum += (word & 0xffffffff) + (word >> 32);
+    }
+    if (left >= 4) {
         std::uint32_t word;
         std::memcpy(&word, at, sizeof word);
+        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
         sum += word;
+        at += 4, left -= 4;
     }
     if (left != 0) { // padded with zeros
+        if constexpr (Copies) std::memcpy(to, at, left);
         byte const last[4] = {at[0], left > 1 ? at[1] : byte{0}, left > 2 ? at[2] : byte{0}, 0};
         std::uint32_t word;
         std::memcpy(&word, last, sizeof word);
