@@ -170,6 +170,7 @@ struct readiness {
 };
 
 // | wait(deadline) -> readiness     | returns when something can be read, at the deadline, or after wake()            |
+// | wait(deadline, busy_poll)       | optional: looks for so long before it sleeps (`engine::busy_poll`)              |
 // | wake()                          | from any thread                                                                 |
 template <class Waiter>
 concept waiter = requires(Waiter& waiter, instant deadline) {

@@ -1053,6 +1053,7 @@ struct readiness {
 };
 
 // | wait(deadline) -> readiness     | returns when something can be read, at the deadline, or after wake()            |
+// | wait(deadline, busy_poll)       | optional: looks for so long before it sleeps (`engine::busy_poll`)              |
 // | wake()                          | from any thread                                                                 |
 template <class Waiter>
 concept waiter = requires(Waiter& waiter, instant deadline) {
@@ -18055,6 +18056,55 @@ private:
 } // namespace wg::inline WG_ABI
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// Whether packets come at such a pace that it pays to look out for the next one instead of sleeping. Layer 6; one
+// thread at a time.
+#ifndef WG_ENGINE_PACE_HPP
+#define WG_ENGINE_PACE_HPP
+
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+namespace wg::inline WG_ABI {
+
+class pace {
+public:
+    /// For how long to look. Zero, unless packets come a few at a time and soon one after the other, as questions and
+    /// answers do: then a processor that rests is slower to wake than they are to come.
+    duration busy_poll() const noexcept { return is_quick() && vain_looks_left_ != 0 ? soon : duration{}; }
+
+    /// A step moved `packets` (none: it says nothing).
+    void note(std::size_t packets, instant now) noexcept {
+        if (packets == 0) return;
+        bool const prompt = now < std::exchange(moved_at_, now) + soon;
+        if (is_quick()) { // whether it looked or not: a look would have found this, or nothing
+            if (!prompt)
+                vain_looks_left_ -= vain_looks_left_ != 0;
+            else if (++useful_looks_ % useful_looks_for_a_vain_one == 0)
+                vain_looks_left_ = std::min(vain_looks_left_ + 1, most_vain_looks);
+        }
+        quick_steps_ = prompt && packets <= few_packets ? std::min(quick_steps_ + 1, many_quick_steps) : 0;
+    }
+
+private:
+    static constexpr duration soon = milliseconds(2);
+    static constexpr std::size_t few_packets = 8; ///< more in a step are a bulk transfer, which nobody waits for
+    static constexpr unsigned many_quick_steps = 16;
+    static constexpr unsigned most_vain_looks = 4, useful_looks_for_a_vain_one = 256;
+
+    bool is_quick() const noexcept { return quick_steps_ == many_quick_steps; }
+
+    instant moved_at_{};       ///< when the last step was that moved anything
+    unsigned quick_steps_ = 0; ///< that moved few packets soon after the step before, in a row
+    unsigned useful_looks_ = 0;
+    unsigned vain_looks_left_ = most_vain_looks; ///< so that short bursts of packets do not end with one each
+};
+
+} // namespace wg::inline WG_ABI
+
+#endif
 
 namespace wg::inline WG_ABI {
 
@@ -18116,16 +18166,14 @@ public:
     /// For further lanes.
     junction<Policies>& shared() noexcept { return shared_; }
 
-    /// For how long the waiter should look for packets before it sleeps. Zero, unless they come a few at a time and
-    /// soon one after the other, as those of questions and answers: then a processor that rests is slower to wake than
-    /// they are to come. It ends with a pause of that length.
-    duration busy_poll() const noexcept { return quick_steps_ == many_quick_steps ? soon : duration{}; }
+    /// For how long the waiter should look for packets before it sleeps; mostly zero.
+    duration busy_poll() const noexcept { return pace_.busy_poll(); }
 
     /// Moves what is ready, about a batch each way, and runs what is due; what is left is for the waiter to find next.
     /// gone: the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
-        note_pace();
+        pace_.note(lane_.moved(), now());
         if (shared_.running && core_.next_deadline() <= now()) {
             core_.on_deadline(now());
             lane_.flush(lane_.moved() == 0); // a step that moved anything has answered as many handshakes as it may
@@ -18166,20 +18214,7 @@ public:
     template <class Sink> void snapshot(Sink& sink) noexcept { core_.snapshot(sink); }
 
 private:
-    static constexpr duration soon = milliseconds(2);
-    static constexpr std::size_t few_packets = 8; ///< more in a step are a bulk transfer, which nobody waits for
-    static constexpr unsigned many_quick_steps = 16;
-
     instant now() noexcept { return core_.clock().now(); }
-
-    void note_pace() noexcept {
-        std::size_t const moved = lane_.moved();
-        if (moved == 0) return;
-        instant const at = now();
-        bool const quick = moved <= few_packets && at < moved_at_ + soon;
-        quick_steps_ = quick ? std::min(quick_steps_ + 1, many_quick_steps) : 0;
-        moved_at_ = at;
-    }
 
     status set_fwmark(std::uint32_t mark) noexcept {
         if constexpr (requires { socket_.set_fwmark(mark); })
@@ -18193,8 +18228,7 @@ private:
     socket_type& socket_;
     junction<Policies> shared_;
     lane<Policies> lane_;
-    instant moved_at_{};       ///< when the last step was that moved anything
-    unsigned quick_steps_ = 0; ///< that moved few packets soon after the step before, in a row
+    pace pace_{};
 };
 
 } // namespace wg::inline WG_ABI

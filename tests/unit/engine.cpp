@@ -702,6 +702,24 @@ BOOST_AUTO_TEST_CASE(it_pays_to_look_out_for_single_packets_that_follow_soon) {
     BOOST_TEST((step(wg::milliseconds(1), 0) == none));
 }
 
+BOOST_AUTO_TEST_CASE(it_does_not_pay_to_look_out_after_each_burst) {
+    tunnel l;
+    l.connect();
+    auto const looks_after = [&](unsigned packets) {
+        for (unsigned i = 0; i < packets; ++i) {
+            l.w.now = l.w.now + (i == 0 ? wg::milliseconds(10) : wg::milliseconds(1));
+            l.a.tun.from_host.push_back(ipv4(l.a, l.b, 100));
+            l.settle(); // which finds nothing more after the packet
+        }
+        return l.a.engine.busy_poll() != wg::duration{};
+    };
+    for (int burst = 0; burst < 4; ++burst) BOOST_TEST(looks_after(17));
+    for (int burst = 0; burst < 4; ++burst) BOOST_TEST(!looks_after(17)); // each is seen when the next one begins
+    BOOST_TEST(looks_after(17 + 2 * 256));
+    BOOST_TEST(looks_after(17));
+    BOOST_TEST(!looks_after(17));
+}
+
 BOOST_AUTO_TEST_CASE(timers_run_although_packets_never_cease) {
     tunnel l;
     l.connect();

@@ -11,6 +11,7 @@
 #define WG_ENGINE_ENGINE_HPP
 
 #include "lane.hpp"
+#include "pace.hpp"
 
 namespace wg::inline WG_ABI {
 
@@ -72,16 +73,14 @@ public:
     /// For further lanes.
     junction<Policies>& shared() noexcept { return shared_; }
 
-    /// For how long the waiter should look for packets before it sleeps. Zero, unless they come a few at a time and
-    /// soon one after the other, as those of questions and answers: then a processor that rests is slower to wake than
-    /// they are to come. It ends with a pause of that length.
-    duration busy_poll() const noexcept { return quick_steps_ == many_quick_steps ? soon : duration{}; }
+    /// For how long the waiter should look for packets before it sleeps; mostly zero.
+    duration busy_poll() const noexcept { return pace_.busy_poll(); }
 
     /// Moves what is ready, about a batch each way, and runs what is due; what is left is for the waiter to find next.
     /// gone: the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
-        note_pace();
+        pace_.note(lane_.moved(), now());
         if (shared_.running && core_.next_deadline() <= now()) {
             core_.on_deadline(now());
             lane_.flush(lane_.moved() == 0); // a step that moved anything has answered as many handshakes as it may
@@ -122,20 +121,7 @@ public:
     template <class Sink> void snapshot(Sink& sink) noexcept { core_.snapshot(sink); }
 
 private:
-    static constexpr duration soon = milliseconds(2);
-    static constexpr std::size_t few_packets = 8; ///< more in a step are a bulk transfer, which nobody waits for
-    static constexpr unsigned many_quick_steps = 16;
-
     instant now() noexcept { return core_.clock().now(); }
-
-    void note_pace() noexcept {
-        std::size_t const moved = lane_.moved();
-        if (moved == 0) return;
-        instant const at = now();
-        bool const quick = moved <= few_packets && at < moved_at_ + soon;
-        quick_steps_ = quick ? std::min(quick_steps_ + 1, many_quick_steps) : 0;
-        moved_at_ = at;
-    }
 
     status set_fwmark(std::uint32_t mark) noexcept {
         if constexpr (requires { socket_.set_fwmark(mark); })
@@ -149,8 +135,7 @@ private:
     socket_type& socket_;
     junction<Policies> shared_;
     lane<Policies> lane_;
-    instant moved_at_{};       ///< when the last step was that moved anything
-    unsigned quick_steps_ = 0; ///< that moved few packets soon after the step before, in a row
+    pace pace_{};
 };
 
 } // namespace wg::inline WG_ABI
