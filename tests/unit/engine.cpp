@@ -69,6 +69,7 @@ struct plain_socket {
     std::vector<wire> sent;
     std::vector<wg::local_source> sent_from;
     std::size_t receives = 0, opens = 0;
+    std::size_t asked = 0; ///< datagrams that the last receive had room for
     std::size_t blocked = 0;     ///< so many datagrams are lost for want of room
     bool forgets_source = false; ///< the address is gone, as a host may find when it sends
 
@@ -81,6 +82,7 @@ struct plain_socket {
     void close() noexcept { port = 0; }
     wg::result<std::size_t> receive(std::span<wg::datagram> datagrams) noexcept {
         ++receives;
+        asked = datagrams.size();
         std::size_t count = 0;
         for (; count < datagrams.size() && (endless || !inbox.empty()); ++count) {
             arrival next;
@@ -204,6 +206,7 @@ template <class Socket = marking_socket> struct basic_node {
 
 /// An engine `a` and a host `b` who are peers; datagrams go back and forth when the test says so.
 template <class Socket = marking_socket> struct basic_tunnel {
+    using policies = typename basic_node<Socket>::policies;
     world w;
     basic_node<Socket> a{w};
     host b{w, 2};
@@ -255,6 +258,7 @@ template <class Socket = marking_socket> struct basic_tunnel {
     }
 };
 using tunnel = basic_tunnel<>;
+using tunnel_lane = wg::lane<tunnel::policies>;
 
 wire join(std::vector<wire> const& parts) {
     wire all = parts.front();
@@ -462,6 +466,26 @@ BOOST_AUTO_TEST_CASE(a_joined_datagram_of_one_segment_or_of_whole_segments_is_no
     BOOST_TEST(l.a.run() == status::ok);
     BOOST_TEST(l.a.tun.to_host.size() == 3u);
     BOOST_TEST(l.a.device.counter(status::malformed) == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(more_datagrams_are_asked_for_only_as_more_come) {
+    tunnel l;
+    l.connect();
+    std::size_t constexpr most = tunnel_lane::receive_batch;
+    static_assert(most > 16);
+    auto const asked = [&](std::size_t arriving) {
+        for (std::size_t i = 0; i < arriving; ++i) l.a.arrives(l.from_b(100));
+        BOOST_TEST(l.a.run(false, true) == status::ok);
+        return l.a.socket.asked;
+    };
+    BOOST_TEST(asked(1) == 4u);
+    BOOST_TEST(asked(4) == 4u);
+    BOOST_TEST(asked(8) == 8u);
+    BOOST_TEST(asked(16) == 16u);
+    BOOST_TEST(asked(most) == std::min<std::size_t>(32, most));
+    l.settle();
+    (void)asked(2);
+    BOOST_TEST(asked(2) == 4u);
 }
 
 BOOST_AUTO_TEST_CASE(more_segments_than_a_batch_keep_their_order) {
@@ -698,7 +722,9 @@ BOOST_AUTO_TEST_CASE(it_pays_to_look_out_for_single_packets_that_follow_soon) {
         (void)step(wg::milliseconds(1), 0);
     }
     BOOST_TEST((l.a.engine.busy_poll() == wg::milliseconds(2)));
-    for (int i = 0; i < 9; ++i) l.a.arrives(l.from_b(100));
+    std::vector<wire> nine;
+    for (int i = 0; i < 9; ++i) nine.push_back(l.from_b(100));
+    l.a.arrives(join(nine), nine[0].data.size());
     BOOST_TEST((step(wg::milliseconds(1), 0) == none));
 }
 

@@ -230,8 +230,10 @@ private:
         moved_ += segments;
         flush();
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
-        // what was received is still in the cache when it is opened.
-        wanted_ = std::min((batch * *got + segments - 1) / segments, receive_batch);
+        // what was received is still in the cache when it is opened. After a few short datagrams there may be long
+        // ones, so more are asked for only as more come.
+        std::size_t const backlog = std::max<std::size_t>(2 * *got, 4);
+        wanted_ = std::min({(batch * *got + segments - 1) / segments, backlog, receive_batch});
         return more;
     }
 
@@ -312,7 +314,7 @@ private:
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
     std::size_t stride_ = 0;
-    std::size_t wanted_ = receive_batch; ///< datagrams in the next receive
+    std::size_t wanted_ = std::min<std::size_t>(4, receive_batch); ///< datagrams in the next receive
 
     // What a step works on. Here and not on the stack, where each step would have to clear it.
     std::array<job_type, most_jobs> jobs_;
