@@ -17824,13 +17824,14 @@ public:
     status step(bool tun, bool udp) noexcept {
         tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
-        moved_ = 0;
+        moved_ = false;
+        passed_ = 0;
         for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
             if (udp) udp = shared_.running && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
-                moved_ += moved ? *moved : 0;
+                moved_ |= moved && *moved != 0;
                 tun = moved && *moved == batch;
                 if (tun) give_way();
             }
@@ -17840,9 +17841,11 @@ public:
         return status::ok;
     }
 
-    /// How many packets the last step found to move, and whether it ended with work left that another lane could do.
-    std::size_t moved() const noexcept { return moved_; }
+    /// Whether the last step found something to move, and whether it ended with work left that another lane could do.
+    bool moved() const noexcept { return moved_; }
     bool busy() const noexcept { return busy_; }
+    /// How many packets came from the host in the last step, or went to it; what strangers send does not count.
+    std::size_t passed() const noexcept { return passed_; }
 
     /// Whether the TUN device holds packets for this lane, of which its descriptor does not tell.
     bool unfinished() const noexcept { return tun_unfinished_; }
@@ -17881,6 +17884,7 @@ private:
         result<std::size_t> const got = stride_ == 0 ? discard() : read_and_send();
         if constexpr (requires { tun_.settle(); }) tun_.settle();
         if (got && *got != 0) flush();
+        if (got) passed_ += *got;
         return got;
     }
 
@@ -17942,6 +17946,7 @@ private:
         }
         std::uint32_t const place = shared_.order.received();
         bool const more = *got == wanted_;
+        moved_ = true;
         std::size_t count = 0, segments = 0;
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
@@ -17959,7 +17964,6 @@ private:
         }
         receive(std::span(jobs_).first(count), place);
         shared_.order.end(place);
-        moved_ += segments;
         flush();
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
         // what was received is still in the cache when it is opened. After a few short datagrams there may be long
@@ -18023,6 +18027,7 @@ private:
             ++count;
         }
         if (count != 0) (void)tun_.write(std::span(packets_).first(count));
+        passed_ += count;
     }
 
     /// An ICMP answer may have taken all the room before the packet; then it left as much behind.
@@ -18038,8 +18043,9 @@ private:
     tun_type& tun_;
     socket_type& socket_;
     bool tun_unfinished_ = false;
-    std::size_t moved_ = 0;
+    bool moved_ = false;
     bool busy_ = false;
+    std::size_t passed_ = 0;
     std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
     instant lone_since_{};           ///< when there were new ones
     bool lone_often_ = false;        ///< whether the time between these and those before was short
@@ -18077,10 +18083,10 @@ public:
     /// answers do: then a processor that rests is slower to wake than they are to come.
     duration busy_poll() const noexcept { return is_quick() && vain_looks_left_ != 0 ? soon : duration{}; }
 
-    /// A step moved `packets` (none: it says nothing).
+    /// In a step `packets` came from the host or went to it (none: it says nothing).
     void note(std::size_t packets, instant now) noexcept {
         if (packets == 0) return;
-        bool const prompt = now < std::exchange(moved_at_, now) + soon;
+        bool const prompt = now < std::exchange(passed_at_, now) + soon;
         if (is_quick()) { // whether it looked or not: a look would have found this, or nothing
             if (!prompt)
                 vain_looks_left_ -= vain_looks_left_ != 0;
@@ -18098,8 +18104,8 @@ private:
 
     bool is_quick() const noexcept { return quick_steps_ == many_quick_steps; }
 
-    instant moved_at_{};       ///< when the last step was that moved anything
-    unsigned quick_steps_ = 0; ///< that moved few packets soon after the step before, in a row
+    instant passed_at_{};      ///< when the last step was in which any did
+    unsigned quick_steps_ = 0; ///< with few packets soon after the step before, in a row
     unsigned useful_looks_ = 0;
     unsigned vain_looks_left_ = most_vain_looks; ///< so that short bursts of packets do not end with one each
 };
@@ -18175,10 +18181,10 @@ public:
     /// gone: the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
-        pace_.note(lane_.moved(), now());
+        pace_.note(lane_.passed(), now());
         if (shared_.running && core_.next_deadline() <= now()) {
             core_.on_deadline(now());
-            lane_.flush(lane_.moved() == 0); // a step that moved anything has answered as many handshakes as it may
+            lane_.flush(!lane_.moved()); // a step that moved anything has answered as many handshakes as it may
         }
         return status::ok;
     }
@@ -18323,7 +18329,7 @@ private:
                 stepping.lock();
                 // What it has begun to read nobody else can read on.
                 bool const step = able || packets.unfinished();
-                bool const moved = step && packets.step(true, able) == status::ok && packets.moved() != 0;
+                bool const moved = step && packets.step(true, able) == status::ok && packets.moved();
                 stepping.unlock();
                 if (!moved) called.store(0); // if the engine has just called, it will again
             }
@@ -20372,6 +20378,8 @@ static_assert(wg::threads<threads>);
 #ifndef WG_OS_LINUX_CHECKSUM_HPP
 #define WG_OS_LINUX_CHECKSUM_HPP
 
+
+#include <utility>
 
 namespace wg::inline WG_ABI::os {
 

@@ -728,6 +728,21 @@ BOOST_AUTO_TEST_CASE(it_pays_to_look_out_for_single_packets_that_follow_soon) {
     BOOST_TEST((step(wg::milliseconds(1), 0) == none));
 }
 
+BOOST_AUTO_TEST_CASE(strangers_are_not_looked_out_for) {
+    tunnel l;
+    l.connect();
+    for (unsigned i = 0; i < 40; ++i) {
+        l.w.now = l.w.now + wg::milliseconds(1);
+        wire junk = l.from_b(100, i);
+        junk.data.back() ^= 1;
+        l.a.arrives(std::move(junk));
+        l.a.arrives(l.forged(i));
+        l.settle();
+        BOOST_TEST((l.a.engine.busy_poll() == wg::duration{}));
+    }
+    BOOST_TEST(l.a.device.counter(status::decryption_failed) == 80u); // all were looked at
+}
+
 BOOST_AUTO_TEST_CASE(it_does_not_pay_to_look_out_after_each_burst) {
     tunnel l;
     l.connect();

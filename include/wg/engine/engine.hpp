@@ -80,10 +80,10 @@ public:
     /// gone: the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
-        pace_.note(lane_.moved(), now());
+        pace_.note(lane_.passed(), now());
         if (shared_.running && core_.next_deadline() <= now()) {
             core_.on_deadline(now());
-            lane_.flush(lane_.moved() == 0); // a step that moved anything has answered as many handshakes as it may
+            lane_.flush(!lane_.moved()); // a step that moved anything has answered as many handshakes as it may
         }
         return status::ok;
     }

@@ -92,13 +92,14 @@ public:
     status step(bool tun, bool udp) noexcept {
         tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
-        moved_ = 0;
+        moved_ = false;
+        passed_ = 0;
         for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
             if (udp) udp = shared_.running && pump_udp();
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
-                moved_ += moved ? *moved : 0;
+                moved_ |= moved && *moved != 0;
                 tun = moved && *moved == batch;
                 if (tun) give_way();
             }
@@ -108,9 +109,11 @@ public:
         return status::ok;
     }
 
-    /// How many packets the last step found to move, and whether it ended with work left that another lane could do.
-    std::size_t moved() const noexcept { return moved_; }
+    /// Whether the last step found something to move, and whether it ended with work left that another lane could do.
+    bool moved() const noexcept { return moved_; }
     bool busy() const noexcept { return busy_; }
+    /// How many packets came from the host in the last step, or went to it; what strangers send does not count.
+    std::size_t passed() const noexcept { return passed_; }
 
     /// Whether the TUN device holds packets for this lane, of which its descriptor does not tell.
     bool unfinished() const noexcept { return tun_unfinished_; }
@@ -149,6 +152,7 @@ private:
         result<std::size_t> const got = stride_ == 0 ? discard() : read_and_send();
         if constexpr (requires { tun_.settle(); }) tun_.settle();
         if (got && *got != 0) flush();
+        if (got) passed_ += *got;
         return got;
     }
 
@@ -210,6 +214,7 @@ private:
         }
         std::uint32_t const place = shared_.order.received();
         bool const more = *got == wanted_;
+        moved_ = true;
         std::size_t count = 0, segments = 0;
         for (datagram const& d : std::span(received_).first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
@@ -227,7 +232,6 @@ private:
         }
         receive(std::span(jobs_).first(count), place);
         shared_.order.end(place);
-        moved_ += segments;
         flush();
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
         // what was received is still in the cache when it is opened. After a few short datagrams there may be long
@@ -291,6 +295,7 @@ private:
             ++count;
         }
         if (count != 0) (void)tun_.write(std::span(packets_).first(count));
+        passed_ += count;
     }
 
     /// An ICMP answer may have taken all the room before the packet; then it left as much behind.
@@ -306,8 +311,9 @@ private:
     tun_type& tun_;
     socket_type& socket_;
     bool tun_unfinished_ = false;
-    std::size_t moved_ = 0;
+    bool moved_ = false;
     bool busy_ = false;
+    std::size_t passed_ = 0;
     std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
     instant lone_since_{};           ///< when there were new ones
     bool lone_often_ = false;        ///< whether the time between these and those before was short

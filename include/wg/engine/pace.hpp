@@ -18,10 +18,10 @@ public:
     /// answers do: then a processor that rests is slower to wake than they are to come.
     duration busy_poll() const noexcept { return is_quick() && vain_looks_left_ != 0 ? soon : duration{}; }
 
-    /// A step moved `packets` (none: it says nothing).
+    /// In a step `packets` came from the host or went to it (none: it says nothing).
     void note(std::size_t packets, instant now) noexcept {
         if (packets == 0) return;
-        bool const prompt = now < std::exchange(moved_at_, now) + soon;
+        bool const prompt = now < std::exchange(passed_at_, now) + soon;
         if (is_quick()) { // whether it looked or not: a look would have found this, or nothing
             if (!prompt)
                 vain_looks_left_ -= vain_looks_left_ != 0;
@@ -39,8 +39,8 @@ private:
 
     bool is_quick() const noexcept { return quick_steps_ == many_quick_steps; }
 
-    instant moved_at_{};       ///< when the last step was that moved anything
-    unsigned quick_steps_ = 0; ///< that moved few packets soon after the step before, in a row
+    instant passed_at_{};      ///< when the last step was in which any did
+    unsigned quick_steps_ = 0; ///< with few packets soon after the step before, in a row
     unsigned useful_looks_ = 0;
     unsigned vain_looks_left_ = most_vain_looks; ///< so that short bursts of packets do not end with one each
 };

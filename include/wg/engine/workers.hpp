@@ -86,7 +86,7 @@ private:
                 stepping.lock();
                 // What it has begun to read nobody else can read on.
                 bool const step = able || packets.unfinished();
-                bool const moved = step && packets.step(true, able) == status::ok && packets.moved() != 0;
+                bool const moved = step && packets.step(true, able) == status::ok && packets.moved();
                 stepping.unlock();
                 if (!moved) called.store(0); // if the engine has just called, it will again
             }

@@ -6,6 +6,8 @@
 
 #include "../../base/bytes.hpp"
 
+#include <utility>
+
 namespace wg::inline WG_ABI::os {
 
 namespace checksum_detail {
