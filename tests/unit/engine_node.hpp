@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: BSL-1.0
+// The engine between a TUN device and a socket that do as the test says; at the far end is a host of the fixture.
+#ifndef WG_TESTS_ENGINE_NODE_HPP
+#define WG_TESTS_ENGINE_NODE_HPP
+
+#include "wg/engine/engine.hpp"
+
+#include "fixture.hpp"
+
+#include <set>
+
+namespace wg_tests {
+
+using wg::change;
+using wg::status;
+
+struct scripted_tun {
+    static constexpr std::size_t headroom = 10; // as one that puts a header of its own before each packet
+    std::deque<buffer> from_host;
+    buffer endless; ///< if not empty, the host sends this whenever it is asked
+    std::vector<buffer> to_host;
+    status read_fails = status::ok;
+    std::size_t mtu_bytes = 1420;
+    std::size_t reads = 0;
+    std::uint32_t lone = 0;
+
+    wg::result<std::size_t> read(std::span<wg::packet> packets) noexcept {
+        ++reads;
+        if (read_fails != status::ok) return read_fails;
+        std::size_t count = 0;
+        for (; count < packets.size() && (!endless.empty() || !from_host.empty()); ++count) {
+            buffer next = endless;
+            if (!from_host.empty()) {
+                next = std::move(from_host.front());
+                from_host.pop_front();
+            }
+            wg::packet& p = packets[count];
+            p.length = static_cast<std::uint32_t>(std::min<std::size_t>(next.size(), p.capacity - p.offset));
+            wg::copy(p.view(), wg::bytes_view(next).first(p.length));
+        }
+        return count;
+    }
+    std::size_t write(std::span<wg::packet> packets) noexcept {
+        for (wg::packet const& p : packets) {
+            BOOST_TEST(p.headroom() >= headroom);
+            to_host.emplace_back(p.view().begin(), p.view().end());
+        }
+        return packets.size();
+    }
+    std::size_t mtu() noexcept { return mtu_bytes; }
+    std::uint32_t lone_packets() const noexcept { return lone; }
+};
+
+struct polite_threads : test_policies::threads {
+    static inline unsigned ways = 0;
+    static void give_way() noexcept { ++ways; }
+};
+
+/// Writes into a datagram only what it has to: whatever else is in there must be the engine's doing.
+struct plain_socket {
+    static constexpr std::size_t receive_bytes = 65536;
+    struct arrival {
+        wire what;
+        std::size_t segment_bytes = 0;
+        wg::local_source local{};
+    };
+    std::set<std::uint16_t> taken; ///< ports of somebody else
+    std::uint16_t port = 0;        ///< 0: closed
+    std::deque<arrival> inbox;
+    std::function<wire()> endless; ///< what comes in whenever the engine looks
+    std::vector<wire> sent;
+    std::vector<wg::local_source> sent_from;
+    std::size_t receives = 0, opens = 0;
+    std::size_t asked = 0; ///< datagrams that the last receive had room for
+    std::size_t blocked = 0;     ///< so many datagrams are lost for want of room
+    bool forgets_source = false; ///< the address is gone, as a host may find when it sends
+
+    wg::result<std::uint16_t> open(std::uint16_t wanted) noexcept {
+        ++opens;
+        if (taken.count(wanted) != 0) return status::address_in_use;
+        port = wanted != 0 ? wanted : std::uint16_t{40000};
+        return port;
+    }
+    void close() noexcept { port = 0; }
+    wg::result<std::size_t> receive(std::span<wg::datagram> datagrams) noexcept {
+        ++receives;
+        asked = datagrams.size();
+        std::size_t count = 0;
+        for (; count < datagrams.size() && (endless || !inbox.empty()); ++count) {
+            arrival next;
+            if (!inbox.empty()) {
+                next = std::move(inbox.front());
+                inbox.pop_front();
+            } else {
+                next.what = endless();
+            }
+            wg::datagram& d = datagrams[count];
+            d.length = static_cast<std::uint32_t>(next.what.data.size());
+            BOOST_TEST_REQUIRE(d.length + d.offset <= d.capacity);
+            wg::copy(d.view(), next.what.data);
+            d.where.remote = next.what.from;
+            if (next.what.tos != 0) d.tos = next.what.tos;
+            if (next.segment_bytes != 0) d.segment_bytes = static_cast<std::uint16_t>(next.segment_bytes);
+            if (next.local != wg::local_source{}) d.where.local = next.local;
+        }
+        return count;
+    }
+    std::size_t send(std::span<wg::datagram> datagrams) noexcept {
+        std::size_t count = 0;
+        for (wg::datagram& d : datagrams) {
+            if (forgets_source) d.where.local = {};
+            if (blocked != 0) {
+                --blocked;
+                d.why = status::would_block;
+                continue;
+            }
+            sent.push_back({buffer(d.view().begin(), d.view().end()), {}, d.where.remote, d.tos, {}});
+            sent_from.push_back(d.where.local);
+            ++count;
+        }
+        return count;
+    }
+};
+
+struct marking_socket : plain_socket {
+    std::uint32_t mark = 0;
+    bool may_mark = true;
+
+    status set_fwmark(std::uint32_t wanted) noexcept {
+        if (!may_mark) return status::no_permission;
+        mark = wanted;
+        return status::ok;
+    }
+};
+
+struct no_waiter {
+    wg::readiness wait(wg::instant) noexcept { return {}; }
+    void wake() noexcept {}
+};
+
+template <class Socket> struct scripted_policies : test_policies {
+    using threads = polite_threads;
+    using tun_device = scripted_tun;
+    using udp_socket = Socket;
+    using waiter = no_waiter;
+};
+static_assert(wg::engine_policies<scripted_policies<plain_socket>>);
+
+/// All that `snapshot` tells, to be compared.
+struct everything {
+    std::vector<std::string> lines;
+    std::uint64_t tx_bytes = 0;
+    void device(wg::interface_facts const& f) {
+        lines.push_back(std::to_string(f.listen_port) + " " + std::to_string(f.fwmark));
+    }
+    void peer(wg::peer_facts const& p) {
+        lines.emplace_back(p.key.begin(), p.key.end());
+        tx_bytes += p.tx_bytes;
+    }
+    void allowed_ip(wg::ip_prefix const& p) { lines.emplace_back(p.address.octets.begin(), p.address.octets.end()); }
+};
+
+template <class Socket = marking_socket> struct basic_node {
+    using policies = scripted_policies<Socket>;
+    using engine_type = wg::engine<policies>;
+
+    explicit basic_node(world& w)
+        : of(w), random{noise(1), true, 0},
+          device(virtual_clock{&w}, seeded_random{&random}, recording_observer{&events}) {
+        wg::copy(private_key.expose(), noise(0xe9).take(wg::key_bytes));
+        wg::bundled::dh{}.dh_public(public_key, private_key);
+        BOOST_TEST_REQUIRE(configure(change::private_key(private_key.expose()), change::listen_port(where.port)) ==
+                           status::ok);
+    }
+
+    world& of;
+    wg::endpoint where{wg::ip_address::v4(192, 0, 2, 1), 50001, 0};
+    wg::ip_address v4 = inner_v4(1), v6 = inner_v6(1);
+    wg::secret<wg::key_bytes> private_key;
+    wg::public_key public_key{};
+    random_state random;
+    std::vector<event_record> events;
+    scripted_tun tun;
+    Socket socket;
+    wg::device<policies> device;
+    engine_type engine{device, tun, socket};
+
+    template <class... Changes> status configure(Changes&&... changes) {
+        change const list[] = {std::move(changes)...};
+        return engine.configure(list);
+    }
+    status run(bool from_tun = true, bool from_udp = true) { return engine.run_once({from_tun, from_udp, 0}); }
+    everything told() {
+        everything all;
+        engine.snapshot(all);
+        return all;
+    }
+    std::vector<std::string> snapshot() { return told().lines; }
+    std::uint64_t sent_bytes() { return told().tx_bytes; }
+    void arrives(wire what, std::size_t segment_bytes = 0, wg::local_source local = {}) {
+        socket.inbox.push_back({std::move(what), segment_bytes, local});
+    }
+    std::size_t count(wg::event_id id) const {
+        return static_cast<std::size_t>(
+            std::count_if(events.begin(), events.end(), [id](event_record const& e) { return e.id == id; }));
+    }
+};
+
+/// An engine `a` and a host `b` who are peers; datagrams go back and forth when the test says so.
+template <class Socket = marking_socket> struct basic_tunnel {
+    using policies = typename basic_node<Socket>::policies;
+    world w;
+    basic_node<Socket> a{w};
+    host b{w, 2};
+
+    basic_tunnel() {
+        add_peer(a, b);
+        add_peer(b, a);
+        BOOST_TEST_REQUIRE(a.engine.up() == status::ok);
+    }
+    /// Until neither has anything to say.
+    void settle() {
+        for (unsigned round = 0;; ++round) {
+            BOOST_TEST_REQUIRE(round < 1000u, "they never fall silent");
+            BOOST_TEST_REQUIRE(a.run() == status::ok);
+            b.poll();
+            if (a.socket.sent.empty() && b.outbox.empty()) return;
+            for (wire& out : std::exchange(a.socket.sent, {})) {
+                out.from = a.where;
+                if (out.to == b.where) b.receive(out);
+            }
+            while (!b.outbox.empty()) a.arrives(b.steal());
+        }
+    }
+    void connect() {
+        a.tun.from_host.push_back(ipv4(a, b, 100));
+        settle();
+        BOOST_TEST_REQUIRE(b.received.size() == 1u);
+        b.received.clear();
+        a.events.clear();
+        a.socket.sent_from.clear();
+    }
+    bool passes(std::uint64_t stamp = 7) {
+        std::size_t const before = b.received.size();
+        a.tun.from_host.push_back(ipv4(a, b, 120, stamp));
+        settle();
+        return b.received.size() == before + 1 && b.received.back() == ipv4(a, b, 120, stamp);
+    }
+    /// A datagram of `b` with an inner packet of that size, on nobody's way.
+    wire from_b(std::size_t size, std::uint64_t stamp = 1, wg::byte tos = 0) {
+        BOOST_TEST_REQUIRE(b.send(ipv4(b, a, size, stamp, tos)) == status::ok);
+        return b.steal();
+    }
+    /// An initiation with a right mac1, but of nobody.
+    wire forged(std::uint64_t stamp) {
+        wire w_{noise(stamp).take(wg::initiation_layout::size), b.where, a.where, 0, {}};
+        wg::store_le32(w_.data.data(), 1);
+        put_mac1(w_.data, a.public_key);
+        return w_;
+    }
+};
+using tunnel = basic_tunnel<>;
+using tunnel_lane = wg::lane<tunnel::policies>;
+
+inline wire join(std::vector<wire> const& parts) {
+    wire all = parts.front();
+    for (std::size_t i = 1; i < parts.size(); ++i)
+        all.data.insert(all.data.end(), parts[i].data.begin(), parts[i].data.end());
+    return all;
+}
+
+} // namespace wg_tests
+
+#endif
