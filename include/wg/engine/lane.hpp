@@ -129,6 +129,7 @@ public:
 private:
     static constexpr std::size_t rounds_of_step = std::max<std::size_t>(16 / batch, 1);
     static constexpr int rounds_of_flush = 16;
+    static constexpr std::size_t least_wanted = std::min<std::size_t>(4, receive_batch); ///< long ones are a batch
     static constexpr duration lone_interval = milliseconds(50);
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
@@ -236,7 +237,7 @@ private:
         // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
         // what was received is still in the cache when it is opened. After a few short datagrams there may be long
         // ones, so more are asked for only as more come.
-        std::size_t const backlog = std::max<std::size_t>(2 * *got, 4);
+        std::size_t const backlog = std::max(2 * *got, least_wanted);
         wanted_ = std::min({(batch * *got + segments - 1) / segments, backlog, receive_batch});
         return more;
     }
@@ -320,7 +321,7 @@ private:
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
     std::size_t stride_ = 0;
-    std::size_t wanted_ = std::min<std::size_t>(4, receive_batch); ///< datagrams in the next receive
+    std::size_t wanted_ = least_wanted; ///< datagrams in the next receive
 
     // What a step works on. Here and not on the stack, where each step would have to clear it.
     std::array<job_type, most_jobs> jobs_;
