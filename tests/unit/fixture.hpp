@@ -518,6 +518,18 @@ inline void put_mac1(buffer& message, wg::public_key const& to) {
     hash.blake2s(all.last(32).first(16), key, wg::bytes_view(message).first(message.size() - 32), {});
 }
 
+/// The keypair that a host would send with, held by nobody.
+template <class Host> auto* current_keys(Host& from, buffer const& inner) {
+    auto const f = from.prepare(inner);
+    BOOST_TEST_REQUIRE(f->job.keys != nullptr);
+    auto* const keys = f->job.keys;
+    --keys->send_counter;
+    f->job.next = wg::disposition::drop;
+    f->job.why = wg::status::io_error;
+    from.complete(*f);
+    return keys;
+}
+
 } // namespace wg_tests
 
 #endif

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: BSL-1.0
+// UDP sockets whose host refuses something: what is done without, and what is lost.
+#include "udp_twin.hpp"
+
+using namespace wg_tests;
+
+BOOST_AUTO_TEST_SUITE(os_linux_udp_refusals)
+
+BOOST_AUTO_TEST_CASE(sends_one_by_one_what_is_refused_as_a_run) {
+    fresh_faults fresh;
+    for (int const error : {EIO, EINVAL, EMSGSIZE, EOPNOTSUPP}) {
+        BOOST_TEST_CONTEXT("errno " << error) {
+            faults = {};
+            faults.refused_segments = error;
+            opened<faulty_udp> sender;
+            opened<> receiver;
+            std::array<std::string, 3> texts = {std::string(700, 'a'), std::string(700, 'b'), std::string(7, 'c')};
+            for (int round = 0; round < 2; ++round) {
+                std::vector<wg::datagram> out;
+                for (auto& t : texts) out.push_back(datagram_to(loopback4, receiver.port, t));
+                faults.calls = 0;
+                BOOST_TEST(sender.socket.send(out) == 3u);
+                auto const in = receive(receiver.socket, 3);
+                BOOST_REQUIRE(in.size() == 3u);
+                for (std::size_t i = 0; i < 3; ++i) BOOST_TEST(in[i].text == texts[i]);
+            }
+            // A card that cannot is not asked again: the second round's only call carries three messages.
+            bool const remembered = faults.messages == 3;
+            BOOST_TEST(remembered == (error != EINVAL && error != EMSGSIZE));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_source_that_is_gone_is_forgotten_and_the_datagram_leaves) {
+    opened<> sender, receiver;
+    for (std::size_t const packets : {1u, 4u}) { // alone, and as a run
+        std::vector<std::string> texts(packets, std::string(100, 's'));
+        std::vector<wg::datagram> out;
+        for (auto& t : texts) {
+            out.push_back(datagram_to(loopback4, receiver.port, t));
+            out.back().where.local = {wg::ip_address::v4(192, 0, 2, 77), 0}; // RFC 5737: nobody's
+        }
+        BOOST_TEST(sender.socket.send(out) == packets);
+        for (auto const& d : out) {
+            BOOST_TEST((d.why == wg::status::ok));
+            BOOST_TEST((d.where.local == wg::local_source{}));
+            BOOST_TEST(d.where.remote.port == receiver.port);
+        }
+        auto const in = receive(receiver.socket, packets);
+        BOOST_REQUIRE(!in.empty());
+        BOOST_TEST((in[0].where.remote.address == loopback4));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(every_errno_of_a_lost_source_is_understood) {
+    fresh_faults fresh;
+    opened<faulty_udp> sender;
+    opened<> receiver;
+    for (int const error : {EINVAL, EADDRNOTAVAIL, ENETUNREACH, EHOSTUNREACH, ENODEV}) {
+        faults.refused_source = error;
+        std::string text = "t";
+        wg::datagram d = datagram_to(loopback4, receiver.port, text);
+        d.where.local = {loopback4, 0};
+        BOOST_TEST(sender.socket.send({&d, 1}) == 1u);
+        BOOST_TEST((d.where.local == wg::local_source{}));
+        BOOST_TEST(receive(receiver.socket, 1).size() == 1u);
+    }
+    faults.refused_source = EPERM; // a packet filter: the source is kept
+    std::string text = "t";
+    wg::datagram d = datagram_to(loopback4, receiver.port, text);
+    d.where.local = {loopback4, 0};
+    BOOST_TEST(sender.socket.send({&d, 1}) == 0u);
+    BOOST_TEST((d.why == wg::status::no_permission));
+    BOOST_TEST((d.where.local.address == loopback4));
+}
+
+BOOST_AUTO_TEST_CASE(works_without_sendmmsg_and_recvmmsg) {
+    fresh_faults fresh;
+    faults.no_many = 1;
+    opened<faulty_udp> a, b;
+    std::vector<std::string> texts;
+    std::vector<wg::datagram> out;
+    for (int i = 0; i < 10; ++i) texts.push_back("text " + std::string(static_cast<std::size_t>(i), '.'));
+    for (auto& t : texts) out.push_back(datagram_to(loopback4, b.port, t));
+    BOOST_TEST(a.socket.send(out) == 10u);
+    auto const in = receive(b.socket, 10, 4);
+    BOOST_REQUIRE(in.size() == 10u);
+    for (std::size_t i = 0; i < 10; ++i) {
+        BOOST_TEST(in[i].text == texts[i]);
+        BOOST_TEST((in[i].where.local.address == loopback4));
+    }
+    BOOST_TEST(faults.calls == 1); // asked once
+}
+
+BOOST_AUTO_TEST_CASE(waits_for_room_and_drops_when_there_is_none) {
+    fresh_faults fresh;
+    opened<faulty_udp> sender;
+    opened<> receiver;
+    std::string text = "t";
+    faults.full = 2;
+    wg::datagram d = datagram_to(loopback4, receiver.port, text);
+    BOOST_TEST(sender.socket.send({&d, 1}) == 1u); // the socket polls writable: tried again
+    BOOST_TEST(receive(receiver.socket, 1).size() == 1u);
+
+    faults.full = 1'000'000;
+    BOOST_TEST(sender.socket.send({&d, 1}) == 0u); // for send_patience, then given up
+    BOOST_TEST((d.why == wg::status::would_block));
+    faults.full = 1;
+    faults.never_writable = true;
+    BOOST_TEST(sender.socket.send({&d, 1}) == 0u);
+    BOOST_TEST((d.why == wg::status::would_block));
+    faults = {};
+    faults.full = 1;
+    BOOST_TEST(sender.socket.send({&d, 1}) == 1u); // the next one has patience anew
+    BOOST_TEST((d.why == wg::status::ok));
+}
+
+BOOST_AUTO_TEST_CASE(works_where_there_is_no_ipv6) {
+    fresh_faults fresh;
+    faults.no_v6 = true;
+    opened<faulty_udp> a, b;
+    std::string four = "four", six = "six";
+    std::array out = {datagram_to(loopback6, b.port, six), datagram_to(loopback4, b.port, four)};
+    BOOST_TEST(a.socket.send(out) == 1u);
+    BOOST_TEST((out[0].why == wg::status::not_supported));
+    BOOST_TEST((out[1].why == wg::status::ok));
+    BOOST_TEST(receive(b.socket, 1).size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_free_port_is_one_that_both_families_have) {
+    fresh_faults fresh;
+    faults.taken_v6_ports = 3;
+    faulty_udp socket;
+    auto const port = socket.open(0);
+    BOOST_REQUIRE(port);
+    BOOST_TEST(faults.taken_v6_ports == 0);
+    faults.taken_v6_ports = 1000;
+    BOOST_TEST((socket.open(0).why() == wg::status::address_in_use)); // gives up
+    BOOST_TEST(faults.taken_v6_ports == 900);
+    BOOST_TEST(socket.port() == *port);
+}
+
+BOOST_AUTO_TEST_CASE(a_failed_port_change_keeps_the_old_sockets) {
+    opened<> mine, other, peer;
+    int const fd = mine.socket.fd();
+    BOOST_TEST((mine.socket.open(other.port).why() == wg::status::address_in_use));
+    BOOST_TEST(mine.socket.port() == mine.port);
+    std::string text = "still there";
+    wg::datagram d = datagram_to(loopback4, mine.port, text);
+    BOOST_TEST(peer.socket.send({&d, 1}) == 1u);
+    auto in = receive(mine.socket, 1);
+    BOOST_REQUIRE(in.size() == 1u);
+    BOOST_TEST(in[0].text == text);
+
+    auto const same = mine.socket.open(mine.port); // nothing to do
+    BOOST_REQUIRE(same);
+    BOOST_TEST(*same == mine.port);
+
+    auto const moved = mine.socket.open(0);
+    BOOST_REQUIRE(moved);
+    BOOST_TEST(*moved != mine.port);
+    BOOST_TEST(mine.socket.fd() == fd); // whoever polls it need not be told
+    d = datagram_to(loopback4, *moved, text);
+    BOOST_TEST(peer.socket.send({&d, 1}) == 1u);
+    BOOST_TEST(receive(mine.socket, 1).size() == 1u);
+    udp again;
+    BOOST_TEST(static_cast<bool>(again.open(mine.port))); // the old port is free
+}
+
+BOOST_AUTO_TEST_CASE(another_thread_does_without_what_was_switched_off) {
+    fresh_faults const fresh;
+    opened<> b;
+    wg::os::offloads wanted;
+    wanted.gso = wanted.batches = false;
+    faulty_udp first(wanted), other;
+    BOOST_REQUIRE(first.open(0));
+    BOOST_REQUIRE(other.share(first));
+    std::string text(100, 'x');
+    std::array out = {datagram_to(loopback4, b.port, text), datagram_to(loopback4, b.port, text)};
+    BOOST_TEST(other.send(out) == 2u);
+    BOOST_TEST(faults.calls == 0);
+    for (arrival const& a : receive(b.socket, 2)) BOOST_TEST(a.text.size() == 100u);
+}
+
+BOOST_AUTO_TEST_CASE(where_the_host_takes_no_tos_datagrams_leave_without) {
+    fresh_faults const fresh;
+    opened<faulty_udp> sender;
+    opened<> receiver;
+    faults.no_tos = true;
+    std::string text = "text";
+    wg::datagram out = datagram_to(loopback4, receiver.port, text);
+    out.tos = 0x88;
+    BOOST_TEST(sender.socket.send({&out, 1}) == 1u);
+    auto const in = receive(receiver.socket, 1);
+    BOOST_REQUIRE(in.size() == 1u);
+    BOOST_TEST(in[0].text == "text");
+    BOOST_TEST(in[0].tos == 0);
+}
+
+BOOST_AUTO_TEST_CASE(segments_of_an_impossible_size_are_dropped_and_not_asked_for_again) {
+    fresh_faults const fresh;
+    opened<> sender;
+    opened<faulty_udp> receiver;
+    std::vector<std::string> texts(4, std::string(1000, 's'));
+    auto const send = [&] {
+        std::vector<wg::datagram> out;
+        for (auto& text : texts) out.push_back(datagram_to(loopback4, receiver.port, text));
+        BOOST_TEST(sender.socket.send(out) == texts.size());
+    };
+    send();
+    auto const whole = receive(receiver.socket, texts.size());
+    BOOST_REQUIRE(!whole.empty());
+    if (whole[0].segment_bytes == 0) {
+        BOOST_TEST_MESSAGE("skipped: this host joins no datagrams");
+        return;
+    }
+    faults.swapped_segments = true;
+    send();
+    auto const lost = receive(receiver.socket, 1);
+    BOOST_REQUIRE(lost.size() == 1u);
+    BOOST_TEST(lost[0].text.empty());
+    send();
+    BOOST_TEST((texts_of(receive(receiver.socket, texts.size())) == texts)); // one by one
+}
+
+BOOST_AUTO_TEST_SUITE_END()
