@@ -588,9 +588,11 @@ BOOST_AUTO_TEST_CASE(datagrams_of_a_flow_are_joined_if_equally_long) {
         BOOST_TEST((third([&](buffer& p) { p[is_v4 ? 8 : 7] ^= 1; }, true) == sizes{2, 1, 2}));      // time to live
         BOOST_TEST((third([&](buffer& p) { p[is_v4 ? 9 : 6] ^= 17 ^ 6; }, false) == sizes{4, 1}));   // TCP
     }
-    // Where the host takes none, all stay as they are, and likewise TCP.
+    // No more in a frame than the host takes.
     shape udp;
     udp.udp = true;
+    BOOST_TEST((sizes_of_frames(stream(udp, 130, 1)) == sizes{64, 64, 2}));
+    // Where the host takes none, all stay as they are, and likewise TCP.
     packets mixed = stream(udp, 3, 50);
     for (buffer const& p : stream({}, 3, 50)) mixed.push_back(p);
     std::vector<wg::packet> windows;

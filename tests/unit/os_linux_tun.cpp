@@ -237,6 +237,26 @@ BOOST_AUTO_TEST_CASE(datagrams_pass_in_big_pieces) { exchange_datagrams({}, {});
 BOOST_AUTO_TEST_CASE(datagrams_pass_from_big_pieces_to_packets) { exchange_datagrams({}, {.uso = false}); }
 BOOST_AUTO_TEST_CASE(datagrams_pass_from_packets_to_big_pieces) { exchange_datagrams({.frames = false}, {}); }
 
+// Linux refuses a frame of more datagrams than a message of its own may have; what it refuses goes packet by packet.
+BOOST_AUTO_TEST_CASE(small_datagrams_pass_in_frames_that_the_host_takes) {
+    REQUIRE_NETWORK();
+    tun_host a("wgt0", "10.9.0.1", {}, SOCK_DGRAM), b("wgt1", "10.9.0.2", {}, SOCK_DGRAM);
+    sockaddr_in const where = ipv4_address("10.9.0.2", 5400);
+    auto const* const to = reinterpret_cast<sockaddr const*>(&where);
+    BOOST_REQUIRE(::bind(b.socket.get(), to, sizeof where) == 0);
+    BOOST_REQUIRE(::connect(a.socket.get(), to, sizeof where) == 0);
+    packet_buffers buffers(wg::os::coalescer::max_packets, 1420);
+    carry(a, b, buffers); // what the host says by itself
+    std::size_t const counted = b.counted(), count = 3 * wg::os::coalescer::max_datagrams + 8;
+    for (std::size_t i = 0; i < count; ++i) BOOST_REQUIRE(::send(a.socket.get(), &i, sizeof i, 0) == sizeof i);
+    carry(a, b, buffers);
+    BOOST_TEST(b.counted() - counted == 4u);
+    for (std::size_t i = 0, got = 0; i < count; ++i) {
+        BOOST_REQUIRE(::recv(b.socket.get(), &got, sizeof got, 0) == sizeof got);
+        BOOST_TEST(got == i);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(what_did_not_fit_comes_with_the_next_read_even_to_another_object) {
     REQUIRE_NETWORK();
     tun_host a("wgt0", "10.9.0.1", {}), b("wgt1", "10.9.0.2", {});

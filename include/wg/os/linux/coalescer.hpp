@@ -16,7 +16,8 @@ namespace wg::inline WG_ABI::os {
 /// those that are neither. No payload is copied, and no packet is changed.
 class coalescer {
 public:
-    static constexpr std::size_t max_packets = 244; ///< of one plan, and so of one frame
+    static constexpr std::size_t max_packets = 244;  ///< of one plan, and so of one frame
+    static constexpr std::size_t max_datagrams = 64; ///< of a frame of UDP; Linux refuses more, since 6.11 than 128
 
     /// Decides which of `packets`, at most `max_packets`, go together, of TCP and of UDP if wanted. They stay where
     /// they are while the plan is in use.
@@ -192,7 +193,7 @@ private:
         } else if (std::memcmp(h.ip, a.ip, 4) != 0 || h.ip[7] != a.ip[7]) {
             return false; // traffic class, flow label, hop limit
         }
-        if (h.kind == kinds::udp) return true;
+        if (h.kind == kinds::udp) return f.count < max_datagrams;
         byte const *const x = a.segment(), *const y = h.segment();
         return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
                load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18) &&
