@@ -270,7 +270,11 @@ struct ip_address {
 
     constexpr unsigned bits() const noexcept { return kind == family::v4 ? 32 : kind == family::v6 ? 128 : 0; }
     bytes_view view() const noexcept { return bytes_view(octets).first(bits() / 8); }
-    friend constexpr bool operator==(ip_address const&, ip_address const&) noexcept = default;
+    friend constexpr bool operator==(ip_address const& a, ip_address const& b) noexcept {
+        if (a.kind != b.kind) return false;
+        if (std::is_constant_evaluated()) return a.octets == b.octets;
+        return std::memcmp(a.octets.data(), b.octets.data(), 16) == 0; // of a length that compilers see: no call
+    }
 };
 
 /// A network: the first `bits` bits of `address`; the others are zero.
@@ -2979,8 +2983,9 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        if (items.size() > 1) {
+            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
+                seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -2988,8 +2993,9 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        if (items.size() > 1) {
+            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
+                open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -4016,8 +4022,9 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        if (items.size() > 1) {
+            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
+                seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -4025,8 +4032,9 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        if (items.size() > 1) {
+            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
+                open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -5032,8 +5040,9 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        if (items.size() > 1) {
+            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
+                seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -5041,8 +5050,9 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        if (items.size() > 1) {
+            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
+                open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -6650,8 +6660,9 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        if (items.size() > 1) {
+            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
+                seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -6659,8 +6670,9 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        if (items.size() > 1) {
+            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
+                open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -7368,8 +7380,9 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        if (items.size() > 1) {
+            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
+                seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -7377,8 +7390,9 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        if (items.size() > 1) {
+            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
+                open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -20693,9 +20707,9 @@ private:
         for (std::size_t i = frame_count_; i-- > reachable_;) {
             headers const& other = frames_[i].head;
             if (other.flow != h.flow || other.ip_bytes != h.ip_bytes || other.segment_header_bytes == 0) continue;
-            std::size_t const from = h.v4() ? 12 : 8;
-            if (other.protocol() == h.protocol() && std::memcmp(other.ip + from, h.ip + from, h.v4() ? 8 : 32) == 0 &&
-                std::memcmp(other.segment(), h.segment(), 4) == 0)
+            bool const same_ends =
+                h.v4() ? std::memcmp(other.ip + 12, h.ip + 12, 8) == 0 : std::memcmp(other.ip + 8, h.ip + 8, 32) == 0;
+            if (same_ends && other.protocol() == h.protocol() && std::memcmp(other.segment(), h.segment(), 4) == 0)
                 return &frames_[i];
         }
         return nullptr;
@@ -20718,9 +20732,10 @@ private:
         }
         if (h.kind == kinds::udp) return f.count < max_datagrams;
         byte const *const x = a.segment(), *const y = h.segment();
+        for (std::size_t at = tcp_bytes; at < h.segment_header_bytes; at += 4) // options; a call would take longer
+            if (load_be32(x + at) != load_be32(y + at)) return false;
         return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
-               load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18) &&
-               std::memcmp(x + tcp_bytes, y + tcp_bytes, h.segment_header_bytes - tcp_bytes) == 0;
+               load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18);
     }
 
     /// The host will take a frame's checksums for right without looking.
