@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""kernel suite: the daemon against Linux's own WireGuard, which runs in a virtual machine (vm.py).
+"""kernel suite: the daemon against Linux's own WireGuard, which runs in a virtual machine (vm.py), and on its kernel.
 
     host (a namespace)                           guest (qemu, a distribution's kernel)
     wg0, the daemon's: 10.9.0.1 fd09::1          wg0, the kernel's: 10.9.0.2 fd09::2
@@ -9,6 +9,8 @@
 options: --kernel PACKAGE   this kernel package and not the distribution's first
          --cache FOLDER     where downloads are kept; else $XDG_CACHE_HOME/wg-tests or ~/.cache/wg-tests
          --megabytes N      size of the TCP transfers (20)
+
+environment: UNIT, the program of the unit tests, of which those of the operating system run in the guest as well
 """
 import ctypes
 import struct
@@ -21,6 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGE, CACHE, MEGABYTES = option('kernel', ''), option('cache', ''), option('megabytes', 20)
 HOST4, HOST6, GUEST4, GUEST6 = '192.0.2.1', '2001:db8::1', '192.0.2.2', '2001:db8::2'
 FLOOD_PORT = 40000  # of hsflood.py
+UNIT = os.environ.get('UNIT', '')
 
 known_failures = {'wireguard-go': {
     'daemon_drops_a_removed_source_address': 'version 0.0.20220316 goes on sending from an address that is gone'}}
@@ -53,7 +56,7 @@ class Machine:
         self.host.sysctl('net.ipv4.conf.all.promote_secondaries', 1)  # the second address outlives the first
         files = f'{TMP}/guest'
         os.makedirs(files, exist_ok=True)
-        image, initramfs = vm.prepare(vm.cache_dir(CACHE), PACKAGE or None)
+        image, initramfs = vm.prepare(vm.cache_dir(CACHE), PACKAGE or None, [p for p in (WGD, UNIT) if p])
         self.guest = vm.Guest(image, initramfs, files, 'tap0', self.host.popen)
 
     @classmethod
@@ -75,10 +78,11 @@ class Machine:
 
 
 class Tunnel:
-    """wg0 at both ends; only the initiator is told the other's endpoint."""
+    """wg0 at both ends; only the initiator is told the other's endpoint. The guest's is the kernel's or a program's."""
 
-    def __init__(self, lab, initiator='daemon', outer=4, daemon_psk=None, kernel_psk=None):
+    def __init__(self, lab, initiator='daemon', outer=4, daemon_psk=None, kernel_psk=None, guest_program=None):
         m = Machine.of(lab)
+        self.guest_program = guest_program
         self.host, self.guest, self.key, self.kernel_key = m.host, m.guest, Key(), Key()
         self.daemon = self.host.daemon('wg0')
         self.configure(initiator, outer, daemon_psk, kernel_psk)
@@ -94,7 +98,7 @@ class Tunnel:
                                       ends[1] if initiator == 'daemon' else None))
         guest_interface(self.guest, 'wg0', '10.9.0.2/24', 'fd09::2/64',
                         conf(self.kernel_key, self.key, '10.9.0.1/32, fd09::1/128', kernel_psk,
-                             ends[0] if initiator == 'kernel' else None))
+                             ends[0] if initiator == 'kernel' else None), self.guest_program)
 
     def from_daemon(self, address='10.9.0.2', **how):
         self.host.ping(address, **how)
@@ -126,11 +130,11 @@ def conf(own, other, allowed_ips, psk_text=None, endpoint=None, port=51820):
             + (f'Endpoint = {endpoint}:51820\n' if endpoint else ''))
 
 
-def guest_interface(guest, name, address4, address6, text):
-    """A WireGuard interface of the guest's kernel, made anew."""
+def guest_interface(guest, name, address4, address6, text, program=None):
+    """A WireGuard interface of the guest, made anew by its kernel or by this program."""
     guest.run(f'''set -e
         ip link del {name} 2>/dev/null || true
-        ip link add {name} type wireguard
+        {f"{program} {name}" if program else f"ip link add {name} type wireguard"}
         wg setconf {name} /dev/stdin <<'END'
 {text}END
         ip addr add {address4} dev {name}; ip addr add {address6} dev {name}
@@ -221,9 +225,7 @@ def connect(host, address, port):
     return wait_until(attempt, 10, f'{address} listens on port {port}')
 
 
-@test(seconds=180)
-def tcp_daemon_to_kernel(lab):
-    t = Tunnel(lab, 'daemon')
+def send_tcp_to_guest(lab, t):
     blob = random.randbytes(MEGABYTES << 20)
     job = t.guest.start('nc -l -p 5001 | sha256sum')
     s = connect(t.host, '10.9.0.2', 5001)
@@ -235,9 +237,7 @@ def tcp_daemon_to_kernel(lab):
     equal((status, output.split()[0]), (0, hashlib.sha256(blob).hexdigest()), 'status and SHA-256')
 
 
-@test(seconds=180)
-def tcp_kernel_to_daemon(lab):
-    t = Tunnel(lab, 'kernel')
+def send_tcp_from_guest(lab, t):
     listener = t.host.socket(socket.AF_INET, socket.SOCK_STREAM, bind=('10.9.0.1', 5001), timeout=30)
     listener.listen(1)
     wanted = t.guest.run(f'head -c {MEGABYTES << 20} /dev/urandom >/tmp/blob; sha256sum /tmp/blob').split()[0]
@@ -252,6 +252,16 @@ def tcp_kernel_to_daemon(lab):
     connection.close()
     equal(t.guest.finish(job)[0], 0, 'exit status of nc in the guest')
     equal(digest.hexdigest(), wanted, 'SHA-256')
+
+
+@test(seconds=180)
+def tcp_daemon_to_kernel(lab):
+    send_tcp_to_guest(lab, Tunnel(lab, 'daemon'))
+
+
+@test(seconds=180)
+def tcp_kernel_to_daemon(lab):
+    send_tcp_from_guest(lab, Tunnel(lab, 'kernel'))
 
 
 # ------------------------------------------------------------------------------------------------- roaming, timers
@@ -420,6 +430,33 @@ def cookie_of_the_loaded_kernel(lab):
 @test(seconds=90)
 def cookie_of_the_loaded_daemon(lab):
     cookie(lab, 'daemon')
+
+
+# ------------------------------------------------------------------------------------------------- on this kernel
+
+@test(seconds=300)
+def the_daemon_on_this_kernel(lab):
+    """At both ends. What the guest's kernel has not, the daemon there finds out and does without."""
+    t = Tunnel(lab, 'daemon', guest_program=f'LOG_LEVEL=silent {os.path.basename(WGD)}')
+    t.from_daemon()
+    t.from_kernel('fd09::1')
+    for size in 40, 1392, 4000:
+        t.from_daemon(size=size)
+        t.from_kernel(size=size)
+    send_tcp_to_guest(lab, t)
+    send_tcp_from_guest(lab, t)
+
+
+@test(seconds=300)
+def unit_tests_on_this_kernel(lab):
+    """Those of the operating system."""
+    if not UNIT:
+        skip('UNIT does not say where the unit tests are')
+    guest = Machine.of(lab).guest
+    output = guest.run(f'mkdir -p /var/run; cd /tmp; {os.path.basename(UNIT)} --color_output=no --run_test="os_linux*" '
+                       '--log_level=message', 240, check=False)
+    lab.say(output.splitlines()[-1] if output else 'nothing')
+    equal(guest.status, 0, f'exit status; the end of what was said: {output[-2000:]}')
 
 
 if __name__ == '__main__':

@@ -2,8 +2,8 @@
 """A small virtual machine with a distribution's kernel: Linux's own WireGuard as a peer.
 
 The machine has no disk and no distribution: a kernel package of Debian or Ubuntu, downloaded and unpacked but not
-installed, and an initramfs made here of busybox, wg(8) and the few modules that are needed. It runs under qemu's
-emulation (TCG), so neither /dev/kvm nor a kernel with WireGuard is needed on the machine that tests.
+installed, and an initramfs made here of busybox, wg(8), the caller's programs and the few modules that are needed. It
+runs under qemu's emulation (TCG), so neither /dev/kvm nor a kernel with WireGuard is needed on the machine that tests.
 
 Its network card is a TAP interface of the caller's. Commands go through a serial port, not through that network, so
 that they work whatever a test does to it.
@@ -175,30 +175,36 @@ class Cpio:
 
 
 def add_program(archive, program):
-    """Add a program, wherever it is here, as /usr/bin/NAME, and its shared libraries where it looks for them."""
+    """Add a program, by its path or wherever it is here, as /usr/bin/NAME, and its libraries where it looks for them.
+    What is there for debuggers stays behind, for it may be more than the guest has memory."""
     path = shutil.which(program)
-    archive.add(f'usr/bin/{program}', stat.S_IFREG | 0o755, pathlib.Path(path).read_bytes())
+    with tempfile.NamedTemporaryFile() as file:
+        if shutil.which('strip'):
+            subprocess.run(['strip', '--strip-debug', '-o', file.name, path], check=True)
+        text = pathlib.Path(file.name).read_bytes() or pathlib.Path(path).read_bytes()
+    archive.add(f'usr/bin/{os.path.basename(path)}', stat.S_IFREG | 0o755, text)
     libraries = subprocess.run(['ldd', path], capture_output=True, text=True).stdout
     for f in re.findall(r'(/\S+)', libraries):
         archive.add(f.lstrip('/'), stat.S_IFREG | 0o755, pathlib.Path(f).read_bytes())
 
 
-def build_initramfs(kernel):
-    modules = modules_in_order(kernel, ('virtio_pci', 'virtio_net', 'wireguard'))
+def build_initramfs(kernel, programs):
+    modules = modules_in_order(kernel, ('virtio_pci', 'virtio_net', 'wireguard', 'tun'))
     archive = Cpio()
-    for folder in ('bin', 'proc', 'sys', 'dev', 'tmp', 'run', 'etc'):
+    for folder in ('bin', 'proc', 'sys', 'dev', 'tmp', 'run', 'var/run', 'etc'):
         archive.add(folder, stat.S_IFDIR | 0o755)
     archive.add('init', stat.S_IFREG | 0o755, INIT.encode())
     archive.add('bin/busybox', stat.S_IFREG | 0o755, pathlib.Path(shutil.which('busybox')).read_bytes())
-    add_program(archive, 'wg')
+    for program in ('wg', *programs):
+        add_program(archive, program)
     for name, text in modules:
         archive.add(f'modules/{name}.ko', stat.S_IFREG | 0o644, text)
     archive.add('modules/order', stat.S_IFREG | 0o644, '\n'.join(name for name, _ in modules).encode())
     return archive.finish()
 
 
-def prepare(cache, wanted=None):
-    """(path of a kernel image, text of an initramfs for it)."""
+def prepare(cache, wanted=None, programs=()):
+    """(path of a kernel image, text of an initramfs for it with these programs)."""
     if os.uname().machine != 'x86_64':
         raise Unavailable(f'no virtual machine is described here for {os.uname().machine}')
     missing = [t for t in ('qemu-system-x86_64', 'busybox', 'wg', 'apt-get', 'apt-cache', 'dpkg-deb', 'ldd')
@@ -211,7 +217,7 @@ def prepare(cache, wanted=None):
         raise Unavailable(f'{kernel.name} holds no kernel image')
     # Left uncompressed: under emulation, unpacking costs more than loading. Made anew each time (it takes well
     # under a second), so that it cannot be out of date.
-    return image, build_initramfs(kernel)
+    return image, build_initramfs(kernel, programs)
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------

@@ -39,12 +39,7 @@ BOOST_AUTO_TEST_CASE(frames_are_as_long_as_one_message) {
     }
     REQUIRE_NETWORK();
     wg::os::tun tun = made("wgt0");
-    auto const limit = [] {
-        std::unique_ptr<std::FILE, int (*)(std::FILE*)> const said(
-            ::popen("ip -d link show dev wgt0 | grep -o 'gso_max_size [0-9]*'", "r"), ::pclose);
-        unsigned bytes = 0;
-        return std::fscanf(said.get(), "gso_max_size %u", &bytes) == 1 ? bytes : 0;
-    };
+    auto const limit = [&] { return attribute_of(tun.index(), IFLA_GSO_MAX_SIZE); };
     BOOST_TEST(limit() == wg::os::frame_limit(1420));
     ifreq request = about("wgt0");
     request.ifr_mtu = 1300;
@@ -218,8 +213,16 @@ void exchange_datagrams(wg::os::offloads const& offloads_a, wg::os::offloads con
     packet_buffers buffers(64, 1420);
     carry(a, b, buffers); // what the host says by itself
     std::size_t const counted = b.counted(), written = b.written;
-    BOOST_REQUIRE(::sendto(a.socket.get(), sent.data(), sent.size(), 0, to, sizeof where) ==
-                  static_cast<ssize_t>(sent.size()));
+    ssize_t const taken = ::sendto(a.socket.get(), sent.data(), sent.size(), 0, to, sizeof where);
+    if (taken < 0 && errno == EIO && !offloads_a.frames) { // before Linux 6.11, where there is no checksum offload
+        int const whole = 0;
+        BOOST_REQUIRE(::setsockopt(a.socket.get(), IPPROTO_UDP, UDP_SEGMENT, &whole, sizeof whole) == 0);
+        for (std::size_t at = 0; at < sent.size(); at += 700)
+            BOOST_REQUIRE(::sendto(a.socket.get(), &sent[at], std::min<std::size_t>(700, sent.size() - at), 0, to,
+                                   sizeof where) > 0);
+    } else {
+        BOOST_REQUIRE(taken == static_cast<ssize_t>(sent.size()));
+    }
     carry(a, b, buffers);
     std::vector<wg::byte> got, one(2000);
     for (ssize_t size; (size = ::recv(b.socket.get(), one.data(), one.size(), 0)) > 0;) {
@@ -227,7 +230,7 @@ void exchange_datagrams(wg::os::offloads const& offloads_a, wg::os::offloads con
         got.insert(got.end(), one.begin(), one.begin() + size);
     }
     BOOST_TEST((got == sent));
-    if (offloads_b.frames && offloads_b.uso)
+    if (offloads_b.frames && offloads_b.uso && takes_datagrams_in_frames())
         BOOST_TEST((b.counted() - counted) * 4 < b.written - written);
     else
         BOOST_TEST(b.counted() - counted == b.written - written);
@@ -250,7 +253,7 @@ BOOST_AUTO_TEST_CASE(small_datagrams_pass_in_frames_that_the_host_takes) {
     std::size_t const counted = b.counted(), count = 3 * wg::os::coalescer::max_datagrams + 8;
     for (std::size_t i = 0; i < count; ++i) BOOST_REQUIRE(::send(a.socket.get(), &i, sizeof i, 0) == sizeof i);
     carry(a, b, buffers);
-    BOOST_TEST(b.counted() - counted == 4u);
+    BOOST_TEST(b.counted() - counted == (takes_datagrams_in_frames() ? 4u : count));
     for (std::size_t i = 0, got = 0; i < count; ++i) {
         BOOST_REQUIRE(::recv(b.socket.get(), &got, sizeof got, 0) == sizeof got);
         BOOST_TEST(got == i);

@@ -101,7 +101,7 @@ inline wg::os::tun made(char const* name, wg::os::offloads const& wanted = {}) {
 
 /// An IPv4 packet with a UDP datagram of `text`; no checksums but the header's.
 inline std::vector<wg::byte> ipv4_udp(std::array<wg::byte, 4> from, std::array<wg::byte, 4> to, std::uint16_t port,
-                               std::string const& text) {
+                                      std::string const& text) {
     std::vector<wg::byte> p(28 + text.size());
     p[0] = 0x45;
     wg::store_be16(&p[2], static_cast<std::uint16_t>(p.size()));
@@ -129,6 +129,40 @@ struct packet_buffers {
         for (auto& m : memory) windows.emplace_back(wg::bytes(m), 32);
     }
 };
+
+/// What the kernel says of an interface; 0: nothing.
+inline std::uint32_t attribute_of(std::uint32_t interface_index, unsigned short which) {
+    struct {
+        nlmsghdr header;
+        ifinfomsg link;
+    } request{};
+    request.header.nlmsg_len = sizeof request;
+    request.header.nlmsg_type = RTM_GETLINK;
+    request.header.nlmsg_flags = NLM_F_REQUEST;
+    request.link.ifi_index = static_cast<int>(interface_index);
+    unique_fd const netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    BOOST_REQUIRE(::send(netlink.get(), &request, sizeof request, 0) == sizeof request);
+    alignas(nlmsghdr) char said[8192];
+    ssize_t const size = ::recv(netlink.get(), said, sizeof said, 0);
+    auto const* const header = reinterpret_cast<nlmsghdr const*>(said);
+    BOOST_REQUIRE((size > 0 && NLMSG_OK(header, static_cast<unsigned>(size)) && header->nlmsg_type == RTM_NEWLINK));
+    auto const* attribute = IFLA_RTA(static_cast<ifinfomsg const*>(NLMSG_DATA(header)));
+    std::uint32_t value = 0;
+    for (auto left = static_cast<unsigned>(IFLA_PAYLOAD(header)); RTA_OK(attribute, left);
+         attribute = RTA_NEXT(attribute, left))
+        if (attribute->rta_type == which) std::memcpy(&value, RTA_DATA(attribute), sizeof value);
+    return value;
+}
+
+/// Whether this kernel's TUN devices take datagrams in frames (Linux 6.2).
+inline bool takes_datagrams_in_frames() {
+    constexpr unsigned uso4 = 0x20, uso6 = 0x40; // older headers lack the names
+    unique_fd const device(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    ifreq request = about("wgt9");
+    request.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
+    BOOST_REQUIRE(::ioctl(device.get(), TUNSETIFF, &request) == 0);
+    return ::ioctl(device.get(), TUNSETOFFLOAD, TUN_F_CSUM | uso4 | uso6) == 0;
+}
 
 /// A network of its own with a TUN device and a socket in it.
 struct tun_host {
