@@ -71,25 +71,39 @@ inline void set_address(char const* name, char const* address) {
     in->sin_addr.s_addr = ::inet_addr("255.255.255.0");
     BOOST_REQUIRE(ask(SIOCSIFNETMASK, request));
 }
-/// As `ip link delete` does it.
-inline void delete_link(char const* name) {
+/// What the kernel answers to a request (rtnetlink(7)) about an interface.
+inline std::vector<char> answer_about(char const* name, std::uint16_t type, std::uint16_t flags) {
     struct {
         nlmsghdr header;
         ifinfomsg link;
     } request{};
-    request.header.nlmsg_len = sizeof request;
-    request.header.nlmsg_type = RTM_DELLINK;
-    request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    request.header = {sizeof request, type, static_cast<std::uint16_t>(NLM_F_REQUEST | flags), 0, 0};
     request.link.ifi_index = static_cast<int>(::if_nametoindex(name));
-    unique_fd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+    unique_fd const netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
     BOOST_REQUIRE(::send(netlink.get(), &request, sizeof request, 0) == sizeof request);
-    struct {
-        nlmsghdr header;
-        nlmsgerr answer;
-        char more[256];
-    } reply{};
-    BOOST_REQUIRE(::recv(netlink.get(), &reply, sizeof reply, 0) > 0);
-    BOOST_REQUIRE(reply.answer.error == 0);
+    std::vector<char> answer(8192);
+    ssize_t const size = ::recv(netlink.get(), answer.data(), answer.size(), 0);
+    BOOST_REQUIRE(size >= ssize_t{NLMSG_HDRLEN});
+    answer.resize(static_cast<std::size_t>(size));
+    return answer;
+}
+/// As `ip link delete` does it.
+inline void delete_link(char const* name) {
+    auto const answer = answer_about(name, RTM_DELLINK, NLM_F_ACK);
+    BOOST_REQUIRE(static_cast<nlmsgerr const*>(NLMSG_DATA(answer.data()))->error == 0);
+}
+/// A number that the kernel says of an interface; 0: it does not.
+inline std::uint32_t attribute_of(char const* name, std::uint16_t which) {
+    auto const answer = answer_about(name, RTM_GETLINK, 0);
+    std::size_t at = NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(ifinfomsg));
+    for (rtattr a; at + sizeof a <= answer.size(); at += std::max<std::size_t>(RTA_ALIGN(a.rta_len), sizeof a)) {
+        std::memcpy(&a, &answer[at], sizeof a);
+        if (a.rta_type != which) continue;
+        std::uint32_t value = 0;
+        std::memcpy(&value, &answer.at(at + sizeof a), sizeof value);
+        return value;
+    }
+    return 0;
 }
 
 inline wg::os::tun made(char const* name, wg::os::offloads const& wanted = {}) {
@@ -129,30 +143,6 @@ struct packet_buffers {
         for (auto& m : memory) windows.emplace_back(wg::bytes(m), 32);
     }
 };
-
-/// What the kernel says of an interface; 0: nothing.
-inline std::uint32_t attribute_of(std::uint32_t interface_index, unsigned short which) {
-    struct {
-        nlmsghdr header;
-        ifinfomsg link;
-    } request{};
-    request.header.nlmsg_len = sizeof request;
-    request.header.nlmsg_type = RTM_GETLINK;
-    request.header.nlmsg_flags = NLM_F_REQUEST;
-    request.link.ifi_index = static_cast<int>(interface_index);
-    unique_fd const netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
-    BOOST_REQUIRE(::send(netlink.get(), &request, sizeof request, 0) == sizeof request);
-    alignas(nlmsghdr) char said[8192];
-    ssize_t const size = ::recv(netlink.get(), said, sizeof said, 0);
-    auto const* const header = reinterpret_cast<nlmsghdr const*>(said);
-    BOOST_REQUIRE((size > 0 && NLMSG_OK(header, static_cast<unsigned>(size)) && header->nlmsg_type == RTM_NEWLINK));
-    auto const* attribute = IFLA_RTA(static_cast<ifinfomsg const*>(NLMSG_DATA(header)));
-    std::uint32_t value = 0;
-    for (auto left = static_cast<unsigned>(IFLA_PAYLOAD(header)); RTA_OK(attribute, left);
-         attribute = RTA_NEXT(attribute, left))
-        if (attribute->rta_type == which) std::memcpy(&value, RTA_DATA(attribute), sizeof value);
-    return value;
-}
 
 /// Whether this kernel's TUN devices take datagrams in frames (Linux 6.2).
 inline bool takes_datagrams_in_frames() {

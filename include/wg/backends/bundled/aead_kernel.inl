@@ -29,9 +29,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -39,9 +38,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
