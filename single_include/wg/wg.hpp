@@ -2983,9 +2983,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -2993,9 +2992,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -4022,9 +4020,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -4032,9 +4029,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -5040,9 +5036,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -5050,9 +5045,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -6660,9 +6654,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -6670,9 +6663,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -7380,9 +7372,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            seal_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -7390,9 +7381,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        if (items.size() > 1) {
-            for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size())))
-                open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
+            open_packets(items.first(std::min(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
