@@ -17,7 +17,7 @@ namespace wg::inline WG_ABI::os {
 class coalescer {
 public:
     static constexpr std::size_t max_packets = 244;  ///< of one plan, and so of one frame
-    static constexpr std::size_t max_datagrams = 64; ///< of a frame of UDP; Linux refuses more, since 6.11 than 128
+    static constexpr std::size_t max_datagrams = 64; ///< of a frame of UDP; Linux refuses more (128 in new kernels)
 
     /// Decides which of `packets`, at most `max_packets`, go together, of TCP and of UDP if wanted. They stay where
     /// they are while the plan is in use.
