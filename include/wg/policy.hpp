@@ -153,6 +153,12 @@ concept tun_device = requires(Tun& tun, std::span<packet> packets) {
 // | set_fwmark(mark) -> status      | optional; for open sockets and those opened later                               |
 // | share(of) -> bool               | optional, for `workers`: takes part in what another has open, for a thread of   |
 // |                                 | its own                                                                         |
+// | receive_handshakes(datagrams)   | optional: as `receive`, of handshake messages that arrive apart from data; then |
+// |    -> result<size_t>            | `receive` may leave them out. Windows have 256 bytes; longer datagrams are cut  |
+// | note_received(data, useless,    | with `receive_handshakes`: how many messages of data came, how many of them no  |
+// |    handshakes)                  | peer needed, and how many handshake messages came. From these a socket may      |
+// |                                 | tell a flood, and filter it by source                                           |
+// | note_authentic(address)         | likewise: this source has sent authentic data, and is not to be filtered        |
 template <class Socket>
 concept udp_socket = requires(Socket& socket, std::span<datagram> datagrams, std::uint16_t port) {
     { socket.open(port) } noexcept -> std::same_as<result<std::uint16_t>>;
@@ -218,7 +224,7 @@ concept array_of = std::movable<Array> && requires(Array& array, std::size_t cou
 // | max_peers, max_allowed_ips,     | constants; 0 grows                                                              |
 // | max_staged_packets              | constant: slots for packets that wait for a session, all peers together         |
 // | max_staged_packets_per_peer     | constant                                                                        |
-// | max_queued_handshakes           | constant: a power of two; an eighth of it is "under load"                       |
+// | max_queued_handshakes           | constant: a power of two; handshake_queue.hpp says what of it is "under load"   |
 // | max_limited_sources             | constant: a power of two, 4 at least                                            |
 // | replay_bits                     | constant: the replay window, a power of two, 32-65536                           |
 // | batch, max_mtu_bytes            | constants, which an engine alone needs: packets in one step, 1-64, and the      |

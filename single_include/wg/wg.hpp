@@ -1040,6 +1040,12 @@ concept tun_device = requires(Tun& tun, std::span<packet> packets) {
 // | set_fwmark(mark) -> status      | optional; for open sockets and those opened later                               |
 // | share(of) -> bool               | optional, for `workers`: takes part in what another has open, for a thread of   |
 // |                                 | its own                                                                         |
+// | receive_handshakes(datagrams)   | optional: as `receive`, of handshake messages that arrive apart from data; then |
+// |    -> result<size_t>            | `receive` may leave them out. Windows have 256 bytes; longer datagrams are cut  |
+// | note_received(data, useless,    | with `receive_handshakes`: how many messages of data came, how many of them no  |
+// |    handshakes)                  | peer needed, and how many handshake messages came. From these a socket may      |
+// |                                 | tell a flood, and filter it by source                                           |
+// | note_authentic(address)         | likewise: this source has sent authentic data, and is not to be filtered        |
 template <class Socket>
 concept udp_socket = requires(Socket& socket, std::span<datagram> datagrams, std::uint16_t port) {
     { socket.open(port) } noexcept -> std::same_as<result<std::uint16_t>>;
@@ -1105,7 +1111,7 @@ concept array_of = std::movable<Array> && requires(Array& array, std::size_t cou
 // | max_peers, max_allowed_ips,     | constants; 0 grows                                                              |
 // | max_staged_packets              | constant: slots for packets that wait for a session, all peers together         |
 // | max_staged_packets_per_peer     | constant                                                                        |
-// | max_queued_handshakes           | constant: a power of two; an eighth of it is "under load"                       |
+// | max_queued_handshakes           | constant: a power of two; handshake_queue.hpp says what of it is "under load"   |
 // | max_limited_sources             | constant: a power of two, 4 at least                                            |
 // | replay_bits                     | constant: the replay window, a power of two, 32-65536                           |
 // | batch, max_mtu_bytes            | constants, which an engine alone needs: packets in one step, 1-64, and the      |
@@ -13446,7 +13452,13 @@ using session = basic_session<>;
 
 // SPDX-License-Identifier: BSL-1.0
 // Handshake messages that wait for their turn, and whether there are so many that the device is under load
-// (whitepaper 5.3; Linux: an eighth of the queue, and for a second after). Layer 4; one thread at a time.
+// (whitepaper 5.3). Layer 4; one thread at a time.
+//
+// The whitepaper leaves open what load is. Linux takes a queue that is an eighth full. That is 512 messages, which a
+// processor core answers in 25 ms, and peers behind one NAT that return together are more. Here a long queue is under
+// load when it is full, or when its oldest message has waited for half a second: so load is judged by how long the
+// work takes on this machine, and whether the processor has time for it. Load lasts for a second after that, as in
+// Linux, and longer while as many messages as fill a queue are refused in that second.
 #ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
 #define WG_DEVICE_HANDSHAKE_QUEUE_HPP
 
@@ -13657,11 +13669,20 @@ private:
 
 namespace wg::inline WG_ABI {
 
+/// What was found out about a message under load, before it was queued.
+enum class cookie_check : std::uint8_t {
+    none,   ///< nothing yet: there was no load
+    proven, ///< the sender has a valid cookie, and its source has not sent too much
+    wanted, ///< the sender is to be sent a cookie
+};
+
 /// A message as it came: an initiation, a response or a cookie reply, its length checked.
 struct waiting_handshake {
     byte_array<initiation_layout::size> bytes_{};
     std::uint8_t length = 0;
+    cookie_check check = cookie_check::none;
     path where{};
+    instant arrived{};
 
     bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
 };
@@ -13674,14 +13695,18 @@ public:
     explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
     /// False: the queue is full, or there is no memory for it.
-    bool push(bytes_view message, path const& where, moment now) noexcept {
-        if (size() == ring_.view().size() && !grow()) return false;
-        waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
-        std::memcpy(slot.bytes_.data(), message.data(), message.size());
-        slot.length = static_cast<std::uint8_t>(message.size());
-        slot.where = where;
-        if (size() >= load_threshold) set_after<under_load_linger>(loaded_until_, now);
-        return true;
+    bool push(bytes_view message, path const& where, moment now, cookie_check check = cookie_check::none) noexcept {
+        bool const has_room = size() != ring_.view().size() || grow();
+        if (has_room) {
+            waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
+            std::memcpy(slot.bytes_.data(), message.data(), message.size());
+            slot.length = static_cast<std::uint8_t>(message.size());
+            slot.check = check;
+            slot.where = where;
+            slot.arrived = now;
+        }
+        if (is_overdue(now)) begin_load(now);
+        return has_room;
     }
 
     /// The oldest message, of which there is one; valid until `pop`.
@@ -13701,16 +13726,35 @@ public:
             window_ = now;
             answers_ = 0;
         }
-        if (++answers_ > max_answers_per_second) set_after<under_load_linger>(loaded_until_, now);
+        if (++answers_ > max_answers_per_second) begin_load(now);
+    }
+
+    /// A message was refused under load, or is answered by a cookie reply. A queue full of them makes load last.
+    void note_refusal(moment now) noexcept {
+        if (++refusals_ >= capacity) begin_load(now);
     }
 
     bool under_load(moment now) const noexcept { return !passed(loaded_until_, now); }
     std::size_t size() const noexcept { return pushed_ - popped_; }
 
 private:
-    //= linux: under load is an eighth of the queue, and a second after
-    static constexpr std::size_t load_threshold = std::max<std::size_t>(2, capacity / 8);
-    static constexpr std::uint32_t max_answers_per_second = capacity >= 64 ? UINT32_MAX : 10;
+    /// A queue of a few messages says nothing of how long the work takes: there two waiting messages are load, or the
+    /// answers of `note_answer`.
+    static constexpr bool is_short = capacity < 64;
+    static constexpr std::size_t load_threshold = is_short ? 2 : capacity;
+    static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;
+    static constexpr duration max_wait = milliseconds(500);
+
+    bool is_overdue(moment now) noexcept {
+        if (size() >= load_threshold) return true;
+        if constexpr (is_short) return false;
+        return size() != 0 && passed<max_wait>(oldest().arrived, now);
+    }
+    //= linux: load lasts for a second after its cause
+    void begin_load(moment now) noexcept {
+        set_after<under_load_linger>(loaded_until_, now);
+        refusals_ = 0;
+    }
 
     using array = few_or_array<Storage, waiting_handshake, capacity>;
     /// An array that has its elements inside is as large as it will ever be.
@@ -13736,6 +13780,7 @@ private:
     Storage& storage_;
     std::size_t pushed_ = 0, popped_ = 0;
     std::uint32_t answers_ = 0;
+    std::uint32_t refusals_ = 0;
     instant loaded_until_{};
     instant window_{};
     array ring_;
@@ -14602,6 +14647,17 @@ public:
         if ((seen & mask) != 0) return false;
         seen |= mask;
         return true;
+    }
+
+    /// Whether `accept` would refuse `counter`. Changes nothing, so it may be asked before the tag is checked: a
+    /// replayed packet then costs no decryption.
+    [[nodiscard]] bool refuses(std::uint64_t counter) const noexcept {
+        std::uint64_t const position = counter + 1;
+        if (counter >= reject_after_messages) return true;
+        if (position > greatest_) return false;
+        if (greatest_ - position > reach) return true;
+        std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
+        return (words_[(position / word_bits) % words] >> bit & 1) != 0;
     }
 
 private:
@@ -15950,6 +16006,7 @@ template <policies Policies> struct device_state {
     static constexpr bool counts = true;
 #endif
     static constexpr bool few = is_few(storage_type::max_peers);
+    static constexpr bool few_limited = is_few(storage_type::max_limited_sources);
 
     /// The device's own secrets, in the storage's region.
     struct own_secrets : identity {
@@ -15997,7 +16054,8 @@ template <policies Policies> struct device_state {
     explicit device_state(parts&& from) noexcept
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
-          peers(memory, random), waiting(memory), limiter(memory), secrets(memory), staged(memory) {
+          peers(memory, random), waiting(memory), limiter(memory), cookie_limiter(memory), secrets(memory),
+          staged(memory) {
         own = secrets.acquire();
     }
     device_state(device_state const&) = delete;
@@ -16157,7 +16215,9 @@ template <policies Policies> struct device_state {
     byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to anybody
     peer_table<Policies> peers;
     handshake_queue<storage_type> waiting;
-    rate_limiter<storage_type> limiter;
+    rate_limiter<storage_type> limiter; ///< of sources that have proven a cookie
+    /// Of sources that are sent cookies.
+    [[no_unique_address]] std::conditional_t<few_limited, no_table<10>, rate_limiter<storage_type>> cookie_limiter;
     typename storage_type::template secret_pool<own_secrets, 1> secrets;
     staging<storage_type> staged;
 
@@ -16220,6 +16280,7 @@ template <policies Policies> class handshakes : public device_state<Policies> {
     using peer_type = typename state_type::peer_type;
     using keypair_type = typename state_type::keypair_type;
     using job_type = typename state_type::job_type;
+    using storage_type = typename Policies::storage;
 
 public:
     using state_type::state_type;
@@ -16234,7 +16295,16 @@ public:
             //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
             return this->drop(j, status::bad_mac1);
         }
-        bool const taken = this->waiting.push(message, j.where, now);
+        cookie_check check = cookie_check::none;
+        if constexpr (!is_few(storage_type::max_queued_handshakes)) {
+            //= wp 5.3: under load a message proves by its mac2 that the sender receives what is sent to its address
+            if (type != message_type::cookie_reply && this->waiting.under_load(now)) {
+                status const why = check_under_load(message, j.where, now);
+                if (why == status::rate_limited) return this->drop(j, why);
+                check = why == status::ok ? cookie_check::proven : cookie_check::wanted;
+            }
+        }
+        bool const taken = this->waiting.push(message, j.where, now, check);
         this->watch_load(now);
         this->drop(j, taken ? status::queued : status::handshake_queue_full);
     }
@@ -16372,13 +16442,23 @@ private:
     status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
-        //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
-        if (!this->waiting.under_load(now)) return status::ok;
-        if (!this->own->checker.check_mac2(this->with, in.message(), in.where.remote, now)) return status::cookie_sent;
-        //= linux: a source that sends too much under load gets no answer, not even a cookie
-        if (!this->limiter.allow(this->with.hash, this->random, in.where.remote.address, now))
-            return status::rate_limited;
-        return status::ok;
+        if (!this->waiting.under_load(now) || in.check == cookie_check::proven) return status::ok;
+        if (in.check == cookie_check::wanted) return status::cookie_sent;
+        return check_under_load(in.message(), in.where, now);
+    }
+
+    /// ok, cookie_sent: the sender is to be sent a cookie, or rate_limited.
+    //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
+    status check_under_load(bytes_view message, path const& where, moment now) noexcept {
+        ip_address const& source = where.remote.address;
+        if (this->own->checker.check_mac2(this->with, message, where.remote, now))
+            //= linux: a source that sends too much under load gets no answer, not even a cookie
+            return this->limiter.allow(this->with.hash, this->random, source, now) ? status::ok : status::rate_limited;
+        this->waiting.note_refusal(now);
+        // Senders without a cookie have a limiter of their own: they take no place of those that have proven one.
+        if constexpr (!state_type::few_limited)
+            if (!this->cookie_limiter.allow(this->with.hash, this->random, source, now)) return status::rate_limited;
+        return status::cookie_sent;
     }
 
     /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
@@ -17616,6 +17696,10 @@ private:
         j.counter = load_le64(&data[transport_layout::counter]);
         if (!found.keys->can_receive(now) || j.counter >= reject_after_messages)
             return state_.drop(j, status::expired_keypair);
+#ifndef WG_COMPACT
+        // The window decides once the tag was found right; what it has seen already is not worth a decryption.
+        if (found.keys->received.refuses(j.counter)) return state_.drop(j, status::replayed_counter);
+#endif
         state_.peers.hold(j, *found.who, found.keys);
     }
 
@@ -17808,7 +17892,7 @@ public:
     /// What is joined outlives the lane. Buffers come from the device's storage.
     lane(junction<Policies>& shared, tun_type& tun, socket_type& socket) noexcept
         : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), outbound_(core_.memory()),
-          inbound_(core_.memory()) {}
+          inbound_(core_.memory()), handshakes_(core_.memory()) {}
     lane(lane const&) = delete;
     lane& operator=(lane const&) = delete;
 
@@ -17820,6 +17904,9 @@ public:
             stride_ = stride;
         }
         if (inbound_.view().empty() && !inbound_.resize(receive_batch * receive_stride)) return status::no_memory;
+        if constexpr (separates_handshakes)
+            if (handshakes_.view().empty() && !handshakes_.resize(receive_batch * handshake_stride))
+                return status::no_memory;
         return status::ok;
     }
 
@@ -17830,8 +17917,13 @@ public:
         tun_unfinished_ = false;
         moved_ = false;
         passed_ = 0;
+        may_answer_ = true;
         for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
-            if (udp) udp = shared_.running && pump_udp();
+            if (udp) {
+                udp = shared_.running && pump_udp();
+                if constexpr (separates_handshakes)
+                    if (shared_.running) pump_handshakes();
+            }
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
@@ -17840,6 +17932,7 @@ public:
                 if (tun) give_way();
             }
         }
+        passed_before_ = passed_;
         tun_unfinished_ = tun;
         busy_ = udp || (tun && has_several(tun_));
         return status::ok;
@@ -17868,6 +17961,13 @@ private:
     static constexpr std::size_t least_wanted = std::min<std::size_t>(4, receive_batch); ///< long ones are a batch
     static constexpr duration lone_interval = milliseconds(50);
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
+    /// Whether the socket has handshake messages apart from data (`receive_handshakes`, `note_received`,
+    /// `note_authentic`).
+    static constexpr bool separates_handshakes = requires(socket_type& socket, std::span<datagram> into) {
+        { socket.receive_handshakes(into) } noexcept -> std::same_as<result<std::size_t>>;
+    };
+    /// Room for the longest handshake message, and to spare: longer datagrams are cut there, and are malformed.
+    static constexpr std::size_t handshake_stride = 256;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
     /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
     /// such messages lie one behind the other, and a socket that joins them gives the kernel one piece of memory.
@@ -17881,6 +17981,7 @@ private:
     static constexpr bool grows = storage::max_mtu_bytes == 0;
     static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
     static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
+    static constexpr std::size_t most_handshake_bytes = grows ? 0 : receive_batch * handshake_stride;
 
     instant now() noexcept { return core_.clock().now(); }
 
@@ -17888,7 +17989,7 @@ private:
     result<std::size_t> pump_tun() noexcept {
         result<std::size_t> const got = stride_ == 0 ? discard() : read_and_send();
         if constexpr (requires { tun_.settle(); }) tun_.settle();
-        if (got && *got != 0) flush();
+        if (got && *got != 0) flush_bounded();
         if (got) passed_ += *got;
         return got;
     }
@@ -17941,49 +18042,108 @@ private:
 
     /// From the network to the TUN device. False: nothing more is there.
     bool pump_udp() noexcept {
-        for (std::size_t i = 0; i < wanted_; ++i)
-            received_[i] = {packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom)};
+        auto const into = slots(inbound_.view(), receive_stride, wanted_);
+        received const got = take_in(into, [&] { return socket_.receive(into); });
+        if (got.datagrams == 0) return false;
+        flush_bounded();
+        // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
+        // what was received is still in the cache when it is opened. After a few short datagrams there may be long
+        // ones, so more are asked for only as more come.
+        bool const more = got.datagrams == wanted_;
+        std::size_t const backlog = std::max(2 * got.datagrams, least_wanted);
+        wanted_ = std::min({(batch * got.datagrams + got.segments - 1) / got.segments, backlog, receive_batch});
+        return more;
+    }
+
+    /// The same from the sockets of handshake messages, at most `receive_batch` of them: what a flood may take of a
+    /// step is bounded.
+    void pump_handshakes() noexcept
+        requires separates_handshakes
+    {
+        std::size_t const data = std::exchange(messages_, 0), useless = std::exchange(useless_, 0);
+        auto const into = slots(handshakes_.view(), handshake_stride, receive_batch);
+        received const got = take_in(into, [&] { return socket_.receive_handshakes(into); });
+        if (got.datagrams != 0) flush_bounded();
+        messages_ = useless_ = 0;
+        socket_.note_received(data, useless, got.segments);
+    }
+
+    /// Buffers of `stride` bytes for `count` datagrams.
+    std::span<datagram> slots(bytes from, std::size_t stride, std::size_t count) noexcept {
+        for (std::size_t i = 0; i < count; ++i)
+            received_[i] = {packet(from.subspan(i * stride, stride), tun_type::headroom)};
+        return std::span(received_).first(count);
+    }
+
+    struct received {
+        std::size_t datagrams = 0;
+        std::size_t segments = 0; ///< messages in them
+    };
+
+    /// Receives datagrams, and takes the messages in them through the device to the TUN device.
+    template <class Receive> received take_in(std::span<datagram> into, Receive receive) noexcept {
+        received sum;
         shared_.order.begin();
-        result<std::size_t> const got = socket_.receive(std::span(received_).first(wanted_));
+        result<std::size_t> const got = receive();
         if (!got || *got == 0) {
             shared_.order.abandon();
-            return false;
+            return sum;
         }
         std::uint32_t const place = shared_.order.received();
-        bool const more = *got == wanted_;
+        sum.datagrams = *got;
         moved_ = true;
-        std::size_t count = 0, segments = 0;
-        for (datagram const& d : std::span(received_).first(*got)) {
+        std::size_t count = 0;
+        for (datagram const& d : into.first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
             for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
-                if (count == jobs_.size()) receive(std::span(jobs_).first(std::exchange(count, 0)), place);
+                if (count == jobs_.size()) open(std::span(jobs_).first(std::exchange(count, 0)), place);
                 job_type& j = jobs_[count++];
-                ++segments;
+                ++sum.segments;
                 j.data = d;
                 j.data.offset += static_cast<std::uint32_t>(at);
                 j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
                 j.where = d.where;
                 j.tos = d.tos;
             }
-            if (count >= batch) receive(std::span(jobs_).first(std::exchange(count, 0)), place);
+            if (count >= batch) open(std::span(jobs_).first(std::exchange(count, 0)), place);
         }
-        receive(std::span(jobs_).first(count), place);
+        open(std::span(jobs_).first(count), place);
         shared_.order.end(place);
-        flush();
-        // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
-        // what was received is still in the cache when it is opened. After a few short datagrams there may be long
-        // ones, so more are asked for only as more come.
-        std::size_t const backlog = std::max(2 * *got, least_wanted);
-        wanted_ = std::min({(batch * *got + segments - 1) / segments, backlog, receive_batch});
-        return more;
+        return sum;
     }
 
-    void receive(std::span<job_type> jobs, std::uint32_t place) noexcept {
+    void open(std::span<job_type> jobs, std::uint32_t place) noexcept {
         core_.prepare_inbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
         shared_.order.await(place);
         core_.complete(jobs, now());
+        note(jobs);
         deliver(jobs);
+    }
+
+    /// Tells the socket of datagrams that no peer needed, and of sources that sent authentic ones: by these it filters
+    /// floods.
+    void note([[maybe_unused]] std::span<job_type const> jobs) noexcept {
+        if constexpr (separates_handshakes) {
+            messages_ += jobs.size();
+            endpoint const* last = nullptr;
+            for (job_type const& j : jobs) {
+                if (j.next == disposition::deliver || j.why == status::keepalive) {
+                    if (last == nullptr || last->address != j.where.remote.address)
+                        socket_.note_authentic(j.where.remote.address);
+                    last = &j.where.remote;
+                } else {
+                    ++useless_;
+                }
+            }
+        }
+    }
+
+    /// `flush`, but handshakes are answered at most once in a step, and while the step before moved a whole batch of
+    /// packets only in every fourth step: several answers cost as much as a batch.
+    void flush_bounded() noexcept {
+        bool const answers = std::exchange(may_answer_, false) && (passed_before_ < batch || ++busy_steps_ % 4 == 0);
+        flush(answers);
     }
 
     /// False: there is nothing more to be said.
@@ -18050,12 +18210,20 @@ private:
     bool tun_unfinished_ = false;
     bool moved_ = false;
     bool busy_ = false;
+    bool may_answer_ = true; ///< handshakes, in this step
     std::size_t passed_ = 0;
+    std::size_t passed_before_ = 0; ///< in the step before
+    std::size_t messages_ = 0;      ///< that were received since the socket was told last
+    std::size_t useless_ = 0;       ///< those of them that no peer needed
+    unsigned busy_steps_ = 0;       ///< that moved whole batches
     std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
     instant lone_since_{};           ///< when there were new ones
     bool lone_often_ = false;        ///< whether the time between these and those before was short
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
+    using handshake_array = typename storage::template array<byte, most_handshake_bytes>;
+    using handshake_room = std::conditional_t<separates_handshakes, handshake_array, no_table<9>>;
+    [[no_unique_address]] handshake_room handshakes_;
     std::size_t stride_ = 0;
     std::size_t wanted_ = least_wanted; ///< datagrams in the next receive
 
@@ -22329,6 +22497,9 @@ private:
 // UDP over IPv4 and IPv6 on one port, in batches, with sticky source addresses (ip(7), ipv6(7), udp(7)).
 // Layer 7 (Linux); one thread at a time.
 //
+// Handshake messages have a socket of their own on the same port, where the kernel can tell them from data. A flood of
+// handshake messages then fills only the queue of that socket, and data is not lost.
+//
 // Whether a datagram may be fragmented is left to the host's path MTU discovery, as wireguard-go leaves it.
 #ifndef WG_OS_LINUX_UDP_HPP
 #define WG_OS_LINUX_UDP_HPP
@@ -22423,6 +22594,353 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A filter against floods: while unwanted datagrams come faster than a limit, a program in the kernel drops what a
+// source sends beyond its share, before the datagram reaches a socket's queue (bpf(2), socket(7)). Layer 7 (Linux); one
+// thread at a time.
+//
+// The program is eBPF and keeps one token bucket for each source address in a map of the kernel. An IPv6 source is its
+// /64, as in rate_limiter.hpp. A source that has sent authentic data is trusted: all of its data passes. No source is
+// trusted for handshake messages, since a peer needs few of them.
+//
+// The filter needs Linux 5.8 and the right to load programs (CAP_BPF, or CAP_SYS_ADMIN). Without them there is none,
+// and the process itself drops what is unwanted.
+#ifndef WG_OS_LINUX_FLOOD_FILTER_HPP
+#define WG_OS_LINUX_FLOOD_FILTER_HPP
+
+
+#include <array>
+#include <cstddef>
+#include <linux/bpf.h>
+#include <linux/filter.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#ifndef SO_MEMINFO
+#define SO_MEMINFO 55 // Linux 4.12; older C libraries lack the name
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+/// The system calls of `basic_flood_filter`; a test puts its own in their place.
+struct flood_filter_calls {
+    static int bpf(int command, bpf_attr& attributes) noexcept {
+        return static_cast<int>(::syscall(SYS_bpf, command, &attributes, sizeof attributes));
+    }
+    static int attach(int socket, int program) noexcept {
+        return ::setsockopt(socket, SOL_SOCKET, SO_ATTACH_BPF, &program, sizeof program);
+    }
+    static int detach(int socket) noexcept {
+        int const unused = 0;
+        return ::setsockopt(socket, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
+    }
+    /// Datagrams that this socket has dropped since it was made: filtered ones, and those that its queue had no room
+    /// for. 0 where the kernel does not say.
+    static std::uint32_t drops(int socket) noexcept {
+        std::uint32_t facts[9] = {}; // SK_MEMINFO_VARS, of which the last is SK_MEMINFO_DROPS
+        socklen_t size = sizeof facts;
+        return ::getsockopt(socket, SOL_SOCKET, SO_MEMINFO, facts, &size) == 0 ? facts[8] : 0;
+    }
+};
+
+template <class Calls = flood_filter_calls> class basic_flood_filter {
+public:
+    /// What is unwanted is a flood from this many datagrams in a window on: 30,000 a second. Peers that all return at
+    /// once are none, since one processor core answers about 20,000 handshakes a second.
+    static constexpr std::size_t flood_datagrams = 6000;
+    static constexpr duration window = milliseconds(200);
+    /// A filter goes when its sockets have dropped less than this in `rest`.
+    static constexpr std::uint32_t quiet_datagrams = 10'000;
+    static constexpr duration rest = seconds(1);
+    /// Sources that the kernel remembers, those that were active last. A source takes about 100 bytes of the kernel's
+    /// memory, and all of them only while there is a filter.
+    static constexpr std::uint32_t max_sources = 16'384;
+
+    /// How much of each source passes while there is a filter.
+    struct share {
+        std::int64_t cost_ns;  ///< between two datagrams in the long run
+        std::int64_t burst_ns; ///< after a silence `burst_ns / cost_ns` datagrams pass at once
+    };
+    /// 1,000 datagrams a second of a source that is not trusted, and 512 at once. A peer that has moved to another
+    /// address sends its first data with them; that data is authentic, and the source is trusted from then on.
+    static constexpr share data_share{1'000'000, 512LL * 1'000'000};
+    /// 20 handshake messages a second, which is Linux's limit too, and 8 at once.
+    static constexpr share handshake_share{50'000'000, 8LL * 50'000'000};
+
+    /// The sockets of a port, -1: none.
+    struct sockets {
+        int data[2];       ///< IPv4, IPv6
+        int handshakes[2]; ///< IPv4, IPv6
+    };
+
+    /// What was received since the last call: messages on the sockets of data, how many of them no peer needed, and
+    /// messages on the sockets of handshake messages.
+    struct counts {
+        std::size_t data = 0;
+        std::size_t useless = 0;
+        std::size_t handshakes = 0;
+    };
+
+    /// Adds up `received`, and at the end of a window judges it, together with what the queues had no room for. True:
+    /// `apply` has something to do.
+    bool note(counts const& received, sockets const& of, instant now) noexcept {
+        if (received.useless + received.handshakes == 0 && !is_attached()) return false;
+        data_received_ += received.data;
+        data_.unwanted += received.useless;
+        handshake_.unwanted += received.handshakes;
+        if (now < window_end_) return false;
+        bool const is_rate = now < window_end_ + window; // a longer window says nothing of the rate
+        window_end_ = now + window;
+        told_ = {};
+        // The queue lost useless datagrams and good ones alike.
+        std::size_t const lost = new_drops(data_, of.data);
+        if (data_received_ != 0) data_.unwanted += lost * data_.unwanted / data_received_;
+        handshake_.unwanted += new_drops(handshake_, of.handshakes);
+        data_received_ = 0;
+        bool change = is_attached() && now >= rest_end_;
+        for (guard* const g : {&data_, &handshake_}) {
+            g->flooded = is_rate && can_filter_ && g->unwanted >= flood_datagrams;
+            g->unwanted = 0;
+            change = change || (g->flooded && !g->attached);
+        }
+        return change;
+    }
+
+    /// Attaches filters to sockets that are flooded, and detaches those of sockets that are not flooded any more.
+    void apply(sockets const& of, instant now) noexcept {
+        bool const rested = now >= rest_end_;
+        update(data_, of.data, data_share, rested);
+        update(handshake_, of.handshakes, handshake_share, rested);
+        if (rested) rest_end_ = now + rest;
+        if (!is_attached()) map_.reset();
+    }
+
+    /// All data of this source passes from now on, until the kernel forgets the source. To be called for authentic
+    /// datagrams; the kernel is told once in a window.
+    void trust(ip_address const& source) noexcept {
+        if (!data_.attached) return;
+        source_key const key = key_of(source);
+        source_key& told = told_[(key.prefix * 0x9e3779b97f4a7c15ULL) >> 58];
+        if (told.prefix == key.prefix && told.kind == key.kind) return;
+        told = key;
+        (void)write_map(key, trusted);
+    }
+
+    /// The sockets were closed, and their filters are gone with them.
+    void forget() noexcept {
+        data_ = handshake_ = {};
+        map_.reset();
+    }
+
+    bool filters_data() const noexcept { return data_.attached; }
+    bool filters_handshakes() const noexcept { return handshake_.attached; }
+    /// False once the kernel has refused a filter.
+    bool can_filter() const noexcept { return can_filter_; }
+
+private:
+    static constexpr std::uint64_t trusted = UINT64_MAX;
+
+    /// The sockets of data, or those of handshake messages.
+    struct guard {
+        std::size_t unwanted = 0; ///< datagrams in this window
+        bool flooded = false;     ///< in the last window
+        bool attached = false;
+        std::uint32_t drops = 0; ///< of the sockets, when they were last asked
+        std::uint32_t dropped_in_rest = 0;
+    };
+
+    /// The key of the map. The value is when the next datagram may pass, in nanoseconds of the kernel's monotonic
+    /// clock, or `trusted`.
+    struct source_key {
+        std::uint64_t prefix; ///< IPv4: the address; IPv6: its first 64 bits
+        std::uint64_t kind;   ///< `data_v4` and so on
+    };
+    static constexpr std::uint64_t data_v4 = 1, data_v6 = 2, handshakes_v4 = 3, handshakes_v6 = 4;
+
+    static source_key key_of(ip_address const& source) noexcept {
+        bool const is_v4 = source.kind == family::v4;
+        return {is_v4 ? load_be32(source.octets.data()) : load_be64(source.octets.data()), is_v4 ? data_v4 : data_v6};
+    }
+
+    bool is_attached() const noexcept { return data_.attached || handshake_.attached; }
+
+    void update(guard& g, int const (&fds)[2], share const& of, bool rested) noexcept {
+        if (g.flooded && !g.attached) {
+            g.attached = attach(g, fds, of);
+            g.dropped_in_rest = 0;
+        } else if (g.attached && rested) {
+            if (std::exchange(g.dropped_in_rest, 0) >= quiet_datagrams || g.flooded) return;
+            for (int const fd : fds)
+                if (fd >= 0) (void)Calls::detach(fd);
+            g.attached = false;
+        }
+    }
+
+    bool attach(guard const& g, int const (&fds)[2], share const& of) noexcept {
+        bool attached = false;
+        for (bool const is_v4 : {true, false}) {
+            int const fd = fds[is_v4 ? 0 : 1];
+            if (fd < 0) continue;
+            if (!map_ && !make_map()) break;
+            std::uint64_t const kind = &g == &data_ ? (is_v4 ? data_v4 : data_v6)
+                                       : is_v4      ? handshakes_v4
+                                                    : handshakes_v6;
+            unique_fd const program = load(is_v4, kind, of);
+            if (!program || Calls::attach(fd, program.get()) != 0) break; // the socket keeps the program
+            attached = true;
+        }
+        can_filter_ = attached;
+        return attached;
+    }
+
+    /// What the sockets have dropped since they were last asked.
+    static std::uint32_t new_drops(guard& g, int const (&fds)[2]) noexcept {
+        std::uint32_t sum = 0;
+        for (int const fd : fds)
+            if (fd >= 0) sum += Calls::drops(fd);
+        std::uint32_t const fresh = sum - std::exchange(g.drops, sum);
+        g.dropped_in_rest += fresh;
+        return g.attached ? 0 : fresh; // a filter drops what it is there for
+    }
+
+    bool make_map() noexcept {
+        bpf_attr attributes{};
+        attributes.map_type = BPF_MAP_TYPE_LRU_HASH;
+        attributes.key_size = sizeof(source_key);
+        attributes.value_size = sizeof trusted;
+        attributes.max_entries = max_sources;
+        map_.reset(Calls::bpf(BPF_MAP_CREATE, attributes));
+        return bool{map_};
+    }
+
+    bool write_map(source_key const& key, std::uint64_t value) noexcept {
+        bpf_attr attributes{};
+        attributes.map_fd = static_cast<std::uint32_t>(map_.get());
+        attributes.key = reinterpret_cast<std::uintptr_t>(&key);
+        attributes.value = reinterpret_cast<std::uintptr_t>(&value);
+        return Calls::bpf(BPF_MAP_UPDATE_ELEM, attributes) == 0;
+    }
+
+    // --- the program
+
+    static constexpr bpf_insn instruction(unsigned code, unsigned to, unsigned from, int offset,
+                                          std::int32_t value) noexcept {
+        return {static_cast<std::uint8_t>(code), static_cast<std::uint8_t>(to & 15),
+                static_cast<std::uint8_t>(from & 15), static_cast<std::int16_t>(offset), value};
+    }
+
+    /// Writes instructions one after the other. A jump is written before its target is known, and filled in later.
+    struct writer {
+        std::array<bpf_insn, 64> code{};
+        std::uint32_t size = 0;
+
+        std::uint32_t put(unsigned op, unsigned to = 0, unsigned from = 0, int offset = 0,
+                          std::int32_t value = 0) noexcept {
+            code[size] = instruction(op, to, from, offset, value);
+            return size++;
+        }
+        void move(unsigned to, unsigned from) noexcept { put(BPF_ALU64 | BPF_MOV | BPF_X, to, from); }
+        void set(unsigned to, std::int32_t value) noexcept { put(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, value); }
+        /// A constant of 64 bits, or with `pseudo` a descriptor of a map.
+        void set_wide(unsigned to, std::uint64_t value, unsigned pseudo = 0) noexcept {
+            put(BPF_LD | BPF_DW | BPF_IMM, to, pseudo, 0, static_cast<std::int32_t>(value));
+            put(0, 0, 0, 0, static_cast<std::int32_t>(value >> 32));
+        }
+        void load(unsigned to, unsigned from, int offset) noexcept {
+            put(BPF_LDX | BPF_MEM | BPF_DW, to, from, offset);
+        }
+        void store(unsigned to, int offset, unsigned from) noexcept {
+            put(BPF_STX | BPF_MEM | BPF_DW, to, from, offset);
+        }
+        /// r0 becomes the 32 bits at this offset of the IP header, in the machine's order.
+        void load_ip(int offset) noexcept { put(BPF_LD | BPF_ABS | BPF_W, 0, 0, 0, SKF_NET_OFF + offset); }
+        void call(std::int32_t function) noexcept { put(BPF_JMP | BPF_CALL, 0, 0, 0, function); }
+        void land(std::uint32_t jump) noexcept { code[jump].off = static_cast<std::int16_t>(size - jump - 1); }
+        void leave(std::int32_t accepted_bytes) noexcept {
+            set(0, accepted_bytes);
+            put(BPF_JMP | BPF_EXIT);
+        }
+    };
+
+    /// The program for the sockets of one family and kind: a token bucket for each source, as in rate_limiter.hpp.
+    unique_fd load(bool is_v4, std::uint64_t kind, share const& of) noexcept {
+        constexpr int key = -16, fresh = -24; // on the program's stack, below r10
+        constexpr unsigned bucket = 8, now = 9, stack = 10;
+        constexpr int source_v4 = 12, source_v6 = 8;
+        writer w;
+        w.move(6, 1); // where BPF_ABS expects the datagram
+        if (is_v4) {
+            w.load_ip(source_v4);
+            w.move(7, 0);
+        } else {
+            w.load_ip(source_v6);
+            w.move(7, 0);
+            w.put(BPF_ALU64 | BPF_LSH | BPF_K, 7, 0, 0, 32);
+            w.load_ip(source_v6 + 4);
+            w.put(BPF_ALU64 | BPF_OR | BPF_X, 7, 0);
+        }
+        w.store(stack, key, 7);
+        w.set(7, static_cast<std::int32_t>(kind));
+        w.store(stack, key + 8, 7);
+        w.call(BPF_FUNC_ktime_get_ns);
+        w.move(now, 0);
+        auto const arguments = [&]() noexcept {
+            w.set_wide(1, static_cast<std::uint64_t>(map_.get()), BPF_PSEUDO_MAP_FD);
+            w.move(2, stack);
+            w.put(BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, key);
+        };
+        arguments();
+        w.call(BPF_FUNC_map_lookup_elem);
+        w.move(bucket, 0);
+        w.move(7, now); // r7: the earliest time that a bucket remembers
+        w.set_wide(2, static_cast<std::uint64_t>(of.burst_ns - of.cost_ns));
+        w.put(BPF_ALU64 | BPF_SUB | BPF_X, 7, 2);
+        std::uint32_t const unknown = w.put(BPF_JMP | BPF_JEQ | BPF_K, bucket, 0, 0, 0);
+        w.load(1, bucket, 0);
+        std::uint32_t const is_trusted = w.put(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 0, -1);
+        std::uint32_t const is_recent = w.put(BPF_JMP | BPF_JSGE | BPF_X, 1, 7);
+        w.move(1, 7);
+        w.land(is_recent);
+        std::uint32_t const is_empty = w.put(BPF_JMP | BPF_JSGT | BPF_X, 1, now);
+        w.put(BPF_ALU64 | BPF_ADD | BPF_K, 1, 0, 0, static_cast<std::int32_t>(of.cost_ns));
+        w.store(bucket, 0, 1);
+        w.land(is_trusted);
+        w.leave(0x7fffffff);
+        w.land(unknown);
+        w.store(stack, fresh, 7);
+        arguments();
+        w.move(3, stack);
+        w.put(BPF_ALU64 | BPF_ADD | BPF_K, 3, 0, 0, fresh);
+        w.set(4, BPF_ANY);
+        w.call(BPF_FUNC_map_update_elem);
+        w.leave(0x7fffffff);
+        w.land(is_empty);
+        w.leave(0);
+
+        static constexpr char licence[] = "BSL-1.0"; // none of the functions above asks for the GPL, from Linux 5.8 on
+        bpf_attr attributes{};
+        attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+        attributes.insn_cnt = w.size;
+        attributes.insns = reinterpret_cast<std::uintptr_t>(w.code.data());
+        attributes.license = reinterpret_cast<std::uintptr_t>(licence);
+        return unique_fd(Calls::bpf(BPF_PROG_LOAD, attributes));
+    }
+
+    guard data_{};
+    guard handshake_{};
+    std::size_t data_received_ = 0;
+    instant window_end_{};
+    instant rest_end_{};
+    bool can_filter_ = true;
+    unique_fd map_{};
+    std::array<source_key, 64> told_{}; ///< sources that the kernel was told to trust in this window
+};
+
+using flood_filter = basic_flood_filter<>;
 
 } // namespace wg::inline WG_ABI::os
 
@@ -22733,6 +23251,7 @@ private:
 #endif
 
 #include <algorithm>
+#include <linux/filter.h>
 #include <poll.h>
 #include <time.h>
 
@@ -22744,6 +23263,9 @@ struct udp_calls {
     static int bind(int fd, sockaddr const* address, socklen_t size) noexcept { return ::bind(fd, address, size); }
     static int set_option(int fd, int level, int name, int value) noexcept {
         return ::setsockopt(fd, level, name, &value, sizeof value);
+    }
+    static int steer(int fd, sock_fprog const& program) noexcept {
+        return ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);
     }
     static int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {
         return ::sendmmsg(fd, messages, count, MSG_NOSIGNAL);
@@ -22791,11 +23313,18 @@ public:
             if (error == EADDRINUSE && port == 0 && attempt < 100) continue;
             if (error != 0) return status_of(error);
             if (!v4.fd && !v6.fd) return status::not_supported;
-            for (side const* s : {&v4, &v6})
-                if (s->fd && !watch(epoll_.get(), s->fd.get(), EPOLLIN, 0)) return status::io_error;
+            unsigned number = 0;
+            for (side const* s : {&v4, &v6}) {
+                for (unique_fd const* fd : {&s->fd, &s->handshakes}) {
+                    if (*fd && !watch(epoll_.get(), fd->get(), EPOLLIN, number)) return status::io_error;
+                    ++number;
+                }
+            }
             v4_ = std::move(v4);
             v6_ = std::move(v6);
             port_ = bound;
+            is_shared_ = false;
+            flood_.forget();
             return bound;
         }
     }
@@ -22816,6 +23345,7 @@ public:
         port_ = of.port_;
         fwmark_ = of.fwmark_;
         many_ = of.many_;
+        is_shared_ = true;
         return_.forget();
         doubt_until_ = of.doubt_until_;
         return true;
@@ -22825,11 +23355,13 @@ public:
         v4_ = {};
         v6_ = {};
         port_ = 0;
+        readable_ = 0;
+        flood_.forget();
     }
 
     /// SO_MARK of open sockets and of those opened later. On failure all keep what they had.
     status set_fwmark(std::uint32_t mark) noexcept {
-        for (side const* s : {&v4_, &v6_}) {
+        for (side const* s : {&v4_, &v6_}) { // the sockets of handshake messages send nothing
             if (!s->fd || Calls::set_option(s->fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(mark)) == 0) continue;
             int const error = errno;
             if (v4_.fd) Calls::set_option(v4_.fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_));
@@ -22850,21 +23382,37 @@ public:
     /// Whether datagrams from the source that `where` has would leave by the interface that it names.
     bool source_holds(path const& where) noexcept { return return_.agrees(where, fwmark_); }
 
-    /// Asks the socket that had something last; the other one, where that has left room, and first of all at every
-    /// eighth call, so that none waits for ever. A datagram that did not fit arrives with length 0.
+    /// Reads the sockets of data: both families in turn where both have datagrams. A datagram that did not fit arrives
+    /// with length 0. Where handshake messages have no socket of their own, they arrive here too.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
         if (doubt_until_ != instant{} && doubt_until_ <= now()) doubt_until_ = {};
-        bool const v6_first = v6_last_ != (++receives_ % 8 == 0);
-        std::size_t filled = 0;
-        for (bool const v6 : {v6_first, !v6_first}) {
-            side& s = v6 ? v6_ : v4_;
-            std::size_t const before = filled;
-            if (!s.fd || filled == datagrams.size()) continue;
-            if (!receive_from(s, datagrams, filled) && filled == 0) return status::io_error;
-            if (filled != before) v6_last_ = v6;
-        }
-        return filled;
+        find_readable();
+        v6_first_ = !v6_first_;
+        return receive_of(&side::fd, data_bits, datagrams);
     }
+
+    /// Reads the sockets of handshake messages, as far as the last `receive` found them readable. They can bring other
+    /// messages as well, since the kernel sorts datagrams that it has joined by the first of them.
+    result<std::size_t> receive_handshakes(std::span<datagram> datagrams) noexcept {
+        return (readable_ & handshake_bits) != 0 ? receive_of(&side::handshakes, handshake_bits, datagrams)
+                                                 : result<std::size_t>(std::size_t{0});
+    }
+
+    /// Whether handshake messages have sockets of their own.
+    bool separates_handshakes() const noexcept { return v4_.handshakes || v6_.handshakes; }
+
+    /// Counts messages of the last receives: data, useless data, and handshake messages. When there are so many that
+    /// they are a flood, the kernel filters them by source.
+    void note_received(std::size_t data, std::size_t useless, std::size_t handshakes) noexcept {
+        if (is_shared_) return;
+        flood_filter::sockets const of{{v4_.fd.get(), v6_.fd.get()}, {v4_.handshakes.get(), v6_.handshakes.get()}};
+        instant const at = now();
+        if (flood_.note({data, useless, handshakes}, of, at)) flood_.apply(of, at);
+    }
+    /// `source` has sent authentic data, so a filter lets all data from there pass.
+    void note_authentic(ip_address const& source) noexcept { flood_.trust(source); }
+    /// Tells which filters are in place.
+    flood_filter const& flood() const noexcept { return flood_; }
 
     /// Datagrams that follow each other on one path with one tos and length (the last may be shorter) leave as one
     /// message that the kernel or the card cuts, where it can. A source address that is not the host's any more is
@@ -22884,10 +23432,16 @@ private:
     static constexpr std::size_t most_planned = 256; ///< datagrams in them, when sent
     static constexpr int buffer_bytes = 7 << 20;
 
+    /// The sockets of one family.
     struct side {
-        unique_fd fd{};
-        bool segments = false; ///< UDP_SEGMENT is known and has not failed for good
+        unique_fd fd{};         ///< data, and all that is sent
+        unique_fd handshakes{}; ///< handshake messages; none where the kernel cannot sort them
+        bool segments = false;  ///< UDP_SEGMENT is known and has not failed for good
     };
+
+    /// Bits of `readable_`: the numbers under which `open` has `epoll_` watch the sockets.
+    static constexpr unsigned v4_data = 1, v4_handshakes = 2, v6_data = 4, v6_handshakes = 8;
+    static constexpr unsigned data_bits = v4_data | v6_data, handshake_bits = v4_handshakes | v6_handshakes;
 
     /// Messages in the making: each has one datagram, or several that follow each other. Those that do so in memory too
     /// are one piece.
@@ -22937,29 +23491,86 @@ private:
         bool const is_v4 = domain == AF_INET;
         unique_fd fd(Calls::socket(domain));
         if (!fd) return errno == EAFNOSUPPORT ? 0 : errno;
-        auto const set = [&](int level, int name, int value) {
-            return Calls::set_option(fd.get(), level, name, value) == 0;
-        };
+        if (int const error = configure(fd.get(), is_v4, gro_); error != 0) return error;
+        bool const segments = gso_ && Calls::set_option(fd.get(), IPPROTO_UDP, UDP_SEGMENT, 0) == 0; // fails if unknown
+        socket_address any{};
+        socklen_t size = spell({{{}, is_v4 ? family::v4 : family::v6}, port, 0}, any);
+        if (Calls::bind(fd.get(), &any.any, size) != 0) return !is_v4 && errno == EADDRNOTAVAIL ? 0 : errno;
+        if (::getsockname(fd.get(), &any.any, &size) != 0) return errno;
+        port = read_address(any).port;
+        s.handshakes = open_beside(fd.get(), is_v4, any, size);
+        s.fd = std::move(fd);
+        s.segments = segments;
+        return 0;
+    }
+
+    /// The options that both sockets of a side need: 0, or the errno.
+    int configure(int fd, bool is_v4, bool joins) const noexcept {
+        auto const set = [&](int level, int name, int value) { return Calls::set_option(fd, level, name, value) == 0; };
         if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_PKTINFO, 1) : set(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1))) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_RECVTOS, 1) : set(IPPROTO_IPV6, IPV6_RECVTCLASS, 1))) return errno;
         if (fwmark_ != 0 && !set(SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_))) return errno;
         if (!set(SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_RCVBUF, buffer_bytes);
         if (!set(SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_SNDBUF, buffer_bytes);
-        if (gro_) set(IPPROTO_UDP, UDP_GRO, 1);
-        bool const segments = gso_ && set(IPPROTO_UDP, UDP_SEGMENT, 0); // changes nothing, but fails if unknown
-        socket_address any{};
-        socklen_t size = spell({{{}, is_v4 ? family::v4 : family::v6}, port, 0}, any);
-        if (Calls::bind(fd.get(), &any.any, size) != 0) return !is_v4 && errno == EADDRNOTAVAIL ? 0 : errno;
-        if (::getsockname(fd.get(), &any.any, &size) != 0) return errno;
-        port = read_address(any).port;
-        s.fd = std::move(fd);
-        s.segments = segments;
+        if (joins) set(IPPROTO_UDP, UDP_GRO, 1);
         return 0;
     }
 
+    /// A second socket on the address of `fd`, to which the kernel gives handshake messages; none where it cannot. `fd`
+    /// was bound without SO_REUSEPORT, so a port that another process has is an error, and stays one. Both sockets are
+    /// closed together, because the kernel numbers the sockets of a port anew when one of them is closed. Datagrams are
+    /// not joined here: what the kernel had joined it parts again, so short buffers are enough.
+    unique_fd open_beside(int fd, bool is_v4, socket_address const& where, socklen_t size) const noexcept {
+        // Index of the socket by the first byte of the message: 1 to 3 are handshake messages (whitepaper 5.4).
+        static constexpr sock_filter by_type[] = {{BPF_LD | BPF_B | BPF_ABS, 0, 0, 0},
+                                                  {BPF_JMP | BPF_JGE | BPF_K, 0, 2, 1},
+                                                  {BPF_JMP | BPF_JGT | BPF_K, 1, 0, 3},
+                                                  {BPF_RET | BPF_K, 0, 0, 1},
+                                                  {BPF_RET | BPF_K, 0, 0, 0}};
+        sock_filter program[std::size(by_type)];
+        std::copy(std::begin(by_type), std::end(by_type), program);
+        sock_fprog const steering{std::size(by_type), program};
+        unique_fd beside(Calls::socket(is_v4 ? AF_INET : AF_INET6));
+        if (!beside || configure(beside.get(), is_v4, false) != 0) return {};
+        for (int const each : {fd, beside.get()})
+            if (Calls::set_option(each, SOL_SOCKET, SO_REUSEPORT, 1) != 0) return {};
+        // For the microseconds until the program is there, the kernel spreads datagrams over both sockets.
+        bool const steered =
+            Calls::bind(beside.get(), &where.any, size) == 0 && Calls::steer(beside.get(), steering) == 0;
+        if (!steered) {
+            Calls::set_option(fd, SOL_SOCKET, SO_REUSEPORT, 0);
+            return {};
+        }
+        return beside;
+    }
+
+    /// Asks the kernel which sockets have datagrams. Only the object that opened them can ask.
+    void find_readable() noexcept {
+        if (is_shared_) {
+            readable_ = data_bits;
+            return;
+        }
+        epoll_event events[4];
+        int const count = ::epoll_wait(epoll_.get(), events, 4, 0);
+        readable_ = 0;
+        for (int i = 0; i < count; ++i) readable_ |= 1u << events[i].data.u64;
+    }
+
+    /// Reads the sockets `Which` of both sides that `find_readable` found, up to the span's size.
+    result<std::size_t> receive_of(unique_fd side::*which, unsigned bits, std::span<datagram> datagrams) noexcept {
+        std::size_t filled = 0;
+        for (bool const v6 : {v6_first_, !v6_first_}) {
+            unique_fd const& fd = (v6 ? v6_ : v4_).*which;
+            bool const readable = (readable_ & bits & (v6 ? v6_data | v6_handshakes : v4_data | v4_handshakes)) != 0;
+            if (!fd || !readable || filled == datagrams.size()) continue;
+            if (!receive_from(fd.get(), datagrams, filled) && filled == 0) return status::io_error;
+        }
+        return filled;
+    }
+
     /// False if the socket cannot be used. An error that belongs to some datagram sent earlier counts as nothing there.
-    bool receive_from(side& s, std::span<datagram> datagrams, std::size_t& filled) noexcept {
+    bool receive_from(int fd, std::span<datagram> datagrams, std::size_t& filled) noexcept {
         mmsghdr messages[batch];
         iovec pieces[batch];
         socket_address addresses[batch];
@@ -22976,7 +23587,7 @@ private:
                 messages[i].msg_hdr.msg_iovlen = 1;
                 controls[i].prepare(messages[i].msg_hdr);
             }
-            int const count = receive_many(s.fd.get(), messages, static_cast<unsigned>(wanted.size()));
+            int const count = receive_many(fd, messages, static_cast<unsigned>(wanted.size()));
             if (count < 0) return errno != EBADF && errno != ENOTSOCK && errno != EINVAL && errno != EFAULT;
             for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
                 datagram& d = wanted[i];
@@ -22984,7 +23595,7 @@ private:
                 d.length = whole ? messages[i].msg_len : 0;
                 d.where.remote = messages[i].msg_hdr.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
                 if (!control_messages::read(messages[i].msg_hdr, d)) {
-                    Calls::set_option(s.fd.get(), IPPROTO_UDP, UDP_GRO, 0); // then without; this one is lost
+                    Calls::set_option(fd, IPPROTO_UDP, UDP_GRO, 0); // then without; this one is lost
                     d.length = 0;
                 }
                 if (doubt_until_ != instant{} && control_messages::has_source(d) && !return_.agrees(d.where, fwmark_))
@@ -23169,8 +23780,10 @@ private:
     bool gso_;             ///< UDP_SEGMENT is wanted
     bool gro_;             ///< UDP_GRO likewise
     bool many_;            ///< sendmmsg and recvmmsg are wanted, and the kernel has them
-    bool v6_last_ = false; ///< who had something in the last receive
-    unsigned receives_ = 0;
+    bool v6_first_ = false;  ///< whether this receive begins with the IPv6 sockets
+    bool is_shared_ = false; ///< another object opened the sockets
+    unsigned readable_ = 0;  ///< sockets with datagrams, as far as known
+    flood_filter flood_{};
     instant give_up_at_{};  ///< of this send; zero until it has to wait
     instant doubt_until_{}; ///< zero: sources are told as they are
     return_route return_{};

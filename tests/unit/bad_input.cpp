@@ -281,7 +281,9 @@ BOOST_FIXTURE_TEST_CASE(every_flipped_bit, siege) {
     }
     for (std::size_t bit = 0; bit < 8 * data.data.size(); ++bit) {
         status const why = bit < 32 ? status::malformed : bit < 64 ? status::unknown_index : status::decryption_failed;
-        ignores(changed(data, [&](buffer& b) { flip(b, bit); }), {why}, "transport data", bit);
+        reasons expected{why};
+        if (bit >= 64 && bit < 128) expected.insert(status::replayed_counter); // the bit may make it an earlier counter
+        ignores(changed(data, [&](buffer& b) { flip(b, bit); }), expected, "transport data", bit);
     }
 }
 

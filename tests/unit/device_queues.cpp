@@ -236,8 +236,8 @@ BOOST_AUTO_TEST_CASE(handshakes_wait_in_line_up_to_the_capacity) {
     }
 }
 
-//= linux: under load is an eighth of the queue, and a second after
-BOOST_AUTO_TEST_CASE(load_begins_at_an_eighth_and_lasts_a_second) {
+//= linux: load lasts for a second after its cause
+BOOST_AUTO_TEST_CASE(two_waiting_messages_are_load_for_a_short_queue) {
     tiny_storage memory;
     wg::handshake_queue<tiny_storage> queue(memory);
     BOOST_TEST(queue.push(buffer(148), {}, start));
@@ -248,6 +248,59 @@ BOOST_AUTO_TEST_CASE(load_begins_at_an_eighth_and_lasts_a_second) {
     queue.pop();
     BOOST_TEST(queue.under_load(start + wg::seconds(1) - wg::duration{1}));
     BOOST_TEST(!queue.under_load(start + wg::seconds(1)));
+}
+
+/// The queue of a host.
+struct long_queue {
+    wg::growing_storage<> memory;
+    wg::handshake_queue<wg::growing_storage<>> queue{memory};
+    static constexpr std::size_t capacity = wg::growing_storage<>::max_queued_handshakes;
+
+    std::size_t push(std::size_t count, wg::instant now) {
+        std::size_t taken = 0;
+        for (std::size_t i = 0; i < count; ++i) taken += queue.push(buffer(148), {}, now);
+        return taken;
+    }
+};
+
+//= linux: load lasts for a second after its cause
+BOOST_AUTO_TEST_CASE(a_long_queue_is_under_load_when_it_is_full) {
+    long_queue q;
+    BOOST_TEST(q.push(q.capacity - 1, start) == q.capacity - 1);
+    BOOST_TEST(!q.queue.under_load(start));
+    BOOST_TEST(q.push(1, start) == 1u);
+    BOOST_TEST(q.queue.under_load(start));
+    while (q.queue.size() != 0) q.queue.pop();
+    BOOST_TEST(q.queue.under_load(start + wg::seconds(1) - wg::duration{1}));
+    BOOST_TEST(!q.queue.under_load(start + wg::seconds(1)));
+}
+
+BOOST_AUTO_TEST_CASE(a_long_queue_is_under_load_when_messages_wait_for_half_a_second) {
+    long_queue q;
+    q.push(100, start);
+    q.push(1, start + wg::milliseconds(499));
+    BOOST_TEST(!q.queue.under_load(start + wg::milliseconds(499)));
+    q.push(1, start + wg::milliseconds(500));
+    BOOST_TEST(q.queue.under_load(start + wg::milliseconds(500)));
+    // The same number of messages that are answered in time is no load.
+    long_queue quick;
+    for (int i = 0; i < 1000; ++i) {
+        quick.push(100, start + wg::milliseconds(10 * i));
+        while (quick.queue.size() != 0) quick.queue.pop();
+        BOOST_TEST(!quick.queue.under_load(start + wg::milliseconds(10 * i)));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(load_lasts_while_a_queue_full_of_messages_is_refused) {
+    long_queue q;
+    q.push(q.capacity, start);
+    while (q.queue.size() != 0) q.queue.pop();
+    wg::instant const later = start + wg::milliseconds(900);
+    for (std::size_t i = 0; i + 1 < q.capacity; ++i) q.queue.note_refusal(later);
+    BOOST_TEST(!q.queue.under_load(start + wg::seconds(1)));
+    q.queue.note_refusal(later);
+    BOOST_TEST(q.queue.under_load(later + wg::seconds(1) - wg::duration{1}));
+    BOOST_TEST(!q.queue.under_load(later + wg::seconds(1)));
 }
 
 /// A queue of a few messages is emptied before it looks full: then it is the work that counts.

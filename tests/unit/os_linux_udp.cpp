@@ -348,4 +348,109 @@ BOOST_AUTO_TEST_CASE(link_local_addresses_keep_their_scope) {
     BOOST_TEST((wg::os::read_address(spelled) == four));
 }
 
+namespace {
+
+/// What a test reads from a socket of data, and from that of handshake messages, by the first bytes.
+struct sorted {
+    std::string data, handshakes;
+};
+
+/// Waits until `wanted` messages are there, a second at most.
+template <class Socket> sorted receive_sorted(Socket& socket, std::size_t wanted) {
+    sorted all;
+    std::vector<std::vector<wg::byte>> memory(8, std::vector<wg::byte>(Socket::receive_bytes));
+    std::array<wg::datagram, 8> datagrams;
+    auto const take = [&](std::string& into, bool handshakes) {
+        for (std::size_t i = 0; i < 8; ++i) datagrams[i] = {wg::packet(memory[i], 0)};
+        auto const got = handshakes ? socket.receive_handshakes(datagrams) : socket.receive(datagrams);
+        BOOST_REQUIRE(got);
+        for (wg::datagram const& d : std::span(datagrams).first(*got)) {
+            std::size_t const step = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
+            for (std::size_t at = 0; at < d.length; at += step) into += static_cast<char>('0' + d.view()[at]);
+        }
+    };
+    while (all.data.size() + all.handshakes.size() < wanted) {
+        pollfd watched{socket.fd(), POLLIN, 0};
+        if (::poll(&watched, 1, 1000) != 1) break;
+        take(all.data, false);
+        take(all.handshakes, true);
+    }
+    return all;
+}
+
+/// Messages of these types, one after the other, each of `bytes` bytes.
+template <class Socket> void send_types(Socket& socket, wg::ip_address to, std::uint16_t port,
+                                        std::initializer_list<int> types, std::size_t bytes = 148) {
+    std::vector<std::string> texts;
+    for (int const type : types) texts.push_back(static_cast<char>(type) + std::string(bytes - 1, '\0'));
+    std::vector<wg::datagram> out;
+    for (auto& t : texts) out.push_back(datagram_to(to, port, t));
+    BOOST_TEST(socket.send(out) == texts.size());
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(handshake_messages_have_a_socket_of_their_own) {
+    fresh_faults fresh;
+    faults.no_gro = true; // of the sender: each message is a datagram
+    for (bool const v4 : {true, false}) {
+        if (!v4 && ::access("/proc/net/if_inet6", F_OK) != 0) continue;
+        opened<faulty_udp> sender;
+        opened<> receiver;
+        if (!receiver.socket.separates_handshakes()) {
+            BOOST_TEST_MESSAGE("skip: the kernel cannot sort datagrams (SO_ATTACH_REUSEPORT_CBPF)");
+            return;
+        }
+        send_types(sender.socket, v4 ? loopback4 : loopback6, receiver.port, {1, 4, 2, 3, 4, 0, 5, 1});
+        sorted const got = receive_sorted(receiver.socket, 8);
+        BOOST_TEST(got.data == "4405");
+        BOOST_TEST(got.handshakes == "1231");
+    }
+}
+
+/// The kernel sorts datagrams that it has joined by the first of them: the others come to that socket as well.
+BOOST_AUTO_TEST_CASE(joined_datagrams_follow_the_first_and_none_is_lost) {
+    opened<> sender, receiver;
+    if (!receiver.socket.separates_handshakes()) {
+        BOOST_TEST_MESSAGE("skip: the kernel cannot sort datagrams (SO_ATTACH_REUSEPORT_CBPF)");
+        return;
+    }
+    send_types(sender.socket, loopback4, receiver.port, {4, 1, 1, 4});
+    sorted const data_first = receive_sorted(receiver.socket, 4);
+    BOOST_TEST(data_first.data + data_first.handshakes == "4114");
+    send_types(sender.socket, loopback4, receiver.port, {1, 4, 4, 2});
+    sorted const handshake_first = receive_sorted(receiver.socket, 4);
+    BOOST_TEST(handshake_first.handshakes + handshake_first.data == "1442");
+}
+
+BOOST_AUTO_TEST_CASE(a_kernel_that_cannot_sort_has_one_socket_for_all) {
+    fresh_faults fresh;
+    faults.no_steering = true;
+    opened<> sender;
+    opened<faulty_udp> receiver;
+    BOOST_TEST(!receiver.socket.separates_handshakes());
+    for (int round = 0; round < 20; ++round) send_types(sender.socket, loopback4, receiver.port, {1, 4});
+    sorted const got = receive_sorted(receiver.socket, 40);
+    BOOST_TEST(got.data.size() == 40u);
+    BOOST_TEST(got.handshakes.empty());
+    // SO_REUSEPORT is off again: nobody can join the port.
+    int const other = ::socket(AF_INET, SOCK_DGRAM, 0), yes = 1;
+    BOOST_TEST(::setsockopt(other, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes) == 0);
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_port = htons(receiver.port);
+    BOOST_TEST(::bind(other, reinterpret_cast<sockaddr*>(&any), sizeof any) != 0);
+    ::close(other);
+}
+
+BOOST_AUTO_TEST_CASE(a_port_with_two_sockets_is_taken_for_others) {
+    opened<> first;
+    wg::os::udp second;
+    auto const refused = second.open(first.port);
+    BOOST_TEST_REQUIRE(!refused);
+    BOOST_TEST((refused.why() == wg::status::address_in_use));
+    first.socket.close();
+    BOOST_TEST((second.open(first.port).why() == wg::status::ok));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -34,6 +34,7 @@ struct plan {
     int refused_source = 0;   ///< the errno of messages with a source
     bool no_tos = false;      ///< messages with a tos are invalid
     bool no_v6 = false;
+    bool no_steering = false;
     bool no_gro = false;
     bool swapped_segments = false; ///< the other byte order, where the kernel tells of segments
     bool no_fwmark = false;
@@ -62,6 +63,9 @@ struct faulty_calls : wg::os::udp_calls {
         if (faults.no_gro && level == IPPROTO_UDP && (name == UDP_GRO || name == UDP_SEGMENT)) return fail(ENOPROTOOPT);
         if (faults.no_fwmark && level == SOL_SOCKET && name == SO_MARK) return fail(EPERM);
         return udp_calls::set_option(fd, level, name, value);
+    }
+    static int steer(int fd, sock_fprog const& program) noexcept {
+        return faults.no_steering ? fail(ENOPROTOOPT) : udp_calls::steer(fd, program);
     }
     static bool has(msghdr& m, int of_v4, int of_v6) noexcept {
         for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c))

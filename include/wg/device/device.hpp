@@ -450,6 +450,10 @@ private:
         j.counter = load_le64(&data[transport_layout::counter]);
         if (!found.keys->can_receive(now) || j.counter >= reject_after_messages)
             return state_.drop(j, status::expired_keypair);
+#ifndef WG_COMPACT
+        // The window decides once the tag was found right; what it has seen already is not worth a decryption.
+        if (found.keys->received.refuses(j.counter)) return state_.drop(j, status::replayed_counter);
+#endif
         state_.peers.hold(j, *found.who, found.keys);
     }
 

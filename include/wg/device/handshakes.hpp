@@ -19,6 +19,7 @@ template <policies Policies> class handshakes : public device_state<Policies> {
     using peer_type = typename state_type::peer_type;
     using keypair_type = typename state_type::keypair_type;
     using job_type = typename state_type::job_type;
+    using storage_type = typename Policies::storage;
 
 public:
     using state_type::state_type;
@@ -33,7 +34,16 @@ public:
             //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
             return this->drop(j, status::bad_mac1);
         }
-        bool const taken = this->waiting.push(message, j.where, now);
+        cookie_check check = cookie_check::none;
+        if constexpr (!is_few(storage_type::max_queued_handshakes)) {
+            //= wp 5.3: under load a message proves by its mac2 that the sender receives what is sent to its address
+            if (type != message_type::cookie_reply && this->waiting.under_load(now)) {
+                status const why = check_under_load(message, j.where, now);
+                if (why == status::rate_limited) return this->drop(j, why);
+                check = why == status::ok ? cookie_check::proven : cookie_check::wanted;
+            }
+        }
+        bool const taken = this->waiting.push(message, j.where, now, check);
         this->watch_load(now);
         this->drop(j, taken ? status::queued : status::handshake_queue_full);
     }
@@ -171,13 +181,23 @@ private:
     status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
-        //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
-        if (!this->waiting.under_load(now)) return status::ok;
-        if (!this->own->checker.check_mac2(this->with, in.message(), in.where.remote, now)) return status::cookie_sent;
-        //= linux: a source that sends too much under load gets no answer, not even a cookie
-        if (!this->limiter.allow(this->with.hash, this->random, in.where.remote.address, now))
-            return status::rate_limited;
-        return status::ok;
+        if (!this->waiting.under_load(now) || in.check == cookie_check::proven) return status::ok;
+        if (in.check == cookie_check::wanted) return status::cookie_sent;
+        return check_under_load(in.message(), in.where, now);
+    }
+
+    /// ok, cookie_sent: the sender is to be sent a cookie, or rate_limited.
+    //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
+    status check_under_load(bytes_view message, path const& where, moment now) noexcept {
+        ip_address const& source = where.remote.address;
+        if (this->own->checker.check_mac2(this->with, message, where.remote, now))
+            //= linux: a source that sends too much under load gets no answer, not even a cookie
+            return this->limiter.allow(this->with.hash, this->random, source, now) ? status::ok : status::rate_limited;
+        this->waiting.note_refusal(now);
+        // Senders without a cookie have a limiter of their own: they take no place of those that have proven one.
+        if constexpr (!state_type::few_limited)
+            if (!this->cookie_limiter.allow(this->with.hash, this->random, source, now)) return status::rate_limited;
+        return status::cookie_sent;
     }
 
     /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.

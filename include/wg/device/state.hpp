@@ -26,6 +26,7 @@ template <policies Policies> struct device_state {
     static constexpr bool counts = true;
 #endif
     static constexpr bool few = is_few(storage_type::max_peers);
+    static constexpr bool few_limited = is_few(storage_type::max_limited_sources);
 
     /// The device's own secrets, in the storage's region.
     struct own_secrets : identity {
@@ -73,7 +74,8 @@ template <policies Policies> struct device_state {
     explicit device_state(parts&& from) noexcept
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
-          peers(memory, random), waiting(memory), limiter(memory), secrets(memory), staged(memory) {
+          peers(memory, random), waiting(memory), limiter(memory), cookie_limiter(memory), secrets(memory),
+          staged(memory) {
         own = secrets.acquire();
     }
     device_state(device_state const&) = delete;
@@ -233,7 +235,9 @@ template <policies Policies> struct device_state {
     byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to anybody
     peer_table<Policies> peers;
     handshake_queue<storage_type> waiting;
-    rate_limiter<storage_type> limiter;
+    rate_limiter<storage_type> limiter; ///< of sources that have proven a cookie
+    /// Of sources that are sent cookies.
+    [[no_unique_address]] std::conditional_t<few_limited, no_table<10>, rate_limiter<storage_type>> cookie_limiter;
     typename storage_type::template secret_pool<own_secrets, 1> secrets;
     staging<storage_type> staged;
 

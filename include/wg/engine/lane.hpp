@@ -72,7 +72,7 @@ public:
     /// What is joined outlives the lane. Buffers come from the device's storage.
     lane(junction<Policies>& shared, tun_type& tun, socket_type& socket) noexcept
         : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), outbound_(core_.memory()),
-          inbound_(core_.memory()) {}
+          inbound_(core_.memory()), handshakes_(core_.memory()) {}
     lane(lane const&) = delete;
     lane& operator=(lane const&) = delete;
 
@@ -84,6 +84,9 @@ public:
             stride_ = stride;
         }
         if (inbound_.view().empty() && !inbound_.resize(receive_batch * receive_stride)) return status::no_memory;
+        if constexpr (separates_handshakes)
+            if (handshakes_.view().empty() && !handshakes_.resize(receive_batch * handshake_stride))
+                return status::no_memory;
         return status::ok;
     }
 
@@ -94,8 +97,13 @@ public:
         tun_unfinished_ = false;
         moved_ = false;
         passed_ = 0;
+        may_answer_ = true;
         for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
-            if (udp) udp = shared_.running && pump_udp();
+            if (udp) {
+                udp = shared_.running && pump_udp();
+                if constexpr (separates_handshakes)
+                    if (shared_.running) pump_handshakes();
+            }
             if (tun) {
                 result<std::size_t> const moved = pump_tun();
                 if (!moved && moved.why() == status::gone) return status::gone;
@@ -104,6 +112,7 @@ public:
                 if (tun) give_way();
             }
         }
+        passed_before_ = passed_;
         tun_unfinished_ = tun;
         busy_ = udp || (tun && has_several(tun_));
         return status::ok;
@@ -132,6 +141,13 @@ private:
     static constexpr std::size_t least_wanted = std::min<std::size_t>(4, receive_batch); ///< long ones are a batch
     static constexpr duration lone_interval = milliseconds(50);
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
+    /// Whether the socket has handshake messages apart from data (`receive_handshakes`, `note_received`,
+    /// `note_authentic`).
+    static constexpr bool separates_handshakes = requires(socket_type& socket, std::span<datagram> into) {
+        { socket.receive_handshakes(into) } noexcept -> std::same_as<result<std::size_t>>;
+    };
+    /// Room for the longest handshake message, and to spare: longer datagrams are cut there, and are malformed.
+    static constexpr std::size_t handshake_stride = 256;
     static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
     /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
     /// such messages lie one behind the other, and a socket that joins them gives the kernel one piece of memory.
@@ -145,6 +161,7 @@ private:
     static constexpr bool grows = storage::max_mtu_bytes == 0;
     static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
     static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
+    static constexpr std::size_t most_handshake_bytes = grows ? 0 : receive_batch * handshake_stride;
 
     instant now() noexcept { return core_.clock().now(); }
 
@@ -152,7 +169,7 @@ private:
     result<std::size_t> pump_tun() noexcept {
         result<std::size_t> const got = stride_ == 0 ? discard() : read_and_send();
         if constexpr (requires { tun_.settle(); }) tun_.settle();
-        if (got && *got != 0) flush();
+        if (got && *got != 0) flush_bounded();
         if (got) passed_ += *got;
         return got;
     }
@@ -205,49 +222,108 @@ private:
 
     /// From the network to the TUN device. False: nothing more is there.
     bool pump_udp() noexcept {
-        for (std::size_t i = 0; i < wanted_; ++i)
-            received_[i] = {packet(inbound_.view().subspan(i * receive_stride, receive_stride), tun_type::headroom)};
+        auto const into = slots(inbound_.view(), receive_stride, wanted_);
+        received const got = take_in(into, [&] { return socket_.receive(into); });
+        if (got.datagrams == 0) return false;
+        flush_bounded();
+        // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
+        // what was received is still in the cache when it is opened. After a few short datagrams there may be long
+        // ones, so more are asked for only as more come.
+        bool const more = got.datagrams == wanted_;
+        std::size_t const backlog = std::max(2 * got.datagrams, least_wanted);
+        wanted_ = std::min({(batch * got.datagrams + got.segments - 1) / got.segments, backlog, receive_batch});
+        return more;
+    }
+
+    /// The same from the sockets of handshake messages, at most `receive_batch` of them: what a flood may take of a
+    /// step is bounded.
+    void pump_handshakes() noexcept
+        requires separates_handshakes
+    {
+        std::size_t const data = std::exchange(messages_, 0), useless = std::exchange(useless_, 0);
+        auto const into = slots(handshakes_.view(), handshake_stride, receive_batch);
+        received const got = take_in(into, [&] { return socket_.receive_handshakes(into); });
+        if (got.datagrams != 0) flush_bounded();
+        messages_ = useless_ = 0;
+        socket_.note_received(data, useless, got.segments);
+    }
+
+    /// Buffers of `stride` bytes for `count` datagrams.
+    std::span<datagram> slots(bytes from, std::size_t stride, std::size_t count) noexcept {
+        for (std::size_t i = 0; i < count; ++i)
+            received_[i] = {packet(from.subspan(i * stride, stride), tun_type::headroom)};
+        return std::span(received_).first(count);
+    }
+
+    struct received {
+        std::size_t datagrams = 0;
+        std::size_t segments = 0; ///< messages in them
+    };
+
+    /// Receives datagrams, and takes the messages in them through the device to the TUN device.
+    template <class Receive> received take_in(std::span<datagram> into, Receive receive) noexcept {
+        received sum;
         shared_.order.begin();
-        result<std::size_t> const got = socket_.receive(std::span(received_).first(wanted_));
+        result<std::size_t> const got = receive();
         if (!got || *got == 0) {
             shared_.order.abandon();
-            return false;
+            return sum;
         }
         std::uint32_t const place = shared_.order.received();
-        bool const more = *got == wanted_;
+        sum.datagrams = *got;
         moved_ = true;
-        std::size_t count = 0, segments = 0;
-        for (datagram const& d : std::span(received_).first(*got)) {
+        std::size_t count = 0;
+        for (datagram const& d : into.first(*got)) {
             std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
             for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
-                if (count == jobs_.size()) receive(std::span(jobs_).first(std::exchange(count, 0)), place);
+                if (count == jobs_.size()) open(std::span(jobs_).first(std::exchange(count, 0)), place);
                 job_type& j = jobs_[count++];
-                ++segments;
+                ++sum.segments;
                 j.data = d;
                 j.data.offset += static_cast<std::uint32_t>(at);
                 j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
                 j.where = d.where;
                 j.tos = d.tos;
             }
-            if (count >= batch) receive(std::span(jobs_).first(std::exchange(count, 0)), place);
+            if (count >= batch) open(std::span(jobs_).first(std::exchange(count, 0)), place);
         }
-        receive(std::span(jobs_).first(count), place);
+        open(std::span(jobs_).first(count), place);
         shared_.order.end(place);
-        flush();
-        // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
-        // what was received is still in the cache when it is opened. After a few short datagrams there may be long
-        // ones, so more are asked for only as more come.
-        std::size_t const backlog = std::max(2 * *got, least_wanted);
-        wanted_ = std::min({(batch * *got + segments - 1) / segments, backlog, receive_batch});
-        return more;
+        return sum;
     }
 
-    void receive(std::span<job_type> jobs, std::uint32_t place) noexcept {
+    void open(std::span<job_type> jobs, std::uint32_t place) noexcept {
         core_.prepare_inbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
         shared_.order.await(place);
         core_.complete(jobs, now());
+        note(jobs);
         deliver(jobs);
+    }
+
+    /// Tells the socket of datagrams that no peer needed, and of sources that sent authentic ones: by these it filters
+    /// floods.
+    void note([[maybe_unused]] std::span<job_type const> jobs) noexcept {
+        if constexpr (separates_handshakes) {
+            messages_ += jobs.size();
+            endpoint const* last = nullptr;
+            for (job_type const& j : jobs) {
+                if (j.next == disposition::deliver || j.why == status::keepalive) {
+                    if (last == nullptr || last->address != j.where.remote.address)
+                        socket_.note_authentic(j.where.remote.address);
+                    last = &j.where.remote;
+                } else {
+                    ++useless_;
+                }
+            }
+        }
+    }
+
+    /// `flush`, but handshakes are answered at most once in a step, and while the step before moved a whole batch of
+    /// packets only in every fourth step: several answers cost as much as a batch.
+    void flush_bounded() noexcept {
+        bool const answers = std::exchange(may_answer_, false) && (passed_before_ < batch || ++busy_steps_ % 4 == 0);
+        flush(answers);
     }
 
     /// False: there is nothing more to be said.
@@ -314,12 +390,20 @@ private:
     bool tun_unfinished_ = false;
     bool moved_ = false;
     bool busy_ = false;
+    bool may_answer_ = true; ///< handshakes, in this step
     std::size_t passed_ = 0;
+    std::size_t passed_before_ = 0; ///< in the step before
+    std::size_t messages_ = 0;      ///< that were received since the socket was told last
+    std::size_t useless_ = 0;       ///< those of them that no peer needed
+    unsigned busy_steps_ = 0;       ///< that moved whole batches
     std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
     instant lone_since_{};           ///< when there were new ones
     bool lone_often_ = false;        ///< whether the time between these and those before was short
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
+    using handshake_array = typename storage::template array<byte, most_handshake_bytes>;
+    using handshake_room = std::conditional_t<separates_handshakes, handshake_array, no_table<9>>;
+    [[no_unique_address]] handshake_room handshakes_;
     std::size_t stride_ = 0;
     std::size_t wanted_ = least_wanted; ///< datagrams in the next receive
 

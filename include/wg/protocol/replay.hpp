@@ -47,6 +47,17 @@ public:
         return true;
     }
 
+    /// Whether `accept` would refuse `counter`. Changes nothing, so it may be asked before the tag is checked: a
+    /// replayed packet then costs no decryption.
+    [[nodiscard]] bool refuses(std::uint64_t counter) const noexcept {
+        std::uint64_t const position = counter + 1;
+        if (counter >= reject_after_messages) return true;
+        if (position > greatest_) return false;
+        if (greatest_ - position > reach) return true;
+        std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
+        return (words_[(position / word_bits) % words] >> bit & 1) != 0;
+    }
+
 private:
     void advance(std::uint64_t position) noexcept {
         if constexpr (words == 1) {

@@ -2,17 +2,22 @@
 // UDP over IPv4 and IPv6 on one port, in batches, with sticky source addresses (ip(7), ipv6(7), udp(7)).
 // Layer 7 (Linux); one thread at a time.
 //
+// Handshake messages have a socket of their own on the same port, where the kernel can tell them from data. A flood of
+// handshake messages then fills only the queue of that socket, and data is not lost.
+//
 // Whether a datagram may be fragmented is left to the host's path MTU discovery, as wireguard-go leaves it.
 #ifndef WG_OS_LINUX_UDP_HPP
 #define WG_OS_LINUX_UDP_HPP
 
 #include "../../policy.hpp"
 #include "fd.hpp"
+#include "flood_filter.hpp"
 #include "offloads.hpp"
 #include "return_route.hpp"
 #include "udp_control.hpp"
 
 #include <algorithm>
+#include <linux/filter.h>
 #include <poll.h>
 #include <time.h>
 
@@ -24,6 +29,9 @@ struct udp_calls {
     static int bind(int fd, sockaddr const* address, socklen_t size) noexcept { return ::bind(fd, address, size); }
     static int set_option(int fd, int level, int name, int value) noexcept {
         return ::setsockopt(fd, level, name, &value, sizeof value);
+    }
+    static int steer(int fd, sock_fprog const& program) noexcept {
+        return ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);
     }
     static int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {
         return ::sendmmsg(fd, messages, count, MSG_NOSIGNAL);
@@ -71,11 +79,18 @@ public:
             if (error == EADDRINUSE && port == 0 && attempt < 100) continue;
             if (error != 0) return status_of(error);
             if (!v4.fd && !v6.fd) return status::not_supported;
-            for (side const* s : {&v4, &v6})
-                if (s->fd && !watch(epoll_.get(), s->fd.get(), EPOLLIN, 0)) return status::io_error;
+            unsigned number = 0;
+            for (side const* s : {&v4, &v6}) {
+                for (unique_fd const* fd : {&s->fd, &s->handshakes}) {
+                    if (*fd && !watch(epoll_.get(), fd->get(), EPOLLIN, number)) return status::io_error;
+                    ++number;
+                }
+            }
             v4_ = std::move(v4);
             v6_ = std::move(v6);
             port_ = bound;
+            is_shared_ = false;
+            flood_.forget();
             return bound;
         }
     }
@@ -96,6 +111,7 @@ public:
         port_ = of.port_;
         fwmark_ = of.fwmark_;
         many_ = of.many_;
+        is_shared_ = true;
         return_.forget();
         doubt_until_ = of.doubt_until_;
         return true;
@@ -105,11 +121,13 @@ public:
         v4_ = {};
         v6_ = {};
         port_ = 0;
+        readable_ = 0;
+        flood_.forget();
     }
 
     /// SO_MARK of open sockets and of those opened later. On failure all keep what they had.
     status set_fwmark(std::uint32_t mark) noexcept {
-        for (side const* s : {&v4_, &v6_}) {
+        for (side const* s : {&v4_, &v6_}) { // the sockets of handshake messages send nothing
             if (!s->fd || Calls::set_option(s->fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(mark)) == 0) continue;
             int const error = errno;
             if (v4_.fd) Calls::set_option(v4_.fd.get(), SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_));
@@ -130,21 +148,37 @@ public:
     /// Whether datagrams from the source that `where` has would leave by the interface that it names.
     bool source_holds(path const& where) noexcept { return return_.agrees(where, fwmark_); }
 
-    /// Asks the socket that had something last; the other one, where that has left room, and first of all at every
-    /// eighth call, so that none waits for ever. A datagram that did not fit arrives with length 0.
+    /// Reads the sockets of data: both families in turn where both have datagrams. A datagram that did not fit arrives
+    /// with length 0. Where handshake messages have no socket of their own, they arrive here too.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
         if (doubt_until_ != instant{} && doubt_until_ <= now()) doubt_until_ = {};
-        bool const v6_first = v6_last_ != (++receives_ % 8 == 0);
-        std::size_t filled = 0;
-        for (bool const v6 : {v6_first, !v6_first}) {
-            side& s = v6 ? v6_ : v4_;
-            std::size_t const before = filled;
-            if (!s.fd || filled == datagrams.size()) continue;
-            if (!receive_from(s, datagrams, filled) && filled == 0) return status::io_error;
-            if (filled != before) v6_last_ = v6;
-        }
-        return filled;
+        find_readable();
+        v6_first_ = !v6_first_;
+        return receive_of(&side::fd, data_bits, datagrams);
     }
+
+    /// Reads the sockets of handshake messages, as far as the last `receive` found them readable. They can bring other
+    /// messages as well, since the kernel sorts datagrams that it has joined by the first of them.
+    result<std::size_t> receive_handshakes(std::span<datagram> datagrams) noexcept {
+        return (readable_ & handshake_bits) != 0 ? receive_of(&side::handshakes, handshake_bits, datagrams)
+                                                 : result<std::size_t>(std::size_t{0});
+    }
+
+    /// Whether handshake messages have sockets of their own.
+    bool separates_handshakes() const noexcept { return v4_.handshakes || v6_.handshakes; }
+
+    /// Counts messages of the last receives: data, useless data, and handshake messages. When there are so many that
+    /// they are a flood, the kernel filters them by source.
+    void note_received(std::size_t data, std::size_t useless, std::size_t handshakes) noexcept {
+        if (is_shared_) return;
+        flood_filter::sockets const of{{v4_.fd.get(), v6_.fd.get()}, {v4_.handshakes.get(), v6_.handshakes.get()}};
+        instant const at = now();
+        if (flood_.note({data, useless, handshakes}, of, at)) flood_.apply(of, at);
+    }
+    /// `source` has sent authentic data, so a filter lets all data from there pass.
+    void note_authentic(ip_address const& source) noexcept { flood_.trust(source); }
+    /// Tells which filters are in place.
+    flood_filter const& flood() const noexcept { return flood_; }
 
     /// Datagrams that follow each other on one path with one tos and length (the last may be shorter) leave as one
     /// message that the kernel or the card cuts, where it can. A source address that is not the host's any more is
@@ -164,10 +198,16 @@ private:
     static constexpr std::size_t most_planned = 256; ///< datagrams in them, when sent
     static constexpr int buffer_bytes = 7 << 20;
 
+    /// The sockets of one family.
     struct side {
-        unique_fd fd{};
-        bool segments = false; ///< UDP_SEGMENT is known and has not failed for good
+        unique_fd fd{};         ///< data, and all that is sent
+        unique_fd handshakes{}; ///< handshake messages; none where the kernel cannot sort them
+        bool segments = false;  ///< UDP_SEGMENT is known and has not failed for good
     };
+
+    /// Bits of `readable_`: the numbers under which `open` has `epoll_` watch the sockets.
+    static constexpr unsigned v4_data = 1, v4_handshakes = 2, v6_data = 4, v6_handshakes = 8;
+    static constexpr unsigned data_bits = v4_data | v6_data, handshake_bits = v4_handshakes | v6_handshakes;
 
     /// Messages in the making: each has one datagram, or several that follow each other. Those that do so in memory too
     /// are one piece.
@@ -217,29 +257,86 @@ private:
         bool const is_v4 = domain == AF_INET;
         unique_fd fd(Calls::socket(domain));
         if (!fd) return errno == EAFNOSUPPORT ? 0 : errno;
-        auto const set = [&](int level, int name, int value) {
-            return Calls::set_option(fd.get(), level, name, value) == 0;
-        };
+        if (int const error = configure(fd.get(), is_v4, gro_); error != 0) return error;
+        bool const segments = gso_ && Calls::set_option(fd.get(), IPPROTO_UDP, UDP_SEGMENT, 0) == 0; // fails if unknown
+        socket_address any{};
+        socklen_t size = spell({{{}, is_v4 ? family::v4 : family::v6}, port, 0}, any);
+        if (Calls::bind(fd.get(), &any.any, size) != 0) return !is_v4 && errno == EADDRNOTAVAIL ? 0 : errno;
+        if (::getsockname(fd.get(), &any.any, &size) != 0) return errno;
+        port = read_address(any).port;
+        s.handshakes = open_beside(fd.get(), is_v4, any, size);
+        s.fd = std::move(fd);
+        s.segments = segments;
+        return 0;
+    }
+
+    /// The options that both sockets of a side need: 0, or the errno.
+    int configure(int fd, bool is_v4, bool joins) const noexcept {
+        auto const set = [&](int level, int name, int value) { return Calls::set_option(fd, level, name, value) == 0; };
         if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_PKTINFO, 1) : set(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1))) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_RECVTOS, 1) : set(IPPROTO_IPV6, IPV6_RECVTCLASS, 1))) return errno;
         if (fwmark_ != 0 && !set(SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_))) return errno;
         if (!set(SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_RCVBUF, buffer_bytes);
         if (!set(SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_SNDBUF, buffer_bytes);
-        if (gro_) set(IPPROTO_UDP, UDP_GRO, 1);
-        bool const segments = gso_ && set(IPPROTO_UDP, UDP_SEGMENT, 0); // changes nothing, but fails if unknown
-        socket_address any{};
-        socklen_t size = spell({{{}, is_v4 ? family::v4 : family::v6}, port, 0}, any);
-        if (Calls::bind(fd.get(), &any.any, size) != 0) return !is_v4 && errno == EADDRNOTAVAIL ? 0 : errno;
-        if (::getsockname(fd.get(), &any.any, &size) != 0) return errno;
-        port = read_address(any).port;
-        s.fd = std::move(fd);
-        s.segments = segments;
+        if (joins) set(IPPROTO_UDP, UDP_GRO, 1);
         return 0;
     }
 
+    /// A second socket on the address of `fd`, to which the kernel gives handshake messages; none where it cannot. `fd`
+    /// was bound without SO_REUSEPORT, so a port that another process has is an error, and stays one. Both sockets are
+    /// closed together, because the kernel numbers the sockets of a port anew when one of them is closed. Datagrams are
+    /// not joined here: what the kernel had joined it parts again, so short buffers are enough.
+    unique_fd open_beside(int fd, bool is_v4, socket_address const& where, socklen_t size) const noexcept {
+        // Index of the socket by the first byte of the message: 1 to 3 are handshake messages (whitepaper 5.4).
+        static constexpr sock_filter by_type[] = {{BPF_LD | BPF_B | BPF_ABS, 0, 0, 0},
+                                                  {BPF_JMP | BPF_JGE | BPF_K, 0, 2, 1},
+                                                  {BPF_JMP | BPF_JGT | BPF_K, 1, 0, 3},
+                                                  {BPF_RET | BPF_K, 0, 0, 1},
+                                                  {BPF_RET | BPF_K, 0, 0, 0}};
+        sock_filter program[std::size(by_type)];
+        std::copy(std::begin(by_type), std::end(by_type), program);
+        sock_fprog const steering{std::size(by_type), program};
+        unique_fd beside(Calls::socket(is_v4 ? AF_INET : AF_INET6));
+        if (!beside || configure(beside.get(), is_v4, false) != 0) return {};
+        for (int const each : {fd, beside.get()})
+            if (Calls::set_option(each, SOL_SOCKET, SO_REUSEPORT, 1) != 0) return {};
+        // For the microseconds until the program is there, the kernel spreads datagrams over both sockets.
+        bool const steered =
+            Calls::bind(beside.get(), &where.any, size) == 0 && Calls::steer(beside.get(), steering) == 0;
+        if (!steered) {
+            Calls::set_option(fd, SOL_SOCKET, SO_REUSEPORT, 0);
+            return {};
+        }
+        return beside;
+    }
+
+    /// Asks the kernel which sockets have datagrams. Only the object that opened them can ask.
+    void find_readable() noexcept {
+        if (is_shared_) {
+            readable_ = data_bits;
+            return;
+        }
+        epoll_event events[4];
+        int const count = ::epoll_wait(epoll_.get(), events, 4, 0);
+        readable_ = 0;
+        for (int i = 0; i < count; ++i) readable_ |= 1u << events[i].data.u64;
+    }
+
+    /// Reads the sockets `Which` of both sides that `find_readable` found, up to the span's size.
+    result<std::size_t> receive_of(unique_fd side::*which, unsigned bits, std::span<datagram> datagrams) noexcept {
+        std::size_t filled = 0;
+        for (bool const v6 : {v6_first_, !v6_first_}) {
+            unique_fd const& fd = (v6 ? v6_ : v4_).*which;
+            bool const readable = (readable_ & bits & (v6 ? v6_data | v6_handshakes : v4_data | v4_handshakes)) != 0;
+            if (!fd || !readable || filled == datagrams.size()) continue;
+            if (!receive_from(fd.get(), datagrams, filled) && filled == 0) return status::io_error;
+        }
+        return filled;
+    }
+
     /// False if the socket cannot be used. An error that belongs to some datagram sent earlier counts as nothing there.
-    bool receive_from(side& s, std::span<datagram> datagrams, std::size_t& filled) noexcept {
+    bool receive_from(int fd, std::span<datagram> datagrams, std::size_t& filled) noexcept {
         mmsghdr messages[batch];
         iovec pieces[batch];
         socket_address addresses[batch];
@@ -256,7 +353,7 @@ private:
                 messages[i].msg_hdr.msg_iovlen = 1;
                 controls[i].prepare(messages[i].msg_hdr);
             }
-            int const count = receive_many(s.fd.get(), messages, static_cast<unsigned>(wanted.size()));
+            int const count = receive_many(fd, messages, static_cast<unsigned>(wanted.size()));
             if (count < 0) return errno != EBADF && errno != ENOTSOCK && errno != EINVAL && errno != EFAULT;
             for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
                 datagram& d = wanted[i];
@@ -264,7 +361,7 @@ private:
                 d.length = whole ? messages[i].msg_len : 0;
                 d.where.remote = messages[i].msg_hdr.msg_namelen != 0 ? read_address(addresses[i]) : endpoint{};
                 if (!control_messages::read(messages[i].msg_hdr, d)) {
-                    Calls::set_option(s.fd.get(), IPPROTO_UDP, UDP_GRO, 0); // then without; this one is lost
+                    Calls::set_option(fd, IPPROTO_UDP, UDP_GRO, 0); // then without; this one is lost
                     d.length = 0;
                 }
                 if (doubt_until_ != instant{} && control_messages::has_source(d) && !return_.agrees(d.where, fwmark_))
@@ -449,8 +546,10 @@ private:
     bool gso_;             ///< UDP_SEGMENT is wanted
     bool gro_;             ///< UDP_GRO likewise
     bool many_;            ///< sendmmsg and recvmmsg are wanted, and the kernel has them
-    bool v6_last_ = false; ///< who had something in the last receive
-    unsigned receives_ = 0;
+    bool v6_first_ = false;  ///< whether this receive begins with the IPv6 sockets
+    bool is_shared_ = false; ///< another object opened the sockets
+    unsigned readable_ = 0;  ///< sockets with datagrams, as far as known
+    flood_filter flood_{};
     instant give_up_at_{};  ///< of this send; zero until it has to wait
     instant doubt_until_{}; ///< zero: sources are told as they are
     return_route return_{};

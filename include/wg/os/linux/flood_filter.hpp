@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: BSL-1.0
+// A filter against floods: while unwanted datagrams come faster than a limit, a program in the kernel drops what a
+// source sends beyond its share, before the datagram reaches a socket's queue (bpf(2), socket(7)). Layer 7 (Linux); one
+// thread at a time.
+//
+// The program is eBPF and keeps one token bucket for each source address in a map of the kernel. An IPv6 source is its
+// /64, as in rate_limiter.hpp. A source that has sent authentic data is trusted: all of its data passes. No source is
+// trusted for handshake messages, since a peer needs few of them.
+//
+// The filter needs Linux 5.8 and the right to load programs (CAP_BPF, or CAP_SYS_ADMIN). Without them there is none,
+// and the process itself drops what is unwanted.
+#ifndef WG_OS_LINUX_FLOOD_FILTER_HPP
+#define WG_OS_LINUX_FLOOD_FILTER_HPP
+
+#include "../../base/endpoint.hpp"
+#include "../../base/time.hpp"
+#include "fd.hpp"
+
+#include <array>
+#include <cstddef>
+#include <linux/bpf.h>
+#include <linux/filter.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#ifndef SO_MEMINFO
+#define SO_MEMINFO 55 // Linux 4.12; older C libraries lack the name
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+/// The system calls of `basic_flood_filter`; a test puts its own in their place.
+struct flood_filter_calls {
+    static int bpf(int command, bpf_attr& attributes) noexcept {
+        return static_cast<int>(::syscall(SYS_bpf, command, &attributes, sizeof attributes));
+    }
+    static int attach(int socket, int program) noexcept {
+        return ::setsockopt(socket, SOL_SOCKET, SO_ATTACH_BPF, &program, sizeof program);
+    }
+    static int detach(int socket) noexcept {
+        int const unused = 0;
+        return ::setsockopt(socket, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
+    }
+    /// Datagrams that this socket has dropped since it was made: filtered ones, and those that its queue had no room
+    /// for. 0 where the kernel does not say.
+    static std::uint32_t drops(int socket) noexcept {
+        std::uint32_t facts[9] = {}; // SK_MEMINFO_VARS, of which the last is SK_MEMINFO_DROPS
+        socklen_t size = sizeof facts;
+        return ::getsockopt(socket, SOL_SOCKET, SO_MEMINFO, facts, &size) == 0 ? facts[8] : 0;
+    }
+};
+
+template <class Calls = flood_filter_calls> class basic_flood_filter {
+public:
+    /// What is unwanted is a flood from this many datagrams in a window on: 30,000 a second. Peers that all return at
+    /// once are none, since one processor core answers about 20,000 handshakes a second.
+    static constexpr std::size_t flood_datagrams = 6000;
+    static constexpr duration window = milliseconds(200);
+    /// A filter goes when its sockets have dropped less than this in `rest`.
+    static constexpr std::uint32_t quiet_datagrams = 10'000;
+    static constexpr duration rest = seconds(1);
+    /// Sources that the kernel remembers, those that were active last. A source takes about 100 bytes of the kernel's
+    /// memory, and all of them only while there is a filter.
+    static constexpr std::uint32_t max_sources = 16'384;
+
+    /// How much of each source passes while there is a filter.
+    struct share {
+        std::int64_t cost_ns;  ///< between two datagrams in the long run
+        std::int64_t burst_ns; ///< after a silence `burst_ns / cost_ns` datagrams pass at once
+    };
+    /// 1,000 datagrams a second of a source that is not trusted, and 512 at once. A peer that has moved to another
+    /// address sends its first data with them; that data is authentic, and the source is trusted from then on.
+    static constexpr share data_share{1'000'000, 512LL * 1'000'000};
+    /// 20 handshake messages a second, which is Linux's limit too, and 8 at once.
+    static constexpr share handshake_share{50'000'000, 8LL * 50'000'000};
+
+    /// The sockets of a port, -1: none.
+    struct sockets {
+        int data[2];       ///< IPv4, IPv6
+        int handshakes[2]; ///< IPv4, IPv6
+    };
+
+    /// What was received since the last call: messages on the sockets of data, how many of them no peer needed, and
+    /// messages on the sockets of handshake messages.
+    struct counts {
+        std::size_t data = 0;
+        std::size_t useless = 0;
+        std::size_t handshakes = 0;
+    };
+
+    /// Adds up `received`, and at the end of a window judges it, together with what the queues had no room for. True:
+    /// `apply` has something to do.
+    bool note(counts const& received, sockets const& of, instant now) noexcept {
+        if (received.useless + received.handshakes == 0 && !is_attached()) return false;
+        data_received_ += received.data;
+        data_.unwanted += received.useless;
+        handshake_.unwanted += received.handshakes;
+        if (now < window_end_) return false;
+        bool const is_rate = now < window_end_ + window; // a longer window says nothing of the rate
+        window_end_ = now + window;
+        told_ = {};
+        // The queue lost useless datagrams and good ones alike.
+        std::size_t const lost = new_drops(data_, of.data);
+        if (data_received_ != 0) data_.unwanted += lost * data_.unwanted / data_received_;
+        handshake_.unwanted += new_drops(handshake_, of.handshakes);
+        data_received_ = 0;
+        bool change = is_attached() && now >= rest_end_;
+        for (guard* const g : {&data_, &handshake_}) {
+            g->flooded = is_rate && can_filter_ && g->unwanted >= flood_datagrams;
+            g->unwanted = 0;
+            change = change || (g->flooded && !g->attached);
+        }
+        return change;
+    }
+
+    /// Attaches filters to sockets that are flooded, and detaches those of sockets that are not flooded any more.
+    void apply(sockets const& of, instant now) noexcept {
+        bool const rested = now >= rest_end_;
+        update(data_, of.data, data_share, rested);
+        update(handshake_, of.handshakes, handshake_share, rested);
+        if (rested) rest_end_ = now + rest;
+        if (!is_attached()) map_.reset();
+    }
+
+    /// All data of this source passes from now on, until the kernel forgets the source. To be called for authentic
+    /// datagrams; the kernel is told once in a window.
+    void trust(ip_address const& source) noexcept {
+        if (!data_.attached) return;
+        source_key const key = key_of(source);
+        source_key& told = told_[(key.prefix * 0x9e3779b97f4a7c15ULL) >> 58];
+        if (told.prefix == key.prefix && told.kind == key.kind) return;
+        told = key;
+        (void)write_map(key, trusted);
+    }
+
+    /// The sockets were closed, and their filters are gone with them.
+    void forget() noexcept {
+        data_ = handshake_ = {};
+        map_.reset();
+    }
+
+    bool filters_data() const noexcept { return data_.attached; }
+    bool filters_handshakes() const noexcept { return handshake_.attached; }
+    /// False once the kernel has refused a filter.
+    bool can_filter() const noexcept { return can_filter_; }
+
+private:
+    static constexpr std::uint64_t trusted = UINT64_MAX;
+
+    /// The sockets of data, or those of handshake messages.
+    struct guard {
+        std::size_t unwanted = 0; ///< datagrams in this window
+        bool flooded = false;     ///< in the last window
+        bool attached = false;
+        std::uint32_t drops = 0; ///< of the sockets, when they were last asked
+        std::uint32_t dropped_in_rest = 0;
+    };
+
+    /// The key of the map. The value is when the next datagram may pass, in nanoseconds of the kernel's monotonic
+    /// clock, or `trusted`.
+    struct source_key {
+        std::uint64_t prefix; ///< IPv4: the address; IPv6: its first 64 bits
+        std::uint64_t kind;   ///< `data_v4` and so on
+    };
+    static constexpr std::uint64_t data_v4 = 1, data_v6 = 2, handshakes_v4 = 3, handshakes_v6 = 4;
+
+    static source_key key_of(ip_address const& source) noexcept {
+        bool const is_v4 = source.kind == family::v4;
+        return {is_v4 ? load_be32(source.octets.data()) : load_be64(source.octets.data()), is_v4 ? data_v4 : data_v6};
+    }
+
+    bool is_attached() const noexcept { return data_.attached || handshake_.attached; }
+
+    void update(guard& g, int const (&fds)[2], share const& of, bool rested) noexcept {
+        if (g.flooded && !g.attached) {
+            g.attached = attach(g, fds, of);
+            g.dropped_in_rest = 0;
+        } else if (g.attached && rested) {
+            if (std::exchange(g.dropped_in_rest, 0) >= quiet_datagrams || g.flooded) return;
+            for (int const fd : fds)
+                if (fd >= 0) (void)Calls::detach(fd);
+            g.attached = false;
+        }
+    }
+
+    bool attach(guard const& g, int const (&fds)[2], share const& of) noexcept {
+        bool attached = false;
+        for (bool const is_v4 : {true, false}) {
+            int const fd = fds[is_v4 ? 0 : 1];
+            if (fd < 0) continue;
+            if (!map_ && !make_map()) break;
+            std::uint64_t const kind = &g == &data_ ? (is_v4 ? data_v4 : data_v6)
+                                       : is_v4      ? handshakes_v4
+                                                    : handshakes_v6;
+            unique_fd const program = load(is_v4, kind, of);
+            if (!program || Calls::attach(fd, program.get()) != 0) break; // the socket keeps the program
+            attached = true;
+        }
+        can_filter_ = attached;
+        return attached;
+    }
+
+    /// What the sockets have dropped since they were last asked.
+    static std::uint32_t new_drops(guard& g, int const (&fds)[2]) noexcept {
+        std::uint32_t sum = 0;
+        for (int const fd : fds)
+            if (fd >= 0) sum += Calls::drops(fd);
+        std::uint32_t const fresh = sum - std::exchange(g.drops, sum);
+        g.dropped_in_rest += fresh;
+        return g.attached ? 0 : fresh; // a filter drops what it is there for
+    }
+
+    bool make_map() noexcept {
+        bpf_attr attributes{};
+        attributes.map_type = BPF_MAP_TYPE_LRU_HASH;
+        attributes.key_size = sizeof(source_key);
+        attributes.value_size = sizeof trusted;
+        attributes.max_entries = max_sources;
+        map_.reset(Calls::bpf(BPF_MAP_CREATE, attributes));
+        return bool{map_};
+    }
+
+    bool write_map(source_key const& key, std::uint64_t value) noexcept {
+        bpf_attr attributes{};
+        attributes.map_fd = static_cast<std::uint32_t>(map_.get());
+        attributes.key = reinterpret_cast<std::uintptr_t>(&key);
+        attributes.value = reinterpret_cast<std::uintptr_t>(&value);
+        return Calls::bpf(BPF_MAP_UPDATE_ELEM, attributes) == 0;
+    }
+
+    // --- the program
+
+    static constexpr bpf_insn instruction(unsigned code, unsigned to, unsigned from, int offset,
+                                          std::int32_t value) noexcept {
+        return {static_cast<std::uint8_t>(code), static_cast<std::uint8_t>(to & 15),
+                static_cast<std::uint8_t>(from & 15), static_cast<std::int16_t>(offset), value};
+    }
+
+    /// Writes instructions one after the other. A jump is written before its target is known, and filled in later.
+    struct writer {
+        std::array<bpf_insn, 64> code{};
+        std::uint32_t size = 0;
+
+        std::uint32_t put(unsigned op, unsigned to = 0, unsigned from = 0, int offset = 0,
+                          std::int32_t value = 0) noexcept {
+            code[size] = instruction(op, to, from, offset, value);
+            return size++;
+        }
+        void move(unsigned to, unsigned from) noexcept { put(BPF_ALU64 | BPF_MOV | BPF_X, to, from); }
+        void set(unsigned to, std::int32_t value) noexcept { put(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, value); }
+        /// A constant of 64 bits, or with `pseudo` a descriptor of a map.
+        void set_wide(unsigned to, std::uint64_t value, unsigned pseudo = 0) noexcept {
+            put(BPF_LD | BPF_DW | BPF_IMM, to, pseudo, 0, static_cast<std::int32_t>(value));
+            put(0, 0, 0, 0, static_cast<std::int32_t>(value >> 32));
+        }
+        void load(unsigned to, unsigned from, int offset) noexcept {
+            put(BPF_LDX | BPF_MEM | BPF_DW, to, from, offset);
+        }
+        void store(unsigned to, int offset, unsigned from) noexcept {
+            put(BPF_STX | BPF_MEM | BPF_DW, to, from, offset);
+        }
+        /// r0 becomes the 32 bits at this offset of the IP header, in the machine's order.
+        void load_ip(int offset) noexcept { put(BPF_LD | BPF_ABS | BPF_W, 0, 0, 0, SKF_NET_OFF + offset); }
+        void call(std::int32_t function) noexcept { put(BPF_JMP | BPF_CALL, 0, 0, 0, function); }
+        void land(std::uint32_t jump) noexcept { code[jump].off = static_cast<std::int16_t>(size - jump - 1); }
+        void leave(std::int32_t accepted_bytes) noexcept {
+            set(0, accepted_bytes);
+            put(BPF_JMP | BPF_EXIT);
+        }
+    };
+
+    /// The program for the sockets of one family and kind: a token bucket for each source, as in rate_limiter.hpp.
+    unique_fd load(bool is_v4, std::uint64_t kind, share const& of) noexcept {
+        constexpr int key = -16, fresh = -24; // on the program's stack, below r10
+        constexpr unsigned bucket = 8, now = 9, stack = 10;
+        constexpr int source_v4 = 12, source_v6 = 8;
+        writer w;
+        w.move(6, 1); // where BPF_ABS expects the datagram
+        if (is_v4) {
+            w.load_ip(source_v4);
+            w.move(7, 0);
+        } else {
+            w.load_ip(source_v6);
+            w.move(7, 0);
+            w.put(BPF_ALU64 | BPF_LSH | BPF_K, 7, 0, 0, 32);
+            w.load_ip(source_v6 + 4);
+            w.put(BPF_ALU64 | BPF_OR | BPF_X, 7, 0);
+        }
+        w.store(stack, key, 7);
+        w.set(7, static_cast<std::int32_t>(kind));
+        w.store(stack, key + 8, 7);
+        w.call(BPF_FUNC_ktime_get_ns);
+        w.move(now, 0);
+        auto const arguments = [&]() noexcept {
+            w.set_wide(1, static_cast<std::uint64_t>(map_.get()), BPF_PSEUDO_MAP_FD);
+            w.move(2, stack);
+            w.put(BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, key);
+        };
+        arguments();
+        w.call(BPF_FUNC_map_lookup_elem);
+        w.move(bucket, 0);
+        w.move(7, now); // r7: the earliest time that a bucket remembers
+        w.set_wide(2, static_cast<std::uint64_t>(of.burst_ns - of.cost_ns));
+        w.put(BPF_ALU64 | BPF_SUB | BPF_X, 7, 2);
+        std::uint32_t const unknown = w.put(BPF_JMP | BPF_JEQ | BPF_K, bucket, 0, 0, 0);
+        w.load(1, bucket, 0);
+        std::uint32_t const is_trusted = w.put(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 0, -1);
+        std::uint32_t const is_recent = w.put(BPF_JMP | BPF_JSGE | BPF_X, 1, 7);
+        w.move(1, 7);
+        w.land(is_recent);
+        std::uint32_t const is_empty = w.put(BPF_JMP | BPF_JSGT | BPF_X, 1, now);
+        w.put(BPF_ALU64 | BPF_ADD | BPF_K, 1, 0, 0, static_cast<std::int32_t>(of.cost_ns));
+        w.store(bucket, 0, 1);
+        w.land(is_trusted);
+        w.leave(0x7fffffff);
+        w.land(unknown);
+        w.store(stack, fresh, 7);
+        arguments();
+        w.move(3, stack);
+        w.put(BPF_ALU64 | BPF_ADD | BPF_K, 3, 0, 0, fresh);
+        w.set(4, BPF_ANY);
+        w.call(BPF_FUNC_map_update_elem);
+        w.leave(0x7fffffff);
+        w.land(is_empty);
+        w.leave(0);
+
+        static constexpr char licence[] = "BSL-1.0"; // none of the functions above asks for the GPL, from Linux 5.8 on
+        bpf_attr attributes{};
+        attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+        attributes.insn_cnt = w.size;
+        attributes.insns = reinterpret_cast<std::uintptr_t>(w.code.data());
+        attributes.license = reinterpret_cast<std::uintptr_t>(licence);
+        return unique_fd(Calls::bpf(BPF_PROG_LOAD, attributes));
+    }
+
+    guard data_{};
+    guard handshake_{};
+    std::size_t data_received_ = 0;
+    instant window_end_{};
+    instant rest_end_{};
+    bool can_filter_ = true;
+    unique_fd map_{};
+    std::array<source_key, 64> told_{}; ///< sources that the kernel was told to trust in this window
+};
+
+using flood_filter = basic_flood_filter<>;
+
+} // namespace wg::inline WG_ABI::os
+
+#endif

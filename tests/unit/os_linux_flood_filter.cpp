@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: BSL-1.0
+// The kernel's filter against floods: when it comes and goes, and what it lets pass.
+#include "fixture.hpp"
+
+#include <wg/wg.hpp>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+
+using namespace wg_tests;
+using namespace wg::os;
+
+namespace {
+
+/// A kernel that takes filters or refuses them, and says how much sockets have dropped.
+struct kernel {
+    int refuses = 0; ///< errno of bpf(2)
+    int attached = 0, detached = 0;
+    std::uint32_t drops = 0; ///< of socket 10; the others drop nothing
+} simulated;
+
+struct fake_calls {
+    static int bpf(int, bpf_attr&) noexcept {
+        if (simulated.refuses != 0) {
+            errno = simulated.refuses;
+            return -1;
+        }
+        return ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    static int attach(int, int) noexcept { return ++simulated.attached, 0; }
+    static int detach(int) noexcept { return ++simulated.detached, 0; }
+    static std::uint32_t drops(int socket) noexcept { return socket == 10 ? simulated.drops : 0; }
+};
+
+struct watch_of_a_port {
+    basic_flood_filter<fake_calls> filter;
+    basic_flood_filter<fake_calls>::sockets const sockets{{10, 11}, {12, 13}};
+    wg::instant now = wg::instant{} + wg::seconds(100);
+
+    watch_of_a_port() { simulated = {}; }
+
+    /// Counts as much in each of `windows` windows.
+    void note(std::size_t data, std::size_t useless, std::size_t handshakes, int windows = 1) {
+        for (int i = 0; i < windows; ++i) {
+            now = now + filter.window;
+            if (filter.note({data, useless, handshakes}, sockets, now)) filter.apply(sockets, now);
+        }
+    }
+};
+
+constexpr std::size_t flood = basic_flood_filter<fake_calls>::flood_datagrams;
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(os_linux_flood_filter)
+
+BOOST_AUTO_TEST_CASE(a_flood_of_data_filters_the_sockets_of_data_alone) {
+    watch_of_a_port w;
+    w.note(100'000, flood - 1, 0, 5);
+    BOOST_TEST(!w.filter.filters_data());
+    w.note(100'000, flood, 0);
+    BOOST_TEST(w.filter.filters_data());
+    BOOST_TEST(!w.filter.filters_handshakes());
+    BOOST_TEST(simulated.attached == 2); // IPv4 and IPv6
+}
+
+BOOST_AUTO_TEST_CASE(a_flood_of_handshakes_filters_their_sockets_alone) {
+    watch_of_a_port w;
+    w.note(0, 0, flood, 2);
+    BOOST_TEST(!w.filter.filters_data());
+    BOOST_TEST(w.filter.filters_handshakes());
+    BOOST_TEST(simulated.attached == 2);
+}
+
+BOOST_AUTO_TEST_CASE(peers_that_return_together_are_no_flood) {
+    watch_of_a_port w;
+    w.note(0, 0, 1, 2);
+    w.note(0, 0, 4000, 5); // 20,000 a second, which is what a core answers
+    BOOST_TEST(!w.filter.filters_handshakes());
+}
+
+BOOST_AUTO_TEST_CASE(useless_datagrams_that_the_queue_lost_are_counted_by_their_share) {
+    watch_of_a_port w;
+    w.note(1000, 900, 0, 2);
+    simulated.drops += 7000; // of which 6,300 are taken for useless
+    w.note(1000, 900, 0);
+    BOOST_TEST(w.filter.filters_data());
+    watch_of_a_port full;
+    full.note(100'000, 10, 0, 2);
+    simulated.drops += 50'000; // a bulk transfer overflows the queue
+    full.note(100'000, 10, 0, 2);
+    BOOST_TEST(!full.filter.filters_data());
+}
+
+BOOST_AUTO_TEST_CASE(a_filter_goes_when_little_is_dropped) {
+    watch_of_a_port w;
+    w.note(flood, flood, 0, 2);
+    BOOST_TEST_REQUIRE(w.filter.filters_data());
+    for (int second = 0; second < 5; ++second) { // the filter hides the flood, but the kernel tells of drops
+        simulated.drops += 100'000;
+        w.note(100, 100, 0, 5);
+        BOOST_TEST(w.filter.filters_data());
+    }
+    w.note(100, 0, 0, 11);
+    BOOST_TEST(!w.filter.filters_data());
+    BOOST_TEST(simulated.detached == 2);
+    w.note(flood, flood, 0, 2); // and it comes back
+    BOOST_TEST(w.filter.filters_data());
+}
+
+BOOST_AUTO_TEST_CASE(a_kernel_that_refuses_is_asked_once) {
+    watch_of_a_port w;
+    simulated.refuses = EPERM;
+    w.note(flood, flood, flood, 10);
+    BOOST_TEST(!w.filter.can_filter());
+    BOOST_TEST(!w.filter.filters_data());
+    BOOST_TEST(!w.filter.filters_handshakes());
+    simulated.refuses = 0;
+    w.note(flood, flood, flood, 10);
+    BOOST_TEST(simulated.attached == 0);
+}
+
+namespace {
+
+/// Two sockets on loopback: the first receives what `of_kind` filters.
+struct real_sockets {
+    bool const is_v4;
+    int const in, out;
+
+    explicit real_sockets(bool v4)
+        : is_v4(v4), in(::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0)),
+          out(::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM, 0)) {
+        bind_to_loopback(in, 1);
+    }
+    ~real_sockets() {
+        ::close(in);
+        ::close(out);
+    }
+
+    void bind_to_loopback(int fd, int last) const {
+        sockaddr_in v4{};
+        v4.sin_family = AF_INET;
+        v4.sin_addr.s_addr = htonl(0x7f000000u + static_cast<unsigned>(last));
+        sockaddr_in6 v6{};
+        v6.sin6_family = AF_INET6;
+        v6.sin6_addr = IN6ADDR_LOOPBACK_INIT;
+        BOOST_TEST_REQUIRE((is_v4 ? ::bind(fd, reinterpret_cast<sockaddr*>(&v4), sizeof v4)
+                                  : ::bind(fd, reinterpret_cast<sockaddr*>(&v6), sizeof v6)) == 0);
+    }
+
+    /// How many of `count` datagrams from `from` reach the queue.
+    int passed(int count, int from = -1) const {
+        sockaddr_in6 to{};
+        socklen_t size = sizeof to;
+        BOOST_TEST_REQUIRE(::getsockname(in, reinterpret_cast<sockaddr*>(&to), &size) == 0);
+        int got = 0;
+        char sink[4];
+        for (int i = 0; i < count; ++i) {
+            BOOST_TEST_REQUIRE(::sendto(from >= 0 ? from : out, "x", 1, 0, reinterpret_cast<sockaddr*>(&to), size) ==
+                               1);
+            while (::recv(in, sink, sizeof sink, 0) == 1) ++got;
+        }
+        return got;
+    }
+};
+
+} // namespace
+
+/// The real program in the real kernel. Loopback delivers before `sendto` returns, so there is nothing to wait for.
+BOOST_AUTO_TEST_CASE(a_source_passes_its_share_and_a_trusted_one_all) {
+    for (bool const v4 : {true, false}) {
+        if (!v4 && ::access("/proc/net/if_inet6", F_OK) != 0) continue;
+        real_sockets s(v4);
+        flood_filter filter;
+        flood_filter::sockets const of{{v4 ? s.in : -1, v4 ? -1 : s.in}, {-1, -1}};
+        wg::instant now = wg::instant{} + wg::seconds(100);
+        for (int i = 0; i < 2; ++i, now = now + filter.window)
+            if (filter.note({flood, flood, 0}, of, now)) filter.apply(of, now);
+        if (!filter.can_filter()) {
+            BOOST_TEST_MESSAGE("skip: this kernel or container takes no eBPF program");
+            return;
+        }
+        BOOST_TEST_REQUIRE(filter.filters_data());
+        int const at_once = static_cast<int>(filter.data_share.burst_ns / filter.data_share.cost_ns);
+        int const few = s.passed(4 * at_once);
+        BOOST_TEST(few >= at_once);
+        BOOST_TEST(few < 3 * at_once); // and what the bucket gained meanwhile: one in a millisecond
+        if (v4) {                      // another source has a share of its own
+            int const other = ::socket(AF_INET, SOCK_DGRAM, 0);
+            s.bind_to_loopback(other, 2);
+            BOOST_TEST(s.passed(at_once, other) == at_once);
+            ::close(other);
+        }
+        filter.trust(v4 ? wg::ip_address::v4(127, 0, 0, 1) : *wg::text::parse_address("::1"));
+        BOOST_TEST(s.passed(4 * at_once) == 4 * at_once);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(handshakes_of_a_source_pass_twenty_a_second) {
+    real_sockets s(true);
+    flood_filter filter;
+    flood_filter::sockets const of{{-1, -1}, {s.in, -1}};
+    wg::instant now = wg::instant{} + wg::seconds(100);
+    for (int i = 0; i < 2; ++i, now = now + filter.window)
+        if (filter.note({0, 0, flood}, of, now)) filter.apply(of, now);
+    if (!filter.can_filter()) {
+        BOOST_TEST_MESSAGE("skip: this kernel or container takes no eBPF program");
+        return;
+    }
+    int const passed = s.passed(500);
+    BOOST_TEST(passed >= 8);
+    BOOST_TEST(passed <= 20);
+    filter.forget();
+    BOOST_TEST(!filter.filters_handshakes());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
