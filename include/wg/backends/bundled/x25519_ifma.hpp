@@ -85,7 +85,7 @@ struct ifma_x25519 {
     /// Zero. The compilers would keep one in a register and copy that.
     WG_X25519_INLINE __m256i none() noexcept {
         __m256i r;
-        asm volatile("vpxorq %x0, %x0, %x0" : "=v"(r));
+        asm volatile("vpxorq %0, %0, %0" : "=v"(r));
         return r;
     }
     WG_X25519_INLINE __m256i low(__m256i sum, __m256i a, __m256i b) noexcept {

@@ -37,7 +37,7 @@ struct ifma8_x25519 {
     /// Zero. The compilers would keep one in a register and copy that, which takes a turn of the ports that multiply.
     WG_X25519_INLINE __m512i none() noexcept {
         __m512i r;
-        asm volatile("vpxorq %x0, %x0, %x0" : "=v"(r));
+        asm volatile("vpxorq %0, %0, %0" : "=v"(r));
         return r;
     }
     WG_X25519_INLINE __m512i low(__m512i sum, __m512i a, __m512i b) noexcept {
