@@ -174,6 +174,10 @@ using bytes = std::span<byte>;
 using bytes_view = std::span<byte const>;
 template <std::size_t Size> using byte_array = std::array<byte, Size>;
 
+/// The number as a `To`. For types that are the same on some processors and not on others: there a plain cast is one
+/// to the type that the number has, of which compilers can warn (-Wuseless-cast).
+template <class To, class From> constexpr To converted(From number) noexcept { return static_cast<To>(number); }
+
 namespace bytes_detail {
 
 template <class Word> constexpr Word swap_bytes(Word word) noexcept {
@@ -870,8 +874,8 @@ struct packet {
     constexpr packet() noexcept = default;
     /// A window of `length` bytes at `offset` of `room`.
     constexpr packet(bytes room, std::size_t offset_bytes, std::size_t length_bytes = 0) noexcept
-        : buffer(room.data()), capacity(static_cast<std::uint32_t>(room.size())),
-          offset(static_cast<std::uint32_t>(offset_bytes)), length(static_cast<std::uint32_t>(length_bytes)) {
+        : buffer(room.data()), capacity(converted<std::uint32_t>(room.size())),
+          offset(converted<std::uint32_t>(offset_bytes)), length(converted<std::uint32_t>(length_bytes)) {
         WG_ASSERT(offset_bytes + length_bytes <= room.size());
     }
 
@@ -2009,19 +2013,19 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     if constexpr (Bits % 8 == 0) {
         constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
                                            : octets{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
-        x = (vector)_mm_shuffle_epi8((__m128i)x, (__m128i)order);
+        x = vector(_mm_shuffle_epi8(__m128i(x), __m128i(order)));
         return;
     }
 #endif
     if constexpr (Bits == 16) {
-        half_words const h = (half_words)x;
-        x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        half_words const h = half_words(x);
+        x = vector(__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6));
         return;
     }
 #ifdef __SSSE3__
     if constexpr (Bits == 8) {
-        octets const o = (octets)x;
-        x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        octets const o = octets(x);
+        x = vector(__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14));
         return;
     }
 #endif
@@ -2053,8 +2057,8 @@ WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, s
 /// Words as the bytes that they are in memory, for which ChaCha20 has the little-endian order.
 WG_TARGET vector in_memory_order(vector const& x) noexcept {
     if constexpr (std::endian::native == std::endian::little) return x;
-    octets const o = (octets)x;
-    return (vector)__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+    octets const o = octets(x);
+    return vector(__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12));
 }
 
 /// Of four words in lanes, makes 16 bytes of each of four blocks. Hands those of block i over as `First + 4 i`.
@@ -2116,7 +2120,7 @@ using word_pairs = std::uint64_t __attribute__((vector_size(16)));
 
 /// The products of the lower words.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
-    return (word_pairs)_mm_mul_epu32((__m128i)a, (__m128i)b);
+    return word_pairs(_mm_mul_epu32(__m128i(a), __m128i(b)));
 }
 /// The first or second pair of each block of a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
@@ -2134,7 +2138,7 @@ WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
 }
 /// The first and second pair of each block.
 WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
-    word_pairs const a = (word_pairs)load(blocks[0]), b = (word_pairs)load(blocks[1]);
+    word_pairs const a = word_pairs(load(blocks[0])), b = word_pairs(load(blocks[1]));
     first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
 }
 WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }
@@ -2438,7 +2442,7 @@ public:
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
-            std::size_t const now = std::min(count, lane_blocks - place);
+            std::size_t const now = (std::min)(count, lane_blocks - place);
             vector* const words = words_ + 16 * group;
             if (!shared_)
                 for (std::size_t i = 0; i < 8; ++i)
@@ -2628,7 +2632,7 @@ WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end
 }
 WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
 WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
-    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    limbs const a = limbs(load(from)), b = limbs(load(from + vector_bytes));
     return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
 }
 
@@ -2890,7 +2894,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
-        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+        make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
     secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
@@ -2989,8 +2993,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            seal_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -2998,8 +3002,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            open_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -3012,7 +3016,7 @@ struct kernel {
 private:
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
-        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
+        sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -3055,19 +3059,19 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     if constexpr (Bits % 8 == 0) {
         constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
                                            : octets{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
-        x = (vector)_mm_shuffle_epi8((__m128i)x, (__m128i)order);
+        x = vector(_mm_shuffle_epi8(__m128i(x), __m128i(order)));
         return;
     }
 #endif
     if constexpr (Bits == 16) {
-        half_words const h = (half_words)x;
-        x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        half_words const h = half_words(x);
+        x = vector(__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6));
         return;
     }
 #ifdef __SSSE3__
     if constexpr (Bits == 8) {
-        octets const o = (octets)x;
-        x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        octets const o = octets(x);
+        x = vector(__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14));
         return;
     }
 #endif
@@ -3099,8 +3103,8 @@ WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, s
 /// Words as the bytes that they are in memory, for which ChaCha20 has the little-endian order.
 WG_TARGET vector in_memory_order(vector const& x) noexcept {
     if constexpr (std::endian::native == std::endian::little) return x;
-    octets const o = (octets)x;
-    return (vector)__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+    octets const o = octets(x);
+    return vector(__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12));
 }
 
 /// Of four words in lanes, makes 16 bytes of each of four blocks. Hands those of block i over as `First + 4 i`.
@@ -3162,7 +3166,7 @@ using word_pairs = std::uint64_t __attribute__((vector_size(16)));
 
 /// The products of the lower words.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
-    return (word_pairs)_mm_mul_epu32((__m128i)a, (__m128i)b);
+    return word_pairs(_mm_mul_epu32(__m128i(a), __m128i(b)));
 }
 /// The first or second pair of each block of a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
@@ -3180,7 +3184,7 @@ WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
 }
 /// The first and second pair of each block.
 WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
-    word_pairs const a = (word_pairs)load(blocks[0]), b = (word_pairs)load(blocks[1]);
+    word_pairs const a = word_pairs(load(blocks[0])), b = word_pairs(load(blocks[1]));
     first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
 }
 WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }
@@ -3484,7 +3488,7 @@ public:
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
-            std::size_t const now = std::min(count, lane_blocks - place);
+            std::size_t const now = (std::min)(count, lane_blocks - place);
             vector* const words = words_ + 16 * group;
             if (!shared_)
                 for (std::size_t i = 0; i < 8; ++i)
@@ -3673,7 +3677,7 @@ WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end
 }
 WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
 WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
-    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    limbs const a = limbs(load(from)), b = limbs(load(from + vector_bytes));
     return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
 }
 
@@ -3927,7 +3931,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
-        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+        make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
     secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
@@ -4026,8 +4030,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            seal_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -4035,8 +4039,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            open_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -4049,7 +4053,7 @@ struct kernel {
 private:
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
-        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
+        sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -4087,25 +4091,25 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     if constexpr (Bits == 16) {
         __m256i const order = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7,
                                                4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+        x = vector(_mm256_shuffle_epi8(__m256i(x), order));
     } else if constexpr (Bits == 8) {
         __m256i const order = _mm256_setr_epi8(3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14, 3, 0, 1, 2, 7, 4,
                                                5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
-        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+        x = vector(_mm256_shuffle_epi8(__m256i(x), order));
     } else {
         x = (x << Bits) | (x >> (32 - Bits));
     }
 }
 #endif
 template <int By> WG_TARGET void turn(vector& x) noexcept {
-    x = (vector)_mm256_shuffle_epi32((__m256i)x, By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6);
+    x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 
 WG_TARGET vector broadcast(std::uint32_t word) noexcept {
-    return (vector)_mm256_set1_epi32(static_cast<int>(word));
+    return vector(_mm256_set1_epi32(static_cast<int>(word)));
 }
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
-    return (vector)_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four)));
+    return vector(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four))));
 }
 WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7}; }
 /// The number of a row in its first word, zero in the others.
@@ -4113,29 +4117,29 @@ WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0};
 WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0}; }
 
 WG_TARGET vector load(byte const* from) noexcept {
-    return (vector)_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from));
+    return vector(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from)));
 }
 WG_TARGET void store(byte* to, vector const& x) noexcept {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)x);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), __m256i(x));
 }
 
 /// Half i of a and b is vector `First + i * Step` of the keystream.
 template <int First, int Step, class To>
 WG_TARGET void put_halves(vector const& a, vector const& b, To const& to) noexcept {
-    to.template put<First>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x20));
-    to.template put<First + Step>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x31));
+    to.template put<First>(vector(_mm256_permute2x128_si256(__m256i(a), __m256i(b), 0x20)));
+    to.template put<First + Step>(vector(_mm256_permute2x128_si256(__m256i(a), __m256i(b), 0x31)));
 }
 
 /// Of four words in lanes, makes four vectors with 16 bytes of a block in each half: blocks i and i + 4.
 WG_TARGET void gather_words(vector* x) noexcept {
-    __m256i const low01 = _mm256_unpacklo_epi32((__m256i)x[0], (__m256i)x[1]);
-    __m256i const low23 = _mm256_unpacklo_epi32((__m256i)x[2], (__m256i)x[3]);
-    __m256i const high01 = _mm256_unpackhi_epi32((__m256i)x[0], (__m256i)x[1]);
-    __m256i const high23 = _mm256_unpackhi_epi32((__m256i)x[2], (__m256i)x[3]);
-    x[0] = (vector)_mm256_unpacklo_epi64(low01, low23);
-    x[1] = (vector)_mm256_unpackhi_epi64(low01, low23);
-    x[2] = (vector)_mm256_unpacklo_epi64(high01, high23);
-    x[3] = (vector)_mm256_unpackhi_epi64(high01, high23);
+    __m256i const low01 = _mm256_unpacklo_epi32(__m256i(x[0]), __m256i(x[1]));
+    __m256i const low23 = _mm256_unpacklo_epi32(__m256i(x[2]), __m256i(x[3]));
+    __m256i const high01 = _mm256_unpackhi_epi32(__m256i(x[0]), __m256i(x[1]));
+    __m256i const high23 = _mm256_unpackhi_epi32(__m256i(x[2]), __m256i(x[3]));
+    x[0] = vector(_mm256_unpacklo_epi64(low01, low23));
+    x[1] = vector(_mm256_unpackhi_epi64(low01, low23));
+    x[2] = vector(_mm256_unpacklo_epi64(high01, high23));
+    x[3] = vector(_mm256_unpackhi_epi64(high01, high23));
 }
 
 template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
@@ -4185,7 +4189,7 @@ using word_pairs = std::uint64_t __attribute__((vector_size(32)));
 
 /// The products of the lower words.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
-    return (word_pairs)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+    return word_pairs(_mm256_mul_epu32(__m256i(a), __m256i(b)));
 }
 /// The first or second pair of each block of a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
@@ -4205,7 +4209,7 @@ WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
 WG_TARGET word_pairs load_two(byte const* first, byte const* second) noexcept {
     __m128i const a = _mm_loadu_si128(reinterpret_cast<__m128i const*>(first));
     __m128i const b = _mm_loadu_si128(reinterpret_cast<__m128i const*>(second));
-    return (word_pairs)_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    return word_pairs(_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1));
 }
 /// The first and second pair of each block.
 WG_TARGET void load_pairs(byte const* const (&blocks)[4], word_pairs& first, word_pairs& second) noexcept {
@@ -4500,7 +4504,7 @@ public:
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
-            std::size_t const now = std::min(count, lane_blocks - place);
+            std::size_t const now = (std::min)(count, lane_blocks - place);
             vector* const words = words_ + 16 * group;
             if (!shared_)
                 for (std::size_t i = 0; i < 8; ++i)
@@ -4689,7 +4693,7 @@ WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end
 }
 WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
 WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
-    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    limbs const a = limbs(load(from)), b = limbs(load(from + vector_bytes));
     return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
 }
 
@@ -4943,7 +4947,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
-        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+        make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
     secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
@@ -5042,8 +5046,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            seal_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -5051,8 +5055,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            open_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -5065,7 +5069,7 @@ struct kernel {
 private:
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
-        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
+        sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -5104,25 +5108,25 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     if constexpr (Bits == 16) {
         __m256i const order = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7,
                                                4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+        x = vector(_mm256_shuffle_epi8(__m256i(x), order));
     } else if constexpr (Bits == 8) {
         __m256i const order = _mm256_setr_epi8(3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14, 3, 0, 1, 2, 7, 4,
                                                5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
-        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+        x = vector(_mm256_shuffle_epi8(__m256i(x), order));
     } else {
         x = (x << Bits) | (x >> (32 - Bits));
     }
 }
 #endif
 template <int By> WG_TARGET void turn(vector& x) noexcept {
-    x = (vector)_mm256_shuffle_epi32((__m256i)x, By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6);
+    x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 
 WG_TARGET vector broadcast(std::uint32_t word) noexcept {
-    return (vector)_mm256_set1_epi32(static_cast<int>(word));
+    return vector(_mm256_set1_epi32(static_cast<int>(word)));
 }
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
-    return (vector)_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four)));
+    return vector(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four))));
 }
 WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7}; }
 /// The number of a row in its first word, zero in the others.
@@ -5130,29 +5134,29 @@ WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0};
 WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0}; }
 
 WG_TARGET vector load(byte const* from) noexcept {
-    return (vector)_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from));
+    return vector(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from)));
 }
 WG_TARGET void store(byte* to, vector const& x) noexcept {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)x);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), __m256i(x));
 }
 
 /// Half i of a and b is vector `First + i * Step` of the keystream.
 template <int First, int Step, class To>
 WG_TARGET void put_halves(vector const& a, vector const& b, To const& to) noexcept {
-    to.template put<First>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x20));
-    to.template put<First + Step>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x31));
+    to.template put<First>(vector(_mm256_permute2x128_si256(__m256i(a), __m256i(b), 0x20)));
+    to.template put<First + Step>(vector(_mm256_permute2x128_si256(__m256i(a), __m256i(b), 0x31)));
 }
 
 /// Of four words in lanes, makes four vectors with 16 bytes of a block in each half: blocks i and i + 4.
 WG_TARGET void gather_words(vector* x) noexcept {
-    __m256i const low01 = _mm256_unpacklo_epi32((__m256i)x[0], (__m256i)x[1]);
-    __m256i const low23 = _mm256_unpacklo_epi32((__m256i)x[2], (__m256i)x[3]);
-    __m256i const high01 = _mm256_unpackhi_epi32((__m256i)x[0], (__m256i)x[1]);
-    __m256i const high23 = _mm256_unpackhi_epi32((__m256i)x[2], (__m256i)x[3]);
-    x[0] = (vector)_mm256_unpacklo_epi64(low01, low23);
-    x[1] = (vector)_mm256_unpackhi_epi64(low01, low23);
-    x[2] = (vector)_mm256_unpacklo_epi64(high01, high23);
-    x[3] = (vector)_mm256_unpackhi_epi64(high01, high23);
+    __m256i const low01 = _mm256_unpacklo_epi32(__m256i(x[0]), __m256i(x[1]));
+    __m256i const low23 = _mm256_unpacklo_epi32(__m256i(x[2]), __m256i(x[3]));
+    __m256i const high01 = _mm256_unpackhi_epi32(__m256i(x[0]), __m256i(x[1]));
+    __m256i const high23 = _mm256_unpackhi_epi32(__m256i(x[2]), __m256i(x[3]));
+    x[0] = vector(_mm256_unpacklo_epi64(low01, low23));
+    x[1] = vector(_mm256_unpackhi_epi64(low01, low23));
+    x[2] = vector(_mm256_unpacklo_epi64(high01, high23));
+    x[3] = vector(_mm256_unpackhi_epi64(high01, high23));
 }
 
 template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
@@ -5202,7 +5206,7 @@ using word_pairs = std::uint64_t __attribute__((vector_size(32)));
 
 /// The products of the lower words.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
-    return (word_pairs)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+    return word_pairs(_mm256_mul_epu32(__m256i(a), __m256i(b)));
 }
 /// The first or second pair of each block of a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
@@ -5222,7 +5226,7 @@ WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
 WG_TARGET word_pairs load_two(byte const* first, byte const* second) noexcept {
     __m128i const a = _mm_loadu_si128(reinterpret_cast<__m128i const*>(first));
     __m128i const b = _mm_loadu_si128(reinterpret_cast<__m128i const*>(second));
-    return (word_pairs)_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    return word_pairs(_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1));
 }
 /// The first and second pair of each block.
 WG_TARGET void load_pairs(byte const* const (&blocks)[4], word_pairs& first, word_pairs& second) noexcept {
@@ -5517,7 +5521,7 @@ public:
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
-            std::size_t const now = std::min(count, lane_blocks - place);
+            std::size_t const now = (std::min)(count, lane_blocks - place);
             vector* const words = words_ + 16 * group;
             if (!shared_)
                 for (std::size_t i = 0; i < 8; ++i)
@@ -5641,7 +5645,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
-        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+        make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
     secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
@@ -5758,7 +5762,7 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     __mmask64 const there = (__mmask64{1} << size) - 1;
-    _mm512_mask_storeu_epi8(dst, there, _mm512_xor_si512((__m512i)x, _mm512_maskz_loadu_epi8(there, src)));
+    _mm512_mask_storeu_epi8(dst, there, _mm512_xor_si512(__m512i(x), _mm512_maskz_loadu_epi8(there, src)));
 }
 
 WG_TARGET __mmask16 some_lanes(std::size_t first, std::size_t count) noexcept {
@@ -5766,12 +5770,12 @@ WG_TARGET __mmask16 some_lanes(std::size_t first, std::size_t count) noexcept {
 }
 /// The word, in `count` lanes from `first` on.
 WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
-    x = (vector)_mm512_mask_set1_epi32((__m512i)x, some_lanes(first, count), static_cast<int>(word));
+    x = vector(_mm512_mask_set1_epi32(__m512i(x), some_lanes(first, count), static_cast<int>(word)));
 }
 /// The same, one more in each next lane.
 WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
-    __m512i const all = (__m512i)(lane_numbers() + broadcast(word - static_cast<std::uint32_t>(first)));
-    x = (vector)_mm512_mask_mov_epi32((__m512i)x, some_lanes(first, count), all);
+    __m512i const all = __m512i(lane_numbers() + broadcast(word - static_cast<std::uint32_t>(first)));
+    x = vector(_mm512_mask_mov_epi32(__m512i(x), some_lanes(first, count), all));
 }
 
 /// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
@@ -5792,7 +5796,7 @@ using two_pairs = std::uint64_t __attribute__((vector_size(16)));
 /// The products of the lower words. By mask, because g++ 12 takes the undefined operand of the other intrinsic for an
 /// uninitialized one.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
-    return (word_pairs)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);
+    return word_pairs(_mm512_maskz_mul_epu32(0xff, __m512i(a), __m512i(b)));
 }
 /// The first or second pair of each block of a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
@@ -5803,7 +5807,7 @@ template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
 }
 /// The lanes of b where a bit of `Second` is set, of a elsewhere.
 template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
-    return (word_pairs)_mm512_mask_mov_epi64((__m512i)a, Second, (__m512i)b);
+    return word_pairs(_mm512_mask_mov_epi64(__m512i(a), Second, __m512i(b)));
 }
 WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[8]) noexcept {
     return word_pairs{of_block[0], of_block[4], of_block[1], of_block[5],
@@ -6118,7 +6122,7 @@ public:
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
-            std::size_t const now = std::min(count, lane_blocks - place);
+            std::size_t const now = (std::min)(count, lane_blocks - place);
             vector* const words = words_ + 16 * group;
             if (!shared_)
                 for (std::size_t i = 0; i < 8; ++i)
@@ -6307,7 +6311,7 @@ WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end
 }
 WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
 WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
-    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    limbs const a = limbs(load(from)), b = limbs(load(from + vector_bytes));
     return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
 }
 
@@ -6561,7 +6565,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
-        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+        make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
     secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
@@ -6660,8 +6664,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            seal_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -6669,8 +6673,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            open_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -6683,7 +6687,7 @@ struct kernel {
 private:
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
-        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
+        sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -6769,10 +6773,10 @@ inline constexpr std::size_t poly_tags_stack_bytes = 6144; ///< of `make_tags`
 
 /// sum + the low 52 bits of a product of 52-bit factors; and of the others.
 WG_TARGET limbs add_low(limbs const& sum, limbs const& a, limbs const& b) noexcept {
-    return (limbs)_mm512_madd52lo_epu64((__m512i)sum, (__m512i)a, (__m512i)b);
+    return limbs(_mm512_madd52lo_epu64(__m512i(sum), __m512i(a), __m512i(b)));
 }
 WG_TARGET limbs add_high(limbs const& sum, limbs const& a, limbs const& b) noexcept {
-    return (limbs)_mm512_madd52hi_epu64((__m512i)sum, (__m512i)a, (__m512i)b);
+    return limbs(_mm512_madd52hi_epu64(__m512i(sum), __m512i(a), __m512i(b)));
 }
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x, int count) noexcept { return x & ((std::uint64_t{1} << count) - 1); }
@@ -6836,7 +6840,7 @@ WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
 
 /// Eight blocks as their low and high words, and the end bit 2^128 where there is a block.
 WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
-    limbs const middle = (limbs)_mm512_shrdi_epi64((__m512i)low, (__m512i)high, 44);
+    limbs const middle = limbs(_mm512_shrdi_epi64(__m512i(low), __m512i(high), 44));
     return {low_bits(low, 44), low_bits(middle, 44), (high >> 24) | end};
 }
 
@@ -6867,7 +6871,7 @@ template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
 }
 /// The lanes of b where a bit of `Second` is set, of a elsewhere.
 template <int Second> WG_TARGET limbs choose(limbs const& a, limbs const& b) noexcept {
-    return (limbs)_mm512_mask_mov_epi64((__m512i)a, Second, (__m512i)b);
+    return limbs(_mm512_mask_mov_epi64(__m512i(a), Second, __m512i(b)));
 }
 template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
     return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2)};
@@ -6910,7 +6914,7 @@ WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::pt
         b = _mm512_mask_loadu_epi64(b, static_cast<__mmask8>(theirs >> 8), moved(there, 64));
     }
     limbs const block_of_lane = {0, 4, 1, 5, 2, 6, 3, 7};
-    return split_pairs((limbs)a, (limbs)b, (limbs)(block_of_lane >= all_lanes(absent)) & end_bits());
+    return split_pairs(limbs(a), limbs(b), limbs(block_of_lane >= all_lanes(absent)) & end_bits());
 }
 
 WG_TARGET std::uint64_t sum_of(limbs const& x) noexcept {
@@ -7097,8 +7101,8 @@ public:
             if (over != 0) std::memcpy(tails_[i], p.message + (p.size - over), over);
             store_le64(tails_[i] + (over != 0 ? 24 : 8), p.size);
             total_[i] = whole_[i] + (over != 0) + 1;
-            least_ = std::min(least_, whole_[i]);
-            most_ = std::max(most_, total_[i]);
+            least_ = (std::min)(least_, whole_[i]);
+            most_ = (std::max)(most_, total_[i]);
         }
         pairs const words = load(keys, 0);
         poly_lanes const r = split(words.low & 0x0ffffffc0fffffff, words.high & 0x0ffffffc0ffffffc, limbs{});
@@ -7159,7 +7163,7 @@ private:
         return {words_of<0>(a, b), words_of<1>(a, b)};
     }
     WG_TARGET static limbs keep(limbs const& old, __mmask8 there, limbs const& x) noexcept {
-        return (limbs)_mm512_mask_mov_epi64((__m512i)old, there, (__m512i)x);
+        return limbs(_mm512_mask_mov_epi64(__m512i(old), there, __m512i(x)));
     }
     WG_TARGET static poly_lanes split_pair(pairs const& words) noexcept {
         return split(words.low, words.high, end_bits());
@@ -7183,7 +7187,7 @@ private:
         limbs const l0 = (low_bits(g0, 44) & over) | (h.l0 & ~over), l1 = (low_bits(g1, 44) & over) | (h.l1 & ~over);
         limbs const l2 = (g2 & over) | (h.l2 & ~over);
         limbs const low = (l0 | (l1 << 44)) + s_.low;
-        limbs const high = ((l1 >> 20) | (l2 << 24)) + s_.high - (limbs)(low < s_.low); // true is all ones
+        limbs const high = ((l1 >> 20) | (l2 << 24)) + s_.high - limbs(low < s_.low); // true is all ones
         store4(packets_, words_of<0>(low, high)), store4(packets_ + 4, words_of<1>(low, high));
     }
     WG_TARGET static void store4(packet_tag* const* to, limbs const& x) noexcept {
@@ -7204,7 +7208,7 @@ private:
 /// Sixteen packets: while one half waits for its products, the other goes on.
 WG_TARGET void tag_sixteen(packet_tag* const* packets) noexcept {
     lanes_of_packets a(packets), b(packets + 8);
-    std::size_t const least = std::min(a.least(), b.least()), most = std::max(a.most(), b.most());
+    std::size_t const least = (std::min)(a.least(), b.least()), most = (std::max)(a.most(), b.most());
     std::size_t block = 0;
     for (; block + 2 <= least; block += 2) a.absorb_two(block), b.absorb_two(block);
     for (; block < most; ++block) a.absorb_one(block), b.absorb_one(block);
@@ -7230,7 +7234,7 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     // the last fills up the lanes that are left
     for (std::size_t i = packets.size(); i < sizeof by_size / sizeof *by_size; ++i) by_size[i] = &packets.back();
     for (std::size_t begin = 0; begin < packets.size();) {
-        std::size_t const left = packets.size() - begin, lanes = left > 8 ? 16 : 8, count = std::min(left, lanes);
+        std::size_t const left = packets.size() - begin, lanes = left > 8 ? 16 : 8, count = (std::min)(left, lanes);
         packet_tag* const* const group = by_size + begin;
         std::size_t bytes_in_all = 0;
         for (std::size_t i = 0; i < count; ++i) {
@@ -7279,7 +7283,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
-        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+        make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
     secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
@@ -7378,8 +7382,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            seal_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -7387,8 +7391,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            open_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -7401,7 +7405,7 @@ struct kernel {
 private:
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
-        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
+        sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();
@@ -7487,8 +7491,8 @@ private:
 
     [[gnu::noinline]] static void finish(work& w, std::size_t aad_bytes, std::size_t size, byte* tag) noexcept {
         fill_zero({w.tail, sizeof w.tail});
-        store_le32(w.tail, static_cast<std::uint32_t>(aad_bytes));
-        store_le32(w.tail + 8, static_cast<std::uint32_t>(size)); // packets are shorter than 4 GiB
+        store_le32(w.tail, converted<std::uint32_t>(aad_bytes));
+        store_le32(w.tail + 8, converted<std::uint32_t>(size)); // packets are shorter than 4 GiB
         w.mac.absorb(w.tail, 1, 1);
         w.mac.finish(tag, w.s);
     }
@@ -7502,7 +7506,7 @@ private:
     [[gnu::noinline]] static void crypt(work& w, byte* dst, byte const* src, std::size_t size) noexcept {
         while (size != 0) {
             next_block(w);
-            std::size_t const now = std::min(size, chacha20_block_bytes);
+            std::size_t const now = (std::min)(size, chacha20_block_bytes);
 #ifndef WG_SMALL // has time for single bytes
             if (now == chacha20_block_bytes)
                 for (std::size_t i = 0; i < now; i += 4)
@@ -7773,7 +7777,7 @@ inline constexpr std::array<std::uint32_t, 20> packed_sigma = [] {
 
 /// The parameter block's first word: digest length, key length, fanout 1, depth 1. The other words are zero.
 constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_bytes) noexcept {
-    return 0x01010000u ^ static_cast<std::uint32_t>(key_bytes << 8) ^ static_cast<std::uint32_t>(digest_bytes);
+    return 0x01010000u ^ converted<std::uint32_t>(key_bytes << 8) ^ converted<std::uint32_t>(digest_bytes);
 }
 
 /// Copies less than a block. Not by the library, where that is more than a loop: it leaves what it moved in registers
@@ -7868,7 +7872,7 @@ struct words {
         auto const m = [&](std::size_t i) noexcept { return words[i]; };
 #endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
-        v[12] ^= static_cast<std::uint32_t>(count);
+        v[12] ^= converted<std::uint32_t>(count);
 #ifndef WG_COMPACT
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
 #endif
@@ -8204,11 +8208,11 @@ typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint32_t quad __attribute__((vector_size(16)));
 using each_lane = std::make_index_sequence<WG_LANES>;
 
-template <std::size_t Bytes, std::size_t... I>
-WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+template <std::size_t Bytes, std::size_t... N>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<N...>) noexcept {
     typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
-    octets const o = (octets)x;
-    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+    octets const o = octets(x);
+    x = lanes(__builtin_shufflevector(o, o, (N / 4 * 4 + (N + Bytes) % 4)...));
 }
 
 template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
@@ -8218,8 +8222,8 @@ template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void ro
 #elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
     typedef std::uint16_t halves __attribute__((vector_size(16)));
     if constexpr (Bits == 16) {
-        halves const h = (halves)x;
-        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        halves const h = halves(x);
+        x = lanes(__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6));
         return;
     }
 #endif
@@ -8255,11 +8259,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::u
 }
 
 /// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
-template <std::size_t Upper, class Vector, std::size_t... I>
+template <std::size_t Upper, class Vector, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
-                                                              std::index_sequence<I...>) noexcept {
-    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
-    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+                                                              std::index_sequence<N...>) noexcept {
+    constexpr std::size_t count = sizeof...(N), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (N % 2 * count + N / group * group + Upper * group / 2 + N % group / 2)...);
 }
 
 /// The words at[0], at[1], ... as elements of `to`.
@@ -8278,17 +8282,17 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, 
 }
 
 /// Four words of messages `first`, `first` + 4, ..., one after the other.
-template <std::size_t... I>
+template <std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
                                                                    std::size_t first, std::size_t at,
-                                                                   std::index_sequence<I...>) noexcept {
+                                                                   std::index_sequence<N...>) noexcept {
 #if WG_LANES == 4
     load_words(row, from[first] + at);
 #elif WG_LANES == 8
     quad a, b;
     load_words(a, from[first] + at);
     load_words(b, from[first + 4] + at);
-    row = __builtin_shufflevector(a, b, I...);
+    row = __builtin_shufflevector(a, b, N...);
 #else
     typedef std::uint32_t eight __attribute__((vector_size(32)));
     quad a, b, c, d;
@@ -8298,7 +8302,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, b
     load_words(d, from[first + 12] + at);
     eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
     eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
-    row = __builtin_shufflevector(ab, cd, I...);
+    row = __builtin_shufflevector(ab, cd, N...);
 #endif
 }
 
@@ -8311,11 +8315,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) no
     zip<1>(high01, r[0], r[1], each_lane{});
     zip<1>(high23, r[2], r[3], each_lane{});
     pairs p0, p1, p2, p3;
-    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
-    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
-    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
-    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
-    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+    zip<0>(p0, pairs(low01), pairs(low23), each_pair{});
+    zip<1>(p1, pairs(low01), pairs(low23), each_pair{});
+    zip<0>(p2, pairs(high01), pairs(high23), each_pair{});
+    zip<1>(p3, pairs(high01), pairs(high23), each_pair{});
+    r[0] = lanes(p0), r[1] = lanes(p1), r[2] = lanes(p2), r[3] = lanes(p3);
 }
 
 template <std::size_t Bytes>
@@ -8477,11 +8481,11 @@ typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint32_t quad __attribute__((vector_size(16)));
 using each_lane = std::make_index_sequence<WG_LANES>;
 
-template <std::size_t Bytes, std::size_t... I>
-WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+template <std::size_t Bytes, std::size_t... N>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<N...>) noexcept {
     typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
-    octets const o = (octets)x;
-    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+    octets const o = octets(x);
+    x = lanes(__builtin_shufflevector(o, o, (N / 4 * 4 + (N + Bytes) % 4)...));
 }
 
 template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
@@ -8491,8 +8495,8 @@ template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void ro
 #elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
     typedef std::uint16_t halves __attribute__((vector_size(16)));
     if constexpr (Bits == 16) {
-        halves const h = (halves)x;
-        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        halves const h = halves(x);
+        x = lanes(__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6));
         return;
     }
 #endif
@@ -8528,11 +8532,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::u
 }
 
 /// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
-template <std::size_t Upper, class Vector, std::size_t... I>
+template <std::size_t Upper, class Vector, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
-                                                              std::index_sequence<I...>) noexcept {
-    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
-    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+                                                              std::index_sequence<N...>) noexcept {
+    constexpr std::size_t count = sizeof...(N), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (N % 2 * count + N / group * group + Upper * group / 2 + N % group / 2)...);
 }
 
 /// The words at[0], at[1], ... as elements of `to`.
@@ -8551,17 +8555,17 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, 
 }
 
 /// Four words of messages `first`, `first` + 4, ..., one after the other.
-template <std::size_t... I>
+template <std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
                                                                    std::size_t first, std::size_t at,
-                                                                   std::index_sequence<I...>) noexcept {
+                                                                   std::index_sequence<N...>) noexcept {
 #if WG_LANES == 4
     load_words(row, from[first] + at);
 #elif WG_LANES == 8
     quad a, b;
     load_words(a, from[first] + at);
     load_words(b, from[first + 4] + at);
-    row = __builtin_shufflevector(a, b, I...);
+    row = __builtin_shufflevector(a, b, N...);
 #else
     typedef std::uint32_t eight __attribute__((vector_size(32)));
     quad a, b, c, d;
@@ -8571,7 +8575,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, b
     load_words(d, from[first + 12] + at);
     eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
     eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
-    row = __builtin_shufflevector(ab, cd, I...);
+    row = __builtin_shufflevector(ab, cd, N...);
 #endif
 }
 
@@ -8584,11 +8588,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) no
     zip<1>(high01, r[0], r[1], each_lane{});
     zip<1>(high23, r[2], r[3], each_lane{});
     pairs p0, p1, p2, p3;
-    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
-    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
-    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
-    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
-    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+    zip<0>(p0, pairs(low01), pairs(low23), each_pair{});
+    zip<1>(p1, pairs(low01), pairs(low23), each_pair{});
+    zip<0>(p2, pairs(high01), pairs(high23), each_pair{});
+    zip<1>(p3, pairs(high01), pairs(high23), each_pair{});
+    r[0] = lanes(p0), r[1] = lanes(p1), r[2] = lanes(p2), r[3] = lanes(p3);
 }
 
 template <std::size_t Bytes>
@@ -8758,11 +8762,11 @@ typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint32_t quad __attribute__((vector_size(16)));
 using each_lane = std::make_index_sequence<WG_LANES>;
 
-template <std::size_t Bytes, std::size_t... I>
-WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+template <std::size_t Bytes, std::size_t... N>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<N...>) noexcept {
     typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
-    octets const o = (octets)x;
-    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+    octets const o = octets(x);
+    x = lanes(__builtin_shufflevector(o, o, (N / 4 * 4 + (N + Bytes) % 4)...));
 }
 
 template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
@@ -8772,8 +8776,8 @@ template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void ro
 #elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
     typedef std::uint16_t halves __attribute__((vector_size(16)));
     if constexpr (Bits == 16) {
-        halves const h = (halves)x;
-        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        halves const h = halves(x);
+        x = lanes(__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6));
         return;
     }
 #endif
@@ -8809,11 +8813,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::u
 }
 
 /// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
-template <std::size_t Upper, class Vector, std::size_t... I>
+template <std::size_t Upper, class Vector, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
-                                                              std::index_sequence<I...>) noexcept {
-    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
-    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+                                                              std::index_sequence<N...>) noexcept {
+    constexpr std::size_t count = sizeof...(N), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (N % 2 * count + N / group * group + Upper * group / 2 + N % group / 2)...);
 }
 
 /// The words at[0], at[1], ... as elements of `to`.
@@ -8832,17 +8836,17 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, 
 }
 
 /// Four words of messages `first`, `first` + 4, ..., one after the other.
-template <std::size_t... I>
+template <std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
                                                                    std::size_t first, std::size_t at,
-                                                                   std::index_sequence<I...>) noexcept {
+                                                                   std::index_sequence<N...>) noexcept {
 #if WG_LANES == 4
     load_words(row, from[first] + at);
 #elif WG_LANES == 8
     quad a, b;
     load_words(a, from[first] + at);
     load_words(b, from[first + 4] + at);
-    row = __builtin_shufflevector(a, b, I...);
+    row = __builtin_shufflevector(a, b, N...);
 #else
     typedef std::uint32_t eight __attribute__((vector_size(32)));
     quad a, b, c, d;
@@ -8852,7 +8856,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, b
     load_words(d, from[first + 12] + at);
     eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
     eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
-    row = __builtin_shufflevector(ab, cd, I...);
+    row = __builtin_shufflevector(ab, cd, N...);
 #endif
 }
 
@@ -8865,11 +8869,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) no
     zip<1>(high01, r[0], r[1], each_lane{});
     zip<1>(high23, r[2], r[3], each_lane{});
     pairs p0, p1, p2, p3;
-    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
-    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
-    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
-    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
-    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+    zip<0>(p0, pairs(low01), pairs(low23), each_pair{});
+    zip<1>(p1, pairs(low01), pairs(low23), each_pair{});
+    zip<0>(p2, pairs(high01), pairs(high23), each_pair{});
+    zip<1>(p3, pairs(high01), pairs(high23), each_pair{});
+    r[0] = lanes(p0), r[1] = lanes(p1), r[2] = lanes(p2), r[3] = lanes(p3);
 }
 
 template <std::size_t Bytes>
@@ -9030,7 +9034,7 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
             a = a.subspan(whole);
         }
         if (!a.empty()) { // a block of both
-            std::size_t const taken = std::min(b.size(), block_bytes - a.size());
+            std::size_t const taken = (std::min)(b.size(), block_bytes - a.size());
             byte_array<block_bytes> joined;
             pad(joined.data(), a);
             copy_short(&joined[a.size()], b.data(), taken);
@@ -9061,7 +9065,7 @@ template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
                 std::memset(w.padded, 0, block_bytes);
                 held = 0;
             }
-            std::size_t const now = std::min(left, block_bytes - held);
+            std::size_t const now = (std::min)(left, block_bytes - held);
             std::memcpy(w.padded + held, from, now);
             held += now, from += now, left -= now;
         }
@@ -9132,15 +9136,15 @@ inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) 
 
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
     std::size_t const whole = (item.message.size() + block_bytes - 1) / block_bytes;
-    return item.key.empty() ? std::max<std::size_t>(whole, 1) : whole + 1;
+    return item.key.empty() ? (std::max<std::size_t>)(whole, 1) : whole + 1;
 }
 
 /// Groups items of equally many blocks. `one(item)` does those that are too few for lanes to win.
 template <class Lanes, class One> inline void batch(std::span<hash_item const> items, One const& one) noexcept {
     constexpr std::size_t window = 64, fewest = 3;
     bool used_lanes = false;
-    for (; !items.empty(); items = items.subspan(std::min(window, items.size()))) {
-        std::span<hash_item const> const here = items.first(std::min(window, items.size()));
+    for (; !items.empty(); items = items.subspan((std::min)(window, items.size()))) {
+        std::span<hash_item const> const here = items.first((std::min)(window, items.size()));
         std::uint64_t left = ~std::uint64_t{0} >> (window - here.size());
         while (left != 0) {
             std::size_t const blocks = blocks_of(here[static_cast<std::size_t>(std::countr_zero(left))]);
@@ -10526,16 +10530,16 @@ struct avx2_x25519 {
     /// Term i of limb K of a product. 2^(25.5 ...) is rounded up, so a product of odd limbs counts twice; what is from
     /// 2^255 on comes back times 19. Factors < 2^27.6 and < 19 * 2^27.6 < 2^31.9, so the term is < 2^59.5 if both limbs
     /// are even, and half of that if one is odd and limb K therefore.
-    template <int K, int I> WG_X25519_AVX2_INLINE __m256i term(factors const& f) noexcept {
-        constexpr int j = (K - I + 10) % 10;
-        return times(I % 2 == 1 && j % 2 == 1 ? f.a2.v[I] : f.a.v[I], I > K ? f.b19.v[j] : f.b.v[j]);
+    template <int K, int N> WG_X25519_AVX2_INLINE __m256i term(factors const& f) noexcept {
+        constexpr int j = (K - N + 10) % 10;
+        return times(N % 2 == 1 && j % 2 == 1 ? f.a2.v[N] : f.a.v[N], N > K ? f.b19.v[j] : f.b.v[j]);
     }
     /// By rows: ten sums and a factor are all that has to be in registers.
-    template <int I> WG_X25519_AVX2_INLINE void row(fe& r, factors const& f) noexcept {
-        if constexpr (I == 0) {
+    template <int N> WG_X25519_AVX2_INLINE void row(fe& r, factors const& f) noexcept {
+        if constexpr (N == 0) {
             WG_TEN_LIMBS(r.v[i] = term<i, 0>(f))
         } else {
-            WG_TEN_LIMBS(r.v[i] = add(r.v[i], term<i, I>(f)); WG_X25519_IN_ORDER(r.v[i]))
+            WG_TEN_LIMBS(r.v[i] = add(r.v[i], term<i, N>(f)); WG_X25519_IN_ORDER(r.v[i]))
         }
     }
 
@@ -10554,18 +10558,18 @@ struct avx2_x25519 {
     struct root {
         fe a, a2, a19, a38;
     };
-    /// All products with limb I that have no limb below it: those of two different limbs count twice.
-    template <int I, int J> WG_X25519_AVX2_INLINE __m256i square_term(root const& f) noexcept {
-        constexpr bool twice = I % 2 == 1 && J % 2 == 1, wraps = I + J >= 10;
-        if constexpr (I == J) return times(twice ? f.a2.v[I] : f.a.v[I], wraps ? f.a19.v[J] : f.a.v[J]);
-        return times(f.a2.v[I], twice ? (wraps ? f.a38.v[J] : f.a2.v[J]) : (wraps ? f.a19.v[J] : f.a.v[J]));
+    /// All products with limb N that have no limb below it: those of two different limbs count twice.
+    template <int N, int M> WG_X25519_AVX2_INLINE __m256i square_term(root const& f) noexcept {
+        constexpr bool twice = N % 2 == 1 && M % 2 == 1, wraps = N + M >= 10;
+        if constexpr (N == M) return times(twice ? f.a2.v[N] : f.a.v[N], wraps ? f.a19.v[M] : f.a.v[M]);
+        return times(f.a2.v[N], twice ? (wraps ? f.a38.v[M] : f.a2.v[M]) : (wraps ? f.a19.v[M] : f.a.v[M]));
     }
-    template <int I> WG_X25519_AVX2_INLINE void square_row(fe& r, root const& f) noexcept {
-        if constexpr (I == 0) {
+    template <int N> WG_X25519_AVX2_INLINE void square_row(fe& r, root const& f) noexcept {
+        if constexpr (N == 0) {
             WG_TEN_LIMBS(r.v[i] = square_term<0, i>(f))
         } else {
-            WG_TEN_LIMBS(constexpr int k = (I + i) % 10; if constexpr (i >= I) {
-                r.v[k] = add(r.v[k], square_term<I, i>(f));
+            WG_TEN_LIMBS(constexpr int k = (N + i) % 10; if constexpr (i >= N) {
+                r.v[k] = add(r.v[k], square_term<N, i>(f));
                 WG_X25519_IN_ORDER(r.v[k]);
             })
         }
@@ -10582,12 +10586,12 @@ struct avx2_x25519 {
         r = t;
     }
 
-    /// x.v[I] keeps bits(I); the others go to the next limb, or times 19 to the lowest.
-    template <int I> WG_X25519_AVX2_INLINE void carry_one(fe& x) noexcept {
-        __m256i const c = _mm256_srli_epi64(x.v[I], bits(I));
-        x.v[I] = _mm256_and_si256(x.v[I], all(mask(I)));
-        if constexpr (I < 9)
-            x.v[I + 1] = add(x.v[I + 1], c);
+    /// x.v[N] keeps bits(N); the others go to the next limb, or times 19 to the lowest.
+    template <int N> WG_X25519_AVX2_INLINE void carry_one(fe& x) noexcept {
+        __m256i const c = _mm256_srli_epi64(x.v[N], bits(N));
+        x.v[N] = _mm256_and_si256(x.v[N], all(mask(N)));
+        if constexpr (N < 9)
+            x.v[N + 1] = add(x.v[N + 1], c);
         else
             x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
     }
@@ -11204,8 +11208,8 @@ struct ifma8_x25519 {
     }
     // (g++ 12 warns of an uninitialised variable in its own intrinsics for shifts.)
     typedef unsigned long long words __attribute__((vector_size(64)));
-    WG_X25519_INLINE __m512i right(__m512i a, int bits) noexcept { return (__m512i)((words)a >> bits); }
-    WG_X25519_INLINE __m512i left(__m512i a, int bits) noexcept { return (__m512i)((words)a << bits); }
+    WG_X25519_INLINE __m512i right(__m512i a, int bits) noexcept { return __m512i(words(a) >> bits); }
+    WG_X25519_INLINE __m512i left(__m512i a, int bits) noexcept { return __m512i(words(a) << bits); }
 
     /// Limb i of 2^9 p: 2^61 - 2^9 * 19, 2^61 - 2^9, and 2^56 - 2^9 for the highest, which is more than any limb of a
     /// product.
@@ -11248,11 +11252,11 @@ struct ifma8_x25519 {
         ((w.t[4] = low(w.t[4], w.t[9], f)), ...);
     }
 
-    template <int I> WG_X25519_INLINE void low_row(wide& w, fe const& a, fe const& b) noexcept {
-        WG_LIMBS(w.t[I + i] = low(w.t[I + i], a.v[I], b.v[i]))
+    template <int N> WG_X25519_INLINE void low_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[N + i] = low(w.t[N + i], a.v[N], b.v[i]))
     }
-    template <int I> WG_X25519_INLINE void high_row(wide& w, fe const& a, fe const& b) noexcept {
-        WG_LIMBS(w.t[I + i + 1] = high(w.t[I + i + 1], a.v[I], b.v[i]))
+    template <int N> WG_X25519_INLINE void high_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[N + i + 1] = high(w.t[N + i + 1], a.v[N], b.v[i]))
     }
     WG_X25519_INLINE void start(wide& w, fe const& given) noexcept {
         WG_LIMBS(w.t[i] = given.v[i]; w.t[i + 5] = none())
@@ -12449,7 +12453,7 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
         bool reserve(std::size_t count) noexcept {
             while (free_count_ < count) {
                 std::size_t add = std::clamp<std::size_t>(made_, 1, slab_count);
-                if (Limit != 0) add = std::min(add, Limit - made_);
+                if (Limit != 0) add = (std::min)(add, Limit - made_);
                 if (add == 0) return false;
                 auto* const slab = static_cast<pool_slot<T>*>(region_.allocate(add * sizeof(pool_slot<T>)));
                 if (slab == nullptr) return false;
@@ -12461,7 +12465,7 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
         }
 
     private:
-        static constexpr std::size_t slab_count = std::max<std::size_t>(1, 16384 / sizeof(pool_slot<T>));
+        static constexpr std::size_t slab_count = (std::max<std::size_t>)(1, 16384 / sizeof(pool_slot<T>));
         From& region_;
         free_slots free_;
         std::size_t free_count_ = 0;
@@ -12492,7 +12496,7 @@ public:
             if (Limit != 0 && count > Limit) return false;
             // Buffers of packets are large and mostly unused; a page that is not written to takes no memory.
             constexpr bool buffer = std::is_same_v<T, byte>;
-            std::size_t const some = std::max<std::size_t>(count, 1);
+            std::size_t const some = (std::max<std::size_t>)(count, 1);
             auto* const memory = static_cast<T*>(buffer ? std::malloc(some) : std::calloc(some, sizeof(T)));
             if (memory == nullptr) return false;
             if constexpr (!buffer) std::uninitialized_value_construct_n(memory, count);
@@ -12864,7 +12868,7 @@ constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, ke
 /// Reads decimal digits and nothing else: no sign, no space, not empty. `invalid` also if it is too large.
 template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(std::string_view from) noexcept {
     if (from.empty()) return status::invalid;
-    constexpr Number most = std::numeric_limits<Number>::max();
+    constexpr Number most = (std::numeric_limits<Number>::max)();
     Number value = 0;
     for (char const c : from) {
         if (!text_detail::is_digit(c)) return status::invalid;
@@ -13649,7 +13653,7 @@ public:
 
     instant next() const noexcept {
         instant earliest = instant::never();
-        for (Peer* p = first_; p != nullptr; p = p->next) earliest = std::min(earliest, p->timers.next_deadline());
+        for (Peer* p = first_; p != nullptr; p = p->next) earliest = (std::min)(earliest, p->timers.next_deadline());
         return earliest;
     }
     /// Calls `run(Peer&)` for each peer; those of whose timers none is due find that out for themselves.
@@ -14642,7 +14646,7 @@ public:
         else if (greatest_ - position > reach)
             return false;
         std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
-        word const mask = static_cast<word>(word{1} << bit);
+        word const mask = converted<word>(word{1} << bit);
         word& seen = words_[(position / word_bits) % words];
         if ((seen & mask) != 0) return false;
         seen |= mask;
@@ -14850,7 +14854,7 @@ public:
     instant next_deadline() const noexcept {
         instant earliest = instant::never();
         for (unsigned t = 0; t < count; ++t)
-            if (armed(t)) earliest = std::min(earliest, due_[t]);
+            if (armed(t)) earliest = (std::min)(earliest, due_[t]);
         return earliest;
     }
 
@@ -15045,7 +15049,7 @@ public:
         }
         node* const below = *link;
         unsigned const common =
-            below == nullptr ? bits : std::min({key.common_bits(below->key), bits, unsigned{below->bits}});
+            below == nullptr ? bits : (std::min)({key.common_bits(below->key), bits, unsigned{below->bits}});
         if (below != nullptr && below->bits == bits && common == bits) {
             give(*below, owner);
             return true;
@@ -15241,7 +15245,7 @@ public:
         std::span<entry> const heap = heap_.view();
         if (peer.deadline_position == not_queued) {
             if (deadline == instant::never()) return;
-            peer.deadline_position = static_cast<std::uint32_t>(size_);
+            peer.deadline_position = converted<std::uint32_t>(size_);
             heap[size_++] = {deadline, &peer};
             rise(peer.deadline_position);
         } else if (deadline < heap[peer.deadline_position].due) {
@@ -15286,7 +15290,7 @@ private:
 
     void place(std::size_t at, entry const& e) noexcept {
         heap_.view()[at] = e;
-        e.peer->deadline_position = static_cast<std::uint32_t>(at);
+        e.peer->deadline_position = converted<std::uint32_t>(at);
     }
     void rise(std::size_t at) noexcept {
         entry const moving = heap_.view()[at];
@@ -15372,7 +15376,7 @@ public:
         if constexpr (one_slot) {
             if (data.size() > staging_slot::data_bytes) return lost + 1;
         } else {
-            needed = std::max<std::size_t>(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+            needed = (std::max<std::size_t>)(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
         }
         while (!slots_.reserve(needed)) {
             ++lost;
@@ -15380,9 +15384,9 @@ public:
             drop_oldest(queue);
         }
         staging_slot* const head = slots_.acquire();
-        head->packet_bytes = static_cast<std::uint32_t>(data.size());
+        head->packet_bytes = converted<std::uint32_t>(data.size());
         for (staging_slot* slot = head;; slot = slot->rest) {
-            std::size_t const part = one_slot ? data.size() : std::min(data.size(), staging_slot::data_bytes);
+            std::size_t const part = one_slot ? data.size() : (std::min)(data.size(), staging_slot::data_bytes);
             if (part != 0) std::memcpy(slot->data, data.data(), part);
             data = data.subspan(part);
             if (one_slot || data.empty()) break;
@@ -15403,7 +15407,7 @@ public:
         std::size_t left = oldest_bytes(queue);
         byte* at = to.data();
         for (staging_slot const* slot = queue.first; left != 0; slot = slot->rest) {
-            std::size_t const part = one_slot ? left : std::min(left, staging_slot::data_bytes);
+            std::size_t const part = one_slot ? left : (std::min)(left, staging_slot::data_bytes);
             std::memcpy(at, slot->data, part);
             at += part;
             left -= part;
@@ -15573,7 +15577,7 @@ public:
     template <class Predicate> Entry* find(std::uint64_t hash, Predicate&& matches) noexcept {
         std::span<Entry> const all = entries_.view();
         if (all.empty()) return nullptr;
-        for (std::size_t at = static_cast<std::size_t>(hash) & (all.size() - 1); all[at];
+        for (std::size_t at = converted<std::size_t>(hash) & (all.size() - 1); all[at];
              at = (at + 1) & (all.size() - 1))
             if (matches(all[at])) return &all[at];
         return nullptr;
@@ -15951,7 +15955,7 @@ public:
             //= linux: an IPv6 source is its /64
             hash.blake2s(digest, key_, bytes_view(from.octets).first(v4 ? 4 : 8), {});
             tag = load_le64(digest.data()) | 1;
-            set = set.subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+            set = set.subspan(converted<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
         }
         bucket* use = nullptr;
         for (bucket& b : set) {
@@ -16321,7 +16325,7 @@ public:
         std::array<bytes_view, macs_at_once> messages;
         std::array<std::uint8_t, macs_at_once> from;
         std::size_t count = 0;
-        for (std::size_t i = 0; i < std::min(jobs.size(), macs_at_once); ++i) {
+        for (std::size_t i = 0; i < (std::min)(jobs.size(), macs_at_once); ++i) {
             message_type const type = type_of(jobs[i].data.view());
             if (type != message_type::initiation && type != message_type::response) continue;
             from[count] = static_cast<std::uint8_t>(i);
@@ -16356,7 +16360,7 @@ public:
         message_type const type = type_of(this->waiting.front()->message());
         std::array<turn, at_once> turns;
         std::size_t count = 0;
-        for (; count < std::min(most, at_once); ++count) {
+        for (; count < (std::min)(most, at_once); ++count) {
             waiting_handshake const* const in = this->waiting.at(count);
             if (in == nullptr || type_of(in->message()) != type) break;
             turns[count].in = in;
@@ -16871,7 +16875,7 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     std::size_t const header = v4 ? ipv4_header_bytes : ipv6_header_bytes;
     std::size_t const address_bytes = v4 ? 4 : 16;
     bytes_view const original = data.view();
-    bytes_view const transport = original.subspan(std::min(about.header_bytes, original.size()));
+    bytes_view const transport = original.subspan((std::min)(about.header_bytes, original.size()));
 
     bool const unspecified = std::all_of(about.source, about.source + address_bytes, [](byte b) { return b == 0; });
     if (unspecified || !about.first_fragment) return false;
@@ -16890,7 +16894,7 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     std::size_t const front = header + icmp_header_bytes;
     if (data.capacity < front + about.header_bytes + udp_header_bytes) return false;
     std::size_t const quoted =
-        std::min<std::size_t>({original.size(), (v4 ? 576 : 1280) - front, std::size_t{data.capacity} - front});
+        (std::min<std::size_t>)({original.size(), (v4 ? 576 : 1280) - front, std::size_t{data.capacity} - front});
     data.grow(0, static_cast<std::ptrdiff_t>(quoted) - static_cast<std::ptrdiff_t>(original.size()));
     if (data.headroom() >= front) {
         data.grow(static_cast<std::ptrdiff_t>(front), 0);
@@ -16921,7 +16925,7 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
         std::memcpy(&out[8], source.data(), 16);
         std::memcpy(&out[24], destination.data(), 16);
         std::uint32_t const pseudo =
-            checksum_add(static_cast<std::uint32_t>(icmp.size()) + ip_protocol_icmp_v6, out.subspan(8, 32));
+            checksum_add(converted<std::uint32_t>(icmp.size()) + ip_protocol_icmp_v6, out.subspan(8, 32));
         store_be16(&icmp[2], checksum_finish(checksum_add(pseudo, icmp)));
     }
     return true;
@@ -17162,7 +17166,7 @@ private:
 
         void add() noexcept {
             ++added;
-            most = std::max(most, ++now);
+            most = (std::max)(most, ++now);
         }
         void drop(std::size_t count) noexcept { now -= count; }
     };
@@ -17335,10 +17339,10 @@ public:
     std::size_t process_handshakes(std::span<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
-        std::size_t const most_heavy = std::min(out.size(), handshakes_at_once), most = 8 * out.size();
+        std::size_t const most_heavy = (std::min)(out.size(), handshakes_at_once), most = 8 * out.size();
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
             // each has one answer at most, and costs one DH at most
-            std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
+            std::size_t const room = (std::min)({out.size() - made, most_heavy - heavy, most - looked_at});
             auto const done = state_.handle(out.subspan(made), room, now);
             looked_at += done.messages;
             made += done.answers;
@@ -17625,7 +17629,7 @@ private:
     std::size_t padding_for(std::size_t length) const noexcept {
         std::size_t const last = length < state_.mtu ? length : length % state_.mtu; // 0 takes no padding
         std::size_t const padded = (last + padding_bytes - 1) / padding_bytes * padding_bytes;
-        return std::min(padded, state_.mtu) - last;
+        return (std::min)(padded, state_.mtu) - last;
     }
 
     std::size_t message_bytes(std::size_t length) const noexcept {
@@ -17956,9 +17960,9 @@ public:
     }
 
 private:
-    static constexpr std::size_t rounds_of_step = std::max<std::size_t>(16 / batch, 1);
+    static constexpr std::size_t rounds_of_step = (std::max<std::size_t>)(16 / batch, 1);
     static constexpr int rounds_of_flush = 16;
-    static constexpr std::size_t least_wanted = std::min<std::size_t>(4, receive_batch); ///< long ones are a batch
+    static constexpr std::size_t least_wanted = (std::min<std::size_t>)(4, receive_batch); ///< long ones are a batch
     static constexpr duration lone_interval = milliseconds(50);
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     /// Whether the socket has handshake messages apart from data (`receive_handshakes`, `note_received`,
@@ -17972,7 +17976,7 @@ private:
     /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
     /// such messages lie one behind the other, and a socket that joins them gives the kernel one piece of memory.
     static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
-        return std::max<std::size_t>(front + mtu_bytes + tag_bytes, initiation_layout::size);
+        return (std::max<std::size_t>)(front + mtu_bytes + tag_bytes, initiation_layout::size);
     }
     /// Where the MTU is not known, it does not bound padding.
     static constexpr std::size_t padded(std::size_t mtu_bytes) noexcept {
@@ -18050,8 +18054,8 @@ private:
         // what was received is still in the cache when it is opened. After a few short datagrams there may be long
         // ones, so more are asked for only as more come.
         bool const more = got.datagrams == wanted_;
-        std::size_t const backlog = std::max(2 * got.datagrams, least_wanted);
-        wanted_ = std::min({(batch * got.datagrams + got.segments - 1) / got.segments, backlog, receive_batch});
+        std::size_t const backlog = (std::max)(2 * got.datagrams, least_wanted);
+        wanted_ = (std::min)({(batch * got.datagrams + got.segments - 1) / got.segments, backlog, receive_batch});
         return more;
     }
 
@@ -18094,13 +18098,13 @@ private:
         moved_ = true;
         std::size_t count = 0;
         for (datagram const& d : into.first(*got)) {
-            std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
-            for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
+            std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : (std::max<std::size_t>)(d.length, 1);
+            for (std::size_t at = 0; at < (std::max<std::size_t>)(d.length, 1); at += segment) {
                 if (count == jobs_.size()) open(std::span(jobs_).first(std::exchange(count, 0)), place);
                 job_type& j = jobs_[count++];
                 ++sum.segments;
                 j.data = d;
-                j.data.offset += static_cast<std::uint32_t>(at);
+                j.data.offset += converted<std::uint32_t>(at);
                 j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
                 j.where = d.where;
                 j.tos = d.tos;
@@ -18264,9 +18268,9 @@ public:
             if (!prompt)
                 vain_looks_left_ -= vain_looks_left_ != 0;
             else if (++useful_looks_ % useful_looks_for_a_vain_one == 0)
-                vain_looks_left_ = std::min(vain_looks_left_ + 1, most_vain_looks);
+                vain_looks_left_ = (std::min)(vain_looks_left_ + 1, most_vain_looks);
         }
-        quick_steps_ = prompt && packets <= few_packets ? std::min(quick_steps_ + 1, many_quick_steps) : 0;
+        quick_steps_ = prompt && packets <= few_packets ? (std::min)(quick_steps_ + 1, many_quick_steps) : 0;
     }
 
 private:
@@ -18443,7 +18447,7 @@ public:
 
     /// Up to `count` threads. What is joined outlives this.
     workers(engine<Policies>& first, tun_type& tun, socket_type& socket, std::size_t count) noexcept
-        : engine_(first), tun_(tun), socket_(socket), count_(std::min(count, most)) {}
+        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, most)) {}
     workers(workers const&) = delete;
     workers& operator=(workers const&) = delete;
     ~workers() {
@@ -18713,7 +18717,7 @@ template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 8> class
 public:
     static constexpr std::size_t headroom = 0;
 
-    /// Up, and without addresses; `interface()` takes those as lwIP's interfaces do.
+    /// Up, and without addresses; `stack_interface()` takes those as lwIP's interfaces do.
     lwip_tun() noexcept {
         (void)netif_add_noaddr(&interface_, this, initialize, ip_input);
         netif_set_link_up(&interface_);
@@ -18723,7 +18727,7 @@ public:
     lwip_tun& operator=(lwip_tun const&) = delete;
     ~lwip_tun() { netif_remove(&interface_); }
 
-    netif& interface() noexcept { return interface_; }
+    netif& stack_interface() noexcept { return interface_; }
 
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t filled = 0;
@@ -18915,7 +18919,7 @@ inline std::size_t write_ip_header(byte* at, ip_fields const& f, std::size_t pay
 inline std::uint32_t pseudo_header_sum(family kind, byte const* from, byte const* to, byte protocol,
                                        std::size_t message_bytes) noexcept {
     std::size_t const size = kind == family::v4 ? 4 : 16;
-    std::uint32_t const sum = checksum_add(static_cast<std::uint32_t>(message_bytes) + protocol, {from, size});
+    std::uint32_t const sum = checksum_add(converted<std::uint32_t>(message_bytes) + protocol, {from, size});
     return checksum_add(sum, {to, size});
 }
 
@@ -19137,10 +19141,10 @@ public:
         for (int frames = 0; frames < 16 && filled < datagrams.size(); ++frames) {
             datagram& d = datagrams[filled];
             bytes const room = bytes(d.buffer, d.capacity).subspan(d.offset);
-            std::size_t const size = board_.receive(room.first(std::min(room.size(), max_frame_bytes)));
+            std::size_t const size = board_.receive(room.first((std::min)(room.size(), max_frame_bytes)));
             if (size == 0) break;
             d.length = static_cast<std::uint32_t>(size);
-            if (take(room.first(std::min(size, room.size())), d)) ++filled;
+            if (take(room.first((std::min)(size, room.size())), d)) ++filled;
         }
         return filled;
     }
@@ -19185,7 +19189,7 @@ private:
         if (!m.is_udp() || port_ == 0 || m.udp_to() != port_ || m.udp_from() == 0) return false;
         bytes_view const payload = m.udp_payload();
         d.offset = static_cast<std::uint32_t>(payload.data() - d.buffer);
-        d.length = static_cast<std::uint32_t>(payload.size());
+        d.length = converted<std::uint32_t>(payload.size());
         d.where = {{m.from(), m.udp_from(), 0}, {m.to(), 0}};
         d.tos = m.header.tos;
         d.segment_bytes = 0;
@@ -19353,8 +19357,8 @@ private:
             to = *station;
             group = target;
         }
-        bool const near = is_link_local(target) || v6_.address.kind == family::none;
-        send_discovery(nd_solicitation, 0, to, {near ? link_local_ : v6_.address, group}, target);
+        bool const on_link = is_link_local(target) || v6_.address.kind == family::none;
+        send_discovery(nd_solicitation, 0, to, {on_link ? link_local_ : v6_.address, group}, target);
     }
 
     void answer_solicitation(ip_message const& m, ip_address const& target, mac_address const& from) noexcept {
@@ -19521,7 +19525,7 @@ public:
     instant now() const noexcept {
         timespec time{};
         ::clock_gettime(CLOCK_BOOTTIME, &time);
-        return {static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec};
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
     }
 
     /// The wall clock now, to the nanosecond. Whoever sends it decides how much of that to tell.
@@ -19772,7 +19776,7 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
     std::memcpy(address.sun_path, socket, length);
     if (socket[0] == '@') address.sun_path[0] = '\0';
     unique_fd const fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    auto const size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
     return fd && without_interruption([&] {
                      return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
                                      reinterpret_cast<sockaddr const*>(&address), size);
@@ -20342,7 +20346,8 @@ public:
     }
     secret_region(secret_region&& other) noexcept : secret_region(nullptr) { swap(other); }
     secret_region& operator=(secret_region&& other) noexcept {
-        secret_region(std::move(other)).swap(*this);
+        secret_region taken(std::move(other));
+        taken.swap(*this);
         return *this;
     }
     secret_region(secret_region const&) = delete;
@@ -20496,11 +20501,11 @@ struct threads {
                 Work(*static_cast<Context*>(with));
                 return nullptr;
             };
-            pthread_attr_t small; // what it touches takes memory, but all of it counts against limits
-            ::pthread_attr_init(&small);
-            ::pthread_attr_setstacksize(&small, stack_bytes);
-            runs_ = ::pthread_create(&thread_, &small, begin, &context) == 0;
-            ::pthread_attr_destroy(&small);
+            pthread_attr_t attributes; // what it touches takes memory, but all of it counts against limits
+            ::pthread_attr_init(&attributes);
+            ::pthread_attr_setstacksize(&attributes, stack_bytes);
+            runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
+            ::pthread_attr_destroy(&attributes);
             ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
             return runs_;
         }
@@ -20518,7 +20523,7 @@ struct threads {
     static std::size_t processors() noexcept {
         cpu_set_t allowed;
         if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
-        return static_cast<std::size_t>(std::max(CPU_COUNT(&allowed), 1));
+        return static_cast<std::size_t>((std::max)(CPU_COUNT(&allowed), 1));
     }
 };
 static_assert(wg::threads<threads>);
@@ -20809,7 +20814,7 @@ private:
         using namespace frame_detail;
         headers h{};
         h.ip = packet.data();
-        h.size_bytes = static_cast<std::uint32_t>(packet.size());
+        h.size_bytes = converted<std::uint32_t>(packet.size());
         if (packet.size() < ipv4_bytes) return h;
         if (packet[0] == 0x45) { // without options
             if (load_be16(&packet[2]) != packet.size() || (load_be16(&packet[6]) & 0xbfff) != 0) return h;
@@ -21217,7 +21222,7 @@ public:
         if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
-        message.msg_controllen = static_cast<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
+        message.msg_controllen = converted<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
     }
 
     /// Whether `d` names a source that goes with its destination.
@@ -21264,7 +21269,7 @@ constexpr std::uint32_t frame_limit(std::size_t mtu_bytes) noexcept {
     constexpr std::size_t headers_bytes = 52, reserved_bytes = 400; // IPv4 and TCP; MAX_TCP_HEADER is 320 or less
     std::size_t const segments = max_joined_bytes / (mtu_bytes + transport_overhead_bytes);
     return static_cast<std::uint32_t>(
-        std::min<std::size_t>(segments * (mtu_bytes - headers_bytes) + reserved_bytes, 65536));
+        (std::min<std::size_t>)(segments * (mtu_bytes - headers_bytes) + reserved_bytes, 65536));
 }
 
 /// Asks for it. Nothing is lost where that is refused: frames then become more messages than they would have to.
@@ -21378,13 +21383,13 @@ public:
         }
         std::size_t const left = packet_.size() - header_bytes_ - done_bytes_;
         bytes_view const payload =
-            packet_.subspan(header_bytes_ + done_bytes_, std::min<std::size_t>(segment_bytes_, left));
+            packet_.subspan(header_bytes_ + done_bytes_, (std::min<std::size_t>)(segment_bytes_, left));
         pending_ = payload.size() < left;
         if (header_bytes_ + payload.size() <= room.size()) {
             copy(room, packet_.first(header_bytes_));
             // Payload is read once, to be copied and added up.
             write_header(room.data(), payload.size(), copy_and_add_words(sum_, &room[header_bytes_], payload));
-            p.length = static_cast<std::uint32_t>(header_bytes_ + payload.size());
+            p.length = converted<std::uint32_t>(header_bytes_ + payload.size());
         } else {
             bytes const header = packet_.first(header_bytes_);
             write_header(header.data(), payload.size(), add_words(sum_, payload));
@@ -21494,11 +21499,11 @@ private:
     }
 
     static void put(packet& p, bytes room, bytes_view front, bytes_view back) noexcept {
-        front = front.first(std::min(front.size(), room.size()));
-        back = back.first(std::min(back.size(), room.size() - front.size()));
+        front = front.first((std::min)(front.size(), room.size()));
+        back = back.first((std::min)(back.size(), room.size() - front.size()));
         copy(room, front);
         copy(room.subspan(front.size()), back);
-        p.length = static_cast<std::uint32_t>(front.size() + back.size());
+        p.length = converted<std::uint32_t>(front.size() + back.size());
     }
 
     bytes packet_{};
@@ -21782,7 +21787,7 @@ public:
             std::size_t const left = packets.size() - count;
             std::size_t sharers = 0;
             for (std::uint32_t bits = ready; bits != 0; bits &= bits - 1) ++sharers;
-            std::size_t const share = std::max<std::size_t>(1, left / sharers);
+            std::size_t const share = (std::max<std::size_t>)(1, left / sharers);
             for (std::size_t i = 0; i < queues_->size() && count < packets.size(); ++i) {
                 next_queue_ = (next_queue_ + 1) % queues_->size();
                 std::uint32_t const bit = std::uint32_t{1} << next_queue_;
@@ -21833,7 +21838,7 @@ public:
     std::size_t write(std::span<packet> packets) noexcept {
         std::size_t taken = 0;
         while (!packets.empty()) {
-            auto const some = packets.first(std::min(packets.size(), coalescer::max_packets));
+            auto const some = packets.first((std::min)(packets.size(), coalescer::max_packets));
             packets = packets.subspan(some.size());
             if (!(frame_ ? write_frames(some, taken) : write_packets(some, taken))) break;
         }
@@ -21935,7 +21940,7 @@ private:
     /// Reads packets to `packets[count]` and on, some `share` of them; counts them. 0, or the errno when there are no
     /// more. A frame's segments stay together.
     int read_queue(std::size_t number, std::span<packet> packets, std::size_t& count, std::size_t share) noexcept {
-        for (std::size_t const end = std::min(packets.size(), count + share); count < end;) {
+        for (std::size_t const end = (std::min)(packets.size(), count + share); count < end;) {
             packet& p = packets[count];
             byte* const to = frame_ ? frame_.get() : p.buffer + p.offset;
             std::size_t const room = frame_ ? frame_bytes : p.capacity - p.offset;
@@ -21995,7 +22000,7 @@ private:
 
     static ifreq request_for(std::string_view name) noexcept {
         ifreq request{};
-        std::memcpy(request.ifr_name, name.data(), std::min<std::size_t>(name.size(), IFNAMSIZ - 1));
+        std::memcpy(request.ifr_name, name.data(), (std::min<std::size_t>)(name.size(), IFNAMSIZ - 1));
         return request;
     }
 
@@ -23045,7 +23050,7 @@ private:
         if (where.remote.scope_id != 0) // a link-local address means nothing without its interface
             append_attribute(buffer, used, RTA_OIF, &where.remote.scope_id, sizeof where.remote.scope_id);
         nlmsghdr header{};
-        header.nlmsg_len = static_cast<std::uint32_t>(used);
+        header.nlmsg_len = converted<std::uint32_t>(used);
         header.nlmsg_type = RTM_GETROUTE;
         header.nlmsg_flags = NLM_F_REQUEST;
         header.nlmsg_seq = ++sequence_;
@@ -23058,7 +23063,7 @@ private:
             if (got < static_cast<ssize_t>(sizeof header)) return 0;
             std::memcpy(&header, buffer, sizeof header);
             if (header.nlmsg_seq != sequence_) continue; // an answer that came late after all
-            std::size_t const size = std::min<std::size_t>(static_cast<std::size_t>(got), header.nlmsg_len);
+            std::size_t const size = (std::min<std::size_t>)(static_cast<std::size_t>(got), header.nlmsg_len);
             if (header.nlmsg_type != RTM_NEWROUTE || size < NLMSG_LENGTH(sizeof route)) return 0;
             return outgoing_interface({buffer + NLMSG_LENGTH(sizeof route), size - NLMSG_LENGTH(sizeof route)});
         }
@@ -23215,7 +23220,7 @@ public:
         if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
-        message.msg_controllen = static_cast<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
+        message.msg_controllen = converted<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
     }
 
     /// Whether `d` names a source that goes with its destination.
@@ -23577,7 +23582,7 @@ private:
         control_messages controls[batch];
         while (filled < datagrams.size()) {
             std::span<datagram> const wanted =
-                datagrams.subspan(filled).first(std::min(batch, datagrams.size() - filled));
+                datagrams.subspan(filled).first((std::min)(batch, datagrams.size() - filled));
             for (std::size_t i = 0; i < wanted.size(); ++i) {
                 pieces[i] = {wanted[i].buffer + wanted[i].offset, wanted[i].capacity - wanted[i].offset};
                 messages[i] = {};
@@ -23587,7 +23592,7 @@ private:
                 messages[i].msg_hdr.msg_iovlen = 1;
                 controls[i].prepare(messages[i].msg_hdr);
             }
-            int const count = receive_many(fd, messages, static_cast<unsigned>(wanted.size()));
+            int const count = receive_many(fd, messages, converted<unsigned>(wanted.size()));
             if (count < 0) return errno != EBADF && errno != ENOTSOCK && errno != EINVAL && errno != EFAULT;
             for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
                 datagram& d = wanted[i];
@@ -23736,14 +23741,14 @@ private:
         instant const asked = now();
         if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
         if (asked >= give_up_at_) return false;
-        timespec const at_most{0, static_cast<long>((give_up_at_ - asked).nanoseconds)};
+        timespec const at_most{0, converted<long>((give_up_at_ - asked).nanoseconds)};
         return Calls::wait_writable(fd, at_most) > 0;
     }
 
     static instant now() noexcept {
         timespec clock{};
         ::clock_gettime(CLOCK_MONOTONIC, &clock);
-        return {static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
+        return {std::int64_t{1'000'000'000} * clock.tv_sec + clock.tv_nsec};
     }
 
     static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
@@ -23912,7 +23917,7 @@ public:
         if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
-        message.msg_controllen = static_cast<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
+        message.msg_controllen = converted<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
     }
 
     /// Whether `d` names a source that goes with its destination.
@@ -23969,7 +23974,7 @@ public:
     instant now() const noexcept {
         timespec time{};
         ::clock_gettime(CLOCK_BOOTTIME, &time);
-        return {static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec};
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
     }
 
     /// The wall clock now, to the nanosecond. Whoever sends it decides how much of that to tell.
@@ -24131,7 +24136,7 @@ public:
             bool const expired = deadline <= at, looks = at < sleep_at && !expired;
             if (!expired && !looks) arm(deadline);
             int const timeout = expired || looks || !timer_ ? 0 : -1;
-            int const count = ::poll(polled_, static_cast<nfds_t>(first_other + others_), timeout);
+            int const count = ::poll(polled_, converted<nfds_t>(first_other + others_), timeout);
             if (count == 0 && looks) {
                 (void)::sched_yield();
                 continue;
@@ -24170,8 +24175,8 @@ private:
     void arm(instant deadline) noexcept {
         if (deadline >= armed_) return;
         itimerspec due{};
-        due.it_value.tv_sec = static_cast<time_t>(deadline.nanoseconds / 1'000'000'000);
-        due.it_value.tv_nsec = static_cast<long>(deadline.nanoseconds % 1'000'000'000);
+        due.it_value.tv_sec = converted<time_t>(deadline.nanoseconds / 1'000'000'000);
+        due.it_value.tv_nsec = converted<long>(deadline.nanoseconds % 1'000'000'000);
         if (::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &due, nullptr) == 0) armed_ = deadline;
     }
 

@@ -68,7 +68,7 @@ struct world {
     explicit world(bool outer_v6) {
         netif_add_noaddr(&ethernet, this, start_ethernet, ethernet_input);
         address(ethernet, outer);
-        address(tun.interface(), inner);
+        address(tun.stack_interface(), inner);
         node.wire.set_v4({v4(outer, board_end), 24, {}});
         node.wire.set_v6({v6(outer, board_end), 64, {}});
         node.host.set_v4(v4(inner, board_end));

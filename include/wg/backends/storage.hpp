@@ -119,7 +119,7 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
         bool reserve(std::size_t count) noexcept {
             while (free_count_ < count) {
                 std::size_t add = std::clamp<std::size_t>(made_, 1, slab_count);
-                if (Limit != 0) add = std::min(add, Limit - made_);
+                if (Limit != 0) add = (std::min)(add, Limit - made_);
                 if (add == 0) return false;
                 auto* const slab = static_cast<pool_slot<T>*>(region_.allocate(add * sizeof(pool_slot<T>)));
                 if (slab == nullptr) return false;
@@ -131,7 +131,7 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
         }
 
     private:
-        static constexpr std::size_t slab_count = std::max<std::size_t>(1, 16384 / sizeof(pool_slot<T>));
+        static constexpr std::size_t slab_count = (std::max<std::size_t>)(1, 16384 / sizeof(pool_slot<T>));
         From& region_;
         free_slots free_;
         std::size_t free_count_ = 0;
@@ -162,7 +162,7 @@ public:
             if (Limit != 0 && count > Limit) return false;
             // Buffers of packets are large and mostly unused; a page that is not written to takes no memory.
             constexpr bool buffer = std::is_same_v<T, byte>;
-            std::size_t const some = std::max<std::size_t>(count, 1);
+            std::size_t const some = (std::max<std::size_t>)(count, 1);
             auto* const memory = static_cast<T*>(buffer ? std::malloc(some) : std::calloc(some, sizeof(T)));
             if (memory == nullptr) return false;
             if constexpr (!buffer) std::uninitialized_value_construct_n(memory, count);

@@ -20,6 +20,10 @@ using bytes = std::span<byte>;
 using bytes_view = std::span<byte const>;
 template <std::size_t Size> using byte_array = std::array<byte, Size>;
 
+/// The number as a `To`. For types that are the same on some processors and not on others: there a plain cast is one
+/// to the type that the number has, of which compilers can warn (-Wuseless-cast).
+template <class To, class From> constexpr To converted(From number) noexcept { return static_cast<To>(number); }
+
 namespace bytes_detail {
 
 template <class Word> constexpr Word swap_bytes(Word word) noexcept {

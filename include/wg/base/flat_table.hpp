@@ -43,7 +43,7 @@ public:
     template <class Predicate> Entry* find(std::uint64_t hash, Predicate&& matches) noexcept {
         std::span<Entry> const all = entries_.view();
         if (all.empty()) return nullptr;
-        for (std::size_t at = static_cast<std::size_t>(hash) & (all.size() - 1); all[at];
+        for (std::size_t at = converted<std::size_t>(hash) & (all.size() - 1); all[at];
              at = (at + 1) & (all.size() - 1))
             if (matches(all[at])) return &all[at];
         return nullptr;

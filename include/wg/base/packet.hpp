@@ -19,8 +19,8 @@ struct packet {
     constexpr packet() noexcept = default;
     /// A window of `length` bytes at `offset` of `room`.
     constexpr packet(bytes room, std::size_t offset_bytes, std::size_t length_bytes = 0) noexcept
-        : buffer(room.data()), capacity(static_cast<std::uint32_t>(room.size())),
-          offset(static_cast<std::uint32_t>(offset_bytes)), length(static_cast<std::uint32_t>(length_bytes)) {
+        : buffer(room.data()), capacity(converted<std::uint32_t>(room.size())),
+          offset(converted<std::uint32_t>(offset_bytes)), length(converted<std::uint32_t>(length_bytes)) {
         WG_ASSERT(offset_bytes + length_bytes <= room.size());
     }
 

@@ -167,7 +167,7 @@ constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, ke
 /// Reads decimal digits and nothing else: no sign, no space, not empty. `invalid` also if it is too large.
 template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(std::string_view from) noexcept {
     if (from.empty()) return status::invalid;
-    constexpr Number most = std::numeric_limits<Number>::max();
+    constexpr Number most = (std::numeric_limits<Number>::max)();
     Number value = 0;
     for (char const c : from) {
         if (!text_detail::is_digit(c)) return status::invalid;

@@ -117,7 +117,7 @@ public:
         }
         node* const below = *link;
         unsigned const common =
-            below == nullptr ? bits : std::min({key.common_bits(below->key), bits, unsigned{below->bits}});
+            below == nullptr ? bits : (std::min)({key.common_bits(below->key), bits, unsigned{below->bits}});
         if (below != nullptr && below->bits == bits && common == bits) {
             give(*below, owner);
             return true;

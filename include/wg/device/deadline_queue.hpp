@@ -42,7 +42,7 @@ public:
         std::span<entry> const heap = heap_.view();
         if (peer.deadline_position == not_queued) {
             if (deadline == instant::never()) return;
-            peer.deadline_position = static_cast<std::uint32_t>(size_);
+            peer.deadline_position = converted<std::uint32_t>(size_);
             heap[size_++] = {deadline, &peer};
             rise(peer.deadline_position);
         } else if (deadline < heap[peer.deadline_position].due) {
@@ -87,7 +87,7 @@ private:
 
     void place(std::size_t at, entry const& e) noexcept {
         heap_.view()[at] = e;
-        e.peer->deadline_position = static_cast<std::uint32_t>(at);
+        e.peer->deadline_position = converted<std::uint32_t>(at);
     }
     void rise(std::size_t at) noexcept {
         entry const moving = heap_.view()[at];

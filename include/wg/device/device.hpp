@@ -89,10 +89,10 @@ public:
     std::size_t process_handshakes(std::span<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
-        std::size_t const most_heavy = std::min(out.size(), handshakes_at_once), most = 8 * out.size();
+        std::size_t const most_heavy = (std::min)(out.size(), handshakes_at_once), most = 8 * out.size();
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
             // each has one answer at most, and costs one DH at most
-            std::size_t const room = std::min({out.size() - made, most_heavy - heavy, most - looked_at});
+            std::size_t const room = (std::min)({out.size() - made, most_heavy - heavy, most - looked_at});
             auto const done = state_.handle(out.subspan(made), room, now);
             looked_at += done.messages;
             made += done.answers;
@@ -379,7 +379,7 @@ private:
     std::size_t padding_for(std::size_t length) const noexcept {
         std::size_t const last = length < state_.mtu ? length : length % state_.mtu; // 0 takes no padding
         std::size_t const padded = (last + padding_bytes - 1) / padding_bytes * padding_bytes;
-        return std::min(padded, state_.mtu) - last;
+        return (std::min)(padded, state_.mtu) - last;
     }
 
     std::size_t message_bytes(std::size_t length) const noexcept {

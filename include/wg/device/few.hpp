@@ -133,7 +133,7 @@ public:
 
     instant next() const noexcept {
         instant earliest = instant::never();
-        for (Peer* p = first_; p != nullptr; p = p->next) earliest = std::min(earliest, p->timers.next_deadline());
+        for (Peer* p = first_; p != nullptr; p = p->next) earliest = (std::min)(earliest, p->timers.next_deadline());
         return earliest;
     }
     /// Calls `run(Peer&)` for each peer; those of whose timers none is due find that out for themselves.

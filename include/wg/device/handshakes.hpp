@@ -60,7 +60,7 @@ public:
         std::array<bytes_view, macs_at_once> messages;
         std::array<std::uint8_t, macs_at_once> from;
         std::size_t count = 0;
-        for (std::size_t i = 0; i < std::min(jobs.size(), macs_at_once); ++i) {
+        for (std::size_t i = 0; i < (std::min)(jobs.size(), macs_at_once); ++i) {
             message_type const type = type_of(jobs[i].data.view());
             if (type != message_type::initiation && type != message_type::response) continue;
             from[count] = static_cast<std::uint8_t>(i);
@@ -95,7 +95,7 @@ public:
         message_type const type = type_of(this->waiting.front()->message());
         std::array<turn, at_once> turns;
         std::size_t count = 0;
-        for (; count < std::min(most, at_once); ++count) {
+        for (; count < (std::min)(most, at_once); ++count) {
             waiting_handshake const* const in = this->waiting.at(count);
             if (in == nullptr || type_of(in->message()) != type) break;
             turns[count].in = in;

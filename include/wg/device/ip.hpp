@@ -44,7 +44,7 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     std::size_t const header = v4 ? ipv4_header_bytes : ipv6_header_bytes;
     std::size_t const address_bytes = v4 ? 4 : 16;
     bytes_view const original = data.view();
-    bytes_view const transport = original.subspan(std::min(about.header_bytes, original.size()));
+    bytes_view const transport = original.subspan((std::min)(about.header_bytes, original.size()));
 
     bool const unspecified = std::all_of(about.source, about.source + address_bytes, [](byte b) { return b == 0; });
     if (unspecified || !about.first_fragment) return false;
@@ -63,7 +63,7 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     std::size_t const front = header + icmp_header_bytes;
     if (data.capacity < front + about.header_bytes + udp_header_bytes) return false;
     std::size_t const quoted =
-        std::min<std::size_t>({original.size(), (v4 ? 576 : 1280) - front, std::size_t{data.capacity} - front});
+        (std::min<std::size_t>)({original.size(), (v4 ? 576 : 1280) - front, std::size_t{data.capacity} - front});
     data.grow(0, static_cast<std::ptrdiff_t>(quoted) - static_cast<std::ptrdiff_t>(original.size()));
     if (data.headroom() >= front) {
         data.grow(static_cast<std::ptrdiff_t>(front), 0);
@@ -94,7 +94,7 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
         std::memcpy(&out[8], source.data(), 16);
         std::memcpy(&out[24], destination.data(), 16);
         std::uint32_t const pseudo =
-            checksum_add(static_cast<std::uint32_t>(icmp.size()) + ip_protocol_icmp_v6, out.subspan(8, 32));
+            checksum_add(converted<std::uint32_t>(icmp.size()) + ip_protocol_icmp_v6, out.subspan(8, 32));
         store_be16(&icmp[2], checksum_finish(checksum_add(pseudo, icmp)));
     }
     return true;

@@ -40,7 +40,7 @@ public:
             //= linux: an IPv6 source is its /64
             hash.blake2s(digest, key_, bytes_view(from.octets).first(v4 ? 4 : 8), {});
             tag = load_le64(digest.data()) | 1;
-            set = set.subspan(static_cast<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+            set = set.subspan(converted<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
         }
         bucket* use = nullptr;
         for (bucket& b : set) {

@@ -139,7 +139,7 @@ private:
 
         void add() noexcept {
             ++added;
-            most = std::max(most, ++now);
+            most = (std::max)(most, ++now);
         }
         void drop(std::size_t count) noexcept { now -= count; }
     };

@@ -57,7 +57,7 @@ public:
         if constexpr (one_slot) {
             if (data.size() > staging_slot::data_bytes) return lost + 1;
         } else {
-            needed = std::max<std::size_t>(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+            needed = (std::max<std::size_t>)(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
         }
         while (!slots_.reserve(needed)) {
             ++lost;
@@ -65,9 +65,9 @@ public:
             drop_oldest(queue);
         }
         staging_slot* const head = slots_.acquire();
-        head->packet_bytes = static_cast<std::uint32_t>(data.size());
+        head->packet_bytes = converted<std::uint32_t>(data.size());
         for (staging_slot* slot = head;; slot = slot->rest) {
-            std::size_t const part = one_slot ? data.size() : std::min(data.size(), staging_slot::data_bytes);
+            std::size_t const part = one_slot ? data.size() : (std::min)(data.size(), staging_slot::data_bytes);
             if (part != 0) std::memcpy(slot->data, data.data(), part);
             data = data.subspan(part);
             if (one_slot || data.empty()) break;
@@ -88,7 +88,7 @@ public:
         std::size_t left = oldest_bytes(queue);
         byte* at = to.data();
         for (staging_slot const* slot = queue.first; left != 0; slot = slot->rest) {
-            std::size_t const part = one_slot ? left : std::min(left, staging_slot::data_bytes);
+            std::size_t const part = one_slot ? left : (std::min)(left, staging_slot::data_bytes);
             std::memcpy(at, slot->data, part);
             at += part;
             left -= part;

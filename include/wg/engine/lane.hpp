@@ -136,9 +136,9 @@ public:
     }
 
 private:
-    static constexpr std::size_t rounds_of_step = std::max<std::size_t>(16 / batch, 1);
+    static constexpr std::size_t rounds_of_step = (std::max<std::size_t>)(16 / batch, 1);
     static constexpr int rounds_of_flush = 16;
-    static constexpr std::size_t least_wanted = std::min<std::size_t>(4, receive_batch); ///< long ones are a batch
+    static constexpr std::size_t least_wanted = (std::min<std::size_t>)(4, receive_batch); ///< long ones are a batch
     static constexpr duration lone_interval = milliseconds(50);
     static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
     /// Whether the socket has handshake messages apart from data (`receive_handshakes`, `note_received`,
@@ -152,7 +152,7 @@ private:
     /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
     /// such messages lie one behind the other, and a socket that joins them gives the kernel one piece of memory.
     static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
-        return std::max<std::size_t>(front + mtu_bytes + tag_bytes, initiation_layout::size);
+        return (std::max<std::size_t>)(front + mtu_bytes + tag_bytes, initiation_layout::size);
     }
     /// Where the MTU is not known, it does not bound padding.
     static constexpr std::size_t padded(std::size_t mtu_bytes) noexcept {
@@ -230,8 +230,8 @@ private:
         // what was received is still in the cache when it is opened. After a few short datagrams there may be long
         // ones, so more are asked for only as more come.
         bool const more = got.datagrams == wanted_;
-        std::size_t const backlog = std::max(2 * got.datagrams, least_wanted);
-        wanted_ = std::min({(batch * got.datagrams + got.segments - 1) / got.segments, backlog, receive_batch});
+        std::size_t const backlog = (std::max)(2 * got.datagrams, least_wanted);
+        wanted_ = (std::min)({(batch * got.datagrams + got.segments - 1) / got.segments, backlog, receive_batch});
         return more;
     }
 
@@ -274,13 +274,13 @@ private:
         moved_ = true;
         std::size_t count = 0;
         for (datagram const& d : into.first(*got)) {
-            std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : std::max<std::size_t>(d.length, 1);
-            for (std::size_t at = 0; at < std::max<std::size_t>(d.length, 1); at += segment) {
+            std::size_t const segment = d.segment_bytes != 0 ? d.segment_bytes : (std::max<std::size_t>)(d.length, 1);
+            for (std::size_t at = 0; at < (std::max<std::size_t>)(d.length, 1); at += segment) {
                 if (count == jobs_.size()) open(std::span(jobs_).first(std::exchange(count, 0)), place);
                 job_type& j = jobs_[count++];
                 ++sum.segments;
                 j.data = d;
-                j.data.offset += static_cast<std::uint32_t>(at);
+                j.data.offset += converted<std::uint32_t>(at);
                 j.data.length = static_cast<std::uint32_t>(std::min<std::size_t>(segment, d.length - at));
                 j.where = d.where;
                 j.tos = d.tos;

@@ -26,9 +26,9 @@ public:
             if (!prompt)
                 vain_looks_left_ -= vain_looks_left_ != 0;
             else if (++useful_looks_ % useful_looks_for_a_vain_one == 0)
-                vain_looks_left_ = std::min(vain_looks_left_ + 1, most_vain_looks);
+                vain_looks_left_ = (std::min)(vain_looks_left_ + 1, most_vain_looks);
         }
-        quick_steps_ = prompt && packets <= few_packets ? std::min(quick_steps_ + 1, many_quick_steps) : 0;
+        quick_steps_ = prompt && packets <= few_packets ? (std::min)(quick_steps_ + 1, many_quick_steps) : 0;
     }
 
 private:

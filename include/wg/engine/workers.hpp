@@ -27,7 +27,7 @@ public:
 
     /// Up to `count` threads. What is joined outlives this.
     workers(engine<Policies>& first, tun_type& tun, socket_type& socket, std::size_t count) noexcept
-        : engine_(first), tun_(tun), socket_(socket), count_(std::min(count, most)) {}
+        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, most)) {}
     workers(workers const&) = delete;
     workers& operator=(workers const&) = delete;
     ~workers() {

@@ -40,7 +40,7 @@ public:
         else if (greatest_ - position > reach)
             return false;
         std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
-        word const mask = static_cast<word>(word{1} << bit);
+        word const mask = converted<word>(word{1} << bit);
         word& seen = words_[(position / word_bits) % words];
         if ((seen & mask) != 0) return false;
         seen |= mask;

@@ -84,7 +84,7 @@ public:
     instant next_deadline() const noexcept {
         instant earliest = instant::never();
         for (unsigned t = 0; t < count; ++t)
-            if (armed(t)) earliest = std::min(earliest, due_[t]);
+            if (armed(t)) earliest = (std::min)(earliest, due_[t]);
         return earliest;
     }
 

@@ -29,7 +29,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
-        make_keystream(secrets.words, std::min(Blocks, blocks_of(size)),
+        make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
     secret<tag_bytes> tag; // the right tag of a forged message would be its forgery

@@ -29,8 +29,8 @@ struct kernel {
         return genuine;
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            seal_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            seal_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -38,8 +38,8 @@ struct kernel {
                  one.key->expose().data());
     }
     static void open_batch(std::span<aead_item> items) noexcept {
-        for (; items.size() > 1; items = items.subspan(std::min(batch_capacity, items.size()))) {
-            open_packets(items.first(std::min(batch_capacity, items.size())));
+        for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
+            open_packets(items.first((std::min)(batch_capacity, items.size())));
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -52,7 +52,7 @@ struct kernel {
 private:
     static constexpr std::size_t few_stack_bytes = few::scalar_authenticator::stack_bytes + few::step_stack_bytes;
     static constexpr std::size_t batch_stack_bytes =
-        sizeof(batch_secrets) + std::max(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
+        sizeof(batch_secrets) + (std::max)(lanes_authenticator::tags_stack_bytes, step_stack_bytes) + 2048;
 
     template <std::size_t Bytes> static void leave_nothing() noexcept {
         wipe_stack<Bytes>();

@@ -48,7 +48,7 @@ inline constexpr std::array<std::uint32_t, 20> packed_sigma = [] {
 
 /// The parameter block's first word: digest length, key length, fanout 1, depth 1. The other words are zero.
 constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_bytes) noexcept {
-    return 0x01010000u ^ static_cast<std::uint32_t>(key_bytes << 8) ^ static_cast<std::uint32_t>(digest_bytes);
+    return 0x01010000u ^ converted<std::uint32_t>(key_bytes << 8) ^ converted<std::uint32_t>(digest_bytes);
 }
 
 /// Copies less than a block. Not by the library, where that is more than a loop: it leaves what it moved in registers
@@ -143,7 +143,7 @@ struct words {
         auto const m = [&](std::size_t i) noexcept { return words[i]; };
 #endif
         for (std::size_t i = 0; i < 8; ++i) v[i] = h[i], v[8 + i] = iv[i];
-        v[12] ^= static_cast<std::uint32_t>(count);
+        v[12] ^= converted<std::uint32_t>(count);
 #ifndef WG_COMPACT
         v[13] ^= static_cast<std::uint32_t>(count >> 32);
 #endif
@@ -294,7 +294,7 @@ template <class Kernel> inline void absorb(work& w, bytes_view key, bytes_view a
             a = a.subspan(whole);
         }
         if (!a.empty()) { // a block of both
-            std::size_t const taken = std::min(b.size(), block_bytes - a.size());
+            std::size_t const taken = (std::min)(b.size(), block_bytes - a.size());
             byte_array<block_bytes> joined;
             pad(joined.data(), a);
             copy_short(&joined[a.size()], b.data(), taken);
@@ -325,7 +325,7 @@ template <class Kernel> [[gnu::noinline]] inline void digest(work& w) noexcept {
                 std::memset(w.padded, 0, block_bytes);
                 held = 0;
             }
-            std::size_t const now = std::min(left, block_bytes - held);
+            std::size_t const now = (std::min)(left, block_bytes - held);
             std::memcpy(w.padded + held, from, now);
             held += now, from += now, left -= now;
         }
@@ -396,15 +396,15 @@ inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) 
 
 constexpr std::size_t blocks_of(hash_item const& item) noexcept {
     std::size_t const whole = (item.message.size() + block_bytes - 1) / block_bytes;
-    return item.key.empty() ? std::max<std::size_t>(whole, 1) : whole + 1;
+    return item.key.empty() ? (std::max<std::size_t>)(whole, 1) : whole + 1;
 }
 
 /// Groups items of equally many blocks. `one(item)` does those that are too few for lanes to win.
 template <class Lanes, class One> inline void batch(std::span<hash_item const> items, One const& one) noexcept {
     constexpr std::size_t window = 64, fewest = 3;
     bool used_lanes = false;
-    for (; !items.empty(); items = items.subspan(std::min(window, items.size()))) {
-        std::span<hash_item const> const here = items.first(std::min(window, items.size()));
+    for (; !items.empty(); items = items.subspan((std::min)(window, items.size()))) {
+        std::span<hash_item const> const here = items.first((std::min)(window, items.size()));
         std::uint64_t left = ~std::uint64_t{0} >> (window - here.size());
         while (left != 0) {
             std::size_t const blocks = blocks_of(here[static_cast<std::size_t>(std::countr_zero(left))]);

@@ -11,11 +11,11 @@ typedef std::uint64_t pairs __attribute__((vector_size(4 * WG_LANES)));
 typedef std::uint32_t quad __attribute__((vector_size(16)));
 using each_lane = std::make_index_sequence<WG_LANES>;
 
-template <std::size_t Bytes, std::size_t... I>
-WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<I...>) noexcept {
+template <std::size_t Bytes, std::size_t... N>
+WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate_bytes(lanes& x, std::index_sequence<N...>) noexcept {
     typedef std::uint8_t octets __attribute__((vector_size(4 * WG_LANES)));
-    octets const o = (octets)x;
-    x = (lanes)__builtin_shufflevector(o, o, (I / 4 * 4 + (I + Bytes) % 4)...);
+    octets const o = octets(x);
+    x = lanes(__builtin_shufflevector(o, o, (N / 4 * 4 + (N + Bytes) % 4)...));
 }
 
 template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void rotate(lanes& x) noexcept {
@@ -25,8 +25,8 @@ template <int Bits> WG_LANES_TARGET [[gnu::always_inline]] static inline void ro
 #elif WG_LANES == 4 && defined(__SSE2__) && !defined(__AVX512VL__)
     typedef std::uint16_t halves __attribute__((vector_size(16)));
     if constexpr (Bits == 16) {
-        halves const h = (halves)x;
-        x = (lanes)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        halves const h = halves(x);
+        x = lanes(__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6));
         return;
     }
 #endif
@@ -62,11 +62,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void fill(lanes& to, std::u
 }
 
 /// In each 16 bytes of a and b, the lower halves (Upper 0) or the upper ones (1), element by element in turn.
-template <std::size_t Upper, class Vector, std::size_t... I>
+template <std::size_t Upper, class Vector, std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector const& a, Vector const& b,
-                                                              std::index_sequence<I...>) noexcept {
-    constexpr std::size_t count = sizeof...(I), group = 4 * count / WG_LANES;
-    to = __builtin_shufflevector(a, b, (I % 2 * count + I / group * group + Upper * group / 2 + I % group / 2)...);
+                                                              std::index_sequence<N...>) noexcept {
+    constexpr std::size_t count = sizeof...(N), group = 4 * count / WG_LANES;
+    to = __builtin_shufflevector(a, b, (N % 2 * count + N / group * group + Upper * group / 2 + N % group / 2)...);
 }
 
 /// The words at[0], at[1], ... as elements of `to`.
@@ -85,17 +85,17 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, 
 }
 
 /// Four words of messages `first`, `first` + 4, ..., one after the other.
-template <std::size_t... I>
+template <std::size_t... N>
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
                                                                    std::size_t first, std::size_t at,
-                                                                   std::index_sequence<I...>) noexcept {
+                                                                   std::index_sequence<N...>) noexcept {
 #if WG_LANES == 4
     load_words(row, from[first] + at);
 #elif WG_LANES == 8
     quad a, b;
     load_words(a, from[first] + at);
     load_words(b, from[first + 4] + at);
-    row = __builtin_shufflevector(a, b, I...);
+    row = __builtin_shufflevector(a, b, N...);
 #else
     typedef std::uint32_t eight __attribute__((vector_size(32)));
     quad a, b, c, d;
@@ -105,7 +105,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, b
     load_words(d, from[first + 12] + at);
     eight const ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
     eight const cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7);
-    row = __builtin_shufflevector(ab, cd, I...);
+    row = __builtin_shufflevector(ab, cd, N...);
 #endif
 }
 
@@ -118,11 +118,11 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void turn(lanes (&r)[4]) no
     zip<1>(high01, r[0], r[1], each_lane{});
     zip<1>(high23, r[2], r[3], each_lane{});
     pairs p0, p1, p2, p3;
-    zip<0>(p0, (pairs)low01, (pairs)low23, each_pair{});
-    zip<1>(p1, (pairs)low01, (pairs)low23, each_pair{});
-    zip<0>(p2, (pairs)high01, (pairs)high23, each_pair{});
-    zip<1>(p3, (pairs)high01, (pairs)high23, each_pair{});
-    r[0] = (lanes)p0, r[1] = (lanes)p1, r[2] = (lanes)p2, r[3] = (lanes)p3;
+    zip<0>(p0, pairs(low01), pairs(low23), each_pair{});
+    zip<1>(p1, pairs(low01), pairs(low23), each_pair{});
+    zip<0>(p2, pairs(high01), pairs(high23), each_pair{});
+    zip<1>(p3, pairs(high01), pairs(high23), each_pair{});
+    r[0] = lanes(p0), r[1] = lanes(p1), r[2] = lanes(p2), r[3] = lanes(p3);
 }
 
 template <std::size_t Bytes>

@@ -74,8 +74,8 @@ private:
 
     [[gnu::noinline]] static void finish(work& w, std::size_t aad_bytes, std::size_t size, byte* tag) noexcept {
         fill_zero({w.tail, sizeof w.tail});
-        store_le32(w.tail, static_cast<std::uint32_t>(aad_bytes));
-        store_le32(w.tail + 8, static_cast<std::uint32_t>(size)); // packets are shorter than 4 GiB
+        store_le32(w.tail, converted<std::uint32_t>(aad_bytes));
+        store_le32(w.tail + 8, converted<std::uint32_t>(size)); // packets are shorter than 4 GiB
         w.mac.absorb(w.tail, 1, 1);
         w.mac.finish(tag, w.s);
     }
@@ -89,7 +89,7 @@ private:
     [[gnu::noinline]] static void crypt(work& w, byte* dst, byte const* src, std::size_t size) noexcept {
         while (size != 0) {
             next_block(w);
-            std::size_t const now = std::min(size, chacha20_block_bytes);
+            std::size_t const now = (std::min)(size, chacha20_block_bytes);
 #ifndef WG_SMALL // has time for single bytes
             if (now == chacha20_block_bytes)
                 for (std::size_t i = 0; i < now; i += 4)

@@ -114,7 +114,7 @@ public:
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
-            std::size_t const now = std::min(count, lane_blocks - place);
+            std::size_t const now = (std::min)(count, lane_blocks - place);
             vector* const words = words_ + 16 * group;
             if (!shared_)
                 for (std::size_t i = 0; i < 8; ++i)

@@ -15,10 +15,10 @@ inline constexpr std::size_t poly_tags_stack_bytes = 6144; ///< of `make_tags`
 
 /// sum + the low 52 bits of a product of 52-bit factors; and of the others.
 WG_TARGET limbs add_low(limbs const& sum, limbs const& a, limbs const& b) noexcept {
-    return (limbs)_mm512_madd52lo_epu64((__m512i)sum, (__m512i)a, (__m512i)b);
+    return limbs(_mm512_madd52lo_epu64(__m512i(sum), __m512i(a), __m512i(b)));
 }
 WG_TARGET limbs add_high(limbs const& sum, limbs const& a, limbs const& b) noexcept {
-    return (limbs)_mm512_madd52hi_epu64((__m512i)sum, (__m512i)a, (__m512i)b);
+    return limbs(_mm512_madd52hi_epu64(__m512i(sum), __m512i(a), __m512i(b)));
 }
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x, int count) noexcept { return x & ((std::uint64_t{1} << count) - 1); }
@@ -82,7 +82,7 @@ WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
 
 /// Eight blocks as their low and high words, and the end bit 2^128 where there is a block.
 WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
-    limbs const middle = (limbs)_mm512_shrdi_epi64((__m512i)low, (__m512i)high, 44);
+    limbs const middle = limbs(_mm512_shrdi_epi64(__m512i(low), __m512i(high), 44));
     return {low_bits(low, 44), low_bits(middle, 44), (high >> 24) | end};
 }
 
@@ -113,7 +113,7 @@ template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
 }
 /// The lanes of b where a bit of `Second` is set, of a elsewhere.
 template <int Second> WG_TARGET limbs choose(limbs const& a, limbs const& b) noexcept {
-    return (limbs)_mm512_mask_mov_epi64((__m512i)a, Second, (__m512i)b);
+    return limbs(_mm512_mask_mov_epi64(__m512i(a), Second, __m512i(b)));
 }
 template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
     return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2)};
@@ -156,7 +156,7 @@ WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::pt
         b = _mm512_mask_loadu_epi64(b, static_cast<__mmask8>(theirs >> 8), moved(there, 64));
     }
     limbs const block_of_lane = {0, 4, 1, 5, 2, 6, 3, 7};
-    return split_pairs((limbs)a, (limbs)b, (limbs)(block_of_lane >= all_lanes(absent)) & end_bits());
+    return split_pairs(limbs(a), limbs(b), limbs(block_of_lane >= all_lanes(absent)) & end_bits());
 }
 
 WG_TARGET std::uint64_t sum_of(limbs const& x) noexcept {

@@ -94,7 +94,7 @@ WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end
 }
 WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
 WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
-    limbs const a = (limbs)load(from), b = (limbs)load(from + vector_bytes);
+    limbs const a = limbs(load(from)), b = limbs(load(from + vector_bytes));
     return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
 }
 

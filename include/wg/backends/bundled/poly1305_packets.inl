@@ -15,8 +15,8 @@ public:
             if (over != 0) std::memcpy(tails_[i], p.message + (p.size - over), over);
             store_le64(tails_[i] + (over != 0 ? 24 : 8), p.size);
             total_[i] = whole_[i] + (over != 0) + 1;
-            least_ = std::min(least_, whole_[i]);
-            most_ = std::max(most_, total_[i]);
+            least_ = (std::min)(least_, whole_[i]);
+            most_ = (std::max)(most_, total_[i]);
         }
         pairs const words = load(keys, 0);
         poly_lanes const r = split(words.low & 0x0ffffffc0fffffff, words.high & 0x0ffffffc0ffffffc, limbs{});
@@ -77,7 +77,7 @@ private:
         return {words_of<0>(a, b), words_of<1>(a, b)};
     }
     WG_TARGET static limbs keep(limbs const& old, __mmask8 there, limbs const& x) noexcept {
-        return (limbs)_mm512_mask_mov_epi64((__m512i)old, there, (__m512i)x);
+        return limbs(_mm512_mask_mov_epi64(__m512i(old), there, __m512i(x)));
     }
     WG_TARGET static poly_lanes split_pair(pairs const& words) noexcept {
         return split(words.low, words.high, end_bits());
@@ -101,7 +101,7 @@ private:
         limbs const l0 = (low_bits(g0, 44) & over) | (h.l0 & ~over), l1 = (low_bits(g1, 44) & over) | (h.l1 & ~over);
         limbs const l2 = (g2 & over) | (h.l2 & ~over);
         limbs const low = (l0 | (l1 << 44)) + s_.low;
-        limbs const high = ((l1 >> 20) | (l2 << 24)) + s_.high - (limbs)(low < s_.low); // true is all ones
+        limbs const high = ((l1 >> 20) | (l2 << 24)) + s_.high - limbs(low < s_.low); // true is all ones
         store4(packets_, words_of<0>(low, high)), store4(packets_ + 4, words_of<1>(low, high));
     }
     WG_TARGET static void store4(packet_tag* const* to, limbs const& x) noexcept {
@@ -122,7 +122,7 @@ private:
 /// Sixteen packets: while one half waits for its products, the other goes on.
 WG_TARGET void tag_sixteen(packet_tag* const* packets) noexcept {
     lanes_of_packets a(packets), b(packets + 8);
-    std::size_t const least = std::min(a.least(), b.least()), most = std::max(a.most(), b.most());
+    std::size_t const least = (std::min)(a.least(), b.least()), most = (std::max)(a.most(), b.most());
     std::size_t block = 0;
     for (; block + 2 <= least; block += 2) a.absorb_two(block), b.absorb_two(block);
     for (; block < most; ++block) a.absorb_one(block), b.absorb_one(block);
@@ -148,7 +148,7 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     // the last fills up the lanes that are left
     for (std::size_t i = packets.size(); i < sizeof by_size / sizeof *by_size; ++i) by_size[i] = &packets.back();
     for (std::size_t begin = 0; begin < packets.size();) {
-        std::size_t const left = packets.size() - begin, lanes = left > 8 ? 16 : 8, count = std::min(left, lanes);
+        std::size_t const left = packets.size() - begin, lanes = left > 8 ? 16 : 8, count = (std::min)(left, lanes);
         packet_tag* const* const group = by_size + begin;
         std::size_t bytes_in_all = 0;
         for (std::size_t i = 0; i < count; ++i) {

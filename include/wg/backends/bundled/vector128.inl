@@ -22,19 +22,19 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     if constexpr (Bits % 8 == 0) {
         constexpr octets order = Bits == 8 ? octets{3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14}
                                            : octets{2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
-        x = (vector)_mm_shuffle_epi8((__m128i)x, (__m128i)order);
+        x = vector(_mm_shuffle_epi8(__m128i(x), __m128i(order)));
         return;
     }
 #endif
     if constexpr (Bits == 16) {
-        half_words const h = (half_words)x;
-        x = (vector)__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6);
+        half_words const h = half_words(x);
+        x = vector(__builtin_shufflevector(h, h, 1, 0, 3, 2, 5, 4, 7, 6));
         return;
     }
 #ifdef __SSSE3__
     if constexpr (Bits == 8) {
-        octets const o = (octets)x;
-        x = (vector)__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
+        octets const o = octets(x);
+        x = vector(__builtin_shufflevector(o, o, 3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14));
         return;
     }
 #endif
@@ -66,8 +66,8 @@ WG_TARGET void store(byte* to, vector const& x) noexcept { std::memcpy(to, &x, s
 /// Words as the bytes that they are in memory, for which ChaCha20 has the little-endian order.
 WG_TARGET vector in_memory_order(vector const& x) noexcept {
     if constexpr (std::endian::native == std::endian::little) return x;
-    octets const o = (octets)x;
-    return (vector)__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
+    octets const o = octets(x);
+    return vector(__builtin_shufflevector(o, o, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12));
 }
 
 /// Of four words in lanes, makes 16 bytes of each of four blocks. Hands those of block i over as `First + 4 i`.
@@ -129,7 +129,7 @@ using word_pairs = std::uint64_t __attribute__((vector_size(16)));
 
 /// The products of the lower words.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
-    return (word_pairs)_mm_mul_epu32((__m128i)a, (__m128i)b);
+    return word_pairs(_mm_mul_epu32(__m128i(a), __m128i(b)));
 }
 /// The first or second pair of each block of a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
@@ -147,7 +147,7 @@ WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[2]) noexcept {
 }
 /// The first and second pair of each block.
 WG_TARGET void load_pairs(byte const* const (&blocks)[2], word_pairs& first, word_pairs& second) noexcept {
-    word_pairs const a = (word_pairs)load(blocks[0]), b = (word_pairs)load(blocks[1]);
+    word_pairs const a = word_pairs(load(blocks[0])), b = word_pairs(load(blocks[1]));
     first = pairs_of<0>(a, b), second = pairs_of<1>(a, b);
 }
 WG_TARGET std::uint64_t sum_of(word_pairs const& x) noexcept { return x[0] + x[1]; }

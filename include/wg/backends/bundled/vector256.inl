@@ -21,25 +21,25 @@ template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
     if constexpr (Bits == 16) {
         __m256i const order = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7,
                                                4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+        x = vector(_mm256_shuffle_epi8(__m256i(x), order));
     } else if constexpr (Bits == 8) {
         __m256i const order = _mm256_setr_epi8(3, 0, 1, 2, 7, 4, 5, 6, 11, 8, 9, 10, 15, 12, 13, 14, 3, 0, 1, 2, 7, 4,
                                                5, 6, 11, 8, 9, 10, 15, 12, 13, 14);
-        x = (vector)_mm256_shuffle_epi8((__m256i)x, order);
+        x = vector(_mm256_shuffle_epi8(__m256i(x), order));
     } else {
         x = (x << Bits) | (x >> (32 - Bits));
     }
 }
 #endif
 template <int By> WG_TARGET void turn(vector& x) noexcept {
-    x = (vector)_mm256_shuffle_epi32((__m256i)x, By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6);
+    x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 
 WG_TARGET vector broadcast(std::uint32_t word) noexcept {
-    return (vector)_mm256_set1_epi32(static_cast<int>(word));
+    return vector(_mm256_set1_epi32(static_cast<int>(word)));
 }
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
-    return (vector)_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four)));
+    return vector(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four))));
 }
 WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7}; }
 /// The number of a row in its first word, zero in the others.
@@ -47,29 +47,29 @@ WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0};
 WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0}; }
 
 WG_TARGET vector load(byte const* from) noexcept {
-    return (vector)_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from));
+    return vector(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(from)));
 }
 WG_TARGET void store(byte* to, vector const& x) noexcept {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)x);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), __m256i(x));
 }
 
 /// Half i of a and b is vector `First + i * Step` of the keystream.
 template <int First, int Step, class To>
 WG_TARGET void put_halves(vector const& a, vector const& b, To const& to) noexcept {
-    to.template put<First>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x20));
-    to.template put<First + Step>((vector)_mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x31));
+    to.template put<First>(vector(_mm256_permute2x128_si256(__m256i(a), __m256i(b), 0x20)));
+    to.template put<First + Step>(vector(_mm256_permute2x128_si256(__m256i(a), __m256i(b), 0x31)));
 }
 
 /// Of four words in lanes, makes four vectors with 16 bytes of a block in each half: blocks i and i + 4.
 WG_TARGET void gather_words(vector* x) noexcept {
-    __m256i const low01 = _mm256_unpacklo_epi32((__m256i)x[0], (__m256i)x[1]);
-    __m256i const low23 = _mm256_unpacklo_epi32((__m256i)x[2], (__m256i)x[3]);
-    __m256i const high01 = _mm256_unpackhi_epi32((__m256i)x[0], (__m256i)x[1]);
-    __m256i const high23 = _mm256_unpackhi_epi32((__m256i)x[2], (__m256i)x[3]);
-    x[0] = (vector)_mm256_unpacklo_epi64(low01, low23);
-    x[1] = (vector)_mm256_unpackhi_epi64(low01, low23);
-    x[2] = (vector)_mm256_unpacklo_epi64(high01, high23);
-    x[3] = (vector)_mm256_unpackhi_epi64(high01, high23);
+    __m256i const low01 = _mm256_unpacklo_epi32(__m256i(x[0]), __m256i(x[1]));
+    __m256i const low23 = _mm256_unpacklo_epi32(__m256i(x[2]), __m256i(x[3]));
+    __m256i const high01 = _mm256_unpackhi_epi32(__m256i(x[0]), __m256i(x[1]));
+    __m256i const high23 = _mm256_unpackhi_epi32(__m256i(x[2]), __m256i(x[3]));
+    x[0] = vector(_mm256_unpacklo_epi64(low01, low23));
+    x[1] = vector(_mm256_unpackhi_epi64(low01, low23));
+    x[2] = vector(_mm256_unpacklo_epi64(high01, high23));
+    x[3] = vector(_mm256_unpackhi_epi64(high01, high23));
 }
 
 template <int First, class To> WG_TARGET void put_rows(vector const (&y)[4], To const& to) noexcept {
@@ -119,7 +119,7 @@ using word_pairs = std::uint64_t __attribute__((vector_size(32)));
 
 /// The products of the lower words.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
-    return (word_pairs)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+    return word_pairs(_mm256_mul_epu32(__m256i(a), __m256i(b)));
 }
 /// The first or second pair of each block of a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
@@ -139,7 +139,7 @@ WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[4]) noexcept {
 WG_TARGET word_pairs load_two(byte const* first, byte const* second) noexcept {
     __m128i const a = _mm_loadu_si128(reinterpret_cast<__m128i const*>(first));
     __m128i const b = _mm_loadu_si128(reinterpret_cast<__m128i const*>(second));
-    return (word_pairs)_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    return word_pairs(_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1));
 }
 /// The first and second pair of each block.
 WG_TARGET void load_pairs(byte const* const (&blocks)[4], word_pairs& first, word_pairs& second) noexcept {

@@ -90,7 +90,7 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
     if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
     __mmask64 const there = (__mmask64{1} << size) - 1;
-    _mm512_mask_storeu_epi8(dst, there, _mm512_xor_si512((__m512i)x, _mm512_maskz_loadu_epi8(there, src)));
+    _mm512_mask_storeu_epi8(dst, there, _mm512_xor_si512(__m512i(x), _mm512_maskz_loadu_epi8(there, src)));
 }
 
 WG_TARGET __mmask16 some_lanes(std::size_t first, std::size_t count) noexcept {
@@ -98,12 +98,12 @@ WG_TARGET __mmask16 some_lanes(std::size_t first, std::size_t count) noexcept {
 }
 /// The word, in `count` lanes from `first` on.
 WG_TARGET void set_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
-    x = (vector)_mm512_mask_set1_epi32((__m512i)x, some_lanes(first, count), static_cast<int>(word));
+    x = vector(_mm512_mask_set1_epi32(__m512i(x), some_lanes(first, count), static_cast<int>(word)));
 }
 /// The same, one more in each next lane.
 WG_TARGET void count_lanes(vector& x, std::size_t first, std::size_t count, std::uint32_t word) noexcept {
-    __m512i const all = (__m512i)(lane_numbers() + broadcast(word - static_cast<std::uint32_t>(first)));
-    x = (vector)_mm512_mask_mov_epi32((__m512i)x, some_lanes(first, count), all);
+    __m512i const all = __m512i(lane_numbers() + broadcast(word - static_cast<std::uint32_t>(first)));
+    x = vector(_mm512_mask_mov_epi32(__m512i(x), some_lanes(first, count), all));
 }
 
 /// Makes the next `blocks` blocks, or as many as one step can: `with.make<Lanes, Rows>()`. How many they are.
@@ -124,7 +124,7 @@ using two_pairs = std::uint64_t __attribute__((vector_size(16)));
 /// The products of the lower words. By mask, because g++ 12 takes the undefined operand of the other intrinsic for an
 /// uninitialized one.
 WG_TARGET word_pairs multiply_words(word_pairs const& a, word_pairs const& b) noexcept {
-    return (word_pairs)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);
+    return word_pairs(_mm512_maskz_mul_epu32(0xff, __m512i(a), __m512i(b)));
 }
 /// The first or second pair of each block of a and b.
 template <int Pair> WG_TARGET word_pairs pairs_of(word_pairs const& a, word_pairs const& b) noexcept {
@@ -135,7 +135,7 @@ template <int Lane> WG_TARGET word_pairs spread(word_pairs const& x) noexcept {
 }
 /// The lanes of b where a bit of `Second` is set, of a elsewhere.
 template <int Second> WG_TARGET word_pairs choose(word_pairs const& a, word_pairs const& b) noexcept {
-    return (word_pairs)_mm512_mask_mov_epi64((__m512i)a, Second, (__m512i)b);
+    return word_pairs(_mm512_mask_mov_epi64(__m512i(a), Second, __m512i(b)));
 }
 WG_TARGET word_pairs in_lanes(std::uint64_t const (&of_block)[8]) noexcept {
     return word_pairs{of_block[0], of_block[4], of_block[1], of_block[5],

@@ -84,16 +84,16 @@ struct avx2_x25519 {
     /// Term i of limb K of a product. 2^(25.5 ...) is rounded up, so a product of odd limbs counts twice; what is from
     /// 2^255 on comes back times 19. Factors < 2^27.6 and < 19 * 2^27.6 < 2^31.9, so the term is < 2^59.5 if both limbs
     /// are even, and half of that if one is odd and limb K therefore.
-    template <int K, int I> WG_X25519_AVX2_INLINE __m256i term(factors const& f) noexcept {
-        constexpr int j = (K - I + 10) % 10;
-        return times(I % 2 == 1 && j % 2 == 1 ? f.a2.v[I] : f.a.v[I], I > K ? f.b19.v[j] : f.b.v[j]);
+    template <int K, int N> WG_X25519_AVX2_INLINE __m256i term(factors const& f) noexcept {
+        constexpr int j = (K - N + 10) % 10;
+        return times(N % 2 == 1 && j % 2 == 1 ? f.a2.v[N] : f.a.v[N], N > K ? f.b19.v[j] : f.b.v[j]);
     }
     /// By rows: ten sums and a factor are all that has to be in registers.
-    template <int I> WG_X25519_AVX2_INLINE void row(fe& r, factors const& f) noexcept {
-        if constexpr (I == 0) {
+    template <int N> WG_X25519_AVX2_INLINE void row(fe& r, factors const& f) noexcept {
+        if constexpr (N == 0) {
             WG_TEN_LIMBS(r.v[i] = term<i, 0>(f))
         } else {
-            WG_TEN_LIMBS(r.v[i] = add(r.v[i], term<i, I>(f)); WG_X25519_IN_ORDER(r.v[i]))
+            WG_TEN_LIMBS(r.v[i] = add(r.v[i], term<i, N>(f)); WG_X25519_IN_ORDER(r.v[i]))
         }
     }
 
@@ -112,18 +112,18 @@ struct avx2_x25519 {
     struct root {
         fe a, a2, a19, a38;
     };
-    /// All products with limb I that have no limb below it: those of two different limbs count twice.
-    template <int I, int J> WG_X25519_AVX2_INLINE __m256i square_term(root const& f) noexcept {
-        constexpr bool twice = I % 2 == 1 && J % 2 == 1, wraps = I + J >= 10;
-        if constexpr (I == J) return times(twice ? f.a2.v[I] : f.a.v[I], wraps ? f.a19.v[J] : f.a.v[J]);
-        return times(f.a2.v[I], twice ? (wraps ? f.a38.v[J] : f.a2.v[J]) : (wraps ? f.a19.v[J] : f.a.v[J]));
+    /// All products with limb N that have no limb below it: those of two different limbs count twice.
+    template <int N, int M> WG_X25519_AVX2_INLINE __m256i square_term(root const& f) noexcept {
+        constexpr bool twice = N % 2 == 1 && M % 2 == 1, wraps = N + M >= 10;
+        if constexpr (N == M) return times(twice ? f.a2.v[N] : f.a.v[N], wraps ? f.a19.v[M] : f.a.v[M]);
+        return times(f.a2.v[N], twice ? (wraps ? f.a38.v[M] : f.a2.v[M]) : (wraps ? f.a19.v[M] : f.a.v[M]));
     }
-    template <int I> WG_X25519_AVX2_INLINE void square_row(fe& r, root const& f) noexcept {
-        if constexpr (I == 0) {
+    template <int N> WG_X25519_AVX2_INLINE void square_row(fe& r, root const& f) noexcept {
+        if constexpr (N == 0) {
             WG_TEN_LIMBS(r.v[i] = square_term<0, i>(f))
         } else {
-            WG_TEN_LIMBS(constexpr int k = (I + i) % 10; if constexpr (i >= I) {
-                r.v[k] = add(r.v[k], square_term<I, i>(f));
+            WG_TEN_LIMBS(constexpr int k = (N + i) % 10; if constexpr (i >= N) {
+                r.v[k] = add(r.v[k], square_term<N, i>(f));
                 WG_X25519_IN_ORDER(r.v[k]);
             })
         }
@@ -140,12 +140,12 @@ struct avx2_x25519 {
         r = t;
     }
 
-    /// x.v[I] keeps bits(I); the others go to the next limb, or times 19 to the lowest.
-    template <int I> WG_X25519_AVX2_INLINE void carry_one(fe& x) noexcept {
-        __m256i const c = _mm256_srli_epi64(x.v[I], bits(I));
-        x.v[I] = _mm256_and_si256(x.v[I], all(mask(I)));
-        if constexpr (I < 9)
-            x.v[I + 1] = add(x.v[I + 1], c);
+    /// x.v[N] keeps bits(N); the others go to the next limb, or times 19 to the lowest.
+    template <int N> WG_X25519_AVX2_INLINE void carry_one(fe& x) noexcept {
+        __m256i const c = _mm256_srli_epi64(x.v[N], bits(N));
+        x.v[N] = _mm256_and_si256(x.v[N], all(mask(N)));
+        if constexpr (N < 9)
+            x.v[N + 1] = add(x.v[N + 1], c);
         else
             x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
     }

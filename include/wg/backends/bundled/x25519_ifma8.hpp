@@ -55,8 +55,8 @@ struct ifma8_x25519 {
     }
     // (g++ 12 warns of an uninitialised variable in its own intrinsics for shifts.)
     typedef unsigned long long words __attribute__((vector_size(64)));
-    WG_X25519_INLINE __m512i right(__m512i a, int bits) noexcept { return (__m512i)((words)a >> bits); }
-    WG_X25519_INLINE __m512i left(__m512i a, int bits) noexcept { return (__m512i)((words)a << bits); }
+    WG_X25519_INLINE __m512i right(__m512i a, int bits) noexcept { return __m512i(words(a) >> bits); }
+    WG_X25519_INLINE __m512i left(__m512i a, int bits) noexcept { return __m512i(words(a) << bits); }
 
     /// Limb i of 2^9 p: 2^61 - 2^9 * 19, 2^61 - 2^9, and 2^56 - 2^9 for the highest, which is more than any limb of a
     /// product.
@@ -99,11 +99,11 @@ struct ifma8_x25519 {
         ((w.t[4] = low(w.t[4], w.t[9], f)), ...);
     }
 
-    template <int I> WG_X25519_INLINE void low_row(wide& w, fe const& a, fe const& b) noexcept {
-        WG_LIMBS(w.t[I + i] = low(w.t[I + i], a.v[I], b.v[i]))
+    template <int N> WG_X25519_INLINE void low_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[N + i] = low(w.t[N + i], a.v[N], b.v[i]))
     }
-    template <int I> WG_X25519_INLINE void high_row(wide& w, fe const& a, fe const& b) noexcept {
-        WG_LIMBS(w.t[I + i + 1] = high(w.t[I + i + 1], a.v[I], b.v[i]))
+    template <int N> WG_X25519_INLINE void high_row(wide& w, fe const& a, fe const& b) noexcept {
+        WG_LIMBS(w.t[N + i + 1] = high(w.t[N + i + 1], a.v[N], b.v[i]))
     }
     WG_X25519_INLINE void start(wide& w, fe const& given) noexcept {
         WG_LIMBS(w.t[i] = given.v[i]; w.t[i + 5] = none())

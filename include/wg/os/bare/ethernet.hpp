@@ -54,10 +54,10 @@ public:
         for (int frames = 0; frames < 16 && filled < datagrams.size(); ++frames) {
             datagram& d = datagrams[filled];
             bytes const room = bytes(d.buffer, d.capacity).subspan(d.offset);
-            std::size_t const size = board_.receive(room.first(std::min(room.size(), max_frame_bytes)));
+            std::size_t const size = board_.receive(room.first((std::min)(room.size(), max_frame_bytes)));
             if (size == 0) break;
             d.length = static_cast<std::uint32_t>(size);
-            if (take(room.first(std::min(size, room.size())), d)) ++filled;
+            if (take(room.first((std::min)(size, room.size())), d)) ++filled;
         }
         return filled;
     }
@@ -102,7 +102,7 @@ private:
         if (!m.is_udp() || port_ == 0 || m.udp_to() != port_ || m.udp_from() == 0) return false;
         bytes_view const payload = m.udp_payload();
         d.offset = static_cast<std::uint32_t>(payload.data() - d.buffer);
-        d.length = static_cast<std::uint32_t>(payload.size());
+        d.length = converted<std::uint32_t>(payload.size());
         d.where = {{m.from(), m.udp_from(), 0}, {m.to(), 0}};
         d.tos = m.header.tos;
         d.segment_bytes = 0;
@@ -270,8 +270,8 @@ private:
             to = *station;
             group = target;
         }
-        bool const near = is_link_local(target) || v6_.address.kind == family::none;
-        send_discovery(nd_solicitation, 0, to, {near ? link_local_ : v6_.address, group}, target);
+        bool const on_link = is_link_local(target) || v6_.address.kind == family::none;
+        send_discovery(nd_solicitation, 0, to, {on_link ? link_local_ : v6_.address, group}, target);
     }
 
     void answer_solicitation(ip_message const& m, ip_address const& target, mac_address const& from) noexcept {

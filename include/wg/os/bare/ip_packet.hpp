@@ -54,7 +54,7 @@ inline std::size_t write_ip_header(byte* at, ip_fields const& f, std::size_t pay
 inline std::uint32_t pseudo_header_sum(family kind, byte const* from, byte const* to, byte protocol,
                                        std::size_t message_bytes) noexcept {
     std::size_t const size = kind == family::v4 ? 4 : 16;
-    std::uint32_t const sum = checksum_add(static_cast<std::uint32_t>(message_bytes) + protocol, {from, size});
+    std::uint32_t const sum = checksum_add(converted<std::uint32_t>(message_bytes) + protocol, {from, size});
     return checksum_add(sum, {to, size});
 }
 

@@ -168,7 +168,7 @@ template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 8> class
 public:
     static constexpr std::size_t headroom = 0;
 
-    /// Up, and without addresses; `interface()` takes those as lwIP's interfaces do.
+    /// Up, and without addresses; `stack_interface()` takes those as lwIP's interfaces do.
     lwip_tun() noexcept {
         (void)netif_add_noaddr(&interface_, this, initialize, ip_input);
         netif_set_link_up(&interface_);
@@ -178,7 +178,7 @@ public:
     lwip_tun& operator=(lwip_tun const&) = delete;
     ~lwip_tun() { netif_remove(&interface_); }
 
-    netif& interface() noexcept { return interface_; }
+    netif& stack_interface() noexcept { return interface_; }
 
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t filled = 0;

@@ -17,7 +17,7 @@ public:
     instant now() const noexcept {
         timespec time{};
         ::clock_gettime(CLOCK_BOOTTIME, &time);
-        return {static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec};
+        return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
     }
 
     /// The wall clock now, to the nanosecond. Whoever sends it decides how much of that to tell.

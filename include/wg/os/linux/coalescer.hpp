@@ -114,7 +114,7 @@ private:
         using namespace frame_detail;
         headers h{};
         h.ip = packet.data();
-        h.size_bytes = static_cast<std::uint32_t>(packet.size());
+        h.size_bytes = converted<std::uint32_t>(packet.size());
         if (packet.size() < ipv4_bytes) return h;
         if (packet[0] == 0x45) { // without options
             if (load_be16(&packet[2]) != packet.size() || (load_be16(&packet[6]) & 0xbfff) != 0) return h;

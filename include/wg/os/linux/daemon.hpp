@@ -135,7 +135,7 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
     std::memcpy(address.sun_path, socket, length);
     if (socket[0] == '@') address.sun_path[0] = '\0';
     unique_fd const fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    auto const size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
     return fd && without_interruption([&] {
                      return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
                                      reinterpret_cast<sockaddr const*>(&address), size);

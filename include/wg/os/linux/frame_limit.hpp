@@ -20,7 +20,7 @@ constexpr std::uint32_t frame_limit(std::size_t mtu_bytes) noexcept {
     constexpr std::size_t headers_bytes = 52, reserved_bytes = 400; // IPv4 and TCP; MAX_TCP_HEADER is 320 or less
     std::size_t const segments = max_joined_bytes / (mtu_bytes + transport_overhead_bytes);
     return static_cast<std::uint32_t>(
-        std::min<std::size_t>(segments * (mtu_bytes - headers_bytes) + reserved_bytes, 65536));
+        (std::min<std::size_t>)(segments * (mtu_bytes - headers_bytes) + reserved_bytes, 65536));
 }
 
 /// Asks for it. Nothing is lost where that is refused: frames then become more messages than they would have to.

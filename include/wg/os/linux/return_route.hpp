@@ -55,7 +55,7 @@ private:
         if (where.remote.scope_id != 0) // a link-local address means nothing without its interface
             append_attribute(buffer, used, RTA_OIF, &where.remote.scope_id, sizeof where.remote.scope_id);
         nlmsghdr header{};
-        header.nlmsg_len = static_cast<std::uint32_t>(used);
+        header.nlmsg_len = converted<std::uint32_t>(used);
         header.nlmsg_type = RTM_GETROUTE;
         header.nlmsg_flags = NLM_F_REQUEST;
         header.nlmsg_seq = ++sequence_;
@@ -68,7 +68,7 @@ private:
             if (got < static_cast<ssize_t>(sizeof header)) return 0;
             std::memcpy(&header, buffer, sizeof header);
             if (header.nlmsg_seq != sequence_) continue; // an answer that came late after all
-            std::size_t const size = std::min<std::size_t>(static_cast<std::size_t>(got), header.nlmsg_len);
+            std::size_t const size = (std::min<std::size_t>)(static_cast<std::size_t>(got), header.nlmsg_len);
             if (header.nlmsg_type != RTM_NEWROUTE || size < NLMSG_LENGTH(sizeof route)) return 0;
             return outgoing_interface({buffer + NLMSG_LENGTH(sizeof route), size - NLMSG_LENGTH(sizeof route)});
         }

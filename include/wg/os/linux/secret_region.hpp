@@ -37,7 +37,8 @@ public:
     }
     secret_region(secret_region&& other) noexcept : secret_region(nullptr) { swap(other); }
     secret_region& operator=(secret_region&& other) noexcept {
-        secret_region(std::move(other)).swap(*this);
+        secret_region taken(std::move(other));
+        taken.swap(*this);
         return *this;
     }
     secret_region(secret_region const&) = delete;

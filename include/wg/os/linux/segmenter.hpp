@@ -42,13 +42,13 @@ public:
         }
         std::size_t const left = packet_.size() - header_bytes_ - done_bytes_;
         bytes_view const payload =
-            packet_.subspan(header_bytes_ + done_bytes_, std::min<std::size_t>(segment_bytes_, left));
+            packet_.subspan(header_bytes_ + done_bytes_, (std::min<std::size_t>)(segment_bytes_, left));
         pending_ = payload.size() < left;
         if (header_bytes_ + payload.size() <= room.size()) {
             copy(room, packet_.first(header_bytes_));
             // Payload is read once, to be copied and added up.
             write_header(room.data(), payload.size(), copy_and_add_words(sum_, &room[header_bytes_], payload));
-            p.length = static_cast<std::uint32_t>(header_bytes_ + payload.size());
+            p.length = converted<std::uint32_t>(header_bytes_ + payload.size());
         } else {
             bytes const header = packet_.first(header_bytes_);
             write_header(header.data(), payload.size(), add_words(sum_, payload));
@@ -158,11 +158,11 @@ private:
     }
 
     static void put(packet& p, bytes room, bytes_view front, bytes_view back) noexcept {
-        front = front.first(std::min(front.size(), room.size()));
-        back = back.first(std::min(back.size(), room.size() - front.size()));
+        front = front.first((std::min)(front.size(), room.size()));
+        back = back.first((std::min)(back.size(), room.size() - front.size()));
         copy(room, front);
         copy(room.subspan(front.size()), back);
-        p.length = static_cast<std::uint32_t>(front.size() + back.size());
+        p.length = converted<std::uint32_t>(front.size() + back.size());
     }
 
     bytes packet_{};

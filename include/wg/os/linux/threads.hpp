@@ -82,11 +82,11 @@ struct threads {
                 Work(*static_cast<Context*>(with));
                 return nullptr;
             };
-            pthread_attr_t small; // what it touches takes memory, but all of it counts against limits
-            ::pthread_attr_init(&small);
-            ::pthread_attr_setstacksize(&small, stack_bytes);
-            runs_ = ::pthread_create(&thread_, &small, begin, &context) == 0;
-            ::pthread_attr_destroy(&small);
+            pthread_attr_t attributes; // what it touches takes memory, but all of it counts against limits
+            ::pthread_attr_init(&attributes);
+            ::pthread_attr_setstacksize(&attributes, stack_bytes);
+            runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
+            ::pthread_attr_destroy(&attributes);
             ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
             return runs_;
         }
@@ -104,7 +104,7 @@ struct threads {
     static std::size_t processors() noexcept {
         cpu_set_t allowed;
         if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
-        return static_cast<std::size_t>(std::max(CPU_COUNT(&allowed), 1));
+        return static_cast<std::size_t>((std::max)(CPU_COUNT(&allowed), 1));
     }
 };
 static_assert(wg::threads<threads>);

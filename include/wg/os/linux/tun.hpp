@@ -142,7 +142,7 @@ public:
             std::size_t const left = packets.size() - count;
             std::size_t sharers = 0;
             for (std::uint32_t bits = ready; bits != 0; bits &= bits - 1) ++sharers;
-            std::size_t const share = std::max<std::size_t>(1, left / sharers);
+            std::size_t const share = (std::max<std::size_t>)(1, left / sharers);
             for (std::size_t i = 0; i < queues_->size() && count < packets.size(); ++i) {
                 next_queue_ = (next_queue_ + 1) % queues_->size();
                 std::uint32_t const bit = std::uint32_t{1} << next_queue_;
@@ -193,7 +193,7 @@ public:
     std::size_t write(std::span<packet> packets) noexcept {
         std::size_t taken = 0;
         while (!packets.empty()) {
-            auto const some = packets.first(std::min(packets.size(), coalescer::max_packets));
+            auto const some = packets.first((std::min)(packets.size(), coalescer::max_packets));
             packets = packets.subspan(some.size());
             if (!(frame_ ? write_frames(some, taken) : write_packets(some, taken))) break;
         }
@@ -295,7 +295,7 @@ private:
     /// Reads packets to `packets[count]` and on, some `share` of them; counts them. 0, or the errno when there are no
     /// more. A frame's segments stay together.
     int read_queue(std::size_t number, std::span<packet> packets, std::size_t& count, std::size_t share) noexcept {
-        for (std::size_t const end = std::min(packets.size(), count + share); count < end;) {
+        for (std::size_t const end = (std::min)(packets.size(), count + share); count < end;) {
             packet& p = packets[count];
             byte* const to = frame_ ? frame_.get() : p.buffer + p.offset;
             std::size_t const room = frame_ ? frame_bytes : p.capacity - p.offset;
@@ -355,7 +355,7 @@ private:
 
     static ifreq request_for(std::string_view name) noexcept {
         ifreq request{};
-        std::memcpy(request.ifr_name, name.data(), std::min<std::size_t>(name.size(), IFNAMSIZ - 1));
+        std::memcpy(request.ifr_name, name.data(), (std::min<std::size_t>)(name.size(), IFNAMSIZ - 1));
         return request;
     }
 

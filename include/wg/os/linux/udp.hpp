@@ -343,7 +343,7 @@ private:
         control_messages controls[batch];
         while (filled < datagrams.size()) {
             std::span<datagram> const wanted =
-                datagrams.subspan(filled).first(std::min(batch, datagrams.size() - filled));
+                datagrams.subspan(filled).first((std::min)(batch, datagrams.size() - filled));
             for (std::size_t i = 0; i < wanted.size(); ++i) {
                 pieces[i] = {wanted[i].buffer + wanted[i].offset, wanted[i].capacity - wanted[i].offset};
                 messages[i] = {};
@@ -353,7 +353,7 @@ private:
                 messages[i].msg_hdr.msg_iovlen = 1;
                 controls[i].prepare(messages[i].msg_hdr);
             }
-            int const count = receive_many(fd, messages, static_cast<unsigned>(wanted.size()));
+            int const count = receive_many(fd, messages, converted<unsigned>(wanted.size()));
             if (count < 0) return errno != EBADF && errno != ENOTSOCK && errno != EINVAL && errno != EFAULT;
             for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
                 datagram& d = wanted[i];
@@ -502,14 +502,14 @@ private:
         instant const asked = now();
         if (give_up_at_ == instant{}) give_up_at_ = asked + send_patience;
         if (asked >= give_up_at_) return false;
-        timespec const at_most{0, static_cast<long>((give_up_at_ - asked).nanoseconds)};
+        timespec const at_most{0, converted<long>((give_up_at_ - asked).nanoseconds)};
         return Calls::wait_writable(fd, at_most) > 0;
     }
 
     static instant now() noexcept {
         timespec clock{};
         ::clock_gettime(CLOCK_MONOTONIC, &clock);
-        return {static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
+        return {std::int64_t{1'000'000'000} * clock.tv_sec + clock.tv_nsec};
     }
 
     static std::size_t mark(std::span<datagram*> parts, status why) noexcept {

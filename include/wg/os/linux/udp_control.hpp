@@ -116,7 +116,7 @@ public:
         if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
-        message.msg_controllen = static_cast<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
+        message.msg_controllen = converted<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
     }
 
     /// Whether `d` names a source that goes with its destination.

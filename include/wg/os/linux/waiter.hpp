@@ -53,7 +53,7 @@ public:
             bool const expired = deadline <= at, looks = at < sleep_at && !expired;
             if (!expired && !looks) arm(deadline);
             int const timeout = expired || looks || !timer_ ? 0 : -1;
-            int const count = ::poll(polled_, static_cast<nfds_t>(first_other + others_), timeout);
+            int const count = ::poll(polled_, converted<nfds_t>(first_other + others_), timeout);
             if (count == 0 && looks) {
                 (void)::sched_yield();
                 continue;
@@ -92,8 +92,8 @@ private:
     void arm(instant deadline) noexcept {
         if (deadline >= armed_) return;
         itimerspec due{};
-        due.it_value.tv_sec = static_cast<time_t>(deadline.nanoseconds / 1'000'000'000);
-        due.it_value.tv_nsec = static_cast<long>(deadline.nanoseconds % 1'000'000'000);
+        due.it_value.tv_sec = converted<time_t>(deadline.nanoseconds / 1'000'000'000);
+        due.it_value.tv_nsec = converted<long>(deadline.nanoseconds % 1'000'000'000);
         if (::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &due, nullptr) == 0) armed_ = deadline;
     }
 
