@@ -12287,7 +12287,7 @@ template <class T> union pool_slot {
 /// Objects on a list of free slots. The pools of all storages share this; they differ in where slots come from.
 class free_slots {
 public:
-    template <class T> void add(std::span<pool_slot<T>> slots) noexcept {
+    template <class T> void add(std::span<pool_slot<T>> const& slots) noexcept {
         for (std::size_t i = slots.size(); i-- > 0;) push(&slots[i].free);
     }
     template <class T> T* take() noexcept {
@@ -12457,7 +12457,8 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
                 if (add == 0) return false;
                 auto* const slab = static_cast<pool_slot<T>*>(region_.allocate(add * sizeof(pool_slot<T>)));
                 if (slab == nullptr) return false;
-                free_.template add<T>({slab, add});
+                std::span<pool_slot<T>> const fresh(slab, add);
+                free_.template add<T>(fresh);
                 free_count_ += add;
                 made_ += add;
             }
@@ -15524,6 +15525,14 @@ template <policies Policies> struct job {
     peer<Policies>* owner = nullptr;
 };
 
+/// A std::span of jobs, and whatever one is made of. A class of its own has no member types: because of those of a span
+/// g++ for 32-bit Arm notes, at every function that takes one, that its calling convention changed in version 7.1, and
+/// no pragma silences that.
+template <class Job> struct job_list : std::span<Job> {
+    using std::span<Job>::span;
+    constexpr job_list(std::span<Job> const& all) noexcept : std::span<Job>(all) {}
+};
+
 } // namespace wg::inline WG_ABI
 
 #endif
@@ -16318,7 +16327,7 @@ public:
 
     /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
     /// first job is bit 0.
-    std::uint32_t check_mac1(std::span<job_type const> jobs) noexcept {
+    std::uint32_t check_mac1(job_list<job_type const> jobs) noexcept {
         if (!mine().exists()) return 0;
         if constexpr (macs_at_once == 1) return this->own->checker.check_mac1(this->with, jobs[0].data.view());
 #ifndef WG_COMPACT
@@ -16348,7 +16357,7 @@ public:
 
     /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
     /// Writes the answers into `out`, from the front.
-    handled handle(std::span<job_type> out, std::size_t most, moment now) noexcept {
+    handled handle(job_list<job_type> out, std::size_t most, moment now) noexcept {
         handled done;
         if constexpr (at_once == 1) {
             done.heavy = handle_one(out[0], now);
@@ -16544,7 +16553,7 @@ private:
         return status::cookie_sent;
     }
 
-    void consume_cookie_replies(std::span<turn> turns, std::span<job_type> out, std::size_t& made,
+    void consume_cookie_replies(std::span<turn> turns, job_list<job_type> out, std::size_t& made,
                                 moment now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
@@ -16565,7 +16574,7 @@ private:
         return why;
     }
 
-    void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, moment now) noexcept {
+    void consume_initiations(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
         std::array<typename steps::one_initiation, at_once> opened;
         std::array<typename steps::outgoing_response, at_once> answers;
         std::array<accepted, at_once> froms;
@@ -16671,7 +16680,7 @@ private:
         return found.keys != nullptr ? nullptr : found.who;
     }
 
-    void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, moment now) noexcept {
+    void consume_responses(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
         std::array<typename steps::incoming_response, at_once> opened;
         for (std::size_t i = 0; i < turns.size(); ++i) {
             if (turns[i].why != status::ok) continue;
@@ -17302,20 +17311,20 @@ public:
     /// or as much as makes a message of the MTU's size of it.
     /// After this a job is to be sent, to be delivered (an ICMP answer to the host), or dropped: the packet waits for
     /// a session, or `why` says why not.
-    void prepare_outbound(std::span<job_type> jobs, moment now) noexcept {
+    void prepare_outbound(job_list<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs) prepare_outbound(j, now);
     }
 
     /// `data` of each job is a datagram; `where` and `tos` are given.
-    void prepare_inbound(std::span<job_type> jobs, moment now) noexcept {
+    void prepare_inbound(job_list<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         handshake_door door{jobs};
         for (job_type& j : jobs) prepare_inbound(j, door, now);
     }
 
     /// Seals and opens, in place. Any thread, any order, any batch.
-    static void crypt(std::span<job_type> jobs, typename Policies::aead const& aead) noexcept {
+    static void crypt(job_list<job_type> jobs, typename Policies::aead const& aead) noexcept {
         constexpr std::size_t most = batch_size<batch_aead_backend<typename Policies::aead>>(64);
         if constexpr (most == 1) {
             for (job_type& j : jobs)
@@ -17327,7 +17336,7 @@ public:
 
     /// Inbound: what was opened is judged, and to be delivered or dropped. Outbound: what was sent is accounted for
     /// (`why` tells of failure); call it after sending. In order for each peer.
-    void complete(std::span<job_type> jobs, moment now) noexcept {
+    void complete(job_list<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs)
             if (j.owner != nullptr) complete(j, *j.owner, now);
@@ -17336,7 +17345,7 @@ public:
     /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
     /// `initiation_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
     /// DH, for the lock is held meanwhile.
-    std::size_t process_handshakes(std::span<job_type> out, moment now) noexcept {
+    std::size_t process_handshakes(job_list<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
         std::size_t const most_heavy = (std::min)(out.size(), handshakes_at_once), most = 8 * out.size();
@@ -17354,7 +17363,7 @@ public:
     /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
     /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left. A packet that waited is not
     /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
-    std::size_t poll_transmit(std::span<job_type> out, moment now) noexcept {
+    std::size_t poll_transmit(job_list<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         state_.begin_transmit_round();
         std::size_t made = 0;
@@ -17517,7 +17526,7 @@ private:
     }
 
     template <std::size_t Most>
-    static void crypt_together(std::span<job_type> jobs, typename Policies::aead const& aead) noexcept {
+    static void crypt_together(job_list<job_type> jobs, typename Policies::aead const& aead) noexcept {
         union room { // not initialised: most calls have a few packets
             aead_item items[Most];
             room() noexcept {}
@@ -17669,7 +17678,7 @@ private:
 
     /// Which handshake messages of a batch have a right mac1: of some jobs at a time, from the first that asks.
     struct handshake_door {
-        std::span<job_type const> jobs;
+        job_list<job_type const> jobs;
         std::size_t begin = 0, end = 0; ///< whose bits are known
         std::uint32_t genuine = 0;
     };
@@ -18003,7 +18012,7 @@ private:
             packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - tag_bytes), front);
         result<std::size_t> const got = tun_.read(std::span(packets_).first(batch));
         if (!got || *got == 0) return got;
-        std::span<job_type> const jobs = std::span(jobs_).first(*got);
+        job_list<job_type> const jobs = std::span(jobs_).first(*got);
         for (std::size_t i = 0; i < *got; ++i) {
             jobs[i].data = packets_[i];
             jobs[i].data.capacity += static_cast<std::uint32_t>(tag_bytes);
@@ -18116,7 +18125,7 @@ private:
         return sum;
     }
 
-    void open(std::span<job_type> jobs, std::uint32_t place) noexcept {
+    void open(job_list<job_type> jobs, std::uint32_t place) noexcept {
         core_.prepare_inbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
         shared_.order.await(place);
@@ -18156,7 +18165,7 @@ private:
         std::size_t const room = stride_ == 0 ? 0 : batch;
         for (std::size_t i = 0; i < room; ++i)
             jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
-        std::span<job_type> const jobs = std::span(jobs_).first(room);
+        job_list<job_type> const jobs = std::span(jobs_).first(room);
         std::size_t const made = handshakes ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
         if (made == 0) return handshakes;
         device_type::crypt(jobs.first(made), core_.aead());
@@ -18165,7 +18174,7 @@ private:
     }
 
     /// Sends what is to be sent, completes all, and delivers what goes back to the host.
-    void transmit(std::span<job_type> jobs) noexcept {
+    void transmit(job_list<job_type> jobs) noexcept {
         std::size_t count = 0;
         for (job_type const& j : jobs) {
             if (j.next != disposition::send) continue;
@@ -18187,7 +18196,7 @@ private:
         deliver(jobs);
     }
 
-    void deliver(std::span<job_type> jobs) noexcept {
+    void deliver(job_list<job_type> jobs) noexcept {
         std::size_t count = 0;
         for (job_type const& j : jobs) {
             if (j.next != disposition::deliver) continue;

@@ -123,7 +123,8 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
                 if (add == 0) return false;
                 auto* const slab = static_cast<pool_slot<T>*>(region_.allocate(add * sizeof(pool_slot<T>)));
                 if (slab == nullptr) return false;
-                free_.template add<T>({slab, add});
+                std::span<pool_slot<T>> const fresh(slab, add);
+                free_.template add<T>(fresh);
                 free_count_ += add;
                 made_ += add;
             }

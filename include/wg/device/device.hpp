@@ -52,20 +52,20 @@ public:
     /// or as much as makes a message of the MTU's size of it.
     /// After this a job is to be sent, to be delivered (an ICMP answer to the host), or dropped: the packet waits for
     /// a session, or `why` says why not.
-    void prepare_outbound(std::span<job_type> jobs, moment now) noexcept {
+    void prepare_outbound(job_list<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs) prepare_outbound(j, now);
     }
 
     /// `data` of each job is a datagram; `where` and `tos` are given.
-    void prepare_inbound(std::span<job_type> jobs, moment now) noexcept {
+    void prepare_inbound(job_list<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         handshake_door door{jobs};
         for (job_type& j : jobs) prepare_inbound(j, door, now);
     }
 
     /// Seals and opens, in place. Any thread, any order, any batch.
-    static void crypt(std::span<job_type> jobs, typename Policies::aead const& aead) noexcept {
+    static void crypt(job_list<job_type> jobs, typename Policies::aead const& aead) noexcept {
         constexpr std::size_t most = batch_size<batch_aead_backend<typename Policies::aead>>(64);
         if constexpr (most == 1) {
             for (job_type& j : jobs)
@@ -77,7 +77,7 @@ public:
 
     /// Inbound: what was opened is judged, and to be delivered or dropped. Outbound: what was sent is accounted for
     /// (`why` tells of failure); call it after sending. In order for each peer.
-    void complete(std::span<job_type> jobs, moment now) noexcept {
+    void complete(job_list<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs)
             if (j.owner != nullptr) complete(j, *j.owner, now);
@@ -86,7 +86,7 @@ public:
     /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
     /// `initiation_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
     /// DH, for the lock is held meanwhile.
-    std::size_t process_handshakes(std::span<job_type> out, moment now) noexcept {
+    std::size_t process_handshakes(job_list<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
         std::size_t const most_heavy = (std::min)(out.size(), handshakes_at_once), most = 8 * out.size();
@@ -104,7 +104,7 @@ public:
     /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
     /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left. A packet that waited is not
     /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
-    std::size_t poll_transmit(std::span<job_type> out, moment now) noexcept {
+    std::size_t poll_transmit(job_list<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         state_.begin_transmit_round();
         std::size_t made = 0;
@@ -267,7 +267,7 @@ private:
     }
 
     template <std::size_t Most>
-    static void crypt_together(std::span<job_type> jobs, typename Policies::aead const& aead) noexcept {
+    static void crypt_together(job_list<job_type> jobs, typename Policies::aead const& aead) noexcept {
         union room { // not initialised: most calls have a few packets
             aead_item items[Most];
             room() noexcept {}
@@ -419,7 +419,7 @@ private:
 
     /// Which handshake messages of a batch have a right mac1: of some jobs at a time, from the first that asks.
     struct handshake_door {
-        std::span<job_type const> jobs;
+        job_list<job_type const> jobs;
         std::size_t begin = 0, end = 0; ///< whose bits are known
         std::uint32_t genuine = 0;
     };

@@ -53,7 +53,7 @@ public:
 
     /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
     /// first job is bit 0.
-    std::uint32_t check_mac1(std::span<job_type const> jobs) noexcept {
+    std::uint32_t check_mac1(job_list<job_type const> jobs) noexcept {
         if (!mine().exists()) return 0;
         if constexpr (macs_at_once == 1) return this->own->checker.check_mac1(this->with, jobs[0].data.view());
 #ifndef WG_COMPACT
@@ -83,7 +83,7 @@ public:
 
     /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
     /// Writes the answers into `out`, from the front.
-    handled handle(std::span<job_type> out, std::size_t most, moment now) noexcept {
+    handled handle(job_list<job_type> out, std::size_t most, moment now) noexcept {
         handled done;
         if constexpr (at_once == 1) {
             done.heavy = handle_one(out[0], now);
@@ -279,7 +279,7 @@ private:
         return status::cookie_sent;
     }
 
-    void consume_cookie_replies(std::span<turn> turns, std::span<job_type> out, std::size_t& made,
+    void consume_cookie_replies(std::span<turn> turns, job_list<job_type> out, std::size_t& made,
                                 moment now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
@@ -300,7 +300,7 @@ private:
         return why;
     }
 
-    void consume_initiations(std::span<turn> turns, std::span<job_type> out, std::size_t& made, moment now) noexcept {
+    void consume_initiations(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
         std::array<typename steps::one_initiation, at_once> opened;
         std::array<typename steps::outgoing_response, at_once> answers;
         std::array<accepted, at_once> froms;
@@ -406,7 +406,7 @@ private:
         return found.keys != nullptr ? nullptr : found.who;
     }
 
-    void consume_responses(std::span<turn> turns, std::span<job_type> out, std::size_t& made, moment now) noexcept {
+    void consume_responses(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
         std::array<typename steps::incoming_response, at_once> opened;
         for (std::size_t i = 0; i < turns.size(); ++i) {
             if (turns[i].why != status::ok) continue;

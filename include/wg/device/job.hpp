@@ -30,6 +30,14 @@ template <policies Policies> struct job {
     peer<Policies>* owner = nullptr;
 };
 
+/// A std::span of jobs, and whatever one is made of. A class of its own has no member types: because of those of a span
+/// g++ for 32-bit Arm notes, at every function that takes one, that its calling convention changed in version 7.1, and
+/// no pragma silences that.
+template <class Job> struct job_list : std::span<Job> {
+    using std::span<Job>::span;
+    constexpr job_list(std::span<Job> const& all) noexcept : std::span<Job>(all) {}
+};
+
 } // namespace wg::inline WG_ABI
 
 #endif

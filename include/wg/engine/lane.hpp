@@ -179,7 +179,7 @@ private:
             packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - tag_bytes), front);
         result<std::size_t> const got = tun_.read(std::span(packets_).first(batch));
         if (!got || *got == 0) return got;
-        std::span<job_type> const jobs = std::span(jobs_).first(*got);
+        job_list<job_type> const jobs = std::span(jobs_).first(*got);
         for (std::size_t i = 0; i < *got; ++i) {
             jobs[i].data = packets_[i];
             jobs[i].data.capacity += static_cast<std::uint32_t>(tag_bytes);
@@ -292,7 +292,7 @@ private:
         return sum;
     }
 
-    void open(std::span<job_type> jobs, std::uint32_t place) noexcept {
+    void open(job_list<job_type> jobs, std::uint32_t place) noexcept {
         core_.prepare_inbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
         shared_.order.await(place);
@@ -332,7 +332,7 @@ private:
         std::size_t const room = stride_ == 0 ? 0 : batch;
         for (std::size_t i = 0; i < room; ++i)
             jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
-        std::span<job_type> const jobs = std::span(jobs_).first(room);
+        job_list<job_type> const jobs = std::span(jobs_).first(room);
         std::size_t const made = handshakes ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
         if (made == 0) return handshakes;
         device_type::crypt(jobs.first(made), core_.aead());
@@ -341,7 +341,7 @@ private:
     }
 
     /// Sends what is to be sent, completes all, and delivers what goes back to the host.
-    void transmit(std::span<job_type> jobs) noexcept {
+    void transmit(job_list<job_type> jobs) noexcept {
         std::size_t count = 0;
         for (job_type const& j : jobs) {
             if (j.next != disposition::send) continue;
@@ -363,7 +363,7 @@ private:
         deliver(jobs);
     }
 
-    void deliver(std::span<job_type> jobs) noexcept {
+    void deliver(job_list<job_type> jobs) noexcept {
         std::size_t count = 0;
         for (job_type const& j : jobs) {
             if (j.next != disposition::deliver) continue;
