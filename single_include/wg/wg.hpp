@@ -18576,24 +18576,52 @@ private:
 
 namespace wg::inline WG_ABI::bare {
 
-inline ip_addr_t to_lwip(ip_address const& from, std::uint32_t zone = 0) noexcept {
+/// Whether lwIP was configured with this family of addresses (LWIP_IPV4, LWIP_IPV6).
+constexpr bool lwip_has(family kind) noexcept {
+    return kind == family::v4 ? LWIP_IPV4 != 0 : kind == family::v6 && LWIP_IPV6 != 0;
+}
+
+/// The address as lwIP's. Of a family that lwIP was configured without: zero.
+inline ip_addr_t to_lwip(ip_address const& from, [[maybe_unused]] std::uint32_t zone = 0) noexcept {
     ip_addr_t to;
     std::memset(&to, 0, sizeof to);
+#if LWIP_IPV4
     if (from.kind == family::v4) {
         std::memcpy(&ip_2_ip4(&to)->addr, from.octets.data(), 4);
         IP_SET_TYPE_VAL(to, IPADDR_TYPE_V4);
-    } else {
+    }
+#endif
+#if LWIP_IPV6
+    if (from.kind == family::v6) {
         std::memcpy(ip_2_ip6(&to)->addr, from.octets.data(), 16);
         ip6_addr_set_zone(ip_2_ip6(&to), static_cast<std::uint8_t>(zone));
         IP_SET_TYPE_VAL(to, IPADDR_TYPE_V6);
     }
+#endif
     return to;
 }
 
 inline ip_address from_lwip(ip_addr_t const& from) noexcept {
-    return IP_IS_V6_VAL(from)
-               ? ip_address::of(family::v6, reinterpret_cast<byte const*>(ip_2_ip6(&from)->addr))
-               : ip_address::of(family::v4, reinterpret_cast<byte const*>(&ip_2_ip4(&from)->addr));
+#if LWIP_IPV6
+    if (IP_IS_V6_VAL(from)) return ip_address::of(family::v6, reinterpret_cast<byte const*>(ip_2_ip6(&from)->addr));
+#endif
+#if LWIP_IPV4
+    return ip_address::of(family::v4, reinterpret_cast<byte const*>(&ip_2_ip4(&from)->addr));
+#else
+    return {};
+#endif
+}
+
+/// The traffic class (IPv6) or type of service (IPv4) of the packet that lwIP is handing over.
+inline std::uint8_t tos_from_lwip() noexcept {
+#if LWIP_IPV6
+    if (ip_current_is_v6()) return static_cast<std::uint8_t>(IP6H_TC(ip6_current_header()));
+#endif
+#if LWIP_IPV4
+    return static_cast<std::uint8_t>(IPH_TOS(ip4_current_header()));
+#else
+    return 0;
+#endif
 }
 
 /// Packets of lwIP that wait, and with each what is known of it. A full queue takes no more.
@@ -18679,7 +18707,7 @@ public:
         return filled;
     }
 
-    /// `why`: ok, no_endpoint, no_memory, not_supported (no way there), io_error.
+    /// `why`: ok, no_endpoint, no_memory, not_supported (no way there, or a family that lwIP lacks), io_error.
     std::size_t send(std::span<datagram> datagrams) noexcept {
         std::size_t sent = 0;
         for (datagram& d : datagrams) {
@@ -18698,15 +18726,17 @@ private:
     static void arrived(void* self, udp_pcb*, pbuf* p, ip_addr_t const* from, std::uint16_t port) noexcept {
         about a;
         a.where.remote = {from_lwip(*from), port, 0};
+#if LWIP_IPV6
         if (IP_IS_V6(from)) a.where.remote.scope_id = ip6_addr_zone(ip_2_ip6(from));
-        a.where.local.address = from_lwip(*ip_current_dest_addr());
-        a.tos = ip_current_is_v6() ? static_cast<std::uint8_t>(IP6H_TC(ip6_current_header()))
-                                   : static_cast<std::uint8_t>(IPH_TOS(ip4_current_header()));
+#endif
+        a.where.local = {from_lwip(*ip_current_dest_addr()), 0};
+        a.tos = tos_from_lwip();
         (void)static_cast<lwip_udp*>(self)->arrived_.put(p, a);
     }
 
     status send_one(datagram const& d) noexcept {
         if (!d.where.remote || pcb_ == nullptr) return status::no_endpoint;
+        if (!lwip_has(d.where.remote.address.kind)) return status::not_supported;
         pbuf* const p = pbuf_alloc(PBUF_TRANSPORT, static_cast<std::uint16_t>(d.length), PBUF_RAM);
         if (p == nullptr) return status::no_memory;
         (void)pbuf_take(p, d.view().data(), static_cast<std::uint16_t>(d.length));
@@ -18762,8 +18792,12 @@ private:
         made->name[0] = 'w';
         made->name[1] = 'g';
         made->mtu = MtuBytes;
+#if LWIP_IPV4
         made->output = [](netif* through, pbuf* p, ip4_addr_t const*) noexcept { return leave(through, p); };
+#endif
+#if LWIP_IPV6
         made->output_ip6 = [](netif* through, pbuf* p, ip6_addr_t const*) noexcept { return leave(through, p); };
+#endif
         return ERR_OK;
     }
     /// The packet stays lwIP's, which may change it when this returns; so it is copied.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSL-1.0
 """What must build, beside the unit tests: no exceptions, no RTTI, no operating system, other processors.
 
-    modes.py            the modes, and the compilers for Windows and Cortex-M3
+    modes.py            the modes, and the compilers for Windows and Cortex-M
     modes.py --matrix   the smoke test, the samples and the unit tests on other processors, emulated
 """
 import pathlib
@@ -12,7 +12,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from cases import (FREESTANDING, ROOT, STRICT, Failed, Skipped, command, compilers, need,  # noqa: E402
-                   portable_headers, run_cases, temporary)
+                   library_flags, portable_headers, run_cases, temporary)
 
 TESTS = ROOT / "tests"
 FLAGS = [*STRICT, *FREESTANDING, "-I", ROOT / "include"]
@@ -67,6 +67,16 @@ def core(target):
         wanted = [name for name in symbols if name != "U" and not BARE.fullmatch(name)]
         if wanted:
             raise Failed(f"wants of a bare machine: {' '.join(wanted)}")
+
+
+def lwip_node(v4, v6):
+    """The adapter of lwIP for a Cortex-M4, with lwIP's own headers and a board's configuration of it."""
+    compiler = "arm-none-eabi-g++"
+    need(compiler)
+    with temporary() as there:
+        command(compiler, "-mcpu=cortex-m4", "-mthumb", *FLAGS, "-Os", "-isystem", TESTS / "modes" / "lwip",
+                *library_flags(compiler, "os/bare/lwip.hpp"), f"-DLWIP_IPV4={v4}", f"-DLWIP_IPV6={v6}", "-c",
+                TESTS / "modes" / "lwip" / "node.cpp", "-o", pathlib.Path(there) / "node.o")
 
 
 def runner_of(processor):
@@ -137,6 +147,8 @@ def modes():
     for target in CROSS:
         yield f"portable headers for {target}", lambda t=target: portable(t)
         yield f"the core for {target}", lambda t=target: core(t)
+    for families, v4, v6 in ("IPv4 and IPv6", 1, 1), ("IPv4 alone", 1, 0), ("IPv6 alone", 0, 1):
+        yield f"a node on lwIP with {families} for Cortex-M4", lambda a=v4, b=v6: lwip_node(a, b)
 
 
 if sys.argv[1:] == ["--matrix"]:
