@@ -7784,7 +7784,7 @@ constexpr std::uint32_t parameters(std::size_t digest_bytes, std::size_t key_byt
 /// that no kernel knows of, and is a call away.
 inline void copy_short(byte* to, byte const* from, std::size_t size) noexcept {
 #ifdef WG_COMPACT
-    std::memcpy(to, from, size);
+    if (size != 0) std::memcpy(to, from, size); // memcpy of a null pointer is undefined, also for no bytes
 #else
     auto const ends = [&]<std::size_t Size>(std::integral_constant<std::size_t, Size>) noexcept {
         std::memcpy(to, from, Size); // the first and the last, which may have bytes in common

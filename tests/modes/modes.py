@@ -142,6 +142,9 @@ def modes():
         yield f"smoke test, {compiler}", lambda c=compiler: smoke(c)
         yield f"smoke test for small machines, {compiler}", lambda c=compiler: smoke(c, "-DWG_SMALL")
         yield f"smoke test without assertions, {compiler}", lambda c=compiler: smoke(c, "-DNDEBUG", "-O3")
+        for size in ("COMPACT", "SMALL"):
+            yield f"smoke test for small machines, undefined behaviour traps, {size}, {compiler}", \
+                lambda c=compiler, s=size: smoke(c, f"-DWG_{s}", "-fsanitize=undefined", "-fno-sanitize-recover=all")
         for path in sorted((ROOT / "samples").glob("*.cpp")):
             yield f"{path.name}, {compiler}", lambda c=compiler, p=path: sample(c, p)
     for target in CROSS:
