@@ -305,6 +305,15 @@ struct endpoint {
     std::uint32_t scope_id = 0;
 
     constexpr explicit operator bool() const noexcept { return address.kind != family::none; }
+    /// The same endpoint, but an IPv4-mapped IPv6 address (::ffff:a.b.c.d, RFC 4291 2.5.5.2) as IPv4: a datagram to
+    /// such an address is an IPv4 datagram, and sockets of IPv6 alone refuse to send one.
+    constexpr endpoint unmapped() const noexcept {
+        if (address.kind != family::v6 || address.octets[10] != 0xff || address.octets[11] != 0xff) return *this;
+        for (std::size_t i = 0; i < 10; ++i)
+            if (address.octets[i] != 0) return *this;
+        return {ip_address::v4(address.octets[12], address.octets[13], address.octets[14], address.octets[15]), port,
+                0};
+    }
     WG_OUTLINE friend constexpr bool operator==(endpoint const&, endpoint const&) noexcept = default;
 };
 
@@ -620,9 +629,10 @@ public:
     static change update_only() noexcept { return change(kind::update_only, 0u); }
     static change remove_peer() noexcept { return change(kind::remove_peer, 0u); }
     static change preshared_key(key_view key) noexcept { return change(kind::preshared_key, key); }
+    /// An IPv4-mapped IPv6 address counts as IPv4.
     static change endpoint(wg::endpoint const& where) noexcept {
         change c(kind::endpoint, 0u);
-        c.endpoint_ = where;
+        c.endpoint_ = where.unmapped();
         return c;
     }
     static change persistent_keepalive(std::uint16_t interval_s) noexcept {
@@ -12995,7 +13005,7 @@ inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver res
 } // namespace text_detail
 
 /// Reads `192.0.2.1:51820`, `[2001:db8::1]:51820` or `[fe80::1%zone]:51820`. The zone is a number, or a name that
-/// `resolve` knows. No host names.
+/// `resolve` knows. No host names. An IPv4-mapped address is returned as IPv4.
 inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver resolve = nullptr) noexcept {
     bool const v6 = from.starts_with('[');
     std::size_t const end = v6 ? from.find(']') : from.find(':');
@@ -13017,7 +13027,7 @@ inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver reso
     auto const address = parse_address(host);
     if (!address || address->kind != (v6 ? family::v6 : family::v4)) return status::invalid;
     where.address = *address;
-    return where;
+    return where.unmapped();
 }
 
 namespace text_detail {

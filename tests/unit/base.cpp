@@ -272,9 +272,24 @@ BOOST_AUTO_TEST_CASE(changes_keep_what_they_were_given) {
     BOOST_TEST(change::persistent_keepalive(25).number() == 25u);
     BOOST_TEST((change::endpoint(where).where() == where));
     BOOST_TEST((change::allowed_ip(prefix).prefix() == prefix));
+    BOOST_TEST((change::endpoint({wg::ip_address{{0xfe, 0x80}, wg::family::v6}, 5, 6}).where().scope_id == 6u));
     BOOST_TEST((change::remove_allowed_ip(prefix).prefix() == prefix));
     BOOST_TEST((change::remove_allowed_ip(prefix).what() == change::kind::remove_allowed_ip));
     BOOST_TEST((change::update_only().what() == change::kind::update_only));
+}
+
+// RFC 4291, section 2.5.5.2.
+BOOST_AUTO_TEST_CASE(an_ipv4_mapped_endpoint_becomes_ipv4) {
+    wg::ip_address mapped{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1}, wg::family::v6};
+    wg::endpoint const expected{wg::ip_address::v4(192, 0, 2, 1), 51820, 0};
+    BOOST_TEST((wg::endpoint{mapped, 51820, 7}.unmapped() == expected));
+    BOOST_TEST((wg::change::endpoint({mapped, 51820, 0}).where() == expected));
+    BOOST_TEST((expected.unmapped() == expected));
+    for (std::size_t i = 0; i < 12; ++i) { // what differs in one byte is another address
+        wg::endpoint other{mapped, 51820, 0};
+        other.address.octets[i] ^= 1;
+        BOOST_TEST((other.unmapped() == other));
+    }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -276,7 +276,7 @@ BOOST_AUTO_TEST_CASE(prefixes_are_masked_and_bounded) {
 BOOST_AUTO_TEST_CASE(endpoints_go_both_ways) {
     for (std::string_view const same :
          {"192.0.2.1:51820", "0.0.0.0:0", "255.255.255.255:65535", "[2001:db8::1]:51820", "[::]:0",
-          "[::ffff:192.0.2.1]:1", "[fe80::1%2]:51820", "[fe80::1%4294967295]:65535",
+          "[::fffe:c000:201]:1", "[fe80::1%2]:51820", "[fe80::1%4294967295]:65535",
           "[1111:2222:3333:4444:5555:6666:7777:8888%4294967295]:65535"})
         BOOST_TEST(reprint_endpoint(same) == same);
     for (std::string_view const bad : {"",
@@ -316,6 +316,10 @@ BOOST_AUTO_TEST_CASE(zones_are_names_that_the_resolver_knows_or_numbers) {
     BOOST_TEST(reprint_endpoint("[fe80::1%8]:51820", two_interfaces) == "[fe80::1%8]:51820");
     BOOST_TEST(reprint_endpoint("[fe80::1%eth1]:51820", two_interfaces) == "invalid");
     BOOST_TEST(reprint_endpoint("[fe80::1%eth0]:51820") == "invalid");
+    BOOST_TEST(reprint_endpoint("[::ffff:192.0.2.1]:51820") == "192.0.2.1:51820"); // a datagram there is IPv4
+    BOOST_TEST(reprint_endpoint("[::FFFF:c000:201]:51820") == "192.0.2.1:51820");
+    BOOST_TEST(reprint_endpoint("[::ffff:192.0.2.1%eth0]:51820", two_interfaces) == "192.0.2.1:51820");
+    BOOST_TEST(reprint_endpoint("[::192.0.2.1]:51820") == "[::c000:201]:51820");
     BOOST_TEST(reprint_endpoint(std::string_view("[fe80::1%eth0\0x]:51820", 22), two_interfaces) == "invalid");
     std::string const longest(text::longest_zone_chars, '1');
     auto const any = [](char const* name) { return static_cast<unsigned>(std::strlen(name)); };

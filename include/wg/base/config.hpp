@@ -47,9 +47,10 @@ public:
     static change update_only() noexcept { return change(kind::update_only, 0u); }
     static change remove_peer() noexcept { return change(kind::remove_peer, 0u); }
     static change preshared_key(key_view key) noexcept { return change(kind::preshared_key, key); }
+    /// An IPv4-mapped IPv6 address counts as IPv4.
     static change endpoint(wg::endpoint const& where) noexcept {
         change c(kind::endpoint, 0u);
-        c.endpoint_ = where;
+        c.endpoint_ = where.unmapped();
         return c;
     }
     static change persistent_keepalive(std::uint16_t interval_s) noexcept {

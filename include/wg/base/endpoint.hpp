@@ -55,6 +55,15 @@ struct endpoint {
     std::uint32_t scope_id = 0;
 
     constexpr explicit operator bool() const noexcept { return address.kind != family::none; }
+    /// The same endpoint, but an IPv4-mapped IPv6 address (::ffff:a.b.c.d, RFC 4291 2.5.5.2) as IPv4: a datagram to
+    /// such an address is an IPv4 datagram, and sockets of IPv6 alone refuse to send one.
+    constexpr endpoint unmapped() const noexcept {
+        if (address.kind != family::v6 || address.octets[10] != 0xff || address.octets[11] != 0xff) return *this;
+        for (std::size_t i = 0; i < 10; ++i)
+            if (address.octets[i] != 0) return *this;
+        return {ip_address::v4(address.octets[12], address.octets[13], address.octets[14], address.octets[15]), port,
+                0};
+    }
     WG_OUTLINE friend constexpr bool operator==(endpoint const&, endpoint const&) noexcept = default;
 };
 

@@ -293,7 +293,7 @@ inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver res
 } // namespace text_detail
 
 /// Reads `192.0.2.1:51820`, `[2001:db8::1]:51820` or `[fe80::1%zone]:51820`. The zone is a number, or a name that
-/// `resolve` knows. No host names.
+/// `resolve` knows. No host names. An IPv4-mapped address is returned as IPv4.
 inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver resolve = nullptr) noexcept {
     bool const v6 = from.starts_with('[');
     std::size_t const end = v6 ? from.find(']') : from.find(':');
@@ -315,7 +315,7 @@ inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver reso
     auto const address = parse_address(host);
     if (!address || address->kind != (v6 ? family::v6 : family::v4)) return status::invalid;
     where.address = *address;
-    return where;
+    return where.unmapped();
 }
 
 namespace text_detail {
