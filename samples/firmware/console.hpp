@@ -6,7 +6,7 @@
 //     address=192.0.2.7/24            of this board on its wire; also IPv6
 //     gateway=192.0.2.1               who leads to other networks; after the address of its family
 //     inner=10.9.0.7                  of this board inside the tunnel; also IPv6
-//     boots=12                        how often it has been started, see wg::bare::store_boot_label
+//     boots=12                        how often it has been started, 1 or more, see wg::bare::store_boot_label
 //     seed=<64 hexadecimal digits>    of the random source, on boards whose hardware has none
 //     <empty line>                    answered by `errno=0` and an empty line
 #ifndef WG_FIRMWARE_CONSOLE_HPP
@@ -102,6 +102,7 @@ private:
         std::string_view const value = line.substr(std::min(equals + 1, line.size()));
         if (key == "boots") {
             auto const boots = wg::text::parse_decimal<std::uint32_t>(value);
+            if (boots && *boots == 0) return wg::status::invalid; // a peer may know greater labels of earlier firmware
             if (boots) board_.boots = *boots;
             return boots.why();
         }

@@ -15484,6 +15484,9 @@ template <policies Policies> struct peer {
     instant may_be_initiated_at{};          ///< after the last initiation that was accepted
     byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
     byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
+#ifndef WG_COMPACT
+    byte_array<timestamp_bytes> last_label{};         ///< timestamp of the last initiation to this peer
+#endif
     std::uint64_t tx_bytes = 0;
     std::uint64_t rx_bytes = 0;
     std::uint32_t number = 0; ///< for the observer; never used again
@@ -16146,6 +16149,16 @@ template <policies Policies> struct device_state {
 
     // --- peers
 
+    /// The timestamp of the last initiation to a peer. A small device has one for all peers, which saves 12 bytes a
+    /// peer; labels do not run ahead of the clock there either, see `next_label`.
+    byte_array<timestamp_bytes>& last_label_to([[maybe_unused]] peer_type& p) noexcept {
+#ifdef WG_COMPACT
+        return last_label;
+#else
+        return p.last_label;
+#endif
+    }
+
     //= wp 2.1: the endpoint is where the last authenticated packet came from
     WG_OUTLINE void roam(peer_type& who, path const& to) noexcept {
         if (who.where.remote != to.remote) report(event_id::endpoint_changed, &who, to.remote.port);
@@ -16235,7 +16248,9 @@ template <policies Policies> struct device_state {
     std::size_t mtu = default_mtu_bytes;
     [[no_unique_address]] typename peer_type::round_number transmit_round{};
     std::uint32_t fwmark = 0;
-    byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to anybody
+    /// With WG_COMPACT the timestamp of the last initiation to any peer. Elsewhere each peer has its own, and this is
+    /// the greatest one of a peer that was removed: the peer may be added again before the clock has moved on.
+    byte_array<timestamp_bytes> last_label{};
     peer_table<Policies> peers;
     handshake_queue<storage_type> waiting;
     rate_limiter<storage_type> limiter; ///< of sources that have proven a cookie
@@ -16410,7 +16425,7 @@ public:
         status why = this->peers.make_index(to, to.exchange(), this->random);
         if (why == status::ok)
             why = steps(this->with)
-                      .create_initiation(to.exchange(), mine(), to.secrets->remote, this->random, next_label(),
+                      .create_initiation(to.exchange(), mine(), to.secrets->remote, this->random, next_label(to),
                                          out.data.view());
         if (why != status::ok) {
             this->peers.forget(to.exchange());
@@ -16759,20 +16774,18 @@ private:
         this->send(out, to, nullptr);
     }
 
-    /// The wall clock, coarse so that it tells little of this host's load, and greater than the label before.
-    byte_array<timestamp_bytes> const& next_label() noexcept {
-        constexpr byte seconds_in_grains = 1'000'000'000 >> 24; // the highest byte of the nanoseconds counts these
-        byte_array<timestamp_bytes>&last = this->last_label, label{};
+    /// The wall clock's label, coarse so that it tells little of this host's load, and greater than the last label
+    /// that this peer was sent. Where the clock gives no greater one, the last label grows by one nanosecond: so the
+    /// labels do not run ahead of the clock, however many initiations there are.
+    byte_array<timestamp_bytes> const& next_label(peer_type& to) noexcept {
+        byte_array<timestamp_bytes>&last = this->last_label_to(to), label{};
         this->clock.tai64n(label);
         //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
         label[9] = label[10] = label[11] = 0;
         //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
         if (std::memcmp(label.data(), last.data(), timestamp_bytes) > 0) return last = label;
-        std::size_t at = 8;
-        if (++last[at] > seconds_in_grains) {
-            last[at] = 0;
-            while (++last[--at] == 0 && at != 0) {}
-        }
+        // Receivers compare all 12 bytes, so the label counts as one big-endian number.
+        for (std::size_t at = timestamp_bytes; at-- != 0 && ++last[at] == 0;) {}
         return last;
     }
 };
@@ -17138,10 +17151,9 @@ public:
             return status::invalid;
         peer_type* const p = state_.peers.add(state_.with, of.key);
         if (p == nullptr) return status::too_many_peers;
-        compute_static_static(*p);
+        begin(*p);
         if (of.preshared_key != nullptr) p->secrets->remote.preshared_key.assign(*of.preshared_key);
-        p->where.remote = of.endpoint;
-        state_.report(event_id::peer_added, p);
+        p->where.remote = of.endpoint.unmapped();
         p->timers.set_persistent_keepalive(of.persistent_keepalive_s);
         if (of.persistent_keepalive_s != 0 && state_.up) state_.want_keepalive(*p);
         for (ip_prefix const& prefix : of.allowed_ips)
@@ -17219,8 +17231,7 @@ private:
             if (of.update_only || own) return; // an interface is no peer of its own; nobody complains of that
             p = state_.peers.add(state_.with, of.key);
             if (p == nullptr) return state_.count(status::no_memory, nullptr); // not after admit
-            compute_static_static(*p);
-            state_.report(event_id::peer_added, p);
+            begin(*p);
         }
         if (of.replace_allowed_ips) state_.peers.allowed().remove_all(*p);
         for (change const& c : of.changes) apply(c, *p);
@@ -17248,9 +17259,22 @@ private:
         }
     }
 
+    /// What a new peer needs before it is configured.
+    void begin(peer_type& fresh) noexcept {
+        compute_static_static(fresh);
+#ifndef WG_COMPACT
+        fresh.last_label = state_.last_label;
+#endif
+        state_.report(event_id::peer_added, &fresh);
+    }
+
     void remove(peer_type& gone) noexcept {
         state_.report(event_id::peer_removed, &gone);
         state_.dequeue_for_transmit(gone);
+#ifndef WG_COMPACT
+        if (std::memcmp(gone.last_label.data(), state_.last_label.data(), timestamp_bytes) > 0)
+            state_.last_label = gone.last_label;
+#endif
         state_.staged.drop_all(gone.staged);
         state_.peers.remove(state_.with, gone);
     }
@@ -18879,10 +18903,18 @@ inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t u
     store_be32(&label[8], ns);
 }
 
-/// For a board without a wall clock: `boots`, which grows with every start, stands for the seconds, and the seconds
-/// since that start for the nanoseconds. Peers only compare.
+/// For a board without a wall clock. The seconds of the label are 2^62 + (boots << 32) + the seconds since the start,
+/// the nanoseconds are those since the start. Peers only compare labels. `boots` is counted up and stored before the
+/// first label of a start is made, so it is 1 at least. `now` is the time since the start.
+///
+/// Until 30 November 2026 the seconds of the label were 2^62 + 10 + boots, and every sixtieth initiation added one. For a
+/// label of that kind to exceed one of this kind, with the same count of 1 or more, a board has to send
+/// 60 * (2^32 - 10) initiations: at one every 5 s to each of 16 peers that takes 2,500 years. So a peer that knows
+/// labels of the old kind accepts those of the new kind at once.
 inline void store_boot_label(std::span<byte, timestamp_bytes> label, std::uint32_t boots, instant now) noexcept {
-    store_tai64n(label, boots, static_cast<std::uint32_t>(static_cast<std::uint64_t>(now.nanoseconds) / 1'000'000'000));
+    auto const ns = static_cast<std::uint64_t>(now.nanoseconds);
+    store_be64(label.data(), (std::uint64_t{1} << 62) + (std::uint64_t{boots} << 32) + ns / 1'000'000'000);
+    store_be32(&label[8], static_cast<std::uint32_t>(ns % 1'000'000'000));
 }
 
 /// A board as the clock and the random source of a device. The board outlives it.

@@ -126,7 +126,7 @@ public:
         status why = this->peers.make_index(to, to.exchange(), this->random);
         if (why == status::ok)
             why = steps(this->with)
-                      .create_initiation(to.exchange(), mine(), to.secrets->remote, this->random, next_label(),
+                      .create_initiation(to.exchange(), mine(), to.secrets->remote, this->random, next_label(to),
                                          out.data.view());
         if (why != status::ok) {
             this->peers.forget(to.exchange());
@@ -475,20 +475,18 @@ private:
         this->send(out, to, nullptr);
     }
 
-    /// The wall clock, coarse so that it tells little of this host's load, and greater than the label before.
-    byte_array<timestamp_bytes> const& next_label() noexcept {
-        constexpr byte seconds_in_grains = 1'000'000'000 >> 24; // the highest byte of the nanoseconds counts these
-        byte_array<timestamp_bytes>&last = this->last_label, label{};
+    /// The wall clock's label, coarse so that it tells little of this host's load, and greater than the last label
+    /// that this peer was sent. Where the clock gives no greater one, the last label grows by one nanosecond: so the
+    /// labels do not run ahead of the clock, however many initiations there are.
+    byte_array<timestamp_bytes> const& next_label(peer_type& to) noexcept {
+        byte_array<timestamp_bytes>&last = this->last_label_to(to), label{};
         this->clock.tai64n(label);
         //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
         label[9] = label[10] = label[11] = 0;
         //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
         if (std::memcmp(label.data(), last.data(), timestamp_bytes) > 0) return last = label;
-        std::size_t at = 8;
-        if (++last[at] > seconds_in_grains) {
-            last[at] = 0;
-            while (++last[--at] == 0 && at != 0) {}
-        }
+        // Receivers compare all 12 bytes, so the label counts as one big-endian number.
+        for (std::size_t at = timestamp_bytes; at-- != 0 && ++last[at] == 0;) {}
         return last;
     }
 };

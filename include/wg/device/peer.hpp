@@ -42,6 +42,9 @@ template <policies Policies> struct peer {
     instant may_be_initiated_at{};          ///< after the last initiation that was accepted
     byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
     byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
+#ifndef WG_COMPACT
+    byte_array<timestamp_bytes> last_label{};         ///< timestamp of the last initiation to this peer
+#endif
     std::uint64_t tx_bytes = 0;
     std::uint64_t rx_bytes = 0;
     std::uint32_t number = 0; ///< for the observer; never used again

@@ -92,10 +92,9 @@ public:
             return status::invalid;
         peer_type* const p = state_.peers.add(state_.with, of.key);
         if (p == nullptr) return status::too_many_peers;
-        compute_static_static(*p);
+        begin(*p);
         if (of.preshared_key != nullptr) p->secrets->remote.preshared_key.assign(*of.preshared_key);
-        p->where.remote = of.endpoint;
-        state_.report(event_id::peer_added, p);
+        p->where.remote = of.endpoint.unmapped();
         p->timers.set_persistent_keepalive(of.persistent_keepalive_s);
         if (of.persistent_keepalive_s != 0 && state_.up) state_.want_keepalive(*p);
         for (ip_prefix const& prefix : of.allowed_ips)
@@ -173,8 +172,7 @@ private:
             if (of.update_only || own) return; // an interface is no peer of its own; nobody complains of that
             p = state_.peers.add(state_.with, of.key);
             if (p == nullptr) return state_.count(status::no_memory, nullptr); // not after admit
-            compute_static_static(*p);
-            state_.report(event_id::peer_added, p);
+            begin(*p);
         }
         if (of.replace_allowed_ips) state_.peers.allowed().remove_all(*p);
         for (change const& c : of.changes) apply(c, *p);
@@ -202,9 +200,22 @@ private:
         }
     }
 
+    /// What a new peer needs before it is configured.
+    void begin(peer_type& fresh) noexcept {
+        compute_static_static(fresh);
+#ifndef WG_COMPACT
+        fresh.last_label = state_.last_label;
+#endif
+        state_.report(event_id::peer_added, &fresh);
+    }
+
     void remove(peer_type& gone) noexcept {
         state_.report(event_id::peer_removed, &gone);
         state_.dequeue_for_transmit(gone);
+#ifndef WG_COMPACT
+        if (std::memcmp(gone.last_label.data(), state_.last_label.data(), timestamp_bytes) > 0)
+            state_.last_label = gone.last_label;
+#endif
         state_.staged.drop_all(gone.staged);
         state_.peers.remove(state_.with, gone);
     }

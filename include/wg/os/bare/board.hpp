@@ -42,10 +42,18 @@ inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t u
     store_be32(&label[8], ns);
 }
 
-/// For a board without a wall clock: `boots`, which grows with every start, stands for the seconds, and the seconds
-/// since that start for the nanoseconds. Peers only compare.
+/// For a board without a wall clock. The seconds of the label are 2^62 + (boots << 32) + the seconds since the start,
+/// the nanoseconds are those since the start. Peers only compare labels. `boots` is counted up and stored before the
+/// first label of a start is made, so it is 1 at least. `now` is the time since the start.
+///
+/// Until 30 November 2026 the seconds of the label were 2^62 + 10 + boots, and every sixtieth initiation added one. For a
+/// label of that kind to exceed one of this kind, with the same count of 1 or more, a board has to send
+/// 60 * (2^32 - 10) initiations: at one every 5 s to each of 16 peers that takes 2,500 years. So a peer that knows
+/// labels of the old kind accepts those of the new kind at once.
 inline void store_boot_label(std::span<byte, timestamp_bytes> label, std::uint32_t boots, instant now) noexcept {
-    store_tai64n(label, boots, static_cast<std::uint32_t>(static_cast<std::uint64_t>(now.nanoseconds) / 1'000'000'000));
+    auto const ns = static_cast<std::uint64_t>(now.nanoseconds);
+    store_be64(label.data(), (std::uint64_t{1} << 62) + (std::uint64_t{boots} << 32) + ns / 1'000'000'000);
+    store_be32(&label[8], static_cast<std::uint32_t>(ns % 1'000'000'000));
 }
 
 /// A board as the clock and the random source of a device. The board outlives it.
