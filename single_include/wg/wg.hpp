@@ -15941,7 +15941,11 @@ private:
 // A token bucket for each source address, in a table that never grows (Linux ratelimiter.c for the numbers). Layer 4.
 //
 // An IPv6 source is its /64, since whoever has one address there has all of them. A bucket that is full again is
-// forgotten without loss; while every bucket of a set is in use, a new source is refused.
+// forgotten without loss. While every bucket of a set is in use, a new source takes the place of another:
+// - of the network (IPv4: /24, IPv6: /48) that has most buckets of the set, if the new source's network has fewer; then
+//   the new source may have one handshake at once. So a network that has many sources does not keep others out.
+// - else of the new source's own network, with what that bucket has been used for. So a network gains nothing by
+//   changing its sources: together they get what the buckets that they have would get.
 #ifndef WG_DEVICE_RATE_LIMITER_HPP
 #define WG_DEVICE_RATE_LIMITER_HPP
 
@@ -15967,17 +15971,22 @@ public:
             if (!buckets_.resize(size)) return false;
         }
         bool const v4 = from.kind == family::v4;
-        std::uint64_t tag; // that of an empty bucket is zero
+        tag_type tag; // that of an empty bucket is zero
         std::span<bucket> set = buckets_.view();
         if constexpr (few) {
-            // No network's addresses begin with 32 zeros, so those of IPv4 have this place.
-            tag = v4 ? std::uint64_t{load_le32(from.octets.data())} << 32 : load_le64(from.octets.data());
+            // No address of IPv6 begins with a zero byte, so the networks of IPv4 have this place.
+            tag.source = load_le32(&from.octets[v4 ? 0 : 4]);
+            tag.network = v4 ? tag.source << 8 : load_le32(from.octets.data()) ^ (tag.source & 0xffff) << 8;
         } else {
             byte_array<8> digest{};
             //= linux: an IPv6 source is its /64
             hash.blake2s(digest, key_, bytes_view(from.octets).first(v4 ? 4 : 8), {});
-            tag = load_le64(digest.data()) | 1;
-            set = set.subspan(converted<std::size_t>(tag >> 1) % (size / ways) * ways, ways);
+            // What a network becomes decides no place, so a multiplication by a secret is enough.
+            std::uint64_t const network = load_be64(from.octets.data()) >> (v4 ? 40 : 16);
+            tag.network = static_cast<std::uint32_t>(
+                (network ^ load_le64(key_.data())) * (load_le64(&key_[8]) | 1) >> 32);
+            tag.source = load_le32(digest.data()) | 1;
+            set = set.subspan((tag.source >> 1) % (size / ways) * ways, ways);
         }
         bucket* use = nullptr;
         for (bucket& b : set) {
@@ -15987,7 +15996,7 @@ public:
             }
             if (use == nullptr && is_full(b, now)) use = &b;
         }
-        if (use == nullptr) return false;
+        if (use == nullptr) use = &taken_over(set, tag.network, now);
         if (is_full(*use, now)) set_after<cost - burst>(use->open_at, now); // its own, or one for a new source
         if (!passed(use->open_at, now)) return false;
         set_after<cost>(use->open_at, use->open_at);
@@ -15996,13 +16005,40 @@ public:
     }
 
 private:
+    struct tag_type {
+        std::uint32_t source = 0, network = 0;
+        friend constexpr bool operator==(tag_type, tag_type) noexcept = default;
+    };
     struct bucket {
-        std::uint64_t tag = 0;
+        tag_type tag{};
         /// For the next handshake; each puts it off by `cost`. One that is not in use is open at the clock's beginning,
         /// and so no source is new in the first moments after that.
         instant open_at{};
     };
     static bool is_full(bucket const& b, moment now) noexcept { return passed<burst - cost>(b.open_at, now); }
+
+    static unsigned count(std::span<bucket> set, std::uint32_t network) noexcept {
+        unsigned sum = 0;
+        for (bucket const& b : set) sum += b.tag.network == network;
+        return sum;
+    }
+
+    /// The bucket of a full set that a new source takes over: see above.
+    static bucket& taken_over(std::span<bucket> set, std::uint32_t network, moment now) noexcept {
+        unsigned const own = count(set, network);
+        unsigned most = own;
+        bucket* use = nullptr;
+        for (bucket& b : set) {
+            unsigned const here = count(set, b.tag.network);
+            if (here < most || (here == own && b.tag.network != network)) continue;
+            if (use != nullptr && here == most && use->open_at < b.open_at) continue;
+            most = here;
+            use = &b;
+        }
+        if (most != own) use->open_at = now; // one handshake at once, and no burst
+        return *use;
+    }
+
     static constexpr std::size_t size = Storage::max_limited_sources;
     static constexpr std::size_t ways = 4;
     static constexpr bool few = is_few(size); ///< then all buckets are one set, and sources are known by address

@@ -351,13 +351,68 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(all_addresses_of_a_64_share_a_bucket, Storage, man
     BOOST_TEST(l.allow(from, start));
 }
 
-BOOST_AUTO_TEST_CASE(a_full_set_refuses_new_sources_until_a_bucket_is_full_again) {
+/// The first IPv6 addresses of the /64s of a /48.
+wg::ip_address source_of(wg::byte network, unsigned number) {
+    wg::ip_address from{{0x20, 0x01, 0x0d, 0xb8, 0, network, 0, 0, 1}, wg::family::v6};
+    wg::store_be16(&from.octets[6], static_cast<std::uint16_t>(number));
+    return from;
+}
+
+BOOST_AUTO_TEST_CASE(a_network_that_has_all_buckets_gains_nothing_by_more_sources) {
     limiter<wg::static_storage<one_set>> l;
-    for (unsigned i = 0; i < 4; ++i) BOOST_TEST(l.allow(inner_v4(i), start));
-    BOOST_TEST(!l.allow(inner_v4(9), start));
-    BOOST_TEST(l.allow(inner_v4(2), start)); // those inside go on
-    BOOST_TEST(!l.allow(inner_v4(9), start + wg::milliseconds(50) - wg::duration{1}));
-    BOOST_TEST(l.allow(inner_v4(9), start + wg::milliseconds(50))); // the first four got theirs back
+    for (int round = 0; round < 5; ++round)
+        for (unsigned i = 0; i < 4; ++i) BOOST_TEST(l.allow(source_of(1, i), start));
+    for (unsigned i = 4; i < 100; ++i) BOOST_TEST(!l.allow(source_of(1, i), start));
+    int allowed = 0;
+    for (int ms = 1; ms <= 10'000; ++ms)
+        allowed += l.allow(source_of(1, static_cast<unsigned>(ms) & 0xffff), start + wg::milliseconds(ms));
+    BOOST_TEST(allowed <= 4 * 20 * 10);
+    BOOST_TEST(allowed > 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_source_of_another_network_gets_a_bucket_of_a_full_set) {
+    limiter<wg::static_storage<one_set>> l;
+    for (int round = 0; round < 5; ++round)
+        for (unsigned i = 0; i < 4; ++i) BOOST_TEST(l.allow(source_of(1, i), start));
+    BOOST_TEST(l.allow(source_of(2, 0), start)); // one at once
+    BOOST_TEST(!l.allow(source_of(2, 0), start));
+    BOOST_TEST(l.allow(inner_v4(1), start));
+    BOOST_TEST(!l.allow(inner_v4(1), start));
+    // The network with most buckets does not take these back.
+    for (unsigned i = 4; i < 100; ++i) BOOST_TEST(!l.allow(source_of(1, i), start));
+    BOOST_TEST(l.allow(source_of(2, 0), start + wg::milliseconds(50)));
+    BOOST_TEST(!l.allow(source_of(2, 0), start + wg::milliseconds(50)));
+    BOOST_TEST(l.allow(inner_v4(1), start + wg::milliseconds(50)));
+    // Of sources that each have a network of their own, one of the longest silent gives way.
+    BOOST_TEST(l.allow(source_of(3, 0), start + wg::milliseconds(60)));
+    BOOST_TEST(l.allow(source_of(4, 0), start + wg::milliseconds(60)));
+}
+
+/// Eight sources, each of which sends a handshake every 190 ms, had the eight buckets of a small node for themselves.
+BOOST_AUTO_TEST_CASE(a_few_sources_do_not_keep_others_out_of_a_small_limiter) {
+    for (unsigned const sources : {8u, 9u, 64u, 4096u}) {
+        limiter<wg::static_storage<wg::small_capacity>> l;
+        int refused = 0, attacks = 0;
+        for (int ms = 0; ms < 60'000; ++ms) {
+            wg::instant const now = start + wg::milliseconds(ms);
+            for (unsigned i = static_cast<unsigned>(ms) % 190; i < sources; i += 190)
+                attacks += l.allow(source_of(1, i), now);
+            if (ms % 5000 == 4999) refused += !l.allow(inner_v4(1), now);
+        }
+        BOOST_TEST(refused == 0, sources << " sources: refused " << refused << " of 12");
+        BOOST_TEST(attacks <= 8 * (60 * 20 + 5));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(all_64s_of_a_48_do_not_keep_others_out_of_a_large_limiter) {
+    limiter<wg::growing_storage<>> l;
+    for (unsigned i = 0; i < 65536; ++i) (void)l.allow(source_of(1, i), start);
+    int refused = 0;
+    for (unsigned i = 0; i < 256; ++i) {
+        refused += !l.allow(wg::ip_address::v4(198, 51, static_cast<wg::byte>(i), 1), start);
+        refused += !l.allow(source_of(static_cast<wg::byte>(2 + i % 250), i), start);
+    }
+    BOOST_TEST(refused == 0);
 }
 
 BOOST_AUTO_TEST_CASE(without_randomness_nobody_is_allowed) {
