@@ -16933,6 +16933,32 @@ inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t o
     return true;
 }
 
+/// Whether an outbound packet is an ICMP error, or may be one: such a packet is answered by no other error.
+//= RFC 1122 3.2.2: no error about an error
+//= RFC 4443 2.4: no error about an error, also behind extension headers
+inline bool may_be_icmp_error(bytes_view packet, ip_header const& header) noexcept {
+    bool const v4 = header.kind == family::v4;
+    if (!header.first_fragment) return true;
+    byte protocol = header.protocol;
+    std::size_t at = header.header_bytes;
+    // Each extension header takes 8 bytes of the packet at least, so this ends.
+    while (!v4) {
+        bool const fragment = protocol == 44, authentication = protocol == 51;
+        bool const other = protocol == 0 || protocol == 43 || protocol == 60 || protocol == 135 || protocol == 139 ||
+                           protocol == 140; // hop by hop, routing, destination options, mobility, HIP, shim6
+        if (!fragment && !authentication && !other) break;
+        if (at + 8 > packet.size()) return true; // what follows is not known
+        if (fragment && (load_be16(&packet[at + 2]) & 0xfff8) != 0) return true;
+        protocol = packet[at];
+        std::size_t const length = packet[at + 1];
+        at += fragment ? 8 : authentication ? (length + 2) * 4 : (length + 1) * 8;
+    }
+    if (protocol != (v4 ? ip_protocol_icmp : ip_protocol_icmp_v6)) return false;
+    if (at >= packet.size()) return true;
+    byte const type = packet[at];
+    return v4 ? type != 8 && type != 13 && type != 17 : type < 128; // all but echo, timestamp and mask requests
+}
+
 /// Makes an outbound packet into the ICMP message that its destination cannot be reached (RFC 792: host unreachable;
 /// RFC 4443: address unreachable), in place. It says that it comes from that destination, since an interface's own
 /// address would be refused by the host as one that cannot come from outside. False: no answer is due (ICMP errors,
@@ -16943,18 +16969,12 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     std::size_t const header = v4 ? ipv4_header_bytes : ipv6_header_bytes;
     std::size_t const address_bytes = v4 ? 4 : 16;
     bytes_view const original = data.view();
-    bytes_view const transport = original.subspan((std::min)(about.header_bytes, original.size()));
 
     bool const unspecified = std::all_of(about.source, about.source + address_bytes, [](byte b) { return b == 0; });
-    if (unspecified || !about.first_fragment) return false;
+    if (unspecified || may_be_icmp_error(original, about)) return false;
     if (v4 ? about.destination[0] >= 224 || about.source[0] >= 224
            : about.destination[0] == 0xff || about.source[0] == 0xff)
         return false;
-    if (about.protocol == (v4 ? ip_protocol_icmp : ip_protocol_icmp_v6)) {
-        if (transport.empty()) return false;
-        bool const query = v4 ? transport[0] == 8 || transport[0] == 13 || transport[0] == 17 : transport[0] >= 128;
-        if (!query) return false; // never an error about an error
-    }
     byte_array<16> source{}, destination{};
     std::memcpy(source.data(), about.destination, address_bytes);
     std::memcpy(destination.data(), about.source, address_bytes);

@@ -221,6 +221,63 @@ BOOST_AUTO_TEST_CASE(some_packets_are_not_answered) {
     BOOST_TEST(unreachable(inner_packet(here4, there4, 20), 0, 0).empty()); // no room
 }
 
+/// An extension header of `words` times 8 bytes, of which the first two say what follows and how long it is.
+buffer extension(wg::byte kind, wg::byte next, std::size_t words = 1) {
+    buffer out(words * 8);
+    out[0] = next;
+    if (kind == 44) return out; // a fragment header has no length
+    out[1] = static_cast<wg::byte>(kind == 51 ? out.size() / 4 - 2 : words - 1);
+    return out;
+}
+
+/// An IPv6 packet with these extension headers, then ICMPv6 of that type.
+buffer icmp_behind(std::vector<std::pair<wg::byte, std::size_t>> const& headers, wg::byte type) {
+    buffer chain;
+    for (std::size_t i = 0; i < headers.size(); ++i) {
+        wg::byte const next = i + 1 < headers.size() ? headers[i + 1].first : wg::ip_protocol_icmp_v6;
+        buffer const one = extension(headers[i].first, next, headers[i].second);
+        chain.insert(chain.end(), one.begin(), one.end());
+    }
+    wg::byte const first = headers.empty() ? wg::ip_protocol_icmp_v6 : headers[0].first;
+    buffer out = inner_packet(here6, there6, 40 + chain.size() + 48, 1, 0, first);
+    std::copy(chain.begin(), chain.end(), out.begin() + 40);
+    out[40 + chain.size()] = type;
+    return out;
+}
+
+//= RFC 4443 2.4: no error about an error, also behind extension headers
+BOOST_AUTO_TEST_CASE(icmp_errors_behind_extension_headers_are_not_answered) {
+    std::vector<std::vector<std::pair<wg::byte, std::size_t>>> const chains = {
+        {},        {{0, 1}},  {{43, 3}}, {{60, 2}}, {{44, 1}}, {{51, 3}}, {{135, 1}},
+        {{139, 5}}, {{140, 1}}, {{0, 1}, {60, 1}, {43, 3}, {44, 1}, {51, 3}, {60, 2}}};
+    for (auto const& chain : chains) {
+        for (int const error : {1, 2, 3, 4, 100, 127})
+            BOOST_TEST(unreachable(icmp_behind(chain, static_cast<wg::byte>(error))).empty());
+        for (int const other : {128, 129, 135})
+            BOOST_TEST(!unreachable(icmp_behind(chain, static_cast<wg::byte>(other))).empty());
+    }
+    // What is behind a header that is cut off, or in a fragment that is not the first, is not known.
+    buffer cut = icmp_behind({{60, 1}}, 128);
+    cut[41] = 200;
+    BOOST_TEST(unreachable(cut).empty());
+    buffer fragment = icmp_behind({{44, 1}}, 128);
+    wg::store_be16(&fragment[42], 0x0008);
+    BOOST_TEST(unreachable(fragment).empty());
+    wg::store_be16(&fragment[42], 0x0001); // the first, more to come
+    BOOST_TEST(!unreachable(fragment).empty());
+    // Another protocol behind the same headers is answered.
+    buffer udp = icmp_behind({{60, 1}}, 1);
+    udp[40] = wg::ip_protocol_udp;
+    BOOST_TEST(!unreachable(udp).empty());
+    // Any chain comes to its end.
+    for (std::uint64_t seed = 1; seed < 2000; ++seed) {
+        buffer random = inner_packet(here6, there6, 40 + seed % 90, seed, 0, 0);
+        for (std::size_t i = 40; i < random.size(); ++i)
+            if (seed % 3 == 0 || random[i] % 2 == 0) random[i] = wg::byte{0};
+        (void)unreachable(random);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(finds_the_payload_of_datagrams_between_two_ports) {
     for (bool const six : {false, true}) {
         wg::endpoint const remote{six ? there6 : there4, 51820, 0};
