@@ -849,6 +849,7 @@ enum class event_id : std::uint8_t {
     peer_added,
     peer_removed,
     under_load,             ///< value: 1 begins, 0 ends
+    congestion_marked,      ///< the first such packet of a device; value: 1 it was dropped, 0 it passed
 };
 
 constexpr char const* describe(event_id id) noexcept {
@@ -858,7 +859,8 @@ constexpr char const* describe(event_id id) noexcept {
         "received a cookie reply",   "sent a keepalive",            "received a keepalive",
         "started a session",         "gave up on the handshake",    "zeroed all keys",
         "moved to another endpoint", "was added",                   "was removed",
-        "load changed"};
+        "load changed",
+        "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)"};
     return texts[static_cast<std::size_t>(id)];
 }
 
@@ -14826,6 +14828,8 @@ public:
     void any_authenticated_packet_sent(moment now) noexcept { traversal(send_keepalive, now); }
     //= linux: any authenticated packet is the answer that was waited for
     void any_authenticated_packet_received(moment now) noexcept { traversal(new_handshake, now); }
+    /// Whether an initiation was sent and its answer has not come.
+    bool awaits_response() const noexcept { return armed(retransmit_handshake); }
     void handshake_initiated(moment now, std::int32_t jitter_ms) noexcept {
         arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
@@ -15473,8 +15477,10 @@ template <policies Policies> struct peer {
     bool queued_for_transmit = false;
     bool removed = false;          ///< only jobs in flight still know it
     bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
+    std::uint8_t early_initiations = 0; ///< at new endpoints, since the last initiation that waited for its time
     std::uint32_t in_flight = 0;   ///< those jobs
-    peer* next_for_transmit = nullptr;
+    peer* next_for_transmit = nullptr;   // of few peers neither is used
+    peer* before_for_transmit = nullptr;
     peer* next = nullptr;          ///< in the order in which they were added
     peer* before = nullptr;
     staging_queue staged;
@@ -15517,8 +15523,8 @@ namespace wg::inline WG_ABI {
 
 /// What the caller does with a job's data next.
 enum class disposition : std::uint8_t {
-    drop,    ///< nothing; `why` says why
-    send,    ///< to the network, at `where`
+    drop,    ///< nothing; `why` says why, and is ok for what `crypt` has not sealed yet
+    send,    ///< to the network, at `where`: sealed, or a handshake message
     deliver, ///< to the TUN device
 };
 
@@ -16138,16 +16144,21 @@ template <policies Policies> struct device_state {
         j.has_data = false;
     }
 
-    /// Makes the window the first `size` bytes of the job's buffer, if it has so many.
+    /// Makes the window the first `size` bytes of the job's buffer, which has so many.
+    static void take_room(job_type& j, std::size_t size) noexcept {
+        j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
+    }
+    /// The same; false, and unchanged: the buffer is smaller.
     static bool room_for(job_type& j, std::size_t size) noexcept {
         if (j.data.capacity < size) return false;
-        j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
+        take_room(j, size);
         return true;
     }
 
+    /// What has `keys` is still in clear: `crypt` seals it, and only then is it to be sent.
     WG_OUTLINE void send(job_type& j, peer_type& to, keypair_type* keys) noexcept {
         j.where = to.where;
-        j.next = disposition::send;
+        j.next = keys == nullptr ? disposition::send : disposition::drop;
         j.why = status::ok;
         j.outbound = true;
         peers.hold(j, to, keys);
@@ -16210,16 +16221,16 @@ template <policies Policies> struct device_state {
     }
     void enqueue_for_transmit(peer_type& p) noexcept {
         if (std::exchange(p.queued_for_transmit, true) || few) return;
+        p.before_for_transmit = last_for_transmit;
         (last_for_transmit != nullptr ? last_for_transmit->next_for_transmit : first_for_transmit) = &p;
         last_for_transmit = &p;
     }
     void dequeue_for_transmit(peer_type& p) noexcept {
         if (!std::exchange(p.queued_for_transmit, false) || few) return;
-        peer_type* before = nullptr;
-        for (peer_type* at = first_for_transmit; at != &p; at = at->next_for_transmit) before = at;
-        (before != nullptr ? before->next_for_transmit : first_for_transmit) = p.next_for_transmit;
-        if (last_for_transmit == &p) last_for_transmit = before;
-        p.next_for_transmit = nullptr;
+        peer_type *const before = p.before_for_transmit, *const after = p.next_for_transmit;
+        (before != nullptr ? before->next_for_transmit : first_for_transmit) = after;
+        (after != nullptr ? after->before_for_transmit : last_for_transmit) = before;
+        p.before_for_transmit = p.next_for_transmit = nullptr;
     }
     WG_OUTLINE void want_initiation(peer_type& p) noexcept {
         p.timers.new_attempt();
@@ -16277,6 +16288,8 @@ template <policies Policies> struct device_state {
     // What is small and used most lies first, where small processors reach it with short instructions.
     bool up = true;
     bool was_under_load = false;
+    bool congestion_drop = true;      ///< see `device::set_congestion_drop`
+    bool congestion_reported = false; ///< the observer has been told
     std::uint16_t listen_port = 0;
     own_secrets* own;
     peer_type* first_for_transmit = nullptr; // of few peers neither is used
@@ -16417,7 +16430,7 @@ public:
     };
 
     /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
-    /// Writes the answers into `out`, from the front.
+    /// Writes the answers into `out`, from the front; the first `most` buffers have room for `response_layout::size`.
     handled handle(job_list<job_type> out, std::size_t most, moment now) noexcept {
         handled done;
         if constexpr (at_once == 1) {
@@ -16452,10 +16465,15 @@ public:
         return done;
     }
 
-    /// Writes an initiation to `to` into `out`. False: none may be sent now.
+    /// Writes an initiation to `to` into `out`. False: none may be sent now; or one may but does not fit, then
+    /// `out.why` is no_room.
     WG_FRAME bool send_initiation(peer_type& to, job_type& out, moment now) noexcept {
         if (!mine().exists() || !to.where.remote || !passed(to.may_initiate_at, now)) return false;
-        if (!this->room_for(out, initiation_layout::size)) return false;
+        if (!this->room_for(out, initiation_layout::size)) {
+            out.why = status::no_room;
+            return false;
+        }
+        if (to.may_initiate_at != instant{}) to.early_initiations = 0; // else it was allowed before its time
         to.sent_handshake(now);
         to.timers.handshake_initiated(now, this->jitter_ms()); // also if what follows fails: then it is tried again
         status why = this->peers.make_index(to, to.exchange(), this->random);
@@ -16563,8 +16581,8 @@ private:
         peer_type& to = *by.from;
         note_initiation(to, in, by.next_attempt_ms, now);
         status why = by.why;
-        if (why == status::ok && !this->room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
+            this->take_room(answer, response_layout::size);
             to.sent_handshake(now);
             why =
                 steps(this->with).create_response(by.exchange(), to.secrets->remote, this->random, answer.data.view());
@@ -16602,7 +16620,7 @@ private:
     WG_FRAME status send_cookie_reply(waiting_handshake const& in, job_type& out, moment now) noexcept {
         bytes_view const message = in.message();
         path const& where = in.where;
-        if (!this->room_for(out, cookie_reply_layout::size)) return status::no_room;
+        this->take_room(out, cookie_reply_layout::size);
         if (status const why =
                 this->own->checker.create_reply(this->with, this->random, message, where.remote, now, out.data.view());
             why != status::ok)
@@ -16714,8 +16732,8 @@ private:
                          moment now) noexcept {
         peer_type& to = *by.from;
         status why = by.why;
-        if (why == status::ok && !this->room_for(out, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
+            this->take_room(out, response_layout::size);
             to.sent_handshake(now);
             why = steps(this->with).create_response(answer, out.data.view());
         }
@@ -17229,6 +17247,7 @@ public:
 
 private:
     static constexpr std::uint64_t tai64n_epoch = 0x400000000000000aULL;
+    static constexpr std::uint8_t most_early_initiations = 4; ///< between two that waited for Rekey-Timeout
 
     identity& mine() noexcept { return state_.own->mine(); }
 
@@ -17299,7 +17318,9 @@ private:
         //= linux: a preshared key counts from the next handshake on
         case change::kind::preshared_key: p.secrets->remote.preshared_key.assign(c.key()); break;
         case change::kind::endpoint:
-            if (p.where.remote != c.where()) p.where = {c.where(), {}};
+            if (p.where.remote == c.where()) break;
+            p.where = {c.where(), {}};
+            initiate_at_new_endpoint(p);
             break;
         case change::kind::persistent_keepalive: {
             bool const begins = p.timers.persistent_keepalive_s() == 0 && c.number() != 0;
@@ -17313,6 +17334,16 @@ private:
         case change::kind::remove_allowed_ip: state_.peers.allowed().remove(c.prefix(), p); break;
         default: break; // seen to before
         }
+    }
+
+    /// An initiation that is on its way to the old endpoint may never be answered, so one goes to the new endpoint at
+    /// once. Rekey-Timeout protects an endpoint from initiations, and this one has had none. Whoever changes endpoints
+    /// to and fro gets a few early initiations, and the next after Rekey-Timeout.
+    void initiate_at_new_endpoint(peer_type& p) noexcept {
+        if (!p.timers.awaits_response() || p.early_initiations == most_early_initiations) return;
+        ++p.early_initiations;
+        p.may_initiate_at = {};
+        state_.want_initiation(p);
     }
 
     /// What a new peer needs before it is configured.
@@ -17399,8 +17430,9 @@ public:
 
     /// `data` of each job is an IP packet with `packet_headroom_bytes` before it and, after it, `packet_tailroom_bytes`
     /// or as much as makes a message of the MTU's size of it.
-    /// After this a job is to be sent, to be delivered (an ICMP answer to the host), or dropped: the packet waits for
-    /// a session, or `why` says why not.
+    /// After this a job is to be delivered (an ICMP answer to the host) or dropped: the packet waits for a session, or
+    /// `why` says why not. A packet that is to be sent is in clear until `crypt` has sealed it, and until then its job
+    /// says `drop`, with `why` ok.
     void prepare_outbound(job_list<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs) prepare_outbound(j, now);
@@ -17413,7 +17445,7 @@ public:
         for (job_type& j : jobs) prepare_inbound(j, door, now);
     }
 
-    /// Seals and opens, in place. Any thread, any order, any batch.
+    /// Seals and opens, in place, once a job. Any thread, any order, any batch. What was sealed is to be sent.
     static void crypt(job_list<job_type> jobs, typename Policies::aead const& aead) noexcept {
         constexpr std::size_t most = batch_size<batch_aead_backend<typename Policies::aead>>(64);
         if constexpr (most == 1) {
@@ -17433,16 +17465,22 @@ public:
     }
 
     /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
-    /// `initiation_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
-    /// DH, for the lock is held meanwhile.
+    /// `response_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
+    /// DH, for the lock is held meanwhile. Messages wait while the next buffer is smaller than that, which is counted
+    /// as `no_room`.
     std::size_t process_handshakes(job_list<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
         std::size_t const most_heavy = (std::min)(out.size(), handshakes_at_once), most = 8 * out.size();
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
             // each has one answer at most, and costs one DH at most
-            std::size_t const room = (std::min)({out.size() - made, most_heavy - heavy, most - looked_at});
-            auto const done = state_.handle(out.subspan(made), room, now);
+            std::size_t const room =
+                buffers_for_answers(out.subspan(made, (std::min)(out.size() - made, most_heavy - heavy)));
+            if (room == 0) { // the message waits for a larger buffer
+                state_.count(status::no_room, nullptr);
+                break;
+            }
+            auto const done = state_.handle(out.subspan(made), (std::min)(room, most - looked_at), now);
             looked_at += done.messages;
             made += done.answers;
             heavy += done.heavy;
@@ -17451,7 +17489,9 @@ public:
     }
 
     /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
-    /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left. A packet that waited is not
+    /// `transport_overhead_bytes`, and of `initiation_layout::size`), from the front; returns how many. 0: nothing
+    /// left, or the next message does not fit into its buffer. An initiation or a keepalive that does not fit is kept,
+    /// and a packet that waited and does not fit is dropped; both count as `no_room`. A packet that waited is not
     /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
     std::size_t poll_transmit(job_list<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
@@ -17460,11 +17500,17 @@ public:
         while (made < out.size()) {
             peer_type* const to = state_.next_for_transmit();
             if (to == nullptr) break;
-            if (transmit_one(*to, out[made], now))
-                ++made;
-            else
-                state_.dequeue_for_transmit(*to);
+            bool const written = transmit_one(*to, out[made], now);
             state_.reschedule(*to);
+            if (written) {
+                ++made;
+                continue;
+            }
+            if (out[made].why == status::no_room) { // kept for a larger buffer
+                state_.count(status::no_room, to);
+                break;
+            }
+            state_.dequeue_for_transmit(*to);
         }
         return made;
     }
@@ -17482,7 +17528,7 @@ public:
     void on_deadline(moment now) noexcept {
         locked<Policies> const lock(state_);
         state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
-            p.timers.expire(now, peer_actions{state_, p});
+            run_timers(p, now);
             state_.reschedule(p);
         });
         state_.watch_load(now);
@@ -17563,6 +17609,15 @@ public:
         state_.mtu = mtu_bytes != 0 ? mtu_bytes : SIZE_MAX;
     }
 
+    /// What becomes of a packet that does not take congestion marks (not ECT) in a datagram that was marked congested
+    /// (CE) on the way. True, the default: the packet is dropped, as RFC 6040 says, and counts as `congestion_lost`.
+    /// False: the packet passes unchanged, as with Linux's WireGuard; for a network that marks everything. The observer
+    /// is told of the first such packet, not of each.
+    void set_congestion_drop(bool drop) noexcept {
+        locked<Policies> const lock(state_);
+        state_.congestion_drop = drop;
+    }
+
     /// The port that the socket really got.
     void set_listen_port(std::uint16_t port) noexcept {
         locked<Policies> const lock(state_);
@@ -17612,7 +17667,10 @@ private:
         byte* const body = j.data.buffer + j.data.offset + transport_layout::encrypted_packet;
         bool const good = seal_or_open(aead, j.outbound, body, body, j.data.length - transport_overhead_bytes, nullptr,
                                        0, j.counter, j.outbound ? j.keys->send_key : j.keys->receive_key);
-        if (!j.outbound) judge(j, good);
+        if (j.outbound)
+            j.next = disposition::send;
+        else
+            judge(j, good);
     }
 
     template <std::size_t Most>
@@ -17626,7 +17684,11 @@ private:
         auto const flush = [&]() noexcept { // all of one direction
             if (count == 0) return;
             std::span<aead_item> const items(uses.items, std::exchange(count, 0));
-            if (whose[0]->outbound) return seal_all(aead, items);
+            if (whose[0]->outbound) {
+                seal_all(aead, items);
+                for (std::size_t i = 0; i < items.size(); ++i) whose[i]->next = disposition::send;
+                return;
+            }
             open_all(aead, items);
             for (std::size_t i = 0; i < items.size(); ++i) judge(*whose[i], items[i].good);
         };
@@ -17643,10 +17705,9 @@ private:
     }
 
     static void judge(job_type& j, bool genuine) noexcept {
-        if (genuine)
-            j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
-        else
-            j.why = status::decryption_failed;
+        if (!genuine) return; // `why` is decryption_failed until here
+        j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
+        j.why = status::ok;
     }
 
     // --- outbound
@@ -17664,7 +17725,7 @@ private:
         keypair_type* const keys = to->keypairs.current;
         if (keys != nullptr && !state_.has_waiting(*to) && keys->can_send(now))
             return frame(j, *to, *keys, ecn_of(header.tos));
-        stage(*to, j.data.view());
+        stage(*to, j.data.view(), now);
         state_.drop(j, status::staged);
     }
 
@@ -17699,7 +17760,12 @@ private:
 #endif
     }
 
-    void stage(peer_type& to, bytes_view packet_data) noexcept {
+    WG_OUTLINE void run_timers(peer_type& p, moment now) noexcept { p.timers.expire(now, peer_actions{state_, p}); }
+
+    void stage(peer_type& to, bytes_view packet_data, moment now) noexcept {
+        // The host may have slept past the end of all sessions. The timer that zeroes keys runs first, or it would end
+        // the handshake that this packet begins.
+        run_timers(to, now);
         for (std::size_t lost = state_.staged.stage(to.staged, packet_data); lost != 0; --lost)
             state_.count(status::staging_full, &to);
         to.timers.new_attempt(); // the user asks anew; what already waits does not
@@ -17753,6 +17819,7 @@ private:
     }
 
     void complete_outbound(job_type& j, peer_type& owner, moment now) noexcept {
+        if (j.next != disposition::send) return; // not sealed, so not sent
         if (j.why == status::ok) owner.tx_bytes += j.data.length;
         // The socket found that the cached source address is gone.
         if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
@@ -17803,6 +17870,7 @@ private:
         // The window decides once the tag was found right; what it has seen already is not worth a decryption.
         if (found.keys->received.refuses(j.counter)) return state_.drop(j, status::replayed_counter);
 #endif
+        j.why = status::decryption_failed; // until `crypt` finds the tag right
         state_.peers.hold(j, *found.who, found.keys);
     }
 
@@ -17835,22 +17903,39 @@ private:
         //= wp 2: the source inside must be the sender's by the most specific of all allowed IPs
         if (state_.peers.allowed().find(header.kind, header.source) != &from)
             return state_.drop(j, status::disallowed_source);
-        if (!decapsulate_ecn(j.data.view(), header, j.tos)) return state_.drop(j, status::congestion_lost);
+        if (!decapsulate_ecn(j.data.view(), header, j.tos)) {
+            if (!std::exchange(state_.congestion_reported, true))
+                state_.report(event_id::congestion_marked, &from, state_.congestion_drop);
+            if (state_.congestion_drop) return state_.drop(j, status::congestion_lost);
+        }
         from.received(message_bytes);
         j.next = disposition::deliver;
     }
 
     // --- what peers want to send
 
-    /// Writes one message of `to` into `out`. False: there is none to be sent now.
+    /// How many of the first buffers an answer to any handshake message fits into.
+    static std::size_t buffers_for_answers(std::span<job_type const> out) noexcept {
+        std::size_t count = 0;
+        while (count < out.size() && out[count].data.capacity >= response_layout::size) ++count;
+        return count;
+    }
+
+    /// Writes one message of `to` into `out`. False: there is none to be sent now; `why` is no_room where one is kept
+    /// that does not fit.
     bool transmit_one(peer_type& to, job_type& out, moment now) noexcept {
         state_.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);
         bool const waits = !to.staged.empty() || to.wants_keepalive;
         if (waits && keys != nullptr && !has_session) keys->may_send = false;
-        if (std::exchange(to.wants_initiation, false) || (waits && !has_session))
+        if (std::exchange(to.wants_initiation, false) || (waits && !has_session)) {
             if (state_.send_initiation(to, out, now)) return true;
+            if (out.why == status::no_room) {
+                to.wants_initiation = true;
+                return false;
+            }
+        }
         return has_session && to.where.remote && transmit_waiting(to, *keys, out);
     }
 
@@ -17860,9 +17945,13 @@ private:
         for (; !to.staged.empty() && !fits(state_.staged.oldest_bytes(to.staged)); state_.staged.drop_oldest(to.staged))
             state_.count(status::no_room, &to);
         bool const packet_waits = !to.staged.empty();
-        if (!std::exchange(to.wants_keepalive, false) && !packet_waits) return false;
+        if (!to.wants_keepalive && !packet_waits) return false;
         std::size_t const length = packet_waits ? state_.staged.oldest_bytes(to.staged) : 0;
-        if (!fits(length)) return false;
+        if (!fits(length)) {
+            out.why = status::no_room;
+            return false;
+        }
+        to.wants_keepalive = false;
         out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
         std::uint8_t tos = 0;
         if (packet_waits) {
@@ -17871,7 +17960,7 @@ private:
             tos = ecn_of(parse_ip(out.data.view()).tos);
         }
         frame(out, to, keys, tos);
-        return out.next == disposition::send;
+        return out.keys != nullptr;
     }
 
     // --- timers
@@ -18453,15 +18542,17 @@ public:
     /// For how long the waiter should look for packets before it sleeps; mostly zero.
     duration busy_poll() const noexcept { return pace_.busy_poll(); }
 
-    /// Moves what is ready, about a batch each way, and runs what is due; what is left is for the waiter to find next.
+    /// Runs the timers that are due, then moves what is ready, about a batch each way; what is left is for the waiter
+    /// to find next.
     /// gone: the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
+        // After a long sleep of the host, timers that are overdue run before packets: else one that zeroes keys would
+        // end the handshake that a packet of this step begins.
+        bool const due = shared_.running && core_.next_deadline() <= now();
+        if (due) core_.on_deadline(now());
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
         pace_.note(lane_.passed(), now());
-        if (shared_.running && core_.next_deadline() <= now()) {
-            core_.on_deadline(now());
-            lane_.flush(!lane_.moved()); // a step that moved anything has answered as many handshakes as it may
-        }
+        if (due) lane_.flush(!lane_.moved()); // a step that moved anything has answered as many handshakes as it may
         return status::ok;
     }
 

@@ -178,6 +178,195 @@ BOOST_AUTO_TEST_CASE(congestion_outside_arrives_inside) {
     }
 }
 
+/// For networks that mark everything: as Linux's WireGuard, which does not look at what the combination of marks says.
+BOOST_AUTO_TEST_CASE(a_packet_that_takes_no_marks_passes_where_the_device_is_set_so) {
+    pair p;
+    p.connect();
+    auto const marked = [&](bool six) {
+        p.b.received.clear();
+        p.a.send(six ? ipv6(p.a, p.b, 100) : ipv4(p.a, p.b, 100));
+        wire out = p.a.steal();
+        out.tos = 3;
+        return p.b.receive(out);
+    };
+    p.b.device.set_congestion_drop(false);
+    for (bool const six : {false, true}) {
+        BOOST_TEST(marked(six) == status::ok);
+        BOOST_TEST_REQUIRE(p.b.received.size() == 1u);
+        BOOST_TEST(p.b.received[0] == (six ? ipv6(p.a, p.b, 100) : ipv4(p.a, p.b, 100)));
+    }
+    BOOST_TEST(p.b.dropped(status::congestion_lost) == 0u);
+    p.b.device.set_congestion_drop(true);
+    BOOST_TEST(marked(false) == status::congestion_lost);
+}
+
+BOOST_AUTO_TEST_CASE(the_first_packet_that_takes_no_marks_is_an_event_and_no_other) {
+    for (bool const drop : {true, false}) {
+        pair p;
+        p.connect();
+        p.b.device.set_congestion_drop(drop);
+        for (int i = 0; i < 10; ++i) {
+            p.a.send(ipv4(p.a, p.b, 100));
+            wire out = p.a.steal();
+            out.tos = 3;
+            p.b.receive(out);
+        }
+        BOOST_TEST_REQUIRE(p.b.count(wg::event_id::congestion_marked) == 1u);
+        for (event_record const& e : p.b.events)
+            if (e.id == wg::event_id::congestion_marked) BOOST_TEST(e.value == std::uint64_t{drop});
+    }
+}
+
+// --- what is not sealed is not sent, and what was not opened is not taken
+
+BOOST_AUTO_TEST_CASE(a_packet_is_to_be_sent_only_after_crypt) {
+    pair p;
+    p.connect();
+    auto const f = p.a.prepare(ipv4(p.a, p.b, 100));
+    BOOST_TEST(f->job.next == wg::disposition::drop);
+    BOOST_TEST(f->job.why == status::ok);
+    p.a.crypt(*f);
+    BOOST_TEST(f->job.next == wg::disposition::send);
+    p.a.complete(*f);
+    p.net.settle();
+    BOOST_TEST(p.b.received.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_packet_that_was_not_sealed_is_not_accounted_for_and_does_not_hold_its_session) {
+    pair p;
+    p.connect();
+    auto const before = p.a.report(p.b.public_key).tx_bytes;
+    auto const f = p.a.prepare(ipv4(p.a, p.b, 100));
+    p.a.complete(*f);
+    BOOST_TEST(p.a.outbox.empty());
+    BOOST_TEST(p.a.report(p.b.public_key).tx_bytes == before);
+    BOOST_TEST(p.passes(p.a, p.b));
+}
+
+BOOST_AUTO_TEST_CASE(what_the_device_sends_by_itself_is_to_be_sent_only_after_crypt) {
+    pair p;
+    p.connect();
+    p.b.send(ipv4(p.b, p.a, 100));
+    p.net.settle();
+    p.w.now = p.w.now + wg::seconds(10);
+    p.a.device.on_deadline(p.w.now); // a keepalive is due
+    wg::byte_array<256> memory{};
+    host::job_type j;
+    j.data = wg::packet(memory, 0);
+    BOOST_TEST_REQUIRE(p.a.device.poll_transmit({&j, 1}, p.w.now) == 1u);
+    BOOST_TEST(j.next == wg::disposition::drop);
+    host::device_type::crypt({&j, 1}, p.a.device.aead());
+    BOOST_TEST(j.next == wg::disposition::send);
+    p.a.device.complete({&j, 1}, p.w.now);
+}
+
+BOOST_AUTO_TEST_CASE(a_datagram_that_crypt_has_not_opened_is_dropped_and_changes_nothing) {
+    pair p;
+    p.connect();
+    p.a.send(ipv4(p.a, p.b, 100));
+    wire in = p.a.steal();
+    wg::endpoint const elsewhere{wg::ip_address::v4(203, 0, 113, 5), 9, 0};
+    auto const from = std::exchange(in.from, elsewhere);
+    auto const f = p.b.prepare(in);
+    BOOST_TEST(p.b.complete(*f) == status::decryption_failed);
+    BOOST_TEST(p.b.received.empty());
+    BOOST_TEST(p.b.report(p.a.public_key).endpoint == p.a.where);
+    in.from = from;
+    BOOST_TEST(p.b.receive(in) == status::ok); // its counter was not taken
+}
+
+// --- buffers that are too small
+
+namespace {
+
+/// One message that `of` has to say, into a buffer of that size; its size, 0: none.
+std::size_t say(host& of, world const& w, std::size_t room, bool handshakes) {
+    buffer memory(room);
+    host::job_type j;
+    j.data = wg::packet(memory, 0);
+    std::span const one(&j, 1);
+    std::size_t const made =
+        handshakes ? of.device.process_handshakes(one, w.now) : of.device.poll_transmit(one, w.now);
+    if (made == 0) return 0;
+    host::device_type::crypt(one, of.device.aead());
+    BOOST_TEST((j.next == wg::disposition::send));
+    of.device.complete(one, w.now);
+    return j.data.length;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(an_initiation_that_does_not_fit_is_kept_and_counted) {
+    pair p;
+    auto const f = p.a.prepare(ipv4(p.a, p.b, 100));
+    p.a.complete(*f);
+    for (std::uint64_t i = 1; i <= 3; ++i) {
+        BOOST_TEST(say(p.a, p.w, 147, false) == 0u);
+        BOOST_TEST(p.a.dropped(status::no_room) == i);
+        BOOST_TEST(p.a.device.next_deadline() <= p.w.now);
+    }
+    BOOST_TEST(say(p.a, p.w, 148, false) == 148u);
+    BOOST_TEST(p.a.count(wg::event_id::initiation_sent) == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_repeated_initiation_that_does_not_fit_is_kept) {
+    pair p;
+    (void)p.initiation(p.a);
+    p.pass(wg::seconds(6));
+    p.a.device.on_deadline(p.w.now);
+    BOOST_TEST(say(p.a, p.w, 100, false) == 0u);
+    BOOST_TEST(p.a.dropped(status::no_room) == 1u);
+    BOOST_TEST(p.a.device.next_deadline() <= p.w.now);
+    BOOST_TEST(say(p.a, p.w, 148, false) == 148u);
+}
+
+BOOST_AUTO_TEST_CASE(a_keepalive_that_does_not_fit_is_kept_and_counted) {
+    pair p;
+    p.connect();
+    p.b.send(ipv4(p.b, p.a, 100));
+    p.net.settle();
+    p.pass(wg::seconds(10));
+    p.a.device.on_deadline(p.w.now);
+    BOOST_TEST(say(p.a, p.w, 31, false) == 0u);
+    BOOST_TEST(p.a.dropped(status::no_room) == 1u);
+    BOOST_TEST(say(p.a, p.w, 48, false) == 32u);
+}
+
+BOOST_AUTO_TEST_CASE(an_initiation_whose_answer_does_not_fit_is_kept_and_counted) {
+    pair p;
+    wire const in = p.initiation(p.a);
+    BOOST_TEST(p.b.take(in) == status::queued);
+    for (std::uint64_t i = 1; i <= 3; ++i) {
+        BOOST_TEST(say(p.b, p.w, 91, true) == 0u);
+        BOOST_TEST(p.b.dropped(status::no_room) == i);
+        BOOST_TEST(p.b.device.next_deadline() <= p.w.now);
+    }
+    BOOST_TEST(say(p.b, p.w, 92, true) == 92u);
+    BOOST_TEST(p.b.count(wg::event_id::response_sent) == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(of_several_buffers_those_before_the_first_small_one_are_used) {
+    world w;
+    host b(w, 1);
+    std::vector<std::unique_ptr<host>> others;
+    for (unsigned i = 2; i < 7; ++i) {
+        others.push_back(std::make_unique<host>(w, i));
+        introduce(b, *others.back());
+        others.back()->send(ipv4(*others.back(), b, 100));
+        BOOST_TEST(b.take(others.back()->steal()) == status::queued);
+    }
+    buffer memory(5 * 148);
+    std::vector<host::job_type> jobs(5);
+    for (std::size_t i = 0; i < 5; ++i)
+        jobs[i].data = wg::packet(wg::bytes(memory).subspan(i * 148, i == 3 ? 50 : 148), 0);
+    BOOST_TEST(b.device.process_handshakes(jobs, w.now) == 3u);
+    b.device.complete(std::span(jobs).first(3), w.now);
+    BOOST_TEST(b.dropped(status::no_room) == 1u);
+    BOOST_TEST(say(b, w, 148, true) == 92u);
+    BOOST_TEST(say(b, w, 148, true) == 92u);
+    BOOST_TEST(b.count(wg::event_id::response_sent) == 5u);
+}
+
 // --- what has nowhere to go
 
 #ifndef WG_BARE // which tells its caller, the host
@@ -584,6 +773,7 @@ BOOST_AUTO_TEST_CASE(sticky_sources_are_forgotten_on_request) {
     BOOST_TEST(sticks());
     // the socket may find that the address is gone
     auto const out = p.a.prepare(ipv4(p.a, p.b, 100));
+    p.a.crypt(*out);
     out->job.where.local = {};
     p.a.complete(*out);
     BOOST_TEST(!sticks());

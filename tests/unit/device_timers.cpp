@@ -253,6 +253,7 @@ BOOST_AUTO_TEST_CASE(retransmission_forgets_the_local_source) {
     BOOST_TEST(p.a.complete(*in) == status::ok);
     auto const out = p.a.prepare(ipv4(p.a, p.b, 100));
     BOOST_TEST((out->job.where.local == local));
+    p.a.crypt(*out);
     p.a.complete(*out);
     p.net.intercept = [](wire const&) { return false; };
     p.net.advance(wg::seconds(16));
@@ -360,6 +361,99 @@ BOOST_AUTO_TEST_CASE(the_next_deadline_is_never_later_than_the_work) {
     BOOST_TEST((p.a.device.next_deadline() <= start + wg::milliseconds(15'334)));
     BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::persistent_keepalive(9)) == status::ok);
     BOOST_TEST((p.b.device.next_deadline() <= start)); // now
+}
+
+// --- a host that slept
+
+/// The host slept past the end of all keys, and a packet came before anybody looked at the timers.
+BOOST_AUTO_TEST_CASE(a_packet_after_a_long_sleep_begins_a_handshake_that_the_overdue_timer_does_not_end) {
+    for (bool const timers_last : {false, true}) {
+        idle_pair p;
+        p.pass(wg::seconds(600));
+        if (timers_last) {
+            BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged);
+            p.a.device.on_deadline(p.w.now);
+        } else {
+            p.a.tick();
+            BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged);
+        }
+        p.b.tick();
+        p.net.settle();
+        BOOST_TEST(p.b.received.size() == 1u);
+        BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
+    }
+}
+
+// --- a new endpoint
+
+namespace {
+
+constexpr wg::endpoint wrong{{{203, 0, 113, 9}, wg::family::v4}, 9, 0};
+
+status set_endpoint(pair& p, wg::endpoint const& where) {
+    return p.a.configure(change::peer(p.b.public_key), change::endpoint(where));
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_new_endpoint_gets_an_initiation_at_once_while_one_is_being_retried) {
+    pair p;
+    BOOST_TEST(set_endpoint(p, wrong) == status::ok);
+    p.a.send(ipv4(p.a, p.b, 100));
+    p.net.advance(wg::milliseconds(2200));
+    wg::instant const start = p.w.now;
+    BOOST_TEST(set_endpoint(p, p.b.where) == status::ok);
+    BOOST_TEST(p.a.device.next_deadline() <= p.w.now);
+    p.net.settle();
+    BOOST_TEST(p.b.received.size() == 1u);
+    BOOST_TEST((times(p, start, is_initiation).back() == 0));
+}
+
+/// A session lives while a new one is asked for at the old endpoint.
+BOOST_AUTO_TEST_CASE(a_new_endpoint_gets_the_initiation_of_a_rekey_at_once) {
+    pair p;
+    p.connect();
+    p.net.advance(wg::seconds(121));
+    p.net.intercept = [](wire const& w) { return w.type() != message_type::initiation; };
+    BOOST_TEST(p.passes(p.a, p.b)); // and renews
+    p.net.advance(wg::seconds(1));
+    p.net.intercept = {};
+    p.net.log.clear();
+    p.b.where.port = 4444;
+    BOOST_TEST(set_endpoint(p, p.b.where) == status::ok);
+    p.net.settle();
+    BOOST_TEST(p.net.count(message_type::initiation) == 1u);
+    BOOST_TEST(p.net.count(message_type::response) == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(the_same_endpoint_again_and_a_peer_without_initiation_under_way_change_nothing) {
+    pair p;
+    p.net.intercept = [](wire const&) { return false; };
+    p.a.send(ipv4(p.a, p.b, 100));
+    p.net.advance(wg::seconds(2));
+    BOOST_TEST(set_endpoint(p, p.b.where) == status::ok); // it has this one
+    p.net.settle();
+    BOOST_TEST(p.net.count(message_type::initiation) == 1u);
+    p.net.intercept = {};
+    p.net.advance(wg::seconds(6));
+    BOOST_TEST(p.b.received.size() == 1u);
+    p.net.log.clear();
+    BOOST_TEST(set_endpoint(p, wrong) == status::ok); // there is a session
+    p.net.settle();
+    BOOST_TEST(p.net.log.empty());
+}
+
+//= wp 6.1: at most one initiation every Rekey-Timeout
+BOOST_AUTO_TEST_CASE(endpoints_that_change_to_and_fro_make_no_flood) {
+    pair p;
+    p.net.intercept = [](wire const&) { return false; };
+    p.a.send(ipv4(p.a, p.b, 100));
+    p.net.settle();
+    for (int ms = 0; ms < 60'000; ++ms) {
+        BOOST_TEST_REQUIRE(set_endpoint(p, ms % 2 == 0 ? wrong : p.b.where) == status::ok);
+        p.net.advance(wg::milliseconds(1));
+    }
+    BOOST_TEST(p.net.count(message_type::initiation) <= 5u * (60u / 5 + 1));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

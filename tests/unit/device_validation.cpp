@@ -12,7 +12,7 @@ namespace {
 /// A transport message of `from` whose plaintext was changed before it was sealed.
 template <class Host, class Edit> wire sealed(Host& from, buffer const& inner, Edit edit) {
     auto const f = from.prepare(inner);
-    BOOST_TEST_REQUIRE(f->job.next == wg::disposition::send);
+    BOOST_TEST_REQUIRE(f->job.keys != nullptr);
     edit(f->job.data.view().subspan(wg::transport_header_bytes));
     from.crypt(*f);
     from.complete(*f);

@@ -170,4 +170,23 @@ BOOST_AUTO_TEST_CASE(a_port_set_while_down_is_opened_by_up) {
     BOOST_TEST(l.a.socket.port == 600);
 }
 
+// The host was stopped for nine minutes, and packets of both directions wait when it goes on.
+BOOST_AUTO_TEST_CASE(timers_that_are_due_run_before_the_packets_of_a_step) {
+    tunnel t;
+    t.connect();
+    t.w.now = t.w.now + wg::seconds(30);
+    t.settle();
+    t.a.events.clear();
+    t.w.now = t.w.now + wg::seconds(600);
+    t.a.tun.from_host.push_back(ipv4(t.a, t.b, 100));
+    BOOST_TEST(t.a.run() == status::ok);
+    std::vector<wg::event_id> order;
+    for (event_record const& e : t.a.events)
+        if (e.id == wg::event_id::keys_zeroed || e.id == wg::event_id::initiation_sent) order.push_back(e.id);
+    BOOST_TEST((order == std::vector{wg::event_id::keys_zeroed, wg::event_id::initiation_sent}));
+    t.b.tick();
+    t.settle();
+    BOOST_TEST(t.b.received.size() == 1u);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -27,6 +27,7 @@ enum class event_id : std::uint8_t {
     peer_added,
     peer_removed,
     under_load,             ///< value: 1 begins, 0 ends
+    congestion_marked,      ///< the first such packet of a device; value: 1 it was dropped, 0 it passed
 };
 
 constexpr char const* describe(event_id id) noexcept {
@@ -36,7 +37,8 @@ constexpr char const* describe(event_id id) noexcept {
         "received a cookie reply",   "sent a keepalive",            "received a keepalive",
         "started a session",         "gave up on the handshake",    "zeroed all keys",
         "moved to another endpoint", "was added",                   "was removed",
-        "load changed"};
+        "load changed",
+        "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)"};
     return texts[static_cast<std::size_t>(id)];
 }
 

@@ -50,8 +50,9 @@ public:
 
     /// `data` of each job is an IP packet with `packet_headroom_bytes` before it and, after it, `packet_tailroom_bytes`
     /// or as much as makes a message of the MTU's size of it.
-    /// After this a job is to be sent, to be delivered (an ICMP answer to the host), or dropped: the packet waits for
-    /// a session, or `why` says why not.
+    /// After this a job is to be delivered (an ICMP answer to the host) or dropped: the packet waits for a session, or
+    /// `why` says why not. A packet that is to be sent is in clear until `crypt` has sealed it, and until then its job
+    /// says `drop`, with `why` ok.
     void prepare_outbound(job_list<job_type> jobs, moment now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs) prepare_outbound(j, now);
@@ -64,7 +65,7 @@ public:
         for (job_type& j : jobs) prepare_inbound(j, door, now);
     }
 
-    /// Seals and opens, in place. Any thread, any order, any batch.
+    /// Seals and opens, in place, once a job. Any thread, any order, any batch. What was sealed is to be sent.
     static void crypt(job_list<job_type> jobs, typename Policies::aead const& aead) noexcept {
         constexpr std::size_t most = batch_size<batch_aead_backend<typename Policies::aead>>(64);
         if constexpr (most == 1) {
@@ -84,16 +85,22 @@ public:
     }
 
     /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
-    /// `initiation_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
-    /// DH, for the lock is held meanwhile.
+    /// `response_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
+    /// DH, for the lock is held meanwhile. Messages wait while the next buffer is smaller than that, which is counted
+    /// as `no_room`.
     std::size_t process_handshakes(job_list<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
         std::size_t const most_heavy = (std::min)(out.size(), handshakes_at_once), most = 8 * out.size();
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
             // each has one answer at most, and costs one DH at most
-            std::size_t const room = (std::min)({out.size() - made, most_heavy - heavy, most - looked_at});
-            auto const done = state_.handle(out.subspan(made), room, now);
+            std::size_t const room =
+                buffers_for_answers(out.subspan(made, (std::min)(out.size() - made, most_heavy - heavy)));
+            if (room == 0) { // the message waits for a larger buffer
+                state_.count(status::no_room, nullptr);
+                break;
+            }
+            auto const done = state_.handle(out.subspan(made), (std::min)(room, most - looked_at), now);
             looked_at += done.messages;
             made += done.answers;
             heavy += done.heavy;
@@ -102,7 +109,9 @@ public:
     }
 
     /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
-    /// `transport_overhead_bytes`), from the front; returns how many. 0: nothing left. A packet that waited is not
+    /// `transport_overhead_bytes`, and of `initiation_layout::size`), from the front; returns how many. 0: nothing
+    /// left, or the next message does not fit into its buffer. An initiation or a keepalive that does not fit is kept,
+    /// and a packet that waited and does not fit is dropped; both count as `no_room`. A packet that waited is not
     /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
     std::size_t poll_transmit(job_list<job_type> out, moment now) noexcept {
         locked<Policies> const lock(state_);
@@ -111,11 +120,17 @@ public:
         while (made < out.size()) {
             peer_type* const to = state_.next_for_transmit();
             if (to == nullptr) break;
-            if (transmit_one(*to, out[made], now))
-                ++made;
-            else
-                state_.dequeue_for_transmit(*to);
+            bool const written = transmit_one(*to, out[made], now);
             state_.reschedule(*to);
+            if (written) {
+                ++made;
+                continue;
+            }
+            if (out[made].why == status::no_room) { // kept for a larger buffer
+                state_.count(status::no_room, to);
+                break;
+            }
+            state_.dequeue_for_transmit(*to);
         }
         return made;
     }
@@ -133,7 +148,7 @@ public:
     void on_deadline(moment now) noexcept {
         locked<Policies> const lock(state_);
         state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
-            p.timers.expire(now, peer_actions{state_, p});
+            run_timers(p, now);
             state_.reschedule(p);
         });
         state_.watch_load(now);
@@ -214,6 +229,15 @@ public:
         state_.mtu = mtu_bytes != 0 ? mtu_bytes : SIZE_MAX;
     }
 
+    /// What becomes of a packet that does not take congestion marks (not ECT) in a datagram that was marked congested
+    /// (CE) on the way. True, the default: the packet is dropped, as RFC 6040 says, and counts as `congestion_lost`.
+    /// False: the packet passes unchanged, as with Linux's WireGuard; for a network that marks everything. The observer
+    /// is told of the first such packet, not of each.
+    void set_congestion_drop(bool drop) noexcept {
+        locked<Policies> const lock(state_);
+        state_.congestion_drop = drop;
+    }
+
     /// The port that the socket really got.
     void set_listen_port(std::uint16_t port) noexcept {
         locked<Policies> const lock(state_);
@@ -263,7 +287,10 @@ private:
         byte* const body = j.data.buffer + j.data.offset + transport_layout::encrypted_packet;
         bool const good = seal_or_open(aead, j.outbound, body, body, j.data.length - transport_overhead_bytes, nullptr,
                                        0, j.counter, j.outbound ? j.keys->send_key : j.keys->receive_key);
-        if (!j.outbound) judge(j, good);
+        if (j.outbound)
+            j.next = disposition::send;
+        else
+            judge(j, good);
     }
 
     template <std::size_t Most>
@@ -277,7 +304,11 @@ private:
         auto const flush = [&]() noexcept { // all of one direction
             if (count == 0) return;
             std::span<aead_item> const items(uses.items, std::exchange(count, 0));
-            if (whose[0]->outbound) return seal_all(aead, items);
+            if (whose[0]->outbound) {
+                seal_all(aead, items);
+                for (std::size_t i = 0; i < items.size(); ++i) whose[i]->next = disposition::send;
+                return;
+            }
             open_all(aead, items);
             for (std::size_t i = 0; i < items.size(); ++i) judge(*whose[i], items[i].good);
         };
@@ -294,10 +325,9 @@ private:
     }
 
     static void judge(job_type& j, bool genuine) noexcept {
-        if (genuine)
-            j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
-        else
-            j.why = status::decryption_failed;
+        if (!genuine) return; // `why` is decryption_failed until here
+        j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
+        j.why = status::ok;
     }
 
     // --- outbound
@@ -315,7 +345,7 @@ private:
         keypair_type* const keys = to->keypairs.current;
         if (keys != nullptr && !state_.has_waiting(*to) && keys->can_send(now))
             return frame(j, *to, *keys, ecn_of(header.tos));
-        stage(*to, j.data.view());
+        stage(*to, j.data.view(), now);
         state_.drop(j, status::staged);
     }
 
@@ -350,7 +380,12 @@ private:
 #endif
     }
 
-    void stage(peer_type& to, bytes_view packet_data) noexcept {
+    WG_OUTLINE void run_timers(peer_type& p, moment now) noexcept { p.timers.expire(now, peer_actions{state_, p}); }
+
+    void stage(peer_type& to, bytes_view packet_data, moment now) noexcept {
+        // The host may have slept past the end of all sessions. The timer that zeroes keys runs first, or it would end
+        // the handshake that this packet begins.
+        run_timers(to, now);
         for (std::size_t lost = state_.staged.stage(to.staged, packet_data); lost != 0; --lost)
             state_.count(status::staging_full, &to);
         to.timers.new_attempt(); // the user asks anew; what already waits does not
@@ -404,6 +439,7 @@ private:
     }
 
     void complete_outbound(job_type& j, peer_type& owner, moment now) noexcept {
+        if (j.next != disposition::send) return; // not sealed, so not sent
         if (j.why == status::ok) owner.tx_bytes += j.data.length;
         // The socket found that the cached source address is gone.
         if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
@@ -454,6 +490,7 @@ private:
         // The window decides once the tag was found right; what it has seen already is not worth a decryption.
         if (found.keys->received.refuses(j.counter)) return state_.drop(j, status::replayed_counter);
 #endif
+        j.why = status::decryption_failed; // until `crypt` finds the tag right
         state_.peers.hold(j, *found.who, found.keys);
     }
 
@@ -486,22 +523,39 @@ private:
         //= wp 2: the source inside must be the sender's by the most specific of all allowed IPs
         if (state_.peers.allowed().find(header.kind, header.source) != &from)
             return state_.drop(j, status::disallowed_source);
-        if (!decapsulate_ecn(j.data.view(), header, j.tos)) return state_.drop(j, status::congestion_lost);
+        if (!decapsulate_ecn(j.data.view(), header, j.tos)) {
+            if (!std::exchange(state_.congestion_reported, true))
+                state_.report(event_id::congestion_marked, &from, state_.congestion_drop);
+            if (state_.congestion_drop) return state_.drop(j, status::congestion_lost);
+        }
         from.received(message_bytes);
         j.next = disposition::deliver;
     }
 
     // --- what peers want to send
 
-    /// Writes one message of `to` into `out`. False: there is none to be sent now.
+    /// How many of the first buffers an answer to any handshake message fits into.
+    static std::size_t buffers_for_answers(std::span<job_type const> out) noexcept {
+        std::size_t count = 0;
+        while (count < out.size() && out[count].data.capacity >= response_layout::size) ++count;
+        return count;
+    }
+
+    /// Writes one message of `to` into `out`. False: there is none to be sent now; `why` is no_room where one is kept
+    /// that does not fit.
     bool transmit_one(peer_type& to, job_type& out, moment now) noexcept {
         state_.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);
         bool const waits = !to.staged.empty() || to.wants_keepalive;
         if (waits && keys != nullptr && !has_session) keys->may_send = false;
-        if (std::exchange(to.wants_initiation, false) || (waits && !has_session))
+        if (std::exchange(to.wants_initiation, false) || (waits && !has_session)) {
             if (state_.send_initiation(to, out, now)) return true;
+            if (out.why == status::no_room) {
+                to.wants_initiation = true;
+                return false;
+            }
+        }
         return has_session && to.where.remote && transmit_waiting(to, *keys, out);
     }
 
@@ -511,9 +565,13 @@ private:
         for (; !to.staged.empty() && !fits(state_.staged.oldest_bytes(to.staged)); state_.staged.drop_oldest(to.staged))
             state_.count(status::no_room, &to);
         bool const packet_waits = !to.staged.empty();
-        if (!std::exchange(to.wants_keepalive, false) && !packet_waits) return false;
+        if (!to.wants_keepalive && !packet_waits) return false;
         std::size_t const length = packet_waits ? state_.staged.oldest_bytes(to.staged) : 0;
-        if (!fits(length)) return false;
+        if (!fits(length)) {
+            out.why = status::no_room;
+            return false;
+        }
+        to.wants_keepalive = false;
         out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
         std::uint8_t tos = 0;
         if (packet_waits) {
@@ -522,7 +580,7 @@ private:
             tos = ecn_of(parse_ip(out.data.view()).tos);
         }
         frame(out, to, keys, tos);
-        return out.next == disposition::send;
+        return out.keys != nullptr;
     }
 
     // --- timers

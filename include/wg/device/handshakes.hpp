@@ -82,7 +82,7 @@ public:
     };
 
     /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
-    /// Writes the answers into `out`, from the front.
+    /// Writes the answers into `out`, from the front; the first `most` buffers have room for `response_layout::size`.
     handled handle(job_list<job_type> out, std::size_t most, moment now) noexcept {
         handled done;
         if constexpr (at_once == 1) {
@@ -117,10 +117,15 @@ public:
         return done;
     }
 
-    /// Writes an initiation to `to` into `out`. False: none may be sent now.
+    /// Writes an initiation to `to` into `out`. False: none may be sent now; or one may but does not fit, then
+    /// `out.why` is no_room.
     WG_FRAME bool send_initiation(peer_type& to, job_type& out, moment now) noexcept {
         if (!mine().exists() || !to.where.remote || !passed(to.may_initiate_at, now)) return false;
-        if (!this->room_for(out, initiation_layout::size)) return false;
+        if (!this->room_for(out, initiation_layout::size)) {
+            out.why = status::no_room;
+            return false;
+        }
+        if (to.may_initiate_at != instant{}) to.early_initiations = 0; // else it was allowed before its time
         to.sent_handshake(now);
         to.timers.handshake_initiated(now, this->jitter_ms()); // also if what follows fails: then it is tried again
         status why = this->peers.make_index(to, to.exchange(), this->random);
@@ -228,8 +233,8 @@ private:
         peer_type& to = *by.from;
         note_initiation(to, in, by.next_attempt_ms, now);
         status why = by.why;
-        if (why == status::ok && !this->room_for(answer, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
+            this->take_room(answer, response_layout::size);
             to.sent_handshake(now);
             why =
                 steps(this->with).create_response(by.exchange(), to.secrets->remote, this->random, answer.data.view());
@@ -267,7 +272,7 @@ private:
     WG_FRAME status send_cookie_reply(waiting_handshake const& in, job_type& out, moment now) noexcept {
         bytes_view const message = in.message();
         path const& where = in.where;
-        if (!this->room_for(out, cookie_reply_layout::size)) return status::no_room;
+        this->take_room(out, cookie_reply_layout::size);
         if (status const why =
                 this->own->checker.create_reply(this->with, this->random, message, where.remote, now, out.data.view());
             why != status::ok)
@@ -379,8 +384,8 @@ private:
                          moment now) noexcept {
         peer_type& to = *by.from;
         status why = by.why;
-        if (why == status::ok && !this->room_for(out, response_layout::size)) why = status::no_room;
         if (why == status::ok) {
+            this->take_room(out, response_layout::size);
             to.sent_handshake(now);
             why = steps(this->with).create_response(answer, out.data.view());
         }

@@ -9,8 +9,8 @@ namespace wg::inline WG_ABI {
 
 /// What the caller does with a job's data next.
 enum class disposition : std::uint8_t {
-    drop,    ///< nothing; `why` says why
-    send,    ///< to the network, at `where`
+    drop,    ///< nothing; `why` says why, and is ok for what `crypt` has not sealed yet
+    send,    ///< to the network, at `where`: sealed, or a handshake message
     deliver, ///< to the TUN device
 };
 

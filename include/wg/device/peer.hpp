@@ -31,8 +31,10 @@ template <policies Policies> struct peer {
     bool queued_for_transmit = false;
     bool removed = false;          ///< only jobs in flight still know it
     bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
+    std::uint8_t early_initiations = 0; ///< at new endpoints, since the last initiation that waited for its time
     std::uint32_t in_flight = 0;   ///< those jobs
-    peer* next_for_transmit = nullptr;
+    peer* next_for_transmit = nullptr;   // of few peers neither is used
+    peer* before_for_transmit = nullptr;
     peer* next = nullptr;          ///< in the order in which they were added
     peer* before = nullptr;
     staging_queue staged;

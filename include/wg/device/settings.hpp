@@ -114,6 +114,7 @@ public:
 
 private:
     static constexpr std::uint64_t tai64n_epoch = 0x400000000000000aULL;
+    static constexpr std::uint8_t most_early_initiations = 4; ///< between two that waited for Rekey-Timeout
 
     identity& mine() noexcept { return state_.own->mine(); }
 
@@ -184,7 +185,9 @@ private:
         //= linux: a preshared key counts from the next handshake on
         case change::kind::preshared_key: p.secrets->remote.preshared_key.assign(c.key()); break;
         case change::kind::endpoint:
-            if (p.where.remote != c.where()) p.where = {c.where(), {}};
+            if (p.where.remote == c.where()) break;
+            p.where = {c.where(), {}};
+            initiate_at_new_endpoint(p);
             break;
         case change::kind::persistent_keepalive: {
             bool const begins = p.timers.persistent_keepalive_s() == 0 && c.number() != 0;
@@ -198,6 +201,16 @@ private:
         case change::kind::remove_allowed_ip: state_.peers.allowed().remove(c.prefix(), p); break;
         default: break; // seen to before
         }
+    }
+
+    /// An initiation that is on its way to the old endpoint may never be answered, so one goes to the new endpoint at
+    /// once. Rekey-Timeout protects an endpoint from initiations, and this one has had none. Whoever changes endpoints
+    /// to and fro gets a few early initiations, and the next after Rekey-Timeout.
+    void initiate_at_new_endpoint(peer_type& p) noexcept {
+        if (!p.timers.awaits_response() || p.early_initiations == most_early_initiations) return;
+        ++p.early_initiations;
+        p.may_initiate_at = {};
+        state_.want_initiation(p);
     }
 
     /// What a new peer needs before it is configured.

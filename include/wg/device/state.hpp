@@ -96,16 +96,21 @@ template <policies Policies> struct device_state {
         j.has_data = false;
     }
 
-    /// Makes the window the first `size` bytes of the job's buffer, if it has so many.
+    /// Makes the window the first `size` bytes of the job's buffer, which has so many.
+    static void take_room(job_type& j, std::size_t size) noexcept {
+        j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
+    }
+    /// The same; false, and unchanged: the buffer is smaller.
     static bool room_for(job_type& j, std::size_t size) noexcept {
         if (j.data.capacity < size) return false;
-        j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
+        take_room(j, size);
         return true;
     }
 
+    /// What has `keys` is still in clear: `crypt` seals it, and only then is it to be sent.
     WG_OUTLINE void send(job_type& j, peer_type& to, keypair_type* keys) noexcept {
         j.where = to.where;
-        j.next = disposition::send;
+        j.next = keys == nullptr ? disposition::send : disposition::drop;
         j.why = status::ok;
         j.outbound = true;
         peers.hold(j, to, keys);
@@ -168,16 +173,16 @@ template <policies Policies> struct device_state {
     }
     void enqueue_for_transmit(peer_type& p) noexcept {
         if (std::exchange(p.queued_for_transmit, true) || few) return;
+        p.before_for_transmit = last_for_transmit;
         (last_for_transmit != nullptr ? last_for_transmit->next_for_transmit : first_for_transmit) = &p;
         last_for_transmit = &p;
     }
     void dequeue_for_transmit(peer_type& p) noexcept {
         if (!std::exchange(p.queued_for_transmit, false) || few) return;
-        peer_type* before = nullptr;
-        for (peer_type* at = first_for_transmit; at != &p; at = at->next_for_transmit) before = at;
-        (before != nullptr ? before->next_for_transmit : first_for_transmit) = p.next_for_transmit;
-        if (last_for_transmit == &p) last_for_transmit = before;
-        p.next_for_transmit = nullptr;
+        peer_type *const before = p.before_for_transmit, *const after = p.next_for_transmit;
+        (before != nullptr ? before->next_for_transmit : first_for_transmit) = after;
+        (after != nullptr ? after->before_for_transmit : last_for_transmit) = before;
+        p.before_for_transmit = p.next_for_transmit = nullptr;
     }
     WG_OUTLINE void want_initiation(peer_type& p) noexcept {
         p.timers.new_attempt();
@@ -235,6 +240,8 @@ template <policies Policies> struct device_state {
     // What is small and used most lies first, where small processors reach it with short instructions.
     bool up = true;
     bool was_under_load = false;
+    bool congestion_drop = true;      ///< see `device::set_congestion_drop`
+    bool congestion_reported = false; ///< the observer has been told
     std::uint16_t listen_port = 0;
     own_secrets* own;
     peer_type* first_for_transmit = nullptr; // of few peers neither is used

@@ -76,15 +76,17 @@ public:
     /// For how long the waiter should look for packets before it sleeps; mostly zero.
     duration busy_poll() const noexcept { return pace_.busy_poll(); }
 
-    /// Moves what is ready, about a batch each way, and runs what is due; what is left is for the waiter to find next.
+    /// Runs the timers that are due, then moves what is ready, about a batch each way; what is left is for the waiter
+    /// to find next.
     /// gone: the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
+        // After a long sleep of the host, timers that are overdue run before packets: else one that zeroes keys would
+        // end the handshake that a packet of this step begins.
+        bool const due = shared_.running && core_.next_deadline() <= now();
+        if (due) core_.on_deadline(now());
         if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
         pace_.note(lane_.passed(), now());
-        if (shared_.running && core_.next_deadline() <= now()) {
-            core_.on_deadline(now());
-            lane_.flush(!lane_.moved()); // a step that moved anything has answered as many handshakes as it may
-        }
+        if (due) lane_.flush(!lane_.moved()); // a step that moved anything has answered as many handshakes as it may
         return status::ok;
     }
 

@@ -45,6 +45,8 @@ public:
     void any_authenticated_packet_sent(moment now) noexcept { traversal(send_keepalive, now); }
     //= linux: any authenticated packet is the answer that was waited for
     void any_authenticated_packet_received(moment now) noexcept { traversal(new_handshake, now); }
+    /// Whether an initiation was sent and its answer has not come.
+    bool awaits_response() const noexcept { return armed(retransmit_handshake); }
     void handshake_initiated(moment now, std::int32_t jitter_ms) noexcept {
         arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
