@@ -15638,6 +15638,12 @@ public:
         --used_;
     }
 
+    /// Removes all entries that `matches`, which is may be asked of an entry twice.
+    template <class Predicate> void erase_if(Predicate&& matches) noexcept {
+        for (Entry& entry : entries_.view())
+            while (entry && matches(entry)) erase(&entry); // what moves here comes from behind, or was asked before
+    }
+
     std::size_t size() const noexcept { return used_; }
 
 private:
@@ -15727,10 +15733,22 @@ public:
         }
     }
     peer_type* find_by_hash(primitives<Policies> const& with, key_view key) noexcept {
-        by_key_entry* const found = by_key_.find(hash_of(with, key), [&](by_key_entry const& e) {
-            return std::memcmp(e.who->key().data(), key.data(), key_bytes) == 0;
+        return find_hashed(hash_of(with, key), key);
+    }
+    /// The same of a key whose `hash_of` is known.
+    peer_type* find_hashed(std::uint64_t hash, key_view key) noexcept {
+        by_key_entry* const found = by_key_.find(hash, [&](by_key_entry const& e) {
+            return e.hash_ == hash && std::memcmp(e.who->key().data(), key.data(), key_bytes) == 0;
         });
         return found == nullptr ? nullptr : found->who;
+    }
+
+    /// Salted, so that nobody can choose keys that collide.
+    std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
+        byte_array<8> salt, digest;
+        store_le64(salt.data(), growth_.salt);
+        with.hash.blake2s(digest, salt, key, {});
+        return load_le64(digest.data());
     }
 
     /// A peer with this key, whom nobody knows yet. nullptr: see reserve.
@@ -15874,13 +15892,6 @@ private:
         explicit operator bool() const noexcept { return who != nullptr; }
         std::uint64_t hash() const noexcept { return hash_; }
     };
-
-    std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
-        byte_array<8> salt, digest;
-        store_le64(salt.data(), growth_.salt);
-        with.hash.blake2s(digest, salt, key, {});
-        return load_le64(digest.data());
-    }
 
     index_entry* find_entry(std::uint32_t index) noexcept {
         return by_index_.find(index, [index](index_entry const& e) { return e.index == index; });
@@ -17074,6 +17085,8 @@ struct peer_changes {
     bool remove = false;
     bool replace_allowed_ips = false;
     std::span<change const> changes; ///< those after `change::peer`
+
+    bool key_is(key_view other) const noexcept { return std::memcmp(key.data(), other.data(), key_bytes) == 0; }
 };
 
 /// The changes of the interface: all before the first peer.
@@ -17139,6 +17152,216 @@ inline status check_changes(std::span<change const> all) noexcept {
 } // namespace wg::inline WG_ABI
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// What a configuration will come to, before any of it is applied: which peers it adds, and how many peers and prefixes
+// there will be at most while its changes are applied one after the other. Layer 4; guarded by the device's lock.
+//
+// Where a capacity is fixed, a set that fits is accepted, however often it names a peer or a prefix: both are counted
+// by value. Where memory grows, peers are counted by value too, and a prefix that is named twice reserves two places.
+#ifndef WG_DEVICE_PLAN_HPP
+#define WG_DEVICE_PLAN_HPP
+
+
+namespace wg::inline WG_ABI::plan {
+
+/// How many there are after each step of a configuration, how many at most, and how many were added.
+struct tally {
+    std::size_t now, most = now, added = 0;
+
+    void add() noexcept {
+        ++added;
+        most = (std::max)(most, ++now);
+    }
+    void drop(std::size_t count) noexcept { now -= (std::min)(now, count); }
+};
+
+// The keys of peers that a configuration has added so far: the place where the list names them first, or nullptr.
+
+/// At most `Most` of them, looked at one after the other.
+template <std::size_t Most> class few_keys {
+public:
+    static constexpr bool exact = true;
+    byte const* find(std::uint64_t, key_view key) noexcept {
+        for (std::size_t i = 0; i < count_; ++i)
+            if (std::memcmp(keys_[i], key.data(), key_bytes) == 0) return keys_[i];
+        return nullptr;
+    }
+    bool add(std::uint64_t, key_view key) noexcept {
+        if (count_ == Most) return false;
+        keys_[count_++] = key.data();
+        return true;
+    }
+    void remove(std::uint64_t, key_view key) noexcept {
+        byte const* const at = find(0, key);
+        for (std::size_t i = 0; i < count_; ++i)
+            if (keys_[i] == at) keys_[i--] = keys_[--count_];
+    }
+
+private:
+    std::size_t count_ = 0;
+    std::array<byte const*, Most> keys_{};
+};
+
+/// In a table; `Most` 0: that grows.
+template <class Storage, std::size_t Most> class many_keys {
+public:
+    static constexpr bool exact = true;
+    explicit many_keys(Storage& from) noexcept : from_(from), table_(from) {}
+
+    byte const* find(std::uint64_t hash, key_view key) noexcept {
+        entry const* const at = look(hash, key);
+        return at != nullptr ? at->key : nullptr;
+    }
+    bool add(std::uint64_t hash, key_view key) noexcept {
+        return table_.reserve(1, from_) && table_.insert({hash, key.data()});
+    }
+    void remove(std::uint64_t hash, key_view key) noexcept { table_.erase(look(hash, key)); }
+
+private:
+    struct entry {
+        std::uint64_t hash_ = 0;
+        byte const* key = nullptr;
+
+        explicit operator bool() const noexcept { return key != nullptr; }
+        std::uint64_t hash() const noexcept { return hash_; }
+    };
+    entry* look(std::uint64_t hash, key_view key) noexcept {
+        return table_.find(hash, [&](entry const& e) noexcept {
+            return e.hash_ == hash && std::memcmp(e.key, key.data(), key_bytes) == 0;
+        });
+    }
+
+    Storage& from_;
+    flat_table<entry, Storage, Most == 0 ? 0 : std::bit_ceil(2 * Most + 2)> table_;
+};
+
+/// None is remembered: each time that one is named it counts as another.
+struct no_keys {
+    static constexpr bool exact = false;
+    static byte const* find(std::uint64_t, key_view) noexcept { return nullptr; }
+    static bool add(std::uint64_t, key_view) noexcept { return true; }
+    static void remove(std::uint64_t, key_view) noexcept {}
+};
+
+// Prefixes. An owner is where his key lies: in his peer, or in the list that adds him.
+
+/// All of them, by value: `Prefixes` has the members of `few_allowed_ips`.
+template <class Prefixes, std::size_t Most> class counted_prefixes {
+public:
+    template <class Storage> explicit counted_prefixes(Storage& from) noexcept : all_(from) {}
+
+    template <class Allowed, class Peer> void begin(Allowed const& allowed, Peer const* first) noexcept {
+        for (Peer const* p = first; p != nullptr; p = p->next)
+            allowed.for_each(*p, [&](ip_prefix const& prefix) { (void)all_.insert(prefix, *p->key().data()); });
+        for (family const kind : {family::v4, family::v6}) most_[kind == family::v6] = all_.size(kind);
+    }
+    /// False: more than there is room for.
+    template <class Allowed, class Peer>
+    bool insert(Allowed const&, ip_prefix const& prefix, byte const& owner, Peer const*) noexcept {
+        family const kind = prefix.address.kind;
+        bool const taken = all_.insert(prefix, owner);
+        std::size_t& most = most_[kind == family::v6];
+        most = (std::max)(most, all_.size(kind));
+        return taken && most <= Most;
+    }
+    void remove(ip_prefix const& prefix, byte const& owner) noexcept { all_.remove(prefix, owner); }
+    template <class Allowed, class Peer> bool remove_all(Allowed const&, byte const& owner, Peer*) noexcept {
+        all_.remove_all(owner);
+        return false;
+    }
+    std::size_t most(family kind) const noexcept { return most_[kind == family::v6]; }
+    std::size_t added(family) const noexcept { return 0; } // memory does not grow
+
+private:
+    Prefixes all_;
+    std::size_t most_[2] = {};
+};
+
+/// As many as there may be at most.
+class bounded_prefixes {
+public:
+    template <class Storage> explicit bounded_prefixes(Storage&) noexcept {}
+
+    template <class Allowed, class Peer> void begin(Allowed const& allowed, Peer const* first) noexcept {
+        if (first == nullptr) return;
+        for (family const kind : {family::v4, family::v6}) of(kind) = tally{allowed.size(kind)};
+    }
+    template <class Allowed, class Peer>
+    bool insert(Allowed const& allowed, ip_prefix const& prefix, byte const&, Peer const* known) noexcept {
+        bool const keeps = known != nullptr && !known->prefixes_discounted;
+        if (!keeps || allowed.find_exact(prefix) != known) of(prefix.address.kind).add();
+        return true;
+    }
+    void remove(ip_prefix const&, byte const&) noexcept {}
+    /// True: the peer is marked, and the mark has to be taken away.
+    template <class Allowed, class Peer> bool remove_all(Allowed const& allowed, byte const&, Peer* known) noexcept {
+        if (known == nullptr || std::exchange(known->prefixes_discounted, true)) return false;
+        for (family const kind : {family::v4, family::v6}) of(kind).drop(allowed.count(*known, kind));
+        return true;
+    }
+    std::size_t most(family kind) noexcept { return of(kind).most; }
+    std::size_t added(family kind) noexcept { return of(kind).added; }
+
+private:
+    tally& of(family kind) noexcept { return kind == family::v4 ? v4_ : v6_; }
+
+    tally v4_{0}, v6_{0};
+};
+
+/// Prefixes by value in a table of fixed size, for capacities that are not looked at one by one.
+template <class Storage, std::size_t Most> class prefix_table {
+public:
+    explicit prefix_table(Storage& from) noexcept : table_(from) {}
+
+    bool insert(ip_prefix const& prefix, byte const& owner) noexcept {
+        if (entry* const at = look(prefix)) {
+            at->owner = &owner;
+            return true;
+        }
+        if (!table_.insert({prefix, &owner})) return false;
+        ++size_[prefix.address.kind == family::v6];
+        return true;
+    }
+    void remove(ip_prefix const& prefix, byte const& owner) noexcept {
+        if (entry* const at = look(prefix); at != nullptr && at->owner == &owner) erase(at);
+    }
+    void remove_all(byte const& owner) noexcept {
+        table_.erase_if([&](entry const& e) noexcept {
+            if (e.owner != &owner) return false;
+            --size_[e.prefix.address.kind == family::v6];
+            return true;
+        });
+    }
+    std::size_t size(family kind) const noexcept { return size_[kind == family::v6]; }
+
+private:
+    struct entry {
+        ip_prefix prefix{};
+        byte const* owner = nullptr;
+
+        explicit operator bool() const noexcept { return owner != nullptr; }
+        std::uint64_t hash() const noexcept { return hash_of(prefix); }
+    };
+    static std::uint64_t hash_of(ip_prefix const& p) noexcept {
+        std::uint64_t const low = load_le64(p.address.octets.data()), high = load_le64(&p.address.octets[8]);
+        std::uint64_t const mixed = (low * 0x9e3779b97f4a7c15u) ^ ((high + p.bits) * 0xc2b2ae3d27d4eb4fu);
+        return (mixed ^ mixed >> 29) * 0x9e3779b97f4a7c15u >> 20;
+    }
+    entry* look(ip_prefix const& prefix) noexcept {
+        return table_.find(hash_of(prefix), [&](entry const& e) noexcept { return e.prefix == prefix; });
+    }
+    void erase(entry* at) noexcept {
+        --size_[at->prefix.address.kind == family::v6];
+        table_.erase(at);
+    }
+
+    flat_table<entry, Storage, std::bit_ceil(4 * Most + 2)> table_;
+    std::size_t size_[2] = {};
+};
+
+} // namespace wg::inline WG_ABI::plan
+
+#endif
 
 namespace wg::inline WG_ABI {
 
@@ -17154,36 +17377,22 @@ public:
     /// Whether all of `changes` will fit; makes room for them. invalid, too_many_peers, no_memory.
     status admit(std::span<change const> changes) noexcept {
         if (status const why = check_changes(changes); why != status::ok) return why;
-        bool replace = false;
-        for (change const& c : interface_changes(changes)) replace |= c.what() == change::kind::replace_peers;
-        tally peers{replace ? state_.peers.in_flight() : state_.peers.size()};
-        tally v4{replace ? 0 : state_.peers.allowed().size(family::v4)},
-            v6{replace ? 0 : state_.peers.allowed().size(family::v6)};
-        for_each_peer(changes, [&](peer_changes const& of) noexcept {
-            peer_type* const known = replace ? nullptr : state_.peers.find(state_.with, of.key);
-            bool const cleared = known != nullptr && (of.remove || of.replace_allowed_ips);
-            if (cleared && !std::exchange(known->prefixes_discounted, true)) {
-                v4.drop(state_.peers.allowed().count(*known, family::v4));
-                v6.drop(state_.peers.allowed().count(*known, family::v6));
-            }
-            // What jobs in flight still know keeps its place.
-            if (known != nullptr && of.remove && !std::exchange(known->discounted, true) && known->in_flight == 0)
-                peers.drop(1);
-            if (of.remove || (of.update_only && known == nullptr && !mentioned_before(changes, of))) return;
-            if (known == nullptr || known->discounted) peers.add();
-            for (change const& c : of.changes) {
-                if (c.what() != change::kind::allowed_ip) continue;
-                bool const keeps = known != nullptr && !known->prefixes_discounted;
-                if (keeps && state_.peers.allowed().find_exact(c.prefix()) == known) continue;
-                (c.prefix().address.kind == family::v4 ? v4 : v6).add();
-            }
-        });
-        for_each_peer(changes, [&](peer_changes const& of) noexcept {
-            if (peer_type* const known = state_.peers.find(state_.with, of.key))
-                known->discounted = known->prefixes_discounted = false;
-        });
-        if (!state_.peers.allowed().reserve(v4.added, v4.most, v6.added, v6.most)) return status::no_memory;
-        return state_.peers.reserve(peers.added, peers.most);
+        if constexpr (storage::max_peers == 0) {
+            plan::many_keys<storage, 0> keys(state_.memory);
+            if constexpr (storage::max_allowed_ips == 0)
+                return admit<plan::bounded_prefixes>(changes, keys);
+            else
+                return admit<exact_prefixes>(changes, keys);
+        } else if constexpr (state_type::few && (is_few(storage::max_allowed_ips) || storage::max_allowed_ips == 0)) {
+            plan::few_keys<storage::max_peers> keys;
+            return admit<exact_prefixes>(changes, keys);
+        } else { // what counts by value takes more of the stack, and is needed only if a bound says no
+            plan::no_keys keys;
+            status const why = admit<plan::bounded_prefixes>(changes, keys);
+            if constexpr (storage::max_peers <= most_planned && storage::max_allowed_ips <= most_planned)
+                if (why != status::ok) return admit_by_value(changes);
+            return why;
+        }
     }
 
     /// What `admit` let pass.
@@ -17251,31 +17460,124 @@ private:
 
     identity& mine() noexcept { return state_.own->mine(); }
 
-    static bool mentioned_before(std::span<change const> changes, peer_changes const& of) noexcept {
-        for (change const& c : changes) {
-            if (&c + 1 == of.changes.data()) break;
-            if (c.what() == change::kind::peer &&
-                std::memcmp(c.key().data(), of.key.data(), key_bytes) == 0)
-                return true;
+    /// Beyond this a plan by value would take more than a megabyte of the stack.
+    static constexpr std::size_t most_planned = 8192;
+
+    /// Prefixes by value where their number is fixed.
+    static auto prefixes_by_value() noexcept {
+        constexpr std::size_t most = storage::max_allowed_ips;
+        if constexpr (most == 0 || most > most_planned)
+            return std::type_identity<plan::bounded_prefixes>{};
+        else if constexpr (is_few(most))
+            return std::type_identity<plan::counted_prefixes<few_allowed_ips<byte const, storage>, most>>{};
+        else
+            return std::type_identity<plan::counted_prefixes<plan::prefix_table<storage, most>, most>>{};
+    }
+    using exact_prefixes = typename decltype(prefixes_by_value())::type;
+    [[gnu::noinline]] status admit_by_value(std::span<change const> changes) noexcept {
+        plan::many_keys<storage, storage::max_peers> keys(state_.memory);
+        return admit<exact_prefixes>(changes, keys);
+    }
+
+    template <class Prefixes, class Keys> status admit(std::span<change const> changes, Keys& keys) noexcept {
+        bool replace = false;
+        for (change const& c : interface_changes(changes)) replace |= c.what() == change::kind::replace_peers;
+        auto& allowed = state_.peers.allowed();
+        plan::tally peers{replace ? state_.peers.in_flight() : state_.peers.size()};
+        Prefixes prefixes(state_.memory);
+        prefixes.begin(allowed, replace ? nullptr : state_.peers.first());
+        public_key const own = own_key_after(changes);
+        status why = status::ok;
+        bool marked = false;
+        // A peer that the changes before have removed is there no more.
+        auto const remove = [&](peer_type& known) noexcept {
+            marked = known.discounted = true;
+            (void)prefixes.remove_all(allowed, *known.key().data(), &known);
+            if (known.in_flight == 0) peers.drop(1); // what jobs in flight still know keeps its place
+        };
+        bool const has_own = own != public_key{};
+        if (!replace && has_own && own != mine().public_key)
+            if (peer_type* const self = state_.peers.find(state_.with, own)) remove(*self);
+        for_each_peer(changes, [&](peer_changes const& of) noexcept {
+            if (why != status::ok) return;
+            std::uint64_t const hash = hash_of(of.key);
+            peer_type* known = replace ? nullptr : find(hash, of.key);
+            if (known != nullptr && known->discounted) known = nullptr;
+            byte const* owner = known != nullptr ? known->key().data() : keys.find(hash, of.key);
+            if (of.remove) {
+                if (known != nullptr) return remove(*known);
+                if (owner == nullptr) return;
+                (void)prefixes.remove_all(allowed, *owner, known);
+                keys.remove(hash, of.key);
+                return peers.drop(1);
+            }
+            if (owner == nullptr) {
+                if ((of.update_only && Keys::exact) || (has_own && of.key_is(own))) return;
+                owner = of.key.data();
+                if (!of.update_only) {
+                    if (!keys.add(hash, of.key))
+                        why = storage::max_peers != 0 ? status::too_many_peers : status::no_memory;
+                    peers.add();
+                }
+            } else if (of.replace_allowed_ips) {
+                marked |= prefixes.remove_all(allowed, *owner, known);
+            }
+            for (change const& c : of.changes) {
+                if (c.what() == change::kind::remove_allowed_ip) prefixes.remove(c.prefix(), *owner);
+                if (c.what() != change::kind::allowed_ip || prefixes.insert(allowed, c.prefix(), *owner, known))
+                    continue;
+                why = status::no_memory;
+                break;
+            }
+        });
+        if (marked) unmark(changes, own);
+        if (why != status::ok) return why;
+        if (!allowed.reserve(prefixes.added(family::v4), prefixes.most(family::v4), prefixes.added(family::v6),
+                             prefixes.most(family::v6)))
+            return status::no_memory;
+        return state_.peers.reserve(peers.added, peers.most);
+    }
+
+    void unmark(std::span<change const> changes, key_view own) noexcept {
+        auto const clear = [&](key_view key) noexcept {
+            if (peer_type* const known = state_.peers.find(state_.with, key))
+                known->discounted = known->prefixes_discounted = false;
+        };
+        clear(own);
+        for_each_peer(changes, [&](peer_changes const& of) noexcept { clear(of.key); });
+    }
+
+    std::uint64_t hash_of([[maybe_unused]] key_view key) const noexcept {
+        if constexpr (state_type::few)
+            return 0;
+        else
+            return state_.peers.hash_of(state_.with, key);
+    }
+    peer_type* find([[maybe_unused]] std::uint64_t hash, key_view key) noexcept {
+        if constexpr (state_type::few)
+            return state_.peers.find(state_.with, key);
+        else
+            return state_.peers.find_hashed(hash, key);
+    }
+
+    /// Our public key after the changes; all zero: none.
+    public_key own_key_after(std::span<change const> changes) noexcept {
+        public_key own = mine().public_key;
+        for (change const& c : interface_changes(changes)) {
+            if (c.what() != change::kind::private_key) continue;
+            secret<key_bytes> fresh(c.key());
+            own = {};
+            if (fresh.is_zero()) continue;
+            clamp(fresh);
+            state_.with.dh.dh_public(own, fresh);
         }
-        return false;
+        return own;
     }
 
     /// The host chooses anew from which address it sends.
     void forget_sources() noexcept {
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
     }
-
-    /// How many there will be after each step of a configuration, and how many at most.
-    struct tally {
-        std::size_t now, most = now, added = 0;
-
-        void add() noexcept {
-            ++added;
-            most = (std::max)(most, ++now);
-        }
-        void drop(std::size_t count) noexcept { now -= count; }
-    };
 
     void apply(change const& c) noexcept {
         switch (c.what()) {
@@ -17915,7 +18217,7 @@ private:
     // --- what peers want to send
 
     /// How many of the first buffers an answer to any handshake message fits into.
-    static std::size_t buffers_for_answers(std::span<job_type const> out) noexcept {
+    static std::size_t buffers_for_answers(job_list<job_type const> out) noexcept {
         std::size_t count = 0;
         while (count < out.size() && out[count].data.capacity >= response_layout::size) ++count;
         return count;
@@ -18315,7 +18617,7 @@ private:
 
     /// Tells the socket of datagrams that no peer needed, and of sources that sent authentic ones: by these it filters
     /// floods.
-    void note([[maybe_unused]] std::span<job_type const> jobs) noexcept {
+    void note([[maybe_unused]] job_list<job_type const> jobs) noexcept {
         if constexpr (separates_handshakes) {
             messages_ += jobs.size();
             endpoint const* last = nullptr;

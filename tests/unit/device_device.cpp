@@ -2,6 +2,8 @@
 // A device from end to end: packets in, packets out, and its configuration.
 #include "fixture.hpp"
 
+#include <ctime>
+
 using namespace wg_tests;
 using wg::change;
 using wg::message_type;
@@ -676,6 +678,167 @@ BOOST_AUTO_TEST_CASE(too_many_allowed_ips_for_a_fixed_memory_are_refused_at_once
     BOOST_TEST(a.configure(change::peer(key(1)), change::replace_allowed_ips(), change::allowed_ip(v4(7)),
                            change::allowed_ip(v4(8))) == status::ok);
     BOOST_TEST(a.dropped(status::no_memory) == 0u);
+}
+
+namespace {
+
+/// A device of fixed capacity that is not looked at one by one.
+struct twenty_peers : wg::small_capacity {
+    static constexpr std::size_t max_peers = 20;
+    static constexpr std::size_t max_allowed_ips = 20;
+};
+
+/// A configuration applied to a plain model of a device, change by change.
+struct model {
+    struct peer {
+        unsigned number;
+        std::vector<wg::ip_prefix> allowed;
+    };
+    std::vector<peer> peers;
+    std::size_t most_peers = 0, most_v4 = 0, most_v6 = 0;
+
+    peer* find(unsigned number) {
+        for (peer& p : peers)
+            if (p.number == number) return &p;
+        return nullptr;
+    }
+    void take(wg::ip_prefix const& prefix) {
+        for (peer& p : peers) std::erase(p.allowed, prefix);
+    }
+    void look() {
+        std::size_t four = 0, six = 0;
+        for (peer const& p : peers)
+            for (wg::ip_prefix const& x : p.allowed) ++(x.address.kind == wg::family::v4 ? four : six);
+        most_peers = std::max(most_peers, peers.size());
+        most_v4 = std::max(most_v4, four);
+        most_v6 = std::max(most_v6, six);
+    }
+};
+
+/// Random configurations, half of which fit, on a device and on the model.
+template <class Capacity> void compare_with_model(std::uint64_t seeds) {
+    using host_type = basic_host<policies_with<wg::static_storage<Capacity>>>;
+    std::size_t fitting = 0, refused = 0;
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+        world w;
+        auto const a = std::make_unique<host_type>(w, 1u);
+        noise random(seed);
+        auto const below = [&](std::uint64_t n) { return static_cast<unsigned>(random.next() % n); };
+        model now;
+        for (int step = 0; step < 4; ++step) {
+            model next = now;
+            next.most_peers = next.most_v4 = next.most_v6 = 0;
+            std::vector<change> list;
+            if (below(4) == 0) {
+                list.push_back(change::replace_peers());
+                next.peers.clear();
+            }
+            next.look();
+            for (unsigned section = 0, count = below(2 * Capacity::max_peers + 3); section < count; ++section) {
+                // Number 0 is the device itself, which is no peer of its own.
+                unsigned const number = below(Capacity::max_peers + 2);
+                bool const remove = below(4) == 0, only = below(4) == 0, replace = below(3) == 0;
+                list.push_back(change::peer(number == 0 ? a->public_key : key(number)));
+                if (only) list.push_back(change::update_only());
+                if (remove) list.push_back(change::remove_peer());
+                if (remove) std::erase_if(next.peers, [&](model::peer const& p) { return p.number == number; });
+                if (!remove && next.find(number) == nullptr && !only && number != 0) next.peers.push_back({number, {}});
+                next.look();
+                model::peer* p = remove ? nullptr : next.find(number);
+                if (replace) list.push_back(change::replace_allowed_ips());
+                if (replace && p != nullptr) p->allowed.clear();
+                for (unsigned i = below(Capacity::max_allowed_ips / 2 + 3); i > 0; --i) {
+                    wg::ip_prefix const prefix = below(4) == 0 ? v6(below(Capacity::max_allowed_ips + 3))
+                                                               : v4(below(Capacity::max_allowed_ips + 3));
+                    bool const add = below(4) != 0;
+                    list.push_back(add ? change::allowed_ip(prefix) : change::remove_allowed_ip(prefix));
+                    if (p == nullptr) continue;
+                    if (add) {
+                        next.take(prefix);
+                        p->allowed.push_back(prefix);
+                    } else {
+                        std::erase(p->allowed, prefix);
+                    }
+                    next.look();
+                }
+            }
+            bool const fits = next.most_peers <= Capacity::max_peers && next.most_v4 <= Capacity::max_allowed_ips &&
+                              next.most_v6 <= Capacity::max_allowed_ips;
+            status const why = a->device.configure(list, w.now);
+            BOOST_TEST_REQUIRE((why == status::ok) == fits, "seed " << seed << " step " << step << ": " << why);
+            if (fits) now = next;
+            ++(fits ? fitting : refused);
+            BOOST_TEST_REQUIRE(a->dropped(status::no_memory) == 0u);
+            BOOST_TEST_REQUIRE(a->device.peer_count() == now.peers.size());
+            for (model::peer const& p : now.peers) {
+                auto told = a->report(key(p.number)).allowed_ips;
+                BOOST_TEST_REQUIRE(told.size() == p.allowed.size(), "seed " << seed);
+                for (wg::ip_prefix const& x : p.allowed)
+                    BOOST_TEST_REQUIRE((std::find(told.begin(), told.end(), x) != told.end()));
+            }
+        }
+    }
+    BOOST_TEST(fitting > seeds / 4);
+    BOOST_TEST(refused > seeds / 4);
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_set_is_refused_by_a_fixed_capacity_exactly_if_it_does_not_fit) {
+    compare_with_model<two_peers>(1500);
+    compare_with_model<twenty_peers>(300);
+}
+
+BOOST_AUTO_TEST_CASE(peers_and_prefixes_that_are_named_twice_count_once) {
+    world w;
+    fixed_host a(w, 1);
+    BOOST_TEST(a.configure(change::peer(key(1)), change::peer(key(2)), change::peer(key(1)), change::peer(key(2)),
+                           change::allowed_ip(v4(1)), change::allowed_ip(v4(1)), change::allowed_ip(v4(1)),
+                           change::allowed_ip(v4(1)), change::allowed_ip(v4(1))) == status::ok);
+    BOOST_TEST(a.device.peer_count() == 2u);
+}
+
+/// The number of peers of which there are none counts once, not squared: 200,000 took minutes.
+BOOST_AUTO_TEST_CASE(many_unknown_peers_that_are_only_to_be_updated_take_no_time) {
+    world w;
+    host a(w, 1);
+    std::vector<change> list;
+    for (unsigned i = 0; i < 200'000; ++i) {
+        wg::public_key k{};
+        wg::store_be32(k.data(), i);
+        k[31] = 1;
+        list.push_back(change::peer(k));
+        list.push_back(change::update_only());
+    }
+    std::clock_t const begin = std::clock();
+    BOOST_TEST(a.device.configure(list, w.now) == status::ok);
+    BOOST_TEST((std::clock() - begin) / CLOCKS_PER_SEC < 20);
+    BOOST_TEST(a.device.peer_count() == 0u);
+}
+
+/// Those that wait for a chance to send something leave their list in any order.
+BOOST_AUTO_TEST_CASE(many_peers_with_something_to_send_are_removed_in_any_order) {
+    world w;
+    host a(w, 1);
+    std::vector<change> add, remove;
+    constexpr unsigned count = 20'000;
+    for (unsigned i = 0; i < count; ++i) {
+        wg::public_key k{}, last{};
+        wg::store_be32(k.data(), i);
+        wg::store_be32(last.data(), count - 1 - i);
+        k[31] = last[31] = 1;
+        add.push_back(change::peer(k));
+        add.push_back(change::endpoint({wg::ip_address::v4(198, 51, 100, 1), 9, 0}));
+        add.push_back(change::persistent_keepalive(25));
+        remove.push_back(change::peer(last));
+        remove.push_back(change::remove_peer());
+    }
+    BOOST_TEST(a.device.configure(add, w.now) == status::ok);
+    std::clock_t const begin = std::clock();
+    BOOST_TEST(a.device.configure(remove, w.now) == status::ok);
+    BOOST_TEST((std::clock() - begin) / CLOCKS_PER_SEC < 5);
+    BOOST_TEST(a.device.peer_count() == 0u);
+    BOOST_TEST((a.device.next_deadline() == wg::instant::never()));
 }
 
 /// The lines of a configuration are applied in order: what is given back later is no room for what comes before.

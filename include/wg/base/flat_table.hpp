@@ -76,6 +76,12 @@ public:
         --used_;
     }
 
+    /// Removes all entries that `matches`, which is may be asked of an entry twice.
+    template <class Predicate> void erase_if(Predicate&& matches) noexcept {
+        for (Entry& entry : entries_.view())
+            while (entry && matches(entry)) erase(&entry); // what moves here comes from behind, or was asked before
+    }
+
     std::size_t size() const noexcept { return used_; }
 
 private:

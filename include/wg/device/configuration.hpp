@@ -15,6 +15,8 @@ struct peer_changes {
     bool remove = false;
     bool replace_allowed_ips = false;
     std::span<change const> changes; ///< those after `change::peer`
+
+    bool key_is(key_view other) const noexcept { return std::memcmp(key.data(), other.data(), key_bytes) == 0; }
 };
 
 /// The changes of the interface: all before the first peer.

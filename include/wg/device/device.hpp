@@ -535,7 +535,7 @@ private:
     // --- what peers want to send
 
     /// How many of the first buffers an answer to any handshake message fits into.
-    static std::size_t buffers_for_answers(std::span<job_type const> out) noexcept {
+    static std::size_t buffers_for_answers(job_list<job_type const> out) noexcept {
         std::size_t count = 0;
         while (count < out.size() && out[count].data.capacity >= response_layout::size) ++count;
         return count;

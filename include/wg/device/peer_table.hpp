@@ -85,10 +85,22 @@ public:
         }
     }
     peer_type* find_by_hash(primitives<Policies> const& with, key_view key) noexcept {
-        by_key_entry* const found = by_key_.find(hash_of(with, key), [&](by_key_entry const& e) {
-            return std::memcmp(e.who->key().data(), key.data(), key_bytes) == 0;
+        return find_hashed(hash_of(with, key), key);
+    }
+    /// The same of a key whose `hash_of` is known.
+    peer_type* find_hashed(std::uint64_t hash, key_view key) noexcept {
+        by_key_entry* const found = by_key_.find(hash, [&](by_key_entry const& e) {
+            return e.hash_ == hash && std::memcmp(e.who->key().data(), key.data(), key_bytes) == 0;
         });
         return found == nullptr ? nullptr : found->who;
+    }
+
+    /// Salted, so that nobody can choose keys that collide.
+    std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
+        byte_array<8> salt, digest;
+        store_le64(salt.data(), growth_.salt);
+        with.hash.blake2s(digest, salt, key, {});
+        return load_le64(digest.data());
     }
 
     /// A peer with this key, whom nobody knows yet. nullptr: see reserve.
@@ -232,13 +244,6 @@ private:
         explicit operator bool() const noexcept { return who != nullptr; }
         std::uint64_t hash() const noexcept { return hash_; }
     };
-
-    std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
-        byte_array<8> salt, digest;
-        store_le64(salt.data(), growth_.salt);
-        with.hash.blake2s(digest, salt, key, {});
-        return load_le64(digest.data());
-    }
 
     index_entry* find_entry(std::uint32_t index) noexcept {
         return by_index_.find(index, [index](index_entry const& e) { return e.index == index; });

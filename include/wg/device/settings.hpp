@@ -5,6 +5,7 @@
 #define WG_DEVICE_SETTINGS_HPP
 
 #include "configuration.hpp"
+#include "plan.hpp"
 #include "state.hpp"
 
 namespace wg::inline WG_ABI {
@@ -21,36 +22,22 @@ public:
     /// Whether all of `changes` will fit; makes room for them. invalid, too_many_peers, no_memory.
     status admit(std::span<change const> changes) noexcept {
         if (status const why = check_changes(changes); why != status::ok) return why;
-        bool replace = false;
-        for (change const& c : interface_changes(changes)) replace |= c.what() == change::kind::replace_peers;
-        tally peers{replace ? state_.peers.in_flight() : state_.peers.size()};
-        tally v4{replace ? 0 : state_.peers.allowed().size(family::v4)},
-            v6{replace ? 0 : state_.peers.allowed().size(family::v6)};
-        for_each_peer(changes, [&](peer_changes const& of) noexcept {
-            peer_type* const known = replace ? nullptr : state_.peers.find(state_.with, of.key);
-            bool const cleared = known != nullptr && (of.remove || of.replace_allowed_ips);
-            if (cleared && !std::exchange(known->prefixes_discounted, true)) {
-                v4.drop(state_.peers.allowed().count(*known, family::v4));
-                v6.drop(state_.peers.allowed().count(*known, family::v6));
-            }
-            // What jobs in flight still know keeps its place.
-            if (known != nullptr && of.remove && !std::exchange(known->discounted, true) && known->in_flight == 0)
-                peers.drop(1);
-            if (of.remove || (of.update_only && known == nullptr && !mentioned_before(changes, of))) return;
-            if (known == nullptr || known->discounted) peers.add();
-            for (change const& c : of.changes) {
-                if (c.what() != change::kind::allowed_ip) continue;
-                bool const keeps = known != nullptr && !known->prefixes_discounted;
-                if (keeps && state_.peers.allowed().find_exact(c.prefix()) == known) continue;
-                (c.prefix().address.kind == family::v4 ? v4 : v6).add();
-            }
-        });
-        for_each_peer(changes, [&](peer_changes const& of) noexcept {
-            if (peer_type* const known = state_.peers.find(state_.with, of.key))
-                known->discounted = known->prefixes_discounted = false;
-        });
-        if (!state_.peers.allowed().reserve(v4.added, v4.most, v6.added, v6.most)) return status::no_memory;
-        return state_.peers.reserve(peers.added, peers.most);
+        if constexpr (storage::max_peers == 0) {
+            plan::many_keys<storage, 0> keys(state_.memory);
+            if constexpr (storage::max_allowed_ips == 0)
+                return admit<plan::bounded_prefixes>(changes, keys);
+            else
+                return admit<exact_prefixes>(changes, keys);
+        } else if constexpr (state_type::few && (is_few(storage::max_allowed_ips) || storage::max_allowed_ips == 0)) {
+            plan::few_keys<storage::max_peers> keys;
+            return admit<exact_prefixes>(changes, keys);
+        } else { // what counts by value takes more of the stack, and is needed only if a bound says no
+            plan::no_keys keys;
+            status const why = admit<plan::bounded_prefixes>(changes, keys);
+            if constexpr (storage::max_peers <= most_planned && storage::max_allowed_ips <= most_planned)
+                if (why != status::ok) return admit_by_value(changes);
+            return why;
+        }
     }
 
     /// What `admit` let pass.
@@ -118,31 +105,124 @@ private:
 
     identity& mine() noexcept { return state_.own->mine(); }
 
-    static bool mentioned_before(std::span<change const> changes, peer_changes const& of) noexcept {
-        for (change const& c : changes) {
-            if (&c + 1 == of.changes.data()) break;
-            if (c.what() == change::kind::peer &&
-                std::memcmp(c.key().data(), of.key.data(), key_bytes) == 0)
-                return true;
+    /// Beyond this a plan by value would take more than a megabyte of the stack.
+    static constexpr std::size_t most_planned = 8192;
+
+    /// Prefixes by value where their number is fixed.
+    static auto prefixes_by_value() noexcept {
+        constexpr std::size_t most = storage::max_allowed_ips;
+        if constexpr (most == 0 || most > most_planned)
+            return std::type_identity<plan::bounded_prefixes>{};
+        else if constexpr (is_few(most))
+            return std::type_identity<plan::counted_prefixes<few_allowed_ips<byte const, storage>, most>>{};
+        else
+            return std::type_identity<plan::counted_prefixes<plan::prefix_table<storage, most>, most>>{};
+    }
+    using exact_prefixes = typename decltype(prefixes_by_value())::type;
+    [[gnu::noinline]] status admit_by_value(std::span<change const> changes) noexcept {
+        plan::many_keys<storage, storage::max_peers> keys(state_.memory);
+        return admit<exact_prefixes>(changes, keys);
+    }
+
+    template <class Prefixes, class Keys> status admit(std::span<change const> changes, Keys& keys) noexcept {
+        bool replace = false;
+        for (change const& c : interface_changes(changes)) replace |= c.what() == change::kind::replace_peers;
+        auto& allowed = state_.peers.allowed();
+        plan::tally peers{replace ? state_.peers.in_flight() : state_.peers.size()};
+        Prefixes prefixes(state_.memory);
+        prefixes.begin(allowed, replace ? nullptr : state_.peers.first());
+        public_key const own = own_key_after(changes);
+        status why = status::ok;
+        bool marked = false;
+        // A peer that the changes before have removed is there no more.
+        auto const remove = [&](peer_type& known) noexcept {
+            marked = known.discounted = true;
+            (void)prefixes.remove_all(allowed, *known.key().data(), &known);
+            if (known.in_flight == 0) peers.drop(1); // what jobs in flight still know keeps its place
+        };
+        bool const has_own = own != public_key{};
+        if (!replace && has_own && own != mine().public_key)
+            if (peer_type* const self = state_.peers.find(state_.with, own)) remove(*self);
+        for_each_peer(changes, [&](peer_changes const& of) noexcept {
+            if (why != status::ok) return;
+            std::uint64_t const hash = hash_of(of.key);
+            peer_type* known = replace ? nullptr : find(hash, of.key);
+            if (known != nullptr && known->discounted) known = nullptr;
+            byte const* owner = known != nullptr ? known->key().data() : keys.find(hash, of.key);
+            if (of.remove) {
+                if (known != nullptr) return remove(*known);
+                if (owner == nullptr) return;
+                (void)prefixes.remove_all(allowed, *owner, known);
+                keys.remove(hash, of.key);
+                return peers.drop(1);
+            }
+            if (owner == nullptr) {
+                if ((of.update_only && Keys::exact) || (has_own && of.key_is(own))) return;
+                owner = of.key.data();
+                if (!of.update_only) {
+                    if (!keys.add(hash, of.key))
+                        why = storage::max_peers != 0 ? status::too_many_peers : status::no_memory;
+                    peers.add();
+                }
+            } else if (of.replace_allowed_ips) {
+                marked |= prefixes.remove_all(allowed, *owner, known);
+            }
+            for (change const& c : of.changes) {
+                if (c.what() == change::kind::remove_allowed_ip) prefixes.remove(c.prefix(), *owner);
+                if (c.what() != change::kind::allowed_ip || prefixes.insert(allowed, c.prefix(), *owner, known))
+                    continue;
+                why = status::no_memory;
+                break;
+            }
+        });
+        if (marked) unmark(changes, own);
+        if (why != status::ok) return why;
+        if (!allowed.reserve(prefixes.added(family::v4), prefixes.most(family::v4), prefixes.added(family::v6),
+                             prefixes.most(family::v6)))
+            return status::no_memory;
+        return state_.peers.reserve(peers.added, peers.most);
+    }
+
+    void unmark(std::span<change const> changes, key_view own) noexcept {
+        auto const clear = [&](key_view key) noexcept {
+            if (peer_type* const known = state_.peers.find(state_.with, key))
+                known->discounted = known->prefixes_discounted = false;
+        };
+        clear(own);
+        for_each_peer(changes, [&](peer_changes const& of) noexcept { clear(of.key); });
+    }
+
+    std::uint64_t hash_of([[maybe_unused]] key_view key) const noexcept {
+        if constexpr (state_type::few)
+            return 0;
+        else
+            return state_.peers.hash_of(state_.with, key);
+    }
+    peer_type* find([[maybe_unused]] std::uint64_t hash, key_view key) noexcept {
+        if constexpr (state_type::few)
+            return state_.peers.find(state_.with, key);
+        else
+            return state_.peers.find_hashed(hash, key);
+    }
+
+    /// Our public key after the changes; all zero: none.
+    public_key own_key_after(std::span<change const> changes) noexcept {
+        public_key own = mine().public_key;
+        for (change const& c : interface_changes(changes)) {
+            if (c.what() != change::kind::private_key) continue;
+            secret<key_bytes> fresh(c.key());
+            own = {};
+            if (fresh.is_zero()) continue;
+            clamp(fresh);
+            state_.with.dh.dh_public(own, fresh);
         }
-        return false;
+        return own;
     }
 
     /// The host chooses anew from which address it sends.
     void forget_sources() noexcept {
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
     }
-
-    /// How many there will be after each step of a configuration, and how many at most.
-    struct tally {
-        std::size_t now, most = now, added = 0;
-
-        void add() noexcept {
-            ++added;
-            most = (std::max)(most, ++now);
-        }
-        void drop(std::size_t count) noexcept { now -= count; }
-    };
 
     void apply(change const& c) noexcept {
         switch (c.what()) {

@@ -303,7 +303,7 @@ private:
 
     /// Tells the socket of datagrams that no peer needed, and of sources that sent authentic ones: by these it filters
     /// floods.
-    void note([[maybe_unused]] std::span<job_type const> jobs) noexcept {
+    void note([[maybe_unused]] job_list<job_type const> jobs) noexcept {
         if constexpr (separates_handshakes) {
             messages_ += jobs.size();
             endpoint const* last = nullptr;

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a configuration will come to, before any of it is applied: which peers it adds, and how many peers and prefixes
+// there will be at most while its changes are applied one after the other. Layer 4; guarded by the device's lock.
+//
+// Where a capacity is fixed, a set that fits is accepted, however often it names a peer or a prefix: both are counted
+// by value. Where memory grows, peers are counted by value too, and a prefix that is named twice reserves two places.
+#ifndef WG_DEVICE_PLAN_HPP
+#define WG_DEVICE_PLAN_HPP
+
+#include "../base/config.hpp"
+#include "../base/flat_table.hpp"
+#include "few.hpp"
+
+namespace wg::inline WG_ABI::plan {
+
+/// How many there are after each step of a configuration, how many at most, and how many were added.
+struct tally {
+    std::size_t now, most = now, added = 0;
+
+    void add() noexcept {
+        ++added;
+        most = (std::max)(most, ++now);
+    }
+    void drop(std::size_t count) noexcept { now -= (std::min)(now, count); }
+};
+
+// The keys of peers that a configuration has added so far: the place where the list names them first, or nullptr.
+
+/// At most `Most` of them, looked at one after the other.
+template <std::size_t Most> class few_keys {
+public:
+    static constexpr bool exact = true;
+    byte const* find(std::uint64_t, key_view key) noexcept {
+        for (std::size_t i = 0; i < count_; ++i)
+            if (std::memcmp(keys_[i], key.data(), key_bytes) == 0) return keys_[i];
+        return nullptr;
+    }
+    bool add(std::uint64_t, key_view key) noexcept {
+        if (count_ == Most) return false;
+        keys_[count_++] = key.data();
+        return true;
+    }
+    void remove(std::uint64_t, key_view key) noexcept {
+        byte const* const at = find(0, key);
+        for (std::size_t i = 0; i < count_; ++i)
+            if (keys_[i] == at) keys_[i--] = keys_[--count_];
+    }
+
+private:
+    std::size_t count_ = 0;
+    std::array<byte const*, Most> keys_{};
+};
+
+/// In a table; `Most` 0: that grows.
+template <class Storage, std::size_t Most> class many_keys {
+public:
+    static constexpr bool exact = true;
+    explicit many_keys(Storage& from) noexcept : from_(from), table_(from) {}
+
+    byte const* find(std::uint64_t hash, key_view key) noexcept {
+        entry const* const at = look(hash, key);
+        return at != nullptr ? at->key : nullptr;
+    }
+    bool add(std::uint64_t hash, key_view key) noexcept {
+        return table_.reserve(1, from_) && table_.insert({hash, key.data()});
+    }
+    void remove(std::uint64_t hash, key_view key) noexcept { table_.erase(look(hash, key)); }
+
+private:
+    struct entry {
+        std::uint64_t hash_ = 0;
+        byte const* key = nullptr;
+
+        explicit operator bool() const noexcept { return key != nullptr; }
+        std::uint64_t hash() const noexcept { return hash_; }
+    };
+    entry* look(std::uint64_t hash, key_view key) noexcept {
+        return table_.find(hash, [&](entry const& e) noexcept {
+            return e.hash_ == hash && std::memcmp(e.key, key.data(), key_bytes) == 0;
+        });
+    }
+
+    Storage& from_;
+    flat_table<entry, Storage, Most == 0 ? 0 : std::bit_ceil(2 * Most + 2)> table_;
+};
+
+/// None is remembered: each time that one is named it counts as another.
+struct no_keys {
+    static constexpr bool exact = false;
+    static byte const* find(std::uint64_t, key_view) noexcept { return nullptr; }
+    static bool add(std::uint64_t, key_view) noexcept { return true; }
+    static void remove(std::uint64_t, key_view) noexcept {}
+};
+
+// Prefixes. An owner is where his key lies: in his peer, or in the list that adds him.
+
+/// All of them, by value: `Prefixes` has the members of `few_allowed_ips`.
+template <class Prefixes, std::size_t Most> class counted_prefixes {
+public:
+    template <class Storage> explicit counted_prefixes(Storage& from) noexcept : all_(from) {}
+
+    template <class Allowed, class Peer> void begin(Allowed const& allowed, Peer const* first) noexcept {
+        for (Peer const* p = first; p != nullptr; p = p->next)
+            allowed.for_each(*p, [&](ip_prefix const& prefix) { (void)all_.insert(prefix, *p->key().data()); });
+        for (family const kind : {family::v4, family::v6}) most_[kind == family::v6] = all_.size(kind);
+    }
+    /// False: more than there is room for.
+    template <class Allowed, class Peer>
+    bool insert(Allowed const&, ip_prefix const& prefix, byte const& owner, Peer const*) noexcept {
+        family const kind = prefix.address.kind;
+        bool const taken = all_.insert(prefix, owner);
+        std::size_t& most = most_[kind == family::v6];
+        most = (std::max)(most, all_.size(kind));
+        return taken && most <= Most;
+    }
+    void remove(ip_prefix const& prefix, byte const& owner) noexcept { all_.remove(prefix, owner); }
+    template <class Allowed, class Peer> bool remove_all(Allowed const&, byte const& owner, Peer*) noexcept {
+        all_.remove_all(owner);
+        return false;
+    }
+    std::size_t most(family kind) const noexcept { return most_[kind == family::v6]; }
+    std::size_t added(family) const noexcept { return 0; } // memory does not grow
+
+private:
+    Prefixes all_;
+    std::size_t most_[2] = {};
+};
+
+/// As many as there may be at most.
+class bounded_prefixes {
+public:
+    template <class Storage> explicit bounded_prefixes(Storage&) noexcept {}
+
+    template <class Allowed, class Peer> void begin(Allowed const& allowed, Peer const* first) noexcept {
+        if (first == nullptr) return;
+        for (family const kind : {family::v4, family::v6}) of(kind) = tally{allowed.size(kind)};
+    }
+    template <class Allowed, class Peer>
+    bool insert(Allowed const& allowed, ip_prefix const& prefix, byte const&, Peer const* known) noexcept {
+        bool const keeps = known != nullptr && !known->prefixes_discounted;
+        if (!keeps || allowed.find_exact(prefix) != known) of(prefix.address.kind).add();
+        return true;
+    }
+    void remove(ip_prefix const&, byte const&) noexcept {}
+    /// True: the peer is marked, and the mark has to be taken away.
+    template <class Allowed, class Peer> bool remove_all(Allowed const& allowed, byte const&, Peer* known) noexcept {
+        if (known == nullptr || std::exchange(known->prefixes_discounted, true)) return false;
+        for (family const kind : {family::v4, family::v6}) of(kind).drop(allowed.count(*known, kind));
+        return true;
+    }
+    std::size_t most(family kind) noexcept { return of(kind).most; }
+    std::size_t added(family kind) noexcept { return of(kind).added; }
+
+private:
+    tally& of(family kind) noexcept { return kind == family::v4 ? v4_ : v6_; }
+
+    tally v4_{0}, v6_{0};
+};
+
+/// Prefixes by value in a table of fixed size, for capacities that are not looked at one by one.
+template <class Storage, std::size_t Most> class prefix_table {
+public:
+    explicit prefix_table(Storage& from) noexcept : table_(from) {}
+
+    bool insert(ip_prefix const& prefix, byte const& owner) noexcept {
+        if (entry* const at = look(prefix)) {
+            at->owner = &owner;
+            return true;
+        }
+        if (!table_.insert({prefix, &owner})) return false;
+        ++size_[prefix.address.kind == family::v6];
+        return true;
+    }
+    void remove(ip_prefix const& prefix, byte const& owner) noexcept {
+        if (entry* const at = look(prefix); at != nullptr && at->owner == &owner) erase(at);
+    }
+    void remove_all(byte const& owner) noexcept {
+        table_.erase_if([&](entry const& e) noexcept {
+            if (e.owner != &owner) return false;
+            --size_[e.prefix.address.kind == family::v6];
+            return true;
+        });
+    }
+    std::size_t size(family kind) const noexcept { return size_[kind == family::v6]; }
+
+private:
+    struct entry {
+        ip_prefix prefix{};
+        byte const* owner = nullptr;
+
+        explicit operator bool() const noexcept { return owner != nullptr; }
+        std::uint64_t hash() const noexcept { return hash_of(prefix); }
+    };
+    static std::uint64_t hash_of(ip_prefix const& p) noexcept {
+        std::uint64_t const low = load_le64(p.address.octets.data()), high = load_le64(&p.address.octets[8]);
+        std::uint64_t const mixed = (low * 0x9e3779b97f4a7c15u) ^ ((high + p.bits) * 0xc2b2ae3d27d4eb4fu);
+        return (mixed ^ mixed >> 29) * 0x9e3779b97f4a7c15u >> 20;
+    }
+    entry* look(ip_prefix const& prefix) noexcept {
+        return table_.find(hash_of(prefix), [&](entry const& e) noexcept { return e.prefix == prefix; });
+    }
+    void erase(entry* at) noexcept {
+        --size_[at->prefix.address.kind == family::v6];
+        table_.erase(at);
+    }
+
+    flat_table<entry, Storage, std::bit_ceil(4 * Most + 2)> table_;
+    std::size_t size_[2] = {};
+};
+
+} // namespace wg::inline WG_ABI::plan
+
+#endif
