@@ -372,9 +372,31 @@ BOOST_AUTO_TEST_CASE(a_hundred_and_thirty_thousand_allowed_ips_are_one_set) {
     BOOST_TEST(target.applied[130000] == "allowed_ip 10.1.251.207/32");
 }
 
+/// A million peers are more changes than 2^20.
+BOOST_AUTO_TEST_CASE(a_set_of_more_than_three_million_changes_is_taken) {
+    struct counter {
+        std::size_t count = 0;
+        wg::status configure(std::span<change const> changes) noexcept {
+            count = changes.size();
+            return wg::status::ok;
+        }
+        void snapshot(uapi::reply_printer&) noexcept {}
+    } target;
+    uapi::session session;
+    wg::secret_buffer reply;
+    std::string thousand;
+    for (int i = 0; i < 1000; ++i) thousand += "fwmark=1\n";
+    BOOST_TEST((session.feed(bytes_of("set=1\n"), target, reply) == status::ok));
+    for (int i = 0; i < 3200; ++i) BOOST_TEST((session.feed(bytes_of(thousand), target, reply) == status::ok));
+    BOOST_TEST((session.feed(bytes_of("\n"), target, reply) == status::ok));
+    BOOST_TEST(reply.text() == answer(0));
+    BOOST_TEST(target.count == 3'200'000u);
+}
+
 BOOST_AUTO_TEST_CASE(a_set_without_end_stops_at_the_cap) {
     recorder target;
-    uapi::session session;
+    constexpr std::size_t most = 1 << 16;
+    uapi::session session(nullptr, most);
     wg::secret_buffer reply;
     std::string thousand;
     for (int i = 0; i < 1024; ++i) thousand += "fwmark=1\n";
@@ -382,13 +404,13 @@ BOOST_AUTO_TEST_CASE(a_set_without_end_stops_at_the_cap) {
         BOOST_TEST((session.feed(bytes_of(what), target, reply) == status::ok));
     };
     say("set=1\n");
-    for (std::size_t i = 0; i < uapi::most_changes; i += 1024) say(thousand);
+    for (std::size_t i = 0; i < most; i += 1024) say(thousand);
     say("\n");
     BOOST_TEST(reply.text() == answer(0));
-    BOOST_TEST(target.applied.size() == uapi::most_changes);
+    BOOST_TEST(target.applied.size() == most);
     reply.clear();
     say("set=1\n");
-    for (std::size_t i = 0; i < uapi::most_changes; i += 1024) say(thousand);
+    for (std::size_t i = 0; i < most; i += 1024) say(thousand);
     say("fwmark=2\n");
     say(thousand);
     say("\n");

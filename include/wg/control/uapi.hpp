@@ -35,8 +35,10 @@
 namespace wg::inline WG_ABI::uapi {
 
 inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid one, an endpoint, has about 125
-inline constexpr std::size_t most_changes = std::size_t{1} << 20; ///< of one `set`
-inline constexpr std::size_t most_reply_chars = std::size_t{256} << 20; ///< not yet taken by the host
+/// Of one `set`: a million peers take three or four million. A change takes 64 bytes.
+inline constexpr std::size_t most_changes = std::size_t{1} << 24;
+/// Not yet taken by the host: a million peers take 400 MB.
+inline constexpr std::size_t most_reply_chars = std::size_t{1} << 30;
 
 /// The number that stands behind `errno=`, of this host.
 constexpr int errno_of(status s) noexcept {
@@ -60,7 +62,9 @@ constexpr int errno_of(status s) noexcept {
 /// peer exist, is the port free) is the device's to say.
 template <class Memory = heap_memory> class basic_set_parser {
 public:
-    explicit basic_set_parser(text::zone_resolver resolve = nullptr) noexcept : resolve_(resolve) {}
+    /// A `set` may grow to `most` changes.
+    explicit basic_set_parser(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
+        : resolve_(resolve), most_(most) {}
 
     /// Reads a line without its end. After an error the list is of no use: `clear`.
     /// `invalid`: unknown key or bad value; `protocol_error`: no `=`; `no_memory`: too many, or no memory.
@@ -155,11 +159,12 @@ private:
 
     status add(change&& what) noexcept {
         if (where_ == place::removed_peer) return status::ok;
-        if (changes_.size() == most_changes || !changes_.append(std::move(what))) return status::no_memory;
+        if (changes_.size() == most_ || !changes_.append(std::move(what))) return status::no_memory;
         return status::ok;
     }
 
     text::zone_resolver resolve_;
+    std::size_t most_;
     place where_ = place::device;
     secret_vector<change, Memory> changes_;
 };
@@ -240,7 +245,9 @@ concept target = requires(Target& target, std::span<change const> changes, basic
 template <class Memory = heap_memory> class basic_session {
 public:
     /// `resolve` turns the zone of an endpoint into a number, as `if_nametoindex` does; without it only numbers do.
-    explicit basic_session(text::zone_resolver resolve = nullptr) noexcept : parser_(resolve) {}
+    /// A `set` may grow to `most` changes.
+    explicit basic_session(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
+        : parser_(resolve, most) {}
     basic_session(basic_session&&) = delete; // a line that moved would leave a copy
 
     /// Takes what was read and appends to `reply` what is to be sent. The caller wipes both when done with them.

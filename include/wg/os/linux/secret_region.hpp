@@ -17,7 +17,9 @@ namespace wg::inline WG_ABI::os {
 class secret_region {
 public:
     static constexpr std::size_t alignment = 64;
-    static constexpr std::size_t default_capacity = sizeof(void*) >= 8 ? std::size_t{1} << 30 : std::size_t{1} << 26;
+    /// Addresses, not memory: enough for two million peers with three sessions each.
+    static constexpr std::size_t default_capacity =
+        sizeof(void*) >= 8 ? static_cast<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
     static constexpr std::size_t step_bytes = 65536; ///< a multiple of every page size in use
 
     /// Reserves addresses for `capacity` bytes. If that fails, every allocation does.
