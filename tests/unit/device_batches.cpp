@@ -452,4 +452,46 @@ BOOST_AUTO_TEST_CASE(a_cookie_between_messages_that_have_one) {
                     told(withstand_a_crowd<plain_crowded>(1, place))));
 }
 
+/// What a device and its peers derive from their static keys is computed for several peers of a configuration at once.
+BOOST_AUTO_TEST_CASE(peers_of_one_configuration_are_added_together) {
+    struct policies : test_policies {
+        using dh = batch_dh;
+    };
+    using many = basic_host<policies>;
+    world w;
+    many a(w, 1);
+    std::vector<std::unique_ptr<many>> others;
+    std::vector<change> list;
+    for (unsigned i = 2; i < 23; ++i) {
+        many& b = *others.emplace_back(std::make_unique<many>(w, i));
+        list.push_back(change::peer(b.public_key));
+        if (i % 11 == 0) {
+            list.push_back(change::peer(b.public_key));
+            list.push_back(change::remove_peer()); // before what it shares with us is computed
+            list.push_back(change::peer(b.public_key));
+        }
+        list.push_back(change::endpoint(b.where));
+        list.push_back(change::allowed_ip(wg::ip_prefix::of(b.v4, 32)));
+        add_peer(b, a);
+    }
+    list.push_back(change::peer(wg::public_key{})); // of low order
+    counted = {};
+    BOOST_TEST((a.device.configure(list, w.now) == status::ok));
+    BOOST_TEST(counted.dh.most == 8u);
+    for (auto const& b : others) {
+        a.send(ipv4(a, *b, 100));
+        b->receive(a.steal());
+        a.receive(b->steal());
+        b->receive(a.steal());
+        BOOST_TEST(b->received.size() == 1u);
+    }
+    // A new private key is computed with for all of them, too.
+    wg::secret<wg::key_bytes> fresh;
+    wg::copy(fresh.expose(), noise(4711).take(wg::key_bytes));
+    counted = {};
+    BOOST_TEST((a.configure(change::private_key(fresh.expose())) == status::ok));
+    BOOST_TEST(counted.dh.items == 22u);
+    BOOST_TEST(counted.dh.calls == 3u);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

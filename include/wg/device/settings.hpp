@@ -44,6 +44,7 @@ public:
     void apply(std::span<change const> changes) noexcept {
         for (change const& c : interface_changes(changes)) apply(c);
         for_each_peer(changes, [&](peer_changes const& of) noexcept { apply(of); });
+        finish_static_static();
     }
 
     /// See `device::snapshot`.
@@ -80,6 +81,7 @@ public:
         peer_type* const p = state_.peers.add(state_.with, of.key);
         if (p == nullptr) return status::too_many_peers;
         begin(*p);
+        finish_static_static();
         if (of.preshared_key != nullptr) p->secrets->remote.preshared_key.assign(*of.preshared_key);
         p->where.remote = of.endpoint.unmapped();
         p->timers.set_persistent_keepalive(of.persistent_keepalive_s);
@@ -303,6 +305,7 @@ private:
     }
 
     void remove(peer_type& gone) noexcept {
+        finish_static_static(); // its secrets go
         state_.report(event_id::peer_removed, &gone);
         state_.dequeue_for_transmit(gone);
 #ifndef WG_COMPACT
@@ -332,15 +335,45 @@ private:
             if (p->keypairs.next != nullptr) p->keypairs.next->may_send = false;
             if (!p->staged.empty()) state_.enqueue_for_transmit(*p);
         }
+        finish_static_static();
     }
+
+    // What we and a peer derive from both static keys costs a DH. Several are computed together, before the call ends.
 
     void compute_static_static(peer_type& p) noexcept {
-        remote_identity& remote = p.secrets->remote;
-        if (!mine().exists() || !state_.with.dh.dh(remote.static_static, state_.own->private_key, remote.public_key))
-            remote.static_static.clear(); // of low order: this peer gets and sends nothing
+        if constexpr (at_once == 1) {
+            remote_identity& remote = p.secrets->remote;
+            if (!mine().exists() ||
+                !state_.with.dh.dh(remote.static_static, state_.own->private_key, remote.public_key))
+                remote.static_static.clear(); // of low order: this peer gets and sends nothing
+        } else {
+            waiting_.peers[waiting_.count++] = &p;
+            if (waiting_.count == at_once) finish_static_static();
+        }
+    }
+    void finish_static_static() noexcept {
+        if constexpr (at_once != 1) {
+            std::size_t const count = std::exchange(waiting_.count, 0);
+            if (count == 0) return;
+            std::array<dh_item, at_once> items;
+            for (std::size_t i = 0; i < count; ++i) {
+                remote_identity& remote = waiting_.peers[i]->secrets->remote;
+                items[i] = {&remote.static_static, &state_.own->private_key, remote.public_key, false};
+            }
+            if (mine().exists()) dh_all(state_.with.dh, std::span(items).first(count));
+            for (std::size_t i = 0; i < count; ++i)
+                if (!items[i].good) items[i].out->clear(); // of low order: this peer gets and sends nothing
+        }
     }
 
+    static constexpr std::size_t at_once = batch_size<batch_dh_backend<typename Policies::dh>>(8);
+    struct static_statics {
+        std::array<peer_type*, at_once> peers{};
+        std::size_t count = 0;
+    };
+
     state_type& state_;
+    [[no_unique_address]] std::conditional_t<at_once == 1, no_table<1>, static_statics> waiting_{};
 };
 
 } // namespace wg::inline WG_ABI
