@@ -194,10 +194,7 @@ private:
         if (has(signal_bit) && signals_.take() != 0) return wg::status::gone;
         if (has(routes_bit)) {
             wg::os::network_changes const changes = routes_.read();
-            if (changes.routes) {
-                socket_.doubt_sources();
-                device_.forget_sources([this](wg::path const& p) noexcept { return socket_.source_holds(p); });
-            }
+            if (changes.routes) socket_.routes_changed();
             moved_away_ = moved_away_ || changes.link_left;
             look = look || changes.link || changes.link_left;
         }

@@ -21709,6 +21709,17 @@ union socket_address {
     sockaddr_in6 v6;
 };
 
+/// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
+inline bool is_mapped(ip_address const& address) noexcept {
+    constexpr byte prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
+}
+
+/// The IPv4 endpoint that an IPv4-mapped one means. The IPv6 socket is for IPv6 alone and refuses the mapped one.
+inline endpoint without_mapping(endpoint const& mapped) noexcept {
+    return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
+}
+
 /// Spells `where` for a socket; its length in bytes.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
@@ -21778,17 +21789,17 @@ public:
         return true;
     }
 
-    /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.
-    void write(msghdr& message, datagram const& d, std::size_t segment_bytes) noexcept {
+    /// What the kernel is told: with which tos `d` leaves; from which `local` address and by which interface, where it
+    /// has them; `segment_bytes`, if not 0, where to cut it.
+    void write(msghdr& message, datagram const& d, local_source const& local, std::size_t segment_bytes) noexcept {
         used_ = 0;
-        local_source const& local = d.where.local;
         bool const is_v4 = d.where.remote.address.kind == family::v4;
-        if (has_source(d) && is_v4) {
+        if (local.address.kind == family::v4 && is_v4) {
             in_pktinfo info{};
             info.ipi_ifindex = static_cast<int>(local.interface_index);
             std::memcpy(&info.ipi_spec_dst, local.address.octets.data(), 4);
             append(IPPROTO_IP, IP_PKTINFO, info);
-        } else if (has_source(d)) {
+        } else if (local.address.kind == family::v6 && !is_v4) {
             in6_pktinfo info{};
             info.ipi6_ifindex = local.interface_index;
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
@@ -23081,7 +23092,8 @@ private:
 // Handshake messages have a socket of their own on the same port, where the kernel can tell them from data. A flood of
 // handshake messages then fills only the queue of that socket, and data is not lost.
 //
-// Whether a datagram may be fragmented is left to the host's path MTU discovery, as wireguard-go leaves it.
+// Datagrams may be fragmented, as those of Linux's own WireGuard: the host fragments what is longer than the path MTU
+// that it knows, and a router may fragment IPv4.
 #ifndef WG_OS_LINUX_UDP_HPP
 #define WG_OS_LINUX_UDP_HPP
 
@@ -23573,107 +23585,337 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Asks the host by which interface it would answer (rtnetlink(7), RTM_GETROUTE). Layer 7 (Linux); one thread at a time.
+// Chooses the source address and the interface of a datagram that answers another one, by the rule of Linux's own
+// WireGuard (send4 and send6 in its socket.c), and asks the host's routes where the rule needs them (rtnetlink(7),
+// RTM_GETROUTE and RTM_GETLINK). Layer 7 (Linux); one thread at a time.
 #ifndef WG_OS_LINUX_RETURN_ROUTE_HPP
 #define WG_OS_LINUX_RETURN_ROUTE_HPP
 
 
 #include <algorithm>
 #include <array>
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <memory>
+#include <netinet/in.h>
+#include <new>
 #include <sys/socket.h>
 
 namespace wg::inline WG_ABI::os {
 
-/// Answers of the host's routes, the last 64 of them remembered: a question costs some microseconds.
+/// Remembers the answers of the host: a question costs about 4 us. It asks once for each path until `forget`, and not
+/// more often than `questions_a_second`, however many paths there are.
 class return_route {
 public:
-    /// Forgets what it was told: the routes have changed, or the mark.
-    void forget() noexcept { known_ = {}; }
+    static constexpr unsigned questions_a_second = 2000; ///< under 1 % of a processor
+    static constexpr std::size_t most_answers = 16384;   ///< of 20 bytes; the memory grows with the number of paths
 
-    /// Whether datagrams to `where.remote` with this source address and mark would leave by the interface that
-    /// `where.local` names. False where nothing leads there, or the host does not say.
-    bool agrees(path const& where, std::uint32_t mark) noexcept {
-        // Whoever hits the same slot only asks more often.
-        std::uint32_t const spread = load_le32(where.remote.address.octets.data()) ^
-                                     load_le32(where.remote.address.octets.data() + 12) ^ where.remote.port;
-        answer& a = known_[spread * 0x9e3779b1u >> 26];
-        if (!a.where.remote || a.where != where) a = {where, ask(where, mark) == where.local.interface_index};
-        return a.agrees;
+    /// The socket that sends.
+    struct sender {
+        std::uint32_t mark = 0;
+        std::uint16_t port = 0;
+        bool bound = false; ///< to an interface (SO_BINDTODEVICE), which then carries every datagram
+    };
+
+    /// Forgets what the host answered: routes, rules, addresses or the socket have changed.
+    void forget() noexcept {
+        known_.reset();
+        room_ = used_ = 0;
+        interfaces_ = {};
+    }
+
+    /// What the kernel is to be told of the source of a datagram to `where.remote`. `where.local` is the address that
+    /// the peer dialled and the interface on which the peer's datagram arrived. The answer is one of:
+    /// - nothing: the host's routes choose the address and the interface;
+    /// - the address alone: the host's routes choose the interface;
+    /// - the address and an interface.
+    ///
+    /// IPv4: the address stays if a route leads from this address to the peer and leaves by the interface of the
+    /// arrival, else nothing stays. IPv6: the address stays. A link-local source stays with its interface, because the
+    /// address means nothing without one. An interface in a VRF stays as that VRF, because only the VRF's routes lead
+    /// back. Where the host does not answer, or has been asked too often, the address stays. The kernel refuses an
+    /// address that is no longer the host's own, so none of this has to ask for that.
+    local_source choose(path const& where, sender const& by, instant now) noexcept {
+        local_source const& arrived = where.local;
+        if (arrived.interface_index == 0 || is_link_local(arrived.address)) return arrived;
+        local_source const address_alone{arrived.address, 0};
+        if (by.bound) return address_alone;
+        if (std::uint32_t const vrf = vrf_of(arrived.interface_index, now); vrf != 0) return {arrived.address, vrf};
+        if (arrived.address.kind == family::v6 || agrees(where, by, now)) return address_alone;
+        return {};
     }
 
 private:
-    struct answer {
-        path where{};
-        bool agrees = false;
+    struct known_interface {
+        std::uint32_t index = 0; ///< 0: not known
+        std::uint32_t vrf = 0;   ///< 0: none
     };
+    struct answer {
+        byte_array<4> remote{};
+        byte_array<4> local{};
+        std::uint32_t interface_index = 0; ///< 0: an empty place
+        std::uint16_t port = 0;
+        bool agrees = false;
 
-    /// The interface; 0: none.
-    std::uint32_t ask(path const& where, std::uint32_t mark) noexcept {
-        if (!fd_) fd_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
-        bool const is_v4 = where.remote.address.kind == family::v4;
-        std::size_t const address_bytes = is_v4 ? 4 : 16;
-
-        alignas(nlmsghdr) byte buffer[1024] = {};
-        rtmsg route{};
-        route.rtm_family = is_v4 ? AF_INET : AF_INET6;
-        route.rtm_dst_len = route.rtm_src_len = static_cast<unsigned char>(8 * address_bytes);
-        std::size_t used = NLMSG_LENGTH(0);
-        append(buffer, used, &route, sizeof route);
-        append_attribute(buffer, used, RTA_DST, where.remote.address.octets.data(), address_bytes);
-        append_attribute(buffer, used, RTA_SRC, where.local.address.octets.data(), address_bytes);
-        if (mark != 0) append_attribute(buffer, used, RTA_MARK, &mark, sizeof mark);
-        if (where.remote.scope_id != 0) // a link-local address means nothing without its interface
-            append_attribute(buffer, used, RTA_OIF, &where.remote.scope_id, sizeof where.remote.scope_id);
-        nlmsghdr header{};
-        header.nlmsg_len = converted<std::uint32_t>(used);
-        header.nlmsg_type = RTM_GETROUTE;
-        header.nlmsg_flags = NLM_F_REQUEST;
-        header.nlmsg_seq = ++sequence_;
-        std::memcpy(buffer, &header, sizeof header);
-
-        // The kernel answers before `send` returns, so there is nothing to wait for.
-        if (without_interruption([&] { return ::send(fd_.get(), buffer, used, 0); }) < 0) return 0;
-        for (;;) {
-            ssize_t const got = without_interruption([&] { return ::recv(fd_.get(), buffer, sizeof buffer, 0); });
-            if (got < static_cast<ssize_t>(sizeof header)) return 0;
-            std::memcpy(&header, buffer, sizeof header);
-            if (header.nlmsg_seq != sequence_) continue; // an answer that came late after all
-            std::size_t const size = (std::min<std::size_t>)(static_cast<std::size_t>(got), header.nlmsg_len);
-            if (header.nlmsg_type != RTM_NEWROUTE || size < NLMSG_LENGTH(sizeof route)) return 0;
-            return outgoing_interface({buffer + NLMSG_LENGTH(sizeof route), size - NLMSG_LENGTH(sizeof route)});
+        bool is_for(answer const& other) const noexcept {
+            return interface_index == other.interface_index && remote == other.remote && local == other.local &&
+                   port == other.port;
         }
+    };
+    /// The places of an answer follow each other; a full row gives up its first answer.
+    static constexpr std::size_t row = 8;
+
+    static bool is_link_local(ip_address const& address) noexcept {
+        return address.kind == family::v6 && address.octets[0] == 0xfe && (address.octets[1] & 0xc0) == 0x80;
     }
 
-    static std::uint32_t outgoing_interface(bytes_view attributes) noexcept {
-        while (attributes.size() >= sizeof(rtattr)) {
-            rtattr attribute;
-            std::memcpy(&attribute, attributes.data(), sizeof attribute);
-            if (attribute.rta_len < sizeof attribute || attribute.rta_len > attributes.size()) return 0;
-            std::uint32_t index;
-            if (attribute.rta_type == RTA_OIF && attribute.rta_len >= RTA_LENGTH(sizeof index)) {
-                std::memcpy(&index, attributes.data() + RTA_LENGTH(0), sizeof index);
-                return index;
-            }
-            attributes = attributes.subspan(std::min<std::size_t>(attributes.size(), RTA_ALIGN(attribute.rta_len)));
+    // --- what is remembered
+
+    bool agrees(path const& where, sender const& by, instant now) noexcept {
+        answer wanted{};
+        std::memcpy(wanted.remote.data(), where.remote.address.octets.data(), wanted.remote.size());
+        std::memcpy(wanted.local.data(), where.local.address.octets.data(), wanted.local.size());
+        wanted.interface_index = where.local.interface_index;
+        wanted.port = where.remote.port;
+        for (std::size_t n = 0; n < (std::min)(row, room_); ++n) {
+            answer const& a = place(wanted, n);
+            if (a.interface_index == 0) break;
+            if (a.is_for(wanted)) return a.agrees;
         }
+        if (!may_ask(now)) return true;
+        wanted.agrees = route_agrees(where, by);
+        remember(wanted);
+        return wanted.agrees;
+    }
+
+    answer& place(answer const& of, std::size_t n) noexcept {
+        std::uint32_t const spread = (load_le32(of.remote.data()) * 0x9e3779b1u ^ load_le32(of.local.data()) ^
+                                      std::uint32_t{of.port} << 16 ^ of.interface_index) * 0x85ebca6bu;
+        return known_[((spread >> 16 ^ spread) + n) & (room_ - 1)];
+    }
+
+    void remember(answer const& a) noexcept {
+        if (used_ * 2 >= room_ && room_ < most_answers) grow();
+        if (room_ != 0) put(a);
+    }
+
+    void put(answer const& a) noexcept {
+        for (std::size_t n = 0; n < row; ++n) {
+            answer& p = place(a, n);
+            if (p.interface_index != 0) continue;
+            p = a;
+            ++used_;
+            return;
+        }
+        place(a, 0) = a;
+    }
+
+    /// Without memory all stays as it is: the host is asked again.
+    void grow() noexcept {
+        std::size_t const before = std::exchange(room_, (std::max<std::size_t>)(64, room_ * 2));
+        std::unique_ptr<answer[]> old(new (std::nothrow) answer[room_]);
+        if (!old) {
+            room_ = before;
+            return;
+        }
+        known_.swap(old);
+        used_ = 0;
+        for (std::size_t i = 0; i < before; ++i)
+            if (old[i].interface_index != 0) put(old[i]);
+    }
+
+    bool may_ask(instant now) noexcept {
+        if (now - asking_since_ >= seconds(1)) {
+            asking_since_ = now;
+            asked_ = 0;
+        }
+        return asked_ < questions_a_second && ++asked_ != 0;
+    }
+
+    /// The VRF that the interface is, or is a port of; 0: none.
+    std::uint32_t vrf_of(std::uint32_t index, instant now) noexcept {
+        known_interface& known = interfaces_[index % interfaces_.size()];
+        if (known.index != index) {
+            if (!may_ask(now)) return 0;
+            known = {index, ask_vrf(index)};
+        }
+        return known.vrf;
+    }
+
+    // --- what is asked
+
+    /// A question, or an answer of the kernel. `room` holds the description of a link without its statistics.
+    struct message {
+        alignas(nlmsghdr) byte room[4096] = {};
+        std::size_t used = NLMSG_LENGTH(0);
+
+        void append(void const* from, std::size_t size) noexcept {
+            std::memcpy(room + used, from, size);
+            used += NLMSG_ALIGN(size);
+        }
+        void append(unsigned type, void const* from, std::size_t size) noexcept {
+            rtattr const attribute{static_cast<unsigned short>(RTA_LENGTH(size)), static_cast<unsigned short>(type)};
+            append(&attribute, sizeof attribute);
+            append(from, size);
+        }
+        template <class Value> void append_number(unsigned type, Value value) noexcept {
+            append(type, &value, sizeof value);
+        }
+        bytes_view after(std::size_t header) const noexcept {
+            std::size_t const begin = NLMSG_LENGTH(0) + NLMSG_ALIGN(header);
+            return begin <= used ? bytes_view(room).subspan(begin, used - begin) : bytes_view{};
+        }
+    };
+
+    bool route_agrees(path const& where, sender const& by) noexcept {
+        message m;
+        rtmsg route{};
+        route.rtm_family = AF_INET;
+        route.rtm_dst_len = route.rtm_src_len = 32;
+        m.append(&route, sizeof route);
+        m.append(RTA_DST, where.remote.address.octets.data(), 4);
+        m.append(RTA_SRC, where.local.address.octets.data(), 4);
+        if (by.mark != 0) m.append_number(RTA_MARK, by.mark);
+        // Rules may look at ports (Linux 4.18; older kernels have no such rules and skip the attributes).
+        byte port[2];
+        m.append_number(RTA_IP_PROTO, static_cast<byte>(IPPROTO_UDP));
+        store_be16(port, by.port);
+        m.append(RTA_SPORT, port, sizeof port);
+        store_be16(port, where.remote.port);
+        m.append(RTA_DPORT, port, sizeof port);
+        answer_kind const got = ask(m, RTM_GETROUTE, RTM_NEWROUTE);
+        std::uint32_t interface_index = 0;
+        if (got == answer_kind::content && read(m.after(sizeof route), RTA_OIF, interface_index))
+            return interface_index == where.local.interface_index;
+        // An error: the address is not the host's own, or no route leads from there to the peer.
+        return got == answer_kind::none;
+    }
+
+    std::uint32_t ask_vrf(std::uint32_t index) noexcept {
+        message m;
+        ifinfomsg link{};
+        link.ifi_index = static_cast<int>(index);
+        m.append(&link, sizeof link);
+        m.append_number(IFLA_EXT_MASK, std::uint32_t{8}); // RTEXT_FILTER_SKIP_STATS
+        if (ask(m, RTM_GETLINK, RTM_NEWLINK) != answer_kind::content) return 0;
+        bytes_view const attributes = m.after(sizeof link);
+        bytes_view const info = find(attributes, IFLA_LINKINFO);
+        std::uint32_t master = 0;
+        if (names_vrf(find(info, IFLA_INFO_KIND))) return index;
+        if (names_vrf(find(info, IFLA_INFO_SLAVE_KIND)) && read(attributes, IFLA_MASTER, master)) return master;
         return 0;
     }
 
-    static void append(byte* buffer, std::size_t& used, void const* from, std::size_t size) noexcept {
-        std::memcpy(buffer + used, from, size);
-        used += NLMSG_ALIGN(size);
-    }
-    static void append_attribute(byte* buffer, std::size_t& used, unsigned type, void const* from,
-                                 std::size_t size) noexcept {
-        rtattr const attribute{static_cast<unsigned short>(RTA_LENGTH(size)), static_cast<unsigned short>(type)};
-        append(buffer, used, &attribute, sizeof attribute);
-        append(buffer, used, from, size);
+    static bool names_vrf(bytes_view kind) noexcept {
+        return kind.size() >= 3 && std::memcmp(kind.data(), "vrf", 3) == 0 && (kind.size() == 3 || kind[3] == 0);
     }
 
-    std::array<answer, 64> known_{};
+    enum class answer_kind : std::uint8_t { none, error, content };
+
+    /// Sends `m` as a request and takes the answer in its place.
+    answer_kind ask(message& m, unsigned type, unsigned wanted) noexcept {
+        if (!fd_) fd_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+        if (!fd_) return answer_kind::none;
+        nlmsghdr header{};
+        header.nlmsg_len = converted<std::uint32_t>(m.used);
+        header.nlmsg_type = static_cast<std::uint16_t>(type);
+        header.nlmsg_flags = NLM_F_REQUEST;
+        header.nlmsg_seq = ++sequence_;
+        std::memcpy(m.room, &header, sizeof header);
+        // The kernel answers before `send` returns, so there is nothing to wait for.
+        if (without_interruption([&] { return ::send(fd_.get(), m.room, m.used, 0); }) < 0) return answer_kind::none;
+        for (;;) {
+            ssize_t const got = without_interruption([&] { return ::recv(fd_.get(), m.room, sizeof m.room, 0); });
+            if (got < static_cast<ssize_t>(sizeof header)) return answer_kind::none;
+            std::memcpy(&header, m.room, sizeof header);
+            if (header.nlmsg_seq != sequence_) continue; // the answer to an older question
+            m.used = (std::min<std::size_t>)(static_cast<std::size_t>(got), header.nlmsg_len);
+            return header.nlmsg_type == wanted ? answer_kind::content : answer_kind::error;
+        }
+    }
+
+    /// The content of the first attribute of this type; empty: there is none.
+    static bytes_view find(bytes_view attributes, unsigned type) noexcept {
+        while (attributes.size() >= sizeof(rtattr)) {
+            rtattr attribute;
+            std::memcpy(&attribute, attributes.data(), sizeof attribute);
+            if (attribute.rta_len < sizeof attribute || attribute.rta_len > attributes.size()) return {};
+            if ((attribute.rta_type & 0x3fff) == type) // without NLA_F_NESTED
+                return attributes.subspan(RTA_LENGTH(0), attribute.rta_len - RTA_LENGTH(0));
+            attributes = attributes.subspan(std::min<std::size_t>(attributes.size(), RTA_ALIGN(attribute.rta_len)));
+        }
+        return {};
+    }
+
+    static bool read(bytes_view attributes, unsigned type, std::uint32_t& out) noexcept {
+        bytes_view const content = find(attributes, type);
+        if (content.size() < sizeof out) return false;
+        std::memcpy(&out, content.data(), sizeof out);
+        return true;
+    }
+
+    std::unique_ptr<answer[]> known_{}; ///< `room_` places, a power of two
+    std::size_t room_ = 0;
+    std::size_t used_ = 0;
+    std::array<known_interface, 32> interfaces_{};
     unique_fd fd_{};
     std::uint32_t sequence_ = 0;
+    instant asking_since_{};
+    unsigned asked_ = 0; ///< since then
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Remembers which destinations took no segments of which size. The kernel refuses to cut a message (UDP_SEGMENT) whose
+// segments are longer than the path's MTU, but fragments a datagram of that size. Layer 7 (Linux); plain values.
+#ifndef WG_OS_LINUX_SEGMENT_LIMITS_HPP
+#define WG_OS_LINUX_SEGMENT_LIMITS_HPP
+
+
+#include <algorithm>
+#include <array>
+
+namespace wg::inline WG_ABI::os {
+
+/// 64 destinations at most. A destination that takes the place of another only costs one more attempt.
+class segment_limits {
+public:
+    /// Segments of `bytes` were refused on the way to `remote`.
+    void refuse(ip_address const& remote, std::size_t bytes) noexcept {
+        entry& e = entries_[place(remote)];
+        if (e.remote == remote && e.refused_bytes <= bytes) return;
+        e = {remote, static_cast<std::uint16_t>(std::min<std::size_t>(bytes, 0xffff))};
+        empty_ = false;
+    }
+
+    /// Whether segments of `bytes` would be refused, as far as is known.
+    bool refused(ip_address const& remote, std::size_t bytes) const noexcept {
+        if (empty_) return false;
+        entry const& e = entries_[place(remote)];
+        return e.remote == remote && bytes >= e.refused_bytes;
+    }
+
+    void forget() noexcept {
+        if (!empty_) *this = {};
+    }
+
+private:
+    struct entry {
+        ip_address remote{};
+        std::uint16_t refused_bytes = 0; ///< and everything longer
+    };
+
+    static std::size_t place(ip_address const& remote) noexcept {
+        byte const* const o = remote.octets.data();
+        std::uint32_t const spread =
+            (load_le32(o) ^ load_le32(o + 4) ^ load_le32(o + 8) ^ load_le32(o + 12)) * 0x9e3779b1u;
+        return spread >> 26;
+    }
+
+    std::array<entry, 64> entries_{};
+    bool empty_ = true;
 };
 
 } // namespace wg::inline WG_ABI::os
@@ -23706,6 +23948,17 @@ union socket_address {
     sockaddr_in v4;
     sockaddr_in6 v6;
 };
+
+/// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
+inline bool is_mapped(ip_address const& address) noexcept {
+    constexpr byte prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
+}
+
+/// The IPv4 endpoint that an IPv4-mapped one means. The IPv6 socket is for IPv6 alone and refuses the mapped one.
+inline endpoint without_mapping(endpoint const& mapped) noexcept {
+    return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
+}
 
 /// Spells `where` for a socket; its length in bytes.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
@@ -23776,17 +24029,17 @@ public:
         return true;
     }
 
-    /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.
-    void write(msghdr& message, datagram const& d, std::size_t segment_bytes) noexcept {
+    /// What the kernel is told: with which tos `d` leaves; from which `local` address and by which interface, where it
+    /// has them; `segment_bytes`, if not 0, where to cut it.
+    void write(msghdr& message, datagram const& d, local_source const& local, std::size_t segment_bytes) noexcept {
         used_ = 0;
-        local_source const& local = d.where.local;
         bool const is_v4 = d.where.remote.address.kind == family::v4;
-        if (has_source(d) && is_v4) {
+        if (local.address.kind == family::v4 && is_v4) {
             in_pktinfo info{};
             info.ipi_ifindex = static_cast<int>(local.interface_index);
             std::memcpy(&info.ipi_spec_dst, local.address.octets.data(), 4);
             append(IPPROTO_IP, IP_PKTINFO, info);
-        } else if (has_source(d)) {
+        } else if (local.address.kind == family::v6 && !is_v4) {
             in6_pktinfo info{};
             info.ipi6_ifindex = local.interface_index;
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
@@ -23833,6 +24086,7 @@ private:
 
 #include <algorithm>
 #include <linux/filter.h>
+#include <net/if.h>
 #include <poll.h>
 #include <time.h>
 
@@ -23858,6 +24112,11 @@ struct udp_calls {
         pollfd watched{fd, POLLOUT, 0};
         return ::ppoll(&watched, 1, &at_most, nullptr);
     }
+    static instant now() noexcept {
+        timespec clock{};
+        ::clock_gettime(CLOCK_MONOTONIC, &clock);
+        return {static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
+    }
 };
 
 /// Models `udp_socket`.
@@ -23868,9 +24127,9 @@ public:
     static constexpr std::size_t max_segments = 64; ///< of one send; Linux 4.18's limit
     /// How long one `send` waits, all in all, for room in full socket buffers before it drops.
     static constexpr duration send_patience = milliseconds(5);
-    /// How long after a change of routes datagrams may arrive that were sent for the old ones. Longer than a peer is
-    /// silent after what it got (10 s), so that the other end has learned the new path by then.
-    static constexpr duration doubt_time = seconds(15);
+    /// How long the socket remembers what it learned of paths, if nobody calls `routes_changed`. Linux forgets a path
+    /// MTU after 10 minutes.
+    static constexpr duration memory_of_paths = seconds(300);
 
     explicit basic_udp(offloads const& wanted = {}) noexcept
         : epoll_(::epoll_create1(EPOLL_CLOEXEC)), gso_(wanted.gso), gro_(wanted.gro), many_(wanted.batches) {}
@@ -23906,6 +24165,8 @@ public:
             port_ = bound;
             is_shared_ = false;
             flood_.forget();
+            bound_ = bound_to_interface(v4_.fd ? v4_.fd.get() : v6_.fd.get());
+            routes_changed();
             return bound;
         }
     }
@@ -23924,11 +24185,11 @@ public:
             }
         }
         port_ = of.port_;
+        bound_ = of.bound_;
         fwmark_ = of.fwmark_;
         many_ = of.many_;
         is_shared_ = true;
-        return_.forget();
-        doubt_until_ = of.doubt_until_;
+        routes_changed();
         return true;
     }
 
@@ -23949,24 +24210,20 @@ public:
             return status_of(error);
         }
         fwmark_ = mark;
-        return_.forget();
+        routes_changed();
         return status::ok;
     }
 
-    /// Routes have changed. For a while the source of a received datagram is told only if an answer from it would leave
-    /// by the interface that it came by: what was under way would else hold peers on the old path for ever.
-    void doubt_sources() noexcept {
+    /// Forgets what was learned of paths: routes, rules or addresses of the host have changed.
+    void routes_changed() noexcept {
         return_.forget();
-        doubt_until_ = now() + doubt_time;
+        limits_.forget();
+        learned_ = {};
     }
-
-    /// Whether datagrams from the source that `where` has would leave by the interface that it names.
-    bool source_holds(path const& where) noexcept { return return_.agrees(where, fwmark_); }
 
     /// Reads the sockets of data: both families in turn where both have datagrams. A datagram that did not fit arrives
     /// with length 0. Where handshake messages have no socket of their own, they arrive here too.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
-        if (doubt_until_ != instant{} && doubt_until_ <= now()) doubt_until_ = {};
         find_readable();
         v6_first_ = !v6_first_;
         return receive_of(&side::fd, data_bits, datagrams);
@@ -23996,15 +24253,20 @@ public:
     flood_filter const& flood() const noexcept { return flood_; }
 
     /// Datagrams that follow each other on one path with one tos and length (the last may be shorter) leave as one
-    /// message that the kernel or the card cuts, where it can. A source address that is not the host's any more is
-    /// cleared in `where.local`, and the datagram leaves from the one that routes choose. Where the host takes no tos,
-    /// it leaves without.
+    /// message that the kernel or the card cuts, where it can. `return_route` says what of `where.local` is kept.
+    /// Where nothing is kept, or the address is no longer the host's own, `where.local` is cleared, and routes choose the
+    /// source. Where the host takes no tos, the datagram leaves without. An IPv4-mapped IPv6 destination is IPv4.
     /// `why`: ok, no_endpoint, not_supported (no socket of that family), would_block (no room within
     /// `send_patience`), no_permission (a packet filter), io_error and others.
     std::size_t send(std::span<datagram> datagrams) noexcept {
         give_up_at_ = {};
-        for (datagram& d : datagrams)
+        sending_at_ = now();
+        if (learned_ == instant{}) learned_ = sending_at_;
+        if (sending_at_ - learned_ >= memory_of_paths) routes_changed();
+        for (datagram& d : datagrams) {
             if (!d.where.remote) d.why = status::no_endpoint;
+            if (is_mapped(d.where.remote.address)) d.where.remote = without_mapping(d.where.remote);
+        }
         return send_family(v4_, family::v4, datagrams) + send_family(v6_, family::v6, datagrams);
     }
 
@@ -24032,6 +24294,7 @@ private:
         control_messages controls[batch];
         iovec pieces[most_planned];
         datagram* planned[most_planned];
+        local_source sources[batch]; ///< what the kernel is told
         std::uint16_t begins[batch]; ///< in `planned`
         std::size_t message_count = 0;
         std::size_t piece_count = 0;
@@ -24043,14 +24306,16 @@ private:
         }
         void write_control(std::size_t message) noexcept {
             auto const parts = datagrams_of(message);
-            controls[message].write(messages[message].msg_hdr, *parts[0], parts.size() > 1 ? parts[0]->length : 0);
+            controls[message].write(messages[message].msg_hdr, *parts[0], sources[message],
+                                    parts.size() > 1 ? parts[0]->length : 0);
         }
-        void begin_message(datagram& d) noexcept {
+        void begin_message(datagram& d, local_source const& source) noexcept {
             msghdr& header = messages[message_count].msg_hdr;
             header = {};
             header.msg_name = &addresses[message_count];
             header.msg_namelen = spell(d.where.remote, addresses[message_count]);
             header.msg_iov = &pieces[piece_count];
+            sources[message_count] = source;
             begins[message_count++] = static_cast<std::uint16_t>(planned_count);
         }
         void append(datagram& d) noexcept {
@@ -24091,6 +24356,7 @@ private:
         if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_PKTINFO, 1) : set(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1))) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_RECVTOS, 1) : set(IPPROTO_IPV6, IPV6_RECVTCLASS, 1))) return errno;
+        allow_fragments(fd, is_v4);
         if (fwmark_ != 0 && !set(SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_))) return errno;
         if (!set(SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_RCVBUF, buffer_bytes);
         if (!set(SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_SNDBUF, buffer_bytes);
@@ -24150,6 +24416,20 @@ private:
         return filled;
     }
 
+    static bool bound_to_interface(int fd) noexcept {
+        char name[IFNAMSIZ] = {};
+        socklen_t size = sizeof name;
+        return ::getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &size) == 0 && size > 1;
+    }
+
+    /// A router whose reports of the path MTU get lost would drop each long datagram that must not be fragmented.
+    static void allow_fragments(int fd, bool is_v4) noexcept {
+        if (is_v4)
+            Calls::set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+        else
+            Calls::set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+    }
+
     /// False if the socket cannot be used. An error that belongs to some datagram sent earlier counts as nothing there.
     bool receive_from(int fd, std::span<datagram> datagrams, std::size_t& filled) noexcept {
         mmsghdr messages[batch];
@@ -24179,8 +24459,6 @@ private:
                     Calls::set_option(fd, IPPROTO_UDP, UDP_GRO, 0); // then without; this one is lost
                     d.length = 0;
                 }
-                if (doubt_until_ != instant{} && control_messages::has_source(d) && !return_.agrees(d.where, fwmark_))
-                    d.where.local = {};
                 d.why = status::ok;
             }
             filled += static_cast<std::size_t>(count);
@@ -24216,8 +24494,9 @@ private:
     }
 
     /// Plans datagrams of one family, from the front, until the plan is full; how many it has passed.
-    static std::size_t fill(plan& p, side const& s, family kind, std::span<datagram> datagrams) noexcept {
+    std::size_t fill(plan& p, side const& s, family kind, std::span<datagram> datagrams) noexcept {
         datagram const* first = nullptr; // of the last message, if it may take more
+        path asked{};                    // what the first one's path was before its source was chosen
         std::size_t joined = 0, joined_bytes = 0;
         std::size_t passed = 0;
         for (; passed < datagrams.size() && p.planned_count < most_planned; ++passed) {
@@ -24229,13 +24508,15 @@ private:
             }
             bool const joins = first != nullptr && d.length != 0 && d.length <= first->length && d.tos == first->tos &&
                                joined < max_segments && joined_bytes + d.length <= max_joined_bytes &&
-                               d.where == first->where;
+                               d.where == asked;
             if (joins) {
+                d.where = first->where;
                 if (d.length != first->length) first = nullptr; // a shorter one is the last
             } else {
                 if (p.message_count == batch) break;
-                p.begin_message(d);
-                first = s.segments && d.length != 0 ? &d : nullptr;
+                asked = d.where;
+                p.begin_message(d, choose_source(d));
+                first = s.segments && d.length != 0 && !limits_.refused(asked.remote.address, d.length) ? &d : nullptr;
                 joined = joined_bytes = 0;
             }
             p.append(d);
@@ -24244,6 +24525,14 @@ private:
         }
         for (std::size_t i = 0; i < p.message_count; ++i) p.write_control(i);
         return passed;
+    }
+
+    /// What the kernel is told of the source of `d`. Clears `d.where.local` if no source is kept.
+    local_source choose_source(datagram& d) noexcept {
+        if (!control_messages::has_source(d)) return {};
+        local_source const chosen = return_.choose(d.where, {fwmark_, port_, bound_}, sending_at_);
+        if (chosen == local_source{}) d.where.local = {};
+        return chosen;
     }
 
     /// How many datagrams left. Every round either sends, or gives a message up, or takes away its source or its tos,
@@ -24260,11 +24549,12 @@ private:
             auto const parts = p.datagrams_of(done);
             if (error == EAGAIN && wait_writable(s.fd.get())) continue;
             if (parts.size() > 1 && refuses_segments(error)) {
-                // Too big for this path's MTU (EINVAL, EMSGSIZE) is this message's trouble; the rest is the card's.
-                if (error != EINVAL && error != EMSGSIZE) s.segments = false;
-                sent += send_apart(parts, s);
+                // EINVAL, EMSGSIZE: longer than this path's MTU. EIO: what this path leaves by cannot cut. Else: this
+                // host cannot.
+                if (error != EINVAL && error != EMSGSIZE && error != EIO) s.segments = false;
+                sent += send_apart(parts, s, p.sources[done], error == EIO ? 1 : parts[0]->length);
                 ++done;
-            } else if (give_way(error, parts)) {
+            } else if (give_way(error, parts, p.sources[done])) {
                 p.write_control(done);
             } else {
                 mark(parts, status_of(error));
@@ -24274,9 +24564,12 @@ private:
         return sent;
     }
 
-    /// Datagrams that were refused as one message, one by one.
-    std::size_t send_apart(std::span<datagram*> parts, side& s) noexcept {
+    /// Sends datagrams one by one that were refused as one message. If the first of them leaves as it is, the size of
+    /// its segments was the trouble: from `refused_bytes` on, datagrams to this destination stay apart.
+    std::size_t send_apart(std::span<datagram*> parts, side& s, local_source source,
+                           std::size_t refused_bytes) noexcept {
         std::size_t sent = 0;
+        bool changed = false;
         for (std::size_t i = 0; i < parts.size();) {
             datagram& d = *parts[i];
             socket_address address;
@@ -24287,8 +24580,9 @@ private:
             header.msg_namelen = spell(d.where.remote, address);
             header.msg_iov = &piece;
             header.msg_iovlen = 1;
-            control.write(header, d, 0);
+            control.write(header, d, source, 0);
             if (without_interruption([&] { return ::sendmsg(s.fd.get(), &header, MSG_NOSIGNAL); }) >= 0) {
+                if (i == 0 && !changed) limits_.refuse(d.where.remote.address, refused_bytes);
                 d.why = status::ok;
                 ++sent;
                 ++i;
@@ -24296,7 +24590,10 @@ private:
             }
             int const error = errno;
             if (error == EAGAIN && wait_writable(s.fd.get())) continue;
-            if (give_way(error, parts.subspan(i))) continue;
+            if (give_way(error, parts.subspan(i), source)) {
+                changed = true;
+                continue;
+            }
             d.why = status_of(error);
             ++i;
         }
@@ -24321,11 +24618,7 @@ private:
         return Calls::wait_writable(fd, at_most) > 0;
     }
 
-    static instant now() noexcept {
-        timespec clock{};
-        ::clock_gettime(CLOCK_MONOTONIC, &clock);
-        return {std::int64_t{1'000'000'000} * clock.tv_sec + clock.tv_nsec};
-    }
+    static instant now() noexcept { return Calls::now(); }
 
     static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
         for (datagram* const d : parts) d->why = why;
@@ -24333,11 +24626,12 @@ private:
     }
 
     /// Takes away what the host may not have liked about datagrams: their source, else their tos. False: neither.
-    static bool give_way(int error, std::span<datagram*> parts) noexcept {
-        bool const source = concerns_source(error) && control_messages::has_source(*parts[0]);
-        if (!source && (error != EINVAL || parts[0]->tos == 0)) return false;
+    static bool give_way(int error, std::span<datagram*> parts, local_source& source) noexcept {
+        bool const has_source = concerns_source(error) && source != local_source{};
+        if (!has_source && (error != EINVAL || parts[0]->tos == 0)) return false;
+        if (has_source) source = {};
         for (datagram* const d : parts) {
-            if (source)
+            if (has_source)
                 d->where.local = {};
             else
                 d->tos = 0;
@@ -24358,6 +24652,7 @@ private:
     side v6_{};
     std::uint16_t port_ = 0;
     std::uint32_t fwmark_ = 0;
+    bool bound_ = false;   ///< to an interface
     bool gso_;             ///< UDP_SEGMENT is wanted
     bool gro_;             ///< UDP_GRO likewise
     bool many_;            ///< sendmmsg and recvmmsg are wanted, and the kernel has them
@@ -24365,9 +24660,11 @@ private:
     bool is_shared_ = false; ///< another object opened the sockets
     unsigned readable_ = 0;  ///< sockets with datagrams, as far as known
     flood_filter flood_{};
-    instant give_up_at_{};  ///< of this send; zero until it has to wait
-    instant doubt_until_{}; ///< zero: sources are told as they are
+    instant give_up_at_{}; ///< of this send; zero until it has to wait
+    instant sending_at_{}; ///< when this send began
+    instant learned_{};    ///< when the socket began to remember; zero: nothing is remembered
     return_route return_{};
+    segment_limits limits_{};
 };
 
 using udp = basic_udp<>;
@@ -24403,6 +24700,17 @@ union socket_address {
     sockaddr_in v4;
     sockaddr_in6 v6;
 };
+
+/// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
+inline bool is_mapped(ip_address const& address) noexcept {
+    constexpr byte prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
+}
+
+/// The IPv4 endpoint that an IPv4-mapped one means. The IPv6 socket is for IPv6 alone and refuses the mapped one.
+inline endpoint without_mapping(endpoint const& mapped) noexcept {
+    return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
+}
 
 /// Spells `where` for a socket; its length in bytes.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
@@ -24473,17 +24781,17 @@ public:
         return true;
     }
 
-    /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.
-    void write(msghdr& message, datagram const& d, std::size_t segment_bytes) noexcept {
+    /// What the kernel is told: with which tos `d` leaves; from which `local` address and by which interface, where it
+    /// has them; `segment_bytes`, if not 0, where to cut it.
+    void write(msghdr& message, datagram const& d, local_source const& local, std::size_t segment_bytes) noexcept {
         used_ = 0;
-        local_source const& local = d.where.local;
         bool const is_v4 = d.where.remote.address.kind == family::v4;
-        if (has_source(d) && is_v4) {
+        if (local.address.kind == family::v4 && is_v4) {
             in_pktinfo info{};
             info.ipi_ifindex = static_cast<int>(local.interface_index);
             std::memcpy(&info.ipi_spec_dst, local.address.octets.data(), 4);
             append(IPPROTO_IP, IP_PKTINFO, info);
-        } else if (has_source(d)) {
+        } else if (local.address.kind == family::v6 && !is_v4) {
             in6_pktinfo info{};
             info.ipi6_ifindex = local.interface_index;
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);

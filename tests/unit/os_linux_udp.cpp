@@ -311,26 +311,21 @@ BOOST_AUTO_TEST_CASE(fwmark_holds_for_open_and_later_sockets) {
     BOOST_TEST((a.socket.set_fwmark(1) == wg::status::no_permission));
 }
 
-BOOST_AUTO_TEST_CASE(sources_in_doubt_are_told_if_an_answer_would_leave_by_their_interface) {
-    opened<> server;
-    server.socket.doubt_sources();
-    expect_sticky(server.socket, server.port, 3); // the loopback interface is where it came by and where it goes
-}
 
-BOOST_AUTO_TEST_CASE(return_route_agrees_with_the_interface_that_leads_back_and_no_other) {
-    wg::os::return_route routes;
-    wg::path there{{wg::ip_address::v4(127, 0, 0, 1), 51820, 0}, {wg::ip_address::v4(127, 0, 0, 7), 1}};
-    for (int again = 0; again < 2; ++again) BOOST_TEST(routes.agrees(there, 0)); // asked, then remembered
-    there.local.interface_index = 2;
-    BOOST_TEST(!routes.agrees(there, 0));
-    there.local = {wg::ip_address::v4(192, 0, 2, 77), 1}; // not this host's
-    BOOST_TEST(!routes.agrees(there, 0));
-    routes.forget();
-    there.local.address = there.remote.address;
-    BOOST_TEST(routes.agrees(there, 0));
-    if (!host_has_v6()) return;
-    BOOST_TEST(routes.agrees({{loopback6, 51820, 0}, {loopback6, 1}}, 0));
-    BOOST_TEST(!routes.agrees({{loopback6, 51820, 0}, {loopback6, 3}}, 0));
+
+BOOST_AUTO_TEST_CASE(a_destination_that_is_ipv4_in_ipv6_is_sent_to_over_ipv4) {
+    opened<> a, b;
+    std::string text = "mapped", plain = "plain";
+    std::array out = {datagram_to(loopback4, b.port, text), datagram_to(loopback4, b.port, plain)};
+    wg::ip_address mapped{{}, wg::family::v6};
+    mapped.octets[10] = mapped.octets[11] = 0xff;
+    std::memcpy(mapped.octets.data() + 12, loopback4.octets.data(), 4);
+    out[0].where.remote.address = mapped;
+    BOOST_TEST(a.socket.send(out) == 2u);
+    for (auto const& d : out) BOOST_TEST((d.why == wg::status::ok));
+    auto const in = receive(b.socket, 2);
+    BOOST_TEST((texts_of(in) == std::vector{text, plain}));
+    for (arrival const& i : in) BOOST_TEST((i.where.remote.address == loopback4));
 }
 
 BOOST_AUTO_TEST_CASE(link_local_addresses_keep_their_scope) {

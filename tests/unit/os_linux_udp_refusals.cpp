@@ -24,9 +24,104 @@ BOOST_AUTO_TEST_CASE(sends_one_by_one_what_is_refused_as_a_run) {
                 BOOST_REQUIRE(in.size() == 3u);
                 for (std::size_t i = 0; i < 3; ++i) BOOST_TEST(in[i].text == texts[i]);
             }
-            // A card that cannot is not asked again: the second round's only call carries three messages.
-            bool const remembered = faults.messages == 3;
-            BOOST_TEST(remembered == (error != EINVAL && error != EMSGSIZE));
+            BOOST_TEST(faults.calls == 1); // the second round knows: its only call carries three messages
+            BOOST_TEST(faults.messages == 3);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(segments_refused_on_one_path_are_tried_again_when_routes_change_or_minutes_later) {
+    fresh_faults fresh;
+    opened<faulty_udp> sender;
+    opened<> receiver;
+    std::array<std::string, 3> texts = {std::string(700, 'a'), std::string(700, 'b'), std::string(7, 'c')};
+    auto const calls_for = [&](wg::ip_address to, std::uint32_t bytes) {
+        std::vector<wg::datagram> out;
+        for (auto& t : texts) out.push_back(datagram_to(to, receiver.port, t));
+        for (auto& d : out) d.length = std::min(d.length, bytes);
+        faults.calls = faults.messages = 0;
+        BOOST_TEST(sender.socket.send(out) == 3u);
+        BOOST_TEST(receive(receiver.socket, 3).size() >= 1u);
+        return faults.calls;
+    };
+    auto const refused = [&] { return calls_for(loopback4, 700) == 1 && faults.messages == 0; };
+    auto const apart = [&] { return calls_for(loopback4, 700) == 1 && faults.messages == 3; };
+    faults.refused_segments = EMSGSIZE;
+    BOOST_TEST(refused());
+    BOOST_TEST(apart());
+
+    // What is known is known of this destination, and of segments that are as long or longer.
+    BOOST_TEST(calls_for(wg::ip_address::v4(127, 0, 0, 9), 700) == 1);
+    BOOST_TEST(faults.messages == 0);
+    BOOST_TEST(calls_for(loopback4, 699) == 1);
+    BOOST_TEST(faults.messages == 0);
+
+    sender.socket.routes_changed();
+    BOOST_TEST(refused());
+    BOOST_TEST(apart());
+    faults.clock_ahead = faulty_udp::memory_of_paths - wg::seconds(10);
+    BOOST_TEST(apart());
+    faults.clock_ahead = faulty_udp::memory_of_paths + wg::seconds(10);
+    BOOST_TEST(refused());
+    BOOST_TEST(apart());
+    faults.refused_segments = 0;
+    sender.socket.routes_changed();
+    BOOST_TEST(calls_for(loopback4, 700) == 1);
+    BOOST_TEST(faults.messages == 1); // a run again
+}
+
+BOOST_AUTO_TEST_CASE(a_run_refused_for_its_source_says_nothing_about_segments) {
+    fresh_faults fresh;
+    opened<faulty_udp> sender;
+    opened<> receiver;
+    for (bool const gone : {true, false}) {
+        std::array<std::string, 3> texts = {std::string(700, 'a'), std::string(700, 'b'), std::string(7, 'c')};
+        std::vector<wg::datagram> out;
+        for (auto& t : texts) {
+            out.push_back(datagram_to(loopback4, receiver.port, t));
+            if (gone) out.back().where.local = {wg::ip_address::v4(192, 0, 2, 77), 0};
+        }
+        faults.messages = 0;
+        BOOST_TEST(sender.socket.send(out) == 3u);
+        BOOST_TEST(texts_of(receive(receiver.socket, 3)).size() == 3u);
+    }
+    BOOST_TEST(faults.messages == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_datagram_that_is_refused_takes_no_other_of_its_batch_along) {
+    fresh_faults fresh;
+    for (int const error : {EPERM, EACCES, ENETUNREACH, EHOSTUNREACH, ENOBUFS, ENOMEM, EMSGSIZE, EINVAL, EIO}) {
+        for (std::size_t const run : {1u, 3u}) {
+            BOOST_TEST_CONTEXT("errno " << error << ", datagrams in a row " << run) {
+                faults = {};
+                faults.refused_port = 9;
+                faults.refused_port_error = error;
+                opened<faulty_udp> sender;
+                opened<> receiver;
+                std::vector<std::string> texts;
+                for (std::size_t i = 0; i < 9 * run; ++i) texts.push_back(std::to_string(i) + std::string(40, '.'));
+                std::vector<wg::datagram> out;
+                std::vector<std::string> expected;
+                std::size_t lost = 0;
+                for (std::size_t i = 0; i < texts.size(); ++i) {
+                    bool const bad = i / run % 3 == 1;
+                    out.push_back(datagram_to(loopback4, bad ? 9 : receiver.port, texts[i]));
+                    out.back().tos = 0x88;
+                    if (!bad) expected.push_back(texts[i]);
+                }
+                (void)sender.socket.send(out);
+                for (std::size_t i = 0; i < out.size(); ++i) {
+                    if (out[i].where.remote.port != 9)
+                        BOOST_TEST((out[i].why == wg::status::ok));
+                    else
+                        lost += out[i].why != wg::status::ok;
+                }
+                // A run that was refused for its size leaves one by one, which the twin does not refuse.
+                bool const apart = run > 1 && (error == EMSGSIZE || error == EINVAL || error == EIO);
+                BOOST_TEST(lost == (apart ? 0u : 3 * run));
+                BOOST_TEST(texts_of(receive(receiver.socket, expected.size())) == expected,
+                           boost::test_tools::per_element());
+            }
         }
     }
 }

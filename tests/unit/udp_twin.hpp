@@ -32,6 +32,9 @@ struct plan {
     bool never_writable = false;
     int refused_segments = 0; ///< the errno of messages with pieces
     int refused_source = 0;   ///< the errno of messages with a source
+    std::uint16_t refused_port = 0; ///< messages to this port fail with `refused_port_error`
+    int refused_port_error = 0;
+    wg::duration clock_ahead{}; ///< what the socket's clock shows more than the host's
     bool no_tos = false;      ///< messages with a tos are invalid
     bool no_v6 = false;
     bool no_steering = false;
@@ -73,6 +76,12 @@ struct faulty_calls : wg::os::udp_calls {
                 return true;
         return false;
     }
+    static bool goes_to(msghdr const& m, std::uint16_t port) noexcept {
+        wg::os::socket_address address{};
+        std::memcpy(&address, m.msg_name, m.msg_namelen);
+        return wg::os::read_address(address).port == port;
+    }
+    static wg::instant now() noexcept { return udp_calls::now() + faults.clock_ahead; }
     static int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {
         ++faults.calls;
         if (faults.no_many) return fail(ENOSYS);
@@ -83,6 +92,12 @@ struct faulty_calls : wg::os::udp_calls {
         if (faults.refused_segments != 0 && messages->msg_hdr.msg_iovlen > 1) return fail(faults.refused_segments);
         if (faults.refused_source != 0 && has(messages->msg_hdr, IP_PKTINFO, IPV6_PKTINFO))
             return fail(faults.refused_source);
+        if (faults.refused_port != 0) {
+            unsigned good = 0;
+            while (good < count && !goes_to(messages[good].msg_hdr, faults.refused_port)) ++good;
+            if (good == 0) return fail(faults.refused_port_error);
+            count = good; // as sendmmsg: what comes before the bad one leaves
+        }
         if (faults.no_tos && has(messages->msg_hdr, IP_TOS, IPV6_TCLASS)) return fail(EINVAL);
         int const sent = udp_calls::send_many(fd, messages, count);
         if (sent > 0) faults.messages += sent;

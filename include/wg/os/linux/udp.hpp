@@ -5,7 +5,8 @@
 // Handshake messages have a socket of their own on the same port, where the kernel can tell them from data. A flood of
 // handshake messages then fills only the queue of that socket, and data is not lost.
 //
-// Whether a datagram may be fragmented is left to the host's path MTU discovery, as wireguard-go leaves it.
+// Datagrams may be fragmented, as those of Linux's own WireGuard: the host fragments what is longer than the path MTU
+// that it knows, and a router may fragment IPv4.
 #ifndef WG_OS_LINUX_UDP_HPP
 #define WG_OS_LINUX_UDP_HPP
 
@@ -14,10 +15,12 @@
 #include "flood_filter.hpp"
 #include "offloads.hpp"
 #include "return_route.hpp"
+#include "segment_limits.hpp"
 #include "udp_control.hpp"
 
 #include <algorithm>
 #include <linux/filter.h>
+#include <net/if.h>
 #include <poll.h>
 #include <time.h>
 
@@ -43,6 +46,11 @@ struct udp_calls {
         pollfd watched{fd, POLLOUT, 0};
         return ::ppoll(&watched, 1, &at_most, nullptr);
     }
+    static instant now() noexcept {
+        timespec clock{};
+        ::clock_gettime(CLOCK_MONOTONIC, &clock);
+        return {static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
+    }
 };
 
 /// Models `udp_socket`.
@@ -53,9 +61,9 @@ public:
     static constexpr std::size_t max_segments = 64; ///< of one send; Linux 4.18's limit
     /// How long one `send` waits, all in all, for room in full socket buffers before it drops.
     static constexpr duration send_patience = milliseconds(5);
-    /// How long after a change of routes datagrams may arrive that were sent for the old ones. Longer than a peer is
-    /// silent after what it got (10 s), so that the other end has learned the new path by then.
-    static constexpr duration doubt_time = seconds(15);
+    /// How long the socket remembers what it learned of paths, if nobody calls `routes_changed`. Linux forgets a path
+    /// MTU after 10 minutes.
+    static constexpr duration memory_of_paths = seconds(300);
 
     explicit basic_udp(offloads const& wanted = {}) noexcept
         : epoll_(::epoll_create1(EPOLL_CLOEXEC)), gso_(wanted.gso), gro_(wanted.gro), many_(wanted.batches) {}
@@ -91,6 +99,8 @@ public:
             port_ = bound;
             is_shared_ = false;
             flood_.forget();
+            bound_ = bound_to_interface(v4_.fd ? v4_.fd.get() : v6_.fd.get());
+            routes_changed();
             return bound;
         }
     }
@@ -109,11 +119,11 @@ public:
             }
         }
         port_ = of.port_;
+        bound_ = of.bound_;
         fwmark_ = of.fwmark_;
         many_ = of.many_;
         is_shared_ = true;
-        return_.forget();
-        doubt_until_ = of.doubt_until_;
+        routes_changed();
         return true;
     }
 
@@ -134,24 +144,20 @@ public:
             return status_of(error);
         }
         fwmark_ = mark;
-        return_.forget();
+        routes_changed();
         return status::ok;
     }
 
-    /// Routes have changed. For a while the source of a received datagram is told only if an answer from it would leave
-    /// by the interface that it came by: what was under way would else hold peers on the old path for ever.
-    void doubt_sources() noexcept {
+    /// Forgets what was learned of paths: routes, rules or addresses of the host have changed.
+    void routes_changed() noexcept {
         return_.forget();
-        doubt_until_ = now() + doubt_time;
+        limits_.forget();
+        learned_ = {};
     }
-
-    /// Whether datagrams from the source that `where` has would leave by the interface that it names.
-    bool source_holds(path const& where) noexcept { return return_.agrees(where, fwmark_); }
 
     /// Reads the sockets of data: both families in turn where both have datagrams. A datagram that did not fit arrives
     /// with length 0. Where handshake messages have no socket of their own, they arrive here too.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
-        if (doubt_until_ != instant{} && doubt_until_ <= now()) doubt_until_ = {};
         find_readable();
         v6_first_ = !v6_first_;
         return receive_of(&side::fd, data_bits, datagrams);
@@ -181,15 +187,20 @@ public:
     flood_filter const& flood() const noexcept { return flood_; }
 
     /// Datagrams that follow each other on one path with one tos and length (the last may be shorter) leave as one
-    /// message that the kernel or the card cuts, where it can. A source address that is not the host's any more is
-    /// cleared in `where.local`, and the datagram leaves from the one that routes choose. Where the host takes no tos,
-    /// it leaves without.
+    /// message that the kernel or the card cuts, where it can. `return_route` says what of `where.local` is kept.
+    /// Where nothing is kept, or the address is no longer the host's own, `where.local` is cleared, and routes choose the
+    /// source. Where the host takes no tos, the datagram leaves without. An IPv4-mapped IPv6 destination is IPv4.
     /// `why`: ok, no_endpoint, not_supported (no socket of that family), would_block (no room within
     /// `send_patience`), no_permission (a packet filter), io_error and others.
     std::size_t send(std::span<datagram> datagrams) noexcept {
         give_up_at_ = {};
-        for (datagram& d : datagrams)
+        sending_at_ = now();
+        if (learned_ == instant{}) learned_ = sending_at_;
+        if (sending_at_ - learned_ >= memory_of_paths) routes_changed();
+        for (datagram& d : datagrams) {
             if (!d.where.remote) d.why = status::no_endpoint;
+            if (is_mapped(d.where.remote.address)) d.where.remote = without_mapping(d.where.remote);
+        }
         return send_family(v4_, family::v4, datagrams) + send_family(v6_, family::v6, datagrams);
     }
 
@@ -217,6 +228,7 @@ private:
         control_messages controls[batch];
         iovec pieces[most_planned];
         datagram* planned[most_planned];
+        local_source sources[batch]; ///< what the kernel is told
         std::uint16_t begins[batch]; ///< in `planned`
         std::size_t message_count = 0;
         std::size_t piece_count = 0;
@@ -228,14 +240,16 @@ private:
         }
         void write_control(std::size_t message) noexcept {
             auto const parts = datagrams_of(message);
-            controls[message].write(messages[message].msg_hdr, *parts[0], parts.size() > 1 ? parts[0]->length : 0);
+            controls[message].write(messages[message].msg_hdr, *parts[0], sources[message],
+                                    parts.size() > 1 ? parts[0]->length : 0);
         }
-        void begin_message(datagram& d) noexcept {
+        void begin_message(datagram& d, local_source const& source) noexcept {
             msghdr& header = messages[message_count].msg_hdr;
             header = {};
             header.msg_name = &addresses[message_count];
             header.msg_namelen = spell(d.where.remote, addresses[message_count]);
             header.msg_iov = &pieces[piece_count];
+            sources[message_count] = source;
             begins[message_count++] = static_cast<std::uint16_t>(planned_count);
         }
         void append(datagram& d) noexcept {
@@ -276,6 +290,7 @@ private:
         if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_PKTINFO, 1) : set(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1))) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_RECVTOS, 1) : set(IPPROTO_IPV6, IPV6_RECVTCLASS, 1))) return errno;
+        allow_fragments(fd, is_v4);
         if (fwmark_ != 0 && !set(SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_))) return errno;
         if (!set(SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_RCVBUF, buffer_bytes);
         if (!set(SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_SNDBUF, buffer_bytes);
@@ -335,6 +350,20 @@ private:
         return filled;
     }
 
+    static bool bound_to_interface(int fd) noexcept {
+        char name[IFNAMSIZ] = {};
+        socklen_t size = sizeof name;
+        return ::getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &size) == 0 && size > 1;
+    }
+
+    /// A router whose reports of the path MTU get lost would drop each long datagram that must not be fragmented.
+    static void allow_fragments(int fd, bool is_v4) noexcept {
+        if (is_v4)
+            Calls::set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+        else
+            Calls::set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+    }
+
     /// False if the socket cannot be used. An error that belongs to some datagram sent earlier counts as nothing there.
     bool receive_from(int fd, std::span<datagram> datagrams, std::size_t& filled) noexcept {
         mmsghdr messages[batch];
@@ -364,8 +393,6 @@ private:
                     Calls::set_option(fd, IPPROTO_UDP, UDP_GRO, 0); // then without; this one is lost
                     d.length = 0;
                 }
-                if (doubt_until_ != instant{} && control_messages::has_source(d) && !return_.agrees(d.where, fwmark_))
-                    d.where.local = {};
                 d.why = status::ok;
             }
             filled += static_cast<std::size_t>(count);
@@ -401,8 +428,9 @@ private:
     }
 
     /// Plans datagrams of one family, from the front, until the plan is full; how many it has passed.
-    static std::size_t fill(plan& p, side const& s, family kind, std::span<datagram> datagrams) noexcept {
+    std::size_t fill(plan& p, side const& s, family kind, std::span<datagram> datagrams) noexcept {
         datagram const* first = nullptr; // of the last message, if it may take more
+        path asked{};                    // what the first one's path was before its source was chosen
         std::size_t joined = 0, joined_bytes = 0;
         std::size_t passed = 0;
         for (; passed < datagrams.size() && p.planned_count < most_planned; ++passed) {
@@ -414,13 +442,15 @@ private:
             }
             bool const joins = first != nullptr && d.length != 0 && d.length <= first->length && d.tos == first->tos &&
                                joined < max_segments && joined_bytes + d.length <= max_joined_bytes &&
-                               d.where == first->where;
+                               d.where == asked;
             if (joins) {
+                d.where = first->where;
                 if (d.length != first->length) first = nullptr; // a shorter one is the last
             } else {
                 if (p.message_count == batch) break;
-                p.begin_message(d);
-                first = s.segments && d.length != 0 ? &d : nullptr;
+                asked = d.where;
+                p.begin_message(d, choose_source(d));
+                first = s.segments && d.length != 0 && !limits_.refused(asked.remote.address, d.length) ? &d : nullptr;
                 joined = joined_bytes = 0;
             }
             p.append(d);
@@ -429,6 +459,14 @@ private:
         }
         for (std::size_t i = 0; i < p.message_count; ++i) p.write_control(i);
         return passed;
+    }
+
+    /// What the kernel is told of the source of `d`. Clears `d.where.local` if no source is kept.
+    local_source choose_source(datagram& d) noexcept {
+        if (!control_messages::has_source(d)) return {};
+        local_source const chosen = return_.choose(d.where, {fwmark_, port_, bound_}, sending_at_);
+        if (chosen == local_source{}) d.where.local = {};
+        return chosen;
     }
 
     /// How many datagrams left. Every round either sends, or gives a message up, or takes away its source or its tos,
@@ -445,11 +483,12 @@ private:
             auto const parts = p.datagrams_of(done);
             if (error == EAGAIN && wait_writable(s.fd.get())) continue;
             if (parts.size() > 1 && refuses_segments(error)) {
-                // Too big for this path's MTU (EINVAL, EMSGSIZE) is this message's trouble; the rest is the card's.
-                if (error != EINVAL && error != EMSGSIZE) s.segments = false;
-                sent += send_apart(parts, s);
+                // EINVAL, EMSGSIZE: longer than this path's MTU. EIO: what this path leaves by cannot cut. Else: this
+                // host cannot.
+                if (error != EINVAL && error != EMSGSIZE && error != EIO) s.segments = false;
+                sent += send_apart(parts, s, p.sources[done], error == EIO ? 1 : parts[0]->length);
                 ++done;
-            } else if (give_way(error, parts)) {
+            } else if (give_way(error, parts, p.sources[done])) {
                 p.write_control(done);
             } else {
                 mark(parts, status_of(error));
@@ -459,9 +498,12 @@ private:
         return sent;
     }
 
-    /// Datagrams that were refused as one message, one by one.
-    std::size_t send_apart(std::span<datagram*> parts, side& s) noexcept {
+    /// Sends datagrams one by one that were refused as one message. If the first of them leaves as it is, the size of
+    /// its segments was the trouble: from `refused_bytes` on, datagrams to this destination stay apart.
+    std::size_t send_apart(std::span<datagram*> parts, side& s, local_source source,
+                           std::size_t refused_bytes) noexcept {
         std::size_t sent = 0;
+        bool changed = false;
         for (std::size_t i = 0; i < parts.size();) {
             datagram& d = *parts[i];
             socket_address address;
@@ -472,8 +514,9 @@ private:
             header.msg_namelen = spell(d.where.remote, address);
             header.msg_iov = &piece;
             header.msg_iovlen = 1;
-            control.write(header, d, 0);
+            control.write(header, d, source, 0);
             if (without_interruption([&] { return ::sendmsg(s.fd.get(), &header, MSG_NOSIGNAL); }) >= 0) {
+                if (i == 0 && !changed) limits_.refuse(d.where.remote.address, refused_bytes);
                 d.why = status::ok;
                 ++sent;
                 ++i;
@@ -481,7 +524,10 @@ private:
             }
             int const error = errno;
             if (error == EAGAIN && wait_writable(s.fd.get())) continue;
-            if (give_way(error, parts.subspan(i))) continue;
+            if (give_way(error, parts.subspan(i), source)) {
+                changed = true;
+                continue;
+            }
             d.why = status_of(error);
             ++i;
         }
@@ -506,11 +552,7 @@ private:
         return Calls::wait_writable(fd, at_most) > 0;
     }
 
-    static instant now() noexcept {
-        timespec clock{};
-        ::clock_gettime(CLOCK_MONOTONIC, &clock);
-        return {std::int64_t{1'000'000'000} * clock.tv_sec + clock.tv_nsec};
-    }
+    static instant now() noexcept { return Calls::now(); }
 
     static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
         for (datagram* const d : parts) d->why = why;
@@ -518,11 +560,12 @@ private:
     }
 
     /// Takes away what the host may not have liked about datagrams: their source, else their tos. False: neither.
-    static bool give_way(int error, std::span<datagram*> parts) noexcept {
-        bool const source = concerns_source(error) && control_messages::has_source(*parts[0]);
-        if (!source && (error != EINVAL || parts[0]->tos == 0)) return false;
+    static bool give_way(int error, std::span<datagram*> parts, local_source& source) noexcept {
+        bool const has_source = concerns_source(error) && source != local_source{};
+        if (!has_source && (error != EINVAL || parts[0]->tos == 0)) return false;
+        if (has_source) source = {};
         for (datagram* const d : parts) {
-            if (source)
+            if (has_source)
                 d->where.local = {};
             else
                 d->tos = 0;
@@ -543,6 +586,7 @@ private:
     side v6_{};
     std::uint16_t port_ = 0;
     std::uint32_t fwmark_ = 0;
+    bool bound_ = false;   ///< to an interface
     bool gso_;             ///< UDP_SEGMENT is wanted
     bool gro_;             ///< UDP_GRO likewise
     bool many_;            ///< sendmmsg and recvmmsg are wanted, and the kernel has them
@@ -550,9 +594,11 @@ private:
     bool is_shared_ = false; ///< another object opened the sockets
     unsigned readable_ = 0;  ///< sockets with datagrams, as far as known
     flood_filter flood_{};
-    instant give_up_at_{};  ///< of this send; zero until it has to wait
-    instant doubt_until_{}; ///< zero: sources are told as they are
+    instant give_up_at_{}; ///< of this send; zero until it has to wait
+    instant sending_at_{}; ///< when this send began
+    instant learned_{};    ///< when the socket began to remember; zero: nothing is remembered
     return_route return_{};
+    segment_limits limits_{};
 };
 
 using udp = basic_udp<>;

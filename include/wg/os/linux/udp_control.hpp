@@ -27,6 +27,17 @@ union socket_address {
     sockaddr_in6 v6;
 };
 
+/// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
+inline bool is_mapped(ip_address const& address) noexcept {
+    constexpr byte prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
+}
+
+/// The IPv4 endpoint that an IPv4-mapped one means. The IPv6 socket is for IPv6 alone and refuses the mapped one.
+inline endpoint without_mapping(endpoint const& mapped) noexcept {
+    return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
+}
+
 /// Spells `where` for a socket; its length in bytes.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
@@ -96,17 +107,17 @@ public:
         return true;
     }
 
-    /// What the kernel is told: from where and with which tos `d` leaves; `segment_bytes`, if not 0, where to cut it.
-    void write(msghdr& message, datagram const& d, std::size_t segment_bytes) noexcept {
+    /// What the kernel is told: with which tos `d` leaves; from which `local` address and by which interface, where it
+    /// has them; `segment_bytes`, if not 0, where to cut it.
+    void write(msghdr& message, datagram const& d, local_source const& local, std::size_t segment_bytes) noexcept {
         used_ = 0;
-        local_source const& local = d.where.local;
         bool const is_v4 = d.where.remote.address.kind == family::v4;
-        if (has_source(d) && is_v4) {
+        if (local.address.kind == family::v4 && is_v4) {
             in_pktinfo info{};
             info.ipi_ifindex = static_cast<int>(local.interface_index);
             std::memcpy(&info.ipi_spec_dst, local.address.octets.data(), 4);
             append(IPPROTO_IP, IP_PKTINFO, info);
-        } else if (has_source(d)) {
+        } else if (local.address.kind == family::v6 && !is_v4) {
             in6_pktinfo info{};
             info.ipi6_ifindex = local.interface_index;
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSL-1.0
+// Remembers which destinations took no segments of which size. The kernel refuses to cut a message (UDP_SEGMENT) whose
+// segments are longer than the path's MTU, but fragments a datagram of that size. Layer 7 (Linux); plain values.
+#ifndef WG_OS_LINUX_SEGMENT_LIMITS_HPP
+#define WG_OS_LINUX_SEGMENT_LIMITS_HPP
+
+#include "../../base/endpoint.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace wg::inline WG_ABI::os {
+
+/// 64 destinations at most. A destination that takes the place of another only costs one more attempt.
+class segment_limits {
+public:
+    /// Segments of `bytes` were refused on the way to `remote`.
+    void refuse(ip_address const& remote, std::size_t bytes) noexcept {
+        entry& e = entries_[place(remote)];
+        if (e.remote == remote && e.refused_bytes <= bytes) return;
+        e = {remote, static_cast<std::uint16_t>(std::min<std::size_t>(bytes, 0xffff))};
+        empty_ = false;
+    }
+
+    /// Whether segments of `bytes` would be refused, as far as is known.
+    bool refused(ip_address const& remote, std::size_t bytes) const noexcept {
+        if (empty_) return false;
+        entry const& e = entries_[place(remote)];
+        return e.remote == remote && bytes >= e.refused_bytes;
+    }
+
+    void forget() noexcept {
+        if (!empty_) *this = {};
+    }
+
+private:
+    struct entry {
+        ip_address remote{};
+        std::uint16_t refused_bytes = 0; ///< and everything longer
+    };
+
+    static std::size_t place(ip_address const& remote) noexcept {
+        byte const* const o = remote.octets.data();
+        std::uint32_t const spread =
+            (load_le32(o) ^ load_le32(o + 4) ^ load_le32(o + 8) ^ load_le32(o + 12)) * 0x9e3779b1u;
+        return spread >> 26;
+    }
+
+    std::array<entry, 64> entries_{};
+    bool empty_ = true;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
