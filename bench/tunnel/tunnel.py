@@ -18,6 +18,7 @@ options: --build DIR      where wgd, wgd_limit and udp_load were built, with -Db
          --rounds N       (5)
          --seconds S      of a run of TCP (4)
          --mtu BYTES      of the tunnel (1420); the wire's is 80 more
+         --path BYTES     a path MTU that routes know of and that is less than the wire's
          --uso off        the wire takes no UDP segments: the kernel cuts them before
          --cores LIST     all programs on these cores, as taskset takes them
          --env A=B,C=D    the environment of wgd and limit
@@ -45,6 +46,7 @@ import chart  # noqa: E402
 import newest  # noqa: E402
 from lab import Daemon, Failure, Key, check, measure, wait_until  # noqa: E402
 
+PATH = option('path', 0)
 ROUNDS, SECONDS, MTU = option('rounds', 5), option('seconds', 4), option('mtu', 1420)
 METRICS = option('metrics', 'tcp1,tcp4,reverse,udp64,udp1400,ping,loaded,memory').split(',')
 USO, CORES, JSON, CHART = option('uso', 'on'), option('cores', ''), option('json', ''), option('chart', '')
@@ -88,6 +90,8 @@ class Pair:
         self.a, self.b = lab.host('a'), lab.host('b')
         lab.link(self.a, self.b, '192.0.2.1/24', '192.0.2.2/24', 'veth', MTU + 80)
         for host in self.a, self.b:
+            if PATH:
+                host.ip(f'route add 192.0.2.{2 if host is self.a else 1} dev veth mtu {PATH}')
             if USO == 'off':
                 host.run('ethtool -K veth tx-udp-segmentation off')
         keys = Key(), Key()
