@@ -430,7 +430,8 @@ private:
     /// Plans datagrams of one family, from the front, until the plan is full; how many it has passed.
     std::size_t fill(plan& p, side const& s, family kind, std::span<datagram> datagrams) noexcept {
         datagram const* first = nullptr; // of the last message, if it may take more
-        path asked{};                    // what the first one's path was before its source was chosen
+        path asked{};                    // the first one's, before its source was chosen
+        bool source_cleared = false;     // was it cleared then?
         std::size_t joined = 0, joined_bytes = 0;
         std::size_t passed = 0;
         for (; passed < datagrams.size() && p.planned_count < most_planned; ++passed) {
@@ -444,12 +445,13 @@ private:
                                joined < max_segments && joined_bytes + d.length <= max_joined_bytes &&
                                d.where == asked;
             if (joins) {
-                d.where = first->where;
+                if (source_cleared) d.where.local = {};
                 if (d.length != first->length) first = nullptr; // a shorter one is the last
             } else {
                 if (p.message_count == batch) break;
                 asked = d.where;
                 p.begin_message(d, choose_source(d));
+                source_cleared = d.where.local != asked.local;
                 first = s.segments && d.length != 0 && !limits_.refused(asked.remote.address, d.length) ? &d : nullptr;
                 joined = joined_bytes = 0;
             }
