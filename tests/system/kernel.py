@@ -448,6 +448,73 @@ def the_daemon_on_this_kernel(lab):
     t.guest.run('ip link del wg0; while [ -e /var/run/wireguard/wg0.sock ]; do sleep 0.05; done')  # it leaves nothing
 
 
+@contextlib.contextmanager
+def guest_link(guest, name, kind):
+    """An interface of the guest for as long as the block lasts; skips the test if the guest's kernel lacks the kind."""
+    said = guest.run(f'ip link add {name} {kind} && ip link set {name} up', check=False)
+    if guest.status:
+        skip(f'Linux {guest.release} has no such interface: {said.strip()}')
+    try:
+        yield
+    finally:
+        guest.run(f'ip link set eth0 nomaster; ip link del {name}')
+
+
+def guest_tunnels(lab):
+    """A tunnel to the kernel's WireGuard, then one to the daemon on the same kernel."""
+    for program in None, f'LOG_LEVEL=silent {os.path.basename(WGD)}':
+        t = Tunnel(lab, 'daemon', guest_program=program)
+        yield program, t
+        t.guest.run('ip link del wg0; while [ -e /var/run/wireguard/wg0.sock ]; do sleep 0.05; done')
+        t.daemon.stop()
+
+
+@test(seconds=300)
+def the_daemon_and_the_kernel_answer_from_the_same_address(lab):
+    """The guest is dialled at an address of eth0, and its route back is by eth0, or by another interface."""
+    seen = {}
+    guest = Machine.of(lab).guest
+    with guest_link(guest, 'mac0', 'link eth0 type macvlan'):
+        for program, t in guest_tunnels(lab):
+            guest.run("""for i in all eth0 mac0; do
+                    echo 0 >/proc/sys/net/ipv4/conf/$i/rp_filter; echo 1 >/proc/sys/net/ipv4/conf/$i/arp_ignore; done
+                ip addr flush dev mac0 scope global
+                ip addr add 192.0.2.7/24 dev eth0; ip addr add 2001:db8::7/64 dev eth0
+                ip addr add 192.0.2.3/32 dev mac0; ip addr add 2001:db8::3/128 dev mac0""")
+            for back in 'eth0', 'mac0', 'eth0':
+                guest.run(f"""ip route del {HOST4}; ip -6 route del {HOST6}
+                    ip route add {HOST4} dev {back} {"src 192.0.2.3" if back == "mac0" else ""}
+                    ip -6 route add {HOST6} dev {back}""", check=False)
+                for dialled in '192.0.2.7:51820', '[2001:db8::7]:51820':
+                    t.host.wg(f'set wg0 peer {t.kernel_key.public} endpoint {dialled}')
+                    t.from_daemon(count=2)
+                    seen.setdefault(program, []).append((back, dialled, t.daemon_show().endpoint))
+    kernel, daemon = seen.values()
+    equal(daemon, kernel, 'route back, address dialled, address of the answer')
+    check(('mac0', '192.0.2.7:51820', '192.0.2.3:51820') in kernel, f'the source was chosen anew: {kernel}')
+
+
+@test(seconds=300)
+def the_daemon_on_this_kernel_answers_out_of_a_vrf(lab):
+    guest = Machine.of(lab).guest
+    with guest_link(guest, 'red', 'type vrf table 10'):
+        t = Tunnel(lab, 'daemon', guest_program=f'LOG_LEVEL=silent {os.path.basename(WGD)}')
+        guest.run(f"""set -e
+            echo 1 >/proc/sys/net/ipv4/udp_l3mdev_accept
+            ip link set eth0 master red
+            ip addr flush dev eth0 scope global
+            for a in {GUEST4}/24 192.0.2.7/24 {GUEST6}/64 2001:db8::7/64; do ip addr add $a dev eth0; done
+            while ip addr | grep -q tentative; do sleep 0.02; done""")
+        try:
+            for dialled in '192.0.2.7:51820', '[2001:db8::7]:51820':
+                t.host.wg(f'set wg0 peer {t.kernel_key.public} endpoint {dialled}')
+                t.from_daemon(count=2)
+                equal(t.daemon_show().endpoint, dialled, 'address of the answer')
+        finally:
+            guest.run('echo 0 >/proc/sys/net/ipv4/udp_l3mdev_accept')
+        t.guest.run('ip link del wg0; while [ -e /var/run/wireguard/wg0.sock ]; do sleep 0.05; done')
+
+
 @test(seconds=300)
 def unit_tests_on_this_kernel(lab):
     """Those of the operating system."""

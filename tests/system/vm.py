@@ -189,7 +189,7 @@ def add_program(archive, program):
 
 
 def build_initramfs(kernel, programs):
-    modules = modules_in_order(kernel, ('virtio_pci', 'virtio_net', 'wireguard', 'tun'))
+    modules = modules_in_order(kernel, ('virtio_pci', 'virtio_net', 'wireguard', 'tun', 'macvlan', 'vrf'))
     archive = Cpio()
     for folder in ('bin', 'proc', 'sys', 'dev', 'tmp', 'run', 'var/run', 'etc'):
         archive.add(folder, stat.S_IFDIR | 0o755)
