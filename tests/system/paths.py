@@ -169,7 +169,7 @@ def an_address_that_moves_to_another_interface_goes_on_answering(lab):
 
 
 @test
-def an_address_that_is_removed_is_given_up_for_another(lab):
+def an_address_that_is_removed_is_given_up_until_it_comes_back(lab):
     u = Uplinks(lab, back='e1').start()
     for v in 4, 6:
         u.dial(WHERE[v]['own'])
@@ -179,6 +179,10 @@ def an_address_that_is_removed_is_given_up_for_another(lab):
         others = [endpoint(WHERE[v][name], PORT_S) for name in ('first', 'extra')]
         check(u.c.show('wg0').peer.endpoint in others, f's as c sees it, IPv{v}: {u.c.show("wg0").peer.endpoint}')
         u.c.ping('10.9.0.2', count=3)
+        # It comes back, which changes no route but its own.
+        u.s.address('lo', f'{WHERE[v]["own"]}/{32 if v == 4 else 128}')
+        wait_until(lambda: u.dial(WHERE[v]['own']) == WHERE[v]['own'], 5, f'the address answers again, IPv{v}')
+        u.works()
 
 
 @test

@@ -79,6 +79,25 @@ BOOST_AUTO_TEST_CASE(every_path_is_asked_for_once) {
     BOOST_TEST((routes.choose(from(loopback4, dialled, elsewhere, 0), {}, start + wg::seconds(1)) == local_source{}));
 }
 
+BOOST_AUTO_TEST_CASE(that_no_route_leads_there_is_believed_for_a_second) {
+    REQUIRE_NETLINK();
+    return_route routes;
+    auto const questions = [&](wg::instant now, unsigned times) { // how many of them fit beside `times` lookups
+        for (unsigned n = 0; n < times; ++n)
+            BOOST_TEST((routes.choose(from(loopback4, nobodys, loopback), {}, now) == local_source{}));
+        unsigned left = 0;
+        while (left < 3000 && routes.choose(from(loopback4, dialled, elsewhere, static_cast<std::uint16_t>(left)), {},
+                                            now) == local_source{})
+            ++left;
+        routes.forget();
+        return return_route::questions_a_second - left;
+    };
+    BOOST_TEST(questions(start, 100) == 3u); // for two interfaces and for the path
+    BOOST_TEST(questions(start + wg::seconds(1), 0) == 1u);
+    BOOST_TEST((routes.choose(from(loopback4, nobodys, loopback), {}, start + wg::seconds(2)) == local_source{}));
+    BOOST_TEST(questions(start + wg::seconds(3), 100) == 2u); // for the second interface, and for the path again
+}
+
 BOOST_AUTO_TEST_CASE(strangers_do_not_buy_questions_without_end) {
     REQUIRE_NETLINK();
     return_route routes;

@@ -68,12 +68,17 @@ private:
         std::uint32_t index = 0; ///< 0: not known
         std::uint32_t vrf = 0;   ///< 0: none
     };
+    /// How the route from the source address to the peer leaves: by the interface of the arrival, by another one, or
+    /// not at all.
+    enum class verdict : std::uint8_t { agrees, differs, no_route };
+
     struct answer {
         byte_array<4> remote{};
         byte_array<4> local{};
         std::uint32_t interface_index = 0; ///< 0: an empty place
         std::uint16_t port = 0;
-        bool agrees = false;
+        verdict what = verdict::agrees;
+        byte second = 0; ///< when no route led there, of the clock
 
         bool is_for(answer const& other) const noexcept {
             return interface_index == other.interface_index && remote == other.remote && local == other.local &&
@@ -98,13 +103,19 @@ private:
         for (std::size_t n = 0; n < (std::min)(row, room_); ++n) {
             answer const& a = place(wanted, n);
             if (a.interface_index == 0) break;
-            if (a.is_for(wanted)) return a.agrees;
+            if (!a.is_for(wanted)) continue;
+            // An address that comes back need not change a route, so nobody calls `forget` for it.
+            if (a.what == verdict::no_route && a.second != second_of(now)) break;
+            return a.what == verdict::agrees;
         }
         if (!may_ask(now)) return true;
-        wanted.agrees = route_agrees(where, by);
+        wanted.what = ask_route(where, by);
+        wanted.second = second_of(now);
         remember(wanted);
-        return wanted.agrees;
+        return wanted.what == verdict::agrees;
     }
+
+    static byte second_of(instant now) noexcept { return static_cast<byte>(now.nanoseconds / 1'000'000'000 & 0xff); }
 
     answer& place(answer const& of, std::size_t n) noexcept {
         std::uint32_t const spread = (load_le32(of.remote.data()) * 0x9e3779b1u ^ load_le32(of.local.data()) ^
@@ -120,9 +131,9 @@ private:
     void put(answer const& a) noexcept {
         for (std::size_t n = 0; n < row; ++n) {
             answer& p = place(a, n);
-            if (p.interface_index != 0) continue;
+            if (p.interface_index != 0 && !p.is_for(a)) continue;
+            used_ += p.interface_index == 0;
             p = a;
-            ++used_;
             return;
         }
         place(a, 0) = a;
@@ -185,7 +196,7 @@ private:
         }
     };
 
-    bool route_agrees(path const& where, sender const& by) noexcept {
+    verdict ask_route(path const& where, sender const& by) noexcept {
         message m;
         rtmsg route{};
         route.rtm_family = AF_INET;
@@ -204,9 +215,9 @@ private:
         answer_kind const got = ask(m, RTM_GETROUTE, RTM_NEWROUTE);
         std::uint32_t interface_index = 0;
         if (got == answer_kind::content && read(m.after(sizeof route), RTA_OIF, interface_index))
-            return interface_index == where.local.interface_index;
+            return interface_index == where.local.interface_index ? verdict::agrees : verdict::differs;
         // An error: the address is not the host's own, or no route leads from there to the peer.
-        return got == answer_kind::none;
+        return got == answer_kind::none ? verdict::agrees : verdict::no_route;
     }
 
     std::uint32_t ask_vrf(std::uint32_t index) noexcept {
