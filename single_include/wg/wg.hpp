@@ -23853,7 +23853,7 @@ private:
             if (attribute.rta_len < sizeof attribute || attribute.rta_len > attributes.size()) return {};
             if ((attribute.rta_type & 0x3fff) == type) // without NLA_F_NESTED
                 return attributes.subspan(RTA_LENGTH(0), attribute.rta_len - RTA_LENGTH(0));
-            attributes = attributes.subspan(std::min<std::size_t>(attributes.size(), RTA_ALIGN(attribute.rta_len)));
+            attributes = attributes.subspan((std::min<std::size_t>)(attributes.size(), RTA_ALIGN(attribute.rta_len)));
         }
         return {};
     }
@@ -23897,7 +23897,7 @@ public:
     void refuse(ip_address const& remote, std::size_t bytes) noexcept {
         entry& e = entries_[place(remote)];
         if (e.remote == remote && e.refused_bytes <= bytes) return;
-        e = {remote, static_cast<std::uint16_t>(std::min<std::size_t>(bytes, 0xffff))};
+        e = {remote, static_cast<std::uint16_t>((std::min<std::size_t>)(bytes, 0xffff))};
         empty_ = false;
     }
 
@@ -24126,7 +24126,7 @@ struct udp_calls {
     static instant now() noexcept {
         timespec clock{};
         ::clock_gettime(CLOCK_MONOTONIC, &clock);
-        return {static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
+        return {std::int64_t{1'000'000'000} * clock.tv_sec + clock.tv_nsec};
     }
 };
 

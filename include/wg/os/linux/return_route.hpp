@@ -271,7 +271,7 @@ private:
             if (attribute.rta_len < sizeof attribute || attribute.rta_len > attributes.size()) return {};
             if ((attribute.rta_type & 0x3fff) == type) // without NLA_F_NESTED
                 return attributes.subspan(RTA_LENGTH(0), attribute.rta_len - RTA_LENGTH(0));
-            attributes = attributes.subspan(std::min<std::size_t>(attributes.size(), RTA_ALIGN(attribute.rta_len)));
+            attributes = attributes.subspan((std::min<std::size_t>)(attributes.size(), RTA_ALIGN(attribute.rta_len)));
         }
         return {};
     }

@@ -18,7 +18,7 @@ public:
     void refuse(ip_address const& remote, std::size_t bytes) noexcept {
         entry& e = entries_[place(remote)];
         if (e.remote == remote && e.refused_bytes <= bytes) return;
-        e = {remote, static_cast<std::uint16_t>(std::min<std::size_t>(bytes, 0xffff))};
+        e = {remote, static_cast<std::uint16_t>((std::min<std::size_t>)(bytes, 0xffff))};
         empty_ = false;
     }
 

@@ -49,7 +49,7 @@ struct udp_calls {
     static instant now() noexcept {
         timespec clock{};
         ::clock_gettime(CLOCK_MONOTONIC, &clock);
-        return {static_cast<std::int64_t>(clock.tv_sec) * 1'000'000'000 + clock.tv_nsec};
+        return {std::int64_t{1'000'000'000} * clock.tv_sec + clock.tv_nsec};
     }
 };
 
