@@ -24265,8 +24265,8 @@ public:
 
     /// Datagrams that follow each other on one path with one tos and length (the last may be shorter) leave as one
     /// message that the kernel or the card cuts, where it can. `return_route` says what of `where.local` is kept.
-    /// Where nothing is kept, or the address is no longer the host's own, `where.local` is cleared, and routes choose the
-    /// source. Where the host takes no tos, the datagram leaves without. An IPv4-mapped IPv6 destination is IPv4.
+    /// Where nothing is kept, or the address is no longer the host's own, `where.local` is cleared, and routes choose
+    /// the source. Where the host takes no tos, the datagram leaves without. An IPv4-mapped IPv6 destination is IPv4.
     /// `why`: ok, no_endpoint, not_supported (no socket of that family), would_block (no room within
     /// `send_patience`), no_permission (a packet filter), io_error and others.
     std::size_t send(std::span<datagram> datagrams) noexcept {

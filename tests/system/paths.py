@@ -8,15 +8,16 @@ Which source address and which interface an answer has is the rule of Linux's ow
 from lab import *
 
 PORT_C, PORT_S = 51821, 51822
-WHERE = {  # the addresses of s: of its first uplink, of the second, and of no uplink
+# The addresses of s: of its first uplink, of the second, of no uplink, and a second one of the first uplink.
+WHERE = {
     4: {'first': '198.51.100.2', 'second': '203.0.113.2', 'own': '198.18.0.1', 'extra': '198.51.100.7'},
     6: {'first': '2001:db8:1::2', 'second': '2001:db8:2::2', 'own': '2001:db8:5::1', 'extra': '2001:db8:1::7'}}
 GATEWAY = {4: {'e1': '198.51.100.1', 'e2': '203.0.113.1'}, 6: {'e1': '2001:db8:1::1', 'e2': '2001:db8:2::1'}}
 
 
 class Uplinks:
-    """A client c, a router r, and a server s with two uplinks e1 and e2 to r. The router reaches s by e1, except for the
-    address of e2; the default route of s leads by `back`.
+    """A client c, a router r, and a server s with two uplinks e1 and e2 to r. The router reaches s by e1, except for
+    the address of e2; the default route of s leads by `back`.
 
     Nothing changes the routes of s after its daemon has started, so that the daemon has no other reason to ask for
     routes than the datagrams themselves."""
