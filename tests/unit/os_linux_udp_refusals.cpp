@@ -70,6 +70,36 @@ BOOST_AUTO_TEST_CASE(segments_refused_on_one_path_are_tried_again_when_routes_ch
     BOOST_TEST(faults.messages == 1); // a run again
 }
 
+BOOST_AUTO_TEST_CASE(another_thread_remembers_paths_until_routes_change) {
+    fresh_faults fresh;
+    opened<faulty_udp> first;
+    opened<> receiver;
+    faulty_udp other;
+    faults.refused_segments = EMSGSIZE;
+    auto const messages = [&] { // 3: it knew; 0: the run was refused
+        std::vector<std::string> texts(3, std::string(700, 'x'));
+        std::vector<wg::datagram> out;
+        for (auto& t : texts) out.push_back(datagram_to(loopback4, receiver.port, t));
+        faults.messages = 0;
+        BOOST_TEST(other.send(out) == 3u);
+        BOOST_TEST(receive(receiver.socket, 3).size() >= 1u);
+        return faults.messages;
+    };
+    BOOST_REQUIRE(other.share(first.socket));
+    BOOST_TEST(messages() == 0);
+    other.close(); // the configuration is looked at
+    BOOST_REQUIRE(other.share(first.socket));
+    BOOST_TEST(messages() == 3);
+    other.close();
+    first.socket.routes_changed();
+    BOOST_REQUIRE(other.share(first.socket));
+    BOOST_TEST(messages() == 0);
+    other.close();
+    BOOST_REQUIRE(first.socket.open(0)); // another port, by which rules may choose routes
+    BOOST_REQUIRE(other.share(first.socket));
+    BOOST_TEST(messages() == 0);
+}
+
 BOOST_AUTO_TEST_CASE(a_run_refused_for_its_source_says_nothing_about_segments) {
     fresh_faults fresh;
     opened<faulty_udp> sender;

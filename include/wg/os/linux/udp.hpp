@@ -123,7 +123,7 @@ public:
         fwmark_ = of.fwmark_;
         many_ = of.many_;
         is_shared_ = true;
-        routes_changed();
+        if (std::exchange(changes_, of.changes_) != of.changes_) forget_paths();
         return true;
     }
 
@@ -150,9 +150,8 @@ public:
 
     /// Forgets what was learned of paths: routes, rules or addresses of the host have changed.
     void routes_changed() noexcept {
-        return_.forget();
-        limits_.forget();
-        learned_ = {};
+        ++changes_;
+        forget_paths();
     }
 
     /// Reads the sockets of data: both families in turn where both have datagrams. A datagram that did not fit arrives
@@ -196,7 +195,7 @@ public:
         give_up_at_ = {};
         sending_at_ = now();
         if (learned_ == instant{}) learned_ = sending_at_;
-        if (sending_at_ - learned_ >= memory_of_paths) routes_changed();
+        if (sending_at_ - learned_ >= memory_of_paths) forget_paths();
         for (datagram& d : datagrams) {
             if (!d.where.remote) d.why = status::no_endpoint;
             if (is_mapped(d.where.remote.address)) d.where.remote = without_mapping(d.where.remote);
@@ -463,6 +462,12 @@ private:
         return passed;
     }
 
+    void forget_paths() noexcept {
+        return_.forget();
+        limits_.forget();
+        learned_ = {};
+    }
+
     /// What the kernel is told of the source of `d`. Clears `d.where.local` if no source is kept.
     local_source choose_source(datagram& d) noexcept {
         if (!control_messages::has_source(d)) return {};
@@ -599,6 +604,7 @@ private:
     instant give_up_at_{}; ///< of this send; zero until it has to wait
     instant sending_at_{}; ///< when this send began
     instant learned_{};    ///< when the socket began to remember; zero: nothing is remembered
+    std::uint32_t changes_ = 0; ///< of routes, mark and port, as the socket has counted them that this one shares
     return_route return_{};
     segment_limits limits_{};
 };
