@@ -487,7 +487,7 @@ def the_daemon_and_the_kernel_answer_from_the_same_address(lab):
                     ip -6 route add {HOST6} dev {back}""", check=False)
                 for dialled in '192.0.2.7:51820', '[2001:db8::7]:51820':
                     t.host.wg(f'set wg0 peer {t.kernel_key.public} endpoint {dialled}')
-                    t.from_daemon(count=2)
+                    t.from_daemon()
                     seen.setdefault(program, []).append((back, dialled, t.daemon_show().endpoint))
     kernel, daemon = seen.values()
     equal(daemon, kernel, 'route back, address dialled, address of the answer')
@@ -508,7 +508,7 @@ def the_daemon_on_this_kernel_answers_out_of_a_vrf(lab):
         try:
             for dialled in '192.0.2.7:51820', '[2001:db8::7]:51820':
                 t.host.wg(f'set wg0 peer {t.kernel_key.public} endpoint {dialled}')
-                t.from_daemon(count=2)
+                t.from_daemon()
                 equal(t.daemon_show().endpoint, dialled, 'address of the answer')
         finally:
             guest.run('echo 0 >/proc/sys/net/ipv4/udp_l3mdev_accept')
