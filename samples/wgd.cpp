@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // wgd: a WireGuard interface for wg(8) and wg-quick(8), put together from the library's parts.
+#include "wgd_options.hpp"
+
 #include <wg/wg.hpp>
 
 #include <cstdlib>
@@ -7,7 +9,7 @@
 
 namespace {
 
-using namespace std::string_view_literals;
+using wgd_options::log_level, wgd_options::options, wgd_options::wish;
 
 // Whose cryptography: a namespace with hash, dh and aead.
 #ifndef WGD_CRYPTOGRAPHY
@@ -28,28 +30,6 @@ struct session : wg::uapi::session {
 using listener = wg::os::uapi_listener<session, wg::secret_buffer>;
 
 constexpr char version[] = "wgd 0.1.0\n";
-constexpr char usage[] =
-    "usage: wgd [-f | --foreground] [--workers N] [--memory MIB] [--no-busy-poll] INTERFACE\n"
-    "       wgd --version | --help\n"
-    "Makes a WireGuard interface and serves it until SIGTERM or SIGINT, until its socket is removed, or until the\n"
-    "interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n"
-    "--workers N: threads that move packets, at most (1-64); else as many as there are processors.\n"
-    "--memory MIB: that it may take, at most; peers that find no room are refused.\n"
-    "--no-busy-poll: sleep at once also where single packets come less than 2 ms apart.\n"
-    "Environment: LOG_LEVEL=verbose|error|silent (default error), WG_PROCESS_FOREGROUND=1, WG_TUN_FD, WG_UAPI_FD,\n"
-    "WG_CPU_OFF: instruction sets that cryptography does without, such as avx512,adx;\n"
-    "WG_OFFLOAD_OFF: what is done packet by packet, of frames,tso,uso,queues,gso,gro,batches,all.\n";
-
-struct options {
-    char const* interface_name = nullptr;
-    bool foreground = false;
-    std::size_t workers = wg::os::threads::processors();
-    std::size_t memory_mib = 0; ///< 0: as much as there is
-    bool busy_poll = true;
-    std::string_view log_level = "error";
-    bool log_asked = false;
-    wg::os::offloads offloads{};
-};
 
 // Standard output and error without buffers: a line is a write, and a small daemon needs no stdio.
 void print(int fd, std::string_view text) {
@@ -64,64 +44,7 @@ template <class... Piece> void complain(Piece const&... pieces) {
 }
 
 template <class... Piece> void say(options const& o, Piece const&... pieces) {
-    if (o.log_level != "silent") complain(o.interface_name, ": ", pieces...);
-}
-
-[[noreturn]] void misused(std::string_view what, std::string_view argument) {
-    complain(what, argument);
-    print(STDERR_FILENO, usage);
-    std::exit(EXIT_FAILURE);
-}
-
-[[noreturn]] void print_and_exit(char const* text) {
-    print(STDOUT_FILENO, text);
-    std::exit(EXIT_SUCCESS);
-}
-
-std::size_t read_number(char const* option, std::size_t most, char const* text) {
-    auto const number = wg::text::parse_decimal<std::uint32_t>(text);
-    if (number && *number >= 1 && *number <= most) return *number;
-    complain(option, " takes a number from 1 to ", most, ", not ", text);
-    print(STDERR_FILENO, usage);
-    std::exit(EXIT_FAILURE);
-}
-
-options read_options(std::span<char*> arguments) {
-    options o;
-    for (std::size_t i = 1; i < arguments.size(); ++i) {
-        char const* const argument = arguments[i];
-        char const* const next = i + 1 < arguments.size() ? arguments[i + 1] : "";
-        if (argument == "--version"sv) print_and_exit(version);
-        if (argument == "--help"sv || argument == "-h"sv) print_and_exit(usage);
-        if (argument == "-f"sv || argument == "--foreground"sv)
-            o.foreground = true;
-        else if (argument == "--workers"sv)
-            o.workers = read_number(argument, 64, next), ++i;
-        else if (argument == "--memory"sv)
-            o.memory_mib = read_number(argument, 1 << 20, next), ++i;
-        else if (argument == "--no-busy-poll"sv)
-            o.busy_poll = false;
-        else if (*argument == '-')
-            misused("there is no option ", argument);
-        else if (o.interface_name != nullptr)
-            misused("one interface at a time, not also ", argument);
-        else
-            o.interface_name = argument;
-    }
-    if (o.interface_name == nullptr) misused("the name of the interface is missing", "");
-    char const* const foreground = std::getenv("WG_PROCESS_FOREGROUND");
-    if (foreground != nullptr && foreground == "1"sv) o.foreground = true;
-    if (char const* const level = std::getenv("LOG_LEVEL"); level != nullptr) {
-        o.log_asked = true;
-        o.log_level = level;
-    }
-    wg::bundled::cpu off;
-    if (char const* const names = std::getenv("WG_CPU_OFF"); names != nullptr && !wg::bundled::parse_cpu(names, off))
-        misused("WG_CPU_OFF may name ssse3, avx2, adx, avx512, ifma and all, with commas between, not ", names);
-    if (char const* const names = std::getenv("WG_OFFLOAD_OFF"); names && !wg::os::switch_off(o.offloads, names))
-        misused("WG_OFFLOAD_OFF may name frames, tso, uso, queues, gso, gro, batches, all, with commas between, not ",
-                names);
-    return o;
+    if (o.level != log_level::silent) complain(o.interface_name, ": ", pieces...);
 }
 
 void log_event(void* context, wg::event_id id, std::uint32_t peer, std::uint64_t value) noexcept {
@@ -134,21 +57,12 @@ void log_event(void* context, wg::event_id id, std::uint32_t peer, std::uint64_t
         say(o, wg::describe(id), dropped ? ": " : "", why);
 }
 
-/// An inherited descriptor, by the name of its environment variable; -1: none.
-int inherited(char const* variable) {
-    char const* const text = std::getenv(variable);
-    if (text == nullptr) return -1;
-    auto const number = wg::text::parse_decimal<std::uint16_t>(text);
-    if (!number) misused("this environment variable holds no descriptor: ", variable);
-    return *number;
-}
-
 /// The interface, its socket and its configuration socket.
 class wgd {
 public:
     wgd(options& o, wg::os::tun&& tun, listener& configuration) noexcept
         : options_(o), tun_(std::move(tun)), socket_(o.offloads), listener_(configuration),
-          device_(wg::function_observer{o.log_level == "verbose" || o.log_level == "debug" ? log_event : nullptr, &o}),
+          device_(wg::function_observer{o.level == log_level::verbose ? log_event : nullptr, &o}),
           engine_(device_, tun_, socket_), workers_(engine_, tun_, socket_, o.workers - 1),
           waiter_(tun_.fd(), socket_.fd()) {
         if (auto monitor = wg::os::route_monitor::open(tun_.index())) routes_ = std::move(*monitor);
@@ -239,23 +153,31 @@ private:
 } // namespace
 
 int main(int count, char** arguments) {
-    options o = read_options({arguments, static_cast<std::size_t>(count)});
-    auto const fail = [&](char const* why) {
-        complain(why);
+    options o;
+    wg::os::error_text why;
+    auto const fail = [&](char const* text) {
+        complain(text);
         return EXIT_FAILURE;
     };
+    switch (wgd_options::read({arguments, static_cast<std::size_t>(count)}, o, why)) {
+    case wish::help: wgd_options::print_help([](std::string_view text) { print(STDOUT_FILENO, text); }); return 0;
+    case wish::version: print(STDOUT_FILENO, version); return 0;
+    case wish::wrong:
+        complain(why.view());
+        print(STDERR_FILENO, wgd_options::usage);
+        return EXIT_FAILURE;
+    case wish::serve: break;
+    }
 
     if (o.memory_mib != 0 && !wg::os::limit_memory(o.memory_mib << 20)) return fail("cannot limit the memory");
 
     // What can fail comes before the process goes to the background, and all of that before the first secret.
-    wg::os::error_text why;
-    int const tun_fd = inherited("WG_TUN_FD"), uapi_fd = inherited("WG_UAPI_FD");
-    auto tun = tun_fd >= 0 ? wg::os::tun::adopt(tun_fd, why, o.offloads)
-                           : wg::os::tun::open(o.interface_name, why, wg::default_mtu_bytes, o.offloads);
+    auto tun = o.tun_fd >= 0 ? wg::os::tun::adopt(o.tun_fd, why, o.offloads)
+                             : wg::os::tun::open(o.interface_name, why, wg::default_mtu_bytes, o.offloads);
     if (!tun) return fail(why.c_str());
     static listener configuration; // its buffers are too large for a stack
     wg::status const listening =
-        uapi_fd >= 0 ? configuration.adopt(uapi_fd, o.interface_name, why) : configuration.open(o.interface_name, why);
+        o.uapi_fd >= 0 ? configuration.adopt(o.uapi_fd, o.interface_name, why) : configuration.open(o.interface_name, why);
     if (listening != wg::status::ok) return fail(why.c_str());
     auto background = o.foreground ? wg::os::background() : wg::os::background::enter();
     if (!background) return fail("cannot go to the background");
