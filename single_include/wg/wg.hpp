@@ -20122,8 +20122,9 @@ static_assert(clock_source<clock>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What makes a process a daemon: going to the background, stopping on signals, keeping its memory to itself, telling
-// its supervisor (daemon(7), sd_notify(3)). Layer 7 (Linux); at start-up, while there is one thread.
+// What makes a process a daemon: standard descriptors, going to the background, stopping on signals, keeping its memory
+// to itself, its limits, telling its supervisor (daemon(7), sd_notify(3)). Layer 7 (Linux); at start-up, while there is
+// one thread.
 #ifndef WG_OS_LINUX_DAEMON_HPP
 #define WG_OS_LINUX_DAEMON_HPP
 
@@ -20222,10 +20223,12 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -20234,6 +20237,26 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #include <sys/wait.h>
 
 namespace wg::inline WG_ABI::os {
+
+/// Opens /dev/null as each of descriptors 0, 1 and 2 that is closed. Else the next files that the program opens get
+/// these numbers, and what is written to standard error goes into them. For the first line of `main`.
+/// Returns a bit, 1 << descriptor, for each that was closed.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned closed = 0;
+    for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) >= 0) continue;
+        closed |= 1u << fd;
+        // open() returns the lowest free number, which is `fd`. Without /dev (a chroot), a directory takes its place:
+        // to read or write it is an error, and no harm.
+        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
+    }
+    return closed;
+}
+
+/// Whether this process has a controlling terminal, whose closing sends SIGHUP.
+inline bool has_terminal() noexcept {
+    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
+}
 
 /// A process that goes on in the background while the one it was started as waits to tell the shell how that went.
 class background {
@@ -20284,30 +20307,36 @@ private:
     unique_fd parent_{};
 };
 
-/// The signals that ask a daemon to stop, as a descriptor. SIGPIPE is ignored: writing to who has left is an error
-/// like others.
+/// The signals that ask a daemon to stop, as a descriptor. Other signals whose default would end or stop the process,
+/// and that ask nothing of a daemon, are ignored.
 class stop_signals {
 public:
-    /// SIGINT and SIGTERM, and SIGHUP unless it is ignored (nohup): its default would end the process without
-    /// cleaning up. Blocks them; the destructor restores what was.
-    stop_signals() noexcept {
+    /// What a signal SIGHUP means: the terminal was closed, so the process stops; or nothing.
+    enum class hang_up { stops, is_ignored };
+
+    /// SIGINT, SIGTERM, SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup): by default these would
+    /// end the process before it cleaned up. Blocks them; the destructor restores what was.
+    explicit stop_signals(hang_up means = hang_up::stops) noexcept {
         sigset_t wanted;
         ::sigemptyset(&wanted);
-        ::sigaddset(&wanted, SIGINT);
-        ::sigaddset(&wanted, SIGTERM);
-        struct sigaction hang_up {};
-        if (::sigaction(SIGHUP, nullptr, &hang_up) == 0 && hang_up.sa_handler != SIG_IGN) ::sigaddset(&wanted, SIGHUP);
+        for (int const number : {SIGINT, SIGTERM, SIGQUIT}) ::sigaddset(&wanted, number);
+        struct sigaction now {};
+        if (means == hang_up::stops && ::sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler != SIG_IGN)
+            ::sigaddset(&wanted, SIGHUP);
         ::sigprocmask(SIG_BLOCK, &wanted, &before_);
         struct sigaction ignore {};
         ignore.sa_handler = SIG_IGN;
-        ::sigaction(SIGPIPE, &ignore, &pipe_before_);
+        for (std::size_t i = 0; i < std::size(ignored); ++i)
+            if (ignored[i] != SIGHUP || means == hang_up::is_ignored) ::sigaction(ignored[i], &ignore, &saved_[i]);
+        means_ = means;
         fd_.reset(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
     }
     stop_signals(stop_signals const&) = delete;
     stop_signals& operator=(stop_signals const&) = delete;
     ~stop_signals() {
         fd_.reset();
-        ::sigaction(SIGPIPE, &pipe_before_, nullptr);
+        for (std::size_t i = 0; i < std::size(ignored); ++i)
+            if (ignored[i] != SIGHUP || means_ == hang_up::is_ignored) ::sigaction(ignored[i], &saved_[i], nullptr);
         ::sigprocmask(SIG_SETMASK, &before_, nullptr);
     }
 
@@ -20320,9 +20349,15 @@ public:
     }
 
 private:
+    // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that nobody here
+    // asks for, and what users send to see whether something happens.
+    static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1,
+                                      SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
+
     unique_fd fd_{};
     sigset_t before_{};
-    struct sigaction pipe_before_ {};
+    struct sigaction saved_[std::size(ignored)] {};
+    hang_up means_ = hang_up::stops;
 };
 
 /// Nobody with the same user id may read or trace this process, and no core dump is written. Whether both took hold.
@@ -20338,6 +20373,50 @@ inline bool limit_memory(std::size_t bytes) noexcept {
     rlimit const most{bytes, bytes};
     return ::setrlimit(RLIMIT_DATA, &most) == 0;
 }
+
+/// Room for descriptors: how many numbers were looked at, and how many of them are taken.
+struct descriptor_room {
+    std::size_t limit = 0, used = 0;
+    std::size_t left() const noexcept { return limit - used; }
+};
+/// Looks whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) for them as far as
+/// the hard limit allows. Where there is room for fewer, `limit` is the limit.
+inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
+    rlimit now{};
+    if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
+    descriptor_room room;
+    auto const look = [&] { // not beyond what was asked for: the limit may be a million
+        room = {};
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : static_cast<std::size_t>(now.rlim_cur);
+        for (; room.limit < most && room.left() < wanted; ++room.limit)
+            room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
+    };
+    look();
+    if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
+    rlimit raised = now;
+    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? room.used + wanted
+                                                    : std::min<rlim_t>(now.rlim_max, room.used + wanted);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
+    look();
+    return room;
+}
+
+/// When to try again what has failed: after a quarter of a second, then each time after twice as long, 4 s at most.
+class backoff {
+public:
+    bool waits() const noexcept { return due_ != instant::never(); }
+    instant due() const noexcept { return due_; } ///< never: nothing has failed
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
+};
 
 /// Tells the supervisor that started us `state`: "READY=1", "STOPPING=1". `socket` is a path, or a name in the abstract
 /// namespace that begins with `@`; null (no supervisor asked): nothing to do. False: it could not be told.
@@ -20497,6 +20576,486 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Log lines that never end or stop the program: a line that cannot be written at once is dropped and counted. Lines go
+// to a descriptor, mostly stderr; errors that it does not take go to syslog (write(2), syslog(3), RFC 3164).
+// Layer 7 (Linux); any thread.
+#ifndef WG_OS_LINUX_LOG_HPP
+#define WG_OS_LINUX_LOG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
+#define WG_OS_LINUX_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstring>
+#include <string_view>
+
+namespace wg::inline WG_ABI::os {
+
+/// At most 255 characters; longer sentences are cut. Empty until something fails.
+class error_text {
+public:
+    char const* c_str() const noexcept { return text_; }
+    std::string_view view() const noexcept { return {text_, size_}; }
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        size_ = 0;
+        (append(pieces), ...);
+        text_[size_] = '\0';
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append(std::integral auto number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The threads policy of a host with several processors (pthreads(7), futex(2)). Layer 7 (Linux).
+#ifndef WG_OS_LINUX_THREADS_HPP
+#define WG_OS_LINUX_THREADS_HPP
+
+
+#include <algorithm>
+#include <atomic>
+#include <climits>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
+struct threads {
+    static constexpr bool parallel = true;
+
+    class mutex {
+    public:
+        mutex() noexcept = default;
+        mutex(mutex const&) = delete;
+        mutex& operator=(mutex const&) = delete;
+        ~mutex() { ::pthread_mutex_destroy(&mutex_); }
+        void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+        void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+
+    private:
+        pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+    };
+
+    /// A number that threads wait on. All is sequentially consistent.
+    class cell {
+    public:
+        std::uint32_t load() const noexcept { return value_.load(); }
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // Who begins to wait after this finds the new value.
+            if (waiting_.load() != 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
+        }
+        /// Returns when it is no longer `old`, and perhaps earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            futex(FUTEX_WAIT_PRIVATE, old);
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< about a quarter of what it takes to sleep and wake up
+
+        void futex(int operation, std::uint32_t value) noexcept {
+            static_assert(sizeof value_ == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
+            ::syscall(SYS_futex, &value_, operation, value, nullptr, nullptr, 0);
+        }
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+    };
+
+    /// A thread, which whoever owns it waits for in the end.
+    class thread {
+    public:
+        thread() noexcept = default;
+        thread(thread const&) = delete;
+        thread& operator=(thread const&) = delete;
+        ~thread() {
+            if (runs_) ::pthread_join(thread_, nullptr);
+        }
+        /// Runs `Work(context)` without signals, which remain the other threads'. False: the host has none to give.
+        template <auto Work, class Context> bool start(Context& context) noexcept {
+            sigset_t all, before;
+            ::sigfillset(&all);
+            ::pthread_sigmask(SIG_SETMASK, &all, &before);
+            auto const begin = [](void* with) -> void* {
+                Work(*static_cast<Context*>(with));
+                return nullptr;
+            };
+            pthread_attr_t attributes; // what it touches takes memory, but all of it counts against limits
+            ::pthread_attr_init(&attributes);
+            ::pthread_attr_setstacksize(&attributes, stack_bytes);
+            runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
+            ::pthread_attr_destroy(&attributes);
+            ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+            return runs_;
+        }
+
+    private:
+        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+        pthread_t thread_{};
+        bool runs_ = false;
+    };
+
+    /// Lets threads run that wait for this processor; returns at once where none does.
+    static void give_way() noexcept { ::sched_yield(); }
+
+    /// How many processors this process may use.
+    static std::size_t processors() noexcept {
+        cpu_set_t allowed;
+        if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
+        return static_cast<std::size_t>((std::max)(CPU_COUNT(&allowed), 1));
+    }
+};
+static_assert(wg::threads<threads>);
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <atomic>
+#include <csignal>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// The numbers are those of syslog.
+enum class severity : std::uint8_t { error = 3, info = 6 };
+
+/// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks, raises a signal, or changes errno. A regular file
+/// is the exception: the kernel offers no write to a disk that does not wait for the disk.
+class log_writer {
+public:
+    static constexpr char const* default_syslog = "/dev/log";
+
+    /// `name` is the program's. `fd` stays its owner's and is not changed; -1: none. `name` and `syslog`, the path of
+    /// syslog's datagram socket, outlive this.
+    explicit log_writer(char const* name, int fd = STDERR_FILENO, char const* syslog = default_syslog) noexcept
+        : name_(name), syslog_path_(syslog), syslog_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+        choose(fd);
+    }
+    log_writer(log_writer const&) = delete;
+    log_writer& operator=(log_writer const&) = delete;
+
+    /// From here on the descriptor is not used: errors go to syslog, and other lines nowhere. While no other thread
+    /// writes.
+    void leave_descriptor() noexcept {
+        own_.reset();
+        kind_ = kind::none;
+    }
+
+    /// Writes the pieces, texts and numbers, one after the other as one line.
+    template <class... Piece> void error(Piece const&... pieces) noexcept { write(severity::error, pieces...); }
+    template <class... Piece> void info(Piece const&... pieces) noexcept { write(severity::info, pieces...); }
+
+    /// Lines lost since the last line that told of lost ones.
+    std::uint32_t lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
+
+private:
+    enum class kind : std::uint8_t {
+        none,
+        plain,  ///< never blocks, or is the writer's own non-blocking description
+        polled, ///< blocks: asked before each write whether there is room
+        socket,
+    };
+
+    template <class... Piece> void write(severity of, Piece const&... pieces) noexcept {
+        int const kept = errno;
+        error_text line;
+        line.set(pieces...);
+        // Relaxed: the count stands for itself, no other memory depends on it.
+        if (std::uint32_t const lost = lost_.exchange(0, std::memory_order_relaxed); lost != 0) {
+            error_text told;
+            told.set(lost, lost == 1 ? " log line was lost" : " log lines were lost");
+            if (!put(of, told.view())) lost_.fetch_add(lost, std::memory_order_relaxed);
+        }
+        if (!put(of, line.view())) lost_.fetch_add(1, std::memory_order_relaxed);
+        errno = kept;
+    }
+
+    bool put(severity of, std::string_view text) noexcept {
+        return write_line(text) || (of == severity::error && send_to_syslog(of, text));
+    }
+
+    /// Finds out how to write to `fd` without blocking. O_NONBLOCK belongs to the open description, which other
+    /// programs share (a shell's terminal), so it is not set there: a description of our own is opened.
+    void choose(int fd) noexcept {
+        struct stat file {};
+        if (fd < 0 || ::fstat(fd, &file) != 0) return;
+        fd_ = fd;
+        kind_ = kind::plain;
+        if (S_ISSOCK(file.st_mode)) kind_ = kind::socket;
+        int const flags = ::fcntl(fd, F_GETFL);
+        bool const may_block = S_ISFIFO(file.st_mode) || (S_ISCHR(file.st_mode) && ::isatty(fd) != 0);
+        if (!may_block || (flags >= 0 && (flags & O_NONBLOCK) != 0)) return;
+        error_text path;
+        path.set("/proc/self/fd/", fd);
+        own_.reset(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+        struct stat same {};
+        bool const good = own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev &&
+                          same.st_ino == file.st_ino;
+        if (good) {
+            fd_ = own_.get();
+        } else { // no /proc, or no right to it
+            own_.reset();
+            kind_ = kind::polled;
+        }
+    }
+
+    bool write_line(std::string_view text) noexcept {
+        if (kind_ == kind::none) return false;
+        char line[512];
+        std::size_t size = 0;
+        auto const append = [&](std::string_view more) {
+            std::size_t const part = std::min(more.size(), sizeof line - 1 - size); // 1: the end of the line
+            std::memcpy(line + size, more.data(), part);
+            size += part;
+        };
+        if (mid_line_.load(std::memory_order_relaxed)) append("\n");
+        append(name_);
+        append(": ");
+        append(text);
+        line[size++] = '\n';
+        ssize_t const written = kind_ == kind::socket ? without_interruption([&] {
+            return ::send(fd_, line, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        })
+                                                      : write_without_signals(line, size);
+        if (written > 0) mid_line_.store(written != static_cast<ssize_t>(size), std::memory_order_relaxed);
+        return written == static_cast<ssize_t>(size);
+    }
+
+    /// The signals of a failing write are kept from the program: SIGPIPE (no reader), SIGXFSZ (a file's size limit)
+    /// would end it, SIGTTOU (a terminal of which this is a background job) would stop it.
+    ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
+        pollfd room{fd_, POLLOUT, 0};
+        if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
+        sigset_t of_writes, before, pending;
+        ::sigemptyset(&of_writes);
+        for (int const number : {SIGPIPE, SIGXFSZ, SIGTTOU}) ::sigaddset(&of_writes, number);
+        if (::pthread_sigmask(SIG_BLOCK, &of_writes, &before) != 0) return -1;
+        ssize_t const written = without_interruption([&] { return ::write(fd_, line, size); });
+        if (written < 0 && (errno == EPIPE || errno == EFBIG)) {
+            int const raised = errno == EPIPE ? SIGPIPE : SIGXFSZ;
+            ::sigemptyset(&pending);
+            if (::sigismember(&before, raised) == 0) { // else a pending one may be the program's
+                ::sigaddset(&pending, raised);
+                timespec const at_once{};
+                while (::sigtimedwait(&pending, nullptr, &at_once) < 0 && errno == EINTR) {}
+            }
+        }
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return written;
+    }
+
+    /// The address is given with each datagram, so a syslog that was restarted is found again.
+    bool send_to_syslog(severity of, std::string_view text) noexcept {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::size_t const length = std::strlen(syslog_path_);
+        if (!syslog_ || length >= sizeof address.sun_path) return false;
+        std::memcpy(address.sun_path, syslog_path_, length);
+        constexpr int daemon_facility = 3;
+        error_text head;
+        int const priority = daemon_facility * 8 + static_cast<int>(of);
+        head.set("<", priority, ">", name_, "[", static_cast<long>(::getpid()), "]: ");
+        iovec pieces[2] = {{const_cast<char*>(head.c_str()), head.view().size()},
+                           {const_cast<char*>(text.data()), text.size()}};
+        msghdr message{};
+        message.msg_name = &address;
+        message.msg_namelen = sizeof address;
+        message.msg_iov = pieces;
+        message.msg_iovlen = 2;
+        return without_interruption([&] { return ::sendmsg(syslog_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); }) >=
+               0;
+    }
+
+    char const* name_;
+    char const* syslog_path_;
+    int fd_ = -1;
+    kind kind_ = kind::none;
+    unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
+    unique_fd syslog_;
+    std::atomic<std::uint32_t> lost_{0};
+    std::atomic<bool> mid_line_{false}; ///< the last write took a part of its line
+};
+
+/// Whether a line about a subject is worth writing: not the same about one subject more than once in `interval`, and
+/// of all subjects together `burst` at once and then one a second. Any thread.
+class line_limit {
+public:
+    static constexpr duration interval = seconds(60);
+    static constexpr std::uint32_t burst = 10;
+
+    /// `what` is the content, such as an errno: another one about the subject is a new line.
+    bool pass(std::uint32_t subject, std::uint32_t what, instant now) noexcept {
+        mutex_.lock();
+        bool const passes = is_new(subject, what, now) && take_token(now);
+        if (passes) lines_[subject % subjects] = {subject, what, now, true};
+        mutex_.unlock();
+        return passes;
+    }
+
+private:
+    static constexpr std::size_t subjects = 64; ///< remembered; more share the places
+
+    struct line {
+        std::uint32_t subject = 0;
+        std::uint32_t what = 0;
+        instant at{};
+        bool used = false;
+    };
+
+    bool is_new(std::uint32_t subject, std::uint32_t what, instant now) const noexcept {
+        line const& last = lines_[subject % subjects];
+        return !last.used || last.subject != subject || last.what != what || now - last.at >= interval;
+    }
+
+    bool take_token(instant now) noexcept {
+        constexpr duration each = seconds(1), all = each * burst;
+        if (!begun_ || now - since_ > all) since_ = now - all;
+        begun_ = true;
+        if (now - since_ < each) return false;
+        since_ = since_ + each;
+        return true;
+    }
+
+    threads::mutex mutex_;
+    line lines_[subjects];
+    instant since_{}; ///< a bucket: what has not been used since
+    bool begun_ = false;
+};
 
 } // namespace wg::inline WG_ABI::os
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <poll.h>
 #include <string>
+#include <sys/stat.h>
 
 namespace {
 
@@ -123,8 +124,93 @@ BOOST_AUTO_TEST_CASE(foreground_changes_nothing) {
                }) == 3);
 }
 
+BOOST_AUTO_TEST_CASE(closed_standard_descriptors_are_opened_and_others_left_alone) {
+    for (unsigned closed = 0; closed < 8; ++closed)
+        BOOST_TEST(exit_code_of([=] {
+                       unique_fd const file(::open("/", O_RDONLY | O_CLOEXEC));
+                       for (int fd = 0; fd < 3; ++fd)
+                           (closed >> fd & 1) != 0 ? ::close(fd) : ::dup2(file.get(), fd);
+                       if (wg::os::open_standard_descriptors() != closed) return 50;
+                       struct stat null {}, other {}, found {};
+                       if (::stat("/dev/null", &null) != 0 || ::fstat(file.get(), &other) != 0) return 51;
+                       for (int fd = 0; fd < 3; ++fd) {
+                           if (::fstat(fd, &found) != 0) return 52;
+                           bool const is_null = found.st_rdev == null.st_rdev && S_ISCHR(found.st_mode);
+                           if (is_null != ((closed >> fd & 1) != 0)) return 53;
+                       }
+                       return wg::os::open_standard_descriptors() == 0 ? 3 : 54;
+                   }) == 3);
+}
+
+BOOST_AUTO_TEST_CASE(signals_that_ask_nothing_of_a_daemon_are_ignored_while_it_lives) {
+    constexpr int strays[] = {SIGPIPE,   SIGXFSZ, SIGUSR1, SIGUSR2, SIGALRM,
+                              SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR,  SIGTTOU};
+    for (int const number : strays) {
+        BOOST_TEST(exit_code_of([=] {
+                       ::signal(number, SIG_DFL);
+                       wg::os::stop_signals stop;
+                       ::raise(number);
+                       return stop.take() == 0 ? 3 : 50;
+                   }) == 3);
+        BOOST_TEST(exit_code_of([=] {
+                       ::signal(number, SIG_DFL);
+                       { wg::os::stop_signals stop; }
+                       struct sigaction now {};
+                       return ::sigaction(number, nullptr, &now) == 0 && now.sa_handler == SIG_DFL ? 3 : 50;
+                   }) == 3);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_hang_up_is_ignored_where_no_terminal_can_close) {
+    BOOST_TEST(exit_code_of([] {
+                   ::signal(SIGHUP, SIG_DFL);
+                   wg::os::stop_signals stop(wg::os::stop_signals::hang_up::is_ignored);
+                   ::raise(SIGHUP);
+                   if (stop.take() != 0) return 50;
+                   ::raise(SIGQUIT);
+                   return stop.take();
+               }) == SIGQUIT);
+    BOOST_TEST(exit_code_of([] { return ::setsid() >= 0 && !wg::os::has_terminal() ? 3 : 50; }) == 3);
+}
+
+BOOST_AUTO_TEST_CASE(a_soft_limit_of_descriptors_is_raised_and_a_hard_one_is_told) {
+    BOOST_TEST(exit_code_of([] {
+                   for (int fd = 3; fd < 100; ++fd) ::close(fd);
+                   for (int fd = 0; fd < 3; ++fd)
+                       if (::fcntl(fd, F_GETFD) < 0) return 50;
+                   rlimit limit{};
+                   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max < 60) return 51;
+                   auto room = wg::os::make_descriptor_room(30);
+                   if (room.left() != 30 || room.used != 3) return 52;
+                   limit = {10, 60};
+                   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 53;
+                   room = wg::os::make_descriptor_room(30);
+                   if (room.left() != 30 || ::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur != 33) return 54;
+                   if (::fcntl(0, F_DUPFD, 20) != 20) return 55;
+                   room = wg::os::make_descriptor_room(1000);
+                   return room.limit == 60 && room.used == 4 && room.left() == 56 ? 3 : 56;
+               }) == 3);
+}
+
+BOOST_AUTO_TEST_CASE(a_backoff_waits_longer_each_time_but_not_too_long) {
+    wg::os::backoff retry;
+    wg::instant now = wg::instant{} + wg::seconds(100);
+    BOOST_TEST(!retry.waits());
+    BOOST_TEST((retry.due() == wg::instant::never()));
+    for (int const ms : {250, 500, 1000, 2000, 4000, 4000, 4000}) {
+        retry.failed(now);
+        BOOST_TEST(retry.waits());
+        BOOST_TEST((retry.due() == now + wg::milliseconds(ms)));
+        now = retry.due();
+    }
+    retry.succeeded();
+    BOOST_TEST(!retry.waits());
+    retry.failed(now);
+    BOOST_TEST((retry.due() == now + wg::milliseconds(250)));
+}
+
 BOOST_AUTO_TEST_CASE(stop_signals_are_told_and_do_not_kill) {
-    for (int const number : {SIGINT, SIGTERM, SIGHUP}) {
+    for (int const number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP}) {
         BOOST_TEST(exit_code_of([=] {
                        ::signal(SIGHUP, SIG_DFL);
                        wg::os::stop_signals stop;

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: BSL-1.0
-// What makes a process a daemon: going to the background, stopping on signals, keeping its memory to itself, telling
-// its supervisor (daemon(7), sd_notify(3)). Layer 7 (Linux); at start-up, while there is one thread.
+// What makes a process a daemon: standard descriptors, going to the background, stopping on signals, keeping its memory
+// to itself, its limits, telling its supervisor (daemon(7), sd_notify(3)). Layer 7 (Linux); at start-up, while there is
+// one thread.
 #ifndef WG_OS_LINUX_DAEMON_HPP
 #define WG_OS_LINUX_DAEMON_HPP
 
 #include "../../base/status.hpp"
+#include "../../base/time.hpp"
 #include "fd.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -19,6 +23,26 @@
 #include <sys/wait.h>
 
 namespace wg::inline WG_ABI::os {
+
+/// Opens /dev/null as each of descriptors 0, 1 and 2 that is closed. Else the next files that the program opens get
+/// these numbers, and what is written to standard error goes into them. For the first line of `main`.
+/// Returns a bit, 1 << descriptor, for each that was closed.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned closed = 0;
+    for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) >= 0) continue;
+        closed |= 1u << fd;
+        // open() returns the lowest free number, which is `fd`. Without /dev (a chroot), a directory takes its place:
+        // to read or write it is an error, and no harm.
+        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
+    }
+    return closed;
+}
+
+/// Whether this process has a controlling terminal, whose closing sends SIGHUP.
+inline bool has_terminal() noexcept {
+    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
+}
 
 /// A process that goes on in the background while the one it was started as waits to tell the shell how that went.
 class background {
@@ -69,30 +93,36 @@ private:
     unique_fd parent_{};
 };
 
-/// The signals that ask a daemon to stop, as a descriptor. SIGPIPE is ignored: writing to who has left is an error
-/// like others.
+/// The signals that ask a daemon to stop, as a descriptor. Other signals whose default would end or stop the process,
+/// and that ask nothing of a daemon, are ignored.
 class stop_signals {
 public:
-    /// SIGINT and SIGTERM, and SIGHUP unless it is ignored (nohup): its default would end the process without
-    /// cleaning up. Blocks them; the destructor restores what was.
-    stop_signals() noexcept {
+    /// What a signal SIGHUP means: the terminal was closed, so the process stops; or nothing.
+    enum class hang_up { stops, is_ignored };
+
+    /// SIGINT, SIGTERM, SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup): by default these would
+    /// end the process before it cleaned up. Blocks them; the destructor restores what was.
+    explicit stop_signals(hang_up means = hang_up::stops) noexcept {
         sigset_t wanted;
         ::sigemptyset(&wanted);
-        ::sigaddset(&wanted, SIGINT);
-        ::sigaddset(&wanted, SIGTERM);
-        struct sigaction hang_up {};
-        if (::sigaction(SIGHUP, nullptr, &hang_up) == 0 && hang_up.sa_handler != SIG_IGN) ::sigaddset(&wanted, SIGHUP);
+        for (int const number : {SIGINT, SIGTERM, SIGQUIT}) ::sigaddset(&wanted, number);
+        struct sigaction now {};
+        if (means == hang_up::stops && ::sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler != SIG_IGN)
+            ::sigaddset(&wanted, SIGHUP);
         ::sigprocmask(SIG_BLOCK, &wanted, &before_);
         struct sigaction ignore {};
         ignore.sa_handler = SIG_IGN;
-        ::sigaction(SIGPIPE, &ignore, &pipe_before_);
+        for (std::size_t i = 0; i < std::size(ignored); ++i)
+            if (ignored[i] != SIGHUP || means == hang_up::is_ignored) ::sigaction(ignored[i], &ignore, &saved_[i]);
+        means_ = means;
         fd_.reset(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
     }
     stop_signals(stop_signals const&) = delete;
     stop_signals& operator=(stop_signals const&) = delete;
     ~stop_signals() {
         fd_.reset();
-        ::sigaction(SIGPIPE, &pipe_before_, nullptr);
+        for (std::size_t i = 0; i < std::size(ignored); ++i)
+            if (ignored[i] != SIGHUP || means_ == hang_up::is_ignored) ::sigaction(ignored[i], &saved_[i], nullptr);
         ::sigprocmask(SIG_SETMASK, &before_, nullptr);
     }
 
@@ -105,9 +135,15 @@ public:
     }
 
 private:
+    // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that nobody here
+    // asks for, and what users send to see whether something happens.
+    static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1,
+                                      SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
+
     unique_fd fd_{};
     sigset_t before_{};
-    struct sigaction pipe_before_ {};
+    struct sigaction saved_[std::size(ignored)] {};
+    hang_up means_ = hang_up::stops;
 };
 
 /// Nobody with the same user id may read or trace this process, and no core dump is written. Whether both took hold.
@@ -123,6 +159,50 @@ inline bool limit_memory(std::size_t bytes) noexcept {
     rlimit const most{bytes, bytes};
     return ::setrlimit(RLIMIT_DATA, &most) == 0;
 }
+
+/// Room for descriptors: how many numbers were looked at, and how many of them are taken.
+struct descriptor_room {
+    std::size_t limit = 0, used = 0;
+    std::size_t left() const noexcept { return limit - used; }
+};
+/// Looks whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) for them as far as
+/// the hard limit allows. Where there is room for fewer, `limit` is the limit.
+inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
+    rlimit now{};
+    if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
+    descriptor_room room;
+    auto const look = [&] { // not beyond what was asked for: the limit may be a million
+        room = {};
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : static_cast<std::size_t>(now.rlim_cur);
+        for (; room.limit < most && room.left() < wanted; ++room.limit)
+            room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
+    };
+    look();
+    if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
+    rlimit raised = now;
+    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? room.used + wanted
+                                                    : std::min<rlim_t>(now.rlim_max, room.used + wanted);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
+    look();
+    return room;
+}
+
+/// When to try again what has failed: after a quarter of a second, then each time after twice as long, 4 s at most.
+class backoff {
+public:
+    bool waits() const noexcept { return due_ != instant::never(); }
+    instant due() const noexcept { return due_; } ///< never: nothing has failed
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
+};
 
 /// Tells the supervisor that started us `state`: "READY=1", "STOPPING=1". `socket` is a path, or a name in the abstract
 /// namespace that begins with `@`; null (no supervisor asked): nothing to do. False: it could not be told.
