@@ -148,7 +148,8 @@ concept tun_device = requires(Tun& tun, std::span<packet> packets) {
 // | receive(datagrams)              | fills windows from the front, each at the offset it has; `where`, `tos`, and    |
 // |    -> result<size_t>            | `segment_bytes` where the host coalesces. 0: none there now. Never blocks.      |
 // | send(datagrams) -> size_t       | how many left, each window to `where.remote`, from `where.local` if that is not |
-// |                                 | none; `why` says what failed. A lost datagram is no error.                      |
+// |                                 | none; `why` says what failed, and `error`, if the host has a number for that. A |
+// |                                 | lost datagram is no error.                                                      |
 // | receive_bytes                   | constant: room that a received datagram needs                                   |
 // | set_fwmark(mark) -> status      | optional; for open sockets and those opened later                               |
 // | share(of) -> bool               | optional, for `workers`: takes part in what another has open, for a thread of   |
@@ -248,6 +249,8 @@ concept storage = requires {
 };
 
 // | event(id, peer_number, value)   | called outside locks, by the thread that caused it; never given a secret        |
+// | event(id, peer_number, value,   | optional, called instead: the peer's public key as well; zero for what concerns |
+// |       key)                      | no peer, and after the peer was removed                                         |
 // | enabled                         | constant: false removes the calls                                               |
 template <class Observer>
 concept observer = requires(Observer& observer, event_id id, std::uint32_t peer_number, std::uint64_t value) {

@@ -850,6 +850,7 @@ enum class event_id : std::uint8_t {
     peer_removed,
     under_load,             ///< value: 1 begins, 0 ends
     congestion_marked,      ///< the first such packet of a device; value: 1 it was dropped, 0 it passed
+    send_failed,            ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
 };
 
 constexpr char const* describe(event_id id) noexcept {
@@ -860,7 +861,8 @@ constexpr char const* describe(event_id id) noexcept {
         "started a session",         "gave up on the handshake",    "zeroed all keys",
         "moved to another endpoint", "was added",                   "was removed",
         "load changed",
-        "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)"};
+        "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)",
+        "could not send"};
     return texts[static_cast<std::size_t>(id)];
 }
 
@@ -912,6 +914,7 @@ struct datagram : packet {
     /// Received: if not 0, the window holds datagrams of this size back to back, of which the last may be shorter.
     std::uint16_t segment_bytes = 0;
     status why = status::ok;         ///< sent: what became of it
+    std::uint16_t error = 0;         ///< sent: the host's own number for `why` (errno), if it has one
 };
 
 } // namespace wg::inline WG_ABI
@@ -1051,7 +1054,8 @@ concept tun_device = requires(Tun& tun, std::span<packet> packets) {
 // | receive(datagrams)              | fills windows from the front, each at the offset it has; `where`, `tos`, and    |
 // |    -> result<size_t>            | `segment_bytes` where the host coalesces. 0: none there now. Never blocks.      |
 // | send(datagrams) -> size_t       | how many left, each window to `where.remote`, from `where.local` if that is not |
-// |                                 | none; `why` says what failed. A lost datagram is no error.                      |
+// |                                 | none; `why` says what failed, and `error`, if the host has a number for that. A |
+// |                                 | lost datagram is no error.                                                      |
 // | receive_bytes                   | constant: room that a received datagram needs                                   |
 // | set_fwmark(mark) -> status      | optional; for open sockets and those opened later                               |
 // | share(of) -> bool               | optional, for `workers`: takes part in what another has open, for a thread of   |
@@ -1151,6 +1155,8 @@ concept storage = requires {
 };
 
 // | event(id, peer_number, value)   | called outside locks, by the thread that caused it; never given a secret        |
+// | event(id, peer_number, value,   | optional, called instead: the peer's public key as well; zero for what concerns |
+// |       key)                      | no peer, and after the peer was removed                                         |
 // | enabled                         | constant: false removes the calls                                               |
 template <class Observer>
 concept observer = requires(Observer& observer, event_id id, std::uint32_t peer_number, std::uint64_t value) {
@@ -15545,6 +15551,9 @@ template <policies Policies> struct job {
     status why = status::ok;
     bool outbound = false;
     bool has_data = false; ///< not a keepalive nor a handshake message
+#ifndef WG_BARE
+    std::uint16_t error = 0; ///< sent: the host's own number for `why`
+#endif
     path where{};
     std::uint64_t counter = 0;
     typename peer<Policies>::keypair_type* keys = nullptr; ///< what `crypt` uses; nullptr: nothing to do
@@ -16198,11 +16207,24 @@ template <policies Policies> struct device_state {
         if (lost) report(event_id::dropped, whose, static_cast<std::uint64_t>(why));
     }
 
+    /// The socket did not send a job's datagram.
+    void note_failed([[maybe_unused]] job_type const& j, [[maybe_unused]] peer_type const& to) noexcept {
+        if constexpr (counts) ++counters[static_cast<std::size_t>(j.why)];
+#ifndef WG_BARE
+        report(event_id::send_failed, &to, static_cast<std::uint64_t>(j.why) | std::uint64_t{j.error} << 8);
+#endif
+    }
+
     /// Remembers an event for the end of the call; what is beyond `max_reported` in one call is only counted.
     void report(event_id id, peer_type const* whose, std::uint64_t value = 0) noexcept {
         if constexpr (observer_type::enabled) {
             if (reported_count == max_reported) return;
-            reported[reported_count++] = {id, whose != nullptr ? whose->number : no_peer_number, value};
+            reported_event& e = reported[reported_count++];
+            e.id = id;
+            e.number = whose != nullptr ? whose->number : no_peer_number;
+            e.value = value;
+            if constexpr (names_peers) // of a removed peer only jobs in flight are left
+                e.key = whose != nullptr && whose->secrets != nullptr ? whose->key() : public_key{};
         }
     }
 
@@ -16289,10 +16311,15 @@ template <policies Policies> struct device_state {
         return static_cast<std::int32_t>(load_le32(raw.data()) % rekey_timeout_jitter_ms);
     }
 
-    struct reported_event {
-        event_id id{};
-        std::uint32_t number = 0;
-        std::uint64_t value = 0;
+    /// Whether the observer also takes the peer's public key.
+    static constexpr bool names_peers = requires(observer_type& o, public_key const& key) {
+        o.event(event_id{}, std::uint32_t{}, std::uint64_t{}, key);
+    };
+    struct reported_event { // not initialised: each call of a device has room for many, and mostly none
+        event_id id;
+        std::uint32_t number;
+        std::uint64_t value;
+        [[no_unique_address]] std::conditional_t<names_peers, public_key, no_table<1>> key;
     };
     static constexpr std::size_t max_reported = observer_type::enabled ? 64 : 0;
 
@@ -16363,7 +16390,12 @@ public:
             std::size_t const count = std::exchange(state_.reported_count, 0);
             std::copy_n(state_.reported.begin(), count, told.begin());
             state_.mutex.unlock();
-            for (std::size_t i = 0; i < count; ++i) state_.observer.event(told[i].id, told[i].number, told[i].value);
+            for (std::size_t i = 0; i < count; ++i) {
+                if constexpr (state_type::names_peers)
+                    state_.observer.event(told[i].id, told[i].number, told[i].value, told[i].key);
+                else
+                    state_.observer.event(told[i].id, told[i].number, told[i].value);
+            }
         } else {
             state_.mutex.unlock();
         }
@@ -18162,7 +18194,10 @@ private:
 
     void complete_outbound(job_type& j, peer_type& owner, moment now) noexcept {
         if (j.next != disposition::send) return; // not sealed, so not sent
-        if (j.why == status::ok) owner.tx_bytes += j.data.length;
+        if (j.why == status::ok)
+            owner.tx_bytes += j.data.length;
+        else
+            state_.note_failed(j, owner);
         // The socket found that the cached source address is gone.
         if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
         if (j.keys == nullptr) return; // a handshake message: its timers ran when it was made
@@ -18704,6 +18739,7 @@ private:
             d.where = j.where;
             d.tos = j.tos;
             d.why = status::ok;
+            d.error = 0;
         }
         if (count != 0) (void)socket_.send(std::span(sent_).first(count));
         count = 0;
@@ -18711,6 +18747,9 @@ private:
             if (j.next != disposition::send) continue;
             datagram const& d = sent_[count++];
             j.why = d.why;
+#ifndef WG_BARE
+            j.error = d.error;
+#endif
             j.where.local = d.where.local;
         }
         core_.complete(jobs, now());
@@ -25134,7 +25173,7 @@ private:
             } else if (give_way(error, parts, p.sources[done])) {
                 p.write_control(done);
             } else {
-                mark(parts, status_of(error));
+                mark(parts, status_of(error), error);
                 ++done;
             }
         }
@@ -25171,7 +25210,7 @@ private:
                 changed = true;
                 continue;
             }
-            d.why = status_of(error);
+            mark(parts.subspan(i, 1), status_of(error), error);
             ++i;
         }
         return sent;
@@ -25197,8 +25236,8 @@ private:
 
     static instant now() noexcept { return Calls::now(); }
 
-    static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
-        for (datagram* const d : parts) d->why = why;
+    static std::size_t mark(std::span<datagram*> parts, status why, int error = 0) noexcept {
+        for (datagram* const d : parts) d->why = why, d->error = static_cast<std::uint16_t>(error);
         return parts.size();
     }
 

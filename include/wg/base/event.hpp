@@ -28,6 +28,7 @@ enum class event_id : std::uint8_t {
     peer_removed,
     under_load,             ///< value: 1 begins, 0 ends
     congestion_marked,      ///< the first such packet of a device; value: 1 it was dropped, 0 it passed
+    send_failed,            ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
 };
 
 constexpr char const* describe(event_id id) noexcept {
@@ -38,7 +39,8 @@ constexpr char const* describe(event_id id) noexcept {
         "started a session",         "gave up on the handshake",    "zeroed all keys",
         "moved to another endpoint", "was added",                   "was removed",
         "load changed",
-        "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)"};
+        "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)",
+        "could not send"};
     return texts[static_cast<std::size_t>(id)];
 }
 

@@ -45,6 +45,7 @@ struct datagram : packet {
     /// Received: if not 0, the window holds datagrams of this size back to back, of which the last may be shorter.
     std::uint16_t segment_bytes = 0;
     status why = status::ok;         ///< sent: what became of it
+    std::uint16_t error = 0;         ///< sent: the host's own number for `why` (errno), if it has one
 };
 
 } // namespace wg::inline WG_ABI

@@ -440,7 +440,10 @@ private:
 
     void complete_outbound(job_type& j, peer_type& owner, moment now) noexcept {
         if (j.next != disposition::send) return; // not sealed, so not sent
-        if (j.why == status::ok) owner.tx_bytes += j.data.length;
+        if (j.why == status::ok)
+            owner.tx_bytes += j.data.length;
+        else
+            state_.note_failed(j, owner);
         // The socket found that the cached source address is gone.
         if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
         if (j.keys == nullptr) return; // a handshake message: its timers ran when it was made

@@ -132,11 +132,24 @@ template <policies Policies> struct device_state {
         if (lost) report(event_id::dropped, whose, static_cast<std::uint64_t>(why));
     }
 
+    /// The socket did not send a job's datagram.
+    void note_failed([[maybe_unused]] job_type const& j, [[maybe_unused]] peer_type const& to) noexcept {
+        if constexpr (counts) ++counters[static_cast<std::size_t>(j.why)];
+#ifndef WG_BARE
+        report(event_id::send_failed, &to, static_cast<std::uint64_t>(j.why) | std::uint64_t{j.error} << 8);
+#endif
+    }
+
     /// Remembers an event for the end of the call; what is beyond `max_reported` in one call is only counted.
     void report(event_id id, peer_type const* whose, std::uint64_t value = 0) noexcept {
         if constexpr (observer_type::enabled) {
             if (reported_count == max_reported) return;
-            reported[reported_count++] = {id, whose != nullptr ? whose->number : no_peer_number, value};
+            reported_event& e = reported[reported_count++];
+            e.id = id;
+            e.number = whose != nullptr ? whose->number : no_peer_number;
+            e.value = value;
+            if constexpr (names_peers) // of a removed peer only jobs in flight are left
+                e.key = whose != nullptr && whose->secrets != nullptr ? whose->key() : public_key{};
         }
     }
 
@@ -223,10 +236,15 @@ template <policies Policies> struct device_state {
         return static_cast<std::int32_t>(load_le32(raw.data()) % rekey_timeout_jitter_ms);
     }
 
-    struct reported_event {
-        event_id id{};
-        std::uint32_t number = 0;
-        std::uint64_t value = 0;
+    /// Whether the observer also takes the peer's public key.
+    static constexpr bool names_peers = requires(observer_type& o, public_key const& key) {
+        o.event(event_id{}, std::uint32_t{}, std::uint64_t{}, key);
+    };
+    struct reported_event { // not initialised: each call of a device has room for many, and mostly none
+        event_id id;
+        std::uint32_t number;
+        std::uint64_t value;
+        [[no_unique_address]] std::conditional_t<names_peers, public_key, no_table<1>> key;
     };
     static constexpr std::size_t max_reported = observer_type::enabled ? 64 : 0;
 
@@ -297,7 +315,12 @@ public:
             std::size_t const count = std::exchange(state_.reported_count, 0);
             std::copy_n(state_.reported.begin(), count, told.begin());
             state_.mutex.unlock();
-            for (std::size_t i = 0; i < count; ++i) state_.observer.event(told[i].id, told[i].number, told[i].value);
+            for (std::size_t i = 0; i < count; ++i) {
+                if constexpr (state_type::names_peers)
+                    state_.observer.event(told[i].id, told[i].number, told[i].value, told[i].key);
+                else
+                    state_.observer.event(told[i].id, told[i].number, told[i].value);
+            }
         } else {
             state_.mutex.unlock();
         }

@@ -350,6 +350,7 @@ private:
             d.where = j.where;
             d.tos = j.tos;
             d.why = status::ok;
+            d.error = 0;
         }
         if (count != 0) (void)socket_.send(std::span(sent_).first(count));
         count = 0;
@@ -357,6 +358,9 @@ private:
             if (j.next != disposition::send) continue;
             datagram const& d = sent_[count++];
             j.why = d.why;
+#ifndef WG_BARE
+            j.error = d.error;
+#endif
             j.where.local = d.where.local;
         }
         core_.complete(jobs, now());

@@ -498,7 +498,7 @@ private:
             } else if (give_way(error, parts, p.sources[done])) {
                 p.write_control(done);
             } else {
-                mark(parts, status_of(error));
+                mark(parts, status_of(error), error);
                 ++done;
             }
         }
@@ -535,7 +535,7 @@ private:
                 changed = true;
                 continue;
             }
-            d.why = status_of(error);
+            mark(parts.subspan(i, 1), status_of(error), error);
             ++i;
         }
         return sent;
@@ -561,8 +561,8 @@ private:
 
     static instant now() noexcept { return Calls::now(); }
 
-    static std::size_t mark(std::span<datagram*> parts, status why) noexcept {
-        for (datagram* const d : parts) d->why = why;
+    static std::size_t mark(std::span<datagram*> parts, status why, int error = 0) noexcept {
+        for (datagram* const d : parts) d->why = why, d->error = static_cast<std::uint16_t>(error);
         return parts.size();
     }
 
