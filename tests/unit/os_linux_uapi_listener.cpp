@@ -200,8 +200,48 @@ BOOST_AUTO_TEST_CASE(impossible_paths_are_refused) {
     BOOST_TEST((l.open("", why, where.path.c_str()) == wg::status::invalid));
     BOOST_TEST((l.open("a/b", why, where.path.c_str()) == wg::status::invalid));
     BOOST_TEST((l.open("wg0", why, std::string(120, 'd').c_str()) == wg::status::invalid));
-    BOOST_TEST((l.open("wg0", why, (where.path + "/no/where").c_str()) == wg::status::io_error));
-    BOOST_TEST(!why.empty());
+    BOOST_TEST((l.open("wg0", why, "relative") == wg::status::invalid));
+    { unique_fd const file(::open((where.path + "/moved").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)); }
+    for (std::string const directory : {"/moved", "/moved/sub"}) {
+        BOOST_TEST((l.open("wg0", why, (where.path + directory).c_str()) == wg::status::io_error));
+        BOOST_TEST(std::string(why.c_str()) == "cannot create the directory " + where.path + directory +
+                                                   ": Not a directory");
+    }
+}
+
+BOOST_AUTO_TEST_CASE(missing_directories_are_made_for_all_to_pass) {
+    directory where;
+    std::string const deep = where.path + "/sub/deep/wireguard";
+    mode_t const before = ::umask(077);
+    {
+        listener l;
+        wg::os::error_text why;
+        BOOST_TEST_REQUIRE((l.open("wg0", why, deep.c_str()) == wg::status::ok), why.c_str());
+        for (std::string const part : {"/sub", "/sub/deep", "/sub/deep/wireguard"}) {
+            struct stat found {};
+            BOOST_REQUIRE(::stat((where.path + part).c_str(), &found) == 0);
+            BOOST_TEST((found.st_mode & 07777) == 0755u);
+        }
+        BOOST_TEST(exists(deep + "/wg0.sock"));
+    }
+    ::umask(before);
+    ::rmdir(deep.c_str());
+    ::rmdir((where.path + "/sub/deep").c_str());
+}
+
+BOOST_AUTO_TEST_CASE(a_link_whose_target_is_missing_has_it_made) {
+    directory where;
+    for (std::string const& target : {where.path + "/sub", std::string("sub")}) {
+        BOOST_REQUIRE(::symlink(target.c_str(), (where.path + "/moved").c_str()) == 0);
+        {
+            listener l;
+            wg::os::error_text why;
+            BOOST_TEST_REQUIRE((l.open("wg0", why, (where.path + "/moved").c_str()) == wg::status::ok), why.c_str());
+            BOOST_TEST(exists(where.path + "/sub/wg0.sock"));
+        }
+        BOOST_REQUIRE(::unlink((where.path + "/moved").c_str()) == 0);
+        BOOST_REQUIRE(::rmdir((where.path + "/sub").c_str()) == 0);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(removal_of_the_socket_ends_it_but_a_change_of_rights_does_not) {

@@ -8,11 +8,13 @@
 #include "error_text.hpp"
 #include "fd.hpp"
 
+#include <climits>
 #include <optional>
 #include <string_view>
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 
 namespace wg::inline WG_ABI::os {
@@ -22,7 +24,7 @@ namespace wg::inline WG_ABI::os {
 /// its reply is not heard until it does.
 template <class Session, class Reply, std::size_t MaxConnections = 16> class uapi_listener {
 public:
-    static constexpr char const* default_directory = "/var/run/wireguard";
+    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one that wg(8) knows
 
     uapi_listener() noexcept
         : epoll_(::epoll_create1(EPOLL_CLOEXEC)), spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
@@ -34,12 +36,13 @@ public:
         if (listener_ && is_ours()) ::unlink(path_.sun_path);
     }
 
-    /// Listens at `directory`/`name`.sock, which only the user of this process may use. A file left behind by a
-    /// process that is no more is replaced. `address_in_use`: somebody listens there; `invalid`: too long a path.
+    /// Listens at `directory`/`name`.sock, which only the user of this process may use. The directory and its parents
+    /// are made (mode 0755) if they are missing. A file left behind by a process that is no more is replaced.
+    /// `address_in_use`: somebody listens there; `invalid`: too long a path.
     status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
         status const named = set_path(name, directory, why);
         if (named != status::ok) return named;
-        if (::mkdir(directory, 0755) != 0 && errno != EEXIST) return failed("create", directory, why);
+        if (!make_directories(directory)) return failed("create the directory", directory, why);
         unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
         if (!fd) return failed("open a socket for", path_.sun_path, why);
         if (!bind_private(fd.get())) {
@@ -100,6 +103,7 @@ public:
 private:
     static constexpr std::uint64_t listener_number = 0, removal_number = 1, first_connection = 2;
     static constexpr std::size_t input_bytes = 4096;
+    static constexpr time_t look_interval_s = 1;
     static constexpr int most_reads = 16; ///< of one connection in one `serve`, then it is the next one's turn
 
     struct connection {
@@ -134,6 +138,40 @@ private:
         return s;
     }
 
+    /// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
+    /// pass. A link to a directory that is missing (/var/run, where /run is not there yet) has its target made.
+    static bool make_directories(std::string_view path) noexcept {
+        if (!path.starts_with('/')) return errno = EINVAL, false;
+        char part[sizeof path_.sun_path + 1] = {};
+        if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+        for (std::size_t end = 1; end <= path.size(); ++end) {
+            if (end != path.size() && path[end] != '/') continue;
+            std::memcpy(part, path.data(), end);
+            part[end] = '\0';
+            struct stat found {};
+            if (::stat(part, &found) == 0) {
+                if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+            } else if (errno != ENOENT || !make_directory(part)) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    static bool make_directory(char const* path) noexcept {
+        char target[PATH_MAX + sizeof path_.sun_path];
+        std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+        ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+        if (size > 0) {
+            target[folder + static_cast<std::size_t>(size)] = '\0';
+            bool const absolute = target[folder] == '/';
+            std::memcpy(target, path, folder);
+            path = absolute ? target + folder : target;
+        }
+        if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+        return ::chmod(path, 0755) == 0;
+    }
+
     sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }
 
     bool bind_private(int fd) noexcept {
@@ -162,10 +200,9 @@ private:
 
     status begin(unique_fd fd, error_text& why) noexcept {
         struct stat file {};
-        unique_fd removal(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+        unique_fd removal = watch_removal();
         bool const watched =
             epoll_ && removal && ::lstat(path_.sun_path, &file) == 0 &&
-            ::inotify_add_watch(removal.get(), path_.sun_path, IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) >= 0 &&
             watch(epoll_.get(), fd.get(), EPOLLIN, listener_number) &&
             watch(epoll_.get(), removal.get(), EPOLLIN, removal_number);
         if (!watched) return failed("watch", path_.sun_path, why);
@@ -176,12 +213,26 @@ private:
         return status::ok;
     }
 
+    /// Something to read when the socket's file may have been removed. Where there is no inotify, or a user's instances
+    /// and watches are used up, a timer: then removal is noticed within `look_interval_s`.
+    unique_fd watch_removal() const noexcept {
+        unique_fd removal(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+        constexpr std::uint32_t events = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
+        if (removal && ::inotify_add_watch(removal.get(), path_.sun_path, events) >= 0) return removal;
+        if (errno == ENOENT) return unique_fd(); // removed already
+        removal.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+        itimerspec every{};
+        every.it_value.tv_sec = every.it_interval.tv_sec = look_interval_s;
+        if (removal && ::timerfd_settime(removal.get(), 0, &every, nullptr) != 0) removal.reset();
+        return removal;
+    }
+
     bool is_ours() const noexcept {
         struct stat now {};
         return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
     }
 
-    /// Reads away what inotify tells, which may also be a mere change of permissions, and looks for itself.
+    /// Reads away what inotify or the timer tells, which may be a mere change of permissions, and looks for itself.
     bool was_removed() noexcept {
         alignas(inotify_event) byte told[4096];
         while (::read(removal_.get(), told, sizeof told) > 0) {}
