@@ -36,6 +36,27 @@ BOOST_AUTO_TEST_CASE(a_port_in_use_leaves_it_down_and_a_later_up_works) {
     l.connect();
 }
 
+BOOST_AUTO_TEST_CASE(while_it_waits_for_its_port_a_taken_one_is_refused_and_a_free_one_brings_it_up) {
+    tunnel l;
+    l.a.engine.down();
+    l.a.socket.taken = {l.a.where.port, 50077};
+    BOOST_TEST(l.a.engine.up() == status::address_in_use);
+    auto const before = l.a.snapshot();
+    BOOST_TEST(l.a.configure(change::listen_port(50077), change::fwmark(9)) == status::address_in_use);
+    BOOST_TEST((l.a.snapshot() == before));
+    BOOST_TEST(l.a.configure(change::fwmark(9)) == status::ok); // other changes do not wait
+    BOOST_TEST(!l.a.engine.is_up());
+    BOOST_TEST(l.a.configure(change::listen_port(50078)) == status::ok);
+    BOOST_TEST(l.a.engine.is_up());
+    BOOST_TEST(l.a.socket.port == 50078);
+    l.a.where.port = 50078;
+    l.connect();
+    l.a.engine.down(); // nothing is opened for an interface that nobody wants up
+    BOOST_TEST(l.a.configure(change::listen_port(50079)) == status::ok);
+    BOOST_TEST(!l.a.engine.is_up());
+    BOOST_TEST(l.a.socket.port == 0);
+}
+
 BOOST_AUTO_TEST_CASE(up_twice_opens_once) {
     tunnel l;
     std::size_t const opens = l.a.socket.opens;

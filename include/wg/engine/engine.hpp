@@ -38,17 +38,16 @@ public:
         if (status const why = refresh_mtu(); why != status::ok) return why;
         if (shared_.running) return status::ok;
         result<std::uint16_t> const port = socket_.open(core_.listen_port());
+        wants_socket_ = !port;
         if (!port) return port.why();
-        core_.set_listen_port(*port);
-        shared_.running = true;
-        core_.up();
-        lane_.flush();
+        go_up(*port);
         return status::ok;
     }
 
     /// Closes the socket and ends all sessions.
     //= linux: an interface that is down has no socket
     void down() noexcept {
+        wants_socket_ = false;
         shared_.running = false;
         socket_.close();
         core_.down(now());
@@ -91,7 +90,8 @@ public:
     }
 
     /// As `device::configure`, and the socket follows: all changes or none. Also address_in_use, no_permission and
-    /// what else the socket says.
+    /// what else the socket says. After an `up` that found no socket, a listen port with which there is one brings the
+    /// interface up.
     status configure(std::span<change const> changes) noexcept {
         if (status const why = core_.admit(changes); why != status::ok) return why;
         change const *port = nullptr, *mark = nullptr;
@@ -102,7 +102,8 @@ public:
         if (mark != nullptr)
             if (status const why = set_fwmark(mark->number()); why != status::ok) return why;
         std::uint16_t bound = core_.listen_port();
-        if (port != nullptr && shared_.running) {
+        bool const opens = port != nullptr && (shared_.running || wants_socket_);
+        if (opens) {
             result<std::uint16_t> const opened = socket_.open(static_cast<std::uint16_t>(port->number()));
             if (!opened) {
                 if (mark != nullptr) (void)set_fwmark(core_.fwmark());
@@ -111,7 +112,8 @@ public:
             bound = *opened;
         }
         status const why = core_.configure(changes, now()); // admitted, so it is done
-        if (port != nullptr && shared_.running) core_.set_listen_port(bound);
+        if (opens) core_.set_listen_port(bound);
+        if (std::exchange(wants_socket_, wants_socket_ && !opens) && opens) go_up(bound);
         if (shared_.running) lane_.flush();
         return why;
     }
@@ -124,6 +126,13 @@ public:
 
 private:
     instant now() noexcept { return core_.clock().now(); }
+
+    void go_up(std::uint16_t port) noexcept {
+        core_.set_listen_port(port);
+        shared_.running = true;
+        core_.up();
+        lane_.flush();
+    }
 
     status set_fwmark(std::uint32_t mark) noexcept {
         if constexpr (requires { socket_.set_fwmark(mark); })
@@ -138,6 +147,7 @@ private:
     junction<Policies> shared_;
     lane<Policies> lane_;
     pace pace_{};
+    bool wants_socket_ = false; ///< the last `up` failed for want of one
 };
 
 } // namespace wg::inline WG_ABI
