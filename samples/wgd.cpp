@@ -16,12 +16,68 @@ using wgd_options::log_level, wgd_options::options, wgd_options::wish;
 #define WGD_CRYPTOGRAPHY wg::bundled
 #endif
 
+constexpr char version[] = "wgd 0.1.0\n";
+
+void print(int fd, std::string_view text) {
+    if (::write(fd, text.data(), text.size()) < 0) std::exit(EXIT_FAILURE);
+}
+
+/// What is logged of one interface, as far as LOG_LEVEL asks for it. Any thread.
+class interface_log {
+public:
+    interface_log(wg::os::log_writer& log, options const& o) noexcept : log_(log), options_(o) {}
+
+    template <class... Piece> void error(Piece const&... pieces) noexcept {
+        if (options_.level != log_level::silent) log_.error(options_.interface_name, ": ", pieces...);
+    }
+
+    void event(wg::event_id id, std::uint32_t peer, std::uint64_t value, wg::public_key const& key) noexcept {
+        if (options_.level == log_level::silent) return;
+        if (id == wg::event_id::send_failed) return send_failed(peer, value, key);
+        if (options_.level != log_level::verbose) return;
+        bool const dropped = id == wg::event_id::dropped;
+        char const* const why = dropped ? wg::describe(static_cast<wg::status>(value)) : "";
+        log_.info(options_.interface_name, ": ", name_of(peer, key).view(), wg::describe(id), dropped ? ": " : "", why);
+    }
+
+private:
+    /// "peer(AbCdEfGh…): ", by the first characters of its key.
+    static wg::os::error_text name_of(std::uint32_t peer, wg::public_key const& key) noexcept {
+        wg::os::error_text name;
+        auto const text = wg::text::print_base64_key(key);
+        if (peer != wg::no_peer_number) name.set("peer(", std::string_view(text.c_str(), 8), "…): ");
+        return name;
+    }
+
+    void send_failed(std::uint32_t peer, std::uint64_t value, wg::public_key const& key) noexcept {
+        auto const number = static_cast<int>(value >> 8);
+        auto const why = static_cast<wg::status>(value & 0xff);
+        if (!failures_.pass(peer, static_cast<std::uint32_t>(value), wg::os::clock().now())) return;
+        error(name_of(peer, key).view(), "could not send: ", number != 0 ? std::strerror(number) : wg::describe(why));
+    }
+
+    wg::os::log_writer& log_;
+    options const& options_;
+    wg::os::line_limit failures_;
+};
+
+/// Models `observer`.
+struct event_log {
+    static constexpr bool enabled = true;
+    interface_log* log = nullptr;
+
+    void event(wg::event_id, std::uint32_t, std::uint64_t) noexcept {} // the device calls the other one
+    void event(wg::event_id id, std::uint32_t peer, std::uint64_t value, wg::public_key const& key) noexcept {
+        if (log != nullptr) log->event(id, peer, value, key);
+    }
+};
+
 struct daemon_policies : wg::default_policies {
     using hash = WGD_CRYPTOGRAPHY::hash;
     using dh = WGD_CRYPTOGRAPHY::dh;
     using aead = WGD_CRYPTOGRAPHY::aead;
     using threads = wg::os::threads;
-    using observer = wg::function_observer;
+    using observer = event_log;
 };
 
 struct session : wg::uapi::session {
@@ -29,40 +85,14 @@ struct session : wg::uapi::session {
 };
 using listener = wg::os::uapi_listener<session, wg::secret_buffer>;
 
-constexpr char version[] = "wgd 0.1.0\n";
-
-// Standard output and error without buffers: a line is a write, and a small daemon needs no stdio.
-void print(int fd, std::string_view text) {
-    if (::write(fd, text.data(), text.size()) < 0) std::exit(EXIT_FAILURE);
-}
-
-template <class... Piece> void complain(Piece const&... pieces) {
-    wg::os::error_text line;
-    line.set("wgd: ", pieces..., "\n");
-    print(STDERR_FILENO, line.view());
-    if (!line.view().ends_with('\n')) print(STDERR_FILENO, "\n"); // it was cut
-}
-
-template <class... Piece> void say(options const& o, Piece const&... pieces) {
-    if (o.level != log_level::silent) complain(o.interface_name, ": ", pieces...);
-}
-
-void log_event(void* context, wg::event_id id, std::uint32_t peer, std::uint64_t value) noexcept {
-    options const& o = *static_cast<options const*>(context);
-    bool const dropped = id == wg::event_id::dropped;
-    char const* const why = dropped ? wg::describe(static_cast<wg::status>(value)) : "";
-    if (peer != wg::no_peer_number)
-        say(o, "peer ", peer, " ", wg::describe(id), dropped ? ": " : "", why);
-    else
-        say(o, wg::describe(id), dropped ? ": " : "", why);
-}
-
 /// The interface, its socket and its configuration socket.
 class wgd {
+    using hang_up = wg::os::stop_signals::hang_up;
+
 public:
-    wgd(options& o, wg::os::tun&& tun, listener& configuration) noexcept
-        : options_(o), tun_(std::move(tun)), socket_(o.offloads), listener_(configuration),
-          device_(wg::function_observer{o.level == log_level::verbose ? log_event : nullptr, &o}),
+    wgd(options const& o, interface_log& log, wg::os::tun&& tun, listener& configuration) noexcept
+        : options_(o), log_(log), tun_(std::move(tun)), socket_(o.offloads), listener_(configuration),
+          signals_(wg::os::has_terminal() ? hang_up::stops : hang_up::is_ignored), device_(event_log{&log}),
           engine_(device_, tun_, socket_), workers_(engine_, tun_, socket_, o.workers - 1),
           waiter_(tun_.fd(), socket_.fd()) {
         if (auto monitor = wg::os::route_monitor::open(tun_.index())) routes_ = std::move(*monitor);
@@ -76,7 +106,7 @@ public:
         if (!waiter_ || signals_.fd() < 0 || socket_.fd() < 0) why.set("no descriptors are left (ulimit -n)");
         if (!device_.ready()) why.set("there is no memory for the keys");
         if (!why.empty()) return false;
-        if (!device_.memory().secrets().locked()) say(options_, "keys may be written to swap: memory cannot be locked");
+        if (!device_.memory().secrets().locked()) log_.error("keys may be written to swap: memory cannot be locked (ulimit -l)");
         return true;
     }
 
@@ -90,7 +120,8 @@ private:
 
     wg::status run_once() noexcept {
         // Netlink speaks of this network namespace; an interface that was moved to another one has to be asked.
-        wg::instant const look_at = moved_away_ ? looked_at_ + wg::seconds(1) : wg::instant::never();
+        wg::instant const look_at =
+            std::min(retry_.due(), moved_away_ ? looked_at_ + wg::seconds(1) : wg::instant::never());
         wg::duration const busy_poll = options_.busy_poll ? engine_.busy_poll() : wg::duration{};
         wg::readiness const ready = waiter_.wait(std::min(engine_.next_deadline(), look_at), busy_poll);
         bool const look = device_.clock().now() >= look_at;
@@ -131,12 +162,24 @@ private:
         if (link == wg::status::gone) return link;
         if (link == wg::status::device_down && engine_.is_up()) engine_.down();
         if (link == wg::status::ok && !engine_.is_up() && why == wg::status::ok) why = engine_.up();
-        if (why != wg::status::ok && link == wg::status::ok)
-            say(options_, "cannot go up with UDP port ", device_.listen_port(), ": ", wg::describe(why));
+        note_attempt(link == wg::status::ok ? why : wg::status::ok);
         return wg::status::ok;
     }
 
-    options& options_;
+    /// The interface is up, but perhaps its socket cannot be opened: that is tried again, and said once.
+    void note_attempt(wg::status why) noexcept {
+        if (why == wg::status::ok) {
+            if (retry_.waits() && engine_.is_up()) log_.error("UDP port ", device_.listen_port(), " is open now");
+            failed_with_ = why;
+            return retry_.succeeded();
+        }
+        retry_.failed(looked_at_);
+        if (std::exchange(failed_with_, why) == why) return;
+        log_.error("cannot go up with UDP port ", device_.listen_port(), ": ", wg::describe(why), "; trying again");
+    }
+
+    options const& options_;
+    interface_log& log_;
     wg::os::tun tun_;
     wg::os::udp socket_;
     listener& listener_;
@@ -148,27 +191,43 @@ private:
     wg::os::waiter waiter_;
     wg::instant looked_at_{};
     bool moved_away_ = false;
+    wg::os::backoff retry_;
+    wg::status failed_with_ = wg::status::ok;
 };
+
+/// A small `ulimit -n` first costs the TUN device's further queues. `why`: there is not even room for the rest.
+bool find_descriptors(options& o, wg::os::error_text& why) noexcept {
+    constexpr std::size_t least = 32, queues = 16, of_worker = 4;
+    auto const room = wg::os::make_descriptor_room(least + queues + of_worker * o.workers);
+    if (room.left() < least + queues) o.offloads.queues = false;
+    if (room.left() >= least) return true;
+    why.set("too few descriptors: `ulimit -n` is ", room.limit, ", ", room.used, " are in use, and wgd needs ", least,
+            " more: raise it to ", room.used + least);
+    return false;
+}
 
 } // namespace
 
 int main(int count, char** arguments) {
+    bool const has_stderr = (wg::os::open_standard_descriptors() >> STDERR_FILENO & 1) == 0;
+    wg::os::log_writer log("wgd", has_stderr ? STDERR_FILENO : -1);
     options o;
     wg::os::error_text why;
     auto const fail = [&](char const* text) {
-        complain(text);
+        log.error(text);
         return EXIT_FAILURE;
     };
     switch (wgd_options::read({arguments, static_cast<std::size_t>(count)}, o, why)) {
     case wish::help: wgd_options::print_help([](std::string_view text) { print(STDOUT_FILENO, text); }); return 0;
     case wish::version: print(STDOUT_FILENO, version); return 0;
     case wish::wrong:
-        complain(why.view());
+        log.error(why.view());
         print(STDERR_FILENO, wgd_options::usage);
         return EXIT_FAILURE;
     case wish::serve: break;
     }
 
+    if (!find_descriptors(o, why)) return fail(why.c_str());
     if (o.memory_mib != 0 && !wg::os::limit_memory(o.memory_mib << 20)) return fail("cannot limit the memory");
 
     // What can fail comes before the process goes to the background, and all of that before the first secret.
@@ -177,15 +236,18 @@ int main(int count, char** arguments) {
     if (!tun) return fail(why.c_str());
     static listener configuration; // its buffers are too large for a stack
     wg::status const listening =
-        o.uapi_fd >= 0 ? configuration.adopt(o.uapi_fd, o.interface_name, why) : configuration.open(o.interface_name, why);
+        o.uapi_fd >= 0 ? configuration.adopt(o.uapi_fd, o.interface_name, why, o.socket_directory)
+                       : configuration.open(o.interface_name, why, o.socket_directory);
     if (listening != wg::status::ok) return fail(why.c_str());
     auto background = o.foreground ? wg::os::background() : wg::os::background::enter();
     if (!background) return fail("cannot go to the background");
     (void)wg::os::keep_memory_private(); // where that is forbidden, the region for secrets still is kept out of dumps
 
-    wgd serving(o, std::move(*tun), configuration);
+    interface_log of_interface(log, o);
+    wgd serving(o, of_interface, std::move(*tun), configuration);
     if (!serving.prepare(why)) return fail(why.c_str());
     background->ready(o.log_asked);
+    if (!o.foreground && !o.log_asked) log.leave_descriptor();
     (void)wg::os::notify_supervisor("READY=1");
     serving.run();
     (void)wg::os::notify_supervisor("STOPPING=1");

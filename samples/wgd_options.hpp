@@ -25,6 +25,7 @@ struct options {
     log_level level = log_level::error;
     bool log_asked = false; ///< LOG_LEVEL is set, so a daemon in the background keeps stderr
     wg::os::offloads offloads{};
+    char const* socket_directory = "/var/run/wireguard";
     int tun_fd = -1;  ///< -1: wgd makes the interface
     int uapi_fd = -1; ///< -1: wgd makes the configuration socket
 };
@@ -90,6 +91,12 @@ inline constexpr option table[] = {
     {"offload-off", "WG_OFFLOAD_OFF", "NAMES", "frames, tso, uso, queues, gso, gro, batches or all, with commas between",
      "Do without these offloads: frames, tso, uso, queues, gso, gro, batches, all.",
      [](options& o, std::string_view text) noexcept { return wg::os::switch_off(o.offloads, text); }},
+    {"socket-dir", "WG_SOCKET_DIR", "DIR", "an absolute path",
+     "Make the configuration socket in DIR. wg(8) finds it only in the default, /var/run/wireguard.",
+     [](options& o, std::string_view text) noexcept {
+         o.socket_directory = text.data(); // ends with a zero, as all arguments and variables
+         return text.starts_with('/');
+     }},
     {nullptr, "WG_CPU_OFF", "NAMES", "ssse3, avx2, adx, avx512, ifma or all, with commas between",
      "Do without these instruction sets in cryptography: ssse3, avx2, adx, avx512, ifma, all.",
      [](options&, std::string_view text) noexcept { // the cryptography reads the variable itself
