@@ -95,6 +95,8 @@ public:
           signals_(wg::os::has_terminal() ? hang_up::stops : hang_up::is_ignored), device_(event_log{&log}),
           engine_(device_, tun_, socket_), workers_(engine_, tun_, socket_, o.workers - 1),
           waiter_(tun_.fd(), socket_.fd()) {
+        socket_.set_bind_address(o.bind_address);
+        socket_.set_bind_interface(o.bind_interface);
         if (auto monitor = wg::os::route_monitor::open(tun_.index())) routes_ = std::move(*monitor);
         waiter_.watch_other(configuration_bit, listener_.fd());
         waiter_.watch_other(signal_bit, signals_.fd());
@@ -139,7 +141,10 @@ private:
         if (has(signal_bit) && signals_.take() != 0) return wg::status::gone;
         if (has(routes_bit)) {
             wg::os::network_changes const changes = routes_.read();
-            if (changes.routes) socket_.routes_changed();
+            if (changes.routes) {
+                socket_.refresh_bind();
+                socket_.routes_changed();
+            }
             moved_away_ = moved_away_ || changes.link_left;
             look = look || changes.link || changes.link_left;
         }
@@ -175,7 +180,9 @@ private:
         }
         retry_.failed(looked_at_);
         if (std::exchange(failed_with_, why) == why) return;
-        log_.error("cannot go up with UDP port ", device_.listen_port(), ": ", wg::describe(why), "; trying again");
+        bool const tells_more = why == wg::status::io_error && socket_.error() != 0;
+        log_.error("cannot go up with UDP port ", device_.listen_port(), ": ",
+                   tells_more ? std::strerror(socket_.error()) : wg::describe(why), "; trying again");
     }
 
     options const& options_;

@@ -25,6 +25,8 @@ struct options {
     log_level level = log_level::error;
     bool log_asked = false; ///< LOG_LEVEL is set, so a daemon in the background keeps stderr
     wg::os::offloads offloads{};
+    wg::endpoint bind_address{};          ///< of no family: any; its port is not used
+    char const* bind_interface = nullptr; ///< null: any
     char const* socket_directory = "/var/run/wireguard";
     int tun_fd = -1;  ///< -1: wgd makes the interface
     int uapi_fd = -1; ///< -1: wgd makes the configuration socket
@@ -72,6 +74,22 @@ inline bool take_log_level(options& o, std::string_view text) noexcept {
     return true;
 }
 
+/// An address, or the name of an interface, which need not be there yet. What looks like an address is no name.
+inline bool take_bind(options& o, std::string_view text) noexcept {
+    o.bind_address = {};
+    o.bind_interface = nullptr;
+    bool const is_v6 = text.find(':') != text.npos;
+    if (is_v6 || text.find_first_not_of("0123456789.") == text.npos) {
+        wg::os::error_text with_port;
+        with_port.set(is_v6 ? "[" : "", text, is_v6 ? "]:0" : ":0");
+        auto const where = wg::text::parse_endpoint(with_port.view(), if_nametoindex);
+        if (where) o.bind_address = *where;
+        return static_cast<bool>(where);
+    }
+    o.bind_interface = text.data(); // ends with a zero, as all arguments and variables
+    return !text.empty() && text.size() < IFNAMSIZ && text.find_first_of("/ ") == text.npos;
+}
+
 inline constexpr char one_or_zero[] = "1 (yes) or 0 (no)";
 inline constexpr char open_descriptor[] = "the number of an open descriptor, 3 or greater";
 
@@ -91,6 +109,9 @@ inline constexpr option table[] = {
     {"offload-off", "WG_OFFLOAD_OFF", "NAMES", "frames, tso, uso, queues, gso, gro, batches or all, with commas between",
      "Do without these offloads: frames, tso, uso, queues, gso, gro, batches, all.",
      [](options& o, std::string_view text) noexcept { return wg::os::switch_off(o.offloads, text); }},
+    {"bind", "WG_BIND", "ADDRESS|INTERFACE", "an IPv4 or IPv6 address of this host, or the name of an interface",
+     "Receive and send encrypted datagrams only at this address, or by this interface. Default: everywhere.",
+     take_bind},
     {"socket-dir", "WG_SOCKET_DIR", "DIR", "an absolute path",
      "Make the configuration socket in DIR. wg(8) finds it only in the default, /var/run/wireguard.",
      [](options& o, std::string_view text) noexcept {

@@ -24772,6 +24772,9 @@ struct udp_calls {
     static int steer(int fd, sock_fprog const& program) noexcept {
         return ::setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);
     }
+    static int bind_device(int fd, char const* name) noexcept {
+        return ::setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, static_cast<socklen_t>(std::strlen(name)));
+    }
     static int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {
         return ::sendmmsg(fd, messages, count, MSG_NOSIGNAL);
     }
@@ -24809,11 +24812,31 @@ public:
     /// The port, or 0 while closed.
     std::uint16_t port() const noexcept { return port_; }
 
-    /// `status::address_in_use`, `no_permission`, `not_supported` (neither IPv4 nor IPv6 here) or `io_error`; then
-    /// nothing has changed. The port that is open already stays open.
+    /// Sockets that are opened from now on are bound to an address of this host, its port aside; then only the socket
+    /// of its family is opened. An address of no family: to all addresses.
+    void set_bind_address(endpoint const& where) noexcept { bind_ = where; }
+    /// Sockets that are opened from now on use this interface alone (SO_BINDTODEVICE). `name` outlives this.
+    void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
+    /// The interface may have been made anew under its name: open sockets are bound to the new one.
+    void refresh_bind() noexcept {
+        if (bind_name_ == nullptr) return;
+        unsigned const index = ::if_nametoindex(bind_name_);
+        if (index == 0 || std::exchange(bind_index_, index) == index) return;
+        for (side const* s : {&v4_, &v6_})
+            for (unique_fd const* fd : {&s->fd, &s->handshakes})
+                if (*fd) (void)Calls::bind_device(fd->get(), bind_name_);
+    }
+    /// The errno of the last `open` that failed.
+    int error() const noexcept { return error_; }
+
+    /// `status::address_in_use`, `no_permission`, `not_supported` (neither IPv4 nor IPv6 here) or `io_error`, for which
+    /// `error` has the errno, such as EADDRNOTAVAIL and ENODEV after `set_bind_...`; then nothing has changed. The port
+    /// that is open already stays open.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (port != 0 && port == port_) return port;
         if (!epoll_) return status::io_error;
+        error_ = 0;
+        if (bind_name_ != nullptr) bind_index_ = ::if_nametoindex(bind_name_);
         // A free IPv4 port may be taken in IPv6: then another is tried.
         for (int attempt = 1;; ++attempt) {
             side v4, v6;
@@ -24821,6 +24844,7 @@ public:
             int error = open_side(v4, AF_INET, bound);
             if (error == 0) error = open_side(v6, AF_INET6, bound);
             if (error == EADDRINUSE && port == 0 && attempt < 100) continue;
+            error_ = error;
             if (error != 0) return status_of(error);
             if (!v4.fd && !v6.fd) return status::not_supported;
             unsigned number = 0;
@@ -25004,13 +25028,17 @@ private:
     /// 0, or the errno. Leaves `s` closed, which is no error, where the host lacks the family.
     int open_side(side& s, int domain, std::uint16_t& port) const noexcept {
         bool const is_v4 = domain == AF_INET;
+        family const kind = is_v4 ? family::v4 : family::v6;
+        if (bind_ && bind_.address.kind != kind) return 0;
         unique_fd fd(Calls::socket(domain));
         if (!fd) return errno == EAFNOSUPPORT ? 0 : errno;
         if (int const error = configure(fd.get(), is_v4, gro_); error != 0) return error;
         bool const segments = gso_ && Calls::set_option(fd.get(), IPPROTO_UDP, UDP_SEGMENT, 0) == 0; // fails if unknown
         socket_address any{};
-        socklen_t size = spell({{{}, is_v4 ? family::v4 : family::v6}, port, 0}, any);
-        if (Calls::bind(fd.get(), &any.any, size) != 0) return !is_v4 && errno == EADDRNOTAVAIL ? 0 : errno;
+        endpoint const wanted = bind_ ? endpoint{bind_.address, port, bind_.scope_id} : endpoint{{{}, kind}, port, 0};
+        socklen_t size = spell(wanted, any);
+        if (Calls::bind(fd.get(), &any.any, size) != 0)
+            return !is_v4 && !bind_ && errno == EADDRNOTAVAIL ? 0 : errno; // IPv6 is switched off
         if (::getsockname(fd.get(), &any.any, &size) != 0) return errno;
         port = read_address(any).port;
         s.handshakes = open_beside(fd.get(), is_v4, any, size);
@@ -25027,6 +25055,7 @@ private:
         if (!(is_v4 ? set(IPPROTO_IP, IP_RECVTOS, 1) : set(IPPROTO_IPV6, IPV6_RECVTCLASS, 1))) return errno;
         allow_fragments(fd, is_v4);
         if (fwmark_ != 0 && !set(SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_))) return errno;
+        if (bind_name_ != nullptr && Calls::bind_device(fd, bind_name_) != 0) return errno;
         if (!set(SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_RCVBUF, buffer_bytes);
         if (!set(SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_SNDBUF, buffer_bytes);
         if (joins) set(IPPROTO_UDP, UDP_GRO, 1);
@@ -25343,6 +25372,10 @@ private:
     std::uint32_t changes_ = 0; ///< of routes, mark and port, as the socket has counted them that this one shares
     return_route return_{};
     segment_limits limits_{};
+    endpoint bind_{};                 ///< no family: any address
+    char const* bind_name_ = nullptr; ///< of an interface
+    unsigned bind_index_ = 0;
+    int error_ = 0;
 };
 
 using udp = basic_udp<>;

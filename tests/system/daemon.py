@@ -460,6 +460,69 @@ def options_are_read_from_the_environment(lab):
         check(name in p.output, f'{name} is missing in the help')
 
 
+# ---------------------------------------------------------------------------------------------------------------- bind
+
+def bound_to(lab, where, **options):
+    return Tunnel(lab, programs=([WGD, '--bind', where], None), **options)
+
+
+def udp_addresses(host):
+    """Local addresses of the UDP sockets of a host, as ss(8) writes them."""
+    return {line.split()[3] for line in host.run('ss -Hlun').splitlines()}
+
+
+@test
+def a_daemon_bound_to_an_address_uses_no_other(lab):
+    for outer, address, other in (4, '192.0.2.1', '192.0.2.9'), (6, '2001:db8::1', '2001:db8::9'):
+        t = bound_to(lab, address, outer=outer, initiator='a')
+        equal(udp_addresses(t.a), {endpoint(address, 10001)}, 'sockets')
+        t.works()
+        t.a.address('veth', f'{other}/{24 if outer == 4 else 64}')
+        t.b.wg(f'set wg0 peer {t.pub_a} endpoint {endpoint(other, 10001)}')
+        t.a.wg(f'set wg0 peer {t.pub_b} remove')
+        pass_initiation_interval()
+        t.a.setconf('wg0', re.sub('Endpoint.*', '', t.config(t.a)))
+        t.b.no_ping('10.9.0.1')
+        equal(t.a.show('wg0').peer.rx, 0, 'bytes that came to the other address')
+        lab.clear()
+
+
+@test
+def a_daemon_bound_to_an_interface_follows_it_when_it_is_made_anew(lab):
+    t = Tunnel(lab, programs=(in_shell('WG_BIND=wire exec "$@"'), None), up=False)
+    t.a.ip('link set wg0 up')
+    t.b.ip('link set wg0 up')
+    wait_until(lambda: 'wg0: cannot go up with UDP port 10001: No such device' in t.da.tail(),
+               what='the daemon says that the interface is missing')
+    check(not t.a.udp_ports(), 'a socket is open')
+    for _ in range(2):
+        lab.link(t.a, t.b, '198.51.100.1/24', '198.51.100.2/24', 'wire')
+        wait_until(lambda: t.a.udp_ports() == {(4, 10001), (6, 10001)}, 6, 'the port is open')
+        check(all('%wire:' in address for address in udp_addresses(t.a)), f'sockets: {udp_addresses(t.a)}')
+        t.a.wg(f'set wg0 peer {t.pub_b} endpoint 198.51.100.2:10002')
+        t.a.ping('10.9.0.2', wait=7)
+        # The route of this endpoint leads to the other wire, where nothing may pass.
+        seen = t.a.capture('veth')
+        t.a.wg(f'set wg0 peer {t.pub_b} endpoint 192.0.2.2:10002')
+        t.a.ping_output('10.9.0.2', count=3)
+        equal(seen.udp(), [], 'datagrams on the wire that the daemon is not bound to')
+        t.a.ip('link del wire')
+
+
+@test
+def an_address_to_bind_to_may_come_later(lab):
+    t = bound_to(lab, '192.0.2.55', initiator='a')
+    wait_until(lambda: 'cannot go up with UDP port 10001: Cannot assign requested address' in t.da.tail(),
+               what='the daemon says that the address is missing')
+    t.a.address('veth', '192.0.2.55/24')
+    wait_until(lambda: udp_addresses(t.a) == {'192.0.2.55:10001'}, 6, 'the port is open')
+    t.works()
+    equal(t.b.show('wg0').peer.endpoint, '192.0.2.55:10001', "a's endpoint at b")
+    for wrong in '192.0.2.256', 'a/b':
+        p = t.a.try_run([WGD, '-f', 'wg1'], env={'WG_BIND': wrong}, timeout=10)
+        check(p.returncode == 1 and 'WG_BIND takes an IPv4 or IPv6 address' in p.output, p.output.strip())
+
+
 if __name__ == '__main__':
     if sys.argv[1:2] == ['--refuse']:
         refuse_and_run(sys.argv[2].split(','), sys.argv[3:])

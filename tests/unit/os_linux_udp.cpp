@@ -448,4 +448,81 @@ BOOST_AUTO_TEST_CASE(a_port_with_two_sockets_is_taken_for_others) {
     BOOST_TEST((second.open(first.port).why() == wg::status::ok));
 }
 
+// --- bound to an address or an interface
+
+BOOST_AUTO_TEST_CASE(a_socket_bound_to_an_address_has_one_family_and_that_source) {
+    for (wg::ip_address const& here : {loopback4, loopback6}) {
+        udp socket;
+        socket.set_bind_address({here, 77, 0}); // this port is not used
+        auto const port = socket.open(0);
+        if (!port && here.kind == wg::family::v6) continue; // no IPv6 here
+        BOOST_REQUIRE(port);
+        BOOST_TEST(*port != 77);
+        opened<> other;
+        std::string text = "to it";
+        std::vector<wg::datagram> out{datagram_to(here, *port, text)};
+        BOOST_TEST(other.socket.send(out) == 1u);
+        auto const in = receive(socket, 1);
+        BOOST_REQUIRE(in.size() == 1u);
+        out = {datagram_to(here, other.port, text)};
+        BOOST_TEST(socket.send(out) == 1u);
+        auto const back = receive(other.socket, 1);
+        BOOST_REQUIRE(back.size() == 1u);
+        BOOST_TEST((back[0].where.remote == wg::endpoint{here, *port, 0}));
+        wg::ip_address const& elsewhere = here == loopback4 ? loopback6 : loopback4;
+        out = {datagram_to(elsewhere, other.port, text)};
+        BOOST_TEST(socket.send(out) == 0u);
+        BOOST_TEST((out[0].why == wg::status::not_supported));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_socket_bound_to_one_address_hears_nothing_at_another) {
+    udp socket;
+    socket.set_bind_address({wg::ip_address::v4(127, 0, 0, 7), 0, 0});
+    auto const port = socket.open(0);
+    BOOST_REQUIRE(port);
+    opened<> other;
+    std::string wrong = "wrong", right = "right";
+    std::vector<wg::datagram> out{datagram_to(loopback4, *port, wrong),
+                                  datagram_to(wg::ip_address::v4(127, 0, 0, 7), *port, right)};
+    (void)other.socket.send(out);
+    auto const in = receive(socket, 1);
+    BOOST_REQUIRE(in.size() == 1u);
+    BOOST_TEST(in[0].text == "right");
+}
+
+BOOST_AUTO_TEST_CASE(an_address_that_is_not_here_is_refused_and_the_open_port_stays) {
+    udp socket;
+    auto const before = socket.open(0);
+    BOOST_REQUIRE(before);
+    socket.set_bind_address({wg::ip_address::v4(192, 0, 2, 77), 0, 0}); // RFC 5737: nobody's
+    BOOST_TEST((socket.open(0).why() == wg::status::io_error));
+    BOOST_TEST(socket.error() == EADDRNOTAVAIL);
+    BOOST_TEST(socket.port() == *before);
+}
+
+BOOST_AUTO_TEST_CASE(a_socket_can_be_bound_to_an_interface) {
+    udp socket;
+    socket.set_bind_interface("wg-none-such");
+    auto const missing = socket.open(0);
+    if (!missing && socket.error() == EPERM) {
+        BOOST_TEST_MESSAGE("skip: no right to bind to interfaces here");
+        return;
+    }
+    BOOST_TEST((missing.why() == wg::status::io_error));
+    BOOST_TEST(socket.error() == ENODEV);
+    socket.set_bind_interface("lo");
+    auto const port = socket.open(0);
+    BOOST_REQUIRE(port);
+    opened<> other;
+    std::string text = "by lo";
+    std::vector<wg::datagram> out{datagram_to(loopback4, *port, text)};
+    BOOST_TEST(other.socket.send(out) == 1u);
+    BOOST_TEST(receive(socket, 1).size() == 1u);
+    socket.refresh_bind(); // nothing has changed, and nothing changes
+    out = {datagram_to(loopback4, other.port, text)};
+    BOOST_TEST(socket.send(out) == 1u);
+    BOOST_TEST(receive(other.socket, 1).size() == 1u);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -4,6 +4,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,16 +15,12 @@ using wgd_options::options, wgd_options::wish, wgd_options::table;
 
 using variables = std::vector<std::pair<std::string, std::string>>;
 
-/// Sets variables for the life of this object; all others of the table are unset.
+/// Of the table no variable is set before a test and after it.
 struct environment {
-    explicit environment(variables const& wanted) {
-        clear();
-        for (auto const& [name, text] : wanted) ::setenv(name.c_str(), text.c_str(), 1);
-    }
+    environment() { clear(); }
     ~environment() { clear(); }
     environment(environment const&) = delete;
 
-private:
     static void clear() {
         for (auto const& row : table)
             if (row.variable != nullptr) ::unsetenv(row.variable);
@@ -31,17 +28,20 @@ private:
 };
 
 struct outcome {
-    wish what;
-    options o;
-    std::string why;
+    wish what{};
+    options o{}; ///< its texts are those of `arguments`, and of the environment up to the next `read`
+    std::string why{};
+    std::shared_ptr<std::vector<std::string>> arguments{};
 };
 
 outcome read(std::vector<std::string> arguments, variables const& set = {}) {
-    environment const given(set);
+    environment::clear();
+    for (auto const& [name, text] : set) ::setenv(name.c_str(), text.c_str(), 1);
     arguments.insert(arguments.begin(), "wgd");
+    outcome got;
+    got.arguments = std::make_shared<std::vector<std::string>>(std::move(arguments));
     std::vector<char*> pointers;
-    for (std::string& a : arguments) pointers.push_back(a.data());
-    outcome got{};
+    for (std::string& a : *got.arguments) pointers.push_back(a.data());
     wg::os::error_text why;
     got.what = wgd_options::read(pointers, got.o, why);
     got.why = why.c_str();
@@ -55,7 +55,7 @@ void is_refused(outcome const& got, std::string const& words) {
 
 } // namespace
 
-BOOST_AUTO_TEST_SUITE(wgd_options_table)
+BOOST_FIXTURE_TEST_SUITE(wgd_options_table, environment)
 
 BOOST_AUTO_TEST_CASE(nothing_given_gives_the_defaults) {
     auto const got = read({"wg0"});
@@ -149,6 +149,32 @@ BOOST_AUTO_TEST_CASE(inherited_descriptors_are_open_no_standard_ones_and_differe
         for (std::string const text : {"0", "1", "2", "1023", "-1", "three", "99999999999"})
             is_refused(read({"wg0"}, {{variable, text}}),
                        variable + " takes the number of an open descriptor, 3 or greater, not " + text);
+}
+
+BOOST_AUTO_TEST_CASE(bind_takes_an_address_or_the_name_of_an_interface) {
+    auto const v4 = read({"--bind", "192.0.2.1", "wg0"});
+    BOOST_REQUIRE((v4.what == wish::serve));
+    BOOST_TEST((v4.o.bind_address.address == wg::ip_address::v4(192, 0, 2, 1)));
+    BOOST_TEST(v4.o.bind_interface == nullptr);
+    auto const v6 = read({"wg0"}, {{"WG_BIND", "fe80::1%lo"}});
+    BOOST_REQUIRE((v6.what == wish::serve));
+    BOOST_TEST((v6.o.bind_address.address.kind == wg::family::v6));
+    BOOST_TEST(v6.o.bind_address.scope_id == if_nametoindex("lo"));
+    auto const name = read({"--bind=eth0.100", "wg0"}, {{"WG_BIND", "192.0.2.1"}});
+    BOOST_REQUIRE((name.what == wish::serve));
+    BOOST_TEST(std::string(name.o.bind_interface) == "eth0.100");
+    BOOST_TEST(!name.o.bind_address); // the command line wins whole
+    for (std::string const wrong : {"192.0.2.256", "1.2.3", "fe80::1%none-such", "2001:db8::x", "192.0.2.1:51820",
+                                    "a-name-that-is-too-long", "a/b", "a b", ""})
+        is_refused(read({"--bind", wrong, "wg0"}), "--bind takes an IPv4 or IPv6 address of this host, or the name of "
+                                                   "an interface, not " + wrong);
+}
+
+BOOST_AUTO_TEST_CASE(the_directory_of_the_socket_is_an_absolute_path) {
+    BOOST_TEST(std::string(read({"wg0"}).o.socket_directory) == "/var/run/wireguard");
+    BOOST_TEST(std::string(read({"--socket-dir=/run/x", "wg0"}).o.socket_directory) == "/run/x");
+    BOOST_TEST(std::string(read({"wg0"}, {{"WG_SOCKET_DIR", "/run/y"}}).o.socket_directory) == "/run/y");
+    is_refused(read({"--socket-dir", "run", "wg0"}), "--socket-dir takes an absolute path, not run");
 }
 
 BOOST_AUTO_TEST_CASE(help_comes_before_all_mistakes_and_names_every_option) {
