@@ -14,7 +14,9 @@ medians. Compared are, beside the programs named (each is started as `PROGRAM -f
 
 options: --build DIR      where wgd, wgd_limit and udp_load were built, with -Dbench=enabled (build)
          --only A,B       these of the three, instead of all
-         --metrics A,B    instead of all: tcp1 tcp4 reverse udp64 udp1400 ping loaded memory
+         --metrics A,B    instead of all: tcp1 tcp4 reverse forward single udp64 udp1400 ping loaded memory
+                          (forward: a third host behind the first sends TCP through it, in frames of 64 kB; single:
+                          in single packets)
          --rounds N       (5)
          --seconds S      of a run of TCP (4)
          --mtu BYTES      of the tunnel (1420); the wire's is 80 more
@@ -22,6 +24,7 @@ options: --build DIR      where wgd, wgd_limit and udp_load were built, with -Db
          --uso off        the wire takes no UDP segments: the kernel cuts them before
          --cores LIST     all programs on these cores, as taskset takes them
          --env A=B,C=D    the environment of wgd and limit
+         --link N=ARGS    what `ip link set wg0` gets for the program called N, such as `txqueuelen 1000`; several with ;
          --json FILE      all figures, an object a line
          --chart FILE     the ratios as SVG
 """
@@ -48,9 +51,10 @@ from lab import Daemon, Failure, Key, check, measure, wait_until  # noqa: E402
 
 PATH = option('path', 0)
 ROUNDS, SECONDS, MTU = option('rounds', 5), option('seconds', 4), option('mtu', 1420)
-METRICS = option('metrics', 'tcp1,tcp4,reverse,udp64,udp1400,ping,loaded,memory').split(',')
+METRICS = option('metrics', 'tcp1,tcp4,reverse,forward,single,udp64,udp1400,ping,loaded,memory').split(',')
 USO, CORES, JSON, CHART = option('uso', 'on'), option('cores', ''), option('json', ''), option('chart', '')
 OWN_ENV = dict(item.split('=', 1) for item in option('env', '').split(',') if item)
+LINK = dict(item.split('=', 1) for item in option('link', '').split(';') if item)
 UDP_LOAD = str(BUILD / 'bench' / 'udp_load')
 SMALL_BYTES, LARGE_BYTES = 64, 1400 - 28  # of payload; the large ones are packets of 1400
 
@@ -58,6 +62,12 @@ SHOWN = {  # figure: what it is, whether more is better
     'tcp1': ('TCP, one stream, Gbit/s', True), 'tcp4': ('TCP, four streams, Gbit/s', True),
     'reverse': ('TCP, reverse, Gbit/s', True), 'retransmits': ('segments sent again a GB', False),
     'cpu': ('CPU s of both daemons a GB', False),
+    'forward': ('TCP forwarded in frames of 64 kB, Gbit/s', True),
+    'forward_again': ('segments sent again a GB, forwarded', False),
+    'forward_dropped': ('frames that the TUN queues drop, forwarded', False),
+    'single': ('TCP forwarded in single packets, Gbit/s', True),
+    'single_again': ('segments sent again a GB, forwarded in single packets', False),
+    'single_dropped': ('packets that the TUN queues drop, forwarded in single packets', False),
     'udp64': ('64 B UDP, packets/s at <= 1 % loss', True), 'udp64_over': ('64 B UDP, packets/s under overload', True),
     'udp1400': ('1400 B UDP under overload, Gbit/s', True), 'late': ('UDP out of order', False),
     'ping_p50': ('ping idle p50, ms', False), 'ping_p99': ('ping idle p99, ms', False),
@@ -100,9 +110,17 @@ class Pair:
         for host, number in (self.a, 1), (self.b, 2):
             host.setconf('wg0', f'[Interface]\nPrivateKey = {keys[number - 1].private}\nListenPort = 51820\n'
                          f'[Peer]\nPublicKey = {keys[2 - number].public}\nEndpoint = 192.0.2.{3 - number}:51820\n'
-                         f'AllowedIPs = 10.9.0.{3 - number}/32\n')
+                         f'AllowedIPs = 10.9.0.{3 - number}/32' + (', 10.8.0.0/24' if number == 2 else '') + '\n')
             host.address('wg0', f'10.9.0.{number}/24')
             host.ip(f'link set wg0 mtu {MTU} up')
+            if name in LINK:
+                host.ip(f'link set wg0 {LINK[name]}')
+        if 'forward' in METRICS or 'single' in METRICS:
+            self.box = lab.host('box')
+            lab.link(self.box, self.a, '10.8.0.2/24', '10.8.0.1/24', 'lan', 1500)
+            self.box.ip('route add default via 10.8.0.1')
+            self.b.ip('route add 10.8.0.0/24 dev wg0')
+            self.a.sysctl('net.ipv4.ip_forward', 1)
         self.a.ping('10.9.0.2')
 
     def cpu_s(self):
@@ -113,12 +131,16 @@ class Pair:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf('SC_CLK_TCK')
 
-    def tcp(self, *options):
+    def dropped(self):
+        """Packets for the tunnel that found no room in the queues of the TUN interface."""
+        return json.loads(self.a.run('ip -j -s link show wg0'))[0]['stats64']['tx']['dropped']
+
+    def tcp(self, *options, client=None):
         """(Gbit/s, CPU s a GB, retransmits a GB)"""
         server = self.b.popen('iperf3 -s -1 -B 10.9.0.2', stdout=subprocess.DEVNULL)
         wait_until(lambda: self.b.run('ss -Hltn sport = 5201'), what='iperf3 listens')
         before = self.cpu_s()
-        said = self.a.run(f'iperf3 -J -c 10.9.0.2 -C cubic -t {SECONDS} ' + ' '.join(options), timeout=SECONDS + 30)
+        said = (client or self.a).run(f'iperf3 -J -c 10.9.0.2 -C cubic -t {SECONDS} ' + ' '.join(options), timeout=SECONDS + 30)
         used = self.cpu_s() - before
         end = json.loads(said)['end']
         check('sum_received' in end, f'iperf3 says: {said}')
@@ -165,6 +187,12 @@ class Pair:
                 again.append(retransmits)
         if cpu:
             found['cpu'], found['retransmits'] = cpu[0], again[0]
+        for name, segments in ('forward', 65535), ('single', 1):
+            if name in METRICS:
+                self.box.ip(f'link set lan gso_max_segs {segments}')
+                before = self.dropped()
+                found[name], _, found[name + '_again'] = self.tcp(client=self.box)
+                found[name + '_dropped'] = self.dropped() - before
         late = []
         if 'udp64' in METRICS:
             found['udp64'] = self.most_small_packets()
@@ -238,6 +266,6 @@ def run(lab):
 
 if __name__ == '__main__':
     try:
-        measure(run, ('iperf3', 'ethtool'))
+        measure(run, ('iperf3', 'ethtool') if USO == 'off' else ('iperf3',))
     except Failure as e:
         sys.exit(str(e))
