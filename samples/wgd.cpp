@@ -97,7 +97,8 @@ public:
           waiter_(tun_.fd(), socket_.fd()) {
         socket_.set_bind_address(o.bind_address);
         socket_.set_bind_interface(o.bind_interface);
-        if (auto monitor = wg::os::route_monitor::open(tun_.index())) routes_ = std::move(*monitor);
+        if (auto monitor = wg::os::route_monitor::open(0)) routes_ = std::move(*monitor);
+        follow_link();
         waiter_.watch_other(configuration_bit, listener_.fd());
         waiter_.watch_other(signal_bit, signals_.fd());
         waiter_.watch_other(routes_bit, routes_.fd());
@@ -105,7 +106,9 @@ public:
 
     /// Whether everything is there; `why` says what is not.
     bool prepare(wg::os::error_text& why) noexcept {
-        if (!waiter_ || signals_.fd() < 0 || socket_.fd() < 0) why.set("no descriptors are left (ulimit -n)");
+        // UDP sockets, connections of clients and workers come later.
+        if (!waiter_ || signals_.fd() < 0 || socket_.fd() < 0 || !wg::os::can_open(8))
+            why.set("too few descriptors are left: raise `ulimit -n`");
         if (!device_.ready()) why.set("there is no memory for the keys");
         if (!why.empty()) return false;
         if (!device_.memory().secrets().locked()) log_.error("keys may be written to swap: memory cannot be locked (ulimit -l)");
@@ -118,12 +121,11 @@ public:
     }
 
 private:
-    static constexpr std::size_t configuration_bit = 0, signal_bit = 1, routes_bit = 2;
+    static constexpr std::size_t configuration_bit = 0, signal_bit = 1, routes_bit = 2, elsewhere_bit = 3;
 
     wg::status run_once() noexcept {
-        // Netlink speaks of this network namespace; an interface that was moved to another one has to be asked.
         wg::instant const look_at =
-            std::min(retry_.due(), moved_away_ ? looked_at_ + wg::seconds(1) : wg::instant::never());
+            std::min(retry_.due(), asks_each_second_ ? looked_at_ + wg::seconds(1) : wg::instant::never());
         wg::duration const busy_poll = options_.busy_poll ? engine_.busy_poll() : wg::duration{};
         wg::readiness const ready = waiter_.wait(std::min(engine_.next_deadline(), look_at), busy_poll);
         bool const look = device_.clock().now() >= look_at;
@@ -145,7 +147,10 @@ private:
                 socket_.refresh_bind();
                 socket_.routes_changed();
             }
-            moved_away_ = moved_away_ || changes.link_left;
+            look = look || changes.link || changes.link_left;
+        }
+        if (has(elsewhere_bit)) {
+            wg::os::network_changes const changes = elsewhere_.read();
             look = look || changes.link || changes.link_left;
         }
         if (has(configuration_bit)) {
@@ -158,10 +163,26 @@ private:
         return look ? look_at_link() : wg::status::ok;
     }
 
-    /// Follows the interface: up or down, and its MTU. gone: deleted.
+    /// Watches the interface in the network namespace that it is in. Where the kernel or missing rights do not allow
+    /// that, the interface is asked once a second.
+    void follow_link() noexcept {
+        wg::os::link_place const place = tun_.place();
+        if (place == watched_ && watched_.index != 0) return;
+        watched_ = place;
+        bool const here = place.net == wg::os::own_namespace;
+        bool const watches_here = routes_.fd() >= 0 && routes_.watch_link(here ? place.index : 0);
+        elsewhere_ = {};
+        if (place.net >= 0)
+            if (auto monitor = wg::os::route_monitor::open_elsewhere(place)) elsewhere_ = std::move(*monitor);
+        waiter_.watch_other(elsewhere_bit, elsewhere_.fd());
+        asks_each_second_ = here ? !watches_here : elsewhere_.fd() < 0;
+    }
+
+    /// Follows the interface: where it is, up or down, and its MTU. gone: deleted.
     wg::status look_at_link() noexcept {
         looked_at_ = device_.clock().now();
         tun_.refresh_mtu();
+        follow_link();
         wg::status why = engine_.refresh_mtu();
         wg::status const link = tun_.link_state();
         if (link == wg::status::gone) return link;
@@ -192,12 +213,14 @@ private:
     listener& listener_;
     wg::os::stop_signals signals_;
     wg::os::route_monitor routes_;
+    wg::os::route_monitor elsewhere_; ///< watches the interface while it is in another network namespace
     wg::device<daemon_policies> device_;
     wg::engine<daemon_policies> engine_;
     wg::workers<daemon_policies> workers_;
     wg::os::waiter waiter_;
     wg::instant looked_at_{};
-    bool moved_away_ = false;
+    wg::os::link_place watched_{};
+    bool asks_each_second_ = false;
     wg::os::backoff retry_;
     wg::status failed_with_ = wg::status::ok;
 };

@@ -134,6 +134,8 @@ concept random_source = requires(Random& random, bytes out) {
 // | several() -> bool               | optional: whether the last `read` left something for another who shares it      |
 // | lone_packets() -> uint32_t      | optional: small packets so far, modulo 2^32, that all who share the interface   |
 // |                                 | found with no other of their flow: such are no bulk transfer                    |
+// | longest_cut() -> size_t         | optional: bytes of the longest packet that its window was too short for, until  |
+// |                                 | the host tells the MTU anew; 0: none. An engine makes longer windows then       |
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;

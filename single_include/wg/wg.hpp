@@ -1040,6 +1040,8 @@ concept random_source = requires(Random& random, bytes out) {
 // | several() -> bool               | optional: whether the last `read` left something for another who shares it      |
 // | lone_packets() -> uint32_t      | optional: small packets so far, modulo 2^32, that all who share the interface   |
 // |                                 | found with no other of their flow: such are no bulk transfer                    |
+// | longest_cut() -> size_t         | optional: bytes of the longest packet that its window was too short for, until  |
+// |                                 | the host tells the MTU anew; 0: none. An engine makes longer windows then       |
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
@@ -18487,6 +18489,7 @@ public:
         moved_ = false;
         passed_ = 0;
         may_answer_ = true;
+        make_room_for_longer_packets();
         for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
             if (udp) {
                 udp = shared_.running && pump_udp();
@@ -18553,6 +18556,16 @@ private:
     static constexpr std::size_t most_handshake_bytes = grows ? 0 : receive_batch * handshake_stride;
 
     instant now() noexcept { return core_.clock().now(); }
+
+    /// A packet that was cut shows that the interface's MTU is greater than the host has told. The next ones of that
+    /// length pass.
+    void make_room_for_longer_packets() noexcept {
+        if constexpr (requires { tun_.longest_cut(); }) {
+            std::size_t const longest = tun_.longest_cut();
+            if (longest != 0 && stride_for(longest) > stride_ && make_room(longest) == status::ok)
+                core_.set_mtu(longest);
+        }
+    }
 
     /// From the TUN device to the network; how many packets.
     result<std::size_t> pump_tun() noexcept {
@@ -20253,6 +20266,17 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
 /// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
@@ -20611,6 +20635,17 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
 /// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
@@ -20625,6 +20660,422 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
+// A container is often given an interface that was made elsewhere and moved into its namespace.
+//
+// The kernel is asked over a netlink socket of this process's own namespace. That socket names the other namespace by
+// the number that the kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace,
+// which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
+// container has ended.
+// Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_LINK_HPP
+#define WG_OS_LINUX_LINK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <cstring>
+#include <linux/if_tun.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#ifndef TUNGETDEVNETNS
+#define TUNGETDEVNETNS _IO('T', 227) // Linux 5.2; older headers lack the names below
+#endif
+#ifndef SIOCGSKNS
+#define SIOCGSKNS 0x894C // Linux 4.10
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+struct link_calls {
+    /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
+    static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
+    /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
+    static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
+};
+
+/// The number that this process's namespace has for a namespace.
+using namespace_number = std::int32_t;
+inline constexpr namespace_number own_namespace = -1;     ///< the interface is in this process's own namespace
+inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say where the interface is
+
+/// Where an interface is found.
+struct link_place {
+    namespace_number net = unknown_namespace;
+    std::uint32_t index = 0; ///< of the interface in that namespace; 0: not known
+
+    friend bool operator==(link_place const&, link_place const&) = default;
+};
+
+namespace netlink_detail {
+
+inline constexpr std::uint16_t target_netnsid = 46; ///< IFLA_TARGET_NETNSID, Linux 4.15
+
+/// One request, built in place.
+class request {
+public:
+    template <class Header> request(std::uint16_t type, std::uint16_t flags, Header const& body) noexcept {
+        header_.nlmsg_type = type;
+        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+        put(&body, sizeof body);
+    }
+
+    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
+        rtattr a{};
+        a.rta_type = type;
+        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+        put(&a, sizeof a);
+        put(value, size);
+    }
+    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
+        attribute(type, &value, sizeof value);
+    }
+    /// For a request about an interface: the namespace in which it is meant.
+    void in(namespace_number net) noexcept {
+        if (net >= 0) attribute(target_netnsid, net);
+    }
+
+    bool send(int netlink) noexcept {
+        header_.nlmsg_len = static_cast<std::uint32_t>(NLMSG_HDRLEN + size_);
+        std::memcpy(bytes_, &header_, sizeof header_);
+        std::size_t const total = NLMSG_HDRLEN + size_;
+        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
+    }
+
+private:
+    void put(void const* from, std::size_t size) noexcept {
+        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
+        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
+        size_ += NLMSG_ALIGN(size);
+    }
+
+    nlmsghdr header_{};
+    std::size_t size_ = 0;
+    alignas(nlmsghdr) byte bytes_[128] = {};
+};
+
+/// Calls `take(type, value)` for each attribute in `from`.
+template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
+    while (from.size() >= sizeof(rtattr)) {
+        rtattr a;
+        std::memcpy(&a, from.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
+        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
+        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
+    }
+}
+
+/// The number in an attribute's value; `otherwise` if the value is shorter.
+template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
+    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
+    return otherwise;
+}
+
+inline unique_fd open_socket() noexcept {
+    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+/// Sends a request and reads the one answer, which the kernel has made by the time that the request is sent. The
+/// answer's body is at the front of `answer`; its type, or 0 with errno if there is none or if it is an error.
+inline std::uint16_t ask(int netlink, request& question, bytes answer, bytes_view& body) noexcept {
+    if (!question.send(netlink)) return 0;
+    ssize_t const size = without_interruption([&] { return ::recv(netlink, answer.data(), answer.size(), 0); });
+    if (size < 0) return 0;
+    nlmsghdr header{};
+    errno = EBADMSG;
+    if (static_cast<std::size_t>(size) < sizeof header) return 0;
+    std::memcpy(&header, answer.data(), sizeof header);
+    body = answer.first(std::min<std::size_t>(static_cast<std::size_t>(size), header.nlmsg_len)).subspan(NLMSG_HDRLEN);
+    if (header.nlmsg_type != NLMSG_ERROR) return header.nlmsg_type;
+    int const error = -number_in<int>(body, -EBADMSG);
+    errno = error;
+    return error == 0 ? std::uint16_t{NLMSG_ERROR} : std::uint16_t{0};
+}
+
+/// The number that the namespace behind `fd` has for the namespace of `netlink`; one is made where there is none.
+inline namespace_number number_of(int netlink, int fd) noexcept {
+    for (int round = 0; round < 2; ++round) {
+        rtgenmsg const body{};
+        request question(RTM_GETNSID, 0, body);
+        question.attribute(NETNSA_FD, fd);
+        alignas(nlmsghdr) byte answer[256];
+        bytes_view found;
+        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
+        if (ask(netlink, question, answer, found) == RTM_NEWNSID)
+            each_attribute(found.subspan(std::min<std::size_t>(found.size(), NLMSG_ALIGN(sizeof body))),
+                           [&](std::uint16_t type, bytes_view value) noexcept {
+                               if (type == NETNSA_NSID) net = number_in(value, net);
+                           });
+        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
+        request made(RTM_NEWNSID, NLM_F_ACK, body);
+        made.attribute(NETNSA_FD, fd);
+        made.attribute(NETNSA_NSID, namespace_number{-1}); // any that is free
+        (void)ask(netlink, made, answer, found);
+    }
+    return unknown_namespace;
+}
+
+} // namespace netlink_detail
+
+/// What the kernel says of an interface over netlink.
+struct link_facts {
+    std::uint32_t index = 0;
+    std::uint32_t mtu_bytes = 0; ///< 0: not told
+    bool up = false;
+    char kind[16] = {}; ///< of a virtual interface, such as `tun` or `veth`
+    // Of the kind `tun`, since Linux 4.16:
+    bool described = false; ///< the kernel tells what follows
+    bool is_tap = false;
+    bool lasts = false;              ///< stays when no process uses it
+    bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
+    std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
+};
+
+/// Reads the body of a message about an interface. False: it is too short for one.
+inline bool read_link(bytes_view body, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    ifinfomsg link;
+    if (body.size() < sizeof link) return false;
+    std::memcpy(&link, body.data(), sizeof link);
+    out = {};
+    out.index = static_cast<std::uint32_t>(link.ifi_index);
+    out.up = (link.ifi_flags & IFF_UP) != 0;
+    bytes_view details{};
+    auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_INFO_KIND)
+            std::memcpy(out.kind, value.data(), std::min(value.size(), sizeof out.kind - 1));
+        if (type == IFLA_INFO_DATA) details = value;
+    };
+    each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
+                   [&](std::uint16_t type, bytes_view value) noexcept {
+                       if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
+                       if (type == IFLA_LINKINFO) each_attribute(value, info);
+                   });
+    if (std::strcmp(out.kind, "tun") != 0) return true;
+    each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
+        // IFLA_TUN_TYPE and others, which older headers lack
+        constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
+        if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
+        if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
+        if (type == many) out.several_queues = number_in<byte>(value, 0) != 0;
+        if (type == queues || type == disabled_queues) out.queues_in_use += number_in<std::uint32_t>(value, 0);
+    });
+    return true;
+}
+
+/// Asks for the interface called `name`. On failure errno says why.
+inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    constexpr std::uint32_t without_statistics = 1u << 3; // RTEXT_FILTER_SKIP_STATS, Linux 4.4
+    request question(RTM_GETLINK, 0, ifinfomsg{});
+    question.in(net);
+    question.attribute(IFLA_EXT_MASK, without_statistics);
+    question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
+    alignas(nlmsghdr) byte answer[4096];
+    bytes_view body;
+    if (ask(netlink, question, answer, body) != RTM_NEWLINK) return status_of(errno);
+    return read_link(body, out) ? status::ok : status::io_error;
+}
+
+/// The interface behind a TUN descriptor.
+template <class Calls = link_calls> class basic_link {
+public:
+    /// Learns anew what the interface is called, where it is, and its MTU. `not_supported`: the kernel does not say
+    /// where the interface is, or refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    status refresh(int tun) noexcept {
+        if (!netlink_) netlink_ = netlink_detail::open_socket();
+        for (int tries = 0; tries < 3; ++tries) {
+            ifreq before{}, after{};
+            if (::ioctl(tun, TUNGETIFF, &before) != 0) return status::gone;
+            std::uint32_t mtu_bytes = 0;
+            link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
+            // The interface may have been renamed or moved since the first question.
+            if (::ioctl(tun, TUNGETIFF, &after) != 0) return status::gone;
+            if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
+            std::memcpy(name_, before.ifr_name, sizeof name_);
+            place_ = place;
+            if (place.index == 0) return status::not_supported;
+            if (place.net == own_namespace) last_here_ = place.index;
+            mtu_ = mtu_bytes;
+            return status::ok;
+        }
+        return status::not_supported;
+    }
+
+    char const* name() const noexcept { return name_; }
+    link_place const& place() const noexcept { return place_; }
+    std::size_t mtu() const noexcept { return mtu_; } ///< in bytes; 0: not known
+
+    /// Changes a number of an interface in this process's own namespace: SIOCSIFMTU, SIOCSIFTXQLEN. On failure errno
+    /// says why; `not_supported`: the interface is elsewhere.
+    status change(unsigned long what, std::size_t value) noexcept {
+        if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
+        ifreq request = about(name_);
+        static_assert(sizeof request.ifr_mtu == sizeof request.ifr_ifru.ifru_ivalue); // ifr_qlen
+        request.ifr_mtu = static_cast<int>(value);
+        if (::ioctl(netlink_.get(), what, &request) != 0) return status_of(errno);
+        if (what == SIOCSIFMTU) mtu_ = value;
+        return status::ok;
+    }
+
+private:
+    static ifreq about(char const* name) noexcept {
+        ifreq request{};
+        std::memcpy(request.ifr_name, name, sizeof request.ifr_name);
+        return request;
+    }
+
+    /// Where the interface is; an index of 0: not known.
+    link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
+        link_place place{};
+        if (!netlink_) return place;
+        unique_fd const theirs(Calls::namespace_of_interface(tun));
+        unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
+        struct stat here {}, there {};
+        bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
+        if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
+            place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
+            link_facts found;
+            if (place.net == unknown_namespace || ask_link(netlink_.get(), place.net, name, found) != status::ok)
+                return {};
+            mtu_bytes = found.mtu_bytes;
+            place.index = found.index;
+            return place;
+        }
+        ifreq request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
+        auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
+        // Where the kernel does not tell the namespace, a name proves nothing: another interface may have it here. But
+        // Linux gives the index of an interface to no other one, so a known index proves it.
+        if (!told && last_here_ != 0 && last_here_ != index) return {};
+        request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
+        mtu_bytes = static_cast<std::uint32_t>(request.ifr_mtu);
+        return {own_namespace, index};
+    }
+
+    unique_fd netlink_{};
+    char name_[IFNAMSIZ] = {};
+    link_place place_{};
+    std::uint32_t last_here_ = 0; ///< its index when it was last in this process's namespace; 0: it never was
+    std::size_t mtu_ = 0;
+};
 
 } // namespace wg::inline WG_ABI::os
 
@@ -20757,6 +21208,17 @@ constexpr status status_of(int error) noexcept {
     case EINVAL: return status::invalid;
     default: return status::io_error;
     }
+}
+
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
 }
 
 /// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
@@ -21191,6 +21653,17 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
 /// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
@@ -21243,6 +21716,18 @@ static_assert(random_source<random>);
 // by which a cached source address may have become wrong (rtnetlink(7)). Layer 7 (Linux); one thread at a time.
 #ifndef WG_OS_LINUX_ROUTES_HPP
 #define WG_OS_LINUX_ROUTES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
+// A container is often given an interface that was made elsewhere and moved into its namespace.
+//
+// The kernel is asked over a netlink socket of this process's own namespace. That socket names the other namespace by
+// the number that the kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace,
+// which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
+// container has ended.
+// Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_LINK_HPP
+#define WG_OS_LINUX_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
@@ -21320,6 +21805,17 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
 /// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
@@ -21340,9 +21836,309 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #endif
 
 #include <algorithm>
+#include <cstring>
+#include <linux/if_tun.h>
+#include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+
+#ifndef TUNGETDEVNETNS
+#define TUNGETDEVNETNS _IO('T', 227) // Linux 5.2; older headers lack the names below
+#endif
+#ifndef SIOCGSKNS
+#define SIOCGSKNS 0x894C // Linux 4.10
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+struct link_calls {
+    /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
+    static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
+    /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
+    static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
+};
+
+/// The number that this process's namespace has for a namespace.
+using namespace_number = std::int32_t;
+inline constexpr namespace_number own_namespace = -1;     ///< the interface is in this process's own namespace
+inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say where the interface is
+
+/// Where an interface is found.
+struct link_place {
+    namespace_number net = unknown_namespace;
+    std::uint32_t index = 0; ///< of the interface in that namespace; 0: not known
+
+    friend bool operator==(link_place const&, link_place const&) = default;
+};
+
+namespace netlink_detail {
+
+inline constexpr std::uint16_t target_netnsid = 46; ///< IFLA_TARGET_NETNSID, Linux 4.15
+
+/// One request, built in place.
+class request {
+public:
+    template <class Header> request(std::uint16_t type, std::uint16_t flags, Header const& body) noexcept {
+        header_.nlmsg_type = type;
+        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+        put(&body, sizeof body);
+    }
+
+    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
+        rtattr a{};
+        a.rta_type = type;
+        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+        put(&a, sizeof a);
+        put(value, size);
+    }
+    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
+        attribute(type, &value, sizeof value);
+    }
+    /// For a request about an interface: the namespace in which it is meant.
+    void in(namespace_number net) noexcept {
+        if (net >= 0) attribute(target_netnsid, net);
+    }
+
+    bool send(int netlink) noexcept {
+        header_.nlmsg_len = static_cast<std::uint32_t>(NLMSG_HDRLEN + size_);
+        std::memcpy(bytes_, &header_, sizeof header_);
+        std::size_t const total = NLMSG_HDRLEN + size_;
+        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
+    }
+
+private:
+    void put(void const* from, std::size_t size) noexcept {
+        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
+        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
+        size_ += NLMSG_ALIGN(size);
+    }
+
+    nlmsghdr header_{};
+    std::size_t size_ = 0;
+    alignas(nlmsghdr) byte bytes_[128] = {};
+};
+
+/// Calls `take(type, value)` for each attribute in `from`.
+template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
+    while (from.size() >= sizeof(rtattr)) {
+        rtattr a;
+        std::memcpy(&a, from.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
+        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
+        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
+    }
+}
+
+/// The number in an attribute's value; `otherwise` if the value is shorter.
+template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
+    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
+    return otherwise;
+}
+
+inline unique_fd open_socket() noexcept {
+    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+/// Sends a request and reads the one answer, which the kernel has made by the time that the request is sent. The
+/// answer's body is at the front of `answer`; its type, or 0 with errno if there is none or if it is an error.
+inline std::uint16_t ask(int netlink, request& question, bytes answer, bytes_view& body) noexcept {
+    if (!question.send(netlink)) return 0;
+    ssize_t const size = without_interruption([&] { return ::recv(netlink, answer.data(), answer.size(), 0); });
+    if (size < 0) return 0;
+    nlmsghdr header{};
+    errno = EBADMSG;
+    if (static_cast<std::size_t>(size) < sizeof header) return 0;
+    std::memcpy(&header, answer.data(), sizeof header);
+    body = answer.first(std::min<std::size_t>(static_cast<std::size_t>(size), header.nlmsg_len)).subspan(NLMSG_HDRLEN);
+    if (header.nlmsg_type != NLMSG_ERROR) return header.nlmsg_type;
+    int const error = -number_in<int>(body, -EBADMSG);
+    errno = error;
+    return error == 0 ? std::uint16_t{NLMSG_ERROR} : std::uint16_t{0};
+}
+
+/// The number that the namespace behind `fd` has for the namespace of `netlink`; one is made where there is none.
+inline namespace_number number_of(int netlink, int fd) noexcept {
+    for (int round = 0; round < 2; ++round) {
+        rtgenmsg const body{};
+        request question(RTM_GETNSID, 0, body);
+        question.attribute(NETNSA_FD, fd);
+        alignas(nlmsghdr) byte answer[256];
+        bytes_view found;
+        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
+        if (ask(netlink, question, answer, found) == RTM_NEWNSID)
+            each_attribute(found.subspan(std::min<std::size_t>(found.size(), NLMSG_ALIGN(sizeof body))),
+                           [&](std::uint16_t type, bytes_view value) noexcept {
+                               if (type == NETNSA_NSID) net = number_in(value, net);
+                           });
+        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
+        request made(RTM_NEWNSID, NLM_F_ACK, body);
+        made.attribute(NETNSA_FD, fd);
+        made.attribute(NETNSA_NSID, namespace_number{-1}); // any that is free
+        (void)ask(netlink, made, answer, found);
+    }
+    return unknown_namespace;
+}
+
+} // namespace netlink_detail
+
+/// What the kernel says of an interface over netlink.
+struct link_facts {
+    std::uint32_t index = 0;
+    std::uint32_t mtu_bytes = 0; ///< 0: not told
+    bool up = false;
+    char kind[16] = {}; ///< of a virtual interface, such as `tun` or `veth`
+    // Of the kind `tun`, since Linux 4.16:
+    bool described = false; ///< the kernel tells what follows
+    bool is_tap = false;
+    bool lasts = false;              ///< stays when no process uses it
+    bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
+    std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
+};
+
+/// Reads the body of a message about an interface. False: it is too short for one.
+inline bool read_link(bytes_view body, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    ifinfomsg link;
+    if (body.size() < sizeof link) return false;
+    std::memcpy(&link, body.data(), sizeof link);
+    out = {};
+    out.index = static_cast<std::uint32_t>(link.ifi_index);
+    out.up = (link.ifi_flags & IFF_UP) != 0;
+    bytes_view details{};
+    auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_INFO_KIND)
+            std::memcpy(out.kind, value.data(), std::min(value.size(), sizeof out.kind - 1));
+        if (type == IFLA_INFO_DATA) details = value;
+    };
+    each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
+                   [&](std::uint16_t type, bytes_view value) noexcept {
+                       if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
+                       if (type == IFLA_LINKINFO) each_attribute(value, info);
+                   });
+    if (std::strcmp(out.kind, "tun") != 0) return true;
+    each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
+        // IFLA_TUN_TYPE and others, which older headers lack
+        constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
+        if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
+        if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
+        if (type == many) out.several_queues = number_in<byte>(value, 0) != 0;
+        if (type == queues || type == disabled_queues) out.queues_in_use += number_in<std::uint32_t>(value, 0);
+    });
+    return true;
+}
+
+/// Asks for the interface called `name`. On failure errno says why.
+inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    constexpr std::uint32_t without_statistics = 1u << 3; // RTEXT_FILTER_SKIP_STATS, Linux 4.4
+    request question(RTM_GETLINK, 0, ifinfomsg{});
+    question.in(net);
+    question.attribute(IFLA_EXT_MASK, without_statistics);
+    question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
+    alignas(nlmsghdr) byte answer[4096];
+    bytes_view body;
+    if (ask(netlink, question, answer, body) != RTM_NEWLINK) return status_of(errno);
+    return read_link(body, out) ? status::ok : status::io_error;
+}
+
+/// The interface behind a TUN descriptor.
+template <class Calls = link_calls> class basic_link {
+public:
+    /// Learns anew what the interface is called, where it is, and its MTU. `not_supported`: the kernel does not say
+    /// where the interface is, or refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    status refresh(int tun) noexcept {
+        if (!netlink_) netlink_ = netlink_detail::open_socket();
+        for (int tries = 0; tries < 3; ++tries) {
+            ifreq before{}, after{};
+            if (::ioctl(tun, TUNGETIFF, &before) != 0) return status::gone;
+            std::uint32_t mtu_bytes = 0;
+            link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
+            // The interface may have been renamed or moved since the first question.
+            if (::ioctl(tun, TUNGETIFF, &after) != 0) return status::gone;
+            if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
+            std::memcpy(name_, before.ifr_name, sizeof name_);
+            place_ = place;
+            if (place.index == 0) return status::not_supported;
+            if (place.net == own_namespace) last_here_ = place.index;
+            mtu_ = mtu_bytes;
+            return status::ok;
+        }
+        return status::not_supported;
+    }
+
+    char const* name() const noexcept { return name_; }
+    link_place const& place() const noexcept { return place_; }
+    std::size_t mtu() const noexcept { return mtu_; } ///< in bytes; 0: not known
+
+    /// Changes a number of an interface in this process's own namespace: SIOCSIFMTU, SIOCSIFTXQLEN. On failure errno
+    /// says why; `not_supported`: the interface is elsewhere.
+    status change(unsigned long what, std::size_t value) noexcept {
+        if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
+        ifreq request = about(name_);
+        static_assert(sizeof request.ifr_mtu == sizeof request.ifr_ifru.ifru_ivalue); // ifr_qlen
+        request.ifr_mtu = static_cast<int>(value);
+        if (::ioctl(netlink_.get(), what, &request) != 0) return status_of(errno);
+        if (what == SIOCSIFMTU) mtu_ = value;
+        return status::ok;
+    }
+
+private:
+    static ifreq about(char const* name) noexcept {
+        ifreq request{};
+        std::memcpy(request.ifr_name, name, sizeof request.ifr_name);
+        return request;
+    }
+
+    /// Where the interface is; an index of 0: not known.
+    link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
+        link_place place{};
+        if (!netlink_) return place;
+        unique_fd const theirs(Calls::namespace_of_interface(tun));
+        unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
+        struct stat here {}, there {};
+        bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
+        if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
+            place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
+            link_facts found;
+            if (place.net == unknown_namespace || ask_link(netlink_.get(), place.net, name, found) != status::ok)
+                return {};
+            mtu_bytes = found.mtu_bytes;
+            place.index = found.index;
+            return place;
+        }
+        ifreq request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
+        auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
+        // Where the kernel does not tell the namespace, a name proves nothing: another interface may have it here. But
+        // Linux gives the index of an interface to no other one, so a known index proves it.
+        if (!told && last_here_ != 0 && last_here_ != index) return {};
+        request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
+        mtu_bytes = static_cast<std::uint32_t>(request.ifr_mtu);
+        return {own_namespace, index};
+    }
+
+    unique_fd netlink_{};
+    char name_[IFNAMSIZ] = {};
+    link_place place_{};
+    std::uint32_t last_here_ = 0; ///< its index when it was last in this process's namespace; 0: it never was
+    std::size_t mtu_ = 0;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <linux/netlink.h>
+
+#ifndef SOL_NETLINK
+#define SOL_NETLINK 270
+#endif
 
 namespace wg::inline WG_ABI::os {
 
@@ -21355,25 +22151,39 @@ struct network_changes {
     bool routes = false;         ///< routes or rules, or an address is gone, IPv4 or IPv6
 };
 
-/// Watches the network of this namespace, and in it one interface. Events begin with how that interface is now.
+/// Watches the network of this process's namespace and one interface in it, or one interface in another namespace.
+/// Events begin with how that interface is now.
 class route_monitor {
 public:
     /// Watches nothing.
     route_monitor() noexcept = default;
 
+    /// Watches routes, rules, addresses and the interface with this index, all in this process's namespace. An index of
+    /// 0: no interface.
     static result<route_monitor> open(std::uint32_t interface_index) noexcept {
         route_monitor made;
-        made.index_ = interface_index;
-        made.fd_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
-        sockaddr_nl address{};
-        address.nl_family = AF_NETLINK;
-        address.nl_groups = group(RTNLGRP_LINK) | group(RTNLGRP_IPV4_IFADDR) | group(RTNLGRP_IPV6_IFADDR) |
-                            group(RTNLGRP_IPV4_ROUTE) | group(RTNLGRP_IPV6_ROUTE) | group(RTNLGRP_IPV4_RULE) |
-                            group(RTNLGRP_IPV6_RULE);
-        if (!made.fd_ || ::bind(made.fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-            !made.ask_link())
+        if (!made.begin(group(RTNLGRP_LINK) | group(RTNLGRP_IPV4_IFADDR) | group(RTNLGRP_IPV6_IFADDR) |
+                        group(RTNLGRP_IPV4_ROUTE) | group(RTNLGRP_IPV6_ROUTE) | group(RTNLGRP_IPV4_RULE) |
+                        group(RTNLGRP_IPV6_RULE)) ||
+            !made.watch_link(interface_index))
             return status_of(errno);
         return made;
+    }
+
+    /// Watches one interface in another namespace. The kernel tells of the links of all namespaces that have a number
+    /// here; those of others are read and passed over. no_permission: that wants CAP_NET_BROADCAST in the other
+    /// namespace.
+    static result<route_monitor> open_elsewhere(link_place const& place) noexcept {
+        route_monitor made;
+        made.net_ = place.net;
+        if (!made.begin(group(RTNLGRP_LINK)) || !made.watch_link(place.index)) return status_of(errno);
+        return made;
+    }
+
+    /// Watches another interface of the same namespace from now on. False: the kernel cannot be asked.
+    bool watch_link(std::uint32_t interface_index) noexcept {
+        index_ = interface_index;
+        return index_ == 0 || ask_link();
     }
 
     int fd() const noexcept { return fd_.get(); }
@@ -21385,7 +22195,10 @@ public:
         for (int round = 0; round < 64; ++round) {
             sockaddr_nl from{};
             iovec piece{buffer, sizeof buffer};
+            alignas(cmsghdr) byte control[CMSG_SPACE(sizeof(namespace_number))];
             msghdr header{};
+            header.msg_control = control;
+            header.msg_controllen = sizeof control;
             header.msg_name = &from;
             header.msg_namelen = sizeof from;
             header.msg_iov = &piece;
@@ -21400,7 +22213,8 @@ public:
                 changes.routes = overrun_ = true; // more than the socket holds: anything may have changed
                 continue;
             }
-            if (from.nl_pid == 0) take({buffer, static_cast<std::size_t>(size)}, changes); // 0: from the kernel
+            if (from.nl_pid != 0) continue; // from another process, not from the kernel
+            take({buffer, static_cast<std::size_t>(size)}, told_of(header), changes);
         }
         return changes;
     }
@@ -21408,26 +22222,49 @@ public:
 private:
     static constexpr std::uint32_t group(unsigned number) noexcept { return 1u << (number - 1); }
 
-    /// Has the kernel say how the interface is, as an event among the others.
-    bool ask_link() noexcept {
-        struct {
-            nlmsghdr header;
-            ifinfomsg link;
-        } request{};
-        request.header.nlmsg_len = sizeof request;
-        request.header.nlmsg_type = RTM_GETLINK;
-        request.header.nlmsg_flags = NLM_F_REQUEST;
-        request.link.ifi_family = AF_UNSPEC;
-        request.link.ifi_index = static_cast<int>(index_);
-        return without_interruption([&] { return ::send(fd_.get(), &request, sizeof request, 0); }) >= 0;
+    bool begin(std::uint32_t groups) noexcept {
+        fd_ = netlink_detail::open_socket();
+        sockaddr_nl address{};
+        address.nl_family = AF_NETLINK;
+        address.nl_groups = groups;
+        socklen_t size = sizeof address;
+        int const yes = 1;
+        // Asked for before the socket joins a group, so that no event of the other namespace is missed.
+        if (!fd_ || (net_ >= 0 &&
+                     ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
+            ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+            ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+            return false;
+        port_ = address.nl_pid;
+        return true;
     }
 
-    void take(bytes_view from, network_changes& changes) const noexcept {
+    /// Has the kernel say how the interface is, as an event among the others.
+    bool ask_link() noexcept {
+        ifinfomsg about{};
+        about.ifi_index = static_cast<int>(index_);
+        netlink_detail::request question(RTM_GETLINK, 0, about);
+        question.in(net_);
+        return question.send(fd_.get());
+    }
+
+    /// The namespace that a received message tells of.
+    static namespace_number told_of(msghdr& message) noexcept {
+        namespace_number net = own_namespace;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c))
+            if (c->cmsg_level == SOL_NETLINK && c->cmsg_type == NETLINK_LISTEN_ALL_NSID)
+                std::memcpy(&net, CMSG_DATA(c), sizeof net);
+        return net;
+    }
+
+    void take(bytes_view from, namespace_number net, network_changes& changes) const noexcept {
         while (from.size() >= sizeof(nlmsghdr)) {
             nlmsghdr header;
             std::memcpy(&header, from.data(), sizeof header);
             if (header.nlmsg_len < sizeof header || header.nlmsg_len > from.size()) return;
-            take_one(header.nlmsg_type, from.first(header.nlmsg_len).subspan(NLMSG_HDRLEN), changes);
+            // An answer to a question of this socket has its port, and names no namespace.
+            if (net == net_ || header.nlmsg_pid == port_)
+                take_one(header.nlmsg_type, from.first(header.nlmsg_len).subspan(NLMSG_HDRLEN), changes);
             from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
         }
     }
@@ -21470,20 +22307,16 @@ private:
         }
         changes.link = true;
         changes.link_left = false;
-        changes.up = (link.ifi_flags & IFF_UP) != 0;
-        bytes_view rest = body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link)));
-        while (rest.size() >= sizeof(rtattr)) {
-            rtattr attribute;
-            std::memcpy(&attribute, rest.data(), sizeof attribute);
-            if (attribute.rta_len < sizeof attribute || attribute.rta_len > rest.size()) return;
-            if (attribute.rta_type == IFLA_MTU && attribute.rta_len >= RTA_LENGTH(sizeof changes.mtu_bytes))
-                std::memcpy(&changes.mtu_bytes, rest.data() + RTA_LENGTH(0), sizeof changes.mtu_bytes);
-            rest = rest.subspan(std::min<std::size_t>(rest.size(), RTA_ALIGN(attribute.rta_len)));
-        }
+        link_facts now;
+        if (!read_link(body, now)) return;
+        changes.up = now.up;
+        if (now.mtu_bytes != 0) changes.mtu_bytes = now.mtu_bytes;
     }
 
     unique_fd fd_{};
-    std::uint32_t index_ = 0;
+    namespace_number net_ = own_namespace;
+    std::uint32_t index_ = 0; ///< of the interface that is watched; 0: none
+    std::uint32_t port_ = 0;  ///< this socket's netlink address
     bool overrun_ = false; ///< events were lost, and the interface has not been asked for anew
 };
 
@@ -22190,10 +23023,16 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// How long the frames are that a TUN interface hands over: as many segments of TCP as make one UDP message. Then a
-// frame is one message, and one frame again at the other end (rtnetlink(7)). Layer 7 (Linux); any thread.
-#ifndef WG_OS_LINUX_FRAME_LIMIT_HPP
-#define WG_OS_LINUX_FRAME_LIMIT_HPP
+// The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
+// A container is often given an interface that was made elsewhere and moved into its namespace.
+//
+// The kernel is asked over a netlink socket of this process's own namespace. That socket names the other namespace by
+// the number that the kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace,
+// which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
+// container has ended.
+// Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_LINK_HPP
+#define WG_OS_LINUX_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
@@ -22271,6 +23110,17 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
 /// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
@@ -22289,203 +23139,301 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 } // namespace wg::inline WG_ABI::os
 
 #endif
-// SPDX-License-Identifier: BSL-1.0
-// What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
-// address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
-#ifndef WG_OS_LINUX_UDP_CONTROL_HPP
-#define WG_OS_LINUX_UDP_CONTROL_HPP
 
-
-#include <netinet/in.h>
+#include <algorithm>
+#include <cstring>
+#include <linux/if_tun.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103 // Linux 4.18; older C libraries lack the names
+#ifndef TUNGETDEVNETNS
+#define TUNGETDEVNETNS _IO('T', 227) // Linux 5.2; older headers lack the names below
 #endif
-#ifndef UDP_GRO
-#define UDP_GRO 104 // Linux 5.0
+#ifndef SIOCGSKNS
+#define SIOCGSKNS 0x894C // Linux 4.10
 #endif
 
 namespace wg::inline WG_ABI::os {
 
-/// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
-inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
-
-union socket_address {
-    sockaddr any;
-    sockaddr_in v4;
-    sockaddr_in6 v6;
+/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+struct link_calls {
+    /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
+    static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
+    /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
+    static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
 };
 
-/// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
-inline bool is_mapped(ip_address const& address) noexcept {
-    constexpr byte prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
-}
+/// The number that this process's namespace has for a namespace.
+using namespace_number = std::int32_t;
+inline constexpr namespace_number own_namespace = -1;     ///< the interface is in this process's own namespace
+inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say where the interface is
 
-/// The IPv4 endpoint that an IPv4-mapped one means. The IPv6 socket is for IPv6 alone and refuses the mapped one.
-inline endpoint without_mapping(endpoint const& mapped) noexcept {
-    return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
-}
+/// Where an interface is found.
+struct link_place {
+    namespace_number net = unknown_namespace;
+    std::uint32_t index = 0; ///< of the interface in that namespace; 0: not known
 
-/// Spells `where` for a socket; its length in bytes.
-inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
-    if (where.address.kind == family::v4) {
-        out.v4 = {};
-        out.v4.sin_family = AF_INET;
-        store_be16(reinterpret_cast<byte*>(&out.v4.sin_port), where.port);
-        std::memcpy(&out.v4.sin_addr, where.address.octets.data(), 4);
-        return sizeof out.v4;
-    }
-    out.v6 = {};
-    out.v6.sin6_family = AF_INET6;
-    store_be16(reinterpret_cast<byte*>(&out.v6.sin6_port), where.port);
-    std::memcpy(&out.v6.sin6_addr, where.address.octets.data(), 16);
-    out.v6.sin6_scope_id = where.scope_id;
-    return sizeof out.v6;
-}
+    friend bool operator==(link_place const&, link_place const&) = default;
+};
 
-/// The endpoint that a socket spelled; none if it is of another family.
-inline endpoint read_address(socket_address const& from) noexcept {
-    if (from.any.sa_family == AF_INET)
-        return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
-                load_be16(reinterpret_cast<byte const*>(&from.v4.sin_port)), 0};
-    if (from.any.sa_family == AF_INET6)
-        return {ip_address::of(family::v6, reinterpret_cast<byte const*>(&from.v6.sin6_addr)),
-                load_be16(reinterpret_cast<byte const*>(&from.v6.sin6_port)), from.v6.sin6_scope_id};
-    return {};
-}
+namespace netlink_detail {
 
-/// The control messages of one datagram.
-class control_messages {
+inline constexpr std::uint16_t target_netnsid = 46; ///< IFLA_TARGET_NETNSID, Linux 4.15
+
+/// One request, built in place.
+class request {
 public:
-    /// Room for what the kernel tells of a received datagram.
-    void prepare(msghdr& message) noexcept {
-        message.msg_control = room_;
-        message.msg_controllen = sizeof room_;
+    template <class Header> request(std::uint16_t type, std::uint16_t flags, Header const& body) noexcept {
+        header_.nlmsg_type = type;
+        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+        put(&body, sizeof body);
     }
 
-    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`. False: it told of segments of a size that
-    /// cannot be, as an emulator does that leaves the other byte order in it; where to cut `d` is not known.
-    static bool read(msghdr& message, datagram& d) noexcept {
-        d.where.local = {};
-        d.tos = 0;
-        d.segment_bytes = 0;
-        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-            if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-                auto const info = value_of<in_pktinfo>(c);
-                // spec_dst is the address that an answer leaves from, also where the datagram came by broadcast
-                d.where.local.address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&info.ipi_spec_dst));
-                d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi_ifindex);
-            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-                auto const info = value_of<in6_pktinfo>(c);
-                auto const* const octets = reinterpret_cast<byte const*>(&info.ipi6_addr);
-                if (octets[0] == 0xff) continue; // multicast: no source address
-                d.where.local.address = ip_address::of(family::v6, octets);
-                d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi6_ifindex);
-            } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
-                d.tos = value_of<byte>(c);
-            } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
-                d.tos = static_cast<byte>(value_of<int>(c));
-            } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
-                int const segment = value_of<int>(c);
-                if (segment <= 0 || segment > 0xffff) return false;
-                if (static_cast<std::uint32_t>(segment) < d.length)
-                    d.segment_bytes = static_cast<std::uint16_t>(segment);
-            }
-        }
-        return true;
+    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
+        rtattr a{};
+        a.rta_type = type;
+        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+        put(&a, sizeof a);
+        put(value, size);
+    }
+    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
+        attribute(type, &value, sizeof value);
+    }
+    /// For a request about an interface: the namespace in which it is meant.
+    void in(namespace_number net) noexcept {
+        if (net >= 0) attribute(target_netnsid, net);
     }
 
-    /// What the kernel is told: with which tos `d` leaves; from which `local` address and by which interface, where it
-    /// has them; `segment_bytes`, if not 0, where to cut it.
-    void write(msghdr& message, datagram const& d, local_source const& local, std::size_t segment_bytes) noexcept {
-        used_ = 0;
-        bool const is_v4 = d.where.remote.address.kind == family::v4;
-        if (local.address.kind == family::v4 && is_v4) {
-            in_pktinfo info{};
-            info.ipi_ifindex = static_cast<int>(local.interface_index);
-            std::memcpy(&info.ipi_spec_dst, local.address.octets.data(), 4);
-            append(IPPROTO_IP, IP_PKTINFO, info);
-        } else if (local.address.kind == family::v6 && !is_v4) {
-            in6_pktinfo info{};
-            info.ipi6_ifindex = local.interface_index;
-            std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
-            append(IPPROTO_IPV6, IPV6_PKTINFO, info);
-        }
-        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it has to be an int
-        if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
-        if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
-        message.msg_control = used_ != 0 ? room_ : nullptr;
-        message.msg_controllen = converted<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
-    }
-
-    /// Whether `d` names a source that goes with its destination.
-    static bool has_source(datagram const& d) noexcept {
-        return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
+    bool send(int netlink) noexcept {
+        header_.nlmsg_len = static_cast<std::uint32_t>(NLMSG_HDRLEN + size_);
+        std::memcpy(bytes_, &header_, sizeof header_);
+        std::size_t const total = NLMSG_HDRLEN + size_;
+        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
     }
 
 private:
-    template <class Value> static Value value_of(cmsghdr const* c) noexcept {
-        Value value;
-        std::memcpy(&value, CMSG_DATA(c), sizeof value);
-        return value;
+    void put(void const* from, std::size_t size) noexcept {
+        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
+        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
+        size_ += NLMSG_ALIGN(size);
     }
 
-    template <class Value> void append(int level, int type, Value const& value) noexcept {
-        static_assert(sizeof value <= sizeof(in6_pktinfo));
-        byte* const at = room_ + used_;
-        std::memset(at, 0, CMSG_SPACE(sizeof value)); // padding too is read by the kernel and by checkers
-        auto* const c = reinterpret_cast<cmsghdr*>(at);
-        c->cmsg_level = level;
-        c->cmsg_type = type;
-        c->cmsg_len = static_cast<decltype(c->cmsg_len)>(CMSG_LEN(sizeof value));
-        std::memcpy(CMSG_DATA(c), &value, sizeof value);
-        used_ += CMSG_SPACE(sizeof value);
-    }
-
-    alignas(cmsghdr) byte room_[CMSG_SPACE(sizeof(in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int))];
-    std::size_t used_;
+    nlmsghdr header_{};
+    std::size_t size_ = 0;
+    alignas(nlmsghdr) byte bytes_[128] = {};
 };
 
-} // namespace wg::inline WG_ABI::os
-
-#endif
-
-#include <algorithm>
-#include <linux/rtnetlink.h>
-#include <sys/socket.h>
-
-namespace wg::inline WG_ABI::os {
-
-/// The limit in bytes for an interface with this MTU: so many segments with TCP's timestamps as fit into a message, and
-/// what Linux takes off for headers.
-constexpr std::uint32_t frame_limit(std::size_t mtu_bytes) noexcept {
-    constexpr std::size_t headers_bytes = 52, reserved_bytes = 400; // IPv4 and TCP; MAX_TCP_HEADER is 320 or less
-    std::size_t const segments = max_joined_bytes / (mtu_bytes + transport_overhead_bytes);
-    return static_cast<std::uint32_t>(
-        (std::min<std::size_t>)(segments * (mtu_bytes - headers_bytes) + reserved_bytes, 65536));
+/// Calls `take(type, value)` for each attribute in `from`.
+template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
+    while (from.size() >= sizeof(rtattr)) {
+        rtattr a;
+        std::memcpy(&a, from.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
+        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
+        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
+    }
 }
 
-/// Asks for it. Nothing is lost where that is refused: frames then become more messages than they would have to.
-inline void limit_frames(std::uint32_t interface_index, std::size_t mtu_bytes) noexcept {
-    if (mtu_bytes < 576 || mtu_bytes > 9000) return; // no room for headers, or too few segments for it to matter
-    struct {
-        nlmsghdr header{};
-        ifinfomsg link{};
-        rtattr attribute{};
-        std::uint32_t value = 0;
-    } request;
-    request.header.nlmsg_len = sizeof request;
-    request.header.nlmsg_type = RTM_NEWLINK;
-    request.header.nlmsg_flags = NLM_F_REQUEST;
-    request.link.ifi_index = static_cast<int>(interface_index);
-    request.attribute.rta_type = IFLA_GSO_MAX_SIZE;
-    request.attribute.rta_len = RTA_LENGTH(sizeof request.value);
-    request.value = frame_limit(mtu_bytes);
-    unique_fd const netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
-    if (netlink) (void)::send(netlink.get(), &request, sizeof request, 0);
+/// The number in an attribute's value; `otherwise` if the value is shorter.
+template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
+    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
+    return otherwise;
 }
+
+inline unique_fd open_socket() noexcept {
+    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+/// Sends a request and reads the one answer, which the kernel has made by the time that the request is sent. The
+/// answer's body is at the front of `answer`; its type, or 0 with errno if there is none or if it is an error.
+inline std::uint16_t ask(int netlink, request& question, bytes answer, bytes_view& body) noexcept {
+    if (!question.send(netlink)) return 0;
+    ssize_t const size = without_interruption([&] { return ::recv(netlink, answer.data(), answer.size(), 0); });
+    if (size < 0) return 0;
+    nlmsghdr header{};
+    errno = EBADMSG;
+    if (static_cast<std::size_t>(size) < sizeof header) return 0;
+    std::memcpy(&header, answer.data(), sizeof header);
+    body = answer.first(std::min<std::size_t>(static_cast<std::size_t>(size), header.nlmsg_len)).subspan(NLMSG_HDRLEN);
+    if (header.nlmsg_type != NLMSG_ERROR) return header.nlmsg_type;
+    int const error = -number_in<int>(body, -EBADMSG);
+    errno = error;
+    return error == 0 ? std::uint16_t{NLMSG_ERROR} : std::uint16_t{0};
+}
+
+/// The number that the namespace behind `fd` has for the namespace of `netlink`; one is made where there is none.
+inline namespace_number number_of(int netlink, int fd) noexcept {
+    for (int round = 0; round < 2; ++round) {
+        rtgenmsg const body{};
+        request question(RTM_GETNSID, 0, body);
+        question.attribute(NETNSA_FD, fd);
+        alignas(nlmsghdr) byte answer[256];
+        bytes_view found;
+        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
+        if (ask(netlink, question, answer, found) == RTM_NEWNSID)
+            each_attribute(found.subspan(std::min<std::size_t>(found.size(), NLMSG_ALIGN(sizeof body))),
+                           [&](std::uint16_t type, bytes_view value) noexcept {
+                               if (type == NETNSA_NSID) net = number_in(value, net);
+                           });
+        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
+        request made(RTM_NEWNSID, NLM_F_ACK, body);
+        made.attribute(NETNSA_FD, fd);
+        made.attribute(NETNSA_NSID, namespace_number{-1}); // any that is free
+        (void)ask(netlink, made, answer, found);
+    }
+    return unknown_namespace;
+}
+
+} // namespace netlink_detail
+
+/// What the kernel says of an interface over netlink.
+struct link_facts {
+    std::uint32_t index = 0;
+    std::uint32_t mtu_bytes = 0; ///< 0: not told
+    bool up = false;
+    char kind[16] = {}; ///< of a virtual interface, such as `tun` or `veth`
+    // Of the kind `tun`, since Linux 4.16:
+    bool described = false; ///< the kernel tells what follows
+    bool is_tap = false;
+    bool lasts = false;              ///< stays when no process uses it
+    bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
+    std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
+};
+
+/// Reads the body of a message about an interface. False: it is too short for one.
+inline bool read_link(bytes_view body, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    ifinfomsg link;
+    if (body.size() < sizeof link) return false;
+    std::memcpy(&link, body.data(), sizeof link);
+    out = {};
+    out.index = static_cast<std::uint32_t>(link.ifi_index);
+    out.up = (link.ifi_flags & IFF_UP) != 0;
+    bytes_view details{};
+    auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_INFO_KIND)
+            std::memcpy(out.kind, value.data(), std::min(value.size(), sizeof out.kind - 1));
+        if (type == IFLA_INFO_DATA) details = value;
+    };
+    each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
+                   [&](std::uint16_t type, bytes_view value) noexcept {
+                       if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
+                       if (type == IFLA_LINKINFO) each_attribute(value, info);
+                   });
+    if (std::strcmp(out.kind, "tun") != 0) return true;
+    each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
+        // IFLA_TUN_TYPE and others, which older headers lack
+        constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
+        if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
+        if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
+        if (type == many) out.several_queues = number_in<byte>(value, 0) != 0;
+        if (type == queues || type == disabled_queues) out.queues_in_use += number_in<std::uint32_t>(value, 0);
+    });
+    return true;
+}
+
+/// Asks for the interface called `name`. On failure errno says why.
+inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    constexpr std::uint32_t without_statistics = 1u << 3; // RTEXT_FILTER_SKIP_STATS, Linux 4.4
+    request question(RTM_GETLINK, 0, ifinfomsg{});
+    question.in(net);
+    question.attribute(IFLA_EXT_MASK, without_statistics);
+    question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
+    alignas(nlmsghdr) byte answer[4096];
+    bytes_view body;
+    if (ask(netlink, question, answer, body) != RTM_NEWLINK) return status_of(errno);
+    return read_link(body, out) ? status::ok : status::io_error;
+}
+
+/// The interface behind a TUN descriptor.
+template <class Calls = link_calls> class basic_link {
+public:
+    /// Learns anew what the interface is called, where it is, and its MTU. `not_supported`: the kernel does not say
+    /// where the interface is, or refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    status refresh(int tun) noexcept {
+        if (!netlink_) netlink_ = netlink_detail::open_socket();
+        for (int tries = 0; tries < 3; ++tries) {
+            ifreq before{}, after{};
+            if (::ioctl(tun, TUNGETIFF, &before) != 0) return status::gone;
+            std::uint32_t mtu_bytes = 0;
+            link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
+            // The interface may have been renamed or moved since the first question.
+            if (::ioctl(tun, TUNGETIFF, &after) != 0) return status::gone;
+            if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
+            std::memcpy(name_, before.ifr_name, sizeof name_);
+            place_ = place;
+            if (place.index == 0) return status::not_supported;
+            if (place.net == own_namespace) last_here_ = place.index;
+            mtu_ = mtu_bytes;
+            return status::ok;
+        }
+        return status::not_supported;
+    }
+
+    char const* name() const noexcept { return name_; }
+    link_place const& place() const noexcept { return place_; }
+    std::size_t mtu() const noexcept { return mtu_; } ///< in bytes; 0: not known
+
+    /// Changes a number of an interface in this process's own namespace: SIOCSIFMTU, SIOCSIFTXQLEN. On failure errno
+    /// says why; `not_supported`: the interface is elsewhere.
+    status change(unsigned long what, std::size_t value) noexcept {
+        if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
+        ifreq request = about(name_);
+        static_assert(sizeof request.ifr_mtu == sizeof request.ifr_ifru.ifru_ivalue); // ifr_qlen
+        request.ifr_mtu = static_cast<int>(value);
+        if (::ioctl(netlink_.get(), what, &request) != 0) return status_of(errno);
+        if (what == SIOCSIFMTU) mtu_ = value;
+        return status::ok;
+    }
+
+private:
+    static ifreq about(char const* name) noexcept {
+        ifreq request{};
+        std::memcpy(request.ifr_name, name, sizeof request.ifr_name);
+        return request;
+    }
+
+    /// Where the interface is; an index of 0: not known.
+    link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
+        link_place place{};
+        if (!netlink_) return place;
+        unique_fd const theirs(Calls::namespace_of_interface(tun));
+        unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
+        struct stat here {}, there {};
+        bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
+        if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
+            place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
+            link_facts found;
+            if (place.net == unknown_namespace || ask_link(netlink_.get(), place.net, name, found) != status::ok)
+                return {};
+            mtu_bytes = found.mtu_bytes;
+            place.index = found.index;
+            return place;
+        }
+        ifreq request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
+        auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
+        // Where the kernel does not tell the namespace, a name proves nothing: another interface may have it here. But
+        // Linux gives the index of an interface to no other one, so a known index proves it.
+        if (!told && last_here_ != 0 && last_here_ != index) return {};
+        request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
+        mtu_bytes = static_cast<std::uint32_t>(request.ifr_mtu);
+        return {own_namespace, index};
+    }
+
+    unique_fd netlink_{};
+    char name_[IFNAMSIZ] = {};
+    link_place place_{};
+    std::uint32_t last_here_ = 0; ///< its index when it was last in this process's namespace; 0: it never was
+    std::size_t mtu_ = 0;
+};
 
 } // namespace wg::inline WG_ABI::os
 
@@ -22840,6 +23788,15 @@ public:
     std::uint32_t lone_packets() const noexcept { return lone_packets_.load(std::memory_order_relaxed); }
     void count_lone_packet() noexcept { lone_packets_.fetch_add(1, std::memory_order_relaxed); }
 
+    /// The length of the longest packet since `forget_cuts` that was longer than its room, in bytes; 0: none was.
+    std::size_t longest_cut() const noexcept { return longest_cut_.load(std::memory_order_relaxed); }
+    void forget_cuts() noexcept { longest_cut_.store(0, std::memory_order_relaxed); }
+    void note_cut(std::size_t bytes) noexcept {
+        auto const now = static_cast<std::uint32_t>(bytes);
+        std::uint32_t before = longest_cut_.load(std::memory_order_relaxed);
+        while (before < now && !longest_cut_.compare_exchange_weak(before, now, std::memory_order_relaxed)) {}
+    }
+
 private:
     unique_fd epoll_;
     std::array<unique_fd, most> fds_{};
@@ -22847,6 +23804,7 @@ private:
     bool shared_ = false; ///< written only while one thread reads
     std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
     std::atomic<std::uint32_t> lone_packets_{0};
+    std::atomic<std::uint32_t> longest_cut_{0};
 };
 
 } // namespace wg::inline WG_ABI::os
@@ -22860,8 +23818,7 @@ private:
 #include <net/if.h>
 #include <new>
 #include <string_view>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
+#include <sys/resource.h>
 
 namespace wg::inline WG_ABI::os {
 
@@ -22874,61 +23831,78 @@ constexpr bool is_interface_name(std::string_view name) noexcept {
     return true;
 }
 
+/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+struct tun_calls : link_calls {
+    static int features(int fd, unsigned& flags) noexcept { return ::ioctl(fd, TUNGETFEATURES, &flags); }
+    static int set_interface(int fd, ifreq& request) noexcept { return ::ioctl(fd, TUNSETIFF, &request); }
+    /// How many descriptors this process may have (`ulimit -n`).
+    static std::size_t descriptor_limit() noexcept {
+        rlimit limit{};
+        return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? static_cast<std::size_t>(limit.rlim_cur) : SIZE_MAX;
+    }
+};
+
 /// Models `tun_device`. Where the kernel can, frames begin with a virtio header: TCP and UDP then pass in pieces of up
 /// to 64 KiB, which are cut and joined here. Else a packet is a frame. Either way only packets are seen from outside.
-class tun {
+template <class Calls = tun_calls> class basic_tun {
 public:
     static constexpr std::size_t headroom = 0; ///< a virtio header is written from elsewhere
+    /// Frames that each queue of a new interface holds, as many as with Linux's own WireGuard. With 16 queues and full
+    /// packets of an MTU of 1420 that is 40 MB of the kernel's memory at most.
+    static constexpr std::size_t queue_length = 1000;
+    /// Descriptors that a process keeps for other things than queues: sockets, connections, timers, workers.
+    static constexpr std::size_t other_descriptors = 40;
 
     /// No interface; `open` and `adopt` make one.
-    tun() noexcept = default;
+    basic_tun() noexcept = default;
 
-    /// Creates the interface `name`, or takes over one that was made to last and that nobody else uses; a new one gets
-    /// `mtu_bytes`. It goes when the object goes, unless it was made to last. A new one has several queues, where the
-    /// kernel has memory for them.
+    /// Creates the interface `name`, or takes over one that was made to last and that no other process uses. A new one
+    /// gets `mtu_bytes` and `queue_length`; it goes when the object goes. It has several queues, where the driver knows
+    /// them and the kernel has memory and descriptors for them. A taken-over one has what it was made with.
     /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
-    static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
-                            offloads const& wanted = {}) noexcept {
+    static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
+                                  offloads const& wanted = {}) noexcept {
         if (!is_interface_name(name)) {
             why.set("`", name.substr(0, 40),
                     "` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%`");
             return status::invalid;
         }
-        ifreq request = request_for(name);
-        bool const existed = ::if_nametoindex(request.ifr_name) != 0;
-        tun made;
+        basic_tun made;
+        bool lasted = false;
         for (bool framed = wanted.frames;; framed = false) {
-            unique_fd fd = open_device();
-            if (!fd) return device_missing(errno, why);
-            std::unique_ptr<byte[]> frame = framed && has_virtio_headers(fd.get()) ? new_frame() : nullptr;
-            // One that exists is not asked for several queues: others could be its user's.
-            bool const many = wanted.queues && !existed;
-            int const flags = IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0) | (many ? IFF_MULTI_QUEUE : 0);
-            request.ifr_flags = static_cast<short>(flags);
-            if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
+            ifreq request = request_for(name);
+            std::unique_ptr<byte[]> frame = framed ? new_frame() : nullptr;
+            result<unique_fd> fd = open_first_queue(request, frame != nullptr, wanted.queues, why);
+            if (!fd) return fd.why();
+            int const flags = static_cast<unsigned short>(request.ifr_flags);
+            if ((flags & IFF_VNET_HDR) == 0) frame.reset();
+            ifreq now = request;
+            lasted = ::ioctl((*fd).get(), TUNGETIFF, &now) == 0 && (now.ifr_flags & IFF_PERSIST) != 0;
             std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
-            if (!queues || !queues->add(std::move(fd))) {
-                why.set("`", name, "`: no memory or no descriptors are left");
+            if (!queues || !queues->add(std::move(*fd))) {
+                why.set("`", name, "`: no memory or no descriptors are left (ulimit -n)");
                 return status::no_memory;
             }
-            made = tun(std::move(queues), request.ifr_name, std::move(frame));
+            made = basic_tun(std::move(queues), request.ifr_name, std::move(frame));
             if (made.set_framing(wanted)) { // which never fails without virtio headers
-                if (many) made.add_queues(request);
+                if (wanted.queues && (flags & IFF_MULTI_QUEUE) != 0) made.add_queues(request);
                 break;
             }
-            made = tun();
-        }
-        if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
-            why.set("cannot set the MTU of `", made.name_, "` to ", mtu_bytes, ": ", std::strerror(errno));
-            return status_of(errno);
+            made = basic_tun();
         }
         made.refresh_mtu();
+        if (lasted) return made;
+        if (made.set_mtu(mtu_bytes) != status::ok) {
+            why.set("cannot set the MTU of `", name, "` to ", mtu_bytes, ": ", std::strerror(errno));
+            return status_of(errno);
+        }
+        (void)made.link_.change(SIOCSIFTXQLEN, queue_length); // the driver's own is half as long
         return made;
     }
 
     /// Takes over an open TUN descriptor, which was made by someone with more rights (WG_TUN_FD). It has virtio headers
     /// or not as its maker chose.
-    static result<tun> adopt(int number, error_text& why, offloads const& wanted = {}) noexcept {
+    static result<basic_tun> adopt(int number, error_text& why, offloads const& wanted = {}) noexcept {
         ifreq request{};
         if (::ioctl(number, TUNGETIFF, &request) != 0) {
             why.set("descriptor ", number, " is no TUN interface: ", std::strerror(errno));
@@ -22948,7 +23922,7 @@ public:
             why.set("descriptor ", number, " (`", request.ifr_name, "`): no memory or no descriptors are left");
             return status::no_memory;
         }
-        tun made(std::move(queues), request.ifr_name, std::move(frame));
+        basic_tun made(std::move(queues), request.ifr_name, std::move(frame));
         if (!make_private(number) || !made.set_framing(wanted)) {
             why.set("descriptor ", number, ": ", std::strerror(errno));
             status const refused = status_of(errno);
@@ -22966,15 +23940,15 @@ public:
     /// Whether frames begin with a virtio header.
     bool has_frames() const noexcept { return frame_ != nullptr; }
     std::size_t queue_count() const noexcept { return queues_->size(); }
-    /// The interface's number here, for the monitor of routes; 0 if it is not in this network namespace.
-    std::uint32_t index() const noexcept { return ::if_nametoindex(name_); }
+    /// In which network namespace the interface was when it was last asked, and its index there.
+    link_place const& place() const noexcept { return link_.place(); }
 
     /// Reads until the span is full or nothing is there, from each queue its share. What did not fit comes first in the
     /// next call, so that one which filled its span has to be followed by another. A packet that is too long for its
     /// room is cut, and then is shorter than its header says. `gone`: the interface was deleted.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t count = 0;
-        while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
+        while (segments_.pending() && count < packets.size()) next_segment(packets[count++]);
         if (count == packets.size()) return count;
         claimed_ |= queues_->ready();
         several_ = (claimed_ & (claimed_ - 1)) != 0;
@@ -23016,8 +23990,8 @@ public:
 
     /// The same interface, to be read and written by another thread as well; to be gone before this one. The link is
     /// this one's concern. no_memory.
-    result<tun> share() const noexcept {
-        tun other;
+    result<basic_tun> share() const noexcept {
+        basic_tun other;
         queues_->share(claimed_);
         other.queues_ = queues_;
         other.frame_ = frame_ ? new_frame() : nullptr;
@@ -23040,27 +24014,29 @@ public:
         return taken;
     }
 
-    /// What the interface had when it was last asked, by `refresh_mtu`; 0: not known.
-    std::size_t mtu() const noexcept { return mtu_; }
+    /// What the interface had when it was last asked, by `refresh_mtu`, or the length of a longer packet that was read
+    /// since then; 0: not known.
+    std::size_t mtu() const noexcept { return std::max(mtu_, longest_cut()); }
 
-    /// Asks the interface, also for its name, for both may change. In another network namespace it cannot be asked;
-    /// then what was known stays.
+    /// The length of the longest packet since the last `refresh_mtu` that its room was too short for, in bytes; 0: there
+    /// was none. The same for all that share the interface: the MTU is greater than was known.
+    std::size_t longest_cut() const noexcept { return queues_->longest_cut(); }
+
+    /// Asks for the interface's MTU, name and place, for all may change. Where the kernel does not tell of another
+    /// network namespace, what was known stays.
     void refresh_mtu() noexcept {
-        ifreq request{};
-        if (::ioctl((*queues_)[0], TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
-        request = request_for(name_);
-        if (!ask_interface(SIOCGIFMTU, request) || request.ifr_mtu <= 0) return;
-        mtu_ = static_cast<std::size_t>(request.ifr_mtu);
-        if (joins_tcp_ && std::exchange(limited_for_mtu_, mtu_) != mtu_) limit_frames(index(), mtu_);
+        if (link_.refresh((*queues_)[0]) == status::ok) {
+            mtu_ = link_.mtu();
+            queues_->forget_cuts();
+        }
+        if (link_.name()[0] != 0) std::memcpy(name_, link_.name(), sizeof name_);
     }
 
-    /// Sets the interface's MTU; on failure errno says why.
+    /// Sets the interface's MTU; on failure errno says why. `not_supported`: it is in another network namespace.
     status set_mtu(std::size_t bytes) noexcept {
-        ifreq request = request_for(name_);
-        request.ifr_mtu = static_cast<int>(bytes);
-        if (!ask_interface(SIOCSIFMTU, request)) return status_of(errno);
-        mtu_ = bytes;
-        return status::ok;
+        status const done = link_.change(SIOCSIFMTU, bytes);
+        if (done == status::ok) mtu_ = bytes;
+        return done;
     }
 
     /// `ok`: the interface is up; `device_down`; `gone`. Asks the device itself, and so also works from another network
@@ -23077,7 +24053,7 @@ public:
     }
 
 private:
-    tun(std::unique_ptr<tun_queues> queues, char const* name, std::unique_ptr<byte[]> frame) noexcept
+    basic_tun(std::unique_ptr<tun_queues> queues, char const* name, std::unique_ptr<byte[]> frame) noexcept
         : own_queues_(std::move(queues)), queues_(own_queues_.get()), frame_(std::move(frame)) {
         std::memcpy(name_, name, sizeof name_);
     }
@@ -23091,9 +24067,65 @@ private:
         return std::unique_ptr<byte[]>(new (std::nothrow) byte[frame_bytes]);
     }
 
-    static bool has_virtio_headers(int fd) noexcept {
-        unsigned features = 0;
-        return ::ioctl(fd, TUNGETFEATURES, &features) == 0 && (features & IFF_VNET_HDR) != 0;
+    /// Makes the interface that `request` names, or attaches to it, and leaves the flags that it has in `request`.
+    static result<unique_fd> open_first_queue(ifreq& request, bool framed, bool many, error_text& why) noexcept {
+        unique_fd fd = open_device();
+        if (!fd) return device_missing(errno, why);
+        // A driver that does not tell what it knows is asked for all, then for less.
+        unsigned known = 0;
+        bool const told = Calls::features(fd.get(), known) == 0;
+        int const frames = framed && (!told || (known & IFF_VNET_HDR) != 0) ? IFF_VNET_HDR : 0;
+        int const queues = many && (!told || (known & IFF_MULTI_QUEUE) != 0) ? IFF_MULTI_QUEUE : 0;
+        auto const set = [&](int flags) noexcept {
+            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
+            return Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
+        };
+        // An interface that another process makes at the same time must not be joined as one more of its queues. So
+        // several queues are asked for only together with IFF_TUN_EXCL, which every driver has that has queues.
+        int const tries[] = {int{IFF_TUN_EXCL} | queues | frames, int{IFF_TUN_EXCL} | frames,
+                             int{IFF_TUN_EXCL} | queues, IFF_TUN_EXCL, frames, 0};
+        int error = EINVAL;
+        for (int const flags : tries)
+            if (error == EINVAL) error = set(flags);
+        if (error == EBUSY) return attach(std::move(fd), request, frames, why);
+        if (error == 0) return fd;
+        return name_refused(request.ifr_name, error, why);
+    }
+
+    /// Attaches to an interface that exists.
+    static result<unique_fd> attach(unique_fd fd, ifreq& request, int frames, error_text& why) noexcept {
+        char const* const name = request.ifr_name;
+        unique_fd const netlink = netlink_detail::open_socket();
+        link_facts found;
+        bool const told = netlink && ask_link(netlink.get(), own_namespace, name, found) == status::ok;
+        auto const taken = [&](auto const&... what) noexcept {
+            why.set("an interface `", name, "` exists already", what...,
+                    ": choose another name, or delete it with `ip link delete dev ", name, "`");
+            return status::address_in_use;
+        };
+        if (told && std::strcmp(found.kind, "tun") != 0) return taken(" and is no TUN interface");
+        if (found.is_tap) return taken(" and is a TAP interface");
+        if (found.described && (!found.lasts || found.queues_in_use != 0)) return taken(" and is in use");
+        // The driver refuses an interface with one queue to a second user, and an interface that was made with
+        // IFF_MULTI_QUEUE to a user who does not ask for that.
+        int error = EINVAL;
+        for (int const flags : {frames, 0, frames | IFF_MULTI_QUEUE, int{IFF_MULTI_QUEUE}}) {
+            bool const many = (flags & IFF_MULTI_QUEUE) != 0;
+            if (error != EINVAL || (many && !found.several_queues)) continue;
+            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
+            error = Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
+            if (error != 0 || !many) continue;
+            // Several queues may have several users, who are not told of each other. Two that attach at once both see
+            // two queues here, and both give up.
+            if (ask_link(netlink.get(), own_namespace, name, found) != status::ok || found.queues_in_use > 1)
+                return taken(" and is in use");
+        }
+        if (error == 0) return fd;
+        if (error == EBUSY) return taken(" and is in use");
+        if (error != EINVAL) return name_refused(name, error, why);
+        why.set("the interface `", name, "` cannot be taken over, perhaps for its multi_queue flag: make it anew with `ip",
+                " tuntap del dev ", name, " mode tun multi_queue; ip tuntap add dev ", name, " mode tun`");
+        return status::address_in_use;
     }
 
     /// Has the kernel leave checksums and the cutting of TCP and UDP to us, or, without virtio headers, nothing: an
@@ -23124,12 +24156,31 @@ private:
         return unique_fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
     }
 
-    /// As many as there can be, of the interface that `request` made; those of an interface have one framing.
+    /// As many as there can be, of the interface that `request` made; those of an interface have one framing. Some
+    /// descriptors are left for the rest of the process.
     void add_queues(ifreq request) noexcept {
+        request.ifr_flags = static_cast<short>(request.ifr_flags & ~int{IFF_TUN_EXCL});
+        std::size_t const limit = Calls::descriptor_limit();
         while (queues_->size() < tun_queues::most) {
             unique_fd fd = open_device();
-            if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0 || !queues_->add(std::move(fd))) return;
+            if (!fd || static_cast<std::size_t>(fd.get()) + other_descriptors > limit ||
+                Calls::set_interface(fd.get(), request) != 0 || !queues_->add(std::move(fd)))
+                return;
         }
+    }
+
+    /// Notes a packet that its room was too short for: it fills the room and is shorter than its header says.
+    void note_length(packet const& p) noexcept {
+        bytes_view const view = p.view();
+        if (p.length != p.capacity - p.offset || view.size() < frame_detail::ipv4_bytes) return;
+        std::size_t const v6_bytes = load_be16(&view[4]) + frame_detail::ipv6_bytes;
+        std::size_t const bytes = view[0] >> 4 == 4 ? load_be16(&view[2]) : view[0] >> 4 == 6 ? v6_bytes : 0;
+        if (bytes > view.size()) queues_->note_cut(std::min(bytes, max_frame_packet_bytes));
+    }
+
+    void next_segment(packet& p) noexcept {
+        segments_.next(p);
+        note_length(p);
     }
 
     /// Reads packets to `packets[count]` and on, some `share` of them; counts them. 0, or the errno when there are no
@@ -23145,10 +24196,11 @@ private:
             if (!frame_) {
                 p.length = static_cast<std::uint32_t>(size);
                 queues_->came_from(number, read);
+                note_length(p);
                 ++count;
             } else if (segments_.begin(read)) {
                 queues_->came_from(number, read.subspan(virtio_header_bytes));
-                while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
+                while (segments_.pending() && count < packets.size()) next_segment(packets[count++]);
             } else {
                 p.length = 0; // of a malformed frame no packet is left
                 ++count;
@@ -23199,12 +24251,6 @@ private:
         return request;
     }
 
-    static bool ask_interface(unsigned long what, ifreq& request) noexcept {
-        // Any socket will do; this family exists everywhere.
-        unique_fd any(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-        return any && ::ioctl(any.get(), what, &request) == 0;
-    }
-
     static status device_missing(int error, error_text& why) noexcept {
         switch (error) {
         case EACCES:
@@ -23220,12 +24266,12 @@ private:
         }
     }
 
-    static status name_refused(char const* name, int error, bool existed, error_text& why) noexcept {
+    static status name_refused(char const* name, int error, error_text& why) noexcept {
         if (error == EPERM || error == EACCES) {
             why.set("no permission to create the interface `", name, "`: run as root, or with CAP_NET_ADMIN");
             return status::no_permission;
         }
-        if (error == EBUSY || existed) { // EINVAL: an interface of another kind
+        if (error == EINVAL && ::if_nametoindex(name) != 0) { // of another kind; the driver does not know IFF_TUN_EXCL
             why.set("an interface `", name,
                     "` exists already: choose another name, or delete it with `ip link delete dev ", name, "`");
             return status::address_in_use;
@@ -23245,8 +24291,10 @@ private:
     bool joins_tcp_ = false;
     bool joins_udp_ = false;
     std::size_t mtu_ = 0;
-    std::size_t limited_for_mtu_ = 0; ///< the length of frames
+    basic_link<Calls> link_{};
 };
+
+using tun = basic_tun<>;
 
 static_assert(tun_device<tun>);
 
@@ -23380,6 +24428,17 @@ constexpr status status_of(int error) noexcept {
     case EINVAL: return status::invalid;
     default: return status::io_error;
     }
+}
+
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
 }
 
 /// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
@@ -23830,6 +24889,17 @@ constexpr status status_of(int error) noexcept {
     case EINVAL: return status::invalid;
     default: return status::io_error;
     }
+}
+
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
 }
 
 /// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
@@ -25665,6 +26735,17 @@ constexpr status status_of(int error) noexcept {
     case EINVAL: return status::invalid;
     default: return status::io_error;
     }
+}
+
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
 }
 
 /// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.

@@ -27,7 +27,7 @@ BOOST_AUTO_TEST_SUITE(os_linux_routes)
 BOOST_AUTO_TEST_CASE(monitor_begins_with_the_present_and_follows) {
     REQUIRE_NETWORK();
     wg::os::tun tun = made("wgt0");
-    auto monitor = wg::os::route_monitor::open(tun.index());
+    auto monitor = wg::os::route_monitor::open(tun.place().index);
     BOOST_REQUIRE(monitor);
     auto told = changes_until(*monitor, [](auto const& c) { return c.link; });
     BOOST_TEST((told.link && !told.up && told.mtu_bytes == 1420 && !told.link_left));
@@ -55,7 +55,7 @@ BOOST_AUTO_TEST_CASE(monitor_begins_with_the_present_and_follows) {
 BOOST_AUTO_TEST_CASE(monitor_tells_of_routes_that_lead_away_but_not_of_other_links) {
     REQUIRE_NETWORK();
     wg::os::tun tun = made("wgt0"), other = made("wgt1");
-    auto monitor = wg::os::route_monitor::open(tun.index());
+    auto monitor = wg::os::route_monitor::open(tun.place().index);
     BOOST_REQUIRE(monitor);
     changes_until(*monitor, [](auto const& c) { return c.link; });
     set_address("wgt1", "10.9.1.1");
@@ -68,6 +68,43 @@ BOOST_AUTO_TEST_CASE(monitor_tells_of_routes_that_lead_away_but_not_of_other_lin
     BOOST_TEST(changes_until(*monitor, [](auto const& c) { return c.routes; }).routes);
 }
 
+BOOST_AUTO_TEST_CASE(monitor_follows_an_interface_in_another_namespace_and_no_other_one) {
+    REQUIRE_NETWORK();
+    other_network box;
+    wg::os::tun tun = made("wgt0");
+    move_link("wgt0", box.fd());
+    tun.refresh_mtu();
+    BOOST_REQUIRE(tun.place().net >= 0);
+    auto monitor = wg::os::route_monitor::open_elsewhere(tun.place());
+    BOOST_REQUIRE(monitor);
+    auto told = changes_until(*monitor, [](auto const& c) { return c.link; });
+    BOOST_TEST((told.link && !told.up && told.mtu_bytes == 1420 && !told.link_left));
+    box.inside([] { set_up("wgt0", true); });
+    told = changes_until(*monitor, [](auto const& c) { return c.up; });
+    BOOST_TEST((told.link && told.up));
+
+    // The same index and name in this namespace, and another interface there.
+    wg::os::tun const here = made("wgt0");
+    set_up("wgt0", true);
+    wg::os::tun const beside = [&] {
+        wg::result<wg::os::tun> made_there = wg::status::invalid;
+        box.inside([&] { made_there = made("wgt1"); });
+        return std::move(*made_there);
+    }();
+    told = monitor->read();
+    BOOST_TEST((!told.link && !told.link_left && !told.routes));
+
+    box.inside([] { set_mtu("wgt0", 1500); });
+    told = changes_until(*monitor, [](auto const& c) { return c.mtu_bytes == 1500; });
+    BOOST_TEST(told.mtu_bytes == 1500u);
+    box.inside([&] {
+        rename_link("wgt0", "wgt5");
+        move_link("wgt5", box.home());
+    });
+    told = changes_until(*monitor, [](auto const& c) { return c.link_left; });
+    BOOST_TEST(told.link_left);
+}
+
 BOOST_AUTO_TEST_CASE(monitor_of_no_interface_says_that_it_is_not_there) {
     auto monitor = wg::os::route_monitor::open(0x7fffffff);
     BOOST_REQUIRE(monitor);
@@ -77,7 +114,7 @@ BOOST_AUTO_TEST_CASE(monitor_of_no_interface_says_that_it_is_not_there) {
 BOOST_AUTO_TEST_CASE(monitor_that_was_overrun_takes_everything_as_changed) {
     REQUIRE_NETWORK();
     wg::os::tun tun = made("wgt0");
-    auto monitor = wg::os::route_monitor::open(tun.index());
+    auto monitor = wg::os::route_monitor::open(tun.place().index);
     BOOST_REQUIRE(monitor);
     changes_until(*monitor, [](auto const& c) { return c.link; });
     int const tiny = 1;

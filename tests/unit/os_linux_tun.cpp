@@ -22,30 +22,24 @@ BOOST_AUTO_TEST_CASE(a_new_interface_has_its_name_and_mtu) {
     REQUIRE_NETWORK();
     wg::os::tun const tun = made("wgt0");
     BOOST_TEST(std::string(tun.name()) == "wgt0");
-    BOOST_TEST(tun.index() == ::if_nametoindex("wgt0"));
-    BOOST_TEST(tun.index() != 0u);
+    BOOST_TEST(tun.place().index == ::if_nametoindex("wgt0"));
+    BOOST_TEST(tun.place().net == wg::os::own_namespace);
     BOOST_TEST(tun.mtu() == 1420u);
     ifreq request = about("wgt0");
     BOOST_REQUIRE(ask(SIOCGIFMTU, request));
     BOOST_TEST(request.ifr_mtu == 1420);
 }
 
-// As the kernel counts: the limit less the most that TCP's headers may take, 320 octets and one.
-BOOST_AUTO_TEST_CASE(frames_are_as_long_as_one_message) {
-    for (std::size_t const mtu : {1280u, 1420u, 1412u, 1440u, 8920u}) {
-        std::size_t const room = wg::os::frame_limit(mtu) - 321, most = wg::os::max_joined_bytes / (mtu + 32);
-        BOOST_TEST(room / (mtu - 52) == most, mtu); // IPv4 with timestamps
-        BOOST_TEST(room / (mtu - 72) == most, mtu); // IPv6
-    }
+// A lower limit would make the kernel cut each frame of 64 kB that it forwards, and 47 packets need 47 places in a
+// queue where one frame needs one.
+BOOST_AUTO_TEST_CASE(a_new_interface_takes_frames_of_64_kib_in_queues_of_a_thousand) {
     REQUIRE_NETWORK();
     wg::os::tun tun = made("wgt0");
-    auto const limit = [] { return attribute_of("wgt0", IFLA_GSO_MAX_SIZE); };
-    BOOST_TEST(limit() == wg::os::frame_limit(1420));
-    ifreq request = about("wgt0");
-    request.ifr_mtu = 1300;
-    BOOST_REQUIRE(ask(SIOCSIFMTU, request));
+    BOOST_TEST(attribute_of("wgt0", IFLA_GSO_MAX_SIZE) == 65536u);
+    BOOST_TEST(attribute_of("wgt0", IFLA_TXQLEN) == wg::os::tun::queue_length);
+    set_mtu("wgt0", 1300);
     tun.refresh_mtu();
-    BOOST_TEST(limit() == wg::os::frame_limit(1300));
+    BOOST_TEST(attribute_of("wgt0", IFLA_GSO_MAX_SIZE) == 65536u);
 }
 
 BOOST_AUTO_TEST_CASE(a_name_in_use_is_said_to_be) {
@@ -54,8 +48,144 @@ BOOST_AUTO_TEST_CASE(a_name_in_use_is_said_to_be) {
     for (char const* const name : {"wgt0", "lo"}) { // of another process, and of another kind
         wg::os::error_text why;
         BOOST_TEST((wg::os::tun::open(name, why).why() == wg::status::address_in_use));
-        BOOST_TEST(std::string(why.c_str()).find("exists already") != std::string::npos);
+        BOOST_TEST(std::string(why.c_str()).find("exists already") != std::string::npos, why.c_str());
     }
+}
+
+/// Makes an interface that lasts without a user, as `ip tuntap add` does.
+void make_lasting(char const* name, int flags) {
+    unique_fd const fd(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    ifreq request = about(name);
+    request.ifr_flags = static_cast<short>(flags | IFF_NO_PI);
+    BOOST_REQUIRE(::ioctl(fd.get(), TUNSETIFF, &request) == 0);
+    BOOST_REQUIRE(::ioctl(fd.get(), TUNSETPERSIST, 1) == 0);
+}
+
+BOOST_AUTO_TEST_CASE(an_interface_that_lasts_is_taken_over_with_the_queues_that_it_was_made_for) {
+    REQUIRE_NETWORK();
+    for (bool const many : {false, true}) {
+        make_lasting("wgt0", IFF_TUN | (many ? IFF_MULTI_QUEUE : 0));
+        set_mtu("wgt0", 1333);
+        for (bool const wants_many : {true, false}) {
+            wg::os::error_text why;
+            wg::os::offloads wanted;
+            wanted.queues = wants_many;
+            auto const tun = wg::os::tun::open("wgt0", why, 1420, wanted);
+            BOOST_REQUIRE_MESSAGE(static_cast<bool>(tun), why.c_str());
+            BOOST_TEST(tun->mtu() == 1333u);
+            BOOST_TEST(tun->queue_count() == (many && wants_many ? wg::os::tun_queues::most : 1u));
+            BOOST_TEST(attribute_of("wgt0", IFLA_TXQLEN) == 500u);
+            BOOST_TEST((wg::os::tun::open("wgt0", why).why() == wg::status::address_in_use));
+            BOOST_TEST(std::string(why.c_str()).find("in use") != std::string::npos);
+        }
+        BOOST_TEST(::if_nametoindex("wgt0") != 0u); // it lasts
+        delete_link("wgt0");
+    }
+}
+
+BOOST_AUTO_TEST_CASE(an_interface_of_another_kind_is_named) {
+    REQUIRE_NETWORK();
+    wg::os::error_text why;
+    make_lasting("wgt0", IFF_TAP);
+    BOOST_TEST((wg::os::tun::open("wgt0", why).why() == wg::status::address_in_use));
+    BOOST_TEST(std::string(why.c_str()).find("is a TAP interface") != std::string::npos);
+    BOOST_TEST(::if_nametoindex("wgt0") != 0u);
+}
+
+/// A driver that lacks what it is told to lack.
+struct poor_driver : wg::os::tun_calls {
+    static inline int unknown = 0;      ///< flags that it refuses with EINVAL
+    static inline bool tells = true;    ///< what it knows
+    static inline std::size_t limit = SIZE_MAX;
+    static int features(int fd, unsigned& flags) noexcept {
+        if (!tells) return errno = ENOTTY, -1;
+        int const answer = tun_calls::features(fd, flags);
+        flags &= ~static_cast<unsigned>(unknown);
+        return answer;
+    }
+    static int set_interface(int fd, ifreq& request) noexcept {
+        if ((static_cast<unsigned short>(request.ifr_flags) & unknown) != 0) return errno = EINVAL, -1;
+        return tun_calls::set_interface(fd, request);
+    }
+    static std::size_t descriptor_limit() noexcept { return limit; }
+};
+
+BOOST_AUTO_TEST_CASE(a_driver_without_queues_or_virtio_headers_or_exclusive_names_is_used_without) {
+    REQUIRE_NETWORK();
+    for (bool const tells : {true, false})
+        for (int const unknown : {0, int{IFF_MULTI_QUEUE}, int{IFF_VNET_HDR}, int{IFF_TUN_EXCL},
+                                  IFF_MULTI_QUEUE | IFF_TUN_EXCL, IFF_VNET_HDR | IFF_TUN_EXCL,
+                                  IFF_MULTI_QUEUE | IFF_VNET_HDR, IFF_MULTI_QUEUE | IFF_VNET_HDR | IFF_TUN_EXCL}) {
+            BOOST_TEST_CONTEXT("unknown flags " << unknown << ", tells " << tells) {
+                poor_driver::unknown = unknown;
+                poor_driver::tells = tells;
+                wg::os::error_text why;
+                auto const tun = wg::os::basic_tun<poor_driver>::open("wgt0", why);
+                BOOST_REQUIRE_MESSAGE(static_cast<bool>(tun), why.c_str());
+                BOOST_TEST(tun->mtu() == 1420u);
+                BOOST_TEST(tun->has_frames() == ((unknown & IFF_VNET_HDR) == 0));
+                bool const several = (unknown & (IFF_MULTI_QUEUE | IFF_TUN_EXCL)) == 0;
+                BOOST_TEST(tun->queue_count() == (several ? wg::os::tun_queues::most : 1u));
+                BOOST_TEST((wg::os::basic_tun<poor_driver>::open("wgt0", why).why() == wg::status::address_in_use));
+            }
+        }
+    poor_driver::unknown = 0;
+    poor_driver::tells = true;
+}
+
+BOOST_AUTO_TEST_CASE(few_descriptors_make_few_queues) {
+    REQUIRE_NETWORK();
+    unique_fd const next(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    auto const first = static_cast<std::size_t>(next.get()) + 1, other = wg::os::tun::other_descriptors;
+    for (std::size_t const limit : {std::size_t{0}, first + other, first + other + 8, std::size_t{1024}}) {
+        poor_driver::limit = limit;
+        wg::os::error_text why;
+        auto const tun = wg::os::basic_tun<poor_driver>::open("wgt0", why);
+        BOOST_REQUIRE_MESSAGE(static_cast<bool>(tun), why.c_str());
+        std::size_t const count = tun->queue_count();
+        BOOST_TEST((limit < first + other + 8 ? count == 1 : limit == 1024 ? count == 16 : count > 1 && count < 16),
+                   count << " queues for " << limit << " descriptors");
+    }
+    poor_driver::limit = SIZE_MAX;
+}
+
+// The host may have raised the MTU in a way that nobody tells of.
+void meet_a_longer_packet(bool frames) {
+    REQUIRE_NETWORK();
+    wg::os::offloads wanted;
+    wanted.frames = frames;
+    tun_host a("wgt0", "10.9.0.1", wanted, SOCK_DGRAM);
+    auto const other = a.tun.share();
+    BOOST_REQUIRE(other);
+    set_mtu("wgt0", 3000);
+    packet_buffers buffers(16, 1420);
+    while (*a.tun.read(buffers.windows) != 0) {}
+    sockaddr_in const to = ipv4_address("10.9.0.2", 5400);
+    auto const send = [&](std::size_t bytes) {
+        std::vector<char> const datagram(bytes - 28);
+        BOOST_REQUIRE(::sendto(a.socket.get(), datagram.data(), datagram.size(), 0,
+                               reinterpret_cast<sockaddr const*>(&to), sizeof to) >= 0);
+        BOOST_TEST(*a.tun.read(buffers.windows) == 1u);
+    };
+    send(1420);
+    BOOST_TEST(a.tun.longest_cut() == 0u);
+    BOOST_TEST(a.tun.mtu() == 1420u);
+    send(1421);
+    BOOST_TEST(a.tun.mtu() == 1421u);
+    send(3000);
+    BOOST_TEST(buffers.windows[0].length == 1420u); // what there was room for
+    BOOST_TEST(a.tun.longest_cut() == 3000u);
+    BOOST_TEST(other->longest_cut() == 3000u);
+    send(2000);
+    BOOST_TEST(a.tun.mtu() == 3000u);
+    a.tun.refresh_mtu();
+    BOOST_TEST(a.tun.mtu() == 3000u);
+    BOOST_TEST(a.tun.longest_cut() == 0u); // the MTU is known again
+}
+
+BOOST_AUTO_TEST_CASE(a_packet_longer_than_its_room_tells_its_length) { meet_a_longer_packet(true); }
+BOOST_AUTO_TEST_CASE(a_packet_longer_than_its_room_tells_its_length_without_virtio_headers) {
+    meet_a_longer_packet(false);
 }
 
 BOOST_AUTO_TEST_CASE(the_mtu_is_asked_for_again_on_demand) {

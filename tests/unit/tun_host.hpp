@@ -106,6 +106,50 @@ inline std::uint32_t attribute_of(char const* name, std::uint16_t which) {
     return 0;
 }
 
+/// A network namespace beside the test's own.
+class other_network {
+public:
+    other_network() : home_(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)) {
+        BOOST_REQUIRE(::unshare(CLONE_NEWNET) == 0);
+        fd_.reset(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+        BOOST_REQUIRE(::setns(home_.get(), CLONE_NEWNET) == 0);
+    }
+    /// Calls `act` with this thread inside.
+    template <class Act> void inside(Act act) const {
+        BOOST_REQUIRE(::setns(fd_.get(), CLONE_NEWNET) == 0);
+        act();
+        BOOST_REQUIRE(::setns(home_.get(), CLONE_NEWNET) == 0);
+    }
+    int fd() const { return fd_.get(); }
+    int home() const { return home_.get(); }
+    /// Nothing keeps it alive any more.
+    void close() { fd_.reset(); }
+
+private:
+    unique_fd home_, fd_;
+};
+/// As `ip link set NAME netns` does it.
+inline void move_link(char const* name, int network) {
+    ifinfomsg about{};
+    about.ifi_index = static_cast<int>(::if_nametoindex(name));
+    wg::os::netlink_detail::request wish(RTM_NEWLINK, NLM_F_ACK, about);
+    wish.attribute(IFLA_NET_NS_FD, network);
+    unique_fd const netlink = wg::os::netlink_detail::open_socket();
+    alignas(nlmsghdr) wg::byte answer[1024];
+    wg::bytes_view body;
+    BOOST_REQUIRE(wg::os::netlink_detail::ask(netlink.get(), wish, answer, body) == NLMSG_ERROR);
+}
+inline void set_mtu(char const* name, int bytes) {
+    ifreq request = about(name);
+    request.ifr_mtu = bytes;
+    BOOST_REQUIRE(ask(SIOCSIFMTU, request));
+}
+inline void rename_link(char const* name, char const* to) {
+    ifreq request = about(name);
+    std::snprintf(request.ifr_newname, sizeof request.ifr_newname, "%s", to);
+    BOOST_REQUIRE(ask(SIOCSIFNAME, request));
+}
+
 inline wg::os::tun made(char const* name, wg::os::offloads const& wanted = {}) {
     wg::os::error_text why;
     auto device = wg::os::tun::open(name, why, 1420, wanted);

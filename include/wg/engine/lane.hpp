@@ -98,6 +98,7 @@ public:
         moved_ = false;
         passed_ = 0;
         may_answer_ = true;
+        make_room_for_longer_packets();
         for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
             if (udp) {
                 udp = shared_.running && pump_udp();
@@ -164,6 +165,16 @@ private:
     static constexpr std::size_t most_handshake_bytes = grows ? 0 : receive_batch * handshake_stride;
 
     instant now() noexcept { return core_.clock().now(); }
+
+    /// A packet that was cut shows that the interface's MTU is greater than the host has told. The next ones of that
+    /// length pass.
+    void make_room_for_longer_packets() noexcept {
+        if constexpr (requires { tun_.longest_cut(); }) {
+            std::size_t const longest = tun_.longest_cut();
+            if (longest != 0 && stride_for(longest) > stride_ && make_room(longest) == status::ok)
+                core_.set_mtu(longest);
+        }
+    }
 
     /// From the TUN device to the network; how many packets.
     result<std::size_t> pump_tun() noexcept {

@@ -20,6 +20,7 @@
 #include "linux/daemon.hpp"
 #include "linux/error_text.hpp"
 #include "linux/fd.hpp"
+#include "linux/link.hpp"
 #include "linux/log.hpp"
 #include "linux/random.hpp"
 #include "linux/routes.hpp"

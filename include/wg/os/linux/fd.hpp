@@ -75,6 +75,17 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
 /// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);

@@ -4,13 +4,13 @@
 #ifndef WG_OS_LINUX_ROUTES_HPP
 #define WG_OS_LINUX_ROUTES_HPP
 
-#include "../../base/status.hpp"
-#include "fd.hpp"
+#include "link.hpp"
 
-#include <algorithm>
-#include <linux/rtnetlink.h>
-#include <net/if.h>
-#include <sys/socket.h>
+#include <linux/netlink.h>
+
+#ifndef SOL_NETLINK
+#define SOL_NETLINK 270
+#endif
 
 namespace wg::inline WG_ABI::os {
 
@@ -23,25 +23,39 @@ struct network_changes {
     bool routes = false;         ///< routes or rules, or an address is gone, IPv4 or IPv6
 };
 
-/// Watches the network of this namespace, and in it one interface. Events begin with how that interface is now.
+/// Watches the network of this process's namespace and one interface in it, or one interface in another namespace.
+/// Events begin with how that interface is now.
 class route_monitor {
 public:
     /// Watches nothing.
     route_monitor() noexcept = default;
 
+    /// Watches routes, rules, addresses and the interface with this index, all in this process's namespace. An index of
+    /// 0: no interface.
     static result<route_monitor> open(std::uint32_t interface_index) noexcept {
         route_monitor made;
-        made.index_ = interface_index;
-        made.fd_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
-        sockaddr_nl address{};
-        address.nl_family = AF_NETLINK;
-        address.nl_groups = group(RTNLGRP_LINK) | group(RTNLGRP_IPV4_IFADDR) | group(RTNLGRP_IPV6_IFADDR) |
-                            group(RTNLGRP_IPV4_ROUTE) | group(RTNLGRP_IPV6_ROUTE) | group(RTNLGRP_IPV4_RULE) |
-                            group(RTNLGRP_IPV6_RULE);
-        if (!made.fd_ || ::bind(made.fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-            !made.ask_link())
+        if (!made.begin(group(RTNLGRP_LINK) | group(RTNLGRP_IPV4_IFADDR) | group(RTNLGRP_IPV6_IFADDR) |
+                        group(RTNLGRP_IPV4_ROUTE) | group(RTNLGRP_IPV6_ROUTE) | group(RTNLGRP_IPV4_RULE) |
+                        group(RTNLGRP_IPV6_RULE)) ||
+            !made.watch_link(interface_index))
             return status_of(errno);
         return made;
+    }
+
+    /// Watches one interface in another namespace. The kernel tells of the links of all namespaces that have a number
+    /// here; those of others are read and passed over. no_permission: that wants CAP_NET_BROADCAST in the other
+    /// namespace.
+    static result<route_monitor> open_elsewhere(link_place const& place) noexcept {
+        route_monitor made;
+        made.net_ = place.net;
+        if (!made.begin(group(RTNLGRP_LINK)) || !made.watch_link(place.index)) return status_of(errno);
+        return made;
+    }
+
+    /// Watches another interface of the same namespace from now on. False: the kernel cannot be asked.
+    bool watch_link(std::uint32_t interface_index) noexcept {
+        index_ = interface_index;
+        return index_ == 0 || ask_link();
     }
 
     int fd() const noexcept { return fd_.get(); }
@@ -53,7 +67,10 @@ public:
         for (int round = 0; round < 64; ++round) {
             sockaddr_nl from{};
             iovec piece{buffer, sizeof buffer};
+            alignas(cmsghdr) byte control[CMSG_SPACE(sizeof(namespace_number))];
             msghdr header{};
+            header.msg_control = control;
+            header.msg_controllen = sizeof control;
             header.msg_name = &from;
             header.msg_namelen = sizeof from;
             header.msg_iov = &piece;
@@ -68,7 +85,8 @@ public:
                 changes.routes = overrun_ = true; // more than the socket holds: anything may have changed
                 continue;
             }
-            if (from.nl_pid == 0) take({buffer, static_cast<std::size_t>(size)}, changes); // 0: from the kernel
+            if (from.nl_pid != 0) continue; // from another process, not from the kernel
+            take({buffer, static_cast<std::size_t>(size)}, told_of(header), changes);
         }
         return changes;
     }
@@ -76,26 +94,49 @@ public:
 private:
     static constexpr std::uint32_t group(unsigned number) noexcept { return 1u << (number - 1); }
 
-    /// Has the kernel say how the interface is, as an event among the others.
-    bool ask_link() noexcept {
-        struct {
-            nlmsghdr header;
-            ifinfomsg link;
-        } request{};
-        request.header.nlmsg_len = sizeof request;
-        request.header.nlmsg_type = RTM_GETLINK;
-        request.header.nlmsg_flags = NLM_F_REQUEST;
-        request.link.ifi_family = AF_UNSPEC;
-        request.link.ifi_index = static_cast<int>(index_);
-        return without_interruption([&] { return ::send(fd_.get(), &request, sizeof request, 0); }) >= 0;
+    bool begin(std::uint32_t groups) noexcept {
+        fd_ = netlink_detail::open_socket();
+        sockaddr_nl address{};
+        address.nl_family = AF_NETLINK;
+        address.nl_groups = groups;
+        socklen_t size = sizeof address;
+        int const yes = 1;
+        // Asked for before the socket joins a group, so that no event of the other namespace is missed.
+        if (!fd_ || (net_ >= 0 &&
+                     ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
+            ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+            ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+            return false;
+        port_ = address.nl_pid;
+        return true;
     }
 
-    void take(bytes_view from, network_changes& changes) const noexcept {
+    /// Has the kernel say how the interface is, as an event among the others.
+    bool ask_link() noexcept {
+        ifinfomsg about{};
+        about.ifi_index = static_cast<int>(index_);
+        netlink_detail::request question(RTM_GETLINK, 0, about);
+        question.in(net_);
+        return question.send(fd_.get());
+    }
+
+    /// The namespace that a received message tells of.
+    static namespace_number told_of(msghdr& message) noexcept {
+        namespace_number net = own_namespace;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c))
+            if (c->cmsg_level == SOL_NETLINK && c->cmsg_type == NETLINK_LISTEN_ALL_NSID)
+                std::memcpy(&net, CMSG_DATA(c), sizeof net);
+        return net;
+    }
+
+    void take(bytes_view from, namespace_number net, network_changes& changes) const noexcept {
         while (from.size() >= sizeof(nlmsghdr)) {
             nlmsghdr header;
             std::memcpy(&header, from.data(), sizeof header);
             if (header.nlmsg_len < sizeof header || header.nlmsg_len > from.size()) return;
-            take_one(header.nlmsg_type, from.first(header.nlmsg_len).subspan(NLMSG_HDRLEN), changes);
+            // An answer to a question of this socket has its port, and names no namespace.
+            if (net == net_ || header.nlmsg_pid == port_)
+                take_one(header.nlmsg_type, from.first(header.nlmsg_len).subspan(NLMSG_HDRLEN), changes);
             from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
         }
     }
@@ -138,20 +179,16 @@ private:
         }
         changes.link = true;
         changes.link_left = false;
-        changes.up = (link.ifi_flags & IFF_UP) != 0;
-        bytes_view rest = body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link)));
-        while (rest.size() >= sizeof(rtattr)) {
-            rtattr attribute;
-            std::memcpy(&attribute, rest.data(), sizeof attribute);
-            if (attribute.rta_len < sizeof attribute || attribute.rta_len > rest.size()) return;
-            if (attribute.rta_type == IFLA_MTU && attribute.rta_len >= RTA_LENGTH(sizeof changes.mtu_bytes))
-                std::memcpy(&changes.mtu_bytes, rest.data() + RTA_LENGTH(0), sizeof changes.mtu_bytes);
-            rest = rest.subspan(std::min<std::size_t>(rest.size(), RTA_ALIGN(attribute.rta_len)));
-        }
+        link_facts now;
+        if (!read_link(body, now)) return;
+        changes.up = now.up;
+        if (now.mtu_bytes != 0) changes.mtu_bytes = now.mtu_bytes;
     }
 
     unique_fd fd_{};
-    std::uint32_t index_ = 0;
+    namespace_number net_ = own_namespace;
+    std::uint32_t index_ = 0; ///< of the interface that is watched; 0: none
+    std::uint32_t port_ = 0;  ///< this socket's netlink address
     bool overrun_ = false; ///< events were lost, and the interface has not been asked for anew
 };
 

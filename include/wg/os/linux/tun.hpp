@@ -8,7 +8,7 @@
 #include "../../policy.hpp"
 #include "coalescer.hpp"
 #include "error_text.hpp"
-#include "frame_limit.hpp"
+#include "link.hpp"
 #include "offloads.hpp"
 #include "segmenter.hpp"
 #include "tun_queues.hpp"
@@ -20,8 +20,7 @@
 #include <net/if.h>
 #include <new>
 #include <string_view>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
+#include <sys/resource.h>
 
 namespace wg::inline WG_ABI::os {
 
@@ -34,61 +33,78 @@ constexpr bool is_interface_name(std::string_view name) noexcept {
     return true;
 }
 
+/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+struct tun_calls : link_calls {
+    static int features(int fd, unsigned& flags) noexcept { return ::ioctl(fd, TUNGETFEATURES, &flags); }
+    static int set_interface(int fd, ifreq& request) noexcept { return ::ioctl(fd, TUNSETIFF, &request); }
+    /// How many descriptors this process may have (`ulimit -n`).
+    static std::size_t descriptor_limit() noexcept {
+        rlimit limit{};
+        return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? static_cast<std::size_t>(limit.rlim_cur) : SIZE_MAX;
+    }
+};
+
 /// Models `tun_device`. Where the kernel can, frames begin with a virtio header: TCP and UDP then pass in pieces of up
 /// to 64 KiB, which are cut and joined here. Else a packet is a frame. Either way only packets are seen from outside.
-class tun {
+template <class Calls = tun_calls> class basic_tun {
 public:
     static constexpr std::size_t headroom = 0; ///< a virtio header is written from elsewhere
+    /// Frames that each queue of a new interface holds, as many as with Linux's own WireGuard. With 16 queues and full
+    /// packets of an MTU of 1420 that is 40 MB of the kernel's memory at most.
+    static constexpr std::size_t queue_length = 1000;
+    /// Descriptors that a process keeps for other things than queues: sockets, connections, timers, workers.
+    static constexpr std::size_t other_descriptors = 40;
 
     /// No interface; `open` and `adopt` make one.
-    tun() noexcept = default;
+    basic_tun() noexcept = default;
 
-    /// Creates the interface `name`, or takes over one that was made to last and that nobody else uses; a new one gets
-    /// `mtu_bytes`. It goes when the object goes, unless it was made to last. A new one has several queues, where the
-    /// kernel has memory for them.
+    /// Creates the interface `name`, or takes over one that was made to last and that no other process uses. A new one
+    /// gets `mtu_bytes` and `queue_length`; it goes when the object goes. It has several queues, where the driver knows
+    /// them and the kernel has memory and descriptors for them. A taken-over one has what it was made with.
     /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
-    static result<tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
-                            offloads const& wanted = {}) noexcept {
+    static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
+                                  offloads const& wanted = {}) noexcept {
         if (!is_interface_name(name)) {
             why.set("`", name.substr(0, 40),
                     "` cannot name an interface: it takes 1 to 15 characters, without spaces, `/`, `:` and `%`");
             return status::invalid;
         }
-        ifreq request = request_for(name);
-        bool const existed = ::if_nametoindex(request.ifr_name) != 0;
-        tun made;
+        basic_tun made;
+        bool lasted = false;
         for (bool framed = wanted.frames;; framed = false) {
-            unique_fd fd = open_device();
-            if (!fd) return device_missing(errno, why);
-            std::unique_ptr<byte[]> frame = framed && has_virtio_headers(fd.get()) ? new_frame() : nullptr;
-            // One that exists is not asked for several queues: others could be its user's.
-            bool const many = wanted.queues && !existed;
-            int const flags = IFF_TUN | IFF_NO_PI | (frame ? IFF_VNET_HDR : 0) | (many ? IFF_MULTI_QUEUE : 0);
-            request.ifr_flags = static_cast<short>(flags);
-            if (::ioctl(fd.get(), TUNSETIFF, &request) != 0) return name_refused(request.ifr_name, errno, existed, why);
+            ifreq request = request_for(name);
+            std::unique_ptr<byte[]> frame = framed ? new_frame() : nullptr;
+            result<unique_fd> fd = open_first_queue(request, frame != nullptr, wanted.queues, why);
+            if (!fd) return fd.why();
+            int const flags = static_cast<unsigned short>(request.ifr_flags);
+            if ((flags & IFF_VNET_HDR) == 0) frame.reset();
+            ifreq now = request;
+            lasted = ::ioctl((*fd).get(), TUNGETIFF, &now) == 0 && (now.ifr_flags & IFF_PERSIST) != 0;
             std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
-            if (!queues || !queues->add(std::move(fd))) {
-                why.set("`", name, "`: no memory or no descriptors are left");
+            if (!queues || !queues->add(std::move(*fd))) {
+                why.set("`", name, "`: no memory or no descriptors are left (ulimit -n)");
                 return status::no_memory;
             }
-            made = tun(std::move(queues), request.ifr_name, std::move(frame));
+            made = basic_tun(std::move(queues), request.ifr_name, std::move(frame));
             if (made.set_framing(wanted)) { // which never fails without virtio headers
-                if (many) made.add_queues(request);
+                if (wanted.queues && (flags & IFF_MULTI_QUEUE) != 0) made.add_queues(request);
                 break;
             }
-            made = tun();
-        }
-        if (!existed && made.set_mtu(mtu_bytes) != status::ok) {
-            why.set("cannot set the MTU of `", made.name_, "` to ", mtu_bytes, ": ", std::strerror(errno));
-            return status_of(errno);
+            made = basic_tun();
         }
         made.refresh_mtu();
+        if (lasted) return made;
+        if (made.set_mtu(mtu_bytes) != status::ok) {
+            why.set("cannot set the MTU of `", name, "` to ", mtu_bytes, ": ", std::strerror(errno));
+            return status_of(errno);
+        }
+        (void)made.link_.change(SIOCSIFTXQLEN, queue_length); // the driver's own is half as long
         return made;
     }
 
     /// Takes over an open TUN descriptor, which was made by someone with more rights (WG_TUN_FD). It has virtio headers
     /// or not as its maker chose.
-    static result<tun> adopt(int number, error_text& why, offloads const& wanted = {}) noexcept {
+    static result<basic_tun> adopt(int number, error_text& why, offloads const& wanted = {}) noexcept {
         ifreq request{};
         if (::ioctl(number, TUNGETIFF, &request) != 0) {
             why.set("descriptor ", number, " is no TUN interface: ", std::strerror(errno));
@@ -108,7 +124,7 @@ public:
             why.set("descriptor ", number, " (`", request.ifr_name, "`): no memory or no descriptors are left");
             return status::no_memory;
         }
-        tun made(std::move(queues), request.ifr_name, std::move(frame));
+        basic_tun made(std::move(queues), request.ifr_name, std::move(frame));
         if (!make_private(number) || !made.set_framing(wanted)) {
             why.set("descriptor ", number, ": ", std::strerror(errno));
             status const refused = status_of(errno);
@@ -126,15 +142,15 @@ public:
     /// Whether frames begin with a virtio header.
     bool has_frames() const noexcept { return frame_ != nullptr; }
     std::size_t queue_count() const noexcept { return queues_->size(); }
-    /// The interface's number here, for the monitor of routes; 0 if it is not in this network namespace.
-    std::uint32_t index() const noexcept { return ::if_nametoindex(name_); }
+    /// In which network namespace the interface was when it was last asked, and its index there.
+    link_place const& place() const noexcept { return link_.place(); }
 
     /// Reads until the span is full or nothing is there, from each queue its share. What did not fit comes first in the
     /// next call, so that one which filled its span has to be followed by another. A packet that is too long for its
     /// room is cut, and then is shorter than its header says. `gone`: the interface was deleted.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t count = 0;
-        while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
+        while (segments_.pending() && count < packets.size()) next_segment(packets[count++]);
         if (count == packets.size()) return count;
         claimed_ |= queues_->ready();
         several_ = (claimed_ & (claimed_ - 1)) != 0;
@@ -176,8 +192,8 @@ public:
 
     /// The same interface, to be read and written by another thread as well; to be gone before this one. The link is
     /// this one's concern. no_memory.
-    result<tun> share() const noexcept {
-        tun other;
+    result<basic_tun> share() const noexcept {
+        basic_tun other;
         queues_->share(claimed_);
         other.queues_ = queues_;
         other.frame_ = frame_ ? new_frame() : nullptr;
@@ -200,27 +216,29 @@ public:
         return taken;
     }
 
-    /// What the interface had when it was last asked, by `refresh_mtu`; 0: not known.
-    std::size_t mtu() const noexcept { return mtu_; }
+    /// What the interface had when it was last asked, by `refresh_mtu`, or the length of a longer packet that was read
+    /// since then; 0: not known.
+    std::size_t mtu() const noexcept { return std::max(mtu_, longest_cut()); }
 
-    /// Asks the interface, also for its name, for both may change. In another network namespace it cannot be asked;
-    /// then what was known stays.
+    /// The length of the longest packet since the last `refresh_mtu` that its room was too short for, in bytes; 0: there
+    /// was none. The same for all that share the interface: the MTU is greater than was known.
+    std::size_t longest_cut() const noexcept { return queues_->longest_cut(); }
+
+    /// Asks for the interface's MTU, name and place, for all may change. Where the kernel does not tell of another
+    /// network namespace, what was known stays.
     void refresh_mtu() noexcept {
-        ifreq request{};
-        if (::ioctl((*queues_)[0], TUNGETIFF, &request) == 0) std::memcpy(name_, request.ifr_name, sizeof name_);
-        request = request_for(name_);
-        if (!ask_interface(SIOCGIFMTU, request) || request.ifr_mtu <= 0) return;
-        mtu_ = static_cast<std::size_t>(request.ifr_mtu);
-        if (joins_tcp_ && std::exchange(limited_for_mtu_, mtu_) != mtu_) limit_frames(index(), mtu_);
+        if (link_.refresh((*queues_)[0]) == status::ok) {
+            mtu_ = link_.mtu();
+            queues_->forget_cuts();
+        }
+        if (link_.name()[0] != 0) std::memcpy(name_, link_.name(), sizeof name_);
     }
 
-    /// Sets the interface's MTU; on failure errno says why.
+    /// Sets the interface's MTU; on failure errno says why. `not_supported`: it is in another network namespace.
     status set_mtu(std::size_t bytes) noexcept {
-        ifreq request = request_for(name_);
-        request.ifr_mtu = static_cast<int>(bytes);
-        if (!ask_interface(SIOCSIFMTU, request)) return status_of(errno);
-        mtu_ = bytes;
-        return status::ok;
+        status const done = link_.change(SIOCSIFMTU, bytes);
+        if (done == status::ok) mtu_ = bytes;
+        return done;
     }
 
     /// `ok`: the interface is up; `device_down`; `gone`. Asks the device itself, and so also works from another network
@@ -237,7 +255,7 @@ public:
     }
 
 private:
-    tun(std::unique_ptr<tun_queues> queues, char const* name, std::unique_ptr<byte[]> frame) noexcept
+    basic_tun(std::unique_ptr<tun_queues> queues, char const* name, std::unique_ptr<byte[]> frame) noexcept
         : own_queues_(std::move(queues)), queues_(own_queues_.get()), frame_(std::move(frame)) {
         std::memcpy(name_, name, sizeof name_);
     }
@@ -251,9 +269,65 @@ private:
         return std::unique_ptr<byte[]>(new (std::nothrow) byte[frame_bytes]);
     }
 
-    static bool has_virtio_headers(int fd) noexcept {
-        unsigned features = 0;
-        return ::ioctl(fd, TUNGETFEATURES, &features) == 0 && (features & IFF_VNET_HDR) != 0;
+    /// Makes the interface that `request` names, or attaches to it, and leaves the flags that it has in `request`.
+    static result<unique_fd> open_first_queue(ifreq& request, bool framed, bool many, error_text& why) noexcept {
+        unique_fd fd = open_device();
+        if (!fd) return device_missing(errno, why);
+        // A driver that does not tell what it knows is asked for all, then for less.
+        unsigned known = 0;
+        bool const told = Calls::features(fd.get(), known) == 0;
+        int const frames = framed && (!told || (known & IFF_VNET_HDR) != 0) ? IFF_VNET_HDR : 0;
+        int const queues = many && (!told || (known & IFF_MULTI_QUEUE) != 0) ? IFF_MULTI_QUEUE : 0;
+        auto const set = [&](int flags) noexcept {
+            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
+            return Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
+        };
+        // An interface that another process makes at the same time must not be joined as one more of its queues. So
+        // several queues are asked for only together with IFF_TUN_EXCL, which every driver has that has queues.
+        int const tries[] = {int{IFF_TUN_EXCL} | queues | frames, int{IFF_TUN_EXCL} | frames,
+                             int{IFF_TUN_EXCL} | queues, IFF_TUN_EXCL, frames, 0};
+        int error = EINVAL;
+        for (int const flags : tries)
+            if (error == EINVAL) error = set(flags);
+        if (error == EBUSY) return attach(std::move(fd), request, frames, why);
+        if (error == 0) return fd;
+        return name_refused(request.ifr_name, error, why);
+    }
+
+    /// Attaches to an interface that exists.
+    static result<unique_fd> attach(unique_fd fd, ifreq& request, int frames, error_text& why) noexcept {
+        char const* const name = request.ifr_name;
+        unique_fd const netlink = netlink_detail::open_socket();
+        link_facts found;
+        bool const told = netlink && ask_link(netlink.get(), own_namespace, name, found) == status::ok;
+        auto const taken = [&](auto const&... what) noexcept {
+            why.set("an interface `", name, "` exists already", what...,
+                    ": choose another name, or delete it with `ip link delete dev ", name, "`");
+            return status::address_in_use;
+        };
+        if (told && std::strcmp(found.kind, "tun") != 0) return taken(" and is no TUN interface");
+        if (found.is_tap) return taken(" and is a TAP interface");
+        if (found.described && (!found.lasts || found.queues_in_use != 0)) return taken(" and is in use");
+        // The driver refuses an interface with one queue to a second user, and an interface that was made with
+        // IFF_MULTI_QUEUE to a user who does not ask for that.
+        int error = EINVAL;
+        for (int const flags : {frames, 0, frames | IFF_MULTI_QUEUE, int{IFF_MULTI_QUEUE}}) {
+            bool const many = (flags & IFF_MULTI_QUEUE) != 0;
+            if (error != EINVAL || (many && !found.several_queues)) continue;
+            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
+            error = Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
+            if (error != 0 || !many) continue;
+            // Several queues may have several users, who are not told of each other. Two that attach at once both see
+            // two queues here, and both give up.
+            if (ask_link(netlink.get(), own_namespace, name, found) != status::ok || found.queues_in_use > 1)
+                return taken(" and is in use");
+        }
+        if (error == 0) return fd;
+        if (error == EBUSY) return taken(" and is in use");
+        if (error != EINVAL) return name_refused(name, error, why);
+        why.set("the interface `", name, "` cannot be taken over, perhaps for its multi_queue flag: make it anew with `ip",
+                " tuntap del dev ", name, " mode tun multi_queue; ip tuntap add dev ", name, " mode tun`");
+        return status::address_in_use;
     }
 
     /// Has the kernel leave checksums and the cutting of TCP and UDP to us, or, without virtio headers, nothing: an
@@ -284,12 +358,31 @@ private:
         return unique_fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
     }
 
-    /// As many as there can be, of the interface that `request` made; those of an interface have one framing.
+    /// As many as there can be, of the interface that `request` made; those of an interface have one framing. Some
+    /// descriptors are left for the rest of the process.
     void add_queues(ifreq request) noexcept {
+        request.ifr_flags = static_cast<short>(request.ifr_flags & ~int{IFF_TUN_EXCL});
+        std::size_t const limit = Calls::descriptor_limit();
         while (queues_->size() < tun_queues::most) {
             unique_fd fd = open_device();
-            if (!fd || ::ioctl(fd.get(), TUNSETIFF, &request) != 0 || !queues_->add(std::move(fd))) return;
+            if (!fd || static_cast<std::size_t>(fd.get()) + other_descriptors > limit ||
+                Calls::set_interface(fd.get(), request) != 0 || !queues_->add(std::move(fd)))
+                return;
         }
+    }
+
+    /// Notes a packet that its room was too short for: it fills the room and is shorter than its header says.
+    void note_length(packet const& p) noexcept {
+        bytes_view const view = p.view();
+        if (p.length != p.capacity - p.offset || view.size() < frame_detail::ipv4_bytes) return;
+        std::size_t const v6_bytes = load_be16(&view[4]) + frame_detail::ipv6_bytes;
+        std::size_t const bytes = view[0] >> 4 == 4 ? load_be16(&view[2]) : view[0] >> 4 == 6 ? v6_bytes : 0;
+        if (bytes > view.size()) queues_->note_cut(std::min(bytes, max_frame_packet_bytes));
+    }
+
+    void next_segment(packet& p) noexcept {
+        segments_.next(p);
+        note_length(p);
     }
 
     /// Reads packets to `packets[count]` and on, some `share` of them; counts them. 0, or the errno when there are no
@@ -305,10 +398,11 @@ private:
             if (!frame_) {
                 p.length = static_cast<std::uint32_t>(size);
                 queues_->came_from(number, read);
+                note_length(p);
                 ++count;
             } else if (segments_.begin(read)) {
                 queues_->came_from(number, read.subspan(virtio_header_bytes));
-                while (segments_.pending() && count < packets.size()) segments_.next(packets[count++]);
+                while (segments_.pending() && count < packets.size()) next_segment(packets[count++]);
             } else {
                 p.length = 0; // of a malformed frame no packet is left
                 ++count;
@@ -359,12 +453,6 @@ private:
         return request;
     }
 
-    static bool ask_interface(unsigned long what, ifreq& request) noexcept {
-        // Any socket will do; this family exists everywhere.
-        unique_fd any(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-        return any && ::ioctl(any.get(), what, &request) == 0;
-    }
-
     static status device_missing(int error, error_text& why) noexcept {
         switch (error) {
         case EACCES:
@@ -380,12 +468,12 @@ private:
         }
     }
 
-    static status name_refused(char const* name, int error, bool existed, error_text& why) noexcept {
+    static status name_refused(char const* name, int error, error_text& why) noexcept {
         if (error == EPERM || error == EACCES) {
             why.set("no permission to create the interface `", name, "`: run as root, or with CAP_NET_ADMIN");
             return status::no_permission;
         }
-        if (error == EBUSY || existed) { // EINVAL: an interface of another kind
+        if (error == EINVAL && ::if_nametoindex(name) != 0) { // of another kind; the driver does not know IFF_TUN_EXCL
             why.set("an interface `", name,
                     "` exists already: choose another name, or delete it with `ip link delete dev ", name, "`");
             return status::address_in_use;
@@ -405,8 +493,10 @@ private:
     bool joins_tcp_ = false;
     bool joins_udp_ = false;
     std::size_t mtu_ = 0;
-    std::size_t limited_for_mtu_ = 0; ///< the length of frames
+    basic_link<Calls> link_{};
 };
+
+using tun = basic_tun<>;
 
 static_assert(tun_device<tun>);
 

@@ -86,6 +86,15 @@ public:
     std::uint32_t lone_packets() const noexcept { return lone_packets_.load(std::memory_order_relaxed); }
     void count_lone_packet() noexcept { lone_packets_.fetch_add(1, std::memory_order_relaxed); }
 
+    /// The length of the longest packet since `forget_cuts` that was longer than its room, in bytes; 0: none was.
+    std::size_t longest_cut() const noexcept { return longest_cut_.load(std::memory_order_relaxed); }
+    void forget_cuts() noexcept { longest_cut_.store(0, std::memory_order_relaxed); }
+    void note_cut(std::size_t bytes) noexcept {
+        auto const now = static_cast<std::uint32_t>(bytes);
+        std::uint32_t before = longest_cut_.load(std::memory_order_relaxed);
+        while (before < now && !longest_cut_.compare_exchange_weak(before, now, std::memory_order_relaxed)) {}
+    }
+
 private:
     unique_fd epoll_;
     std::array<unique_fd, most> fds_{};
@@ -93,6 +102,7 @@ private:
     bool shared_ = false; ///< written only while one thread reads
     std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
     std::atomic<std::uint32_t> lone_packets_{0};
+    std::atomic<std::uint32_t> longest_cut_{0};
 };
 
 } // namespace wg::inline WG_ABI::os

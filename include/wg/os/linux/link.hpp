@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: BSL-1.0
+// The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
+// A container is often given an interface that was made elsewhere and moved into its namespace.
+//
+// The kernel is asked over a netlink socket of this process's own namespace. That socket names the other namespace by
+// the number that the kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace,
+// which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
+// container has ended.
+// Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_LINK_HPP
+#define WG_OS_LINUX_LINK_HPP
+
+#include "../../base/status.hpp"
+#include "fd.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <linux/if_tun.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#ifndef TUNGETDEVNETNS
+#define TUNGETDEVNETNS _IO('T', 227) // Linux 5.2; older headers lack the names below
+#endif
+#ifndef SIOCGSKNS
+#define SIOCGSKNS 0x894C // Linux 4.10
+#endif
+
+namespace wg::inline WG_ABI::os {
+
+/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+struct link_calls {
+    /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
+    static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
+    /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
+    static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
+};
+
+/// The number that this process's namespace has for a namespace.
+using namespace_number = std::int32_t;
+inline constexpr namespace_number own_namespace = -1;     ///< the interface is in this process's own namespace
+inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say where the interface is
+
+/// Where an interface is found.
+struct link_place {
+    namespace_number net = unknown_namespace;
+    std::uint32_t index = 0; ///< of the interface in that namespace; 0: not known
+
+    friend bool operator==(link_place const&, link_place const&) = default;
+};
+
+namespace netlink_detail {
+
+inline constexpr std::uint16_t target_netnsid = 46; ///< IFLA_TARGET_NETNSID, Linux 4.15
+
+/// One request, built in place.
+class request {
+public:
+    template <class Header> request(std::uint16_t type, std::uint16_t flags, Header const& body) noexcept {
+        header_.nlmsg_type = type;
+        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+        put(&body, sizeof body);
+    }
+
+    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
+        rtattr a{};
+        a.rta_type = type;
+        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+        put(&a, sizeof a);
+        put(value, size);
+    }
+    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
+        attribute(type, &value, sizeof value);
+    }
+    /// For a request about an interface: the namespace in which it is meant.
+    void in(namespace_number net) noexcept {
+        if (net >= 0) attribute(target_netnsid, net);
+    }
+
+    bool send(int netlink) noexcept {
+        header_.nlmsg_len = static_cast<std::uint32_t>(NLMSG_HDRLEN + size_);
+        std::memcpy(bytes_, &header_, sizeof header_);
+        std::size_t const total = NLMSG_HDRLEN + size_;
+        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
+    }
+
+private:
+    void put(void const* from, std::size_t size) noexcept {
+        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
+        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
+        size_ += NLMSG_ALIGN(size);
+    }
+
+    nlmsghdr header_{};
+    std::size_t size_ = 0;
+    alignas(nlmsghdr) byte bytes_[128] = {};
+};
+
+/// Calls `take(type, value)` for each attribute in `from`.
+template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
+    while (from.size() >= sizeof(rtattr)) {
+        rtattr a;
+        std::memcpy(&a, from.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
+        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
+        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
+    }
+}
+
+/// The number in an attribute's value; `otherwise` if the value is shorter.
+template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
+    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
+    return otherwise;
+}
+
+inline unique_fd open_socket() noexcept {
+    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+/// Sends a request and reads the one answer, which the kernel has made by the time that the request is sent. The
+/// answer's body is at the front of `answer`; its type, or 0 with errno if there is none or if it is an error.
+inline std::uint16_t ask(int netlink, request& question, bytes answer, bytes_view& body) noexcept {
+    if (!question.send(netlink)) return 0;
+    ssize_t const size = without_interruption([&] { return ::recv(netlink, answer.data(), answer.size(), 0); });
+    if (size < 0) return 0;
+    nlmsghdr header{};
+    errno = EBADMSG;
+    if (static_cast<std::size_t>(size) < sizeof header) return 0;
+    std::memcpy(&header, answer.data(), sizeof header);
+    body = answer.first(std::min<std::size_t>(static_cast<std::size_t>(size), header.nlmsg_len)).subspan(NLMSG_HDRLEN);
+    if (header.nlmsg_type != NLMSG_ERROR) return header.nlmsg_type;
+    int const error = -number_in<int>(body, -EBADMSG);
+    errno = error;
+    return error == 0 ? std::uint16_t{NLMSG_ERROR} : std::uint16_t{0};
+}
+
+/// The number that the namespace behind `fd` has for the namespace of `netlink`; one is made where there is none.
+inline namespace_number number_of(int netlink, int fd) noexcept {
+    for (int round = 0; round < 2; ++round) {
+        rtgenmsg const body{};
+        request question(RTM_GETNSID, 0, body);
+        question.attribute(NETNSA_FD, fd);
+        alignas(nlmsghdr) byte answer[256];
+        bytes_view found;
+        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
+        if (ask(netlink, question, answer, found) == RTM_NEWNSID)
+            each_attribute(found.subspan(std::min<std::size_t>(found.size(), NLMSG_ALIGN(sizeof body))),
+                           [&](std::uint16_t type, bytes_view value) noexcept {
+                               if (type == NETNSA_NSID) net = number_in(value, net);
+                           });
+        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
+        request made(RTM_NEWNSID, NLM_F_ACK, body);
+        made.attribute(NETNSA_FD, fd);
+        made.attribute(NETNSA_NSID, namespace_number{-1}); // any that is free
+        (void)ask(netlink, made, answer, found);
+    }
+    return unknown_namespace;
+}
+
+} // namespace netlink_detail
+
+/// What the kernel says of an interface over netlink.
+struct link_facts {
+    std::uint32_t index = 0;
+    std::uint32_t mtu_bytes = 0; ///< 0: not told
+    bool up = false;
+    char kind[16] = {}; ///< of a virtual interface, such as `tun` or `veth`
+    // Of the kind `tun`, since Linux 4.16:
+    bool described = false; ///< the kernel tells what follows
+    bool is_tap = false;
+    bool lasts = false;              ///< stays when no process uses it
+    bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
+    std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
+};
+
+/// Reads the body of a message about an interface. False: it is too short for one.
+inline bool read_link(bytes_view body, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    ifinfomsg link;
+    if (body.size() < sizeof link) return false;
+    std::memcpy(&link, body.data(), sizeof link);
+    out = {};
+    out.index = static_cast<std::uint32_t>(link.ifi_index);
+    out.up = (link.ifi_flags & IFF_UP) != 0;
+    bytes_view details{};
+    auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_INFO_KIND)
+            std::memcpy(out.kind, value.data(), std::min(value.size(), sizeof out.kind - 1));
+        if (type == IFLA_INFO_DATA) details = value;
+    };
+    each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
+                   [&](std::uint16_t type, bytes_view value) noexcept {
+                       if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
+                       if (type == IFLA_LINKINFO) each_attribute(value, info);
+                   });
+    if (std::strcmp(out.kind, "tun") != 0) return true;
+    each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
+        // IFLA_TUN_TYPE and others, which older headers lack
+        constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
+        if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
+        if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
+        if (type == many) out.several_queues = number_in<byte>(value, 0) != 0;
+        if (type == queues || type == disabled_queues) out.queues_in_use += number_in<std::uint32_t>(value, 0);
+    });
+    return true;
+}
+
+/// Asks for the interface called `name`. On failure errno says why.
+inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    constexpr std::uint32_t without_statistics = 1u << 3; // RTEXT_FILTER_SKIP_STATS, Linux 4.4
+    request question(RTM_GETLINK, 0, ifinfomsg{});
+    question.in(net);
+    question.attribute(IFLA_EXT_MASK, without_statistics);
+    question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
+    alignas(nlmsghdr) byte answer[4096];
+    bytes_view body;
+    if (ask(netlink, question, answer, body) != RTM_NEWLINK) return status_of(errno);
+    return read_link(body, out) ? status::ok : status::io_error;
+}
+
+/// The interface behind a TUN descriptor.
+template <class Calls = link_calls> class basic_link {
+public:
+    /// Learns anew what the interface is called, where it is, and its MTU. `not_supported`: the kernel does not say
+    /// where the interface is, or refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    status refresh(int tun) noexcept {
+        if (!netlink_) netlink_ = netlink_detail::open_socket();
+        for (int tries = 0; tries < 3; ++tries) {
+            ifreq before{}, after{};
+            if (::ioctl(tun, TUNGETIFF, &before) != 0) return status::gone;
+            std::uint32_t mtu_bytes = 0;
+            link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
+            // The interface may have been renamed or moved since the first question.
+            if (::ioctl(tun, TUNGETIFF, &after) != 0) return status::gone;
+            if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
+            std::memcpy(name_, before.ifr_name, sizeof name_);
+            place_ = place;
+            if (place.index == 0) return status::not_supported;
+            if (place.net == own_namespace) last_here_ = place.index;
+            mtu_ = mtu_bytes;
+            return status::ok;
+        }
+        return status::not_supported;
+    }
+
+    char const* name() const noexcept { return name_; }
+    link_place const& place() const noexcept { return place_; }
+    std::size_t mtu() const noexcept { return mtu_; } ///< in bytes; 0: not known
+
+    /// Changes a number of an interface in this process's own namespace: SIOCSIFMTU, SIOCSIFTXQLEN. On failure errno
+    /// says why; `not_supported`: the interface is elsewhere.
+    status change(unsigned long what, std::size_t value) noexcept {
+        if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
+        ifreq request = about(name_);
+        static_assert(sizeof request.ifr_mtu == sizeof request.ifr_ifru.ifru_ivalue); // ifr_qlen
+        request.ifr_mtu = static_cast<int>(value);
+        if (::ioctl(netlink_.get(), what, &request) != 0) return status_of(errno);
+        if (what == SIOCSIFMTU) mtu_ = value;
+        return status::ok;
+    }
+
+private:
+    static ifreq about(char const* name) noexcept {
+        ifreq request{};
+        std::memcpy(request.ifr_name, name, sizeof request.ifr_name);
+        return request;
+    }
+
+    /// Where the interface is; an index of 0: not known.
+    link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
+        link_place place{};
+        if (!netlink_) return place;
+        unique_fd const theirs(Calls::namespace_of_interface(tun));
+        unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
+        struct stat here {}, there {};
+        bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
+        if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
+            place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
+            link_facts found;
+            if (place.net == unknown_namespace || ask_link(netlink_.get(), place.net, name, found) != status::ok)
+                return {};
+            mtu_bytes = found.mtu_bytes;
+            place.index = found.index;
+            return place;
+        }
+        ifreq request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
+        auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
+        // Where the kernel does not tell the namespace, a name proves nothing: another interface may have it here. But
+        // Linux gives the index of an interface to no other one, so a known index proves it.
+        if (!told && last_here_ != 0 && last_here_ != index) return {};
+        request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
+        mtu_bytes = static_cast<std::uint32_t>(request.ifr_mtu);
+        return {own_namespace, index};
+    }
+
+    unique_fd netlink_{};
+    char name_[IFNAMSIZ] = {};
+    link_place place_{};
+    std::uint32_t last_here_ = 0; ///< its index when it was last in this process's namespace; 0: it never was
+    std::size_t mtu_ = 0;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
