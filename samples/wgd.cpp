@@ -261,6 +261,8 @@ int main(int count, char** arguments) {
     if (o.memory_mib != 0 && !wg::os::limit_memory(o.memory_mib << 20)) return fail("cannot limit the memory");
 
     // What can fail comes before the process goes to the background, and all of that before the first secret.
+    static auto const lock = wg::os::name_lock::take(o.interface_name, o.socket_directory, why);
+    if (!lock) return fail(why.c_str());
     auto tun = o.tun_fd >= 0 ? wg::os::tun::adopt(o.tun_fd, why, o.offloads)
                              : wg::os::tun::open(o.interface_name, why, wg::default_mtu_bytes, o.offloads);
     if (!tun) return fail(why.c_str());

@@ -21572,6 +21572,222 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Lets one process at a time serve an interface and its configuration socket (flock(2)). Layer 7 (Linux); one thread.
+//
+// The driver keeps two processes from making one interface (IFF_TUN_EXCL), but it lets several share one that was made
+// with several queues. And a second process would take a configuration socket that is bound, but does not listen yet,
+// for one that was left behind. The lock covers both. Only the user of the process can open its file, so no other user
+// can hold it. The kernel releases it when the process ends in any way.
+#ifndef WG_OS_LINUX_NAME_LOCK_HPP
+#define WG_OS_LINUX_NAME_LOCK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
+#define WG_OS_LINUX_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstring>
+#include <string_view>
+
+namespace wg::inline WG_ABI::os {
+
+/// At most 255 characters; longer sentences are cut. Empty until something fails.
+class error_text {
+public:
+    char const* c_str() const noexcept { return text_; }
+    std::string_view view() const noexcept { return {text_, size_}; }
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        size_ = 0;
+        (append(pieces), ...);
+        text_[size_] = '\0';
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append(std::integral auto number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg::inline WG_ABI::os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+
+#include <sys/file.h>
+#include <sys/stat.h>
+
+namespace wg::inline WG_ABI::os {
+
+class name_lock {
+public:
+    /// Holds nothing.
+    name_lock() noexcept = default;
+    name_lock(name_lock&&) noexcept = default;
+    name_lock& operator=(name_lock&&) = delete;
+    /// Removes the file before the lock is released, so that no other process holds that file then.
+    ~name_lock() {
+        if (file_) ::unlink(path_.c_str());
+    }
+
+    /// Takes the lock `directory`/`name`.lock, and makes that file and the directory where they are missing.
+    /// `address_in_use`: another process holds it. Where no file can be made in the directory, as for a process that
+    /// was given its socket and has no right to make one, the result holds nothing.
+    static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
+        if (name.empty() || name.find('/') != name.npos) return name_lock(); // no name of an interface
+        name_lock made;
+        made.path_.set(directory, "/", name, ".lock");
+        (void)::mkdir(directory, 0755);
+        for (;;) {
+            unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+            if (!file) return name_lock();
+            if (without_interruption([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) != 0) {
+                if (errno != EWOULDBLOCK) return name_lock();
+                why.set("another process serves the interface `", name, "`: it holds ", made.path_.view());
+                return status::address_in_use;
+            }
+            // The process that held the lock before may have removed the file after it was opened here.
+            struct stat ours {}, there {};
+            if (::fstat(file.get(), &ours) != 0) return name_lock();
+            if (::lstat(made.path_.c_str(), &there) != 0 || ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
+                continue;
+            made.file_ = std::move(file);
+            return made;
+        }
+    }
+
+    /// Whether a file is locked.
+    explicit operator bool() const noexcept { return static_cast<bool>(file_); }
+
+private:
+    unique_fd file_{};
+    error_text path_{};
+};
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Linux's random generator by getrandom(2): waits at boot until it is seeded, never gives weak bytes. Layer 7 (Linux);
 // any thread.
 #ifndef WG_OS_LINUX_RANDOM_HPP

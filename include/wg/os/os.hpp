@@ -22,6 +22,7 @@
 #include "linux/fd.hpp"
 #include "linux/link.hpp"
 #include "linux/log.hpp"
+#include "linux/name_lock.hpp"
 #include "linux/random.hpp"
 #include "linux/routes.hpp"
 #include "linux/secret_region.hpp"
