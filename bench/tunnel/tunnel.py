@@ -24,7 +24,7 @@ options: --build DIR      where wgd, wgd_limit and udp_load were built, with -Db
          --uso off        the wire takes no UDP segments: the kernel cuts them before
          --cores LIST     all programs on these cores, as taskset takes them
          --env A=B,C=D    the environment of wgd and limit
-         --link N=ARGS    what `ip link set wg0` gets for the program called N, such as `txqueuelen 1000`; several with ;
+         --link N=ARGS    arguments of `ip link set wg0` for the program called N, such as `txqueuelen 500`; several: ;
          --json FILE      all figures, an object a line
          --chart FILE     the ratios as SVG
 """
@@ -140,7 +140,8 @@ class Pair:
         server = self.b.popen('iperf3 -s -1 -B 10.9.0.2', stdout=subprocess.DEVNULL)
         wait_until(lambda: self.b.run('ss -Hltn sport = 5201'), what='iperf3 listens')
         before = self.cpu_s()
-        said = (client or self.a).run(f'iperf3 -J -c 10.9.0.2 -C cubic -t {SECONDS} ' + ' '.join(options), timeout=SECONDS + 30)
+        command = f'iperf3 -J -c 10.9.0.2 -C cubic -t {SECONDS} ' + ' '.join(options)
+        said = (client or self.a).run(command, timeout=SECONDS + 30)
         used = self.cpu_s() - before
         end = json.loads(said)['end']
         check('sum_received' in end, f'iperf3 says: {said}')

@@ -21763,7 +21763,7 @@ public:
             if (!file) return name_lock();
             if (without_interruption([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) != 0) {
                 if (errno != EWOULDBLOCK) return name_lock();
-                why.set("another process serves the interface `", name, "`: it holds ", made.path_.view());
+                why.set("`", name, "` is in use: another process serves it and holds ", made.path_.view());
                 return status::address_in_use;
             }
             // The process that held the lock before may have removed the file after it was opened here.
@@ -24234,8 +24234,8 @@ public:
     /// since then; 0: not known.
     std::size_t mtu() const noexcept { return std::max(mtu_, longest_cut()); }
 
-    /// The length of the longest packet since the last `refresh_mtu` that its room was too short for, in bytes; 0: there
-    /// was none. The same for all that share the interface: the MTU is greater than was known.
+    /// The length of the longest packet since the last `refresh_mtu` that its room was too short for, in bytes; 0:
+    /// there was none. The same for all that share the interface. It shows that the MTU is greater than was known.
     std::size_t longest_cut() const noexcept { return queues_->longest_cut(); }
 
     /// Asks for the interface's MTU, name and place, for all may change. Where the kernel does not tell of another
@@ -24339,8 +24339,8 @@ private:
         if (error == 0) return fd;
         if (error == EBUSY) return taken(" and is in use");
         if (error != EINVAL) return name_refused(name, error, why);
-        why.set("the interface `", name, "` cannot be taken over, perhaps for its multi_queue flag: make it anew with `ip",
-                " tuntap del dev ", name, " mode tun multi_queue; ip tuntap add dev ", name, " mode tun`");
+        why.set("the interface `", name, "` cannot be taken over, perhaps for its multi_queue flag: make it anew with ",
+                "`ip tuntap del dev ", name, " mode tun multi_queue; ip tuntap add dev ", name, " mode tun`");
         return status::address_in_use;
     }
 

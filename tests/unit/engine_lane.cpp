@@ -144,6 +144,28 @@ BOOST_AUTO_TEST_CASE(a_greater_mtu_takes_greater_packets) {
     BOOST_TEST(l.passes());
 }
 
+// The MTU was raised where the host does not tell of it.
+BOOST_AUTO_TEST_CASE(a_packet_longer_than_the_mtu_is_lost_once_and_makes_room_for_the_next) {
+    tunnel l;
+    l.connect();
+    auto const send = [&](std::size_t size) {
+        l.b.received.clear();
+        l.a.tun.from_host.push_back(ipv4(l.a, l.b, size, size));
+        l.settle();
+        return l.b.received.size() == 1 && l.b.received[0] == ipv4(l.a, l.b, size, size);
+    };
+    for (std::size_t const size : {3001u, 9000u}) {
+        std::uint64_t const lost = l.a.device.counter(status::not_ip);
+        BOOST_TEST(!send(size));
+        BOOST_TEST(l.a.device.counter(status::not_ip) == lost + 1); // counted
+        BOOST_TEST(send(size));
+        BOOST_TEST(send(size - 1)); // padding stays within the buffer
+        BOOST_TEST(send(1000));
+    }
+    BOOST_TEST(l.a.engine.refresh_mtu() == status::ok); // what was learned is kept
+    BOOST_TEST(send(9000));
+}
+
 BOOST_AUTO_TEST_CASE(a_packet_of_a_greater_mtu_may_wait_for_the_session) {
     tunnel l;
     l.a.tun.mtu_bytes = 9000;

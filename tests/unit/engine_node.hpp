@@ -22,6 +22,7 @@ struct scripted_tun {
     status read_fails = status::ok;
     std::size_t mtu_bytes = 1420;
     std::size_t reads = 0;
+    std::size_t cut = 0; ///< bytes of the longest packet that did not fit
     std::uint32_t lone = 0;
 
     wg::result<std::size_t> read(std::span<wg::packet> packets) noexcept {
@@ -37,6 +38,7 @@ struct scripted_tun {
             wg::packet& p = packets[count];
             p.length = static_cast<std::uint32_t>(std::min<std::size_t>(next.size(), p.capacity - p.offset));
             wg::copy(p.view(), wg::bytes_view(next).first(p.length));
+            if (p.length < next.size()) cut = std::max(cut, next.size());
         }
         return count;
     }
@@ -47,7 +49,8 @@ struct scripted_tun {
         }
         return packets.size();
     }
-    std::size_t mtu() noexcept { return mtu_bytes; }
+    std::size_t mtu() noexcept { return std::max(mtu_bytes, cut); }
+    std::size_t longest_cut() const noexcept { return cut; }
     std::uint32_t lone_packets() const noexcept { return lone; }
 };
 

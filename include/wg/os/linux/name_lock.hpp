@@ -40,7 +40,7 @@ public:
             if (!file) return name_lock();
             if (without_interruption([&] { return ::flock(file.get(), LOCK_EX | LOCK_NB); }) != 0) {
                 if (errno != EWOULDBLOCK) return name_lock();
-                why.set("another process serves the interface `", name, "`: it holds ", made.path_.view());
+                why.set("`", name, "` is in use: another process serves it and holds ", made.path_.view());
                 return status::address_in_use;
             }
             // The process that held the lock before may have removed the file after it was opened here.

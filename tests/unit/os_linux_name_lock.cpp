@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSL-1.0
+// The lock that lets one process serve an interface.
+#include "wg/os/linux/name_lock.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <string>
+
+using wg::os::name_lock;
+
+namespace {
+
+struct own_directory {
+    char path[32] = "/tmp/wg-lock-XXXXXX";
+    own_directory() { BOOST_REQUIRE(::mkdtemp(path) != nullptr); }
+    ~own_directory() { ::rmdir(path); } // fails if anything is left in it
+    bool has(char const* name) const {
+        struct stat file {};
+        return ::lstat((std::string(path) + "/" + name).c_str(), &file) == 0;
+    }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(os_linux_name_lock)
+
+BOOST_AUTO_TEST_CASE(one_holder_at_a_time_and_nothing_is_left) {
+    own_directory where;
+    wg::os::error_text why;
+    {
+        auto const first = name_lock::take("wg0", where.path, why);
+        BOOST_REQUIRE(first);
+        BOOST_TEST(static_cast<bool>(*first));
+        struct stat file {};
+        BOOST_REQUIRE(::stat((std::string(where.path) + "/wg0.lock").c_str(), &file) == 0);
+        BOOST_TEST((file.st_mode & 0777u) == 0600u);
+        BOOST_TEST((name_lock::take("wg0", where.path, why).why() == wg::status::address_in_use));
+        BOOST_TEST(std::string(why.c_str()).find("`wg0` is in use") != std::string::npos);
+        BOOST_TEST(static_cast<bool>(name_lock::take("wg1", where.path, why)));
+        BOOST_TEST(!where.has("wg1.lock"));
+        BOOST_TEST(where.has("wg0.lock")); // the loser did not remove it
+    }
+    BOOST_TEST(!where.has("wg0.lock"));
+    BOOST_TEST(static_cast<bool>(name_lock::take("wg0", where.path, why)));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_without_a_holder_is_taken_over) {
+    own_directory where;
+    wg::os::unique_fd(::open((std::string(where.path) + "/wg0.lock").c_str(), O_CREAT | O_WRONLY, 0644)).reset();
+    wg::os::error_text why;
+    auto const lock = name_lock::take("wg0", where.path, why);
+    BOOST_REQUIRE(lock);
+    BOOST_TEST(static_cast<bool>(*lock));
+}
+
+BOOST_AUTO_TEST_CASE(where_no_file_can_be_made_nothing_is_held) {
+    own_directory where;
+    wg::os::error_text why;
+    for (char const* const name : {"", "a/b", "../x"}) {
+        auto const lock = name_lock::take(name, where.path, why);
+        BOOST_REQUIRE(lock);
+        BOOST_TEST(!static_cast<bool>(*lock));
+    }
+    auto const lock = name_lock::take("wg0", (std::string(where.path) + "/no/such").c_str(), why);
+    BOOST_REQUIRE(lock);
+    BOOST_TEST(!static_cast<bool>(*lock));
+    // A link that another user put there is not followed.
+    std::string const link = std::string(where.path) + "/wg0.lock", target = std::string(where.path) + "/target";
+    BOOST_REQUIRE(::symlink(target.c_str(), link.c_str()) == 0);
+    BOOST_TEST(!static_cast<bool>(*name_lock::take("wg0", where.path, why)));
+    BOOST_TEST(!where.has("target"));
+    ::unlink(link.c_str());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
