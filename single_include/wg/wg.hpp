@@ -20513,6 +20513,63 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
+#ifndef WG_OS_LINUX_DIRECTORY_HPP
+#define WG_OS_LINUX_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Makes one directory, mode 0755. A link to a missing directory has its target made.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
+/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
+/// why.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
@@ -21582,6 +21639,63 @@ private:
 #define WG_OS_LINUX_NAME_LOCK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
+#ifndef WG_OS_LINUX_DIRECTORY_HPP
+#define WG_OS_LINUX_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Makes one directory, mode 0755. A link to a missing directory has its target made.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
+/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
+/// why.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
@@ -21751,13 +21865,13 @@ public:
     }
 
     /// Takes the lock `directory`/`name`.lock, and makes that file and the directory where they are missing.
-    /// `address_in_use`: another process holds it. Where no file can be made in the directory, as for a process that
-    /// was given its socket and has no right to make one, the result holds nothing.
+    /// `address_in_use`: another process holds it. Where no file can be made, as for a process that was given its socket
+    /// and has no right to make one, the result holds nothing.
     static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
         if (name.empty() || name.find('/') != name.npos) return name_lock(); // no name of an interface
         name_lock made;
         made.path_.set(directory, "/", name, ".lock");
-        (void)::mkdir(directory, 0755);
+        (void)make_directories(directory); // the configuration socket says what is wrong with the directory
         for (;;) {
             unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
             if (!file) return name_lock();
@@ -24524,6 +24638,63 @@ static_assert(tun_device<tun>);
 #define WG_OS_LINUX_UAPI_LISTENER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
+#ifndef WG_OS_LINUX_DIRECTORY_HPP
+#define WG_OS_LINUX_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg::inline WG_ABI::os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Makes one directory, mode 0755. A link to a missing directory has its target made.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
+/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
+/// why.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+} // namespace wg::inline WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
@@ -24676,7 +24847,6 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 
-#include <climits>
 #include <optional>
 #include <string_view>
 #include <sys/inotify.h>
@@ -24804,40 +24974,6 @@ private:
         why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
                 s == status::no_permission ? " (run as root)" : "");
         return s;
-    }
-
-    /// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
-    /// pass. A link to a directory that is missing (/var/run, where /run is not there yet) has its target made.
-    static bool make_directories(std::string_view path) noexcept {
-        if (!path.starts_with('/')) return errno = EINVAL, false;
-        char part[sizeof path_.sun_path + 1] = {};
-        if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
-        for (std::size_t end = 1; end <= path.size(); ++end) {
-            if (end != path.size() && path[end] != '/') continue;
-            std::memcpy(part, path.data(), end);
-            part[end] = '\0';
-            struct stat found {};
-            if (::stat(part, &found) == 0) {
-                if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
-            } else if (errno != ENOENT || !make_directory(part)) {
-                return false;
-            }
-        }
-        return true;
-    }
-
-    static bool make_directory(char const* path) noexcept {
-        char target[PATH_MAX + sizeof path_.sun_path];
-        std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
-        ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
-        if (size > 0) {
-            target[folder + static_cast<std::size_t>(size)] = '\0';
-            bool const absolute = target[folder] == '/';
-            std::memcpy(target, path, folder);
-            path = absolute ? target + folder : target;
-        }
-        if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
-        return ::chmod(path, 0755) == 0;
     }
 
     sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }

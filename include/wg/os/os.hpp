@@ -18,6 +18,7 @@
 
 #include "linux/clock.hpp"
 #include "linux/daemon.hpp"
+#include "linux/directory.hpp"
 #include "linux/error_text.hpp"
 #include "linux/fd.hpp"
 #include "linux/link.hpp"

@@ -8,6 +8,7 @@
 #ifndef WG_OS_LINUX_NAME_LOCK_HPP
 #define WG_OS_LINUX_NAME_LOCK_HPP
 
+#include "directory.hpp"
 #include "error_text.hpp"
 #include "fd.hpp"
 
@@ -28,13 +29,13 @@ public:
     }
 
     /// Takes the lock `directory`/`name`.lock, and makes that file and the directory where they are missing.
-    /// `address_in_use`: another process holds it. Where no file can be made in the directory, as for a process that
-    /// was given its socket and has no right to make one, the result holds nothing.
+    /// `address_in_use`: another process holds it. Where no file can be made, as for a process that was given its socket
+    /// and has no right to make one, the result holds nothing.
     static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
         if (name.empty() || name.find('/') != name.npos) return name_lock(); // no name of an interface
         name_lock made;
         made.path_.set(directory, "/", name, ".lock");
-        (void)::mkdir(directory, 0755);
+        (void)make_directories(directory); // the configuration socket says what is wrong with the directory
         for (;;) {
             unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
             if (!file) return name_lock();

@@ -5,10 +5,10 @@
 #define WG_OS_LINUX_UAPI_LISTENER_HPP
 
 #include "../../base/secret.hpp"
+#include "directory.hpp"
 #include "error_text.hpp"
 #include "fd.hpp"
 
-#include <climits>
 #include <optional>
 #include <string_view>
 #include <sys/inotify.h>
@@ -136,40 +136,6 @@ private:
         why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
                 s == status::no_permission ? " (run as root)" : "");
         return s;
-    }
-
-    /// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
-    /// pass. A link to a directory that is missing (/var/run, where /run is not there yet) has its target made.
-    static bool make_directories(std::string_view path) noexcept {
-        if (!path.starts_with('/')) return errno = EINVAL, false;
-        char part[sizeof path_.sun_path + 1] = {};
-        if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
-        for (std::size_t end = 1; end <= path.size(); ++end) {
-            if (end != path.size() && path[end] != '/') continue;
-            std::memcpy(part, path.data(), end);
-            part[end] = '\0';
-            struct stat found {};
-            if (::stat(part, &found) == 0) {
-                if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
-            } else if (errno != ENOENT || !make_directory(part)) {
-                return false;
-            }
-        }
-        return true;
-    }
-
-    static bool make_directory(char const* path) noexcept {
-        char target[PATH_MAX + sizeof path_.sun_path];
-        std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
-        ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
-        if (size > 0) {
-            target[folder + static_cast<std::size_t>(size)] = '\0';
-            bool const absolute = target[folder] == '/';
-            std::memcpy(target, path, folder);
-            path = absolute ? target + folder : target;
-        }
-        if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
-        return ::chmod(path, 0755) == 0;
     }
 
     sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }
