@@ -109,9 +109,10 @@ public:
         // UDP sockets, connections of clients and workers come later.
         if (!waiter_ || signals_.fd() < 0 || socket_.fd() < 0 || !wg::os::can_open(8))
             why.set("too few descriptors are left: raise `ulimit -n`");
-        if (!device_.ready()) why.set("there is no memory for the keys");
+        if (!device_.ready()) why.set("there is no memory for the keys: raise `ulimit -v` or --memory");
         if (!why.empty()) return false;
-        if (!device_.memory().secrets().locked()) log_.error("keys may be written to swap: memory cannot be locked (ulimit -l)");
+        if (!device_.memory().secrets().locked())
+            log_.error("keys may be written to swap: memory cannot be locked (`ulimit -l`)");
         return true;
     }
 
@@ -258,7 +259,10 @@ int main(int count, char** arguments) {
     }
 
     if (!find_descriptors(o, why)) return fail(why.c_str());
-    if (o.memory_mib != 0 && !wg::os::limit_memory(o.memory_mib << 20)) return fail("cannot limit the memory");
+    if (o.memory_mib != 0 && !wg::os::limit_memory(o.memory_mib << 20)) {
+        why.set("cannot limit the memory to ", o.memory_mib, " MiB: ", std::strerror(errno), " (`ulimit -d`)");
+        return fail(why.c_str());
+    }
 
     // What can fail comes before the process goes to the background, and all of that before the first secret.
     static auto const lock = wg::os::name_lock::take(o.interface_name, o.socket_directory, why);

@@ -106,7 +106,8 @@ inline constexpr option table[] = {
     {"busy-poll", "WG_BUSY_POLL", nullptr, one_or_zero,
      "Look for packets before sleeping while single packets come less than 2 ms apart. Default: yes.",
      [](options& o, std::string_view text) noexcept { return take_switch(o.busy_poll, text); }},
-    {"offload-off", "WG_OFFLOAD_OFF", "NAMES", "frames, tso, uso, queues, gso, gro, batches or all, with commas between",
+    {"offload-off", "WG_OFFLOAD_OFF", "NAMES",
+     "frames, tso, uso, queues, gso, gro, batches or all, with commas between",
      "Do without these offloads: frames, tso, uso, queues, gso, gro, batches, all.",
      [](options& o, std::string_view text) noexcept { return wg::os::switch_off(o.offloads, text); }},
     {"bind", "WG_BIND", "ADDRESS|INTERFACE", "an IPv4 or IPv6 address of this host, or the name of an interface",
@@ -137,8 +138,8 @@ inline constexpr char usage[] = "usage: wgd [OPTION]... INTERFACE\n       wgd --
 /// The help text, in pieces for `print(std::string_view)`.
 template <class Print> void print_help(Print&& print) {
     print(usage);
-    print("Makes a WireGuard interface and serves it until SIGTERM or SIGINT, until its socket is removed, or until the\n"
-          "interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n\n"
+    print("Makes a WireGuard interface and serves it until SIGTERM or SIGINT, until its socket is removed, or until\n"
+          "the interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n\n"
           "An option can be given on the command line or as an environment variable; the command line wins. A switch\n"
           "is 1 or 0 in the environment, and --no-NAME on the command line switches it off.\n\n");
     for (option const& o : table) {

@@ -20577,6 +20577,7 @@ inline bool make_directories(std::string_view path) noexcept {
 
 #include <charconv>
 #include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <string_view>
 
@@ -20591,20 +20592,48 @@ public:
 
     /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
-        size_ = 0;
-        (append(pieces), ...);
-        text_[size_] = '\0';
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
     }
 
 private:
     static constexpr std::size_t most = 255;
+
+    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< of a text its length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text)
+                append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string)
+                append(p->text);
+            else
+                append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
 
     void append(std::string_view more) noexcept {
         std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
         std::memcpy(text_ + size_, more.data(), size);
         size_ += size;
     }
-    void append(std::integral auto number) noexcept {
+    void append_number(std::uint64_t number) noexcept {
         char digits[24];
         append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
     }
@@ -21152,6 +21181,7 @@ private:
 
 #include <charconv>
 #include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <string_view>
 
@@ -21166,20 +21196,48 @@ public:
 
     /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
-        size_ = 0;
-        (append(pieces), ...);
-        text_[size_] = '\0';
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
     }
 
 private:
     static constexpr std::size_t most = 255;
+
+    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< of a text its length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text)
+                append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string)
+                append(p->text);
+            else
+                append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
 
     void append(std::string_view more) noexcept {
         std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
         std::memcpy(text_ + size_, more.data(), size);
         size_ += size;
     }
-    void append(std::integral auto number) noexcept {
+    void append_number(std::uint64_t number) noexcept {
         char digits[24];
         append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
     }
@@ -21460,9 +21518,13 @@ private:
     };
 
     template <class... Piece> void write(severity of, Piece const&... pieces) noexcept {
-        int const kept = errno;
         error_text line;
         line.set(pieces...);
+        write(of, line);
+    }
+
+    void write(severity of, error_text const& line) noexcept {
+        int const kept = errno;
         // Relaxed: the count stands for itself, no other memory depends on it.
         if (std::uint32_t const lost = lost_.exchange(0, std::memory_order_relaxed); lost != 0) {
             error_text told;
@@ -21703,6 +21765,7 @@ inline bool make_directories(std::string_view path) noexcept {
 
 #include <charconv>
 #include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <string_view>
 
@@ -21717,20 +21780,48 @@ public:
 
     /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
-        size_ = 0;
-        (append(pieces), ...);
-        text_[size_] = '\0';
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
     }
 
 private:
     static constexpr std::size_t most = 255;
+
+    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< of a text its length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text)
+                append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string)
+                append(p->text);
+            else
+                append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
 
     void append(std::string_view more) noexcept {
         std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
         std::memcpy(text_ + size_, more.data(), size);
         size_ += size;
     }
-    void append(std::integral auto number) noexcept {
+    void append_number(std::uint64_t number) noexcept {
         char digits[24];
         append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
     }
@@ -22660,7 +22751,9 @@ private:
 #define WG_OS_LINUX_SECRET_REGION_HPP
 
 
+#include <algorithm>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <utility>
 
@@ -22676,10 +22769,14 @@ public:
         sizeof(void*) >= 8 ? static_cast<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
     static constexpr std::size_t step_bytes = 65536; ///< a multiple of every page size in use
 
-    /// Reserves addresses for `capacity` bytes. If that fails, every allocation does.
+    /// Reserves addresses for `capacity` bytes, but for no more than a quarter of the address space that the process
+    /// may have (RLIMIT_AS). If that fails, every allocation does.
     explicit secret_region(std::size_t capacity = default_capacity) noexcept {
         auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
         if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
+        rlimit space{};
+        if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+            capacity = static_cast<std::size_t>(std::min<rlim_t>(capacity, space.rlim_cur / 4));
         capacity = round_up(capacity, step_bytes);
         void* const start =
             ::mmap(nullptr, capacity + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -23313,6 +23410,7 @@ private:
 
 #include <charconv>
 #include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <string_view>
 
@@ -23327,20 +23425,48 @@ public:
 
     /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
-        size_ = 0;
-        (append(pieces), ...);
-        text_[size_] = '\0';
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
     }
 
 private:
     static constexpr std::size_t most = 255;
+
+    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< of a text its length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text)
+                append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string)
+                append(p->text);
+            else
+                append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
 
     void append(std::string_view more) noexcept {
         std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
         std::memcpy(text_ + size_, more.data(), size);
         size_ += size;
     }
-    void append(std::integral auto number) noexcept {
+    void append_number(std::uint64_t number) noexcept {
         char digits[24];
         append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
     }
@@ -24702,6 +24828,7 @@ inline bool make_directories(std::string_view path) noexcept {
 
 #include <charconv>
 #include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <string_view>
 
@@ -24716,20 +24843,48 @@ public:
 
     /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
-        size_ = 0;
-        (append(pieces), ...);
-        text_[size_] = '\0';
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
     }
 
 private:
     static constexpr std::size_t most = 255;
+
+    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< of a text its length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text)
+                append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string)
+                append(p->text);
+            else
+                append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
 
     void append(std::string_view more) noexcept {
         std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
         std::memcpy(text_ + size_, more.data(), size);
         size_ += size;
     }
-    void append(std::integral auto number) noexcept {
+    void append_number(std::uint64_t number) noexcept {
         char digits[24];
         append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
     }
@@ -26625,6 +26780,7 @@ private:
             if (d.where.remote.address.kind != kind) continue;
             if (!s.fd) {
                 d.why = status::not_supported;
+                d.error = EAFNOSUPPORT;
                 continue;
             }
             bool const joins = first != nullptr && d.length != 0 && d.length <= first->length && d.tos == first->tos &&

@@ -236,6 +236,28 @@ def what_a_container_refuses_is_done_without(lab):
 
 
 @test
+def a_small_address_space_is_enough(lab):
+    for kib in 200_000, 60_000:
+        host = lab.host('a')
+        p = host.popen(['sh', '-c', f'ulimit -v {kib}; exec {WGD} -f wg0'], stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        wait_until(lambda: p.poll() is not None or 'interface: wg0' in host.try_run('wg show wg0').output,
+                   what=f'a decision with {kib} KiB')
+        check(p.poll() is None, f'with {kib} KiB the daemon ended: {p.stdout.read() if p.poll() is not None else ""}')
+        host.wg(f'set wg0 private-key /dev/stdin peer {Key().public}', Key().private)
+        lab.clear()
+
+
+@test
+def a_limit_of_memory_that_cannot_be_set_is_named(lab):
+    host = lab.host('a')
+    p = host.try_run(refusing(setrlimit=errno.EPERM, prlimit64=errno.EPERM) + ['-f', 'wg0'],
+                     env={'WG_MEMORY_MIB': '64'}, timeout=10)
+    equal(p.returncode, 1, 'exit status')
+    check('cannot limit the memory to 64 MiB: Operation not permitted' in p.output, p.output.strip())
+
+
+@test
 def works_without_proc(lab):
     t = Tunnel(lab, programs=(in_shell('exec unshare -m sh -c \'mount -t tmpfs none /proc && exec "$@"\' sh "$@"'),
                              None))

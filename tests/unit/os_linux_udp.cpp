@@ -473,6 +473,7 @@ BOOST_AUTO_TEST_CASE(a_socket_bound_to_an_address_has_one_family_and_that_source
         out = {datagram_to(elsewhere, other.port, text)};
         BOOST_TEST(socket.send(out) == 0u);
         BOOST_TEST((out[0].why == wg::status::not_supported));
+        BOOST_TEST(out[0].error == EAFNOSUPPORT);
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include <charconv>
 #include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <string_view>
 
@@ -21,20 +22,48 @@ public:
 
     /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
-        size_ = 0;
-        (append(pieces), ...);
-        text_[size_] = '\0';
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
     }
 
 private:
     static constexpr std::size_t most = 255;
+
+    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< of a text its length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text)
+                append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string)
+                append(p->text);
+            else
+                append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
 
     void append(std::string_view more) noexcept {
         std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
         std::memcpy(text_ + size_, more.data(), size);
         size_ += size;
     }
-    void append(std::integral auto number) noexcept {
+    void append_number(std::uint64_t number) noexcept {
         char digits[24];
         append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
     }

@@ -59,9 +59,13 @@ private:
     };
 
     template <class... Piece> void write(severity of, Piece const&... pieces) noexcept {
-        int const kept = errno;
         error_text line;
         line.set(pieces...);
+        write(of, line);
+    }
+
+    void write(severity of, error_text const& line) noexcept {
+        int const kept = errno;
         // Relaxed: the count stands for itself, no other memory depends on it.
         if (std::uint32_t const lost = lost_.exchange(0, std::memory_order_relaxed); lost != 0) {
             error_text told;

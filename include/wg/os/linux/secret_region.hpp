@@ -6,7 +6,9 @@
 
 #include "../../base/secret.hpp"
 
+#include <algorithm>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <utility>
 
@@ -22,10 +24,14 @@ public:
         sizeof(void*) >= 8 ? static_cast<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
     static constexpr std::size_t step_bytes = 65536; ///< a multiple of every page size in use
 
-    /// Reserves addresses for `capacity` bytes. If that fails, every allocation does.
+    /// Reserves addresses for `capacity` bytes, but for no more than a quarter of the address space that the process
+    /// may have (RLIMIT_AS). If that fails, every allocation does.
     explicit secret_region(std::size_t capacity = default_capacity) noexcept {
         auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
         if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
+        rlimit space{};
+        if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+            capacity = static_cast<std::size_t>(std::min<rlim_t>(capacity, space.rlim_cur / 4));
         capacity = round_up(capacity, step_bytes);
         void* const start =
             ::mmap(nullptr, capacity + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -467,6 +467,7 @@ private:
             if (d.where.remote.address.kind != kind) continue;
             if (!s.fd) {
                 d.why = status::not_supported;
+                d.error = EAFNOSUPPORT;
                 continue;
             }
             bool const joins = first != nullptr && d.length != 0 && d.length <= first->length && d.tos == first->tos &&
