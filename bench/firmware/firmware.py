@@ -26,7 +26,7 @@ from cases import FREESTANDING, STRICT, Failed, Skipped, command, need, run_case
 COMPILER = "arm-none-eabi-g++"
 EMULATOR = "qemu-system-arm"
 RECORD = ROOT / "docs" / "footprint.md"
-FLAGS = [*STRICT, *FREESTANDING, "-Wno-psabi", "-mthumb", "-DNDEBUG", "-ffunction-sections", "-fdata-sections",
+FLAGS = [*STRICT, *FREESTANDING, "-mthumb", "-DNDEBUG", "-ffunction-sections", "-fdata-sections",
          "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-threadsafe-statics", "-I", ROOT / "include"]
 LINK = ["--specs=nano.specs", "-nostartfiles", "-Wl,--gc-sections", "-T", HERE / "firmware.ld"]
 

@@ -8,6 +8,9 @@
 #ifndef WG_WG_HPP
 #define WG_WG_HPP
 
+#include "base/abi.hpp"
+#ifdef WG_HAS_CXX20
+
 #include "backends/bundled/bundled.hpp"
 #ifdef WG_WITH_HACL
 #include "backends/hacl.hpp"
@@ -98,4 +101,5 @@ template <class Policies = default_policies> public_key public_key_of(secret<key
 
 } // namespace wg::inline WG_ABI
 
+#endif // WG_HAS_CXX20
 #endif

@@ -11,70 +11,16 @@
 #define WG_WG_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// All primitives of the protocol, in portable code and without a library. Layer 2; any thread.
-#ifndef WG_BACKENDS_BUNDLED_BUNDLED_HPP
-#define WG_BACKENDS_BUNDLED_BUNDLED_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8), and the default model of aead_backend. Layer 2; any thread.
-#ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
-#define WG_BACKENDS_BUNDLED_AEAD_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8) for machines of few kilobytes: one block at a time, one work area, one
-// wipe. Layer 2; any thread.
-#ifndef WG_BACKENDS_BUNDLED_COMPACT_HPP
-#define WG_BACKENDS_BUNDLED_COMPACT_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each. Layer 2; any thread.
-//
-// Every function of a kernel names its instruction set itself (WG_TARGET), so that nothing of it leaks into code that
-// runs on any processor; what is inlined from elsewhere is compiled anew in there. A kernel is used through the
-// members of its `kernel`.
-#ifndef WG_BACKENDS_BUNDLED_KERNELS_HPP
-#define WG_BACKENDS_BUNDLED_KERNELS_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// Every concept that a user may model, with what each member promises, and nothing else. Layer 1; a
-// member may be called by any thread where that is said, else by one at a time.
-//
-// A bundle is one type that names all policies; `wg::default_policies` is one, and a user's derives from it:
-//
-//     struct my_policies : wg::default_policies { using random_source = hardware_rng; };
-//     wg::device<my_policies> device{hardware_rng{...}};
-//
-// All members are noexcept. What is optional is found with `if constexpr (requires ...)` and is named below.
-#ifndef WG_POLICY_HPP
-#define WG_POLICY_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Layer 0.
-//
-// A list is read from front to back, as the lines of the cross-platform configuration protocol are: first what
-// concerns the interface, then for each peer `peer(key)` and what concerns that peer.
-//
-//     wg::change const changes[] = {
-//         wg::change::private_key(mine), wg::change::listen_port(51820),
-//         wg::change::peer(theirs), wg::change::endpoint(where), wg::change::allowed_ip(prefix)};
-//     device.configure(changes, now);
-#ifndef WG_BASE_CONFIG_HPP
-#define WG_BASE_CONFIG_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// Addresses: of a host, of a network, of the two ends of a datagram. Layer 0; plain values.
-#ifndef WG_BASE_ENDPOINT_HPP
-#define WG_BASE_ENDPOINT_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// Views of bytes, and the integers that are read and written in them. Layer 0; pure, any thread.
-#ifndef WG_BASE_BYTES_HPP
-#define WG_BASE_BYTES_HPP
-
-// SPDX-License-Identifier: BSL-1.0
 // What a translation unit was compiled with: assertions, the border of what is secret, the ABI namespace. Layer 0.
 #ifndef WG_BASE_ABI_HPP
 #define WG_BASE_ABI_HPP
+
+// A compiler of an older standard says this first. wg.hpp then leaves out everything else.
+#if __cplusplus < 202002L && !(defined(_MSVC_LANG) && _MSVC_LANG >= 202002L)
+#error "wg needs C++20: compile with -std=c++20 or a newer standard"
+#else
+#define WG_HAS_CXX20
+#endif
 
 /// `WG_ASSERT(condition)` guards against errors of the programmer, never against input. A host may define it to
 /// its own hook before the first include; otherwise it traps, and with `NDEBUG` it is gone.
@@ -158,6 +104,69 @@
 #define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_HOST, WG_ABI_CHECKS)
 
 #endif
+#ifdef WG_HAS_CXX20
+
+// SPDX-License-Identifier: BSL-1.0
+// All primitives of the protocol, in portable code and without a library. Layer 2; any thread.
+#ifndef WG_BACKENDS_BUNDLED_BUNDLED_HPP
+#define WG_BACKENDS_BUNDLED_BUNDLED_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8), and the default model of aead_backend. Layer 2; any thread.
+#ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
+#define WG_BACKENDS_BUNDLED_AEAD_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) for machines of few kilobytes: one block at a time, one work area, one
+// wipe. Layer 2; any thread.
+#ifndef WG_BACKENDS_BUNDLED_COMPACT_HPP
+#define WG_BACKENDS_BUNDLED_COMPACT_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each. Layer 2; any thread.
+//
+// Every function of a kernel names its instruction set itself (WG_TARGET), so that nothing of it leaks into code that
+// runs on any processor; what is inlined from elsewhere is compiled anew in there. A kernel is used through the
+// members of its `kernel`.
+#ifndef WG_BACKENDS_BUNDLED_KERNELS_HPP
+#define WG_BACKENDS_BUNDLED_KERNELS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Every concept that a user may model, with what each member promises, and nothing else. Layer 1; a
+// member may be called by any thread where that is said, else by one at a time.
+//
+// A bundle is one type that names all policies; `wg::default_policies` is one, and a user's derives from it:
+//
+//     struct my_policies : wg::default_policies { using random_source = hardware_rng; };
+//     wg::device<my_policies> device{hardware_rng{...}};
+//
+// All members are noexcept. What is optional is found with `if constexpr (requires ...)` and is named below.
+#ifndef WG_POLICY_HPP
+#define WG_POLICY_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Layer 0.
+//
+// A list is read from front to back, as the lines of the cross-platform configuration protocol are: first what
+// concerns the interface, then for each peer `peer(key)` and what concerns that peer.
+//
+//     wg::change const changes[] = {
+//         wg::change::private_key(mine), wg::change::listen_port(51820),
+//         wg::change::peer(theirs), wg::change::endpoint(where), wg::change::allowed_ip(prefix)};
+//     device.configure(changes, now);
+#ifndef WG_BASE_CONFIG_HPP
+#define WG_BASE_CONFIG_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Addresses: of a host, of a network, of the two ends of a datagram. Layer 0; plain values.
+#ifndef WG_BASE_ENDPOINT_HPP
+#define WG_BASE_ENDPOINT_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Views of bytes, and the integers that are read and written in them. Layer 0; pure, any thread.
+#ifndef WG_BASE_BYTES_HPP
+#define WG_BASE_BYTES_HPP
+
 
 #include <array>
 #include <bit>
@@ -12307,8 +12316,8 @@ template <class T> union pool_slot {
 /// Objects on a list of free slots. The pools of all storages share this; they differ in where slots come from.
 class free_slots {
 public:
-    template <class T> void add(std::span<pool_slot<T>> const& slots) noexcept {
-        for (std::size_t i = slots.size(); i-- > 0;) push(&slots[i].free);
+    template <class T> void add(std::span<pool_slot<T>> const& fresh) noexcept {
+        for (std::size_t i = fresh.size(); i-- > 0;) push(&fresh[i].free);
     }
     template <class T> T* take() noexcept {
         free_slot* const slot = first_;
@@ -14983,7 +14992,7 @@ struct prefix_key_v4 {
 
     static prefix_key_v4 load(byte const* from) noexcept { return {load_be32(from)}; }
     void store(byte* to) const noexcept { store_be32(to, value); }
-    unsigned bit(unsigned at) const noexcept { return (value >> (31 - at)) & 1; }
+    unsigned bit_at(unsigned at) const noexcept { return (value >> (31 - at)) & 1; }
     unsigned common_bits(prefix_key_v4 other) const noexcept {
         return static_cast<unsigned>(std::countl_zero(value ^ other.value));
     }
@@ -14999,7 +15008,7 @@ struct prefix_key_v6 {
         store_be64(to, high);
         store_be64(to + 8, low);
     }
-    unsigned bit(unsigned at) const noexcept {
+    unsigned bit_at(unsigned at) const noexcept {
         return static_cast<unsigned>((at < 64 ? high >> (63 - at) : low >> (127 - at)) & 1);
     }
     unsigned common_bits(prefix_key_v6 other) const noexcept {
@@ -15055,7 +15064,7 @@ public:
         Key const key = Key::load(address);
         Owner* found = nullptr;
         for (node const* at = root_; at != nullptr && key.common_bits(at->key) >= at->bits;
-             at = at->child[key.bit(at->bits)]) {
+             at = at->child[key.bit_at(at->bits)]) {
             if (at->owner != nullptr) found = at->owner;
             if (at->bits == Key::width) break;
         }
@@ -15075,7 +15084,7 @@ public:
         node** link = &root_;
         while (*link != nullptr && (*link)->bits < bits && key.common_bits((*link)->key) >= (*link)->bits) {
             parent = *link;
-            link = &parent->child[key.bit(parent->bits)];
+            link = &parent->child[key.bit_at(parent->bits)];
         }
         node* const below = *link;
         unsigned const common =
@@ -15091,12 +15100,12 @@ public:
             attach(link, parent, fresh);
         } else if (common == bits) {
             attach(link, parent, fresh);
-            attach(&fresh.child[below->key.bit(bits)], &fresh, *below);
+            attach(&fresh.child[below->key.bit_at(bits)], &fresh, *below);
         } else {
             node& fork = make(key, common);
             attach(link, parent, fork);
-            attach(&fork.child[key.bit(common)], &fork, fresh);
-            attach(&fork.child[below->key.bit(common)], &fork, *below);
+            attach(&fork.child[key.bit_at(common)], &fork, fresh);
+            attach(&fork.child[below->key.bit_at(common)], &fork, *below);
         }
         return true;
     }
@@ -15115,7 +15124,7 @@ private:
     node* exact(Key key, unsigned bits) const noexcept {
         node* at = root_;
         while (at != nullptr && at->bits < bits && key.common_bits(at->key) >= at->bits)
-            at = at->child[key.bit(at->bits)];
+            at = at->child[key.bit_at(at->bits)];
         return at != nullptr && at->bits == bits && key.common_bits(at->key) >= bits ? at : nullptr;
     }
 
@@ -15834,8 +15843,8 @@ public:
     index_owner find_index(std::uint32_t index) noexcept {
         if constexpr (few) {
             for (peer_type* p = first_; p != nullptr && index != 0; p = p->next) {
-                auto const& slots = p->keypairs;
-                for (keypair_type* keys : {slots.current, slots.previous, slots.next})
+                auto const& keypairs = p->keypairs;
+                for (keypair_type* keys : {keypairs.current, keypairs.previous, keypairs.next})
                     if (keys != nullptr && keys->local_index == index) return {p, keys};
                 if (p->exchange().local_index == index) return {p, nullptr};
             }
@@ -20867,6 +20876,20 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 } // namespace wg::inline WG_ABI::os
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+//
+// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+#ifndef WG_OS_LINUX_NET_IF_HPP
+#define WG_OS_LINUX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+#else
+#include <net/if.h>
+#endif
+
+#endif
 
 #include <algorithm>
 #include <cstring>
@@ -20874,7 +20897,6 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
-#include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22255,6 +22277,20 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 } // namespace wg::inline WG_ABI::os
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+//
+// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+#ifndef WG_OS_LINUX_NET_IF_HPP
+#define WG_OS_LINUX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+#else
+#include <net/if.h>
+#endif
+
+#endif
 
 #include <algorithm>
 #include <cstring>
@@ -22262,7 +22298,6 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
-#include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23595,6 +23630,20 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 } // namespace wg::inline WG_ABI::os
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+//
+// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+#ifndef WG_OS_LINUX_NET_IF_HPP
+#define WG_OS_LINUX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+#else
+#include <net/if.h>
+#endif
+
+#endif
 
 #include <algorithm>
 #include <cstring>
@@ -23602,7 +23651,6 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
-#include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24271,7 +24319,6 @@ private:
 #include <bit>
 #include <linux/if_tun.h>
 #include <memory>
-#include <net/if.h>
 #include <new>
 #include <string_view>
 #include <sys/resource.h>
@@ -25775,6 +25822,20 @@ using flood_filter = basic_flood_filter<>;
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+//
+// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+#ifndef WG_OS_LINUX_NET_IF_HPP
+#define WG_OS_LINUX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+#else
+#include <net/if.h>
+#endif
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
 // the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
 #ifndef WG_OS_LINUX_OFFLOADS_HPP
@@ -26333,7 +26394,6 @@ private:
 
 #include <algorithm>
 #include <linux/filter.h>
-#include <net/if.h>
 #include <poll.h>
 #include <time.h>
 
@@ -27468,4 +27528,5 @@ template <class Policies = default_policies> public_key public_key_of(secret<key
 
 } // namespace wg::inline WG_ABI
 
+#endif // WG_HAS_CXX20
 #endif

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
 """Each way to use wg in another project builds a program and runs it; both installations are whole."""
+import os
 import pathlib
 import re
 import shutil
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from cases import HEADERS, ROOT, Failed, command, need, run_cases, temporary  # noqa: E402
+from cases import HEADERS, ROOT, Failed, command, need, run_cases, temporary, warnings_are_errors  # noqa: E402
 
 HERE = ROOT / "tests" / "consumers"
 
@@ -42,7 +43,8 @@ def meson_subproject():
         for name in ("meson.build", "meson_options.txt"):
             shutil.copy(ROOT / name, copy)
         shutil.copytree(ROOT / "include", copy / "include")  # a subproject builds neither samples nor tests
-        command("meson", "setup", project / "build", project)
+        werror = str(warnings_are_errors(os.environ.get("CXX", "g++"))).lower()
+        command("meson", "setup", f"-Dwerror={werror}", project / "build", project)
         command("ninja", "-C", project / "build")
         run(project / "build" / "consumer")
 

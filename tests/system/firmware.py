@@ -14,6 +14,9 @@ import select
 
 from lab import *
 
+sys.path.insert(0, os.path.join(ROOT, 'tests'))
+import cases  # noqa: E402
+
 BUILT = f'{TMP}/firmware'
 NETWORK = {board: ('qemu-system-arm', ['-net', 'nic,netdev=wire,model=lan9118,macaddr=52:54:00:00:00:07'])
            for board in ('mps2-an385', 'mps2-an386', 'mps2-an505', 'mps3-an547')}
@@ -27,10 +30,12 @@ SIZES = 0, 64, 512, 1372  # of UDP payloads; the last fills the MTU over IPv6
 
 def build(board, small=False):
     """The image of a board, built once a run."""
-    need('make', 'arm-none-eabi-g++', *(['riscv64-unknown-elf-g++'] if board == 'virt' else []))
+    compiler = 'riscv64-unknown-elf-g++' if board == 'virt' else 'arm-none-eabi-g++'
+    need('make', 'arm-none-eabi-g++', compiler)
     out = f'{BUILT}/{"small" if small else "fast"}'
-    made = subprocess.run(['make', '-s', '-C', f'{ROOT}/samples/firmware', f'BOARD={board}', f'OUT={out}']
-                          + (['SMALL=1'] if small else []), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    made = subprocess.run(['make', '-s', '-C', f'{ROOT}/samples/firmware', f'BOARD={board}', f'OUT={out}',
+                           *(['WERROR=-Werror'] if cases.warnings_are_errors(compiler) else []),
+                           *(['SMALL=1'] if small else [])], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     check(made.returncode == 0, f'{board} does not build: {made.stdout}')
     return f'{out}/wg-{board}.elf'
 

@@ -4,6 +4,7 @@
 
 #include "board.hpp"
 
+#include <algorithm>
 #include <random>
 #include <string>
 
@@ -58,11 +59,11 @@ struct wired {
 };
 
 frame ethernet_frame(mac_address const& to, mac_address const& from, std::uint16_t type, frame const& payload) {
-    frame f(to.begin(), to.end());
-    f.insert(f.end(), from.begin(), from.end());
-    f.push_back(static_cast<wg::byte>(type >> 8));
-    f.push_back(static_cast<wg::byte>(type));
-    f.insert(f.end(), payload.begin(), payload.end());
+    frame f(wg::bare::ethernet_header_bytes + payload.size()); // at once: g++ 14 warns of bytes that are inserted
+    std::ranges::copy(to, f.begin());
+    std::ranges::copy(from, f.begin() + 6);
+    wg::store_be16(&f[12], type);
+    std::ranges::copy(payload, f.begin() + 14);
     return f;
 }
 
@@ -121,11 +122,11 @@ frame ip_packet(ip_address const& from, ip_address const& to, wg::byte protocol,
 }
 
 frame udp_packet(ip_address const& from, ip_address const& to, std::uint16_t to_port, std::string const& text) {
-    frame m(8);
+    frame m(8 + text.size());
     wg::store_be16(&m[0], 4000);
     wg::store_be16(&m[2], to_port);
-    wg::store_be16(&m[4], static_cast<std::uint16_t>(8 + text.size()));
-    m.insert(m.end(), text.begin(), text.end());
+    wg::store_be16(&m[4], static_cast<std::uint16_t>(m.size()));
+    std::ranges::copy(text, m.begin() + 8);
     return ip_packet(from, to, 17, m, 6);
 }
 

@@ -3,6 +3,13 @@
 #ifndef WG_BASE_ABI_HPP
 #define WG_BASE_ABI_HPP
 
+// A compiler of an older standard says this first. wg.hpp then leaves out everything else.
+#if __cplusplus < 202002L && !(defined(_MSVC_LANG) && _MSVC_LANG >= 202002L)
+#error "wg needs C++20: compile with -std=c++20 or a newer standard"
+#else
+#define WG_HAS_CXX20
+#endif
+
 /// `WG_ASSERT(condition)` guards against errors of the programmer, never against input. A host may define it to
 /// its own hook before the first include; otherwise it traps, and with `NDEBUG` it is gone.
 #ifndef WG_ASSERT

@@ -23,8 +23,8 @@ template <class T> union pool_slot {
 /// Objects on a list of free slots. The pools of all storages share this; they differ in where slots come from.
 class free_slots {
 public:
-    template <class T> void add(std::span<pool_slot<T>> const& slots) noexcept {
-        for (std::size_t i = slots.size(); i-- > 0;) push(&slots[i].free);
+    template <class T> void add(std::span<pool_slot<T>> const& fresh) noexcept {
+        for (std::size_t i = fresh.size(); i-- > 0;) push(&fresh[i].free);
     }
     template <class T> T* take() noexcept {
         free_slot* const slot = first_;

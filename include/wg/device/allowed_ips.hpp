@@ -21,7 +21,7 @@ struct prefix_key_v4 {
 
     static prefix_key_v4 load(byte const* from) noexcept { return {load_be32(from)}; }
     void store(byte* to) const noexcept { store_be32(to, value); }
-    unsigned bit(unsigned at) const noexcept { return (value >> (31 - at)) & 1; }
+    unsigned bit_at(unsigned at) const noexcept { return (value >> (31 - at)) & 1; }
     unsigned common_bits(prefix_key_v4 other) const noexcept {
         return static_cast<unsigned>(std::countl_zero(value ^ other.value));
     }
@@ -37,7 +37,7 @@ struct prefix_key_v6 {
         store_be64(to, high);
         store_be64(to + 8, low);
     }
-    unsigned bit(unsigned at) const noexcept {
+    unsigned bit_at(unsigned at) const noexcept {
         return static_cast<unsigned>((at < 64 ? high >> (63 - at) : low >> (127 - at)) & 1);
     }
     unsigned common_bits(prefix_key_v6 other) const noexcept {
@@ -93,7 +93,7 @@ public:
         Key const key = Key::load(address);
         Owner* found = nullptr;
         for (node const* at = root_; at != nullptr && key.common_bits(at->key) >= at->bits;
-             at = at->child[key.bit(at->bits)]) {
+             at = at->child[key.bit_at(at->bits)]) {
             if (at->owner != nullptr) found = at->owner;
             if (at->bits == Key::width) break;
         }
@@ -113,7 +113,7 @@ public:
         node** link = &root_;
         while (*link != nullptr && (*link)->bits < bits && key.common_bits((*link)->key) >= (*link)->bits) {
             parent = *link;
-            link = &parent->child[key.bit(parent->bits)];
+            link = &parent->child[key.bit_at(parent->bits)];
         }
         node* const below = *link;
         unsigned const common =
@@ -129,12 +129,12 @@ public:
             attach(link, parent, fresh);
         } else if (common == bits) {
             attach(link, parent, fresh);
-            attach(&fresh.child[below->key.bit(bits)], &fresh, *below);
+            attach(&fresh.child[below->key.bit_at(bits)], &fresh, *below);
         } else {
             node& fork = make(key, common);
             attach(link, parent, fork);
-            attach(&fork.child[key.bit(common)], &fork, fresh);
-            attach(&fork.child[below->key.bit(common)], &fork, *below);
+            attach(&fork.child[key.bit_at(common)], &fork, fresh);
+            attach(&fork.child[below->key.bit_at(common)], &fork, *below);
         }
         return true;
     }
@@ -153,7 +153,7 @@ private:
     node* exact(Key key, unsigned bits) const noexcept {
         node* at = root_;
         while (at != nullptr && at->bits < bits && key.common_bits(at->key) >= at->bits)
-            at = at->child[key.bit(at->bits)];
+            at = at->child[key.bit_at(at->bits)];
         return at != nullptr && at->bits == bits && key.common_bits(at->key) >= bits ? at : nullptr;
     }
 

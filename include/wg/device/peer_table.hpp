@@ -168,8 +168,8 @@ public:
     index_owner find_index(std::uint32_t index) noexcept {
         if constexpr (few) {
             for (peer_type* p = first_; p != nullptr && index != 0; p = p->next) {
-                auto const& slots = p->keypairs;
-                for (keypair_type* keys : {slots.current, slots.previous, slots.next})
+                auto const& keypairs = p->keypairs;
+                for (keypair_type* keys : {keypairs.current, keypairs.previous, keypairs.next})
                     if (keys != nullptr && keys->local_index == index) return {p, keys};
                 if (p->exchange().local_index == index) return {p, nullptr};
             }

@@ -12,6 +12,7 @@
 
 #include "../../base/status.hpp"
 #include "fd.hpp"
+#include "net_if.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -19,7 +20,6 @@
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
-#include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>

@@ -5,6 +5,7 @@
 #define WG_OS_LINUX_ROUTES_HPP
 
 #include "link.hpp"
+#include "net_if.hpp"
 
 #include <linux/netlink.h>
 

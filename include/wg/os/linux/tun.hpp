@@ -9,6 +9,7 @@
 #include "coalescer.hpp"
 #include "error_text.hpp"
 #include "link.hpp"
+#include "net_if.hpp"
 #include "offloads.hpp"
 #include "segmenter.hpp"
 #include "tun_queues.hpp"
@@ -17,7 +18,6 @@
 #include <bit>
 #include <linux/if_tun.h>
 #include <memory>
-#include <net/if.h>
 #include <new>
 #include <string_view>
 #include <sys/resource.h>

@@ -13,6 +13,7 @@
 #include "../../policy.hpp"
 #include "fd.hpp"
 #include "flood_filter.hpp"
+#include "net_if.hpp"
 #include "offloads.hpp"
 #include "return_route.hpp"
 #include "segment_limits.hpp"
@@ -20,7 +21,6 @@
 
 #include <algorithm>
 #include <linux/filter.h>
-#include <net/if.h>
 #include <poll.h>
 #include <time.h>
 

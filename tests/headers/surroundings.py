@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""wg.hpp compiles beside what other headers define, with more warnings than our own, and in every standard from C++20
+on. Nothing is linked or run.
+
+    surroundings.py            g++ and the oldest clang++
+    surroundings.py --full     every compiler of this machine, among them those for other processors
+"""
+import os
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from cases import (FREESTANDING, HEADERS, ROOT, STRICT, Failed, Skipped, all_headers, command, compilers,  # noqa: E402
+                   every_compiler, need, portable_headers, run_cases)
+
+WG = "#include <wg/wg.hpp>\n"
+MACROS = f'#include "{ROOT}/tests/headers/others_macros.hpp"\n'
+AFTER = "#define TESTS_AFTER_THE_LIBRARY\n"
+# What our headers include of the standard library. A program may have included it before it defines a macro.
+LIBRARY = "".join(sorted({f"#include <{name}>\n" for header in all_headers()
+                          for name in re.findall(r"^#include <([a-z_0-9]+)>", (HEADERS / header).read_text(), re.M)}))
+PEDANTIC = ["-Wold-style-cast", "-pedantic", "-Wextra-semi", "-Wcast-align", "-Wnon-virtual-dtor", "-Woverloaded-virtual"]
+MINGW = "x86_64-w64-mingw32-g++-posix"
+# What a program on Windows includes, and the macros that windows.h of Microsoft has in C++, too.
+WINDOWS = """
+#include <winsock2.h>
+#include <windows.h>
+#include <ws2tcpip.h>
+#ifndef small
+#define small char
+#endif
+"""
+MIN_MAX = """
+#define min(a, b) (((a) < (b)) ? (a) : (b))
+#define max(a, b) (((a) > (b)) ? (a) : (b))
+"""
+OTHERS = ["aarch64-linux-gnu-g++", "arm-linux-gnueabihf-g++", "i686-linux-gnu-g++"]
+CORTEX_M4 = ["arm-none-eabi-g++", "-mcpu=cortex-m4", "-mthumb"]
+
+
+def syntax(compiler, source, *flags):
+    compiler = [compiler] if isinstance(compiler, str) else compiler
+    need(compiler[0])
+    return command(*compiler, *STRICT, "-I", ROOT / "include", *flags, "-fsyntax-only", "-x", "c++", "-", source=source)
+
+
+def pedantic(compiler, *flags):
+    """As a header that is not the system's: -I, not -isystem. clang knows no -Wuseless-cast."""
+    name = compiler if isinstance(compiler, str) else compiler[0]
+    useless = [] if "clang" in name else ["-Wuseless-cast"]
+    syntax(compiler, WG, *PEDANTIC, *useless, *flags)
+
+
+def asio(compiler):
+    """After the standard library, for Boost 1.74 forgets a header of it."""
+    need_header(compiler, "boost/asio.hpp")
+    include = LIBRARY + "#include <boost/asio.hpp>\n"
+    for source in include + WG, WG + include:
+        syntax(compiler, source)
+
+
+def need_header(compiler, header):
+    if "here" not in command(compiler, "-E", "-P", "-x", "c++", "-",
+                             source=f"#if __has_include(<{header}>)\nhere\n#endif\n"):
+        raise Skipped(f"no <{header}> here")
+
+
+def beside(compiler, header):
+    need_header(compiler, header)
+    include = f"#include <{header}>\n"
+    for source in include + WG, WG + include:
+        syntax(compiler, source)
+
+
+def windows(before):
+    """The headers that compile on Windows; wg.hpp includes others there only by what is asked of the system."""
+    ours = "".join(f'#include "wg/{header}"\n' for header in portable_headers())
+    syntax(MINGW, WINDOWS + LIBRARY + MIN_MAX + ours if before else ours + WINDOWS)
+
+
+def older_standard(compiler):
+    """One error, which names the standard."""
+    try:
+        command(compiler, "-std=c++17", "-I", ROOT / "include", "-fsyntax-only", "-x", "c++", "-", source=WG)
+    except Failed as refused:
+        errors = [line for line in str(refused).splitlines() if " error: " in line]
+        if len(errors) != 1 or "C++20" not in errors[0]:
+            raise Failed(f"not one error that names C++20:\n{refused}") from None
+    else:
+        raise Failed("C++17 was accepted")
+
+
+def newer_standard(compiler, *names):
+    """By the name of the standard, or the one that it had before it was published."""
+    for name in names:
+        try:
+            command(compiler, f"-std={name}", "-fsyntax-only", "-x", "c++", "-", source="")
+        except Failed:
+            continue
+        return syntax(compiler, WG, f"-std={name}")
+    raise Skipped(f"{compiler} does not know {names[0]}")
+
+
+def other_library(compiler):
+    try:
+        command(compiler, "-std=c++20", "-stdlib=libc++", "-fsyntax-only", "-x", "c++", "-", source="#include <span>\n")
+    except Failed:
+        raise Skipped(f"{compiler} has no libc++ here") from None
+    syntax(compiler, WG, "-stdlib=libc++")
+
+
+def cases(found):
+    for c in found:
+        yield f"macros of others before all headers, {c}", lambda c=c: syntax(c, MACROS + WG)
+        yield f"macros of others after the system's headers, {c}", lambda c=c: syntax(c, LIBRARY + AFTER + MACROS + WG)
+        yield f"strict warnings, not a system header, {c}", lambda c=c: pedantic(c)
+        yield f"an older standard, {c}", lambda c=c: older_standard(c)
+        for names in ("gnu++20",), ("c++23", "c++2b"):
+            yield f"{names[0]}, {c}", lambda c=c, n=names: newer_standard(c, *n)
+        for header in "linux/if.h", "complex.h", "X11/Xlib.h":
+            yield f"before and after <{header}>, {c}", lambda c=c, h=header: beside(c, h)
+    yield f"before and after <boost/asio.hpp>, {found[0]}", lambda: asio(found[0])
+    yield "after windows.h", lambda: windows(True)
+    yield "before windows.h", lambda: windows(False)
+    yield "strict warnings for Cortex-M4", lambda: pedantic(CORTEX_M4, *FREESTANDING)
+
+
+def full():
+    """Of compilers beyond the two, and of processors of which only these compilers know."""
+    for c in every_compiler():
+        yield f"c++26, {c}", lambda c=c: newer_standard(c, "c++26", "c++2c")
+        yield f"unsigned char, {c}", lambda c=c: syntax(c, WG, "-funsigned-char")
+        if "clang" in c:
+            yield f"libc++, {c}", lambda c=c: other_library(c)
+    for c in OTHERS:
+        yield f"strict warnings, {c}", lambda c=c: pedantic(c)
+    for flags in (["-O0"], ["-O2"]):
+        yield f"no notes about calling conventions {flags[0]}, arm", lambda f=flags: no_notes(OTHERS[1], *f)
+
+
+def no_notes(compiler, *flags):
+    """g++ prints notes that no warning option makes errors."""
+    need(compiler)
+    said = command(compiler, *STRICT, "-I", ROOT / "include", *flags, "-S", ROOT / "samples" / "two_hosts.cpp",
+                   "-o", os.devnull)
+    if said:
+        raise Failed(said)
+
+
+if sys.argv[1:] == ["--full"]:
+    run_cases(list(cases([c for c in every_compiler() if c not in compilers()] or compilers())) + list(full()))
+else:
+    run_cases(list(cases(compilers())))
