@@ -15415,7 +15415,8 @@ public:
         if constexpr (one_slot) {
             if (data.size() > staging_slot::data_bytes) return lost + 1;
         } else {
-            needed = (std::max<std::size_t>)(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+            std::size_t const whole = (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes;
+            needed = (std::max<std::size_t>)(1, whole);
         }
         while (!slots_.reserve(needed)) {
             ++lost;
@@ -19467,8 +19468,8 @@ inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t u
 /// the nanoseconds are those since the start. Peers only compare labels. `boots` is counted up and stored before the
 /// first label of a start is made, so it is 1 at least. `now` is the time since the start.
 ///
-/// Until 30 November 2026 the seconds of the label were 2^62 + 10 + boots, and every sixtieth initiation added one. For a
-/// label of that kind to exceed one of this kind, with the same count of 1 or more, a board has to send
+/// Until 30 November 2026 the seconds of the label were 2^62 + 10 + boots, and every sixtieth initiation added one. For
+/// a label of that kind to exceed one of this kind, with the same count of 1 or more, a board has to send
 /// 60 * (2^32 - 10) initiations: at one every 5 s to each of 16 peers that takes 2,500 years. So a peer that knows
 /// labels of the old kind accepts those of the new kind at once.
 inline void store_boot_label(std::span<byte, timestamp_bytes> label, std::uint32_t boots, instant now) noexcept {
@@ -21978,8 +21979,8 @@ public:
     }
 
     /// Takes the lock `directory`/`name`.lock, and makes that file and the directory where they are missing.
-    /// `address_in_use`: another process holds it. Where no file can be made, as for a process that was given its socket
-    /// and has no right to make one, the result holds nothing.
+    /// `address_in_use`: another process holds it. Where no file can be made, as for a process that was given its
+    /// socket and has no right to make one, the result holds nothing.
     static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
         if (name.empty() || name.find('/') != name.npos) return name_lock(); // no name of an interface
         name_lock made;

@@ -304,4 +304,25 @@ BOOST_AUTO_TEST_CASE(mac2_is_zero_once_the_cookie_is_115_s_old) {
     }
 }
 
+/// Peers behind one NAT that lose their way to the hub and find it again all at once. While the processor has time for
+/// them they are answered, without cookies and without a limit for their common address.
+BOOST_AUTO_TEST_CASE(a_thousand_peers_behind_one_address_are_answered_at_once) {
+    world w;
+    host hub{w, 1};
+    std::size_t const count = 1000;
+    for (std::size_t i = 0; i < count; ++i) {
+        host peer{w, static_cast<unsigned>(2 + i)};
+        add_peer(peer, hub);
+        add_peer(hub, peer);
+        peer.send(ipv4(peer, hub, 100));
+        wire initiation = peer.steal();
+        initiation.from = {wg::ip_address::v4(203, 0, 113, 7), static_cast<std::uint16_t>(2000 + i), 0};
+        BOOST_TEST(hub.take(initiation) == status::queued);
+    }
+    while (hub.dropped(status::queued) != 0 && hub.count(wg::event_id::response_sent) < count) hub.poll();
+    BOOST_TEST(hub.count(wg::event_id::response_sent) == count);
+    BOOST_TEST(hub.count(wg::event_id::cookie_reply_sent) == 0u);
+    BOOST_TEST(hub.count(wg::event_id::under_load) == 0u);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -57,7 +57,8 @@ public:
         if constexpr (one_slot) {
             if (data.size() > staging_slot::data_bytes) return lost + 1;
         } else {
-            needed = (std::max<std::size_t>)(1, (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes);
+            std::size_t const whole = (data.size() + staging_slot::data_bytes - 1) / staging_slot::data_bytes;
+            needed = (std::max<std::size_t>)(1, whole);
         }
         while (!slots_.reserve(needed)) {
             ++lost;

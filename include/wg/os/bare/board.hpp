@@ -46,8 +46,8 @@ inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t u
 /// the nanoseconds are those since the start. Peers only compare labels. `boots` is counted up and stored before the
 /// first label of a start is made, so it is 1 at least. `now` is the time since the start.
 ///
-/// Until 30 November 2026 the seconds of the label were 2^62 + 10 + boots, and every sixtieth initiation added one. For a
-/// label of that kind to exceed one of this kind, with the same count of 1 or more, a board has to send
+/// Until 30 November 2026 the seconds of the label were 2^62 + 10 + boots, and every sixtieth initiation added one. For
+/// a label of that kind to exceed one of this kind, with the same count of 1 or more, a board has to send
 /// 60 * (2^32 - 10) initiations: at one every 5 s to each of 16 peers that takes 2,500 years. So a peer that knows
 /// labels of the old kind accepts those of the new kind at once.
 inline void store_boot_label(std::span<byte, timestamp_bytes> label, std::uint32_t boots, instant now) noexcept {

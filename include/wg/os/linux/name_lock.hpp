@@ -29,8 +29,8 @@ public:
     }
 
     /// Takes the lock `directory`/`name`.lock, and makes that file and the directory where they are missing.
-    /// `address_in_use`: another process holds it. Where no file can be made, as for a process that was given its socket
-    /// and has no right to make one, the result holds nothing.
+    /// `address_in_use`: another process holds it. Where no file can be made, as for a process that was given its
+    /// socket and has no right to make one, the result holds nothing.
     static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
         if (name.empty() || name.find('/') != name.npos) return name_lock(); // no name of an interface
         name_lock made;
