@@ -34,6 +34,9 @@ public:
     void event(wg::event_id id, std::uint32_t peer, std::uint64_t value, wg::public_key const& key) noexcept {
         if (options_.level == log_level::silent) return;
         if (id == wg::event_id::send_failed) return send_failed(peer, value, key);
+        if (id == wg::event_id::congestion_marked) // once
+            return error(name_of(peer, key).view(), wg::describe(id),
+                         value != 0 ? ": such packets are dropped, see --no-congestion-drop" : ": such packets pass");
         if (options_.level != log_level::verbose) return;
         bool const dropped = id == wg::event_id::dropped;
         char const* const why = dropped ? wg::describe(static_cast<wg::status>(value)) : "";
@@ -99,6 +102,7 @@ public:
         socket_.set_bind_interface(o.bind_interface);
         if (auto monitor = wg::os::route_monitor::open(0)) routes_ = std::move(*monitor);
         follow_link();
+        device_.set_congestion_drop(o.congestion_drop);
         waiter_.watch_other(configuration_bit, listener_.fd());
         waiter_.watch_other(signal_bit, signals_.fd());
         waiter_.watch_other(routes_bit, routes_.fd());

@@ -22,6 +22,7 @@ struct options {
     std::size_t workers = wg::os::threads::processors();
     std::size_t memory_mib = 0; ///< 0: no limit
     bool busy_poll = true;
+    bool congestion_drop = true;
     log_level level = log_level::error;
     bool log_asked = false; ///< LOG_LEVEL is set, so a daemon in the background keeps stderr
     wg::os::offloads offloads{};
@@ -106,6 +107,9 @@ inline constexpr option table[] = {
     {"busy-poll", "WG_BUSY_POLL", nullptr, one_or_zero,
      "Look for packets before sleeping while single packets come less than 2 ms apart. Default: yes.",
      [](options& o, std::string_view text) noexcept { return take_switch(o.busy_poll, text); }},
+    {"congestion-drop", "WG_CONGESTION_DROP", nullptr, one_or_zero,
+     "Drop a packet that takes no congestion marks if the network marked its datagram (RFC 6040). Default: yes.",
+     [](options& o, std::string_view text) noexcept { return take_switch(o.congestion_drop, text); }},
     {"offload-off", "WG_OFFLOAD_OFF", "NAMES",
      "frames, tso, uso, queues, gso, gro, batches or all, with commas between",
      "Do without these offloads: frames, tso, uso, queues, gso, gro, batches, all.",

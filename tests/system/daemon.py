@@ -383,6 +383,22 @@ def a_send_that_fails_is_said_once_a_peer_with_its_reason(lab):
 
 
 @test
+def a_network_that_marks_everything_is_said_once_and_its_packets_pass_on_request(lab):
+    for drop in '1', '0':
+        t = Tunnel(lab, env={'WG_CONGESTION_DROP': drop, 'LOG_LEVEL': 'error'})
+        t.works()
+        t.b.nft('add table inet t; add chain inet t out { type filter hook output priority 0; };'
+                'add rule inet t out udp dport 10001 ip ecn set ce')
+        (t.a.no_ping if drop == '1' else t.a.ping)('10.9.0.2')
+        t.a.ping_output('10.9.0.2', count=5, wait=0.1)
+        said = [line.rstrip() for line in open(t.da.log) if 'RFC 6040' in line]
+        equal(len(said), 1, f'lines about congestion marks in {said}')
+        words = 'packets are dropped, see --no-congestion-drop' if drop == '1' else 'packets pass'
+        check(said[0].startswith(f'wgd: wg0: peer({t.pub_b[:8]}…): ') and said[0].endswith(words), said[0])
+        lab.clear()
+
+
+@test
 def events_name_peers_by_their_keys(lab):
     t = Tunnel(lab, initiator='a')
     t.works()
