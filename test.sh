@@ -26,18 +26,26 @@ done
 is_installed() { [ "$(dpkg-query -W -f '${Status}' "$1" 2>/dev/null)" = "install ok installed" ]; }
 is_offered() { [ -n "$(apt-cache madison "$1" 2>/dev/null)" ]; }
 
-# The oldest clang from 16 on, the floor, that is here or else that is to be had.
-clang_packages() {
-    local version test
-    for test in is_installed is_offered; do
-        for version in {16..30}; do
-            if "$test" "clang-$version"; then
-                echo "clang-$version" "libclang-rt-$version-dev"
-                return
-            fi
-        done
+# Of NAME-N from a version on, the oldest and the newest: of those that are here and, for the newest, to be had.
+oldest_and_newest() { # oldest_and_newest NAME FROM
+    local version offered=() installed=()
+    for ((version = $2; version < 31; version++)); do
+        if is_installed "$1-$version"; then installed+=("$version"); fi
+        if is_installed "$1-$version" || is_offered "$1-$version"; then offered+=("$version"); fi
     done
-    echo clang-16
+    [ "${#offered[@]}" != 0 ] || return 0
+    printf '%s\n' "${installed[0]:-${offered[0]}}" "${offered[-1]}" | sort -nu
+}
+
+# The oldest clang from 16 on, the floor, that is here or else that is to be had; and the newest, whose refusals and
+# warnings nobody has seen yet.
+clang_packages() {
+    local version found=no
+    while read -r version; do
+        echo "clang-$version" "libclang-rt-$version-dev"
+        found=yes
+    done < <(oldest_and_newest clang 16)
+    [ "$found" = yes ] || echo clang-16
 }
 
 # Sets wanted to the packages that this run uses, and missing to those that are not here.
@@ -51,7 +59,8 @@ list_packages() {
         gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf libipsec-mb-dev libssl-dev libsodium-dev libb2-dev
         liblwip-dev)
     $quick || mapfile -t -O "${#wanted[@]}" wanted < <(clang_packages | tr ' ' '\n')
-    ! $full || wanted+=(g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-i686-linux-gnu
+    ! $full || mapfile -t -O "${#wanted[@]}" wanted < <(oldest_and_newest g++ 12 | sed 's/^/g++-/')
+    ! $full || wanted+=(debootstrap g++-aarch64-linux-gnu g++-arm-linux-gnueabihf g++-i686-linux-gnu
         g++-mips-linux-gnu g++-riscv64-linux-gnu g++-s390x-linux-gnu)
     missing=()
     for package in "${wanted[@]}"; do

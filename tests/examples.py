@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Compiles every C++ example of README.md and docs/*.md, with strict warnings, and keeps README's within 30 lines."""
+"""Compiles every C++ example of README.md and docs/*.md, with strict warnings, and keeps README's within 30 lines. The
+sizes that docs/embedding.md states are those that the compiler gives."""
 import os
 import pathlib
+import platform
 import re
 import subprocess
 import sys
@@ -17,6 +19,29 @@ FLAGS = ['-std=c++20', '-Wall', '-Wextra', '-Wconversion', '-Wshadow', '-fsyntax
 MOST_LINES_IN_README = 30
 
 
+SIZES = re.compile(r'device for one peer takes ([0-9,]+) bytes, one for two peers ([0-9,]+) bytes, and a job ([0-9]+) bytes')
+CHECKED = """
+struct two_peers : wg::small_capacity {{
+    static constexpr std::size_t max_peers = 2;
+}};
+struct two_policies : my_policies {{
+    using storage = wg::static_storage<two_peers>;
+}};
+template <std::size_t Stated, std::size_t Measured> constexpr bool same = Stated == Measured;
+static_assert(same<{}, sizeof(my_device)>);
+static_assert(same<{}, sizeof(wg::device<two_policies>)>);
+static_assert(same<{}, sizeof(wg::job<my_policies>)>);
+"""
+
+
+def with_sizes(document, text):
+    """The example that defines `my_device`, and what its document says of sizes as assertions about x86-64."""
+    if 'my_device' not in text or platform.machine() != 'x86_64':
+        return text
+    stated = SIZES.search(' '.join(document.read_text().split()))
+    return text + (CHECKED.format(*(n.replace(',', '') for n in stated.groups())) if stated else '#error no sizes')
+
+
 def main():
     passed = failed = 0
     for document in [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]:
@@ -24,7 +49,7 @@ def main():
             name = f'{document.relative_to(ROOT)}, example {number}'
             with tempfile.TemporaryDirectory() as folder:
                 source = pathlib.Path(folder) / 'example.cpp'
-                source.write_text(text)
+                source.write_text(with_sizes(document, text))
                 p = subprocess.run([COMPILER, *FLAGS, str(source)], capture_output=True, text=True)
             lines = len([line for line in text.splitlines() if line.strip()])
             too_long = document.name == 'README.md' and lines > MOST_LINES_IN_README

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""The oldest and the newest g++ and clang++ of this machine, and the clang of zig, make working code of the headers.
+
+    compilers.py            the newest of each compiles README's example; seconds
+    compilers.py --full     all of them compile it, and run the cryptography's unit tests, at -O0, -O2 and -O3
+"""
+import pathlib
+import re
+import sys
+
+import zig
+from cases import ROOT, Failed, Skipped, command, compilers, every_compiler, numbered, run_cases, temporary
+
+UNIT = ROOT / "tests" / "unit"
+BOOST = pathlib.Path("/usr/include/boost")
+# What is in all of them: assembly, intrinsics and vectors of each instruction set.
+CRYPTOGRAPHY = ["kernels", "bundled_aead", "bundled_blake2s", "bundled_chacha20", "bundled_field25519",
+                "bundled_poly1305", "bundled_x25519", "main"]
+
+
+def readme_example():
+    return re.search(r"^```cpp\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)[1]
+
+
+def words(compiler):
+    """A compiler by its name, or zig by the path of its program."""
+    if compiler != "zig c++":
+        return [compiler]
+    path, why = zig.compiler()
+    if path is None:
+        raise Skipped(why)
+    return [path, "c++"]
+
+
+def example(compiler, level):
+    with temporary() as there:
+        program = pathlib.Path(there) / "example"
+        command(*words(compiler), "-std=c++20", level, "-I", ROOT / "include", "-x", "c++", "-", "-o", program,
+                source=readme_example())
+        try:  # without arguments it says what it lacks
+            said = command(program)
+        except Failed as failed:
+            said = str(failed)
+        if "no public key of the peer" not in said:
+            raise Failed(said)
+
+
+def cryptography(compiler, level):
+    """With the text of Boost.Test: its library may be made for another C++ library."""
+    if not (BOOST / "test").is_dir():
+        raise Skipped("the headers of Boost.Test are not installed")
+    with temporary() as there:
+        there = pathlib.Path(there)
+        (there / "boost").symlink_to(BOOST)
+        objects = [there / f"{name}.o" for name in CRYPTOGRAPHY]
+        for name, made in zip(CRYPTOGRAPHY, objects):
+            command(*words(compiler), "-std=c++20", level, "-DWG_SEPARATE_KERNELS", "-DWG_TESTS_WITHOUT_LIBRARY",
+                    "-isystem", there, "-I", ROOT / "include", "-c", UNIT / f"{name}.cpp", "-o", made)
+        command(*words(compiler), *objects, "-o", there / "unit")
+        printed = command(there / "unit", "--color_output=no")
+        if not re.search(r"^[1-9]\d* passed, 0 failed, \d+ skipped$", printed, re.MULTILINE):
+            raise Failed(printed)
+
+
+def newest():
+    """Those that compilers() leaves out; it is their inline assembly that has been refused before."""
+    found = [numbered(name, oldest)[-1:] for name, oldest in (("g++", 13), ("clang++", 17))]
+    return [c for names in found for c in names if c not in compilers()]
+
+
+def full():
+    for compiler in [*every_compiler(), "zig c++"]:
+        for level in "-O0", "-O2", "-O3":
+            yield f"README's example {level}, {compiler}", lambda c=compiler, o=level: example(c, o)
+            yield f"cryptography {level}, {compiler}", lambda c=compiler, o=level: cryptography(c, o)
+
+
+if sys.argv[1:] == ["--full"]:
+    run_cases(list(full()))
+elif not newest():
+    print("skip newer compilers: there are only the oldest here")
+    print("0 passed, 0 failed, 1 skipped")
+    sys.exit(77)
+else:
+    run_cases([(f"README's example, {c}", lambda c=c: example(c, "-O1")) for c in newest()])
