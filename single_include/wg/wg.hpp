@@ -20913,6 +20913,8 @@ namespace wg::inline WG_ABI::os {
 
 /// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
 struct link_calls {
+    /// What the interface of a TUN descriptor is called now; EBADFD: it was deleted.
+    static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
     /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
     static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
     /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
@@ -21105,17 +21107,18 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// The interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `not_supported`: the kernel does not say
-    /// where the interface is, or refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
-    status refresh(int tun) noexcept {
+    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last: some
+    /// drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or refuses to
+    /// tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
-            ifreq before{}, after{};
-            if (::ioctl(tun, TUNGETIFF, &before) != 0) return status::gone;
+            ifreq before = about(known_name), after = before;
+            if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
             std::uint32_t mtu_bytes = 0;
             link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
             // The interface may have been renamed or moved since the first question.
-            if (::ioctl(tun, TUNGETIFF, &after) != 0) return status::gone;
+            if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
             if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
             std::memcpy(name_, before.ifr_name, sizeof name_);
             place_ = place;
@@ -21146,7 +21149,7 @@ public:
 private:
     static ifreq about(char const* name) noexcept {
         ifreq request{};
-        std::memcpy(request.ifr_name, name, sizeof request.ifr_name);
+        std::memcpy(request.ifr_name, name, std::min<std::size_t>(std::strlen(name), IFNAMSIZ - 1));
         return request;
     }
 
@@ -22314,6 +22317,8 @@ namespace wg::inline WG_ABI::os {
 
 /// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
 struct link_calls {
+    /// What the interface of a TUN descriptor is called now; EBADFD: it was deleted.
+    static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
     /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
     static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
     /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
@@ -22506,17 +22511,18 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// The interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `not_supported`: the kernel does not say
-    /// where the interface is, or refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
-    status refresh(int tun) noexcept {
+    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last: some
+    /// drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or refuses to
+    /// tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
-            ifreq before{}, after{};
-            if (::ioctl(tun, TUNGETIFF, &before) != 0) return status::gone;
+            ifreq before = about(known_name), after = before;
+            if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
             std::uint32_t mtu_bytes = 0;
             link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
             // The interface may have been renamed or moved since the first question.
-            if (::ioctl(tun, TUNGETIFF, &after) != 0) return status::gone;
+            if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
             if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
             std::memcpy(name_, before.ifr_name, sizeof name_);
             place_ = place;
@@ -22547,7 +22553,7 @@ public:
 private:
     static ifreq about(char const* name) noexcept {
         ifreq request{};
-        std::memcpy(request.ifr_name, name, sizeof request.ifr_name);
+        std::memcpy(request.ifr_name, name, std::min<std::size_t>(std::strlen(name), IFNAMSIZ - 1));
         return request;
     }
 
@@ -22663,7 +22669,7 @@ public:
             ssize_t const size = without_interruption([&] { return ::recvmsg(fd_.get(), &header, 0); });
             if (size < 0 && errno != ENOBUFS) {
                 // Only now, with the socket empty, is there surely room for the answer.
-                if (overrun_ && errno == EAGAIN) overrun_ = !ask_link();
+                if (overrun_ && errno == EAGAIN) overrun_ = !watch_link(index_);
                 break;
             }
             if (size < 0 || (header.msg_flags & MSG_TRUNC) != 0) {
@@ -23667,6 +23673,8 @@ namespace wg::inline WG_ABI::os {
 
 /// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
 struct link_calls {
+    /// What the interface of a TUN descriptor is called now; EBADFD: it was deleted.
+    static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
     /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
     static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
     /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
@@ -23859,17 +23867,18 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// The interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `not_supported`: the kernel does not say
-    /// where the interface is, or refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
-    status refresh(int tun) noexcept {
+    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last: some
+    /// drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or refuses to
+    /// tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
-            ifreq before{}, after{};
-            if (::ioctl(tun, TUNGETIFF, &before) != 0) return status::gone;
+            ifreq before = about(known_name), after = before;
+            if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
             std::uint32_t mtu_bytes = 0;
             link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
             // The interface may have been renamed or moved since the first question.
-            if (::ioctl(tun, TUNGETIFF, &after) != 0) return status::gone;
+            if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
             if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
             std::memcpy(name_, before.ifr_name, sizeof name_);
             place_ = place;
@@ -23900,7 +23909,7 @@ public:
 private:
     static ifreq about(char const* name) noexcept {
         ifreq request{};
-        std::memcpy(request.ifr_name, name, sizeof request.ifr_name);
+        std::memcpy(request.ifr_name, name, std::min<std::size_t>(std::strlen(name), IFNAMSIZ - 1));
         return request;
     }
 
@@ -24529,7 +24538,7 @@ public:
     /// Asks for the interface's MTU, name and place, for all may change. Where the kernel does not tell of another
     /// network namespace, what was known stays.
     void refresh_mtu() noexcept {
-        if (link_.refresh((*queues_)[0]) == status::ok) {
+        if (link_.refresh((*queues_)[0], name_) == status::ok) {
             mtu_ = link_.mtu();
             queues_->forget_cuts();
         }

@@ -7,7 +7,7 @@ using namespace wg_tests;
 namespace {
 
 /// Kernels before Linux 5.2 or 4.10, and processes without CAP_NET_ADMIN.
-struct silent_calls {
+struct silent_calls : wg::os::link_calls {
     static inline int interface_error = 0, socket_error = 0;
     static int namespace_of_interface(int tun) noexcept {
         return interface_error != 0 ? (errno = interface_error, -1) : wg::os::link_calls::namespace_of_interface(tun);
@@ -34,7 +34,7 @@ BOOST_AUTO_TEST_CASE(an_interface_is_followed_away_renamed_and_back) {
     other_network box;
     unique_fd const tun = plain_tun("wgt0");
     wg::os::basic_link<> link;
-    BOOST_TEST((link.refresh(tun.get()) == wg::status::ok));
+    BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::ok));
     BOOST_TEST(link.place().net == wg::os::own_namespace);
     BOOST_TEST(link.place().index == ::if_nametoindex("wgt0"));
     BOOST_TEST(link.mtu() == 1500u);
@@ -44,7 +44,7 @@ BOOST_AUTO_TEST_CASE(an_interface_is_followed_away_renamed_and_back) {
 
     move_link("wgt0", box.fd());
     unique_fd const other = plain_tun("wgt0"); // takes the name, and has an MTU of its own
-    BOOST_TEST((link.refresh(tun.get()) == wg::status::ok));
+    BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::ok));
     BOOST_TEST(link.place().net >= 0);
     BOOST_TEST(link.mtu() == 1400u);
     box.inside([&] {
@@ -52,14 +52,14 @@ BOOST_AUTO_TEST_CASE(an_interface_is_followed_away_renamed_and_back) {
         set_mtu("wgt0", 2000);
         rename_link("wgt0", "eth7");
     });
-    BOOST_TEST((link.refresh(tun.get()) == wg::status::ok));
+    BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::ok));
     BOOST_TEST(link.mtu() == 2000u);
     BOOST_TEST(std::string(link.name()) == "eth7");
     BOOST_TEST((link.change(SIOCSIFMTU, 1000) == wg::status::not_supported));
     BOOST_TEST(attribute_of("wgt0", IFLA_MTU) == 1500u); // the other one was left alone
 
     box.inside([&] { move_link("eth7", box.home()); });
-    BOOST_TEST((link.refresh(tun.get()) == wg::status::ok));
+    BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::ok));
     BOOST_TEST(link.place().net == wg::os::own_namespace);
     BOOST_TEST(link.place().index == ::if_nametoindex("eth7"));
     BOOST_TEST(link.mtu() == 2000u);
@@ -71,13 +71,13 @@ BOOST_AUTO_TEST_CASE(a_namespace_that_is_followed_can_end) {
     unique_fd const tun = plain_tun("wgt0");
     wg::os::basic_link<> link;
     move_link("wgt0", box.fd());
-    BOOST_TEST((link.refresh(tun.get()) == wg::status::ok));
+    BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::ok));
     auto monitor = wg::os::route_monitor::open_elsewhere(link.place());
     BOOST_REQUIRE(monitor);
     box.close();
     pollfd watched{tun.get(), 0, 0};
     BOOST_REQUIRE(::poll(&watched, 1, 10'000) == 1); // the kernel deletes the interface some time later
-    BOOST_TEST((link.refresh(tun.get()) == wg::status::gone));
+    BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::gone));
 }
 
 BOOST_AUTO_TEST_CASE(where_the_kernel_does_not_tell_the_namespace_a_name_proves_nothing) {
@@ -88,26 +88,26 @@ BOOST_AUTO_TEST_CASE(where_the_kernel_does_not_tell_the_namespace_a_name_proves_
         silent_calls::socket_error = socket_error;
         unique_fd const tun = plain_tun("wgt0");
         wg::os::basic_link<silent_calls> link;
-        BOOST_TEST((link.refresh(tun.get()) == wg::status::ok));
+        BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::ok));
         auto const home = link.place();
         BOOST_TEST(home.index == ::if_nametoindex("wgt0"));
         set_mtu("wgt0", 1400);
-        BOOST_TEST((link.refresh(tun.get()) == wg::status::ok));
+        BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::ok));
         BOOST_TEST(link.mtu() == 1400u);
 
         move_link("wgt0", box.fd());
-        BOOST_TEST((link.refresh(tun.get()) == wg::status::not_supported));
+        BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::not_supported));
         {
             unique_fd const other = plain_tun("wgt0");
             set_mtu("wgt0", 600);
-            BOOST_TEST((link.refresh(tun.get()) == wg::status::not_supported));
+            BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::not_supported));
             BOOST_TEST(link.place().index == 0u);
             BOOST_TEST(link.mtu() == 1400u);
             BOOST_TEST((link.change(SIOCSIFMTU, 1000) == wg::status::not_supported));
             BOOST_TEST(attribute_of("wgt0", IFLA_MTU) == 600u);
         }
         box.inside([&] { move_link("wgt0", box.home()); });
-        BOOST_TEST((link.refresh(tun.get()) == wg::status::ok));
+        BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::ok));
         BOOST_TEST((link.place() == home));
     }
     silent_calls::interface_error = silent_calls::socket_error = 0;

@@ -35,6 +35,8 @@ namespace wg::inline WG_ABI::os {
 
 /// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
 struct link_calls {
+    /// What the interface of a TUN descriptor is called now; EBADFD: it was deleted.
+    static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
     /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
     static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
     /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
@@ -227,17 +229,18 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// The interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `not_supported`: the kernel does not say
-    /// where the interface is, or refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
-    status refresh(int tun) noexcept {
+    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last: some
+    /// drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or refuses to
+    /// tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
-            ifreq before{}, after{};
-            if (::ioctl(tun, TUNGETIFF, &before) != 0) return status::gone;
+            ifreq before = about(known_name), after = before;
+            if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
             std::uint32_t mtu_bytes = 0;
             link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
             // The interface may have been renamed or moved since the first question.
-            if (::ioctl(tun, TUNGETIFF, &after) != 0) return status::gone;
+            if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
             if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
             std::memcpy(name_, before.ifr_name, sizeof name_);
             place_ = place;
@@ -268,7 +271,7 @@ public:
 private:
     static ifreq about(char const* name) noexcept {
         ifreq request{};
-        std::memcpy(request.ifr_name, name, sizeof request.ifr_name);
+        std::memcpy(request.ifr_name, name, std::min<std::size_t>(std::strlen(name), IFNAMSIZ - 1));
         return request;
     }
 

@@ -79,7 +79,7 @@ public:
             ssize_t const size = without_interruption([&] { return ::recvmsg(fd_.get(), &header, 0); });
             if (size < 0 && errno != ENOBUFS) {
                 // Only now, with the socket empty, is there surely room for the answer.
-                if (overrun_ && errno == EAGAIN) overrun_ = !ask_link();
+                if (overrun_ && errno == EAGAIN) overrun_ = !watch_link(index_);
                 break;
             }
             if (size < 0 || (header.msg_flags & MSG_TRUNC) != 0) {

@@ -227,7 +227,7 @@ public:
     /// Asks for the interface's MTU, name and place, for all may change. Where the kernel does not tell of another
     /// network namespace, what was known stays.
     void refresh_mtu() noexcept {
-        if (link_.refresh((*queues_)[0]) == status::ok) {
+        if (link_.refresh((*queues_)[0], name_) == status::ok) {
             mtu_ = link_.mtu();
             queues_->forget_cuts();
         }
