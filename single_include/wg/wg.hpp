@@ -21107,9 +21107,9 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// The interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last: some
-    /// drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or refuses to
-    /// tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last:
+    /// some drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or
+    /// refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
@@ -22511,9 +22511,9 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// The interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last: some
-    /// drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or refuses to
-    /// tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last:
+    /// some drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or
+    /// refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
@@ -23867,9 +23867,9 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// The interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last: some
-    /// drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or refuses to
-    /// tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last:
+    /// some drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or
+    /// refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
