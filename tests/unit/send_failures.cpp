@@ -57,7 +57,7 @@ BOOST_AUTO_TEST_CASE(a_failed_initiation_is_counted_and_told_with_the_host_error
     auto const told = failures(l);
     BOOST_TEST_REQUIRE(told.size() == 1u);
     BOOST_TEST((told[0].value & 0xff) == static_cast<std::uint64_t>(status::io_error));
-    BOOST_TEST(told[0].value >> 8 == std::uint64_t{ENETUNREACH});
+    BOOST_TEST((told[0].value >> 8) == std::uint64_t{ENETUNREACH});
     BOOST_TEST(l.a.device.counter(status::io_error) == 1u);
     BOOST_TEST(l.a.sent_bytes() == 0u);
 }
