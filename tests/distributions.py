@@ -46,7 +46,8 @@ def base_system(suite, there):
 
 def inside(there, script, limit_s=7200):
     """A script in the base system, with its own /proc and the machine's devices."""
-    prepare = f'mount --bind /dev "{there}/dev" && mount -t sysfs sysfs "{there}/sys" && ' \
+    # A mount of its own: a mount namespace can be made only below one.
+    prepare = f'mount --bind "{there}" "{there}" && cd "{there}" && mount --bind /dev "{there}/dev" && mount -t sysfs sysfs "{there}/sys" && ' \
               f'mount -t proc proc "{there}/proc" && exec chroot "{there}" bash -c "$0"'
     code, said = run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", prepare,
                       "export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:"
@@ -71,8 +72,9 @@ def works(suite, compiler=None):
                           f"ln -s /usr/bin/{compiler} /usr/local/bin/g++")
         else:
             said = inside(there, "./demo.sh")
-            if "It works." not in said:
-                raise Failed(f"the demonstration does not say that it works:\n{said[-3000:]}")
+            tunnel = pathlib.Path("/dev/net/tun").exists()
+            if "It works." not in said or tunnel and "ping        answered" not in said:
+                raise Failed(f"the demonstration does not show what it can:\n{said[-3000:]}")
         said = inside(there, "./test.sh --quick")
         if not re.search(r"^[1-9]\d* passed, 0 failed, \d+ skipped$", said, re.M):
             raise Failed(said[-3000:])

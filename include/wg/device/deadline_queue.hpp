@@ -5,6 +5,7 @@
 #ifndef WG_DEVICE_DEADLINE_QUEUE_HPP
 #define WG_DEVICE_DEADLINE_QUEUE_HPP
 
+#include "../base/bytes.hpp"
 #include "../base/time.hpp"
 
 #include <bit>

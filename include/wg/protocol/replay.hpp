@@ -3,6 +3,7 @@
 #ifndef WG_PROTOCOL_REPLAY_HPP
 #define WG_PROTOCOL_REPLAY_HPP
 
+#include "../base/bytes.hpp"
 #include "../base/limits.hpp"
 
 #include <algorithm>
