@@ -664,6 +664,8 @@ class Tunnel:
         host.setconf('wg0', self.config(host))
         host.address('wg0', f'10.9.0.{number}/24', f'fd09::{number}/64')
         host.ip(f'link set wg0 mtu {mtu}' + (' up' if up else ''))
+        if up:  # the first packet of the other end must not come too early: it is sent again only after five seconds
+            wait_until(lambda: (4, 10000 + number) in host.udp_ports(), 5, f'{host}: the UDP port of wg0 is open')
 
     def set_psk(self, host, secret):
         """Sets the preshared key of the peer at `host`; None removes it."""
