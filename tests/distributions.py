@@ -47,7 +47,8 @@ def base_system(suite, there):
 def inside(there, script, limit_s=7200):
     """A script in the base system, with its own /proc and the machine's devices."""
     # A mount of its own: a mount namespace can be made only below one.
-    prepare = f'mount --bind "{there}" "{there}" && cd "{there}" && mount --bind /dev "{there}/dev" && mount -t sysfs sysfs "{there}/sys" && ' \
+    prepare = f'mount --bind "{there}" "{there}" && cd "{there}" && mount --bind /dev "{there}/dev" && ' \
+              f'mount -t sysfs sysfs "{there}/sys" && ' \
               f'mount -t proc proc "{there}/proc" && exec chroot "{there}" bash -c "$0"'
     code, said = run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", prepare,
                       "export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:"

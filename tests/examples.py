@@ -19,7 +19,8 @@ FLAGS = ['-std=c++20', '-Wall', '-Wextra', '-Wconversion', '-Wshadow', '-fsyntax
 MOST_LINES_IN_README = 30
 
 
-SIZES = re.compile(r'device for one peer takes ([0-9,]+) bytes, one for two peers ([0-9,]+) bytes, and a job ([0-9]+) bytes')
+SIZES = re.compile('device for one peer takes ([0-9,]+) bytes, one for two peers ([0-9,]+) bytes, '
+                   'and a job ([0-9]+) bytes')
 CHECKED = """
 struct two_peers : wg::small_capacity {{
     static constexpr std::size_t max_peers = 2;

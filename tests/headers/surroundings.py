@@ -21,7 +21,8 @@ AFTER = "#define TESTS_AFTER_THE_LIBRARY\n"
 # What our headers include of the standard library. A program may have included it before it defines a macro.
 LIBRARY = "".join(sorted({f"#include <{name}>\n" for header in all_headers()
                           for name in re.findall(r"^#include <([a-z_0-9]+)>", (HEADERS / header).read_text(), re.M)}))
-PEDANTIC = ["-Wold-style-cast", "-pedantic", "-Wextra-semi", "-Wcast-align", "-Wnon-virtual-dtor", "-Woverloaded-virtual"]
+PEDANTIC = ["-Wold-style-cast", "-pedantic", "-Wextra-semi", "-Wcast-align", "-Wnon-virtual-dtor",
+            "-Woverloaded-virtual"]
 MINGW = "x86_64-w64-mingw32-g++-posix"
 # What a program on Windows includes, and the macros that windows.h of Microsoft has in C++, too.
 WINDOWS = """

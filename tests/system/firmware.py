@@ -35,7 +35,8 @@ def build(board, small=False):
     out = f'{BUILT}/{"small" if small else "fast"}'
     made = subprocess.run(['make', '-s', '-C', f'{ROOT}/samples/firmware', f'BOARD={board}', f'OUT={out}',
                            *(['WERROR=-Werror'] if cases.warnings_are_errors(compiler) else []),
-                           *(['SMALL=1'] if small else [])], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                           *(['SMALL=1'] if small else [])],
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     check(made.returncode == 0, f'{board} does not build: {made.stdout}')
     return f'{out}/wg-{board}.elf'
 
