@@ -25622,6 +25622,9 @@ public:
         map_.reset();
     }
 
+    /// Some sockets of handshake messages were closed.
+    void forget_handshakes() noexcept { handshake_ = {}; }
+
     bool filters_data() const noexcept { return data_.attached; }
     bool filters_handshakes() const noexcept { return handshake_.attached; }
     /// False once the kernel has refused a filter.
@@ -26464,14 +26467,18 @@ public:
     void set_bind_address(endpoint const& where) noexcept { bind_ = where; }
     /// Sockets that are opened from now on use this interface alone (SO_BINDTODEVICE). `name` outlives this.
     void set_bind_interface(char const* name) noexcept { bind_name_ = name; }
-    /// The interface may have been made anew under its name: open sockets are bound to the new one.
+    /// The interface may have been made anew under its name: open sockets are bound to the new one. If the kernel
+    /// refuses, the next call tries again.
     void refresh_bind() noexcept {
         if (bind_name_ == nullptr) return;
         unsigned const index = ::if_nametoindex(bind_name_);
-        if (index == 0 || std::exchange(bind_index_, index) == index) return;
-        for (side const* s : {&v4_, &v6_})
-            for (unique_fd const* fd : {&s->fd, &s->handshakes})
-                if (*fd) (void)Calls::bind_device(fd->get(), bind_name_);
+        if (index == 0 || index == bind_index_) return;
+        for (side* s : {&v4_, &v6_}) {
+            if (!s->fd) continue;
+            if (Calls::bind_device(s->fd.get(), bind_name_) != 0) return;
+            reopen_beside(*s);
+        }
+        bind_index_ = index;
     }
     /// The errno of the last `open` that failed.
     int error() const noexcept { return error_; }
@@ -26483,7 +26490,7 @@ public:
         if (port != 0 && port == port_) return port;
         if (!epoll_) return status::io_error;
         error_ = 0;
-        if (bind_name_ != nullptr) bind_index_ = ::if_nametoindex(bind_name_);
+        unsigned const bind_index = bind_name_ != nullptr ? ::if_nametoindex(bind_name_) : 0;
         // A free IPv4 port may be taken in IPv6: then another is tried.
         for (int attempt = 1;; ++attempt) {
             side v4, v6;
@@ -26504,6 +26511,7 @@ public:
             v4_ = std::move(v4);
             v6_ = std::move(v6);
             port_ = bound;
+            bind_index_ = bind_index;
             is_shared_ = false;
             flood_.forget();
             bound_ = bound_to_interface(v4_.fd ? v4_.fd.get() : v6_.fd.get());
@@ -26725,16 +26733,32 @@ private:
         sock_fprog const steering{std::size(by_type), program};
         unique_fd beside(Calls::socket(is_v4 ? AF_INET : AF_INET6));
         if (!beside || configure(beside.get(), is_v4, false) != 0) return {};
-        for (int const each : {fd, beside.get()})
-            if (Calls::set_option(each, SOL_SOCKET, SO_REUSEPORT, 1) != 0) return {};
+        auto const let_share = [](int socket) { return Calls::set_option(socket, SOL_SOCKET, SO_REUSEPORT, 1) == 0; };
         // For the microseconds until the program is there, the kernel spreads datagrams over both sockets.
-        bool const steered =
-            Calls::bind(beside.get(), &where.any, size) == 0 && Calls::steer(beside.get(), steering) == 0;
-        if (!steered) {
-            Calls::set_option(fd, SOL_SOCKET, SO_REUSEPORT, 0);
-            return {};
-        }
-        return beside;
+        bool const steered = let_share(beside.get()) && let_share(fd) &&
+                             Calls::bind(beside.get(), &where.any, size) == 0 &&
+                             Calls::steer(beside.get(), steering) == 0;
+        if (steered) return beside;
+        stop_sharing(fd);
+        return {};
+    }
+
+    /// No other process may join the port of `fd`.
+    static void stop_sharing(int fd) noexcept { Calls::set_option(fd, SOL_SOCKET, SO_REUSEPORT, 0); }
+
+    /// The kernel takes a socket out of its group when the socket is bound to another interface (udp_lib_rehash). Then
+    /// one socket would get all datagrams, so a second one is made anew; if that fails, `s.fd` gets all of them.
+    void reopen_beside(side& s) noexcept {
+        if (!s.handshakes) return;
+        s.handshakes.reset();
+        flood_.forget_handshakes();
+        bool const is_v4 = &s == &v4_;
+        socket_address any{};
+        socklen_t size = sizeof any;
+        if (::getsockname(s.fd.get(), &any.any, &size) == 0) s.handshakes = open_beside(s.fd.get(), is_v4, any, size);
+        if (s.handshakes && watch(epoll_.get(), s.handshakes.get(), EPOLLIN, is_v4 ? 1 : 3)) return;
+        s.handshakes.reset();
+        stop_sharing(s.fd.get());
     }
 
     /// Asks the kernel which sockets have datagrams. Only the object that opened them can ask.

@@ -418,6 +418,55 @@ BOOST_AUTO_TEST_CASE(joined_datagrams_follow_the_first_and_none_is_lost) {
     BOOST_TEST(handshake_first.handshakes + handshake_first.data == "1442");
 }
 
+namespace {
+
+/// Binds to the loopback interface, whatever the name. So the interface of a name can seem to have been made anew.
+struct calls_on_loopback : wg::os::udp_calls {
+    static inline bool steers = true;
+    static int bind_device(int fd, char const*) noexcept { return udp_calls::bind_device(fd, "lo"); }
+    static int steer(int fd, sock_fprog const& program) noexcept {
+        return steers ? udp_calls::steer(fd, program) : (errno = ENOPROTOOPT, -1);
+    }
+};
+
+} // namespace
+
+/// The kernel takes a socket out of its group when the socket is bound to another interface.
+BOOST_AUTO_TEST_CASE(handshake_messages_are_apart_after_the_interface_was_made_anew) {
+    fresh_faults fresh;
+    faults.no_gro = true;
+    for (bool const steers : {true, false}) {
+        for (bool const v4 : {true, false}) {
+            if (!v4 && ::access("/proc/net/if_inet6", F_OK) != 0) continue;
+            calls_on_loopback::steers = true;
+            char name[] = "wg-none";
+            wg::os::basic_udp<calls_on_loopback> receiver;
+            receiver.set_bind_interface(name);
+            auto const port = receiver.open(0);
+            if ((!port && receiver.error() == EPERM) || (port && !receiver.separates_handshakes())) {
+                BOOST_TEST_MESSAGE("skip: no right to bind to interfaces, or no SO_ATTACH_REUSEPORT_CBPF");
+                return;
+            }
+            BOOST_REQUIRE(port);
+            calls_on_loopback::steers = steers;
+            std::strcpy(name, "lo"); // from now on the name has an index
+            receiver.refresh_bind();
+            BOOST_TEST(receiver.separates_handshakes() == steers);
+            opened<faulty_udp> sender;
+            for (int round = 0; round < 10; ++round)
+                send_types(sender.socket, v4 ? loopback4 : loopback6, *port, {1, 4}, 1000);
+            sorted const got = receive_sorted(receiver, 20);
+            if (steers) {
+                BOOST_TEST(got.data == "4444444444");
+                BOOST_TEST(got.handshakes == "1111111111");
+            } else {
+                BOOST_TEST(got.data.size() == 20u);
+            }
+        }
+    }
+    calls_on_loopback::steers = true;
+}
+
 BOOST_AUTO_TEST_CASE(a_kernel_that_cannot_sort_has_one_socket_for_all) {
     fresh_faults fresh;
     faults.no_steering = true;

@@ -139,6 +139,9 @@ public:
         map_.reset();
     }
 
+    /// Some sockets of handshake messages were closed.
+    void forget_handshakes() noexcept { handshake_ = {}; }
+
     bool filters_data() const noexcept { return data_.attached; }
     bool filters_handshakes() const noexcept { return handshake_.attached; }
     /// False once the kernel has refused a filter.
