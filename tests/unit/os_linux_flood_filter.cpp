@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
 
 using namespace wg_tests;
 using namespace wg::os;
@@ -18,10 +19,21 @@ struct kernel {
     int refuses = 0; ///< errno of bpf(2)
     int attached = 0, detached = 0;
     std::uint32_t drops = 0; ///< of socket 10; the others drop nothing
+    std::uint64_t locked_bytes = 0; ///< that maps and programs need of RLIMIT_MEMLOCK
+    bool has_junk = false; ///< bytes behind the attributes of a command
 } simulated;
 
 struct fake_calls {
-    static int bpf(int, bpf_attr&) noexcept {
+    static int bpf(int, bpf_attr& attributes) noexcept {
+        wg::byte bytes[sizeof attributes];
+        std::memcpy(bytes, &attributes, sizeof attributes);
+        simulated.has_junk |= bytes[sizeof attributes - 1] != 0;
+        rlimit limit{};
+        ::getrlimit(RLIMIT_MEMLOCK, &limit);
+        if (limit.rlim_cur < simulated.locked_bytes) {
+            errno = EPERM;
+            return -1;
+        }
         if (simulated.refuses != 0) {
             errno = simulated.refuses;
             return -1;
@@ -44,7 +56,7 @@ struct watch_of_a_port {
     void note(std::size_t data, std::size_t useless, std::size_t handshakes, int windows = 1) {
         for (int i = 0; i < windows; ++i) {
             now = now + filter.window;
-            if (filter.note({data, useless, handshakes}, sockets, now)) filter.apply(sockets, now);
+            if (filter.add({data, useless, handshakes}) && filter.judge(sockets, now)) filter.apply(sockets, now);
         }
     }
 };
@@ -121,6 +133,52 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_refuses_is_asked_once) {
     BOOST_TEST(simulated.attached == 0);
 }
 
+BOOST_AUTO_TEST_CASE(a_kernel_that_lacks_memory_or_descriptors_is_asked_again) {
+    for (int const error : {ENOMEM, EMFILE, ENFILE, EAGAIN}) {
+        watch_of_a_port w;
+        simulated.refuses = error;
+        w.note(flood, flood, flood, 3);
+        BOOST_TEST(!w.filter.filters_data());
+        BOOST_TEST(w.filter.can_filter());
+        simulated.refuses = 0;
+        w.note(flood, flood, flood);
+        BOOST_TEST(w.filter.filters_data());
+        BOOST_TEST(w.filter.filters_handshakes());
+    }
+}
+
+/// Linux 5.8 to 5.10 count maps as locked memory.
+BOOST_AUTO_TEST_CASE(a_small_limit_of_locked_memory_is_raised_while_the_map_is_made) {
+    rlimit before{};
+    BOOST_TEST_REQUIRE(::getrlimit(RLIMIT_MEMLOCK, &before) == 0);
+    if (before.rlim_max < 2 << 20) {
+        BOOST_TEST_MESSAGE("skip: the hard limit of locked memory (ulimit -H -l) is below 2 MB");
+        return;
+    }
+    rlimit const few{65536, before.rlim_max};
+    BOOST_TEST_REQUIRE(::setrlimit(RLIMIT_MEMLOCK, &few) == 0);
+    watch_of_a_port w;
+    simulated.locked_bytes = 2 << 20;
+    w.note(flood, flood, 0, 2);
+    rlimit after{};
+    ::getrlimit(RLIMIT_MEMLOCK, &after);
+    ::setrlimit(RLIMIT_MEMLOCK, &before);
+    BOOST_TEST(w.filter.filters_data());
+    BOOST_TEST(after.rlim_cur == few.rlim_cur);
+    BOOST_TEST(after.rlim_max == few.rlim_max);
+    BOOST_TEST(!simulated.has_junk);
+}
+
+/// One useless datagram in a hundred good ones is no flood, however many the queue loses.
+BOOST_AUTO_TEST_CASE(good_data_of_steps_without_useless_counts_too) {
+    watch_of_a_port w;
+    w.note(100, 1, 0, 2);
+    for (int step = 0; step < 99; ++step) (void)w.filter.add({100, 0, 0});
+    simulated.drops += 1'000'000; // of which 100 are taken for useless
+    w.note(1, 1, 0);
+    BOOST_TEST(!w.filter.filters_data());
+}
+
 namespace {
 
 /// Two sockets on loopback: the first receives what `of_kind` filters.
@@ -176,7 +234,7 @@ BOOST_AUTO_TEST_CASE(a_source_passes_its_share_and_a_trusted_one_all) {
         flood_filter::sockets const of{{v4 ? s.in : -1, v4 ? -1 : s.in}, {-1, -1}};
         wg::instant now = wg::instant{} + wg::seconds(100);
         for (int i = 0; i < 2; ++i, now = now + filter.window)
-            if (filter.note({flood, flood, 0}, of, now)) filter.apply(of, now);
+            if (filter.add({flood, flood, 0}) && filter.judge(of, now)) filter.apply(of, now);
         if (!filter.can_filter()) {
             BOOST_TEST_MESSAGE("skip: this kernel or container takes no eBPF program");
             return;
@@ -203,7 +261,7 @@ BOOST_AUTO_TEST_CASE(handshakes_of_a_source_pass_twenty_a_second) {
     flood_filter::sockets const of{{-1, -1}, {s.in, -1}};
     wg::instant now = wg::instant{} + wg::seconds(100);
     for (int i = 0; i < 2; ++i, now = now + filter.window)
-        if (filter.note({0, 0, flood}, of, now)) filter.apply(of, now);
+        if (filter.add({0, 0, flood}) && filter.judge(of, now)) filter.apply(of, now);
     if (!filter.can_filter()) {
         BOOST_TEST_MESSAGE("skip: this kernel or container takes no eBPF program");
         return;

@@ -17,11 +17,15 @@
 #include "fd.hpp"
 
 #include <array>
+#include <cerrno>
 #include <cstddef>
+#include <cstring>
 #include <linux/bpf.h>
 #include <linux/filter.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <utility>
 
 #ifndef SO_MEMINFO
 #define SO_MEMINFO 55 // Linux 4.12; older C libraries lack the name
@@ -88,20 +92,24 @@ public:
         std::size_t handshakes = 0;
     };
 
-    /// Adds up `received`, and at the end of a window judges it, together with what the queues had no room for. True:
-    /// `apply` has something to do.
-    bool note(counts const& received, sockets const& of, instant now) noexcept {
-        if (received.useless + received.handshakes == 0 && !is_attached()) return false;
+    /// Adds up `received`. True: `judge` has to be called.
+    bool add(counts const& received) noexcept {
         data_received_ += received.data;
         data_.unwanted += received.useless;
         handshake_.unwanted += received.handshakes;
+        return received.useless + received.handshakes != 0 || is_attached();
+    }
+
+    /// At the end of a window judges what was added, together with what the queues had no room for. True: `apply` has
+    /// something to do.
+    bool judge(sockets const& of, instant now) noexcept {
         if (now < window_end_) return false;
         bool const is_rate = now < window_end_ + window; // a longer window says nothing of the rate
         window_end_ = now + window;
         told_ = {};
         // The queue lost useless datagrams and good ones alike.
-        std::size_t const lost = new_drops(data_, of.data);
-        if (data_received_ != 0) data_.unwanted += lost * data_.unwanted / data_received_;
+        std::uint64_t const lost = new_drops(data_, of.data);
+        if (data_received_ != 0) data_.unwanted += converted<std::size_t>(lost * data_.unwanted / data_received_);
         handshake_.unwanted += new_drops(handshake_, of.handshakes);
         data_received_ = 0;
         bool change = is_attached() && now >= rest_end_;
@@ -187,20 +195,32 @@ private:
     }
 
     bool attach(guard const& g, int const (&fds)[2], share const& of) noexcept {
+        room_for_maps const room;
         bool attached = false;
         for (bool const is_v4 : {true, false}) {
             int const fd = fds[is_v4 ? 0 : 1];
             if (fd < 0) continue;
-            if (!map_ && !make_map()) break;
+            if (!map_ && !make_map()) {
+                can_filter_ = is_temporary(errno);
+                break;
+            }
             std::uint64_t const kind = &g == &data_ ? (is_v4 ? data_v4 : data_v6)
                                        : is_v4      ? handshakes_v4
                                                     : handshakes_v6;
             unique_fd const program = load(is_v4, kind, of);
-            if (!program || Calls::attach(fd, program.get()) != 0) break; // the socket keeps the program
+            if (!program || Calls::attach(fd, program.get()) != 0) { // else the socket keeps the program
+                int const error = errno;                             // closing the program may change it
+                if (!attached) can_filter_ = is_temporary(error);
+                break;
+            }
             attached = true;
         }
-        can_filter_ = attached;
         return attached;
+    }
+
+    /// Lack of memory or descriptors, or a signal while the kernel checked the program: the next window tries again.
+    static bool is_temporary(int error) noexcept {
+        return error == ENOMEM || error == EMFILE || error == ENFILE || error == EAGAIN || error == EINTR;
     }
 
     /// What the sockets have dropped since they were last asked.
@@ -213,8 +233,13 @@ private:
         return g.attached ? 0 : fresh; // a filter drops what it is there for
     }
 
+    /// The kernel refuses attributes with bytes that are not zero behind those of the command. `bpf_attr{}` promises
+    /// zeros in the first member of the union alone, and g++ 15 writes no others.
+    static void clear(bpf_attr& attributes) noexcept { std::memset(&attributes, 0, sizeof attributes); }
+
     bool make_map() noexcept {
-        bpf_attr attributes{};
+        bpf_attr attributes;
+        clear(attributes);
         attributes.map_type = BPF_MAP_TYPE_LRU_HASH;
         attributes.key_size = sizeof(source_key);
         attributes.value_size = sizeof trusted;
@@ -224,12 +249,33 @@ private:
     }
 
     bool write_map(source_key const& key, std::uint64_t value) noexcept {
-        bpf_attr attributes{};
+        bpf_attr attributes;
+        clear(attributes);
         attributes.map_fd = static_cast<std::uint32_t>(map_.get());
         attributes.key = reinterpret_cast<std::uintptr_t>(&key);
         attributes.value = reinterpret_cast<std::uintptr_t>(&value);
         return Calls::bpf(BPF_MAP_UPDATE_ELEM, attributes) == 0;
     }
+
+    /// Until Linux 5.10 maps and programs count as locked memory, of which a process may have 64 kB. The limit
+    /// (RLIMIT_MEMLOCK) is raised as far as allowed while they are made.
+    class room_for_maps {
+    public:
+        room_for_maps() noexcept : is_known_(::getrlimit(RLIMIT_MEMLOCK, &before_) == 0) {
+            if (!is_known_) return;
+            rlimit const all{RLIM_INFINITY, RLIM_INFINITY}, allowed{before_.rlim_max, before_.rlim_max};
+            if (::setrlimit(RLIMIT_MEMLOCK, &all) != 0) (void)::setrlimit(RLIMIT_MEMLOCK, &allowed);
+        }
+        ~room_for_maps() {
+            if (is_known_) (void)::setrlimit(RLIMIT_MEMLOCK, &before_);
+        }
+        room_for_maps(room_for_maps const&) = delete;
+        room_for_maps& operator=(room_for_maps const&) = delete;
+
+    private:
+        rlimit before_{};
+        bool is_known_;
+    };
 
     // --- the program
 
@@ -328,7 +374,8 @@ private:
         w.leave(0);
 
         static constexpr char licence[] = "BSL-1.0"; // none of the functions above asks for the GPL, from Linux 5.8 on
-        bpf_attr attributes{};
+        bpf_attr attributes;
+        clear(attributes);
         attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
         attributes.insn_cnt = w.size;
         attributes.insns = reinterpret_cast<std::uintptr_t>(w.code.data());

@@ -204,10 +204,10 @@ public:
     /// Counts messages of the last receives: data, useless data, and handshake messages. When there are so many that
     /// they are a flood, the kernel filters them by source.
     void note_received(std::size_t data, std::size_t useless, std::size_t handshakes) noexcept {
-        if (is_shared_) return;
+        if (is_shared_ || !flood_.add({data, useless, handshakes})) return;
         flood_filter::sockets const of{{v4_.fd.get(), v6_.fd.get()}, {v4_.handshakes.get(), v6_.handshakes.get()}};
         instant const at = now();
-        if (flood_.note({data, useless, handshakes}, of, at)) flood_.apply(of, at);
+        if (flood_.judge(of, at)) flood_.apply(of, at);
     }
     /// `source` has sent authentic data, so a filter lets all data from there pass.
     void note_authentic(ip_address const& source) noexcept { flood_.trust(source); }
