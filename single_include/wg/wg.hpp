@@ -13777,6 +13777,7 @@ public:
 
     bool under_load(moment now) const noexcept { return !passed(loaded_until_, now); }
     std::size_t size() const noexcept { return pushed_ - popped_; }
+    bool is_half_full() const noexcept { return size() >= capacity / 2; }
 
 private:
     /// A queue of a few messages says nothing of how long the work takes: there two waiting messages are load, or the
@@ -16451,6 +16452,9 @@ public:
                 status const why = check_under_load(message, j.where, now);
                 if (why == status::rate_limited) return this->drop(j, why);
                 check = why == status::ok ? cookie_check::proven : cookie_check::wanted;
+                // Sources that are forged one by one are within every limit: they get half of the queue at most.
+                if (check == cookie_check::wanted && this->waiting.is_half_full())
+                    return this->drop(j, status::handshake_queue_full);
             }
         }
         bool const taken = this->waiting.push(message, j.where, now, check);

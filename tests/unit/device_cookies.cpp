@@ -238,6 +238,38 @@ BOOST_AUTO_TEST_CASE(under_load_only_messages_that_get_an_answer_are_queued) {
     BOOST_TEST(sent);
 }
 
+/// Sources that are forged one by one are each sent a cookie reply. They do not fill the queue: there is room for a
+/// message that proves a cookie.
+BOOST_AUTO_TEST_CASE(messages_without_cookies_leave_room_for_one_with_a_cookie) {
+    host_under_load p;
+    p.a.send(ipv4(p.a, p.b, 100));
+    BOOST_TEST(p.b.take(p.a.steal()) == status::queued);
+    p.b.poll();
+    while (!p.b.outbox.empty()) {
+        wire const reply = p.b.steal();
+        if (reply.to == p.a.where) p.a.receive(reply);
+    }
+    BOOST_TEST_REQUIRE(p.a.count(wg::event_id::cookie_reply_received) == 1u);
+    p.pass(wg::milliseconds(5400));
+    p.a.tick();
+    wire const second = p.a.steal();
+    BOOST_TEST_REQUIRE(second.has_mac2());
+
+    for (std::size_t i = 0; i < long_queue::max_queued_handshakes; ++i) BOOST_TEST(p.b.take(p.junk) == status::queued);
+    for (int i = 0; i < 10; ++i) p.b.poll(); // load has begun anew
+    p.b.outbox.clear();
+    std::size_t queued = 0;
+    for (std::size_t i = 0; i < 2 * long_queue::max_queued_handshakes; ++i) {
+        wire forged = p.junk;
+        forged.from.address = wg::ip_address::v4(10, static_cast<std::uint8_t>(i), 1, 1);
+        queued += p.b.take(forged) == status::queued;
+    }
+    BOOST_TEST(queued == long_queue::max_queued_handshakes / 2);
+    BOOST_TEST(p.b.take(second) == status::queued);
+    for (int i = 0; i < 10; ++i) p.b.poll();
+    BOOST_TEST(p.b.count(wg::event_id::response_sent) == 1u);
+}
+
 /// A pair of which `a` sent an initiation and has the cookie reply to it, still undelivered.
 struct cookie_pair : loaded_pair {
     wire reply;

@@ -86,6 +86,7 @@ public:
 
     bool under_load(moment now) const noexcept { return !passed(loaded_until_, now); }
     std::size_t size() const noexcept { return pushed_ - popped_; }
+    bool is_half_full() const noexcept { return size() >= capacity / 2; }
 
 private:
     /// A queue of a few messages says nothing of how long the work takes: there two waiting messages are load, or the

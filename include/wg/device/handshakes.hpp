@@ -41,6 +41,9 @@ public:
                 status const why = check_under_load(message, j.where, now);
                 if (why == status::rate_limited) return this->drop(j, why);
                 check = why == status::ok ? cookie_check::proven : cookie_check::wanted;
+                // Sources that are forged one by one are within every limit: they get half of the queue at most.
+                if (check == cookie_check::wanted && this->waiting.is_half_full())
+                    return this->drop(j, status::handshake_queue_full);
             }
         }
         bool const taken = this->waiting.push(message, j.where, now, check);
