@@ -1073,6 +1073,7 @@ concept tun_device = requires(Tun& tun, std::span<packet> packets) {
 // |                                 | its own                                                                         |
 // | receive_handshakes(datagrams)   | optional: as `receive`, of handshake messages that arrive apart from data; then |
 // |    -> result<size_t>            | `receive` may leave them out. Windows have 256 bytes; longer datagrams are cut  |
+// | handshakes_ready() -> bool      | optional, with that: false where `receive_handshakes` would find none           |
 // | note_received(data, useless,    | with `receive_handshakes`: how many messages of data came, how many of them no  |
 // |    handshakes)                  | peer needed, and how many handshake messages came. From these a socket may      |
 // |                                 | tell a flood, and filter it by source                                           |
@@ -18657,11 +18658,22 @@ private:
         requires separates_handshakes
     {
         std::size_t const data = std::exchange(messages_, 0), useless = std::exchange(useless_, 0);
-        auto const into = slots(handshakes_.view(), handshake_stride, receive_batch);
-        received const got = take_in(into, [&] { return socket_.receive_handshakes(into); });
+        received got;
+        if (may_have_handshakes()) {
+            auto const into = slots(handshakes_.view(), handshake_stride, receive_batch);
+            got = take_in(into, [&] { return socket_.receive_handshakes(into); });
+        }
         if (got.datagrams != 0) flush_bounded();
         messages_ = useless_ = 0;
         socket_.note_received(data, useless, got.segments);
+    }
+
+    /// Lanes receive one after the other, so a lane that finds nothing would wait for another one in vain.
+    bool may_have_handshakes() noexcept {
+        if constexpr (requires { socket_.handshakes_ready(); })
+            return socket_.handshakes_ready();
+        else
+            return true;
     }
 
     /// Buffers of `stride` bytes for `count` datagrams.
@@ -26631,9 +26643,12 @@ public:
     /// Reads the sockets of handshake messages, as far as the last `receive` found them readable. They can bring other
     /// messages as well, since the kernel sorts datagrams that it has joined by the first of them.
     result<std::size_t> receive_handshakes(std::span<datagram> datagrams) noexcept {
-        return (readable_ & handshake_bits) != 0 ? receive_of(&side::handshakes, handshake_bits, datagrams)
-                                                 : result<std::size_t>(std::size_t{0});
+        return handshakes_ready() ? receive_of(&side::handshakes, handshake_bits, datagrams)
+                                  : result<std::size_t>(std::size_t{0});
     }
+
+    /// Whether the last `receive` found the sockets of handshake messages readable.
+    bool handshakes_ready() const noexcept { return (readable_ & handshake_bits) != 0; }
 
     /// Whether handshake messages have sockets of their own.
     bool separates_handshakes() const noexcept { return v4_.handshakes || v6_.handshakes; }
@@ -26646,7 +26661,7 @@ public:
         instant const at = now();
         if (flood_.judge(of, at)) flood_.apply(of, at);
     }
-    /// `source` has sent authentic data, so a filter lets all data from there pass.
+    /// `source` has sent authentic data, so a filter lets pass what comes from there.
     void note_authentic(ip_address const& source) noexcept { flood_.trust(source); }
     /// Tells which filters are in place.
     flood_filter const& flood() const noexcept { return flood_; }

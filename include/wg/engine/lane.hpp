@@ -252,11 +252,22 @@ private:
         requires separates_handshakes
     {
         std::size_t const data = std::exchange(messages_, 0), useless = std::exchange(useless_, 0);
-        auto const into = slots(handshakes_.view(), handshake_stride, receive_batch);
-        received const got = take_in(into, [&] { return socket_.receive_handshakes(into); });
+        received got;
+        if (may_have_handshakes()) {
+            auto const into = slots(handshakes_.view(), handshake_stride, receive_batch);
+            got = take_in(into, [&] { return socket_.receive_handshakes(into); });
+        }
         if (got.datagrams != 0) flush_bounded();
         messages_ = useless_ = 0;
         socket_.note_received(data, useless, got.segments);
+    }
+
+    /// Lanes receive one after the other, so a lane that finds nothing would wait for another one in vain.
+    bool may_have_handshakes() noexcept {
+        if constexpr (requires { socket_.handshakes_ready(); })
+            return socket_.handshakes_ready();
+        else
+            return true;
     }
 
     /// Buffers of `stride` bytes for `count` datagrams.

@@ -194,9 +194,12 @@ public:
     /// Reads the sockets of handshake messages, as far as the last `receive` found them readable. They can bring other
     /// messages as well, since the kernel sorts datagrams that it has joined by the first of them.
     result<std::size_t> receive_handshakes(std::span<datagram> datagrams) noexcept {
-        return (readable_ & handshake_bits) != 0 ? receive_of(&side::handshakes, handshake_bits, datagrams)
-                                                 : result<std::size_t>(std::size_t{0});
+        return handshakes_ready() ? receive_of(&side::handshakes, handshake_bits, datagrams)
+                                  : result<std::size_t>(std::size_t{0});
     }
+
+    /// Whether the last `receive` found the sockets of handshake messages readable.
+    bool handshakes_ready() const noexcept { return (readable_ & handshake_bits) != 0; }
 
     /// Whether handshake messages have sockets of their own.
     bool separates_handshakes() const noexcept { return v4_.handshakes || v6_.handshakes; }
@@ -209,7 +212,7 @@ public:
         instant const at = now();
         if (flood_.judge(of, at)) flood_.apply(of, at);
     }
-    /// `source` has sent authentic data, so a filter lets all data from there pass.
+    /// `source` has sent authentic data, so a filter lets pass what comes from there.
     void note_authentic(ip_address const& source) noexcept { flood_.trust(source); }
     /// Tells which filters are in place.
     flood_filter const& flood() const noexcept { return flood_; }
