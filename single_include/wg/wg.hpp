@@ -25623,9 +25623,11 @@ public:
     /// Attaches filters to sockets that are flooded, and detaches those of sockets that are not flooded any more.
     void apply(sockets const& of, instant now) noexcept {
         bool const rested = now >= rest_end_;
+        int const before = data_.attached + handshake_.attached;
         update(data_, of.data, data_share, rested);
         update(handshake_, of.handshakes, handshake_share, rested);
-        if (rested) rest_end_ = now + rest;
+        // A filter that has just come is not judged before it has been there for `rest`.
+        if (rested || data_.attached + handshake_.attached > before) rest_end_ = now + rest;
         if (!is_attached()) map_.reset();
     }
 

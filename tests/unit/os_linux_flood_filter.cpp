@@ -121,6 +121,19 @@ BOOST_AUTO_TEST_CASE(a_filter_goes_when_little_is_dropped) {
     BOOST_TEST(w.filter.filters_data());
 }
 
+BOOST_AUTO_TEST_CASE(a_filter_stays_for_a_second_however_late_it_came) {
+    watch_of_a_port w;
+    w.note(flood, flood, 0, 2);
+    w.note(flood, 0, 0, 3);
+    w.note(flood, 0, flood); // the other kind is flooded 0.8 s later
+    BOOST_TEST_REQUIRE(w.filter.filters_handshakes());
+    w.note(1, 0, 0, 4);
+    BOOST_TEST(w.filter.filters_handshakes());
+    w.note(1, 0, 0, 2);
+    BOOST_TEST(!w.filter.filters_handshakes());
+    BOOST_TEST(!w.filter.filters_data());
+}
+
 BOOST_AUTO_TEST_CASE(a_kernel_that_refuses_is_asked_once) {
     watch_of_a_port w;
     simulated.refuses = EPERM;
