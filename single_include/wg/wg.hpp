@@ -25506,8 +25506,9 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 // thread at a time.
 //
 // The program is eBPF and keeps one token bucket for each source address in a map of the kernel. An IPv6 source is its
-// /64, as in rate_limiter.hpp. A source that has sent authentic data is trusted: all of its data passes. No source is
-// trusted for handshake messages, since a peer needs few of them.
+// /64, as in rate_limiter.hpp. A source that has sent authentic data is trusted: all that it sends passes. Else an
+// attacker who forges the address of a peer could use up the share of that peer, and the peer's handshake messages would
+// be dropped, whatever cookie they prove.
 //
 // The filter needs Linux 5.8 and the right to load programs (CAP_BPF, or CAP_SYS_ADMIN). Without them there is none,
 // and the process itself drops what is unwanted.
@@ -25631,15 +25632,17 @@ public:
         if (!is_attached()) map_.reset();
     }
 
-    /// All data of this source passes from now on, until the kernel forgets the source. To be called for authentic
+    /// All that this source sends passes from now on, until the kernel forgets the source. To be called for authentic
     /// datagrams; the kernel is told once in a window.
     void trust(ip_address const& source) noexcept {
-        if (!data_.attached) return;
-        source_key const key = key_of(source);
+        if (!is_attached()) return;
+        source_key key = key_of(source);
         source_key& told = told_[(key.prefix * 0x9e3779b97f4a7c15ULL) >> 58];
         if (told.prefix == key.prefix && told.kind == key.kind) return;
         told = key;
-        (void)write_map(key, trusted);
+        if (data_.attached) (void)write_map(key, trusted);
+        key.kind += handshakes_v4 - data_v4;
+        if (handshake_.attached) (void)write_map(key, trusted);
     }
 
     /// The sockets were closed, and their filters are gone with them.
