@@ -25652,7 +25652,10 @@ public:
     }
 
     /// Some sockets of handshake messages were closed.
-    void forget_handshakes() noexcept { handshake_ = {}; }
+    void forget_handshakes() noexcept {
+        handshake_ = {};
+        if (!is_attached()) map_.reset();
+    }
 
     bool filters_data() const noexcept { return data_.attached; }
     bool filters_handshakes() const noexcept { return handshake_.attached; }
