@@ -61,7 +61,7 @@ BOOST_AUTO_TEST_CASE(where_no_file_can_be_made_nothing_is_held) {
         BOOST_REQUIRE(lock);
         BOOST_TEST(!static_cast<bool>(*lock));
     }
-    auto const lock = name_lock::take("wg0", (std::string(where.path) + "/no/such").c_str(), why);
+    auto const lock = name_lock::take("wg0", "/dev/null/no/such", why);
     BOOST_REQUIRE(lock);
     BOOST_TEST(!static_cast<bool>(*lock));
     // A link that another user put there is not followed.
@@ -70,6 +70,19 @@ BOOST_AUTO_TEST_CASE(where_no_file_can_be_made_nothing_is_held) {
     BOOST_TEST(!static_cast<bool>(*name_lock::take("wg0", where.path, why)));
     BOOST_TEST(!where.has("target"));
     ::unlink(link.c_str());
+}
+
+BOOST_AUTO_TEST_CASE(directories_that_are_missing_are_made) {
+    own_directory where;
+    wg::os::error_text why;
+    std::string const parent = std::string(where.path) + "/made", directory = parent + "/of two";
+    {
+        auto const lock = name_lock::take("wg0", directory.c_str(), why);
+        BOOST_REQUIRE(lock);
+        BOOST_TEST(static_cast<bool>(*lock));
+    }
+    BOOST_TEST(::rmdir(directory.c_str()) == 0); // the lock's file is gone
+    BOOST_TEST(::rmdir(parent.c_str()) == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
