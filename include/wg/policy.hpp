@@ -158,6 +158,7 @@ concept tun_device = requires(Tun& tun, std::span<packet> packets) {
 // |                                 | its own                                                                         |
 // | receive_handshakes(datagrams)   | optional: as `receive`, of handshake messages that arrive apart from data; then |
 // |    -> result<size_t>            | `receive` may leave them out. Windows have 256 bytes; longer datagrams are cut  |
+// | separate_handshakes()           | with that: asks for it, from the next `open` on                                 |
 // | handshakes_ready() -> bool      | optional, with that: false where `receive_handshakes` would find none           |
 // | note_received(data, useless,    | with `receive_handshakes`: how many messages of data came, how many of them no  |
 // |    handshakes)                  | peer needed, and how many handshake messages came. From these a socket may      |

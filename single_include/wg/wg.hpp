@@ -1073,6 +1073,7 @@ concept tun_device = requires(Tun& tun, std::span<packet> packets) {
 // |                                 | its own                                                                         |
 // | receive_handshakes(datagrams)   | optional: as `receive`, of handshake messages that arrive apart from data; then |
 // |    -> result<size_t>            | `receive` may leave them out. Windows have 256 bytes; longer datagrams are cut  |
+// | separate_handshakes()           | with that: asks for it, from the next `open` on                                 |
 // | handshakes_ready() -> bool      | optional, with that: false where `receive_handshakes` would find none           |
 // | note_received(data, useless,    | with `receive_handshakes`: how many messages of data came, how many of them no  |
 // |    handshakes)                  | peer needed, and how many handshake messages came. From these a socket may      |
@@ -18913,6 +18914,7 @@ public:
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
         : core_(core), tun_(tun), socket_(socket), shared_{core}, lane_(shared_, tun, socket) {
         core_.down(now()); // until the socket is open
+        if constexpr (requires { socket_.separate_handshakes(); }) socket_.separate_handshakes();
     }
     engine(engine const&) = delete;
     engine& operator=(engine const&) = delete;
@@ -25387,8 +25389,8 @@ private:
 // UDP over IPv4 and IPv6 on one port, in batches, with sticky source addresses (ip(7), ipv6(7), udp(7)).
 // Layer 7 (Linux); one thread at a time.
 //
-// Handshake messages have a socket of their own on the same port, where the kernel can tell them from data. A flood of
-// handshake messages then fills only the queue of that socket, and data is not lost.
+// In an engine handshake messages have a socket of their own on the same port, where the kernel can tell them from
+// data. A flood of handshake messages then fills only the queue of that socket, and data is not lost.
 //
 // Datagrams may be fragmented, as those of Linux's own WireGuard: the host fragments what is longer than the path MTU
 // that it knows, and a router may fragment IPv4.
@@ -25507,8 +25509,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 //
 // The program is eBPF and keeps one token bucket for each source address in a map of the kernel. An IPv6 source is its
 // /64, as in rate_limiter.hpp. A source that has sent authentic data is trusted: all that it sends passes. Else an
-// attacker who forges the address of a peer could use up the share of that peer, and the peer's handshake messages would
-// be dropped, whatever cookie they prove.
+// attacker who forges the address of a peer could use up the share of that peer, and the peer's handshake messages
+// would be dropped, whatever cookie they prove.
 //
 // The filter needs Linux 5.8 and the right to load programs (CAP_BPF, or CAP_SYS_ADMIN). Without them there is none,
 // and the process itself drops what is unwanted.
@@ -26658,6 +26660,9 @@ public:
     /// Whether the last `receive` found the sockets of handshake messages readable.
     bool handshakes_ready() const noexcept { return (readable_ & handshake_bits) != 0; }
 
+    /// From the next `open` on handshake messages have sockets of their own where the kernel can sort them. To be
+    /// called by a program that calls `receive_handshakes` as well; an engine does.
+    void separate_handshakes() noexcept { wants_handshakes_apart_ = true; }
     /// Whether handshake messages have sockets of their own.
     bool separates_handshakes() const noexcept { return v4_.handshakes || v6_.handshakes; }
 
@@ -26805,6 +26810,7 @@ private:
         sock_filter program[std::size(by_type)];
         std::copy(std::begin(by_type), std::end(by_type), program);
         sock_fprog const steering{std::size(by_type), program};
+        if (!wants_handshakes_apart_) return {};
         unique_fd beside(Calls::socket(is_v4 ? AF_INET : AF_INET6));
         if (!beside || configure(beside.get(), is_v4, false) != 0) return {};
         auto const let_share = [](int socket) { return Calls::set_option(socket, SOL_SOCKET, SO_REUSEPORT, 1) == 0; };
@@ -27109,6 +27115,7 @@ private:
     bool gro_;             ///< UDP_GRO likewise
     bool many_;            ///< sendmmsg and recvmmsg are wanted, and the kernel has them
     bool v6_first_ = false;  ///< whether this receive begins with the IPv6 sockets
+    bool wants_handshakes_apart_ = false;
     bool is_shared_ = false; ///< another object opened the sockets
     unsigned readable_ = 0;  ///< sockets with datagrams, as far as known
     flood_filter flood_{};

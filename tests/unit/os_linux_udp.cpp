@@ -391,7 +391,7 @@ BOOST_AUTO_TEST_CASE(handshake_messages_have_a_socket_of_their_own) {
     for (bool const v4 : {true, false}) {
         if (!v4 && ::access("/proc/net/if_inet6", F_OK) != 0) continue;
         opened<faulty_udp> sender;
-        opened<> receiver;
+        opened<> receiver(true);
         if (!receiver.socket.separates_handshakes()) {
             BOOST_TEST_MESSAGE("skip: the kernel cannot sort datagrams (SO_ATTACH_REUSEPORT_CBPF)");
             return;
@@ -405,7 +405,7 @@ BOOST_AUTO_TEST_CASE(handshake_messages_have_a_socket_of_their_own) {
 
 /// The kernel sorts datagrams that it has joined by the first of them: the others come to that socket as well.
 BOOST_AUTO_TEST_CASE(joined_datagrams_follow_the_first_and_none_is_lost) {
-    opened<> sender, receiver;
+    opened<> sender, receiver(true);
     if (!receiver.socket.separates_handshakes()) {
         BOOST_TEST_MESSAGE("skip: the kernel cannot sort datagrams (SO_ATTACH_REUSEPORT_CBPF)");
         return;
@@ -442,6 +442,7 @@ BOOST_AUTO_TEST_CASE(handshake_messages_are_apart_after_the_interface_was_made_a
             char name[] = "wg-none";
             wg::os::basic_udp<calls_on_loopback> receiver;
             receiver.set_bind_interface(name);
+            receiver.separate_handshakes();
             auto const port = receiver.open(0);
             if ((!port && receiver.error() == EPERM) || (port && !receiver.separates_handshakes())) {
                 BOOST_TEST_MESSAGE("skip: no right to bind to interfaces, or no SO_ATTACH_REUSEPORT_CBPF");
@@ -471,7 +472,7 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_cannot_sort_has_one_socket_for_all) {
     fresh_faults fresh;
     faults.no_steering = true;
     opened<> sender;
-    opened<faulty_udp> receiver;
+    opened<faulty_udp> receiver(true);
     BOOST_TEST(!receiver.socket.separates_handshakes());
     for (int round = 0; round < 20; ++round) send_types(sender.socket, loopback4, receiver.port, {1, 4});
     sorted const got = receive_sorted(receiver.socket, 40);
@@ -487,9 +488,17 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_cannot_sort_has_one_socket_for_all) {
     ::close(other);
 }
 
+BOOST_AUTO_TEST_CASE(a_program_that_does_not_ask_for_it_has_one_socket_for_all) {
+    opened<> sender, receiver;
+    BOOST_TEST(!receiver.socket.separates_handshakes());
+    send_types(sender.socket, loopback4, receiver.port, {1, 4, 2});
+    BOOST_TEST(receive_sorted(receiver.socket, 3).data == "142");
+}
+
 BOOST_AUTO_TEST_CASE(a_port_with_two_sockets_is_taken_for_others) {
-    opened<> first;
+    opened<> first(true);
     wg::os::udp second;
+    second.separate_handshakes();
     auto const refused = second.open(first.port);
     BOOST_TEST_REQUIRE(!refused);
     BOOST_TEST((refused.why() == wg::status::address_in_use));

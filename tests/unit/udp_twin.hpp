@@ -180,7 +180,8 @@ inline std::vector<std::string> texts_of(std::vector<arrival> const& all) {
 template <class Socket = udp> struct opened {
     Socket socket;
     std::uint16_t port = 0;
-    opened() {
+    explicit opened(bool separates_handshakes = false) {
+        if (separates_handshakes) socket.separate_handshakes();
         auto const bound = socket.open(0);
         BOOST_REQUIRE(bound);
         port = *bound;

@@ -27,6 +27,7 @@ public:
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
         : core_(core), tun_(tun), socket_(socket), shared_{core}, lane_(shared_, tun, socket) {
         core_.down(now()); // until the socket is open
+        if constexpr (requires { socket_.separate_handshakes(); }) socket_.separate_handshakes();
     }
     engine(engine const&) = delete;
     engine& operator=(engine const&) = delete;

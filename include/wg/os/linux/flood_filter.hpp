@@ -5,8 +5,8 @@
 //
 // The program is eBPF and keeps one token bucket for each source address in a map of the kernel. An IPv6 source is its
 // /64, as in rate_limiter.hpp. A source that has sent authentic data is trusted: all that it sends passes. Else an
-// attacker who forges the address of a peer could use up the share of that peer, and the peer's handshake messages would
-// be dropped, whatever cookie they prove.
+// attacker who forges the address of a peer could use up the share of that peer, and the peer's handshake messages
+// would be dropped, whatever cookie they prove.
 //
 // The filter needs Linux 5.8 and the right to load programs (CAP_BPF, or CAP_SYS_ADMIN). Without them there is none,
 // and the process itself drops what is unwanted.

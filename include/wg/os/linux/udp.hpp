@@ -2,8 +2,8 @@
 // UDP over IPv4 and IPv6 on one port, in batches, with sticky source addresses (ip(7), ipv6(7), udp(7)).
 // Layer 7 (Linux); one thread at a time.
 //
-// Handshake messages have a socket of their own on the same port, where the kernel can tell them from data. A flood of
-// handshake messages then fills only the queue of that socket, and data is not lost.
+// In an engine handshake messages have a socket of their own on the same port, where the kernel can tell them from
+// data. A flood of handshake messages then fills only the queue of that socket, and data is not lost.
 //
 // Datagrams may be fragmented, as those of Linux's own WireGuard: the host fragments what is longer than the path MTU
 // that it knows, and a router may fragment IPv4.
@@ -201,6 +201,9 @@ public:
     /// Whether the last `receive` found the sockets of handshake messages readable.
     bool handshakes_ready() const noexcept { return (readable_ & handshake_bits) != 0; }
 
+    /// From the next `open` on handshake messages have sockets of their own where the kernel can sort them. To be
+    /// called by a program that calls `receive_handshakes` as well; an engine does.
+    void separate_handshakes() noexcept { wants_handshakes_apart_ = true; }
     /// Whether handshake messages have sockets of their own.
     bool separates_handshakes() const noexcept { return v4_.handshakes || v6_.handshakes; }
 
@@ -348,6 +351,7 @@ private:
         sock_filter program[std::size(by_type)];
         std::copy(std::begin(by_type), std::end(by_type), program);
         sock_fprog const steering{std::size(by_type), program};
+        if (!wants_handshakes_apart_) return {};
         unique_fd beside(Calls::socket(is_v4 ? AF_INET : AF_INET6));
         if (!beside || configure(beside.get(), is_v4, false) != 0) return {};
         auto const let_share = [](int socket) { return Calls::set_option(socket, SOL_SOCKET, SO_REUSEPORT, 1) == 0; };
@@ -652,6 +656,7 @@ private:
     bool gro_;             ///< UDP_GRO likewise
     bool many_;            ///< sendmmsg and recvmmsg are wanted, and the kernel has them
     bool v6_first_ = false;  ///< whether this receive begins with the IPv6 sockets
+    bool wants_handshakes_apart_ = false;
     bool is_shared_ = false; ///< another object opened the sockets
     unsigned readable_ = 0;  ///< sockets with datagrams, as far as known
     flood_filter flood_{};
