@@ -17765,7 +17765,7 @@ private:
     }
     void finish_static_static() noexcept {
         if constexpr (at_once != 1) {
-            std::size_t const count = std::min(std::exchange(waiting_.count, 0), at_once); // g++ sees no other bound
+            std::size_t const count = (std::min)(std::exchange(waiting_.count, 0), at_once); // g++ sees no other bound
             if (count == 0) return;
             std::array<dh_item, at_once> items;
             for (std::size_t i = 0; i < count; ++i) {
@@ -18640,7 +18640,7 @@ private:
 
     /// From the network to the TUN device. False: nothing more is there.
     bool pump_udp() noexcept {
-        auto const into = slots(inbound_.view(), receive_stride, wanted_);
+        auto const into = windows(inbound_.view(), receive_stride, wanted_);
         received const got = take_in(into, [&] { return socket_.receive(into); });
         if (got.datagrams == 0) return false;
         flush_bounded();
@@ -18661,7 +18661,7 @@ private:
         std::size_t const data = std::exchange(messages_, 0), useless = std::exchange(useless_, 0);
         received got;
         if (may_have_handshakes()) {
-            auto const into = slots(handshakes_.view(), handshake_stride, receive_batch);
+            auto const into = windows(handshakes_.view(), handshake_stride, receive_batch);
             got = take_in(into, [&] { return socket_.receive_handshakes(into); });
         }
         if (got.datagrams != 0) flush_bounded();
@@ -18678,7 +18678,7 @@ private:
     }
 
     /// Buffers of `stride` bytes for `count` datagrams.
-    std::span<datagram> slots(bytes from, std::size_t stride, std::size_t count) noexcept {
+    std::span<datagram> windows(bytes from, std::size_t stride, std::size_t count) noexcept {
         for (std::size_t i = 0; i < count; ++i)
             received_[i] = {packet(from.subspan(i * stride, stride), tun_type::headroom)};
         return std::span(received_).first(count);
@@ -20488,7 +20488,7 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     descriptor_room room;
     auto const look = [&] { // not beyond what was asked for: the limit may be a million
         room = {};
-        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : static_cast<std::size_t>(now.rlim_cur);
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
         for (; room.limit < most && room.left() < wanted; ++room.limit)
             room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
     };
@@ -21088,7 +21088,7 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
     bytes_view details{};
     auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
         if (type == IFLA_INFO_KIND)
-            std::memcpy(out.kind, value.data(), std::min(value.size(), sizeof out.kind - 1));
+            std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
     each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
@@ -21613,7 +21613,7 @@ private:
         char line[512];
         std::size_t size = 0;
         auto const append = [&](std::string_view more) {
-            std::size_t const part = std::min(more.size(), sizeof line - 1 - size); // 1: the end of the line
+            std::size_t const part = (std::min)(more.size(), sizeof line - 1 - size); // 1: the end of the line
             std::memcpy(line + size, more.data(), part);
             size += part;
         };
@@ -22492,7 +22492,7 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
     bytes_view details{};
     auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
         if (type == IFLA_INFO_KIND)
-            std::memcpy(out.kind, value.data(), std::min(value.size(), sizeof out.kind - 1));
+            std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
     each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
@@ -22826,7 +22826,7 @@ public:
     static constexpr std::size_t alignment = 64;
     /// Addresses, not memory: enough for two million peers with three sessions each.
     static constexpr std::size_t default_capacity =
-        sizeof(void*) >= 8 ? static_cast<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
+        sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
     static constexpr std::size_t step_bytes = 65536; ///< a multiple of every page size in use
 
     /// Reserves addresses for `capacity` bytes, but for no more than a quarter of the address space that the process
@@ -23848,7 +23848,7 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
     bytes_view details{};
     auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
         if (type == IFLA_INFO_KIND)
-            std::memcpy(out.kind, value.data(), std::min(value.size(), sizeof out.kind - 1));
+            std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
     each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
@@ -24369,7 +24369,7 @@ struct tun_calls : link_calls {
     /// How many descriptors this process may have (`ulimit -n`).
     static std::size_t descriptor_limit() noexcept {
         rlimit limit{};
-        return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? static_cast<std::size_t>(limit.rlim_cur) : SIZE_MAX;
+        return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? converted<std::size_t>(limit.rlim_cur) : SIZE_MAX;
     }
 };
 
@@ -24547,7 +24547,7 @@ public:
 
     /// What the interface had when it was last asked, by `refresh_mtu`, or the length of a longer packet that was read
     /// since then; 0: not known.
-    std::size_t mtu() const noexcept { return std::max(mtu_, longest_cut()); }
+    std::size_t mtu() const noexcept { return (std::max)(mtu_, longest_cut()); }
 
     /// The length of the longest packet since the last `refresh_mtu` that its room was too short for, in bytes; 0:
     /// there was none. The same for all that share the interface. It shows that the MTU is greater than was known.
@@ -24706,7 +24706,7 @@ private:
         if (p.length != p.capacity - p.offset || view.size() < frame_detail::ipv4_bytes) return;
         std::size_t const v6_bytes = load_be16(&view[4]) + frame_detail::ipv6_bytes;
         std::size_t const bytes = view[0] >> 4 == 4 ? load_be16(&view[2]) : view[0] >> 4 == 6 ? v6_bytes : 0;
-        if (bytes > view.size()) queues_->note_cut(std::min(bytes, max_frame_packet_bytes));
+        if (bytes > view.size()) queues_->note_cut((std::min)(bytes, max_frame_packet_bytes));
     }
 
     void next_segment(packet& p) noexcept {

@@ -353,7 +353,7 @@ private:
     }
     void finish_static_static() noexcept {
         if constexpr (at_once != 1) {
-            std::size_t const count = std::min(std::exchange(waiting_.count, 0), at_once); // g++ sees no other bound
+            std::size_t const count = (std::min)(std::exchange(waiting_.count, 0), at_once); // g++ sees no other bound
             if (count == 0) return;
             std::array<dh_item, at_once> items;
             for (std::size_t i = 0; i < count; ++i) {

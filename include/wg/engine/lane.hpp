@@ -233,7 +233,7 @@ private:
 
     /// From the network to the TUN device. False: nothing more is there.
     bool pump_udp() noexcept {
-        auto const into = slots(inbound_.view(), receive_stride, wanted_);
+        auto const into = windows(inbound_.view(), receive_stride, wanted_);
         received const got = take_in(into, [&] { return socket_.receive(into); });
         if (got.datagrams == 0) return false;
         flush_bounded();
@@ -254,7 +254,7 @@ private:
         std::size_t const data = std::exchange(messages_, 0), useless = std::exchange(useless_, 0);
         received got;
         if (may_have_handshakes()) {
-            auto const into = slots(handshakes_.view(), handshake_stride, receive_batch);
+            auto const into = windows(handshakes_.view(), handshake_stride, receive_batch);
             got = take_in(into, [&] { return socket_.receive_handshakes(into); });
         }
         if (got.datagrams != 0) flush_bounded();
@@ -271,7 +271,7 @@ private:
     }
 
     /// Buffers of `stride` bytes for `count` datagrams.
-    std::span<datagram> slots(bytes from, std::size_t stride, std::size_t count) noexcept {
+    std::span<datagram> windows(bytes from, std::size_t stride, std::size_t count) noexcept {
         for (std::size_t i = 0; i < count; ++i)
             received_[i] = {packet(from.subspan(i * stride, stride), tun_type::headroom)};
         return std::span(received_).first(count);

@@ -173,7 +173,7 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     descriptor_room room;
     auto const look = [&] { // not beyond what was asked for: the limit may be a million
         room = {};
-        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : static_cast<std::size_t>(now.rlim_cur);
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
         for (; room.limit < most && room.left() < wanted; ++room.limit)
             room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
     };

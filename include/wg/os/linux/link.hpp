@@ -192,7 +192,7 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
     bytes_view details{};
     auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
         if (type == IFLA_INFO_KIND)
-            std::memcpy(out.kind, value.data(), std::min(value.size(), sizeof out.kind - 1));
+            std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
     each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),

@@ -110,7 +110,7 @@ private:
         char line[512];
         std::size_t size = 0;
         auto const append = [&](std::string_view more) {
-            std::size_t const part = std::min(more.size(), sizeof line - 1 - size); // 1: the end of the line
+            std::size_t const part = (std::min)(more.size(), sizeof line - 1 - size); // 1: the end of the line
             std::memcpy(line + size, more.data(), part);
             size += part;
         };

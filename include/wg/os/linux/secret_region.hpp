@@ -21,7 +21,7 @@ public:
     static constexpr std::size_t alignment = 64;
     /// Addresses, not memory: enough for two million peers with three sessions each.
     static constexpr std::size_t default_capacity =
-        sizeof(void*) >= 8 ? static_cast<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
+        sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
     static constexpr std::size_t step_bytes = 65536; ///< a multiple of every page size in use
 
     /// Reserves addresses for `capacity` bytes, but for no more than a quarter of the address space that the process

@@ -40,7 +40,7 @@ struct tun_calls : link_calls {
     /// How many descriptors this process may have (`ulimit -n`).
     static std::size_t descriptor_limit() noexcept {
         rlimit limit{};
-        return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? static_cast<std::size_t>(limit.rlim_cur) : SIZE_MAX;
+        return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? converted<std::size_t>(limit.rlim_cur) : SIZE_MAX;
     }
 };
 
@@ -218,7 +218,7 @@ public:
 
     /// What the interface had when it was last asked, by `refresh_mtu`, or the length of a longer packet that was read
     /// since then; 0: not known.
-    std::size_t mtu() const noexcept { return std::max(mtu_, longest_cut()); }
+    std::size_t mtu() const noexcept { return (std::max)(mtu_, longest_cut()); }
 
     /// The length of the longest packet since the last `refresh_mtu` that its room was too short for, in bytes; 0:
     /// there was none. The same for all that share the interface. It shows that the MTU is greater than was known.
@@ -377,7 +377,7 @@ private:
         if (p.length != p.capacity - p.offset || view.size() < frame_detail::ipv4_bytes) return;
         std::size_t const v6_bytes = load_be16(&view[4]) + frame_detail::ipv6_bytes;
         std::size_t const bytes = view[0] >> 4 == 4 ? load_be16(&view[2]) : view[0] >> 4 == 6 ? v6_bytes : 0;
-        if (bytes > view.size()) queues_->note_cut(std::min(bytes, max_frame_packet_bytes));
+        if (bytes > view.size()) queues_->note_cut((std::min)(bytes, max_frame_packet_bytes));
     }
 
     void next_segment(packet& p) noexcept {
