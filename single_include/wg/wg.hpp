@@ -1600,9 +1600,15 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 // The instruction sets of kernels, as attributes of functions.
 #define WG_TARGET_SSSE3 gnu::target("ssse3") WG_UNSANITIZED
 #define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2") WG_UNSANITIZED
-#define WG_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2") WG_UNSANITIZED
-#define WG_TARGET_IFMA                                                                                                 \
-    gnu::target("avx512ifma,avx512vbmi2,avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2") WG_UNSANITIZED
+// In clang 18 to 21 vectors of 512 bits are a feature of their own, which a command line may have switched off.
+#if defined(__clang__) && __clang_major__ >= 18 && __clang_major__ <= 21
+#define WG_TARGET_EVEX512 "evex512,"
+#else
+#define WG_TARGET_EVEX512
+#endif
+#define WG_TARGET_AVX512_SETS WG_TARGET_EVEX512 "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2"
+#define WG_TARGET_AVX512 gnu::target(WG_TARGET_AVX512_SETS) WG_UNSANITIZED
+#define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2," WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 
 // With WG_SEPARATE_KERNELS defined, what chooses kernels is only declared, so that units that use it do not compile
 // all of them. One unit of the program defines WG_DEFINE_KERNELS as well, and has them.
@@ -26701,6 +26707,8 @@ private:
     static constexpr std::size_t batch = 64;         ///< messages in a call
     static constexpr std::size_t most_planned = 256; ///< datagrams in them, when sent
     static constexpr int buffer_bytes = 7 << 20;
+    /// About 5,000 messages of 148 bytes, of which the kernel counts five times as much.
+    static constexpr int handshake_buffer_bytes = 2 << 20;
 
     /// The sockets of one family.
     struct side {
@@ -26766,7 +26774,7 @@ private:
         if (bind_ && bind_.address.kind != kind) return 0;
         unique_fd fd(Calls::socket(domain));
         if (!fd) return errno == EAFNOSUPPORT ? 0 : errno;
-        if (int const error = configure(fd.get(), is_v4, gro_); error != 0) return error;
+        if (int const error = configure(fd.get(), is_v4, buffer_bytes, gro_); error != 0) return error;
         bool const segments = gso_ && Calls::set_option(fd.get(), IPPROTO_UDP, UDP_SEGMENT, 0) == 0; // fails if unknown
         socket_address any{};
         endpoint const wanted = bind_ ? endpoint{bind_.address, port, bind_.scope_id} : endpoint{{{}, kind}, port, 0};
@@ -26782,7 +26790,7 @@ private:
     }
 
     /// The options that both sockets of a side need: 0, or the errno.
-    int configure(int fd, bool is_v4, bool joins) const noexcept {
+    int configure(int fd, bool is_v4, int received_bytes, bool joins) const noexcept {
         auto const set = [&](int level, int name, int value) { return Calls::set_option(fd, level, name, value) == 0; };
         if (!is_v4 && !set(IPPROTO_IPV6, IPV6_V6ONLY, 1)) return errno;
         if (!(is_v4 ? set(IPPROTO_IP, IP_PKTINFO, 1) : set(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1))) return errno;
@@ -26790,7 +26798,7 @@ private:
         allow_fragments(fd, is_v4);
         if (fwmark_ != 0 && !set(SOL_SOCKET, SO_MARK, static_cast<int>(fwmark_))) return errno;
         if (bind_name_ != nullptr && Calls::bind_device(fd, bind_name_) != 0) return errno;
-        if (!set(SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_RCVBUF, buffer_bytes);
+        if (!set(SOL_SOCKET, SO_RCVBUFFORCE, received_bytes)) set(SOL_SOCKET, SO_RCVBUF, received_bytes);
         if (!set(SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes)) set(SOL_SOCKET, SO_SNDBUF, buffer_bytes);
         if (joins) set(IPPROTO_UDP, UDP_GRO, 1);
         return 0;
@@ -26812,7 +26820,7 @@ private:
         sock_fprog const steering{std::size(by_type), program};
         if (!wants_handshakes_apart_) return {};
         unique_fd beside(Calls::socket(is_v4 ? AF_INET : AF_INET6));
-        if (!beside || configure(beside.get(), is_v4, false) != 0) return {};
+        if (!beside || configure(beside.get(), is_v4, handshake_buffer_bytes, false) != 0) return {};
         auto const let_share = [](int socket) { return Calls::set_option(socket, SOL_SOCKET, SO_REUSEPORT, 1) == 0; };
         // For the microseconds until the program is there, the kernel spreads datagrams over both sockets.
         bool const steered = let_share(beside.get()) && let_share(fd) &&

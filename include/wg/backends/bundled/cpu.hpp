@@ -37,9 +37,15 @@
 // The instruction sets of kernels, as attributes of functions.
 #define WG_TARGET_SSSE3 gnu::target("ssse3") WG_UNSANITIZED
 #define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2") WG_UNSANITIZED
-#define WG_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2") WG_UNSANITIZED
-#define WG_TARGET_IFMA                                                                                                 \
-    gnu::target("avx512ifma,avx512vbmi2,avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2") WG_UNSANITIZED
+// In clang 18 to 21 vectors of 512 bits are a feature of their own, which a command line may have switched off.
+#if defined(__clang__) && __clang_major__ >= 18 && __clang_major__ <= 21
+#define WG_TARGET_EVEX512 "evex512,"
+#else
+#define WG_TARGET_EVEX512
+#endif
+#define WG_TARGET_AVX512_SETS WG_TARGET_EVEX512 "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2"
+#define WG_TARGET_AVX512 gnu::target(WG_TARGET_AVX512_SETS) WG_UNSANITIZED
+#define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2," WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 
 // With WG_SEPARATE_KERNELS defined, what chooses kernels is only declared, so that units that use it do not compile
 // all of them. One unit of the program defines WG_DEFINE_KERNELS as well, and has them.
