@@ -15717,7 +15717,7 @@ template <policies Policies> class peer_table {
 public:
     static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
 
-    /// The table of public keys is salted, so that nobody can choose keys that collide in it.
+    /// The table of public keys is salted, so that an attacker cannot choose keys that collide in it.
     template <random_source Random> peer_table(storage& from, Random& random) noexcept
         : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
           deadlines_(from) {
@@ -15780,7 +15780,7 @@ public:
         return found == nullptr ? nullptr : found->who;
     }
 
-    /// Salted, so that nobody can choose keys that collide.
+    /// Salted, so that an attacker cannot choose keys that collide.
     std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
         byte_array<8> salt, digest;
         store_le64(salt.data(), growth_.salt);
@@ -20360,7 +20360,7 @@ inline unsigned open_standard_descriptors() noexcept {
     return closed;
 }
 
-/// Whether this process has a controlling terminal, whose closing sends SIGHUP.
+/// Whether this process has a controlling terminal. When that is closed, the kernel sends SIGHUP.
 inline bool has_terminal() noexcept {
     return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
 }
@@ -20456,8 +20456,8 @@ public:
     }
 
 private:
-    // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that nobody here
-    // asks for, and what users send to see whether something happens.
+    // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that this process
+    // never asks for, and signals that users send as a test.
     static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1,
                                       SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
 
@@ -21637,7 +21637,7 @@ private:
     }
 
     /// The signals of a failing write are kept from the program: SIGPIPE (no reader), SIGXFSZ (a file's size limit)
-    /// would end it, SIGTTOU (a terminal of which this is a background job) would stop it.
+    /// would end it, SIGTTOU (a write of a background job to its terminal) would stop it.
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
         pollfd room{fd_, POLLOUT, 0};
         if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
@@ -25772,7 +25772,7 @@ private:
         return Calls::bpf(BPF_MAP_UPDATE_ELEM, attributes) == 0;
     }
 
-    /// Until Linux 5.10 maps and programs count as locked memory, of which a process may have 64 kB. The limit
+    /// Until Linux 5.10 maps and programs count as locked memory, and the usual limit of that is 64 kB. The limit
     /// (RLIMIT_MEMLOCK) is raised as far as allowed while they are made.
     class room_for_maps {
     public:
@@ -26075,7 +26075,7 @@ private:
             answer const& a = place(wanted, n);
             if (a.interface_index == 0) break;
             if (!a.is_for(wanted)) continue;
-            // An address that comes back need not change a route, so nobody calls `forget` for it.
+            // An address can come back without a change of routes, and then `forget` is not called.
             if (a.what == verdict::no_route && a.second != second_of(now)) break;
             return a.what == verdict::agrees;
         }
@@ -26529,8 +26529,8 @@ public:
     static constexpr std::size_t max_segments = 64; ///< of one send; Linux 4.18's limit
     /// How long one `send` waits, all in all, for room in full socket buffers before it drops.
     static constexpr duration send_patience = milliseconds(5);
-    /// How long the socket remembers what it learned of paths, if nobody calls `routes_changed`. Linux forgets a path
-    /// MTU after 10 minutes.
+    /// How long the socket remembers what it learned of paths, if the program does not call `routes_changed`. Linux
+    /// forgets a path MTU after 10 minutes.
     static constexpr duration memory_of_paths = seconds(300);
 
     explicit basic_udp(offloads const& wanted = {}) noexcept
@@ -26707,7 +26707,7 @@ private:
     static constexpr std::size_t batch = 64;         ///< messages in a call
     static constexpr std::size_t most_planned = 256; ///< datagrams in them, when sent
     static constexpr int buffer_bytes = 7 << 20;
-    /// About 5,000 messages of 148 bytes, of which the kernel counts five times as much.
+    /// Holds about 5,000 messages of 148 bytes: the kernel doubles this number, and counts 768 bytes for a message.
     static constexpr int handshake_buffer_bytes = 2 << 20;
 
     /// The sockets of one family.

@@ -32,7 +32,7 @@ template <policies Policies> class peer_table {
 public:
     static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
 
-    /// The table of public keys is salted, so that nobody can choose keys that collide in it.
+    /// The table of public keys is salted, so that an attacker cannot choose keys that collide in it.
     template <random_source Random> peer_table(storage& from, Random& random) noexcept
         : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
           deadlines_(from) {
@@ -95,7 +95,7 @@ public:
         return found == nullptr ? nullptr : found->who;
     }
 
-    /// Salted, so that nobody can choose keys that collide.
+    /// Salted, so that an attacker cannot choose keys that collide.
     std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
         byte_array<8> salt, digest;
         store_le64(salt.data(), growth_.salt);

@@ -39,7 +39,7 @@ inline unsigned open_standard_descriptors() noexcept {
     return closed;
 }
 
-/// Whether this process has a controlling terminal, whose closing sends SIGHUP.
+/// Whether this process has a controlling terminal. When that is closed, the kernel sends SIGHUP.
 inline bool has_terminal() noexcept {
     return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
 }
@@ -135,8 +135,8 @@ public:
     }
 
 private:
-    // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that nobody here
-    // asks for, and what users send to see whether something happens.
+    // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that this process
+    // never asks for, and signals that users send as a test.
     static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1,
                                       SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
 

@@ -265,7 +265,7 @@ private:
         return Calls::bpf(BPF_MAP_UPDATE_ELEM, attributes) == 0;
     }
 
-    /// Until Linux 5.10 maps and programs count as locked memory, of which a process may have 64 kB. The limit
+    /// Until Linux 5.10 maps and programs count as locked memory, and the usual limit of that is 64 kB. The limit
     /// (RLIMIT_MEMLOCK) is raised as far as allowed while they are made.
     class room_for_maps {
     public:

@@ -128,7 +128,7 @@ private:
     }
 
     /// The signals of a failing write are kept from the program: SIGPIPE (no reader), SIGXFSZ (a file's size limit)
-    /// would end it, SIGTTOU (a terminal of which this is a background job) would stop it.
+    /// would end it, SIGTTOU (a write of a background job to its terminal) would stop it.
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
         pollfd room{fd_, POLLOUT, 0};
         if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;

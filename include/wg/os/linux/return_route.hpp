@@ -104,7 +104,7 @@ private:
             answer const& a = place(wanted, n);
             if (a.interface_index == 0) break;
             if (!a.is_for(wanted)) continue;
-            // An address that comes back need not change a route, so nobody calls `forget` for it.
+            // An address can come back without a change of routes, and then `forget` is not called.
             if (a.what == verdict::no_route && a.second != second_of(now)) break;
             return a.what == verdict::agrees;
         }

@@ -64,8 +64,8 @@ public:
     static constexpr std::size_t max_segments = 64; ///< of one send; Linux 4.18's limit
     /// How long one `send` waits, all in all, for room in full socket buffers before it drops.
     static constexpr duration send_patience = milliseconds(5);
-    /// How long the socket remembers what it learned of paths, if nobody calls `routes_changed`. Linux forgets a path
-    /// MTU after 10 minutes.
+    /// How long the socket remembers what it learned of paths, if the program does not call `routes_changed`. Linux
+    /// forgets a path MTU after 10 minutes.
     static constexpr duration memory_of_paths = seconds(300);
 
     explicit basic_udp(offloads const& wanted = {}) noexcept
@@ -242,7 +242,7 @@ private:
     static constexpr std::size_t batch = 64;         ///< messages in a call
     static constexpr std::size_t most_planned = 256; ///< datagrams in them, when sent
     static constexpr int buffer_bytes = 7 << 20;
-    /// About 5,000 messages of 148 bytes, of which the kernel counts five times as much.
+    /// Holds about 5,000 messages of 148 bytes: the kernel doubles this number, and counts 768 bytes for a message.
     static constexpr int handshake_buffer_bytes = 2 << 20;
 
     /// The sockets of one family.
