@@ -32,8 +32,8 @@ GRACE_S = 60  # how long an interrupted test may take to clean up
 SANITIZERS = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
 
 PORTABLE = ["style", "unit", "headers", "single", "modes", "footprint", "constant_time", "backends", "consumers"]
-SYSTEM = ["netns", "link", "daemon", "paths", "flood", "interop", "kernel", "firmware", "routers", "memory", "load", "offloads",
-          "throughput"]
+SYSTEM = ["netns", "link", "daemon", "paths", "flood", "interop", "kernel", "firmware", "routers", "memory", "load",
+          "offloads", "throughput"]
 
 
 def oldest_clang():

@@ -16455,7 +16455,7 @@ public:
         }
         cookie_check check = cookie_check::none;
         if constexpr (!is_few(storage_type::max_queued_handshakes)) {
-            //= wp 5.3: under load a message proves by its mac2 that the sender receives what is sent to its address
+            // Under load a message has to prove by its mac2 that the sender receives what is sent to its address.
             if (type != message_type::cookie_reply && this->waiting.under_load(now)) {
                 status const why = check_under_load(message, j.where, now);
                 if (why == status::rate_limited) return this->drop(j, why);
@@ -17026,7 +17026,7 @@ inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t o
 }
 
 /// Whether an outbound packet is an ICMP error, or may be one: such a packet is answered by no other error.
-//= RFC 1122 3.2.2: no error about an error
+//= RFC 1122 3.2.2: no error about an error, a multicast, a fragment that is not the first, or a packet from nowhere
 //= RFC 4443 2.4: no error about an error, also behind extension headers
 inline bool may_be_icmp_error(bytes_view packet, ip_header const& header) noexcept {
     bool const v4 = header.kind == family::v4;

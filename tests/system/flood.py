@@ -3,8 +3,8 @@
 """flood suite: a tunnel, and peers that are new, while a third host floods the port.
 
 The flood has up to 60,000 datagrams a second, which is more than a processor core answers. Its classes are those of
-whitepaper 5.3: with a wrong mac1, with a right one (what follows is noise) from one address or a thousand, with a random
-mac2, with a receiver index that is unknown, or is in use but has a wrong tag, and data that was sent before.
+whitepaper 5.3: with a wrong mac1, with a right one (what follows is noise) from one address or a thousand, with a
+random mac2, with a receiver index that is unknown, or is in use but has a wrong tag, and data that was sent before.
 """
 import base64
 import hashlib

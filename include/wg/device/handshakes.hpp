@@ -36,7 +36,7 @@ public:
         }
         cookie_check check = cookie_check::none;
         if constexpr (!is_few(storage_type::max_queued_handshakes)) {
-            //= wp 5.3: under load a message proves by its mac2 that the sender receives what is sent to its address
+            // Under load a message has to prove by its mac2 that the sender receives what is sent to its address.
             if (type != message_type::cookie_reply && this->waiting.under_load(now)) {
                 status const why = check_under_load(message, j.where, now);
                 if (why == status::rate_limited) return this->drop(j, why);

@@ -35,7 +35,7 @@ inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t o
 }
 
 /// Whether an outbound packet is an ICMP error, or may be one: such a packet is answered by no other error.
-//= RFC 1122 3.2.2: no error about an error
+//= RFC 1122 3.2.2: no error about an error, a multicast, a fragment that is not the first, or a packet from nowhere
 //= RFC 4443 2.4: no error about an error, also behind extension headers
 inline bool may_be_icmp_error(bytes_view packet, ip_header const& header) noexcept {
     bool const v4 = header.kind == family::v4;
