@@ -70,12 +70,12 @@ struct host {
         CHECK(device.configure(changes, now) == status::ok);
     }
 
-    /// Seals a job that the device made and accounts for it as sent; the message.
+    /// Seals a job and accounts for it as sent; the message. Empty: nothing is to be sent.
     bytes_view send(job<smallest>& j, instant now) {
-        CHECK(j.next == disposition::send);
         device.crypt({&j, 1}, device.aead());
+        bool const sent = j.next == disposition::send;
         device.complete({&j, 1}, now);
-        return j.data.view();
+        return sent ? bytes_view(j.data.view()) : bytes_view{};
     }
 
     /// What the device says by itself; empty: nothing.
@@ -83,7 +83,9 @@ struct host {
         job<smallest> j;
         j.data = packet(buffer, 0);
         if (device.process_handshakes({&j, 1}, now) == 0 && device.poll_transmit({&j, 1}, now) == 0) return {};
-        return send(j, now);
+        bytes_view const message = send(j, now);
+        CHECK(!message.empty());
+        return message;
     }
 
     /// What becomes of a packet from this host's user; the datagram, if it is sent.
@@ -92,7 +94,7 @@ struct host {
         j.data = packet(buffer, packet_headroom_bytes, from_user.size());
         copy(j.data.view(), from_user);
         device.prepare_outbound({&j, 1}, now);
-        return j.next == disposition::send ? send(j, now) : bytes_view{};
+        return send(j, now);
     }
 
     /// What becomes of a datagram; if it is delivered, the packet lies in `inner`.
