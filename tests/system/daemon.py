@@ -501,7 +501,7 @@ def options_are_read_from_the_environment(lab):
 # ---------------------------------------------------------------------------------------------------------------- bind
 
 def bound_to(lab, where, **options):
-    return Tunnel(lab, programs=([WGD, '--bind', where], None), **options)
+    return Tunnel(lab, programs=([WGD, '--bind', where], None), opens=False, **options)
 
 
 def udp_addresses(host):

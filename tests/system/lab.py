@@ -616,14 +616,15 @@ class Tunnel:
 
     On the wire ('veth') 192.0.2.1 and .2, 2001:db8::1 and ::2, ports 10001 and 10002; inside 10.9.0.1 and .2, fd09::1
     and ::2. `outer` is the IP version of the endpoints, `initiator` names the hosts that know the other's endpoint,
-    `programs` may name another daemon for each end, `env` is added to the environment of both.
+    `programs` may name another daemon for each end, `env` is added to the environment of both. With `opens` both ports
+    are open on return.
     """
     WIRE = {4: {'a': '192.0.2.1', 'b': '192.0.2.2'}, 6: {'a': '2001:db8::1', 'b': '2001:db8::2'}}
     NUMBER = {'a': 1, 'b': 2}
 
     def __init__(self, lab, outer=4, initiator='ab', mtu=1420, wire_mtu=1500, programs=(None, None), up=True,
-                 env=None):
-        self.lab, self.outer, self.initiator = lab, outer, initiator
+                 env=None, opens=True):
+        self.lab, self.outer, self.initiator, self.opens = lab, outer, initiator, opens
         self.a, self.b = lab.host('a'), lab.host('b')
         lab.link(self.a, self.b, '192.0.2.1/24 2001:db8::1/64', '192.0.2.2/24 2001:db8::2/64', 'veth', wire_mtu)
         self.key = {'a': Key(), 'b': Key()}
@@ -664,7 +665,8 @@ class Tunnel:
         host.setconf('wg0', self.config(host))
         host.address('wg0', f'10.9.0.{number}/24', f'fd09::{number}/64')
         host.ip(f'link set wg0 mtu {mtu}' + (' up' if up else ''))
-        if up:  # the first packet of the other end must not come too early: it is sent again only after five seconds
+        # The first packet of the other end must not come too early: it is sent again only after five seconds.
+        if up and self.opens:
             wait_until(lambda: (4, 10000 + number) in host.udp_ports(), 5, f'{host}: the UDP port of wg0 is open')
 
     def set_psk(self, host, secret):
