@@ -52,7 +52,7 @@ def builds(quick, full, long):
     hacl, why = hacl_sources.tree()
     if hacl is None:
         os.environ["WG_NO_HACL"] = f"({why})"  # for missing_backend.py
-    yield "sanitize", clang, ["-Dsamples=disabled", "-Doptimization=1", "-Db_lundef=false",
+    yield "sanitize", clang, ["-Dsamples=disabled", "-Doptimization=0", "-Db_lundef=false",
                               "-Db_sanitize=address,undefined"], ["unit"]
     yield "gcc", "g++", [lean, "-Dbench=enabled", f"-Dhacl={hacl or ''}"], \
         PORTABLE + (["matrix"] if full else []) + system
