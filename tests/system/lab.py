@@ -626,13 +626,17 @@ class Tunnel:
                  env=None, opens=True):
         self.lab, self.outer, self.initiator, self.opens = lab, outer, initiator, opens
         self.a, self.b = lab.host('a'), lab.host('b')
-        lab.link(self.a, self.b, '192.0.2.1/24 2001:db8::1/64', '192.0.2.2/24 2001:db8::2/64', 'veth', wire_mtu)
+        self.connect(wire_mtu)
         self.key = {'a': Key(), 'b': Key()}
         self.da = self.a.daemon('wg0', program=programs[0], env=env, wait=False)
         self.db = self.b.daemon('wg0', program=programs[1], env=env, wait=False)
         for daemon in self.da, self.db:
             daemon.wait_ready()
             self.configure(daemon.host, mtu, up)
+
+    def connect(self, wire_mtu):
+        """Connects the hosts a and b; a subclass may set other hosts between them."""
+        self.lab.link(self.a, self.b, '192.0.2.1/24 2001:db8::1/64', '192.0.2.2/24 2001:db8::2/64', 'veth', wire_mtu)
 
     @property
     def pub_a(self):

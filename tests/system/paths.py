@@ -259,23 +259,23 @@ def what_comes_by_broadcast_or_multicast_is_answered_from_an_address_of_the_host
 
 # --------------------------------------------------------------------------------------------------------- small links
 
+class SmallLink(Tunnel):
+    """a - r - b: r routes, and the link between r and b has a small MTU, `wire_mtu`; the tunnels keep an MTU of 1420."""
+    WIRE = {4: {'a': '192.0.2.1', 'b': '198.51.100.1'}, 6: {'a': '2001:db8:a::1', 'b': '2001:db8:b::1'}}
+
+    def connect(self, wire_mtu):
+        self.r = self.lab.host('r')
+        self.lab.link(self.a, self.r, '192.0.2.1/24 2001:db8:a::1/64', '192.0.2.2/24 2001:db8:a::2/64', 'veth')
+        self.lab.link(self.r, self.b, '198.51.100.2/24 2001:db8:b::2/64', '198.51.100.1/24 2001:db8:b::1/64', 'small',
+                      wire_mtu)
+        self.r.sysctl('net.ipv4.ip_forward', 1)
+        self.r.sysctl('net.ipv6.conf.all.forwarding', 1)
+        self.a.batch('ip route add default via 192.0.2.2\nip -6 route add default via 2001:db8:a::2')
+        self.b.batch('ip route add default via 198.51.100.2\nip -6 route add default via 2001:db8:b::2')
+
+
 def small_link(lab, outer, mtu=1280):
-    """a - r - b, with a small link between r and b; tunnels of 1420 bytes over it."""
-    t = Tunnel.__new__(Tunnel)
-    t.lab, t.outer, t.initiator = lab, outer, 'ab'
-    t.a, t.b, t.r = lab.host('a'), lab.host('b'), lab.host('r')
-    t.WIRE = {4: {'a': '192.0.2.1', 'b': '198.51.100.1'}, 6: {'a': '2001:db8:a::1', 'b': '2001:db8:b::1'}}
-    lab.link(t.a, t.r, '192.0.2.1/24 2001:db8:a::1/64', '192.0.2.2/24 2001:db8:a::2/64', 'veth')
-    lab.link(t.r, t.b, '198.51.100.2/24 2001:db8:b::2/64', '198.51.100.1/24 2001:db8:b::1/64', 'small', mtu)
-    t.r.sysctl('net.ipv4.ip_forward', 1)
-    t.r.sysctl('net.ipv6.conf.all.forwarding', 1)
-    t.a.batch('ip route add default via 192.0.2.2\nip -6 route add default via 2001:db8:a::2')
-    t.b.batch('ip route add default via 198.51.100.2\nip -6 route add default via 2001:db8:b::2')
-    t.key = {'a': Key(), 'b': Key()}
-    for host in t.a, t.b:
-        host.daemon('wg0')
-        t.configure(host)
-    return t
+    return SmallLink(lab, outer, wire_mtu=mtu)
 
 
 def long_packets_pass(t):
