@@ -18,8 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-namespace bench {
-namespace {
+namespace bench { namespace {
 
 using namespace std::string_view_literals;
 using wg::byte;
@@ -274,8 +273,7 @@ template <class Peer> timed x25519(Peer& peer, std::string const& bench) {
     }
     bool const batch = bench == "x25519_batch8";
     bool good = true;
-    if (batch)
-        good = dh_all(peer, d->items);
+    if (batch) good = dh_all(peer, d->items);
     else
         for (auto& i : d->items) good = peer.dh(i) && good;
     for (std::size_t i = 0; i < batch_keys; ++i) good = good && d->out[i].equals(d->wanted[i]);
@@ -294,8 +292,7 @@ template <class Peer> bool mac_all(Peer& peer, std::span<wg::hash_item const> it
 template <class Peer> timed blake2s_mac1(Peer& peer, bool batch) {
     auto const d = std::make_shared<hash_data>(requires { Peer::unkeyed; });
     bool good = true;
-    if (batch)
-        good = mac_all(peer, d->items);
+    if (batch) good = mac_all(peer, d->items);
     else
         for (auto const& i : d->items) good = peer.mac(i) && good;
     for (std::size_t i = 0; i < batch_packets; ++i) good = good && d->right(i);
@@ -305,26 +302,22 @@ template <class Peer> timed blake2s_mac1(Peer& peer, bool batch) {
 }
 
 /// Adds `peer`, which lives on, to the contest if it can do what is asked and `name` is wanted.
-template <class Peer> void join(contest& c, std::shared_ptr<aead_data> const& data, std::string const& name,
-                                Peer& peer) {
+template <class Peer>
+void join(contest& c, std::shared_ptr<aead_data> const& data, std::string const& name, Peer& peer) {
     timed run;
     bool able = true;
     if (c.bench.starts_with("aead_")) {
         bool const open = c.bench.starts_with("aead_open");
         if constexpr (requires(wg::aead_item i) { peer.seal(i); })
             run = c.bench.ends_with("_batch16") ? aead_batch(peer, data, open) : aead_one(peer, data, open);
-        else
-            able = false;
+        else able = false;
     } else if (c.bench.starts_with("x25519")) {
-        if constexpr (requires(wg::dh_item i) { peer.dh(i); })
-            run = x25519(peer, c.bench);
-        else
-            able = false;
+        if constexpr (requires(wg::dh_item i) { peer.dh(i); }) run = x25519(peer, c.bench);
+        else able = false;
     } else {
         if constexpr (requires(wg::hash_item i) { peer.mac(i); })
             run = blake2s_mac1(peer, c.bench.ends_with("_batch16"));
-        else
-            able = false;
+        else able = false;
     }
     if (!able) return;
     if (!run) fail(name + " gives wrong results in " + c.bench + " of " + std::to_string(c.size) + " bytes");
@@ -421,9 +414,9 @@ public:
     static std::vector<std::pair<std::string, std::vector<std::size_t>>> benches() {
         std::vector<std::size_t> const single{16, 64, 128, 256, 576, 1024, 1420, 4096, 16384};
         std::vector<std::size_t> const batch{64, 256, 576, 1420};
-        return {{"aead_seal", single},          {"aead_open", single},        {"aead_seal_batch16", batch},
-                {"aead_open_batch16", batch},   {"x25519", {32}},             {"x25519_base", {32}},
-                {"x25519_batch8", {32}},        {"blake2s_mac1", {116}},      {"blake2s_mac1_batch16", {116}}};
+        return {{"aead_seal", single},        {"aead_open", single},   {"aead_seal_batch16", batch},
+                {"aead_open_batch16", batch}, {"x25519", {32}},        {"x25519_base", {32}},
+                {"x25519_batch8", {32}},      {"blake2s_mac1", {116}}, {"blake2s_mac1_batch16", {116}}};
     }
 
     static std::string missing() {
@@ -466,9 +459,12 @@ private:
 #ifdef WG_BENCH_OPENSSL
         enter("openssl", openssl_);
         if (c.bench.starts_with("aead_") && wanted(options_.implementations, "openssl:avx2"))
-            c.candidates.push_back({"openssl:avx2", [this, bench = c.bench, size = c.size](std::uint64_t count) {
+            c.candidates.push_back({"openssl:avx2",
+                                    [this, bench = c.bench, size = c.size](std::uint64_t count) {
                                         return openssl_avx2_.run(bench, size, count);
-                                    }, 1, {}});
+                                    },
+                                    1,
+                                    {}});
         enter("openssl:digest", openssl_digest_);
 #endif
 #ifdef WG_BENCH_LIBSODIUM
@@ -553,8 +549,7 @@ std::vector<goal> goals() {
     std::vector<goal> all;
     for (char const* bench : {"aead_seal", "aead_open"}) {
         for (auto const& [size, times] : {std::pair{64, 1.1}, {256, 1.1}, {1420, 1.3}, {16384, 1.4}})
-            all.push_back({bench, "wg", "ipsec-mb", static_cast<std::size_t>(size), times,
-                           size == 1420 ? 2.7 : 0});
+            all.push_back({bench, "wg", "ipsec-mb", static_cast<std::size_t>(size), times, size == 1420 ? 2.7 : 0});
         all.push_back({bench, "wg:avx2", "openssl:avx2", 1420, 1.0});
         all.push_back({bench, "wg:portable", "libsodium", 1420, 0.7});
     }
@@ -630,16 +625,18 @@ options read_options(std::span<char*> arguments) {
 void print_machine() {
     using wg::bundled::cpu;
     std::string sets;
-    for (auto const& [set, name] : {std::pair{cpu::ssse3, "ssse3"}, {cpu::avx2, "avx2"}, {cpu::adx, "adx"},
-                                    {cpu::avx512, "avx512"}, {cpu::ifma, "ifma"}})
+    for (auto const& [set, name] : {std::pair{cpu::ssse3, "ssse3"},
+                                    {cpu::avx2, "avx2"},
+                                    {cpu::adx, "adx"},
+                                    {cpu::avx512, "avx512"},
+                                    {cpu::ifma, "ifma"}})
         if (has(wg::bundled::chosen_cpu(), set)) sets += std::string(" ") + name;
     std::string const missing = arena::missing();
     std::printf("wg may use:%s\nmissing:%s\nns, medians\n", sets.empty() ? " the baseline" : sets.c_str(),
                 missing.empty() ? " none" : missing.c_str());
 }
 
-} // namespace
-} // namespace bench
+}} // namespace bench
 
 int main(int count, char** arguments) {
     using namespace bench;

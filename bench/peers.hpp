@@ -58,16 +58,14 @@ public:
     }
     bool open(wg::aead_item& i) const { return aead_.open(i.dst, i.src, {}, i.counter, *i.key); }
     bool seal_batch(std::span<wg::aead_item> items) const {
-        if constexpr (requires(Aead const& a) { a.seal_batch(items); })
-            aead_.seal_batch(items);
+        if constexpr (requires(Aead const& a) { a.seal_batch(items); }) aead_.seal_batch(items);
         else
             for (auto& i : items) seal(i);
         return true;
     }
     bool open_batch(std::span<wg::aead_item> items) const {
         bool good = true;
-        if constexpr (requires(Aead const& a) { a.open_batch(items); })
-            aead_.open_batch(items);
+        if constexpr (requires(Aead const& a) { a.open_batch(items); }) aead_.open_batch(items);
         else
             for (auto& i : items) i.good = open(i);
         for (auto const& i : items) good = i.good && good;
@@ -80,8 +78,7 @@ public:
     }
     bool dh_batch(std::span<wg::dh_item> items) const {
         bool good = true;
-        if constexpr (requires(Dh const& d) { d.dh_batch(items); })
-            dh_.dh_batch(items);
+        if constexpr (requires(Dh const& d) { d.dh_batch(items); }) dh_.dh_batch(items);
         else
             for (auto& i : items) i.good = dh(i);
         for (auto const& i : items) good = i.good && good;
@@ -92,8 +89,7 @@ public:
         return true;
     }
     bool mac_batch(std::span<wg::hash_item const> items) const {
-        if constexpr (requires(Hash const& h) { h.blake2s_batch(items); })
-            hash_.blake2s_batch(items);
+        if constexpr (requires(Hash const& h) { h.blake2s_batch(items); }) hash_.blake2s_batch(items);
         else
             for (auto const& i : items) mac(i);
         return true;
@@ -112,10 +108,8 @@ using bundled_peer = policies_peer<wg::bundled::aead, wg::bundled::dh, wg::bundl
 class ipsec_mb_peer {
 public:
     explicit ipsec_mb_peer(bool avx2) : manager_(alloc_mb_mgr(0)) {
-        if (avx2)
-            init_mb_mgr_avx2(manager_.get());
-        else
-            init_mb_mgr_auto(manager_.get(), nullptr);
+        if (avx2) init_mb_mgr_avx2(manager_.get());
+        else init_mb_mgr_auto(manager_.get(), nullptr);
     }
     bool works() const { return manager_ && imb_get_errno(manager_.get()) == 0; }
 

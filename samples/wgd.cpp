@@ -275,9 +275,9 @@ int main(int count, char** arguments) {
                              : wg::os::tun::open(o.interface_name, why, wg::default_mtu_bytes, o.offloads);
     if (!tun) return fail(why.c_str());
     static listener configuration; // its buffers are too large for a stack
-    wg::status const listening =
-        o.uapi_fd >= 0 ? configuration.adopt(o.uapi_fd, o.interface_name, why, o.socket_directory)
-                       : configuration.open(o.interface_name, why, o.socket_directory);
+    wg::status const listening = o.uapi_fd >= 0
+                                     ? configuration.adopt(o.uapi_fd, o.interface_name, why, o.socket_directory)
+                                     : configuration.open(o.interface_name, why, o.socket_directory);
     if (listening != wg::status::ok) return fail(why.c_str());
     auto background = o.foreground ? wg::os::background() : wg::os::background::enter();
     if (!background) return fail("cannot go to the background");

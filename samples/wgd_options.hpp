@@ -153,8 +153,7 @@ template <class Print> void print_help(Print&& print) {
         if (o.name != nullptr)
             line.set("  ", o.shorthand != '\0' ? shorthand : "", "--", o.name, o.value != nullptr ? " " : "",
                      o.value != nullptr ? o.value : "", "  ", o.variable, "=", value, "\n");
-        else
-            line.set("  ", o.variable, "=", value, "\n");
+        else line.set("  ", o.variable, "=", value, "\n");
         print(line.view());
         line.set("      ", o.help, "\n");
         print(line.view());

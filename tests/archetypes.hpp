@@ -486,7 +486,9 @@ struct lockable_lock_throws : lockable {
 struct lockable_unlock_throws : lockable {
     void unlock() {}
 };
-template <class Mutex> struct threads_with : threads { using mutex = Mutex; };
+template <class Mutex> struct threads_with : threads {
+    using mutex = Mutex;
+};
 static_assert(wg::threads<threads_with<lockable>>);
 static_assert(!wg::threads<threads_without_parallel>);
 static_assert(!wg::threads<threads_without_mutex>);

@@ -11,8 +11,8 @@ alignas(node) wg::byte memory[sizeof(node)];
 constexpr wg::byte_array<wg::key_bytes> own_key = {1}, peer_key = {9};
 constexpr wg::endpoint peer_endpoint = {wg::ip_address::v4(192, 0, 2, 1), 51820, 0};
 constexpr wg::ip_prefix peer_allowed_ips[] = {{wg::ip_address::v4(10, 0, 0, 0), 24}, {{{0xfd}, wg::family::v6}, 64}};
-constexpr wg::peer_settings peer = {.key = peer_key, .endpoint = peer_endpoint, .allowed_ips = peer_allowed_ips,
-                                    .persistent_keepalive_s = 25};
+constexpr wg::peer_settings peer = {
+    .key = peer_key, .endpoint = peer_endpoint, .allowed_ips = peer_allowed_ips, .persistent_keepalive_s = 25};
 
 } // namespace
 

@@ -248,10 +248,13 @@ int main() {
     }
     print("blake2s_64_insn", instructions([&] { hash.blake2s(b, {}, bytes_view(buffer, 64), {}); }));
     print("x25519_stack", wiped_depth([&] { good = dh.dh(out, key, point); }, "X25519 wipes its stack"));
-    print("aead_stack", wiped_depth([&] { aead.seal({buffer, 1436}, {buffer, 1420}, {}, 7, key); },
-                                    "ChaCha20-Poly1305 wipes its stack"));
-    print("blake2s_stack", wiped_depth([&] { hash.blake2s(b, a, bytes_view(buffer, 64), {}); },
-                                       "BLAKE2s wipes its stack"));
+    print("aead_stack", wiped_depth(
+                            [&] {
+                                aead.seal({buffer, 1436}, {buffer, 1420}, {}, 7, key);
+                            },
+                            "ChaCha20-Poly1305 wipes its stack"));
+    print("blake2s_stack",
+          wiped_depth([&] { hash.blake2s(b, a, bytes_view(buffer, 64), {}); }, "BLAKE2s wipes its stack"));
 
     using device1 = firmware::node<1>::device_type;
     using device2 = firmware::node<2>::device_type;
@@ -262,9 +265,8 @@ int main() {
     print("ram_staging", sizeof(staging<one::storage>));
     print("ram_queue", sizeof(handshake_queue<one::storage>));
     print("ram_limiter", sizeof(rate_limiter<one::storage>));
-    print("ram_device1",
-          sizeof(device1) - sizeof(staging<one::storage>) - sizeof(handshake_queue<one::storage>) -
-              sizeof(rate_limiter<one::storage>));
+    print("ram_device1", sizeof(device1) - sizeof(staging<one::storage>) - sizeof(handshake_queue<one::storage>) -
+                             sizeof(rate_limiter<one::storage>));
     print("ram_job", sizeof(node::job));
 
     conversation();

@@ -11,12 +11,12 @@
 
 /// What a board supplies.
 extern "C" {
-std::int64_t board_now_ns();                                              // since start, never back
-bool board_random(wg::byte* to, std::size_t size);                        // from a true source; false: it failed
-void board_tai64n(wg::byte* label);                                       // 12 bytes, greater at each start
+std::int64_t board_now_ns();                       // since start, never back
+bool board_random(wg::byte* to, std::size_t size); // from a true source; false: it failed
+void board_tai64n(wg::byte* label);                // 12 bytes, greater at each start
 std::size_t board_datagram_in(wg::byte* to, std::size_t room, wg::endpoint* from); // 0: none
 void board_datagram_out(wg::byte const* from, std::size_t size, wg::endpoint const* to, std::uint8_t tos);
-std::size_t board_packet_in(wg::byte* to, std::size_t room);              // of the tunnel's own IP stack; 0: none
+std::size_t board_packet_in(wg::byte* to, std::size_t room); // of the tunnel's own IP stack; 0: none
 void board_packet_out(wg::byte const* from, std::size_t size);
 }
 

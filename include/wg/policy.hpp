@@ -18,7 +18,7 @@
 #include <concepts>
 #include <initializer_list>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// One digest of a batch: what `blake2s(out, key, message, {})` would do.
 struct hash_item {
@@ -57,11 +57,11 @@ struct dh_item {
 // | dh_public(out, secret)          | the public key of `secret`                                                      |
 // | dh_batch(items)                 | optional: the same for each item, and `good` says what `dh` would have returned |
 template <class Dh>
-concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point,
-                              public_key& key) {
-    { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
-    { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
-};
+concept dh_backend =
+    requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point, public_key& key) {
+        { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
+        { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
+    };
 
 template <class Dh>
 concept batch_dh_backend = dh_backend<Dh> && requires(Dh const& dh, std::span<dh_item> items) {
@@ -277,6 +277,6 @@ concept engine_policies = policies<Policies> && tun_device<typename Policies::tu
                               { Policies::storage::max_mtu_bytes } -> std::convertible_to<std::size_t>;
                           };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -35,7 +35,7 @@
 #endif
 #include "os/os.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// The region for secrets of a platform that has one; else the heap.
 template <class Host> struct region_of {
@@ -99,7 +99,7 @@ template <class Policies = default_policies> public_key public_key_of(secret<key
     return of;
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif // WG_HAS_CXX20
 #endif

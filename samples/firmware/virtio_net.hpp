@@ -71,8 +71,7 @@ private:
     static constexpr unsigned magic = 0, version = 4, device_id = 8, driver_features = 0x20,
                               driver_features_select = 0x24, queue_select = 0x30, queue_size_max = 0x34,
                               queue_size = 0x38, queue_ready = 0x44, queue_notify = 0x50, status = 0x70,
-                              queue_descriptors = 0x80, queue_driver = 0x90, queue_device = 0xa0,
-                              configuration = 0x100;
+                              queue_descriptors = 0x80, queue_driver = 0x90, queue_device = 0xa0, configuration = 0x100;
     static constexpr std::uint32_t acknowledge = 1, driver = 2, driver_ok = 4, features_ok = 8;
     static constexpr std::size_t depth = 16;
     static constexpr std::size_t header_bytes = 12; ///< 5.1.6: virtio_net_hdr
@@ -97,9 +96,7 @@ private:
         } used;
         std::uint16_t seen = 0;
 
-        bool has_used() const noexcept {
-            return *const_cast<std::uint16_t const volatile*>(&used.index) != seen;
-        }
+        bool has_used() const noexcept { return *const_cast<std::uint16_t const volatile*>(&used.index) != seen; }
         used_buffer take_used() noexcept {
             order();
             return used.ring[seen++ % depth];

@@ -176,7 +176,7 @@
 #include <span>
 #include <type_traits>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 using byte = std::uint8_t;
 using bytes = std::span<byte>;
@@ -260,11 +260,11 @@ inline void copy(bytes to, bytes_view from) noexcept {
     if (!to.empty()) std::memset(to.data(), 0, to.size());
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 enum class family : std::uint8_t { none = 0, v4 = 4, v6 = 6 };
 
@@ -351,7 +351,7 @@ struct path {
     friend constexpr bool operator==(path const&, path const&) noexcept = default;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -367,7 +367,7 @@ struct path {
 
 #include <cstdint>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// A length of time, in nanoseconds; may be negative. (std::chrono would bring <sstream> to a microcontroller.)
 struct duration {
@@ -443,13 +443,13 @@ template <duration Length> constexpr void set_after(instant& to, moment from) no
     time_detail::set(to, from, length);
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
 #include <cstddef>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 inline constexpr std::size_t key_bytes = 32;
 inline constexpr std::size_t tag_bytes = 16;
@@ -484,7 +484,7 @@ inline constexpr duration new_handshake_timeout = keepalive_timeout + rekey_time
 inline constexpr duration zero_key_material_after = reject_after_time * 3;
 /// A receiving initiator renews a session this long before it would be too late (Linux, wireguard-go).
 inline constexpr duration rekey_after_time_receiving = reject_after_time - keepalive_timeout - rekey_timeout;
-inline constexpr unsigned max_handshake_attempts = 18; ///< rekey_attempt_time / rekey_timeout
+inline constexpr unsigned max_handshake_attempts = 18;            ///< rekey_attempt_time / rekey_timeout
 inline constexpr duration initiation_interval = milliseconds(20); ///< at most 50 initiations a second from a peer
 
 inline constexpr duration cookie_secret_max_age = seconds(120);
@@ -493,7 +493,7 @@ inline constexpr duration under_load_linger = seconds(1);
 
 inline constexpr std::uint8_t handshake_tos = 0x88; ///< DSCP AF41
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -505,7 +505,7 @@ inline constexpr std::uint8_t handshake_tos = 0x88; ///< DSCP AF41
 
 #include <type_traits>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Overwrites `size` bytes with zero. The compiler may not drop it, even if the memory dies next.
 WG_OUTLINE inline void wipe(void* memory, std::size_t size) noexcept {
@@ -602,11 +602,11 @@ private:
     byte_array<Size> value_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 using key_view = std::span<byte const, key_bytes>;
 using public_key = byte_array<key_bytes>;
@@ -615,14 +615,14 @@ using public_key = byte_array<key_bytes>;
 class change {
 public:
     enum class kind : std::uint8_t {
-        private_key,          ///< all zero: none
-        listen_port,          ///< 0: any free one
-        fwmark,               ///< 0: off
-        replace_peers,        ///< remove all peers first
-        peer,                 ///< what follows concerns this peer, who is added if new
-        update_only,          ///< but not if new: then skip all that follows up to the next peer
+        private_key,   ///< all zero: none
+        listen_port,   ///< 0: any free one
+        fwmark,        ///< 0: off
+        replace_peers, ///< remove all peers first
+        peer,          ///< what follows concerns this peer, who is added if new
+        update_only,   ///< but not if new: then skip all that follows up to the next peer
         remove_peer,
-        preshared_key,        ///< all zero: none
+        preshared_key, ///< all zero: none
         endpoint,
         persistent_keepalive, ///< seconds, 0: off
         replace_allowed_ips,  ///< remove all of the peer's allowed IPs first
@@ -679,9 +679,9 @@ private:
 /// A peer as a node knows it whose configuration is in its program. Views are good during the call.
 struct peer_settings {
     public_key const& key;
-    wg::endpoint endpoint{};                            ///< family::none: not known until the peer speaks
+    wg::endpoint endpoint{}; ///< family::none: not known until the peer speaks
     std::span<ip_prefix const> allowed_ips{};
-    std::uint16_t persistent_keepalive_s = 0;           ///< 0: off
+    std::uint16_t persistent_keepalive_s = 0; ///< 0: off
     secret<key_bytes> const* preshared_key = nullptr;
 };
 
@@ -705,7 +705,7 @@ struct peer_facts {
     std::uint16_t persistent_keepalive_s = 0;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -722,7 +722,7 @@ struct peer_facts {
 
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 // One line a status: name, then what a person reads. Packets count one counter a status.
 #define WG_STATUSES(X)                                                                                                 \
@@ -832,18 +832,18 @@ private:
     status why_ = status::ok;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// The number an observer is given for what concerns no peer.
 inline constexpr std::uint32_t no_peer_number = UINT32_MAX;
 
 enum class event_id : std::uint8_t {
-    dropped,                ///< value: the status that says why
-    initiation_sent,        ///< value: attempts so far
+    dropped,         ///< value: the status that says why
+    initiation_sent, ///< value: attempts so far
     initiation_received,
     response_sent,
     response_received,
@@ -851,31 +851,41 @@ enum class event_id : std::uint8_t {
     cookie_reply_received,
     keepalive_sent,
     keepalive_received,
-    session_started,        ///< value: 1 as initiator, 0 as responder
+    session_started, ///< value: 1 as initiator, 0 as responder
     handshake_given_up,
     keys_zeroed,
-    endpoint_changed,       ///< value: the new port
+    endpoint_changed, ///< value: the new port
     peer_added,
     peer_removed,
-    under_load,             ///< value: 1 begins, 0 ends
-    congestion_marked,      ///< the first such packet of a device; value: 1 it was dropped, 0 it passed
-    send_failed,            ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
+    under_load,        ///< value: 1 begins, 0 ends
+    congestion_marked, ///< the first such packet of a device; value: 1 it was dropped, 0 it passed
+    send_failed,       ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
 };
 
 constexpr char const* describe(event_id id) noexcept {
     constexpr char const* texts[] = {
-        "dropped a packet",          "sent a handshake initiation", "received a handshake initiation",
-        "sent a handshake response", "received a handshake response", "sent a cookie reply",
-        "received a cookie reply",   "sent a keepalive",            "received a keepalive",
-        "started a session",         "gave up on the handshake",    "zeroed all keys",
-        "moved to another endpoint", "was added",                   "was removed",
+        "dropped a packet",
+        "sent a handshake initiation",
+        "received a handshake initiation",
+        "sent a handshake response",
+        "received a handshake response",
+        "sent a cookie reply",
+        "received a cookie reply",
+        "sent a keepalive",
+        "received a keepalive",
+        "started a session",
+        "gave up on the handshake",
+        "zeroed all keys",
+        "moved to another endpoint",
+        "was added",
+        "was removed",
         "load changed",
         "sent a packet that takes no congestion marks in a datagram that was marked on the way (RFC 6040)",
         "could not send"};
     return texts[static_cast<std::size_t>(id)];
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -885,7 +895,7 @@ constexpr char const* describe(event_id id) noexcept {
 #define WG_BASE_PACKET_HPP
 
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// A window into somebody else's buffer. Headers go before the window and tags after it without a copy.
 struct packet {
@@ -919,21 +929,21 @@ struct packet {
 /// A UDP payload and where it came from or goes to.
 struct datagram : packet {
     path where{};
-    std::uint8_t tos = 0;            ///< DSCP and ECN of the outer header
+    std::uint8_t tos = 0; ///< DSCP and ECN of the outer header
     /// Received: if not 0, the window holds datagrams of this size back to back, of which the last may be shorter.
     std::uint16_t segment_bytes = 0;
-    status why = status::ok;         ///< sent: what became of it
-    std::uint16_t error = 0;         ///< sent: the host's own number for `why` (errno), if it has one
+    status why = status::ok; ///< sent: what became of it
+    std::uint16_t error = 0; ///< sent: the host's own number for `why` (errno), if it has one
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
 #include <concepts>
 #include <initializer_list>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// One digest of a batch: what `blake2s(out, key, message, {})` would do.
 struct hash_item {
@@ -972,11 +982,11 @@ struct dh_item {
 // | dh_public(out, secret)          | the public key of `secret`                                                      |
 // | dh_batch(items)                 | optional: the same for each item, and `good` says what `dh` would have returned |
 template <class Dh>
-concept dh_backend = requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point,
-                              public_key& key) {
-    { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
-    { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
-};
+concept dh_backend =
+    requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point, public_key& key) {
+        { dh.dh(out, scalar, point) } noexcept -> std::same_as<bool>;
+        { dh.dh_public(key, scalar) } noexcept -> std::same_as<void>;
+    };
 
 template <class Dh>
 concept batch_dh_backend = dh_backend<Dh> && requires(Dh const& dh, std::span<dh_item> items) {
@@ -1192,7 +1202,7 @@ concept engine_policies = policies<Policies> && tun_device<typename Policies::tu
                               { Policies::storage::max_mtu_bytes } -> std::convertible_to<std::size_t>;
                           };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -1211,8 +1221,7 @@ concept engine_policies = policies<Policies> && tun_device<typename Policies::tu
 
 #include <cstdint>
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Limbs in 32-bit words, products in 64-bit words: any processor.
 struct limbs32 {};
@@ -1321,10 +1330,8 @@ template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept
     }
 #else
     alignas(16) byte frame[(Bytes + 15) / 16 * 16];
-    if constexpr (Bytes <= 1024)
-        wipe_fixed<sizeof frame>(frame);
-    else
-        wipe(frame);
+    if constexpr (Bytes <= 1024) wipe_fixed<sizeof frame>(frame);
+    else wipe(frame);
 #endif
     wipe_baseline_registers();
 }
@@ -1344,15 +1351,13 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noe
 #endif
 }
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 
 #include <bit>
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 inline constexpr std::size_t chacha20_block_bytes = 64;
 inline constexpr std::size_t chacha20_nonce_bytes = 12;
@@ -1383,6 +1388,7 @@ namespace chacha20_detail {
 /// of 8-11, the other two are on the stack.
 [[gnu::naked, gnu::noinline]] inline void permute([[maybe_unused]] chacha20_words& to,
                                                   [[maybe_unused]] chacha20_words const& from) noexcept {
+    // clang-format off
     asm volatile("push {r0, r4-r11, lr}\n\t"
                  "sub sp, sp, #24\n\t"
                  "mov lr, r1\n\tldm lr!, {r0-r7}\n\tldm lr!, {r8-r11}\n\t"
@@ -1406,6 +1412,7 @@ namespace chacha20_detail {
                  "ldr r12, [sp, #24]\n\tstm r12!, {r0-r7}\n\t"
                  "ldrd r0, r1, [sp]\n\tldrd r2, r3, [sp, #8]\n\tstm r12!, {r0-r3}\n\tstm r12, {r8-r11}\n\t"
                  "add sp, sp, #24\n\tpop {r0, r4-r11, pc}");
+    // clang-format on
 }
 
 #undef WG_ARM_QUARTER
@@ -1558,8 +1565,7 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
     wipe_stack<sizeof(chacha20_words) + spill_bytes>();
 }
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -1621,17 +1627,16 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 #endif
 #endif
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// A set of instruction sets.
 enum class cpu : std::uint32_t {
     baseline = 0,
     ssse3 = 1,
-    avx2 = 2,  ///< with BMI1 and BMI2
-    adx = 4,   ///< two carry chains; with BMI2
+    avx2 = 2,   ///< with BMI1 and BMI2
+    adx = 4,    ///< two carry chains; with BMI2
     avx512 = 8, ///< F, BW, DQ, VL
-    ifma = 16, ///< AVX512-IFMA, products of 52 bits, with VBMI2
+    ifma = 16,  ///< AVX512-IFMA, products of 52 bits, with VBMI2
     all = 31,
 };
 
@@ -1661,8 +1666,8 @@ inline cpu detect_cpu() noexcept {
     asm volatile("xgetbv" : "=a"(saved), "=d"(unused) : "c"(0));
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return set;
     constexpr unsigned ymm = 6, zmm = 0xe6; // bits of XCR0
-    constexpr unsigned wide = bit_AVX2 | bit_BMI | bit_BMI2, wider = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ |
-                                                                     bit_AVX512VL;
+    constexpr unsigned wide = bit_AVX2 | bit_BMI | bit_BMI2,
+                       wider = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     if ((saved & ymm) == ymm && (b & wide) == wide) set = set | cpu::avx2;
     if ((b & bit_ADX) && (b & bit_BMI2)) set = set | cpu::adx;
     if ((saved & zmm) == zmm && (b & wider) == wider) set = set | cpu::avx512;
@@ -1678,8 +1683,8 @@ inline cpu detect_cpu() noexcept {
     constexpr struct {
         std::string_view name;
         cpu what;
-    } known[] = {{"ssse3", cpu::ssse3}, {"avx2", cpu::avx2}, {"adx", cpu::adx}, {"avx512", cpu::avx512},
-                 {"ifma", cpu::ifma},   {"all", cpu::all}};
+    } known[] = {{"ssse3", cpu::ssse3},   {"avx2", cpu::avx2}, {"adx", cpu::adx},
+                 {"avx512", cpu::avx512}, {"ifma", cpu::ifma}, {"all", cpu::all}};
     cpu found = cpu::baseline;
     while (!names.empty()) {
         std::string_view const name = names.substr(0, names.find(','));
@@ -1711,8 +1716,7 @@ inline cpu chosen_cpu() noexcept {
 #endif
 }
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -1725,8 +1729,7 @@ inline cpu chosen_cpu() noexcept {
 #define WG_BACKENDS_BUNDLED_POLY1305_HPP
 
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 inline constexpr std::size_t poly1305_block_bytes = 16;
 
@@ -1752,11 +1755,11 @@ template <> struct poly1305_state<limbs64> {
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
             add(x, y, z, load_le64(from), load_le64(from + 8), top); // z <= 4 + 1 + 1
 
-            uint128 const d0 = uint128{x} * a + uint128{y} * s;                 // < 2^64 * 2.25 * 2^60 < 2^126
-            uint128 d1 = uint128{x} * b + uint128{y} * a;                       // < 2^125
-            d1 += z * s;                                                        // < 7.5 * 2^60 < 2^63
-            d1 += high(d0);                                                     // < 2^126
-            std::uint64_t const d2 = z * a + high(d1);                          // < 6 * 2^60 + 2^62 < 2^64
+            uint128 const d0 = uint128{x} * a + uint128{y} * s; // < 2^64 * 2.25 * 2^60 < 2^126
+            uint128 d1 = uint128{x} * b + uint128{y} * a;       // < 2^125
+            d1 += z * s;                                        // < 7.5 * 2^60 < 2^63
+            d1 += high(d0);                                     // < 2^126
+            std::uint64_t const d2 = z * a + high(d1);          // < 6 * 2^60 + 2^62 < 2^64
 
             x = low(d0), y = low(d1), z = d2 & 3;
             add(x, y, z, (d2 >> 2) * 5, 0, 0); // < 12.5 * 2^60 < 2^64; z <= 4
@@ -1860,7 +1863,7 @@ template <> struct poly1305_state<limbs32> {
     }
 
     [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
-        std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                      // < 2^28
+        std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                    // < 2^28
         std::uint64_t const s1 = r1 + (r1 >> 2), s2 = r2 + (r2 >> 2), s3 = r3 + (r3 >> 2); // < 1.25 * 2^28
         std::uint32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3], h4 = h[4];
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
@@ -1974,8 +1977,7 @@ private:
     std::size_t held_ = 0; ///< bytes in partial_, 0-15 between calls
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 
@@ -1986,8 +1988,7 @@ private:
 #include <immintrin.h>
 #endif
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// The twelve bytes of a nonce, as words.
 struct packet_nonce {
@@ -2018,9 +2019,8 @@ struct packet_tag {
 };
 
 // Where no vector unit stands behind vectors, they are slower than plain words.
-#if !defined(WG_COMPACT) &&                                                                                            \
-    (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||                           \
-     defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
+#if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||   \
+                             defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
 #define WG_VECTOR_KERNELS
 
 namespace kernel_vector128 {
@@ -2039,8 +2039,8 @@ inline constexpr int vector_registers = 16;
 #else
 inline constexpr int vector_registers = 32;
 #endif
-inline constexpr std::size_t most_blocks = 4; ///< of a step
-inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t most_blocks = 4;         ///< of a step
+inline constexpr int batch_groups = 1;                ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
@@ -2131,7 +2131,8 @@ WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, st
 }
 /// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
-    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    if (size >= vector_bytes) [[likely]]
+        return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
 }
 
@@ -2505,10 +2506,8 @@ public:
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
-        if (count_ <= lane_blocks)
-            make_lanes<1>(words_, targets_);
-        else
-            make_lanes<batch_groups>(words_, targets_);
+        if (count_ <= lane_blocks) make_lanes<1>(words_, targets_);
+        else make_lanes<batch_groups>(words_, targets_);
         count_ = 0;
     }
 
@@ -2525,8 +2524,8 @@ private:
 /// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
 class scalar_authenticator {
 public:
-    static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t least_bytes = 0;        ///< any packet
+    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
     static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
@@ -2585,9 +2584,9 @@ inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
 /// From which on lanes are faster than words.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
-inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
-#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be compiled into each of its users
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
@@ -2658,8 +2657,7 @@ WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcep
 
 WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
-    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
-            times_five(r.l4)};
+    return {r.l0, r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3), times_five(r.l4)};
 }
 
 /// Blocks as their low and high words, and the end bit 2^128 where there is a block.
@@ -3085,8 +3083,8 @@ inline constexpr int vector_registers = 16;
 #else
 inline constexpr int vector_registers = 32;
 #endif
-inline constexpr std::size_t most_blocks = 4; ///< of a step
-inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t most_blocks = 4;         ///< of a step
+inline constexpr int batch_groups = 1;                ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
@@ -3177,7 +3175,8 @@ WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, st
 }
 /// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
-    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    if (size >= vector_bytes) [[likely]]
+        return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
 }
 
@@ -3551,10 +3550,8 @@ public:
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
-        if (count_ <= lane_blocks)
-            make_lanes<1>(words_, targets_);
-        else
-            make_lanes<batch_groups>(words_, targets_);
+        if (count_ <= lane_blocks) make_lanes<1>(words_, targets_);
+        else make_lanes<batch_groups>(words_, targets_);
         count_ = 0;
     }
 
@@ -3571,8 +3568,8 @@ private:
 /// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
 class scalar_authenticator {
 public:
-    static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t least_bytes = 0;        ///< any packet
+    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
     static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
@@ -3630,9 +3627,9 @@ inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
 /// From which on lanes are faster than words.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
-inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
-#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be compiled into each of its users
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
@@ -3703,8 +3700,7 @@ WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcep
 
 WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
-    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
-            times_five(r.l4)};
+    return {r.l0, r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3), times_five(r.l4)};
 }
 
 /// Blocks as their low and high words, and the end bit 2^128 where there is a block.
@@ -4116,8 +4112,8 @@ inline constexpr int vector_registers = 32;
 #else
 inline constexpr int vector_registers = 16;
 #endif
-inline constexpr std::size_t most_blocks = 8; ///< of a step
-inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t most_blocks = 8;         ///< of a step
+inline constexpr int batch_groups = 1;                ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
 #ifdef WG_ROTATES
@@ -4142,9 +4138,7 @@ template <int By> WG_TARGET void turn(vector& x) noexcept {
     x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 
-WG_TARGET vector broadcast(std::uint32_t word) noexcept {
-    return vector(_mm256_set1_epi32(static_cast<int>(word)));
-}
+WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector(_mm256_set1_epi32(static_cast<int>(word))); }
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
     return vector(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four))));
 }
@@ -4200,7 +4194,8 @@ WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, st
 }
 /// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
-    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    if (size >= vector_bytes) [[likely]]
+        return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
 }
 
@@ -4567,10 +4562,8 @@ public:
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
-        if (count_ <= lane_blocks)
-            make_lanes<1>(words_, targets_);
-        else
-            make_lanes<batch_groups>(words_, targets_);
+        if (count_ <= lane_blocks) make_lanes<1>(words_, targets_);
+        else make_lanes<batch_groups>(words_, targets_);
         count_ = 0;
     }
 
@@ -4587,8 +4580,8 @@ private:
 /// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
 class scalar_authenticator {
 public:
-    static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t least_bytes = 0;        ///< any packet
+    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
     static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
@@ -4646,9 +4639,9 @@ inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
 /// From which on lanes are faster than words.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
-inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
-#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be compiled into each of its users
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
@@ -4719,8 +4712,7 @@ WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcep
 
 WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
-    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
-            times_five(r.l4)};
+    return {r.l0, r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3), times_five(r.l4)};
 }
 
 /// Blocks as their low and high words, and the end bit 2^128 where there is a block.
@@ -5133,8 +5125,8 @@ inline constexpr int vector_registers = 32;
 #else
 inline constexpr int vector_registers = 16;
 #endif
-inline constexpr std::size_t most_blocks = 8; ///< of a step
-inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t most_blocks = 8;         ///< of a step
+inline constexpr int batch_groups = 1;                ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
 #ifdef WG_ROTATES
@@ -5159,9 +5151,7 @@ template <int By> WG_TARGET void turn(vector& x) noexcept {
     x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 
-WG_TARGET vector broadcast(std::uint32_t word) noexcept {
-    return vector(_mm256_set1_epi32(static_cast<int>(word)));
-}
+WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector(_mm256_set1_epi32(static_cast<int>(word))); }
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
     return vector(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four))));
 }
@@ -5217,7 +5207,8 @@ WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, st
 }
 /// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
-    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    if (size >= vector_bytes) [[likely]]
+        return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
 }
 
@@ -5584,10 +5575,8 @@ public:
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
-        if (count_ <= lane_blocks)
-            make_lanes<1>(words_, targets_);
-        else
-            make_lanes<batch_groups>(words_, targets_);
+        if (count_ <= lane_blocks) make_lanes<1>(words_, targets_);
+        else make_lanes<batch_groups>(words_, targets_);
         count_ = 0;
     }
 
@@ -5604,8 +5593,8 @@ private:
 /// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
 class scalar_authenticator {
 public:
-    static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t least_bytes = 0;        ///< any packet
+    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
     static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
@@ -5715,8 +5704,8 @@ using vector = std::uint32_t __attribute__((vector_size(64)));
 using four_words = std::uint32_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 64;
 inline constexpr int vector_registers = 32;
-inline constexpr std::size_t most_blocks = 32; ///< of a step
-inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
+inline constexpr std::size_t most_blocks = 32;        ///< of a step
+inline constexpr int batch_groups = 2;                ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
@@ -5736,9 +5725,7 @@ WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
 WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
 /// The number of a row in its first word, zero in the others.
 WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0}; }
-WG_TARGET vector row_offset(std::uint32_t n) noexcept {
-    return vector{n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0};
-}
+WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0}; }
 
 WG_TARGET vector load(byte const* from) noexcept {
     vector x;
@@ -5797,7 +5784,8 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
 
 /// dst = src ^ x, `size` bytes of it if that is less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
-    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    if (size >= vector_bytes) [[likely]]
+        return store(dst, load(src) ^ x);
     __mmask64 const there = (__mmask64{1} << size) - 1;
     _mm512_mask_storeu_epi8(dst, there, _mm512_xor_si512(__m512i(x), _mm512_maskz_loadu_epi8(there, src)));
 }
@@ -6185,10 +6173,8 @@ public:
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
-        if (count_ <= lane_blocks)
-            make_lanes<1>(words_, targets_);
-        else
-            make_lanes<batch_groups>(words_, targets_);
+        if (count_ <= lane_blocks) make_lanes<1>(words_, targets_);
+        else make_lanes<batch_groups>(words_, targets_);
         count_ = 0;
     }
 
@@ -6205,8 +6191,8 @@ private:
 /// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
 class scalar_authenticator {
 public:
-    static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t least_bytes = 0;        ///< any packet
+    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
     static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
@@ -6264,9 +6250,9 @@ inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
 /// From which on lanes are faster than words.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
-inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
-#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be compiled into each of its users
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
@@ -6337,8 +6323,7 @@ WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcep
 
 WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
-    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
-            times_five(r.l4)};
+    return {r.l0, r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3), times_five(r.l4)};
 }
 
 /// Blocks as their low and high words, and the end bit 2^128 where there is a block.
@@ -6746,8 +6731,8 @@ using namespace kernel_avx512; // its keystream
 /// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
 class scalar_authenticator {
 public:
-    static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t least_bytes = 0;        ///< any packet
+    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
     static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.
@@ -6802,9 +6787,9 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
 
 using limbs = std::uint64_t __attribute__((vector_size(64)));
 inline constexpr int poly_lane_count = 8;
-inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-inline constexpr std::size_t poly_least_bytes = 272; ///< from which on lanes are faster than words
-inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_merge_vectors = 16;      ///< from so many on four at once pay for two more powers
+inline constexpr std::size_t poly_least_bytes = 272;       ///< from which on lanes are faster than words
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 6144; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET
 
@@ -6868,9 +6853,7 @@ WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcep
 }
 
 /// x < 2^47. By IFMA, for clang makes a slow multiplication of two shifts and an addition.
-WG_TARGET limbs times_twenty(limbs const& x) noexcept {
-    return add_low(limbs{}, x, all_lanes(20));
-}
+WG_TARGET limbs times_twenty(limbs const& x) noexcept { return add_low(limbs{}, x, all_lanes(20)); }
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
     return {r.l0, r.l1, r.l2, times_twenty(r.l1), times_twenty(r.l2)};
 }
@@ -6936,7 +6919,7 @@ WG_TARGET byte const* moved(byte const* pointer, std::ptrdiff_t by) noexcept {
 
 /// Eight blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is `tail`.
 WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
-                                        byte const* tail) noexcept {
+                                 byte const* tail) noexcept {
     std::ptrdiff_t const left = count - first;
     unsigned const absent = first < 0 ? static_cast<unsigned>(-first) : 0;
     unsigned const words = 0xffffu << 2 * absent & 0xffffu; // two a block
@@ -7282,10 +7265,8 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
         // what a packet alone costs at least is about what eight of 64 bytes together cost
         if (8 * bytes_in_all < 3 * lanes * (group[count - 1]->size + 64))
             for (std::size_t i = 0; i < count; ++i) make_tag(*group[i]);
-        else if (lanes == 16)
-            tag_sixteen(group);
-        else
-            tag_eight(group);
+        else if (lanes == 16) tag_sixteen(group);
+        else tag_eight(group);
         begin += count;
     }
 }
@@ -7455,13 +7436,11 @@ private:
 
 #endif
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// The kernel of a WG_COMPACT build; portable.
 class compact_kernel {
@@ -7494,10 +7473,8 @@ public:
             finish(w, aad_bytes, size, seals ? dst + size : w.tail);
             if (!seals) {
                 genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
-                if (genuine)
-                    crypt(w, dst, src, size);
-                else
-                    fill_zero({dst, size});
+                if (genuine) crypt(w, dst, src, size);
+                else fill_zero({dst, size});
             }
             wipe(static_cast<void*>(&w), sizeof w);
         }
@@ -7567,13 +7544,11 @@ private:
     }
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// The kernel of plain words and of limbs: any processor.
 template <class Limbs = default_limbs> struct plain_kernel {
@@ -7585,15 +7560,14 @@ template <class Limbs = default_limbs> struct plain_kernel {
     /// The tag is checked before a byte is decrypted.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        bool const genuine =
-            open_message({dst, size}, {src, size + tag_bytes}, aad, nonce, key_view(key, key_bytes));
+        bool const genuine = open_message({dst, size}, {src, size + tag_bytes}, aad, nonce, key_view(key, key_bytes));
         wipe_stack<stack_bytes>();
         return genuine;
     }
 
 private:
-    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(chacha20_words) + sizeof(poly1305<Limbs>) +
-                                               spill_bytes;
+    static constexpr std::size_t stack_bytes =
+        sizeof(chacha20) + sizeof(chacha20_words) + sizeof(poly1305<Limbs>) + spill_bytes;
 
     [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
                                                key_view key) noexcept {
@@ -7763,8 +7737,7 @@ struct aead : basic_aead<baseline_kernel> {
 
 static_assert(aead_backend<aead>);
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -7784,8 +7757,7 @@ static_assert(aead_backend<aead>);
 #include <immintrin.h>
 #endif
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 namespace blake2s_detail {
 
@@ -8007,12 +7979,10 @@ template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i 
 #if WG_ROWS_512
     return _mm_ror_epi32(x, Bits);
 #else
-    if constexpr (Bits == 16)
-        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302));
+    if constexpr (Bits == 16) return _mm_shuffle_epi8(x, _mm_set_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302));
     else if constexpr (Bits == 8)
         return _mm_shuffle_epi8(x, _mm_set_epi32(0x0c0f0e0d, 0x080b0a09, 0x04070605, 0x00030201));
-    else
-        return _mm_or_si128(_mm_srli_epi32(x, Bits), _mm_slli_epi32(x, 32 - Bits));
+    else return _mm_or_si128(_mm_srli_epi32(x, Bits), _mm_slli_epi32(x, 32 - Bits));
 #endif
 }
 
@@ -8079,10 +8049,10 @@ WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const
         load_block(low, high, w, data, size);
         count = at_end ? count_after : count + block_bytes;
         __m128i a = h0, b = h1, c = iv0;
-        __m128i d = _mm_xor_si128(iv1, _mm_set_epi32(0, at_end && last ? -1 : 0, static_cast<int>(count >> 32),
-                                                     static_cast<int>(count)));
+        __m128i d = _mm_xor_si128(
+            iv1, _mm_set_epi32(0, at_end && last ? -1 : 0, static_cast<int>(count >> 32), static_cast<int>(count)));
 #pragma GCC unroll 1
-        for (std::uint32_t const (&at)[16] : row_order.words) {
+        for (std::uint32_t const(&at)[16] : row_order.words) {
             mix_rows(a, b, c, d, pick(low, high, at));
             a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays where it is: a[i], c[i + 2], d[i + 3] go there
             c = _mm_shuffle_epi32(c, 0x39);
@@ -8128,12 +8098,10 @@ template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i 
 #if WG_ROWS_512
     return _mm_ror_epi32(x, Bits);
 #else
-    if constexpr (Bits == 16)
-        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302));
+    if constexpr (Bits == 16) return _mm_shuffle_epi8(x, _mm_set_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302));
     else if constexpr (Bits == 8)
         return _mm_shuffle_epi8(x, _mm_set_epi32(0x0c0f0e0d, 0x080b0a09, 0x04070605, 0x00030201));
-    else
-        return _mm_or_si128(_mm_srli_epi32(x, Bits), _mm_slli_epi32(x, 32 - Bits));
+    else return _mm_or_si128(_mm_srli_epi32(x, Bits), _mm_slli_epi32(x, 32 - Bits));
 #endif
 }
 
@@ -8200,10 +8168,10 @@ WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const
         load_block(low, high, w, data, size);
         count = at_end ? count_after : count + block_bytes;
         __m128i a = h0, b = h1, c = iv0;
-        __m128i d = _mm_xor_si128(iv1, _mm_set_epi32(0, at_end && last ? -1 : 0, static_cast<int>(count >> 32),
-                                                     static_cast<int>(count)));
+        __m128i d = _mm_xor_si128(
+            iv1, _mm_set_epi32(0, at_end && last ? -1 : 0, static_cast<int>(count >> 32), static_cast<int>(count)));
 #pragma GCC unroll 1
-        for (std::uint32_t const (&at)[16] : row_order.words) {
+        for (std::uint32_t const(&at)[16] : row_order.words) {
             mix_rows(a, b, c, d, pick(low, high, at));
             a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays where it is: a[i], c[i + 2], d[i + 3] go there
             c = _mm_shuffle_epi32(c, 0x39);
@@ -8305,24 +8273,20 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector
 
 /// The words at[0], at[1], ... as elements of `to`.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
-    if constexpr (std::endian::native == std::endian::little)
-        std::memcpy(&to, at, sizeof to);
-    else
-        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+    if constexpr (std::endian::native == std::endian::little) std::memcpy(&to, at, sizeof to);
+    else to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
 }
 
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
-    if constexpr (std::endian::native == std::endian::little)
-        std::memcpy(at, &from, sizeof from);
+    if constexpr (std::endian::native == std::endian::little) std::memcpy(at, &from, sizeof from);
     else
         for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
 }
 
 /// Four words of messages `first`, `first` + 4, ..., one after the other.
 template <std::size_t... N>
-WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
-                                                                   std::size_t first, std::size_t at,
-                                                                   std::index_sequence<N...>) noexcept {
+WG_LANES_TARGET [[gnu::always_inline]] static inline void
+load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at, std::index_sequence<N...>) noexcept {
 #if WG_LANES == 4
     load_words(row, from[first] + at);
 #elif WG_LANES == 8
@@ -8404,10 +8368,8 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
         if (i >= count) continue;
         hash_item const& item = *items[i];
         bytes_view rest = item.key;
-        if (item.key.empty())
-            rest = item.message.subspan(block_bytes * block);
-        else if (block != 0)
-            rest = item.message.subspan(block_bytes * (block - 1));
+        if (item.key.empty()) rest = item.message.subspan(block_bytes * block);
+        else if (block != 0) rest = item.message.subspan(block_bytes * (block - 1));
         from[i] = rest.data();
         if (rest.size() >= block_bytes) continue;
         pad_lane(g.padded[i], rest);
@@ -8453,7 +8415,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     }
     v[12] ^= low, v[13] ^= high;
     if (last) v[14] = ~v[14];
-    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+        // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
 #pragma GCC unroll 1
     for (auto const& p : sigma) {
         mix_four<0>(v, g.m, p);
@@ -8578,24 +8540,20 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector
 
 /// The words at[0], at[1], ... as elements of `to`.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
-    if constexpr (std::endian::native == std::endian::little)
-        std::memcpy(&to, at, sizeof to);
-    else
-        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+    if constexpr (std::endian::native == std::endian::little) std::memcpy(&to, at, sizeof to);
+    else to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
 }
 
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
-    if constexpr (std::endian::native == std::endian::little)
-        std::memcpy(at, &from, sizeof from);
+    if constexpr (std::endian::native == std::endian::little) std::memcpy(at, &from, sizeof from);
     else
         for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
 }
 
 /// Four words of messages `first`, `first` + 4, ..., one after the other.
 template <std::size_t... N>
-WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
-                                                                   std::size_t first, std::size_t at,
-                                                                   std::index_sequence<N...>) noexcept {
+WG_LANES_TARGET [[gnu::always_inline]] static inline void
+load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at, std::index_sequence<N...>) noexcept {
 #if WG_LANES == 4
     load_words(row, from[first] + at);
 #elif WG_LANES == 8
@@ -8677,10 +8635,8 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
         if (i >= count) continue;
         hash_item const& item = *items[i];
         bytes_view rest = item.key;
-        if (item.key.empty())
-            rest = item.message.subspan(block_bytes * block);
-        else if (block != 0)
-            rest = item.message.subspan(block_bytes * (block - 1));
+        if (item.key.empty()) rest = item.message.subspan(block_bytes * block);
+        else if (block != 0) rest = item.message.subspan(block_bytes * (block - 1));
         from[i] = rest.data();
         if (rest.size() >= block_bytes) continue;
         pad_lane(g.padded[i], rest);
@@ -8726,7 +8682,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     }
     v[12] ^= low, v[13] ^= high;
     if (last) v[14] = ~v[14];
-    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+        // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
 #pragma GCC unroll 1
     for (auto const& p : sigma) {
         mix_four<0>(v, g.m, p);
@@ -8859,24 +8815,20 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector
 
 /// The words at[0], at[1], ... as elements of `to`.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
-    if constexpr (std::endian::native == std::endian::little)
-        std::memcpy(&to, at, sizeof to);
-    else
-        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+    if constexpr (std::endian::native == std::endian::little) std::memcpy(&to, at, sizeof to);
+    else to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
 }
 
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
-    if constexpr (std::endian::native == std::endian::little)
-        std::memcpy(at, &from, sizeof from);
+    if constexpr (std::endian::native == std::endian::little) std::memcpy(at, &from, sizeof from);
     else
         for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
 }
 
 /// Four words of messages `first`, `first` + 4, ..., one after the other.
 template <std::size_t... N>
-WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
-                                                                   std::size_t first, std::size_t at,
-                                                                   std::index_sequence<N...>) noexcept {
+WG_LANES_TARGET [[gnu::always_inline]] static inline void
+load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at, std::index_sequence<N...>) noexcept {
 #if WG_LANES == 4
     load_words(row, from[first] + at);
 #elif WG_LANES == 8
@@ -8958,10 +8910,8 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
         if (i >= count) continue;
         hash_item const& item = *items[i];
         bytes_view rest = item.key;
-        if (item.key.empty())
-            rest = item.message.subspan(block_bytes * block);
-        else if (block != 0)
-            rest = item.message.subspan(block_bytes * (block - 1));
+        if (item.key.empty()) rest = item.message.subspan(block_bytes * block);
+        else if (block != 0) rest = item.message.subspan(block_bytes * (block - 1));
         from[i] = rest.data();
         if (rest.size() >= block_bytes) continue;
         pad_lane(g.padded[i], rest);
@@ -9007,7 +8957,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     }
     v[12] ^= low, v[13] ^= high;
     if (last) v[14] = ~v[14];
-    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+        // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
 #pragma GCC unroll 1
     for (auto const& p : sigma) {
         mix_four<0>(v, g.m, p);
@@ -9163,8 +9113,7 @@ template <class Kernel>
     copy_short(out.data(), w.padded, out.size());
 }
 
-template <class Kernel>
-inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+template <class Kernel> inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
 }
@@ -9214,7 +9163,8 @@ public:
 #ifdef WG_X86_KERNELS
         : allowed_(consistent(allowed))
 #endif
-    {}
+    {
+    }
 
     /// out.size() is 1-32, key.size() 0-32. Keys, and messages that are keys, leave nothing on the stack.
     void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
@@ -9277,8 +9227,7 @@ WG_CHOICE void hash::digest(bytes out, bytes_view key, bytes_view a, bytes_view 
 
 static_assert(hash_backend<hash>);
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -9315,6 +9264,7 @@ static_assert(hash_backend<hash>);
 
 // r1 and r2 are the factors, r12 is a word of the first; each step takes two words of the second. FIRST is of the first
 // row, whose sum is nothing yet; START begins a row, whose carry is nothing yet.
+// clang-format off
 #ifdef __ARM_FEATURE_DSP
 #define WG_ARM_LOAD(row) "ldr r12, [r1, #4*" #row "]\n\t"
 #define WG_ARM_TWO(at) "ldrd r0, lr, [r2, #8*" #at "]\n\t"
@@ -9345,7 +9295,7 @@ static_assert(hash_backend<hash>);
     WG_ARM_LOAD(row) WG_ARM_START(a, b, carry) WG_ARM_STEP(c, d, carry, 1) WG_ARM_STEP(e, f, carry, 2)                 \
         WG_ARM_STEP(g, h, carry, 3) "str " #a ", [sp, #4*" #row "]\n\t"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 namespace bundled {
 
 /// to = a b modulo 2^256 - 38, of eight words each, of any value; they may overlap. What it leaves on the stack lies
@@ -9412,8 +9362,8 @@ namespace bundled {
     asm volatile(WG_ARM_CHAIN("subs", "sbcs", "sbc r1, r1, r1\n\tand r1, r1, #38\n\t", "sub"));
 }
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+// clang-format on
+}}} // namespace wg::WG_ABI::bundled
 
 #undef WG_ARM_CHAIN
 #undef WG_ARM_ROW
@@ -9434,8 +9384,7 @@ namespace bundled {
 
 #endif
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// An element modulo p. Results may overlap operands everywhere.
 template <class Limbs> struct field25519;
@@ -9608,9 +9557,7 @@ template <> struct field25519<limbs32> {
         add_signed(to, a, b, 0xffffffff);
     }
 #elif defined(WG_ARM_PRODUCT)
-    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        add25519_arm(to.v, a.v, b.v);
-    }
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept { add25519_arm(to.v, a.v, b.v); }
     static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
         subtract25519_arm(to.v, a.v, b.v);
     }
@@ -9986,8 +9933,7 @@ inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64
 
 #endif
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -10007,8 +9953,7 @@ inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64
 
 #ifndef WG_COMPACT
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 struct comb25519 {
     static constexpr std::size_t combs = 4, teeth = 5, distance = 13, points = 16, words = 12;
@@ -10019,6 +9964,7 @@ struct comb25519 {
 // SPDX-License-Identifier: BSL-1.0
 // The multiples of the base point that x25519_base.hpp describes: 4 combs of 16 points, three elements a point, four
 // words an element, the lowest first. The unit test `table_of_the_base_point_is_what_it_should_be` computes them anew.
+// clang-format off
 0xde7833ef48ecfc8f, 0x63cf399df91486f6, 0x0b402eda161ed8d8, 0x48cf05fe5b0abe3c,
 0x0564323fe6f95743, 0x504244fd37372a54, 0x50628d52437ac9c7, 0x5407d42f917e5863,
 0x900acdcb0c7a701e, 0xe13fa2a86051688c, 0x99c04b44e775ba65, 0x20e76214618e6a75,
@@ -10211,6 +10157,7 @@ struct comb25519 {
 0x414fd4ad8c8848d0, 0xf801ed9d4d7912ca, 0x2375ec2dcbdb8716, 0x2fac790cab3d05f8,
 0xfc5e92bbd88f7eb4, 0x8733e39275522862, 0x77f6f4cc001fcf6f, 0x440c2978c0c96c32,
 0xc44a35d9faf2ee7b, 0xa34b69edd7e59aba, 0xbe86b8d826a84815, 0x73c64ae6353aa883,
+    // clang-format on
     };
 
     /// The digits: bit i is set if digit i is 1, clear if it is -1.
@@ -10359,8 +10306,7 @@ private:
     }
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 
@@ -10402,8 +10348,7 @@ private:
 
 #ifdef WG_X86_KERNELS
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Bit i says whether bits i and i + 1 of the clamped scalar differ.
 inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexcept {
@@ -10484,8 +10429,7 @@ template <class One, class Many> inline void multiply_batch(std::span<dh_item> i
         item.good = One::multiply(item.out->expose(), item.scalar->expose(), key_view(item.point));
 }
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 
@@ -10504,13 +10448,14 @@ template <class One, class Many> inline void multiply_batch(std::span<dh_item> i
 // g++ would make trees of a sum and then has not the registers for them.
 #define WG_X25519_IN_ORDER(sum) asm("" : "+x"(sum))
 // For i from 0 to 9, written out: a limb that is reached by a variable index lives in memory.
+// clang-format off
 #define WG_LIMB(n, ...) { constexpr int i = n; __VA_ARGS__; }
 #define WG_TEN_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
     WG_LIMB(3, __VA_ARGS__) WG_LIMB(4, __VA_ARGS__) WG_LIMB(5, __VA_ARGS__) WG_LIMB(6, __VA_ARGS__) \
     WG_LIMB(7, __VA_ARGS__) WG_LIMB(8, __VA_ARGS__) WG_LIMB(9, __VA_ARGS__)
+// clang-format on
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Four elements modulo p = 2^255 - 19, ten limbs of 26 and 25 bits in turn (radix 2^25.5), limb i of all in v[i].
 /// Below, B_i = 2^26 for even i, 2^25 for odd i. "Tight" limbs are < B_i + 2^17, "loose" ones < 3 B_i + 2^17: sums of
@@ -10627,10 +10572,8 @@ struct avx2_x25519 {
     template <int N> WG_X25519_AVX2_INLINE void carry_one(fe& x) noexcept {
         __m256i const c = _mm256_srli_epi64(x.v[N], bits(N));
         x.v[N] = _mm256_and_si256(x.v[N], all(mask(N)));
-        if constexpr (N < 9)
-            x.v[N + 1] = add(x.v[N + 1], c);
-        else
-            x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
+        if constexpr (N < 9) x.v[N + 1] = add(x.v[N + 1], c);
+        else x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
     }
     /// Wide to tight, in two chains side by side. Carries are < 2^38 + 2; that of limb 9 comes back times 19, < 2^43,
     /// of which limb 0 gives < 2^17 to limb 1. The second carry of limb 4 is < 2^13.
@@ -10647,10 +10590,9 @@ struct avx2_x25519 {
     }
     /// One lane of a tight element: limbs < 2^51 + 2^44.
     template <int Lane> WG_X25519_AVX2_INLINE void take(field25519<limbs64>& r, fe const& x) noexcept {
-        WG_TEN_LIMBS(
-            __m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
-            std::uint64_t const value = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2));
-            if constexpr (i % 2 == 0) r.v[i / 2] = value; else r.v[i / 2] += value << 26)
+        WG_TEN_LIMBS(__m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
+                     std::uint64_t const value = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2));
+                     if constexpr (i % 2 == 0) r.v[i / 2] = value; else r.v[i / 2] += value << 26)
     }
 
     /// Lanes (a, b, c, d), tight, become (a + b, a - b, c', d'): c + d, c - d if `Both`, else c, c - d.
@@ -10658,8 +10600,8 @@ struct avx2_x25519 {
         WG_TEN_LIMBS(__m256i const y = other(x.v[i]);
                      __m256i const differences = _mm256_sub_epi64(add(y, all(two_p(i))), x.v[i]);
                      __m256i const sums = add(x.v[i], y);
-                     r.v[i] = _mm256_blend_epi32(Both ? sums : _mm256_blend_epi32(sums, x.v[i], 0x30), differences,
-                                                 0xcc))
+                     r.v[i] =
+                         _mm256_blend_epi32(Both ? sums : _mm256_blend_epi32(sums, x.v[i], 0x30), differences, 0xcc))
     }
 
     /// A step of the ladder for one key. n: lanes (C, D, A, B), loose: sum and difference of x3:z3, then of x2:z2.
@@ -10674,7 +10616,7 @@ struct avx2_x25519 {
         WG_TEN_LIMBS(a.v[i] = _mm256_permutevar8x32_epi32(n.v[i], left);
                      b.v[i] = _mm256_permutevar8x32_epi32(n.v[i], right))
         multiply(w, a, b);
-        carry(w); // DA, CB, AA, BB
+        carry(w);           // DA, CB, AA, BB
         cross<false>(e, w); // S = DA + CB, T = DA - CB, AA, E = AA - BB
         WG_TEN_LIMBS(b.v[i] = _mm256_blend_epi32(e.v[i], other(e.v[i]), 0x30))
         multiply(w, e, b); // SS, TT, AA E, EE
@@ -10802,8 +10744,8 @@ struct avx2_x25519 {
                 select(w, j, digit);
                 unpack(point, w);
                 __m256i const negative = _mm256_and_si256(all(std::uint64_t{0} - digit.negative), quad(0, 0, ~0ull, 0));
-                WG_TEN_LIMBS(point.v[i] = _mm256_blendv_epi8(point.v[i], _mm256_sub_epi64(all(two_p(i)), point.v[i]),
-                                                             negative))
+                WG_TEN_LIMBS(point.v[i] =
+                                 _mm256_blendv_epi8(point.v[i], _mm256_sub_epi64(all(two_p(i)), point.v[i]), negative))
                 plus(q, point);
             }
         }
@@ -10901,8 +10843,7 @@ struct avx2_x25519_of_four : avx2_x25519 {
     }
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #undef WG_TEN_LIMBS
 #undef WG_LIMB
@@ -10924,12 +10865,13 @@ struct avx2_x25519_of_four : avx2_x25519 {
 #define WG_X25519_INLINE WG_X25519_IFMA static inline
 #endif
 // For i from 0 to 4, written out: a limb that is reached by a variable index lives in memory.
+// clang-format off
 #define WG_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
     WG_LIMB(3, __VA_ARGS__) WG_LIMB(4, __VA_ARGS__)
 #define WG_LIMB(n, ...) { constexpr int i = n; __VA_ARGS__; }
+// clang-format on
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Clears what a kernel had in vector and mask registers.
 WG_X25519_INLINE void wipe_avx512_registers() noexcept {
@@ -11088,8 +11030,7 @@ struct ifma_x25519 {
         multiply(w, e, b, lanes_of_bias(0, 0, 0, 0)); // SS, TT, AA E, EE
         carry(a, w);
         // (-, TT, AA, EE) (0, x1, AA, 121665)
-        WG_LIMBS(a.v[i] = _mm256_mask_mov_epi64(a.v[i], 4, e.v[i]);
-                 b.v[i] = _mm256_mask_mov_epi64(by.v[i], 4, e.v[i]))
+        WG_LIMBS(a.v[i] = _mm256_mask_mov_epi64(a.v[i], 4, e.v[i]); b.v[i] = _mm256_mask_mov_epi64(by.v[i], 4, e.v[i]))
         // x3 = SS, z3 = x1 TT, x2 = AA BB = AA AA - AA E, z2 = E (AA + 121665 E); 2^9 p twice, once for each difference
         e = lanes_of_bias(1, 0, 2, 0);
         WG_LIMBS(e.v[i] = _mm256_mask_sub_epi64(_mm256_mask_add_epi64(e.v[i], 1, e.v[i], w.v[i]), 4, e.v[i], w.v[i]);
@@ -11192,8 +11133,7 @@ struct ifma_x25519 {
     }
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 
@@ -11201,8 +11141,7 @@ struct ifma_x25519 {
 
 #ifdef WG_X86_KERNELS
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Eight elements modulo p = 2^255 - 19, five limbs of 52 bits, limb i of all in v[i]. Two ranges:
 /// "carried": limb 4 < 2^47 + 2^12, and of the others only the lowest 52 bits count. What multiply() and square() take.
@@ -11310,8 +11249,8 @@ struct ifma8_x25519 {
         finish(r, w);
     }
     /// Two of them, for one waits for its own results too long to keep the multipliers busy.
-    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given, fe& r2, fe const& a2,
-                                   fe const& b2, fe const& given2) noexcept {
+    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given, fe& r2, fe const& a2, fe const& b2,
+                                   fe const& given2) noexcept {
         wide w, x;
         start(w, given), start(x, given2);
         low_row<0>(w, a, b), low_row<0>(x, a2, b2), high_row<0>(w, a, b), high_row<0>(x, a2, b2);
@@ -11505,8 +11444,7 @@ struct ifma8_x25519 {
     }
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #undef WG_LIMBS
 #undef WG_LIMB
@@ -11517,8 +11455,7 @@ struct ifma8_x25519 {
 
 #endif
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// X25519 in a field of these limbs.
 template <class Limbs = default_limbs> class x25519 {
@@ -11596,22 +11533,19 @@ private:
         byte what : 4, to : 4, left : 4, right : 4;
     };
     static constexpr instruction program[] = {
-        {plus, a, x2, z2},   {minus, b, x2, z2},  {plus, c, x3, z3},   {minus, d, x3, z3}, {times, d, d, a},
-        {times, c, c, b},    {plus, x3, d, c},    {minus, z3, d, c},   {times, x3, x3, x3}, {times, z3, z3, z3},
-        {times, z3, z3, x1}, {times, a, a, a},    {times, b, b, b},    {times, x2, a, b},  {minus, b, a, b},
-        {times, c, b, k},    {plus, c, c, a},     {times, z2, b, c}};
+        {plus, a, x2, z2},   {minus, b, x2, z2}, {plus, c, x3, z3}, {minus, d, x3, z3},  {times, d, d, a},
+        {times, c, c, b},    {plus, x3, d, c},   {minus, z3, d, c}, {times, x3, x3, x3}, {times, z3, z3, z3},
+        {times, z3, z3, x1}, {times, a, a, a},   {times, b, b, b},  {times, x2, a, b},   {minus, b, a, b},
+        {times, c, b, k},    {plus, c, c, a},    {times, z2, b, c}};
 
     [[gnu::noinline]] static void step(work& w) noexcept {
         static_assert(sizeof(work) == 10 * sizeof(field)); // one element after the other
         field* const all = &w.x3;
         for (instruction const now : program) {
             field &to = all[now.to], &left = all[now.left], &right = all[now.right];
-            if (now.what == times)
-                field::multiply(to, left, right);
-            else if (now.what == plus)
-                field::add(to, left, right);
-            else
-                field::subtract(to, left, right);
+            if (now.what == times) field::multiply(to, left, right);
+            else if (now.what == plus) field::add(to, left, right);
+            else field::subtract(to, left, right);
         }
     }
 #else
@@ -11690,8 +11624,7 @@ using dh = x25519_dh;
 
 static_assert(dh_backend<dh>);
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 
@@ -11727,25 +11660,31 @@ static_assert(dh_backend<dh>);
 extern "C" {
 #if __has_include(<Hacl_AEAD_Chacha20Poly1305.h>)
 #include <Hacl_AEAD_Chacha20Poly1305.h>
-#define WG_HACL_AEAD {&Hacl_AEAD_Chacha20Poly1305_encrypt, &Hacl_AEAD_Chacha20Poly1305_decrypt}
+#define WG_HACL_AEAD                                                                                                   \
+    { &Hacl_AEAD_Chacha20Poly1305_encrypt, &Hacl_AEAD_Chacha20Poly1305_decrypt }
 #if defined(__x86_64__) && __has_include(<Hacl_AEAD_Chacha20Poly1305_Simd256.h>)
 #include <Hacl_AEAD_Chacha20Poly1305_Simd256.h>
-#define WG_HACL_AEAD_256 {&Hacl_AEAD_Chacha20Poly1305_Simd256_encrypt, &Hacl_AEAD_Chacha20Poly1305_Simd256_decrypt}
+#define WG_HACL_AEAD_256                                                                                               \
+    { &Hacl_AEAD_Chacha20Poly1305_Simd256_encrypt, &Hacl_AEAD_Chacha20Poly1305_Simd256_decrypt }
 #endif
 #if (defined(__x86_64__) || defined(__aarch64__)) && __has_include(<Hacl_AEAD_Chacha20Poly1305_Simd128.h>)
 #include <Hacl_AEAD_Chacha20Poly1305_Simd128.h>
-#define WG_HACL_AEAD_128 {&Hacl_AEAD_Chacha20Poly1305_Simd128_encrypt, &Hacl_AEAD_Chacha20Poly1305_Simd128_decrypt}
+#define WG_HACL_AEAD_128                                                                                               \
+    { &Hacl_AEAD_Chacha20Poly1305_Simd128_encrypt, &Hacl_AEAD_Chacha20Poly1305_Simd128_decrypt }
 #endif
 #elif __has_include(<Hacl_Chacha20Poly1305_32.h>)
 #include <Hacl_Chacha20Poly1305_32.h>
-#define WG_HACL_AEAD {&Hacl_Chacha20Poly1305_32_aead_encrypt, &Hacl_Chacha20Poly1305_32_aead_decrypt}
+#define WG_HACL_AEAD                                                                                                   \
+    { &Hacl_Chacha20Poly1305_32_aead_encrypt, &Hacl_Chacha20Poly1305_32_aead_decrypt }
 #if defined(__x86_64__) && __has_include(<Hacl_Chacha20Poly1305_256.h>)
 #include <Hacl_Chacha20Poly1305_256.h>
-#define WG_HACL_AEAD_256 {&Hacl_Chacha20Poly1305_256_aead_encrypt, &Hacl_Chacha20Poly1305_256_aead_decrypt}
+#define WG_HACL_AEAD_256                                                                                               \
+    { &Hacl_Chacha20Poly1305_256_aead_encrypt, &Hacl_Chacha20Poly1305_256_aead_decrypt }
 #endif
 #if (defined(__x86_64__) || defined(__aarch64__)) && __has_include(<Hacl_Chacha20Poly1305_128.h>)
 #include <Hacl_Chacha20Poly1305_128.h>
-#define WG_HACL_AEAD_128 {&Hacl_Chacha20Poly1305_128_aead_encrypt, &Hacl_Chacha20Poly1305_128_aead_decrypt}
+#define WG_HACL_AEAD_128                                                                                               \
+    { &Hacl_Chacha20Poly1305_128_aead_encrypt, &Hacl_Chacha20Poly1305_128_aead_decrypt }
 #endif
 #endif
 
@@ -11774,8 +11713,7 @@ extern "C" {
 #error "no header of HACL* is in the include path"
 #endif
 
-namespace wg::inline WG_ABI {
-namespace hacl {
+namespace wg { inline namespace WG_ABI { namespace hacl {
 namespace detail {
 
 /// HACL* promises to leave its inputs alone, by proof if not by type.
@@ -11786,8 +11724,8 @@ inline std::uint32_t size_of(bytes_view data) noexcept { return static_cast<std:
 inline constexpr std::size_t aead_stack_bytes = 3072, dh_stack_bytes = 2048, hash_stack_bytes = 1024;
 
 struct message {
-    bytes dst;       ///< without the tag
-    bytes_view src;  ///< likewise
+    bytes dst;      ///< without the tag
+    bytes_view src; ///< likewise
     byte* tag;
     bytes_view aad;
     byte* key;
@@ -11922,8 +11860,7 @@ public:
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
         byte* const k = detail::input(scalar.expose().data());
 #ifdef WG_HACL_DH_64
-        if (bundled::has(set_, bundled::cpu::adx))
-            Hacl_Curve25519_64_secret_to_public(out.data(), k);
+        if (bundled::has(set_, bundled::cpu::adx)) Hacl_Curve25519_64_secret_to_public(out.data(), k);
         else
 #endif
             Hacl_Curve25519_51_secret_to_public(out.data(), k);
@@ -11973,8 +11910,7 @@ using hash = bundled::hash;
 
 static_assert(aead_backend<aead> && dh_backend<dh> && hash_backend<hash>);
 
-} // namespace hacl
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::hacl
 
 #undef WG_HACL_AEAD
 #undef WG_HACL_AEAD_256
@@ -12000,8 +11936,7 @@ static_assert(aead_backend<aead> && dh_backend<dh> && hash_backend<hash>);
 
 #include <sodium.h>
 
-namespace wg::inline WG_ABI {
-namespace libsodium {
+namespace wg { inline namespace WG_ABI { namespace libsodium {
 
 /// What chooses the code for this processor, once; without it all is done by the portable code. Any thread may come
 /// first.
@@ -12034,9 +11969,9 @@ public:
                             secret<key_bytes> const& key) const noexcept {
         WG_ASSERT(src.size() == dst.size() + tag_bytes);
         auto const nonce = nonce_of(counter);
-        bool const genuine = crypto_aead_chacha20poly1305_ietf_decrypt(
-                                 dst.data(), nullptr, nullptr, src.data(), src.size(), aad.data(), aad.size(),
-                                 nonce.data(), key.expose().data()) == 0;
+        bool const genuine =
+            crypto_aead_chacha20poly1305_ietf_decrypt(dst.data(), nullptr, nullptr, src.data(), src.size(), aad.data(),
+                                                      aad.size(), nonce.data(), key.expose().data()) == 0;
         bundled::wipe_stack<aead_stack_bytes>();
         if (!genuine) fill_zero(dst); // not documented to be so
         return genuine;
@@ -12062,8 +11997,7 @@ public:
     x25519_dh() noexcept = default;
 
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
-        bool const good =
-            crypto_scalarmult_curve25519(out.expose().data(), scalar.expose().data(), point.data()) == 0;
+        bool const good = crypto_scalarmult_curve25519(out.expose().data(), scalar.expose().data(), point.data()) == 0;
         bundled::wipe_stack<dh_stack_bytes>();
         if (!good) out.clear(); // a point of low order is refused before anything is written
         return good;
@@ -12077,8 +12011,7 @@ using dh = x25519_dh; // a type cannot be named as its member
 
 static_assert(dh_backend<dh>);
 
-} // namespace libsodium
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::libsodium
 
 #endif
 #endif
@@ -12093,7 +12026,7 @@ static_assert(dh_backend<dh>);
 #include <deque>
 #include <vector>
 
-namespace wg::inline WG_ABI::loopback {
+namespace wg { inline namespace WG_ABI { namespace loopback {
 
 /// A TUN device whose host is the program: what is put in is read by the engine, what that writes can be taken out.
 class tun {
@@ -12184,8 +12117,9 @@ public:
 
 private:
     std::deque<flying>::iterator find() const noexcept {
-        return std::find_if(network_->in_flight.begin(), network_->in_flight.end(),
-                            [this](flying const& f) { return port_ != 0 && f.to == endpoint{address_, port_, 0}; });
+        return std::find_if(network_->in_flight.begin(), network_->in_flight.end(), [this](flying const& f) {
+            return port_ != 0 && f.to == endpoint{address_, port_, 0};
+        });
     }
 
     network* network_;
@@ -12207,7 +12141,7 @@ private:
 
 static_assert(tun_device<tun> && udp_socket<udp> && wg::waiter<waiter>);
 
-} // namespace wg::inline WG_ABI::loopback
+}}} // namespace wg::WG_ABI::loopback
 
 #endif
 #endif
@@ -12217,7 +12151,7 @@ static_assert(tun_device<tun> && udp_socket<udp> && wg::waiter<waiter>);
 #define WG_BACKENDS_OBSERVERS_HPP
 
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Nobody looks: the calls vanish.
 struct no_observer {
@@ -12240,7 +12174,7 @@ struct function_observer {
 };
 static_assert(observer<function_observer>);
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -12249,7 +12183,7 @@ static_assert(observer<function_observer>);
 #define WG_BACKENDS_ONE_THREAD_HPP
 
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 struct one_thread {
     static constexpr bool parallel = false;
@@ -12260,7 +12194,7 @@ struct one_thread {
 };
 static_assert(threads<one_thread>);
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -12274,7 +12208,7 @@ static_assert(threads<one_thread>);
 // libstdc++ for a machine without threads has the header, but not the class.
 #if !defined(__GLIBCXX__) || defined(_GLIBCXX_HAS_GTHREADS)
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 struct std_threads {
     static constexpr bool parallel = true;
@@ -12290,7 +12224,7 @@ struct std_threads {
 };
 static_assert(threads<std_threads>);
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 #endif
@@ -12310,7 +12244,7 @@ static_assert(threads<std_threads>);
 #include <new>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Memory of a pool's object while nobody has it: the link to the next free one.
 union free_slot {
@@ -12374,7 +12308,7 @@ private:
     pool_slot<T> slots_[Capacity];
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
@@ -12382,7 +12316,7 @@ private:
 #include <cstdlib>
 #include <new>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Capacities of a node on a microcontroller: one peer, no heap.
 struct small_capacity {
@@ -12447,14 +12381,14 @@ public:
         while (last_ != nullptr) {
             block* const dying = std::exchange(last_, last_->before);
             wipe(dying, dying->size_bytes);
-            ::operator delete (dying, std::align_val_t{64});
+            ::operator delete(dying, std::align_val_t{64});
         }
     }
 
     /// Zeroed memory that lives as long as the region, aligned to 64 bytes; nullptr: no memory.
     void* allocate(std::size_t size_bytes) noexcept {
         std::size_t const whole = (size_bytes + sizeof(block) + 63) / 64 * 64;
-        void* const memory = ::operator new (whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
+        void* const memory = ::operator new(whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
         if (memory == nullptr) return nullptr;
         std::memset(memory, 0, whole);
         last_ = ::new (memory) block{last_, whole};
@@ -12562,7 +12496,7 @@ private:
 
 static_assert(storage<static_storage<>> && storage<growing_storage<>>);
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -12606,7 +12540,7 @@ static_assert(storage<static_storage<>> && storage<growing_storage<>>);
 #include <type_traits>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Where the buffers of this layer get their memory from. A host without a heap gives its own type with these members.
 struct heap_memory {
@@ -12737,7 +12671,7 @@ private:
 
 using secret_buffer = basic_secret_buffer<>;
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -12757,7 +12691,7 @@ using secret_buffer = basic_secret_buffer<>;
 #include <limits>
 #include <string_view>
 
-namespace wg::inline WG_ABI::text {
+namespace wg { inline namespace WG_ABI { namespace text {
 
 inline constexpr std::size_t hex_key_chars = 2 * key_bytes;
 inline constexpr std::size_t base64_key_chars = 44;
@@ -13133,14 +13067,14 @@ constexpr short_text<58> print(endpoint const& where) noexcept {
     return text;
 }
 
-} // namespace wg::inline WG_ABI::text
+}}} // namespace wg::WG_ABI::text
 
 #endif
 
 #include <cerrno>
 #include <concepts>
 
-namespace wg::inline WG_ABI::uapi {
+namespace wg { inline namespace WG_ABI { namespace uapi {
 
 inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid one, an endpoint, has about 125
 /// Of one `set`: a million peers take three or four million. A change takes 64 bytes.
@@ -13196,7 +13130,7 @@ public:
 private:
     enum class place : std::uint8_t {
         device,
-        new_peer,     ///< nothing said about it yet: `update_only` may come
+        new_peer, ///< nothing said about it yet: `update_only` may come
         peer,
         removed_peer, ///< what follows is checked, but concerns nobody any more
     };
@@ -13461,7 +13395,7 @@ using set_parser = basic_set_parser<>;
 using reply_printer = basic_reply_printer<>;
 using session = basic_session<>;
 
-} // namespace wg::inline WG_ABI::uapi
+}}} // namespace wg::WG_ABI::uapi
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -13517,7 +13451,7 @@ using session = basic_session<>;
 #define WG_PROTOCOL_MESSAGES_HPP
 
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 enum class message_type : std::uint32_t { none = 0, initiation = 1, response = 2, cookie_reply = 3, transport = 4 };
 
@@ -13562,7 +13496,7 @@ constexpr message_type type_of(bytes_view datagram) noexcept {
     return message_detail::type_of(datagram.data(), datagram.size());
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -13576,7 +13510,7 @@ constexpr message_type type_of(bytes_view datagram) noexcept {
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Whether a fixed capacity is so small that all of it is looked at.
 constexpr bool is_few(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
@@ -13710,13 +13644,13 @@ private:
     Peer* first_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// What was found out about a message under load, before it was queued.
 enum class cookie_check : std::uint8_t {
@@ -13836,7 +13770,7 @@ private:
     array ring_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -13860,7 +13794,7 @@ private:
 #define WG_PROTOCOL_BATCH_HPP
 
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// How many items a caller puts together, on its stack: `most`, if the policy gains by it, else one.
 #ifdef WG_COMPACT
@@ -13870,29 +13804,25 @@ template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcep
 #endif
 
 template <hash_backend Hash> void blake2s_all(Hash const& hash, std::span<hash_item const> items) noexcept {
-    if constexpr (batch_hash_backend<Hash>)
-        hash.blake2s_batch(items);
+    if constexpr (batch_hash_backend<Hash>) hash.blake2s_batch(items);
     else
         for (hash_item const& i : items) hash.blake2s(i.out, i.key, i.message, {});
 }
 
 template <dh_backend Dh> void dh_all(Dh const& dh, std::span<dh_item> items) noexcept {
-    if constexpr (batch_dh_backend<Dh>)
-        dh.dh_batch(items);
+    if constexpr (batch_dh_backend<Dh>) dh.dh_batch(items);
     else
         for (dh_item& i : items) i.good = dh.dh(*i.out, *i.scalar, i.point.first<key_bytes>());
 }
 
 template <aead_backend Aead> void seal_all(Aead const& aead, std::span<aead_item> items) noexcept {
-    if constexpr (batch_aead_backend<Aead>)
-        aead.seal_batch(items);
+    if constexpr (batch_aead_backend<Aead>) aead.seal_batch(items);
     else
         for (aead_item& i : items) aead.seal(i.dst, i.src, {}, i.counter, *i.key);
 }
 
 template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item> items) noexcept {
-    if constexpr (batch_aead_backend<Aead>)
-        aead.open_batch(items);
+    if constexpr (batch_aead_backend<Aead>) aead.open_batch(items);
     else
         for (aead_item& i : items) i.good = aead.open(i.dst, i.src, {}, i.counter, *i.key);
 }
@@ -13908,7 +13838,7 @@ bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std:
     return true;
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -13926,7 +13856,7 @@ bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std:
 
 #include <string_view>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// The primitives that a protocol step needs, by the names of their policies.
 template <policies Policies> struct primitives {
@@ -13948,7 +13878,8 @@ template <hash_backend Hash>
     constexpr std::size_t block_bytes = 64;
     secret<block_bytes> block;
     secret<key_bytes> inner;
-    for (std::size_t i = 0; i < block_bytes; ++i) block.expose()[i] = (i < key_bytes ? key[i] : byte{0}) ^ byte{0x36};
+    for (std::size_t i = 0; i < block_bytes; ++i)
+        block.expose()[i] = (i < key_bytes ? key[i] : byte{0}) ^ byte { 0x36 };
     hash.blake2s(inner.expose(), {}, block.expose(), input);
     for (byte& b : block.expose()) b ^= byte{0x36 ^ 0x5c};
     hash.blake2s(out, {}, block.expose(), inner.expose());
@@ -14132,8 +14063,7 @@ public:
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
-    status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
-                            bytes_view message) const noexcept {
+    status prove_initiation(incoming_initiation& in, remote_identity const& theirs, bytes_view message) const noexcept {
         secret<key_bytes> key{not_zeroed{}};
         return mix_timestamp({in.symmetric, key, only_read(message.data()), false}, theirs, in.timestamp.data());
     }
@@ -14201,8 +14131,7 @@ public:
 
     /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
     template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random,
-                           bytes message) const noexcept {
+    status create_response(handshake& of, remote_identity const& theirs, Random& random, bytes message) const noexcept {
         WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
         begin_response(of, message);
         secret<key_bytes> ephemeral{not_zeroed{}};
@@ -14240,7 +14169,6 @@ private:
     }
 
 public:
-
     /// A response on its way in.
     struct incoming_response : response_secrets {
         handshake const* of = nullptr; ///< nullptr: none, as if it were not `ok`
@@ -14270,7 +14198,7 @@ public:
     /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
     WG_FRAME status consume_response(handshake& of, incoming_response const& from,
-                            remote_identity const& theirs) const noexcept {
+                                     remote_identity const& theirs) const noexcept {
         if (from.why != status::ok) return from.why;
         if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key{not_zeroed{}};
@@ -14324,11 +14252,11 @@ private:
 
     void start(symmetric_state& state, key_view responder) const noexcept {
         // Hash("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), and Hash(that || "WireGuard v1 zx2c4 Jason@zx2c4.com")
-        static constexpr byte both[] = {
-            0x60, 0xe2, 0x6d, 0xae, 0xf3, 0x27, 0xef, 0xc0, 0x2e, 0xc3, 0x35, 0xe2, 0xa0, 0x25, 0xd2, 0xd0,
-            0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38, 0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36,
-            0x22, 0x11, 0xb3, 0x61, 0x08, 0x1a, 0xc5, 0x66, 0x69, 0x12, 0x43, 0xdb, 0x45, 0x8a, 0xd5, 0x32,
-            0x2d, 0x9c, 0x6c, 0x66, 0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
+        static constexpr byte both[] = {0x60, 0xe2, 0x6d, 0xae, 0xf3, 0x27, 0xef, 0xc0, 0x2e, 0xc3, 0x35, 0xe2, 0xa0,
+                                        0x25, 0xd2, 0xd0, 0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38,
+                                        0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36, 0x22, 0x11, 0xb3, 0x61, 0x08, 0x1a, 0xc5,
+                                        0x66, 0x69, 0x12, 0x43, 0xdb, 0x45, 0x8a, 0xd5, 0x32, 0x2d, 0x9c, 0x6c, 0x66,
+                                        0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
         state.chaining_key.assign(key_view(both, key_bytes));
         state.hash.assign(key_view(both + key_bytes, key_bytes));
         mix_hash(state, responder.data(), key_bytes);
@@ -14346,8 +14274,8 @@ private:
     }
 
     /// The first half of an initiation. The DH is that of `mine` and `theirs`; `remote` is the initiator's static key.
-    WG_OUTLINE status mix_static(passage const& on, key_view responder, secret<key_bytes> const& mine,
-                                 key_view theirs, byte* remote) const noexcept {
+    WG_OUTLINE status mix_static(passage const& on, key_view responder, secret<key_bytes> const& mine, key_view theirs,
+                                 byte* remote) const noexcept {
         start(on.state, responder);
         // e
         mix_ephemeral(on.state, key_view(on.message + initiation_layout::ephemeral, key_bytes));
@@ -14436,11 +14364,11 @@ private:
     primitives<Policies> const& with_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 namespace cookie_detail {
 
@@ -14611,8 +14539,7 @@ public:
         //= wp 5.4.4: mac2 is zero without a fresh cookie
         if (!passed(cookie_expires_, now))
             make_mac(with.hash, mac2, cookie_.expose().data(), cookie_bytes, message, mac2);
-        else
-            std::memset(mac2, 0, mac_bytes);
+        else std::memset(mac2, 0, mac_bytes);
     }
 
     /// Takes the cookie out of a reply from `theirs` to the last message sent; one reply a message.
@@ -14642,7 +14569,7 @@ private:
     byte_array<mac_bytes> last_mac1_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -14661,7 +14588,7 @@ private:
 #include <array>
 #include <type_traits>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Remembers which of the last counters were seen. `Bits` is a power of two of at least 32. Beyond 64 bits it is a ring
 /// of words of which the oldest is being refilled, and so reaches a word less far back: 8128 counters of 8192 bits, or
@@ -14687,10 +14614,8 @@ public:
         if (counter >= reject_after_messages) return false;
         std::uint64_t const position = counter + 1; // greatest_ == 0: nothing seen
         //= wp 5.4.6: a counter further back than the window is refused, seen or not
-        if (position > greatest_)
-            advance(position);
-        else if (greatest_ - position > reach)
-            return false;
+        if (position > greatest_) advance(position);
+        else if (greatest_ - position > reach) return false;
         std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
         word const mask = converted<word>(word{1} << bit);
         word& seen = words_[(position / word_bits) % words];
@@ -14727,13 +14652,13 @@ private:
     std::array<word, words> words_{};
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <std::size_t ReplayBits> struct keypair {
     std::uint32_t local_index = 0;
@@ -14812,7 +14737,7 @@ private:
     }
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -14833,7 +14758,7 @@ private:
 #include <array>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 class peer_timers {
 public:
@@ -14851,10 +14776,8 @@ public:
     }
     //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
     void data_received(moment now) noexcept {
-        if (armed(send_keepalive))
-            needs_another_keepalive_ = true;
-        else
-            arm(send_keepalive, now, in_milliseconds(keepalive_timeout));
+        if (armed(send_keepalive)) needs_another_keepalive_ = true;
+        else arm(send_keepalive, now, in_milliseconds(keepalive_timeout));
     }
     //= linux: whatever is sent takes the place of the passive keepalive
     //= linux: persistent keepalive counts from the last packet in either direction
@@ -14878,9 +14801,7 @@ public:
         sent_last_minute_handshake_ = false;
     }
     //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
-    void session_derived(moment now) noexcept {
-        arm(zero_key_material, now, in_milliseconds(zero_key_material_after));
-    }
+    void session_derived(moment now) noexcept { arm(zero_key_material, now, in_milliseconds(zero_key_material_after)); }
 
     /// A new attempt begins, as opposed to a retransmission.
     void new_attempt() noexcept { attempts_ = 0; }
@@ -14976,7 +14897,7 @@ private:
     std::array<instant, count> due_{};
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -14992,7 +14913,7 @@ private:
 #include <bit>
 #include <compare>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// An IPv4 address as a number.
 struct prefix_key_v4 {
@@ -15151,10 +15072,8 @@ private:
 
     void give(node& to, Owner& owner) noexcept {
         if (to.owner == &owner) return;
-        if (to.owner != nullptr)
-            (to.owner->*List).remove(to);
-        else
-            ++size_;
+        if (to.owner != nullptr) (to.owner->*List).remove(to);
+        else ++size_;
         to.owner = &owner;
         (owner.*List).add(to);
     }
@@ -15207,10 +15126,8 @@ public:
     }
     void remove(ip_prefix const& prefix, Owner& owner) noexcept {
         byte const* const address = prefix.address.octets.data();
-        if (prefix.address.kind == family::v4)
-            v4_.remove(address, prefix.bits, owner);
-        else
-            v6_.remove(address, prefix.bits, owner);
+        if (prefix.address.kind == family::v4) v4_.remove(address, prefix.bits, owner);
+        else v6_.remove(address, prefix.bits, owner);
     }
     void remove_all(Owner& owner) noexcept {
         v4_.remove_all(owner);
@@ -15247,7 +15164,7 @@ private:
     prefix_trie<prefix_key_v6, Owner, pool<prefix_key_v6>, &Owner::allowed_v6> v6_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -15264,7 +15181,7 @@ private:
 #include <span>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// `Peer` has `std::uint32_t deadline_position`, which is `not_queued` at first.
 template <class Peer, class Storage> class deadline_queue {
@@ -15363,7 +15280,7 @@ private:
     std::size_t size_ = 0;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -15374,7 +15291,7 @@ private:
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// 2 KiB of a packet; a longer packet is a chain of them.
 struct staging_slot {
@@ -15487,11 +15404,11 @@ private:
     typename Storage::template pool<staging_slot, Storage::max_staged_packets> slots_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// What of a peer is secret, apart from its sessions. Lives in the storage's region for secrets.
 template <policies Policies> struct peer_secrets {
@@ -15509,23 +15426,23 @@ template <policies Policies> struct peer {
     bool wants_initiation = false;
     bool wants_keepalive = false;
     bool queued_for_transmit = false;
-    bool removed = false;          ///< only jobs in flight still know it
+    bool removed = false;                                 ///< only jobs in flight still know it
     bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
     std::uint8_t early_initiations = 0; ///< at new endpoints, since the last initiation that waited for its time
-    std::uint32_t in_flight = 0;   ///< those jobs
-    peer* next_for_transmit = nullptr;   // of few peers neither is used
+    std::uint32_t in_flight = 0;        ///< those jobs
+    peer* next_for_transmit = nullptr;  // of few peers neither is used
     peer* before_for_transmit = nullptr;
-    peer* next = nullptr;          ///< in the order in which they were added
+    peer* next = nullptr; ///< in the order in which they were added
     peer* before = nullptr;
     staging_queue staged;
     path where{};
     peer_timers timers;
-    instant may_initiate_at{};              ///< after the last initiation or response that was sent
-    instant may_be_initiated_at{};          ///< after the last initiation that was accepted
+    instant may_initiate_at{};                        ///< after the last initiation or response that was sent
+    instant may_be_initiated_at{};                    ///< after the last initiation that was accepted
     byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
     byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
 #ifndef WG_COMPACT
-    byte_array<timestamp_bytes> last_label{};         ///< timestamp of the last initiation to this peer
+    byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to this peer
 #endif
     std::uint64_t tx_bytes = 0;
     std::uint64_t rx_bytes = 0;
@@ -15549,11 +15466,11 @@ template <policies Policies> struct peer {
     void sent_handshake(moment now) noexcept { set_after<rekey_timeout>(may_initiate_at, now); }
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// What the caller does with a job's data next.
 enum class disposition : std::uint8_t {
@@ -15589,7 +15506,7 @@ template <class Job> struct job_list : std::span<Job> {
     constexpr job_list(std::span<Job> const& all) noexcept : std::span<Job>(all) {}
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -15607,7 +15524,7 @@ template <class Job> struct job_list : std::span<Job> {
 #include <bit>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// An entry is `explicit operator bool` when it is one, and has `hash()`. `Capacity` (a power of two) slots, all but
 /// one of which may be used; 0 grows, and then at most half are used. `Storage` models `storage` of policy.hpp.
@@ -15688,11 +15605,11 @@ private:
     std::size_t used_ = 0;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <policies Policies> class peer_table {
     using storage = typename Policies::storage;
@@ -15718,7 +15635,8 @@ public:
     static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
 
     /// The table of public keys is salted, so that an attacker cannot choose keys that collide in it.
-    template <random_source Random> peer_table(storage& from, Random& random) noexcept
+    template <random_source Random>
+    peer_table(storage& from, Random& random) noexcept
         : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
           deadlines_(from) {
         if constexpr (!few) {
@@ -15730,10 +15648,8 @@ public:
 
     routes_type& allowed() noexcept { return allowed_; }
     decltype(auto) deadlines() noexcept {
-        if constexpr (few)
-            return few_deadlines<peer_type>(first_);
-        else
-            return (deadlines_);
+        if constexpr (few) return few_deadlines<peer_type>(first_);
+        else return (deadlines_);
     }
     peer_type* first() const noexcept { return first_; }
     std::size_t size() const noexcept { return size_; }
@@ -15950,10 +15866,8 @@ private:
         --size_;
         secrets_.release(std::exchange(gone.secrets, nullptr));
         gone.removed = true;
-        if (gone.in_flight == 0)
-            peers_.release(&gone);
-        else
-            ++shells_;
+        if (gone.in_flight == 0) peers_.release(&gone);
+        else ++shells_;
     }
 
     void remove_all() noexcept {
@@ -15988,7 +15902,7 @@ private:
     [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -16004,7 +15918,7 @@ private:
 #define WG_DEVICE_RATE_LIMITER_HPP
 
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <class Storage> class rate_limiter {
 public:
@@ -16037,8 +15951,8 @@ public:
             hash.blake2s(digest, key_, bytes_view(from.octets).first(v4 ? 4 : 8), {});
             // What a network becomes decides no place, so a multiplication by a secret is enough.
             std::uint64_t const network = load_be64(from.octets.data()) >> (v4 ? 40 : 16);
-            tag.network = static_cast<std::uint32_t>(
-                (network ^ load_le64(key_.data())) * (load_le64(&key_[8]) | 1) >> 32);
+            tag.network =
+                static_cast<std::uint32_t>((network ^ load_le64(key_.data())) * (load_le64(&key_[8]) | 1) >> 32);
             tag.source = load_le32(digest.data()) | 1;
             set = set.subspan((tag.source >> 1) % (size / ways) * ways, ways);
         }
@@ -16102,13 +16016,13 @@ private:
     [[no_unique_address]] std::conditional_t<few, no_table<1>, byte_array<16>> key_{};
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
 #include <tuple>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <policies Policies> struct device_state {
     using observer_type = typename Policies::observer;
@@ -16145,18 +16059,17 @@ template <policies Policies> struct device_state {
 
     /// How many policies of the bundle are of this type.
     template <class Type>
-    static constexpr int roles_of = std::same_as<Type, typename Policies::hash> +
-                                    std::same_as<Type, typename Policies::dh> +
-                                    std::same_as<Type, typename Policies::aead> +
-                                    std::same_as<Type, typename Policies::clock_source> +
-                                    std::same_as<Type, typename Policies::random_source> +
-                                    std::same_as<Type, observer_type> + std::same_as<Type, storage_type>;
+    static constexpr int roles_of =
+        std::same_as<Type, typename Policies::hash> + std::same_as<Type, typename Policies::dh> +
+        std::same_as<Type, typename Policies::aead> + std::same_as<Type, typename Policies::clock_source> +
+        std::same_as<Type, typename Policies::random_source> + std::same_as<Type, observer_type> +
+        std::same_as<Type, storage_type>;
 
     /// From instances of policies in any order; those not given are default-constructed. A type that is several
     /// policies is given once and copied.
     template <class... Given> static parts choose(Given&... given) noexcept {
         static_assert(((roles_of<Given> != 0) && ...), "an argument is no policy of this bundle: name its type there");
-        static_assert(((roles_of<Given> <= 1 || std::copy_constructible<Given>) && ...),
+        static_assert(((roles_of<Given> <= 1 || std::copy_constructible<Given>)&&...),
                       "an argument is several policies of this bundle and cannot be copied");
         return {take_or_make<typename Policies::hash>(given...),
                 take_or_make<typename Policies::dh>(given...),
@@ -16383,17 +16296,13 @@ template <policies Policies> struct device_state {
 
 private:
     template <class Given> static decltype(auto) take(Given& given) noexcept {
-        if constexpr (roles_of<Given> > 1)
-            return std::as_const(given);
-        else
-            return std::move(given);
+        if constexpr (roles_of<Given> > 1) return std::as_const(given);
+        else return std::move(given);
     }
 
     template <class Wanted, class... Given> static Wanted take_or_make([[maybe_unused]] Given&... given) noexcept {
-        if constexpr ((std::same_as<Wanted, Given> || ...))
-            return take(std::get<Wanted&>(std::tie(given...)));
-        else
-            return Wanted{};
+        if constexpr ((std::same_as<Wanted, Given> || ...)) return take(std::get<Wanted&>(std::tie(given...)));
+        else return Wanted{};
     }
 };
 
@@ -16414,8 +16323,7 @@ public:
             for (std::size_t i = 0; i < count; ++i) {
                 if constexpr (state_type::names_peers)
                     state_.observer.event(told[i].id, told[i].number, told[i].value, told[i].key);
-                else
-                    state_.observer.event(told[i].id, told[i].number, told[i].value);
+                else state_.observer.event(told[i].id, told[i].number, told[i].value);
             }
         } else {
             state_.mutex.unlock();
@@ -16426,11 +16334,11 @@ private:
     state_type& state_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// A device's state, with what it does about handshakes.
 template <policies Policies> class handshakes : public device_state<Policies> {
@@ -16528,12 +16436,9 @@ public:
             }
         }
         auto const these = std::span(turns).first(at_once == 1 ? 1 : count);
-        if (type == message_type::initiation)
-            consume_initiations(these, out, made, now);
-        else if (type == message_type::response)
-            consume_responses(these, out, made, now);
-        else
-            consume_cookie_replies(these, out, made, now);
+        if (type == message_type::initiation) consume_initiations(these, out, made, now);
+        else if (type == message_type::response) consume_responses(these, out, made, now);
+        else consume_cookie_replies(these, out, made, now);
         done.messages = static_cast<std::uint8_t>(count);
         done.answers = static_cast<std::uint8_t>(made);
         return done;
@@ -16639,12 +16544,9 @@ private:
             why = send_cookie_reply(in, answer, now);
         } else if (why == status::ok) {
             accepted by;
-            if (type == message_type::initiation)
-                why = consume_initiation(in, by, now);
-            else if (type == message_type::response)
-                why = consume_response(in, now);
-            else
-                why = consume_cookie_reply(in, now);
+            if (type == message_type::initiation) why = consume_initiation(in, by, now);
+            else if (type == message_type::response) why = consume_response(in, now);
+            else why = consume_cookie_reply(in, now);
             if (by.from != nullptr) why = answer_initiation(in, by, answer, now);
         }
         end(why, now);
@@ -16706,8 +16608,7 @@ private:
         return status::cookie_sent;
     }
 
-    void consume_cookie_replies(std::span<turn> turns, job_list<job_type> out, std::size_t& made,
-                                moment now) noexcept {
+    void consume_cookie_replies(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
             t.why = begin_last_part(*t.in, t.why, unused, now);
@@ -16918,7 +16819,7 @@ private:
     }
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -16933,7 +16834,7 @@ private:
 #define WG_BASE_IP_HPP
 
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8,
                              icmp_header_bytes = 8;
@@ -16971,8 +16872,7 @@ WG_OUTLINE inline ip_header parse(byte const* packet, std::size_t size) noexcept
     header.destination = header.source + (v4 ? 4 : 16);
     if (v4) {
         std::size_t const with_options = std::size_t{packet[0] & 0x0fu} * 4;
-        if (with_options >= ipv4_header_bytes && with_options <= header.total_bytes)
-            header.header_bytes = with_options;
+        if (with_options >= ipv4_header_bytes && with_options <= header.total_bytes) header.header_bytes = with_options;
         header.first_fragment = (load_be16(packet + 6) & 0x1fff) == 0;
     }
     return header;
@@ -16994,13 +16894,13 @@ constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
     return static_cast<std::uint16_t>(~sum);
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 enum ecn : std::uint8_t { not_ect = 0, ect_1 = 1, ect_0 = 2, congestion_experienced = 3 };
 
@@ -17124,7 +17024,7 @@ inline bytes_view datagram_between(bytes_view packet, ip_header const& header, s
     return packet.subspan(header.header_bytes + udp_header_bytes);
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -17139,7 +17039,7 @@ inline bytes_view datagram_between(bytes_view packet, ip_header const& header, s
 #define WG_DEVICE_CONFIGURATION_HPP
 
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// What a configuration says of one peer.
 struct peer_changes {
@@ -17212,7 +17112,7 @@ inline status check_changes(std::span<change const> all) noexcept {
     return status::ok;
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -17225,7 +17125,7 @@ inline status check_changes(std::span<change const> all) noexcept {
 #define WG_DEVICE_PLAN_HPP
 
 
-namespace wg::inline WG_ABI::plan {
+namespace wg { inline namespace WG_ABI { namespace plan {
 
 /// How many there are after each step of a configuration, how many at most, and how many were added.
 struct tally {
@@ -17422,11 +17322,11 @@ private:
     std::size_t size_[2] = {};
 };
 
-} // namespace wg::inline WG_ABI::plan
+}}} // namespace wg::WG_ABI::plan
 
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// A view of a device's state, made for a call.
 template <policies Policies> class settings {
@@ -17442,10 +17342,8 @@ public:
         if (status const why = check_changes(changes); why != status::ok) return why;
         if constexpr (storage::max_peers == 0) {
             plan::many_keys<storage, 0> keys(state_.memory);
-            if constexpr (storage::max_allowed_ips == 0)
-                return admit<plan::bounded_prefixes>(changes, keys);
-            else
-                return admit<exact_prefixes>(changes, keys);
+            if constexpr (storage::max_allowed_ips == 0) return admit<plan::bounded_prefixes>(changes, keys);
+            else return admit<exact_prefixes>(changes, keys);
         } else if constexpr (state_type::few && (is_few(storage::max_allowed_ips) || storage::max_allowed_ips == 0)) {
             plan::few_keys<storage::max_peers> keys;
             return admit<exact_prefixes>(changes, keys);
@@ -17531,12 +17429,10 @@ private:
     /// Prefixes by value where their number is fixed.
     static auto prefixes_by_value() noexcept {
         constexpr std::size_t most = storage::max_allowed_ips;
-        if constexpr (most == 0 || most > most_planned)
-            return std::type_identity<plan::bounded_prefixes>{};
+        if constexpr (most == 0 || most > most_planned) return std::type_identity<plan::bounded_prefixes>{};
         else if constexpr (is_few(most))
             return std::type_identity<plan::counted_prefixes<few_allowed_ips<byte const, storage>, most>>{};
-        else
-            return std::type_identity<plan::counted_prefixes<plan::prefix_table<storage, most>, most>>{};
+        else return std::type_identity<plan::counted_prefixes<plan::prefix_table<storage, most>, most>>{};
     }
     using exact_prefixes = typename decltype(prefixes_by_value())::type;
     [[gnu::noinline]] status admit_by_value(std::span<change const> changes) noexcept {
@@ -17613,16 +17509,12 @@ private:
     }
 
     std::uint64_t hash_of([[maybe_unused]] key_view key) const noexcept {
-        if constexpr (state_type::few)
-            return 0;
-        else
-            return state_.peers.hash_of(state_.with, key);
+        if constexpr (state_type::few) return 0;
+        else return state_.peers.hash_of(state_.with, key);
     }
     peer_type* find([[maybe_unused]] std::uint64_t hash, key_view key) noexcept {
-        if constexpr (state_type::few)
-            return state_.peers.find(state_.with, key);
-        else
-            return state_.peers.find_hashed(hash, key);
+        if constexpr (state_type::few) return state_.peers.find(state_.with, key);
+        else return state_.peers.find_hashed(hash, key);
     }
 
     /// Our public key after the changes; all zero: none.
@@ -17794,13 +17686,13 @@ private:
     [[no_unique_address]] std::conditional_t<at_once == 1, no_table<1>, static_statics> waiting_{};
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
 #include <memory>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <policies Policies> class device {
     using storage = typename Policies::storage;
@@ -17812,8 +17704,8 @@ public:
     static constexpr std::size_t handshakes_at_once = 8;
 
     /// A device is made from instances of its policies, in any order; those not named are default-constructed.
-    template <class... Instances> explicit device(Instances... given) noexcept
-        : state_(device_state<Policies>::choose(given...)) {}
+    template <class... Instances>
+    explicit device(Instances... given) noexcept : state_(device_state<Policies>::choose(given...)) {}
     device(device const&) = delete;
     device& operator=(device const&) = delete;
 
@@ -18065,10 +17957,8 @@ private:
         byte* const body = j.data.buffer + j.data.offset + transport_layout::encrypted_packet;
         bool const good = seal_or_open(aead, j.outbound, body, body, j.data.length - transport_overhead_bytes, nullptr,
                                        0, j.counter, j.outbound ? j.keys->send_key : j.keys->receive_key);
-        if (j.outbound)
-            j.next = disposition::send;
-        else
-            judge(j, good);
+        if (j.outbound) j.next = disposition::send;
+        else judge(j, good);
     }
 
     template <std::size_t Most>
@@ -18166,7 +18056,7 @@ private:
         run_timers(to, now);
         for (std::size_t lost = state_.staged.stage(to.staged, packet_data); lost != 0; --lost)
             state_.count(status::staging_full, &to);
-        to.timers.new_attempt(); // the user asks anew; what already waits does not
+        to.timers.new_attempt();                           // the user asks anew; what already waits does not
         if (to.staged.empty()) to.wants_initiation = true; // others have all the room; the next packet finds a session
         state_.enqueue_for_transmit(to);
     }
@@ -18201,16 +18091,12 @@ private:
 
     WG_FRAME void complete(job_type& j, peer_type& owner, moment now) noexcept {
         // It came to a session that is gone, or to a peer.
-        status const gone = !state_.up      ? status::device_down
-                            : owner.removed ? status::unknown_index
-                                            : status::ok;
+        status const gone = !state_.up ? status::device_down : owner.removed ? status::unknown_index : status::ok;
         if (gone != status::ok) {
             if (!j.outbound) state_.drop(j, gone);
         } else {
-            if (j.outbound)
-                complete_outbound(j, owner, now);
-            else
-                complete_inbound(j, owner, now);
+            if (j.outbound) complete_outbound(j, owner, now);
+            else complete_inbound(j, owner, now);
             state_.reschedule(owner);
         }
         state_.peers.let_go(j);
@@ -18218,10 +18104,8 @@ private:
 
     void complete_outbound(job_type& j, peer_type& owner, moment now) noexcept {
         if (j.next != disposition::send) return; // not sealed, so not sent
-        if (j.why == status::ok)
-            owner.tx_bytes += j.data.length;
-        else
-            state_.note_failed(j, owner);
+        if (j.why == status::ok) owner.tx_bytes += j.data.length;
+        else state_.note_failed(j, owner);
         // The socket found that the cached source address is gone.
         if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
         if (j.keys == nullptr) return; // a handshake message: its timers ran when it was made
@@ -18242,8 +18126,7 @@ private:
     };
 
     bool is_genuine(job_type const& j, handshake_door& door) noexcept {
-        if constexpr (handshakes<Policies>::macs_at_once == 1)
-            return state_.check_mac1({&j, 1}) != 0;
+        if constexpr (handshakes<Policies>::macs_at_once == 1) return state_.check_mac1({&j, 1}) != 0;
         std::size_t const place = static_cast<std::size_t>(&j - door.jobs.data());
         if (place >= door.end) {
             door.begin = place;
@@ -18260,8 +18143,7 @@ private:
         if (!state_.up) return state_.drop(j, status::device_down);
         if (type == message_type::none) return state_.drop(j, status::malformed);
         if (type != message_type::transport)
-            return state_.admit(
-                j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
+            return state_.admit(j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
         auto const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
         if (found.keys == nullptr) return state_.drop(j, status::unknown_index);
         j.counter = load_le64(&data[transport_layout::counter]);
@@ -18397,7 +18279,7 @@ private:
     handshakes<Policies> state_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -18424,7 +18306,7 @@ private:
 #define WG_ENGINE_LANE_HPP
 
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// The order in which lanes complete what they received. Where threads have nothing to wait on there is one lane.
 template <class Threads> class reception_order {
@@ -18456,7 +18338,7 @@ public:
 
 private:
     typename Threads::mutex receiving_;
-    std::uint32_t next_ = 0;       ///< guarded by `receiving_`
+    std::uint32_t next_ = 0;        ///< guarded by `receiving_`
     typename Threads::cell served_; ///< whose turn it is
 };
 
@@ -18622,10 +18504,8 @@ private:
     }
 
     static bool has_several(tun_type const& tun) noexcept {
-        if constexpr (requires { tun.several(); })
-            return tun.several();
-        else
-            return true;
+        if constexpr (requires { tun.several(); }) return tun.several();
+        else return true;
     }
 
     /// While small packets of other flows pass as well, a bulk transfer lets others run after each batch. Where
@@ -18677,10 +18557,8 @@ private:
 
     /// Lanes receive one after the other, so a lane that finds nothing would wait for another one in vain.
     bool may_have_handshakes() noexcept {
-        if constexpr (requires { socket_.handshakes_ready(); })
-            return socket_.handshakes_ready();
-        else
-            return true;
+        if constexpr (requires { socket_.handshakes_ready(); }) return socket_.handshakes_ready();
+        else return true;
     }
 
     /// Buffers of `stride` bytes for `count` datagrams.
@@ -18831,10 +18709,10 @@ private:
     bool busy_ = false;
     bool may_answer_ = true; ///< handshakes, in this step
     std::size_t passed_ = 0;
-    std::size_t passed_before_ = 0; ///< in the step before
-    std::size_t messages_ = 0;      ///< that were received since the socket was told last
-    std::size_t useless_ = 0;       ///< those of them that no peer needed
-    unsigned busy_steps_ = 0;       ///< that moved whole batches
+    std::size_t passed_before_ = 0;  ///< in the step before
+    std::size_t messages_ = 0;       ///< that were received since the socket was told last
+    std::size_t useless_ = 0;        ///< those of them that no peer needed
+    unsigned busy_steps_ = 0;        ///< that moved whole batches
     std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
     instant lone_since_{};           ///< when there were new ones
     bool lone_often_ = false;        ///< whether the time between these and those before was short
@@ -18853,7 +18731,7 @@ private:
     std::array<datagram, receive_batch> received_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -18867,7 +18745,7 @@ private:
 #include <cstddef>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 class pace {
 public:
@@ -18880,8 +18758,7 @@ public:
         if (packets == 0) return;
         bool const prompt = now < std::exchange(passed_at_, now) + soon;
         if (is_quick()) { // whether it looked or not: a look would have found this, or nothing
-            if (!prompt)
-                vain_looks_left_ -= vain_looks_left_ != 0;
+            if (!prompt) vain_looks_left_ -= vain_looks_left_ != 0;
             else if (++useful_looks_ % useful_looks_for_a_vain_one == 0)
                 vain_looks_left_ = (std::min)(vain_looks_left_ + 1, most_vain_looks);
         }
@@ -18902,11 +18779,11 @@ private:
     unsigned vain_looks_left_ = most_vain_looks; ///< so that short bursts of packets do not end with one each
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <engine_policies Policies> class engine {
     using device_type = device<Policies>;
@@ -19029,10 +18906,8 @@ private:
     }
 
     status set_fwmark(std::uint32_t mark) noexcept {
-        if constexpr (requires { socket_.set_fwmark(mark); })
-            return socket_.set_fwmark(mark);
-        else
-            return mark == 0 ? status::ok : status::not_supported;
+        if constexpr (requires { socket_.set_fwmark(mark); }) return socket_.set_fwmark(mark);
+        else return mark == 0 ? status::ok : status::not_supported;
     }
 
     device_type& core_;
@@ -19044,7 +18919,7 @@ private:
     bool wants_socket_ = false; ///< the last `up` failed for want of one
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -19061,7 +18936,7 @@ private:
 #define WG_ENGINE_WORKERS_HPP
 
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <engine_policies Policies>
     requires requires { typename Policies::threads::thread; }
@@ -19172,7 +19047,7 @@ private:
     std::array<std::unique_ptr<worker>, most> workers_{};
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 #ifdef WG_WITH_LWIP
@@ -19193,7 +19068,7 @@ private:
 #include <lwip/pbuf.h>
 #include <lwip/udp.h>
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 /// Whether lwIP was configured with this family of addresses (LWIP_IPV4, LWIP_IPV6).
 constexpr bool lwip_has(family kind) noexcept {
@@ -19432,7 +19307,7 @@ private:
 
 static_assert(udp_socket<lwip_udp<>> && tun_device<lwip_tun<>>);
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif
 #endif
@@ -19452,7 +19327,7 @@ static_assert(udp_socket<lwip_udp<>> && tun_device<lwip_tun<>>);
 #define WG_OS_BARE_BOARD_HPP
 
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 using mac_address = byte_array<6>;
 
@@ -19523,7 +19398,7 @@ struct polling_waiter {
 };
 static_assert(waiter<polling_waiter>);
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -19541,7 +19416,7 @@ static_assert(waiter<polling_waiter>);
 #define WG_OS_BARE_IP_PACKET_HPP
 
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 inline constexpr std::size_t max_ip_header_bytes = ipv6_header_bytes;
 inline constexpr std::uint8_t default_hops = 64;
@@ -19668,8 +19543,12 @@ inline ip_message read_ip_packet(bytes_view packet) noexcept {
 /// Makes an echo request, checked before and addressed to this host alone, into its answer, in place; the packet's
 /// size in bytes is `header.total_bytes`.
 inline void make_echo_reply(bytes packet, ip_header const& request, std::uint16_t identification) noexcept {
-    ip_fields const f{ip_address::of(request.kind, request.destination), ip_address::of(request.kind, request.source),
-                      request.protocol, request.tos, default_hops, identification};
+    ip_fields const f{ip_address::of(request.kind, request.destination),
+                      ip_address::of(request.kind, request.source),
+                      request.protocol,
+                      request.tos,
+                      default_hops,
+                      identification};
     bytes const icmp = packet.subspan(request.header_bytes, request.total_bytes - request.header_bytes);
     write_ip_header(packet.data(), f, icmp.size());
     bool const v4 = request.kind == family::v4;
@@ -19678,7 +19557,7 @@ inline void make_echo_reply(bytes packet, ip_header const& request, std::uint16_
     store_be16(&icmp[2], v4 ? checksum_finish(checksum_add(0, icmp)) : message_checksum(f, icmp, {}));
 }
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -19688,7 +19567,7 @@ inline void make_echo_reply(bytes packet, ip_header const& request, std::uint16_
 #define WG_OS_BARE_NEIGHBOURS_HPP
 
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 /// `Capacity` neighbours; the one that was not used for longest makes room for a new one.
 template <std::size_t Capacity> class neighbours {
@@ -19762,13 +19641,13 @@ private:
     std::array<entry, Capacity> entries_{};
 };
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 /// An address of the board, the network that it lies in, and who leads to others.
 struct interface_address {
@@ -19780,7 +19659,8 @@ struct interface_address {
 /// The link-local address that a station makes of its own (RFC 4291, appendix A).
 constexpr ip_address link_local_of(mac_address const& mac) noexcept {
     return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<byte>(mac[0] ^ 2), mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4],
-             mac[5]}, family::v6};
+             mac[5]},
+            family::v6};
 }
 
 /// Models `udp_socket`: one port on a board's wire. `Neighbours` stations are known at a time; a datagram of at most
@@ -19985,10 +19865,8 @@ private:
         if (held_.size == 0) return;
         auto const n = neighbours_.find(held_.next_hop, board_.now());
         if (!n.ask) return;
-        if (held_.asks++ == neighbours<Neighbours>::max_asks)
-            held_.size = 0;
-        else
-            ask_for(held_.next_hop, nullptr);
+        if (held_.asks++ == neighbours<Neighbours>::max_asks) held_.size = 0;
+        else ask_for(held_.next_hop, nullptr);
     }
 
     void begin_frame(byte* at, mac_address const& to, std::uint16_t type) const noexcept {
@@ -19999,10 +19877,8 @@ private:
 
     /// Asks everybody, or the station that is believed to have the address.
     void ask_for(ip_address const& address, mac_address const* station) noexcept {
-        if (address.kind == family::v4)
-            send_arp(1, station != nullptr ? *station : everybody, mac_address{}, address);
-        else
-            solicit(address, station);
+        if (address.kind == family::v4) send_arp(1, station != nullptr ? *station : everybody, mac_address{}, address);
+        else solicit(address, station);
     }
 
     void send_arp(std::uint16_t operation, mac_address const& to, mac_address const& target_station,
@@ -20035,7 +19911,7 @@ private:
         constexpr ip_address all_nodes{{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, family::v6};
         if (m.has_sender())
             send_discovery(nd_advertisement, 0x60, from, {target, m.from()}, target); // solicited, override
-        else // who asks has no address yet
+        else                                                                          // who asks has no address yet
             send_discovery(nd_advertisement, 0x20, {0x33, 0x33, 0, 0, 0, 1}, {target, all_nodes}, target);
     }
 
@@ -20074,7 +19950,7 @@ private:
     } held_;
 };
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -20086,7 +19962,7 @@ private:
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 /// Models `tun_device`: whose packets come and go is the board itself. At most `Queue` of them wait to be sent.
 template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 2> class host {
@@ -20172,7 +20048,7 @@ private:
 };
 static_assert(tun_device<host<>>);
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif
 
@@ -20187,7 +20063,7 @@ static_assert(tun_device<host<>>);
 
 #include <time.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `clock_source`.
 class clock {
@@ -20214,7 +20090,7 @@ public:
 
 static_assert(clock_source<clock>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -20237,7 +20113,7 @@ static_assert(clock_source<clock>);
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -20326,7 +20202,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
@@ -20343,7 +20219,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #include <sys/un.h>
 #include <sys/wait.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Opens /dev/null as each of descriptors 0, 1 and 2 that is closed. Else the next files that the program opens get
 /// these numbers, and what is written to standard error goes into them. For the first line of `main`.
@@ -20458,12 +20334,12 @@ public:
 private:
     // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that this process
     // never asks for, and signals that users send as a test.
-    static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1,
-                                      SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
+    static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1, SIGUSR2,
+                                      SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
 
     unique_fd fd_{};
     sigset_t before_{};
-    struct sigaction saved_[std::size(ignored)] {};
+    struct sigaction saved_[std::size(ignored)]{};
     hang_up means_ = hang_up::stops;
 };
 
@@ -20501,8 +20377,8 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     look();
     if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
     rlimit raised = now;
-    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? room.used + wanted
-                                                    : std::min<rlim_t>(now.rlim_max, room.used + wanted);
+    raised.rlim_cur =
+        now.rlim_max == RLIM_INFINITY ? room.used + wanted : std::min<rlim_t>(now.rlim_max, room.used + wanted);
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
     look();
     return room;
@@ -20543,7 +20419,7 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
                  }) >= 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -20559,7 +20435,7 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The longest path of a directory that `make_directories` takes, in bytes.
 inline constexpr std::size_t max_directory_bytes = 255;
@@ -20600,7 +20476,7 @@ inline bool make_directories(std::string_view path) noexcept {
     return true;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -20615,7 +20491,7 @@ inline bool make_directories(std::string_view path) noexcept {
 #include <cstring>
 #include <string_view>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// At most 255 characters; longer sentences are cut. Empty until something fails.
 class error_text {
@@ -20652,12 +20528,9 @@ private:
         size_ = 0;
         for (piece const* p = pieces; p != pieces + count; ++p) {
             if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text)
-                append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string)
-                append(p->text);
-            else
-                append_number(p->number);
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
         }
         text_[size_] = '\0';
     }
@@ -20676,7 +20549,7 @@ private:
     std::size_t size_ = 0;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -20692,7 +20565,7 @@ private:
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -20781,7 +20654,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -20809,7 +20682,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -20898,7 +20771,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -20933,7 +20806,7 @@ extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the k
 #define SIOCGSKNS 0x894C // Linux 4.10
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
 struct link_calls {
@@ -21093,8 +20966,7 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
     out.up = (link.ifi_flags & IFF_UP) != 0;
     bytes_view details{};
     auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
-        if (type == IFLA_INFO_KIND)
-            std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
+        if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
     each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
@@ -21183,7 +21055,8 @@ private:
         if (!netlink_) return place;
         unique_fd const theirs(Calls::namespace_of_interface(tun));
         unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
-        struct stat here {}, there {};
+        struct stat here = {};
+        struct stat there = {};
         bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
         if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
             place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
@@ -21213,7 +21086,7 @@ private:
     std::size_t mtu_ = 0;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -21235,7 +21108,7 @@ private:
 #include <cstring>
 #include <string_view>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// At most 255 characters; longer sentences are cut. Empty until something fails.
 class error_text {
@@ -21272,12 +21145,9 @@ private:
         size_ = 0;
         for (piece const* p = pieces; p != pieces + count; ++p) {
             if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text)
-                append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string)
-                append(p->text);
-            else
-                append_number(p->number);
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
         }
         text_[size_] = '\0';
     }
@@ -21296,7 +21166,7 @@ private:
     std::size_t size_ = 0;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -21312,7 +21182,7 @@ private:
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -21401,7 +21271,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -21420,7 +21290,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #include <sys/syscall.h>
 #include <unistd.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
 struct threads {
@@ -21514,7 +21384,7 @@ struct threads {
 };
 static_assert(wg::threads<threads>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
@@ -21525,7 +21395,7 @@ static_assert(wg::threads<threads>);
 #include <sys/stat.h>
 #include <sys/un.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The numbers are those of syslog.
 enum class severity : std::uint8_t { error = 3, info = 6 };
@@ -21604,8 +21474,8 @@ private:
         path.set("/proc/self/fd/", fd);
         own_.reset(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
         struct stat same {};
-        bool const good = own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev &&
-                          same.st_ino == file.st_ino;
+        bool const good =
+            own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev && same.st_ino == file.st_ino;
         if (good) {
             fd_ = own_.get();
         } else { // no /proc, or no right to it
@@ -21628,10 +21498,10 @@ private:
         append(": ");
         append(text);
         line[size++] = '\n';
-        ssize_t const written = kind_ == kind::socket ? without_interruption([&] {
-            return ::send(fd_, line, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-        })
-                                                      : write_without_signals(line, size);
+        ssize_t const written =
+            kind_ == kind::socket
+                ? without_interruption([&] { return ::send(fd_, line, size, MSG_DONTWAIT | MSG_NOSIGNAL); })
+                : write_without_signals(line, size);
         if (written > 0) mid_line_.store(written != static_cast<ssize_t>(size), std::memory_order_relaxed);
         return written == static_cast<ssize_t>(size);
     }
@@ -21737,7 +21607,7 @@ private:
     bool begun_ = false;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -21763,7 +21633,7 @@ private:
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The longest path of a directory that `make_directories` takes, in bytes.
 inline constexpr std::size_t max_directory_bytes = 255;
@@ -21804,7 +21674,7 @@ inline bool make_directories(std::string_view path) noexcept {
     return true;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -21819,7 +21689,7 @@ inline bool make_directories(std::string_view path) noexcept {
 #include <cstring>
 #include <string_view>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// At most 255 characters; longer sentences are cut. Empty until something fails.
 class error_text {
@@ -21856,12 +21726,9 @@ private:
         size_ = 0;
         for (piece const* p = pieces; p != pieces + count; ++p) {
             if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text)
-                append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string)
-                append(p->text);
-            else
-                append_number(p->number);
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
         }
         text_[size_] = '\0';
     }
@@ -21880,7 +21747,7 @@ private:
     std::size_t size_ = 0;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -21896,7 +21763,7 @@ private:
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -21985,14 +21852,14 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
 #include <sys/file.h>
 #include <sys/stat.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 class name_lock {
 public:
@@ -22022,7 +21889,8 @@ public:
                 return status::address_in_use;
             }
             // The process that held the lock before may have removed the file after it was opened here.
-            struct stat ours {}, there {};
+            struct stat ours = {};
+            struct stat there = {};
             if (::fstat(file.get(), &ours) != 0) return name_lock();
             if (::lstat(made.path_.c_str(), &there) != 0 || ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
                 continue;
@@ -22039,7 +21907,7 @@ private:
     error_text path_{};
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -22061,7 +21929,7 @@ private:
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -22150,13 +22018,13 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
 #include <sys/random.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `random_source`.
 class random {
@@ -22179,7 +22047,7 @@ public:
 
 static_assert(random_source<random>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -22213,7 +22081,7 @@ static_assert(random_source<random>);
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -22302,7 +22170,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -22337,7 +22205,7 @@ extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the k
 #define SIOCGSKNS 0x894C // Linux 4.10
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
 struct link_calls {
@@ -22497,8 +22365,7 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
     out.up = (link.ifi_flags & IFF_UP) != 0;
     bytes_view details{};
     auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
-        if (type == IFLA_INFO_KIND)
-            std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
+        if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
     each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
@@ -22587,7 +22454,8 @@ private:
         if (!netlink_) return place;
         unique_fd const theirs(Calls::namespace_of_interface(tun));
         unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
-        struct stat here {}, there {};
+        struct stat here = {};
+        struct stat there = {};
         bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
         if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
             place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
@@ -22617,7 +22485,7 @@ private:
     std::size_t mtu_ = 0;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
@@ -22627,7 +22495,7 @@ private:
 #define SOL_NETLINK 270
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Everything since the last look.
 struct network_changes {
@@ -22717,8 +22585,8 @@ private:
         socklen_t size = sizeof address;
         int const yes = 1;
         // Asked for before the socket joins a group, so that no event of the other namespace is missed.
-        if (!fd_ || (net_ >= 0 &&
-                     ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
+        if (!fd_ ||
+            (net_ >= 0 && ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
             ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
             ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
             return false;
@@ -22804,10 +22672,10 @@ private:
     namespace_number net_ = own_namespace;
     std::uint32_t index_ = 0; ///< of the interface that is watched; 0: none
     std::uint32_t port_ = 0;  ///< this socket's netlink address
-    bool overrun_ = false; ///< events were lost, and the interface has not been asked for anew
+    bool overrun_ = false;    ///< events were lost, and the interface has not been asked for anew
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -22823,7 +22691,7 @@ private:
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Addresses are reserved once and made usable step by step, so memory that was given out never moves and nothing of
 /// it is ever left behind in a smaller copy.
@@ -22925,7 +22793,7 @@ private:
     bool unforked_ = false;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -22944,7 +22812,7 @@ private:
 #include <sys/syscall.h>
 #include <unistd.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
 struct threads {
@@ -23038,7 +22906,7 @@ struct threads {
 };
 static_assert(wg::threads<threads>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -23069,13 +22937,14 @@ static_assert(wg::threads<threads>);
 
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 namespace checksum_detail {
 
 /// Also copies, if `to` is not nullptr.
-template <bool Copies> [[gnu::always_inline]] inline std::uint64_t
-add_words(std::uint64_t sum, [[maybe_unused]] byte* to, bytes_view from) noexcept {
+template <bool Copies>
+[[gnu::always_inline]] inline std::uint64_t add_words(std::uint64_t sum, [[maybe_unused]] byte* to,
+                                                      bytes_view from) noexcept {
     // Of 64-bit words, and of their upper halves, which grow by less than 2^32 a step. What the first sum lacks for the
     // lower halves is then known: it is theirs modulo 2^64, and they are less. Vectors of 16 bytes, which every
     // processor has, move as fast as the caches do.
@@ -23153,11 +23022,11 @@ inline std::uint16_t load_word(byte const* from) noexcept {
 }
 inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, &word, sizeof word); }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 inline constexpr std::size_t virtio_header_bytes = 10;
 
@@ -23213,14 +23082,14 @@ inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_byte
 
 } // namespace frame_detail
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
 #include <algorithm>
 #include <sys/uio.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Joins packets that are about to be written. Those of one TCP connection or UDP flow keep their order, and so do
 /// those that are neither. No payload is copied, and no packet is changed.
@@ -23337,10 +23206,8 @@ private:
         } else {
             return h;
         }
-        if (h.protocol() == protocol_tcp)
-            read_tcp(h);
-        else if (h.protocol() == protocol_udp)
-            read_udp(h);
+        if (h.protocol() == protocol_tcp) read_tcp(h);
+        else if (h.protocol() == protocol_udp) read_udp(h);
         else if (h.v4() || h.protocol() == protocol_icmp_v6) // others of IPv6 may be extensions
             h.kind = kinds::other;
         return h;
@@ -23465,7 +23332,7 @@ private:
     byte front_[virtio_header_bytes + frame_detail::ipv6_bytes + frame_detail::max_tcp_bytes];
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -23480,7 +23347,7 @@ private:
 #include <cstring>
 #include <string_view>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// At most 255 characters; longer sentences are cut. Empty until something fails.
 class error_text {
@@ -23517,12 +23384,9 @@ private:
         size_ = 0;
         for (piece const* p = pieces; p != pieces + count; ++p) {
             if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text)
-                append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string)
-                append(p->text);
-            else
-                append_number(p->number);
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
         }
         text_[size_] = '\0';
     }
@@ -23541,7 +23405,7 @@ private:
     std::size_t size_ = 0;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -23569,7 +23433,7 @@ private:
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -23658,7 +23522,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -23693,7 +23557,7 @@ extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the k
 #define SIOCGSKNS 0x894C // Linux 4.10
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
 struct link_calls {
@@ -23853,8 +23717,7 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
     out.up = (link.ifi_flags & IFF_UP) != 0;
     bytes_view details{};
     auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
-        if (type == IFLA_INFO_KIND)
-            std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
+        if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
     each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
@@ -23943,7 +23806,8 @@ private:
         if (!netlink_) return place;
         unique_fd const theirs(Calls::namespace_of_interface(tun));
         unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
-        struct stat here {}, there {};
+        struct stat here = {};
+        struct stat there = {};
         bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
         if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
             place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
@@ -23973,7 +23837,7 @@ private:
     std::size_t mtu_ = 0;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -23985,7 +23849,7 @@ private:
 
 #include <string_view>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 struct offloads {
     bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
@@ -24019,7 +23883,7 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
     return true;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -24031,7 +23895,7 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Makes packets of a frame that was read: one, or the segments that the host left to be cut.
 class segmenter {
@@ -24142,10 +24006,8 @@ private:
         byte* const ip = packet_.data();
         byte* const segment = ip + ip_bytes_;
         if (v4_) store_be32(ip + 2, 0), store_word(ip + 10, 0);
-        if (tcp_)
-            store_be32(segment + 4, 0), segment[13] = 0;
-        else
-            store_word(segment + 4, 0);
+        if (tcp_) store_be32(segment + 4, 0), segment[13] = 0;
+        else store_word(segment + 4, 0);
         return {segment, header_bytes_ - ip_bytes_};
     }
 
@@ -24189,21 +24051,21 @@ private:
 
     bytes packet_{};
     std::size_t ip_bytes_ = 0;
-    std::size_t header_bytes_ = 0;    ///< IP, and TCP or UDP
-    std::size_t checksum_at_ = 0;     ///< seen from the packet's start
-    std::size_t done_bytes_ = 0;      ///< of the payload
-    std::uint64_t sum_ = 0;           ///< of the headers of TCP or UDP and the pseudo header, what all have in common
-    std::uint64_t ip_sum_ = 0;        ///< of the IPv4 header, likewise
-    std::uint32_t sequence_ = 0;      ///< TCP's, of the next segment
+    std::size_t header_bytes_ = 0;     ///< IP, and TCP or UDP
+    std::size_t checksum_at_ = 0;      ///< seen from the packet's start
+    std::size_t done_bytes_ = 0;       ///< of the payload
+    std::uint64_t sum_ = 0;            ///< of the headers of TCP or UDP and the pseudo header, what all have in common
+    std::uint64_t ip_sum_ = 0;         ///< of the IPv4 header, likewise
+    std::uint32_t sequence_ = 0;       ///< TCP's, of the next segment
     std::uint16_t identification_ = 0; ///< IPv4's, likewise
-    std::uint16_t segment_bytes_ = 0; ///< 0: the packet is not cut
-    byte flags_ = 0;                  ///< TCP's, as the whole frame has them
+    std::uint16_t segment_bytes_ = 0;  ///< 0: the packet is not cut
+    byte flags_ = 0;                   ///< TCP's, as the whole frame has them
     bool v4_ = false;
     bool tcp_ = false;
     bool pending_ = false;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -24220,7 +24082,7 @@ private:
 #define WG_OS_LINUX_FLOW_HPP
 
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The same number for both directions of a flow, fragments by their addresses alone. Not for what must resist someone
 /// who wants collisions.
@@ -24244,14 +24106,14 @@ inline std::uint32_t flow_number(bytes_view packet) noexcept {
     return static_cast<std::uint32_t>(sum * 0x9e3779b97f4a7c15 >> 32);
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
 #include <array>
 #include <atomic>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 class tun_queues {
 public:
@@ -24339,13 +24201,13 @@ private:
     unique_fd epoll_;
     std::array<unique_fd, most> fds_{};
     std::size_t count_ = 0;
-    bool shared_ = false; ///< written only while one thread reads
+    bool shared_ = false;                                    ///< written only while one thread reads
     std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
     std::atomic<std::uint32_t> lone_packets_{0};
     std::atomic<std::uint32_t> longest_cut_{0};
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
@@ -24357,7 +24219,7 @@ private:
 #include <string_view>
 #include <sys/resource.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Whether Linux takes `name` for an interface, and a file may be called so too: 1-15 characters, no white space,
 /// control character, `/`, `:` or `%` (from which the kernel would make another name), and not `.` or `..`.
@@ -24619,8 +24481,12 @@ private:
         };
         // An interface that another process makes at the same time must not be joined as one more of its queues. So
         // several queues are asked for only together with IFF_TUN_EXCL, which every driver has that has queues.
-        int const tries[] = {int{IFF_TUN_EXCL} | queues | frames, int{IFF_TUN_EXCL} | frames,
-                             int{IFF_TUN_EXCL} | queues, IFF_TUN_EXCL, frames, 0};
+        int const tries[] = {int{IFF_TUN_EXCL} | queues | frames,
+                             int{IFF_TUN_EXCL} | frames,
+                             int{IFF_TUN_EXCL} | queues,
+                             IFF_TUN_EXCL,
+                             frames,
+                             0};
         int error = EINVAL;
         for (int const flags : tries)
             if (error == EINVAL) error = set(flags);
@@ -24835,7 +24701,7 @@ using tun = basic_tun<>;
 
 static_assert(tun_device<tun>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -24857,7 +24723,7 @@ static_assert(tun_device<tun>);
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The longest path of a directory that `make_directories` takes, in bytes.
 inline constexpr std::size_t max_directory_bytes = 255;
@@ -24898,7 +24764,7 @@ inline bool make_directories(std::string_view path) noexcept {
     return true;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -24913,7 +24779,7 @@ inline bool make_directories(std::string_view path) noexcept {
 #include <cstring>
 #include <string_view>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// At most 255 characters; longer sentences are cut. Empty until something fails.
 class error_text {
@@ -24950,12 +24816,9 @@ private:
         size_ = 0;
         for (piece const* p = pieces; p != pieces + count; ++p) {
             if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text)
-                append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string)
-                append(p->text);
-            else
-                append_number(p->number);
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
         }
         text_[size_] = '\0';
     }
@@ -24974,7 +24837,7 @@ private:
     std::size_t size_ = 0;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -24990,7 +24853,7 @@ private:
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -25079,7 +24942,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
@@ -25091,7 +24954,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #include <sys/timerfd.h>
 #include <sys/un.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// `Session` is made anew, by its default constructor, for each connection. `Reply` collects what is to be sent to it:
 /// `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing here blocks: a client that does not read
@@ -25164,12 +25027,9 @@ public:
         bool removed = false;
         for (int i = 0; i < count; ++i) {
             std::uint64_t const number = events[i].data.u64;
-            if (number == listener_number)
-                accept_all();
-            else if (number == removal_number)
-                removed = was_removed();
-            else
-                converse(connections_[number - first_connection], feed);
+            if (number == listener_number) accept_all();
+            else if (number == removal_number) removed = was_removed();
+            else converse(connections_[number - first_connection], feed);
         }
         return removed ? status::gone : status::ok;
     }
@@ -25241,10 +25101,9 @@ private:
     status begin(unique_fd fd, error_text& why) noexcept {
         struct stat file {};
         unique_fd removal = watch_removal();
-        bool const watched =
-            epoll_ && removal && ::lstat(path_.sun_path, &file) == 0 &&
-            watch(epoll_.get(), fd.get(), EPOLLIN, listener_number) &&
-            watch(epoll_.get(), removal.get(), EPOLLIN, removal_number);
+        bool const watched = epoll_ && removal && ::lstat(path_.sun_path, &file) == 0 &&
+                             watch(epoll_.get(), fd.get(), EPOLLIN, listener_number) &&
+                             watch(epoll_.get(), removal.get(), EPOLLIN, removal_number);
         if (!watched) return failed("watch", path_.sun_path, why);
         listener_ = std::move(fd);
         removal_ = std::move(removal);
@@ -25388,7 +25247,7 @@ private:
     connection connections_[MaxConnections];
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -25416,7 +25275,7 @@ private:
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -25505,7 +25364,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -25539,7 +25398,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #define SO_MEMINFO 55 // Linux 4.12; older C libraries lack the name
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The system calls of `basic_flood_filter`; a test puts its own in their place.
 struct flood_filter_calls {
@@ -25910,7 +25769,7 @@ private:
 
 using flood_filter = basic_flood_filter<>;
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -25936,7 +25795,7 @@ extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the k
 
 #include <string_view>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 struct offloads {
     bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
@@ -25970,7 +25829,7 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
     return true;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -25990,7 +25849,7 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 #include <new>
 #include <sys/socket.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Remembers the answers of the host: a question costs about 4 us. It asks once for each path until `forget`, and not
 /// more often than `questions_a_second`, however many paths there are.
@@ -26090,7 +25949,8 @@ private:
 
     answer& place(answer const& of, std::size_t n) noexcept {
         std::uint32_t const spread = (load_le32(of.remote.data()) * 0x9e3779b1u ^ load_le32(of.local.data()) ^
-                                      std::uint32_t{of.port} << 16 ^ of.interface_index) * 0x85ebca6bu;
+                                      std::uint32_t{of.port} << 16 ^ of.interface_index) *
+                                     0x85ebca6bu;
         return known_[((spread >> 16 ^ spread) + n) & (room_ - 1)];
     }
 
@@ -26264,7 +26124,7 @@ private:
     unsigned asked_ = 0; ///< since then
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -26277,7 +26137,7 @@ private:
 #include <algorithm>
 #include <array>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// 64 destinations at most. A destination that takes the place of another only costs one more attempt.
 class segment_limits {
@@ -26318,7 +26178,7 @@ private:
     bool empty_ = true;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -26338,7 +26198,7 @@ private:
 #define UDP_GRO 104 // Linux 5.0
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
 inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
@@ -26480,7 +26340,7 @@ private:
     std::size_t used_;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
@@ -26489,7 +26349,7 @@ private:
 #include <poll.h>
 #include <time.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The system calls that may be missing or refuse; a test puts its own in their place.
 struct udp_calls {
@@ -26881,10 +26741,8 @@ private:
 
     /// A router whose reports of the path MTU get lost would drop each long datagram that must not be fragmented.
     static void allow_fragments(int fd, bool is_v4) noexcept {
-        if (is_v4)
-            Calls::set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
-        else
-            Calls::set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+        if (is_v4) Calls::set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+        else Calls::set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
     }
 
     /// False if the socket cannot be used. An error that belongs to some datagram sent earlier counts as nothing there.
@@ -26966,8 +26824,7 @@ private:
                 continue;
             }
             bool const joins = first != nullptr && d.length != 0 && d.length <= first->length && d.tos == first->tos &&
-                               joined < max_segments && joined_bytes + d.length <= max_joined_bytes &&
-                               d.where == asked;
+                               joined < max_segments && joined_bytes + d.length <= max_joined_bytes && d.where == asked;
             if (joins) {
                 if (source_cleared) d.where.local = {};
                 if (d.length != first->length) first = nullptr; // a shorter one is the last
@@ -27097,10 +26954,8 @@ private:
         if (!has_source && (error != EINVAL || parts[0]->tos == 0)) return false;
         if (has_source) source = {};
         for (datagram* const d : parts) {
-            if (has_source)
-                d->where.local = {};
-            else
-                d->tos = 0;
+            if (has_source) d->where.local = {};
+            else d->tos = 0;
         }
         return true;
     }
@@ -27118,18 +26973,18 @@ private:
     side v6_{};
     std::uint16_t port_ = 0;
     std::uint32_t fwmark_ = 0;
-    bool bound_ = false;   ///< to an interface
-    bool gso_;             ///< UDP_SEGMENT is wanted
-    bool gro_;             ///< UDP_GRO likewise
-    bool many_;            ///< sendmmsg and recvmmsg are wanted, and the kernel has them
-    bool v6_first_ = false;  ///< whether this receive begins with the IPv6 sockets
+    bool bound_ = false;    ///< to an interface
+    bool gso_;              ///< UDP_SEGMENT is wanted
+    bool gro_;              ///< UDP_GRO likewise
+    bool many_;             ///< sendmmsg and recvmmsg are wanted, and the kernel has them
+    bool v6_first_ = false; ///< whether this receive begins with the IPv6 sockets
     bool wants_handshakes_apart_ = false;
     bool is_shared_ = false; ///< another object opened the sockets
     unsigned readable_ = 0;  ///< sockets with datagrams, as far as known
     flood_filter flood_{};
-    instant give_up_at_{}; ///< of this send; zero until it has to wait
-    instant sending_at_{}; ///< when this send began
-    instant learned_{};    ///< when the socket began to remember; zero: nothing is remembered
+    instant give_up_at_{};      ///< of this send; zero until it has to wait
+    instant sending_at_{};      ///< when this send began
+    instant learned_{};         ///< when the socket began to remember; zero: nothing is remembered
     std::uint32_t changes_ = 0; ///< of routes, mark and port, as the socket has counted them that this one shares
     return_route return_{};
     segment_limits limits_{};
@@ -27142,7 +26997,7 @@ private:
 using udp = basic_udp<>;
 static_assert(udp_socket<udp>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -27162,7 +27017,7 @@ static_assert(udp_socket<udp>);
 #define UDP_GRO 104 // Linux 5.0
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
 inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
@@ -27304,7 +27159,7 @@ private:
     std::size_t used_;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -27322,7 +27177,7 @@ private:
 
 #include <time.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `clock_source`.
 class clock {
@@ -27349,7 +27204,7 @@ public:
 
 static_assert(clock_source<clock>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
@@ -27365,7 +27220,7 @@ static_assert(clock_source<clock>);
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -27454,7 +27309,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
@@ -27463,7 +27318,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `waiter`. The descriptors remain their owners'.
 class waiter {
@@ -27557,11 +27412,11 @@ private:
 
 static_assert(wg::waiter<waiter>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 struct host {
     using clock_source = os::clock;
@@ -27572,20 +27427,20 @@ struct host {
     using waiter = os::waiter;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #else
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 struct host {};
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// The region for secrets of a platform that has one; else the heap.
 template <class Host> struct region_of {
@@ -27649,7 +27504,7 @@ template <class Policies = default_policies> public_key public_key_of(secret<key
     return of;
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif // WG_HAS_CXX20
 #endif

@@ -330,10 +330,10 @@ struct {
     char const* name;
     void (*run)(cpu);
 } const groups[] = {
-    {"one_packet", one_packet},     {"many_packets", many_packets},     {"agreement", agreement},
-    {"hashing", hashing},           {"handshake", handshake},           {"plain", plain},
-    {"plant_branch", plant_branch}, {"plant_index", plant_index},       {"plant_length", plant_length},
-    {"plant_mask", plant_mask},     {"plant_gather", plant_gather},     {"plant_division", plant_division},
+    {"one_packet", one_packet},     {"many_packets", many_packets}, {"agreement", agreement},
+    {"hashing", hashing},           {"handshake", handshake},       {"plain", plain},
+    {"plant_branch", plant_branch}, {"plant_index", plant_index},   {"plant_length", plant_length},
+    {"plant_mask", plant_mask},     {"plant_gather", plant_gather}, {"plant_division", plant_division},
 };
 
 /// Valgrind hides what it cannot run, and also ADX, which it can.

@@ -50,8 +50,8 @@ inline void on_step(int, siginfo_t*, void* context) {
     step& s = steps[held++];
     s.at = static_cast<std::uint64_t>(now[REG_RIP]);
     for (std::size_t i = 0; i < 16; ++i) s.registers[i] = static_cast<std::uint64_t>(now[order[i]]);
-    auto const* const saved = reinterpret_cast<unsigned char const*>(
-        static_cast<ucontext_t const*>(context)->uc_mcontext.fpregs);
+    auto const* const saved =
+        reinterpret_cast<unsigned char const*>(static_cast<ucontext_t const*>(context)->uc_mcontext.fpregs);
     std::uint64_t components = 0; // those that are not there are zero
     std::memcpy(&components, saved + 512, sizeof components);
     std::memset(s.masks, 0, sizeof s.masks);

@@ -4,6 +4,4 @@
 
 #include <cstdio>
 
-int main() {
-    std::printf("%s\n", wg::name_of(wg::status::no_endpoint));
-}
+int main() { std::printf("%s\n", wg::name_of(wg::status::no_endpoint)); }

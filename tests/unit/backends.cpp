@@ -123,7 +123,7 @@ BOOST_AUTO_TEST_CASE(a_flipped_bit_is_refused_and_leaves_zero) {
         buffer const plaintext = random.take(size), aad = random.take(21);
         buffer const sealed = seal(plaintext, aad, 5, k);
         std::size_t const bits = sealed.size() * 8;
-        for (std::size_t bit = 0; bit < bits; bit += bits > 3000 ? 1 + random.next() % 31 : 1) {
+        for (std::size_t bit = 0; bit < bits; bit += (bits > 3000 ? 1 + random.next() % 31 : 1)) {
             buffer forged = sealed, opened(size, 0xaa);
             forged[bit / 8] = static_cast<wg::byte>(forged[bit / 8] ^ (1 << bit % 8));
             BOOST_REQUIRE(!aead{}.open(opened, forged, aad, 5, k));

@@ -35,9 +35,7 @@ struct node {
             this);
     }
     void knows(node const& other, bool where) {
-        change changes[] = {change::private_key(secret.expose()),
-                            change::listen_port(51820),
-                            change::peer(other.key),
+        change changes[] = {change::private_key(secret.expose()), change::listen_port(51820), change::peer(other.key),
                             change::allowed_ip(ip_prefix::of(other.inner(), 32)),
                             change::endpoint({other.outer(), 51820, 0})};
         BOOST_REQUIRE((wg_node.engine.configure(std::span(changes, where ? 5 : 4)) == wg::status::ok));

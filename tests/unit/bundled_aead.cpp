@@ -23,9 +23,9 @@ constexpr cpu up_to_ssse3 = cpu::ssse3, up_to_avx2 = up_to_ssse3 | cpu::avx2, up
 
 using plain32 = aead_fixed<plain_kernel<limbs32>>;
 #if defined(WG_X86_KERNELS)
-using aeads = boost::mpl::list<plain32, aead_fixed<compact_kernel>, aead_fixed<plain_kernel<>>,
-                               aead_fixed<baseline_kernel>, aead_on<up_to_ssse3>, aead_on<up_to_avx2>,
-                               aead_on<up_to_avx512>, aead_on<cpu::all>>;
+using aeads =
+    boost::mpl::list<plain32, aead_fixed<compact_kernel>, aead_fixed<plain_kernel<>>, aead_fixed<baseline_kernel>,
+                     aead_on<up_to_ssse3>, aead_on<up_to_avx2>, aead_on<up_to_avx512>, aead_on<cpu::all>>;
 #elif defined(WG_VECTOR_KERNELS)
 using aeads = boost::mpl::list<plain32, aead_fixed<compact_kernel>, aead_fixed<baseline_kernel>>;
 #else

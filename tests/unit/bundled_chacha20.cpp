@@ -214,8 +214,7 @@ BOOST_AUTO_TEST_CASE(counter_wraps_within_its_word_only) {
     buffer const key = random.take(32), nonce = random.take(12);
     buffer const whole = encrypt(key, nonce, 0xfffffffe, buffer(256));
     for (std::size_t block = 0; block < 4; ++block) {
-        buffer const expected =
-            encrypt(key, nonce, static_cast<std::uint32_t>(0xfffffffe + block), buffer(64));
+        buffer const expected = encrypt(key, nonce, static_cast<std::uint32_t>(0xfffffffe + block), buffer(64));
         auto const at = whole.begin() + static_cast<std::ptrdiff_t>(64 * block);
         BOOST_TEST(buffer(at, at + 64) == expected);
     }

@@ -204,8 +204,8 @@ void seals_and_opens(of_set<wg::bundled::aead> const& with, buffer const& plain,
                      std::uint64_t counter, key const& k, buffer const& expected, noise& random) {
     std::size_t const size = plain.size();
     std::size_t const from = random.next() % 64, to = random.next() % 64;
-    std::string const what = with.name + ", " + std::to_string(size) + " bytes at " + std::to_string(from) + " and " +
-                             std::to_string(to);
+    std::string const what =
+        with.name + ", " + std::to_string(size) + " bytes at " + std::to_string(from) + " and " + std::to_string(to);
     fenced source(plain, from), there(size + 16, to);
     with.backend.seal(there.view(), source.view(), aad, counter, k);
     BOOST_REQUIRE_MESSAGE(there.holds(expected), "sealed apart: " << what);
@@ -243,8 +243,14 @@ struct batched {
 batched make_batched(std::size_t size, std::size_t key_number, key const& k, noise& random) {
     buffer const plain = random.take(size);
     std::uint64_t const counter = random.next();
-    batched b{.plain = plain, .expected = sealed(plain, {}, counter, k), .key = key_number, .counter = counter,
-              .in_place = random.next() % 2 == 0, .genuine = true, .source = fenced(0, 0), .target = fenced(0, 0)};
+    batched b{.plain = plain,
+              .expected = sealed(plain, {}, counter, k),
+              .key = key_number,
+              .counter = counter,
+              .in_place = random.next() % 2 == 0,
+              .genuine = true,
+              .source = fenced(0, 0),
+              .target = fenced(0, 0)};
     b.target = fenced(size + 16, random.next() % 64);
     b.source = fenced(plain, random.next() % 64);
     if (b.in_place) wg::copy(b.target.view(), plain);
@@ -272,8 +278,10 @@ template <class Aead> void batch(of_set<Aead> const& with, std::size_t count, in
     std::vector<wg::aead_item> items(count);
     for (std::size_t i = 0; i < count; ++i) {
         auto& p = packets[i];
-        items[i] = {.dst = p.target.view(), .src = p.in_place ? p.target.view().first(p.plain.size()) : p.source.view(),
-                    .counter = p.counter, .key = &keys[p.key]};
+        items[i] = {.dst = p.target.view(),
+                    .src = p.in_place ? p.target.view().first(p.plain.size()) : p.source.view(),
+                    .counter = p.counter,
+                    .key = &keys[p.key]};
     }
     with.backend.seal_batch(items);
     for (auto& p : packets) {
@@ -290,14 +298,17 @@ template <class Aead> void batch(of_set<Aead> const& with, std::size_t count, in
             p.target.view()[bit / 8] ^= static_cast<wg::byte>(1 << bit % 8);
         }
         items[i] = {.dst = p.in_place ? p.target.view().first(p.plain.size()) : p.source.view(),
-                    .src = p.target.view(), .counter = p.counter, .key = &keys[p.key], .good = !p.genuine};
+                    .src = p.target.view(),
+                    .counter = p.counter,
+                    .key = &keys[p.key],
+                    .good = !p.genuine};
     }
     with.backend.open_batch(items);
     for (std::size_t i = 0; i < count; ++i) {
         auto& p = packets[i];
         BOOST_REQUIRE_MESSAGE(items[i].good == p.genuine, "verdict: " << what << ", " << i);
-        bool const right = p.genuine ? std::equal(p.plain.begin(), p.plain.end(), items[i].dst.begin())
-                                     : zero(items[i].dst);
+        bool const right =
+            p.genuine ? std::equal(p.plain.begin(), p.plain.end(), items[i].dst.begin()) : zero(items[i].dst);
         BOOST_REQUIRE_MESSAGE(right, "opened: " << what << ", " << i << ", size " << p.plain.size());
         BOOST_REQUIRE_MESSAGE(p.target.fences_stand() && p.source.fences_stand(), "opened beyond: " << what);
     }
@@ -522,8 +533,9 @@ BOOST_AUTO_TEST_CASE(every_set_carries_to_the_end) {
             key const k(fixed<32>(random.take(32)));
             std::uint64_t const counter = random.next();
             one_time const with(k.expose(), counter);
-            buffer packet = round == 0 ? buffer(16 * blocks, 0xff) : round == 1 ? buffer(16 * blocks, 0)
-                                                                                : random.take_edges(16 * blocks);
+            buffer packet = round == 0   ? buffer(16 * blocks, 0xff)
+                            : round == 1 ? buffer(16 * blocks, 0)
+                                         : random.take_edges(16 * blocks);
             buffer lengths(16);
             wg::store_le64(&lengths[8], packet.size());
             mod_p h;

@@ -153,8 +153,7 @@ BOOST_AUTO_TEST_CASE(table_of_the_base_point_is_what_it_should_be) {
                                       times(d, times(p.x, p.y))};
             for (field const& element : elements) {
                 buffer const expected = encoded(element);
-                for (std::size_t k = 0; k < 4; ++k)
-                    BOOST_REQUIRE_EQUAL(*at++, wg::load_le64(expected.data() + 8 * k));
+                for (std::size_t k = 0; k < 4; ++k) BOOST_REQUIRE_EQUAL(*at++, wg::load_le64(expected.data() + 8 * k));
             }
             // no limb of the last is greater than that of p, so a kernel may subtract it limb by limb
             BOOST_REQUIRE((at[-4] & ((std::uint64_t{1} << 51) - 1)) <= (std::uint64_t{1} << 51) - 19);

@@ -35,9 +35,7 @@ public:
     ~guarded() { munmap(start_ - page_, inner_ + 2 * page_); }
 
     /// `size` bytes with the forbidden page behind them, or before them.
-    wg::bytes place(std::size_t size, bool at_end) const {
-        return {at_end ? start_ + (inner_ - size) : start_, size};
-    }
+    wg::bytes place(std::size_t size, bool at_end) const { return {at_end ? start_ + (inner_ - size) : start_, size}; }
 
 private:
     std::size_t page_, inner_;

@@ -86,8 +86,8 @@ private:
             for (std::size_t i = 0; i < 4; ++i) out.v[i + 1] += out.v[i] >> 26, out.v[i] &= mask;
             out.v[0] += 5 * (out.v[4] >> 26), out.v[4] &= mask;
         }
-        bool const from_p = out.v[0] >= mask - 4 && out.v[1] == mask && out.v[2] == mask && out.v[3] == mask &&
-                            out.v[4] == mask;
+        bool const from_p =
+            out.v[0] >= mask - 4 && out.v[1] == mask && out.v[2] == mask && out.v[3] == mask && out.v[4] == mask;
         return from_p ? small(out.v[0] - (mask - 4)) : out;
     }
 };

@@ -65,7 +65,8 @@ template <class Function> stack_image search_stack_after(Function const& functio
     there.uc_stack.ss_sp = image.data();
     there.uc_stack.ss_size = stack_image::size_bytes;
     there.uc_link = &here;
-    makecontext(&there, +[] { (*what)(); }, 0);
+    makecontext(
+        &there, +[] { (*what)(); }, 0);
     if (swapcontext(&here, &there) != 0) std::abort();
     return image;
 }

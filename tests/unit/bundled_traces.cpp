@@ -77,13 +77,17 @@ template <class Aead> void aead_leaves_nothing(cpu set) {
         add_packet(hidden, k.expose(), counter);
         buffer plain(size), sealed(size + 16), opened(size);
         std::string const what = name + ", " + std::to_string(size) + " bytes";
-        expect_nothing(left_by(set, [&] { aead.seal(sealed, plain, {}, counter, k); }, hidden), "seal, " + what);
+        expect_nothing(left_by(
+                           set, [&] { aead.seal(sealed, plain, {}, counter, k); }, hidden),
+                       "seal, " + what);
         bool good = false;
-        expect_nothing(left_by(set, [&] { good = aead.open(opened, sealed, {}, counter, k); }, hidden),
+        expect_nothing(left_by(
+                           set, [&] { good = aead.open(opened, sealed, {}, counter, k); }, hidden),
                        "open, " + what);
         BOOST_TEST(good);
         sealed.back() ^= 1;
-        expect_nothing(left_by(set, [&] { good = aead.open(opened, sealed, {}, counter, k); }, hidden),
+        expect_nothing(left_by(
+                           set, [&] { good = aead.open(opened, sealed, {}, counter, k); }, hidden),
                        "open what is forged, " + what);
         BOOST_TEST(!good);
     }
@@ -94,7 +98,9 @@ template <class Aead> void aead_leaves_nothing(cpu set) {
     secrets hidden;
     hidden.add("key", k.expose());
     hidden.add("subkey", out.expose());
-    expect_nothing(left_by(set, [&] { aead.hchacha20(out, k, fixed<16>(nonce)); }, hidden), "hchacha20, " + name);
+    expect_nothing(left_by(
+                       set, [&] { aead.hchacha20(out, k, fixed<16>(nonce)); }, hidden),
+                   "hchacha20, " + name);
 }
 
 template <class Aead> void batches_leave_nothing(cpu set) {
@@ -117,10 +123,14 @@ template <class Aead> void batches_leave_nothing(cpu set) {
                     add_packet(hidden, keys[i % 2].expose(), items[i].counter);
                 }
                 std::string const what = name + ", " + std::to_string(count) + " of " + std::to_string(size) + " bytes";
-                expect_nothing(left_by(set, [&] { aead.seal_batch(items); }, hidden), "seal_batch, " + what);
+                expect_nothing(left_by(
+                                   set, [&] { aead.seal_batch(items); }, hidden),
+                               "seal_batch, " + what);
                 for (std::size_t i = 0; i < count; ++i) items[i].dst = plain[i], items[i].src = sealed[i];
                 sealed[1].back() ^= 1;
-                expect_nothing(left_by(set, [&] { aead.open_batch(items); }, hidden), "open_batch, " + what);
+                expect_nothing(left_by(
+                                   set, [&] { aead.open_batch(items); }, hidden),
+                               "open_batch, " + what);
                 for (std::size_t i = 0; i < count; ++i) BOOST_TEST(items[i].good == (i != 1));
             }
 }
@@ -135,11 +145,15 @@ template <class Dh> void dh_leaves_nothing(cpu set) {
     key shared;
     secrets hidden;
     add_scalar(hidden, k.expose());
-    expect_nothing(left_by(set, [&] { dh.dh_public(own, k); }, hidden), "dh_public, " + name);
+    expect_nothing(left_by(
+                       set, [&] { dh.dh_public(own, k); }, hidden),
+                   "dh_public, " + name);
     if (!dh.dh(shared, k, point)) std::abort();
     add_field(hidden, "result", shared.expose());
     bool good = false;
-    expect_nothing(left_by(set, [&] { good = dh.dh(shared, k, point); }, hidden), "dh, " + name);
+    expect_nothing(left_by(
+                       set, [&] { good = dh.dh(shared, k, point); }, hidden),
+                   "dh, " + name);
     BOOST_TEST(good);
     if constexpr (requires(std::span<wg::dh_item> items) { dh.dh_batch(items); })
         for (std::size_t const count : {2u, 3u, 8u, 9u}) {
@@ -153,7 +167,8 @@ template <class Dh> void dh_leaves_nothing(cpu set) {
                 add_field(all, "result", results[i].expose());
                 items[i] = {.out = &results[i], .scalar = &keys[i], .point = point};
             }
-            expect_nothing(left_by(set, [&] { dh.dh_batch(items); }, all),
+            expect_nothing(left_by(
+                               set, [&] { dh.dh_batch(items); }, all),
                            "dh_batch of " + std::to_string(count) + ", " + name);
         }
 }
@@ -171,7 +186,8 @@ template <class Hash> void hash_leaves_nothing(cpu set) {
         hidden.add("digest", out);
         hidden.add("message", a);
         hidden.add("message's end", b);
-        expect_nothing(left_by(set, [&] { hash.blake2s(out, k, a, b); }, hidden),
+        expect_nothing(left_by(
+                           set, [&] { hash.blake2s(out, k, a, b); }, hidden),
                        "blake2s of " + std::to_string(size) + ", " + name);
     }
     if constexpr (requires(std::span<wg::hash_item const> items) { hash.blake2s_batch(items); })
@@ -190,7 +206,8 @@ template <class Hash> void hash_leaves_nothing(cpu set) {
             }
             for (std::size_t i = 0; i < count; ++i) items.push_back({outs[i], keys[i], messages[i]});
             std::span<wg::hash_item const> const view(items);
-            expect_nothing(left_by(set, [&] { hash.blake2s_batch(view); }, hidden),
+            expect_nothing(left_by(
+                               set, [&] { hash.blake2s_batch(view); }, hidden),
                            "blake2s_batch of " + std::to_string(count) + ", " + name);
         }
 }
@@ -224,11 +241,17 @@ BOOST_AUTO_TEST_CASE(search_finds_what_is_left_in_registers) {
     auto const vector = [&] { asm volatile("movdqu %0, %%xmm14" : : "m"(k[0]) : "xmm14"); };
     BOOST_TEST(left_by(detect_cpu(), vector, hidden) == "registers: planted");
     if (has(detect_cpu(), cpu::avx512)) {
-        auto const upper = [&] { asm volatile("vpxorq %%zmm9, %%zmm9, %%zmm9\n\t"
-                                              "vinserti64x4 $1, %0, %%zmm9, %%zmm9" : : "m"(k[0]) : "xmm9"); };
+        auto const upper = [&] {
+            asm volatile("vpxorq %%zmm9, %%zmm9, %%zmm9\n\t"
+                         "vinserti64x4 $1, %0, %%zmm9, %%zmm9"
+                         :
+                         : "m"(k[0])
+                         : "xmm9");
+        };
         BOOST_TEST(left_by(detect_cpu(), upper, hidden) == "registers: planted");
     }
-    BOOST_TEST(left_by(detect_cpu(), [] {}, hidden) == "");
+    BOOST_TEST(left_by(
+                   detect_cpu(), [] {}, hidden) == "");
 }
 
 BOOST_AUTO_TEST_CASE(search_finds_what_is_left_on_the_stack) {
@@ -241,9 +264,11 @@ BOOST_AUTO_TEST_CASE(search_finds_what_is_left_on_the_stack) {
         std::uint64_t const left[2] = {wg::load_le64(&k[0]) >> 1, last};
         asm volatile("" : : "r"(left) : "memory");
     };
-    std::string const found = left_by(detect_cpu(), [&] { leave(wg::load_le64(&k[0]) >> 2); }, hidden);
+    std::string const found = left_by(
+        detect_cpu(), [&] { leave(wg::load_le64(&k[0]) >> 2); }, hidden);
     BOOST_TEST((found.find("stack: limbs") != std::string::npos), found);
-    BOOST_TEST(left_by(detect_cpu(), [&] { leave(0); }, hidden) == "");
+    BOOST_TEST(left_by(
+                   detect_cpu(), [&] { leave(0); }, hidden) == "");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -138,9 +138,8 @@ template <class Function> std::string left_by(wg::bundled::cpu set, Function con
     char const* const tunables = std::getenv("GLIBC_TUNABLES");
     bool const all_are_ours = tunables != nullptr && std::strstr(tunables, "-AVX512VL") != nullptr;
     auto const call = [](void* what) { (*static_cast<Function const*>(what))(); };
-    auto const stack = search_stack_after([&] {
-        call_and_capture(call, const_cast<void*>(static_cast<void const*>(&function)), set, image);
-    });
+    auto const stack = search_stack_after(
+        [&] { call_and_capture(call, const_cast<void*>(static_cast<void const*>(&function)), set, image); });
     if (!all_are_ours) std::memset(image.vectors + 16 * 64, 0, 16 * 64);
     std::string text;
     if (auto const found = of.found_in({reinterpret_cast<wg::byte const*>(&image), sizeof image}); !found.empty())

@@ -19,12 +19,9 @@ inline buffer hex(std::string_view text) {
     unsigned value = 0;
     for (char const c : text) {
         unsigned digit;
-        if (c >= '0' && c <= '9')
-            digit = static_cast<unsigned>(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            digit = static_cast<unsigned>(c - 'a') + 10;
-        else
-            continue;
+        if (c >= '0' && c <= '9') digit = static_cast<unsigned>(c - '0');
+        else if (c >= 'a' && c <= 'f') digit = static_cast<unsigned>(c - 'a') + 10;
+        else continue;
         value = value * 16 + digit;
         if (++digits % 2 == 0) out.push_back(static_cast<wg::byte>(value & 255));
     }

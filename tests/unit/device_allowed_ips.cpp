@@ -284,10 +284,8 @@ BOOST_AUTO_TEST_CASE(a_fixed_capacity_is_enough_for_what_it_promises) {
         owner& who = random.next() % 2 == 0 ? a : b;
         ip_prefix const p = ip_prefix::of(clustered(random, wg::family::v4), static_cast<unsigned>(random.next() % 33));
         bool const fits = t->find_exact(p) != nullptr || t->size(wg::family::v4) < capacity;
-        if (fits)
-            BOOST_TEST(t->insert(p, who));
-        else
-            t->remove_all(who);
+        if (fits) BOOST_TEST(t->insert(p, who));
+        else t->remove_all(who);
     }
     t->remove_all(a);
     t->remove_all(b);

@@ -93,8 +93,8 @@ public:
     /// `width`: how many jobs a call gets.
     hub(world& w, unsigned number, std::size_t width) : base(w, number), width_(width) {}
 
-    std::vector<buffer> said;    ///< all that left
-    std::vector<status> fates;   ///< of all that came
+    std::vector<buffer> said;  ///< all that left
+    std::vector<status> fates; ///< of all that came
 
     void from_network(std::vector<wire> const& in) {
         for (std::size_t first = 0; first < in.size(); first += width_) {
@@ -235,8 +235,13 @@ template <class Policies> auto answer_a_crowd(std::size_t width) {
     lost_response.data = buffer(wg::response_layout::size);
     lost_response.data[0] = 2;
     put_mac1(lost_response.data, t.middle.public_key);
-    for (auto const& [place, what] : {std::pair<std::size_t, wire const&>{3, forged}, {5, in[0]}, {6, weak},
-                                      {7, stranger}, {9, wrong_mac}, {14, lost_response}, {18, in[10]}})
+    for (auto const& [place, what] : {std::pair<std::size_t, wire const&>{3, forged},
+                                      {5, in[0]},
+                                      {6, weak},
+                                      {7, stranger},
+                                      {9, wrong_mac},
+                                      {14, lost_response},
+                                      {18, in[10]}})
         insert(place, what);
     // those that know the hub begin anew, five seconds later: newer initiations, which the older ones come before
     t.w.now = t.w.now + wg::seconds(6);
@@ -448,8 +453,8 @@ BOOST_AUTO_TEST_CASE(a_cookie_between_messages_that_have_one) {
                           std::get<5>(account));
     };
     for (std::size_t const place : {0u, 1u, 4u, 7u})
-        BOOST_TEST((told(withstand_a_crowd<batches_crowded>(64, place)) ==
-                    told(withstand_a_crowd<plain_crowded>(1, place))));
+        BOOST_TEST(
+            (told(withstand_a_crowd<batches_crowded>(64, place)) == told(withstand_a_crowd<plain_crowded>(1, place))));
 }
 
 /// What a device and its peers derive from their static keys is computed for several peers of a configuration at once.

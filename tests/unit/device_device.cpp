@@ -543,10 +543,8 @@ BOOST_AUTO_TEST_CASE(a_batch_is_the_same_as_one_after_the_other) {
     p.a.device.prepare_outbound(jobs, p.w.now);
     std::uint64_t expected = jobs[0].counter;
     for (std::size_t i = 0; i < count; ++i) {
-        if (i % 5 == 4)
-            BOOST_TEST(jobs[i].why == status::no_peer);
-        else
-            BOOST_TEST(jobs[i].counter == expected++);
+        if (i % 5 == 4) BOOST_TEST(jobs[i].why == status::no_peer);
+        else BOOST_TEST(jobs[i].counter == expected++);
     }
     // any order, any cut
     host::device_type::crypt(std::span(jobs).subspan(20), p.a.device.aead());
@@ -654,10 +652,8 @@ BOOST_AUTO_TEST_CASE(a_peer_in_flight_takes_its_place_in_a_fixed_memory) {
     BOOST_TEST_REQUIRE((f->job.owner != nullptr));
     status const why = p.a.configure(change::replace_peers(), change::peer(key(6)), change::peer(key(7)));
     // all or nothing, in either case
-    if (why == status::ok)
-        BOOST_TEST((p.a.report(key(6)).found && p.a.report(key(7)).found));
-    else
-        BOOST_TEST((p.a.report(p.b.public_key).found && p.a.report(key(5)).found && !p.a.report(key(6)).found));
+    if (why == status::ok) BOOST_TEST((p.a.report(key(6)).found && p.a.report(key(7)).found));
+    else BOOST_TEST((p.a.report(p.b.public_key).found && p.a.report(key(5)).found && !p.a.report(key(6)).found));
     p.a.complete(*f);
     BOOST_TEST(p.a.configure(change::replace_peers(), change::peer(key(6)), change::peer(key(7))) == status::ok);
     BOOST_TEST((p.a.report(key(6)).found && p.a.report(key(7)).found));
@@ -851,10 +847,8 @@ BOOST_AUTO_TEST_CASE(allowed_ips_that_are_given_back_too_late_are_no_room) {
                                change::allowed_ip(v4(4))) == status::ok);
         auto const one = a.report(key(1)).allowed_ips, two = a.report(key(2)).allowed_ips;
         status const why = a.configure(std::move(changes)...);
-        if (why == status::ok)
-            BOOST_TEST(a.dropped(status::no_memory) == 0u);
-        else
-            BOOST_TEST((a.report(key(1)).allowed_ips == one && a.report(key(2)).allowed_ips == two));
+        if (why == status::ok) BOOST_TEST(a.dropped(status::no_memory) == 0u);
+        else BOOST_TEST((a.report(key(1)).allowed_ips == one && a.report(key(2)).allowed_ips == two));
         return why;
     };
     // added before the other gives back

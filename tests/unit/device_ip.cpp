@@ -248,8 +248,8 @@ buffer icmp_behind(std::vector<std::pair<wg::byte, std::size_t>> const& headers,
 //= RFC 4443 2.4: no error about an error, also behind extension headers
 BOOST_AUTO_TEST_CASE(icmp_errors_behind_extension_headers_are_not_answered) {
     std::vector<std::vector<std::pair<wg::byte, std::size_t>>> const chains = {
-        {},        {{0, 1}},  {{43, 3}}, {{60, 2}}, {{44, 1}}, {{51, 3}}, {{135, 1}},
-        {{139, 5}}, {{140, 1}}, {{0, 1}, {60, 1}, {43, 3}, {44, 1}, {51, 3}, {60, 2}}};
+        {},        {{0, 1}},   {{43, 3}},  {{60, 2}},  {{44, 1}},
+        {{51, 3}}, {{135, 1}}, {{139, 5}}, {{140, 1}}, {{0, 1}, {60, 1}, {43, 3}, {44, 1}, {51, 3}, {60, 2}}};
     for (auto const& chain : chains) {
         for (int const error : {1, 2, 3, 4, 100, 127})
             BOOST_TEST(unreachable(icmp_behind(chain, static_cast<wg::byte>(error))).empty());

@@ -67,7 +67,7 @@ BOOST_AUTO_TEST_CASE(ten_thousand_initiations_at_one_instant_differ_and_are_not_
         p.a.device.down(p.w.now);
         p.a.device.up();
         wire const in = p.initiation(p.a);
-        if (i % 1000 != 0) continue; // a receiver's DH is what takes the time
+        if (i % 1000 != 0) continue;              // a receiver's DH is what takes the time
         p.w.now = p.w.now + wg::milliseconds(20); // or the receiver refuses it as a flood
         p.w.wall_offset = p.w.wall_offset - wg::milliseconds(20);
         p.b.receive(in);

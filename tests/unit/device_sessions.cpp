@@ -27,10 +27,8 @@ struct slow_network {
             }
             std::vector<wire> late;
             for (wire const& w : std::exchange(under_way, {})) {
-                if (w.at + latency <= p.w.now)
-                    p.net.deliver(w);
-                else
-                    late.push_back(w);
+                if (w.at + latency <= p.w.now) p.net.deliver(w);
+                else late.push_back(w);
             }
             under_way.insert(under_way.begin(), late.begin(), late.end());
         }

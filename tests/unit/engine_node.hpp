@@ -74,7 +74,7 @@ struct plain_socket {
     std::vector<wire> sent;
     std::vector<wg::local_source> sent_from;
     std::size_t receives = 0, opens = 0;
-    std::size_t asked = 0; ///< datagrams that the last receive had room for
+    std::size_t asked = 0;       ///< datagrams that the last receive had room for
     std::size_t blocked = 0;     ///< so many datagrams are lost for want of room
     bool forgets_source = false; ///< the address is gone, as a host may find when it sends
 

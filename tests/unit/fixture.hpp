@@ -42,7 +42,7 @@
 #define WG_TESTS_CRYPTOGRAPHY wg::bundled
 #endif
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 inline std::ostream& operator<<(std::ostream& to, status s) { return to << name_of(s); }
 inline std::ostream& operator<<(std::ostream& to, event_id id) { return to << describe(id); }
 inline std::ostream& operator<<(std::ostream& to, duration d) { return to << d.nanoseconds << " ns"; }
@@ -57,7 +57,7 @@ inline std::ostream& operator<<(std::ostream& to, endpoint const& e) {
     for (byte const octet : e.address.view()) to << +octet << '.';
     return to << ':' << e.port;
 }
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 namespace wg_tests {
 

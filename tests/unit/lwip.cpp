@@ -101,9 +101,7 @@ struct world {
                                          change::allowed_ip(ip_prefix::of(v6(inner, end), 128))}) == wg::status::ok));
             BOOST_REQUIRE((to.up() == wg::status::ok));
         };
-        auto const at = [&](wg::byte end) {
-            return endpoint{outer_v6 ? v6(outer, end) : v4(outer, end), 51820, 0};
-        };
+        auto const at = [&](wg::byte end) { return endpoint{outer_v6 ? v6(outer, end) : v4(outer, end), 51820, 0}; };
         introduce(engine, mine, theirs, board_end, at(board_end));
         introduce(node.engine, theirs, mine, lwip_end, at(lwip_end));
     }

@@ -306,10 +306,10 @@ BOOST_AUTO_TEST_CASE(believes_only_answers_to_what_it_asked) {
     wired w;
     mac_address const liar = {2, 0, 0, 0, 0, 0x66};
     ip_address const far_near = ip_address::v4(203, 0, 113, 5);
-    w.receive({arp(2, liar, near4, w.board.station, our4, w.board.station),     // not asked for
-               arp(1, liar, our4, {}, near4, everybody),                        // says that it is us
-               arp(1, {3, 0, 0, 0, 0, 1}, near4, {}, our4, everybody),          // a group is no station
-               arp(1, liar, far_near, {}, our4, everybody),                     // not of this network
+    w.receive({arp(2, liar, near4, w.board.station, our4, w.board.station), // not asked for
+               arp(1, liar, our4, {}, near4, everybody),                    // says that it is us
+               arp(1, {3, 0, 0, 0, 0, 1}, near4, {}, our4, everybody),      // a group is no station
+               arp(1, liar, far_near, {}, our4, everybody),                 // not of this network
                ethernet_frame(w.board.station, liar, 0x86dd, discovery(136, 0x60, near6, our6, near6, &liar))});
     w.board.sent.clear();
     for (ip_address const& to : {near4, far_near, near6}) (void)w.send(to, "x");
@@ -331,7 +331,7 @@ BOOST_AUTO_TEST_CASE(echo_is_answered_in_both_families) {
             wg::store_be16(&message[2], 0);
             frame wanted = ip_packet(to, from, to.kind == family::v4 ? 1 : 58, message, 2);
             frame got = packet_of(answer);
-            got.resize(wanted.size()); // the frame is padded
+            got.resize(wanted.size());   // the frame is padded
             if (to.kind == family::v4) { // a header of its own number
                 BOOST_TEST(sum_of(frame(got.begin(), got.begin() + 20)) == 0);
                 for (std::size_t const at : {4u, 5u, 10u, 11u}) got[at] = wanted[at] = 0;

@@ -128,10 +128,10 @@ BOOST_AUTO_TEST_CASE(closed_standard_descriptors_are_opened_and_others_left_alon
     for (unsigned closed = 0; closed < 8; ++closed)
         BOOST_TEST(exit_code_of([=] {
                        unique_fd const file(::open("/", O_RDONLY | O_CLOEXEC));
-                       for (int fd = 0; fd < 3; ++fd)
-                           (closed >> fd & 1) != 0 ? ::close(fd) : ::dup2(file.get(), fd);
+                       for (int fd = 0; fd < 3; ++fd) (closed >> fd & 1) != 0 ? ::close(fd) : ::dup2(file.get(), fd);
                        if (wg::os::open_standard_descriptors() != closed) return 50;
-                       struct stat null {}, other {}, found {};
+                       struct stat null {
+                       }, other{}, found{};
                        if (::stat("/dev/null", &null) != 0 || ::fstat(file.get(), &other) != 0) return 51;
                        for (int fd = 0; fd < 3; ++fd) {
                            if (::fstat(fd, &found) != 0) return 52;

@@ -18,9 +18,9 @@ namespace {
 struct kernel {
     int refuses = 0; ///< errno of bpf(2)
     int attached = 0, detached = 0;
-    std::uint32_t drops = 0; ///< of socket 10; the others drop nothing
+    std::uint32_t drops = 0;        ///< of socket 10; the others drop nothing
     std::uint64_t locked_bytes = 0; ///< that maps and programs need of RLIMIT_MEMLOCK
-    bool has_junk = false; ///< bytes behind the attributes of a command
+    bool has_junk = false;          ///< bytes behind the attributes of a command
 } simulated;
 
 struct fake_calls {

@@ -337,10 +337,8 @@ BOOST_AUTO_TEST_CASE(malformed_frames_are_dropped) {
              [&](header&, buffer& p) {
                  p[ip + 12] = 0xf0;
                  p.resize(ip + 60);
-                 if (is_v4)
-                     wg::store_be16(&p[2], static_cast<std::uint16_t>(p.size()));
-                 else
-                     wg::store_be16(&p[4], static_cast<std::uint16_t>(p.size() - 40));
+                 if (is_v4) wg::store_be16(&p[2], static_cast<std::uint16_t>(p.size()));
+                 else wg::store_be16(&p[4], static_cast<std::uint16_t>(p.size() - 40));
              }},
             {"nothing but a header", [](header&, buffer& p) { p.clear(); }},
         };

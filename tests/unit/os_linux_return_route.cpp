@@ -41,8 +41,8 @@ BOOST_AUTO_TEST_CASE(an_ipv4_source_stays_only_where_the_route_leaves_by_the_int
         BOOST_TEST((routes.choose(from(loopback4, dialled, loopback), {}, start) == local_source{dialled, 0}));
         BOOST_TEST((routes.choose(from(loopback4, dialled, elsewhere), {}, start) == local_source{}));
         BOOST_TEST((routes.choose(from(loopback4, nobodys, loopback), {}, start) == local_source{}));
-        BOOST_TEST((routes.choose(from(loopback4, dialled, loopback), {7, 51820, false}, start) ==
-                    local_source{dialled, 0}));
+        BOOST_TEST(
+            (routes.choose(from(loopback4, dialled, loopback), {7, 51820, false}, start) == local_source{dialled, 0}));
     }
     routes.forget();
     BOOST_TEST((routes.choose(from(loopback4, dialled, loopback), {}, start) == local_source{dialled, 0}));

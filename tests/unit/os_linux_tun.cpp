@@ -94,8 +94,8 @@ BOOST_AUTO_TEST_CASE(an_interface_of_another_kind_is_named) {
 
 /// A driver that lacks what it is told to lack.
 struct poor_driver : wg::os::tun_calls {
-    static inline int unknown = 0;      ///< flags that it refuses with EINVAL
-    static inline bool tells = true;    ///< what it knows
+    static inline int unknown = 0;   ///< flags that it refuses with EINVAL
+    static inline bool tells = true; ///< what it knows
     static inline std::size_t limit = SIZE_MAX;
     static int features(int fd, unsigned& flags) noexcept {
         if (!tells) return errno = ENOTTY, -1;
@@ -143,7 +143,9 @@ BOOST_AUTO_TEST_CASE(few_descriptors_make_few_queues) {
         auto const tun = wg::os::basic_tun<poor_driver>::open("wgt0", why);
         BOOST_REQUIRE_MESSAGE(static_cast<bool>(tun), why.c_str());
         std::size_t const count = tun->queue_count();
-        BOOST_TEST((limit < first + other + 8 ? count == 1 : limit == 1024 ? count == 16 : count > 1 && count < 16),
+        BOOST_TEST((limit < first + other + 8 ? count == 1
+                    : limit == 1024           ? count == 16
+                                              : count > 1 && count < 16),
                    count << " queues for " << limit << " descriptors");
     }
     poor_driver::limit = SIZE_MAX;
@@ -362,8 +364,7 @@ void exchange_datagrams(wg::os::offloads const& offloads_a, wg::os::offloads con
     BOOST_TEST((got == sent));
     if (offloads_b.frames && offloads_b.uso && takes_datagrams_in_frames())
         BOOST_TEST((b.counted() - counted) * 4 < b.written - written);
-    else
-        BOOST_TEST(b.counted() - counted == b.written - written);
+    else BOOST_TEST(b.counted() - counted == b.written - written);
 }
 
 BOOST_AUTO_TEST_CASE(datagrams_pass_in_big_pieces) { exchange_datagrams({}, {}); }

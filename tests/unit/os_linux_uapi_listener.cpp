@@ -204,8 +204,8 @@ BOOST_AUTO_TEST_CASE(impossible_paths_are_refused) {
     { unique_fd const file(::open((where.path + "/moved").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)); }
     for (std::string const directory : {"/moved", "/moved/sub"}) {
         BOOST_TEST((l.open("wg0", why, (where.path + directory).c_str()) == wg::status::io_error));
-        BOOST_TEST(std::string(why.c_str()) == "cannot create the directory " + where.path + directory +
-                                                   ": Not a directory");
+        BOOST_TEST(std::string(why.c_str()) ==
+                   "cannot create the directory " + where.path + directory + ": Not a directory");
     }
 }
 

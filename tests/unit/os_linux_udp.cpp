@@ -311,8 +311,6 @@ BOOST_AUTO_TEST_CASE(fwmark_holds_for_open_and_later_sockets) {
     BOOST_TEST((a.socket.set_fwmark(1) == wg::status::no_permission));
 }
 
-
-
 BOOST_AUTO_TEST_CASE(a_destination_that_is_ipv4_in_ipv6_is_sent_to_over_ipv4) {
     opened<> a, b;
     std::string text = "mapped", plain = "plain";
@@ -374,8 +372,9 @@ template <class Socket> sorted receive_sorted(Socket& socket, std::size_t wanted
 }
 
 /// Messages of these types, one after the other, each of `bytes` bytes.
-template <class Socket> void send_types(Socket& socket, wg::ip_address to, std::uint16_t port,
-                                        std::initializer_list<int> types, std::size_t bytes = 148) {
+template <class Socket>
+void send_types(Socket& socket, wg::ip_address to, std::uint16_t port, std::initializer_list<int> types,
+                std::size_t bytes = 148) {
     std::vector<std::string> texts;
     for (int const type : types) texts.push_back(static_cast<char>(type) + std::string(bytes - 1, '\0'));
     std::vector<wg::datagram> out;

@@ -63,9 +63,7 @@ struct exchange {
         responder.set_public_key(with, fixed<32>(key));
     }
     void add_macs() { initiator.add_macs(with, fixed<32>(key), message, now); }
-    status answer(wg::endpoint const& from) {
-        return responder.create_reply(with, random, message, from, now, reply);
-    }
+    status answer(wg::endpoint const& from) { return responder.create_reply(with, random, message, from, now, reply); }
     status consume() { return initiator.consume_reply(with, fixed<32>(key), reply, now); }
     bool mac2_is_right(wg::endpoint const& from) { return responder.check_mac2(with, message, from, now); }
     buffer mac1() const { return buffer(message.begin() + 116, message.begin() + 132); }

@@ -11,11 +11,11 @@ using namespace wg_tests;
 using wg::handshake_state;
 using wg::status;
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 inline std::ostream& operator<<(std::ostream& to, handshake_state s) {
     return to << "state " << static_cast<unsigned>(s);
 }
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 namespace {
 
@@ -106,8 +106,8 @@ struct both {
 
 bool same(wg::handshake const& a, wg::handshake const& b) {
     return a.state == b.state && a.local_index == b.local_index && a.remote_index == b.remote_index &&
-           a.ephemeral.equals(b.ephemeral) &&
-           a.symmetric.chaining_key.equals(b.symmetric.chaining_key) && a.symmetric.hash.equals(b.symmetric.hash);
+           a.ephemeral.equals(b.ephemeral) && a.symmetric.chaining_key.equals(b.symmetric.chaining_key) &&
+           a.symmetric.hash.equals(b.symmetric.hash);
 }
 void assign(wg::handshake& to, wg::handshake const& from) {
     to.state = from.state;

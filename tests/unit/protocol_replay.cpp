@@ -139,10 +139,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(agrees_with_a_model_that_forgets_nothing, window, 
         std::uint64_t at = seed % 2 == 0 ? 0 : random.next() >> (seed * 7 % 60);
         for (int i = 0; i < 3000; ++i) {
             std::uint64_t const r = random.next();
-            if (r % 16 == 0)
-                at += (r >> 8) % (3 * window::reach);
-            else if (r % 4 == 0)
-                ++at;
+            if (r % 16 == 0) at += (r >> 8) % (3 * window::reach);
+            else if (r % 4 == 0) ++at;
             std::uint64_t const back = (r >> 32) % (window::reach + window::reach / 4 + 2);
             std::uint64_t const counter = back > at ? at : at - back;
             bool const expected = m.accept(counter);

@@ -30,12 +30,12 @@ struct plan {
     int no_many = 0; ///< sendmmsg and recvmmsg are unknown
     int full = 0;    ///< this many sends find no room
     bool never_writable = false;
-    int refused_segments = 0; ///< the errno of messages with pieces
-    int refused_source = 0;   ///< the errno of messages with a source
+    int refused_segments = 0;       ///< the errno of messages with pieces
+    int refused_source = 0;         ///< the errno of messages with a source
     std::uint16_t refused_port = 0; ///< messages to this port fail with `refused_port_error`
     int refused_port_error = 0;
     wg::duration clock_ahead{}; ///< what the socket's clock shows more than the host's
-    bool no_tos = false;      ///< messages with a tos are invalid
+    bool no_tos = false;        ///< messages with a tos are invalid
     bool no_v6 = false;
     bool no_steering = false;
     bool no_gro = false;

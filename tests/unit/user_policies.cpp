@@ -59,10 +59,8 @@ struct toy_aead {
         byte_array<16> tag{};
         make_tag(tag, src.first(dst.size()), aad, counter, key);
         bool const genuine = equal_in_constant_time(tag, src.last<16>());
-        if (genuine)
-            apply(dst.data(), src.first(dst.size()), counter, key);
-        else
-            fill_zero(dst);
+        if (genuine) apply(dst.data(), src.first(dst.size()), counter, key);
+        else fill_zero(dst);
         return genuine;
     }
     void hchacha20(secret<32>& out, secret<32> const& key, std::span<byte const, 16> nonce) const noexcept {

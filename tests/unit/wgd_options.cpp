@@ -168,7 +168,8 @@ BOOST_AUTO_TEST_CASE(bind_takes_an_address_or_the_name_of_an_interface) {
     for (std::string const wrong : {"192.0.2.256", "1.2.3", "fe80::1%none-such", "2001:db8::x", "192.0.2.1:51820",
                                     "a-name-that-is-too-long", "a/b", "a b", ""})
         is_refused(read({"--bind", wrong, "wg0"}), "--bind takes an IPv4 or IPv6 address of this host, or the name of "
-                                                   "an interface, not " + wrong);
+                                                   "an interface, not " +
+                                                       wrong);
 }
 
 BOOST_AUTO_TEST_CASE(the_directory_of_the_socket_is_an_absolute_path) {

@@ -275,7 +275,7 @@ BOOST_FIXTURE_TEST_CASE(hold_still_while_the_interface_changes, tunnel) {
             a.engine.down();
             BOOST_TEST_REQUIRE(a.engine.up() == status::ok);
         }
-        a.below.departed.clear(); // without the lock, for nobody sends now
+        a.below.departed.clear();                      // without the lock, for nobody sends now
         for (flow& f : a.above.flows) f.wanted += 500; // nor reads
     }
     while (a.engine.run_once({true, true, 0}) == status::ok && a.engine.busy()) {}

@@ -33,25 +33,31 @@
 extern "C" {
 #if __has_include(<Hacl_AEAD_Chacha20Poly1305.h>)
 #include <Hacl_AEAD_Chacha20Poly1305.h>
-#define WG_HACL_AEAD {&Hacl_AEAD_Chacha20Poly1305_encrypt, &Hacl_AEAD_Chacha20Poly1305_decrypt}
+#define WG_HACL_AEAD                                                                                                   \
+    { &Hacl_AEAD_Chacha20Poly1305_encrypt, &Hacl_AEAD_Chacha20Poly1305_decrypt }
 #if defined(__x86_64__) && __has_include(<Hacl_AEAD_Chacha20Poly1305_Simd256.h>)
 #include <Hacl_AEAD_Chacha20Poly1305_Simd256.h>
-#define WG_HACL_AEAD_256 {&Hacl_AEAD_Chacha20Poly1305_Simd256_encrypt, &Hacl_AEAD_Chacha20Poly1305_Simd256_decrypt}
+#define WG_HACL_AEAD_256                                                                                               \
+    { &Hacl_AEAD_Chacha20Poly1305_Simd256_encrypt, &Hacl_AEAD_Chacha20Poly1305_Simd256_decrypt }
 #endif
 #if (defined(__x86_64__) || defined(__aarch64__)) && __has_include(<Hacl_AEAD_Chacha20Poly1305_Simd128.h>)
 #include <Hacl_AEAD_Chacha20Poly1305_Simd128.h>
-#define WG_HACL_AEAD_128 {&Hacl_AEAD_Chacha20Poly1305_Simd128_encrypt, &Hacl_AEAD_Chacha20Poly1305_Simd128_decrypt}
+#define WG_HACL_AEAD_128                                                                                               \
+    { &Hacl_AEAD_Chacha20Poly1305_Simd128_encrypt, &Hacl_AEAD_Chacha20Poly1305_Simd128_decrypt }
 #endif
 #elif __has_include(<Hacl_Chacha20Poly1305_32.h>)
 #include <Hacl_Chacha20Poly1305_32.h>
-#define WG_HACL_AEAD {&Hacl_Chacha20Poly1305_32_aead_encrypt, &Hacl_Chacha20Poly1305_32_aead_decrypt}
+#define WG_HACL_AEAD                                                                                                   \
+    { &Hacl_Chacha20Poly1305_32_aead_encrypt, &Hacl_Chacha20Poly1305_32_aead_decrypt }
 #if defined(__x86_64__) && __has_include(<Hacl_Chacha20Poly1305_256.h>)
 #include <Hacl_Chacha20Poly1305_256.h>
-#define WG_HACL_AEAD_256 {&Hacl_Chacha20Poly1305_256_aead_encrypt, &Hacl_Chacha20Poly1305_256_aead_decrypt}
+#define WG_HACL_AEAD_256                                                                                               \
+    { &Hacl_Chacha20Poly1305_256_aead_encrypt, &Hacl_Chacha20Poly1305_256_aead_decrypt }
 #endif
 #if (defined(__x86_64__) || defined(__aarch64__)) && __has_include(<Hacl_Chacha20Poly1305_128.h>)
 #include <Hacl_Chacha20Poly1305_128.h>
-#define WG_HACL_AEAD_128 {&Hacl_Chacha20Poly1305_128_aead_encrypt, &Hacl_Chacha20Poly1305_128_aead_decrypt}
+#define WG_HACL_AEAD_128                                                                                               \
+    { &Hacl_Chacha20Poly1305_128_aead_encrypt, &Hacl_Chacha20Poly1305_128_aead_decrypt }
 #endif
 #endif
 
@@ -80,8 +86,7 @@ extern "C" {
 #error "no header of HACL* is in the include path"
 #endif
 
-namespace wg::inline WG_ABI {
-namespace hacl {
+namespace wg { inline namespace WG_ABI { namespace hacl {
 namespace detail {
 
 /// HACL* promises to leave its inputs alone, by proof if not by type.
@@ -92,8 +97,8 @@ inline std::uint32_t size_of(bytes_view data) noexcept { return static_cast<std:
 inline constexpr std::size_t aead_stack_bytes = 3072, dh_stack_bytes = 2048, hash_stack_bytes = 1024;
 
 struct message {
-    bytes dst;       ///< without the tag
-    bytes_view src;  ///< likewise
+    bytes dst;      ///< without the tag
+    bytes_view src; ///< likewise
     byte* tag;
     bytes_view aad;
     byte* key;
@@ -228,8 +233,7 @@ public:
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept {
         byte* const k = detail::input(scalar.expose().data());
 #ifdef WG_HACL_DH_64
-        if (bundled::has(set_, bundled::cpu::adx))
-            Hacl_Curve25519_64_secret_to_public(out.data(), k);
+        if (bundled::has(set_, bundled::cpu::adx)) Hacl_Curve25519_64_secret_to_public(out.data(), k);
         else
 #endif
             Hacl_Curve25519_51_secret_to_public(out.data(), k);
@@ -279,8 +283,7 @@ using hash = bundled::hash;
 
 static_assert(aead_backend<aead> && dh_backend<dh> && hash_backend<hash>);
 
-} // namespace hacl
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::hacl
 
 #undef WG_HACL_AEAD
 #undef WG_HACL_AEAD_256

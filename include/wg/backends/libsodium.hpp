@@ -14,8 +14,7 @@
 
 #include <sodium.h>
 
-namespace wg::inline WG_ABI {
-namespace libsodium {
+namespace wg { inline namespace WG_ABI { namespace libsodium {
 
 /// What chooses the code for this processor, once; without it all is done by the portable code. Any thread may come
 /// first.
@@ -48,9 +47,9 @@ public:
                             secret<key_bytes> const& key) const noexcept {
         WG_ASSERT(src.size() == dst.size() + tag_bytes);
         auto const nonce = nonce_of(counter);
-        bool const genuine = crypto_aead_chacha20poly1305_ietf_decrypt(
-                                 dst.data(), nullptr, nullptr, src.data(), src.size(), aad.data(), aad.size(),
-                                 nonce.data(), key.expose().data()) == 0;
+        bool const genuine =
+            crypto_aead_chacha20poly1305_ietf_decrypt(dst.data(), nullptr, nullptr, src.data(), src.size(), aad.data(),
+                                                      aad.size(), nonce.data(), key.expose().data()) == 0;
         bundled::wipe_stack<aead_stack_bytes>();
         if (!genuine) fill_zero(dst); // not documented to be so
         return genuine;
@@ -76,8 +75,7 @@ public:
     x25519_dh() noexcept = default;
 
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept {
-        bool const good =
-            crypto_scalarmult_curve25519(out.expose().data(), scalar.expose().data(), point.data()) == 0;
+        bool const good = crypto_scalarmult_curve25519(out.expose().data(), scalar.expose().data(), point.data()) == 0;
         bundled::wipe_stack<dh_stack_bytes>();
         if (!good) out.clear(); // a point of low order is refused before anything is written
         return good;
@@ -91,7 +89,6 @@ using dh = x25519_dh; // a type cannot be named as its member
 
 static_assert(dh_backend<dh>);
 
-} // namespace libsodium
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::libsodium
 
 #endif

@@ -9,7 +9,7 @@
 #include <deque>
 #include <vector>
 
-namespace wg::inline WG_ABI::loopback {
+namespace wg { inline namespace WG_ABI { namespace loopback {
 
 /// A TUN device whose host is the program: what is put in is read by the engine, what that writes can be taken out.
 class tun {
@@ -100,8 +100,9 @@ public:
 
 private:
     std::deque<flying>::iterator find() const noexcept {
-        return std::find_if(network_->in_flight.begin(), network_->in_flight.end(),
-                            [this](flying const& f) { return port_ != 0 && f.to == endpoint{address_, port_, 0}; });
+        return std::find_if(network_->in_flight.begin(), network_->in_flight.end(), [this](flying const& f) {
+            return port_ != 0 && f.to == endpoint{address_, port_, 0};
+        });
     }
 
     network* network_;
@@ -123,6 +124,6 @@ private:
 
 static_assert(tun_device<tun> && udp_socket<udp> && wg::waiter<waiter>);
 
-} // namespace wg::inline WG_ABI::loopback
+}}} // namespace wg::WG_ABI::loopback
 
 #endif

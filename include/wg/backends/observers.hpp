@@ -5,7 +5,7 @@
 
 #include "../policy.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Nobody looks: the calls vanish.
 struct no_observer {
@@ -28,6 +28,6 @@ struct function_observer {
 };
 static_assert(observer<function_observer>);
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

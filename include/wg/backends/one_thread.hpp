@@ -5,7 +5,7 @@
 
 #include "../policy.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 struct one_thread {
     static constexpr bool parallel = false;
@@ -16,6 +16,6 @@ struct one_thread {
 };
 static_assert(threads<one_thread>);
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -10,7 +10,7 @@
 // libstdc++ for a machine without threads has the header, but not the class.
 #if !defined(__GLIBCXX__) || defined(_GLIBCXX_HAS_GTHREADS)
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 struct std_threads {
     static constexpr bool parallel = true;
@@ -26,7 +26,7 @@ struct std_threads {
 };
 static_assert(threads<std_threads>);
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif
 #endif

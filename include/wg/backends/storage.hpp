@@ -11,7 +11,7 @@
 #include <cstdlib>
 #include <new>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Capacities of a node on a microcontroller: one peer, no heap.
 struct small_capacity {
@@ -76,14 +76,14 @@ public:
         while (last_ != nullptr) {
             block* const dying = std::exchange(last_, last_->before);
             wipe(dying, dying->size_bytes);
-            ::operator delete (dying, std::align_val_t{64});
+            ::operator delete(dying, std::align_val_t{64});
         }
     }
 
     /// Zeroed memory that lives as long as the region, aligned to 64 bytes; nullptr: no memory.
     void* allocate(std::size_t size_bytes) noexcept {
         std::size_t const whole = (size_bytes + sizeof(block) + 63) / 64 * 64;
-        void* const memory = ::operator new (whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
+        void* const memory = ::operator new(whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
         if (memory == nullptr) return nullptr;
         std::memset(memory, 0, whole);
         last_ = ::new (memory) block{last_, whole};
@@ -191,6 +191,6 @@ private:
 
 static_assert(storage<static_storage<>> && storage<growing_storage<>>);
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -13,7 +13,7 @@
 #include <span>
 #include <type_traits>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 using byte = std::uint8_t;
 using bytes = std::span<byte>;
@@ -97,6 +97,6 @@ inline void copy(bytes to, bytes_view from) noexcept {
     if (!to.empty()) std::memset(to.data(), 0, to.size());
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

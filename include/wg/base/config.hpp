@@ -15,7 +15,7 @@
 #include "limits.hpp"
 #include "secret.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 using key_view = std::span<byte const, key_bytes>;
 using public_key = byte_array<key_bytes>;
@@ -24,14 +24,14 @@ using public_key = byte_array<key_bytes>;
 class change {
 public:
     enum class kind : std::uint8_t {
-        private_key,          ///< all zero: none
-        listen_port,          ///< 0: any free one
-        fwmark,               ///< 0: off
-        replace_peers,        ///< remove all peers first
-        peer,                 ///< what follows concerns this peer, who is added if new
-        update_only,          ///< but not if new: then skip all that follows up to the next peer
+        private_key,   ///< all zero: none
+        listen_port,   ///< 0: any free one
+        fwmark,        ///< 0: off
+        replace_peers, ///< remove all peers first
+        peer,          ///< what follows concerns this peer, who is added if new
+        update_only,   ///< but not if new: then skip all that follows up to the next peer
         remove_peer,
-        preshared_key,        ///< all zero: none
+        preshared_key, ///< all zero: none
         endpoint,
         persistent_keepalive, ///< seconds, 0: off
         replace_allowed_ips,  ///< remove all of the peer's allowed IPs first
@@ -88,9 +88,9 @@ private:
 /// A peer as a node knows it whose configuration is in its program. Views are good during the call.
 struct peer_settings {
     public_key const& key;
-    wg::endpoint endpoint{};                            ///< family::none: not known until the peer speaks
+    wg::endpoint endpoint{}; ///< family::none: not known until the peer speaks
     std::span<ip_prefix const> allowed_ips{};
-    std::uint16_t persistent_keepalive_s = 0;           ///< 0: off
+    std::uint16_t persistent_keepalive_s = 0; ///< 0: off
     secret<key_bytes> const* preshared_key = nullptr;
 };
 
@@ -114,6 +114,6 @@ struct peer_facts {
     std::uint16_t persistent_keepalive_s = 0;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "bytes.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 enum class family : std::uint8_t { none = 0, v4 = 4, v6 = 6 };
 
@@ -92,6 +92,6 @@ struct path {
     friend constexpr bool operator==(path const&, path const&) noexcept = default;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

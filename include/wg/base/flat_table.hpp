@@ -8,7 +8,7 @@
 #include <bit>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// An entry is `explicit operator bool` when it is one, and has `hash()`. `Capacity` (a power of two) slots, all but
 /// one of which may be used; 0 grows, and then at most half are used. `Storage` models `storage` of policy.hpp.
@@ -89,6 +89,6 @@ private:
     std::size_t used_ = 0;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "endpoint.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8,
                              icmp_header_bytes = 8;
@@ -43,8 +43,7 @@ WG_OUTLINE inline ip_header parse(byte const* packet, std::size_t size) noexcept
     header.destination = header.source + (v4 ? 4 : 16);
     if (v4) {
         std::size_t const with_options = std::size_t{packet[0] & 0x0fu} * 4;
-        if (with_options >= ipv4_header_bytes && with_options <= header.total_bytes)
-            header.header_bytes = with_options;
+        if (with_options >= ipv4_header_bytes && with_options <= header.total_bytes) header.header_bytes = with_options;
         header.first_fragment = (load_be16(packet + 6) & 0x1fff) == 0;
     }
     return header;
@@ -66,6 +65,6 @@ constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
     return static_cast<std::uint16_t>(~sum);
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -7,7 +7,7 @@
 
 #include <cstddef>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 inline constexpr std::size_t key_bytes = 32;
 inline constexpr std::size_t tag_bytes = 16;
@@ -42,7 +42,7 @@ inline constexpr duration new_handshake_timeout = keepalive_timeout + rekey_time
 inline constexpr duration zero_key_material_after = reject_after_time * 3;
 /// A receiving initiator renews a session this long before it would be too late (Linux, wireguard-go).
 inline constexpr duration rekey_after_time_receiving = reject_after_time - keepalive_timeout - rekey_timeout;
-inline constexpr unsigned max_handshake_attempts = 18; ///< rekey_attempt_time / rekey_timeout
+inline constexpr unsigned max_handshake_attempts = 18;            ///< rekey_attempt_time / rekey_timeout
 inline constexpr duration initiation_interval = milliseconds(20); ///< at most 50 initiations a second from a peer
 
 inline constexpr duration cookie_secret_max_age = seconds(120);
@@ -51,6 +51,6 @@ inline constexpr duration under_load_linger = seconds(1);
 
 inline constexpr std::uint8_t handshake_tos = 0x88; ///< DSCP AF41
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

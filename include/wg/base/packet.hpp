@@ -7,7 +7,7 @@
 #include "endpoint.hpp"
 #include "status.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// A window into somebody else's buffer. Headers go before the window and tags after it without a copy.
 struct packet {
@@ -41,13 +41,13 @@ struct packet {
 /// A UDP payload and where it came from or goes to.
 struct datagram : packet {
     path where{};
-    std::uint8_t tos = 0;            ///< DSCP and ECN of the outer header
+    std::uint8_t tos = 0; ///< DSCP and ECN of the outer header
     /// Received: if not 0, the window holds datagrams of this size back to back, of which the last may be shorter.
     std::uint16_t segment_bytes = 0;
-    status why = status::ok;         ///< sent: what became of it
-    std::uint16_t error = 0;         ///< sent: the host's own number for `why` (errno), if it has one
+    status why = status::ok; ///< sent: what became of it
+    std::uint16_t error = 0; ///< sent: the host's own number for `why` (errno), if it has one
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

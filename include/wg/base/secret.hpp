@@ -8,7 +8,7 @@
 
 #include <type_traits>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Overwrites `size` bytes with zero. The compiler may not drop it, even if the memory dies next.
 WG_OUTLINE inline void wipe(void* memory, std::size_t size) noexcept {
@@ -105,6 +105,6 @@ private:
     byte_array<Size> value_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

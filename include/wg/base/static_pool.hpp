@@ -9,7 +9,7 @@
 #include <new>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Memory of a pool's object while nobody has it: the link to the next free one.
 union free_slot {
@@ -73,6 +73,6 @@ private:
     pool_slot<T> slots_[Capacity];
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -8,7 +8,7 @@
 
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 // One line a status: name, then what a person reads. Packets count one counter a status.
 #define WG_STATUSES(X)                                                                                                 \
@@ -118,6 +118,6 @@ private:
     status why_ = status::ok;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

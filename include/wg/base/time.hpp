@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// A length of time, in nanoseconds; may be negative. (std::chrono would bring <sstream> to a microcontroller.)
 struct duration {
@@ -83,6 +83,6 @@ template <duration Length> constexpr void set_after(instant& to, moment from) no
     time_detail::set(to, from, length);
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

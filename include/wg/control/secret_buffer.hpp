@@ -14,7 +14,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Where the buffers of this layer get their memory from. A host without a heap gives its own type with these members.
 struct heap_memory {
@@ -145,6 +145,6 @@ private:
 
 using secret_buffer = basic_secret_buffer<>;
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

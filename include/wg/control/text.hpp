@@ -18,7 +18,7 @@
 #include <limits>
 #include <string_view>
 
-namespace wg::inline WG_ABI::text {
+namespace wg { inline namespace WG_ABI { namespace text {
 
 inline constexpr std::size_t hex_key_chars = 2 * key_bytes;
 inline constexpr std::size_t base64_key_chars = 44;
@@ -394,6 +394,6 @@ constexpr short_text<58> print(endpoint const& where) noexcept {
     return text;
 }
 
-} // namespace wg::inline WG_ABI::text
+}}} // namespace wg::WG_ABI::text
 
 #endif

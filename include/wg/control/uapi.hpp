@@ -32,7 +32,7 @@
 #include <cerrno>
 #include <concepts>
 
-namespace wg::inline WG_ABI::uapi {
+namespace wg { inline namespace WG_ABI { namespace uapi {
 
 inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid one, an endpoint, has about 125
 /// Of one `set`: a million peers take three or four million. A change takes 64 bytes.
@@ -88,7 +88,7 @@ public:
 private:
     enum class place : std::uint8_t {
         device,
-        new_peer,     ///< nothing said about it yet: `update_only` may come
+        new_peer, ///< nothing said about it yet: `update_only` may come
         peer,
         removed_peer, ///< what follows is checked, but concerns nobody any more
     };
@@ -353,6 +353,6 @@ using set_parser = basic_set_parser<>;
 using reply_printer = basic_reply_printer<>;
 using session = basic_session<>;
 
-} // namespace wg::inline WG_ABI::uapi
+}}} // namespace wg::WG_ABI::uapi
 
 #endif

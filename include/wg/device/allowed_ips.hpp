@@ -12,7 +12,7 @@
 #include <bit>
 #include <compare>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// An IPv4 address as a number.
 struct prefix_key_v4 {
@@ -171,10 +171,8 @@ private:
 
     void give(node& to, Owner& owner) noexcept {
         if (to.owner == &owner) return;
-        if (to.owner != nullptr)
-            (to.owner->*List).remove(to);
-        else
-            ++size_;
+        if (to.owner != nullptr) (to.owner->*List).remove(to);
+        else ++size_;
         to.owner = &owner;
         (owner.*List).add(to);
     }
@@ -227,10 +225,8 @@ public:
     }
     void remove(ip_prefix const& prefix, Owner& owner) noexcept {
         byte const* const address = prefix.address.octets.data();
-        if (prefix.address.kind == family::v4)
-            v4_.remove(address, prefix.bits, owner);
-        else
-            v6_.remove(address, prefix.bits, owner);
+        if (prefix.address.kind == family::v4) v4_.remove(address, prefix.bits, owner);
+        else v6_.remove(address, prefix.bits, owner);
     }
     void remove_all(Owner& owner) noexcept {
         v4_.remove_all(owner);
@@ -267,6 +263,6 @@ private:
     prefix_trie<prefix_key_v6, Owner, pool<prefix_key_v6>, &Owner::allowed_v6> v6_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

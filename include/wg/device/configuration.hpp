@@ -6,7 +6,7 @@
 #include "../base/config.hpp"
 #include "../base/status.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// What a configuration says of one peer.
 struct peer_changes {
@@ -79,6 +79,6 @@ inline status check_changes(std::span<change const> all) noexcept {
     return status::ok;
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -14,7 +14,7 @@
 #include <span>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// `Peer` has `std::uint32_t deadline_position`, which is `not_queued` at first.
 template <class Peer, class Storage> class deadline_queue {
@@ -113,6 +113,6 @@ private:
     std::size_t size_ = 0;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

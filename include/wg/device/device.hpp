@@ -22,7 +22,7 @@
 
 #include <memory>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <policies Policies> class device {
     using storage = typename Policies::storage;
@@ -34,8 +34,8 @@ public:
     static constexpr std::size_t handshakes_at_once = 8;
 
     /// A device is made from instances of its policies, in any order; those not named are default-constructed.
-    template <class... Instances> explicit device(Instances... given) noexcept
-        : state_(device_state<Policies>::choose(given...)) {}
+    template <class... Instances>
+    explicit device(Instances... given) noexcept : state_(device_state<Policies>::choose(given...)) {}
     device(device const&) = delete;
     device& operator=(device const&) = delete;
 
@@ -287,10 +287,8 @@ private:
         byte* const body = j.data.buffer + j.data.offset + transport_layout::encrypted_packet;
         bool const good = seal_or_open(aead, j.outbound, body, body, j.data.length - transport_overhead_bytes, nullptr,
                                        0, j.counter, j.outbound ? j.keys->send_key : j.keys->receive_key);
-        if (j.outbound)
-            j.next = disposition::send;
-        else
-            judge(j, good);
+        if (j.outbound) j.next = disposition::send;
+        else judge(j, good);
     }
 
     template <std::size_t Most>
@@ -388,7 +386,7 @@ private:
         run_timers(to, now);
         for (std::size_t lost = state_.staged.stage(to.staged, packet_data); lost != 0; --lost)
             state_.count(status::staging_full, &to);
-        to.timers.new_attempt(); // the user asks anew; what already waits does not
+        to.timers.new_attempt();                           // the user asks anew; what already waits does not
         if (to.staged.empty()) to.wants_initiation = true; // others have all the room; the next packet finds a session
         state_.enqueue_for_transmit(to);
     }
@@ -423,16 +421,12 @@ private:
 
     WG_FRAME void complete(job_type& j, peer_type& owner, moment now) noexcept {
         // It came to a session that is gone, or to a peer.
-        status const gone = !state_.up      ? status::device_down
-                            : owner.removed ? status::unknown_index
-                                            : status::ok;
+        status const gone = !state_.up ? status::device_down : owner.removed ? status::unknown_index : status::ok;
         if (gone != status::ok) {
             if (!j.outbound) state_.drop(j, gone);
         } else {
-            if (j.outbound)
-                complete_outbound(j, owner, now);
-            else
-                complete_inbound(j, owner, now);
+            if (j.outbound) complete_outbound(j, owner, now);
+            else complete_inbound(j, owner, now);
             state_.reschedule(owner);
         }
         state_.peers.let_go(j);
@@ -440,10 +434,8 @@ private:
 
     void complete_outbound(job_type& j, peer_type& owner, moment now) noexcept {
         if (j.next != disposition::send) return; // not sealed, so not sent
-        if (j.why == status::ok)
-            owner.tx_bytes += j.data.length;
-        else
-            state_.note_failed(j, owner);
+        if (j.why == status::ok) owner.tx_bytes += j.data.length;
+        else state_.note_failed(j, owner);
         // The socket found that the cached source address is gone.
         if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
         if (j.keys == nullptr) return; // a handshake message: its timers ran when it was made
@@ -464,8 +456,7 @@ private:
     };
 
     bool is_genuine(job_type const& j, handshake_door& door) noexcept {
-        if constexpr (handshakes<Policies>::macs_at_once == 1)
-            return state_.check_mac1({&j, 1}) != 0;
+        if constexpr (handshakes<Policies>::macs_at_once == 1) return state_.check_mac1({&j, 1}) != 0;
         std::size_t const place = static_cast<std::size_t>(&j - door.jobs.data());
         if (place >= door.end) {
             door.begin = place;
@@ -482,8 +473,7 @@ private:
         if (!state_.up) return state_.drop(j, status::device_down);
         if (type == message_type::none) return state_.drop(j, status::malformed);
         if (type != message_type::transport)
-            return state_.admit(
-                j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
+            return state_.admit(j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
         auto const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
         if (found.keys == nullptr) return state_.drop(j, status::unknown_index);
         j.counter = load_le64(&data[transport_layout::counter]);
@@ -619,6 +609,6 @@ private:
     handshakes<Policies> state_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

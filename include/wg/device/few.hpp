@@ -11,7 +11,7 @@
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Whether a fixed capacity is so small that all of it is looked at.
 constexpr bool is_few(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
@@ -145,6 +145,6 @@ private:
     Peer* first_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

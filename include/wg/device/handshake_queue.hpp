@@ -17,7 +17,7 @@
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// What was found out about a message under load, before it was queued.
 enum class cookie_check : std::uint8_t {
@@ -137,6 +137,6 @@ private:
     array ring_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

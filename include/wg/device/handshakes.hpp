@@ -11,7 +11,7 @@
 
 #include "state.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// A device's state, with what it does about handshakes.
 template <policies Policies> class handshakes : public device_state<Policies> {
@@ -109,12 +109,9 @@ public:
             }
         }
         auto const these = std::span(turns).first(at_once == 1 ? 1 : count);
-        if (type == message_type::initiation)
-            consume_initiations(these, out, made, now);
-        else if (type == message_type::response)
-            consume_responses(these, out, made, now);
-        else
-            consume_cookie_replies(these, out, made, now);
+        if (type == message_type::initiation) consume_initiations(these, out, made, now);
+        else if (type == message_type::response) consume_responses(these, out, made, now);
+        else consume_cookie_replies(these, out, made, now);
         done.messages = static_cast<std::uint8_t>(count);
         done.answers = static_cast<std::uint8_t>(made);
         return done;
@@ -220,12 +217,9 @@ private:
             why = send_cookie_reply(in, answer, now);
         } else if (why == status::ok) {
             accepted by;
-            if (type == message_type::initiation)
-                why = consume_initiation(in, by, now);
-            else if (type == message_type::response)
-                why = consume_response(in, now);
-            else
-                why = consume_cookie_reply(in, now);
+            if (type == message_type::initiation) why = consume_initiation(in, by, now);
+            else if (type == message_type::response) why = consume_response(in, now);
+            else why = consume_cookie_reply(in, now);
             if (by.from != nullptr) why = answer_initiation(in, by, answer, now);
         }
         end(why, now);
@@ -287,8 +281,7 @@ private:
         return status::cookie_sent;
     }
 
-    void consume_cookie_replies(std::span<turn> turns, job_list<job_type> out, std::size_t& made,
-                                moment now) noexcept {
+    void consume_cookie_replies(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
             t.why = begin_last_part(*t.in, t.why, unused, now);
@@ -499,6 +492,6 @@ private:
     }
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

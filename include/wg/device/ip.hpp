@@ -9,7 +9,7 @@
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 enum ecn : std::uint8_t { not_ect = 0, ect_1 = 1, ect_0 = 2, congestion_experienced = 3 };
 
@@ -133,6 +133,6 @@ inline bytes_view datagram_between(bytes_view packet, ip_header const& header, s
     return packet.subspan(header.header_bytes + udp_header_bytes);
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "peer.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// What the caller does with a job's data next.
 enum class disposition : std::uint8_t {
@@ -41,6 +41,6 @@ template <class Job> struct job_list : std::span<Job> {
     constexpr job_list(std::span<Job> const& all) noexcept : std::span<Job>(all) {}
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -11,7 +11,7 @@
 #include "few.hpp"
 #include "staging.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// What of a peer is secret, apart from its sessions. Lives in the storage's region for secrets.
 template <policies Policies> struct peer_secrets {
@@ -29,23 +29,23 @@ template <policies Policies> struct peer {
     bool wants_initiation = false;
     bool wants_keepalive = false;
     bool queued_for_transmit = false;
-    bool removed = false;          ///< only jobs in flight still know it
+    bool removed = false;                                 ///< only jobs in flight still know it
     bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
     std::uint8_t early_initiations = 0; ///< at new endpoints, since the last initiation that waited for its time
-    std::uint32_t in_flight = 0;   ///< those jobs
-    peer* next_for_transmit = nullptr;   // of few peers neither is used
+    std::uint32_t in_flight = 0;        ///< those jobs
+    peer* next_for_transmit = nullptr;  // of few peers neither is used
     peer* before_for_transmit = nullptr;
-    peer* next = nullptr;          ///< in the order in which they were added
+    peer* next = nullptr; ///< in the order in which they were added
     peer* before = nullptr;
     staging_queue staged;
     path where{};
     peer_timers timers;
-    instant may_initiate_at{};              ///< after the last initiation or response that was sent
-    instant may_be_initiated_at{};          ///< after the last initiation that was accepted
+    instant may_initiate_at{};                        ///< after the last initiation or response that was sent
+    instant may_be_initiated_at{};                    ///< after the last initiation that was accepted
     byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
     byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
 #ifndef WG_COMPACT
-    byte_array<timestamp_bytes> last_label{};         ///< timestamp of the last initiation to this peer
+    byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to this peer
 #endif
     std::uint64_t tx_bytes = 0;
     std::uint64_t rx_bytes = 0;
@@ -69,6 +69,6 @@ template <policies Policies> struct peer {
     void sent_handshake(moment now) noexcept { set_after<rekey_timeout>(may_initiate_at, now); }
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

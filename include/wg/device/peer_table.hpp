@@ -7,7 +7,7 @@
 #include "../base/flat_table.hpp"
 #include "job.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <policies Policies> class peer_table {
     using storage = typename Policies::storage;
@@ -33,7 +33,8 @@ public:
     static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
 
     /// The table of public keys is salted, so that an attacker cannot choose keys that collide in it.
-    template <random_source Random> peer_table(storage& from, Random& random) noexcept
+    template <random_source Random>
+    peer_table(storage& from, Random& random) noexcept
         : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
           deadlines_(from) {
         if constexpr (!few) {
@@ -45,10 +46,8 @@ public:
 
     routes_type& allowed() noexcept { return allowed_; }
     decltype(auto) deadlines() noexcept {
-        if constexpr (few)
-            return few_deadlines<peer_type>(first_);
-        else
-            return (deadlines_);
+        if constexpr (few) return few_deadlines<peer_type>(first_);
+        else return (deadlines_);
     }
     peer_type* first() const noexcept { return first_; }
     std::size_t size() const noexcept { return size_; }
@@ -265,10 +264,8 @@ private:
         --size_;
         secrets_.release(std::exchange(gone.secrets, nullptr));
         gone.removed = true;
-        if (gone.in_flight == 0)
-            peers_.release(&gone);
-        else
-            ++shells_;
+        if (gone.in_flight == 0) peers_.release(&gone);
+        else ++shells_;
     }
 
     void remove_all() noexcept {
@@ -303,6 +300,6 @@ private:
     [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -11,7 +11,7 @@
 #include "../base/flat_table.hpp"
 #include "few.hpp"
 
-namespace wg::inline WG_ABI::plan {
+namespace wg { inline namespace WG_ABI { namespace plan {
 
 /// How many there are after each step of a configuration, how many at most, and how many were added.
 struct tally {
@@ -208,6 +208,6 @@ private:
     std::size_t size_[2] = {};
 };
 
-} // namespace wg::inline WG_ABI::plan
+}}} // namespace wg::WG_ABI::plan
 
 #endif

@@ -13,7 +13,7 @@
 #include "../policy.hpp"
 #include "few.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <class Storage> class rate_limiter {
 public:
@@ -46,8 +46,8 @@ public:
             hash.blake2s(digest, key_, bytes_view(from.octets).first(v4 ? 4 : 8), {});
             // What a network becomes decides no place, so a multiplication by a secret is enough.
             std::uint64_t const network = load_be64(from.octets.data()) >> (v4 ? 40 : 16);
-            tag.network = static_cast<std::uint32_t>(
-                (network ^ load_le64(key_.data())) * (load_le64(&key_[8]) | 1) >> 32);
+            tag.network =
+                static_cast<std::uint32_t>((network ^ load_le64(key_.data())) * (load_le64(&key_[8]) | 1) >> 32);
             tag.source = load_le32(digest.data()) | 1;
             set = set.subspan((tag.source >> 1) % (size / ways) * ways, ways);
         }
@@ -111,6 +111,6 @@ private:
     [[no_unique_address]] std::conditional_t<few, no_table<1>, byte_array<16>> key_{};
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -8,7 +8,7 @@
 #include "plan.hpp"
 #include "state.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// A view of a device's state, made for a call.
 template <policies Policies> class settings {
@@ -24,10 +24,8 @@ public:
         if (status const why = check_changes(changes); why != status::ok) return why;
         if constexpr (storage::max_peers == 0) {
             plan::many_keys<storage, 0> keys(state_.memory);
-            if constexpr (storage::max_allowed_ips == 0)
-                return admit<plan::bounded_prefixes>(changes, keys);
-            else
-                return admit<exact_prefixes>(changes, keys);
+            if constexpr (storage::max_allowed_ips == 0) return admit<plan::bounded_prefixes>(changes, keys);
+            else return admit<exact_prefixes>(changes, keys);
         } else if constexpr (state_type::few && (is_few(storage::max_allowed_ips) || storage::max_allowed_ips == 0)) {
             plan::few_keys<storage::max_peers> keys;
             return admit<exact_prefixes>(changes, keys);
@@ -113,12 +111,10 @@ private:
     /// Prefixes by value where their number is fixed.
     static auto prefixes_by_value() noexcept {
         constexpr std::size_t most = storage::max_allowed_ips;
-        if constexpr (most == 0 || most > most_planned)
-            return std::type_identity<plan::bounded_prefixes>{};
+        if constexpr (most == 0 || most > most_planned) return std::type_identity<plan::bounded_prefixes>{};
         else if constexpr (is_few(most))
             return std::type_identity<plan::counted_prefixes<few_allowed_ips<byte const, storage>, most>>{};
-        else
-            return std::type_identity<plan::counted_prefixes<plan::prefix_table<storage, most>, most>>{};
+        else return std::type_identity<plan::counted_prefixes<plan::prefix_table<storage, most>, most>>{};
     }
     using exact_prefixes = typename decltype(prefixes_by_value())::type;
     [[gnu::noinline]] status admit_by_value(std::span<change const> changes) noexcept {
@@ -195,16 +191,12 @@ private:
     }
 
     std::uint64_t hash_of([[maybe_unused]] key_view key) const noexcept {
-        if constexpr (state_type::few)
-            return 0;
-        else
-            return state_.peers.hash_of(state_.with, key);
+        if constexpr (state_type::few) return 0;
+        else return state_.peers.hash_of(state_.with, key);
     }
     peer_type* find([[maybe_unused]] std::uint64_t hash, key_view key) noexcept {
-        if constexpr (state_type::few)
-            return state_.peers.find(state_.with, key);
-        else
-            return state_.peers.find_hashed(hash, key);
+        if constexpr (state_type::few) return state_.peers.find(state_.with, key);
+        else return state_.peers.find_hashed(hash, key);
     }
 
     /// Our public key after the changes; all zero: none.
@@ -376,6 +368,6 @@ private:
     [[no_unique_address]] std::conditional_t<at_once == 1, no_table<1>, static_statics> waiting_{};
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// 2 KiB of a packet; a longer packet is a chain of them.
 struct staging_slot {
@@ -120,6 +120,6 @@ private:
     typename Storage::template pool<staging_slot, Storage::max_staged_packets> slots_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -12,7 +12,7 @@
 
 #include <tuple>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <policies Policies> struct device_state {
     using observer_type = typename Policies::observer;
@@ -49,18 +49,17 @@ template <policies Policies> struct device_state {
 
     /// How many policies of the bundle are of this type.
     template <class Type>
-    static constexpr int roles_of = std::same_as<Type, typename Policies::hash> +
-                                    std::same_as<Type, typename Policies::dh> +
-                                    std::same_as<Type, typename Policies::aead> +
-                                    std::same_as<Type, typename Policies::clock_source> +
-                                    std::same_as<Type, typename Policies::random_source> +
-                                    std::same_as<Type, observer_type> + std::same_as<Type, storage_type>;
+    static constexpr int roles_of =
+        std::same_as<Type, typename Policies::hash> + std::same_as<Type, typename Policies::dh> +
+        std::same_as<Type, typename Policies::aead> + std::same_as<Type, typename Policies::clock_source> +
+        std::same_as<Type, typename Policies::random_source> + std::same_as<Type, observer_type> +
+        std::same_as<Type, storage_type>;
 
     /// From instances of policies in any order; those not given are default-constructed. A type that is several
     /// policies is given once and copied.
     template <class... Given> static parts choose(Given&... given) noexcept {
         static_assert(((roles_of<Given> != 0) && ...), "an argument is no policy of this bundle: name its type there");
-        static_assert(((roles_of<Given> <= 1 || std::copy_constructible<Given>) && ...),
+        static_assert(((roles_of<Given> <= 1 || std::copy_constructible<Given>)&&...),
                       "an argument is several policies of this bundle and cannot be copied");
         return {take_or_make<typename Policies::hash>(given...),
                 take_or_make<typename Policies::dh>(given...),
@@ -287,17 +286,13 @@ template <policies Policies> struct device_state {
 
 private:
     template <class Given> static decltype(auto) take(Given& given) noexcept {
-        if constexpr (roles_of<Given> > 1)
-            return std::as_const(given);
-        else
-            return std::move(given);
+        if constexpr (roles_of<Given> > 1) return std::as_const(given);
+        else return std::move(given);
     }
 
     template <class Wanted, class... Given> static Wanted take_or_make([[maybe_unused]] Given&... given) noexcept {
-        if constexpr ((std::same_as<Wanted, Given> || ...))
-            return take(std::get<Wanted&>(std::tie(given...)));
-        else
-            return Wanted{};
+        if constexpr ((std::same_as<Wanted, Given> || ...)) return take(std::get<Wanted&>(std::tie(given...)));
+        else return Wanted{};
     }
 };
 
@@ -318,8 +313,7 @@ public:
             for (std::size_t i = 0; i < count; ++i) {
                 if constexpr (state_type::names_peers)
                     state_.observer.event(told[i].id, told[i].number, told[i].value, told[i].key);
-                else
-                    state_.observer.event(told[i].id, told[i].number, told[i].value);
+                else state_.observer.event(told[i].id, told[i].number, told[i].value);
             }
         } else {
             state_.mutex.unlock();
@@ -330,6 +324,6 @@ private:
     state_type& state_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -13,7 +13,7 @@
 #include "lane.hpp"
 #include "pace.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <engine_policies Policies> class engine {
     using device_type = device<Policies>;
@@ -136,10 +136,8 @@ private:
     }
 
     status set_fwmark(std::uint32_t mark) noexcept {
-        if constexpr (requires { socket_.set_fwmark(mark); })
-            return socket_.set_fwmark(mark);
-        else
-            return mark == 0 ? status::ok : status::not_supported;
+        if constexpr (requires { socket_.set_fwmark(mark); }) return socket_.set_fwmark(mark);
+        else return mark == 0 ? status::ok : status::not_supported;
     }
 
     device_type& core_;
@@ -151,6 +149,6 @@ private:
     bool wants_socket_ = false; ///< the last `up` failed for want of one
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

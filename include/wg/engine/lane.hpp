@@ -11,7 +11,7 @@
 
 #include "../device/device.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// The order in which lanes complete what they received. Where threads have nothing to wait on there is one lane.
 template <class Threads> class reception_order {
@@ -43,7 +43,7 @@ public:
 
 private:
     typename Threads::mutex receiving_;
-    std::uint32_t next_ = 0;       ///< guarded by `receiving_`
+    std::uint32_t next_ = 0;        ///< guarded by `receiving_`
     typename Threads::cell served_; ///< whose turn it is
 };
 
@@ -209,10 +209,8 @@ private:
     }
 
     static bool has_several(tun_type const& tun) noexcept {
-        if constexpr (requires { tun.several(); })
-            return tun.several();
-        else
-            return true;
+        if constexpr (requires { tun.several(); }) return tun.several();
+        else return true;
     }
 
     /// While small packets of other flows pass as well, a bulk transfer lets others run after each batch. Where
@@ -264,10 +262,8 @@ private:
 
     /// Lanes receive one after the other, so a lane that finds nothing would wait for another one in vain.
     bool may_have_handshakes() noexcept {
-        if constexpr (requires { socket_.handshakes_ready(); })
-            return socket_.handshakes_ready();
-        else
-            return true;
+        if constexpr (requires { socket_.handshakes_ready(); }) return socket_.handshakes_ready();
+        else return true;
     }
 
     /// Buffers of `stride` bytes for `count` datagrams.
@@ -418,10 +414,10 @@ private:
     bool busy_ = false;
     bool may_answer_ = true; ///< handshakes, in this step
     std::size_t passed_ = 0;
-    std::size_t passed_before_ = 0; ///< in the step before
-    std::size_t messages_ = 0;      ///< that were received since the socket was told last
-    std::size_t useless_ = 0;       ///< those of them that no peer needed
-    unsigned busy_steps_ = 0;       ///< that moved whole batches
+    std::size_t passed_before_ = 0;  ///< in the step before
+    std::size_t messages_ = 0;       ///< that were received since the socket was told last
+    std::size_t useless_ = 0;        ///< those of them that no peer needed
+    unsigned busy_steps_ = 0;        ///< that moved whole batches
     std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
     instant lone_since_{};           ///< when there were new ones
     bool lone_often_ = false;        ///< whether the time between these and those before was short
@@ -440,6 +436,6 @@ private:
     std::array<datagram, receive_batch> received_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 class pace {
 public:
@@ -23,8 +23,7 @@ public:
         if (packets == 0) return;
         bool const prompt = now < std::exchange(passed_at_, now) + soon;
         if (is_quick()) { // whether it looked or not: a look would have found this, or nothing
-            if (!prompt)
-                vain_looks_left_ -= vain_looks_left_ != 0;
+            if (!prompt) vain_looks_left_ -= vain_looks_left_ != 0;
             else if (++useful_looks_ % useful_looks_for_a_vain_one == 0)
                 vain_looks_left_ = (std::min)(vain_looks_left_ + 1, most_vain_looks);
         }
@@ -45,6 +44,6 @@ private:
     unsigned vain_looks_left_ = most_vain_looks; ///< so that short bursts of packets do not end with one each
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

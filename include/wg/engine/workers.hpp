@@ -13,7 +13,7 @@
 
 #include "engine.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <engine_policies Policies>
     requires requires { typename Policies::threads::thread; }
@@ -124,6 +124,6 @@ private:
     std::array<std::unique_ptr<worker>, most> workers_{};
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -34,7 +34,7 @@
 #include "linux/udp_control.hpp"
 #include "linux/waiter.hpp"
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 struct host {
     using clock_source = os::clock;
@@ -45,15 +45,15 @@ struct host {
     using waiter = os::waiter;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #else
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 struct host {};
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
 #endif

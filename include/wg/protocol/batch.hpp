@@ -5,7 +5,7 @@
 
 #include "../policy.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// How many items a caller puts together, on its stack: `most`, if the policy gains by it, else one.
 #ifdef WG_COMPACT
@@ -15,29 +15,25 @@ template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcep
 #endif
 
 template <hash_backend Hash> void blake2s_all(Hash const& hash, std::span<hash_item const> items) noexcept {
-    if constexpr (batch_hash_backend<Hash>)
-        hash.blake2s_batch(items);
+    if constexpr (batch_hash_backend<Hash>) hash.blake2s_batch(items);
     else
         for (hash_item const& i : items) hash.blake2s(i.out, i.key, i.message, {});
 }
 
 template <dh_backend Dh> void dh_all(Dh const& dh, std::span<dh_item> items) noexcept {
-    if constexpr (batch_dh_backend<Dh>)
-        dh.dh_batch(items);
+    if constexpr (batch_dh_backend<Dh>) dh.dh_batch(items);
     else
         for (dh_item& i : items) i.good = dh.dh(*i.out, *i.scalar, i.point.first<key_bytes>());
 }
 
 template <aead_backend Aead> void seal_all(Aead const& aead, std::span<aead_item> items) noexcept {
-    if constexpr (batch_aead_backend<Aead>)
-        aead.seal_batch(items);
+    if constexpr (batch_aead_backend<Aead>) aead.seal_batch(items);
     else
         for (aead_item& i : items) aead.seal(i.dst, i.src, {}, i.counter, *i.key);
 }
 
 template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item> items) noexcept {
-    if constexpr (batch_aead_backend<Aead>)
-        aead.open_batch(items);
+    if constexpr (batch_aead_backend<Aead>) aead.open_batch(items);
     else
         for (aead_item& i : items) i.good = aead.open(i.dst, i.src, {}, i.counter, *i.key);
 }
@@ -53,6 +49,6 @@ bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std:
     return true;
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -7,7 +7,7 @@
 #include "messages.hpp"
 #include "noise.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 namespace cookie_detail {
 
@@ -178,8 +178,7 @@ public:
         //= wp 5.4.4: mac2 is zero without a fresh cookie
         if (!passed(cookie_expires_, now))
             make_mac(with.hash, mac2, cookie_.expose().data(), cookie_bytes, message, mac2);
-        else
-            std::memset(mac2, 0, mac_bytes);
+        else std::memset(mac2, 0, mac_bytes);
     }
 
     /// Takes the cookie out of a reply from `theirs` to the last message sent; one reply a message.
@@ -209,6 +208,6 @@ private:
     byte_array<mac_bytes> last_mac1_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

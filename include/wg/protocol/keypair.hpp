@@ -9,7 +9,7 @@
 
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 template <std::size_t ReplayBits> struct keypair {
     std::uint32_t local_index = 0;
@@ -88,6 +88,6 @@ private:
     }
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

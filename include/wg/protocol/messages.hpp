@@ -6,7 +6,7 @@
 #include "../base/bytes.hpp"
 #include "../base/limits.hpp"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 enum class message_type : std::uint32_t { none = 0, initiation = 1, response = 2, cookie_reply = 3, transport = 4 };
 
@@ -51,6 +51,6 @@ constexpr message_type type_of(bytes_view datagram) noexcept {
     return message_detail::type_of(datagram.data(), datagram.size());
 }
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

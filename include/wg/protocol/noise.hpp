@@ -16,7 +16,7 @@
 
 #include <string_view>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// The primitives that a protocol step needs, by the names of their policies.
 template <policies Policies> struct primitives {
@@ -38,7 +38,8 @@ template <hash_backend Hash>
     constexpr std::size_t block_bytes = 64;
     secret<block_bytes> block;
     secret<key_bytes> inner;
-    for (std::size_t i = 0; i < block_bytes; ++i) block.expose()[i] = (i < key_bytes ? key[i] : byte{0}) ^ byte{0x36};
+    for (std::size_t i = 0; i < block_bytes; ++i)
+        block.expose()[i] = (i < key_bytes ? key[i] : byte{0}) ^ byte { 0x36 };
     hash.blake2s(inner.expose(), {}, block.expose(), input);
     for (byte& b : block.expose()) b ^= byte{0x36 ^ 0x5c};
     hash.blake2s(out, {}, block.expose(), inner.expose());
@@ -222,8 +223,7 @@ public:
     }
 
     /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
-    status prove_initiation(incoming_initiation& in, remote_identity const& theirs,
-                            bytes_view message) const noexcept {
+    status prove_initiation(incoming_initiation& in, remote_identity const& theirs, bytes_view message) const noexcept {
         secret<key_bytes> key{not_zeroed{}};
         return mix_timestamp({in.symmetric, key, only_read(message.data()), false}, theirs, in.timestamp.data());
     }
@@ -291,8 +291,7 @@ public:
 
     /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
     template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random,
-                           bytes message) const noexcept {
+    status create_response(handshake& of, remote_identity const& theirs, Random& random, bytes message) const noexcept {
         WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
         begin_response(of, message);
         secret<key_bytes> ephemeral{not_zeroed{}};
@@ -330,7 +329,6 @@ private:
     }
 
 public:
-
     /// A response on its way in.
     struct incoming_response : response_secrets {
         handshake const* of = nullptr; ///< nullptr: none, as if it were not `ok`
@@ -360,7 +358,7 @@ public:
     /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
     WG_FRAME status consume_response(handshake& of, incoming_response const& from,
-                            remote_identity const& theirs) const noexcept {
+                                     remote_identity const& theirs) const noexcept {
         if (from.why != status::ok) return from.why;
         if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
         secret<key_bytes> key{not_zeroed{}};
@@ -414,11 +412,11 @@ private:
 
     void start(symmetric_state& state, key_view responder) const noexcept {
         // Hash("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"), and Hash(that || "WireGuard v1 zx2c4 Jason@zx2c4.com")
-        static constexpr byte both[] = {
-            0x60, 0xe2, 0x6d, 0xae, 0xf3, 0x27, 0xef, 0xc0, 0x2e, 0xc3, 0x35, 0xe2, 0xa0, 0x25, 0xd2, 0xd0,
-            0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38, 0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36,
-            0x22, 0x11, 0xb3, 0x61, 0x08, 0x1a, 0xc5, 0x66, 0x69, 0x12, 0x43, 0xdb, 0x45, 0x8a, 0xd5, 0x32,
-            0x2d, 0x9c, 0x6c, 0x66, 0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
+        static constexpr byte both[] = {0x60, 0xe2, 0x6d, 0xae, 0xf3, 0x27, 0xef, 0xc0, 0x2e, 0xc3, 0x35, 0xe2, 0xa0,
+                                        0x25, 0xd2, 0xd0, 0x16, 0xeb, 0x42, 0x06, 0xf8, 0x72, 0x77, 0xf5, 0x2d, 0x38,
+                                        0xd1, 0x98, 0x8b, 0x78, 0xcd, 0x36, 0x22, 0x11, 0xb3, 0x61, 0x08, 0x1a, 0xc5,
+                                        0x66, 0x69, 0x12, 0x43, 0xdb, 0x45, 0x8a, 0xd5, 0x32, 0x2d, 0x9c, 0x6c, 0x66,
+                                        0x22, 0x93, 0xe8, 0xb7, 0x0e, 0xe1, 0x9c, 0x65, 0xba, 0x07, 0x9e, 0xf3};
         state.chaining_key.assign(key_view(both, key_bytes));
         state.hash.assign(key_view(both + key_bytes, key_bytes));
         mix_hash(state, responder.data(), key_bytes);
@@ -436,8 +434,8 @@ private:
     }
 
     /// The first half of an initiation. The DH is that of `mine` and `theirs`; `remote` is the initiator's static key.
-    WG_OUTLINE status mix_static(passage const& on, key_view responder, secret<key_bytes> const& mine,
-                                 key_view theirs, byte* remote) const noexcept {
+    WG_OUTLINE status mix_static(passage const& on, key_view responder, secret<key_bytes> const& mine, key_view theirs,
+                                 byte* remote) const noexcept {
         start(on.state, responder);
         // e
         mix_ephemeral(on.state, key_view(on.message + initiation_layout::ephemeral, key_bytes));
@@ -526,6 +524,6 @@ private:
     primitives<Policies> const& with_;
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -10,7 +10,7 @@
 #include <array>
 #include <type_traits>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 /// Remembers which of the last counters were seen. `Bits` is a power of two of at least 32. Beyond 64 bits it is a ring
 /// of words of which the oldest is being refilled, and so reaches a word less far back: 8128 counters of 8192 bits, or
@@ -36,10 +36,8 @@ public:
         if (counter >= reject_after_messages) return false;
         std::uint64_t const position = counter + 1; // greatest_ == 0: nothing seen
         //= wp 5.4.6: a counter further back than the window is refused, seen or not
-        if (position > greatest_)
-            advance(position);
-        else if (greatest_ - position > reach)
-            return false;
+        if (position > greatest_) advance(position);
+        else if (greatest_ - position > reach) return false;
         std::uint64_t const bit = words == 1 ? greatest_ - position : position % word_bits;
         word const mask = converted<word>(word{1} << bit);
         word& seen = words_[(position / word_bits) % words];
@@ -76,6 +74,6 @@ private:
     std::array<word, words> words_{};
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

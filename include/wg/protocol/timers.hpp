@@ -17,7 +17,7 @@
 #include <array>
 #include <utility>
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 
 class peer_timers {
 public:
@@ -35,10 +35,8 @@ public:
     }
     //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
     void data_received(moment now) noexcept {
-        if (armed(send_keepalive))
-            needs_another_keepalive_ = true;
-        else
-            arm(send_keepalive, now, in_milliseconds(keepalive_timeout));
+        if (armed(send_keepalive)) needs_another_keepalive_ = true;
+        else arm(send_keepalive, now, in_milliseconds(keepalive_timeout));
     }
     //= linux: whatever is sent takes the place of the passive keepalive
     //= linux: persistent keepalive counts from the last packet in either direction
@@ -62,9 +60,7 @@ public:
         sent_last_minute_handshake_ = false;
     }
     //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
-    void session_derived(moment now) noexcept {
-        arm(zero_key_material, now, in_milliseconds(zero_key_material_after));
-    }
+    void session_derived(moment now) noexcept { arm(zero_key_material, now, in_milliseconds(zero_key_material_after)); }
 
     /// A new attempt begins, as opposed to a retransmission.
     void new_attempt() noexcept { attempts_ = 0; }
@@ -160,6 +156,6 @@ private:
     std::array<instant, count> due_{};
 };
 
-} // namespace wg::inline WG_ABI
+}} // namespace wg::WG_ABI
 
 #endif

@@ -6,8 +6,7 @@
 #include "compact.hpp"
 #include "kernels.hpp"
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// The kernel of plain words and of limbs: any processor.
 template <class Limbs = default_limbs> struct plain_kernel {
@@ -19,15 +18,14 @@ template <class Limbs = default_limbs> struct plain_kernel {
     /// The tag is checked before a byte is decrypted.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
-        bool const genuine =
-            open_message({dst, size}, {src, size + tag_bytes}, aad, nonce, key_view(key, key_bytes));
+        bool const genuine = open_message({dst, size}, {src, size + tag_bytes}, aad, nonce, key_view(key, key_bytes));
         wipe_stack<stack_bytes>();
         return genuine;
     }
 
 private:
-    static constexpr std::size_t stack_bytes = sizeof(chacha20) + sizeof(chacha20_words) + sizeof(poly1305<Limbs>) +
-                                               spill_bytes;
+    static constexpr std::size_t stack_bytes =
+        sizeof(chacha20) + sizeof(chacha20_words) + sizeof(poly1305<Limbs>) + spill_bytes;
 
     [[gnu::noinline]] static void seal_message(bytes dst, bytes_view src, bytes_view aad, packet_nonce const& nonce,
                                                key_view key) noexcept {
@@ -197,7 +195,6 @@ struct aead : basic_aead<baseline_kernel> {
 
 static_assert(aead_backend<aead>);
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif

@@ -18,8 +18,7 @@
 #include <immintrin.h>
 #endif
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 namespace blake2s_detail {
 
@@ -386,8 +385,7 @@ template <class Kernel>
     copy_short(out.data(), w.padded, out.size());
 }
 
-template <class Kernel>
-inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
+template <class Kernel> inline void wiped_digest(bytes out, bytes_view key, bytes_view a, bytes_view b) noexcept {
     digest<Kernel>(out, key, a, b);
     wipe_stack<sizeof(work) + Kernel::spill_bytes>();
 }
@@ -437,7 +435,8 @@ public:
 #ifdef WG_X86_KERNELS
         : allowed_(consistent(allowed))
 #endif
-    {}
+    {
+    }
 
     /// out.size() is 1-32, key.size() 0-32. Keys, and messages that are keys, leave nothing on the stack.
     void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
@@ -500,7 +499,6 @@ WG_CHOICE void hash::digest(bytes out, bytes_view key, bytes_view a, bytes_view 
 
 static_assert(hash_backend<hash>);
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif

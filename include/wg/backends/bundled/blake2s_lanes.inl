@@ -71,24 +71,20 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void zip(Vector& to, Vector
 
 /// The words at[0], at[1], ... as elements of `to`.
 WG_LANES_TARGET [[gnu::always_inline]] static inline void load_words(quad& to, byte const* at) noexcept {
-    if constexpr (std::endian::native == std::endian::little)
-        std::memcpy(&to, at, sizeof to);
-    else
-        to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
+    if constexpr (std::endian::native == std::endian::little) std::memcpy(&to, at, sizeof to);
+    else to = quad{load_le32(at), load_le32(at + 4), load_le32(at + 8), load_le32(at + 12)};
 }
 
 WG_LANES_TARGET [[gnu::always_inline]] static inline void store_words(byte* at, quad const& from) noexcept {
-    if constexpr (std::endian::native == std::endian::little)
-        std::memcpy(at, &from, sizeof from);
+    if constexpr (std::endian::native == std::endian::little) std::memcpy(at, &from, sizeof from);
     else
         for (std::size_t i = 0; i < 4; ++i) store_le32(at + 4 * i, from[i]);
 }
 
 /// Four words of messages `first`, `first` + 4, ..., one after the other.
 template <std::size_t... N>
-WG_LANES_TARGET [[gnu::always_inline]] static inline void load_row(lanes& row, byte const* const* from,
-                                                                   std::size_t first, std::size_t at,
-                                                                   std::index_sequence<N...>) noexcept {
+WG_LANES_TARGET [[gnu::always_inline]] static inline void
+load_row(lanes& row, byte const* const* from, std::size_t first, std::size_t at, std::index_sequence<N...>) noexcept {
 #if WG_LANES == 4
     load_words(row, from[first] + at);
 #elif WG_LANES == 8
@@ -170,10 +166,8 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void load_block(group& g, h
         if (i >= count) continue;
         hash_item const& item = *items[i];
         bytes_view rest = item.key;
-        if (item.key.empty())
-            rest = item.message.subspan(block_bytes * block);
-        else if (block != 0)
-            rest = item.message.subspan(block_bytes * (block - 1));
+        if (item.key.empty()) rest = item.message.subspan(block_bytes * block);
+        else if (block != 0) rest = item.message.subspan(block_bytes * (block - 1));
         from[i] = rest.data();
         if (rest.size() >= block_bytes) continue;
         pad_lane(g.padded[i], rest);
@@ -219,7 +213,7 @@ WG_LANES_TARGET [[gnu::always_inline]] static inline void compress(group& g, lan
     }
     v[12] ^= low, v[13] ^= high;
     if (last) v[14] = ~v[14];
-    // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
+        // Not unrolled: the operations of a round keep the vector units busy for longer than its 16 indices take.
 #pragma GCC unroll 1
     for (auto const& p : sigma) {
         mix_four<0>(v, g.m, p);

@@ -15,12 +15,10 @@ template <int Bits> WG_ROWS_TARGET [[gnu::always_inline]] static inline __m128i 
 #if WG_ROWS_512
     return _mm_ror_epi32(x, Bits);
 #else
-    if constexpr (Bits == 16)
-        return _mm_shuffle_epi8(x, _mm_set_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302));
+    if constexpr (Bits == 16) return _mm_shuffle_epi8(x, _mm_set_epi32(0x0d0c0f0e, 0x09080b0a, 0x05040706, 0x01000302));
     else if constexpr (Bits == 8)
         return _mm_shuffle_epi8(x, _mm_set_epi32(0x0c0f0e0d, 0x080b0a09, 0x04070605, 0x00030201));
-    else
-        return _mm_or_si128(_mm_srli_epi32(x, Bits), _mm_slli_epi32(x, 32 - Bits));
+    else return _mm_or_si128(_mm_srli_epi32(x, Bits), _mm_slli_epi32(x, 32 - Bits));
 #endif
 }
 
@@ -87,10 +85,10 @@ WG_ROWS_TARGET [[gnu::noinline]] static inline void compress(work& w, byte const
         load_block(low, high, w, data, size);
         count = at_end ? count_after : count + block_bytes;
         __m128i a = h0, b = h1, c = iv0;
-        __m128i d = _mm_xor_si128(iv1, _mm_set_epi32(0, at_end && last ? -1 : 0, static_cast<int>(count >> 32),
-                                                     static_cast<int>(count)));
+        __m128i d = _mm_xor_si128(
+            iv1, _mm_set_epi32(0, at_end && last ? -1 : 0, static_cast<int>(count >> 32), static_cast<int>(count)));
 #pragma GCC unroll 1
-        for (std::uint32_t const (&at)[16] : row_order.words) {
+        for (std::uint32_t const(&at)[16] : row_order.words) {
             mix_rows(a, b, c, d, pick(low, high, at));
             a = _mm_shuffle_epi32(a, 0x93); // b[i + 1] stays where it is: a[i], c[i + 2], d[i + 3] go there
             c = _mm_shuffle_epi32(c, 0x39);

@@ -11,8 +11,7 @@
 
 #include <bit>
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 inline constexpr std::size_t chacha20_block_bytes = 64;
 inline constexpr std::size_t chacha20_nonce_bytes = 12;
@@ -43,6 +42,7 @@ namespace chacha20_detail {
 /// of 8-11, the other two are on the stack.
 [[gnu::naked, gnu::noinline]] inline void permute([[maybe_unused]] chacha20_words& to,
                                                   [[maybe_unused]] chacha20_words const& from) noexcept {
+    // clang-format off
     asm volatile("push {r0, r4-r11, lr}\n\t"
                  "sub sp, sp, #24\n\t"
                  "mov lr, r1\n\tldm lr!, {r0-r7}\n\tldm lr!, {r8-r11}\n\t"
@@ -66,6 +66,7 @@ namespace chacha20_detail {
                  "ldr r12, [sp, #24]\n\tstm r12!, {r0-r7}\n\t"
                  "ldrd r0, r1, [sp]\n\tldrd r2, r3, [sp, #8]\n\tstm r12!, {r0-r3}\n\tstm r12, {r8-r11}\n\t"
                  "add sp, sp, #24\n\tpop {r0, r4-r11, pc}");
+    // clang-format on
 }
 
 #undef WG_ARM_QUARTER
@@ -218,7 +219,6 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
     wipe_stack<sizeof(chacha20_words) + spill_bytes>();
 }
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif

@@ -6,8 +6,7 @@
 
 #include "kernels.hpp"
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// The kernel of a WG_COMPACT build; portable.
 class compact_kernel {
@@ -40,10 +39,8 @@ public:
             finish(w, aad_bytes, size, seals ? dst + size : w.tail);
             if (!seals) {
                 genuine = equal_in_constant_time({w.tail, tag_bytes}, {src + size, tag_bytes});
-                if (genuine)
-                    crypt(w, dst, src, size);
-                else
-                    fill_zero({dst, size});
+                if (genuine) crypt(w, dst, src, size);
+                else fill_zero({dst, size});
             }
             wipe(static_cast<void*>(&w), sizeof w);
         }
@@ -113,7 +110,6 @@ private:
     }
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif

@@ -58,17 +58,16 @@
 #endif
 #endif
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// A set of instruction sets.
 enum class cpu : std::uint32_t {
     baseline = 0,
     ssse3 = 1,
-    avx2 = 2,  ///< with BMI1 and BMI2
-    adx = 4,   ///< two carry chains; with BMI2
+    avx2 = 2,   ///< with BMI1 and BMI2
+    adx = 4,    ///< two carry chains; with BMI2
     avx512 = 8, ///< F, BW, DQ, VL
-    ifma = 16, ///< AVX512-IFMA, products of 52 bits, with VBMI2
+    ifma = 16,  ///< AVX512-IFMA, products of 52 bits, with VBMI2
     all = 31,
 };
 
@@ -98,8 +97,8 @@ inline cpu detect_cpu() noexcept {
     asm volatile("xgetbv" : "=a"(saved), "=d"(unused) : "c"(0));
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return set;
     constexpr unsigned ymm = 6, zmm = 0xe6; // bits of XCR0
-    constexpr unsigned wide = bit_AVX2 | bit_BMI | bit_BMI2, wider = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ |
-                                                                     bit_AVX512VL;
+    constexpr unsigned wide = bit_AVX2 | bit_BMI | bit_BMI2,
+                       wider = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     if ((saved & ymm) == ymm && (b & wide) == wide) set = set | cpu::avx2;
     if ((b & bit_ADX) && (b & bit_BMI2)) set = set | cpu::adx;
     if ((saved & zmm) == zmm && (b & wider) == wider) set = set | cpu::avx512;
@@ -115,8 +114,8 @@ inline cpu detect_cpu() noexcept {
     constexpr struct {
         std::string_view name;
         cpu what;
-    } known[] = {{"ssse3", cpu::ssse3}, {"avx2", cpu::avx2}, {"adx", cpu::adx}, {"avx512", cpu::avx512},
-                 {"ifma", cpu::ifma},   {"all", cpu::all}};
+    } known[] = {{"ssse3", cpu::ssse3},   {"avx2", cpu::avx2}, {"adx", cpu::adx},
+                 {"avx512", cpu::avx512}, {"ifma", cpu::ifma}, {"all", cpu::all}};
     cpu found = cpu::baseline;
     while (!names.empty()) {
         std::string_view const name = names.substr(0, names.find(','));
@@ -148,7 +147,6 @@ inline cpu chosen_cpu() noexcept {
 #endif
 }
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif

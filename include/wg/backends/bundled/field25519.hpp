@@ -7,8 +7,7 @@
 #include "field25519_arm.hpp"
 #include "limbs.hpp"
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// An element modulo p. Results may overlap operands everywhere.
 template <class Limbs> struct field25519;
@@ -181,9 +180,7 @@ template <> struct field25519<limbs32> {
         add_signed(to, a, b, 0xffffffff);
     }
 #elif defined(WG_ARM_PRODUCT)
-    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept {
-        add25519_arm(to.v, a.v, b.v);
-    }
+    static void add(field25519& to, field25519 const& a, field25519 const& b) noexcept { add25519_arm(to.v, a.v, b.v); }
     static void subtract(field25519& to, field25519 const& a, field25519 const& b) noexcept {
         subtract25519_arm(to.v, a.v, b.v);
     }
@@ -559,7 +556,6 @@ inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64
 
 #endif
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif

@@ -19,6 +19,7 @@
 
 // r1 and r2 are the factors, r12 is a word of the first; each step takes two words of the second. FIRST is of the first
 // row, whose sum is nothing yet; START begins a row, whose carry is nothing yet.
+// clang-format off
 #ifdef __ARM_FEATURE_DSP
 #define WG_ARM_LOAD(row) "ldr r12, [r1, #4*" #row "]\n\t"
 #define WG_ARM_TWO(at) "ldrd r0, lr, [r2, #8*" #at "]\n\t"
@@ -49,7 +50,7 @@
     WG_ARM_LOAD(row) WG_ARM_START(a, b, carry) WG_ARM_STEP(c, d, carry, 1) WG_ARM_STEP(e, f, carry, 2)                 \
         WG_ARM_STEP(g, h, carry, 3) "str " #a ", [sp, #4*" #row "]\n\t"
 
-namespace wg::inline WG_ABI {
+namespace wg { inline namespace WG_ABI {
 namespace bundled {
 
 /// to = a b modulo 2^256 - 38, of eight words each, of any value; they may overlap. What it leaves on the stack lies
@@ -116,8 +117,8 @@ namespace bundled {
     asm volatile(WG_ARM_CHAIN("subs", "sbcs", "sbc r1, r1, r1\n\tand r1, r1, #38\n\t", "sub"));
 }
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+// clang-format on
+}}} // namespace wg::WG_ABI::bundled
 
 #undef WG_ARM_CHAIN
 #undef WG_ARM_ROW

@@ -19,8 +19,7 @@
 #include <immintrin.h>
 #endif
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// The twelve bytes of a nonce, as words.
 struct packet_nonce {
@@ -51,9 +50,8 @@ struct packet_tag {
 };
 
 // Where no vector unit stands behind vectors, they are slower than plain words.
-#if !defined(WG_COMPACT) &&                                                                                            \
-    (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||                           \
-     defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
+#if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||   \
+                             defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
 #define WG_VECTOR_KERNELS
 
 namespace kernel_vector128 {
@@ -171,7 +169,6 @@ namespace few = kernel_avx512vl;
 
 #endif
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif

@@ -140,10 +140,8 @@ public:
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
-        if (count_ <= lane_blocks)
-            make_lanes<1>(words_, targets_);
-        else
-            make_lanes<batch_groups>(words_, targets_);
+        if (count_ <= lane_blocks) make_lanes<1>(words_, targets_);
+        else make_lanes<batch_groups>(words_, targets_);
         count_ = 0;
     }
 

@@ -7,8 +7,7 @@
 
 #include <cstdint>
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Limbs in 32-bit words, products in 64-bit words: any processor.
 struct limbs32 {};
@@ -117,10 +116,8 @@ template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept
     }
 #else
     alignas(16) byte frame[(Bytes + 15) / 16 * 16];
-    if constexpr (Bytes <= 1024)
-        wipe_fixed<sizeof frame>(frame);
-    else
-        wipe(frame);
+    if constexpr (Bytes <= 1024) wipe_fixed<sizeof frame>(frame);
+    else wipe(frame);
 #endif
     wipe_baseline_registers();
 }
@@ -140,7 +137,6 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noe
 #endif
 }
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif

@@ -10,8 +10,7 @@
 #include "../../base/limits.hpp"
 #include "limbs.hpp"
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 inline constexpr std::size_t poly1305_block_bytes = 16;
 
@@ -37,11 +36,11 @@ template <> struct poly1305_state<limbs64> {
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
             add(x, y, z, load_le64(from), load_le64(from + 8), top); // z <= 4 + 1 + 1
 
-            uint128 const d0 = uint128{x} * a + uint128{y} * s;                 // < 2^64 * 2.25 * 2^60 < 2^126
-            uint128 d1 = uint128{x} * b + uint128{y} * a;                       // < 2^125
-            d1 += z * s;                                                        // < 7.5 * 2^60 < 2^63
-            d1 += high(d0);                                                     // < 2^126
-            std::uint64_t const d2 = z * a + high(d1);                          // < 6 * 2^60 + 2^62 < 2^64
+            uint128 const d0 = uint128{x} * a + uint128{y} * s; // < 2^64 * 2.25 * 2^60 < 2^126
+            uint128 d1 = uint128{x} * b + uint128{y} * a;       // < 2^125
+            d1 += z * s;                                        // < 7.5 * 2^60 < 2^63
+            d1 += high(d0);                                     // < 2^126
+            std::uint64_t const d2 = z * a + high(d1);          // < 6 * 2^60 + 2^62 < 2^64
 
             x = low(d0), y = low(d1), z = d2 & 3;
             add(x, y, z, (d2 >> 2) * 5, 0, 0); // < 12.5 * 2^60 < 2^64; z <= 4
@@ -145,7 +144,7 @@ template <> struct poly1305_state<limbs32> {
     }
 
     [[gnu::always_inline]] void absorb(byte const* from, std::size_t blocks, std::uint32_t top) noexcept {
-        std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                      // < 2^28
+        std::uint64_t const r0 = r[0], r1 = r[1], r2 = r[2], r3 = r[3];                    // < 2^28
         std::uint64_t const s1 = r1 + (r1 >> 2), s2 = r2 + (r2 >> 2), s3 = r3 + (r3 >> 2); // < 1.25 * 2^28
         std::uint32_t h0 = h[0], h1 = h[1], h2 = h[2], h3 = h[3], h4 = h[4];
         for (; blocks > 0; --blocks, from += poly1305_block_bytes) {
@@ -259,7 +258,6 @@ private:
     std::size_t held_ = 0; ///< bytes in partial_, 0-15 between calls
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif

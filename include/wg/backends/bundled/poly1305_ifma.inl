@@ -7,9 +7,9 @@
 
 using limbs = std::uint64_t __attribute__((vector_size(64)));
 inline constexpr int poly_lane_count = 8;
-inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-inline constexpr std::size_t poly_least_bytes = 272; ///< from which on lanes are faster than words
-inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_merge_vectors = 16;      ///< from so many on four at once pay for two more powers
+inline constexpr std::size_t poly_least_bytes = 272;       ///< from which on lanes are faster than words
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 6144; ///< of `make_tags`
 #define WG_TARGET_AUTHENTICATOR WG_TARGET
 
@@ -73,9 +73,7 @@ WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcep
 }
 
 /// x < 2^47. By IFMA, for clang makes a slow multiplication of two shifts and an addition.
-WG_TARGET limbs times_twenty(limbs const& x) noexcept {
-    return add_low(limbs{}, x, all_lanes(20));
-}
+WG_TARGET limbs times_twenty(limbs const& x) noexcept { return add_low(limbs{}, x, all_lanes(20)); }
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
     return {r.l0, r.l1, r.l2, times_twenty(r.l1), times_twenty(r.l2)};
 }
@@ -141,7 +139,7 @@ WG_TARGET byte const* moved(byte const* pointer, std::ptrdiff_t by) noexcept {
 
 /// Eight blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is `tail`.
 WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
-                                        byte const* tail) noexcept {
+                                 byte const* tail) noexcept {
     std::ptrdiff_t const left = count - first;
     unsigned const absent = first < 0 ? static_cast<unsigned>(-first) : 0;
     unsigned const words = 0xffffu << 2 * absent & 0xffffu; // two a block

@@ -10,9 +10,9 @@ inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
 inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
 /// From which on lanes are faster than words.
 inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
-inline constexpr std::size_t poly_stack_bytes = 3392; ///< of a function that seals with this
+inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
 inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
-#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION // too large to be compiled into each of its users
+#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be compiled into each of its users
 
 WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
 WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
@@ -83,8 +83,7 @@ WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcep
 
 WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
 WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
-    return {r.l0,           r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3),
-            times_five(r.l4)};
+    return {r.l0, r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3), times_five(r.l4)};
 }
 
 /// Blocks as their low and high words, and the end bit 2^128 where there is a block.

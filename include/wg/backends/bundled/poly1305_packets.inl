@@ -159,10 +159,8 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
         // what a packet alone costs at least is about what eight of 64 bytes together cost
         if (8 * bytes_in_all < 3 * lanes * (group[count - 1]->size + 64))
             for (std::size_t i = 0; i < count; ++i) make_tag(*group[i]);
-        else if (lanes == 16)
-            tag_sixteen(group);
-        else
-            tag_eight(group);
+        else if (lanes == 16) tag_sixteen(group);
+        else tag_eight(group);
         begin += count;
     }
 }

@@ -5,8 +5,8 @@
 /// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
 class scalar_authenticator {
 public:
-    static constexpr std::size_t least_bytes = 0;    ///< any packet
-    static constexpr std::size_t stack_bytes = 640;  ///< of a function that seals with this
+    static constexpr std::size_t least_bytes = 0;        ///< any packet
+    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
     static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
 
     /// `message` has or will have `size` bytes of ciphertext.

@@ -11,8 +11,8 @@ inline constexpr int vector_registers = 16;
 #else
 inline constexpr int vector_registers = 32;
 #endif
-inline constexpr std::size_t most_blocks = 4; ///< of a step
-inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t most_blocks = 4;         ///< of a step
+inline constexpr int batch_groups = 1;                ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept {
@@ -103,7 +103,8 @@ WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, st
 }
 /// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
-    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    if (size >= vector_bytes) [[likely]]
+        return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
 }
 

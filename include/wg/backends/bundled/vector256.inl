@@ -9,8 +9,8 @@ inline constexpr int vector_registers = 32;
 #else
 inline constexpr int vector_registers = 16;
 #endif
-inline constexpr std::size_t most_blocks = 8; ///< of a step
-inline constexpr int batch_groups = 1;        ///< of lanes, in a step for many packets
+inline constexpr std::size_t most_blocks = 8;         ///< of a step
+inline constexpr int batch_groups = 1;                ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1280; ///< at most, of a step
 
 #ifdef WG_ROTATES
@@ -35,9 +35,7 @@ template <int By> WG_TARGET void turn(vector& x) noexcept {
     x = vector(_mm256_shuffle_epi32(__m256i(x), By | (By + 1) % 4 << 2 | (By + 2) % 4 << 4 | (By + 3) % 4 << 6));
 }
 
-WG_TARGET vector broadcast(std::uint32_t word) noexcept {
-    return vector(_mm256_set1_epi32(static_cast<int>(word)));
-}
+WG_TARGET vector broadcast(std::uint32_t word) noexcept { return vector(_mm256_set1_epi32(static_cast<int>(word))); }
 WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
     return vector(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<__m128i const*>(four))));
 }
@@ -93,7 +91,8 @@ WG_TARGET_FUNCTION void xor_part(byte* dst, byte const* src, vector const& x, st
 }
 /// Likewise, a whole vector if `size` is not less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
-    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    if (size >= vector_bytes) [[likely]]
+        return store(dst, load(src) ^ x);
     xor_part(dst, src, x, size);
 }
 

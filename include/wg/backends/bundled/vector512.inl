@@ -6,8 +6,8 @@ using vector = std::uint32_t __attribute__((vector_size(64)));
 using four_words = std::uint32_t __attribute__((vector_size(16)));
 inline constexpr std::size_t vector_bytes = 64;
 inline constexpr int vector_registers = 32;
-inline constexpr std::size_t most_blocks = 32; ///< of a step
-inline constexpr int batch_groups = 2;         ///< of lanes, in a step for many packets
+inline constexpr std::size_t most_blocks = 32;        ///< of a step
+inline constexpr int batch_groups = 2;                ///< of lanes, in a step for many packets
 inline constexpr std::size_t step_stack_bytes = 1536; ///< at most, of a step
 
 template <int Bits> WG_TARGET void rotate(vector& x) noexcept { x = (x << Bits) | (x >> (32 - Bits)); }
@@ -27,9 +27,7 @@ WG_TARGET vector broadcast_row(std::uint32_t const* four) noexcept {
 WG_TARGET vector lane_numbers() noexcept { return vector{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
 /// The number of a row in its first word, zero in the others.
 WG_TARGET vector row_numbers() noexcept { return vector{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0}; }
-WG_TARGET vector row_offset(std::uint32_t n) noexcept {
-    return vector{n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0};
-}
+WG_TARGET vector row_offset(std::uint32_t n) noexcept { return vector{n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0, n, 0, 0, 0}; }
 
 WG_TARGET vector load(byte const* from) noexcept {
     vector x;
@@ -88,7 +86,8 @@ template <int First, class To> WG_TARGET void put_lanes(vector (&x)[16], To cons
 
 /// dst = src ^ x, `size` bytes of it if that is less.
 WG_TARGET void xor_vector(byte* dst, byte const* src, vector const& x, std::size_t size) noexcept {
-    if (size >= vector_bytes) [[likely]] return store(dst, load(src) ^ x);
+    if (size >= vector_bytes) [[likely]]
+        return store(dst, load(src) ^ x);
     __mmask64 const there = (__mmask64{1} << size) - 1;
     _mm512_mask_storeu_epi8(dst, there, _mm512_xor_si512(__m512i(x), _mm512_maskz_loadu_epi8(there, src)));
 }

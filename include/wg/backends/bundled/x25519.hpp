@@ -11,8 +11,7 @@
 #include "x25519_base.hpp"
 #include "x25519_ifma8.hpp"
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// X25519 in a field of these limbs.
 template <class Limbs = default_limbs> class x25519 {
@@ -90,22 +89,19 @@ private:
         byte what : 4, to : 4, left : 4, right : 4;
     };
     static constexpr instruction program[] = {
-        {plus, a, x2, z2},   {minus, b, x2, z2},  {plus, c, x3, z3},   {minus, d, x3, z3}, {times, d, d, a},
-        {times, c, c, b},    {plus, x3, d, c},    {minus, z3, d, c},   {times, x3, x3, x3}, {times, z3, z3, z3},
-        {times, z3, z3, x1}, {times, a, a, a},    {times, b, b, b},    {times, x2, a, b},  {minus, b, a, b},
-        {times, c, b, k},    {plus, c, c, a},     {times, z2, b, c}};
+        {plus, a, x2, z2},   {minus, b, x2, z2}, {plus, c, x3, z3}, {minus, d, x3, z3},  {times, d, d, a},
+        {times, c, c, b},    {plus, x3, d, c},   {minus, z3, d, c}, {times, x3, x3, x3}, {times, z3, z3, z3},
+        {times, z3, z3, x1}, {times, a, a, a},   {times, b, b, b},  {times, x2, a, b},   {minus, b, a, b},
+        {times, c, b, k},    {plus, c, c, a},    {times, z2, b, c}};
 
     [[gnu::noinline]] static void step(work& w) noexcept {
         static_assert(sizeof(work) == 10 * sizeof(field)); // one element after the other
         field* const all = &w.x3;
         for (instruction const now : program) {
             field &to = all[now.to], &left = all[now.left], &right = all[now.right];
-            if (now.what == times)
-                field::multiply(to, left, right);
-            else if (now.what == plus)
-                field::add(to, left, right);
-            else
-                field::subtract(to, left, right);
+            if (now.what == times) field::multiply(to, left, right);
+            else if (now.what == plus) field::add(to, left, right);
+            else field::subtract(to, left, right);
         }
     }
 #else
@@ -184,7 +180,6 @@ using dh = x25519_dh;
 
 static_assert(dh_backend<dh>);
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif

@@ -21,13 +21,14 @@
 // g++ would make trees of a sum and then has not the registers for them.
 #define WG_X25519_IN_ORDER(sum) asm("" : "+x"(sum))
 // For i from 0 to 9, written out: a limb that is reached by a variable index lives in memory.
+// clang-format off
 #define WG_LIMB(n, ...) { constexpr int i = n; __VA_ARGS__; }
 #define WG_TEN_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
     WG_LIMB(3, __VA_ARGS__) WG_LIMB(4, __VA_ARGS__) WG_LIMB(5, __VA_ARGS__) WG_LIMB(6, __VA_ARGS__) \
     WG_LIMB(7, __VA_ARGS__) WG_LIMB(8, __VA_ARGS__) WG_LIMB(9, __VA_ARGS__)
+// clang-format on
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Four elements modulo p = 2^255 - 19, ten limbs of 26 and 25 bits in turn (radix 2^25.5), limb i of all in v[i].
 /// Below, B_i = 2^26 for even i, 2^25 for odd i. "Tight" limbs are < B_i + 2^17, "loose" ones < 3 B_i + 2^17: sums of
@@ -144,10 +145,8 @@ struct avx2_x25519 {
     template <int N> WG_X25519_AVX2_INLINE void carry_one(fe& x) noexcept {
         __m256i const c = _mm256_srli_epi64(x.v[N], bits(N));
         x.v[N] = _mm256_and_si256(x.v[N], all(mask(N)));
-        if constexpr (N < 9)
-            x.v[N + 1] = add(x.v[N + 1], c);
-        else
-            x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
+        if constexpr (N < 9) x.v[N + 1] = add(x.v[N + 1], c);
+        else x.v[0] = add(add(x.v[0], c), add(add(c, c), _mm256_slli_epi64(c, 4)));
     }
     /// Wide to tight, in two chains side by side. Carries are < 2^38 + 2; that of limb 9 comes back times 19, < 2^43,
     /// of which limb 0 gives < 2^17 to limb 1. The second carry of limb 4 is < 2^13.
@@ -164,10 +163,9 @@ struct avx2_x25519 {
     }
     /// One lane of a tight element: limbs < 2^51 + 2^44.
     template <int Lane> WG_X25519_AVX2_INLINE void take(field25519<limbs64>& r, fe const& x) noexcept {
-        WG_TEN_LIMBS(
-            __m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
-            std::uint64_t const value = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2));
-            if constexpr (i % 2 == 0) r.v[i / 2] = value; else r.v[i / 2] += value << 26)
+        WG_TEN_LIMBS(__m128i const half = _mm256_extracti128_si256(x.v[i], Lane / 2);
+                     std::uint64_t const value = static_cast<std::uint64_t>(_mm_extract_epi64(half, Lane % 2));
+                     if constexpr (i % 2 == 0) r.v[i / 2] = value; else r.v[i / 2] += value << 26)
     }
 
     /// Lanes (a, b, c, d), tight, become (a + b, a - b, c', d'): c + d, c - d if `Both`, else c, c - d.
@@ -175,8 +173,8 @@ struct avx2_x25519 {
         WG_TEN_LIMBS(__m256i const y = other(x.v[i]);
                      __m256i const differences = _mm256_sub_epi64(add(y, all(two_p(i))), x.v[i]);
                      __m256i const sums = add(x.v[i], y);
-                     r.v[i] = _mm256_blend_epi32(Both ? sums : _mm256_blend_epi32(sums, x.v[i], 0x30), differences,
-                                                 0xcc))
+                     r.v[i] =
+                         _mm256_blend_epi32(Both ? sums : _mm256_blend_epi32(sums, x.v[i], 0x30), differences, 0xcc))
     }
 
     /// A step of the ladder for one key. n: lanes (C, D, A, B), loose: sum and difference of x3:z3, then of x2:z2.
@@ -191,7 +189,7 @@ struct avx2_x25519 {
         WG_TEN_LIMBS(a.v[i] = _mm256_permutevar8x32_epi32(n.v[i], left);
                      b.v[i] = _mm256_permutevar8x32_epi32(n.v[i], right))
         multiply(w, a, b);
-        carry(w); // DA, CB, AA, BB
+        carry(w);           // DA, CB, AA, BB
         cross<false>(e, w); // S = DA + CB, T = DA - CB, AA, E = AA - BB
         WG_TEN_LIMBS(b.v[i] = _mm256_blend_epi32(e.v[i], other(e.v[i]), 0x30))
         multiply(w, e, b); // SS, TT, AA E, EE
@@ -319,8 +317,8 @@ struct avx2_x25519 {
                 select(w, j, digit);
                 unpack(point, w);
                 __m256i const negative = _mm256_and_si256(all(std::uint64_t{0} - digit.negative), quad(0, 0, ~0ull, 0));
-                WG_TEN_LIMBS(point.v[i] = _mm256_blendv_epi8(point.v[i], _mm256_sub_epi64(all(two_p(i)), point.v[i]),
-                                                             negative))
+                WG_TEN_LIMBS(point.v[i] =
+                                 _mm256_blendv_epi8(point.v[i], _mm256_sub_epi64(all(two_p(i)), point.v[i]), negative))
                 plus(q, point);
             }
         }
@@ -418,8 +416,7 @@ struct avx2_x25519_of_four : avx2_x25519 {
     }
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #undef WG_TEN_LIMBS
 #undef WG_LIMB

@@ -16,8 +16,7 @@
 
 #ifndef WG_COMPACT
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 struct comb25519 {
     static constexpr std::size_t combs = 4, teeth = 5, distance = 13, points = 16, words = 12;
@@ -174,8 +173,7 @@ private:
     }
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The multiples of the base point that x25519_base.hpp describes: 4 combs of 16 points, three elements a point, four
 // words an element, the lowest first. The unit test `table_of_the_base_point_is_what_it_should_be` computes them anew.
+// clang-format off
 0xde7833ef48ecfc8f, 0x63cf399df91486f6, 0x0b402eda161ed8d8, 0x48cf05fe5b0abe3c,
 0x0564323fe6f95743, 0x504244fd37372a54, 0x50628d52437ac9c7, 0x5407d42f917e5863,
 0x900acdcb0c7a701e, 0xe13fa2a86051688c, 0x99c04b44e775ba65, 0x20e76214618e6a75,
@@ -193,3 +194,4 @@
 0x414fd4ad8c8848d0, 0xf801ed9d4d7912ca, 0x2375ec2dcbdb8716, 0x2fac790cab3d05f8,
 0xfc5e92bbd88f7eb4, 0x8733e39275522862, 0x77f6f4cc001fcf6f, 0x440c2978c0c96c32,
 0xc44a35d9faf2ee7b, 0xa34b69edd7e59aba, 0xbe86b8d826a84815, 0x73c64ae6353aa883,
+    // clang-format on

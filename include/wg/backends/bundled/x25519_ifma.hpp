@@ -22,12 +22,13 @@
 #define WG_X25519_INLINE WG_X25519_IFMA static inline
 #endif
 // For i from 0 to 4, written out: a limb that is reached by a variable index lives in memory.
+// clang-format off
 #define WG_LIMBS(...) WG_LIMB(0, __VA_ARGS__) WG_LIMB(1, __VA_ARGS__) WG_LIMB(2, __VA_ARGS__) \
     WG_LIMB(3, __VA_ARGS__) WG_LIMB(4, __VA_ARGS__)
 #define WG_LIMB(n, ...) { constexpr int i = n; __VA_ARGS__; }
+// clang-format on
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Clears what a kernel had in vector and mask registers.
 WG_X25519_INLINE void wipe_avx512_registers() noexcept {
@@ -186,8 +187,7 @@ struct ifma_x25519 {
         multiply(w, e, b, lanes_of_bias(0, 0, 0, 0)); // SS, TT, AA E, EE
         carry(a, w);
         // (-, TT, AA, EE) (0, x1, AA, 121665)
-        WG_LIMBS(a.v[i] = _mm256_mask_mov_epi64(a.v[i], 4, e.v[i]);
-                 b.v[i] = _mm256_mask_mov_epi64(by.v[i], 4, e.v[i]))
+        WG_LIMBS(a.v[i] = _mm256_mask_mov_epi64(a.v[i], 4, e.v[i]); b.v[i] = _mm256_mask_mov_epi64(by.v[i], 4, e.v[i]))
         // x3 = SS, z3 = x1 TT, x2 = AA BB = AA AA - AA E, z2 = E (AA + 121665 E); 2^9 p twice, once for each difference
         e = lanes_of_bias(1, 0, 2, 0);
         WG_LIMBS(e.v[i] = _mm256_mask_sub_epi64(_mm256_mask_add_epi64(e.v[i], 1, e.v[i], w.v[i]), 4, e.v[i], w.v[i]);
@@ -290,8 +290,7 @@ struct ifma_x25519 {
     }
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 

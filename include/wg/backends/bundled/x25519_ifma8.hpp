@@ -11,8 +11,7 @@
 
 #ifdef WG_X86_KERNELS
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Eight elements modulo p = 2^255 - 19, five limbs of 52 bits, limb i of all in v[i]. Two ranges:
 /// "carried": limb 4 < 2^47 + 2^12, and of the others only the lowest 52 bits count. What multiply() and square() take.
@@ -120,8 +119,8 @@ struct ifma8_x25519 {
         finish(r, w);
     }
     /// Two of them, for one waits for its own results too long to keep the multipliers busy.
-    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given, fe& r2, fe const& a2,
-                                   fe const& b2, fe const& given2) noexcept {
+    WG_X25519_INLINE void multiply(fe& r, fe const& a, fe const& b, fe const& given, fe& r2, fe const& a2, fe const& b2,
+                                   fe const& given2) noexcept {
         wide w, x;
         start(w, given), start(x, given2);
         low_row<0>(w, a, b), low_row<0>(x, a2, b2), high_row<0>(w, a, b), high_row<0>(x, a2, b2);
@@ -315,8 +314,7 @@ struct ifma8_x25519 {
     }
 };
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #undef WG_LIMBS
 #undef WG_LIMB

@@ -9,8 +9,7 @@
 
 #ifdef WG_X86_KERNELS
 
-namespace wg::inline WG_ABI {
-namespace bundled {
+namespace wg { inline namespace WG_ABI { namespace bundled {
 
 /// Bit i says whether bits i and i + 1 of the clamped scalar differ.
 inline void swaps_of_scalar(std::uint64_t (&swaps)[4], byte const* scalar) noexcept {
@@ -91,8 +90,7 @@ template <class One, class Many> inline void multiply_batch(std::span<dh_item> i
         item.good = One::multiply(item.out->expose(), item.scalar->expose(), key_view(item.point));
 }
 
-} // namespace bundled
-} // namespace wg::inline WG_ABI
+}}} // namespace wg::WG_ABI::bundled
 
 #endif
 

@@ -6,7 +6,7 @@
 
 #include "../../policy.hpp"
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 using mac_address = byte_array<6>;
 
@@ -77,6 +77,6 @@ struct polling_waiter {
 };
 static_assert(waiter<polling_waiter>);
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif

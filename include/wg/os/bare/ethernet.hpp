@@ -11,7 +11,7 @@
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 /// An address of the board, the network that it lies in, and who leads to others.
 struct interface_address {
@@ -23,7 +23,8 @@ struct interface_address {
 /// The link-local address that a station makes of its own (RFC 4291, appendix A).
 constexpr ip_address link_local_of(mac_address const& mac) noexcept {
     return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<byte>(mac[0] ^ 2), mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4],
-             mac[5]}, family::v6};
+             mac[5]},
+            family::v6};
 }
 
 /// Models `udp_socket`: one port on a board's wire. `Neighbours` stations are known at a time; a datagram of at most
@@ -228,10 +229,8 @@ private:
         if (held_.size == 0) return;
         auto const n = neighbours_.find(held_.next_hop, board_.now());
         if (!n.ask) return;
-        if (held_.asks++ == neighbours<Neighbours>::max_asks)
-            held_.size = 0;
-        else
-            ask_for(held_.next_hop, nullptr);
+        if (held_.asks++ == neighbours<Neighbours>::max_asks) held_.size = 0;
+        else ask_for(held_.next_hop, nullptr);
     }
 
     void begin_frame(byte* at, mac_address const& to, std::uint16_t type) const noexcept {
@@ -242,10 +241,8 @@ private:
 
     /// Asks everybody, or the station that is believed to have the address.
     void ask_for(ip_address const& address, mac_address const* station) noexcept {
-        if (address.kind == family::v4)
-            send_arp(1, station != nullptr ? *station : everybody, mac_address{}, address);
-        else
-            solicit(address, station);
+        if (address.kind == family::v4) send_arp(1, station != nullptr ? *station : everybody, mac_address{}, address);
+        else solicit(address, station);
     }
 
     void send_arp(std::uint16_t operation, mac_address const& to, mac_address const& target_station,
@@ -278,7 +275,7 @@ private:
         constexpr ip_address all_nodes{{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, family::v6};
         if (m.has_sender())
             send_discovery(nd_advertisement, 0x60, from, {target, m.from()}, target); // solicited, override
-        else // who asks has no address yet
+        else                                                                          // who asks has no address yet
             send_discovery(nd_advertisement, 0x20, {0x33, 0x33, 0, 0, 0, 1}, {target, all_nodes}, target);
     }
 
@@ -317,6 +314,6 @@ private:
     } held_;
 };
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif

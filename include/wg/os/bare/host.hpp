@@ -9,7 +9,7 @@
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 /// Models `tun_device`: whose packets come and go is the board itself. At most `Queue` of them wait to be sent.
 template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 2> class host {
@@ -95,6 +95,6 @@ private:
 };
 static_assert(tun_device<host<>>);
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "../../base/ip.hpp"
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 inline constexpr std::size_t max_ip_header_bytes = ipv6_header_bytes;
 inline constexpr std::uint8_t default_hops = 64;
@@ -133,8 +133,12 @@ inline ip_message read_ip_packet(bytes_view packet) noexcept {
 /// Makes an echo request, checked before and addressed to this host alone, into its answer, in place; the packet's
 /// size in bytes is `header.total_bytes`.
 inline void make_echo_reply(bytes packet, ip_header const& request, std::uint16_t identification) noexcept {
-    ip_fields const f{ip_address::of(request.kind, request.destination), ip_address::of(request.kind, request.source),
-                      request.protocol, request.tos, default_hops, identification};
+    ip_fields const f{ip_address::of(request.kind, request.destination),
+                      ip_address::of(request.kind, request.source),
+                      request.protocol,
+                      request.tos,
+                      default_hops,
+                      identification};
     bytes const icmp = packet.subspan(request.header_bytes, request.total_bytes - request.header_bytes);
     write_ip_header(packet.data(), f, icmp.size());
     bool const v4 = request.kind == family::v4;
@@ -143,6 +147,6 @@ inline void make_echo_reply(bytes packet, ip_header const& request, std::uint16_
     store_be16(&icmp[2], v4 ? checksum_finish(checksum_add(0, icmp)) : message_checksum(f, icmp, {}));
 }
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif

@@ -16,7 +16,7 @@
 #include <lwip/pbuf.h>
 #include <lwip/udp.h>
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 /// Whether lwIP was configured with this family of addresses (LWIP_IPV4, LWIP_IPV6).
 constexpr bool lwip_has(family kind) noexcept {
@@ -255,6 +255,6 @@ private:
 
 static_assert(udp_socket<lwip_udp<>> && tun_device<lwip_tun<>>);
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif

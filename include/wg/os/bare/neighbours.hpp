@@ -6,7 +6,7 @@
 
 #include "board.hpp"
 
-namespace wg::inline WG_ABI::bare {
+namespace wg { inline namespace WG_ABI { namespace bare {
 
 /// `Capacity` neighbours; the one that was not used for longest makes room for a new one.
 template <std::size_t Capacity> class neighbours {
@@ -80,6 +80,6 @@ private:
     std::array<entry, Capacity> entries_{};
 };
 
-} // namespace wg::inline WG_ABI::bare
+}}} // namespace wg::WG_ABI::bare
 
 #endif

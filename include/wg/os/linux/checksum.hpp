@@ -8,13 +8,14 @@
 
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 namespace checksum_detail {
 
 /// Also copies, if `to` is not nullptr.
-template <bool Copies> [[gnu::always_inline]] inline std::uint64_t
-add_words(std::uint64_t sum, [[maybe_unused]] byte* to, bytes_view from) noexcept {
+template <bool Copies>
+[[gnu::always_inline]] inline std::uint64_t add_words(std::uint64_t sum, [[maybe_unused]] byte* to,
+                                                      bytes_view from) noexcept {
     // Of 64-bit words, and of their upper halves, which grow by less than 2^32 a step. What the first sum lacks for the
     // lower halves is then known: it is theirs modulo 2^64, and they are less. Vectors of 16 bytes, which every
     // processor has, move as fast as the caches do.
@@ -92,6 +93,6 @@ inline std::uint16_t load_word(byte const* from) noexcept {
 }
 inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, &word, sizeof word); }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -9,7 +9,7 @@
 
 #include <time.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `clock_source`.
 class clock {
@@ -36,6 +36,6 @@ public:
 
 static_assert(clock_source<clock>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <sys/uio.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Joins packets that are about to be written. Those of one TCP connection or UDP flow keep their order, and so do
 /// those that are neither. No payload is copied, and no packet is changed.
@@ -127,10 +127,8 @@ private:
         } else {
             return h;
         }
-        if (h.protocol() == protocol_tcp)
-            read_tcp(h);
-        else if (h.protocol() == protocol_udp)
-            read_udp(h);
+        if (h.protocol() == protocol_tcp) read_tcp(h);
+        else if (h.protocol() == protocol_udp) read_udp(h);
         else if (h.v4() || h.protocol() == protocol_icmp_v6) // others of IPv6 may be extensions
             h.kind = kinds::other;
         return h;
@@ -255,6 +253,6 @@ private:
     byte front_[virtio_header_bytes + frame_detail::ipv6_bytes + frame_detail::max_tcp_bytes];
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

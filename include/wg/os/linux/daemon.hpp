@@ -22,7 +22,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Opens /dev/null as each of descriptors 0, 1 and 2 that is closed. Else the next files that the program opens get
 /// these numbers, and what is written to standard error goes into them. For the first line of `main`.
@@ -137,12 +137,12 @@ public:
 private:
     // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that this process
     // never asks for, and signals that users send as a test.
-    static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1,
-                                      SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
+    static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1, SIGUSR2,
+                                      SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
 
     unique_fd fd_{};
     sigset_t before_{};
-    struct sigaction saved_[std::size(ignored)] {};
+    struct sigaction saved_[std::size(ignored)]{};
     hang_up means_ = hang_up::stops;
 };
 
@@ -180,8 +180,8 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     look();
     if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
     rlimit raised = now;
-    raised.rlim_cur = now.rlim_max == RLIM_INFINITY ? room.used + wanted
-                                                    : std::min<rlim_t>(now.rlim_max, room.used + wanted);
+    raised.rlim_cur =
+        now.rlim_max == RLIM_INFINITY ? room.used + wanted : std::min<rlim_t>(now.rlim_max, room.used + wanted);
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
     look();
     return room;
@@ -222,6 +222,6 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
                  }) >= 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

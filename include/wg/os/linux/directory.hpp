@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The longest path of a directory that `make_directories` takes, in bytes.
 inline constexpr std::size_t max_directory_bytes = 255;
@@ -53,6 +53,6 @@ inline bool make_directories(std::string_view path) noexcept {
     return true;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -11,7 +11,7 @@
 #include <cstring>
 #include <string_view>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// At most 255 characters; longer sentences are cut. Empty until something fails.
 class error_text {
@@ -48,12 +48,9 @@ private:
         size_ = 0;
         for (piece const* p = pieces; p != pieces + count; ++p) {
             if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text)
-                append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string)
-                append(p->text);
-            else
-                append_number(p->number);
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
         }
         text_[size_] = '\0';
     }
@@ -72,6 +69,6 @@ private:
     std::size_t size_ = 0;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// A file descriptor that is closed when its life ends; -1 is none.
 class unique_fd {
@@ -101,6 +101,6 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

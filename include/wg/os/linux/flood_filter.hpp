@@ -32,7 +32,7 @@
 #define SO_MEMINFO 55 // Linux 4.12; older C libraries lack the name
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The system calls of `basic_flood_filter`; a test puts its own in their place.
 struct flood_filter_calls {
@@ -403,6 +403,6 @@ private:
 
 using flood_filter = basic_flood_filter<>;
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "virtio.hpp"
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The same number for both directions of a flow, fragments by their addresses alone. Not for what must resist someone
 /// who wants collisions.
@@ -30,6 +30,6 @@ inline std::uint32_t flow_number(bytes_view packet) noexcept {
     return static_cast<std::uint32_t>(sum * 0x9e3779b97f4a7c15 >> 32);
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

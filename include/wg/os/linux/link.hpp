@@ -31,7 +31,7 @@
 #define SIOCGSKNS 0x894C // Linux 4.10
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
 struct link_calls {
@@ -191,8 +191,7 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
     out.up = (link.ifi_flags & IFF_UP) != 0;
     bytes_view details{};
     auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
-        if (type == IFLA_INFO_KIND)
-            std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
+        if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
     each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
@@ -281,7 +280,8 @@ private:
         if (!netlink_) return place;
         unique_fd const theirs(Calls::namespace_of_interface(tun));
         unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
-        struct stat here {}, there {};
+        struct stat here = {};
+        struct stat there = {};
         bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
         if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
             place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
@@ -311,6 +311,6 @@ private:
     std::size_t mtu_ = 0;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The numbers are those of syslog.
 enum class severity : std::uint8_t { error = 3, info = 6 };
@@ -95,8 +95,8 @@ private:
         path.set("/proc/self/fd/", fd);
         own_.reset(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
         struct stat same {};
-        bool const good = own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev &&
-                          same.st_ino == file.st_ino;
+        bool const good =
+            own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev && same.st_ino == file.st_ino;
         if (good) {
             fd_ = own_.get();
         } else { // no /proc, or no right to it
@@ -119,10 +119,10 @@ private:
         append(": ");
         append(text);
         line[size++] = '\n';
-        ssize_t const written = kind_ == kind::socket ? without_interruption([&] {
-            return ::send(fd_, line, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-        })
-                                                      : write_without_signals(line, size);
+        ssize_t const written =
+            kind_ == kind::socket
+                ? without_interruption([&] { return ::send(fd_, line, size, MSG_DONTWAIT | MSG_NOSIGNAL); })
+                : write_without_signals(line, size);
         if (written > 0) mid_line_.store(written != static_cast<ssize_t>(size), std::memory_order_relaxed);
         return written == static_cast<ssize_t>(size);
     }
@@ -228,6 +228,6 @@ private:
     bool begun_ = false;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -15,7 +15,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 class name_lock {
 public:
@@ -45,7 +45,8 @@ public:
                 return status::address_in_use;
             }
             // The process that held the lock before may have removed the file after it was opened here.
-            struct stat ours {}, there {};
+            struct stat ours = {};
+            struct stat there = {};
             if (::fstat(file.get(), &ours) != 0) return name_lock();
             if (::lstat(made.path_.c_str(), &there) != 0 || ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
                 continue;
@@ -62,6 +63,6 @@ private:
     error_text path_{};
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -8,7 +8,7 @@
 
 #include <string_view>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 struct offloads {
     bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
@@ -42,6 +42,6 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
     return true;
 }
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -10,7 +10,7 @@
 
 #include <sys/random.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `random_source`.
 class random {
@@ -33,6 +33,6 @@ public:
 
 static_assert(random_source<random>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -19,7 +19,7 @@
 #include <new>
 #include <sys/socket.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Remembers the answers of the host: a question costs about 4 us. It asks once for each path until `forget`, and not
 /// more often than `questions_a_second`, however many paths there are.
@@ -119,7 +119,8 @@ private:
 
     answer& place(answer const& of, std::size_t n) noexcept {
         std::uint32_t const spread = (load_le32(of.remote.data()) * 0x9e3779b1u ^ load_le32(of.local.data()) ^
-                                      std::uint32_t{of.port} << 16 ^ of.interface_index) * 0x85ebca6bu;
+                                      std::uint32_t{of.port} << 16 ^ of.interface_index) *
+                                     0x85ebca6bu;
         return known_[((spread >> 16 ^ spread) + n) & (room_ - 1)];
     }
 
@@ -293,6 +294,6 @@ private:
     unsigned asked_ = 0; ///< since then
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

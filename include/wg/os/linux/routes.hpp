@@ -13,7 +13,7 @@
 #define SOL_NETLINK 270
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Everything since the last look.
 struct network_changes {
@@ -103,8 +103,8 @@ private:
         socklen_t size = sizeof address;
         int const yes = 1;
         // Asked for before the socket joins a group, so that no event of the other namespace is missed.
-        if (!fd_ || (net_ >= 0 &&
-                     ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
+        if (!fd_ ||
+            (net_ >= 0 && ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
             ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
             ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
             return false;
@@ -190,9 +190,9 @@ private:
     namespace_number net_ = own_namespace;
     std::uint32_t index_ = 0; ///< of the interface that is watched; 0: none
     std::uint32_t port_ = 0;  ///< this socket's netlink address
-    bool overrun_ = false; ///< events were lost, and the interface has not been asked for anew
+    bool overrun_ = false;    ///< events were lost, and the interface has not been asked for anew
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

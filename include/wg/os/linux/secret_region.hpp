@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Addresses are reserved once and made usable step by step, so memory that was given out never moves and nothing of
 /// it is ever left behind in a smaller copy.
@@ -114,6 +114,6 @@ private:
     bool unforked_ = false;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <array>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// 64 destinations at most. A destination that takes the place of another only costs one more attempt.
 class segment_limits {
@@ -50,6 +50,6 @@ private:
     bool empty_ = true;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -9,7 +9,7 @@
 
 #include <algorithm>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Makes packets of a frame that was read: one, or the segments that the host left to be cut.
 class segmenter {
@@ -120,10 +120,8 @@ private:
         byte* const ip = packet_.data();
         byte* const segment = ip + ip_bytes_;
         if (v4_) store_be32(ip + 2, 0), store_word(ip + 10, 0);
-        if (tcp_)
-            store_be32(segment + 4, 0), segment[13] = 0;
-        else
-            store_word(segment + 4, 0);
+        if (tcp_) store_be32(segment + 4, 0), segment[13] = 0;
+        else store_word(segment + 4, 0);
         return {segment, header_bytes_ - ip_bytes_};
     }
 
@@ -167,20 +165,20 @@ private:
 
     bytes packet_{};
     std::size_t ip_bytes_ = 0;
-    std::size_t header_bytes_ = 0;    ///< IP, and TCP or UDP
-    std::size_t checksum_at_ = 0;     ///< seen from the packet's start
-    std::size_t done_bytes_ = 0;      ///< of the payload
-    std::uint64_t sum_ = 0;           ///< of the headers of TCP or UDP and the pseudo header, what all have in common
-    std::uint64_t ip_sum_ = 0;        ///< of the IPv4 header, likewise
-    std::uint32_t sequence_ = 0;      ///< TCP's, of the next segment
+    std::size_t header_bytes_ = 0;     ///< IP, and TCP or UDP
+    std::size_t checksum_at_ = 0;      ///< seen from the packet's start
+    std::size_t done_bytes_ = 0;       ///< of the payload
+    std::uint64_t sum_ = 0;            ///< of the headers of TCP or UDP and the pseudo header, what all have in common
+    std::uint64_t ip_sum_ = 0;         ///< of the IPv4 header, likewise
+    std::uint32_t sequence_ = 0;       ///< TCP's, of the next segment
     std::uint16_t identification_ = 0; ///< IPv4's, likewise
-    std::uint16_t segment_bytes_ = 0; ///< 0: the packet is not cut
-    byte flags_ = 0;                  ///< TCP's, as the whole frame has them
+    std::uint16_t segment_bytes_ = 0;  ///< 0: the packet is not cut
+    byte flags_ = 0;                   ///< TCP's, as the whole frame has them
     bool v4_ = false;
     bool tcp_ = false;
     bool pending_ = false;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

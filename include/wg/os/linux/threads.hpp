@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
 struct threads {
@@ -109,6 +109,6 @@ struct threads {
 };
 static_assert(wg::threads<threads>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

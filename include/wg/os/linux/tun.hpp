@@ -22,7 +22,7 @@
 #include <string_view>
 #include <sys/resource.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Whether Linux takes `name` for an interface, and a file may be called so too: 1-15 characters, no white space,
 /// control character, `/`, `:` or `%` (from which the kernel would make another name), and not `.` or `..`.
@@ -284,8 +284,12 @@ private:
         };
         // An interface that another process makes at the same time must not be joined as one more of its queues. So
         // several queues are asked for only together with IFF_TUN_EXCL, which every driver has that has queues.
-        int const tries[] = {int{IFF_TUN_EXCL} | queues | frames, int{IFF_TUN_EXCL} | frames,
-                             int{IFF_TUN_EXCL} | queues, IFF_TUN_EXCL, frames, 0};
+        int const tries[] = {int{IFF_TUN_EXCL} | queues | frames,
+                             int{IFF_TUN_EXCL} | frames,
+                             int{IFF_TUN_EXCL} | queues,
+                             IFF_TUN_EXCL,
+                             frames,
+                             0};
         int error = EINVAL;
         for (int const flags : tries)
             if (error == EINVAL) error = set(flags);
@@ -500,6 +504,6 @@ using tun = basic_tun<>;
 
 static_assert(tun_device<tun>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

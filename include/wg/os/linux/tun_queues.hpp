@@ -11,7 +11,7 @@
 #include <array>
 #include <atomic>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 class tun_queues {
 public:
@@ -99,12 +99,12 @@ private:
     unique_fd epoll_;
     std::array<unique_fd, most> fds_{};
     std::size_t count_ = 0;
-    bool shared_ = false; ///< written only while one thread reads
+    bool shared_ = false;                                    ///< written only while one thread reads
     std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
     std::atomic<std::uint32_t> lone_packets_{0};
     std::atomic<std::uint32_t> longest_cut_{0};
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

@@ -17,7 +17,7 @@
 #include <sys/timerfd.h>
 #include <sys/un.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// `Session` is made anew, by its default constructor, for each connection. `Reply` collects what is to be sent to it:
 /// `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing here blocks: a client that does not read
@@ -90,12 +90,9 @@ public:
         bool removed = false;
         for (int i = 0; i < count; ++i) {
             std::uint64_t const number = events[i].data.u64;
-            if (number == listener_number)
-                accept_all();
-            else if (number == removal_number)
-                removed = was_removed();
-            else
-                converse(connections_[number - first_connection], feed);
+            if (number == listener_number) accept_all();
+            else if (number == removal_number) removed = was_removed();
+            else converse(connections_[number - first_connection], feed);
         }
         return removed ? status::gone : status::ok;
     }
@@ -167,10 +164,9 @@ private:
     status begin(unique_fd fd, error_text& why) noexcept {
         struct stat file {};
         unique_fd removal = watch_removal();
-        bool const watched =
-            epoll_ && removal && ::lstat(path_.sun_path, &file) == 0 &&
-            watch(epoll_.get(), fd.get(), EPOLLIN, listener_number) &&
-            watch(epoll_.get(), removal.get(), EPOLLIN, removal_number);
+        bool const watched = epoll_ && removal && ::lstat(path_.sun_path, &file) == 0 &&
+                             watch(epoll_.get(), fd.get(), EPOLLIN, listener_number) &&
+                             watch(epoll_.get(), removal.get(), EPOLLIN, removal_number);
         if (!watched) return failed("watch", path_.sun_path, why);
         listener_ = std::move(fd);
         removal_ = std::move(removal);
@@ -314,6 +310,6 @@ private:
     connection connections_[MaxConnections];
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

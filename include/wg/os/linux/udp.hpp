@@ -24,7 +24,7 @@
 #include <poll.h>
 #include <time.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The system calls that may be missing or refuse; a test puts its own in their place.
 struct udp_calls {
@@ -416,10 +416,8 @@ private:
 
     /// A router whose reports of the path MTU get lost would drop each long datagram that must not be fragmented.
     static void allow_fragments(int fd, bool is_v4) noexcept {
-        if (is_v4)
-            Calls::set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
-        else
-            Calls::set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+        if (is_v4) Calls::set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+        else Calls::set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
     }
 
     /// False if the socket cannot be used. An error that belongs to some datagram sent earlier counts as nothing there.
@@ -501,8 +499,7 @@ private:
                 continue;
             }
             bool const joins = first != nullptr && d.length != 0 && d.length <= first->length && d.tos == first->tos &&
-                               joined < max_segments && joined_bytes + d.length <= max_joined_bytes &&
-                               d.where == asked;
+                               joined < max_segments && joined_bytes + d.length <= max_joined_bytes && d.where == asked;
             if (joins) {
                 if (source_cleared) d.where.local = {};
                 if (d.length != first->length) first = nullptr; // a shorter one is the last
@@ -632,10 +629,8 @@ private:
         if (!has_source && (error != EINVAL || parts[0]->tos == 0)) return false;
         if (has_source) source = {};
         for (datagram* const d : parts) {
-            if (has_source)
-                d->where.local = {};
-            else
-                d->tos = 0;
+            if (has_source) d->where.local = {};
+            else d->tos = 0;
         }
         return true;
     }
@@ -653,18 +648,18 @@ private:
     side v6_{};
     std::uint16_t port_ = 0;
     std::uint32_t fwmark_ = 0;
-    bool bound_ = false;   ///< to an interface
-    bool gso_;             ///< UDP_SEGMENT is wanted
-    bool gro_;             ///< UDP_GRO likewise
-    bool many_;            ///< sendmmsg and recvmmsg are wanted, and the kernel has them
-    bool v6_first_ = false;  ///< whether this receive begins with the IPv6 sockets
+    bool bound_ = false;    ///< to an interface
+    bool gso_;              ///< UDP_SEGMENT is wanted
+    bool gro_;              ///< UDP_GRO likewise
+    bool many_;             ///< sendmmsg and recvmmsg are wanted, and the kernel has them
+    bool v6_first_ = false; ///< whether this receive begins with the IPv6 sockets
     bool wants_handshakes_apart_ = false;
     bool is_shared_ = false; ///< another object opened the sockets
     unsigned readable_ = 0;  ///< sockets with datagrams, as far as known
     flood_filter flood_{};
-    instant give_up_at_{}; ///< of this send; zero until it has to wait
-    instant sending_at_{}; ///< when this send began
-    instant learned_{};    ///< when the socket began to remember; zero: nothing is remembered
+    instant give_up_at_{};      ///< of this send; zero until it has to wait
+    instant sending_at_{};      ///< when this send began
+    instant learned_{};         ///< when the socket began to remember; zero: nothing is remembered
     std::uint32_t changes_ = 0; ///< of routes, mark and port, as the socket has counted them that this one shares
     return_route return_{};
     segment_limits limits_{};
@@ -677,6 +672,6 @@ private:
 using udp = basic_udp<>;
 static_assert(udp_socket<udp>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

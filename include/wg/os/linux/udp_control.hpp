@@ -16,7 +16,7 @@
 #define UDP_GRO 104 // Linux 5.0
 #endif
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
 inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
@@ -158,6 +158,6 @@ private:
     std::size_t used_;
 };
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

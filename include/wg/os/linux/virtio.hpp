@@ -7,7 +7,7 @@
 
 #include "checksum.hpp"
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 inline constexpr std::size_t virtio_header_bytes = 10;
 
@@ -63,6 +63,6 @@ inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_byte
 
 } // namespace frame_detail
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif

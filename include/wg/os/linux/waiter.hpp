@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
-namespace wg::inline WG_ABI::os {
+namespace wg { inline namespace WG_ABI { namespace os {
 
 /// Models `waiter`. The descriptors remain their owners'.
 class waiter {
@@ -107,6 +107,6 @@ private:
 
 static_assert(wg::waiter<waiter>);
 
-} // namespace wg::inline WG_ABI::os
+}}} // namespace wg::WG_ABI::os
 
 #endif
