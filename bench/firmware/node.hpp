@@ -105,7 +105,7 @@ public:
     static constexpr std::size_t mtu = 1420, buffer_bytes = wg::packet_headroom_bytes + mtu + wg::packet_tailroom_bytes;
 
 private:
-    void crypt_and_hand_over(job& j, wg::moment now) noexcept {
+    void crypt_and_hand_over(job& j, wg::instant_argument now) noexcept {
         device_type::crypt({&j, 1}, device_.aead());
         if (j.next == wg::disposition::send)
             board_datagram_out(j.data.view().data(), j.data.length, &j.where.remote, j.tos);

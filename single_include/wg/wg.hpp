@@ -405,19 +405,19 @@ struct instant {
 
 /// How functions take an instant: where a register holds half of one, by address.
 #ifdef WG_COMPACT
-using moment = instant const&;
+using instant_argument = instant const&;
 #else
-using moment = instant;
+using instant_argument = instant;
 #endif
 
 // The two things that the protocol does with instants, for lengths of whole milliseconds. Calculated out of line where
 // a word is half an instant.
 namespace time_detail {
 
-WG_OUTLINE constexpr bool passed(moment since, moment now, std::int32_t milliseconds) noexcept {
+WG_OUTLINE constexpr bool passed(instant_argument since, instant_argument now, std::int32_t milliseconds) noexcept {
     return now.nanoseconds - since.nanoseconds >= std::int64_t{milliseconds} * 1'000'000;
 }
-WG_OUTLINE constexpr void set(instant& to, moment from, std::int32_t milliseconds) noexcept {
+WG_OUTLINE constexpr void set(instant& to, instant_argument from, std::int32_t milliseconds) noexcept {
     to.nanoseconds = from.nanoseconds + std::int64_t{milliseconds} * 1'000'000;
 }
 
@@ -430,15 +430,15 @@ constexpr std::int32_t in_milliseconds(duration d) noexcept {
 }
 
 /// Whether `since` is this long ago, or longer.
-template <duration Length = duration{}> constexpr bool passed(moment since, moment now) noexcept {
+template <duration Length = duration{}> constexpr bool passed(instant_argument since, instant_argument now) noexcept {
     constexpr std::int32_t length = in_milliseconds(Length);
     return time_detail::passed(since, now, length);
 }
 /// Sets an instant this long after another.
-constexpr void set_after(instant& to, moment from, std::int32_t milliseconds) noexcept {
+constexpr void set_after(instant& to, instant_argument from, std::int32_t milliseconds) noexcept {
     time_detail::set(to, from, milliseconds);
 }
-template <duration Length> constexpr void set_after(instant& to, moment from) noexcept {
+template <duration Length> constexpr void set_after(instant& to, instant_argument from) noexcept {
     constexpr std::int32_t length = in_milliseconds(Length);
     time_detail::set(to, from, length);
 }
@@ -13636,7 +13636,7 @@ public:
         return earliest;
     }
     /// Calls `run(Peer&)` for each peer; those of whose timers none is due find that out for themselves.
-    template <class Run> void run_due(moment, Run const& run) const noexcept {
+    template <class Run> void run_due(instant_argument, Run const& run) const noexcept {
         for (Peer* p = first_; p != nullptr; p = p->next) run(*p);
     }
 
@@ -13678,7 +13678,8 @@ public:
     explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
     /// False: the queue is full, or there is no memory for it.
-    bool push(bytes_view message, path const& where, moment now, cookie_check check = cookie_check::none) noexcept {
+    bool push(bytes_view message, path const& where, instant_argument now,
+              cookie_check check = cookie_check::none) noexcept {
         bool const has_room = size() != ring_.view().size() || grow();
         if (has_room) {
             waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
@@ -13704,7 +13705,7 @@ public:
 
     /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of
     /// these in a second than `max_answers_per_second` count as load too.
-    void note_answer(moment now) noexcept {
+    void note_answer(instant_argument now) noexcept {
         if (passed<seconds(1)>(window_, now)) {
             window_ = now;
             answers_ = 0;
@@ -13713,11 +13714,11 @@ public:
     }
 
     /// A message was refused under load, or is answered by a cookie reply. A queue full of them makes load last.
-    void note_refusal(moment now) noexcept {
+    void note_refusal(instant_argument now) noexcept {
         if (++refusals_ >= capacity) begin_load(now);
     }
 
-    bool under_load(moment now) const noexcept { return !passed(loaded_until_, now); }
+    bool under_load(instant_argument now) const noexcept { return !passed(loaded_until_, now); }
     std::size_t size() const noexcept { return pushed_ - popped_; }
     bool is_half_full() const noexcept { return size() >= capacity / 2; }
 
@@ -13729,13 +13730,13 @@ private:
     static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;
     static constexpr duration max_wait = milliseconds(500);
 
-    bool is_overdue(moment now) noexcept {
+    bool is_overdue(instant_argument now) noexcept {
         if (size() >= load_threshold) return true;
         if constexpr (is_short) return false;
         return size() != 0 && passed<max_wait>(oldest().arrived, now);
     }
     //= linux: load lasts for a second after its cause
-    void begin_load(moment now) noexcept {
+    void begin_load(instant_argument now) noexcept {
         set_after<under_load_linger>(loaded_until_, now);
         refusals_ = 0;
     }
@@ -14456,12 +14457,12 @@ public:
 
     /// Whether the sender has a cookie of ours for this address and port.
     bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
-                    moment now) const noexcept {
+                    instant_argument now) const noexcept {
         return check_mac2(with, message.data(), message.data() + message.size() - cookie_detail::from_mac2, from, now);
     }
     /// The same, by the place of mac2.
     bool check_mac2(primitives<Policies> const& with, byte const* message, byte const* mac2, endpoint const& from,
-                    moment now) const noexcept {
+                    instant_argument now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie{not_zeroed{}};
         bake(with, cookie, from);
@@ -14471,7 +14472,7 @@ public:
     /// Writes the cookie reply to `message`. `reply` is 64 bytes. no_random.
     template <random_source Random>
     status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, endpoint const& from,
-                        moment now, bytes reply) noexcept {
+                        instant_argument now, bytes reply) noexcept {
         using at = cookie_reply_layout;
         WG_ASSERT(reply.size() == at::size);
         if (!secret_is_fresh(now)) { //= wp 5.4.7: the cookie secret changes every two minutes
@@ -14499,7 +14500,7 @@ public:
     }
 
 private:
-    bool secret_is_fresh(moment now) const noexcept { return !passed(secret_expires_, now); }
+    bool secret_is_fresh(instant_argument now) const noexcept { return !passed(secret_expires_, now); }
 
     /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
     //= wp 5.4.7: a cookie is good for one address and port
@@ -14523,12 +14524,12 @@ private:
 template <policies Policies> class cookie_jar {
 public:
     /// Fills in mac1 and mac2 of an initiation or a response to `theirs`.
-    void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, moment now) noexcept {
+    void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, instant_argument now) noexcept {
         add_macs(with, theirs.data(), message.data(), message.data() + message.size() - cookie_detail::from_mac1, now);
     }
     /// The same, by the place of mac1.
     void add_macs(primitives<Policies> const& with, byte const* theirs, byte* message, byte* mac1,
-                  moment now) noexcept {
+                  instant_argument now) noexcept {
         using cookie_detail::make_mac;
         secret<key_bytes> mac1_key{not_zeroed{}};
         cookie_detail::label_key(with.hash, mac1_key, cookie_detail::mac1_label, theirs);
@@ -14544,7 +14545,8 @@ public:
 
     /// Takes the cookie out of a reply from `theirs` to the last message sent; one reply a message.
     /// stale_cookie, decryption_failed.
-    status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply, moment now) noexcept {
+    status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply,
+                         instant_argument now) noexcept {
         using at = cookie_reply_layout;
         //= linux: one cookie reply is taken for each message sent
         if (!awaits_reply_) return status::stale_cookie;
@@ -14675,19 +14677,19 @@ template <std::size_t ReplayBits> struct keypair {
     secret<key_bytes> receive_key{not_zeroed{}};
 
     //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
-    bool can_send(moment now) const noexcept {
+    bool can_send(instant_argument now) const noexcept {
         return may_send && send_counter < reject_after_messages && can_receive(now);
     }
-    bool can_receive(moment now) const noexcept { return !passed<reject_after_time>(created, now); }
+    bool can_receive(instant_argument now) const noexcept { return !passed<reject_after_time>(created, now); }
 
     //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
-    bool wants_rekey_after_sending(moment now) const noexcept {
+    bool wants_rekey_after_sending(instant_argument now) const noexcept {
         if (!may_send || send_counter > rekey_after_messages) return may_send;
         constexpr duration late = rekey_after_time + rekey_timeout;
         return initiator && (renewed_late ? passed<late>(created, now) : passed<rekey_after_time>(created, now));
     }
     //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
-    bool wants_rekey_after_receiving(moment now) const noexcept {
+    bool wants_rekey_after_receiving(instant_argument now) const noexcept {
         return may_send && initiator && passed<rekey_after_time_receiving>(created, now);
     }
 };
@@ -14771,28 +14773,28 @@ public:
     bool awaits_reply() const noexcept { return armed(new_handshake); }
 
     //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
-    template <class Jitter> void data_sent(moment now, Jitter const& jitter_ms) noexcept {
+    template <class Jitter> void data_sent(instant_argument now, Jitter const& jitter_ms) noexcept {
         if (!awaits_reply()) arm(new_handshake, now, in_milliseconds(new_handshake_timeout) + jitter_ms());
     }
     //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
-    void data_received(moment now) noexcept {
+    void data_received(instant_argument now) noexcept {
         if (armed(send_keepalive)) needs_another_keepalive_ = true;
         else arm(send_keepalive, now, in_milliseconds(keepalive_timeout));
     }
     //= linux: whatever is sent takes the place of the passive keepalive
     //= linux: persistent keepalive counts from the last packet in either direction
-    void any_authenticated_packet_sent(moment now) noexcept { traversal(send_keepalive, now); }
+    void any_authenticated_packet_sent(instant_argument now) noexcept { traversal(send_keepalive, now); }
     //= linux: any authenticated packet is the answer that was waited for
-    void any_authenticated_packet_received(moment now) noexcept { traversal(new_handshake, now); }
+    void any_authenticated_packet_received(instant_argument now) noexcept { traversal(new_handshake, now); }
     /// Whether an initiation was sent and its answer has not come.
     bool awaits_response() const noexcept { return armed(retransmit_handshake); }
-    void handshake_initiated(moment now, std::int32_t jitter_ms) noexcept {
+    void handshake_initiated(instant_argument now, std::int32_t jitter_ms) noexcept {
         arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
     /// The other end's initiation came in. The response sent now forbids another initiation for a while: one that was
     /// `wanted` is sent `extra_ms` after that, and so is one that waits for its answer, if that is `lost`.
     //= linux: two initiations that cross end in a session, by their jitters
-    void initiation_crossed(moment now, bool wanted, bool lost, std::int32_t extra_ms) noexcept {
+    void initiation_crossed(instant_argument now, bool wanted, bool lost, std::int32_t extra_ms) noexcept {
         if (wanted || (lost && armed(retransmit_handshake))) handshake_initiated(now, extra_ms);
     }
     void handshake_complete() noexcept {
@@ -14801,7 +14803,9 @@ public:
         sent_last_minute_handshake_ = false;
     }
     //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
-    void session_derived(moment now) noexcept { arm(zero_key_material, now, in_milliseconds(zero_key_material_after)); }
+    void session_derived(instant_argument now) noexcept {
+        arm(zero_key_material, now, in_milliseconds(zero_key_material_after));
+    }
 
     /// A new attempt begins, as opposed to a retransmission.
     void new_attempt() noexcept { attempts_ = 0; }
@@ -14828,7 +14832,7 @@ public:
     }
 
     /// Which timers are due, as a set; 0: `expire` has no work.
-    unsigned due(moment now) const noexcept {
+    unsigned due(instant_argument now) const noexcept {
         unsigned set = 0;
         for (unsigned t = 0; t < count; ++t)
             if (passed(due_[t], now)) set |= 1u << t;
@@ -14838,7 +14842,7 @@ public:
     /// Runs the timers that are due, each of which asks one thing of `peer`: `retry_initiation()`, the same attempt
     /// once more; `give_up()`, no more attempts, and what waits is dropped; `keepalive()`; `initiate()`, a new attempt;
     /// `zero_keys()`.
-    template <class Peer> void expire(moment now, Peer&& peer) noexcept {
+    template <class Peer> void expire(instant_argument now, Peer&& peer) noexcept {
         unsigned fired = due(now);
         armed_ = static_cast<std::uint8_t>(armed_ & ~fired);
         if (fired & 1u << retransmit_handshake) {
@@ -14877,15 +14881,15 @@ private:
 
     bool armed(unsigned t) const noexcept { return (armed_ & 1u << t) != 0; }
     void disarm(unsigned t) noexcept { armed_ = static_cast<std::uint8_t>(armed_ & ~(1u << t)); }
-    WG_OUTLINE void arm(unsigned t, moment now, std::int32_t milliseconds) noexcept {
+    WG_OUTLINE void arm(unsigned t, instant_argument now, std::int32_t milliseconds) noexcept {
         armed_ = static_cast<std::uint8_t>(armed_ | 1u << t);
         set_after(due_[t], now, milliseconds);
     }
-    WG_OUTLINE void traversal(timer answered, moment now) noexcept {
+    WG_OUTLINE void traversal(timer answered, instant_argument now) noexcept {
         disarm(answered);
         rearm_persistent_keepalive(now);
     }
-    void rearm_persistent_keepalive(moment now) noexcept {
+    void rearm_persistent_keepalive(instant_argument now) noexcept {
         if (persistent_keepalive_s_ != 0) arm(persistent_keepalive, now, persistent_keepalive_s_ * 1000);
     }
 
@@ -15233,7 +15237,7 @@ public:
     instant next() noexcept { return size_ == 0 ? instant::never() : heap_.view()[0].due; }
 
     /// Takes out a peer that is to be looked at by `now`; nullptr: none.
-    Peer* take_due(moment now) noexcept {
+    Peer* take_due(instant_argument now) noexcept {
         if (next() > now) return nullptr;
         if (size_ == 0) return nullptr;
         Peer* const peer = heap_.view()[0].peer;
@@ -15242,7 +15246,7 @@ public:
     }
 
     /// Takes them out, and calls `run(Peer&)`, which may put them back.
-    template <class Run> void run_due(moment now, Run const& run) noexcept {
+    template <class Run> void run_due(instant_argument now, Run const& run) noexcept {
         while (Peer* const due = take_due(now)) run(*due);
     }
 
@@ -15463,7 +15467,7 @@ template <policies Policies> struct peer {
 
     //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
     WG_OUTLINE void received(std::size_t bytes_in) noexcept { rx_bytes += bytes_in; }
-    void sent_handshake(moment now) noexcept { set_after<rekey_timeout>(may_initiate_at, now); }
+    void sent_handshake(instant_argument now) noexcept { set_after<rekey_timeout>(may_initiate_at, now); }
 };
 
 }} // namespace wg::WG_ABI
@@ -15806,7 +15810,7 @@ public:
     }
 
     /// A new session that takes over the handshake's index. nullptr: no memory.
-    keypair_type* make_keypair(handshake& of, moment now, bool initiator) noexcept {
+    keypair_type* make_keypair(handshake& of, instant_argument now, bool initiator) noexcept {
         keypair_type* const fresh = keypairs_.acquire();
         if (fresh == nullptr) return nullptr;
         fresh->local_index = of.local_index;
@@ -15932,7 +15936,7 @@ public:
     /// False as well when there is no memory or no randomness.
     template <hash_backend Hash, random_source Random>
     bool allow([[maybe_unused]] Hash const& hash, [[maybe_unused]] Random& random, ip_address const& from,
-               moment now) noexcept {
+               instant_argument now) noexcept {
         if (buckets_.view().empty()) {
             if constexpr (!few) // so that nobody can choose addresses that share a set
                 if (!random.fill(key_)) return false;
@@ -15983,7 +15987,7 @@ private:
         /// and so no source is new in the first moments after that.
         instant open_at{};
     };
-    static bool is_full(bucket const& b, moment now) noexcept { return passed<burst - cost>(b.open_at, now); }
+    static bool is_full(bucket const& b, instant_argument now) noexcept { return passed<burst - cost>(b.open_at, now); }
 
     static unsigned count(std::span<bucket> set, std::uint32_t network) noexcept {
         unsigned sum = 0;
@@ -15992,7 +15996,7 @@ private:
     }
 
     /// The bucket of a full set that a new source takes over: see above.
-    static bucket& taken_over(std::span<bucket> set, std::uint32_t network, moment now) noexcept {
+    static bucket& taken_over(std::span<bucket> set, std::uint32_t network, instant_argument now) noexcept {
         unsigned const own = count(set, network);
         unsigned most = own;
         bucket* use = nullptr;
@@ -16162,7 +16166,7 @@ template <policies Policies> struct device_state {
         }
     }
 
-    void watch_load([[maybe_unused]] moment now) noexcept {
+    void watch_load([[maybe_unused]] instant_argument now) noexcept {
         if constexpr (!observer_type::enabled) return;
         bool const loaded = waiting.under_load(now);
         if (std::exchange(was_under_load, loaded) != loaded) report(event_id::under_load, nullptr, loaded);
@@ -16352,7 +16356,7 @@ public:
     using state_type::state_type;
 
     /// A message has come in: it waits for its turn, or is dropped. `genuine`: see `check_mac1`.
-    void admit(job_type& j, message_type type, bool genuine, moment now) noexcept {
+    void admit(job_type& j, message_type type, bool genuine, instant_argument now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
             if (!this->peers.find_index(load_le32(&message[cookie_reply_layout::receiver])))
@@ -16413,7 +16417,7 @@ public:
 
     /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
     /// Writes the answers into `out`, from the front; the first `most` buffers have room for `response_layout::size`.
-    handled handle(job_list<job_type> out, std::size_t most, moment now) noexcept {
+    handled handle(job_list<job_type> out, std::size_t most, instant_argument now) noexcept {
         handled done;
         if constexpr (at_once == 1) {
             done.heavy = handle_one(out[0], now);
@@ -16446,7 +16450,7 @@ public:
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now; or one may but does not fit, then
     /// `out.why` is no_room.
-    WG_FRAME bool send_initiation(peer_type& to, job_type& out, moment now) noexcept {
+    WG_FRAME bool send_initiation(peer_type& to, job_type& out, instant_argument now) noexcept {
         if (!mine().exists() || !to.where.remote || !passed(to.may_initiate_at, now)) return false;
         if (!this->room_for(out, initiation_layout::size)) {
             out.why = status::no_room;
@@ -16510,7 +16514,7 @@ private:
     identity& mine() noexcept { return this->own->mine(); }
 
     /// Whether a message is worth what it costs.
-    status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
+    status gate(waiting_handshake const& in, message_type type, instant_argument now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         if (!this->waiting.under_load(now) || in.check == cookie_check::proven) return status::ok;
@@ -16520,7 +16524,7 @@ private:
 
     /// ok, cookie_sent: the sender is to be sent a cookie, or rate_limited.
     //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
-    status check_under_load(bytes_view message, path const& where, moment now) noexcept {
+    status check_under_load(bytes_view message, path const& where, instant_argument now) noexcept {
         ip_address const& source = where.remote.address;
         if (this->own->checker.check_mac2(this->with, message, where.remote, now))
             //= linux: a source that sends too much under load gets no answer, not even a cookie
@@ -16533,7 +16537,7 @@ private:
     }
 
     /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
-    bool handle_one(job_type& answer, moment now) noexcept {
+    bool handle_one(job_type& answer, instant_argument now) noexcept {
         waiting_handshake const& in = this->waiting.oldest();
         message_type const type = type_of(in.message());
         this->begin(answer, true);
@@ -16553,7 +16557,8 @@ private:
         return heavy;
     }
 
-    status answer_initiation(waiting_handshake const& in, accepted& by, job_type& answer, moment now) noexcept {
+    status answer_initiation(waiting_handshake const& in, accepted& by, job_type& answer,
+                             instant_argument now) noexcept {
         peer_type& to = *by.from;
         note_initiation(to, in, by.next_attempt_ms, now);
         status why = by.why;
@@ -16568,13 +16573,13 @@ private:
         return why;
     }
 
-    WG_FRAME status consume_initiation(waiting_handshake const& in, accepted& by, moment now) noexcept {
+    WG_FRAME status consume_initiation(waiting_handshake const& in, accepted& by, instant_argument now) noexcept {
         typename steps::incoming_initiation opened;
         status const why = steps(this->with).open_initiation(opened, mine(), in.message());
         return why == status::ok ? accept_initiation(opened, in, by, now) : why;
     }
 
-    WG_FRAME status consume_response(waiting_handshake const& in, moment now) noexcept {
+    WG_FRAME status consume_response(waiting_handshake const& in, instant_argument now) noexcept {
         bytes_view const message = in.message();
         peer_type* const from = asked_by(message);
         if (from == nullptr) return status::unknown_index;
@@ -16583,17 +16588,17 @@ private:
     }
 
     /// The last part of the oldest message's turn, all of it but what `end` does. Unless ok, nothing else is to do.
-    status begin_last_part(waiting_handshake const& in, status why, job_type& answer, moment now) noexcept {
+    status begin_last_part(waiting_handshake const& in, status why, job_type& answer, instant_argument now) noexcept {
         this->begin(answer, true);
         return why == status::cookie_sent ? send_cookie_reply(in, answer, now) : why;
     }
-    void end(status why, moment now) noexcept {
+    void end(status why, instant_argument now) noexcept {
         if (why != status::ok) this->count(why, nullptr);
         this->waiting.pop();
         if (this->waiting.size() == 0) this->watch_load(now);
     }
 
-    WG_FRAME status send_cookie_reply(waiting_handshake const& in, job_type& out, moment now) noexcept {
+    WG_FRAME status send_cookie_reply(waiting_handshake const& in, job_type& out, instant_argument now) noexcept {
         bytes_view const message = in.message();
         path const& where = in.where;
         this->take_room(out, cookie_reply_layout::size);
@@ -16608,7 +16613,8 @@ private:
         return status::cookie_sent;
     }
 
-    void consume_cookie_replies(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
+    void consume_cookie_replies(std::span<turn> turns, job_list<job_type> out, std::size_t& made,
+                                instant_argument now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
             t.why = begin_last_part(*t.in, t.why, unused, now);
@@ -16618,7 +16624,7 @@ private:
         }
     }
 
-    WG_FRAME status consume_cookie_reply(waiting_handshake const& in, moment now) noexcept {
+    WG_FRAME status consume_cookie_reply(waiting_handshake const& in, instant_argument now) noexcept {
         bytes_view const message = in.message();
         auto const found = this->peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
@@ -16628,7 +16634,8 @@ private:
         return why;
     }
 
-    void consume_initiations(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
+    void consume_initiations(std::span<turn> turns, job_list<job_type> out, std::size_t& made,
+                             instant_argument now) noexcept {
         std::array<typename steps::one_initiation, at_once> opened;
         std::array<typename steps::outgoing_response, at_once> answers;
         std::array<accepted, at_once> froms;
@@ -16661,7 +16668,7 @@ private:
 
     /// Judges an initiation, and takes over the handshake that it began.
     status accept_initiation(typename steps::incoming_initiation& in, waiting_handshake const& came, accepted& to,
-                             moment now) noexcept {
+                             instant_argument now) noexcept {
         bytes_view const message = came.message();
         steps const noise(this->with);
         peer_type* const from = this->peers.find(this->with, in.remote_static);
@@ -16690,21 +16697,21 @@ private:
     }
 
     /// A handshake message of `from` was genuine.
-    WG_OUTLINE void note_message(peer_type& from, waiting_handshake const& in, moment now) noexcept {
+    WG_OUTLINE void note_message(peer_type& from, waiting_handshake const& in, instant_argument now) noexcept {
         this->roam(from, in.where);
         from.received(in.length);
         from.timers.any_authenticated_packet_received(now);
     }
 
     void note_initiation(peer_type& from, waiting_handshake const& in, std::int32_t next_attempt_ms,
-                         moment now) noexcept {
+                         instant_argument now) noexcept {
         note_message(from, in, now);
         this->report(event_id::initiation_received, &from);
         from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), !apart, next_attempt_ms);
     }
 
     status send_response(accepted& by, typename steps::outgoing_response const& answer, job_type& out,
-                         moment now) noexcept {
+                         instant_argument now) noexcept {
         peer_type& to = *by.from;
         status why = by.why;
         if (why == status::ok) {
@@ -16716,7 +16723,7 @@ private:
     }
 
     /// A response was made, if `why` is ok.
-    status end_response(accepted& by, status why, job_type& out, moment now) noexcept {
+    status end_response(accepted& by, status why, job_type& out, instant_argument now) noexcept {
         peer_type& to = *by.from;
         if (why == status::ok) why = begin_session(to, by.exchange(), now, false);
         if (why != status::ok) {
@@ -16734,7 +16741,8 @@ private:
         return found.keys != nullptr ? nullptr : found.who;
     }
 
-    void consume_responses(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
+    void consume_responses(std::span<turn> turns, job_list<job_type> out, std::size_t& made,
+                           instant_argument now) noexcept {
         std::array<typename steps::incoming_response, at_once> opened;
         for (std::size_t i = 0; i < turns.size(); ++i) {
             if (turns[i].why != status::ok) continue;
@@ -16756,13 +16764,13 @@ private:
     }
 
     status consume_response(peer_type& from, typename steps::incoming_response const& opened,
-                            waiting_handshake const& in, moment now) noexcept {
+                            waiting_handshake const& in, instant_argument now) noexcept {
         status const why = steps(this->with).consume_response(from.exchange(), opened, from.secrets->remote);
         return why == status::ok ? end_initiation(from, in, now) : why;
     }
 
     /// Our initiation was answered.
-    status end_initiation(peer_type& from, waiting_handshake const& in, moment now) noexcept {
+    status end_initiation(peer_type& from, waiting_handshake const& in, instant_argument now) noexcept {
         note_message(from, in, now);
         this->report(event_id::response_received, &from);
         status const why = begin_session(from, from.exchange(), now, true);
@@ -16778,7 +16786,7 @@ private:
         return why;
     }
 
-    status begin_session(peer_type& of, handshake& by, moment now, bool initiator) noexcept {
+    status begin_session(peer_type& of, handshake& by, instant_argument now, bool initiator) noexcept {
         if constexpr (peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
         keypair_type* const fresh = this->peers.make_keypair(by, now, initiator);
         if (fresh == nullptr) return status::no_memory;
@@ -16796,7 +16804,7 @@ private:
     }
 
     /// A message that lacks its macs only.
-    WG_OUTLINE void send_handshake_message(job_type& out, peer_type& to, moment now) noexcept {
+    WG_OUTLINE void send_handshake_message(job_type& out, peer_type& to, instant_argument now) noexcept {
         to.secrets->cookies.add_macs(this->with, to.key(), out.data.view(), now);
         to.timers.any_authenticated_packet_sent(now);
         out.tos = handshake_tos;
@@ -17723,13 +17731,13 @@ public:
     /// After this a job is to be delivered (an ICMP answer to the host) or dropped: the packet waits for a session, or
     /// `why` says why not. A packet that is to be sent is in clear until `crypt` has sealed it, and until then its job
     /// says `drop`, with `why` ok.
-    void prepare_outbound(job_list<job_type> jobs, moment now) noexcept {
+    void prepare_outbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs) prepare_outbound(j, now);
     }
 
     /// `data` of each job is a datagram; `where` and `tos` are given.
-    void prepare_inbound(job_list<job_type> jobs, moment now) noexcept {
+    void prepare_inbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         handshake_door door{jobs};
         for (job_type& j : jobs) prepare_inbound(j, door, now);
@@ -17748,7 +17756,7 @@ public:
 
     /// Inbound: what was opened is judged, and to be delivered or dropped. Outbound: what was sent is accounted for
     /// (`why` tells of failure); call it after sending. In order for each peer.
-    void complete(job_list<job_type> jobs, moment now) noexcept {
+    void complete(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs)
             if (j.owner != nullptr) complete(j, *j.owner, now);
@@ -17758,7 +17766,7 @@ public:
     /// `response_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
     /// DH, for the lock is held meanwhile. Messages wait while the next buffer is smaller than that, which is counted
     /// as `no_room`.
-    std::size_t process_handshakes(job_list<job_type> out, moment now) noexcept {
+    std::size_t process_handshakes(job_list<job_type> out, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
         std::size_t const most_heavy = (std::min)(out.size(), handshakes_at_once), most = 8 * out.size();
@@ -17783,7 +17791,7 @@ public:
     /// left, or the next message does not fit into its buffer. An initiation or a keepalive that does not fit is kept,
     /// and a packet that waited and does not fit is dropped; both count as `no_room`. A packet that waited is not
     /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
-    std::size_t poll_transmit(job_list<job_type> out, moment now) noexcept {
+    std::size_t poll_transmit(job_list<job_type> out, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         state_.begin_transmit_round();
         std::size_t made = 0;
@@ -17815,7 +17823,7 @@ public:
     }
 
     /// Runs the timers that are due; what they send comes out of `poll_transmit`.
-    void on_deadline(moment now) noexcept {
+    void on_deadline(instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
             run_timers(p, now);
@@ -17834,13 +17842,13 @@ public:
     }
 
     /// All changes or, if any is refused, none. invalid, too_many_peers, no_memory.
-    status configure(std::span<change const> changes, moment) noexcept {
+    status configure(std::span<change const> changes, instant_argument) noexcept {
         locked<Policies> const lock(state_);
         if (status const why = settings<Policies>(state_).admit(changes); why != status::ok) return why;
         settings<Policies>(state_).apply(changes);
         return status::ok;
     }
-    status configure(std::initializer_list<change> changes, moment now) noexcept {
+    status configure(std::initializer_list<change> changes, instant_argument now) noexcept {
         return configure(std::span(changes.begin(), changes.size()), now);
     }
 
@@ -17875,7 +17883,7 @@ public:
 
     /// The interface goes down: sessions, handshakes and staged packets are gone, the configuration stays.
     //= linux: an interface that goes down forgets its sessions and says nothing more
-    void down(moment) noexcept {
+    void down(instant_argument) noexcept {
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;
         while (state_.waiting.front() != nullptr) state_.waiting.pop();
@@ -18000,7 +18008,7 @@ private:
 
     // --- outbound
 
-    void prepare_outbound(job_type& j, moment now) noexcept {
+    void prepare_outbound(job_type& j, instant_argument now) noexcept {
         state_.begin(j, true);
         ip_header const header = parse_ip(j.data.view());
         if (!state_.up) return state_.drop(j, status::device_down);
@@ -18035,7 +18043,7 @@ private:
 
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
     void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
-                [[maybe_unused]] moment now) noexcept {
+                [[maybe_unused]] instant_argument now) noexcept {
 #ifdef WG_BARE // the node is the host itself, and sees `why`
         state_.drop(j, why);
 #else
@@ -18048,9 +18056,11 @@ private:
 #endif
     }
 
-    WG_OUTLINE void run_timers(peer_type& p, moment now) noexcept { p.timers.expire(now, peer_actions{state_, p}); }
+    WG_OUTLINE void run_timers(peer_type& p, instant_argument now) noexcept {
+        p.timers.expire(now, peer_actions{state_, p});
+    }
 
-    void stage(peer_type& to, bytes_view packet_data, moment now) noexcept {
+    void stage(peer_type& to, bytes_view packet_data, instant_argument now) noexcept {
         // The host may have slept past the end of all sessions. The timer that zeroes keys runs first, or it would end
         // the handshake that this packet begins.
         run_timers(to, now);
@@ -18089,7 +18099,7 @@ private:
         return transport_header_bytes + length + padding_for(length) + tag_bytes;
     }
 
-    WG_FRAME void complete(job_type& j, peer_type& owner, moment now) noexcept {
+    WG_FRAME void complete(job_type& j, peer_type& owner, instant_argument now) noexcept {
         // It came to a session that is gone, or to a peer.
         status const gone = !state_.up ? status::device_down : owner.removed ? status::unknown_index : status::ok;
         if (gone != status::ok) {
@@ -18102,7 +18112,7 @@ private:
         state_.peers.let_go(j);
     }
 
-    void complete_outbound(job_type& j, peer_type& owner, moment now) noexcept {
+    void complete_outbound(job_type& j, peer_type& owner, instant_argument now) noexcept {
         if (j.next != disposition::send) return; // not sealed, so not sent
         if (j.why == status::ok) owner.tx_bytes += j.data.length;
         else state_.note_failed(j, owner);
@@ -18136,7 +18146,7 @@ private:
         return (door.genuine >> (place - door.begin) & 1) != 0;
     }
 
-    void prepare_inbound(job_type& j, handshake_door& door, moment now) noexcept {
+    void prepare_inbound(job_type& j, handshake_door& door, instant_argument now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
@@ -18157,7 +18167,7 @@ private:
         state_.peers.hold(j, *found.who, found.keys);
     }
 
-    void complete_inbound(job_type& j, peer_type& from, moment now) noexcept {
+    void complete_inbound(job_type& j, peer_type& from, instant_argument now) noexcept {
         if (j.why != status::ok) return state_.drop(j, j.why);
         std::size_t const message_bytes = j.data.length + transport_overhead_bytes;
         //= linux: decrypt, then the counter, and only then the endpoint
@@ -18206,7 +18216,7 @@ private:
 
     /// Writes one message of `to` into `out`. False: there is none to be sent now; `why` is no_room where one is kept
     /// that does not fit.
-    bool transmit_one(peer_type& to, job_type& out, moment now) noexcept {
+    bool transmit_one(peer_type& to, job_type& out, instant_argument now) noexcept {
         state_.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);

@@ -73,17 +73,17 @@ struct siege {
         data = send(friend_, victim);
 
         victim.send(ipv4(victim, called, 100));
-        own_initiation = victim.steal();
+        own_initiation = victim.take_datagram();
         called.take(own_initiation);
         called.take(own_initiation);
         called.poll();
-        cookie = called.steal();
+        cookie = called.take_datagram();
         called.outbox.clear();
         w.now = w.now + seconds(2);
         called.receive(own_initiation);
-        response = called.steal();
+        response = called.take_datagram();
         caller.send(ipv4(caller, victim, 100));
-        initiation = caller.steal();
+        initiation = caller.take_datagram();
 
         BOOST_TEST_REQUIRE((data.type() == message_type::transport && initiation.type() == message_type::initiation));
         BOOST_TEST_REQUIRE((response.type() == message_type::response && cookie.type() == message_type::cookie_reply));
@@ -101,13 +101,13 @@ struct siege {
         victim.receive(response);
         BOOST_TEST(victim.count(event_id::session_started) == 1u);
         BOOST_TEST_REQUIRE(victim.outbox.size() == 1u);
-        BOOST_TEST(called.receive(victim.steal()) == status::ok);
+        BOOST_TEST(called.receive(victim.take_datagram()) == status::ok);
         BOOST_TEST(called.received.size() == 1u); // what the victim wanted to say from the beginning
         victim.receive(initiation);
         BOOST_TEST_REQUIRE(victim.outbox.size() == 1u);
-        caller.receive(victim.steal());
+        caller.receive(victim.take_datagram());
         BOOST_TEST(caller.count(event_id::session_started) == 1u);
-        BOOST_TEST(victim.receive(caller.steal()) == status::ok);
+        BOOST_TEST(victim.receive(caller.take_datagram()) == status::ok);
         BOOST_TEST(victim.received.size() == 2u);
         BOOST_TEST(friend_.receive(send(victim, friend_)) == status::ok);
     }
@@ -308,11 +308,11 @@ BOOST_FIXTURE_TEST_CASE(replayed_messages, siege) {
     pair other;
     wire const first = other.initiation(other.a);
     other.b.receive(first);
-    wire const answer = other.b.steal();
+    wire const answer = other.b.take_datagram();
     other.a.receive(answer);
     other.net.settle();
     BOOST_TEST_REQUIRE(other.passes(other.a, other.b));
-    other.forget();
+    other.clear_logs();
     std::size_t const replays = 50;
     for (std::size_t i = 0; i < replays; ++i) {
         other.w.now = other.w.now + wg::milliseconds(30);
@@ -339,7 +339,7 @@ BOOST_FIXTURE_TEST_CASE(messages_reflected_to_their_sender, siege) {
     pair other;
     wire const first = other.initiation(other.a);
     other.b.receive(first);
-    wire answer = other.b.steal();
+    wire answer = other.b.take_datagram();
     std::swap(answer.from, answer.to);
     other.b.events.clear();
     BOOST_TEST(other.b.receive(answer) == status::bad_mac1);
@@ -367,8 +367,8 @@ BOOST_FIXTURE_TEST_CASE(sessions_from_the_future, siege) {
     other.w.now = other.w.now + seconds(125);
     BOOST_TEST_REQUIRE(other.a.send(ipv4(other.a, other.b, 100)) == status::ok);
     other.a.outbox.pop_front(); // the packet; what follows is the initiation of the next session
-    other.b.receive(other.a.steal());
-    wire const held_back = other.b.steal();
+    other.b.receive(other.a.take_datagram());
+    wire const held_back = other.b.take_datagram();
     buffer content = noise(3).take(100);
     wg::store_le32(content.data(), 4);
     wg::store_le32(&content[4], held_back.receiver()); // an index of a handshake, not of a session

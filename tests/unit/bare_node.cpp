@@ -70,7 +70,7 @@ struct wire {
             }
         } while (!a.board.arriving.empty() || !b.board.arriving.empty());
     }
-    void pass(int seconds) {
+    void advance_clock(int seconds) {
         for (; seconds != 0; --seconds) {
             for (node* const n : {&a, &b}) n->board.time = n->board.time + wg::seconds(1);
             settle();
@@ -101,12 +101,12 @@ BOOST_AUTO_TEST_CASE(the_first_packet_makes_a_session_and_arrives) {
 BOOST_AUTO_TEST_CASE(sessions_are_renewed_and_survive_a_restart_of_the_board) {
     wire w;
     w.talk("one");
-    w.pass(121);
+    w.advance_clock(121);
     w.talk("two");
     w.talk("three");
     BOOST_TEST(w.handshakes == 2u);
 
-    w.pass(1);
+    w.advance_clock(1);
     // The board that knows the endpoint starts again, with the next number of its boot counter.
     std::destroy_at(&w.a);
     std::construct_at(&w.a, wg::byte{1});

@@ -178,7 +178,7 @@ template <class Policies> struct town {
         std::vector<wire> all;
         for (auto const& o : others) {
             o->poll();
-            while (!o->outbox.empty()) all.push_back(o->steal());
+            while (!o->outbox.empty()) all.push_back(o->take_datagram());
         }
         return all;
     }
@@ -189,7 +189,7 @@ template <class Policies> struct town {
     /// What the hub has said reaches them.
     void deliver() {
         while (!middle.outbox.empty()) {
-            wire const next = middle.steal();
+            wire const next = middle.take_datagram();
             for (auto const& o : others)
                 if (o->where == next.to) o->take(next);
         }
@@ -230,7 +230,7 @@ template <class Policies> auto answer_a_crowd(std::size_t width) {
     host nobody(t.w, 77);
     add_peer(nobody, t.middle);
     nobody.send(ipv4(nobody, t.middle, 100));
-    stranger = nobody.steal();
+    stranger = nobody.take_datagram();
     wire lost_response = in[7]; // of the right form, to nobody
     lost_response.data = buffer(wg::response_layout::size);
     lost_response.data[0] = 2;
@@ -429,7 +429,7 @@ BOOST_AUTO_TEST_CASE(a_batch_of_both_directions) {
         p.b.complete(*opened[i]);
     }
     for (auto const& f : sealed) p.a.complete(*f);
-    while (!p.b.outbox.empty()) BOOST_TEST((p.a.receive(p.b.steal()) == status::ok));
+    while (!p.b.outbox.empty()) BOOST_TEST((p.a.receive(p.b.take_datagram()) == status::ok));
     BOOST_TEST(p.a.received.size() == 6u);
     BOOST_TEST(p.b.received.size() == 5u);
 }
@@ -485,9 +485,9 @@ BOOST_AUTO_TEST_CASE(peers_of_one_configuration_are_added_together) {
     BOOST_TEST(counted.dh.most == 8u);
     for (auto const& b : others) {
         a.send(ipv4(a, *b, 100));
-        b->receive(a.steal());
-        a.receive(b->steal());
-        b->receive(a.steal());
+        b->receive(a.take_datagram());
+        a.receive(b->take_datagram());
+        b->receive(a.take_datagram());
         BOOST_TEST(b->received.size() == 1u);
     }
     // A new private key is computed with for all of them, too.

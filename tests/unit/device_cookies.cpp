@@ -25,7 +25,7 @@ BOOST_AUTO_TEST_CASE(mac2_is_ignored_without_load) {
     for (std::size_t at = 132; at < 148; ++at) BOOST_TEST(+initiation.data[at] == 0);
     for (std::size_t at = 132; at < 148; ++at) initiation.data[at] = 0x5a;
     BOOST_TEST(p.b.receive(initiation) == status::queued);
-    BOOST_TEST((p.b.steal().type() == message_type::response));
+    BOOST_TEST((p.b.take_datagram().type() == message_type::response));
 }
 
 /// Two hosts, the second of them under load from somebody who knows its public key.
@@ -37,7 +37,7 @@ struct loaded_pair : basic_pair<loadable> {
     /// An initiation of the stranger, whom nobody knows; its mac1 is right.
     wire noise_initiation() {
         stranger.send(ipv4(stranger, b, 100));
-        wire const out = stranger.steal();
+        wire const out = stranger.take_datagram();
         stranger.device.down(w.now); // so that it may send the next one at once
         stranger.device.up();
         return out;
@@ -73,9 +73,9 @@ BOOST_AUTO_TEST_CASE(initiation_under_load_needs_a_cookie) {
     BOOST_TEST(p.a.receive(reply) == status::queued);
     BOOST_TEST(p.a.count(wg::event_id::cookie_reply_received) == 1u);
     BOOST_TEST(untouched(p.a, before, p.b.public_key)); //= wp 6.6: the initiation is repeated no earlier than without
-    p.pass(wg::milliseconds(5400));
+    p.advance_clock(wg::milliseconds(5400));
     p.a.tick();
-    wire const second = p.a.steal();
+    wire const second = p.a.take_datagram();
     BOOST_TEST((second.type() == message_type::initiation));
     BOOST_TEST(second.has_mac2());
     p.load();
@@ -94,9 +94,9 @@ BOOST_AUTO_TEST_CASE(a_cookie_is_worthless_from_elsewhere) {
     p.load();
     p.b.receive(first);
     p.a.receive(p.b.outbox.back());
-    p.pass(wg::milliseconds(5400));
+    p.advance_clock(wg::milliseconds(5400));
     p.a.tick();
-    wire second = p.a.steal();
+    wire second = p.a.take_datagram();
     BOOST_TEST(second.has_mac2());
     wg::endpoint const right = second.from;
     wg::endpoint other_port = right, other_address = right;
@@ -114,7 +114,7 @@ BOOST_AUTO_TEST_CASE(a_cookie_is_worthless_from_elsewhere) {
     p.b.outbox.clear();
     second.from = right;
     p.b.receive(second);
-    BOOST_TEST((p.b.steal().type() == message_type::response));
+    BOOST_TEST((p.b.take_datagram().type() == message_type::response));
 }
 
 //= wp 5.4.7: a response may be answered by a cookie reply just as an initiation may
@@ -122,7 +122,7 @@ BOOST_AUTO_TEST_CASE(response_under_load_needs_a_cookie) {
     loaded_pair p;
     add_peer(p.stranger, p.a);
     p.b.receive(p.initiation(p.a));
-    wire const response = p.b.steal();
+    wire const response = p.b.take_datagram();
     p.load(p.a, p.a.public_key);
     std::uint64_t const dhs = counted_dh::calls;
     p.a.receive(response);
@@ -135,10 +135,10 @@ BOOST_AUTO_TEST_CASE(response_under_load_needs_a_cookie) {
     p.b.receive(reply);
     BOOST_TEST(p.b.count(wg::event_id::cookie_reply_received) == 1u);
 
-    p.pass(wg::milliseconds(5400));
+    p.advance_clock(wg::milliseconds(5400));
     p.a.tick();
-    p.b.receive(p.a.steal());
-    wire const second = p.b.steal();
+    p.b.receive(p.a.take_datagram());
+    wire const second = p.b.take_datagram();
     BOOST_TEST((second.type() == message_type::response));
     BOOST_TEST(second.has_mac2());
     p.load(p.a, p.a.public_key);
@@ -156,9 +156,9 @@ BOOST_AUTO_TEST_CASE(valid_mac2_beyond_the_rate_is_dropped_silently) {
     p.load();
     p.b.receive(first);
     p.a.receive(p.b.outbox.back());
-    p.pass(wg::milliseconds(5400));
+    p.advance_clock(wg::milliseconds(5400));
     p.a.tick();
-    wire const second = p.a.steal();
+    wire const second = p.a.take_datagram();
     p.load();
     p.b.poll();
     p.b.outbox.clear();
@@ -180,14 +180,14 @@ BOOST_AUTO_TEST_CASE(load_ends_a_second_after_the_queue_was_long) {
     p.b.poll();
     p.b.outbox.clear();
     BOOST_TEST(p.b.count(wg::event_id::under_load) == 1u);
-    p.pass(wg::milliseconds(999));
+    p.advance_clock(wg::milliseconds(999));
     p.b.receive(first);
-    BOOST_TEST((p.b.steal().type() == message_type::cookie_reply));
-    p.pass(wg::milliseconds(1));
+    BOOST_TEST((p.b.take_datagram().type() == message_type::cookie_reply));
+    p.advance_clock(wg::milliseconds(1));
     p.b.tick();
     BOOST_TEST(p.b.count(wg::event_id::under_load) == 2u);
     p.b.receive(first);
-    BOOST_TEST((p.b.steal().type() == message_type::response));
+    BOOST_TEST((p.b.take_datagram().type() == message_type::response));
 }
 
 BOOST_AUTO_TEST_CASE(a_full_queue_drops_what_comes_and_counts_it) {
@@ -214,7 +214,7 @@ struct host_under_load : basic_pair<policies_with<wg::growing_storage<wg::heap_r
     host_under_load() {
         add_peer(stranger, b);
         stranger.send(ipv4(stranger, b, 100));
-        junk = stranger.steal();
+        junk = stranger.take_datagram();
         for (std::size_t i = 0; i < long_queue::max_queued_handshakes; ++i) BOOST_TEST(b.take(junk) == status::queued);
         BOOST_TEST(b.take(junk) == status::handshake_queue_full);
         for (int i = 0; i < 10; ++i) b.poll();
@@ -228,11 +228,11 @@ BOOST_AUTO_TEST_CASE(under_load_only_messages_that_get_an_answer_are_queued) {
     BOOST_TEST(p.b.take(p.junk) == status::rate_limited);
     // The honest peer has another source: it is sent a cookie, and its next initiation is answered.
     p.a.send(ipv4(p.a, p.b, 100));
-    BOOST_TEST(p.b.take(p.a.steal()) == status::queued);
+    BOOST_TEST(p.b.take(p.a.take_datagram()) == status::queued);
     p.b.poll();
     bool sent = false;
     while (!p.b.outbox.empty()) {
-        wire const reply = p.b.steal();
+        wire const reply = p.b.take_datagram();
         sent = sent || (reply.type() == message_type::cookie_reply && reply.to == p.a.where);
     }
     BOOST_TEST(sent);
@@ -243,16 +243,16 @@ BOOST_AUTO_TEST_CASE(under_load_only_messages_that_get_an_answer_are_queued) {
 BOOST_AUTO_TEST_CASE(messages_without_cookies_leave_room_for_one_with_a_cookie) {
     host_under_load p;
     p.a.send(ipv4(p.a, p.b, 100));
-    BOOST_TEST(p.b.take(p.a.steal()) == status::queued);
+    BOOST_TEST(p.b.take(p.a.take_datagram()) == status::queued);
     p.b.poll();
     while (!p.b.outbox.empty()) {
-        wire const reply = p.b.steal();
+        wire const reply = p.b.take_datagram();
         if (reply.to == p.a.where) p.a.receive(reply);
     }
     BOOST_TEST_REQUIRE(p.a.count(wg::event_id::cookie_reply_received) == 1u);
-    p.pass(wg::milliseconds(5400));
+    p.advance_clock(wg::milliseconds(5400));
     p.a.tick();
-    wire const second = p.a.steal();
+    wire const second = p.a.take_datagram();
     BOOST_TEST_REQUIRE(second.has_mac2());
 
     for (std::size_t i = 0; i < long_queue::max_queued_handshakes; ++i) BOOST_TEST(p.b.take(p.junk) == status::queued);
@@ -281,9 +281,9 @@ struct cookie_pair : loaded_pair {
         b.outbox.clear();
     }
     wire retransmission() {
-        pass(wg::milliseconds(5400));
+        advance_clock(wg::milliseconds(5400));
         a.tick();
-        return a.steal();
+        return a.take_datagram();
     }
 };
 
@@ -329,7 +329,7 @@ BOOST_AUTO_TEST_CASE(mac2_is_zero_once_the_cookie_is_115_s_old) {
     for (auto const& [age, has] : {std::pair{wg::milliseconds(114'999), true}, std::pair{wg::seconds(115), false}}) {
         cookie_pair p;
         p.a.receive(p.reply);
-        p.pass(age);
+        p.advance_clock(age);
         p.a.device.down(p.w.now); // drops what the timers would do in between, keeps the cookie
         p.a.device.up();
         BOOST_TEST(p.initiation(p.a).has_mac2() == has);
@@ -347,7 +347,7 @@ BOOST_AUTO_TEST_CASE(a_thousand_peers_behind_one_address_are_answered_at_once) {
         add_peer(peer, hub);
         add_peer(hub, peer);
         peer.send(ipv4(peer, hub, 100));
-        wire initiation = peer.steal();
+        wire initiation = peer.take_datagram();
         initiation.from = {wg::ip_address::v4(203, 0, 113, 7), static_cast<std::uint16_t>(2000 + i), 0};
         BOOST_TEST(hub.take(initiation) == status::queued);
     }

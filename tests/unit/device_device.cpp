@@ -104,7 +104,7 @@ BOOST_AUTO_TEST_CASE(padding_stops_at_the_mtu) {
         p.connect();
         p.a.device.set_mtu(c.mtu);
         p.a.send(ipv4(p.a, p.b, c.size));
-        wire const out = p.a.steal();
+        wire const out = p.a.take_datagram();
         BOOST_TEST(out.data.size() == c.sealed + wg::transport_overhead_bytes, "mtu " << c.mtu << " size " << c.size);
         BOOST_TEST(p.b.receive(out) == status::ok);
         BOOST_TEST((p.b.received.back() == ipv4(p.a, p.b, c.size)));
@@ -151,7 +151,7 @@ BOOST_AUTO_TEST_CASE(outer_marks_are_af41_for_handshakes_and_ecn_for_data) {
         for (bool const six : {false, true}) {
             p.a.send(six ? ipv6(p.a, p.b, 100, 1, static_cast<wg::byte>(tos))
                          : ipv4(p.a, p.b, 100, 1, static_cast<wg::byte>(tos)));
-            BOOST_TEST(+p.a.steal().tos == (tos & 3)); //= RFC 6040 4.1: normal mode copies the mark
+            BOOST_TEST(+p.a.take_datagram().tos == (tos & 3)); //= RFC 6040 4.1: normal mode copies the mark
         }
     }
     p.net.advance(wg::seconds(10));
@@ -169,7 +169,7 @@ BOOST_AUTO_TEST_CASE(congestion_outside_arrives_inside) {
             p.b.received.clear();
             auto const tos = static_cast<wg::byte>(inner | 0xa0);
             p.a.send(six ? ipv6(p.a, p.b, 100, 1, tos) : ipv4(p.a, p.b, 100, 1, tos));
-            wire out = p.a.steal();
+            wire out = p.a.take_datagram();
             out.tos = static_cast<std::uint8_t>(outer | 0x88);
             BOOST_TEST(p.b.receive(out) == (expected < 0 ? status::congestion_lost : status::ok));
             BOOST_TEST_REQUIRE(p.b.received.size() == (expected < 0 ? 0u : 1u));
@@ -187,7 +187,7 @@ BOOST_AUTO_TEST_CASE(a_packet_that_takes_no_marks_passes_where_the_device_is_set
     auto const marked = [&](bool six) {
         p.b.received.clear();
         p.a.send(six ? ipv6(p.a, p.b, 100) : ipv4(p.a, p.b, 100));
-        wire out = p.a.steal();
+        wire out = p.a.take_datagram();
         out.tos = 3;
         return p.b.receive(out);
     };
@@ -209,7 +209,7 @@ BOOST_AUTO_TEST_CASE(the_first_packet_that_takes_no_marks_is_an_event_and_no_oth
         p.b.device.set_congestion_drop(drop);
         for (int i = 0; i < 10; ++i) {
             p.a.send(ipv4(p.a, p.b, 100));
-            wire out = p.a.steal();
+            wire out = p.a.take_datagram();
             out.tos = 3;
             p.b.receive(out);
         }
@@ -266,7 +266,7 @@ BOOST_AUTO_TEST_CASE(a_datagram_that_crypt_has_not_opened_is_dropped_and_changes
     pair p;
     p.connect();
     p.a.send(ipv4(p.a, p.b, 100));
-    wire in = p.a.steal();
+    wire in = p.a.take_datagram();
     wg::endpoint const elsewhere{wg::ip_address::v4(203, 0, 113, 5), 9, 0};
     auto const from = std::exchange(in.from, elsewhere);
     auto const f = p.b.prepare(in);
@@ -314,7 +314,7 @@ BOOST_AUTO_TEST_CASE(an_initiation_that_does_not_fit_is_kept_and_counted) {
 BOOST_AUTO_TEST_CASE(a_repeated_initiation_that_does_not_fit_is_kept) {
     pair p;
     (void)p.initiation(p.a);
-    p.pass(wg::seconds(6));
+    p.advance_clock(wg::seconds(6));
     p.a.device.on_deadline(p.w.now);
     BOOST_TEST(say(p.a, p.w, 100, false) == 0u);
     BOOST_TEST(p.a.dropped(status::no_room) == 1u);
@@ -327,7 +327,7 @@ BOOST_AUTO_TEST_CASE(a_keepalive_that_does_not_fit_is_kept_and_counted) {
     p.connect();
     p.b.send(ipv4(p.b, p.a, 100));
     p.net.settle();
-    p.pass(wg::seconds(10));
+    p.advance_clock(wg::seconds(10));
     p.a.device.on_deadline(p.w.now);
     BOOST_TEST(say(p.a, p.w, 31, false) == 0u);
     BOOST_TEST(p.a.dropped(status::no_room) == 1u);
@@ -355,7 +355,7 @@ BOOST_AUTO_TEST_CASE(of_several_buffers_those_before_the_first_small_one_are_use
         others.push_back(std::make_unique<host>(w, i));
         introduce(b, *others.back());
         others.back()->send(ipv4(*others.back(), b, 100));
-        BOOST_TEST(b.take(others.back()->steal()) == status::queued);
+        BOOST_TEST(b.take(others.back()->take_datagram()) == status::queued);
     }
     buffer memory(5 * 148);
     std::vector<host::job_type> jobs(5);
@@ -380,7 +380,7 @@ BOOST_AUTO_TEST_CASE(unreachable_destinations_are_told_to_the_host) {
                status::ok);
     for (unsigned const number : {9u, 10u}) {
         for (bool const six : {false, true}) {
-            p.pass(wg::seconds(1));
+            p.advance_clock(wg::seconds(1));
             p.a.received.clear();
             buffer const inner =
                 six ? inner_packet(p.a.v6, inner_v6(number), 80) : inner_packet(p.a.v4, inner_v4(number), 80);
@@ -399,10 +399,10 @@ BOOST_AUTO_TEST_CASE(unreachable_destinations_are_told_to_the_host) {
 
 BOOST_AUTO_TEST_CASE(unreachables_are_a_thousand_a_second_at_most) {
     pair p;
-    p.pass(wg::seconds(10));
+    p.advance_clock(wg::seconds(10));
     for (int i = 0; i < 1000; ++i) p.a.send(inner_packet(p.a.v4, inner_v4(10), 80));
     BOOST_TEST(p.a.received.size() == 50u);
-    p.pass(wg::milliseconds(10));
+    p.advance_clock(wg::milliseconds(10));
     for (int i = 0; i < 1000; ++i) p.a.send(inner_packet(p.a.v4, inner_v4(10), 80));
     BOOST_TEST(p.a.received.size() == 60u);
     BOOST_TEST(p.a.dropped(status::no_peer) == 2000u);
@@ -437,7 +437,7 @@ BOOST_AUTO_TEST_CASE(the_tunnels_own_datagrams_are_not_taken_into_it) {
         return own;
     };
     p.a.send(ipv4(p.a, p.b, 100));
-    buffer own = inside(p.a.steal());
+    buffer own = inside(p.a.take_datagram());
     BOOST_TEST(p.a.send(own) == status::routing_loop);
     wg::store_be16(&own[20], 53); // another program's
     BOOST_TEST(p.a.send(own) == status::ok);
@@ -900,7 +900,7 @@ BOOST_AUTO_TEST_CASE(sticky_sources_are_forgotten_on_request) {
     p.connect();
     auto const stick = [&] {
         p.b.send(ipv4(p.b, p.a, 100));
-        auto const in = p.a.prepare(p.b.steal());
+        auto const in = p.a.prepare(p.b.take_datagram());
         in->job.where.local = {wg::ip_address::v4(192, 0, 2, 1), 3};
         p.a.crypt(*in);
         p.a.complete(*in);

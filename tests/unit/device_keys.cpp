@@ -29,7 +29,7 @@ BOOST_AUTO_TEST_CASE(a_new_private_key_makes_new_sessions_at_once) {
     pair p;
     p.connect();
     p.b.send(ipv4(p.b, p.a, 100));
-    wire const under_way = p.b.steal();
+    wire const under_way = p.b.take_datagram();
     buffer const fresh = noise(99).take(32);
     wg::public_key const old_public = p.a.public_key;
     BOOST_TEST(p.a.configure(change::private_key(fixed<32>(fresh))) == status::ok);
@@ -38,7 +38,7 @@ BOOST_AUTO_TEST_CASE(a_new_private_key_makes_new_sessions_at_once) {
     BOOST_TEST(p.a.receive(under_way) == status::ok);
     BOOST_TEST(p.b.configure(change::peer(old_public), change::remove_peer()) == status::ok);
     add_peer(p.b, p.a);
-    p.forget();
+    p.clear_logs();
     BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged); // within 5 s of the handshake before
     p.net.settle();
     BOOST_TEST(p.b.received.size() == 1u);
@@ -126,7 +126,7 @@ BOOST_AUTO_TEST_CASE(a_new_preshared_key_leaves_the_session_alone) {
     BOOST_TEST(p.passes(p.a, p.b));
     BOOST_TEST(p.passes(p.b, p.a));
     p.net.advance(wg::seconds(120));
-    p.forget();
+    p.clear_logs();
     BOOST_TEST(p.passes(p.a, p.b));
     BOOST_TEST(p.a.count(wg::event_id::session_started) == 0u); // the other end does not know it
     BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::preshared_key(fixed<32>(psk))) == status::ok);
@@ -152,7 +152,7 @@ BOOST_AUTO_TEST_CASE(keys_are_wiped_after_540_s_and_the_peer_lives_on) {
     BOOST_TEST(p.b.count(wg::event_id::keys_zeroed) == 1u);
     BOOST_TEST(!holds(keys, sizeof *keys, send_key));
     BOOST_TEST(!holds(keys, sizeof *keys, receive_key));
-    p.forget();
+    p.clear_logs();
     p.b.send(ipv4(p.b, p.a, 100));
     p.net.settle();
     BOOST_TEST(p.a.received.size() == 1u);
@@ -165,9 +165,9 @@ BOOST_AUTO_TEST_CASE(zeroing_flushes_what_waits_and_the_pending_handshake) {
     p.net.intercept = [](wire const&) { return false; };
     p.net.advance(wg::seconds(535));
     p.a.send(ipv4(p.a, p.b, 100));
-    wire const initiation = p.a.steal();
+    wire const initiation = p.a.take_datagram();
     p.b.receive(initiation);
-    wire const response = p.b.steal();
+    wire const response = p.b.take_datagram();
     p.net.advance(wg::seconds(5));
     BOOST_TEST(p.a.count(wg::event_id::keys_zeroed) == 1u);
     p.a.receive(response);
@@ -184,7 +184,7 @@ BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_while_packets_are_in_flight) {
     p.connect();
     wire const incoming = [&] {
         p.b.send(ipv4(p.b, p.a, 100));
-        return p.b.steal();
+        return p.b.take_datagram();
     }();
     auto const out = p.a.prepare(ipv4(p.a, p.b, 100));
     auto const in = p.a.prepare(incoming);
@@ -203,9 +203,9 @@ BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_while_packets_are_in_flight) {
     BOOST_TEST(!holds(keys, sizeof *keys, send_key));
     BOOST_TEST(!holds(keys, sizeof *keys, receive_key));
     BOOST_TEST(p.a.received.empty());
-    BOOST_TEST(p.b.receive(p.a.steal()) == status::ok); // what was prepared may go out
+    BOOST_TEST(p.b.receive(p.a.take_datagram()) == status::ok); // what was prepared may go out
     BOOST_TEST(p.a.receive(incoming) == status::unknown_index);
-    p.pass(wg::seconds(1)); // a new peer's first timestamp must be greater than the removed one's last
+    p.advance_clock(wg::seconds(1)); // a new peer's first timestamp must be greater than the removed one's last
     add_peer(p.a, p.b);
     p.a.send(ipv4(p.a, p.b, 100, 5));
     p.net.settle();
@@ -230,7 +230,7 @@ BOOST_AUTO_TEST_CASE(a_session_that_a_job_holds_is_wiped_when_the_job_is_complet
 BOOST_AUTO_TEST_CASE(a_peer_may_be_removed_during_a_handshake) {
     pair p;
     p.b.receive(p.initiation(p.a));
-    wire const response = p.b.steal();
+    wire const response = p.b.take_datagram();
     BOOST_TEST(p.a.configure(change::replace_peers()) == status::ok);
     p.a.receive(response);
     BOOST_TEST(p.a.dropped(status::unknown_index) == 1u);

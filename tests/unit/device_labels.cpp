@@ -104,7 +104,7 @@ BOOST_AUTO_TEST_CASE(a_peer_accepts_a_restarted_device_that_had_a_thousand_unrea
     introduce(*a, b);
     w.now = w.now + wg::seconds(1);
     a->send(ipv4(*a, b, 100));
-    b.receive(a->steal());
+    b.receive(a->take_datagram());
     BOOST_TEST(b.count(wg::event_id::response_sent) == before + 1);
     BOOST_TEST(b.dropped(status::replayed_initiation) == 0u);
 }
@@ -206,7 +206,7 @@ struct board_and_server {
     }
 
     /// Lets time pass for both.
-    void pass(wg::duration by) {
+    void advance_clock(wg::duration by) {
         time.now = time.now + by;
         w.now = w.now + by;
     }
@@ -252,7 +252,8 @@ BOOST_AUTO_TEST_CASE(thousands_of_initiations_over_many_boots_are_all_accepted) 
         for (int i = 0; i < 50; ++i) {
             // From the server's shortest interval to more than a day.
             std::uint64_t const shift = random.next() % 23;
-            s.pass(wg::milliseconds(20 + static_cast<std::int64_t>(random.next() % (std::uint64_t{1} << (4 + shift)))));
+            s.advance_clock(
+                wg::milliseconds(20 + static_cast<std::int64_t>(random.next() % (std::uint64_t{1} << (4 + shift)))));
             ++made;
             accepted += s.initiate();
         }
@@ -267,7 +268,7 @@ BOOST_AUTO_TEST_CASE(a_day_of_initiations_to_an_unreachable_server_does_not_spoi
     s.start(1);
     BOOST_TEST(s.initiate());
     for (int i = 0; i < 86'400 / 5; ++i) { // the server hears none of these
-        s.pass(wg::seconds(5));
+        s.advance_clock(wg::seconds(5));
         s.board->on_deadline(s.time.now);
         wg::byte_array<256> memory{};
         board_device::job_type j;
@@ -277,10 +278,10 @@ BOOST_AUTO_TEST_CASE(a_day_of_initiations_to_an_unreachable_server_does_not_spoi
             j.data = wg::packet(memory, 0);
         }
     }
-    s.pass(wg::seconds(5));
+    s.advance_clock(wg::seconds(5));
     BOOST_TEST(s.initiate()); // the server has seen the last label of this boot
     s.start(2);
-    s.pass(wg::seconds(1));
+    s.advance_clock(wg::seconds(1));
     BOOST_TEST(s.initiate());
 }
 

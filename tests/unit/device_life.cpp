@@ -48,9 +48,9 @@ BOOST_FIXTURE_TEST_CASE(is_silent_after_it_went_down_with_packets_in_flight, pai
     connect();
     BOOST_TEST_REQUIRE(b.configure(wg::change::peer(a.public_key), wg::change::persistent_keepalive(5)) == status::ok);
     net.settle();
-    forget();
+    clear_logs();
     a.send(ipv4(a, b, 100));
-    auto const in = b.prepare(a.steal());
+    auto const in = b.prepare(a.take_datagram());
     auto const out = b.prepare(ipv4(b, a, 100));
     b.device.down(w.now);
     b.crypt(*in);

@@ -17,7 +17,7 @@ struct slow_network {
 
     void advance(wg::duration by) {
         for (wg::instant const until = p.w.now + by; p.w.now < until;) {
-            p.pass(wg::milliseconds(10));
+            p.advance_clock(wg::milliseconds(10));
             for (host* const h : {&p.a, &p.b}) {
                 h->tick();
                 for (; !h->outbox.empty(); h->outbox.pop_front()) {
@@ -61,7 +61,7 @@ BOOST_AUTO_TEST_CASE(staged_packets_or_a_keepalive_confirm_the_session) {
 BOOST_AUTO_TEST_CASE(the_responder_waits_for_confirmation) {
     pair p;
     p.b.receive(p.initiation(p.a));
-    wire const response = p.b.steal();
+    wire const response = p.b.take_datagram();
     BOOST_TEST(p.b.send(ipv4(p.b, p.a, 100)) == status::staged);
     BOOST_TEST(p.b.outbox.empty());
     BOOST_TEST(p.b.report(p.a.public_key).last_handshake_s == 0);
@@ -78,25 +78,25 @@ BOOST_AUTO_TEST_CASE(the_old_session_carries_traffic_until_the_new_one_is_confir
     pair p;
     p.connect();
     p.net.advance(wg::seconds(120));
-    p.forget();
+    p.clear_logs();
     p.a.send(ipv4(p.a, p.b, 100));
-    wire const data = p.a.steal(), initiation = p.a.steal();
+    wire const data = p.a.take_datagram(), initiation = p.a.take_datagram();
     BOOST_TEST(data.is_data());
     BOOST_TEST((initiation.type() == message_type::initiation));
     p.b.receive(initiation);
-    wire const response = p.b.steal();
+    wire const response = p.b.take_datagram();
     p.a.receive(response);
-    wire const confirmation = p.a.steal();
+    wire const confirmation = p.a.take_datagram();
     BOOST_TEST(confirmation.is_keepalive());
     BOOST_TEST(confirmation.receiver() == response.sender());
     p.b.send(ipv4(p.b, p.a, 100));
-    wire const old = p.b.steal();
+    wire const old = p.b.take_datagram();
     BOOST_TEST(old.receiver() != initiation.sender());
     BOOST_TEST(p.a.receive(old) == status::ok);
     BOOST_TEST(p.b.receive(data) == status::ok);
     p.b.receive(confirmation);
     p.b.send(ipv4(p.b, p.a, 100));
-    BOOST_TEST(p.b.steal().receiver() == initiation.sender());
+    BOOST_TEST(p.b.take_datagram().receiver() == initiation.sender());
     BOOST_TEST(p.b.receive(data) == status::replayed_counter); // the previous session lives on for what is under way
 }
 
@@ -105,14 +105,14 @@ BOOST_AUTO_TEST_CASE(the_responder_keeps_no_more_sessions_than_it_needs) {
     pair p;
     p.connect();
     p.a.send(ipv4(p.a, p.b, 100));
-    wire const of_first = p.a.steal();
+    wire const of_first = p.a.take_datagram();
     p.net.advance(wg::seconds(121));
     p.a.send(ipv4(p.a, p.b, 100));
     p.net.settle();
     p.a.send(ipv4(p.a, p.b, 100, 2));
-    wire const of_second = p.a.steal();
+    wire const of_second = p.a.take_datagram();
     BOOST_TEST(of_first.receiver() != of_second.receiver());
-    p.pass(wg::seconds(6));
+    p.advance_clock(wg::seconds(6));
     auto const probe = [&](std::uint32_t index) {
         wire w{buffer(32), p.a.where, p.b.where};
         wg::store_le32(&w.data[0], 4);
@@ -123,13 +123,13 @@ BOOST_AUTO_TEST_CASE(the_responder_keeps_no_more_sessions_than_it_needs) {
     auto* const keys = current_keys(p.a, ipv4(p.a, p.b, 100));
     keys->send_counter = wg::rekey_after_messages + 1;
     p.a.send(ipv4(p.a, p.b, 100));
-    p.a.steal();
-    p.b.receive(p.a.steal());
-    wire const lost_response = p.b.steal();
+    p.a.take_datagram();
+    p.b.receive(p.a.take_datagram());
+    wire const lost_response = p.b.take_datagram();
     BOOST_TEST(probe(of_first.receiver()) == status::unknown_index);
     BOOST_TEST(probe(of_second.receiver()) == status::replayed_counter);
     BOOST_TEST(probe(lost_response.sender()) == status::decryption_failed);
-    p.pass(wg::seconds(6));
+    p.advance_clock(wg::seconds(6));
     p.a.tick();
     p.b.receive(p.a.outbox.back());
     BOOST_TEST(probe(lost_response.sender()) == status::unknown_index);
@@ -142,7 +142,7 @@ BOOST_AUTO_TEST_CASE(the_initiator_rekeys_when_it_sends_after_120_s) {
     p.connect();
     wg::instant const born = p.w.now;
     p.net.advance(wg::seconds(120) - wg::duration{1});
-    p.forget();
+    p.clear_logs();
     BOOST_TEST(p.passes(p.a, p.b));
     BOOST_TEST(p.net.count(message_type::initiation) == 0u);
     p.net.advance(wg::duration{1});
@@ -168,7 +168,7 @@ BOOST_AUTO_TEST_CASE(the_responder_never_rekeys_by_time) {
         if (p.w.now - wg::instant{} >= wg::seconds(1000 + 118)) break;
     }
     p.net.advance(wg::seconds(2));
-    p.forget();
+    p.clear_logs();
     for (int i = 0; i < 20; ++i) p.b.send(ipv4(p.b, p.a, 100));
     p.net.settle();
     BOOST_TEST(p.a.received.size() == 20u);
@@ -180,7 +180,7 @@ BOOST_AUTO_TEST_CASE(either_end_rekeys_after_2_to_the_60_messages) {
     for (bool const initiator : {true, false}) {
         pair p;
         p.connect();
-        p.pass(wg::seconds(6));
+        p.advance_clock(wg::seconds(6));
         host &from = initiator ? p.a : p.b, &to = initiator ? p.b : p.a;
         auto* const keys = current_keys(from, ipv4(from, to, 100));
         keys->send_counter = wg::rekey_after_messages - 1;
@@ -199,18 +199,18 @@ BOOST_AUTO_TEST_CASE(a_receiving_initiator_rekeys_once_at_165_s) {
     p.connect();
     wg::instant const born = p.w.now;
     p.net.advance(wg::seconds(165) - wg::duration{1});
-    p.forget();
+    p.clear_logs();
     p.b.send(ipv4(p.b, p.a, 100));
     p.net.settle();
     BOOST_TEST(p.a.received.size() == 1u);
     BOOST_TEST(p.net.count(message_type::initiation) == 0u);
     p.w.now = born + wg::seconds(165);
     p.b.send(ipv4(p.b, p.a, 100));
-    p.a.receive(p.b.steal());
-    BOOST_TEST((p.a.steal().type() == message_type::initiation)); // and it is lost
-    p.pass(wg::seconds(5)); // another would be allowed now; its repetition is a jitter away
+    p.a.receive(p.b.take_datagram());
+    BOOST_TEST((p.a.take_datagram().type() == message_type::initiation)); // and it is lost
+    p.advance_clock(wg::seconds(5)); // another would be allowed now; its repetition is a jitter away
     p.b.send(ipv4(p.b, p.a, 100));
-    p.a.receive(p.b.steal());
+    p.a.receive(p.b.take_datagram());
     BOOST_TEST(p.a.outbox.empty());
     p.net.advance(wg::milliseconds(400));
     BOOST_TEST(p.net.count(message_type::initiation) == 1u);
@@ -224,10 +224,10 @@ BOOST_AUTO_TEST_CASE(a_receiving_responder_does_not_rekey) {
     p.net.advance(wg::seconds(100));
     wire late = [&] {
         p.a.send(ipv4(p.a, p.b, 100));
-        return p.a.steal();
+        return p.a.take_datagram();
     }();
-    p.forget();
-    p.pass(wg::seconds(70));
+    p.clear_logs();
+    p.advance_clock(wg::seconds(70));
     BOOST_TEST(p.b.receive(late) == status::ok);
     BOOST_TEST(p.b.outbox.empty());
 }
@@ -239,12 +239,12 @@ BOOST_AUTO_TEST_CASE(after_180_s_packets_wait_for_a_new_session) {
         p.connect();
         host &from = initiator ? p.a : p.b, &to = initiator ? p.b : p.a;
         p.net.advance(wg::seconds(180) - wg::duration{1});
-        p.forget();
+        p.clear_logs();
         p.net.intercept = [](wire const& w) { return w.type() == message_type::transport; };
         BOOST_TEST(p.passes(from, to));
-        p.pass(wg::duration{1});
+        p.advance_clock(wg::duration{1});
         p.net.intercept = {};
-        p.forget();
+        p.clear_logs();
         BOOST_TEST(from.send(ipv4(from, to, 100)) == status::staged);
         p.net.advance(wg::seconds(6));
         BOOST_TEST(p.net.count(message_type::initiation) >= 1u);
@@ -329,25 +329,25 @@ BOOST_AUTO_TEST_CASE(two_persistent_keepalives_do_not_fight) {
 BOOST_AUTO_TEST_CASE(initiations_are_five_seconds_apart) {
     pair p;
     p.initiation(p.a);
-    p.pass(wg::seconds(5) - wg::duration{1});
+    p.advance_clock(wg::seconds(5) - wg::duration{1});
     p.a.send(ipv4(p.a, p.b, 100));
     BOOST_TEST(p.a.outbox.empty());
-    p.pass(wg::duration{1});
+    p.advance_clock(wg::duration{1});
     p.a.send(ipv4(p.a, p.b, 100));
-    BOOST_TEST((p.a.steal().type() == message_type::initiation));
+    BOOST_TEST((p.a.take_datagram().type() == message_type::initiation));
 }
 
 //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
 BOOST_AUTO_TEST_CASE(an_initiation_follows_a_response_after_five_seconds) {
     pair p;
     p.b.receive(p.initiation(p.a));
-    p.b.steal();
-    p.pass(wg::seconds(5) - wg::duration{1});
+    p.b.take_datagram();
+    p.advance_clock(wg::seconds(5) - wg::duration{1});
     p.b.send(ipv4(p.b, p.a, 100));
     BOOST_TEST(p.b.outbox.empty());
-    p.pass(wg::duration{1});
+    p.advance_clock(wg::duration{1});
     p.b.send(ipv4(p.b, p.a, 100));
-    BOOST_TEST((p.b.steal().type() == message_type::initiation));
+    BOOST_TEST((p.b.take_datagram().type() == message_type::initiation));
 }
 
 //= linux: an interface that goes up may initiate at once
@@ -367,7 +367,7 @@ BOOST_AUTO_TEST_CASE(timestamps_grow_whatever_the_wall_clock_does) {
     p.b.receive(p.initiation(p.a));
     for (int i = 0; i < 100; ++i) {
         p.w.wall_offset = p.w.wall_offset - wg::seconds(i % 3 == 0 ? 1000 : 0); // backwards, or standing still
-        p.pass(wg::milliseconds(20));
+        p.advance_clock(wg::milliseconds(20));
         p.a.device.down(p.w.now);
         p.a.device.up();
         p.b.receive(p.initiation(p.a));
@@ -379,7 +379,7 @@ BOOST_AUTO_TEST_CASE(timestamps_grow_whatever_the_wall_clock_does) {
 //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
 BOOST_AUTO_TEST_CASE(timestamps_are_coarse) {
     pair p;
-    p.pass({123'456'789});
+    p.advance_clock({123'456'789});
     p.connect();
     auto const f = p.b.prepare(ipv4(p.b, p.a, 100));
     auto const& label = f->job.owner->greatest_timestamp;
@@ -390,7 +390,7 @@ BOOST_AUTO_TEST_CASE(timestamps_are_coarse) {
 
 BOOST_AUTO_TEST_CASE(the_time_of_the_last_handshake_is_unix_time) {
     pair p;
-    p.pass({123'456'789});
+    p.advance_clock({123'456'789});
     p.connect();
     for (auto const& r : {p.a.report(p.b.public_key), p.b.report(p.a.public_key)}) {
         BOOST_TEST(r.last_handshake_s == 1'700'001'000);
@@ -407,7 +407,7 @@ BOOST_AUTO_TEST_CASE(down_ends_sessions_and_silences_timers) {
     p.connect();
     auto const out = p.a.prepare(ipv4(p.a, p.b, 100)); // still under way when it happens
     p.b.send(ipv4(p.b, p.a, 100));
-    wire const data = p.b.steal();
+    wire const data = p.b.take_datagram();
     auto const in = p.a.prepare(data);
     p.a.crypt(*out);
     p.a.crypt(*in);

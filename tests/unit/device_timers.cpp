@@ -26,7 +26,7 @@ struct idle_pair : pair {
     idle_pair() {
         connect();
         net.advance(wg::seconds(30));
-        forget();
+        clear_logs();
     }
 };
 
@@ -246,7 +246,7 @@ BOOST_AUTO_TEST_CASE(retransmission_forgets_the_local_source) {
     idle_pair p;
     wg::local_source const local{wg::ip_address::v4(192, 0, 2, 1), 3};
     p.b.send(ipv4(p.b, p.a, 100));
-    wire const data = p.b.steal();
+    wire const data = p.b.take_datagram();
     auto const in = p.a.prepare(data);
     in->job.where.local = local;
     p.a.crypt(*in);
@@ -369,7 +369,7 @@ BOOST_AUTO_TEST_CASE(the_next_deadline_is_never_later_than_the_work) {
 BOOST_AUTO_TEST_CASE(a_packet_after_a_long_sleep_begins_a_handshake_that_the_overdue_timer_does_not_end) {
     for (bool const timers_last : {false, true}) {
         idle_pair p;
-        p.pass(wg::seconds(600));
+        p.advance_clock(wg::seconds(600));
         if (timers_last) {
             BOOST_TEST(p.a.send(ipv4(p.a, p.b, 100)) == status::staged);
             p.a.device.on_deadline(p.w.now);

@@ -111,7 +111,7 @@ BOOST_AUTO_TEST_CASE(wrong_mac1_is_answered_by_nothing_at_all) {
     BOOST_TEST(counted_dh::calls == dhs);
     BOOST_TEST(untouched(p.b, before, p.a.public_key));
     BOOST_TEST(p.b.receive(initiation) == status::queued);
-    wire const response = p.b.steal();
+    wire const response = p.b.take_datagram();
     BOOST_TEST_REQUIRE(response.type() == message_type::response);
     std::uint64_t const dhs_later = counted_dh::calls;
     for (std::size_t at = 4; at < 76; ++at) BOOST_TEST(p.a.receive(changed(response, at)) == status::bad_mac1);
@@ -124,8 +124,8 @@ BOOST_AUTO_TEST_CASE(an_initiation_is_taken_once) {
     pair p;
     wire const first = p.initiation(p.a);
     p.b.receive(first);
-    p.b.steal();
-    p.pass(wg::seconds(1));
+    p.b.take_datagram();
+    p.advance_clock(wg::seconds(1));
     auto const before = p.b.report(p.a.public_key);
     wire replayed = first;
     replayed.from = elsewhere;
@@ -138,12 +138,12 @@ BOOST_AUTO_TEST_CASE(an_initiation_is_taken_once) {
 BOOST_AUTO_TEST_CASE(an_older_initiation_is_not_taken_after_a_newer_one) {
     pair p;
     wire const first = p.initiation(p.a);
-    p.pass(wg::milliseconds(5400));
+    p.advance_clock(wg::milliseconds(5400));
     p.a.tick();
-    wire const second = p.a.steal();
+    wire const second = p.a.take_datagram();
     p.b.receive(second);
-    p.b.steal();
-    p.pass(wg::seconds(1));
+    p.b.take_datagram();
+    p.advance_clock(wg::seconds(1));
     p.b.receive(first);
     BOOST_TEST(p.b.dropped(status::replayed_initiation) == 1u);
     BOOST_TEST(p.b.outbox.empty());
@@ -161,7 +161,7 @@ BOOST_AUTO_TEST_CASE(the_greatest_timestamp_survives_all_but_removal) {
         BOOST_TEST(p.b.dropped(status::replayed_initiation) == before + 1, after);
         BOOST_TEST(p.b.outbox.empty(), after);
     };
-    p.pass(wg::seconds(600));
+    p.advance_clock(wg::seconds(600));
     p.b.tick();
     BOOST_TEST(p.b.count(wg::event_id::keys_zeroed) == 1u);
     refused("zeroing");
@@ -175,21 +175,21 @@ BOOST_AUTO_TEST_CASE(the_greatest_timestamp_survives_all_but_removal) {
     BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::remove_peer()) == status::ok);
     add_peer(p.b, p.a);
     p.b.receive(first);
-    BOOST_TEST((p.b.steal().type() == message_type::response));
+    BOOST_TEST((p.b.take_datagram().type() == message_type::response));
 }
 
 //= linux: at most one initiation in 20 ms from a peer; a refused one does not count as seen
 BOOST_AUTO_TEST_CASE(initiations_within_20_ms_are_a_flood) {
     pair p;
     wire const first = p.initiation(p.a);
-    p.pass(wg::milliseconds(5400));
+    p.advance_clock(wg::milliseconds(5400));
     p.a.tick();
-    wire const second = p.a.steal();
+    wire const second = p.a.take_datagram();
     p.b.receive(first);
-    p.pass(wg::milliseconds(20) - wg::duration{1});
+    p.advance_clock(wg::milliseconds(20) - wg::duration{1});
     p.b.receive(second);
     BOOST_TEST(p.b.dropped(status::initiation_flood) == 1u);
-    p.pass(wg::duration{1});
+    p.advance_clock(wg::duration{1});
     p.b.receive(second);
     BOOST_TEST(p.b.count(wg::event_id::response_sent) == 2u);
 }
@@ -201,7 +201,7 @@ BOOST_AUTO_TEST_CASE(an_initiation_of_nobody_costs_one_dh) {
     add_peer(stranger, p.b);
     stranger.send(ipv4(stranger, p.b, 100));
     std::uint64_t const dhs = counted_dh::calls;
-    p.b.receive(stranger.steal());
+    p.b.receive(stranger.take_datagram());
     BOOST_TEST(p.b.dropped(status::unknown_peer) == 1u);
     BOOST_TEST(counted_dh::calls == dhs + 1);
     BOOST_TEST(p.b.outbox.empty());
@@ -222,14 +222,14 @@ BOOST_AUTO_TEST_CASE(forged_initiations_move_nothing) {
     // byte 39 is the highest of the ephemeral key: its last bit is ignored by X25519, but not by the transcript
     BOOST_TEST(p.b.dropped(status::decryption_failed) == 108u);
     p.b.receive(genuine);
-    BOOST_TEST((p.b.steal().type() == message_type::response));
+    BOOST_TEST((p.b.take_datagram().type() == message_type::response));
 }
 
 //= linux: a forged response does not end the handshake that waits for the genuine one
 BOOST_AUTO_TEST_CASE(forged_responses_leave_the_handshake_pending) {
     pair p;
     p.b.receive(p.initiation(p.a));
-    wire const genuine = p.b.steal();
+    wire const genuine = p.b.take_datagram();
     auto const before = p.a.report(p.b.public_key);
     for (std::size_t at = 12; at < 60; ++at) {
         wire forged = changed(genuine, at);
@@ -255,7 +255,7 @@ BOOST_AUTO_TEST_CASE(response_with_another_preshared_key_leaves_the_handshake_pe
     pair p;
     BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::preshared_key(p.a.public_key)) == status::ok);
     p.b.receive(p.initiation(p.a));
-    wire const response = p.b.steal();
+    wire const response = p.b.take_datagram();
     p.a.receive(response);
     BOOST_TEST(p.a.dropped(status::decryption_failed) == 1u);
     BOOST_TEST(p.a.outbox.empty());
@@ -269,7 +269,7 @@ BOOST_AUTO_TEST_CASE(response_with_another_preshared_key_leaves_the_handshake_pe
 BOOST_AUTO_TEST_CASE(a_second_response_to_the_same_initiation_is_dropped) {
     pair p;
     p.b.receive(p.initiation(p.a));
-    wire const response = p.b.steal();
+    wire const response = p.b.take_datagram();
     p.a.receive(response);
     p.net.settle();
     auto const before = p.a.report(p.b.public_key);
@@ -286,7 +286,7 @@ BOOST_AUTO_TEST_CASE(messages_reflected_to_their_sender_are_dropped) {
     wire const initiation = p.initiation(p.a);
     BOOST_TEST(p.a.receive(initiation) == status::bad_mac1);
     p.b.receive(initiation);
-    wire const response = p.b.steal();
+    wire const response = p.b.take_datagram();
     BOOST_TEST(p.b.receive(response) == status::bad_mac1);
     p.a.receive(response);
     p.net.settle();
@@ -307,13 +307,13 @@ BOOST_AUTO_TEST_CASE(the_endpoint_follows_each_kind_of_authenticated_message) {
     initiation.from = elsewhere;
     p.b.receive(initiation);
     BOOST_TEST(p.b.report(p.a.public_key).endpoint == elsewhere);
-    wire response = p.b.steal();
+    wire response = p.b.take_datagram();
     BOOST_TEST(response.to == elsewhere);
     wg::endpoint const third{wg::ip_address::v4(203, 0, 113, 5), 1, 0};
     response.from = third;
     p.a.receive(response);
     BOOST_TEST(p.a.report(p.b.public_key).endpoint == third);
-    wire data = p.a.steal();
+    wire data = p.a.take_datagram();
     BOOST_TEST(data.to == third);
     data.from = p.a.where;
     p.b.receive(data);
@@ -418,15 +418,15 @@ BOOST_AUTO_TEST_CASE(data_under_an_expired_or_forgotten_session_is_dropped) {
     p.connect();
     wire const first = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
     wire const second = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
-    p.pass(wg::seconds(180) - wg::duration{1});
+    p.advance_clock(wg::seconds(180) - wg::duration{1});
     BOOST_TEST(p.b.receive(first) == status::ok);
-    p.pass(wg::duration{1});
+    p.advance_clock(wg::duration{1});
     auto const before = p.b.report(p.a.public_key);
     p.b.received.clear();
     p.b.outbox.clear();
     BOOST_TEST(p.b.receive(second) == status::expired_keypair);
     BOOST_TEST(untouched(p.b, before, p.a.public_key));
-    p.pass(wg::seconds(400));
+    p.advance_clock(wg::seconds(400));
     p.b.tick();
     BOOST_TEST(p.b.receive(second) == status::unknown_index);
 }
@@ -462,7 +462,7 @@ BOOST_AUTO_TEST_CASE(an_ephemeral_of_low_order_is_refused) {
         BOOST_TEST(p.b.dropped(status::bad_public_key) == 1u);
         BOOST_TEST(untouched(p.b, before, p.a.public_key));
         p.b.receive(initiation);
-        wire const response = p.b.steal();
+        wire const response = p.b.take_datagram();
         forged = response;
         wg::copy(wg::bytes(forged.data).subspan(12), hex(point));
         put_mac1(forged.data, p.a.public_key);
@@ -556,7 +556,7 @@ BOOST_AUTO_TEST_CASE(a_disallowed_source_still_roams_and_counts_as_life) {
     w.from = elsewhere;
     BOOST_TEST(p.b.receive(w) == status::disallowed_source);
     BOOST_TEST(p.b.report(p.a.public_key).endpoint == elsewhere);
-    p.pass(wg::seconds(16));
+    p.advance_clock(wg::seconds(16));
     p.b.tick();
     BOOST_TEST(p.net.count(message_type::initiation) == 0u);
     for (wire const& out : p.b.outbox) BOOST_TEST(out.is_keepalive());

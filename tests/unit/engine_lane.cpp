@@ -251,7 +251,7 @@ BOOST_AUTO_TEST_CASE(a_flood_of_data_does_not_starve_handshakes_nor_the_other_di
     add_peer(c, l.a);
     BOOST_TEST(l.a.configure(change::peer(c.public_key)) == status::ok);
     c.send(ipv4(c, l.a, 100));
-    l.a.arrives(c.steal());
+    l.a.arrives(c.take_datagram());
     std::size_t const reads = l.a.tun.reads, receives = l.a.socket.receives;
     BOOST_TEST(l.a.run() == status::ok); // and ends
     BOOST_TEST(l.a.tun.reads - reads <= 16u);

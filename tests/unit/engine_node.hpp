@@ -232,7 +232,7 @@ template <class Socket = marking_socket> struct basic_tunnel {
                 out.from = a.where;
                 if (out.to == b.where) b.receive(out);
             }
-            while (!b.outbox.empty()) a.arrives(b.steal());
+            while (!b.outbox.empty()) a.arrives(b.take_datagram());
         }
     }
     void connect() {
@@ -252,7 +252,7 @@ template <class Socket = marking_socket> struct basic_tunnel {
     /// A datagram of `b` with an inner packet of that size, on nobody's way.
     wire from_b(std::size_t size, std::uint64_t stamp = 1, wg::byte tos = 0) {
         BOOST_TEST_REQUIRE(b.send(ipv4(b, a, size, stamp, tos)) == status::ok);
-        return b.steal();
+        return b.take_datagram();
     }
     /// An initiation with a right mac1, but of nobody.
     wire forged(std::uint64_t stamp) {

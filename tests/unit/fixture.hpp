@@ -356,7 +356,7 @@ public:
         return collect.out;
     }
     /// The oldest datagram on its way, which then is not.
-    wire steal() {
+    wire take_datagram() {
         BOOST_TEST_REQUIRE(!outbox.empty());
         wire const taken = std::move(outbox.front());
         outbox.pop_front();
@@ -480,11 +480,11 @@ template <class Policies = test_policies> struct basic_pair {
         net.settle();
         if (b.received.empty()) net.advance(wg::seconds(6)); // an initiation was lost just before
         BOOST_TEST_REQUIRE(!b.received.empty());
-        forget();
+        clear_logs();
     }
     /// Time passes, but nobody looks at the clock.
-    void pass(wg::duration by) { w.now = w.now + by; }
-    void forget() {
+    void advance_clock(wg::duration by) { w.now = w.now + by; }
+    void clear_logs() {
         for (host_type* const h : {&a, &b}) {
             h->received.clear();
             h->events.clear();
@@ -502,7 +502,7 @@ template <class Policies = test_policies> struct basic_pair {
     /// An initiation of `from`, on nobody's way.
     wire initiation(host_type& from) {
         from.send(ipv4(from, &from == &a ? b : a, 100));
-        wire const taken = from.steal();
+        wire const taken = from.take_datagram();
         BOOST_TEST_REQUIRE(taken.type() == wg::message_type::initiation);
         return taken;
     }

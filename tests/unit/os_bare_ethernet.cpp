@@ -55,7 +55,7 @@ struct wired {
         } while (!board.arriving.empty());
         return count;
     }
-    void pass(wg::duration d) { board.time = board.time + d; }
+    void advance_clock(wg::duration d) { board.time = board.time + d; }
 };
 
 frame ethernet_frame(mac_address const& to, mac_address const& from, std::uint16_t type, frame const& payload) {
@@ -207,7 +207,7 @@ BOOST_AUTO_TEST_CASE(asks_three_times_at_intervals_and_gives_up) {
     wired w;
     (void)w.send(near4, "hello");
     std::size_t asked = 0;
-    for (int i = 0; i < 100; ++i, w.pass(wg::milliseconds(100))) {
+    for (int i = 0; i < 100; ++i, w.advance_clock(wg::milliseconds(100))) {
         w.receive();
         asked += w.board.sent.size();
         w.board.sent.clear();
@@ -254,14 +254,14 @@ BOOST_AUTO_TEST_CASE(a_neighbour_is_asked_again_while_used_and_forgotten_when_si
     wired w;
     w.receive({arp(1, theirs, near4, {}, our4, everybody)});
     w.board.sent.clear();
-    w.pass(wg::seconds(29));
+    w.advance_clock(wg::seconds(29));
     (void)w.send(near4, "x");
     BOOST_TEST(w.board.sent.size() == 1u);
-    w.pass(wg::seconds(1000)); // however long it was silent, it may still be there
+    w.advance_clock(wg::seconds(1000)); // however long it was silent, it may still be there
     w.board.sent.clear();
     frame question = arp(1, w.board.station, our4, {}, near4, theirs);
     question.resize(60);
-    for (int asked = 0; asked < 3; ++asked, w.pass(wg::seconds(1))) {
+    for (int asked = 0; asked < 3; ++asked, w.advance_clock(wg::seconds(1))) {
         (void)w.send(near4, "x");
         (void)w.send(near4, "x");
         BOOST_REQUIRE(w.board.sent.size() == 3u); // a question to that station, and the datagrams all the same
@@ -449,7 +449,7 @@ BOOST_AUTO_TEST_CASE(random_and_mutated_frames_do_no_harm) {
         BOOST_REQUIRE(w.board.sent.size() <= 4u); // never more than it was asked
         for (frame const& s : w.board.sent) BOOST_REQUIRE(s.size() <= wg::bare::max_frame_bytes);
         w.board.sent.clear();
-        w.pass(wg::milliseconds(1));
+        w.advance_clock(wg::milliseconds(1));
     }
     w.receive({ethernet_frame(w.board.station, theirs, 0x0800, echo_request(near4, our4))});
     BOOST_TEST(type_of(take(w.board)) == 0x0800);

@@ -45,19 +45,19 @@ struct instant {
 
 /// How functions take an instant: where a register holds half of one, by address.
 #ifdef WG_COMPACT
-using moment = instant const&;
+using instant_argument = instant const&;
 #else
-using moment = instant;
+using instant_argument = instant;
 #endif
 
 // The two things that the protocol does with instants, for lengths of whole milliseconds. Calculated out of line where
 // a word is half an instant.
 namespace time_detail {
 
-WG_OUTLINE constexpr bool passed(moment since, moment now, std::int32_t milliseconds) noexcept {
+WG_OUTLINE constexpr bool passed(instant_argument since, instant_argument now, std::int32_t milliseconds) noexcept {
     return now.nanoseconds - since.nanoseconds >= std::int64_t{milliseconds} * 1'000'000;
 }
-WG_OUTLINE constexpr void set(instant& to, moment from, std::int32_t milliseconds) noexcept {
+WG_OUTLINE constexpr void set(instant& to, instant_argument from, std::int32_t milliseconds) noexcept {
     to.nanoseconds = from.nanoseconds + std::int64_t{milliseconds} * 1'000'000;
 }
 
@@ -70,15 +70,15 @@ constexpr std::int32_t in_milliseconds(duration d) noexcept {
 }
 
 /// Whether `since` is this long ago, or longer.
-template <duration Length = duration{}> constexpr bool passed(moment since, moment now) noexcept {
+template <duration Length = duration{}> constexpr bool passed(instant_argument since, instant_argument now) noexcept {
     constexpr std::int32_t length = in_milliseconds(Length);
     return time_detail::passed(since, now, length);
 }
 /// Sets an instant this long after another.
-constexpr void set_after(instant& to, moment from, std::int32_t milliseconds) noexcept {
+constexpr void set_after(instant& to, instant_argument from, std::int32_t milliseconds) noexcept {
     time_detail::set(to, from, milliseconds);
 }
-template <duration Length> constexpr void set_after(instant& to, moment from) noexcept {
+template <duration Length> constexpr void set_after(instant& to, instant_argument from) noexcept {
     constexpr std::int32_t length = in_milliseconds(Length);
     time_detail::set(to, from, length);
 }

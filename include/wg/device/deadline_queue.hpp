@@ -66,7 +66,7 @@ public:
     instant next() noexcept { return size_ == 0 ? instant::never() : heap_.view()[0].due; }
 
     /// Takes out a peer that is to be looked at by `now`; nullptr: none.
-    Peer* take_due(moment now) noexcept {
+    Peer* take_due(instant_argument now) noexcept {
         if (next() > now) return nullptr;
         if (size_ == 0) return nullptr;
         Peer* const peer = heap_.view()[0].peer;
@@ -75,7 +75,7 @@ public:
     }
 
     /// Takes them out, and calls `run(Peer&)`, which may put them back.
-    template <class Run> void run_due(moment now, Run const& run) noexcept {
+    template <class Run> void run_due(instant_argument now, Run const& run) noexcept {
         while (Peer* const due = take_due(now)) run(*due);
     }
 

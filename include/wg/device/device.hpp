@@ -53,13 +53,13 @@ public:
     /// After this a job is to be delivered (an ICMP answer to the host) or dropped: the packet waits for a session, or
     /// `why` says why not. A packet that is to be sent is in clear until `crypt` has sealed it, and until then its job
     /// says `drop`, with `why` ok.
-    void prepare_outbound(job_list<job_type> jobs, moment now) noexcept {
+    void prepare_outbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs) prepare_outbound(j, now);
     }
 
     /// `data` of each job is a datagram; `where` and `tos` are given.
-    void prepare_inbound(job_list<job_type> jobs, moment now) noexcept {
+    void prepare_inbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         handshake_door door{jobs};
         for (job_type& j : jobs) prepare_inbound(j, door, now);
@@ -78,7 +78,7 @@ public:
 
     /// Inbound: what was opened is judged, and to be delivered or dropped. Outbound: what was sent is accounted for
     /// (`why` tells of failure); call it after sending. In order for each peer.
-    void complete(job_list<job_type> jobs, moment now) noexcept {
+    void complete(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs)
             if (j.owner != nullptr) complete(j, *j.owner, now);
@@ -88,7 +88,7 @@ public:
     /// `response_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
     /// DH, for the lock is held meanwhile. Messages wait while the next buffer is smaller than that, which is counted
     /// as `no_room`.
-    std::size_t process_handshakes(job_list<job_type> out, moment now) noexcept {
+    std::size_t process_handshakes(job_list<job_type> out, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
         std::size_t const most_heavy = (std::min)(out.size(), handshakes_at_once), most = 8 * out.size();
@@ -113,7 +113,7 @@ public:
     /// left, or the next message does not fit into its buffer. An initiation or a keepalive that does not fit is kept,
     /// and a packet that waited and does not fit is dropped; both count as `no_room`. A packet that waited is not
     /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
-    std::size_t poll_transmit(job_list<job_type> out, moment now) noexcept {
+    std::size_t poll_transmit(job_list<job_type> out, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         state_.begin_transmit_round();
         std::size_t made = 0;
@@ -145,7 +145,7 @@ public:
     }
 
     /// Runs the timers that are due; what they send comes out of `poll_transmit`.
-    void on_deadline(moment now) noexcept {
+    void on_deadline(instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
             run_timers(p, now);
@@ -164,13 +164,13 @@ public:
     }
 
     /// All changes or, if any is refused, none. invalid, too_many_peers, no_memory.
-    status configure(std::span<change const> changes, moment) noexcept {
+    status configure(std::span<change const> changes, instant_argument) noexcept {
         locked<Policies> const lock(state_);
         if (status const why = settings<Policies>(state_).admit(changes); why != status::ok) return why;
         settings<Policies>(state_).apply(changes);
         return status::ok;
     }
-    status configure(std::initializer_list<change> changes, moment now) noexcept {
+    status configure(std::initializer_list<change> changes, instant_argument now) noexcept {
         return configure(std::span(changes.begin(), changes.size()), now);
     }
 
@@ -205,7 +205,7 @@ public:
 
     /// The interface goes down: sessions, handshakes and staged packets are gone, the configuration stays.
     //= linux: an interface that goes down forgets its sessions and says nothing more
-    void down(moment) noexcept {
+    void down(instant_argument) noexcept {
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;
         while (state_.waiting.front() != nullptr) state_.waiting.pop();
@@ -330,7 +330,7 @@ private:
 
     // --- outbound
 
-    void prepare_outbound(job_type& j, moment now) noexcept {
+    void prepare_outbound(job_type& j, instant_argument now) noexcept {
         state_.begin(j, true);
         ip_header const header = parse_ip(j.data.view());
         if (!state_.up) return state_.drop(j, status::device_down);
@@ -365,7 +365,7 @@ private:
 
     /// Says to the host that the destination cannot be reached, a thousand times a second at most.
     void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
-                [[maybe_unused]] moment now) noexcept {
+                [[maybe_unused]] instant_argument now) noexcept {
 #ifdef WG_BARE // the node is the host itself, and sees `why`
         state_.drop(j, why);
 #else
@@ -378,9 +378,11 @@ private:
 #endif
     }
 
-    WG_OUTLINE void run_timers(peer_type& p, moment now) noexcept { p.timers.expire(now, peer_actions{state_, p}); }
+    WG_OUTLINE void run_timers(peer_type& p, instant_argument now) noexcept {
+        p.timers.expire(now, peer_actions{state_, p});
+    }
 
-    void stage(peer_type& to, bytes_view packet_data, moment now) noexcept {
+    void stage(peer_type& to, bytes_view packet_data, instant_argument now) noexcept {
         // The host may have slept past the end of all sessions. The timer that zeroes keys runs first, or it would end
         // the handshake that this packet begins.
         run_timers(to, now);
@@ -419,7 +421,7 @@ private:
         return transport_header_bytes + length + padding_for(length) + tag_bytes;
     }
 
-    WG_FRAME void complete(job_type& j, peer_type& owner, moment now) noexcept {
+    WG_FRAME void complete(job_type& j, peer_type& owner, instant_argument now) noexcept {
         // It came to a session that is gone, or to a peer.
         status const gone = !state_.up ? status::device_down : owner.removed ? status::unknown_index : status::ok;
         if (gone != status::ok) {
@@ -432,7 +434,7 @@ private:
         state_.peers.let_go(j);
     }
 
-    void complete_outbound(job_type& j, peer_type& owner, moment now) noexcept {
+    void complete_outbound(job_type& j, peer_type& owner, instant_argument now) noexcept {
         if (j.next != disposition::send) return; // not sealed, so not sent
         if (j.why == status::ok) owner.tx_bytes += j.data.length;
         else state_.note_failed(j, owner);
@@ -466,7 +468,7 @@ private:
         return (door.genuine >> (place - door.begin) & 1) != 0;
     }
 
-    void prepare_inbound(job_type& j, handshake_door& door, moment now) noexcept {
+    void prepare_inbound(job_type& j, handshake_door& door, instant_argument now) noexcept {
         state_.begin(j, false);
         bytes const data = j.data.view();
         message_type const type = type_of(data);
@@ -487,7 +489,7 @@ private:
         state_.peers.hold(j, *found.who, found.keys);
     }
 
-    void complete_inbound(job_type& j, peer_type& from, moment now) noexcept {
+    void complete_inbound(job_type& j, peer_type& from, instant_argument now) noexcept {
         if (j.why != status::ok) return state_.drop(j, j.why);
         std::size_t const message_bytes = j.data.length + transport_overhead_bytes;
         //= linux: decrypt, then the counter, and only then the endpoint
@@ -536,7 +538,7 @@ private:
 
     /// Writes one message of `to` into `out`. False: there is none to be sent now; `why` is no_room where one is kept
     /// that does not fit.
-    bool transmit_one(peer_type& to, job_type& out, moment now) noexcept {
+    bool transmit_one(peer_type& to, job_type& out, instant_argument now) noexcept {
         state_.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
         bool const has_session = keys != nullptr && keys->can_send(now);

@@ -137,7 +137,7 @@ public:
         return earliest;
     }
     /// Calls `run(Peer&)` for each peer; those of whose timers none is due find that out for themselves.
-    template <class Run> void run_due(moment, Run const& run) const noexcept {
+    template <class Run> void run_due(instant_argument, Run const& run) const noexcept {
         for (Peer* p = first_; p != nullptr; p = p->next) run(*p);
     }
 

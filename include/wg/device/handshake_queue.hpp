@@ -45,7 +45,8 @@ public:
     explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
     /// False: the queue is full, or there is no memory for it.
-    bool push(bytes_view message, path const& where, moment now, cookie_check check = cookie_check::none) noexcept {
+    bool push(bytes_view message, path const& where, instant_argument now,
+              cookie_check check = cookie_check::none) noexcept {
         bool const has_room = size() != ring_.view().size() || grow();
         if (has_room) {
             waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
@@ -71,7 +72,7 @@ public:
 
     /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of
     /// these in a second than `max_answers_per_second` count as load too.
-    void note_answer(moment now) noexcept {
+    void note_answer(instant_argument now) noexcept {
         if (passed<seconds(1)>(window_, now)) {
             window_ = now;
             answers_ = 0;
@@ -80,11 +81,11 @@ public:
     }
 
     /// A message was refused under load, or is answered by a cookie reply. A queue full of them makes load last.
-    void note_refusal(moment now) noexcept {
+    void note_refusal(instant_argument now) noexcept {
         if (++refusals_ >= capacity) begin_load(now);
     }
 
-    bool under_load(moment now) const noexcept { return !passed(loaded_until_, now); }
+    bool under_load(instant_argument now) const noexcept { return !passed(loaded_until_, now); }
     std::size_t size() const noexcept { return pushed_ - popped_; }
     bool is_half_full() const noexcept { return size() >= capacity / 2; }
 
@@ -96,13 +97,13 @@ private:
     static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;
     static constexpr duration max_wait = milliseconds(500);
 
-    bool is_overdue(moment now) noexcept {
+    bool is_overdue(instant_argument now) noexcept {
         if (size() >= load_threshold) return true;
         if constexpr (is_short) return false;
         return size() != 0 && passed<max_wait>(oldest().arrived, now);
     }
     //= linux: load lasts for a second after its cause
-    void begin_load(moment now) noexcept {
+    void begin_load(instant_argument now) noexcept {
         set_after<under_load_linger>(loaded_until_, now);
         refusals_ = 0;
     }

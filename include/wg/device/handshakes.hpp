@@ -25,7 +25,7 @@ public:
     using state_type::state_type;
 
     /// A message has come in: it waits for its turn, or is dropped. `genuine`: see `check_mac1`.
-    void admit(job_type& j, message_type type, bool genuine, moment now) noexcept {
+    void admit(job_type& j, message_type type, bool genuine, instant_argument now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
             if (!this->peers.find_index(load_le32(&message[cookie_reply_layout::receiver])))
@@ -86,7 +86,7 @@ public:
 
     /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
     /// Writes the answers into `out`, from the front; the first `most` buffers have room for `response_layout::size`.
-    handled handle(job_list<job_type> out, std::size_t most, moment now) noexcept {
+    handled handle(job_list<job_type> out, std::size_t most, instant_argument now) noexcept {
         handled done;
         if constexpr (at_once == 1) {
             done.heavy = handle_one(out[0], now);
@@ -119,7 +119,7 @@ public:
 
     /// Writes an initiation to `to` into `out`. False: none may be sent now; or one may but does not fit, then
     /// `out.why` is no_room.
-    WG_FRAME bool send_initiation(peer_type& to, job_type& out, moment now) noexcept {
+    WG_FRAME bool send_initiation(peer_type& to, job_type& out, instant_argument now) noexcept {
         if (!mine().exists() || !to.where.remote || !passed(to.may_initiate_at, now)) return false;
         if (!this->room_for(out, initiation_layout::size)) {
             out.why = status::no_room;
@@ -183,7 +183,7 @@ private:
     identity& mine() noexcept { return this->own->mine(); }
 
     /// Whether a message is worth what it costs.
-    status gate(waiting_handshake const& in, message_type type, moment now) noexcept {
+    status gate(waiting_handshake const& in, message_type type, instant_argument now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
         if (!mine().exists()) return status::no_private_key;
         if (!this->waiting.under_load(now) || in.check == cookie_check::proven) return status::ok;
@@ -193,7 +193,7 @@ private:
 
     /// ok, cookie_sent: the sender is to be sent a cookie, or rate_limited.
     //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
-    status check_under_load(bytes_view message, path const& where, moment now) noexcept {
+    status check_under_load(bytes_view message, path const& where, instant_argument now) noexcept {
         ip_address const& source = where.remote.address;
         if (this->own->checker.check_mac2(this->with, message, where.remote, now))
             //= linux: a source that sends too much under load gets no answer, not even a cookie
@@ -206,7 +206,7 @@ private:
     }
 
     /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
-    bool handle_one(job_type& answer, moment now) noexcept {
+    bool handle_one(job_type& answer, instant_argument now) noexcept {
         waiting_handshake const& in = this->waiting.oldest();
         message_type const type = type_of(in.message());
         this->begin(answer, true);
@@ -226,7 +226,8 @@ private:
         return heavy;
     }
 
-    status answer_initiation(waiting_handshake const& in, accepted& by, job_type& answer, moment now) noexcept {
+    status answer_initiation(waiting_handshake const& in, accepted& by, job_type& answer,
+                             instant_argument now) noexcept {
         peer_type& to = *by.from;
         note_initiation(to, in, by.next_attempt_ms, now);
         status why = by.why;
@@ -241,13 +242,13 @@ private:
         return why;
     }
 
-    WG_FRAME status consume_initiation(waiting_handshake const& in, accepted& by, moment now) noexcept {
+    WG_FRAME status consume_initiation(waiting_handshake const& in, accepted& by, instant_argument now) noexcept {
         typename steps::incoming_initiation opened;
         status const why = steps(this->with).open_initiation(opened, mine(), in.message());
         return why == status::ok ? accept_initiation(opened, in, by, now) : why;
     }
 
-    WG_FRAME status consume_response(waiting_handshake const& in, moment now) noexcept {
+    WG_FRAME status consume_response(waiting_handshake const& in, instant_argument now) noexcept {
         bytes_view const message = in.message();
         peer_type* const from = asked_by(message);
         if (from == nullptr) return status::unknown_index;
@@ -256,17 +257,17 @@ private:
     }
 
     /// The last part of the oldest message's turn, all of it but what `end` does. Unless ok, nothing else is to do.
-    status begin_last_part(waiting_handshake const& in, status why, job_type& answer, moment now) noexcept {
+    status begin_last_part(waiting_handshake const& in, status why, job_type& answer, instant_argument now) noexcept {
         this->begin(answer, true);
         return why == status::cookie_sent ? send_cookie_reply(in, answer, now) : why;
     }
-    void end(status why, moment now) noexcept {
+    void end(status why, instant_argument now) noexcept {
         if (why != status::ok) this->count(why, nullptr);
         this->waiting.pop();
         if (this->waiting.size() == 0) this->watch_load(now);
     }
 
-    WG_FRAME status send_cookie_reply(waiting_handshake const& in, job_type& out, moment now) noexcept {
+    WG_FRAME status send_cookie_reply(waiting_handshake const& in, job_type& out, instant_argument now) noexcept {
         bytes_view const message = in.message();
         path const& where = in.where;
         this->take_room(out, cookie_reply_layout::size);
@@ -281,7 +282,8 @@ private:
         return status::cookie_sent;
     }
 
-    void consume_cookie_replies(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
+    void consume_cookie_replies(std::span<turn> turns, job_list<job_type> out, std::size_t& made,
+                                instant_argument now) noexcept {
         for (turn& t : turns) {
             job_type& unused = out[made];
             t.why = begin_last_part(*t.in, t.why, unused, now);
@@ -291,7 +293,7 @@ private:
         }
     }
 
-    WG_FRAME status consume_cookie_reply(waiting_handshake const& in, moment now) noexcept {
+    WG_FRAME status consume_cookie_reply(waiting_handshake const& in, instant_argument now) noexcept {
         bytes_view const message = in.message();
         auto const found = this->peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
@@ -301,7 +303,8 @@ private:
         return why;
     }
 
-    void consume_initiations(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
+    void consume_initiations(std::span<turn> turns, job_list<job_type> out, std::size_t& made,
+                             instant_argument now) noexcept {
         std::array<typename steps::one_initiation, at_once> opened;
         std::array<typename steps::outgoing_response, at_once> answers;
         std::array<accepted, at_once> froms;
@@ -334,7 +337,7 @@ private:
 
     /// Judges an initiation, and takes over the handshake that it began.
     status accept_initiation(typename steps::incoming_initiation& in, waiting_handshake const& came, accepted& to,
-                             moment now) noexcept {
+                             instant_argument now) noexcept {
         bytes_view const message = came.message();
         steps const noise(this->with);
         peer_type* const from = this->peers.find(this->with, in.remote_static);
@@ -363,21 +366,21 @@ private:
     }
 
     /// A handshake message of `from` was genuine.
-    WG_OUTLINE void note_message(peer_type& from, waiting_handshake const& in, moment now) noexcept {
+    WG_OUTLINE void note_message(peer_type& from, waiting_handshake const& in, instant_argument now) noexcept {
         this->roam(from, in.where);
         from.received(in.length);
         from.timers.any_authenticated_packet_received(now);
     }
 
     void note_initiation(peer_type& from, waiting_handshake const& in, std::int32_t next_attempt_ms,
-                         moment now) noexcept {
+                         instant_argument now) noexcept {
         note_message(from, in, now);
         this->report(event_id::initiation_received, &from);
         from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), !apart, next_attempt_ms);
     }
 
     status send_response(accepted& by, typename steps::outgoing_response const& answer, job_type& out,
-                         moment now) noexcept {
+                         instant_argument now) noexcept {
         peer_type& to = *by.from;
         status why = by.why;
         if (why == status::ok) {
@@ -389,7 +392,7 @@ private:
     }
 
     /// A response was made, if `why` is ok.
-    status end_response(accepted& by, status why, job_type& out, moment now) noexcept {
+    status end_response(accepted& by, status why, job_type& out, instant_argument now) noexcept {
         peer_type& to = *by.from;
         if (why == status::ok) why = begin_session(to, by.exchange(), now, false);
         if (why != status::ok) {
@@ -407,7 +410,8 @@ private:
         return found.keys != nullptr ? nullptr : found.who;
     }
 
-    void consume_responses(std::span<turn> turns, job_list<job_type> out, std::size_t& made, moment now) noexcept {
+    void consume_responses(std::span<turn> turns, job_list<job_type> out, std::size_t& made,
+                           instant_argument now) noexcept {
         std::array<typename steps::incoming_response, at_once> opened;
         for (std::size_t i = 0; i < turns.size(); ++i) {
             if (turns[i].why != status::ok) continue;
@@ -429,13 +433,13 @@ private:
     }
 
     status consume_response(peer_type& from, typename steps::incoming_response const& opened,
-                            waiting_handshake const& in, moment now) noexcept {
+                            waiting_handshake const& in, instant_argument now) noexcept {
         status const why = steps(this->with).consume_response(from.exchange(), opened, from.secrets->remote);
         return why == status::ok ? end_initiation(from, in, now) : why;
     }
 
     /// Our initiation was answered.
-    status end_initiation(peer_type& from, waiting_handshake const& in, moment now) noexcept {
+    status end_initiation(peer_type& from, waiting_handshake const& in, instant_argument now) noexcept {
         note_message(from, in, now);
         this->report(event_id::response_received, &from);
         status const why = begin_session(from, from.exchange(), now, true);
@@ -451,7 +455,7 @@ private:
         return why;
     }
 
-    status begin_session(peer_type& of, handshake& by, moment now, bool initiator) noexcept {
+    status begin_session(peer_type& of, handshake& by, instant_argument now, bool initiator) noexcept {
         if constexpr (peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, this->peers.retiring());
         keypair_type* const fresh = this->peers.make_keypair(by, now, initiator);
         if (fresh == nullptr) return status::no_memory;
@@ -469,7 +473,7 @@ private:
     }
 
     /// A message that lacks its macs only.
-    WG_OUTLINE void send_handshake_message(job_type& out, peer_type& to, moment now) noexcept {
+    WG_OUTLINE void send_handshake_message(job_type& out, peer_type& to, instant_argument now) noexcept {
         to.secrets->cookies.add_macs(this->with, to.key(), out.data.view(), now);
         to.timers.any_authenticated_packet_sent(now);
         out.tos = handshake_tos;

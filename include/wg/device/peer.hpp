@@ -66,7 +66,7 @@ template <policies Policies> struct peer {
 
     //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
     WG_OUTLINE void received(std::size_t bytes_in) noexcept { rx_bytes += bytes_in; }
-    void sent_handshake(moment now) noexcept { set_after<rekey_timeout>(may_initiate_at, now); }
+    void sent_handshake(instant_argument now) noexcept { set_after<rekey_timeout>(may_initiate_at, now); }
 };
 
 }} // namespace wg::WG_ABI

@@ -204,7 +204,7 @@ public:
     }
 
     /// A new session that takes over the handshake's index. nullptr: no memory.
-    keypair_type* make_keypair(handshake& of, moment now, bool initiator) noexcept {
+    keypair_type* make_keypair(handshake& of, instant_argument now, bool initiator) noexcept {
         keypair_type* const fresh = keypairs_.acquire();
         if (fresh == nullptr) return nullptr;
         fresh->local_index = of.local_index;

@@ -27,7 +27,7 @@ public:
     /// False as well when there is no memory or no randomness.
     template <hash_backend Hash, random_source Random>
     bool allow([[maybe_unused]] Hash const& hash, [[maybe_unused]] Random& random, ip_address const& from,
-               moment now) noexcept {
+               instant_argument now) noexcept {
         if (buckets_.view().empty()) {
             if constexpr (!few) // so that nobody can choose addresses that share a set
                 if (!random.fill(key_)) return false;
@@ -78,7 +78,7 @@ private:
         /// and so no source is new in the first moments after that.
         instant open_at{};
     };
-    static bool is_full(bucket const& b, moment now) noexcept { return passed<burst - cost>(b.open_at, now); }
+    static bool is_full(bucket const& b, instant_argument now) noexcept { return passed<burst - cost>(b.open_at, now); }
 
     static unsigned count(std::span<bucket> set, std::uint32_t network) noexcept {
         unsigned sum = 0;
@@ -87,7 +87,7 @@ private:
     }
 
     /// The bucket of a full set that a new source takes over: see above.
-    static bucket& taken_over(std::span<bucket> set, std::uint32_t network, moment now) noexcept {
+    static bucket& taken_over(std::span<bucket> set, std::uint32_t network, instant_argument now) noexcept {
         unsigned const own = count(set, network);
         unsigned most = own;
         bucket* use = nullptr;

@@ -152,7 +152,7 @@ template <policies Policies> struct device_state {
         }
     }
 
-    void watch_load([[maybe_unused]] moment now) noexcept {
+    void watch_load([[maybe_unused]] instant_argument now) noexcept {
         if constexpr (!observer_type::enabled) return;
         bool const loaded = waiting.under_load(now);
         if (std::exchange(was_under_load, loaded) != loaded) report(event_id::under_load, nullptr, loaded);

@@ -95,12 +95,12 @@ public:
 
     /// Whether the sender has a cookie of ours for this address and port.
     bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
-                    moment now) const noexcept {
+                    instant_argument now) const noexcept {
         return check_mac2(with, message.data(), message.data() + message.size() - cookie_detail::from_mac2, from, now);
     }
     /// The same, by the place of mac2.
     bool check_mac2(primitives<Policies> const& with, byte const* message, byte const* mac2, endpoint const& from,
-                    moment now) const noexcept {
+                    instant_argument now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie{not_zeroed{}};
         bake(with, cookie, from);
@@ -110,7 +110,7 @@ public:
     /// Writes the cookie reply to `message`. `reply` is 64 bytes. no_random.
     template <random_source Random>
     status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, endpoint const& from,
-                        moment now, bytes reply) noexcept {
+                        instant_argument now, bytes reply) noexcept {
         using at = cookie_reply_layout;
         WG_ASSERT(reply.size() == at::size);
         if (!secret_is_fresh(now)) { //= wp 5.4.7: the cookie secret changes every two minutes
@@ -138,7 +138,7 @@ public:
     }
 
 private:
-    bool secret_is_fresh(moment now) const noexcept { return !passed(secret_expires_, now); }
+    bool secret_is_fresh(instant_argument now) const noexcept { return !passed(secret_expires_, now); }
 
     /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
     //= wp 5.4.7: a cookie is good for one address and port
@@ -162,12 +162,12 @@ private:
 template <policies Policies> class cookie_jar {
 public:
     /// Fills in mac1 and mac2 of an initiation or a response to `theirs`.
-    void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, moment now) noexcept {
+    void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, instant_argument now) noexcept {
         add_macs(with, theirs.data(), message.data(), message.data() + message.size() - cookie_detail::from_mac1, now);
     }
     /// The same, by the place of mac1.
     void add_macs(primitives<Policies> const& with, byte const* theirs, byte* message, byte* mac1,
-                  moment now) noexcept {
+                  instant_argument now) noexcept {
         using cookie_detail::make_mac;
         secret<key_bytes> mac1_key{not_zeroed{}};
         cookie_detail::label_key(with.hash, mac1_key, cookie_detail::mac1_label, theirs);
@@ -183,7 +183,8 @@ public:
 
     /// Takes the cookie out of a reply from `theirs` to the last message sent; one reply a message.
     /// stale_cookie, decryption_failed.
-    status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply, moment now) noexcept {
+    status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply,
+                         instant_argument now) noexcept {
         using at = cookie_reply_layout;
         //= linux: one cookie reply is taken for each message sent
         if (!awaits_reply_) return status::stale_cookie;

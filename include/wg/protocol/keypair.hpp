@@ -26,19 +26,19 @@ template <std::size_t ReplayBits> struct keypair {
     secret<key_bytes> receive_key{not_zeroed{}};
 
     //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
-    bool can_send(moment now) const noexcept {
+    bool can_send(instant_argument now) const noexcept {
         return may_send && send_counter < reject_after_messages && can_receive(now);
     }
-    bool can_receive(moment now) const noexcept { return !passed<reject_after_time>(created, now); }
+    bool can_receive(instant_argument now) const noexcept { return !passed<reject_after_time>(created, now); }
 
     //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
-    bool wants_rekey_after_sending(moment now) const noexcept {
+    bool wants_rekey_after_sending(instant_argument now) const noexcept {
         if (!may_send || send_counter > rekey_after_messages) return may_send;
         constexpr duration late = rekey_after_time + rekey_timeout;
         return initiator && (renewed_late ? passed<late>(created, now) : passed<rekey_after_time>(created, now));
     }
     //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
-    bool wants_rekey_after_receiving(moment now) const noexcept {
+    bool wants_rekey_after_receiving(instant_argument now) const noexcept {
         return may_send && initiator && passed<rekey_after_time_receiving>(created, now);
     }
 };

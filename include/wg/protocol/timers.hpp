@@ -30,28 +30,28 @@ public:
     bool awaits_reply() const noexcept { return armed(new_handshake); }
 
     //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
-    template <class Jitter> void data_sent(moment now, Jitter const& jitter_ms) noexcept {
+    template <class Jitter> void data_sent(instant_argument now, Jitter const& jitter_ms) noexcept {
         if (!awaits_reply()) arm(new_handshake, now, in_milliseconds(new_handshake_timeout) + jitter_ms());
     }
     //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
-    void data_received(moment now) noexcept {
+    void data_received(instant_argument now) noexcept {
         if (armed(send_keepalive)) needs_another_keepalive_ = true;
         else arm(send_keepalive, now, in_milliseconds(keepalive_timeout));
     }
     //= linux: whatever is sent takes the place of the passive keepalive
     //= linux: persistent keepalive counts from the last packet in either direction
-    void any_authenticated_packet_sent(moment now) noexcept { traversal(send_keepalive, now); }
+    void any_authenticated_packet_sent(instant_argument now) noexcept { traversal(send_keepalive, now); }
     //= linux: any authenticated packet is the answer that was waited for
-    void any_authenticated_packet_received(moment now) noexcept { traversal(new_handshake, now); }
+    void any_authenticated_packet_received(instant_argument now) noexcept { traversal(new_handshake, now); }
     /// Whether an initiation was sent and its answer has not come.
     bool awaits_response() const noexcept { return armed(retransmit_handshake); }
-    void handshake_initiated(moment now, std::int32_t jitter_ms) noexcept {
+    void handshake_initiated(instant_argument now, std::int32_t jitter_ms) noexcept {
         arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
     /// The other end's initiation came in. The response sent now forbids another initiation for a while: one that was
     /// `wanted` is sent `extra_ms` after that, and so is one that waits for its answer, if that is `lost`.
     //= linux: two initiations that cross end in a session, by their jitters
-    void initiation_crossed(moment now, bool wanted, bool lost, std::int32_t extra_ms) noexcept {
+    void initiation_crossed(instant_argument now, bool wanted, bool lost, std::int32_t extra_ms) noexcept {
         if (wanted || (lost && armed(retransmit_handshake))) handshake_initiated(now, extra_ms);
     }
     void handshake_complete() noexcept {
@@ -60,7 +60,9 @@ public:
         sent_last_minute_handshake_ = false;
     }
     //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
-    void session_derived(moment now) noexcept { arm(zero_key_material, now, in_milliseconds(zero_key_material_after)); }
+    void session_derived(instant_argument now) noexcept {
+        arm(zero_key_material, now, in_milliseconds(zero_key_material_after));
+    }
 
     /// A new attempt begins, as opposed to a retransmission.
     void new_attempt() noexcept { attempts_ = 0; }
@@ -87,7 +89,7 @@ public:
     }
 
     /// Which timers are due, as a set; 0: `expire` has no work.
-    unsigned due(moment now) const noexcept {
+    unsigned due(instant_argument now) const noexcept {
         unsigned set = 0;
         for (unsigned t = 0; t < count; ++t)
             if (passed(due_[t], now)) set |= 1u << t;
@@ -97,7 +99,7 @@ public:
     /// Runs the timers that are due, each of which asks one thing of `peer`: `retry_initiation()`, the same attempt
     /// once more; `give_up()`, no more attempts, and what waits is dropped; `keepalive()`; `initiate()`, a new attempt;
     /// `zero_keys()`.
-    template <class Peer> void expire(moment now, Peer&& peer) noexcept {
+    template <class Peer> void expire(instant_argument now, Peer&& peer) noexcept {
         unsigned fired = due(now);
         armed_ = static_cast<std::uint8_t>(armed_ & ~fired);
         if (fired & 1u << retransmit_handshake) {
@@ -136,15 +138,15 @@ private:
 
     bool armed(unsigned t) const noexcept { return (armed_ & 1u << t) != 0; }
     void disarm(unsigned t) noexcept { armed_ = static_cast<std::uint8_t>(armed_ & ~(1u << t)); }
-    WG_OUTLINE void arm(unsigned t, moment now, std::int32_t milliseconds) noexcept {
+    WG_OUTLINE void arm(unsigned t, instant_argument now, std::int32_t milliseconds) noexcept {
         armed_ = static_cast<std::uint8_t>(armed_ | 1u << t);
         set_after(due_[t], now, milliseconds);
     }
-    WG_OUTLINE void traversal(timer answered, moment now) noexcept {
+    WG_OUTLINE void traversal(timer answered, instant_argument now) noexcept {
         disarm(answered);
         rearm_persistent_keepalive(now);
     }
-    void rearm_persistent_keepalive(moment now) noexcept {
+    void rearm_persistent_keepalive(instant_argument now) noexcept {
         if (persistent_keepalive_s_ != 0) arm(persistent_keepalive, now, persistent_keepalive_s_ * 1000);
     }
 
