@@ -321,22 +321,22 @@ BOOST_AUTO_TEST_CASE(lines_of_several_threads_stay_whole_and_all_are_counted) {
 BOOST_AUTO_TEST_CASE(a_line_limit_passes_news_and_stops_repetitions) {
     wg::os::line_limit limit;
     wg::instant now{5};
-    BOOST_TEST(limit.advance_clock(7, 101, now));
-    BOOST_TEST(!limit.advance_clock(7, 101, now));
-    BOOST_TEST(limit.advance_clock(7, 113, now)); // another errno
-    BOOST_TEST(limit.advance_clock(8, 113, now)); // another peer
+    BOOST_TEST(limit.pass(7, 101, now));
+    BOOST_TEST(!limit.pass(7, 101, now));
+    BOOST_TEST(limit.pass(7, 113, now)); // another errno
+    BOOST_TEST(limit.pass(8, 113, now)); // another peer
     now = now + wg::os::line_limit::interval - wg::duration{1};
-    BOOST_TEST(!limit.advance_clock(8, 113, now));
-    BOOST_TEST(limit.advance_clock(8, 113, now + wg::duration{1}));
+    BOOST_TEST(!limit.pass(8, 113, now));
+    BOOST_TEST(limit.pass(8, 113, now + wg::duration{1}));
 }
 
 BOOST_AUTO_TEST_CASE(a_line_limit_bounds_all_subjects_together) {
     wg::os::line_limit limit;
     wg::instant now = wg::instant{} + wg::seconds(1'000'000);
     std::uint32_t subject = 0, passed = 0;
-    for (int i = 0; i < 1000; ++i) passed += limit.advance_clock(subject++, 1, now);
+    for (int i = 0; i < 1000; ++i) passed += limit.pass(subject++, 1, now);
     BOOST_TEST(passed == wg::os::line_limit::burst);
-    for (int i = 0; i < 1000; ++i) passed += limit.advance_clock(subject++, 1, now = now + wg::milliseconds(10));
+    for (int i = 0; i < 1000; ++i) passed += limit.pass(subject++, 1, now = now + wg::milliseconds(10));
     BOOST_TEST(passed == wg::os::line_limit::burst + 10); // ten seconds later
 }
 

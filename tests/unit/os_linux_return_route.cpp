@@ -44,7 +44,7 @@ BOOST_AUTO_TEST_CASE(an_ipv4_source_stays_only_where_the_route_leaves_by_the_int
         BOOST_TEST(
             (routes.choose(from(loopback4, dialled, loopback), {7, 51820, false}, start) == local_source{dialled, 0}));
     }
-    routes.clear_logs();
+    routes.forget();
     BOOST_TEST((routes.choose(from(loopback4, dialled, loopback), {}, start) == local_source{dialled, 0}));
 }
 
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(every_path_is_asked_for_once) {
         return true;
     };
     for (int again = 0; again < 5; ++again) BOOST_TEST(all_refused());
-    routes.clear_logs();
+    routes.forget();
     BOOST_TEST(!all_refused()); // 1501 questions more than were left
     BOOST_TEST((routes.choose(from(loopback4, dialled, elsewhere, 0), {}, start + wg::seconds(1)) == local_source{}));
 }
@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(that_no_route_leads_there_is_believed_for_a_second) {
         while (left < 3000 && routes.choose(from(loopback4, dialled, elsewhere, static_cast<std::uint16_t>(left)), {},
                                             now) == local_source{})
             ++left;
-        routes.clear_logs();
+        routes.forget();
         return return_route::questions_a_second - left;
     };
     BOOST_TEST(questions(start, 100) == 3u); // for two interfaces and for the path
