@@ -260,7 +260,7 @@ def what_comes_by_broadcast_or_multicast_is_answered_from_an_address_of_the_host
 # --------------------------------------------------------------------------------------------------------- small links
 
 class SmallLink(Tunnel):
-    """a - r - b: r routes, the link between r and b has the small MTU `wire_mtu`, and the tunnels have an MTU of 1420."""
+    """a - r - b: r routes, the link between r and b has the MTU `wire_mtu`, and the tunnels have an MTU of 1420."""
     WIRE = {4: {'a': '192.0.2.1', 'b': '198.51.100.1'}, 6: {'a': '2001:db8:a::1', 'b': '2001:db8:b::1'}}
 
     def connect(self, wire_mtu):
