@@ -155,7 +155,9 @@ def live_through_changes(lab, seconds, workers):
         if workers == 1:
             check(grown <= GROWTH_KIB, f'{daemon.host}: the daemon grew by {grown} KiB in {done} changes')
         check(daemon.rss_kib() <= MOST_KIB, f'{daemon.host}: {daemon.rss_kib()} KiB after {done} changes')
-        # 16 queues, 4 UDP sockets, the lock, netlink, timers; for each worker queues, sockets and netlink of its own.
+        # The process: 16 queues, 4 UDP sockets, 3 standard streams, the log, the lock, netlink, the socket
+        # of the configuration, its watches and a client or two. Each worker: an eventfd, a timer, two epoll
+        # instances, a netlink socket.
         check(daemon.descriptors() <= 36 + 5 * workers, f'{daemon.host}: {daemon.descriptors()} descriptors')
     check(load[0].poll() is None, 'the load ended before the changes did')
     lab.say(f'{done} changes, traffic resumed within {worst * 1000:.0f} ms')
