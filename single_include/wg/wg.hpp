@@ -20104,392 +20104,6 @@ static_assert(clock_source<clock>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What makes a process a daemon: standard descriptors, going to the background, stopping on signals, keeping its memory
-// to itself, its limits, telling its supervisor (daemon(7), sd_notify(3)). Layer 7 (Linux); at start-up, while there is
-// one thread.
-#ifndef WG_OS_LINUX_DAEMON_HPP
-#define WG_OS_LINUX_DAEMON_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
-
-
-#include <cerrno>
-#include <fcntl.h>
-#include <sys/epoll.h>
-#include <unistd.h>
-#include <utility>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A file descriptor that is closed when its life ends; -1 is none.
-class unique_fd {
-public:
-    constexpr unique_fd() noexcept = default;
-    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
-    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
-    unique_fd& operator=(unique_fd&& other) noexcept {
-        if (this != &other) reset(other.release());
-        return *this;
-    }
-    unique_fd(unique_fd const&) = delete;
-    unique_fd& operator=(unique_fd const&) = delete;
-    ~unique_fd() { reset(); }
-
-    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
-    constexpr int get() const noexcept { return fd_; }
-    constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
-    void reset(int fd = -1) noexcept {
-        int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
-        errno = kept;
-        fd_ = fd;
-    }
-
-private:
-    int fd_ = -1;
-};
-
-/// Repeats a system call that a signal handler interrupted.
-template <class Call> auto without_interruption(Call call) noexcept {
-    for (;;) {
-        auto const answer = call();
-        if (answer >= 0 || errno != EINTR) return answer;
-    }
-}
-
-/// The status that comes nearest to an errno.
-constexpr status status_of(int error) noexcept {
-    switch (error) {
-    case 0: return status::ok;
-    case EACCES:
-    case EPERM: return status::no_permission;
-    case EADDRINUSE:
-    case EBUSY:
-    case EEXIST: return status::address_in_use;
-    case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-    case EOPNOTSUPP:
-    case ENOPROTOOPT:
-    case ENOSYS: return status::not_supported;
-    case ENOMEM:
-    case ENOBUFS:
-    case EMFILE:
-    case ENFILE: return status::no_memory;
-    case EAGAIN: return status::would_block;
-    case EINVAL: return status::invalid;
-    default: return status::io_error;
-    }
-}
-
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
-inline bool can_open(std::size_t count) noexcept {
-    unique_fd opened[16];
-    for (std::size_t i = 0; i < count && i < 16; ++i) {
-        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
-        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
-        if (!opened[i]) return false;
-    }
-    return true;
-}
-
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
-inline bool make_private(int fd) noexcept {
-    int const flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-
-#include <algorithm>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <iterator>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// Opens /dev/null as each of descriptors 0, 1 and 2 that is closed. Else the next files that the program opens get
-/// these numbers, and what is written to standard error goes into them. For the first line of `main`.
-/// Returns a bit, 1 << descriptor, for each that was closed.
-inline unsigned open_standard_descriptors() noexcept {
-    unsigned closed = 0;
-    for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-        if (::fcntl(fd, F_GETFD) >= 0) continue;
-        closed |= 1u << fd;
-        // open() returns the lowest free number, which is `fd`. Without /dev (a chroot), a directory takes its place:
-        // to read or write it is an error, and no harm.
-        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
-    }
-    return closed;
-}
-
-/// Whether this process has a controlling terminal. When that is closed, the kernel sends SIGHUP.
-inline bool has_terminal() noexcept {
-    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
-}
-
-/// A process that goes on in the background while the one it was started as waits to tell the shell how that went.
-class background {
-public:
-    /// Stays in the foreground: `ready` does nothing.
-    background() noexcept = default;
-
-    /// Forks. Returns in the child, in a session of its own. The parent never returns: it ends with 0 once the child
-    /// calls `ready`, and with 1 if the child ends before that, which should have said why on stderr.
-    /// Call it before there are threads, and before there are secrets, of which the parent would keep a copy.
-    static result<background> enter() noexcept {
-        int ends[2];
-        if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
-        unique_fd from(ends[0]), to(ends[1]);
-        std::fflush(nullptr); // or both would write what is buffered
-        pid_t const child = ::fork();
-        if (child < 0) return status_of(errno);
-        if (child > 0) {
-            to.reset();
-            char answer = 0;
-            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
-            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
-            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
-        }
-        ::setsid();
-        background self;
-        self.parent_ = std::move(to);
-        return self;
-    }
-
-    /// Lets the parent end. From here on nothing is read from or written to the terminal, except errors and logs
-    /// where `keep_stderr`.
-    void ready(bool keep_stderr) noexcept {
-        if (!parent_) return;
-        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-        if (null) {
-            ::dup2(null.get(), STDIN_FILENO);
-            ::dup2(null.get(), STDOUT_FILENO);
-            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
-        }
-        if (::chdir("/") != 0) return; // cannot fail; the parent learns of it by our end
-        char const yes = 1;
-        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may be gone: no matter
-        parent_.reset();
-    }
-
-private:
-    unique_fd parent_{};
-};
-
-/// The signals that ask a daemon to stop, as a descriptor. Other signals whose default would end or stop the process,
-/// and that ask nothing of a daemon, are ignored.
-class stop_signals {
-public:
-    /// What a signal SIGHUP means: the terminal was closed, so the process stops; or nothing.
-    enum class hang_up { stops, is_ignored };
-
-    /// SIGINT, SIGTERM, SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup): by default these would
-    /// end the process before it cleaned up. Blocks them; the destructor restores what was.
-    explicit stop_signals(hang_up means = hang_up::stops) noexcept {
-        sigset_t wanted;
-        ::sigemptyset(&wanted);
-        for (int const number : {SIGINT, SIGTERM, SIGQUIT}) ::sigaddset(&wanted, number);
-        struct sigaction now {};
-        if (means == hang_up::stops && ::sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler != SIG_IGN)
-            ::sigaddset(&wanted, SIGHUP);
-        ::sigprocmask(SIG_BLOCK, &wanted, &before_);
-        struct sigaction ignore {};
-        ignore.sa_handler = SIG_IGN;
-        for (std::size_t i = 0; i < std::size(ignored); ++i)
-            if (ignored[i] != SIGHUP || means == hang_up::is_ignored) ::sigaction(ignored[i], &ignore, &saved_[i]);
-        means_ = means;
-        fd_.reset(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
-    }
-    stop_signals(stop_signals const&) = delete;
-    stop_signals& operator=(stop_signals const&) = delete;
-    ~stop_signals() {
-        fd_.reset();
-        for (std::size_t i = 0; i < std::size(ignored); ++i)
-            if (ignored[i] != SIGHUP || means_ == hang_up::is_ignored) ::sigaction(ignored[i], &saved_[i], nullptr);
-        ::sigprocmask(SIG_SETMASK, &before_, nullptr);
-    }
-
-    int fd() const noexcept { return fd_.get(); }
-    /// The number of a signal that has come since, or 0.
-    int take() noexcept {
-        signalfd_siginfo info;
-        ssize_t const size = without_interruption([&] { return ::read(fd_.get(), &info, sizeof info); });
-        return size == static_cast<ssize_t>(sizeof info) ? static_cast<int>(info.ssi_signo) : 0;
-    }
-
-private:
-    // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that this process
-    // never asks for, and signals that users send as a test.
-    static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1, SIGUSR2,
-                                      SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
-
-    unique_fd fd_{};
-    sigset_t before_{};
-    struct sigaction saved_[std::size(ignored)]{};
-    hang_up means_ = hang_up::stops;
-};
-
-/// Nobody with the same user id may read or trace this process, and no core dump is written. Whether both took hold.
-inline bool keep_memory_private() noexcept {
-    rlimit const none{0, 0};
-    bool const no_core = ::setrlimit(RLIMIT_CORE, &none) == 0;
-    return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
-}
-
-/// Caps the memory that this process may write to: heap, buffers, threads' stacks (RLIMIT_DATA). Who asks for more gets
-/// none, and whatever is asked for here can do without. False: it had a lower limit.
-inline bool limit_memory(std::size_t bytes) noexcept {
-    rlimit const most{bytes, bytes};
-    return ::setrlimit(RLIMIT_DATA, &most) == 0;
-}
-
-/// Room for descriptors: how many numbers were looked at, and how many of them are taken.
-struct descriptor_room {
-    std::size_t limit = 0, used = 0;
-    std::size_t left() const noexcept { return limit - used; }
-};
-/// Looks whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) for them as far as
-/// the hard limit allows. Where there is room for fewer, `limit` is the limit.
-inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
-    rlimit now{};
-    if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
-    descriptor_room room;
-    auto const look = [&] { // not beyond what was asked for: the limit may be a million
-        room = {};
-        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
-        for (; room.limit < most && room.left() < wanted; ++room.limit)
-            room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
-    };
-    look();
-    if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
-    rlimit raised = now;
-    raised.rlim_cur =
-        now.rlim_max == RLIM_INFINITY ? room.used + wanted : std::min<rlim_t>(now.rlim_max, room.used + wanted);
-    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
-    look();
-    return room;
-}
-
-/// When to try again what has failed: after a quarter of a second, then each time after twice as long, 4 s at most.
-class backoff {
-public:
-    bool waits() const noexcept { return due_ != instant::never(); }
-    instant due() const noexcept { return due_; } ///< never: nothing has failed
-    void failed(instant now) noexcept {
-        due_ = now + pause_;
-        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
-    }
-    void succeeded() noexcept { *this = {}; }
-
-private:
-    static constexpr duration first = milliseconds(250), longest = seconds(4);
-    instant due_ = instant::never();
-    duration pause_ = first;
-};
-
-/// Tells the supervisor that started us `state`: "READY=1", "STOPPING=1". `socket` is a path, or a name in the abstract
-/// namespace that begins with `@`; null (no supervisor asked): nothing to do. False: it could not be told.
-inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
-    if (socket == nullptr || *socket == '\0') return true;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::size_t const length = std::strlen(socket);
-    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
-    std::memcpy(address.sun_path, socket, length);
-    if (socket[0] == '@') address.sun_path[0] = '\0';
-    unique_fd const fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
-    return fd && without_interruption([&] {
-                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
-                                     reinterpret_cast<sockaddr const*>(&address), size);
-                 }) >= 0;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
-#ifndef WG_OS_LINUX_DIRECTORY_HPP
-#define WG_OS_LINUX_DIRECTORY_HPP
-
-
-#include <cerrno>
-#include <climits>
-#include <cstring>
-#include <string_view>
-#include <sys/stat.h>
-#include <unistd.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The longest path of a directory that `make_directories` takes, in bytes.
-inline constexpr std::size_t max_directory_bytes = 255;
-
-/// Makes one directory, mode 0755. A link to a missing directory has its target made.
-inline bool make_directory(char const* path) noexcept {
-    char target[PATH_MAX + max_directory_bytes + 1];
-    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
-    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
-    if (size > 0) {
-        target[folder + static_cast<std::size_t>(size)] = '\0';
-        bool const absolute = target[folder] == '/';
-        std::memcpy(target, path, folder);
-        path = absolute ? target + folder : target;
-    }
-    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
-    return ::chmod(path, 0755) == 0;
-}
-
-/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
-/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
-/// why.
-inline bool make_directories(std::string_view path) noexcept {
-    if (!path.starts_with('/')) return errno = EINVAL, false;
-    char part[max_directory_bytes + 1] = {};
-    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
-    for (std::size_t end = 1; end <= path.size(); ++end) {
-        if (end != path.size() && path[end] != '/') continue;
-        std::memcpy(part, path.data(), end);
-        part[end] = '\0';
-        struct stat found {};
-        if (::stat(part, &found) == 0) {
-            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
-        } else if (errno != ENOENT || !make_directory(part)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
@@ -20676,8 +20290,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 // which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
 // container has ended.
 // Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_LINK_HPP
-#define WG_OS_LINUX_LINK_HPP
+#ifndef WG_OS_LINUX_NETLINK_LINK_HPP
+#define WG_OS_LINUX_NETLINK_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
@@ -21100,11 +20714,1025 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// What the host changes under a tunnel: its interface up, down, gone or of another MTU; routes, rules and addresses,
+// by which a cached source address may have become wrong (rtnetlink(7)). Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_ROUTES_HPP
+#define WG_OS_LINUX_NETLINK_ROUTES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+//
+// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+#ifndef WG_OS_LINUX_NET_IF_HPP
+#define WG_OS_LINUX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+#else
+#include <net/if.h>
+#endif
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
+// A container is often given an interface that was made elsewhere and moved into its namespace.
+//
+// The kernel is asked over a netlink socket of this process's own namespace. That socket names the other namespace by
+// the number that the kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace,
+// which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
+// container has ended.
+// Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_LINK_HPP
+#define WG_OS_LINUX_NETLINK_LINK_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <cstring>
+#include <linux/if_tun.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#ifndef TUNGETDEVNETNS
+#define TUNGETDEVNETNS _IO('T', 227) // Linux 5.2; older headers lack the names below
+#endif
+#ifndef SIOCGSKNS
+#define SIOCGSKNS 0x894C // Linux 4.10
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+struct link_calls {
+    /// What the interface of a TUN descriptor is called now; EBADFD: it was deleted.
+    static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
+    /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
+    static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
+    /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
+    static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
+};
+
+/// The number that this process's namespace has for a namespace.
+using namespace_number = std::int32_t;
+inline constexpr namespace_number own_namespace = -1;     ///< the interface is in this process's own namespace
+inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say where the interface is
+
+/// Where an interface is found.
+struct link_place {
+    namespace_number net = unknown_namespace;
+    std::uint32_t index = 0; ///< of the interface in that namespace; 0: not known
+
+    friend bool operator==(link_place const&, link_place const&) = default;
+};
+
+namespace netlink_detail {
+
+inline constexpr std::uint16_t target_netnsid = 46; ///< IFLA_TARGET_NETNSID, Linux 4.15
+
+/// One request, built in place.
+class request {
+public:
+    template <class Header> request(std::uint16_t type, std::uint16_t flags, Header const& body) noexcept {
+        header_.nlmsg_type = type;
+        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+        put(&body, sizeof body);
+    }
+
+    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
+        rtattr a{};
+        a.rta_type = type;
+        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+        put(&a, sizeof a);
+        put(value, size);
+    }
+    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
+        attribute(type, &value, sizeof value);
+    }
+    /// For a request about an interface: the namespace in which it is meant.
+    void in(namespace_number net) noexcept {
+        if (net >= 0) attribute(target_netnsid, net);
+    }
+
+    bool send(int netlink) noexcept {
+        header_.nlmsg_len = static_cast<std::uint32_t>(NLMSG_HDRLEN + size_);
+        std::memcpy(bytes_, &header_, sizeof header_);
+        std::size_t const total = NLMSG_HDRLEN + size_;
+        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
+    }
+
+private:
+    void put(void const* from, std::size_t size) noexcept {
+        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
+        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
+        size_ += NLMSG_ALIGN(size);
+    }
+
+    nlmsghdr header_{};
+    std::size_t size_ = 0;
+    alignas(nlmsghdr) byte bytes_[128] = {};
+};
+
+/// Calls `take(type, value)` for each attribute in `from`.
+template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
+    while (from.size() >= sizeof(rtattr)) {
+        rtattr a;
+        std::memcpy(&a, from.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
+        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
+        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
+    }
+}
+
+/// The number in an attribute's value; `otherwise` if the value is shorter.
+template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
+    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
+    return otherwise;
+}
+
+inline unique_fd open_socket() noexcept {
+    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+/// Sends a request and reads the one answer, which the kernel has made by the time that the request is sent. The
+/// answer's body is at the front of `answer`; its type, or 0 with errno if there is none or if it is an error.
+inline std::uint16_t ask(int netlink, request& question, bytes answer, bytes_view& body) noexcept {
+    if (!question.send(netlink)) return 0;
+    ssize_t const size = without_interruption([&] { return ::recv(netlink, answer.data(), answer.size(), 0); });
+    if (size < 0) return 0;
+    nlmsghdr header{};
+    errno = EBADMSG;
+    if (static_cast<std::size_t>(size) < sizeof header) return 0;
+    std::memcpy(&header, answer.data(), sizeof header);
+    body = answer.first(std::min<std::size_t>(static_cast<std::size_t>(size), header.nlmsg_len)).subspan(NLMSG_HDRLEN);
+    if (header.nlmsg_type != NLMSG_ERROR) return header.nlmsg_type;
+    int const error = -number_in<int>(body, -EBADMSG);
+    errno = error;
+    return error == 0 ? std::uint16_t{NLMSG_ERROR} : std::uint16_t{0};
+}
+
+/// The number that the namespace behind `fd` has for the namespace of `netlink`; one is made where there is none.
+inline namespace_number number_of(int netlink, int fd) noexcept {
+    for (int round = 0; round < 2; ++round) {
+        rtgenmsg const body{};
+        request question(RTM_GETNSID, 0, body);
+        question.attribute(NETNSA_FD, fd);
+        alignas(nlmsghdr) byte answer[256];
+        bytes_view found;
+        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
+        if (ask(netlink, question, answer, found) == RTM_NEWNSID)
+            each_attribute(found.subspan(std::min<std::size_t>(found.size(), NLMSG_ALIGN(sizeof body))),
+                           [&](std::uint16_t type, bytes_view value) noexcept {
+                               if (type == NETNSA_NSID) net = number_in(value, net);
+                           });
+        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
+        request made(RTM_NEWNSID, NLM_F_ACK, body);
+        made.attribute(NETNSA_FD, fd);
+        made.attribute(NETNSA_NSID, namespace_number{-1}); // any that is free
+        (void)ask(netlink, made, answer, found);
+    }
+    return unknown_namespace;
+}
+
+} // namespace netlink_detail
+
+/// What the kernel says of an interface over netlink.
+struct link_facts {
+    std::uint32_t index = 0;
+    std::uint32_t mtu_bytes = 0; ///< 0: not told
+    bool up = false;
+    char kind[16] = {}; ///< of a virtual interface, such as `tun` or `veth`
+    // Of the kind `tun`, since Linux 4.16:
+    bool described = false; ///< the kernel tells what follows
+    bool is_tap = false;
+    bool lasts = false;              ///< stays when no process uses it
+    bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
+    std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
+};
+
+/// Reads the body of a message about an interface. False: it is too short for one.
+inline bool read_link(bytes_view body, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    ifinfomsg link;
+    if (body.size() < sizeof link) return false;
+    std::memcpy(&link, body.data(), sizeof link);
+    out = {};
+    out.index = static_cast<std::uint32_t>(link.ifi_index);
+    out.up = (link.ifi_flags & IFF_UP) != 0;
+    bytes_view details{};
+    auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
+        if (type == IFLA_INFO_DATA) details = value;
+    };
+    each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
+                   [&](std::uint16_t type, bytes_view value) noexcept {
+                       if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
+                       if (type == IFLA_LINKINFO) each_attribute(value, info);
+                   });
+    if (std::strcmp(out.kind, "tun") != 0) return true;
+    each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
+        // IFLA_TUN_TYPE and others, which older headers lack
+        constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
+        if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
+        if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
+        if (type == many) out.several_queues = number_in<byte>(value, 0) != 0;
+        if (type == queues || type == disabled_queues) out.queues_in_use += number_in<std::uint32_t>(value, 0);
+    });
+    return true;
+}
+
+/// Asks for the interface called `name`. On failure errno says why.
+inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
+    using namespace netlink_detail;
+    constexpr std::uint32_t without_statistics = 1u << 3; // RTEXT_FILTER_SKIP_STATS, Linux 4.4
+    request question(RTM_GETLINK, 0, ifinfomsg{});
+    question.in(net);
+    question.attribute(IFLA_EXT_MASK, without_statistics);
+    question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
+    alignas(nlmsghdr) byte answer[4096];
+    bytes_view body;
+    if (ask(netlink, question, answer, body) != RTM_NEWLINK) return status_of(errno);
+    return read_link(body, out) ? status::ok : status::io_error;
+}
+
+/// The interface behind a TUN descriptor.
+template <class Calls = link_calls> class basic_link {
+public:
+    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last:
+    /// some drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or
+    /// refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    status refresh(int tun, char const* known_name) noexcept {
+        if (!netlink_) netlink_ = netlink_detail::open_socket();
+        for (int tries = 0; tries < 3; ++tries) {
+            ifreq before = about(known_name), after = before;
+            if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
+            std::uint32_t mtu_bytes = 0;
+            link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
+            // The interface may have been renamed or moved since the first question.
+            if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
+            if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
+            std::memcpy(name_, before.ifr_name, sizeof name_);
+            place_ = place;
+            if (place.index == 0) return status::not_supported;
+            if (place.net == own_namespace) last_here_ = place.index;
+            mtu_ = mtu_bytes;
+            return status::ok;
+        }
+        return status::not_supported;
+    }
+
+    char const* name() const noexcept { return name_; }
+    link_place const& place() const noexcept { return place_; }
+    std::size_t mtu() const noexcept { return mtu_; } ///< in bytes; 0: not known
+
+    /// Changes a number of an interface in this process's own namespace: SIOCSIFMTU, SIOCSIFTXQLEN. On failure errno
+    /// says why; `not_supported`: the interface is elsewhere.
+    status change(unsigned long what, std::size_t value) noexcept {
+        if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
+        ifreq request = about(name_);
+        static_assert(sizeof request.ifr_mtu == sizeof request.ifr_ifru.ifru_ivalue); // ifr_qlen
+        request.ifr_mtu = static_cast<int>(value);
+        if (::ioctl(netlink_.get(), what, &request) != 0) return status_of(errno);
+        if (what == SIOCSIFMTU) mtu_ = value;
+        return status::ok;
+    }
+
+private:
+    static ifreq about(char const* name) noexcept {
+        ifreq request{};
+        std::memcpy(request.ifr_name, name, std::min<std::size_t>(std::strlen(name), IFNAMSIZ - 1));
+        return request;
+    }
+
+    /// Where the interface is; an index of 0: not known.
+    link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
+        link_place place{};
+        if (!netlink_) return place;
+        unique_fd const theirs(Calls::namespace_of_interface(tun));
+        unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
+        struct stat here = {};
+        struct stat there = {};
+        bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
+        if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
+            place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
+            link_facts found;
+            if (place.net == unknown_namespace || ask_link(netlink_.get(), place.net, name, found) != status::ok)
+                return {};
+            mtu_bytes = found.mtu_bytes;
+            place.index = found.index;
+            return place;
+        }
+        ifreq request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
+        auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
+        // Where the kernel does not tell the namespace, a name proves nothing: another interface may have it here. But
+        // Linux gives the index of an interface to no other one, so a known index proves it.
+        if (!told && last_here_ != 0 && last_here_ != index) return {};
+        request = about(name);
+        if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
+        mtu_bytes = static_cast<std::uint32_t>(request.ifr_mtu);
+        return {own_namespace, index};
+    }
+
+    unique_fd netlink_{};
+    char name_[IFNAMSIZ] = {};
+    link_place place_{};
+    std::uint32_t last_here_ = 0; ///< its index when it was last in this process's namespace; 0: it never was
+    std::size_t mtu_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <linux/netlink.h>
+
+#ifndef SOL_NETLINK
+#define SOL_NETLINK 270
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Everything since the last look.
+struct network_changes {
+    bool link = false; ///< the interface was spoken of: `up` and `mtu_bytes` hold what was said last
+    bool up = false;
+    std::uint32_t mtu_bytes = 0; ///< 0: not told
+    bool link_left = false;      ///< deleted, or moved to another network namespace: the TUN device knows which
+    bool routes = false;         ///< routes or rules, or an address is gone, IPv4 or IPv6
+};
+
+/// Watches the network of this process's namespace and one interface in it, or one interface in another namespace.
+/// Events begin with how that interface is now.
+class route_monitor {
+public:
+    /// Watches nothing.
+    route_monitor() noexcept = default;
+
+    /// Watches routes, rules, addresses and the interface with this index, all in this process's namespace. An index of
+    /// 0: no interface.
+    static result<route_monitor> open(std::uint32_t interface_index) noexcept {
+        route_monitor made;
+        if (!made.begin(group(RTNLGRP_LINK) | group(RTNLGRP_IPV4_IFADDR) | group(RTNLGRP_IPV6_IFADDR) |
+                        group(RTNLGRP_IPV4_ROUTE) | group(RTNLGRP_IPV6_ROUTE) | group(RTNLGRP_IPV4_RULE) |
+                        group(RTNLGRP_IPV6_RULE)) ||
+            !made.watch_link(interface_index))
+            return status_of(errno);
+        return made;
+    }
+
+    /// Watches one interface in another namespace. The kernel tells of the links of all namespaces that have a number
+    /// here; those of others are read and passed over. no_permission: that wants CAP_NET_BROADCAST in the other
+    /// namespace.
+    static result<route_monitor> open_elsewhere(link_place const& place) noexcept {
+        route_monitor made;
+        made.net_ = place.net;
+        if (!made.begin(group(RTNLGRP_LINK)) || !made.watch_link(place.index)) return status_of(errno);
+        return made;
+    }
+
+    /// Watches another interface of the same namespace from now on. False: the kernel cannot be asked.
+    bool watch_link(std::uint32_t interface_index) noexcept {
+        index_ = interface_index;
+        return index_ == 0 || ask_link();
+    }
+
+    int fd() const noexcept { return fd_.get(); }
+
+    /// Reads what is there, without blocking; at most 64 reads, the rest stays readable.
+    network_changes read() noexcept {
+        network_changes changes;
+        alignas(nlmsghdr) byte buffer[8192];
+        for (int round = 0; round < 64; ++round) {
+            sockaddr_nl from{};
+            iovec piece{buffer, sizeof buffer};
+            alignas(cmsghdr) byte control[CMSG_SPACE(sizeof(namespace_number))];
+            msghdr header{};
+            header.msg_control = control;
+            header.msg_controllen = sizeof control;
+            header.msg_name = &from;
+            header.msg_namelen = sizeof from;
+            header.msg_iov = &piece;
+            header.msg_iovlen = 1;
+            ssize_t const size = without_interruption([&] { return ::recvmsg(fd_.get(), &header, 0); });
+            if (size < 0 && errno != ENOBUFS) {
+                // Only now, with the socket empty, is there surely room for the answer.
+                if (overrun_ && errno == EAGAIN) overrun_ = !watch_link(index_);
+                break;
+            }
+            if (size < 0 || (header.msg_flags & MSG_TRUNC) != 0) {
+                changes.routes = overrun_ = true; // more than the socket holds: anything may have changed
+                continue;
+            }
+            if (from.nl_pid != 0) continue; // from another process, not from the kernel
+            take({buffer, static_cast<std::size_t>(size)}, told_of(header), changes);
+        }
+        return changes;
+    }
+
+private:
+    static constexpr std::uint32_t group(unsigned number) noexcept { return 1u << (number - 1); }
+
+    bool begin(std::uint32_t groups) noexcept {
+        fd_ = netlink_detail::open_socket();
+        sockaddr_nl address{};
+        address.nl_family = AF_NETLINK;
+        address.nl_groups = groups;
+        socklen_t size = sizeof address;
+        int const yes = 1;
+        // Asked for before the socket joins a group, so that no event of the other namespace is missed.
+        if (!fd_ ||
+            (net_ >= 0 && ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
+            ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+            ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+            return false;
+        port_ = address.nl_pid;
+        return true;
+    }
+
+    /// Has the kernel say how the interface is, as an event among the others.
+    bool ask_link() noexcept {
+        ifinfomsg about{};
+        about.ifi_index = static_cast<int>(index_);
+        netlink_detail::request question(RTM_GETLINK, 0, about);
+        question.in(net_);
+        return question.send(fd_.get());
+    }
+
+    /// The namespace that a received message tells of.
+    static namespace_number told_of(msghdr& message) noexcept {
+        namespace_number net = own_namespace;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c))
+            if (c->cmsg_level == SOL_NETLINK && c->cmsg_type == NETLINK_LISTEN_ALL_NSID)
+                std::memcpy(&net, CMSG_DATA(c), sizeof net);
+        return net;
+    }
+
+    void take(bytes_view from, namespace_number net, network_changes& changes) const noexcept {
+        while (from.size() >= sizeof(nlmsghdr)) {
+            nlmsghdr header;
+            std::memcpy(&header, from.data(), sizeof header);
+            if (header.nlmsg_len < sizeof header || header.nlmsg_len > from.size()) return;
+            // An answer to a question of this socket has its port, and names no namespace.
+            if (net == net_ || header.nlmsg_pid == port_)
+                take_one(header.nlmsg_type, from.first(header.nlmsg_len).subspan(NLMSG_HDRLEN), changes);
+            from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
+        }
+    }
+
+    void take_one(unsigned type, bytes_view body, network_changes& changes) const noexcept {
+        switch (type) {
+        case RTM_NEWLINK:
+        case RTM_DELLINK: take_link(type, body, changes); return;
+        case RTM_NEWROUTE:
+        case RTM_DELROUTE: changes.routes = changes.routes || leads_away(body); return;
+        case RTM_DELADDR:
+        case RTM_NEWRULE:
+        case RTM_DELRULE: changes.routes = true; return;
+        case NLMSG_ERROR: // the interface that was asked for is not here
+            changes.link_left = true;
+            return;
+        default: return;
+        }
+    }
+
+    /// Whether a route is one that datagrams to others may take. What each new address brings along for itself (local,
+    /// broadcast, multicast) makes no source wrong that was right before.
+    static bool leads_away(bytes_view body) noexcept {
+        rtmsg route;
+        if (body.size() < sizeof route) return false;
+        std::memcpy(&route, body.data(), sizeof route);
+        return route.rtm_type != RTN_LOCAL && route.rtm_type != RTN_BROADCAST && route.rtm_type != RTN_ANYCAST &&
+               route.rtm_type != RTN_MULTICAST;
+    }
+
+    void take_link(unsigned type, bytes_view body, network_changes& changes) const noexcept {
+        ifinfomsg link;
+        if (body.size() < sizeof link) return;
+        std::memcpy(&link, body.data(), sizeof link);
+        // A bridge speaks of its ports in messages that look alike.
+        if (link.ifi_family != AF_UNSPEC || static_cast<std::uint32_t>(link.ifi_index) != index_) return;
+        if (type == RTM_DELLINK) {
+            changes.link_left = true;
+            return;
+        }
+        changes.link = true;
+        changes.link_left = false;
+        link_facts now;
+        if (!read_link(body, now)) return;
+        changes.up = now.up;
+        if (now.mtu_bytes != 0) changes.mtu_bytes = now.mtu_bytes;
+    }
+
+    unique_fd fd_{};
+    namespace_number net_ = own_namespace;
+    std::uint32_t index_ = 0; ///< of the interface that is watched; 0: none
+    std::uint32_t port_ = 0;  ///< this socket's netlink address
+    bool overrun_ = false;    ///< events were lost, and the interface has not been asked for anew
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What makes a process a daemon: standard descriptors, going to the background, stopping on signals, keeping its memory
+// to itself, its limits, telling its supervisor (daemon(7), sd_notify(3)). Layer 7 (Linux); at start-up, while there is
+// one thread.
+#ifndef WG_OS_LINUX_PROCESS_DAEMON_HPP
+#define WG_OS_LINUX_PROCESS_DAEMON_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Opens /dev/null as each of descriptors 0, 1 and 2 that is closed. Else the next files that the program opens get
+/// these numbers, and what is written to standard error goes into them. For the first line of `main`.
+/// Returns a bit, 1 << descriptor, for each that was closed.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned closed = 0;
+    for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) >= 0) continue;
+        closed |= 1u << fd;
+        // open() returns the lowest free number, which is `fd`. Without /dev (a chroot), a directory takes its place:
+        // to read or write it is an error, and no harm.
+        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
+    }
+    return closed;
+}
+
+/// Whether this process has a controlling terminal. When that is closed, the kernel sends SIGHUP.
+inline bool has_terminal() noexcept {
+    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
+}
+
+/// A process that goes on in the background while the one it was started as waits to tell the shell how that went.
+class background {
+public:
+    /// Stays in the foreground: `ready` does nothing.
+    background() noexcept = default;
+
+    /// Forks. Returns in the child, in a session of its own. The parent never returns: it ends with 0 once the child
+    /// calls `ready`, and with 1 if the child ends before that, which should have said why on stderr.
+    /// Call it before there are threads, and before there are secrets, of which the parent would keep a copy.
+    static result<background> enter() noexcept {
+        int ends[2];
+        if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
+        unique_fd from(ends[0]), to(ends[1]);
+        std::fflush(nullptr); // or both would write what is buffered
+        pid_t const child = ::fork();
+        if (child < 0) return status_of(errno);
+        if (child > 0) {
+            to.reset();
+            char answer = 0;
+            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
+            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
+            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+        }
+        ::setsid();
+        background self;
+        self.parent_ = std::move(to);
+        return self;
+    }
+
+    /// Lets the parent end. From here on nothing is read from or written to the terminal, except errors and logs
+    /// where `keep_stderr`.
+    void ready(bool keep_stderr) noexcept {
+        if (!parent_) return;
+        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        if (null) {
+            ::dup2(null.get(), STDIN_FILENO);
+            ::dup2(null.get(), STDOUT_FILENO);
+            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
+        }
+        if (::chdir("/") != 0) return; // cannot fail; the parent learns of it by our end
+        char const yes = 1;
+        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may be gone: no matter
+        parent_.reset();
+    }
+
+private:
+    unique_fd parent_{};
+};
+
+/// The signals that ask a daemon to stop, as a descriptor. Other signals whose default would end or stop the process,
+/// and that ask nothing of a daemon, are ignored.
+class stop_signals {
+public:
+    /// What a signal SIGHUP means: the terminal was closed, so the process stops; or nothing.
+    enum class hang_up { stops, is_ignored };
+
+    /// SIGINT, SIGTERM, SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup): by default these would
+    /// end the process before it cleaned up. Blocks them; the destructor restores what was.
+    explicit stop_signals(hang_up means = hang_up::stops) noexcept {
+        sigset_t wanted;
+        ::sigemptyset(&wanted);
+        for (int const number : {SIGINT, SIGTERM, SIGQUIT}) ::sigaddset(&wanted, number);
+        struct sigaction now {};
+        if (means == hang_up::stops && ::sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler != SIG_IGN)
+            ::sigaddset(&wanted, SIGHUP);
+        ::sigprocmask(SIG_BLOCK, &wanted, &before_);
+        struct sigaction ignore {};
+        ignore.sa_handler = SIG_IGN;
+        for (std::size_t i = 0; i < std::size(ignored); ++i)
+            if (ignored[i] != SIGHUP || means == hang_up::is_ignored) ::sigaction(ignored[i], &ignore, &saved_[i]);
+        means_ = means;
+        fd_.reset(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
+    }
+    stop_signals(stop_signals const&) = delete;
+    stop_signals& operator=(stop_signals const&) = delete;
+    ~stop_signals() {
+        fd_.reset();
+        for (std::size_t i = 0; i < std::size(ignored); ++i)
+            if (ignored[i] != SIGHUP || means_ == hang_up::is_ignored) ::sigaction(ignored[i], &saved_[i], nullptr);
+        ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+    }
+
+    int fd() const noexcept { return fd_.get(); }
+    /// The number of a signal that has come since, or 0.
+    int take() noexcept {
+        signalfd_siginfo info;
+        ssize_t const size = without_interruption([&] { return ::read(fd_.get(), &info, sizeof info); });
+        return size == static_cast<ssize_t>(sizeof info) ? static_cast<int>(info.ssi_signo) : 0;
+    }
+
+private:
+    // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that this process
+    // never asks for, and signals that users send as a test.
+    static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1, SIGUSR2,
+                                      SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
+
+    unique_fd fd_{};
+    sigset_t before_{};
+    struct sigaction saved_[std::size(ignored)]{};
+    hang_up means_ = hang_up::stops;
+};
+
+/// Nobody with the same user id may read or trace this process, and no core dump is written. Whether both took hold.
+inline bool keep_memory_private() noexcept {
+    rlimit const none{0, 0};
+    bool const no_core = ::setrlimit(RLIMIT_CORE, &none) == 0;
+    return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
+}
+
+/// Caps the memory that this process may write to: heap, buffers, threads' stacks (RLIMIT_DATA). Who asks for more gets
+/// none, and whatever is asked for here can do without. False: it had a lower limit.
+inline bool limit_memory(std::size_t bytes) noexcept {
+    rlimit const most{bytes, bytes};
+    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+}
+
+/// Room for descriptors: how many numbers were looked at, and how many of them are taken.
+struct descriptor_room {
+    std::size_t limit = 0, used = 0;
+    std::size_t left() const noexcept { return limit - used; }
+};
+/// Looks whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) for them as far as
+/// the hard limit allows. Where there is room for fewer, `limit` is the limit.
+inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
+    rlimit now{};
+    if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
+    descriptor_room room;
+    auto const look = [&] { // not beyond what was asked for: the limit may be a million
+        room = {};
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
+        for (; room.limit < most && room.left() < wanted; ++room.limit)
+            room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
+    };
+    look();
+    if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
+    rlimit raised = now;
+    raised.rlim_cur =
+        now.rlim_max == RLIM_INFINITY ? room.used + wanted : std::min<rlim_t>(now.rlim_max, room.used + wanted);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
+    look();
+    return room;
+}
+
+/// When to try again what has failed: after a quarter of a second, then each time after twice as long, 4 s at most.
+class backoff {
+public:
+    bool waits() const noexcept { return due_ != instant::never(); }
+    instant due() const noexcept { return due_; } ///< never: nothing has failed
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
+};
+
+/// Tells the supervisor that started us `state`: "READY=1", "STOPPING=1". `socket` is a path, or a name in the abstract
+/// namespace that begins with `@`; null (no supervisor asked): nothing to do. False: it could not be told.
+inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
+    if (socket == nullptr || *socket == '\0') return true;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::size_t const length = std::strlen(socket);
+    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
+    std::memcpy(address.sun_path, socket, length);
+    if (socket[0] == '@') address.sun_path[0] = '\0';
+    unique_fd const fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    return fd && without_interruption([&] {
+                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
+                                     reinterpret_cast<sockaddr const*>(&address), size);
+                 }) >= 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
+#ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+#define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Makes one directory, mode 0755. A link to a missing directory has its target made.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
+/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
+/// why.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Log lines that never end or stop the program: a line that cannot be written at once is dropped and counted. Lines go
 // to a descriptor, mostly stderr; errors that it does not take go to syslog (write(2), syslog(3), RFC 3164).
 // Layer 7 (Linux); any thread.
-#ifndef WG_OS_LINUX_LOG_HPP
-#define WG_OS_LINUX_LOG_HPP
+#ifndef WG_OS_LINUX_PROCESS_LOG_HPP
+#define WG_OS_LINUX_PROCESS_LOG_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
@@ -21627,66 +22255,9 @@ private:
 // with several queues. And a second process would take a configuration socket that is bound, but does not listen yet,
 // for one that was left behind. The lock covers both. Only the user of the process can open its file, so no other user
 // can hold it. The kernel releases it when the process ends in any way.
-#ifndef WG_OS_LINUX_NAME_LOCK_HPP
-#define WG_OS_LINUX_NAME_LOCK_HPP
+#ifndef WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
+#define WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
-#ifndef WG_OS_LINUX_DIRECTORY_HPP
-#define WG_OS_LINUX_DIRECTORY_HPP
-
-
-#include <cerrno>
-#include <climits>
-#include <cstring>
-#include <string_view>
-#include <sys/stat.h>
-#include <unistd.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The longest path of a directory that `make_directories` takes, in bytes.
-inline constexpr std::size_t max_directory_bytes = 255;
-
-/// Makes one directory, mode 0755. A link to a missing directory has its target made.
-inline bool make_directory(char const* path) noexcept {
-    char target[PATH_MAX + max_directory_bytes + 1];
-    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
-    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
-    if (size > 0) {
-        target[folder + static_cast<std::size_t>(size)] = '\0';
-        bool const absolute = target[folder] == '/';
-        std::memcpy(target, path, folder);
-        path = absolute ? target + folder : target;
-    }
-    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
-    return ::chmod(path, 0755) == 0;
-}
-
-/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
-/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
-/// why.
-inline bool make_directories(std::string_view path) noexcept {
-    if (!path.starts_with('/')) return errno = EINVAL, false;
-    char part[max_directory_bytes + 1] = {};
-    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
-    for (std::size_t end = 1; end <= path.size(); ++end) {
-        if (end != path.size() && path[end] != '/') continue;
-        std::memcpy(part, path.data(), end);
-        part[end] = '\0';
-        struct stat found {};
-        if (::stat(part, &found) == 0) {
-            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
-        } else if (errno != ENOENT || !make_directory(part)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
@@ -21865,6 +22436,63 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 }}} // namespace wg::WG_ABI::os
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
+#ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+#define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Makes one directory, mode 0755. A link to a missing directory has its target made.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
+/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
+/// why.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -21915,6 +22543,552 @@ public:
 private:
     unique_fd file_{};
     error_text path_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The socket on which wg(8) configures an interface: who listens, who is connected, what waits to be sent. What is said
+// is a session's matter. Source: https://www.wireguard.com/xplatform/. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
+#define WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
+#define WG_OS_LINUX_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// At most 255 characters; longer sentences are cut. Empty until something fails.
+class error_text {
+public:
+    char const* c_str() const noexcept { return text_; }
+    std::string_view view() const noexcept { return {text_, size_}; }
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< of a text its length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
+// descriptor has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// A file descriptor that is closed when its life ends; -1 is none.
+class unique_fd {
+public:
+    constexpr unique_fd() noexcept = default;
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    constexpr int get() const noexcept { return fd_; }
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes what is owned, keeps errno, owns `fd` then.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Repeats a system call that a signal handler interrupted.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status that comes nearest to an errno.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
+#ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+#define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Makes one directory, mode 0755. A link to a missing directory has its target made.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
+/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
+/// why.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <optional>
+#include <string_view>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// `Session` is made anew, by its default constructor, for each connection. `Reply` collects what is to be sent to it:
+/// `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing here blocks: a client that does not read
+/// its reply is not heard until it does.
+template <class Session, class Reply, std::size_t MaxConnections = 16> class uapi_listener {
+public:
+    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one that wg(8) knows
+
+    uapi_listener() noexcept
+        : epoll_(::epoll_create1(EPOLL_CLOEXEC)), spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
+    uapi_listener(uapi_listener const&) = delete;
+    uapi_listener& operator=(uapi_listener const&) = delete;
+    /// Removes the socket's file, if it is still ours.
+    ~uapi_listener() {
+        for (connection& c : connections_) end(c);
+        if (listener_ && is_ours()) ::unlink(path_.sun_path);
+    }
+
+    /// Listens at `directory`/`name`.sock, which only the user of this process may use. The directory and its parents
+    /// are made (mode 0755) if they are missing. A file left behind by a process that is no more is replaced.
+    /// `address_in_use`: somebody listens there; `invalid`: too long a path.
+    status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        if (!make_directories(directory)) return failed("create the directory", directory, why);
+        unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        if (!fd) return failed("open a socket for", path_.sun_path, why);
+        if (!bind_private(fd.get())) {
+            if (errno != EADDRINUSE) return failed("bind", path_.sun_path, why);
+            status const cleared = clear_stale(why);
+            if (cleared != status::ok) return cleared;
+            if (!bind_private(fd.get())) return failed("bind", path_.sun_path, why);
+        }
+        if (::listen(fd.get(), SOMAXCONN) == 0) return begin(std::move(fd), why);
+        status const why_not = failed("listen on", path_.sun_path, why);
+        ::unlink(path_.sun_path);
+        return why_not;
+    }
+
+    /// Takes over a socket that listens there already (WG_UAPI_FD).
+    status adopt(int number, std::string_view name, error_text& why,
+                 char const* directory = default_directory) noexcept {
+        status const named = set_path(name, directory, why);
+        if (named != status::ok) return named;
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+            !make_private(number)) {
+            why.set("descriptor ", number, " is no socket that listens");
+            return status::invalid;
+        }
+        return begin(unique_fd(number), why);
+    }
+
+    /// Polls readable when `serve` has something to do; the same descriptor for all of the object's life.
+    int fd() const noexcept { return epoll_.get(); }
+    char const* path() const noexcept { return path_.sun_path; }
+    std::size_t connections() const noexcept {
+        std::size_t count = 0;
+        for (connection const& c : connections_) count += static_cast<bool>(c.fd);
+        return count;
+    }
+
+    /// Does what can be done without waiting. What clients say goes, a line or a piece of one at a time, to
+    /// `feed(Session&, bytes_view, Reply&) -> status`; anything but ok ends that connection once its reply is sent.
+    /// `gone`: the socket's file was removed, which asks the daemon to end.
+    template <class Feed> status serve(Feed&& feed) noexcept {
+        epoll_event events[MaxConnections + 2];
+        int const count = ::epoll_wait(epoll_.get(), events, static_cast<int>(MaxConnections + 2), 0);
+        bool removed = false;
+        for (int i = 0; i < count; ++i) {
+            std::uint64_t const number = events[i].data.u64;
+            if (number == listener_number) accept_all();
+            else if (number == removal_number) removed = was_removed();
+            else converse(connections_[number - first_connection], feed);
+        }
+        return removed ? status::gone : status::ok;
+    }
+
+private:
+    static constexpr std::uint64_t listener_number = 0, removal_number = 1, first_connection = 2;
+    static constexpr std::size_t input_bytes = 4096;
+    static constexpr time_t look_interval_s = 1;
+    static constexpr int most_reads = 16; ///< of one connection in one `serve`, then it is the next one's turn
+
+    struct connection {
+        unique_fd fd{};
+        std::optional<Session> session{};
+        Reply reply{};
+        std::size_t sent = 0;           ///< of the reply
+        std::size_t begin = 0, end = 0; ///< what is left of the input
+        std::uint64_t last_heard = 0;
+        bool waits_for_room = false;
+        bool ending = false; ///< nothing more is heard; it ends when the reply is sent
+        byte input[input_bytes];
+    };
+
+    status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
+        path_ = {};
+        path_.sun_family = AF_UNIX;
+        error_text path;
+        path.set(directory, "/", name, ".sock");
+        if (!name.empty() && name.find('/') == name.npos && path.view().size() < sizeof path_.sun_path) {
+            std::memcpy(path_.sun_path, path.c_str(), path.view().size() + 1);
+            return status::ok;
+        }
+        why.set("`", path.view(), "` cannot be the path of a socket");
+        return status::invalid;
+    }
+
+    static status failed(char const* doing, char const* what, error_text& why) noexcept {
+        status const s = status_of(errno);
+        why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
+                s == status::no_permission ? " (run as root)" : "");
+        return s;
+    }
+
+    sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }
+
+    bool bind_private(int fd) noexcept {
+        mode_t const before = ::umask(0077);
+        bool const bound = ::bind(fd, address(), sizeof path_) == 0;
+        ::umask(before);
+        return bound;
+    }
+
+    /// Removes a socket that nobody listens on; not another kind of file, and not one that somebody uses.
+    status clear_stale(error_text& why) noexcept {
+        struct stat found {};
+        if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
+            why.set(path_.sun_path, " is in the way and no socket: remove it");
+            return status::address_in_use;
+        }
+        unique_fd const client(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        if (!client) return failed("open a socket for", path_.sun_path, why);
+        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: many wait already
+            why.set("unix socket in use: somebody listens on ", path_.sun_path);
+            return status::address_in_use;
+        }
+        if (::unlink(path_.sun_path) != 0 && errno != ENOENT) return failed("remove the old", path_.sun_path, why);
+        return status::ok;
+    }
+
+    status begin(unique_fd fd, error_text& why) noexcept {
+        struct stat file {};
+        unique_fd removal = watch_removal();
+        bool const watched = epoll_ && removal && ::lstat(path_.sun_path, &file) == 0 &&
+                             watch(epoll_.get(), fd.get(), EPOLLIN, listener_number) &&
+                             watch(epoll_.get(), removal.get(), EPOLLIN, removal_number);
+        if (!watched) return failed("watch", path_.sun_path, why);
+        listener_ = std::move(fd);
+        removal_ = std::move(removal);
+        device_ = file.st_dev;
+        inode_ = file.st_ino;
+        return status::ok;
+    }
+
+    /// Something to read when the socket's file may have been removed. Where there is no inotify, or a user's instances
+    /// and watches are used up, a timer: then removal is noticed within `look_interval_s`.
+    unique_fd watch_removal() const noexcept {
+        unique_fd removal(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+        constexpr std::uint32_t events = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
+        if (removal && ::inotify_add_watch(removal.get(), path_.sun_path, events) >= 0) return removal;
+        if (errno == ENOENT) return unique_fd(); // removed already
+        removal.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+        itimerspec every{};
+        every.it_value.tv_sec = every.it_interval.tv_sec = look_interval_s;
+        if (removal && ::timerfd_settime(removal.get(), 0, &every, nullptr) != 0) removal.reset();
+        return removal;
+    }
+
+    bool is_ours() const noexcept {
+        struct stat now {};
+        return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
+    }
+
+    /// Reads away what inotify or the timer tells, which may be a mere change of permissions, and looks for itself.
+    bool was_removed() noexcept {
+        alignas(inotify_event) byte told[4096];
+        while (::read(removal_.get(), told, sizeof told) > 0) {}
+        return !is_ours();
+    }
+
+    void accept_all() noexcept {
+        for (std::size_t i = 0; i < MaxConnections; ++i) {
+            unique_fd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+            if (!fd && (errno == EMFILE || errno == ENFILE)) {
+                // Unanswered it would wake us for ever: a spare descriptor lets us turn it away.
+                spare_.reset();
+                fd.reset(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+                fd.reset();
+                spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+                return;
+            }
+            if (!fd) return;
+            connection& c = free_connection();
+            if (!watch(epoll_.get(), fd.get(), EPOLLIN, number_of(c))) continue;
+            c.fd = std::move(fd);
+            c.session.emplace();
+            c.last_heard = ++time_;
+        }
+    }
+
+    /// One that is free; if none is, the one that has been silent longest ends.
+    connection& free_connection() noexcept {
+        connection* oldest = &connections_[0];
+        for (connection& c : connections_) {
+            if (!c.fd) return c;
+            if (c.last_heard < oldest->last_heard) oldest = &c;
+        }
+        end(*oldest);
+        return *oldest;
+    }
+
+    void end(connection& c) noexcept {
+        c.fd.reset();
+        c.session.reset();
+        c.reply.release();
+        wipe(c.input, sizeof c.input);
+        c.sent = c.begin = c.end = 0;
+        c.waits_for_room = c.ending = false;
+    }
+
+    template <class Feed> void converse(connection& c, Feed& feed) noexcept {
+        if (!c.fd) return; // it ended for another one in this very round
+        c.last_heard = ++time_;
+        for (int reads = 0;;) {
+            if (!send_reply(c)) return end(c);
+            if (!c.reply.empty()) return wait_for_room(c, true);
+            if (c.ending) return end(c);
+            wait_for_room(c, false);
+            if (c.begin < c.end) {
+                hear_line(c, feed);
+                continue;
+            }
+            if (reads++ == most_reads) return;
+            ssize_t const size = without_interruption([&] { return ::recv(c.fd.get(), c.input, sizeof c.input, 0); });
+            if (size < 0 && errno == EAGAIN) return;
+            if (size <= 0) return end(c);
+            c.begin = 0;
+            c.end = static_cast<std::size_t>(size);
+        }
+    }
+
+    /// A line at a time, so that a client with many questions gets one answer after the other, not all into memory.
+    template <class Feed> void hear_line(connection& c, Feed& feed) noexcept {
+        byte* const from = c.input + c.begin;
+        std::size_t const left = c.end - c.begin;
+        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
+        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
+        c.ending = feed(*c.session, bytes_view(from, size), c.reply) != status::ok;
+        std::size_t const used = c.ending ? left : size;
+        wipe(from, used);
+        c.begin += used;
+    }
+
+    /// Sends what the client takes; false: it has left.
+    bool send_reply(connection& c) noexcept {
+        while (!c.reply.empty()) {
+            bytes_view const rest = c.reply.view().subspan(c.sent);
+            ssize_t const size =
+                without_interruption([&] { return ::send(c.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL); });
+            if (size < 0) return errno == EAGAIN;
+            c.sent += static_cast<std::size_t>(size);
+            if (c.sent < c.reply.view().size()) continue;
+            c.reply.release();
+            c.sent = 0;
+        }
+        return true;
+    }
+
+    void wait_for_room(connection& c, bool wait) noexcept {
+        if (c.waits_for_room == wait) return;
+        c.waits_for_room = wait;
+        watch(epoll_.get(), c.fd.get(), wait ? EPOLLOUT : EPOLLIN, number_of(c));
+    }
+
+    std::uint64_t number_of(connection const& c) const noexcept {
+        return first_connection + static_cast<std::uint64_t>(&c - connections_);
+    }
+
+    unique_fd epoll_;
+    unique_fd spare_;
+    unique_fd listener_{};
+    unique_fd removal_{};
+    sockaddr_un path_{};
+    dev_t device_ = 0;
+    ino_t inode_ = 0;
+    std::uint64_t time_ = 0; ///< counts what was heard: who has been silent longest
+    connection connections_[MaxConnections];
 };
 
 }}} // namespace wg::WG_ABI::os
@@ -22061,11 +23235,329 @@ static_assert(random_source<random>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What the host changes under a tunnel: its interface up, down, gone or of another MTU; routes, rules and addresses,
-// by which a cached source address may have become wrong (rtnetlink(7)). Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_ROUTES_HPP
-#define WG_OS_LINUX_ROUTES_HPP
+// The one place in memory where a device's keys lie: locked, kept out of core dumps and of forks, between two guard
+// pages, wiped at the end. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_SECRET_REGION_HPP
+#define WG_OS_LINUX_SECRET_REGION_HPP
 
+
+#include <algorithm>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Addresses are reserved once and made usable step by step, so memory that was given out never moves and nothing of
+/// it is ever left behind in a smaller copy.
+class secret_region {
+public:
+    static constexpr std::size_t alignment = 64;
+    /// Addresses, not memory: enough for two million peers with three sessions each.
+    static constexpr std::size_t default_capacity =
+        sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
+    static constexpr std::size_t step_bytes = 65536; ///< a multiple of every page size in use
+
+    /// Reserves addresses for `capacity` bytes, but for no more than a quarter of the address space that the process
+    /// may have (RLIMIT_AS). If that fails, every allocation does.
+    explicit secret_region(std::size_t capacity = default_capacity) noexcept {
+        auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
+        rlimit space{};
+        if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+            capacity = static_cast<std::size_t>(std::min<rlim_t>(capacity, space.rlim_cur / 4));
+        capacity = round_up(capacity, step_bytes);
+        void* const start =
+            ::mmap(nullptr, capacity + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (start == MAP_FAILED) return;
+        mapping_ = start;
+        mapping_bytes_ = capacity + 2 * page;
+        first_ = static_cast<byte*>(start) + page;
+        capacity_ = capacity;
+        undumped_ = ::madvise(start, mapping_bytes_, MADV_DONTDUMP) == 0;
+        unforked_ = ::madvise(start, mapping_bytes_, MADV_WIPEONFORK) == 0;
+    }
+    secret_region(secret_region&& other) noexcept : secret_region(nullptr) { swap(other); }
+    secret_region& operator=(secret_region&& other) noexcept {
+        secret_region taken(std::move(other));
+        taken.swap(*this);
+        return *this;
+    }
+    secret_region(secret_region const&) = delete;
+    secret_region& operator=(secret_region const&) = delete;
+    ~secret_region() {
+        if (mapping_ == nullptr) return;
+        wipe(first_, committed_);
+        ::munmap(mapping_, mapping_bytes_);
+    }
+
+    /// Zeroed memory, aligned to 64 bytes, good until the region dies; nullptr if there is none left.
+    void* allocate(std::size_t bytes) noexcept {
+        if (bytes > capacity_ - used_) return nullptr;
+        std::size_t const end = used_ + round_up(bytes, alignment); // at most capacity_, itself a multiple of 64
+        if (end > committed_ && !commit(round_up(end, step_bytes))) return nullptr;
+        return first_ + std::exchange(used_, end);
+    }
+
+    /// Whether all that was given out is locked into memory, so that none of it can reach a swap device. It needs
+    /// RLIMIT_MEMLOCK or CAP_IPC_LOCK; without them keys work, but may be swapped.
+    bool locked() const noexcept { return locked_; }
+    /// Whether the kernel keeps the region out of core dumps.
+    bool undumped() const noexcept { return undumped_; }
+    /// Whether a forked child finds zeros here.
+    bool unforked() const noexcept { return unforked_; }
+    /// The memory that may hold secrets now.
+    bytes_view committed() const noexcept { return {first_, committed_}; }
+
+private:
+    explicit secret_region(std::nullptr_t) noexcept {} ///< reserves nothing
+
+    static constexpr std::size_t round_up(std::size_t n, std::size_t multiple) noexcept {
+        return (n + multiple - 1) / multiple * multiple;
+    }
+
+    bool commit(std::size_t end) noexcept {
+        byte* const from = first_ + committed_;
+        std::size_t const more = end - committed_;
+        if (::mprotect(from, more, PROT_READ | PROT_WRITE) != 0) return false;
+        if (::mlock(from, more) != 0) locked_ = false;
+        committed_ = end;
+        return true;
+    }
+
+    void swap(secret_region& other) noexcept {
+        std::swap(mapping_, other.mapping_);
+        std::swap(mapping_bytes_, other.mapping_bytes_);
+        std::swap(first_, other.first_);
+        std::swap(capacity_, other.capacity_);
+        std::swap(committed_, other.committed_);
+        std::swap(used_, other.used_);
+        std::swap(locked_, other.locked_);
+        std::swap(undumped_, other.undumped_);
+        std::swap(unforked_, other.unforked_);
+    }
+
+    void* mapping_ = nullptr; ///< guard page, capacity_ bytes from first_, guard page
+    std::size_t mapping_bytes_ = 0;
+    byte* first_ = nullptr;
+    std::size_t capacity_ = 0;
+    std::size_t committed_ = 0; ///< readable and writable, from first_
+    std::size_t used_ = 0;
+    bool locked_ = true;
+    bool undumped_ = false;
+    bool unforked_ = false;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The threads policy of a host with several processors (pthreads(7), futex(2)). Layer 7 (Linux).
+#ifndef WG_OS_LINUX_THREADS_HPP
+#define WG_OS_LINUX_THREADS_HPP
+
+
+#include <algorithm>
+#include <atomic>
+#include <climits>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
+struct threads {
+    static constexpr bool parallel = true;
+
+    class mutex {
+    public:
+        mutex() noexcept = default;
+        mutex(mutex const&) = delete;
+        mutex& operator=(mutex const&) = delete;
+        ~mutex() { ::pthread_mutex_destroy(&mutex_); }
+        void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+        void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+
+    private:
+        pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
+    };
+
+    /// A number that threads wait on. All is sequentially consistent.
+    class cell {
+    public:
+        std::uint32_t load() const noexcept { return value_.load(); }
+        void store(std::uint32_t value) noexcept {
+            value_.store(value);
+            // Who begins to wait after this finds the new value.
+            if (waiting_.load() != 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
+        }
+        /// Returns when it is no longer `old`, and perhaps earlier.
+        void wait(std::uint32_t old) noexcept {
+            for (int tries = 0; tries < tries_before_sleep; ++tries)
+                if (value_.load() != old) return;
+            ++waiting_;
+            futex(FUTEX_WAIT_PRIVATE, old);
+            --waiting_;
+        }
+
+    private:
+        static constexpr int tries_before_sleep = 100; ///< about a quarter of what it takes to sleep and wake up
+
+        void futex(int operation, std::uint32_t value) noexcept {
+            static_assert(sizeof value_ == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
+            ::syscall(SYS_futex, &value_, operation, value, nullptr, nullptr, 0);
+        }
+
+        std::atomic<std::uint32_t> value_{0};
+        std::atomic<std::uint32_t> waiting_{0};
+    };
+
+    /// A thread, which whoever owns it waits for in the end.
+    class thread {
+    public:
+        thread() noexcept = default;
+        thread(thread const&) = delete;
+        thread& operator=(thread const&) = delete;
+        ~thread() {
+            if (runs_) ::pthread_join(thread_, nullptr);
+        }
+        /// Runs `Work(context)` without signals, which remain the other threads'. False: the host has none to give.
+        template <auto Work, class Context> bool start(Context& context) noexcept {
+            sigset_t all, before;
+            ::sigfillset(&all);
+            ::pthread_sigmask(SIG_SETMASK, &all, &before);
+            auto const begin = [](void* with) -> void* {
+                Work(*static_cast<Context*>(with));
+                return nullptr;
+            };
+            pthread_attr_t attributes; // what it touches takes memory, but all of it counts against limits
+            ::pthread_attr_init(&attributes);
+            ::pthread_attr_setstacksize(&attributes, stack_bytes);
+            runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
+            ::pthread_attr_destroy(&attributes);
+            ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+            return runs_;
+        }
+
+    private:
+        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
+        pthread_t thread_{};
+        bool runs_ = false;
+    };
+
+    /// Lets threads run that wait for this processor; returns at once where none does.
+    static void give_way() noexcept { ::sched_yield(); }
+
+    /// How many processors this process may use.
+    static std::size_t processors() noexcept {
+        cpu_set_t allowed;
+        if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
+        return static_cast<std::size_t>((std::max)(CPU_COUNT(&allowed), 1));
+    }
+};
+static_assert(wg::threads<threads>);
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// A TUN interface: the host's end of the tunnel (Linux, Documentation/networking/tuntap.rst). Layer 7 (Linux); one
+// thread at a time.
+#ifndef WG_OS_LINUX_TUN_TUN_HPP
+#define WG_OS_LINUX_TUN_TUN_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
+#define WG_OS_LINUX_ERROR_TEXT_HPP
+
+
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// At most 255 characters; longer sentences are cut. Empty until something fails.
+class error_text {
+public:
+    char const* c_str() const noexcept { return text_; }
+    std::string_view view() const noexcept { return {text_, size_}; }
+    bool empty() const noexcept { return size_ == 0; }
+
+    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    template <class... Piece> void set(Piece const&... pieces) noexcept {
+        piece const all[] = {piece(pieces)...};
+        set_all(all, sizeof...(pieces));
+    }
+
+private:
+    static constexpr std::size_t most = 255;
+
+    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    struct piece {
+        enum class kind : unsigned char { text, c_string, negative, number };
+        kind is;
+        char const* text = nullptr;
+        std::uint64_t number = 0; ///< of a text its length
+
+        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
+        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
+        explicit piece(std::signed_integral auto n) noexcept
+            : is(n < 0 ? kind::negative : kind::number),
+              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
+        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
+    };
+
+    void set_all(piece const* pieces, std::size_t count) noexcept {
+        size_ = 0;
+        for (piece const* p = pieces; p != pieces + count; ++p) {
+            if (p->is == piece::kind::negative) append("-");
+            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
+            else if (p->is == piece::kind::c_string) append(p->text);
+            else append_number(p->number);
+        }
+        text_[size_] = '\0';
+    }
+
+    void append(std::string_view more) noexcept {
+        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
+        std::memcpy(text_ + size_, more.data(), size);
+        size_ += size;
+    }
+    void append_number(std::uint64_t number) noexcept {
+        char digits[24];
+        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
+    }
+
+    char text_[most + 1] = {};
+    std::size_t size_ = 0;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+//
+// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+#ifndef WG_OS_LINUX_NET_IF_HPP
+#define WG_OS_LINUX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+#else
+#include <net/if.h>
+#endif
+
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
 // A container is often given an interface that was made elsewhere and moved into its namespace.
@@ -22075,8 +23567,8 @@ static_assert(random_source<random>);
 // which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
 // container has ended.
 // Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_LINK_HPP
-#define WG_OS_LINUX_LINK_HPP
+#ifndef WG_OS_LINUX_NETLINK_LINK_HPP
+#define WG_OS_LINUX_NETLINK_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
@@ -22181,20 +23673,6 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 }
 
 }}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
-//
-// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
-#ifndef WG_OS_LINUX_NET_IF_HPP
-#define WG_OS_LINUX_NET_IF_HPP
-
-#ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
-#else
-#include <net/if.h>
-#endif
 
 #endif
 
@@ -22498,451 +23976,70 @@ private:
 }}} // namespace wg::WG_ABI::os
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
+// the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
+#ifndef WG_OS_LINUX_OFFLOADS_HPP
+#define WG_OS_LINUX_OFFLOADS_HPP
 
-#include <linux/netlink.h>
 
-#ifndef SOL_NETLINK
-#define SOL_NETLINK 270
-#endif
+#include <string_view>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Everything since the last look.
-struct network_changes {
-    bool link = false; ///< the interface was spoken of: `up` and `mtu_bytes` hold what was said last
-    bool up = false;
-    std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool link_left = false;      ///< deleted, or moved to another network namespace: the TUN device knows which
-    bool routes = false;         ///< routes or rules, or an address is gone, IPv4 or IPv6
+struct offloads {
+    bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
+    bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
+    bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are kept apart in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
 };
 
-/// Watches the network of this process's namespace and one interface in it, or one interface in another namespace.
-/// Events begin with how that interface is now.
-class route_monitor {
-public:
-    /// Watches nothing.
-    route_monitor() noexcept = default;
-
-    /// Watches routes, rules, addresses and the interface with this index, all in this process's namespace. An index of
-    /// 0: no interface.
-    static result<route_monitor> open(std::uint32_t interface_index) noexcept {
-        route_monitor made;
-        if (!made.begin(group(RTNLGRP_LINK) | group(RTNLGRP_IPV4_IFADDR) | group(RTNLGRP_IPV6_IFADDR) |
-                        group(RTNLGRP_IPV4_ROUTE) | group(RTNLGRP_IPV6_ROUTE) | group(RTNLGRP_IPV4_RULE) |
-                        group(RTNLGRP_IPV6_RULE)) ||
-            !made.watch_link(interface_index))
-            return status_of(errno);
-        return made;
+/// Switches off what `names` names, with commas between; `all` names everything. False: a name is not known, and
+/// nothing has changed.
+constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
+    struct {
+        std::string_view name;
+        bool offloads::*which;
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
+    offloads wanted = which;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
+        bool found = false;
+        for (auto const& k : known)
+            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
+        if (!found) return false;
     }
-
-    /// Watches one interface in another namespace. The kernel tells of the links of all namespaces that have a number
-    /// here; those of others are read and passed over. no_permission: that wants CAP_NET_BROADCAST in the other
-    /// namespace.
-    static result<route_monitor> open_elsewhere(link_place const& place) noexcept {
-        route_monitor made;
-        made.net_ = place.net;
-        if (!made.begin(group(RTNLGRP_LINK)) || !made.watch_link(place.index)) return status_of(errno);
-        return made;
-    }
-
-    /// Watches another interface of the same namespace from now on. False: the kernel cannot be asked.
-    bool watch_link(std::uint32_t interface_index) noexcept {
-        index_ = interface_index;
-        return index_ == 0 || ask_link();
-    }
-
-    int fd() const noexcept { return fd_.get(); }
-
-    /// Reads what is there, without blocking; at most 64 reads, the rest stays readable.
-    network_changes read() noexcept {
-        network_changes changes;
-        alignas(nlmsghdr) byte buffer[8192];
-        for (int round = 0; round < 64; ++round) {
-            sockaddr_nl from{};
-            iovec piece{buffer, sizeof buffer};
-            alignas(cmsghdr) byte control[CMSG_SPACE(sizeof(namespace_number))];
-            msghdr header{};
-            header.msg_control = control;
-            header.msg_controllen = sizeof control;
-            header.msg_name = &from;
-            header.msg_namelen = sizeof from;
-            header.msg_iov = &piece;
-            header.msg_iovlen = 1;
-            ssize_t const size = without_interruption([&] { return ::recvmsg(fd_.get(), &header, 0); });
-            if (size < 0 && errno != ENOBUFS) {
-                // Only now, with the socket empty, is there surely room for the answer.
-                if (overrun_ && errno == EAGAIN) overrun_ = !watch_link(index_);
-                break;
-            }
-            if (size < 0 || (header.msg_flags & MSG_TRUNC) != 0) {
-                changes.routes = overrun_ = true; // more than the socket holds: anything may have changed
-                continue;
-            }
-            if (from.nl_pid != 0) continue; // from another process, not from the kernel
-            take({buffer, static_cast<std::size_t>(size)}, told_of(header), changes);
-        }
-        return changes;
-    }
-
-private:
-    static constexpr std::uint32_t group(unsigned number) noexcept { return 1u << (number - 1); }
-
-    bool begin(std::uint32_t groups) noexcept {
-        fd_ = netlink_detail::open_socket();
-        sockaddr_nl address{};
-        address.nl_family = AF_NETLINK;
-        address.nl_groups = groups;
-        socklen_t size = sizeof address;
-        int const yes = 1;
-        // Asked for before the socket joins a group, so that no event of the other namespace is missed.
-        if (!fd_ ||
-            (net_ >= 0 && ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
-            ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-            ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
-            return false;
-        port_ = address.nl_pid;
-        return true;
-    }
-
-    /// Has the kernel say how the interface is, as an event among the others.
-    bool ask_link() noexcept {
-        ifinfomsg about{};
-        about.ifi_index = static_cast<int>(index_);
-        netlink_detail::request question(RTM_GETLINK, 0, about);
-        question.in(net_);
-        return question.send(fd_.get());
-    }
-
-    /// The namespace that a received message tells of.
-    static namespace_number told_of(msghdr& message) noexcept {
-        namespace_number net = own_namespace;
-        for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c))
-            if (c->cmsg_level == SOL_NETLINK && c->cmsg_type == NETLINK_LISTEN_ALL_NSID)
-                std::memcpy(&net, CMSG_DATA(c), sizeof net);
-        return net;
-    }
-
-    void take(bytes_view from, namespace_number net, network_changes& changes) const noexcept {
-        while (from.size() >= sizeof(nlmsghdr)) {
-            nlmsghdr header;
-            std::memcpy(&header, from.data(), sizeof header);
-            if (header.nlmsg_len < sizeof header || header.nlmsg_len > from.size()) return;
-            // An answer to a question of this socket has its port, and names no namespace.
-            if (net == net_ || header.nlmsg_pid == port_)
-                take_one(header.nlmsg_type, from.first(header.nlmsg_len).subspan(NLMSG_HDRLEN), changes);
-            from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
-        }
-    }
-
-    void take_one(unsigned type, bytes_view body, network_changes& changes) const noexcept {
-        switch (type) {
-        case RTM_NEWLINK:
-        case RTM_DELLINK: take_link(type, body, changes); return;
-        case RTM_NEWROUTE:
-        case RTM_DELROUTE: changes.routes = changes.routes || leads_away(body); return;
-        case RTM_DELADDR:
-        case RTM_NEWRULE:
-        case RTM_DELRULE: changes.routes = true; return;
-        case NLMSG_ERROR: // the interface that was asked for is not here
-            changes.link_left = true;
-            return;
-        default: return;
-        }
-    }
-
-    /// Whether a route is one that datagrams to others may take. What each new address brings along for itself (local,
-    /// broadcast, multicast) makes no source wrong that was right before.
-    static bool leads_away(bytes_view body) noexcept {
-        rtmsg route;
-        if (body.size() < sizeof route) return false;
-        std::memcpy(&route, body.data(), sizeof route);
-        return route.rtm_type != RTN_LOCAL && route.rtm_type != RTN_BROADCAST && route.rtm_type != RTN_ANYCAST &&
-               route.rtm_type != RTN_MULTICAST;
-    }
-
-    void take_link(unsigned type, bytes_view body, network_changes& changes) const noexcept {
-        ifinfomsg link;
-        if (body.size() < sizeof link) return;
-        std::memcpy(&link, body.data(), sizeof link);
-        // A bridge speaks of its ports in messages that look alike.
-        if (link.ifi_family != AF_UNSPEC || static_cast<std::uint32_t>(link.ifi_index) != index_) return;
-        if (type == RTM_DELLINK) {
-            changes.link_left = true;
-            return;
-        }
-        changes.link = true;
-        changes.link_left = false;
-        link_facts now;
-        if (!read_link(body, now)) return;
-        changes.up = now.up;
-        if (now.mtu_bytes != 0) changes.mtu_bytes = now.mtu_bytes;
-    }
-
-    unique_fd fd_{};
-    namespace_number net_ = own_namespace;
-    std::uint32_t index_ = 0; ///< of the interface that is watched; 0: none
-    std::uint32_t port_ = 0;  ///< this socket's netlink address
-    bool overrun_ = false;    ///< events were lost, and the interface has not been asked for anew
-};
+    which = wanted;
+    return true;
+}
 
 }}} // namespace wg::WG_ABI::os
 
 #endif
-// SPDX-License-Identifier: BSL-1.0
-// The one place in memory where a device's keys lie: locked, kept out of core dumps and of forks, between two guard
-// pages, wiped at the end. Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_SECRET_REGION_HPP
-#define WG_OS_LINUX_SECRET_REGION_HPP
-
-
-#include <algorithm>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <unistd.h>
-#include <utility>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// Addresses are reserved once and made usable step by step, so memory that was given out never moves and nothing of
-/// it is ever left behind in a smaller copy.
-class secret_region {
-public:
-    static constexpr std::size_t alignment = 64;
-    /// Addresses, not memory: enough for two million peers with three sessions each.
-    static constexpr std::size_t default_capacity =
-        sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
-    static constexpr std::size_t step_bytes = 65536; ///< a multiple of every page size in use
-
-    /// Reserves addresses for `capacity` bytes, but for no more than a quarter of the address space that the process
-    /// may have (RLIMIT_AS). If that fails, every allocation does.
-    explicit secret_region(std::size_t capacity = default_capacity) noexcept {
-        auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-        if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
-        rlimit space{};
-        if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
-            capacity = static_cast<std::size_t>(std::min<rlim_t>(capacity, space.rlim_cur / 4));
-        capacity = round_up(capacity, step_bytes);
-        void* const start =
-            ::mmap(nullptr, capacity + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (start == MAP_FAILED) return;
-        mapping_ = start;
-        mapping_bytes_ = capacity + 2 * page;
-        first_ = static_cast<byte*>(start) + page;
-        capacity_ = capacity;
-        undumped_ = ::madvise(start, mapping_bytes_, MADV_DONTDUMP) == 0;
-        unforked_ = ::madvise(start, mapping_bytes_, MADV_WIPEONFORK) == 0;
-    }
-    secret_region(secret_region&& other) noexcept : secret_region(nullptr) { swap(other); }
-    secret_region& operator=(secret_region&& other) noexcept {
-        secret_region taken(std::move(other));
-        taken.swap(*this);
-        return *this;
-    }
-    secret_region(secret_region const&) = delete;
-    secret_region& operator=(secret_region const&) = delete;
-    ~secret_region() {
-        if (mapping_ == nullptr) return;
-        wipe(first_, committed_);
-        ::munmap(mapping_, mapping_bytes_);
-    }
-
-    /// Zeroed memory, aligned to 64 bytes, good until the region dies; nullptr if there is none left.
-    void* allocate(std::size_t bytes) noexcept {
-        if (bytes > capacity_ - used_) return nullptr;
-        std::size_t const end = used_ + round_up(bytes, alignment); // at most capacity_, itself a multiple of 64
-        if (end > committed_ && !commit(round_up(end, step_bytes))) return nullptr;
-        return first_ + std::exchange(used_, end);
-    }
-
-    /// Whether all that was given out is locked into memory, so that none of it can reach a swap device. It needs
-    /// RLIMIT_MEMLOCK or CAP_IPC_LOCK; without them keys work, but may be swapped.
-    bool locked() const noexcept { return locked_; }
-    /// Whether the kernel keeps the region out of core dumps.
-    bool undumped() const noexcept { return undumped_; }
-    /// Whether a forked child finds zeros here.
-    bool unforked() const noexcept { return unforked_; }
-    /// The memory that may hold secrets now.
-    bytes_view committed() const noexcept { return {first_, committed_}; }
-
-private:
-    explicit secret_region(std::nullptr_t) noexcept {} ///< reserves nothing
-
-    static constexpr std::size_t round_up(std::size_t n, std::size_t multiple) noexcept {
-        return (n + multiple - 1) / multiple * multiple;
-    }
-
-    bool commit(std::size_t end) noexcept {
-        byte* const from = first_ + committed_;
-        std::size_t const more = end - committed_;
-        if (::mprotect(from, more, PROT_READ | PROT_WRITE) != 0) return false;
-        if (::mlock(from, more) != 0) locked_ = false;
-        committed_ = end;
-        return true;
-    }
-
-    void swap(secret_region& other) noexcept {
-        std::swap(mapping_, other.mapping_);
-        std::swap(mapping_bytes_, other.mapping_bytes_);
-        std::swap(first_, other.first_);
-        std::swap(capacity_, other.capacity_);
-        std::swap(committed_, other.committed_);
-        std::swap(used_, other.used_);
-        std::swap(locked_, other.locked_);
-        std::swap(undumped_, other.undumped_);
-        std::swap(unforked_, other.unforked_);
-    }
-
-    void* mapping_ = nullptr; ///< guard page, capacity_ bytes from first_, guard page
-    std::size_t mapping_bytes_ = 0;
-    byte* first_ = nullptr;
-    std::size_t capacity_ = 0;
-    std::size_t committed_ = 0; ///< readable and writable, from first_
-    std::size_t used_ = 0;
-    bool locked_ = true;
-    bool undumped_ = false;
-    bool unforked_ = false;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// The threads policy of a host with several processors (pthreads(7), futex(2)). Layer 7 (Linux).
-#ifndef WG_OS_LINUX_THREADS_HPP
-#define WG_OS_LINUX_THREADS_HPP
-
-
-#include <algorithm>
-#include <atomic>
-#include <climits>
-#include <linux/futex.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
-struct threads {
-    static constexpr bool parallel = true;
-
-    class mutex {
-    public:
-        mutex() noexcept = default;
-        mutex(mutex const&) = delete;
-        mutex& operator=(mutex const&) = delete;
-        ~mutex() { ::pthread_mutex_destroy(&mutex_); }
-        void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
-        void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
-
-    private:
-        pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
-    };
-
-    /// A number that threads wait on. All is sequentially consistent.
-    class cell {
-    public:
-        std::uint32_t load() const noexcept { return value_.load(); }
-        void store(std::uint32_t value) noexcept {
-            value_.store(value);
-            // Who begins to wait after this finds the new value.
-            if (waiting_.load() != 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
-        }
-        /// Returns when it is no longer `old`, and perhaps earlier.
-        void wait(std::uint32_t old) noexcept {
-            for (int tries = 0; tries < tries_before_sleep; ++tries)
-                if (value_.load() != old) return;
-            ++waiting_;
-            futex(FUTEX_WAIT_PRIVATE, old);
-            --waiting_;
-        }
-
-    private:
-        static constexpr int tries_before_sleep = 100; ///< about a quarter of what it takes to sleep and wake up
-
-        void futex(int operation, std::uint32_t value) noexcept {
-            static_assert(sizeof value_ == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
-            ::syscall(SYS_futex, &value_, operation, value, nullptr, nullptr, 0);
-        }
-
-        std::atomic<std::uint32_t> value_{0};
-        std::atomic<std::uint32_t> waiting_{0};
-    };
-
-    /// A thread, which whoever owns it waits for in the end.
-    class thread {
-    public:
-        thread() noexcept = default;
-        thread(thread const&) = delete;
-        thread& operator=(thread const&) = delete;
-        ~thread() {
-            if (runs_) ::pthread_join(thread_, nullptr);
-        }
-        /// Runs `Work(context)` without signals, which remain the other threads'. False: the host has none to give.
-        template <auto Work, class Context> bool start(Context& context) noexcept {
-            sigset_t all, before;
-            ::sigfillset(&all);
-            ::pthread_sigmask(SIG_SETMASK, &all, &before);
-            auto const begin = [](void* with) -> void* {
-                Work(*static_cast<Context*>(with));
-                return nullptr;
-            };
-            pthread_attr_t attributes; // what it touches takes memory, but all of it counts against limits
-            ::pthread_attr_init(&attributes);
-            ::pthread_attr_setstacksize(&attributes, stack_bytes);
-            runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
-            ::pthread_attr_destroy(&attributes);
-            ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-            return runs_;
-        }
-
-    private:
-        static constexpr std::size_t stack_bytes = std::size_t{512} << 10;
-        pthread_t thread_{};
-        bool runs_ = false;
-    };
-
-    /// Lets threads run that wait for this processor; returns at once where none does.
-    static void give_way() noexcept { ::sched_yield(); }
-
-    /// How many processors this process may use.
-    static std::size_t processors() noexcept {
-        cpu_set_t allowed;
-        if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
-        return static_cast<std::size_t>((std::max)(CPU_COUNT(&allowed), 1));
-    }
-};
-static_assert(wg::threads<threads>);
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// A TUN interface: the host's end of the tunnel (Linux, Documentation/networking/tuntap.rst). Layer 7 (Linux); one
-// thread at a time.
-#ifndef WG_OS_LINUX_TUN_HPP
-#define WG_OS_LINUX_TUN_HPP
-
 // SPDX-License-Identifier: BSL-1.0
 // Packets that follow each other in a TCP connection or a UDP flow become one frame, which the host takes at once.
 // Layer 7 (Linux); pure, one thread at a time.
-#ifndef WG_OS_LINUX_COALESCER_HPP
-#define WG_OS_LINUX_COALESCER_HPP
+#ifndef WG_OS_LINUX_TUN_COALESCER_HPP
+#define WG_OS_LINUX_TUN_COALESCER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // What stands before a packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6), and what frames of
 // several TCP segments or UDP datagrams need to know of their headers (RFC 791, 8200, 9293, 768). Layer 7 (Linux);
 // pure.
-#ifndef WG_OS_LINUX_VIRTIO_HPP
-#define WG_OS_LINUX_VIRTIO_HPP
+#ifndef WG_OS_LINUX_TUN_VIRTIO_HPP
+#define WG_OS_LINUX_TUN_VIRTIO_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // The Internet checksum of packets' bodies (RFC 1071), 32 bytes at a time. Sums are kept in the machine's byte order:
 // section 2 (B) says that only the result has to be stored so. Layer 7 (Linux); pure, any thread.
-#ifndef WG_OS_LINUX_CHECKSUM_HPP
-#define WG_OS_LINUX_CHECKSUM_HPP
+#ifndef WG_OS_LINUX_TUN_CHECKSUM_HPP
+#define WG_OS_LINUX_TUN_CHECKSUM_HPP
 
 
 #include <utility>
@@ -23346,561 +24443,10 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
-#define WG_OS_LINUX_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// At most 255 characters; longer sentences are cut. Empty until something fails.
-class error_text {
-public:
-    char const* c_str() const noexcept { return text_; }
-    std::string_view view() const noexcept { return {text_, size_}; }
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number; all sentences are then put together by one function, and each costs little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< of a text its length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
-// A container is often given an interface that was made elsewhere and moved into its namespace.
-//
-// The kernel is asked over a netlink socket of this process's own namespace. That socket names the other namespace by
-// the number that the kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace,
-// which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
-// container has ended.
-// Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_LINK_HPP
-#define WG_OS_LINUX_LINK_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
-
-
-#include <cerrno>
-#include <fcntl.h>
-#include <sys/epoll.h>
-#include <unistd.h>
-#include <utility>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A file descriptor that is closed when its life ends; -1 is none.
-class unique_fd {
-public:
-    constexpr unique_fd() noexcept = default;
-    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
-    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
-    unique_fd& operator=(unique_fd&& other) noexcept {
-        if (this != &other) reset(other.release());
-        return *this;
-    }
-    unique_fd(unique_fd const&) = delete;
-    unique_fd& operator=(unique_fd const&) = delete;
-    ~unique_fd() { reset(); }
-
-    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
-    constexpr int get() const noexcept { return fd_; }
-    constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
-    void reset(int fd = -1) noexcept {
-        int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
-        errno = kept;
-        fd_ = fd;
-    }
-
-private:
-    int fd_ = -1;
-};
-
-/// Repeats a system call that a signal handler interrupted.
-template <class Call> auto without_interruption(Call call) noexcept {
-    for (;;) {
-        auto const answer = call();
-        if (answer >= 0 || errno != EINTR) return answer;
-    }
-}
-
-/// The status that comes nearest to an errno.
-constexpr status status_of(int error) noexcept {
-    switch (error) {
-    case 0: return status::ok;
-    case EACCES:
-    case EPERM: return status::no_permission;
-    case EADDRINUSE:
-    case EBUSY:
-    case EEXIST: return status::address_in_use;
-    case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-    case EOPNOTSUPP:
-    case ENOPROTOOPT:
-    case ENOSYS: return status::not_supported;
-    case ENOMEM:
-    case ENOBUFS:
-    case EMFILE:
-    case ENFILE: return status::no_memory;
-    case EAGAIN: return status::would_block;
-    case EINVAL: return status::invalid;
-    default: return status::io_error;
-    }
-}
-
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
-inline bool can_open(std::size_t count) noexcept {
-    unique_fd opened[16];
-    for (std::size_t i = 0; i < count && i < 16; ++i) {
-        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
-        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
-        if (!opened[i]) return false;
-    }
-    return true;
-}
-
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
-inline bool make_private(int fd) noexcept {
-    int const flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
-//
-// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
-#ifndef WG_OS_LINUX_NET_IF_HPP
-#define WG_OS_LINUX_NET_IF_HPP
-
-#ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
-#else
-#include <net/if.h>
-#endif
-
-#endif
-
-#include <algorithm>
-#include <cstring>
-#include <linux/if_tun.h>
-#include <linux/net_namespace.h>
-#include <linux/rtnetlink.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-
-#ifndef TUNGETDEVNETNS
-#define TUNGETDEVNETNS _IO('T', 227) // Linux 5.2; older headers lack the names below
-#endif
-#ifndef SIOCGSKNS
-#define SIOCGSKNS 0x894C // Linux 4.10
-#endif
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
-struct link_calls {
-    /// What the interface of a TUN descriptor is called now; EBADFD: it was deleted.
-    static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
-    /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
-    static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
-    /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
-    static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
-};
-
-/// The number that this process's namespace has for a namespace.
-using namespace_number = std::int32_t;
-inline constexpr namespace_number own_namespace = -1;     ///< the interface is in this process's own namespace
-inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say where the interface is
-
-/// Where an interface is found.
-struct link_place {
-    namespace_number net = unknown_namespace;
-    std::uint32_t index = 0; ///< of the interface in that namespace; 0: not known
-
-    friend bool operator==(link_place const&, link_place const&) = default;
-};
-
-namespace netlink_detail {
-
-inline constexpr std::uint16_t target_netnsid = 46; ///< IFLA_TARGET_NETNSID, Linux 4.15
-
-/// One request, built in place.
-class request {
-public:
-    template <class Header> request(std::uint16_t type, std::uint16_t flags, Header const& body) noexcept {
-        header_.nlmsg_type = type;
-        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
-        put(&body, sizeof body);
-    }
-
-    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
-        rtattr a{};
-        a.rta_type = type;
-        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
-        put(&a, sizeof a);
-        put(value, size);
-    }
-    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
-        attribute(type, &value, sizeof value);
-    }
-    /// For a request about an interface: the namespace in which it is meant.
-    void in(namespace_number net) noexcept {
-        if (net >= 0) attribute(target_netnsid, net);
-    }
-
-    bool send(int netlink) noexcept {
-        header_.nlmsg_len = static_cast<std::uint32_t>(NLMSG_HDRLEN + size_);
-        std::memcpy(bytes_, &header_, sizeof header_);
-        std::size_t const total = NLMSG_HDRLEN + size_;
-        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
-    }
-
-private:
-    void put(void const* from, std::size_t size) noexcept {
-        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
-        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
-        size_ += NLMSG_ALIGN(size);
-    }
-
-    nlmsghdr header_{};
-    std::size_t size_ = 0;
-    alignas(nlmsghdr) byte bytes_[128] = {};
-};
-
-/// Calls `take(type, value)` for each attribute in `from`.
-template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
-    while (from.size() >= sizeof(rtattr)) {
-        rtattr a;
-        std::memcpy(&a, from.data(), sizeof a);
-        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
-        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
-        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
-    }
-}
-
-/// The number in an attribute's value; `otherwise` if the value is shorter.
-template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
-    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
-    return otherwise;
-}
-
-inline unique_fd open_socket() noexcept {
-    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
-}
-
-/// Sends a request and reads the one answer, which the kernel has made by the time that the request is sent. The
-/// answer's body is at the front of `answer`; its type, or 0 with errno if there is none or if it is an error.
-inline std::uint16_t ask(int netlink, request& question, bytes answer, bytes_view& body) noexcept {
-    if (!question.send(netlink)) return 0;
-    ssize_t const size = without_interruption([&] { return ::recv(netlink, answer.data(), answer.size(), 0); });
-    if (size < 0) return 0;
-    nlmsghdr header{};
-    errno = EBADMSG;
-    if (static_cast<std::size_t>(size) < sizeof header) return 0;
-    std::memcpy(&header, answer.data(), sizeof header);
-    body = answer.first(std::min<std::size_t>(static_cast<std::size_t>(size), header.nlmsg_len)).subspan(NLMSG_HDRLEN);
-    if (header.nlmsg_type != NLMSG_ERROR) return header.nlmsg_type;
-    int const error = -number_in<int>(body, -EBADMSG);
-    errno = error;
-    return error == 0 ? std::uint16_t{NLMSG_ERROR} : std::uint16_t{0};
-}
-
-/// The number that the namespace behind `fd` has for the namespace of `netlink`; one is made where there is none.
-inline namespace_number number_of(int netlink, int fd) noexcept {
-    for (int round = 0; round < 2; ++round) {
-        rtgenmsg const body{};
-        request question(RTM_GETNSID, 0, body);
-        question.attribute(NETNSA_FD, fd);
-        alignas(nlmsghdr) byte answer[256];
-        bytes_view found;
-        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
-        if (ask(netlink, question, answer, found) == RTM_NEWNSID)
-            each_attribute(found.subspan(std::min<std::size_t>(found.size(), NLMSG_ALIGN(sizeof body))),
-                           [&](std::uint16_t type, bytes_view value) noexcept {
-                               if (type == NETNSA_NSID) net = number_in(value, net);
-                           });
-        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
-        request made(RTM_NEWNSID, NLM_F_ACK, body);
-        made.attribute(NETNSA_FD, fd);
-        made.attribute(NETNSA_NSID, namespace_number{-1}); // any that is free
-        (void)ask(netlink, made, answer, found);
-    }
-    return unknown_namespace;
-}
-
-} // namespace netlink_detail
-
-/// What the kernel says of an interface over netlink.
-struct link_facts {
-    std::uint32_t index = 0;
-    std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool up = false;
-    char kind[16] = {}; ///< of a virtual interface, such as `tun` or `veth`
-    // Of the kind `tun`, since Linux 4.16:
-    bool described = false; ///< the kernel tells what follows
-    bool is_tap = false;
-    bool lasts = false;              ///< stays when no process uses it
-    bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
-    std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
-};
-
-/// Reads the body of a message about an interface. False: it is too short for one.
-inline bool read_link(bytes_view body, link_facts& out) noexcept {
-    using namespace netlink_detail;
-    ifinfomsg link;
-    if (body.size() < sizeof link) return false;
-    std::memcpy(&link, body.data(), sizeof link);
-    out = {};
-    out.index = static_cast<std::uint32_t>(link.ifi_index);
-    out.up = (link.ifi_flags & IFF_UP) != 0;
-    bytes_view details{};
-    auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
-        if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
-        if (type == IFLA_INFO_DATA) details = value;
-    };
-    each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
-                   [&](std::uint16_t type, bytes_view value) noexcept {
-                       if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
-                       if (type == IFLA_LINKINFO) each_attribute(value, info);
-                   });
-    if (std::strcmp(out.kind, "tun") != 0) return true;
-    each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
-        // IFLA_TUN_TYPE and others, which older headers lack
-        constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
-        if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
-        if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
-        if (type == many) out.several_queues = number_in<byte>(value, 0) != 0;
-        if (type == queues || type == disabled_queues) out.queues_in_use += number_in<std::uint32_t>(value, 0);
-    });
-    return true;
-}
-
-/// Asks for the interface called `name`. On failure errno says why.
-inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
-    using namespace netlink_detail;
-    constexpr std::uint32_t without_statistics = 1u << 3; // RTEXT_FILTER_SKIP_STATS, Linux 4.4
-    request question(RTM_GETLINK, 0, ifinfomsg{});
-    question.in(net);
-    question.attribute(IFLA_EXT_MASK, without_statistics);
-    question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
-    alignas(nlmsghdr) byte answer[4096];
-    bytes_view body;
-    if (ask(netlink, question, answer, body) != RTM_NEWLINK) return status_of(errno);
-    return read_link(body, out) ? status::ok : status::io_error;
-}
-
-/// The interface behind a TUN descriptor.
-template <class Calls = link_calls> class basic_link {
-public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last:
-    /// some drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or
-    /// refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
-    status refresh(int tun, char const* known_name) noexcept {
-        if (!netlink_) netlink_ = netlink_detail::open_socket();
-        for (int tries = 0; tries < 3; ++tries) {
-            ifreq before = about(known_name), after = before;
-            if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
-            std::uint32_t mtu_bytes = 0;
-            link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
-            // The interface may have been renamed or moved since the first question.
-            if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
-            if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
-            std::memcpy(name_, before.ifr_name, sizeof name_);
-            place_ = place;
-            if (place.index == 0) return status::not_supported;
-            if (place.net == own_namespace) last_here_ = place.index;
-            mtu_ = mtu_bytes;
-            return status::ok;
-        }
-        return status::not_supported;
-    }
-
-    char const* name() const noexcept { return name_; }
-    link_place const& place() const noexcept { return place_; }
-    std::size_t mtu() const noexcept { return mtu_; } ///< in bytes; 0: not known
-
-    /// Changes a number of an interface in this process's own namespace: SIOCSIFMTU, SIOCSIFTXQLEN. On failure errno
-    /// says why; `not_supported`: the interface is elsewhere.
-    status change(unsigned long what, std::size_t value) noexcept {
-        if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
-        ifreq request = about(name_);
-        static_assert(sizeof request.ifr_mtu == sizeof request.ifr_ifru.ifru_ivalue); // ifr_qlen
-        request.ifr_mtu = static_cast<int>(value);
-        if (::ioctl(netlink_.get(), what, &request) != 0) return status_of(errno);
-        if (what == SIOCSIFMTU) mtu_ = value;
-        return status::ok;
-    }
-
-private:
-    static ifreq about(char const* name) noexcept {
-        ifreq request{};
-        std::memcpy(request.ifr_name, name, std::min<std::size_t>(std::strlen(name), IFNAMSIZ - 1));
-        return request;
-    }
-
-    /// Where the interface is; an index of 0: not known.
-    link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
-        link_place place{};
-        if (!netlink_) return place;
-        unique_fd const theirs(Calls::namespace_of_interface(tun));
-        unique_fd const ours(theirs ? Calls::namespace_of_socket(netlink_.get()) : -1);
-        struct stat here = {};
-        struct stat there = {};
-        bool const told = ours && ::fstat(ours.get(), &here) == 0 && ::fstat(theirs.get(), &there) == 0;
-        if (told && (here.st_dev != there.st_dev || here.st_ino != there.st_ino)) {
-            place.net = netlink_detail::number_of(netlink_.get(), theirs.get());
-            link_facts found;
-            if (place.net == unknown_namespace || ask_link(netlink_.get(), place.net, name, found) != status::ok)
-                return {};
-            mtu_bytes = found.mtu_bytes;
-            place.index = found.index;
-            return place;
-        }
-        ifreq request = about(name);
-        if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
-        auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
-        // Where the kernel does not tell the namespace, a name proves nothing: another interface may have it here. But
-        // Linux gives the index of an interface to no other one, so a known index proves it.
-        if (!told && last_here_ != 0 && last_here_ != index) return {};
-        request = about(name);
-        if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
-        mtu_bytes = static_cast<std::uint32_t>(request.ifr_mtu);
-        return {own_namespace, index};
-    }
-
-    unique_fd netlink_{};
-    char name_[IFNAMSIZ] = {};
-    link_place place_{};
-    std::uint32_t last_here_ = 0; ///< its index when it was last in this process's namespace; 0: it never was
-    std::size_t mtu_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
-// the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
-#ifndef WG_OS_LINUX_OFFLOADS_HPP
-#define WG_OS_LINUX_OFFLOADS_HPP
-
-
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-struct offloads {
-    bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
-    bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
-    bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
-    bool queues = true;  ///< TUN: flows are kept apart in several queues (Linux 3.8)
-    bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
-    bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
-    bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
-};
-
-/// Switches off what `names` names, with commas between; `all` names everything. False: a name is not known, and
-/// nothing has changed.
-constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
-    struct {
-        std::string_view name;
-        bool offloads::*which;
-    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
-                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
-                           {"batches", &offloads::batches}};
-    offloads wanted = which;
-    while (!names.empty()) {
-        std::string_view const name = names.substr(0, names.find(','));
-        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
-        bool found = false;
-        for (auto const& k : known)
-            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
-        if (!found) return false;
-    }
-    which = wanted;
-    return true;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // A frame of up to 64 KiB that the host left to be cut becomes TCP segments or UDP datagrams, so that one system call
 // and one pass through the host's stack move many. Layer 7 (Linux); pure, one thread at a time.
-#ifndef WG_OS_LINUX_SEGMENTER_HPP
-#define WG_OS_LINUX_SEGMENTER_HPP
+#ifndef WG_OS_LINUX_TUN_SEGMENTER_HPP
+#define WG_OS_LINUX_TUN_SEGMENTER_HPP
 
 
 #include <algorithm>
@@ -24082,14 +24628,14 @@ private:
 // The queues of a TUN interface. The host puts each flow into one of them; asked in turn, a flow that fills its queue
 // delays only those that share it. So a lone packet does not wait behind a bulk transfer, at no cost to that. Layer 7
 // (Linux); any thread once all are added.
-#ifndef WG_OS_LINUX_TUN_QUEUES_HPP
-#define WG_OS_LINUX_TUN_QUEUES_HPP
+#ifndef WG_OS_LINUX_TUN_TUN_QUEUES_HPP
+#define WG_OS_LINUX_TUN_TUN_QUEUES_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // Which flow a packet belongs to, as far as a small table tells: hosts' addresses, protocol and ports. Layer 7 (Linux);
 // pure, any thread.
-#ifndef WG_OS_LINUX_FLOW_HPP
-#define WG_OS_LINUX_FLOW_HPP
+#ifndef WG_OS_LINUX_TUN_FLOW_HPP
+#define WG_OS_LINUX_TUN_FLOW_HPP
 
 
 namespace wg { inline namespace WG_ABI { namespace os {
@@ -24715,552 +25261,6 @@ static_assert(tun_device<tun>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The socket on which wg(8) configures an interface: who listens, who is connected, what waits to be sent. What is said
-// is a session's matter. Source: https://www.wireguard.com/xplatform/. Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_UAPI_LISTENER_HPP
-#define WG_OS_LINUX_UAPI_LISTENER_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
-#ifndef WG_OS_LINUX_DIRECTORY_HPP
-#define WG_OS_LINUX_DIRECTORY_HPP
-
-
-#include <cerrno>
-#include <climits>
-#include <cstring>
-#include <string_view>
-#include <sys/stat.h>
-#include <unistd.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The longest path of a directory that `make_directories` takes, in bytes.
-inline constexpr std::size_t max_directory_bytes = 255;
-
-/// Makes one directory, mode 0755. A link to a missing directory has its target made.
-inline bool make_directory(char const* path) noexcept {
-    char target[PATH_MAX + max_directory_bytes + 1];
-    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
-    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
-    if (size > 0) {
-        target[folder + static_cast<std::size_t>(size)] = '\0';
-        bool const absolute = target[folder] == '/';
-        std::memcpy(target, path, folder);
-        path = absolute ? target + folder : target;
-    }
-    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
-    return ::chmod(path, 0755) == 0;
-}
-
-/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
-/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
-/// why.
-inline bool make_directories(std::string_view path) noexcept {
-    if (!path.starts_with('/')) return errno = EINVAL, false;
-    char part[max_directory_bytes + 1] = {};
-    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
-    for (std::size_t end = 1; end <= path.size(); ++end) {
-        if (end != path.size() && path[end] != '/') continue;
-        std::memcpy(part, path.data(), end);
-        part[end] = '\0';
-        struct stat found {};
-        if (::stat(part, &found) == 0) {
-            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
-        } else if (errno != ENOENT || !make_directory(part)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_ERROR_TEXT_HPP
-#define WG_OS_LINUX_ERROR_TEXT_HPP
-
-
-#include <charconv>
-#include <concepts>
-#include <cstdint>
-#include <cstring>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// At most 255 characters; longer sentences are cut. Empty until something fails.
-class error_text {
-public:
-    char const* c_str() const noexcept { return text_; }
-    std::string_view view() const noexcept { return {text_, size_}; }
-    bool empty() const noexcept { return size_ == 0; }
-
-    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
-    template <class... Piece> void set(Piece const&... pieces) noexcept {
-        piece const all[] = {piece(pieces)...};
-        set_all(all, sizeof...(pieces));
-    }
-
-private:
-    static constexpr std::size_t most = 255;
-
-    /// A text or a number; all sentences are then put together by one function, and each costs little code.
-    struct piece {
-        enum class kind : unsigned char { text, c_string, negative, number };
-        kind is;
-        char const* text = nullptr;
-        std::uint64_t number = 0; ///< of a text its length
-
-        explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
-        explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
-        explicit piece(std::signed_integral auto n) noexcept
-            : is(n < 0 ? kind::negative : kind::number),
-              number(n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n)) {}
-        explicit piece(std::unsigned_integral auto n) noexcept : is(kind::number), number(n) {}
-    };
-
-    void set_all(piece const* pieces, std::size_t count) noexcept {
-        size_ = 0;
-        for (piece const* p = pieces; p != pieces + count; ++p) {
-            if (p->is == piece::kind::negative) append("-");
-            if (p->is == piece::kind::text) append({p->text, static_cast<std::size_t>(p->number)});
-            else if (p->is == piece::kind::c_string) append(p->text);
-            else append_number(p->number);
-        }
-        text_[size_] = '\0';
-    }
-
-    void append(std::string_view more) noexcept {
-        std::size_t const size = more.size() < most - size_ ? more.size() : most - size_;
-        std::memcpy(text_ + size_, more.data(), size);
-        size_ += size;
-    }
-    void append_number(std::uint64_t number) noexcept {
-        char digits[24];
-        append({digits, static_cast<std::size_t>(std::to_chars(digits, digits + sizeof digits, number).ptr - digits)});
-    }
-
-    char text_[most + 1] = {};
-    std::size_t size_ = 0;
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
-#ifndef WG_OS_LINUX_FD_HPP
-#define WG_OS_LINUX_FD_HPP
-
-
-#include <cerrno>
-#include <fcntl.h>
-#include <sys/epoll.h>
-#include <unistd.h>
-#include <utility>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// A file descriptor that is closed when its life ends; -1 is none.
-class unique_fd {
-public:
-    constexpr unique_fd() noexcept = default;
-    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
-    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
-    unique_fd& operator=(unique_fd&& other) noexcept {
-        if (this != &other) reset(other.release());
-        return *this;
-    }
-    unique_fd(unique_fd const&) = delete;
-    unique_fd& operator=(unique_fd const&) = delete;
-    ~unique_fd() { reset(); }
-
-    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
-    constexpr int get() const noexcept { return fd_; }
-    constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
-    void reset(int fd = -1) noexcept {
-        int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
-        errno = kept;
-        fd_ = fd;
-    }
-
-private:
-    int fd_ = -1;
-};
-
-/// Repeats a system call that a signal handler interrupted.
-template <class Call> auto without_interruption(Call call) noexcept {
-    for (;;) {
-        auto const answer = call();
-        if (answer >= 0 || errno != EINTR) return answer;
-    }
-}
-
-/// The status that comes nearest to an errno.
-constexpr status status_of(int error) noexcept {
-    switch (error) {
-    case 0: return status::ok;
-    case EACCES:
-    case EPERM: return status::no_permission;
-    case EADDRINUSE:
-    case EBUSY:
-    case EEXIST: return status::address_in_use;
-    case EAFNOSUPPORT:
-    case EPROTONOSUPPORT:
-    case EOPNOTSUPP:
-    case ENOPROTOOPT:
-    case ENOSYS: return status::not_supported;
-    case ENOMEM:
-    case ENOBUFS:
-    case EMFILE:
-    case ENFILE: return status::no_memory;
-    case EAGAIN: return status::would_block;
-    case EINVAL: return status::invalid;
-    default: return status::io_error;
-    }
-}
-
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
-inline bool can_open(std::size_t count) noexcept {
-    unique_fd opened[16];
-    for (std::size_t i = 0; i < count && i < 16; ++i) {
-        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
-        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
-        if (!opened[i]) return false;
-    }
-    return true;
-}
-
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
-inline bool make_private(int fd) noexcept {
-    int const flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
-inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
-    epoll_event event{};
-    event.events = events;
-    event.data.u64 = number;
-    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-
-#include <optional>
-#include <string_view>
-#include <sys/inotify.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/timerfd.h>
-#include <sys/un.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// `Session` is made anew, by its default constructor, for each connection. `Reply` collects what is to be sent to it:
-/// `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing here blocks: a client that does not read
-/// its reply is not heard until it does.
-template <class Session, class Reply, std::size_t MaxConnections = 16> class uapi_listener {
-public:
-    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one that wg(8) knows
-
-    uapi_listener() noexcept
-        : epoll_(::epoll_create1(EPOLL_CLOEXEC)), spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
-    uapi_listener(uapi_listener const&) = delete;
-    uapi_listener& operator=(uapi_listener const&) = delete;
-    /// Removes the socket's file, if it is still ours.
-    ~uapi_listener() {
-        for (connection& c : connections_) end(c);
-        if (listener_ && is_ours()) ::unlink(path_.sun_path);
-    }
-
-    /// Listens at `directory`/`name`.sock, which only the user of this process may use. The directory and its parents
-    /// are made (mode 0755) if they are missing. A file left behind by a process that is no more is replaced.
-    /// `address_in_use`: somebody listens there; `invalid`: too long a path.
-    status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
-        status const named = set_path(name, directory, why);
-        if (named != status::ok) return named;
-        if (!make_directories(directory)) return failed("create the directory", directory, why);
-        unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-        if (!fd) return failed("open a socket for", path_.sun_path, why);
-        if (!bind_private(fd.get())) {
-            if (errno != EADDRINUSE) return failed("bind", path_.sun_path, why);
-            status const cleared = clear_stale(why);
-            if (cleared != status::ok) return cleared;
-            if (!bind_private(fd.get())) return failed("bind", path_.sun_path, why);
-        }
-        if (::listen(fd.get(), SOMAXCONN) == 0) return begin(std::move(fd), why);
-        status const why_not = failed("listen on", path_.sun_path, why);
-        ::unlink(path_.sun_path);
-        return why_not;
-    }
-
-    /// Takes over a socket that listens there already (WG_UAPI_FD).
-    status adopt(int number, std::string_view name, error_text& why,
-                 char const* directory = default_directory) noexcept {
-        status const named = set_path(name, directory, why);
-        if (named != status::ok) return named;
-        int listens = 0;
-        socklen_t size = sizeof listens;
-        if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
-            !make_private(number)) {
-            why.set("descriptor ", number, " is no socket that listens");
-            return status::invalid;
-        }
-        return begin(unique_fd(number), why);
-    }
-
-    /// Polls readable when `serve` has something to do; the same descriptor for all of the object's life.
-    int fd() const noexcept { return epoll_.get(); }
-    char const* path() const noexcept { return path_.sun_path; }
-    std::size_t connections() const noexcept {
-        std::size_t count = 0;
-        for (connection const& c : connections_) count += static_cast<bool>(c.fd);
-        return count;
-    }
-
-    /// Does what can be done without waiting. What clients say goes, a line or a piece of one at a time, to
-    /// `feed(Session&, bytes_view, Reply&) -> status`; anything but ok ends that connection once its reply is sent.
-    /// `gone`: the socket's file was removed, which asks the daemon to end.
-    template <class Feed> status serve(Feed&& feed) noexcept {
-        epoll_event events[MaxConnections + 2];
-        int const count = ::epoll_wait(epoll_.get(), events, static_cast<int>(MaxConnections + 2), 0);
-        bool removed = false;
-        for (int i = 0; i < count; ++i) {
-            std::uint64_t const number = events[i].data.u64;
-            if (number == listener_number) accept_all();
-            else if (number == removal_number) removed = was_removed();
-            else converse(connections_[number - first_connection], feed);
-        }
-        return removed ? status::gone : status::ok;
-    }
-
-private:
-    static constexpr std::uint64_t listener_number = 0, removal_number = 1, first_connection = 2;
-    static constexpr std::size_t input_bytes = 4096;
-    static constexpr time_t look_interval_s = 1;
-    static constexpr int most_reads = 16; ///< of one connection in one `serve`, then it is the next one's turn
-
-    struct connection {
-        unique_fd fd{};
-        std::optional<Session> session{};
-        Reply reply{};
-        std::size_t sent = 0;           ///< of the reply
-        std::size_t begin = 0, end = 0; ///< what is left of the input
-        std::uint64_t last_heard = 0;
-        bool waits_for_room = false;
-        bool ending = false; ///< nothing more is heard; it ends when the reply is sent
-        byte input[input_bytes];
-    };
-
-    status set_path(std::string_view name, char const* directory, error_text& why) noexcept {
-        path_ = {};
-        path_.sun_family = AF_UNIX;
-        error_text path;
-        path.set(directory, "/", name, ".sock");
-        if (!name.empty() && name.find('/') == name.npos && path.view().size() < sizeof path_.sun_path) {
-            std::memcpy(path_.sun_path, path.c_str(), path.view().size() + 1);
-            return status::ok;
-        }
-        why.set("`", path.view(), "` cannot be the path of a socket");
-        return status::invalid;
-    }
-
-    static status failed(char const* doing, char const* what, error_text& why) noexcept {
-        status const s = status_of(errno);
-        why.set("cannot ", doing, " ", what, ": ", std::strerror(errno),
-                s == status::no_permission ? " (run as root)" : "");
-        return s;
-    }
-
-    sockaddr const* address() const noexcept { return reinterpret_cast<sockaddr const*>(&path_); }
-
-    bool bind_private(int fd) noexcept {
-        mode_t const before = ::umask(0077);
-        bool const bound = ::bind(fd, address(), sizeof path_) == 0;
-        ::umask(before);
-        return bound;
-    }
-
-    /// Removes a socket that nobody listens on; not another kind of file, and not one that somebody uses.
-    status clear_stale(error_text& why) noexcept {
-        struct stat found {};
-        if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
-            why.set(path_.sun_path, " is in the way and no socket: remove it");
-            return status::address_in_use;
-        }
-        unique_fd const client(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-        if (!client) return failed("open a socket for", path_.sun_path, why);
-        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: many wait already
-            why.set("unix socket in use: somebody listens on ", path_.sun_path);
-            return status::address_in_use;
-        }
-        if (::unlink(path_.sun_path) != 0 && errno != ENOENT) return failed("remove the old", path_.sun_path, why);
-        return status::ok;
-    }
-
-    status begin(unique_fd fd, error_text& why) noexcept {
-        struct stat file {};
-        unique_fd removal = watch_removal();
-        bool const watched = epoll_ && removal && ::lstat(path_.sun_path, &file) == 0 &&
-                             watch(epoll_.get(), fd.get(), EPOLLIN, listener_number) &&
-                             watch(epoll_.get(), removal.get(), EPOLLIN, removal_number);
-        if (!watched) return failed("watch", path_.sun_path, why);
-        listener_ = std::move(fd);
-        removal_ = std::move(removal);
-        device_ = file.st_dev;
-        inode_ = file.st_ino;
-        return status::ok;
-    }
-
-    /// Something to read when the socket's file may have been removed. Where there is no inotify, or a user's instances
-    /// and watches are used up, a timer: then removal is noticed within `look_interval_s`.
-    unique_fd watch_removal() const noexcept {
-        unique_fd removal(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-        constexpr std::uint32_t events = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
-        if (removal && ::inotify_add_watch(removal.get(), path_.sun_path, events) >= 0) return removal;
-        if (errno == ENOENT) return unique_fd(); // removed already
-        removal.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-        itimerspec every{};
-        every.it_value.tv_sec = every.it_interval.tv_sec = look_interval_s;
-        if (removal && ::timerfd_settime(removal.get(), 0, &every, nullptr) != 0) removal.reset();
-        return removal;
-    }
-
-    bool is_ours() const noexcept {
-        struct stat now {};
-        return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
-    }
-
-    /// Reads away what inotify or the timer tells, which may be a mere change of permissions, and looks for itself.
-    bool was_removed() noexcept {
-        alignas(inotify_event) byte told[4096];
-        while (::read(removal_.get(), told, sizeof told) > 0) {}
-        return !is_ours();
-    }
-
-    void accept_all() noexcept {
-        for (std::size_t i = 0; i < MaxConnections; ++i) {
-            unique_fd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-            if (!fd && (errno == EMFILE || errno == ENFILE)) {
-                // Unanswered it would wake us for ever: a spare descriptor lets us turn it away.
-                spare_.reset();
-                fd.reset(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-                fd.reset();
-                spare_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-                return;
-            }
-            if (!fd) return;
-            connection& c = free_connection();
-            if (!watch(epoll_.get(), fd.get(), EPOLLIN, number_of(c))) continue;
-            c.fd = std::move(fd);
-            c.session.emplace();
-            c.last_heard = ++time_;
-        }
-    }
-
-    /// One that is free; if none is, the one that has been silent longest ends.
-    connection& free_connection() noexcept {
-        connection* oldest = &connections_[0];
-        for (connection& c : connections_) {
-            if (!c.fd) return c;
-            if (c.last_heard < oldest->last_heard) oldest = &c;
-        }
-        end(*oldest);
-        return *oldest;
-    }
-
-    void end(connection& c) noexcept {
-        c.fd.reset();
-        c.session.reset();
-        c.reply.release();
-        wipe(c.input, sizeof c.input);
-        c.sent = c.begin = c.end = 0;
-        c.waits_for_room = c.ending = false;
-    }
-
-    template <class Feed> void converse(connection& c, Feed& feed) noexcept {
-        if (!c.fd) return; // it ended for another one in this very round
-        c.last_heard = ++time_;
-        for (int reads = 0;;) {
-            if (!send_reply(c)) return end(c);
-            if (!c.reply.empty()) return wait_for_room(c, true);
-            if (c.ending) return end(c);
-            wait_for_room(c, false);
-            if (c.begin < c.end) {
-                hear_line(c, feed);
-                continue;
-            }
-            if (reads++ == most_reads) return;
-            ssize_t const size = without_interruption([&] { return ::recv(c.fd.get(), c.input, sizeof c.input, 0); });
-            if (size < 0 && errno == EAGAIN) return;
-            if (size <= 0) return end(c);
-            c.begin = 0;
-            c.end = static_cast<std::size_t>(size);
-        }
-    }
-
-    /// A line at a time, so that a client with many questions gets one answer after the other, not all into memory.
-    template <class Feed> void hear_line(connection& c, Feed& feed) noexcept {
-        byte* const from = c.input + c.begin;
-        std::size_t const left = c.end - c.begin;
-        auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
-        std::size_t const size = newline != nullptr ? static_cast<std::size_t>(newline - from) + 1 : left;
-        c.ending = feed(*c.session, bytes_view(from, size), c.reply) != status::ok;
-        std::size_t const used = c.ending ? left : size;
-        wipe(from, used);
-        c.begin += used;
-    }
-
-    /// Sends what the client takes; false: it has left.
-    bool send_reply(connection& c) noexcept {
-        while (!c.reply.empty()) {
-            bytes_view const rest = c.reply.view().subspan(c.sent);
-            ssize_t const size =
-                without_interruption([&] { return ::send(c.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL); });
-            if (size < 0) return errno == EAGAIN;
-            c.sent += static_cast<std::size_t>(size);
-            if (c.sent < c.reply.view().size()) continue;
-            c.reply.release();
-            c.sent = 0;
-        }
-        return true;
-    }
-
-    void wait_for_room(connection& c, bool wait) noexcept {
-        if (c.waits_for_room == wait) return;
-        c.waits_for_room = wait;
-        watch(epoll_.get(), c.fd.get(), wait ? EPOLLOUT : EPOLLIN, number_of(c));
-    }
-
-    std::uint64_t number_of(connection const& c) const noexcept {
-        return first_connection + static_cast<std::uint64_t>(&c - connections_);
-    }
-
-    unique_fd epoll_;
-    unique_fd spare_;
-    unique_fd listener_{};
-    unique_fd removal_{};
-    sockaddr_un path_{};
-    dev_t device_ = 0;
-    ino_t inode_ = 0;
-    std::uint64_t time_ = 0; ///< counts what was heard: who has been silent longest
-    connection connections_[MaxConnections];
-};
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // UDP over IPv4 and IPv6 on one port, in batches, with sticky source addresses (ip(7), ipv6(7), udp(7)).
 // Layer 7 (Linux); one thread at a time.
 //
@@ -25269,8 +25269,8 @@ private:
 //
 // Datagrams may be fragmented, as those of Linux's own WireGuard: the host fragments what is longer than the path MTU
 // that it knows, and a router may fragment IPv4.
-#ifndef WG_OS_LINUX_UDP_HPP
-#define WG_OS_LINUX_UDP_HPP
+#ifndef WG_OS_LINUX_UDP_UDP_HPP
+#define WG_OS_LINUX_UDP_UDP_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
@@ -25372,6 +25372,66 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
     event.data.u64 = number;
     if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
     return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+//
+// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+#ifndef WG_OS_LINUX_NET_IF_HPP
+#define WG_OS_LINUX_NET_IF_HPP
+
+#ifdef _LINUX_IF_H
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+#else
+#include <net/if.h>
+#endif
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
+// the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
+#ifndef WG_OS_LINUX_OFFLOADS_HPP
+#define WG_OS_LINUX_OFFLOADS_HPP
+
+
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+struct offloads {
+    bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
+    bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
+    bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are kept apart in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
+};
+
+/// Switches off what `names` names, with commas between; `all` names everything. False: a name is not known, and
+/// nothing has changed.
+constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
+    struct {
+        std::string_view name;
+        bool offloads::*which;
+    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
+                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
+                           {"batches", &offloads::batches}};
+    offloads wanted = which;
+    while (!names.empty()) {
+        std::string_view const name = names.substr(0, names.find(','));
+        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
+        bool found = false;
+        for (auto const& k : known)
+            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
+        if (!found) return false;
+    }
+    which = wanted;
+    return true;
 }
 
 }}} // namespace wg::WG_ABI::os
@@ -25389,8 +25449,8 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 //
 // The filter needs Linux 5.8 and the right to load programs (CAP_BPF, or CAP_SYS_ADMIN). Without them there is none,
 // and the process itself drops what is unwanted.
-#ifndef WG_OS_LINUX_FLOOD_FILTER_HPP
-#define WG_OS_LINUX_FLOOD_FILTER_HPP
+#ifndef WG_OS_LINUX_UDP_FLOOD_FILTER_HPP
+#define WG_OS_LINUX_UDP_FLOOD_FILTER_HPP
 
 
 #include <array>
@@ -25783,71 +25843,11 @@ using flood_filter = basic_flood_filter<>;
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
-//
-// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
-#ifndef WG_OS_LINUX_NET_IF_HPP
-#define WG_OS_LINUX_NET_IF_HPP
-
-#ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
-#else
-#include <net/if.h>
-#endif
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
-// the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
-#ifndef WG_OS_LINUX_OFFLOADS_HPP
-#define WG_OS_LINUX_OFFLOADS_HPP
-
-
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-struct offloads {
-    bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
-    bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
-    bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
-    bool queues = true;  ///< TUN: flows are kept apart in several queues (Linux 3.8)
-    bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
-    bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
-    bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
-};
-
-/// Switches off what `names` names, with commas between; `all` names everything. False: a name is not known, and
-/// nothing has changed.
-constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
-    struct {
-        std::string_view name;
-        bool offloads::*which;
-    } constexpr known[] = {{"frames", &offloads::frames},  {"tso", &offloads::tso}, {"uso", &offloads::uso},
-                           {"queues", &offloads::queues},  {"gso", &offloads::gso}, {"gro", &offloads::gro},
-                           {"batches", &offloads::batches}};
-    offloads wanted = which;
-    while (!names.empty()) {
-        std::string_view const name = names.substr(0, names.find(','));
-        names.remove_prefix(name.size() < names.size() ? name.size() + 1 : name.size());
-        bool found = false;
-        for (auto const& k : known)
-            if (name == k.name || name == "all") wanted.*k.which = false, found = true;
-        if (!found) return false;
-    }
-    which = wanted;
-    return true;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // Chooses the source address and the interface of a datagram that answers another one, by the rule of Linux's own
 // WireGuard (send4 and send6 in its socket.c), and asks the host's routes where the rule needs them (rtnetlink(7),
 // RTM_GETROUTE and RTM_GETLINK). Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_RETURN_ROUTE_HPP
-#define WG_OS_LINUX_RETURN_ROUTE_HPP
+#ifndef WG_OS_LINUX_UDP_RETURN_ROUTE_HPP
+#define WG_OS_LINUX_UDP_RETURN_ROUTE_HPP
 
 
 #include <algorithm>
@@ -26140,8 +26140,8 @@ private:
 // SPDX-License-Identifier: BSL-1.0
 // Remembers which destinations took no segments of which size. The kernel refuses to cut a message (UDP_SEGMENT) whose
 // segments are longer than the path's MTU, but fragments a datagram of that size. Layer 7 (Linux); plain values.
-#ifndef WG_OS_LINUX_SEGMENT_LIMITS_HPP
-#define WG_OS_LINUX_SEGMENT_LIMITS_HPP
+#ifndef WG_OS_LINUX_UDP_SEGMENT_LIMITS_HPP
+#define WG_OS_LINUX_UDP_SEGMENT_LIMITS_HPP
 
 
 #include <algorithm>
@@ -26194,8 +26194,8 @@ private:
 // SPDX-License-Identifier: BSL-1.0
 // What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
 // address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
-#ifndef WG_OS_LINUX_UDP_CONTROL_HPP
-#define WG_OS_LINUX_UDP_CONTROL_HPP
+#ifndef WG_OS_LINUX_UDP_UDP_CONTROL_HPP
+#define WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 
 
 #include <netinet/in.h>
@@ -27013,8 +27013,8 @@ static_assert(udp_socket<udp>);
 // SPDX-License-Identifier: BSL-1.0
 // What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
 // address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
-#ifndef WG_OS_LINUX_UDP_CONTROL_HPP
-#define WG_OS_LINUX_UDP_CONTROL_HPP
+#ifndef WG_OS_LINUX_UDP_UDP_CONTROL_HPP
+#define WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 
 
 #include <netinet/in.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Going to the background, signals, privacy of memory, telling the supervisor.
-#include "wg/os/linux/daemon.hpp"
+#include "wg/os/linux/process/daemon.hpp"
 
 #include <boost/test/unit_test.hpp>
 

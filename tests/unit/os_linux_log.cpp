@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Log lines: whatever becomes of their reader, the program goes on, at once, and what was lost is counted.
-#include "wg/os/linux/log.hpp"
+#include "wg/os/linux/process/log.hpp"
 
 #include <boost/test/unit_test.hpp>
 

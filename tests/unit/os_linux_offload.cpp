@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Frames with a virtio header: cut into packets, and made of packets.
-#include "wg/os/linux/coalescer.hpp"
-#include "wg/os/linux/segmenter.hpp"
+#include "wg/os/linux/tun/coalescer.hpp"
+#include "wg/os/linux/tun/segmenter.hpp"
 
 #include <boost/test/unit_test.hpp>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The configuration socket: who may listen, who is heard, what happens to slow and silent clients.
-#include "wg/os/linux/uapi_listener.hpp"
+#include "wg/os/linux/process/uapi_listener.hpp"
 
 #include <boost/test/unit_test.hpp>
 

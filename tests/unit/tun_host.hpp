@@ -3,8 +3,8 @@
 #ifndef WG_TESTS_TUN_HOST_HPP
 #define WG_TESTS_TUN_HOST_HPP
 
-#include "wg/os/linux/routes.hpp"
-#include "wg/os/linux/tun.hpp"
+#include "wg/os/linux/netlink/routes.hpp"
+#include "wg/os/linux/tun/tun.hpp"
 
 #include <boost/test/unit_test.hpp>
 

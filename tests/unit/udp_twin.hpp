@@ -3,7 +3,7 @@
 #ifndef WG_TESTS_UDP_TWIN_HPP
 #define WG_TESTS_UDP_TWIN_HPP
 
-#include "wg/os/linux/udp.hpp"
+#include "wg/os/linux/udp/udp.hpp"
 
 #include <boost/test/unit_test.hpp>
 

@@ -5,12 +5,12 @@
 // with several queues. And a second process would take a configuration socket that is bound, but does not listen yet,
 // for one that was left behind. The lock covers both. Only the user of the process can open its file, so no other user
 // can hold it. The kernel releases it when the process ends in any way.
-#ifndef WG_OS_LINUX_NAME_LOCK_HPP
-#define WG_OS_LINUX_NAME_LOCK_HPP
+#ifndef WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
+#define WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
 
+#include "../error_text.hpp"
+#include "../fd.hpp"
 #include "directory.hpp"
-#include "error_text.hpp"
-#include "fd.hpp"
 
 #include <sys/file.h>
 #include <sys/stat.h>

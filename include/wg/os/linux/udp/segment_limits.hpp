@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Remembers which destinations took no segments of which size. The kernel refuses to cut a message (UDP_SEGMENT) whose
 // segments are longer than the path's MTU, but fragments a datagram of that size. Layer 7 (Linux); plain values.
-#ifndef WG_OS_LINUX_SEGMENT_LIMITS_HPP
-#define WG_OS_LINUX_SEGMENT_LIMITS_HPP
+#ifndef WG_OS_LINUX_UDP_SEGMENT_LIMITS_HPP
+#define WG_OS_LINUX_UDP_SEGMENT_LIMITS_HPP
 
-#include "../../base/endpoint.hpp"
+#include "../../../base/endpoint.hpp"
 
 #include <algorithm>
 #include <array>

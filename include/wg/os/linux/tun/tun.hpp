@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 // A TUN interface: the host's end of the tunnel (Linux, Documentation/networking/tuntap.rst). Layer 7 (Linux); one
 // thread at a time.
-#ifndef WG_OS_LINUX_TUN_HPP
-#define WG_OS_LINUX_TUN_HPP
+#ifndef WG_OS_LINUX_TUN_TUN_HPP
+#define WG_OS_LINUX_TUN_TUN_HPP
 
-#include "../../base/limits.hpp"
-#include "../../policy.hpp"
+#include "../../../base/limits.hpp"
+#include "../../../policy.hpp"
+#include "../error_text.hpp"
+#include "../net_if.hpp"
+#include "../netlink/link.hpp"
+#include "../offloads.hpp"
 #include "coalescer.hpp"
-#include "error_text.hpp"
-#include "link.hpp"
-#include "net_if.hpp"
-#include "offloads.hpp"
 #include "segmenter.hpp"
 #include "tun_queues.hpp"
 

@@ -2,12 +2,12 @@
 // What makes a process a daemon: standard descriptors, going to the background, stopping on signals, keeping its memory
 // to itself, its limits, telling its supervisor (daemon(7), sd_notify(3)). Layer 7 (Linux); at start-up, while there is
 // one thread.
-#ifndef WG_OS_LINUX_DAEMON_HPP
-#define WG_OS_LINUX_DAEMON_HPP
+#ifndef WG_OS_LINUX_PROCESS_DAEMON_HPP
+#define WG_OS_LINUX_PROCESS_DAEMON_HPP
 
-#include "../../base/status.hpp"
-#include "../../base/time.hpp"
-#include "fd.hpp"
+#include "../../../base/status.hpp"
+#include "../../../base/time.hpp"
+#include "../fd.hpp"
 
 #include <algorithm>
 #include <csignal>

@@ -2,13 +2,13 @@
 // Chooses the source address and the interface of a datagram that answers another one, by the rule of Linux's own
 // WireGuard (send4 and send6 in its socket.c), and asks the host's routes where the rule needs them (rtnetlink(7),
 // RTM_GETROUTE and RTM_GETLINK). Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_RETURN_ROUTE_HPP
-#define WG_OS_LINUX_RETURN_ROUTE_HPP
+#ifndef WG_OS_LINUX_UDP_RETURN_ROUTE_HPP
+#define WG_OS_LINUX_UDP_RETURN_ROUTE_HPP
 
-#include "../../base/endpoint.hpp"
-#include "../../base/status.hpp"
-#include "../../base/time.hpp"
-#include "fd.hpp"
+#include "../../../base/endpoint.hpp"
+#include "../../../base/status.hpp"
+#include "../../../base/time.hpp"
+#include "../fd.hpp"
 
 #include <algorithm>
 #include <array>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Which flow a packet belongs to, as far as a small table tells: hosts' addresses, protocol and ports. Layer 7 (Linux);
 // pure, any thread.
-#ifndef WG_OS_LINUX_FLOW_HPP
-#define WG_OS_LINUX_FLOW_HPP
+#ifndef WG_OS_LINUX_TUN_FLOW_HPP
+#define WG_OS_LINUX_TUN_FLOW_HPP
 
 #include "virtio.hpp"
 

@@ -2,10 +2,10 @@
 // The queues of a TUN interface. The host puts each flow into one of them; asked in turn, a flow that fills its queue
 // delays only those that share it. So a lone packet does not wait behind a bulk transfer, at no cost to that. Layer 7
 // (Linux); any thread once all are added.
-#ifndef WG_OS_LINUX_TUN_QUEUES_HPP
-#define WG_OS_LINUX_TUN_QUEUES_HPP
+#ifndef WG_OS_LINUX_TUN_TUN_QUEUES_HPP
+#define WG_OS_LINUX_TUN_TUN_QUEUES_HPP
 
-#include "fd.hpp"
+#include "../fd.hpp"
 #include "flow.hpp"
 
 #include <array>

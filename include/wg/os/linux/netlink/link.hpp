@@ -7,12 +7,12 @@
 // which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
 // container has ended.
 // Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_LINK_HPP
-#define WG_OS_LINUX_LINK_HPP
+#ifndef WG_OS_LINUX_NETLINK_LINK_HPP
+#define WG_OS_LINUX_NETLINK_LINK_HPP
 
-#include "../../base/status.hpp"
-#include "fd.hpp"
-#include "net_if.hpp"
+#include "../../../base/status.hpp"
+#include "../fd.hpp"
+#include "../net_if.hpp"
 
 #include <algorithm>
 #include <cstring>

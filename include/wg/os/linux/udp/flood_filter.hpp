@@ -10,12 +10,12 @@
 //
 // The filter needs Linux 5.8 and the right to load programs (CAP_BPF, or CAP_SYS_ADMIN). Without them there is none,
 // and the process itself drops what is unwanted.
-#ifndef WG_OS_LINUX_FLOOD_FILTER_HPP
-#define WG_OS_LINUX_FLOOD_FILTER_HPP
+#ifndef WG_OS_LINUX_UDP_FLOOD_FILTER_HPP
+#define WG_OS_LINUX_UDP_FLOOD_FILTER_HPP
 
-#include "../../base/endpoint.hpp"
-#include "../../base/time.hpp"
-#include "fd.hpp"
+#include "../../../base/endpoint.hpp"
+#include "../../../base/time.hpp"
+#include "../fd.hpp"
 
 #include <array>
 #include <cerrno>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
 // address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
-#ifndef WG_OS_LINUX_UDP_CONTROL_HPP
-#define WG_OS_LINUX_UDP_CONTROL_HPP
+#ifndef WG_OS_LINUX_UDP_UDP_CONTROL_HPP
+#define WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 
-#include "../../base/packet.hpp"
+#include "../../../base/packet.hpp"
 
 #include <netinet/in.h>
 #include <sys/socket.h>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // The socket on which wg(8) configures an interface: who listens, who is connected, what waits to be sent. What is said
 // is a session's matter. Source: https://www.wireguard.com/xplatform/. Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_UAPI_LISTENER_HPP
-#define WG_OS_LINUX_UAPI_LISTENER_HPP
+#ifndef WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
+#define WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 
-#include "../../base/secret.hpp"
+#include "../../../base/secret.hpp"
+#include "../error_text.hpp"
+#include "../fd.hpp"
 #include "directory.hpp"
-#include "error_text.hpp"
-#include "fd.hpp"
 
 #include <optional>
 #include <string_view>

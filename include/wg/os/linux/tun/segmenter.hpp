@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // A frame of up to 64 KiB that the host left to be cut becomes TCP segments or UDP datagrams, so that one system call
 // and one pass through the host's stack move many. Layer 7 (Linux); pure, one thread at a time.
-#ifndef WG_OS_LINUX_SEGMENTER_HPP
-#define WG_OS_LINUX_SEGMENTER_HPP
+#ifndef WG_OS_LINUX_TUN_SEGMENTER_HPP
+#define WG_OS_LINUX_TUN_SEGMENTER_HPP
 
-#include "../../base/packet.hpp"
+#include "../../../base/packet.hpp"
 #include "virtio.hpp"
 
 #include <algorithm>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // The Internet checksum of packets' bodies (RFC 1071), 32 bytes at a time. Sums are kept in the machine's byte order:
 // section 2 (B) says that only the result has to be stored so. Layer 7 (Linux); pure, any thread.
-#ifndef WG_OS_LINUX_CHECKSUM_HPP
-#define WG_OS_LINUX_CHECKSUM_HPP
+#ifndef WG_OS_LINUX_TUN_CHECKSUM_HPP
+#define WG_OS_LINUX_TUN_CHECKSUM_HPP
 
-#include "../../base/bytes.hpp"
+#include "../../../base/bytes.hpp"
 
 #include <utility>
 

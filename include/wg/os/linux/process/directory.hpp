@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
-#ifndef WG_OS_LINUX_DIRECTORY_HPP
-#define WG_OS_LINUX_DIRECTORY_HPP
+#ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+#define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
 
-#include "../../base/abi.hpp"
+#include "../../../base/abi.hpp"
 
 #include <cerrno>
 #include <climits>

@@ -2,8 +2,8 @@
 // What stands before a packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6), and what frames of
 // several TCP segments or UDP datagrams need to know of their headers (RFC 791, 8200, 9293, 768). Layer 7 (Linux);
 // pure.
-#ifndef WG_OS_LINUX_VIRTIO_HPP
-#define WG_OS_LINUX_VIRTIO_HPP
+#ifndef WG_OS_LINUX_TUN_VIRTIO_HPP
+#define WG_OS_LINUX_TUN_VIRTIO_HPP
 
 #include "checksum.hpp"
 

@@ -2,12 +2,12 @@
 // Log lines that never end or stop the program: a line that cannot be written at once is dropped and counted. Lines go
 // to a descriptor, mostly stderr; errors that it does not take go to syslog (write(2), syslog(3), RFC 3164).
 // Layer 7 (Linux); any thread.
-#ifndef WG_OS_LINUX_LOG_HPP
-#define WG_OS_LINUX_LOG_HPP
+#ifndef WG_OS_LINUX_PROCESS_LOG_HPP
+#define WG_OS_LINUX_PROCESS_LOG_HPP
 
-#include "error_text.hpp"
-#include "fd.hpp"
-#include "threads.hpp"
+#include "../error_text.hpp"
+#include "../fd.hpp"
+#include "../threads.hpp"
 
 #include <atomic>
 #include <csignal>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Packets that follow each other in a TCP connection or a UDP flow become one frame, which the host takes at once.
 // Layer 7 (Linux); pure, one thread at a time.
-#ifndef WG_OS_LINUX_COALESCER_HPP
-#define WG_OS_LINUX_COALESCER_HPP
+#ifndef WG_OS_LINUX_TUN_COALESCER_HPP
+#define WG_OS_LINUX_TUN_COALESCER_HPP
 
-#include "../../base/packet.hpp"
+#include "../../../base/packet.hpp"
 #include "virtio.hpp"
 
 #include <algorithm>

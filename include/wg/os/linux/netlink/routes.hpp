@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // What the host changes under a tunnel: its interface up, down, gone or of another MTU; routes, rules and addresses,
 // by which a cached source address may have become wrong (rtnetlink(7)). Layer 7 (Linux); one thread at a time.
-#ifndef WG_OS_LINUX_ROUTES_HPP
-#define WG_OS_LINUX_ROUTES_HPP
+#ifndef WG_OS_LINUX_NETLINK_ROUTES_HPP
+#define WG_OS_LINUX_NETLINK_ROUTES_HPP
 
+#include "../net_if.hpp"
 #include "link.hpp"
-#include "net_if.hpp"
 
 #include <linux/netlink.h>
 

@@ -7,14 +7,14 @@
 //
 // Datagrams may be fragmented, as those of Linux's own WireGuard: the host fragments what is longer than the path MTU
 // that it knows, and a router may fragment IPv4.
-#ifndef WG_OS_LINUX_UDP_HPP
-#define WG_OS_LINUX_UDP_HPP
+#ifndef WG_OS_LINUX_UDP_UDP_HPP
+#define WG_OS_LINUX_UDP_UDP_HPP
 
-#include "../../policy.hpp"
-#include "fd.hpp"
+#include "../../../policy.hpp"
+#include "../fd.hpp"
+#include "../net_if.hpp"
+#include "../offloads.hpp"
 #include "flood_filter.hpp"
-#include "net_if.hpp"
-#include "offloads.hpp"
 #include "return_route.hpp"
 #include "segment_limits.hpp"
 #include "udp_control.hpp"
