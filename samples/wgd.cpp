@@ -16,7 +16,7 @@ using wgd_options::log_level, wgd_options::options, wgd_options::wish;
 #define WGD_CRYPTOGRAPHY wg::bundled
 #endif
 
-constexpr char version[] = "wgd 0.1.0\n";
+constexpr char version[] = "wgd " WG_VERSION_STRING "\n";
 
 void print(int fd, std::string_view text) {
     if (::write(fd, text.data(), text.size()) < 0) std::exit(EXIT_FAILURE);

@@ -26,6 +26,7 @@
 #include "backends/std_threads.hpp"
 #include "backends/storage.hpp"
 #include "base/event.hpp"
+#include "base/version.hpp"
 #include "control/uapi.hpp"
 #include "device/device.hpp"
 #include "engine/engine.hpp"
