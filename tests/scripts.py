@@ -8,7 +8,7 @@ import re
 
 from cases import ROOT, Failed, command, run_cases
 
-NO_COMMENTS = {"LICENSE", ".gitignore", ".clang-format", ".clang-tidy"}
+NO_COMMENTS = {"LICENSE", ".git", ".gitignore", ".clang-format", ".clang-tidy"}
 FOLDERS = [".ci", "bench", "cmake", "cross", "hacl", "samples", "single_include", "tests"]
 COLUMNS = 120
 RULE = re.compile(r"//= ((?:wp|linux|RFC)\b.*)")
