@@ -100,7 +100,8 @@ public:
                 state_.count(status::no_room, nullptr);
                 break;
             }
-            auto const done = state_.handle(out.subspan(made), (std::min)(room, most - looked_at), now);
+            auto const done =
+                handshakes<Policies>::handle(state_, out.subspan(made), (std::min)(room, most - looked_at), now);
             looked_at += done.messages;
             made += done.answers;
             heavy += done.heavy;
@@ -458,12 +459,13 @@ private:
     };
 
     bool is_genuine(job_type const& j, handshake_door& door) noexcept {
-        if constexpr (handshakes<Policies>::macs_at_once == 1) return state_.check_mac1({&j, 1}) != 0;
+        if constexpr (handshakes<Policies>::macs_at_once == 1)
+            return handshakes<Policies>::check_mac1(state_, {&j, 1}) != 0;
         std::size_t const place = static_cast<std::size_t>(&j - door.jobs.data());
         if (place >= door.end) {
             door.begin = place;
             door.end = place + handshakes<Policies>::macs_at_once;
-            door.genuine = state_.check_mac1(door.jobs.subspan(place));
+            door.genuine = handshakes<Policies>::check_mac1(state_, door.jobs.subspan(place));
         }
         return (door.genuine >> (place - door.begin) & 1) != 0;
     }
@@ -475,7 +477,8 @@ private:
         if (!state_.up) return state_.drop(j, status::device_down);
         if (type == message_type::none) return state_.drop(j, status::malformed);
         if (type != message_type::transport)
-            return state_.admit(j, type, type != message_type::cookie_reply && is_genuine(j, door), now);
+            return handshakes<Policies>::admit(state_, j, type,
+                                               type != message_type::cookie_reply && is_genuine(j, door), now);
         auto const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
         if (found.keys == nullptr) return state_.drop(j, status::unknown_index);
         j.counter = load_le64(&data[transport_layout::counter]);
@@ -496,7 +499,7 @@ private:
         if (!j.keys->received.accept(j.counter)) return state_.drop(j, status::replayed_counter);
         state_.roam(from, j.where);
         if (from.keypairs.confirm(*j.keys, state_.peers.retiring())) {
-            state_.confirm(from);
+            handshakes<Policies>::confirm(state_, from);
             state_.enqueue_for_transmit(from);
             state_.report(event_id::session_started, &from, 0);
         }
@@ -545,7 +548,7 @@ private:
         bool const waits = !to.staged.empty() || to.wants_keepalive;
         if (waits && keys != nullptr && !has_session) keys->may_send = false;
         if (std::exchange(to.wants_initiation, false) || (waits && !has_session)) {
-            if (state_.send_initiation(to, out, now)) return true;
+            if (handshakes<Policies>::send_initiation(state_, to, out, now)) return true;
             if (out.why == status::no_room) {
                 to.wants_initiation = true;
                 return false;
@@ -608,7 +611,7 @@ private:
         }
     };
 
-    handshakes<Policies> state_;
+    device_state<Policies> state_;
 };
 
 }} // namespace wg::WG_ABI
