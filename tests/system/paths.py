@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSL-1.0
 """paths suite: outer datagrams on hosts with several uplinks, rules for routes, small links and packet filters.
 
-Which source address and which interface an answer has is the rule of Linux's own WireGuard: docs/design.md,
-2026-11-30.
+Which source address and which interface an answer has is the rule of Linux's own WireGuard:
+docs/decisions/linux/source-by-linux-rule.md.
 """
 from lab import *
 
