@@ -105,6 +105,28 @@ BOOST_AUTO_TEST_CASE(useless_datagrams_that_the_queue_lost_are_counted_by_their_
     BOOST_TEST(!full.filter.filters_data());
 }
 
+BOOST_AUTO_TEST_CASE(a_flood_of_many_sources_leaves_each_a_smaller_share) {
+    constexpr std::size_t crowd = basic_flood_filter<fake_calls>::crowd_datagrams;
+    for (bool const data : {true, false}) {
+        watch_of_a_port w;
+        auto const unwanted = [&](std::size_t n, int windows) { w.note(n, data ? n : 0, data ? 0 : n, windows); };
+        unwanted(flood, 3); // the third window has what the queue held when the filter came
+        BOOST_TEST(simulated.attached == 2);
+        unwanted(crowd - 1, 3);
+        BOOST_TEST(simulated.attached == 2);
+        unwanted(crowd, 1);
+        BOOST_TEST(simulated.attached == 4); // a second program took the place of the first one
+        unwanted(crowd, 3);
+        BOOST_TEST(simulated.attached == 4);
+        unwanted(1, 11);
+        BOOST_TEST(!(data ? w.filter.filters_data() : w.filter.filters_handshakes()));
+        unwanted(flood, 2); // the next flood begins with the usual share
+        BOOST_TEST(simulated.attached == 6);
+        unwanted(crowd, 1);
+        BOOST_TEST(simulated.attached == 8);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_filter_goes_when_little_is_dropped) {
     watch_of_a_port w;
     w.note(flood, flood, 0, 2);
@@ -268,7 +290,7 @@ BOOST_AUTO_TEST_CASE(a_source_passes_its_share_and_a_trusted_one_all) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(handshakes_of_a_source_pass_twenty_a_second) {
+BOOST_AUTO_TEST_CASE(handshakes_of_a_source_pass_twenty_a_second_and_two_in_a_crowd) {
     real_sockets s(true);
     flood_filter filter;
     flood_filter::sockets const of{{-1, -1}, {s.in, -1}};
@@ -282,6 +304,14 @@ BOOST_AUTO_TEST_CASE(handshakes_of_a_source_pass_twenty_a_second) {
     int const passed = s.passed(500);
     BOOST_TEST(passed >= 8);
     BOOST_TEST(passed <= 20);
+    int const other = ::socket(AF_INET, SOCK_DGRAM, 0);
+    s.bind_to_loopback(other, 2);
+    for (int i = 0; i < 2; ++i, now = now + filter.window)
+        if (filter.add({0, 0, filter.crowd_datagrams}) && filter.judge(of, now)) filter.apply(of, now);
+    int const passed_in_a_crowd = s.passed(500, other);
+    BOOST_TEST(passed_in_a_crowd >= 4);
+    BOOST_TEST(passed_in_a_crowd <= 6);
+    ::close(other);
     // Somebody may forge the address of a peer. The peer's handshake messages pass all the same.
     filter.trust(wg::ip_address::v4(127, 0, 0, 1));
     BOOST_TEST(s.passed(500) == 500);

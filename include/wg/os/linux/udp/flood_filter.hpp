@@ -60,6 +60,9 @@ public:
     /// What is unwanted is a flood from this many datagrams in a window on: 30,000 a second. Peers that all return at
     /// once are none, since one processor core answers about 20,000 handshakes a second.
     static constexpr std::size_t flood_datagrams = 6000;
+    /// A filter lets less pass of each source when, in spite of it, this many unwanted datagrams arrive in a window:
+    /// 10,000 a second. The flood then has many sources.
+    static constexpr std::size_t crowd_datagrams = 2000;
     static constexpr duration window = milliseconds(200);
     /// A filter goes when its sockets have dropped less than this in `rest`.
     static constexpr std::uint32_t quiet_datagrams = 10'000;
@@ -78,6 +81,11 @@ public:
     static constexpr share data_share{1'000'000, 512LL * 1'000'000};
     /// 20 handshake messages a second, which is Linux's limit too, and 8 at once.
     static constexpr share handshake_share{50'000'000, 8LL * 50'000'000};
+    /// The shares while a flood has many sources: 10 datagrams of data a second and 16 at once, 2 handshake messages a
+    /// second and 4 at once. A peer repeats an initiation every 5 seconds (whitepaper 6.4), so a new peer still gets
+    /// its cookie reply and its response.
+    static constexpr share crowd_data_share{100'000'000, 16LL * 100'000'000};
+    static constexpr share crowd_handshake_share{500'000'000, 4LL * 500'000'000};
 
     /// The sockets of a port, -1: none.
     struct sockets {
@@ -116,8 +124,10 @@ public:
         bool change = is_attached() && now >= rest_end_;
         for (guard* const g : {&data_, &handshake_}) {
             g->flooded = is_rate && can_filter_ && g->unwanted >= flood_datagrams;
+            g->crowded = is_rate && g->attached && !g->is_new && g->unwanted >= crowd_datagrams;
             g->unwanted = 0;
-            change = change || (g->flooded && !g->attached);
+            g->is_new = false;
+            change = change || (g->flooded && !g->attached) || (g->crowded && !g->limits_crowd);
         }
         return change;
     }
@@ -126,8 +136,8 @@ public:
     void apply(sockets const& of, instant now) noexcept {
         bool const rested = now >= rest_end_;
         int const before = data_.attached + handshake_.attached;
-        update(data_, of.data, data_share, rested);
-        update(handshake_, of.handshakes, handshake_share, rested);
+        update(data_, of.data, data_share, crowd_data_share, rested);
+        update(handshake_, of.handshakes, handshake_share, crowd_handshake_share, rested);
         // A filter that has just come is not judged before it has been there for `rest`.
         if (rested || data_.attached + handshake_.attached > before) rest_end_ = now + rest;
         if (!is_attached()) map_.reset();
@@ -170,8 +180,11 @@ private:
     struct guard {
         std::size_t unwanted = 0; ///< datagrams in this window
         bool flooded = false;     ///< in the last window
+        bool crowded = false;     ///< in the last window, in spite of the filter
         bool attached = false;
-        std::uint32_t drops = 0; ///< of the sockets, when they were last asked
+        bool is_new = false;       ///< attached in the last window; the queue still holds what came before
+        bool limits_crowd = false; ///< the attached filter has the share for many sources
+        std::uint32_t drops = 0;   ///< of the sockets, when they were last asked
         std::uint32_t dropped_in_rest = 0;
     };
 
@@ -190,10 +203,14 @@ private:
 
     bool is_attached() const noexcept { return data_.attached || handshake_.attached; }
 
-    void update(guard& g, int const (&fds)[2], share const& of, bool rested) noexcept {
+    void update(guard& g, int const (&fds)[2], share const& usual, share const& crowd, bool rested) noexcept {
         if (g.flooded && !g.attached) {
-            g.attached = attach(g, fds, of);
+            g.attached = attach(g, fds, usual);
+            g.is_new = g.attached;
+            g.limits_crowd = false;
             g.dropped_in_rest = 0;
+        } else if (g.crowded && !g.limits_crowd) {
+            g.limits_crowd = attach(g, fds, crowd); // replaces the filter; the buckets in the map stay
         } else if (g.attached && rested) {
             if (std::exchange(g.dropped_in_rest, 0) >= quiet_datagrams || g.flooded) return;
             for (int const fd : fds)
