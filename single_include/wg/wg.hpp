@@ -13439,34 +13439,63 @@ using session = basic_session<>;
 #define WG_DEVICE_DEVICE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Handshake messages, in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): what a device does with those that
-// come in, and how it makes its own. Layer 4; guarded by the device's lock.
-//
-// Waiting messages of one type are worked on together, so that a dh policy that does several at once has several to do.
-// What they do to the device is the same as if each had come alone: whatever reads or changes a peer is done in order,
-// and nothing of another message comes between the acceptance of an initiation and its answer that could change either.
-// (A second initiation of the same peer is refused by the first, a response names a handshake that only responses end.)
-#ifndef WG_DEVICE_HANDSHAKES_HPP
-#define WG_DEVICE_HANDSHAKES_HPP
+// Seals outbound jobs and opens inbound jobs. Folder: device; uses no device state and takes no lock.
+#ifndef WG_DEVICE_CRYPT_HPP
+#define WG_DEVICE_CRYPT_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What a device is made of: its policies, its tables, its counters; and what all its parts do with them. Layer 4;
-// guarded by the device's lock.
-#ifndef WG_DEVICE_STATE_HPP
-#define WG_DEVICE_STATE_HPP
+// Several operations of one primitive: at once where its policy can, else one by one. Layer 3; as the policy's members.
+#ifndef WG_PROTOCOL_BATCH_HPP
+#define WG_PROTOCOL_BATCH_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// Handshake messages that wait for their turn, and whether there are so many that the device is under load
-// (whitepaper 5.3). Layer 4; one thread at a time.
-//
-// The whitepaper leaves open what load is. Linux takes a queue that is an eighth full. That is 512 messages, which a
-// processor core answers in 25 ms, and peers behind one NAT that return together are more. Here a long queue is under
-// load when it is full, or when its oldest message has waited for half a second: so load is judged by how long the
-// work takes on this machine, and whether the processor has time for it. Load lasts for a second after that, as in
-// Linux, and longer while as many messages as fill a queue are refused in that second.
-#ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
-#define WG_DEVICE_HANDSHAKE_QUEUE_HPP
 
+namespace wg { inline namespace WG_ABI {
+
+/// How many items a caller puts together, on its stack: `most`, if the policy gains by it, else one.
+#ifdef WG_COMPACT
+template <bool Gains> constexpr std::size_t batch_size(std::size_t) noexcept { return 1; }
+#else
+template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcept { return Gains ? most : 1; }
+#endif
+
+template <hash_backend Hash> void blake2s_all(Hash const& hash, std::span<hash_item const> items) noexcept {
+    if constexpr (batch_hash_backend<Hash>) hash.blake2s_batch(items);
+    else
+        for (hash_item const& i : items) hash.blake2s(i.out, i.key, i.message, {});
+}
+
+template <dh_backend Dh> void dh_all(Dh const& dh, std::span<dh_item> items) noexcept {
+    if constexpr (batch_dh_backend<Dh>) dh.dh_batch(items);
+    else
+        for (dh_item& i : items) i.good = dh.dh(*i.out, *i.scalar, i.point.first<key_bytes>());
+}
+
+template <aead_backend Aead> void seal_all(Aead const& aead, std::span<aead_item> items) noexcept {
+    if constexpr (batch_aead_backend<Aead>) aead.seal_batch(items);
+    else
+        for (aead_item& i : items) aead.seal(i.dst, i.src, {}, i.counter, *i.key);
+}
+
+template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item> items) noexcept {
+    if constexpr (batch_aead_backend<Aead>) aead.open_batch(items);
+    else
+        for (aead_item& i : items) i.good = aead.open(i.dst, i.src, {}, i.counter, *i.key);
+}
+
+/// Seals or opens a message whose plain text has `size` bytes. False: opened, and forged.
+template <aead_backend Aead>
+bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
+                  std::size_t aad_bytes, std::uint64_t counter, secret<key_bytes> const& key) noexcept {
+    if constexpr (requires { aead.run(seals, dst, src, size, aad, aad_bytes, counter, key); })
+        return aead.run(seals, dst, src, size, aad, aad_bytes, counter, key);
+    if (!seals) return aead.open({dst, size}, {src, size + tag_bytes}, {aad, aad_bytes}, counter, key);
+    aead.seal({dst, size + tag_bytes}, {src, size}, {aad, aad_bytes}, counter, key);
+    return true;
+}
+
+}} // namespace wg::WG_ABI
+
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // The four messages, by byte offset (whitepaper 5.4.2 - 5.4.7). Layer 3; pure.
 #ifndef WG_PROTOCOL_MESSAGES_HPP
@@ -13522,281 +13551,6 @@ constexpr message_type type_of(bytes_view datagram) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What a device of few peers has in place of tables, tries and heaps: it looks at each. Layer 4; guarded by the
-// device's lock.
-//
-// For a handful of peers that is as fast, takes less code than one of those, and no memory but the entries themselves.
-#ifndef WG_DEVICE_FEW_HPP
-#define WG_DEVICE_FEW_HPP
-
-
-#include <algorithm>
-
-namespace wg { inline namespace WG_ABI {
-
-/// Whether a fixed capacity is so small that all of it is looked at.
-constexpr bool is_few(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
-
-/// Stands where a device of few peers has nothing. `Place` makes several of them in one object take no room.
-template <int Place> struct no_table {
-    no_table() noexcept = default;
-    template <class Storage> explicit no_table(Storage&) noexcept {}
-};
-
-/// An array of the storage's, or where it is short, one in place that is there from the start.
-template <class T, std::size_t Count> struct few_elements {
-    template <class Storage> explicit few_elements(Storage&) noexcept {}
-    std::span<T, Count> view() noexcept { return elements; }
-    static constexpr bool resize(std::size_t) noexcept { return true; }
-
-    std::array<T, Count> elements{};
-};
-template <class Storage, class T, std::size_t Count>
-using few_or_array =
-    std::conditional_t<is_few(Count), few_elements<T, Count>, typename Storage::template array<T, Count>>;
-
-/// Cryptokey routing (whitepaper 2) by a list of all prefixes; the members of `allowed_ips`.
-template <class Owner, class Storage> class few_allowed_ips {
-public:
-    explicit few_allowed_ips(Storage&) noexcept {}
-
-    /// Who has the longest prefix of the address at `address`; nullptr: nobody.
-    Owner* find(family kind, byte const* address) const noexcept {
-        Owner* best = nullptr;
-        unsigned longest = 0; // bits, and one
-        for (entry const& e : all()) {
-            if (e.prefix.address.kind != kind || e.prefix.bits < longest || !covers(e.prefix, address)) continue;
-            best = e.owner;
-            longest = e.prefix.bits + 1u;
-        }
-        return best;
-    }
-
-    Owner* find_exact(ip_prefix const& prefix) const noexcept {
-        for (entry const& e : all())
-            if (e.prefix == prefix) return e.owner;
-        return nullptr;
-    }
-
-    /// Gives the prefix to `owner`, taking it from whoever has it. False: no room.
-    bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
-        entry* at = entries_.data();
-        while (at != entries_.data() + size_ && at->prefix != prefix) ++at;
-        if (at == entries_.data() + capacity) return false;
-        if (at == entries_.data() + size_) {
-            ++size_;
-            at->prefix = prefix;
-        }
-        at->owner = &owner;
-        return true;
-    }
-    void remove(ip_prefix const& prefix, Owner& owner) noexcept {
-        remove_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix == prefix; });
-    }
-    void remove_all(Owner& owner) noexcept {
-        remove_if([&](entry const& e) noexcept { return e.owner == &owner; });
-    }
-
-    bool reserve(std::size_t, std::size_t most_v4, std::size_t, std::size_t most_v6) noexcept {
-        return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
-    }
-    std::size_t size(family kind) const noexcept {
-        return count_if([&](entry const& e) noexcept { return e.prefix.address.kind == kind; });
-    }
-    std::size_t count(Owner const& owner, family kind) const noexcept {
-        return count_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix.address.kind == kind; });
-    }
-
-    /// Calls `each(ip_prefix)` for all of an owner's prefixes, IPv4 first.
-    template <class Each> void for_each(Owner const& owner, Each&& each) const {
-        for (family const kind : {family::v4, family::v6})
-            for (entry const& e : all())
-                if (e.owner == &owner && e.prefix.address.kind == kind) each(e.prefix);
-    }
-
-private:
-    struct entry {
-        ip_prefix prefix{};
-        Owner* owner = nullptr;
-    };
-    static constexpr std::size_t capacity = 2 * Storage::max_allowed_ips; // so many of each family
-
-    static bool covers(ip_prefix const& prefix, byte const* address) noexcept {
-        byte const* octets = prefix.address.octets.data();
-        unsigned bits = prefix.bits;
-        for (; bits >= 8; bits -= 8)
-            if (*octets++ != *address++) return false;
-        return bits == 0 || ((*octets ^ *address) & 0xffu) >> (8 - bits) == 0;
-    }
-
-    std::span<entry const> all() const noexcept { return {entries_.data(), size_}; }
-    void erase(std::size_t at) noexcept { // the others keep their order
-        for (--size_; at < size_; ++at) entries_[at] = entries_[at + 1];
-    }
-    template <class Which> void remove_if(Which const& which) noexcept {
-        for (std::size_t i = size_; i-- > 0;)
-            if (which(entries_[i])) erase(i);
-    }
-    template <class Which> std::size_t count_if(Which const& which) const noexcept {
-        return static_cast<std::size_t>(std::count_if(all().begin(), all().end(), which));
-    }
-
-    std::size_t size_ = 0;
-    std::array<entry, capacity> entries_{};
-};
-
-/// Which peer's timer is due: the members of `deadline_queue`, over the list of all peers.
-template <class Peer> class few_deadlines {
-public:
-    explicit few_deadlines(Peer* first) noexcept : first_(first) {}
-
-    void schedule(Peer&, instant) noexcept {} // nothing is remembered that the peer does not know
-
-    instant next() const noexcept {
-        instant earliest = instant::never();
-        for (Peer* p = first_; p != nullptr; p = p->next) earliest = (std::min)(earliest, p->timers.next_deadline());
-        return earliest;
-    }
-    /// Calls `run(Peer&)` for each peer; those of whose timers none is due find that out for themselves.
-    template <class Run> void run_due(instant_argument, Run const& run) const noexcept {
-        for (Peer* p = first_; p != nullptr; p = p->next) run(*p);
-    }
-
-private:
-    Peer* first_;
-};
-
-}} // namespace wg::WG_ABI
-
-#endif
-
-#include <algorithm>
-
-namespace wg { inline namespace WG_ABI {
-
-/// What was found out about a message under load, before it was queued.
-enum class cookie_check : std::uint8_t {
-    none,   ///< nothing yet: there was no load
-    proven, ///< the sender has a valid cookie, and its source has not sent too much
-    wanted, ///< the sender is to be sent a cookie
-};
-
-/// A message as it came: an initiation, a response or a cookie reply, its length checked.
-struct waiting_handshake {
-    byte_array<initiation_layout::size> bytes_{};
-    std::uint8_t length = 0;
-    cookie_check check = cookie_check::none;
-    path where{};
-    instant arrived{};
-
-    bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
-};
-
-template <class Storage> class handshake_queue {
-    static constexpr std::size_t capacity = Storage::max_queued_handshakes;
-    static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
-
-public:
-    explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
-
-    /// False: the queue is full, or there is no memory for it.
-    bool push(bytes_view message, path const& where, instant_argument now,
-              cookie_check check = cookie_check::none) noexcept {
-        bool const has_room = size() != ring_.view().size() || grow();
-        if (has_room) {
-            waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
-            std::memcpy(slot.bytes_.data(), message.data(), message.size());
-            slot.length = static_cast<std::uint8_t>(message.size());
-            slot.check = check;
-            slot.where = where;
-            slot.arrived = now;
-        }
-        if (is_overdue(now)) begin_load(now);
-        return has_room;
-    }
-
-    /// The oldest message, of which there is one; valid until `pop`.
-    waiting_handshake const& oldest() noexcept { return ring_.view()[popped_ & (ring_.view().size() - 1)]; }
-    /// The same, or nullptr: none.
-    waiting_handshake const* front() noexcept { return at(0); }
-    /// The oldest but `place`.
-    waiting_handshake const* at(std::size_t place) noexcept {
-        return place < size() ? &ring_.view()[(popped_ + place) & (ring_.view().size() - 1)] : nullptr;
-    }
-    void pop() noexcept { ++popped_; }
-
-    /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of
-    /// these in a second than `max_answers_per_second` count as load too.
-    void note_answer(instant_argument now) noexcept {
-        if (passed<seconds(1)>(window_, now)) {
-            window_ = now;
-            answers_ = 0;
-        }
-        if (++answers_ > max_answers_per_second) begin_load(now);
-    }
-
-    /// A message was refused under load, or is answered by a cookie reply. A queue full of them makes load last.
-    void note_refusal(instant_argument now) noexcept {
-        if (++refusals_ >= capacity) begin_load(now);
-    }
-
-    bool under_load(instant_argument now) const noexcept { return !passed(loaded_until_, now); }
-    std::size_t size() const noexcept { return pushed_ - popped_; }
-    bool is_half_full() const noexcept { return size() >= capacity / 2; }
-
-private:
-    /// A queue of a few messages says nothing of how long the work takes: there two waiting messages are load, or the
-    /// answers of `note_answer`.
-    static constexpr bool is_short = capacity < 64;
-    static constexpr std::size_t load_threshold = is_short ? 2 : capacity;
-    static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;
-    static constexpr duration max_wait = milliseconds(500);
-
-    bool is_overdue(instant_argument now) noexcept {
-        if (size() >= load_threshold) return true;
-        if constexpr (is_short) return false;
-        return size() != 0 && passed<max_wait>(oldest().arrived, now);
-    }
-    //= linux: load lasts for a second after its cause
-    void begin_load(instant_argument now) noexcept {
-        set_after<under_load_linger>(loaded_until_, now);
-        refusals_ = 0;
-    }
-
-    using array = few_or_array<Storage, waiting_handshake, capacity>;
-    /// An array that has its elements inside is as large as it will ever be.
-    static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
-    static constexpr std::size_t first_size = grows ? 16 : capacity;
-
-    /// Makes room for twice as many: a host that nobody floods has a few messages here and no more.
-    bool grow() noexcept {
-        std::size_t const room = ring_.view().size(), count = size();
-        if (room == 0) return ring_.resize(first_size);
-        if (room == capacity) return false;
-        if constexpr (grows) {
-            array larger(storage_);
-            if (!larger.resize(2 * room)) return false;
-            for (std::size_t i = 0; i < count; ++i) larger.view()[i] = *at(i);
-            ring_ = std::move(larger);
-            popped_ = 0;
-            pushed_ = count;
-        }
-        return true;
-    }
-
-    Storage& storage_;
-    std::size_t pushed_ = 0, popped_ = 0;
-    std::uint32_t answers_ = 0;
-    std::uint32_t refusals_ = 0;
-    instant loaded_until_{};
-    instant window_{};
-    array ring_;
-};
-
-}} // namespace wg::WG_ABI
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
 // A packet on its way through a device: the seam between deciding and doing. Layer 4; a value that moves along.
 #ifndef WG_DEVICE_JOB_HPP
 #define WG_DEVICE_JOB_HPP
@@ -13811,59 +13565,6 @@ private:
 #ifndef WG_PROTOCOL_COOKIE_HPP
 #define WG_PROTOCOL_COOKIE_HPP
 
-// SPDX-License-Identifier: BSL-1.0
-// Several operations of one primitive: at once where its policy can, else one by one. Layer 3; as the policy's members.
-#ifndef WG_PROTOCOL_BATCH_HPP
-#define WG_PROTOCOL_BATCH_HPP
-
-
-namespace wg { inline namespace WG_ABI {
-
-/// How many items a caller puts together, on its stack: `most`, if the policy gains by it, else one.
-#ifdef WG_COMPACT
-template <bool Gains> constexpr std::size_t batch_size(std::size_t) noexcept { return 1; }
-#else
-template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcept { return Gains ? most : 1; }
-#endif
-
-template <hash_backend Hash> void blake2s_all(Hash const& hash, std::span<hash_item const> items) noexcept {
-    if constexpr (batch_hash_backend<Hash>) hash.blake2s_batch(items);
-    else
-        for (hash_item const& i : items) hash.blake2s(i.out, i.key, i.message, {});
-}
-
-template <dh_backend Dh> void dh_all(Dh const& dh, std::span<dh_item> items) noexcept {
-    if constexpr (batch_dh_backend<Dh>) dh.dh_batch(items);
-    else
-        for (dh_item& i : items) i.good = dh.dh(*i.out, *i.scalar, i.point.first<key_bytes>());
-}
-
-template <aead_backend Aead> void seal_all(Aead const& aead, std::span<aead_item> items) noexcept {
-    if constexpr (batch_aead_backend<Aead>) aead.seal_batch(items);
-    else
-        for (aead_item& i : items) aead.seal(i.dst, i.src, {}, i.counter, *i.key);
-}
-
-template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item> items) noexcept {
-    if constexpr (batch_aead_backend<Aead>) aead.open_batch(items);
-    else
-        for (aead_item& i : items) i.good = aead.open(i.dst, i.src, {}, i.counter, *i.key);
-}
-
-/// Seals or opens a message whose plain text has `size` bytes. False: opened, and forged.
-template <aead_backend Aead>
-bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
-                  std::size_t aad_bytes, std::uint64_t counter, secret<key_bytes> const& key) noexcept {
-    if constexpr (requires { aead.run(seals, dst, src, size, aad, aad_bytes, counter, key); })
-        return aead.run(seals, dst, src, size, aad, aad_bytes, counter, key);
-    if (!seals) return aead.open({dst, size}, {src, size + tag_bytes}, {aad, aad_bytes}, counter, key);
-    aead.seal({dst, size + tag_bytes}, {src, size}, {aad, aad_bytes}, counter, key);
-    return true;
-}
-
-}} // namespace wg::WG_ABI
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
 //
@@ -15310,6 +15011,154 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
+// What a device of few peers has in place of tables, tries and heaps: it looks at each. Layer 4; guarded by the
+// device's lock.
+//
+// For a handful of peers that is as fast, takes less code than one of those, and no memory but the entries themselves.
+#ifndef WG_DEVICE_FEW_HPP
+#define WG_DEVICE_FEW_HPP
+
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI {
+
+/// Whether a fixed capacity is so small that all of it is looked at.
+constexpr bool is_few(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
+
+/// Stands where a device of few peers has nothing. `Place` makes several of them in one object take no room.
+template <int Place> struct no_table {
+    no_table() noexcept = default;
+    template <class Storage> explicit no_table(Storage&) noexcept {}
+};
+
+/// An array of the storage's, or where it is short, one in place that is there from the start.
+template <class T, std::size_t Count> struct few_elements {
+    template <class Storage> explicit few_elements(Storage&) noexcept {}
+    std::span<T, Count> view() noexcept { return elements; }
+    static constexpr bool resize(std::size_t) noexcept { return true; }
+
+    std::array<T, Count> elements{};
+};
+template <class Storage, class T, std::size_t Count>
+using few_or_array =
+    std::conditional_t<is_few(Count), few_elements<T, Count>, typename Storage::template array<T, Count>>;
+
+/// Cryptokey routing (whitepaper 2) by a list of all prefixes; the members of `allowed_ips`.
+template <class Owner, class Storage> class few_allowed_ips {
+public:
+    explicit few_allowed_ips(Storage&) noexcept {}
+
+    /// Who has the longest prefix of the address at `address`; nullptr: nobody.
+    Owner* find(family kind, byte const* address) const noexcept {
+        Owner* best = nullptr;
+        unsigned longest = 0; // bits, and one
+        for (entry const& e : all()) {
+            if (e.prefix.address.kind != kind || e.prefix.bits < longest || !covers(e.prefix, address)) continue;
+            best = e.owner;
+            longest = e.prefix.bits + 1u;
+        }
+        return best;
+    }
+
+    Owner* find_exact(ip_prefix const& prefix) const noexcept {
+        for (entry const& e : all())
+            if (e.prefix == prefix) return e.owner;
+        return nullptr;
+    }
+
+    /// Gives the prefix to `owner`, taking it from whoever has it. False: no room.
+    bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
+        entry* at = entries_.data();
+        while (at != entries_.data() + size_ && at->prefix != prefix) ++at;
+        if (at == entries_.data() + capacity) return false;
+        if (at == entries_.data() + size_) {
+            ++size_;
+            at->prefix = prefix;
+        }
+        at->owner = &owner;
+        return true;
+    }
+    void remove(ip_prefix const& prefix, Owner& owner) noexcept {
+        remove_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix == prefix; });
+    }
+    void remove_all(Owner& owner) noexcept {
+        remove_if([&](entry const& e) noexcept { return e.owner == &owner; });
+    }
+
+    bool reserve(std::size_t, std::size_t most_v4, std::size_t, std::size_t most_v6) noexcept {
+        return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
+    }
+    std::size_t size(family kind) const noexcept {
+        return count_if([&](entry const& e) noexcept { return e.prefix.address.kind == kind; });
+    }
+    std::size_t count(Owner const& owner, family kind) const noexcept {
+        return count_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix.address.kind == kind; });
+    }
+
+    /// Calls `each(ip_prefix)` for all of an owner's prefixes, IPv4 first.
+    template <class Each> void for_each(Owner const& owner, Each&& each) const {
+        for (family const kind : {family::v4, family::v6})
+            for (entry const& e : all())
+                if (e.owner == &owner && e.prefix.address.kind == kind) each(e.prefix);
+    }
+
+private:
+    struct entry {
+        ip_prefix prefix{};
+        Owner* owner = nullptr;
+    };
+    static constexpr std::size_t capacity = 2 * Storage::max_allowed_ips; // so many of each family
+
+    static bool covers(ip_prefix const& prefix, byte const* address) noexcept {
+        byte const* octets = prefix.address.octets.data();
+        unsigned bits = prefix.bits;
+        for (; bits >= 8; bits -= 8)
+            if (*octets++ != *address++) return false;
+        return bits == 0 || ((*octets ^ *address) & 0xffu) >> (8 - bits) == 0;
+    }
+
+    std::span<entry const> all() const noexcept { return {entries_.data(), size_}; }
+    void erase(std::size_t at) noexcept { // the others keep their order
+        for (--size_; at < size_; ++at) entries_[at] = entries_[at + 1];
+    }
+    template <class Which> void remove_if(Which const& which) noexcept {
+        for (std::size_t i = size_; i-- > 0;)
+            if (which(entries_[i])) erase(i);
+    }
+    template <class Which> std::size_t count_if(Which const& which) const noexcept {
+        return static_cast<std::size_t>(std::count_if(all().begin(), all().end(), which));
+    }
+
+    std::size_t size_ = 0;
+    std::array<entry, capacity> entries_{};
+};
+
+/// Which peer's timer is due: the members of `deadline_queue`, over the list of all peers.
+template <class Peer> class few_deadlines {
+public:
+    explicit few_deadlines(Peer* first) noexcept : first_(first) {}
+
+    void schedule(Peer&, instant) noexcept {} // nothing is remembered that the peer does not know
+
+    instant next() const noexcept {
+        instant earliest = instant::never();
+        for (Peer* p = first_; p != nullptr; p = p->next) earliest = (std::min)(earliest, p->timers.next_deadline());
+        return earliest;
+    }
+    /// Calls `run(Peer&)` for each peer; those of whose timers none is due find that out for themselves.
+    template <class Run> void run_due(instant_argument, Run const& run) const noexcept {
+        for (Peer* p = first_; p != nullptr; p = p->next) run(*p);
+    }
+
+private:
+    Peer* first_;
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // Packets that wait for a session: a queue for each peer, slots from one pool for all. Layer 4; one thread at a time.
 #ifndef WG_DEVICE_STAGING_HPP
 #define WG_DEVICE_STAGING_HPP
@@ -15530,6 +15379,244 @@ template <policies Policies> struct job {
 template <class Job> struct job_list : std::span<Job> {
     using std::span<Job>::span;
     constexpr job_list(std::span<Job> const& all) noexcept : std::span<Job>(all) {}
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+#include <memory>
+
+namespace wg { inline namespace WG_ABI {
+
+/// The cryptography of transport data. Thread rule: any thread; one thread at a time for each job.
+template <policies Policies> class packet_crypt {
+    using aead_type = typename Policies::aead;
+    using job_type = job<Policies>;
+
+public:
+    /// Seals or opens each job that has keys, in place. See `device::crypt`.
+    static void run(job_list<job_type> jobs, aead_type const& aead) noexcept {
+        constexpr std::size_t most = batch_size<batch_aead_backend<aead_type>>(64);
+        if constexpr (most == 1) {
+            for (job_type& j : jobs)
+                if (j.keys != nullptr) run_one(j, aead);
+        } else {
+            run_batches<most>(jobs, aead);
+        }
+    }
+
+private:
+    static void run_one(job_type& j, aead_type const& aead) noexcept {
+        byte* const body = j.data.buffer + j.data.offset + transport_layout::encrypted_packet;
+        bool const good = seal_or_open(aead, j.outbound, body, body, j.data.length - transport_overhead_bytes, nullptr,
+                                       0, j.counter, j.outbound ? j.keys->send_key : j.keys->receive_key);
+        if (j.outbound) j.next = disposition::send;
+        else finish_open(j, good);
+    }
+
+    /// One batch for each run of jobs in the same direction.
+    template <std::size_t Most> static void run_batches(job_list<job_type> jobs, aead_type const& aead) noexcept {
+        union room { // not initialised, because most calls use few of the items
+            aead_item items[Most];
+            room() noexcept {}
+        } uses;
+        job_type* batch[Most];
+        std::size_t count = 0;
+        auto const flush = [&]() noexcept {
+            if (count == 0) return;
+            std::span<aead_item> const items(uses.items, std::exchange(count, 0));
+            if (batch[0]->outbound) {
+                seal_all(aead, items);
+                for (std::size_t i = 0; i < items.size(); ++i) batch[i]->next = disposition::send;
+                return;
+            }
+            open_all(aead, items);
+            for (std::size_t i = 0; i < items.size(); ++i) finish_open(*batch[i], items[i].good);
+        };
+        for (job_type& j : jobs) {
+            if (j.keys == nullptr) continue;
+            if (count == Most || (count != 0 && batch[0]->outbound != j.outbound)) flush();
+            bytes const sealed = j.data.view().subspan(transport_layout::encrypted_packet);
+            bytes const plain = sealed.first(sealed.size() - tag_bytes);
+            batch[count] = &j;
+            std::construct_at(uses.items + count++,
+                              j.outbound ? aead_item{sealed, plain, j.counter, &j.keys->send_key, false}
+                                         : aead_item{plain, sealed, j.counter, &j.keys->receive_key, false});
+        }
+        flush();
+    }
+
+    /// Narrows the window to the inner packet if the tag was right. Else `why` stays decryption_failed.
+    static void finish_open(job_type& j, bool genuine) noexcept {
+        if (!genuine) return;
+        j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
+        j.why = status::ok;
+    }
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The way in: datagrams from the network (whitepaper 2, 2.1, 5.4.6, 6.5). Folder: device; guarded by the device's lock.
+//
+// A handshake message is queued for `process_handshakes`. Transport data gets its keys in `prepare`, and is checked in
+// `complete`, after the tag was found right: counter, endpoint, session, timers, inner source, congestion mark.
+#ifndef WG_DEVICE_INBOUND_HPP
+#define WG_DEVICE_INBOUND_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Handshake messages, in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): what a device does with those that
+// come in, and how it makes its own. Layer 4; guarded by the device's lock.
+//
+// Waiting messages of one type are worked on together, so that a dh policy that does several at once has several to do.
+// What they do to the device is the same as if each had come alone: whatever reads or changes a peer is done in order,
+// and nothing of another message comes between the acceptance of an initiation and its answer that could change either.
+// (A second initiation of the same peer is refused by the first, a response names a handshake that only responses end.)
+#ifndef WG_DEVICE_HANDSHAKES_HPP
+#define WG_DEVICE_HANDSHAKES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// What a device is made of: its policies, its tables, its counters; and what all its parts do with them. Layer 4;
+// guarded by the device's lock.
+#ifndef WG_DEVICE_STATE_HPP
+#define WG_DEVICE_STATE_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Handshake messages that wait for their turn, and whether there are so many that the device is under load
+// (whitepaper 5.3). Layer 4; one thread at a time.
+//
+// The whitepaper leaves open what load is. Linux takes a queue that is an eighth full. That is 512 messages, which a
+// processor core answers in 25 ms, and peers behind one NAT that return together are more. Here a long queue is under
+// load when it is full, or when its oldest message has waited for half a second: so load is judged by how long the
+// work takes on this machine, and whether the processor has time for it. Load lasts for a second after that, as in
+// Linux, and longer while as many messages as fill a queue are refused in that second.
+#ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
+#define WG_DEVICE_HANDSHAKE_QUEUE_HPP
+
+
+#include <algorithm>
+
+namespace wg { inline namespace WG_ABI {
+
+/// What was found out about a message under load, before it was queued.
+enum class cookie_check : std::uint8_t {
+    none,   ///< nothing yet: there was no load
+    proven, ///< the sender has a valid cookie, and its source has not sent too much
+    wanted, ///< the sender is to be sent a cookie
+};
+
+/// A message as it came: an initiation, a response or a cookie reply, its length checked.
+struct waiting_handshake {
+    byte_array<initiation_layout::size> bytes_{};
+    std::uint8_t length = 0;
+    cookie_check check = cookie_check::none;
+    path where{};
+    instant arrived{};
+
+    bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
+};
+
+template <class Storage> class handshake_queue {
+    static constexpr std::size_t capacity = Storage::max_queued_handshakes;
+    static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
+
+public:
+    explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
+
+    /// False: the queue is full, or there is no memory for it.
+    bool push(bytes_view message, path const& where, instant_argument now,
+              cookie_check check = cookie_check::none) noexcept {
+        bool const has_room = size() != ring_.view().size() || grow();
+        if (has_room) {
+            waiting_handshake& slot = ring_.view()[pushed_++ & (ring_.view().size() - 1)];
+            std::memcpy(slot.bytes_.data(), message.data(), message.size());
+            slot.length = static_cast<std::uint8_t>(message.size());
+            slot.check = check;
+            slot.where = where;
+            slot.arrived = now;
+        }
+        if (is_overdue(now)) begin_load(now);
+        return has_room;
+    }
+
+    /// The oldest message, of which there is one; valid until `pop`.
+    waiting_handshake const& oldest() noexcept { return ring_.view()[popped_ & (ring_.view().size() - 1)]; }
+    /// The same, or nullptr: none.
+    waiting_handshake const* front() noexcept { return at(0); }
+    /// The oldest but `place`.
+    waiting_handshake const* at(std::size_t place) noexcept {
+        return place < size() ? &ring_.view()[(popped_ + place) & (ring_.view().size() - 1)] : nullptr;
+    }
+    void pop() noexcept { ++popped_; }
+
+    /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of
+    /// these in a second than `max_answers_per_second` count as load too.
+    void note_answer(instant_argument now) noexcept {
+        if (passed<seconds(1)>(window_, now)) {
+            window_ = now;
+            answers_ = 0;
+        }
+        if (++answers_ > max_answers_per_second) begin_load(now);
+    }
+
+    /// A message was refused under load, or is answered by a cookie reply. A queue full of them makes load last.
+    void note_refusal(instant_argument now) noexcept {
+        if (++refusals_ >= capacity) begin_load(now);
+    }
+
+    bool under_load(instant_argument now) const noexcept { return !passed(loaded_until_, now); }
+    std::size_t size() const noexcept { return pushed_ - popped_; }
+    bool is_half_full() const noexcept { return size() >= capacity / 2; }
+
+private:
+    /// A queue of a few messages says nothing of how long the work takes: there two waiting messages are load, or the
+    /// answers of `note_answer`.
+    static constexpr bool is_short = capacity < 64;
+    static constexpr std::size_t load_threshold = is_short ? 2 : capacity;
+    static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;
+    static constexpr duration max_wait = milliseconds(500);
+
+    bool is_overdue(instant_argument now) noexcept {
+        if (size() >= load_threshold) return true;
+        if constexpr (is_short) return false;
+        return size() != 0 && passed<max_wait>(oldest().arrived, now);
+    }
+    //= linux: load lasts for a second after its cause
+    void begin_load(instant_argument now) noexcept {
+        set_after<under_load_linger>(loaded_until_, now);
+        refusals_ = 0;
+    }
+
+    using array = few_or_array<Storage, waiting_handshake, capacity>;
+    /// An array that has its elements inside is as large as it will ever be.
+    static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
+    static constexpr std::size_t first_size = grows ? 16 : capacity;
+
+    /// Makes room for twice as many: a host that nobody floods has a few messages here and no more.
+    bool grow() noexcept {
+        std::size_t const room = ring_.view().size(), count = size();
+        if (room == 0) return ring_.resize(first_size);
+        if (room == capacity) return false;
+        if constexpr (grows) {
+            array larger(storage_);
+            if (!larger.resize(2 * room)) return false;
+            for (std::size_t i = 0; i < count; ++i) larger.view()[i] = *at(i);
+            ring_ = std::move(larger);
+            popped_ = 0;
+            pushed_ = count;
+        }
+        return true;
+    }
+
+    Storage& storage_;
+    std::size_t pushed_ = 0, popped_ = 0;
+    std::uint32_t answers_ = 0;
+    std::uint32_t refusals_ = 0;
+    instant loaded_until_{};
+    instant window_{};
+    array ring_;
 };
 
 }} // namespace wg::WG_ABI
@@ -17073,6 +17160,337 @@ inline bytes_view datagram_between(bytes_view packet, ip_header const& header, s
 }} // namespace wg::WG_ABI
 
 #endif
+
+namespace wg { inline namespace WG_ABI {
+
+/// The part of a device that handles datagrams from the network: static functions over the device's state. The caller
+/// holds the device's lock.
+template <policies Policies> class inbound {
+    using state_type = device_state<Policies>;
+    using peer_type = typename state_type::peer_type;
+    using keypair_type = typename state_type::keypair_type;
+    using job_type = typename state_type::job_type;
+
+public:
+    /// Caches mac1 results for a window of a batch: one batch of hashes instead of one hash for each message.
+    struct mac1_cache {
+        job_list<job_type const> jobs;
+        std::size_t begin = 0, end = 0; ///< the window: places in `jobs`
+        std::uint32_t genuine = 0;      ///< a bit for each place of the window
+    };
+
+    /// Finds the keys of a datagram, queues it, or drops it. `j` is a job of `cache.jobs`. See
+    /// `device::prepare_inbound`.
+    static void prepare(state_type& state, job_type& j, mac1_cache& cache, instant_argument now) noexcept {
+        state.begin(j, false);
+        bytes const data = j.data.view();
+        message_type const type = type_of(data);
+        if (!state.up) return state.drop(j, status::device_down);
+        if (type == message_type::none) return state.drop(j, status::malformed);
+        if (type != message_type::transport)
+            return handshakes<Policies>::admit(state, j, type,
+                                               type != message_type::cookie_reply && is_genuine(state, j, cache), now);
+        auto const found = state.peers.find_index(load_le32(&data[transport_layout::receiver]));
+        if (found.keys == nullptr) return state.drop(j, status::unknown_index);
+        j.counter = load_le64(&data[transport_layout::counter]);
+        if (!found.keys->can_receive(now) || j.counter >= reject_after_messages)
+            return state.drop(j, status::expired_keypair);
+#ifndef WG_COMPACT
+        // The window decides once the tag was found right; what it has seen already is not worth a decryption.
+        if (found.keys->received.refuses(j.counter)) return state.drop(j, status::replayed_counter);
+#endif
+        j.why = status::decryption_failed; // until `crypt` finds the tag right
+        state.peers.hold(j, *found.who, found.keys);
+    }
+
+    /// Checks a message that was opened, and delivers or drops the inner packet.
+    static void complete(state_type& state, job_type& j, peer_type& from, instant_argument now) noexcept {
+        if (j.why != status::ok) return state.drop(j, j.why);
+        std::size_t const message_bytes = j.data.length + transport_overhead_bytes;
+        //= linux: decrypt, then the counter, and only then the endpoint
+        if (!j.keys->received.accept(j.counter)) return state.drop(j, status::replayed_counter);
+        state.roam(from, j.where);
+        if (from.keypairs.confirm(*j.keys, state.peers.retiring())) {
+            handshakes<Policies>::confirm(state, from);
+            state.enqueue_for_transmit(from);
+            state.report(event_id::session_started, &from, 0);
+        }
+        keypair_type const* const current = from.keypairs.current;
+        if (current != nullptr && current->wants_rekey_after_receiving(now) && from.timers.take_last_minute_handshake())
+            state.want_initiation(from);
+        from.timers.any_authenticated_packet_received(now);
+        //= wp 6.5: a keepalive is no data: it is not answered
+        if (j.data.length == 0) {
+            from.received(message_bytes);
+            state.report(event_id::keepalive_received, &from);
+            return state.drop(j, status::keepalive);
+        }
+        from.timers.data_received(now);
+        //= linux: version, length, then the source of what came in; what is wrong is dropped, but it was authenticated
+        ip_header const header = parse_ip(j.data.view());
+        if (!header) return state.drop(j, status::bad_inner_packet);
+        j.data.grow(0, static_cast<std::ptrdiff_t>(header.total_bytes) - static_cast<std::ptrdiff_t>(j.data.length));
+        //= wp 2: the source inside must be the sender's by the most specific of all allowed IPs
+        if (state.peers.allowed().find(header.kind, header.source) != &from)
+            return state.drop(j, status::disallowed_source);
+        if (!decapsulate_ecn(j.data.view(), header, j.tos)) {
+            if (!std::exchange(state.congestion_reported, true))
+                state.report(event_id::congestion_marked, &from, state.congestion_drop);
+            if (state.congestion_drop) return state.drop(j, status::congestion_lost);
+        }
+        from.received(message_bytes);
+        j.next = disposition::deliver;
+    }
+
+private:
+    /// Whether the mac1 of a handshake message is right.
+    static bool is_genuine(state_type& state, job_type const& j, mac1_cache& cache) noexcept {
+        if constexpr (handshakes<Policies>::macs_at_once == 1)
+            return handshakes<Policies>::check_mac1(state, {&j, 1}) != 0;
+        std::size_t const place = static_cast<std::size_t>(&j - cache.jobs.data());
+        if (place >= cache.end) {
+            cache.begin = place;
+            cache.end = place + handshakes<Policies>::macs_at_once;
+            cache.genuine = handshakes<Policies>::check_mac1(state, cache.jobs.subspan(place));
+        }
+        return (cache.genuine >> (place - cache.begin) & 1) != 0;
+    }
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The way out: packets from the TUN device, and what the timers of a peer send (whitepaper 5.4.6, 6.1, 6.5).
+// Folder: device; guarded by the device's lock.
+//
+// A packet of a peer without a session is staged. `transmit` sends it when there is one.
+#ifndef WG_DEVICE_OUTBOUND_HPP
+#define WG_DEVICE_OUTBOUND_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
+/// The part of a device that handles packets from the TUN device and what timers send: static functions over the
+/// device's state. The caller holds the device's lock.
+template <policies Policies> class outbound {
+    using state_type = device_state<Policies>;
+    using peer_type = typename state_type::peer_type;
+    using keypair_type = typename state_type::keypair_type;
+    using job_type = typename state_type::job_type;
+
+public:
+    /// Makes an inner packet a transport message in clear, stages it, or drops it. See `device::prepare_outbound`.
+    static void prepare(state_type& state, job_type& j, instant_argument now) noexcept {
+        state.begin(j, true);
+        ip_header const header = parse_ip(j.data.view());
+        if (!state.up) return state.drop(j, status::device_down);
+        if (!header) return state.drop(j, status::not_ip);
+        peer_type* const to = state.peers.allowed().find(header.kind, header.destination);
+        if (to == nullptr) return refuse(state, j, header, status::no_peer, now);
+        if (!to->where.remote) return refuse(state, j, header, status::no_endpoint, now);
+        if (is_from_here(state, datagram_between(j.data.view(), header, state.listen_port, to->where.remote), *to))
+            return state.drop(j, status::routing_loop);
+        keypair_type* const keys = to->keypairs.current;
+        if (keys != nullptr && !state.has_waiting(*to) && keys->can_send(now))
+            return encapsulate(state, j, *to, *keys, ecn_of(header.tos));
+        stage(state, *to, j.data.view(), now);
+        state.drop(j, status::staged);
+    }
+
+    /// Accounts for a job that was sent, or that the socket could not send.
+    static void complete(state_type& state, job_type& j, peer_type& owner, instant_argument now) noexcept {
+        if (j.next != disposition::send) return; // not sealed, so not sent
+        if (j.why == status::ok) owner.tx_bytes += j.data.length;
+        else state.note_failed(j, owner);
+        // The socket found that the cached source address is gone.
+        if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
+        if (j.keys == nullptr) return; // a handshake message: its timers ran when it was made
+        owner.timers.any_authenticated_packet_sent(now);
+        if (j.has_data) owner.timers.data_sent(now, [&state]() noexcept { return state.jitter_ms(); });
+        keypair_type const* const current = owner.keypairs.current;
+        if (current != nullptr && current->wants_rekey_after_sending(now)) state.want_initiation(owner);
+        if (!j.has_data) state.report(event_id::keepalive_sent, &owner);
+    }
+
+    /// Writes initiations, keepalives and staged packets into `out`; returns how many. See `device::poll_transmit`.
+    static std::size_t transmit(state_type& state, job_list<job_type> out, instant_argument now) noexcept {
+        state.begin_transmit_round();
+        std::size_t made = 0;
+        while (made < out.size()) {
+            peer_type* const to = state.next_for_transmit();
+            if (to == nullptr) break;
+            bool const written = transmit_one(state, *to, out[made], now);
+            state.reschedule(*to);
+            if (written) {
+                ++made;
+                continue;
+            }
+            if (out[made].why == status::no_room) { // kept for a larger buffer
+                state.count(status::no_room, to);
+                break;
+            }
+            state.dequeue_for_transmit(*to);
+        }
+        return made;
+    }
+
+    /// Runs the timers of `p` that are due. What they send comes out of `transmit`.
+    WG_OUTLINE static void run_timers(state_type& state, peer_type& p, instant_argument now) noexcept {
+        p.timers.expire(now, timer_actions{state, p});
+    }
+
+private:
+    /// Whether this device made the datagram, which goes to the endpoint of `to`: then it was routed into the tunnel.
+    /// A datagram of another tunnel passes.
+    static bool is_from_here(state_type& state, bytes_view datagram, peer_type const& to) noexcept {
+        switch (type_of(datagram)) {
+        case message_type::transport: {
+            std::uint32_t const receiver = load_le32(&datagram[transport_layout::receiver]);
+            keypair_type const *const current = to.keypairs.current, *const previous = to.keypairs.previous;
+            return (current != nullptr && current->remote_index == receiver) ||
+                   (previous != nullptr && previous->remote_index == receiver);
+        }
+        case message_type::initiation:
+        case message_type::response:
+            return bool{state.peers.find_index(load_le32(&datagram[initiation_layout::sender]))};
+        default: return false;
+        }
+    }
+
+    /// Drops a packet, and answers the host that its destination is unreachable: at most 1000 answers a second.
+    static void refuse(state_type& state, job_type& j, [[maybe_unused]] ip_header const& header, status why,
+                       [[maybe_unused]] instant_argument now) noexcept {
+#ifdef WG_BARE // the node is the host itself, and sees `why`
+        state.drop(j, why);
+#else
+        constexpr duration cost = milliseconds(1), burst = cost * 50;
+        state.drop(j, why);
+        if (now - state.unreachables_since > burst) state.unreachables_since = now - burst;
+        if (now - state.unreachables_since < cost || !make_unreachable(j.data, header)) return;
+        state.unreachables_since = state.unreachables_since + cost;
+        j.next = disposition::deliver;
+#endif
+    }
+
+    static void stage(state_type& state, peer_type& to, bytes_view packet_data, instant_argument now) noexcept {
+        // The host may have been suspended until all sessions ended. The timer that zeroes keys runs first: later, it
+        // would end the handshake that this packet begins.
+        run_timers(state, to, now);
+        for (std::size_t lost = state.staged.stage(to.staged, packet_data); lost != 0; --lost)
+            state.count(status::staging_full, &to);
+        to.timers.new_attempt(); // a packet of the user; those that wait already do not count as an attempt
+        // Other peers may have taken all slots. The handshake begins all the same, for the next packet.
+        if (to.staged.empty()) to.wants_initiation = true;
+        state.enqueue_for_transmit(to);
+    }
+
+    /// Makes a packet the body of a transport message, still in clear.
+    static void encapsulate(state_type& state, job_type& j, peer_type& to, keypair_type& keys,
+                            std::uint8_t tos) noexcept {
+        std::size_t const length = j.data.length, padding = padding_for(state, length);
+        if (j.data.headroom() < transport_header_bytes || j.data.tailroom() < padding + tag_bytes)
+            return state.drop(j, status::no_room);
+        j.data.grow(transport_header_bytes, static_cast<std::ptrdiff_t>(padding + tag_bytes));
+        bytes const message = j.data.view();
+        j.counter = keys.send_counter++;
+        store_le32(message.data(), static_cast<std::uint32_t>(message_type::transport));
+        store_le32(&message[transport_layout::receiver], keys.remote_index);
+        store_le64(&message[transport_layout::counter], j.counter);
+        std::memset(message.data() + transport_header_bytes + length, 0, padding);
+        j.has_data = length != 0;
+        j.tos = tos;
+        state.send(j, to, &keys);
+    }
+
+    /// Bytes of zeros after a packet of `length` bytes. A packet above the MTU is padded as its last MTU-sized part.
+    //= wp 5.4.6: padded with zeros to a multiple of 16, but not beyond the MTU
+    static std::size_t padding_for(state_type& state, std::size_t length) noexcept {
+        std::size_t const last = length < state.mtu ? length : length % state.mtu; // 0 takes no padding
+        std::size_t const padded = (last + padding_bytes - 1) / padding_bytes * padding_bytes;
+        return (std::min)(padded, state.mtu) - last;
+    }
+
+    static std::size_t message_bytes(state_type& state, std::size_t length) noexcept {
+        return transport_header_bytes + length + padding_for(state, length) + tag_bytes;
+    }
+
+    /// Writes one message of `to` into `out`. False: `to` has none to send now, or, if `why` is no_room, one that does
+    /// not fit and is kept.
+    static bool transmit_one(state_type& state, peer_type& to, job_type& out, instant_argument now) noexcept {
+        state.begin(out, true);
+        keypair_type* const keys = to.keypairs.current;
+        bool const has_session = keys != nullptr && keys->can_send(now);
+        bool const waits = !to.staged.empty() || to.wants_keepalive;
+        if (waits && keys != nullptr && !has_session) keys->may_send = false;
+        if (std::exchange(to.wants_initiation, false) || (waits && !has_session)) {
+            if (handshakes<Policies>::send_initiation(state, to, out, now)) return true;
+            if (out.why == status::no_room) {
+                to.wants_initiation = true;
+                return false;
+            }
+        }
+        return has_session && to.where.remote && transmit_data(state, to, *keys, out);
+    }
+
+    /// Writes the oldest staged packet of `to`, or a keepalive, into `out`. False: as `transmit_one`.
+    static bool transmit_data(state_type& state, peer_type& to, keypair_type& keys, job_type& out) noexcept {
+        auto const fits = [&](std::size_t length) noexcept {
+            return out.data.capacity >= message_bytes(state, length);
+        };
+        for (; !to.staged.empty() && !fits(state.staged.oldest_bytes(to.staged)); state.staged.drop_oldest(to.staged))
+            state.count(status::no_room, &to);
+        bool const packet_waits = !to.staged.empty();
+        if (!to.wants_keepalive && !packet_waits) return false;
+        std::size_t const length = packet_waits ? state.staged.oldest_bytes(to.staged) : 0;
+        if (!fits(length)) {
+            out.why = status::no_room;
+            return false;
+        }
+        to.wants_keepalive = false;
+        out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
+        std::uint8_t tos = 0;
+        if (packet_waits) {
+            state.staged.unstage(to.staged, out.data.view());
+            state.note_unstaged(to);
+            tos = ecn_of(parse_ip(out.data.view()).tos);
+        }
+        encapsulate(state, out, to, keys, tos);
+        return out.keys != nullptr;
+    }
+
+    /// What the timers of a peer do when they expire; see `peer_timers::expire`.
+    struct timer_actions {
+        state_type& state;
+        peer_type& p;
+
+        //= linux: giving up drops what waits; the next packet is a new beginning
+        void give_up() noexcept {
+            for (std::size_t n = state.staged.drop_all(p.staged); n != 0; --n) state.count(status::staging_full, &p);
+            p.wants_keepalive = false;
+            state.report(event_id::handshake_given_up, &p);
+        }
+        //= linux: a repetition forgets the source address, which may be what is dead
+        void retry_initiation() noexcept {
+            p.where.local = {};
+            p.wants_initiation = true;
+            state.enqueue_for_transmit(p);
+        }
+        void initiate() noexcept {
+            p.where.local = {};
+            state.want_initiation(p);
+        }
+        void keepalive() noexcept { state.want_keepalive(p); }
+        void zero_keys() noexcept {
+            state.zero_keys(p);
+            state.report(event_id::keys_zeroed, &p);
+        }
+    };
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // How a device is configured and what it tells of itself: all changes of a list, or none. Layer 4; guarded by the
 // device's lock.
@@ -17736,14 +18154,11 @@ private:
 
 #endif
 
-#include <memory>
-
 namespace wg { inline namespace WG_ABI {
 
 template <policies Policies> class device {
     using storage = typename Policies::storage;
     using peer_type = peer<Policies>;
-    using keypair_type = typename peer_type::keypair_type;
 
 public:
     using job_type = job<Policies>;
@@ -17771,25 +18186,19 @@ public:
     /// says `drop`, with `why` ok.
     void prepare_outbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
-        for (job_type& j : jobs) prepare_outbound(j, now);
+        for (job_type& j : jobs) outbound<Policies>::prepare(state_, j, now);
     }
 
     /// `data` of each job is a datagram; `where` and `tos` are given.
     void prepare_inbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
-        handshake_door door{jobs};
-        for (job_type& j : jobs) prepare_inbound(j, door, now);
+        typename inbound<Policies>::mac1_cache cache{jobs};
+        for (job_type& j : jobs) inbound<Policies>::prepare(state_, j, cache, now);
     }
 
     /// Seals and opens, in place, once a job. Any thread, any order, any batch. What was sealed is to be sent.
     static void crypt(job_list<job_type> jobs, typename Policies::aead const& aead) noexcept {
-        constexpr std::size_t most = batch_size<batch_aead_backend<typename Policies::aead>>(64);
-        if constexpr (most == 1) {
-            for (job_type& j : jobs)
-                if (j.keys != nullptr) crypt(j, aead);
-        } else {
-            crypt_together<most>(jobs, aead);
-        }
+        packet_crypt<Policies>::run(jobs, aead);
     }
 
     /// Inbound: what was opened is judged, and to be delivered or dropped. Outbound: what was sent is accounted for
@@ -17832,24 +18241,7 @@ public:
     /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
     std::size_t poll_transmit(job_list<job_type> out, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
-        state_.begin_transmit_round();
-        std::size_t made = 0;
-        while (made < out.size()) {
-            peer_type* const to = state_.next_for_transmit();
-            if (to == nullptr) break;
-            bool const written = transmit_one(*to, out[made], now);
-            state_.reschedule(*to);
-            if (written) {
-                ++made;
-                continue;
-            }
-            if (out[made].why == status::no_room) { // kept for a larger buffer
-                state_.count(status::no_room, to);
-                break;
-            }
-            state_.dequeue_for_transmit(*to);
-        }
-        return made;
+        return outbound<Policies>::transmit(state_, out, now);
     }
 
     // --- time
@@ -17865,7 +18257,7 @@ public:
     void on_deadline(instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
-            run_timers(p, now);
+            outbound<Policies>::run_timers(state_, p, now);
             state_.reschedule(p);
         });
         state_.watch_load(now);
@@ -17993,339 +18385,25 @@ public:
     }
 
 private:
-    // --- crypt
-
-    static std::pair<bytes, bytes> sealed_and_plain(job_type& j) noexcept {
-        bytes const body = j.data.view().subspan(transport_layout::encrypted_packet);
-        return {body, body.first(body.size() - tag_bytes)};
-    }
-
-    static void crypt(job_type& j, typename Policies::aead const& aead) noexcept {
-        byte* const body = j.data.buffer + j.data.offset + transport_layout::encrypted_packet;
-        bool const good = seal_or_open(aead, j.outbound, body, body, j.data.length - transport_overhead_bytes, nullptr,
-                                       0, j.counter, j.outbound ? j.keys->send_key : j.keys->receive_key);
-        if (j.outbound) j.next = disposition::send;
-        else judge(j, good);
-    }
-
-    template <std::size_t Most>
-    static void crypt_together(job_list<job_type> jobs, typename Policies::aead const& aead) noexcept {
-        union room { // not initialised: most calls have a few packets
-            aead_item items[Most];
-            room() noexcept {}
-        } uses;
-        job_type* whose[Most];
-        std::size_t count = 0;
-        auto const flush = [&]() noexcept { // all of one direction
-            if (count == 0) return;
-            std::span<aead_item> const items(uses.items, std::exchange(count, 0));
-            if (whose[0]->outbound) {
-                seal_all(aead, items);
-                for (std::size_t i = 0; i < items.size(); ++i) whose[i]->next = disposition::send;
-                return;
-            }
-            open_all(aead, items);
-            for (std::size_t i = 0; i < items.size(); ++i) judge(*whose[i], items[i].good);
-        };
-        for (job_type& j : jobs) {
-            if (j.keys == nullptr) continue;
-            if (count == Most || (count != 0 && whose[0]->outbound != j.outbound)) flush();
-            auto const [body, plain] = sealed_and_plain(j);
-            whose[count] = &j;
-            std::construct_at(uses.items + count++,
-                              j.outbound ? aead_item{body, plain, j.counter, &j.keys->send_key, false}
-                                         : aead_item{plain, body, j.counter, &j.keys->receive_key, false});
-        }
-        flush();
-    }
-
-    static void judge(job_type& j, bool genuine) noexcept {
-        if (!genuine) return; // `why` is decryption_failed until here
-        j.data.grow(-static_cast<std::ptrdiff_t>(transport_header_bytes), -static_cast<std::ptrdiff_t>(tag_bytes));
-        j.why = status::ok;
-    }
-
-    // --- outbound
-
-    void prepare_outbound(job_type& j, instant_argument now) noexcept {
-        state_.begin(j, true);
-        ip_header const header = parse_ip(j.data.view());
-        if (!state_.up) return state_.drop(j, status::device_down);
-        if (!header) return state_.drop(j, status::not_ip);
-        peer_type* const to = state_.peers.allowed().find(header.kind, header.destination);
-        if (to == nullptr) return refuse(j, header, status::no_peer, now);
-        if (!to->where.remote) return refuse(j, header, status::no_endpoint, now);
-        if (is_own(datagram_between(j.data.view(), header, state_.listen_port, to->where.remote), *to))
-            return state_.drop(j, status::routing_loop);
-        keypair_type* const keys = to->keypairs.current;
-        if (keys != nullptr && !state_.has_waiting(*to) && keys->can_send(now))
-            return frame(j, *to, *keys, ecn_of(header.tos));
-        stage(*to, j.data.view(), now);
-        state_.drop(j, status::staged);
-    }
-
-    /// Whether a datagram to the very endpoint of `to` is one that this device made, and no other tunnel's.
-    bool is_own(bytes_view datagram, peer_type const& to) noexcept {
-        switch (type_of(datagram)) {
-        case message_type::transport: {
-            std::uint32_t const receiver = load_le32(&datagram[transport_layout::receiver]);
-            keypair_type const *const current = to.keypairs.current, *const previous = to.keypairs.previous;
-            return (current != nullptr && current->remote_index == receiver) ||
-                   (previous != nullptr && previous->remote_index == receiver);
-        }
-        case message_type::initiation:
-        case message_type::response:
-            return bool{state_.peers.find_index(load_le32(&datagram[initiation_layout::sender]))};
-        default: return false;
-        }
-    }
-
-    /// Says to the host that the destination cannot be reached, a thousand times a second at most.
-    void refuse(job_type& j, [[maybe_unused]] ip_header const& header, status why,
-                [[maybe_unused]] instant_argument now) noexcept {
-#ifdef WG_BARE // the node is the host itself, and sees `why`
-        state_.drop(j, why);
-#else
-        constexpr duration cost = milliseconds(1), burst = cost * 50;
-        state_.drop(j, why);
-        if (now - state_.unreachables_since > burst) state_.unreachables_since = now - burst;
-        if (now - state_.unreachables_since < cost || !make_unreachable(j.data, header)) return;
-        state_.unreachables_since = state_.unreachables_since + cost;
-        j.next = disposition::deliver;
-#endif
-    }
-
-    WG_OUTLINE void run_timers(peer_type& p, instant_argument now) noexcept {
-        p.timers.expire(now, peer_actions{state_, p});
-    }
-
-    void stage(peer_type& to, bytes_view packet_data, instant_argument now) noexcept {
-        // The host may have slept past the end of all sessions. The timer that zeroes keys runs first, or it would end
-        // the handshake that this packet begins.
-        run_timers(to, now);
-        for (std::size_t lost = state_.staged.stage(to.staged, packet_data); lost != 0; --lost)
-            state_.count(status::staging_full, &to);
-        to.timers.new_attempt();                           // the user asks anew; what already waits does not
-        if (to.staged.empty()) to.wants_initiation = true; // others have all the room; the next packet finds a session
-        state_.enqueue_for_transmit(to);
-    }
-
-    /// Makes a packet the body of a transport message, still in clear.
-    void frame(job_type& j, peer_type& to, keypair_type& keys, std::uint8_t tos) noexcept {
-        std::size_t const length = j.data.length, padding = padding_for(length);
-        if (j.data.headroom() < transport_header_bytes || j.data.tailroom() < padding + tag_bytes)
-            return state_.drop(j, status::no_room);
-        j.data.grow(transport_header_bytes, static_cast<std::ptrdiff_t>(padding + tag_bytes));
-        bytes const message = j.data.view();
-        j.counter = keys.send_counter++;
-        store_le32(message.data(), static_cast<std::uint32_t>(message_type::transport));
-        store_le32(&message[transport_layout::receiver], keys.remote_index);
-        store_le64(&message[transport_layout::counter], j.counter);
-        std::memset(message.data() + transport_header_bytes + length, 0, padding);
-        j.has_data = length != 0;
-        j.tos = tos;
-        state_.send(j, to, &keys);
-    }
-
-    //= wp 5.4.6: padded with zeros to a multiple of 16, but not beyond the MTU
-    std::size_t padding_for(std::size_t length) const noexcept {
-        std::size_t const last = length < state_.mtu ? length : length % state_.mtu; // 0 takes no padding
-        std::size_t const padded = (last + padding_bytes - 1) / padding_bytes * padding_bytes;
-        return (std::min)(padded, state_.mtu) - last;
-    }
-
-    std::size_t message_bytes(std::size_t length) const noexcept {
-        return transport_header_bytes + length + padding_for(length) + tag_bytes;
-    }
-
     WG_FRAME void complete(job_type& j, peer_type& owner, instant_argument now) noexcept {
-        // It came to a session that is gone, or to a peer.
+        // Its session ended, or its peer was removed, while the job was in flight.
         status const gone = !state_.up ? status::device_down : owner.removed ? status::unknown_index : status::ok;
         if (gone != status::ok) {
             if (!j.outbound) state_.drop(j, gone);
         } else {
-            if (j.outbound) complete_outbound(j, owner, now);
-            else complete_inbound(j, owner, now);
+            if (j.outbound) outbound<Policies>::complete(state_, j, owner, now);
+            else inbound<Policies>::complete(state_, j, owner, now);
             state_.reschedule(owner);
         }
         state_.peers.let_go(j);
     }
 
-    void complete_outbound(job_type& j, peer_type& owner, instant_argument now) noexcept {
-        if (j.next != disposition::send) return; // not sealed, so not sent
-        if (j.why == status::ok) owner.tx_bytes += j.data.length;
-        else state_.note_failed(j, owner);
-        // The socket found that the cached source address is gone.
-        if (j.where.local == local_source{} && j.where.remote == owner.where.remote) owner.where.local = {};
-        if (j.keys == nullptr) return; // a handshake message: its timers ran when it was made
-        owner.timers.any_authenticated_packet_sent(now);
-        if (j.has_data) owner.timers.data_sent(now, [this]() noexcept { return state_.jitter_ms(); });
-        keypair_type const* const current = owner.keypairs.current;
-        if (current != nullptr && current->wants_rekey_after_sending(now)) state_.want_initiation(owner);
-        if (!j.has_data) state_.report(event_id::keepalive_sent, &owner);
-    }
-
-    // --- inbound
-
-    /// Which handshake messages of a batch have a right mac1: of some jobs at a time, from the first that asks.
-    struct handshake_door {
-        job_list<job_type const> jobs;
-        std::size_t begin = 0, end = 0; ///< whose bits are known
-        std::uint32_t genuine = 0;
-    };
-
-    bool is_genuine(job_type const& j, handshake_door& door) noexcept {
-        if constexpr (handshakes<Policies>::macs_at_once == 1)
-            return handshakes<Policies>::check_mac1(state_, {&j, 1}) != 0;
-        std::size_t const place = static_cast<std::size_t>(&j - door.jobs.data());
-        if (place >= door.end) {
-            door.begin = place;
-            door.end = place + handshakes<Policies>::macs_at_once;
-            door.genuine = handshakes<Policies>::check_mac1(state_, door.jobs.subspan(place));
-        }
-        return (door.genuine >> (place - door.begin) & 1) != 0;
-    }
-
-    void prepare_inbound(job_type& j, handshake_door& door, instant_argument now) noexcept {
-        state_.begin(j, false);
-        bytes const data = j.data.view();
-        message_type const type = type_of(data);
-        if (!state_.up) return state_.drop(j, status::device_down);
-        if (type == message_type::none) return state_.drop(j, status::malformed);
-        if (type != message_type::transport)
-            return handshakes<Policies>::admit(state_, j, type,
-                                               type != message_type::cookie_reply && is_genuine(j, door), now);
-        auto const found = state_.peers.find_index(load_le32(&data[transport_layout::receiver]));
-        if (found.keys == nullptr) return state_.drop(j, status::unknown_index);
-        j.counter = load_le64(&data[transport_layout::counter]);
-        if (!found.keys->can_receive(now) || j.counter >= reject_after_messages)
-            return state_.drop(j, status::expired_keypair);
-#ifndef WG_COMPACT
-        // The window decides once the tag was found right; what it has seen already is not worth a decryption.
-        if (found.keys->received.refuses(j.counter)) return state_.drop(j, status::replayed_counter);
-#endif
-        j.why = status::decryption_failed; // until `crypt` finds the tag right
-        state_.peers.hold(j, *found.who, found.keys);
-    }
-
-    void complete_inbound(job_type& j, peer_type& from, instant_argument now) noexcept {
-        if (j.why != status::ok) return state_.drop(j, j.why);
-        std::size_t const message_bytes = j.data.length + transport_overhead_bytes;
-        //= linux: decrypt, then the counter, and only then the endpoint
-        if (!j.keys->received.accept(j.counter)) return state_.drop(j, status::replayed_counter);
-        state_.roam(from, j.where);
-        if (from.keypairs.confirm(*j.keys, state_.peers.retiring())) {
-            handshakes<Policies>::confirm(state_, from);
-            state_.enqueue_for_transmit(from);
-            state_.report(event_id::session_started, &from, 0);
-        }
-        keypair_type const* const current = from.keypairs.current;
-        if (current != nullptr && current->wants_rekey_after_receiving(now) && from.timers.take_last_minute_handshake())
-            state_.want_initiation(from);
-        from.timers.any_authenticated_packet_received(now);
-        //= wp 6.5: a keepalive is no data: it is not answered
-        if (j.data.length == 0) {
-            from.received(message_bytes);
-            state_.report(event_id::keepalive_received, &from);
-            return state_.drop(j, status::keepalive);
-        }
-        from.timers.data_received(now);
-        //= linux: version, length, then the source of what came in; what is wrong is dropped, but it was authenticated
-        ip_header const header = parse_ip(j.data.view());
-        if (!header) return state_.drop(j, status::bad_inner_packet);
-        j.data.grow(0, static_cast<std::ptrdiff_t>(header.total_bytes) - static_cast<std::ptrdiff_t>(j.data.length));
-        //= wp 2: the source inside must be the sender's by the most specific of all allowed IPs
-        if (state_.peers.allowed().find(header.kind, header.source) != &from)
-            return state_.drop(j, status::disallowed_source);
-        if (!decapsulate_ecn(j.data.view(), header, j.tos)) {
-            if (!std::exchange(state_.congestion_reported, true))
-                state_.report(event_id::congestion_marked, &from, state_.congestion_drop);
-            if (state_.congestion_drop) return state_.drop(j, status::congestion_lost);
-        }
-        from.received(message_bytes);
-        j.next = disposition::deliver;
-    }
-
-    // --- what peers want to send
-
-    /// How many of the first buffers an answer to any handshake message fits into.
+    /// How many of the first buffers have room for an answer to any handshake message.
     static std::size_t buffers_for_answers(job_list<job_type const> out) noexcept {
         std::size_t count = 0;
         while (count < out.size() && out[count].data.capacity >= response_layout::size) ++count;
         return count;
     }
-
-    /// Writes one message of `to` into `out`. False: there is none to be sent now; `why` is no_room where one is kept
-    /// that does not fit.
-    bool transmit_one(peer_type& to, job_type& out, instant_argument now) noexcept {
-        state_.begin(out, true);
-        keypair_type* const keys = to.keypairs.current;
-        bool const has_session = keys != nullptr && keys->can_send(now);
-        bool const waits = !to.staged.empty() || to.wants_keepalive;
-        if (waits && keys != nullptr && !has_session) keys->may_send = false;
-        if (std::exchange(to.wants_initiation, false) || (waits && !has_session)) {
-            if (handshakes<Policies>::send_initiation(state_, to, out, now)) return true;
-            if (out.why == status::no_room) {
-                to.wants_initiation = true;
-                return false;
-            }
-        }
-        return has_session && to.where.remote && transmit_waiting(to, *keys, out);
-    }
-
-    /// The same of a session's messages.
-    bool transmit_waiting(peer_type& to, keypair_type& keys, job_type& out) noexcept {
-        auto const fits = [&](std::size_t length) noexcept { return out.data.capacity >= message_bytes(length); };
-        for (; !to.staged.empty() && !fits(state_.staged.oldest_bytes(to.staged)); state_.staged.drop_oldest(to.staged))
-            state_.count(status::no_room, &to);
-        bool const packet_waits = !to.staged.empty();
-        if (!to.wants_keepalive && !packet_waits) return false;
-        std::size_t const length = packet_waits ? state_.staged.oldest_bytes(to.staged) : 0;
-        if (!fits(length)) {
-            out.why = status::no_room;
-            return false;
-        }
-        to.wants_keepalive = false;
-        out.data = packet({out.data.buffer, out.data.capacity}, packet_headroom_bytes, length);
-        std::uint8_t tos = 0;
-        if (packet_waits) {
-            state_.staged.unstage(to.staged, out.data.view());
-            state_.note_unstaged(to);
-            tos = ecn_of(parse_ip(out.data.view()).tos);
-        }
-        frame(out, to, keys, tos);
-        return out.keys != nullptr;
-    }
-
-    // --- timers
-
-    /// What the timers of a peer ask for.
-    struct peer_actions {
-        device_state<Policies>& state;
-        peer_type& p;
-
-        //= linux: giving up drops what waits; the next packet is a new beginning
-        void give_up() noexcept {
-            for (std::size_t n = state.staged.drop_all(p.staged); n != 0; --n) state.count(status::staging_full, &p);
-            p.wants_keepalive = false;
-            state.report(event_id::handshake_given_up, &p);
-        }
-        //= linux: a repetition forgets the source address, which may be what is dead
-        void retry_initiation() noexcept {
-            p.where.local = {};
-            p.wants_initiation = true;
-            state.enqueue_for_transmit(p);
-        }
-        void initiate() noexcept {
-            p.where.local = {};
-            state.want_initiation(p);
-        }
-        void keepalive() noexcept { state.want_keepalive(p); }
-        void zero_keys() noexcept {
-            state.zero_keys(p);
-            state.report(event_id::keys_zeroed, &p);
-        }
-    };
 
     device_state<Policies> state_;
 };
@@ -25537,6 +25615,9 @@ public:
     /// What is unwanted is a flood from this many datagrams in a window on: 30,000 a second. Peers that all return at
     /// once are none, since one processor core answers about 20,000 handshakes a second.
     static constexpr std::size_t flood_datagrams = 6000;
+    /// A filter lets less pass of each source when, in spite of it, this many unwanted datagrams arrive in a window:
+    /// 10,000 a second. The flood then has many sources.
+    static constexpr std::size_t crowd_datagrams = 2000;
     static constexpr duration window = milliseconds(200);
     /// A filter goes when its sockets have dropped less than this in `rest`.
     static constexpr std::uint32_t quiet_datagrams = 10'000;
@@ -25555,6 +25636,11 @@ public:
     static constexpr share data_share{1'000'000, 512LL * 1'000'000};
     /// 20 handshake messages a second, which is Linux's limit too, and 8 at once.
     static constexpr share handshake_share{50'000'000, 8LL * 50'000'000};
+    /// The shares while a flood has many sources: 10 datagrams of data a second and 16 at once, 2 handshake messages a
+    /// second and 4 at once. A peer repeats an initiation every 5 seconds (whitepaper 6.4), so a new peer still gets
+    /// its cookie reply and its response.
+    static constexpr share crowd_data_share{100'000'000, 16LL * 100'000'000};
+    static constexpr share crowd_handshake_share{500'000'000, 4LL * 500'000'000};
 
     /// The sockets of a port, -1: none.
     struct sockets {
@@ -25593,8 +25679,10 @@ public:
         bool change = is_attached() && now >= rest_end_;
         for (guard* const g : {&data_, &handshake_}) {
             g->flooded = is_rate && can_filter_ && g->unwanted >= flood_datagrams;
+            g->crowded = is_rate && g->attached && !g->is_new && g->unwanted >= crowd_datagrams;
             g->unwanted = 0;
-            change = change || (g->flooded && !g->attached);
+            g->is_new = false;
+            change = change || (g->flooded && !g->attached) || (g->crowded && !g->limits_crowd);
         }
         return change;
     }
@@ -25603,8 +25691,8 @@ public:
     void apply(sockets const& of, instant now) noexcept {
         bool const rested = now >= rest_end_;
         int const before = data_.attached + handshake_.attached;
-        update(data_, of.data, data_share, rested);
-        update(handshake_, of.handshakes, handshake_share, rested);
+        update(data_, of.data, data_share, crowd_data_share, rested);
+        update(handshake_, of.handshakes, handshake_share, crowd_handshake_share, rested);
         // A filter that has just come is not judged before it has been there for `rest`.
         if (rested || data_.attached + handshake_.attached > before) rest_end_ = now + rest;
         if (!is_attached()) map_.reset();
@@ -25647,8 +25735,11 @@ private:
     struct guard {
         std::size_t unwanted = 0; ///< datagrams in this window
         bool flooded = false;     ///< in the last window
+        bool crowded = false;     ///< in the last window, in spite of the filter
         bool attached = false;
-        std::uint32_t drops = 0; ///< of the sockets, when they were last asked
+        bool is_new = false;       ///< attached in the last window; the queue still holds what came before
+        bool limits_crowd = false; ///< the attached filter has the share for many sources
+        std::uint32_t drops = 0;   ///< of the sockets, when they were last asked
         std::uint32_t dropped_in_rest = 0;
     };
 
@@ -25667,10 +25758,14 @@ private:
 
     bool is_attached() const noexcept { return data_.attached || handshake_.attached; }
 
-    void update(guard& g, int const (&fds)[2], share const& of, bool rested) noexcept {
+    void update(guard& g, int const (&fds)[2], share const& usual, share const& crowd, bool rested) noexcept {
         if (g.flooded && !g.attached) {
-            g.attached = attach(g, fds, of);
+            g.attached = attach(g, fds, usual);
+            g.is_new = g.attached;
+            g.limits_crowd = false;
             g.dropped_in_rest = 0;
+        } else if (g.crowded && !g.limits_crowd) {
+            g.limits_crowd = attach(g, fds, crowd); // replaces the filter; the buckets in the map stay
         } else if (g.attached && rested) {
             if (std::exchange(g.dropped_in_rest, 0) >= quiet_datagrams || g.flooded) return;
             for (int const fd : fds)
