@@ -16956,10 +16956,10 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What a tunnel does to the packets within: congestion marks, and the word that one went nowhere (RFC 792, 4443, 6040).
-// Layer 4; pure.
-#ifndef WG_DEVICE_IP_HPP
-#define WG_DEVICE_IP_HPP
+// Inner packets: congestion marks (RFC 6040), ICMP answers for unreachable destinations (RFC 792, RFC 4443), and the
+// detection of routing loops. Folder: device; pure functions.
+#ifndef WG_DEVICE_INNER_PACKET_HPP
+#define WG_DEVICE_INNER_PACKET_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // What the headers of an IP packet say, and the Internet checksum (RFC 791, 8200, 1071). Layer 0; pure.
@@ -16972,6 +16972,15 @@ namespace wg { inline namespace WG_ABI {
 inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8,
                              icmp_header_bytes = 8;
 inline constexpr byte ip_protocol_udp = 17, ip_protocol_icmp = 1, ip_protocol_icmp_v6 = 58;
+/// IPv6 extension headers (IANA's list of protocol numbers).
+inline constexpr byte ip_extension_hop_by_hop = 0, ip_extension_routing = 43, ip_extension_fragment = 44,
+                      ip_extension_authentication = 51, ip_extension_destination_options = 60,
+                      ip_extension_mobility = 135, ip_extension_hip = 139, ip_extension_shim6 = 140;
+/// ICMP types and codes (RFC 792, RFC 950; RFC 4443).
+inline constexpr byte icmp_destination_unreachable = 3, icmp_host_unreachable = 1, icmp_echo_request = 8,
+                      icmp_timestamp_request = 13, icmp_mask_request = 17;
+inline constexpr byte icmp_v6_destination_unreachable = 1, icmp_v6_address_unreachable = 3,
+                      icmp_v6_first_informational = 128; ///< types below this are errors
 
 /// What the headers of a packet say. Views into the packet.
 struct ip_header {
@@ -17035,17 +17044,25 @@ constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
 
 namespace wg { inline namespace WG_ABI {
 
-enum ecn : std::uint8_t { not_ect = 0, ect_1 = 1, ect_0 = 2, congestion_experienced = 3 };
+/// The congestion mark of a packet (RFC 3168, section 5).
+enum ecn : std::uint8_t {
+    not_ect = 0,                ///< the transport does not take congestion marks
+    ect_1 = 1,                  ///< the transport takes them
+    ect_0 = 2,                  ///< the transport takes them
+    congestion_experienced = 3, ///< a router on the way was congested
+};
 
+/// The congestion mark of a TOS or traffic class byte: an `ecn`.
 constexpr std::uint8_t ecn_of(std::uint8_t tos) noexcept { return tos & 3; }
 
-/// Brings the mark of the outer header into the inner packet (RFC 6040, section 4.2). False: drop the packet.
+/// Combines the mark of the outer header with that of the inner packet, in place (RFC 6040, section 4.2).
+/// Returns: false if the packet is to be dropped, because congestion occurred and the packet takes no marks.
 //= RFC 6040 4.2: congestion on the way is told to the inner packet, or drops it
 inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t outer_tos) noexcept {
     std::uint8_t const outer = ecn_of(outer_tos), was = ecn_of(inner.tos);
     if (outer == not_ect || outer == ect_0 || was == congestion_experienced) return true;
     if (was == not_ect) return outer != congestion_experienced;
-    // ect_1 and congestion_experienced take the place of what was there
+    // ect_1 and congestion_experienced replace the inner mark.
     unsigned const change = was ^ outer;
     if (inner.kind == family::v4) {
         packet[1] = static_cast<byte>(packet[1] ^ change);
@@ -17058,7 +17075,7 @@ inline bool decapsulate_ecn(bytes packet, ip_header const& inner, std::uint8_t o
     return true;
 }
 
-/// Whether an outbound packet is an ICMP error, or may be one: such a packet is answered by no other error.
+/// Whether an outbound packet is an ICMP error, or may be one. No ICMP error is sent about such a packet.
 //= RFC 1122 3.2.2: no error about an error, a multicast, a fragment that is not the first, or a packet from nowhere
 //= RFC 4443 2.4: no error about an error, also behind extension headers
 inline bool may_be_icmp_error(bytes_view packet, ip_header const& header) noexcept {
@@ -17066,13 +17083,15 @@ inline bool may_be_icmp_error(bytes_view packet, ip_header const& header) noexce
     if (!header.first_fragment) return true;
     byte protocol = header.protocol;
     std::size_t at = header.header_bytes;
-    // Each extension header takes 8 bytes of the packet at least, so this ends.
+    // The loop ends, because each extension header takes at least 8 bytes of the packet.
     while (!v4) {
-        bool const fragment = protocol == 44, authentication = protocol == 51;
-        bool const other = protocol == 0 || protocol == 43 || protocol == 60 || protocol == 135 || protocol == 139 ||
-                           protocol == 140; // hop by hop, routing, destination options, mobility, HIP, shim6
+        bool const fragment = protocol == ip_extension_fragment,
+                   authentication = protocol == ip_extension_authentication;
+        bool const other = protocol == ip_extension_hop_by_hop || protocol == ip_extension_routing ||
+                           protocol == ip_extension_destination_options || protocol == ip_extension_mobility ||
+                           protocol == ip_extension_hip || protocol == ip_extension_shim6;
         if (!fragment && !authentication && !other) break;
-        if (at + 8 > packet.size()) return true; // what follows is not known
+        if (at + 8 > packet.size()) return true; // the next header is cut off
         if (fragment && (load_be16(&packet[at + 2]) & 0xfff8) != 0) return true;
         protocol = packet[at];
         std::size_t const length = packet[at + 1];
@@ -17081,13 +17100,14 @@ inline bool may_be_icmp_error(bytes_view packet, ip_header const& header) noexce
     if (protocol != (v4 ? ip_protocol_icmp : ip_protocol_icmp_v6)) return false;
     if (at >= packet.size()) return true;
     byte const type = packet[at];
-    return v4 ? type != 8 && type != 13 && type != 17 : type < 128; // all but echo, timestamp and mask requests
+    return v4 ? type != icmp_echo_request && type != icmp_timestamp_request && type != icmp_mask_request
+              : type < icmp_v6_first_informational;
 }
 
-/// Makes an outbound packet into the ICMP message that its destination cannot be reached (RFC 792: host unreachable;
-/// RFC 4443: address unreachable), in place. It says that it comes from that destination, since an interface's own
-/// address would be refused by the host as one that cannot come from outside. False: no answer is due (ICMP errors,
-/// multicast, fragments, no source) or there is no room.
+/// Replaces an outbound packet by an ICMP message to its sender (RFC 792: host unreachable; RFC 4443: address
+/// unreachable), in place. The message's source is the unreachable destination: the host would refuse a message from
+/// its own address as one that cannot come from outside. `about` is the header of `data`.
+/// Returns: false if no answer is due (ICMP errors, multicast, fragments, no source) or the buffer is too short.
 //= RFC 792: host unreachable; RFC 4443 3.1: address unreachable
 inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     bool const v4 = about.kind == family::v4;
@@ -17111,7 +17131,7 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     data.grow(0, static_cast<std::ptrdiff_t>(quoted) - static_cast<std::ptrdiff_t>(original.size()));
     if (data.headroom() >= front) {
         data.grow(static_cast<std::ptrdiff_t>(front), 0);
-    } else { // then there is room behind
+    } else { // the buffer has room behind the window
         byte* const from = data.view().data();
         data = packet({data.buffer, data.capacity}, 0, quoted + front);
         std::memmove(data.view().data() + front, from, quoted);
@@ -17119,8 +17139,8 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     bytes const out = data.view();
     bytes const icmp = out.subspan(header);
     std::memset(out.data(), 0, front);
-    icmp[0] = v4 ? 3 : 1;
-    icmp[1] = v4 ? 1 : 3;
+    icmp[0] = v4 ? icmp_destination_unreachable : icmp_v6_destination_unreachable;
+    icmp[1] = v4 ? icmp_host_unreachable : icmp_v6_address_unreachable;
     if (v4) {
         out[0] = 0x45;
         store_be16(&out[2], static_cast<std::uint16_t>(out.size()));
@@ -17144,8 +17164,8 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     return true;
 }
 
-/// The payload of an inner UDP datagram from `local_port` to `remote`: perhaps this tunnel's own, routed into the
-/// tunnel. Empty if it is anything else.
+/// The payload of an inner UDP datagram from `local_port` to `remote`; empty if `packet` is no such datagram. One that
+/// this tunnel sent, and that the host routed into the tunnel, looks like that.
 inline bytes_view datagram_between(bytes_view packet, ip_header const& header, std::uint16_t local_port,
                                    endpoint const& remote) noexcept {
     if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment) return {};

@@ -10,6 +10,15 @@ namespace wg { inline namespace WG_ABI {
 inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8,
                              icmp_header_bytes = 8;
 inline constexpr byte ip_protocol_udp = 17, ip_protocol_icmp = 1, ip_protocol_icmp_v6 = 58;
+/// IPv6 extension headers (IANA's list of protocol numbers).
+inline constexpr byte ip_extension_hop_by_hop = 0, ip_extension_routing = 43, ip_extension_fragment = 44,
+                      ip_extension_authentication = 51, ip_extension_destination_options = 60,
+                      ip_extension_mobility = 135, ip_extension_hip = 139, ip_extension_shim6 = 140;
+/// ICMP types and codes (RFC 792, RFC 950; RFC 4443).
+inline constexpr byte icmp_destination_unreachable = 3, icmp_host_unreachable = 1, icmp_echo_request = 8,
+                      icmp_timestamp_request = 13, icmp_mask_request = 17;
+inline constexpr byte icmp_v6_destination_unreachable = 1, icmp_v6_address_unreachable = 3,
+                      icmp_v6_first_informational = 128; ///< types below this are errors
 
 /// What the headers of a packet say. Views into the packet.
 struct ip_header {

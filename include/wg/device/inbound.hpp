@@ -7,7 +7,7 @@
 #define WG_DEVICE_INBOUND_HPP
 
 #include "handshakes.hpp"
-#include "ip.hpp"
+#include "inner_packet.hpp"
 
 namespace wg { inline namespace WG_ABI {
 
