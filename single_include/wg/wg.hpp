@@ -103,6 +103,24 @@
 
 #define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_HOST, WG_ABI_CHECKS)
 
+namespace wg { inline namespace WG_ABI {
+
+/// WG_COMPACT as a constant, for `if constexpr`.
+#ifdef WG_COMPACT
+inline constexpr bool compact = true;
+#else
+inline constexpr bool compact = false;
+#endif
+
+/// WG_BARE as a constant, for `if constexpr`.
+#ifdef WG_BARE
+inline constexpr bool hostless = true;
+#else
+inline constexpr bool hostless = false;
+#endif
+
+}} // namespace wg::WG_ABI
+
 #endif
 #ifdef WG_HAS_CXX20
 
@@ -15015,8 +15033,8 @@ private:
 // device's lock.
 //
 // For a handful of peers that is as fast, takes less code than one of those, and no memory but the entries themselves.
-#ifndef WG_DEVICE_FEW_HPP
-#define WG_DEVICE_FEW_HPP
+#ifndef WG_DEVICE_LINEAR_HPP
+#define WG_DEVICE_LINEAR_HPP
 
 
 #include <algorithm>
@@ -15024,30 +15042,30 @@ private:
 namespace wg { inline namespace WG_ABI {
 
 /// Whether a fixed capacity is so small that all of it is looked at.
-constexpr bool is_few(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
+constexpr bool is_linear(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
 
 /// Stands where a device of few peers has nothing. `Place` makes several of them in one object take no room.
-template <int Place> struct no_table {
-    no_table() noexcept = default;
-    template <class Storage> explicit no_table(Storage&) noexcept {}
+template <int Place> struct empty_member {
+    empty_member() noexcept = default;
+    template <class Storage> explicit empty_member(Storage&) noexcept {}
 };
 
 /// An array of the storage's, or where it is short, one in place that is there from the start.
-template <class T, std::size_t Count> struct few_elements {
-    template <class Storage> explicit few_elements(Storage&) noexcept {}
+template <class T, std::size_t Count> struct inline_array {
+    template <class Storage> explicit inline_array(Storage&) noexcept {}
     std::span<T, Count> view() noexcept { return elements; }
     static constexpr bool resize(std::size_t) noexcept { return true; }
 
     std::array<T, Count> elements{};
 };
 template <class Storage, class T, std::size_t Count>
-using few_or_array =
-    std::conditional_t<is_few(Count), few_elements<T, Count>, typename Storage::template array<T, Count>>;
+using inline_or_array =
+    std::conditional_t<is_linear(Count), inline_array<T, Count>, typename Storage::template array<T, Count>>;
 
 /// Cryptokey routing (whitepaper 2) by a list of all prefixes; the members of `allowed_ips`.
-template <class Owner, class Storage> class few_allowed_ips {
+template <class Owner, class Storage> class linear_allowed_ips {
 public:
-    explicit few_allowed_ips(Storage&) noexcept {}
+    explicit linear_allowed_ips(Storage&) noexcept {}
 
     /// Who has the longest prefix of the address at `address`; nullptr: nobody.
     Owner* find(family kind, byte const* address) const noexcept {
@@ -15135,9 +15153,9 @@ private:
 };
 
 /// Which peer's timer is due: the members of `deadline_queue`, over the list of all peers.
-template <class Peer> class few_deadlines {
+template <class Peer> class linear_deadlines {
 public:
-    explicit few_deadlines(Peer* first) noexcept : first_(first) {}
+    explicit linear_deadlines(Peer* first) noexcept : first_(first) {}
 
     void schedule(Peer&, instant) noexcept {} // nothing is remembered that the peer does not know
 
@@ -15301,8 +15319,8 @@ template <policies Policies> struct peer {
     bool wants_initiation = false;
     bool wants_keepalive = false;
     bool queued_for_transmit = false;
-    bool removed = false;                                 ///< only jobs in flight still know it
-    bool discounted = false, prefixes_discounted = false; ///< while a configuration is being admitted
+    bool removed = false;                                                 ///< only jobs in flight still know it
+    bool counted_as_removed = false, prefixes_counted_as_removed = false; ///< while a configuration is being admitted
     std::uint8_t early_initiations = 0; ///< at new endpoints, since the last initiation that waited for its time
     std::uint32_t in_flight = 0;        ///< those jobs
     peer* next_for_transmit = nullptr;  // of few peers neither is used
@@ -15316,28 +15334,27 @@ template <policies Policies> struct peer {
     instant may_be_initiated_at{};                    ///< after the last initiation that was accepted
     byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
     byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
-#ifndef WG_COMPACT
-    byte_array<timestamp_bytes> last_label{}; ///< timestamp of the last initiation to this peer
-#endif
+    /// Timestamp of the last initiation to this peer. A compact device has one for all peers, see `device_state`.
+    [[no_unique_address]] std::conditional_t<compact, empty_member<8>, byte_array<timestamp_bytes>> last_label{};
     std::uint64_t tx_bytes = 0;
     std::uint64_t rx_bytes = 0;
     std::uint32_t number = 0; ///< for the observer; never used again
     /// The last round of `poll_transmit` that took packets out of `staged`.
-    using round_number = std::conditional_t<Policies::threads::parallel, std::uint32_t, no_table<7>>;
+    using round_number = std::conditional_t<Policies::threads::parallel, std::uint32_t, empty_member<7>>;
     [[no_unique_address]] round_number unstaged_in{};
 
     template <class List, int Place>
-    using unless_few = std::conditional_t<is_few(Policies::storage::max_allowed_ips), no_table<Place>, List>;
-    [[no_unique_address]] unless_few<prefix_list<prefix_key_v4, peer>, 4> allowed_v4;
-    [[no_unique_address]] unless_few<prefix_list<prefix_key_v6, peer>, 6> allowed_v6;
+    using unless_linear = std::conditional_t<is_linear(Policies::storage::max_allowed_ips), empty_member<Place>, List>;
+    [[no_unique_address]] unless_linear<prefix_list<prefix_key_v4, peer>, 4> allowed_v4;
+    [[no_unique_address]] unless_linear<prefix_list<prefix_key_v6, peer>, 6> allowed_v6;
 
     std::uint32_t deadline_position = UINT32_MAX; // of a device of few peers it is not used
 
     wg::public_key const& key() const noexcept { return secrets->remote.public_key; }
     wg::handshake& exchange() noexcept { return secrets->exchange; }
 
-    //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
     WG_OUTLINE void received(std::size_t bytes_in) noexcept { rx_bytes += bytes_in; }
+    //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
     void sent_handshake(instant_argument now) noexcept { set_after<rekey_timeout>(may_initiate_at, now); }
 };
 
@@ -15364,9 +15381,8 @@ template <policies Policies> struct job {
     status why = status::ok;
     bool outbound = false;
     bool has_data = false; ///< not a keepalive nor a handshake message
-#ifndef WG_BARE
-    std::uint16_t error = 0; ///< sent: the host's own number for `why`
-#endif
+    /// Sent: the host's own number for `why`. A bare node has no host.
+    [[no_unique_address]] std::conditional_t<hostless, empty_member<11>, std::uint16_t> error{};
     path where{};
     std::uint64_t counter = 0;
     typename peer<Policies>::keypair_type* keys = nullptr; ///< what `crypt` uses; nullptr: nothing to do
@@ -15589,7 +15605,7 @@ private:
         refusals_ = 0;
     }
 
-    using array = few_or_array<Storage, waiting_handshake, capacity>;
+    using array = inline_or_array<Storage, waiting_handshake, capacity>;
     /// An array that has its elements inside is as large as it will ever be.
     static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
     static constexpr std::size_t first_size = grows ? 16 : capacity;
@@ -15730,19 +15746,16 @@ template <policies Policies> class peer_table {
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
     static constexpr std::size_t max_peers = storage::max_peers;
-    static constexpr bool few = is_few(max_peers); ///< then peers and indices are found without tables
-    template <class Table, int Place> using unless_few = std::conditional_t<few, no_table<Place>, Table>;
-    using routes_type = std::conditional_t<is_few(storage::max_allowed_ips), few_allowed_ips<peer_type, storage>,
+    static constexpr bool linear = is_linear(max_peers); ///< then peers and indices are found without tables
+    template <class Table, int Place> using unless_linear = std::conditional_t<linear, empty_member<Place>, Table>;
+    using routes_type = std::conditional_t<is_linear(storage::max_allowed_ips), linear_allowed_ips<peer_type, storage>,
                                            allowed_ips<peer_type, storage>>;
     static constexpr std::size_t indices_per_peer = 4; ///< three sessions and a handshake
     /// A peer never has a previous and a next session at once, see `keypair_slots`. Where memory is fixed, a new one is
     /// made after the old ones went; while jobs of these are in flight, there may be no room for it.
-#ifdef WG_COMPACT
-    static constexpr std::size_t max_keypairs = 2 * max_peers;
-#else
-    static constexpr std::size_t max_keypairs =
-        max_peers == 0 ? 0 : 3 * max_peers + 1; ///< a new one before an old one goes
-#endif
+    static constexpr std::size_t max_keypairs = max_peers == 0 ? 0
+                                                : compact      ? 2 * max_peers
+                                                          : 3 * max_peers + 1; ///< a new one before an old one goes
 
 public:
     static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
@@ -15752,7 +15765,7 @@ public:
     peer_table(storage& from, Random& random) noexcept
         : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
           deadlines_(from) {
-        if constexpr (!few) {
+        if constexpr (!linear) {
             byte_array<8> raw{};
             if (random.fill(raw)) growth_.salt = load_le64(raw.data());
         }
@@ -15761,7 +15774,7 @@ public:
 
     routes_type& allowed() noexcept { return allowed_; }
     decltype(auto) deadlines() noexcept {
-        if constexpr (few) return few_deadlines<peer_type>(first_);
+        if constexpr (linear) return linear_deadlines<peer_type>(first_);
         else return (deadlines_);
     }
     peer_type* first() const noexcept { return first_; }
@@ -15790,7 +15803,7 @@ public:
     }
 
     peer_type* find([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
-        if constexpr (few) {
+        if constexpr (linear) {
             peer_type* p = first_;
             while (p != nullptr && std::memcmp(p->key().data(), key.data(), key_bytes) != 0) p = p->next;
             return p;
@@ -15804,9 +15817,9 @@ public:
     /// The same of a key whose `hash_of` is known.
     peer_type* find_hashed(std::uint64_t hash, key_view key) noexcept {
         by_key_entry* const found = by_key_.find(hash, [&](by_key_entry const& e) {
-            return e.hash_ == hash && std::memcmp(e.who->key().data(), key.data(), key_bytes) == 0;
+            return e.hash_ == hash && std::memcmp(e.owner->key().data(), key.data(), key_bytes) == 0;
         });
-        return found == nullptr ? nullptr : found->who;
+        return found == nullptr ? nullptr : found->owner;
     }
 
     /// Salted, so that an attacker cannot choose keys that collide.
@@ -15826,7 +15839,7 @@ public:
         fresh->secrets = secrets_.acquire(); // there are as many as peers
         copy(fresh->secrets->remote.public_key, key);
         fresh->number = next_number_++;
-        if constexpr (!few) by_key_.insert({hash_of(with, key), fresh});
+        if constexpr (!linear) by_key_.insert({hash_of(with, key), fresh});
         fresh->before = last_;
         (last_ != nullptr ? last_->next : first_) = fresh;
         last_ = fresh;
@@ -15836,22 +15849,22 @@ public:
 
     /// Forgets a peer and wipes what is secret of it; jobs in flight keep an empty shell until they are complete.
     void remove([[maybe_unused]] primitives<Policies> const& with, peer_type& gone) noexcept {
-        if constexpr (!few)
+        if constexpr (!linear)
             if (by_key_entry* const entry =
-                    by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.who == &gone; }))
+                    by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.owner == &gone; }))
                 by_key_.erase(entry);
         unlink(gone);
     }
 
     // --- jobs
 
-    void hold(job_type& by, peer_type& who, keypair_type* keys = nullptr) noexcept {
-        by.owner = &who;
+    void acquire(job_type& by, peer_type& owner, keypair_type* keys = nullptr) noexcept {
+        by.owner = &owner;
         by.keys = keys;
-        ++who.in_flight;
+        ++owner.in_flight;
         if (keys != nullptr) ++keys->in_flight;
     }
-    void let_go(job_type& by) noexcept {
+    void release(job_type& by) noexcept {
         if (by.keys != nullptr) {
             --by.keys->in_flight;
             release_if_unused(*by.keys);
@@ -15867,10 +15880,10 @@ public:
     // --- sessions and indices
 
     struct index_owner {
-        peer_type* who = nullptr;
+        peer_type* owner = nullptr;
         keypair_type* keys = nullptr; ///< nullptr: a handshake
 
-        explicit operator bool() const noexcept { return who != nullptr; }
+        explicit operator bool() const noexcept { return owner != nullptr; }
     };
     struct index_entry : index_owner {
         std::uint32_t index = 0;
@@ -15880,7 +15893,7 @@ public:
 
     /// Whose index it is; false: nobody's.
     index_owner find_index(std::uint32_t index) noexcept {
-        if constexpr (few) {
+        if constexpr (linear) {
             for (peer_type* p = first_; p != nullptr && index != 0; p = p->next) {
                 auto const& keypairs = p->keypairs;
                 for (keypair_type* keys : {keypairs.current, keypairs.previous, keypairs.next})
@@ -15894,18 +15907,18 @@ public:
         }
     }
 
-    /// A random index that nobody uses, for a handshake with `who`; it replaces the one before. no_random, no_memory.
+    /// A random index that nobody uses, for a handshake with `owner`; it replaces the one before. no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
-    template <random_source Random> status make_index(peer_type& who, handshake& of, Random& random) noexcept {
+    template <random_source Random> status make_index(peer_type& owner, handshake& of, Random& random) noexcept {
         drop_index(of);
-        if constexpr (!few)
+        if constexpr (!linear)
             if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
         for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
             byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
             if (index == 0 || find_index(index)) continue;
-            if constexpr (!few) by_index_.insert({{&who, nullptr}, index});
+            if constexpr (!linear) by_index_.insert({{&owner, nullptr}, index});
             of.local_index = index;
             return status::ok;
         }
@@ -15926,14 +15939,14 @@ public:
         fresh->remote_index = of.remote_index;
         fresh->created = now;
         fresh->initiator = initiator;
-        if constexpr (!few) find_entry(of.local_index)->keys = fresh;
+        if constexpr (!linear) find_entry(of.local_index)->keys = fresh;
         of.local_index = 0; // the session's now
         return fresh;
     }
 
     /// Ends a session: its index is unknown at once; its keys are wiped at once or after the last job that holds them.
     WG_OUTLINE void retire(keypair_type& old) noexcept {
-        if constexpr (!few)
+        if constexpr (!linear)
             if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
                 by_index_.erase(entry);
         old.retired = true;
@@ -15953,9 +15966,9 @@ private:
 
     struct by_key_entry {
         std::uint64_t hash_ = 0;
-        peer_type* who = nullptr;
+        peer_type* owner = nullptr;
 
-        explicit operator bool() const noexcept { return who != nullptr; }
+        explicit operator bool() const noexcept { return owner != nullptr; }
         std::uint64_t hash() const noexcept { return hash_; }
     };
 
@@ -15965,13 +15978,13 @@ private:
 
     void drop_index(handshake& of) noexcept {
         if (of.local_index == 0) return;
-        if constexpr (!few) by_index_.erase(find_entry(of.local_index));
+        if constexpr (!linear) by_index_.erase(find_entry(of.local_index));
         of.local_index = 0;
     }
 
     void unlink(peer_type& gone) noexcept {
         allowed_.remove_all(gone);
-        if constexpr (!few) deadlines_.remove(gone);
+        if constexpr (!linear) deadlines_.remove(gone);
         forget(gone.exchange());
         retire_all(gone);
         (gone.before != nullptr ? gone.before->next : first_) = gone.next;
@@ -16004,15 +16017,15 @@ private:
     std::size_t size_ = 0;
     std::size_t shells_ = 0; ///< removed peers that jobs in flight still know; they take room
     std::uint32_t next_number_ = 0;
-    [[no_unique_address]] unless_few<growth, 5> growth_;
+    [[no_unique_address]] unless_linear<growth, 5> growth_;
     routes_type allowed_;
     typename storage::template pool<peer_type, max_peers> peers_;
     typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
     typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
-    [[no_unique_address]] unless_few<flat_table<by_key_entry, storage, table_size(max_peers)>, 1> by_key_;
-    [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer* max_peers)>, 2>
+    [[no_unique_address]] unless_linear<flat_table<by_key_entry, storage, table_size(max_peers)>, 1> by_key_;
+    [[no_unique_address]] unless_linear<flat_table<index_entry, storage, table_size(indices_per_peer* max_peers)>, 2>
         by_index_;
-    [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
+    [[no_unique_address]] unless_linear<deadline_queue<peer_type, storage>, 3> deadlines_;
 };
 
 }} // namespace wg::WG_ABI
@@ -16122,11 +16135,11 @@ private:
 
     static constexpr std::size_t size = Storage::max_limited_sources;
     static constexpr std::size_t ways = 4;
-    static constexpr bool few = is_few(size); ///< then all buckets are one set, and sources are known by address
+    static constexpr bool few = is_linear(size); ///< then all buckets are one set, and sources are known by address
     static_assert(size >= ways && (size & (size - 1)) == 0);
 
-    few_or_array<Storage, bucket, size> buckets_;
-    [[no_unique_address]] std::conditional_t<few, no_table<1>, byte_array<16>> key_{};
+    inline_or_array<Storage, bucket, size> buckets_;
+    [[no_unique_address]] std::conditional_t<few, empty_member<1>, byte_array<16>> key_{};
 };
 
 }} // namespace wg::WG_ABI
@@ -16143,13 +16156,9 @@ template <policies Policies> struct device_state {
     using peer_type = peer<Policies>;
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
-#ifdef WG_BARE
-    static constexpr bool counts = observer_type::enabled; ///< the jobs say what became of them
-#else
-    static constexpr bool counts = true;
-#endif
-    static constexpr bool few = is_few(storage_type::max_peers);
-    static constexpr bool few_limited = is_few(storage_type::max_limited_sources);
+    static constexpr bool counts = !hostless || observer_type::enabled; ///< a bare node's jobs say what became of them
+    static constexpr bool linear = is_linear(storage_type::max_peers);
+    static constexpr bool linear_limiter = is_linear(storage_type::max_limited_sources);
 
     /// The device's own secrets, in the storage's region.
     struct own_secrets : identity {
@@ -16235,7 +16244,7 @@ template <policies Policies> struct device_state {
         j.next = keys == nullptr ? disposition::send : disposition::drop;
         j.why = status::ok;
         j.outbound = true;
-        peers.hold(j, to, keys);
+        peers.acquire(j, to, keys);
     }
 
     WG_OUTLINE void drop(job_type& j, status why) noexcept {
@@ -16257,9 +16266,8 @@ template <policies Policies> struct device_state {
     /// The socket did not send a job's datagram.
     void note_failed([[maybe_unused]] job_type const& j, [[maybe_unused]] peer_type const& to) noexcept {
         if constexpr (counts) ++counters[static_cast<std::size_t>(j.why)];
-#ifndef WG_BARE
-        report(event_id::send_failed, &to, static_cast<std::uint64_t>(j.why) | std::uint64_t{j.error} << 8);
-#endif
+        if constexpr (!hostless)
+            report(event_id::send_failed, &to, static_cast<std::uint64_t>(j.why) | std::uint64_t{j.error} << 8);
     }
 
     /// Remembers an event for the end of the call; what is beyond `max_reported` in one call is only counted.
@@ -16286,11 +16294,8 @@ template <policies Policies> struct device_state {
     /// The timestamp of the last initiation to a peer. A small device has one for all peers, which saves 12 bytes a
     /// peer; labels do not run ahead of the clock there either, see `next_label`.
     byte_array<timestamp_bytes>& last_label_to([[maybe_unused]] peer_type& p) noexcept {
-#ifdef WG_COMPACT
-        return last_label;
-#else
-        return p.last_label;
-#endif
+        if constexpr (compact) return last_label;
+        else return p.last_label;
     }
 
     //= wp 2.1: the endpoint is where the last authenticated packet came from
@@ -16301,19 +16306,19 @@ template <policies Policies> struct device_state {
 
     // Who has something to send: a list, or where there are few, whoever says so.
     peer_type* next_for_transmit() noexcept {
-        if constexpr (!few) return first_for_transmit;
+        if constexpr (!linear) return first_for_transmit;
         peer_type* p = peers.first();
         while (p != nullptr && !p->queued_for_transmit) p = p->next;
         return p;
     }
     void enqueue_for_transmit(peer_type& p) noexcept {
-        if (std::exchange(p.queued_for_transmit, true) || few) return;
+        if (std::exchange(p.queued_for_transmit, true) || linear) return;
         p.before_for_transmit = last_for_transmit;
         (last_for_transmit != nullptr ? last_for_transmit->next_for_transmit : first_for_transmit) = &p;
         last_for_transmit = &p;
     }
     void dequeue_for_transmit(peer_type& p) noexcept {
-        if (!std::exchange(p.queued_for_transmit, false) || few) return;
+        if (!std::exchange(p.queued_for_transmit, false) || linear) return;
         peer_type *const before = p.before_for_transmit, *const after = p.next_for_transmit;
         (before != nullptr ? before->next_for_transmit : first_for_transmit) = after;
         (after != nullptr ? after->before_for_transmit : last_for_transmit) = before;
@@ -16366,7 +16371,7 @@ template <policies Policies> struct device_state {
         event_id id;
         std::uint32_t number;
         std::uint64_t value;
-        [[no_unique_address]] std::conditional_t<names_peers, public_key, no_table<1>> key;
+        [[no_unique_address]] std::conditional_t<names_peers, public_key, empty_member<1>> key;
     };
     static constexpr std::size_t max_reported = observer_type::enabled ? 64 : 0;
 
@@ -16396,16 +16401,17 @@ template <policies Policies> struct device_state {
     handshake_queue<storage_type> waiting;
     rate_limiter<storage_type> limiter; ///< of sources that have proven a cookie
     /// Of sources that are sent cookies.
-    [[no_unique_address]] std::conditional_t<few_limited, no_table<10>, rate_limiter<storage_type>> cookie_limiter;
+    [[no_unique_address]] std::conditional_t<linear_limiter, empty_member<10>, rate_limiter<storage_type>>
+        cookie_limiter;
     typename storage_type::template secret_pool<own_secrets, 1> secrets;
     staging<storage_type> staged;
 
-#ifndef WG_BARE
-    instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
-#endif
-    [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, no_table<2>> counters{};
+    /// The bucket of ICMP answers: what has not been used since.
+    [[no_unique_address]] std::conditional_t<hostless, empty_member<12>, instant> unreachables_since{};
+    [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, empty_member<2>>
+        counters{};
     [[no_unique_address]] std::array<reported_event, max_reported> reported;
-    [[no_unique_address]] std::conditional_t<max_reported != 0, std::size_t, no_table<1>> reported_count{};
+    [[no_unique_address]] std::conditional_t<max_reported != 0, std::size_t, empty_member<1>> reported_count{};
 
 private:
     template <class Given> static decltype(auto) take(Given& given) noexcept {
@@ -16475,7 +16481,7 @@ public:
             return state.drop(j, status::bad_mac1);
         }
         cookie_check check = cookie_check::none;
-        if constexpr (!is_few(storage_type::max_queued_handshakes)) {
+        if constexpr (!is_linear(storage_type::max_queued_handshakes)) {
             // Under load a message has to prove by its mac2 that the sender receives what is sent to its address.
             if (type != message_type::cookie_reply && state.waiting.under_load(now)) {
                 status const why = check_under_load(state, message, j.where, now);
@@ -16643,7 +16649,7 @@ private:
             return state.limiter.allow(state.with.hash, state.random, source, now) ? status::ok : status::rate_limited;
         state.waiting.note_refusal(now);
         // Senders without a cookie have a limiter of their own: they take no place of those that have proven one.
-        if constexpr (!state_type::few_limited)
+        if constexpr (!state_type::linear_limiter)
             if (!state.cookie_limiter.allow(state.with.hash, state.random, source, now)) return status::rate_limited;
         return status::cookie_sent;
     }
@@ -16746,7 +16752,7 @@ private:
         bytes_view const message = in.message();
         auto const found = state.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
-        peer_type& from = *found.who;
+        peer_type& from = *found.owner;
         status const why = from.secrets->cookies.consume_reply(state.with, from.key(), message, now);
         if (why == status::ok) state.report(event_id::cookie_reply_received, &from);
         return why;
@@ -16859,7 +16865,7 @@ private:
     /// The peer whose handshake a response claims to answer; nullptr: there is none.
     static peer_type* asked_by(state_type& state, bytes_view response) noexcept {
         auto const found = state.peers.find_index(load_le32(&response[response_layout::receiver]));
-        return found.keys != nullptr ? nullptr : found.who;
+        return found.keys != nullptr ? nullptr : found.owner;
     }
 
     static void consume_responses(state_type& state, std::span<turn> turns, job_list<job_type> out, std::size_t& made,
@@ -17215,12 +17221,11 @@ public:
         j.counter = load_le64(&data[transport_layout::counter]);
         if (!found.keys->can_receive(now) || j.counter >= reject_after_messages)
             return state.drop(j, status::expired_keypair);
-#ifndef WG_COMPACT
-        // The window decides once the tag was found right; what it has seen already is not worth a decryption.
-        if (found.keys->received.refuses(j.counter)) return state.drop(j, status::replayed_counter);
-#endif
+        // The window decides after the tag was found right. A counter that it has seen is not worth a decryption.
+        if constexpr (!compact)
+            if (found.keys->received.refuses(j.counter)) return state.drop(j, status::replayed_counter);
         j.why = status::decryption_failed; // until `crypt` finds the tag right
-        state.peers.hold(j, *found.who, found.keys);
+        state.peers.acquire(j, *found.owner, found.keys);
     }
 
     /// Checks a message that was opened, and delivers or drops the inner packet.
@@ -17381,16 +17386,14 @@ private:
     /// Drops a packet, and answers the host that its destination is unreachable: at most 1000 answers a second.
     static void refuse(state_type& state, job_type& j, [[maybe_unused]] ip_header const& header, status why,
                        [[maybe_unused]] instant_argument now) noexcept {
-#ifdef WG_BARE // the node is the host itself, and sees `why`
         state.drop(j, why);
-#else
-        constexpr duration cost = milliseconds(1), burst = cost * 50;
-        state.drop(j, why);
-        if (now - state.unreachables_since > burst) state.unreachables_since = now - burst;
-        if (now - state.unreachables_since < cost || !make_unreachable(j.data, header)) return;
-        state.unreachables_since = state.unreachables_since + cost;
-        j.next = disposition::deliver;
-#endif
+        if constexpr (!hostless) { // a bare node is the host itself, and sees `why`
+            constexpr duration cost = milliseconds(1), burst = cost * 50;
+            if (now - state.unreachables_since > burst) state.unreachables_since = now - burst;
+            if (now - state.unreachables_since < cost || !make_unreachable(j.data, header)) return;
+            state.unreachables_since = state.unreachables_since + cost;
+            j.next = disposition::deliver;
+        }
     }
 
     static void stage(state_type& state, peer_type& to, bytes_view packet_data, instant_argument now) noexcept {
@@ -17625,7 +17628,7 @@ struct tally {
 // The keys of peers that a configuration has added so far: the place where the list names them first, or nullptr.
 
 /// At most `Most` of them, looked at one after the other.
-template <std::size_t Most> class few_keys {
+template <std::size_t Most> class linear_keys {
 public:
     static constexpr bool exact = true;
     byte const* find(std::uint64_t, key_view key) noexcept {
@@ -17650,10 +17653,10 @@ private:
 };
 
 /// In a table; `Most` 0: that grows.
-template <class Storage, std::size_t Most> class many_keys {
+template <class Storage, std::size_t Most> class hashed_keys {
 public:
     static constexpr bool exact = true;
-    explicit many_keys(Storage& from) noexcept : from_(from), table_(from) {}
+    explicit hashed_keys(Storage& from) noexcept : from_(from), table_(from) {}
 
     byte const* find(std::uint64_t hash, key_view key) noexcept {
         entry const* const at = look(hash, key);
@@ -17692,7 +17695,7 @@ struct no_keys {
 
 // Prefixes. An owner is where his key lies: in his peer, or in the list that adds him.
 
-/// All of them, by value: `Prefixes` has the members of `few_allowed_ips`.
+/// All of them, by value: `Prefixes` has the members of `linear_allowed_ips`.
 template <class Prefixes, std::size_t Most> class counted_prefixes {
 public:
     template <class Storage> explicit counted_prefixes(Storage& from) noexcept : all_(from) {}
@@ -17735,14 +17738,14 @@ public:
     }
     template <class Allowed, class Peer>
     bool insert(Allowed const& allowed, ip_prefix const& prefix, byte const&, Peer const* known) noexcept {
-        bool const keeps = known != nullptr && !known->prefixes_discounted;
+        bool const keeps = known != nullptr && !known->prefixes_counted_as_removed;
         if (!keeps || allowed.find_exact(prefix) != known) of(prefix.address.kind).add();
         return true;
     }
     void remove(ip_prefix const&, byte const&) noexcept {}
     /// True: the peer is marked, and the mark has to be taken away.
     template <class Allowed, class Peer> bool remove_all(Allowed const& allowed, byte const&, Peer* known) noexcept {
-        if (known == nullptr || std::exchange(known->prefixes_discounted, true)) return false;
+        if (known == nullptr || std::exchange(known->prefixes_counted_as_removed, true)) return false;
         for (family const kind : {family::v4, family::v6}) of(kind).drop(allowed.count(*known, kind));
         return true;
     }
@@ -17825,11 +17828,12 @@ public:
     status admit(std::span<change const> changes) noexcept {
         if (status const why = check_changes(changes); why != status::ok) return why;
         if constexpr (storage::max_peers == 0) {
-            plan::many_keys<storage, 0> keys(state_.memory);
+            plan::hashed_keys<storage, 0> keys(state_.memory);
             if constexpr (storage::max_allowed_ips == 0) return admit<plan::bounded_prefixes>(changes, keys);
             else return admit<exact_prefixes>(changes, keys);
-        } else if constexpr (state_type::few && (is_few(storage::max_allowed_ips) || storage::max_allowed_ips == 0)) {
-            plan::few_keys<storage::max_peers> keys;
+        } else if constexpr (state_type::linear &&
+                             (is_linear(storage::max_allowed_ips) || storage::max_allowed_ips == 0)) {
+            plan::linear_keys<storage::max_peers> keys;
             return admit<exact_prefixes>(changes, keys);
         } else { // what counts by value takes more of the stack, and is needed only if a bound says no
             plan::no_keys keys;
@@ -17914,13 +17918,13 @@ private:
     static auto prefixes_by_value() noexcept {
         constexpr std::size_t most = storage::max_allowed_ips;
         if constexpr (most == 0 || most > most_planned) return std::type_identity<plan::bounded_prefixes>{};
-        else if constexpr (is_few(most))
-            return std::type_identity<plan::counted_prefixes<few_allowed_ips<byte const, storage>, most>>{};
+        else if constexpr (is_linear(most))
+            return std::type_identity<plan::counted_prefixes<linear_allowed_ips<byte const, storage>, most>>{};
         else return std::type_identity<plan::counted_prefixes<plan::prefix_table<storage, most>, most>>{};
     }
     using exact_prefixes = typename decltype(prefixes_by_value())::type;
     [[gnu::noinline]] status admit_by_value(std::span<change const> changes) noexcept {
-        plan::many_keys<storage, storage::max_peers> keys(state_.memory);
+        plan::hashed_keys<storage, storage::max_peers> keys(state_.memory);
         return admit<exact_prefixes>(changes, keys);
     }
 
@@ -17936,7 +17940,7 @@ private:
         bool marked = false;
         // A peer that the changes before have removed is there no more.
         auto const remove = [&](peer_type& known) noexcept {
-            marked = known.discounted = true;
+            marked = known.counted_as_removed = true;
             (void)prefixes.remove_all(allowed, *known.key().data(), &known);
             if (known.in_flight == 0) peers.drop(1); // what jobs in flight still know keeps its place
         };
@@ -17947,7 +17951,7 @@ private:
             if (why != status::ok) return;
             std::uint64_t const hash = hash_of(of.key);
             peer_type* known = replace ? nullptr : find(hash, of.key);
-            if (known != nullptr && known->discounted) known = nullptr;
+            if (known != nullptr && known->counted_as_removed) known = nullptr;
             byte const* owner = known != nullptr ? known->key().data() : keys.find(hash, of.key);
             if (of.remove) {
                 if (known != nullptr) return remove(*known);
@@ -17986,18 +17990,18 @@ private:
     void unmark(std::span<change const> changes, key_view own) noexcept {
         auto const clear = [&](key_view key) noexcept {
             if (peer_type* const known = state_.peers.find(state_.with, key))
-                known->discounted = known->prefixes_discounted = false;
+                known->counted_as_removed = known->prefixes_counted_as_removed = false;
         };
         clear(own);
         for_each_peer(changes, [&](peer_changes const& of) noexcept { clear(of.key); });
     }
 
     std::uint64_t hash_of([[maybe_unused]] key_view key) const noexcept {
-        if constexpr (state_type::few) return 0;
+        if constexpr (state_type::linear) return 0;
         else return state_.peers.hash_of(state_.with, key);
     }
     peer_type* find([[maybe_unused]] std::uint64_t hash, key_view key) noexcept {
-        if constexpr (state_type::few) return state_.peers.find(state_.with, key);
+        if constexpr (state_type::linear) return state_.peers.find(state_.with, key);
         else return state_.peers.find_hashed(hash, key);
     }
 
@@ -18092,9 +18096,7 @@ private:
     /// What a new peer needs before it is configured.
     void begin(peer_type& fresh) noexcept {
         compute_static_static(fresh);
-#ifndef WG_COMPACT
-        fresh.last_label = state_.last_label;
-#endif
+        if constexpr (!compact) fresh.last_label = state_.last_label;
         state_.report(event_id::peer_added, &fresh);
     }
 
@@ -18102,10 +18104,9 @@ private:
         finish_static_static(); // its secrets go
         state_.report(event_id::peer_removed, &gone);
         state_.dequeue_for_transmit(gone);
-#ifndef WG_COMPACT
-        if (std::memcmp(gone.last_label.data(), state_.last_label.data(), timestamp_bytes) > 0)
-            state_.last_label = gone.last_label;
-#endif
+        if constexpr (!compact)
+            if (std::memcmp(gone.last_label.data(), state_.last_label.data(), timestamp_bytes) > 0)
+                state_.last_label = gone.last_label;
         state_.staged.drop_all(gone.staged);
         state_.peers.remove(state_.with, gone);
     }
@@ -18167,7 +18168,7 @@ private:
     };
 
     state_type& state_;
-    [[no_unique_address]] std::conditional_t<at_once == 1, no_table<1>, static_statics> waiting_{};
+    [[no_unique_address]] std::conditional_t<at_once == 1, empty_member<1>, static_statics> waiting_{};
 };
 
 }} // namespace wg::WG_ABI
@@ -18415,7 +18416,7 @@ private:
             else inbound<Policies>::complete(state_, j, owner, now);
             state_.reschedule(owner);
         }
-        state_.peers.let_go(j);
+        state_.peers.release(j);
     }
 
     /// How many of the first buffers have room for an answer to any handshake message.
@@ -18868,7 +18869,7 @@ private:
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
     using handshake_array = typename storage::template array<byte, most_handshake_bytes>;
-    using handshake_room = std::conditional_t<separates_handshakes, handshake_array, no_table<9>>;
+    using handshake_room = std::conditional_t<separates_handshakes, handshake_array, empty_member<9>>;
     [[no_unique_address]] handshake_room handshakes_;
     std::size_t stride_ = 0;
     std::size_t wanted_ = least_wanted; ///< datagrams in the next receive

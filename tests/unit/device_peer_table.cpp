@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(an_index_leads_to_a_handshake_and_then_to_its_session) {
     BOOST_TEST(of_a != of_b);
     BOOST_TEST(of_a != 0u);
     BOOST_TEST_REQUIRE(static_cast<bool>(s.peers.find_index(of_a)));
-    BOOST_TEST(s.peers.find_index(of_a).who == &a);
+    BOOST_TEST(s.peers.find_index(of_a).owner == &a);
     BOOST_TEST(s.peers.find_index(of_a).keys == nullptr);
     std::uint32_t const again = s.index(a); // replaces the one before
     BOOST_TEST(!s.peers.find_index(of_a));
@@ -125,15 +125,15 @@ BOOST_AUTO_TEST_CASE(a_retired_session_lives_until_its_last_job_lets_go) {
     auto* const keys = s.session(a);
     std::fill(keys->send_key.expose().begin(), keys->send_key.expose().end(), wg::byte{0x5a});
     job one, two;
-    s.peers.hold(one, a, keys);
-    s.peers.hold(two, a, keys);
+    s.peers.acquire(one, a, keys);
+    s.peers.acquire(two, a, keys);
     s.peers.retire(*keys);
     BOOST_TEST(!keys->send_key.is_zero());
-    s.peers.let_go(one);
+    s.peers.release(one);
     BOOST_TEST((one.keys == nullptr && one.owner == nullptr));
     BOOST_TEST(!keys->send_key.is_zero());
     auto const* const at = reinterpret_cast<wg::byte const volatile*>(keys);
-    s.peers.let_go(two);
+    s.peers.release(two);
     for (std::size_t i = sizeof(void*); i < sizeof *keys; ++i)
         if (at[i] != 0) BOOST_ERROR("byte " << i);
 }
@@ -149,7 +149,7 @@ BOOST_AUTO_TEST_CASE(a_removed_peer_is_nowhere_to_be_found_but_in_its_jobs) {
     s.peers.deadlines().schedule(a, s.now);
     auto const* const secrets = reinterpret_cast<wg::byte const volatile*>(a.secrets);
     job j;
-    s.peers.hold(j, a, keys);
+    s.peers.acquire(j, a, keys);
     s.peers.remove(s.with, a);
     BOOST_TEST(s.find(1) == nullptr);
     BOOST_TEST(s.peers.size() == 0u);
@@ -162,7 +162,7 @@ BOOST_AUTO_TEST_CASE(a_removed_peer_is_nowhere_to_be_found_but_in_its_jobs) {
     BOOST_TEST(j.owner->removed);
     peer& same_key = s.add(1); // may come back while the job is still about
     BOOST_TEST(&same_key != j.owner);
-    s.peers.let_go(j);
+    s.peers.release(j);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

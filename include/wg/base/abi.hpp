@@ -91,4 +91,22 @@
 
 #define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_HOST, WG_ABI_CHECKS)
 
+namespace wg { inline namespace WG_ABI {
+
+/// WG_COMPACT as a constant, for `if constexpr`.
+#ifdef WG_COMPACT
+inline constexpr bool compact = true;
+#else
+inline constexpr bool compact = false;
+#endif
+
+/// WG_BARE as a constant, for `if constexpr`.
+#ifdef WG_BARE
+inline constexpr bool hostless = true;
+#else
+inline constexpr bool hostless = false;
+#endif
+
+}} // namespace wg::WG_ABI
+
 #endif

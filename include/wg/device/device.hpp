@@ -262,7 +262,7 @@ private:
             else inbound<Policies>::complete(state_, j, owner, now);
             state_.reschedule(owner);
         }
-        state_.peers.let_go(j);
+        state_.peers.release(j);
     }
 
     /// How many of the first buffers have room for an answer to any handshake message.

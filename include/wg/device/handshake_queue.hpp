@@ -13,7 +13,7 @@
 #include "../base/limits.hpp"
 #include "../base/packet.hpp"
 #include "../protocol/messages.hpp"
-#include "few.hpp"
+#include "linear.hpp"
 
 #include <algorithm>
 
@@ -108,7 +108,7 @@ private:
         refusals_ = 0;
     }
 
-    using array = few_or_array<Storage, waiting_handshake, capacity>;
+    using array = inline_or_array<Storage, waiting_handshake, capacity>;
     /// An array that has its elements inside is as large as it will ever be.
     static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
     static constexpr std::size_t first_size = grows ? 16 : capacity;

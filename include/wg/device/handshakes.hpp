@@ -35,7 +35,7 @@ public:
             return state.drop(j, status::bad_mac1);
         }
         cookie_check check = cookie_check::none;
-        if constexpr (!is_few(storage_type::max_queued_handshakes)) {
+        if constexpr (!is_linear(storage_type::max_queued_handshakes)) {
             // Under load a message has to prove by its mac2 that the sender receives what is sent to its address.
             if (type != message_type::cookie_reply && state.waiting.under_load(now)) {
                 status const why = check_under_load(state, message, j.where, now);
@@ -203,7 +203,7 @@ private:
             return state.limiter.allow(state.with.hash, state.random, source, now) ? status::ok : status::rate_limited;
         state.waiting.note_refusal(now);
         // Senders without a cookie have a limiter of their own: they take no place of those that have proven one.
-        if constexpr (!state_type::few_limited)
+        if constexpr (!state_type::linear_limiter)
             if (!state.cookie_limiter.allow(state.with.hash, state.random, source, now)) return status::rate_limited;
         return status::cookie_sent;
     }
@@ -306,7 +306,7 @@ private:
         bytes_view const message = in.message();
         auto const found = state.peers.find_index(load_le32(&message[cookie_reply_layout::receiver]));
         if (!found) return status::unknown_index;
-        peer_type& from = *found.who;
+        peer_type& from = *found.owner;
         status const why = from.secrets->cookies.consume_reply(state.with, from.key(), message, now);
         if (why == status::ok) state.report(event_id::cookie_reply_received, &from);
         return why;
@@ -419,7 +419,7 @@ private:
     /// The peer whose handshake a response claims to answer; nullptr: there is none.
     static peer_type* asked_by(state_type& state, bytes_view response) noexcept {
         auto const found = state.peers.find_index(load_le32(&response[response_layout::receiver]));
-        return found.keys != nullptr ? nullptr : found.who;
+        return found.keys != nullptr ? nullptr : found.owner;
     }
 
     static void consume_responses(state_type& state, std::span<turn> turns, job_list<job_type> out, std::size_t& made,

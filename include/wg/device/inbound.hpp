@@ -43,12 +43,11 @@ public:
         j.counter = load_le64(&data[transport_layout::counter]);
         if (!found.keys->can_receive(now) || j.counter >= reject_after_messages)
             return state.drop(j, status::expired_keypair);
-#ifndef WG_COMPACT
-        // The window decides once the tag was found right; what it has seen already is not worth a decryption.
-        if (found.keys->received.refuses(j.counter)) return state.drop(j, status::replayed_counter);
-#endif
+        // The window decides after the tag was found right. A counter that it has seen is not worth a decryption.
+        if constexpr (!compact)
+            if (found.keys->received.refuses(j.counter)) return state.drop(j, status::replayed_counter);
         j.why = status::decryption_failed; // until `crypt` finds the tag right
-        state.peers.hold(j, *found.who, found.keys);
+        state.peers.acquire(j, *found.owner, found.keys);
     }
 
     /// Checks a message that was opened, and delivers or drops the inner packet.

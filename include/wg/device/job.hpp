@@ -24,9 +24,8 @@ template <policies Policies> struct job {
     status why = status::ok;
     bool outbound = false;
     bool has_data = false; ///< not a keepalive nor a handshake message
-#ifndef WG_BARE
-    std::uint16_t error = 0; ///< sent: the host's own number for `why`
-#endif
+    /// Sent: the host's own number for `why`. A bare node has no host.
+    [[no_unique_address]] std::conditional_t<hostless, empty_member<11>, std::uint16_t> error{};
     path where{};
     std::uint64_t counter = 0;
     typename peer<Policies>::keypair_type* keys = nullptr; ///< what `crypt` uses; nullptr: nothing to do

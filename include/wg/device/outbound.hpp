@@ -101,16 +101,14 @@ private:
     /// Drops a packet, and answers the host that its destination is unreachable: at most 1000 answers a second.
     static void refuse(state_type& state, job_type& j, [[maybe_unused]] ip_header const& header, status why,
                        [[maybe_unused]] instant_argument now) noexcept {
-#ifdef WG_BARE // the node is the host itself, and sees `why`
         state.drop(j, why);
-#else
-        constexpr duration cost = milliseconds(1), burst = cost * 50;
-        state.drop(j, why);
-        if (now - state.unreachables_since > burst) state.unreachables_since = now - burst;
-        if (now - state.unreachables_since < cost || !make_unreachable(j.data, header)) return;
-        state.unreachables_since = state.unreachables_since + cost;
-        j.next = disposition::deliver;
-#endif
+        if constexpr (!hostless) { // a bare node is the host itself, and sees `why`
+            constexpr duration cost = milliseconds(1), burst = cost * 50;
+            if (now - state.unreachables_since > burst) state.unreachables_since = now - burst;
+            if (now - state.unreachables_since < cost || !make_unreachable(j.data, header)) return;
+            state.unreachables_since = state.unreachables_since + cost;
+            j.next = disposition::deliver;
+        }
     }
 
     static void stage(state_type& state, peer_type& to, bytes_view packet_data, instant_argument now) noexcept {

@@ -15,19 +15,16 @@ template <policies Policies> class peer_table {
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
     static constexpr std::size_t max_peers = storage::max_peers;
-    static constexpr bool few = is_few(max_peers); ///< then peers and indices are found without tables
-    template <class Table, int Place> using unless_few = std::conditional_t<few, no_table<Place>, Table>;
-    using routes_type = std::conditional_t<is_few(storage::max_allowed_ips), few_allowed_ips<peer_type, storage>,
+    static constexpr bool linear = is_linear(max_peers); ///< then peers and indices are found without tables
+    template <class Table, int Place> using unless_linear = std::conditional_t<linear, empty_member<Place>, Table>;
+    using routes_type = std::conditional_t<is_linear(storage::max_allowed_ips), linear_allowed_ips<peer_type, storage>,
                                            allowed_ips<peer_type, storage>>;
     static constexpr std::size_t indices_per_peer = 4; ///< three sessions and a handshake
     /// A peer never has a previous and a next session at once, see `keypair_slots`. Where memory is fixed, a new one is
     /// made after the old ones went; while jobs of these are in flight, there may be no room for it.
-#ifdef WG_COMPACT
-    static constexpr std::size_t max_keypairs = 2 * max_peers;
-#else
-    static constexpr std::size_t max_keypairs =
-        max_peers == 0 ? 0 : 3 * max_peers + 1; ///< a new one before an old one goes
-#endif
+    static constexpr std::size_t max_keypairs = max_peers == 0 ? 0
+                                                : compact      ? 2 * max_peers
+                                                          : 3 * max_peers + 1; ///< a new one before an old one goes
 
 public:
     static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
@@ -37,7 +34,7 @@ public:
     peer_table(storage& from, Random& random) noexcept
         : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
           deadlines_(from) {
-        if constexpr (!few) {
+        if constexpr (!linear) {
             byte_array<8> raw{};
             if (random.fill(raw)) growth_.salt = load_le64(raw.data());
         }
@@ -46,7 +43,7 @@ public:
 
     routes_type& allowed() noexcept { return allowed_; }
     decltype(auto) deadlines() noexcept {
-        if constexpr (few) return few_deadlines<peer_type>(first_);
+        if constexpr (linear) return linear_deadlines<peer_type>(first_);
         else return (deadlines_);
     }
     peer_type* first() const noexcept { return first_; }
@@ -75,7 +72,7 @@ public:
     }
 
     peer_type* find([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
-        if constexpr (few) {
+        if constexpr (linear) {
             peer_type* p = first_;
             while (p != nullptr && std::memcmp(p->key().data(), key.data(), key_bytes) != 0) p = p->next;
             return p;
@@ -89,9 +86,9 @@ public:
     /// The same of a key whose `hash_of` is known.
     peer_type* find_hashed(std::uint64_t hash, key_view key) noexcept {
         by_key_entry* const found = by_key_.find(hash, [&](by_key_entry const& e) {
-            return e.hash_ == hash && std::memcmp(e.who->key().data(), key.data(), key_bytes) == 0;
+            return e.hash_ == hash && std::memcmp(e.owner->key().data(), key.data(), key_bytes) == 0;
         });
-        return found == nullptr ? nullptr : found->who;
+        return found == nullptr ? nullptr : found->owner;
     }
 
     /// Salted, so that an attacker cannot choose keys that collide.
@@ -111,7 +108,7 @@ public:
         fresh->secrets = secrets_.acquire(); // there are as many as peers
         copy(fresh->secrets->remote.public_key, key);
         fresh->number = next_number_++;
-        if constexpr (!few) by_key_.insert({hash_of(with, key), fresh});
+        if constexpr (!linear) by_key_.insert({hash_of(with, key), fresh});
         fresh->before = last_;
         (last_ != nullptr ? last_->next : first_) = fresh;
         last_ = fresh;
@@ -121,22 +118,22 @@ public:
 
     /// Forgets a peer and wipes what is secret of it; jobs in flight keep an empty shell until they are complete.
     void remove([[maybe_unused]] primitives<Policies> const& with, peer_type& gone) noexcept {
-        if constexpr (!few)
+        if constexpr (!linear)
             if (by_key_entry* const entry =
-                    by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.who == &gone; }))
+                    by_key_.find(hash_of(with, gone.key()), [&](by_key_entry const& e) { return e.owner == &gone; }))
                 by_key_.erase(entry);
         unlink(gone);
     }
 
     // --- jobs
 
-    void hold(job_type& by, peer_type& who, keypair_type* keys = nullptr) noexcept {
-        by.owner = &who;
+    void acquire(job_type& by, peer_type& owner, keypair_type* keys = nullptr) noexcept {
+        by.owner = &owner;
         by.keys = keys;
-        ++who.in_flight;
+        ++owner.in_flight;
         if (keys != nullptr) ++keys->in_flight;
     }
-    void let_go(job_type& by) noexcept {
+    void release(job_type& by) noexcept {
         if (by.keys != nullptr) {
             --by.keys->in_flight;
             release_if_unused(*by.keys);
@@ -152,10 +149,10 @@ public:
     // --- sessions and indices
 
     struct index_owner {
-        peer_type* who = nullptr;
+        peer_type* owner = nullptr;
         keypair_type* keys = nullptr; ///< nullptr: a handshake
 
-        explicit operator bool() const noexcept { return who != nullptr; }
+        explicit operator bool() const noexcept { return owner != nullptr; }
     };
     struct index_entry : index_owner {
         std::uint32_t index = 0;
@@ -165,7 +162,7 @@ public:
 
     /// Whose index it is; false: nobody's.
     index_owner find_index(std::uint32_t index) noexcept {
-        if constexpr (few) {
+        if constexpr (linear) {
             for (peer_type* p = first_; p != nullptr && index != 0; p = p->next) {
                 auto const& keypairs = p->keypairs;
                 for (keypair_type* keys : {keypairs.current, keypairs.previous, keypairs.next})
@@ -179,18 +176,18 @@ public:
         }
     }
 
-    /// A random index that nobody uses, for a handshake with `who`; it replaces the one before. no_random, no_memory.
+    /// A random index that nobody uses, for a handshake with `owner`; it replaces the one before. no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
-    template <random_source Random> status make_index(peer_type& who, handshake& of, Random& random) noexcept {
+    template <random_source Random> status make_index(peer_type& owner, handshake& of, Random& random) noexcept {
         drop_index(of);
-        if constexpr (!few)
+        if constexpr (!linear)
             if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
         for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
             byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
             if (index == 0 || find_index(index)) continue;
-            if constexpr (!few) by_index_.insert({{&who, nullptr}, index});
+            if constexpr (!linear) by_index_.insert({{&owner, nullptr}, index});
             of.local_index = index;
             return status::ok;
         }
@@ -211,14 +208,14 @@ public:
         fresh->remote_index = of.remote_index;
         fresh->created = now;
         fresh->initiator = initiator;
-        if constexpr (!few) find_entry(of.local_index)->keys = fresh;
+        if constexpr (!linear) find_entry(of.local_index)->keys = fresh;
         of.local_index = 0; // the session's now
         return fresh;
     }
 
     /// Ends a session: its index is unknown at once; its keys are wiped at once or after the last job that holds them.
     WG_OUTLINE void retire(keypair_type& old) noexcept {
-        if constexpr (!few)
+        if constexpr (!linear)
             if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
                 by_index_.erase(entry);
         old.retired = true;
@@ -238,9 +235,9 @@ private:
 
     struct by_key_entry {
         std::uint64_t hash_ = 0;
-        peer_type* who = nullptr;
+        peer_type* owner = nullptr;
 
-        explicit operator bool() const noexcept { return who != nullptr; }
+        explicit operator bool() const noexcept { return owner != nullptr; }
         std::uint64_t hash() const noexcept { return hash_; }
     };
 
@@ -250,13 +247,13 @@ private:
 
     void drop_index(handshake& of) noexcept {
         if (of.local_index == 0) return;
-        if constexpr (!few) by_index_.erase(find_entry(of.local_index));
+        if constexpr (!linear) by_index_.erase(find_entry(of.local_index));
         of.local_index = 0;
     }
 
     void unlink(peer_type& gone) noexcept {
         allowed_.remove_all(gone);
-        if constexpr (!few) deadlines_.remove(gone);
+        if constexpr (!linear) deadlines_.remove(gone);
         forget(gone.exchange());
         retire_all(gone);
         (gone.before != nullptr ? gone.before->next : first_) = gone.next;
@@ -289,15 +286,15 @@ private:
     std::size_t size_ = 0;
     std::size_t shells_ = 0; ///< removed peers that jobs in flight still know; they take room
     std::uint32_t next_number_ = 0;
-    [[no_unique_address]] unless_few<growth, 5> growth_;
+    [[no_unique_address]] unless_linear<growth, 5> growth_;
     routes_type allowed_;
     typename storage::template pool<peer_type, max_peers> peers_;
     typename storage::template secret_pool<peer_secrets<Policies>, max_peers> secrets_;
     typename storage::template secret_pool<keypair_type, max_keypairs> keypairs_;
-    [[no_unique_address]] unless_few<flat_table<by_key_entry, storage, table_size(max_peers)>, 1> by_key_;
-    [[no_unique_address]] unless_few<flat_table<index_entry, storage, table_size(indices_per_peer* max_peers)>, 2>
+    [[no_unique_address]] unless_linear<flat_table<by_key_entry, storage, table_size(max_peers)>, 1> by_key_;
+    [[no_unique_address]] unless_linear<flat_table<index_entry, storage, table_size(indices_per_peer* max_peers)>, 2>
         by_index_;
-    [[no_unique_address]] unless_few<deadline_queue<peer_type, storage>, 3> deadlines_;
+    [[no_unique_address]] unless_linear<deadline_queue<peer_type, storage>, 3> deadlines_;
 };
 
 }} // namespace wg::WG_ABI

@@ -9,7 +9,7 @@
 
 #include "../base/config.hpp"
 #include "../base/flat_table.hpp"
-#include "few.hpp"
+#include "linear.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace plan {
 
@@ -27,7 +27,7 @@ struct tally {
 // The keys of peers that a configuration has added so far: the place where the list names them first, or nullptr.
 
 /// At most `Most` of them, looked at one after the other.
-template <std::size_t Most> class few_keys {
+template <std::size_t Most> class linear_keys {
 public:
     static constexpr bool exact = true;
     byte const* find(std::uint64_t, key_view key) noexcept {
@@ -52,10 +52,10 @@ private:
 };
 
 /// In a table; `Most` 0: that grows.
-template <class Storage, std::size_t Most> class many_keys {
+template <class Storage, std::size_t Most> class hashed_keys {
 public:
     static constexpr bool exact = true;
-    explicit many_keys(Storage& from) noexcept : from_(from), table_(from) {}
+    explicit hashed_keys(Storage& from) noexcept : from_(from), table_(from) {}
 
     byte const* find(std::uint64_t hash, key_view key) noexcept {
         entry const* const at = look(hash, key);
@@ -94,7 +94,7 @@ struct no_keys {
 
 // Prefixes. An owner is where his key lies: in his peer, or in the list that adds him.
 
-/// All of them, by value: `Prefixes` has the members of `few_allowed_ips`.
+/// All of them, by value: `Prefixes` has the members of `linear_allowed_ips`.
 template <class Prefixes, std::size_t Most> class counted_prefixes {
 public:
     template <class Storage> explicit counted_prefixes(Storage& from) noexcept : all_(from) {}
@@ -137,14 +137,14 @@ public:
     }
     template <class Allowed, class Peer>
     bool insert(Allowed const& allowed, ip_prefix const& prefix, byte const&, Peer const* known) noexcept {
-        bool const keeps = known != nullptr && !known->prefixes_discounted;
+        bool const keeps = known != nullptr && !known->prefixes_counted_as_removed;
         if (!keeps || allowed.find_exact(prefix) != known) of(prefix.address.kind).add();
         return true;
     }
     void remove(ip_prefix const&, byte const&) noexcept {}
     /// True: the peer is marked, and the mark has to be taken away.
     template <class Allowed, class Peer> bool remove_all(Allowed const& allowed, byte const&, Peer* known) noexcept {
-        if (known == nullptr || std::exchange(known->prefixes_discounted, true)) return false;
+        if (known == nullptr || std::exchange(known->prefixes_counted_as_removed, true)) return false;
         for (family const kind : {family::v4, family::v6}) of(kind).drop(allowed.count(*known, kind));
         return true;
     }

@@ -11,7 +11,7 @@
 #define WG_DEVICE_RATE_LIMITER_HPP
 
 #include "../policy.hpp"
-#include "few.hpp"
+#include "linear.hpp"
 
 namespace wg { inline namespace WG_ABI {
 
@@ -104,11 +104,11 @@ private:
 
     static constexpr std::size_t size = Storage::max_limited_sources;
     static constexpr std::size_t ways = 4;
-    static constexpr bool few = is_few(size); ///< then all buckets are one set, and sources are known by address
+    static constexpr bool few = is_linear(size); ///< then all buckets are one set, and sources are known by address
     static_assert(size >= ways && (size & (size - 1)) == 0);
 
-    few_or_array<Storage, bucket, size> buckets_;
-    [[no_unique_address]] std::conditional_t<few, no_table<1>, byte_array<16>> key_{};
+    inline_or_array<Storage, bucket, size> buckets_;
+    [[no_unique_address]] std::conditional_t<few, empty_member<1>, byte_array<16>> key_{};
 };
 
 }} // namespace wg::WG_ABI

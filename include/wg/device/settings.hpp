@@ -23,11 +23,12 @@ public:
     status admit(std::span<change const> changes) noexcept {
         if (status const why = check_changes(changes); why != status::ok) return why;
         if constexpr (storage::max_peers == 0) {
-            plan::many_keys<storage, 0> keys(state_.memory);
+            plan::hashed_keys<storage, 0> keys(state_.memory);
             if constexpr (storage::max_allowed_ips == 0) return admit<plan::bounded_prefixes>(changes, keys);
             else return admit<exact_prefixes>(changes, keys);
-        } else if constexpr (state_type::few && (is_few(storage::max_allowed_ips) || storage::max_allowed_ips == 0)) {
-            plan::few_keys<storage::max_peers> keys;
+        } else if constexpr (state_type::linear &&
+                             (is_linear(storage::max_allowed_ips) || storage::max_allowed_ips == 0)) {
+            plan::linear_keys<storage::max_peers> keys;
             return admit<exact_prefixes>(changes, keys);
         } else { // what counts by value takes more of the stack, and is needed only if a bound says no
             plan::no_keys keys;
@@ -112,13 +113,13 @@ private:
     static auto prefixes_by_value() noexcept {
         constexpr std::size_t most = storage::max_allowed_ips;
         if constexpr (most == 0 || most > most_planned) return std::type_identity<plan::bounded_prefixes>{};
-        else if constexpr (is_few(most))
-            return std::type_identity<plan::counted_prefixes<few_allowed_ips<byte const, storage>, most>>{};
+        else if constexpr (is_linear(most))
+            return std::type_identity<plan::counted_prefixes<linear_allowed_ips<byte const, storage>, most>>{};
         else return std::type_identity<plan::counted_prefixes<plan::prefix_table<storage, most>, most>>{};
     }
     using exact_prefixes = typename decltype(prefixes_by_value())::type;
     [[gnu::noinline]] status admit_by_value(std::span<change const> changes) noexcept {
-        plan::many_keys<storage, storage::max_peers> keys(state_.memory);
+        plan::hashed_keys<storage, storage::max_peers> keys(state_.memory);
         return admit<exact_prefixes>(changes, keys);
     }
 
@@ -134,7 +135,7 @@ private:
         bool marked = false;
         // A peer that the changes before have removed is there no more.
         auto const remove = [&](peer_type& known) noexcept {
-            marked = known.discounted = true;
+            marked = known.counted_as_removed = true;
             (void)prefixes.remove_all(allowed, *known.key().data(), &known);
             if (known.in_flight == 0) peers.drop(1); // what jobs in flight still know keeps its place
         };
@@ -145,7 +146,7 @@ private:
             if (why != status::ok) return;
             std::uint64_t const hash = hash_of(of.key);
             peer_type* known = replace ? nullptr : find(hash, of.key);
-            if (known != nullptr && known->discounted) known = nullptr;
+            if (known != nullptr && known->counted_as_removed) known = nullptr;
             byte const* owner = known != nullptr ? known->key().data() : keys.find(hash, of.key);
             if (of.remove) {
                 if (known != nullptr) return remove(*known);
@@ -184,18 +185,18 @@ private:
     void unmark(std::span<change const> changes, key_view own) noexcept {
         auto const clear = [&](key_view key) noexcept {
             if (peer_type* const known = state_.peers.find(state_.with, key))
-                known->discounted = known->prefixes_discounted = false;
+                known->counted_as_removed = known->prefixes_counted_as_removed = false;
         };
         clear(own);
         for_each_peer(changes, [&](peer_changes const& of) noexcept { clear(of.key); });
     }
 
     std::uint64_t hash_of([[maybe_unused]] key_view key) const noexcept {
-        if constexpr (state_type::few) return 0;
+        if constexpr (state_type::linear) return 0;
         else return state_.peers.hash_of(state_.with, key);
     }
     peer_type* find([[maybe_unused]] std::uint64_t hash, key_view key) noexcept {
-        if constexpr (state_type::few) return state_.peers.find(state_.with, key);
+        if constexpr (state_type::linear) return state_.peers.find(state_.with, key);
         else return state_.peers.find_hashed(hash, key);
     }
 
@@ -290,9 +291,7 @@ private:
     /// What a new peer needs before it is configured.
     void begin(peer_type& fresh) noexcept {
         compute_static_static(fresh);
-#ifndef WG_COMPACT
-        fresh.last_label = state_.last_label;
-#endif
+        if constexpr (!compact) fresh.last_label = state_.last_label;
         state_.report(event_id::peer_added, &fresh);
     }
 
@@ -300,10 +299,9 @@ private:
         finish_static_static(); // its secrets go
         state_.report(event_id::peer_removed, &gone);
         state_.dequeue_for_transmit(gone);
-#ifndef WG_COMPACT
-        if (std::memcmp(gone.last_label.data(), state_.last_label.data(), timestamp_bytes) > 0)
-            state_.last_label = gone.last_label;
-#endif
+        if constexpr (!compact)
+            if (std::memcmp(gone.last_label.data(), state_.last_label.data(), timestamp_bytes) > 0)
+                state_.last_label = gone.last_label;
         state_.staged.drop_all(gone.staged);
         state_.peers.remove(state_.with, gone);
     }
@@ -365,7 +363,7 @@ private:
     };
 
     state_type& state_;
-    [[no_unique_address]] std::conditional_t<at_once == 1, no_table<1>, static_statics> waiting_{};
+    [[no_unique_address]] std::conditional_t<at_once == 1, empty_member<1>, static_statics> waiting_{};
 };
 
 }} // namespace wg::WG_ABI

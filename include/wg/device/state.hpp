@@ -20,13 +20,9 @@ template <policies Policies> struct device_state {
     using peer_type = peer<Policies>;
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
-#ifdef WG_BARE
-    static constexpr bool counts = observer_type::enabled; ///< the jobs say what became of them
-#else
-    static constexpr bool counts = true;
-#endif
-    static constexpr bool few = is_few(storage_type::max_peers);
-    static constexpr bool few_limited = is_few(storage_type::max_limited_sources);
+    static constexpr bool counts = !hostless || observer_type::enabled; ///< a bare node's jobs say what became of them
+    static constexpr bool linear = is_linear(storage_type::max_peers);
+    static constexpr bool linear_limiter = is_linear(storage_type::max_limited_sources);
 
     /// The device's own secrets, in the storage's region.
     struct own_secrets : identity {
@@ -112,7 +108,7 @@ template <policies Policies> struct device_state {
         j.next = keys == nullptr ? disposition::send : disposition::drop;
         j.why = status::ok;
         j.outbound = true;
-        peers.hold(j, to, keys);
+        peers.acquire(j, to, keys);
     }
 
     WG_OUTLINE void drop(job_type& j, status why) noexcept {
@@ -134,9 +130,8 @@ template <policies Policies> struct device_state {
     /// The socket did not send a job's datagram.
     void note_failed([[maybe_unused]] job_type const& j, [[maybe_unused]] peer_type const& to) noexcept {
         if constexpr (counts) ++counters[static_cast<std::size_t>(j.why)];
-#ifndef WG_BARE
-        report(event_id::send_failed, &to, static_cast<std::uint64_t>(j.why) | std::uint64_t{j.error} << 8);
-#endif
+        if constexpr (!hostless)
+            report(event_id::send_failed, &to, static_cast<std::uint64_t>(j.why) | std::uint64_t{j.error} << 8);
     }
 
     /// Remembers an event for the end of the call; what is beyond `max_reported` in one call is only counted.
@@ -163,11 +158,8 @@ template <policies Policies> struct device_state {
     /// The timestamp of the last initiation to a peer. A small device has one for all peers, which saves 12 bytes a
     /// peer; labels do not run ahead of the clock there either, see `next_label`.
     byte_array<timestamp_bytes>& last_label_to([[maybe_unused]] peer_type& p) noexcept {
-#ifdef WG_COMPACT
-        return last_label;
-#else
-        return p.last_label;
-#endif
+        if constexpr (compact) return last_label;
+        else return p.last_label;
     }
 
     //= wp 2.1: the endpoint is where the last authenticated packet came from
@@ -178,19 +170,19 @@ template <policies Policies> struct device_state {
 
     // Who has something to send: a list, or where there are few, whoever says so.
     peer_type* next_for_transmit() noexcept {
-        if constexpr (!few) return first_for_transmit;
+        if constexpr (!linear) return first_for_transmit;
         peer_type* p = peers.first();
         while (p != nullptr && !p->queued_for_transmit) p = p->next;
         return p;
     }
     void enqueue_for_transmit(peer_type& p) noexcept {
-        if (std::exchange(p.queued_for_transmit, true) || few) return;
+        if (std::exchange(p.queued_for_transmit, true) || linear) return;
         p.before_for_transmit = last_for_transmit;
         (last_for_transmit != nullptr ? last_for_transmit->next_for_transmit : first_for_transmit) = &p;
         last_for_transmit = &p;
     }
     void dequeue_for_transmit(peer_type& p) noexcept {
-        if (!std::exchange(p.queued_for_transmit, false) || few) return;
+        if (!std::exchange(p.queued_for_transmit, false) || linear) return;
         peer_type *const before = p.before_for_transmit, *const after = p.next_for_transmit;
         (before != nullptr ? before->next_for_transmit : first_for_transmit) = after;
         (after != nullptr ? after->before_for_transmit : last_for_transmit) = before;
@@ -243,7 +235,7 @@ template <policies Policies> struct device_state {
         event_id id;
         std::uint32_t number;
         std::uint64_t value;
-        [[no_unique_address]] std::conditional_t<names_peers, public_key, no_table<1>> key;
+        [[no_unique_address]] std::conditional_t<names_peers, public_key, empty_member<1>> key;
     };
     static constexpr std::size_t max_reported = observer_type::enabled ? 64 : 0;
 
@@ -273,16 +265,17 @@ template <policies Policies> struct device_state {
     handshake_queue<storage_type> waiting;
     rate_limiter<storage_type> limiter; ///< of sources that have proven a cookie
     /// Of sources that are sent cookies.
-    [[no_unique_address]] std::conditional_t<few_limited, no_table<10>, rate_limiter<storage_type>> cookie_limiter;
+    [[no_unique_address]] std::conditional_t<linear_limiter, empty_member<10>, rate_limiter<storage_type>>
+        cookie_limiter;
     typename storage_type::template secret_pool<own_secrets, 1> secrets;
     staging<storage_type> staged;
 
-#ifndef WG_BARE
-    instant unreachables_since{}; ///< the bucket of ICMP answers: what has not been used since
-#endif
-    [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, no_table<2>> counters{};
+    /// The bucket of ICMP answers: what has not been used since.
+    [[no_unique_address]] std::conditional_t<hostless, empty_member<12>, instant> unreachables_since{};
+    [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, empty_member<2>>
+        counters{};
     [[no_unique_address]] std::array<reported_event, max_reported> reported;
-    [[no_unique_address]] std::conditional_t<max_reported != 0, std::size_t, no_table<1>> reported_count{};
+    [[no_unique_address]] std::conditional_t<max_reported != 0, std::size_t, empty_member<1>> reported_count{};
 
 private:
     template <class Given> static decltype(auto) take(Given& given) noexcept {

@@ -424,7 +424,7 @@ private:
     typename storage::template array<byte, most_outbound_bytes> outbound_;
     typename storage::template array<byte, most_inbound_bytes> inbound_;
     using handshake_array = typename storage::template array<byte, most_handshake_bytes>;
-    using handshake_room = std::conditional_t<separates_handshakes, handshake_array, no_table<9>>;
+    using handshake_room = std::conditional_t<separates_handshakes, handshake_array, empty_member<9>>;
     [[no_unique_address]] handshake_room handshakes_;
     std::size_t stride_ = 0;
     std::size_t wanted_ = least_wanted; ///< datagrams in the next receive

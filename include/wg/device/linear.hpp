@@ -3,8 +3,8 @@
 // device's lock.
 //
 // For a handful of peers that is as fast, takes less code than one of those, and no memory but the entries themselves.
-#ifndef WG_DEVICE_FEW_HPP
-#define WG_DEVICE_FEW_HPP
+#ifndef WG_DEVICE_LINEAR_HPP
+#define WG_DEVICE_LINEAR_HPP
 
 #include "../base/endpoint.hpp"
 #include "../base/time.hpp"
@@ -14,30 +14,30 @@
 namespace wg { inline namespace WG_ABI {
 
 /// Whether a fixed capacity is so small that all of it is looked at.
-constexpr bool is_few(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
+constexpr bool is_linear(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
 
 /// Stands where a device of few peers has nothing. `Place` makes several of them in one object take no room.
-template <int Place> struct no_table {
-    no_table() noexcept = default;
-    template <class Storage> explicit no_table(Storage&) noexcept {}
+template <int Place> struct empty_member {
+    empty_member() noexcept = default;
+    template <class Storage> explicit empty_member(Storage&) noexcept {}
 };
 
 /// An array of the storage's, or where it is short, one in place that is there from the start.
-template <class T, std::size_t Count> struct few_elements {
-    template <class Storage> explicit few_elements(Storage&) noexcept {}
+template <class T, std::size_t Count> struct inline_array {
+    template <class Storage> explicit inline_array(Storage&) noexcept {}
     std::span<T, Count> view() noexcept { return elements; }
     static constexpr bool resize(std::size_t) noexcept { return true; }
 
     std::array<T, Count> elements{};
 };
 template <class Storage, class T, std::size_t Count>
-using few_or_array =
-    std::conditional_t<is_few(Count), few_elements<T, Count>, typename Storage::template array<T, Count>>;
+using inline_or_array =
+    std::conditional_t<is_linear(Count), inline_array<T, Count>, typename Storage::template array<T, Count>>;
 
 /// Cryptokey routing (whitepaper 2) by a list of all prefixes; the members of `allowed_ips`.
-template <class Owner, class Storage> class few_allowed_ips {
+template <class Owner, class Storage> class linear_allowed_ips {
 public:
-    explicit few_allowed_ips(Storage&) noexcept {}
+    explicit linear_allowed_ips(Storage&) noexcept {}
 
     /// Who has the longest prefix of the address at `address`; nullptr: nobody.
     Owner* find(family kind, byte const* address) const noexcept {
@@ -125,9 +125,9 @@ private:
 };
 
 /// Which peer's timer is due: the members of `deadline_queue`, over the list of all peers.
-template <class Peer> class few_deadlines {
+template <class Peer> class linear_deadlines {
 public:
-    explicit few_deadlines(Peer* first) noexcept : first_(first) {}
+    explicit linear_deadlines(Peer* first) noexcept : first_(first) {}
 
     void schedule(Peer&, instant) noexcept {} // nothing is remembered that the peer does not know
 
