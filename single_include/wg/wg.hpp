@@ -13439,20 +13439,23 @@ using session = basic_session<>;
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A whole WireGuard interface without input and output (whitepaper 2, 5, 6). Layer 4.
+// A whole WireGuard interface without input and output (whitepaper 2, 5, 6). Folder: device.
 //
-// The core decides, policies do: a device is handed packets and the time and hands packets back. A packet's way is
-// cut where it is expensive:
+// The caller gives a device packets and the time, and gets packets back. A packet passes these steps; the expensive one
+// stands between the others:
 //
 //     prepare_outbound -> crypt -> (send to the network) -> complete
 //     prepare_inbound  -> crypt -> complete -> (write to the TUN device)
 //
-// What the device has to say by itself comes from `process_handshakes` (answers) and `poll_transmit` (initiations,
-// keepalives, packets that waited), as outbound jobs that go through `crypt`, the network and `complete` as well.
+// Messages that the device begins itself come from `process_handshakes` (answers) and `poll_transmit` (initiations,
+// keepalives, staged packets). They are outbound jobs: they pass `crypt`, the network and `complete` as well.
 //
-// Threads: any number at once if `Policies::threads` is parallel; a call locks the device once for all its jobs, and
-// `crypt` does not lock at all; `process_handshakes` and `poll_transmit` hold the lock for a DH or two a job. One job
-// is used by one thread at a time. Packets of a flow stay in order if their jobs are prepared and completed in order.
+// Threads: any number at once if `Policies::threads` is parallel. Each call locks the device once for all its jobs;
+// `crypt` takes no lock; `process_handshakes` and `poll_transmit` hold the lock for one or two DH operations a job. One
+// thread uses a job at a time. Packets of a flow stay in order if their jobs are prepared and completed in order.
+//
+// The parts of a device (outbound.hpp, inbound.hpp, handshakes.hpp) are static functions over `device_state`.
+// `settings` is an object, because it collects DH operations during a call.
 #ifndef WG_DEVICE_DEVICE_HPP
 #define WG_DEVICE_DEVICE_HPP
 
@@ -13569,12 +13572,12 @@ constexpr message_type type_of(bytes_view datagram) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A packet on its way through a device: the seam between deciding and doing. Layer 4; a value that moves along.
+// A packet between two steps of a device. Folder: device; a value, used by one thread at a time.
 #ifndef WG_DEVICE_JOB_HPP
 #define WG_DEVICE_JOB_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What a device knows of one peer. Layer 4; guarded by the device's lock.
+// The state of one peer. Folder: device; guarded by the device's lock.
 #ifndef WG_DEVICE_PEER_HPP
 #define WG_DEVICE_PEER_HPP
 
@@ -15303,57 +15306,65 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-/// What of a peer is secret, apart from its sessions. Lives in the storage's region for secrets.
+/// The secrets of a peer, without those of its sessions. They lie in the storage's region for secrets.
 template <policies Policies> struct peer_secrets {
-    handshake exchange;
-    remote_identity remote;
-    cookie_jar<Policies> cookies;
+    handshake exchange;           ///< the handshake that is under way, if any
+    remote_identity remote;       ///< the peer's keys
+    cookie_jar<Policies> cookies; ///< cookies that the peer sent
 };
 
+/// A peer. A device that searches its peers linearly uses no member that links queues.
 template <policies Policies> struct peer {
+    /// A session's keys.
     using keypair_type = keypair<Policies::storage::replay_bits>;
 
-    // What is used most lies first, where small processors reach it with short instructions.
-    peer_secrets<Policies>* secrets = nullptr;
-    keypair_slots<keypair_type> keypairs;
-    bool wants_initiation = false;
-    bool wants_keepalive = false;
-    bool queued_for_transmit = false;
-    bool removed = false;                                                 ///< only jobs in flight still know it
-    bool counted_as_removed = false, prefixes_counted_as_removed = false; ///< while a configuration is being admitted
-    std::uint8_t early_initiations = 0; ///< at new endpoints, since the last initiation that waited for its time
-    std::uint32_t in_flight = 0;        ///< those jobs
-    peer* next_for_transmit = nullptr;  // of few peers neither is used
-    peer* before_for_transmit = nullptr;
-    peer* next = nullptr; ///< in the order in which they were added
-    peer* before = nullptr;
-    staging_queue staged;
-    path where{};
-    peer_timers timers;
-    instant may_initiate_at{};                        ///< after the last initiation or response that was sent
-    instant may_be_initiated_at{};                    ///< after the last initiation that was accepted
-    byte_array<timestamp_bytes> greatest_timestamp{}; ///< of all initiations; only the peer's removal forgets it
-    byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N, zero: never
+    // The members that are used most come first, because small processors reach them with short instructions.
+    peer_secrets<Policies>* secrets = nullptr;        ///< nullptr: the peer was removed
+    keypair_slots<keypair_type> keypairs;             ///< its sessions
+    bool wants_initiation = false;                    ///< an initiation is to be sent
+    bool wants_keepalive = false;                     ///< an empty packet is to be sent
+    bool queued_for_transmit = false;                 ///< `poll_transmit` looks at this peer
+    bool removed = false;                             ///< a shell that waits for its jobs in flight
+    bool counted_as_removed = false;                  ///< used while a configuration is admitted
+    bool prefixes_counted_as_removed = false;         ///< used while a configuration is admitted
+    std::uint8_t early_initiations = 0;               ///< to new endpoints, since the last one after Rekey-Timeout
+    std::uint32_t in_flight = 0;                      ///< jobs that have not been completed
+    peer* next_for_transmit = nullptr;                ///< in the transmit queue
+    peer* before_for_transmit = nullptr;              ///< in the transmit queue
+    peer* next = nullptr;                             ///< in the order in which peers were added
+    peer* before = nullptr;                           ///< in the order in which peers were added
+    staging_queue staged;                             ///< packets that wait for a session
+    path where{};                                     ///< its endpoint, and this host's source address for it
+    peer_timers timers;                               ///< its timers
+    instant may_initiate_at{};                        ///< Rekey-Timeout after the last handshake message to it
+    instant may_be_initiated_at{};                    ///< 20 ms after the last accepted initiation
+    byte_array<timestamp_bytes> greatest_timestamp{}; ///< of its initiations; kept until the peer is removed
+    byte_array<timestamp_bytes> last_handshake{};     ///< wall clock as TAI64N; zero: never
     /// Timestamp of the last initiation to this peer. A compact device has one for all peers, see `device_state`.
     [[no_unique_address]] std::conditional_t<compact, empty_member<8>, byte_array<timestamp_bytes>> last_label{};
-    std::uint64_t tx_bytes = 0;
-    std::uint64_t rx_bytes = 0;
-    std::uint32_t number = 0; ///< for the observer; never used again
-    /// The last round of `poll_transmit` that took packets out of `staged`.
+    std::uint64_t tx_bytes = 0; ///< bytes of UDP payload sent, handshake messages included
+    std::uint64_t rx_bytes = 0; ///< bytes of UDP payload received, handshake messages included
+    std::uint32_t number = 0;   ///< for the observer; unique during the device's life
+    /// A round of `poll_transmit`.
     using round_number = std::conditional_t<Policies::threads::parallel, std::uint32_t, empty_member<7>>;
-    [[no_unique_address]] round_number unstaged_in{};
+    [[no_unique_address]] round_number unstaged_in{}; ///< the last round that took packets out of `staged`
 
+    /// `List`, or nothing where allowed IPs are searched linearly.
     template <class List, int Place>
     using unless_linear = std::conditional_t<is_linear(Policies::storage::max_allowed_ips), empty_member<Place>, List>;
-    [[no_unique_address]] unless_linear<prefix_list<prefix_key_v4, peer>, 4> allowed_v4;
-    [[no_unique_address]] unless_linear<prefix_list<prefix_key_v6, peer>, 6> allowed_v6;
+    [[no_unique_address]] unless_linear<prefix_list<prefix_key_v4, peer>, 4> allowed_v4; ///< its IPv4 prefixes
+    [[no_unique_address]] unless_linear<prefix_list<prefix_key_v6, peer>, 6> allowed_v6; ///< its IPv6 prefixes
 
-    std::uint32_t deadline_position = UINT32_MAX; // of a device of few peers it is not used
+    std::uint32_t deadline_position = UINT32_MAX; ///< in the deadline queue
 
+    /// Its public key.
     wg::public_key const& key() const noexcept { return secrets->remote.public_key; }
+    /// The handshake that is under way, if any.
     wg::handshake& exchange() noexcept { return secrets->exchange; }
 
+    /// Counts received bytes.
     WG_OUTLINE void received(std::size_t bytes_in) noexcept { rx_bytes += bytes_in; }
+    /// Counts an initiation or a response, which was sent to the peer, against the rate limit.
     //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
     void sent_handshake(instant_argument now) noexcept { set_after<rekey_timeout>(may_initiate_at, now); }
 };
@@ -15366,34 +15377,35 @@ namespace wg { inline namespace WG_ABI {
 
 /// What the caller does with a job's data next.
 enum class disposition : std::uint8_t {
-    drop,    ///< nothing; `why` says why, and is ok for what `crypt` has not sealed yet
+    drop,    ///< nothing; `why` says the reason, and is ok for a message that `crypt` has not sealed yet
     send,    ///< to the network, at `where`: sealed, or a handshake message
     deliver, ///< to the TUN device
 };
 
-/// One packet or datagram. The caller fills in `data` (and of a datagram `where` and `tos`); the device does the rest
-/// in that buffer. Whatever a device has prepared or transmitted goes back to `complete` once, sent or not: until then
-/// the job keeps its peer and its keys alive.
+/// One packet or datagram. The caller sets `data`, and for a datagram `where` and `tos`; the device works in that
+/// buffer. Each job that a device has prepared or transmitted is given to `complete` once, sent or not: until then the
+/// job keeps its peer and its keys alive.
 template <policies Policies> struct job {
-    packet data{};
-    std::uint8_t tos = 0;
-    disposition next = disposition::drop;
-    status why = status::ok;
-    bool outbound = false;
-    bool has_data = false; ///< not a keepalive nor a handshake message
+    packet data{};                        ///< the caller's buffer, and the window of it that is in use
+    std::uint8_t tos = 0;                 ///< DSCP and ECN of the outer header
+    disposition next = disposition::drop; ///< what the caller does with `data`
+    status why = status::ok;              ///< the reason of a drop, or of a failure to send
+    bool outbound = false;                ///< to the network; else from it
+    bool has_data = false;                ///< neither a keepalive nor a handshake message
     /// Sent: the host's own number for `why`. A bare node has no host.
     [[no_unique_address]] std::conditional_t<hostless, empty_member<11>, std::uint16_t> error{};
-    path where{};
-    std::uint64_t counter = 0;
-    typename peer<Policies>::keypair_type* keys = nullptr; ///< what `crypt` uses; nullptr: nothing to do
-    peer<Policies>* owner = nullptr;
+    path where{};              ///< the outer addresses: to where it goes, or from where it came
+    std::uint64_t counter = 0; ///< of the transport message
+    typename peer<Policies>::keypair_type* keys = nullptr; ///< `crypt` uses these; nullptr: `crypt` has nothing to do
+    peer<Policies>* owner = nullptr;                       ///< in flight with this peer; nullptr: with none
 };
 
-/// A std::span of jobs, and whatever one is made of. A class of its own has no member types: because of those of a span
-/// g++ for 32-bit Arm notes, at every function that takes one, that its calling convention changed in version 7.1, and
-/// no pragma silences that.
+/// A std::span of jobs that converts from every range of jobs. It is a class, because g++ for 32-bit Arm notes, at every
+/// function that takes a std::span with member types, that its calling convention changed in version 7.1; no pragma
+/// silences that.
 template <class Job> struct job_list : std::span<Job> {
     using std::span<Job>::span;
+    /// The jobs of `all`.
     constexpr job_list(std::span<Job> const& all) noexcept : std::span<Job>(all) {}
 };
 
@@ -15494,8 +15506,8 @@ private:
 #define WG_DEVICE_HANDSHAKES_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What a device is made of: its policies, its tables, its counters; and what all its parts do with them. Layer 4;
-// guarded by the device's lock.
+// The state of a device: policies, tables, counters and events, with the operations that all parts of a device share.
+// Folder: device; guarded by the device's lock.
 #ifndef WG_DEVICE_STATE_HPP
 #define WG_DEVICE_STATE_HPP
 
@@ -16150,36 +16162,41 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// All members of a device. Its parts are static functions over this state.
 template <policies Policies> struct device_state {
-    using observer_type = typename Policies::observer;
-    using storage_type = typename Policies::storage;
-    using peer_type = peer<Policies>;
-    using keypair_type = typename peer_type::keypair_type;
-    using job_type = job<Policies>;
+    using observer_type = typename Policies::observer;     ///< the observer policy
+    using storage_type = typename Policies::storage;       ///< the storage policy
+    using peer_type = peer<Policies>;                      ///< a peer
+    using keypair_type = typename peer_type::keypair_type; ///< a session
+    using job_type = job<Policies>;                        ///< a packet between two steps
+    /// Whether there are counters.
     static constexpr bool counts = !hostless || observer_type::enabled; ///< a bare node's jobs say what became of them
+    /// Whether peers are searched one by one.
     static constexpr bool linear = is_linear(storage_type::max_peers);
+    /// Whether the rate limiter searches its sources one by one.
     static constexpr bool linear_limiter = is_linear(storage_type::max_limited_sources);
 
-    /// The device's own secrets, in the storage's region.
+    /// The device's own secrets. They lie in the storage's region for secrets.
     struct own_secrets : identity {
-        cookie_checker<Policies> checker;
+        cookie_checker<Policies> checker; ///< checks macs, and makes cookies
 
+        /// The device's static keys.
         identity& mine() noexcept { return *this; }
     };
 
-    /// The instances of the policies on their way in. (clang 16 crashes where a call's result initialises an empty
+    /// The instances of the policies, for the constructor. (clang 16 crashes where a call's result initialises an empty
     /// member in place.)
     struct parts {
-        typename Policies::hash hash;
-        typename Policies::dh dh;
-        typename Policies::aead aead;
-        typename Policies::clock_source clock;
-        typename Policies::random_source random;
-        observer_type observer;
-        storage_type memory;
+        typename Policies::hash hash;            ///< BLAKE2s
+        typename Policies::dh dh;                ///< X25519
+        typename Policies::aead aead;            ///< ChaCha20-Poly1305
+        typename Policies::clock_source clock;   ///< time
+        typename Policies::random_source random; ///< random bytes
+        observer_type observer;                  ///< events
+        storage_type memory;                     ///< memory
     };
 
-    /// How many policies of the bundle are of this type.
+    /// How many policies of the bundle have this type.
     template <class Type>
     static constexpr int roles_of =
         std::same_as<Type, typename Policies::hash> + std::same_as<Type, typename Policies::dh> +
@@ -16187,8 +16204,8 @@ template <policies Policies> struct device_state {
         std::same_as<Type, typename Policies::random_source> + std::same_as<Type, observer_type> +
         std::same_as<Type, storage_type>;
 
-    /// From instances of policies in any order; those not given are default-constructed. A type that is several
-    /// policies is given once and copied.
+    /// Sorts instances of policies that are given in any order. Those that are not given are default-constructed. An
+    /// instance whose type is several policies is given once, and copied.
     template <class... Given> static parts choose(Given&... given) noexcept {
         static_assert(((roles_of<Given> != 0) && ...), "an argument is no policy of this bundle: name its type there");
         static_assert(((roles_of<Given> <= 1 || std::copy_constructible<Given>)&&...),
@@ -16202,6 +16219,7 @@ template <policies Policies> struct device_state {
                 take_or_make<storage_type>(given...)};
     }
 
+    /// Takes the policies; see `choose`. `own` is nullptr if there was no memory.
     explicit device_state(parts&& from) noexcept
         : with{std::move(from.hash), std::move(from.dh), std::move(from.aead)}, clock(std::move(from.clock)),
           random(std::move(from.random)), observer(std::move(from.observer)), memory(std::move(from.memory)),
@@ -16218,6 +16236,7 @@ template <policies Policies> struct device_state {
 
     // --- jobs
 
+    /// Resets all members of a job but `data`, `tos` and `where`.
     WG_OUTLINE static void begin(job_type& j, bool outbound) noexcept {
         j.keys = nullptr;
         j.owner = nullptr;
@@ -16227,18 +16246,19 @@ template <policies Policies> struct device_state {
         j.has_data = false;
     }
 
-    /// Makes the window the first `size` bytes of the job's buffer, which has so many.
+    /// Makes the window the first `size` bytes of the job's buffer. The buffer has at least `size` bytes.
     static void take_room(job_type& j, std::size_t size) noexcept {
         j.data = packet({j.data.buffer, j.data.capacity}, 0, size);
     }
-    /// The same; false, and unchanged: the buffer is smaller.
+    /// As `take_room`. Returns: false, and changes nothing, if the buffer has fewer bytes.
     static bool room_for(job_type& j, std::size_t size) noexcept {
         if (j.data.capacity < size) return false;
         take_room(j, size);
         return true;
     }
 
-    /// What has `keys` is still in clear: `crypt` seals it, and only then is it to be sent.
+    /// Addresses an outbound message to `to`. A message with `keys` is still in clear: `crypt` seals it, and sets its
+    /// disposition to send.
     WG_OUTLINE void send(job_type& j, peer_type& to, keypair_type* keys) noexcept {
         j.where = to.where;
         j.next = keys == nullptr ? disposition::send : disposition::drop;
@@ -16247,6 +16267,7 @@ template <policies Policies> struct device_state {
         peers.acquire(j, to, keys);
     }
 
+    /// Drops a job and counts the reason.
     WG_OUTLINE void drop(job_type& j, status why) noexcept {
         j.next = disposition::drop;
         j.why = why;
@@ -16255,34 +16276,37 @@ template <policies Policies> struct device_state {
 
     // --- counters and events
 
-    WG_OUTLINE void count(status why, [[maybe_unused]] peer_type const* whose) noexcept {
+    /// Counts a status, and reports it if a packet was lost. `owner` is nullptr if no peer is known.
+    WG_OUTLINE void count(status why, [[maybe_unused]] peer_type const* owner) noexcept {
         if constexpr (counts) ++counters[static_cast<std::size_t>(why)];
         if constexpr (!observer_type::enabled) return;
         bool const lost =
             why != status::staged && why != status::queued && why != status::keepalive && why != status::cookie_sent;
-        if (lost) report(event_id::dropped, whose, static_cast<std::uint64_t>(why));
+        if (lost) report(event_id::dropped, owner, static_cast<std::uint64_t>(why));
     }
 
-    /// The socket did not send a job's datagram.
+    /// Counts and reports a datagram that the socket did not send.
     void note_failed([[maybe_unused]] job_type const& j, [[maybe_unused]] peer_type const& to) noexcept {
         if constexpr (counts) ++counters[static_cast<std::size_t>(j.why)];
         if constexpr (!hostless)
             report(event_id::send_failed, &to, static_cast<std::uint64_t>(j.why) | std::uint64_t{j.error} << 8);
     }
 
-    /// Remembers an event for the end of the call; what is beyond `max_reported` in one call is only counted.
-    void report(event_id id, peer_type const* whose, std::uint64_t value = 0) noexcept {
+    /// Keeps an event until the end of the call, when the lock is released and the observer is called. Of one call,
+    /// events after the first `max_reported` are lost.
+    void report(event_id id, peer_type const* owner, std::uint64_t value = 0) noexcept {
         if constexpr (observer_type::enabled) {
             if (reported_count == max_reported) return;
             reported_event& e = reported[reported_count++];
             e.id = id;
-            e.number = whose != nullptr ? whose->number : no_peer_number;
+            e.number = owner != nullptr ? owner->number : no_peer_number;
             e.value = value;
-            if constexpr (names_peers) // of a removed peer only jobs in flight are left
-                e.key = whose != nullptr && whose->secrets != nullptr ? whose->key() : public_key{};
+            if constexpr (names_peers) // the key of a removed peer is gone
+                e.key = owner != nullptr && owner->secrets != nullptr ? owner->key() : public_key{};
         }
     }
 
+    /// Reports when load begins or ends.
     void watch_load([[maybe_unused]] instant_argument now) noexcept {
         if constexpr (!observer_type::enabled) return;
         bool const loaded = waiting.under_load(now);
@@ -16291,32 +16315,37 @@ template <policies Policies> struct device_state {
 
     // --- peers
 
-    /// The timestamp of the last initiation to a peer. A small device has one for all peers, which saves 12 bytes a
-    /// peer; labels do not run ahead of the clock there either, see `next_label`.
+    /// The timestamp of the last initiation to a peer. A compact device has one for all peers, which saves 12 bytes a
+    /// peer. Its timestamps do not run ahead of the clock either; see `handshakes`.
     byte_array<timestamp_bytes>& last_label_to([[maybe_unused]] peer_type& p) noexcept {
         if constexpr (compact) return last_label;
         else return p.last_label;
     }
 
+    /// Makes the path of an authenticated packet the path to its peer.
     //= wp 2.1: the endpoint is where the last authenticated packet came from
-    WG_OUTLINE void roam(peer_type& who, path const& to) noexcept {
-        if (who.where.remote != to.remote) report(event_id::endpoint_changed, &who, to.remote.port);
-        who.where = to;
+    WG_OUTLINE void roam(peer_type& p, path const& to) noexcept {
+        if (p.where.remote != to.remote) report(event_id::endpoint_changed, &p, to.remote.port);
+        p.where = to;
     }
 
-    // Who has something to send: a list, or where there are few, whoever says so.
+    // The transmit queue: peers with messages to send. With a linear search, the flag of each peer is enough.
+
+    /// The first peer of the transmit queue; nullptr: none.
     peer_type* next_for_transmit() noexcept {
         if constexpr (!linear) return first_for_transmit;
         peer_type* p = peers.first();
         while (p != nullptr && !p->queued_for_transmit) p = p->next;
         return p;
     }
+    /// Adds a peer to the end of the transmit queue, if it is not queued yet.
     void enqueue_for_transmit(peer_type& p) noexcept {
         if (std::exchange(p.queued_for_transmit, true) || linear) return;
         p.before_for_transmit = last_for_transmit;
         (last_for_transmit != nullptr ? last_for_transmit->next_for_transmit : first_for_transmit) = &p;
         last_for_transmit = &p;
     }
+    /// Removes a peer from the transmit queue, if it is queued.
     void dequeue_for_transmit(peer_type& p) noexcept {
         if (!std::exchange(p.queued_for_transmit, false) || linear) return;
         peer_type *const before = p.before_for_transmit, *const after = p.next_for_transmit;
@@ -16324,93 +16353,108 @@ template <policies Policies> struct device_state {
         (after != nullptr ? after->before_for_transmit : last_for_transmit) = before;
         p.before_for_transmit = p.next_for_transmit = nullptr;
     }
+    /// Starts a new attempt of a handshake: `poll_transmit` sends an initiation.
     WG_OUTLINE void want_initiation(peer_type& p) noexcept {
         p.timers.new_attempt();
         p.wants_initiation = true;
         enqueue_for_transmit(p);
     }
+    /// Makes `poll_transmit` send a keepalive, or an initiation where there is no session.
     WG_OUTLINE void want_keepalive(peer_type& p) noexcept {
         p.timers.new_attempt();
         p.wants_keepalive = true;
         enqueue_for_transmit(p);
     }
 
-    // Packets that waited go to the network before later ones, also where several threads send: until the next round
-    // of `poll_transmit` begins, those that the last one took are still on their way.
+    // Staged packets go to the network before later packets, also where several threads send. Packets that a round of
+    // `poll_transmit` took may not be sent yet until the next round begins.
+
+    /// Begins a round of `poll_transmit`: the packets of the last round have been sent.
     void begin_transmit_round() noexcept {
         if constexpr (Policies::threads::parallel) ++transmit_round;
     }
+    /// Notes that this round took a staged packet of `p`.
     void note_unstaged([[maybe_unused]] peer_type& p) noexcept {
         if constexpr (Policies::threads::parallel) p.unstaged_in = transmit_round;
     }
+    /// Whether staged packets of `p` have not been sent yet.
     bool has_waiting(peer_type const& p) const noexcept {
         if constexpr (Policies::threads::parallel)
             if (p.unstaged_in == transmit_round && transmit_round != 0) return true;
         return !p.staged.empty();
     }
 
+    /// Ends the handshake and the sessions of a peer, wipes their keys, and drops its staged packets.
     void zero_keys(peer_type& p) noexcept {
         peers.forget(p.exchange());
         peers.retire_all(p);
         staged.drop_all(p.staged);
     }
 
+    /// Puts a peer into the deadline queue after its timers changed.
     void reschedule(peer_type& p) noexcept { peers.deadlines().schedule(p, p.timers.next_deadline()); }
 
+    /// A random delay in [0, `rekey_timeout_jitter_ms`) milliseconds; 0 if there are no random bytes.
     WG_OUTLINE std::int32_t jitter_ms() noexcept {
         byte_array<4> raw{};
         if (!random.fill(raw)) return 0;
         return static_cast<std::int32_t>(load_le32(raw.data()) % rekey_timeout_jitter_ms);
     }
 
-    /// Whether the observer also takes the peer's public key.
+    /// Whether the observer takes the peer's public key too.
     static constexpr bool names_peers = requires(observer_type& o, public_key const& key) {
         o.event(event_id{}, std::uint32_t{}, std::uint64_t{}, key);
     };
-    struct reported_event { // not initialised: each call of a device has room for many, and mostly none
-        event_id id;
-        std::uint32_t number;
-        std::uint64_t value;
+    /// An event of the present call. Not initialised, because most calls have none.
+    struct reported_event {
+        event_id id;          ///< see `event_id`
+        std::uint32_t number; ///< of the peer, or `no_peer_number`
+        std::uint64_t value;  ///< see `event_id`
+        /// Of the peer; zero without one.
         [[no_unique_address]] std::conditional_t<names_peers, public_key, empty_member<1>> key;
     };
+    /// Events of one call.
     static constexpr std::size_t max_reported = observer_type::enabled ? 64 : 0;
 
-    primitives<Policies> with;
-    [[no_unique_address]] typename Policies::clock_source clock;
-    [[no_unique_address]] typename Policies::random_source random;
-    [[no_unique_address]] observer_type observer;
-    [[no_unique_address]] typename Policies::threads::mutex mutex;
-    storage_type memory;
+    primitives<Policies> with;                                     ///< the cryptography
+    [[no_unique_address]] typename Policies::clock_source clock;   ///< time
+    [[no_unique_address]] typename Policies::random_source random; ///< random bytes
+    [[no_unique_address]] observer_type observer;                  ///< called without the lock
+    [[no_unique_address]] typename Policies::threads::mutex mutex; ///< the device's lock
+    storage_type memory;                                           ///< where memory comes from
 
-    // What is small and used most lies first, where small processors reach it with short instructions.
-    bool up = true;
-    bool was_under_load = false;
-    bool congestion_drop = true;      ///< see `device::set_congestion_drop`
-    bool congestion_reported = false; ///< the observer has been told
-    std::uint16_t listen_port = 0;
-    own_secrets* own;
-    peer_type* first_for_transmit = nullptr; // of few peers neither is used
-    peer_type* last_for_transmit = nullptr;
-    std::size_t mtu = default_mtu_bytes;
-    [[no_unique_address]] typename peer_type::round_number transmit_round{};
-    std::uint32_t fwmark = 0;
-    /// With WG_COMPACT the timestamp of the last initiation to any peer. Elsewhere each peer has its own, and this is
-    /// the greatest one of a peer that was removed: the peer may be added again before the clock has moved on.
+    // Members that are small and used most come first, because small processors reach them with short instructions.
+    bool up = true;                          ///< see `device::up`
+    bool was_under_load = false;             ///< as reported
+    bool congestion_drop = true;             ///< see `device::set_congestion_drop`
+    bool congestion_reported = false;        ///< the observer was called
+    std::uint16_t listen_port = 0;           ///< of the socket
+    own_secrets* own;                        ///< nullptr: there was no memory, see `device::ready`
+    peer_type* first_for_transmit = nullptr; ///< not used with a linear search
+    peer_type* last_for_transmit = nullptr;  ///< not used with a linear search
+    std::size_t mtu = default_mtu_bytes;     ///< of the TUN device
+    [[no_unique_address]] typename peer_type::round_number transmit_round{}; ///< counts calls of `poll_transmit`
+    std::uint32_t fwmark = 0;                                                ///< 0: none
+    /// Compact: the timestamp of the last initiation to any peer. Else each peer has its own, and this is the greatest
+    /// one of the removed peers: a peer may be removed and added again before the clock has moved on.
     byte_array<timestamp_bytes> last_label{};
-    peer_table<Policies> peers;
-    handshake_queue<storage_type> waiting;
-    rate_limiter<storage_type> limiter; ///< of sources that have proven a cookie
+    peer_table<Policies> peers;            ///< all peers and sessions
+    handshake_queue<storage_type> waiting; ///< handshake messages, for `process_handshakes`
+    rate_limiter<storage_type> limiter;    ///< of sources that have proven a cookie
     /// Of sources that are sent cookies.
     [[no_unique_address]] std::conditional_t<linear_limiter, empty_member<10>, rate_limiter<storage_type>>
         cookie_limiter;
-    typename storage_type::template secret_pool<own_secrets, 1> secrets;
-    staging<storage_type> staged;
+    typename storage_type::template secret_pool<own_secrets, 1> secrets; ///< holds `own`
+    staging<storage_type> staged;                                        ///< packets that wait for a session
 
-    /// The bucket of ICMP answers: what has not been used since.
+    /// The token bucket of ICMP answers: the time that has passed since then is the number of answers that are free.
     [[no_unique_address]] std::conditional_t<hostless, empty_member<12>, instant> unreachables_since{};
+    /// How many packets or calls ended with each status.
     [[no_unique_address]] std::conditional_t<counts, std::array<std::uint64_t, status_count>, empty_member<2>>
         counters{};
+    /// The events of the present call.
     [[no_unique_address]] std::array<reported_event, max_reported> reported;
+    /// How many of them there are.
     [[no_unique_address]] std::conditional_t<max_reported != 0, std::size_t, empty_member<1>> reported_count{};
 
 private:
@@ -16425,24 +16469,25 @@ private:
     }
 };
 
-/// Holds a device's lock for a call, and tells the observer after it what happened.
+/// Holds a device's lock for a call. After the call it releases the lock, and then calls the observer for each event.
 template <policies Policies> class locked {
     using state_type = device_state<Policies>;
 
 public:
+    /// Locks the device of `state`.
     explicit locked(state_type& state) noexcept : state_(state) { state_.mutex.lock(); }
     locked(locked const&) = delete;
     locked& operator=(locked const&) = delete;
     ~locked() {
         if constexpr (Policies::observer::enabled) {
-            decltype(state_.reported) told; // filled as far as there is something to tell
+            decltype(state_.reported) events; // only the first `count` are initialised
             std::size_t const count = std::exchange(state_.reported_count, 0);
-            std::copy_n(state_.reported.begin(), count, told.begin());
+            std::copy_n(state_.reported.begin(), count, events.begin());
             state_.mutex.unlock();
             for (std::size_t i = 0; i < count; ++i) {
                 if constexpr (state_type::names_peers)
-                    state_.observer.event(told[i].id, told[i].number, told[i].value, told[i].key);
-                else state_.observer.event(told[i].id, told[i].number, told[i].value);
+                    state_.observer.event(events[i].id, events[i].number, events[i].value, events[i].key);
+                else state_.observer.event(events[i].id, events[i].number, events[i].value);
             }
         } else {
             state_.mutex.unlock();
@@ -18177,69 +18222,81 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// A WireGuard interface: peers, sessions, timers and cryptokey routing, without input and output.
 template <policies Policies> class device {
     using storage = typename Policies::storage;
     using peer_type = peer<Policies>;
 
 public:
-    using job_type = job<Policies>;
+    using job_type = job<Policies>; ///< one packet or datagram between two steps
+
+    /// At most so many handshake messages that cost DH operations are processed in one call, because the device is
+    /// locked during the call.
     static constexpr std::size_t handshakes_at_once = 8;
 
-    /// A device is made from instances of its policies, in any order; those not named are default-constructed.
+    /// Makes a device from instances of its policies, in any order. Policies that are not given are
+    /// default-constructed.
     template <class... Instances>
     explicit device(Instances... given) noexcept : state_(device_state<Policies>::choose(given...)) {}
     device(device const&) = delete;
     device& operator=(device const&) = delete;
 
-    /// False: there was no memory for the device's own secrets; then nothing else may be called.
+    /// Whether there was memory for the device's own secrets. If not, no other member may be called.
     bool ready() const noexcept { return state_.own != nullptr; }
 
+    /// The clock of this device.
     typename Policies::clock_source& clock() noexcept { return state_.clock; }
+    /// The AEAD of this device, for `crypt`.
     typename Policies::aead const& aead() const noexcept { return state_.with.aead; }
+    /// The storage that the device's memory comes from.
     storage& memory() noexcept { return state_.memory; }
 
     // --- packets
 
-    /// `data` of each job is an IP packet with `packet_headroom_bytes` before it and, after it, `packet_tailroom_bytes`
-    /// or as much as makes a message of the MTU's size of it.
-    /// After this a job is to be delivered (an ICMP answer to the host) or dropped: the packet waits for a session, or
-    /// `why` says why not. A packet that is to be sent is in clear until `crypt` has sealed it, and until then its job
-    /// says `drop`, with `why` ok.
+    /// Finds the peer and the session for packets from the TUN device. The `data` of each job is an IP packet with
+    /// `packet_headroom_bytes` before it; after it, `packet_tailroom_bytes`, or as much as a message of the MTU's size
+    /// needs. Each job then has one of these states:
+    /// - keys are set: a message in clear, which `crypt` seals. Until then, `next` is drop and `why` is ok.
+    /// - `next` is deliver: the packet was replaced by an ICMP answer to the host.
+    /// - `next` is drop: `why` says the reason; staged means that the packet waits for a session.
     void prepare_outbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs) outbound<Policies>::prepare(state_, j, now);
     }
 
-    /// `data` of each job is a datagram; `where` and `tos` are given.
+    /// Finds the session for datagrams from the network, and queues handshake messages. The `data` of each job is a
+    /// datagram; the caller sets `where` and `tos`.
     void prepare_inbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         typename inbound<Policies>::mac1_cache cache{jobs};
         for (job_type& j : jobs) inbound<Policies>::prepare(state_, j, cache, now);
     }
 
-    /// Seals and opens, in place, once a job. Any thread, any order, any batch. What was sealed is to be sent.
+    /// Seals or opens each job, in place. Called once for each job, from any thread, in any order and batch. After
+    /// it, `next` of each sealed job is send.
     static void crypt(job_list<job_type> jobs, typename Policies::aead const& aead) noexcept {
         packet_crypt<Policies>::run(jobs, aead);
     }
 
-    /// Inbound: what was opened is judged, and to be delivered or dropped. Outbound: what was sent is accounted for
-    /// (`why` tells of failure); call it after sending. In order for each peer.
+    /// Ends each job. Inbound: checks the opened message, and sets `next` to deliver or drop. Outbound: accounts for
+    /// the sent message (`why` says whether sending failed), so the caller sends before this call. The jobs of a peer
+    /// are completed in order.
     void complete(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs)
             if (j.owner != nullptr) complete(j, *j.owner, now);
     }
 
-    /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
-    /// `response_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
-    /// DH, for the lock is held meanwhile. Messages wait while the next buffer is smaller than that, which is counted
-    /// as `no_room`.
+    /// Processes queued handshake messages, and writes the answers into the buffers of `out`, from the front. Each
+    /// buffer has at least `response_layout::size` bytes; where the next one is shorter, the messages wait, which
+    /// counts as `no_room`. At most `handshakes_at_once` messages cost DH operations.
+    /// Returns: the number of answers.
     std::size_t process_handshakes(job_list<job_type> out, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
         std::size_t const most_heavy = (std::min)(out.size(), handshakes_at_once), most = 8 * out.size();
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
-            // each has one answer at most, and costs one DH at most
+            // Each message has at most one answer.
             std::size_t const room =
                 buffers_for_answers(out.subspan(made, (std::min)(out.size() - made, most_heavy - heavy)));
             if (room == 0) { // the message waits for a larger buffer
@@ -18255,11 +18312,12 @@ public:
         return made;
     }
 
-    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
-    /// `transport_overhead_bytes`, and of `initiation_layout::size`), from the front; returns how many. 0: nothing
-    /// left, or the next message does not fit into its buffer. An initiation or a keepalive that does not fit is kept,
-    /// and a packet that waited and does not fit is dropped; both count as `no_room`. A packet that waited is not
-    /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
+    /// Writes initiations, keepalives and staged packets into the buffers of `out`, from the front. Each buffer has at
+    /// least the MTU and `transport_overhead_bytes`, and at least `initiation_layout::size`. An initiation or a
+    /// keepalive that does not fit is kept; a staged packet that does not fit is dropped. Both count as `no_room`.
+    /// The caller sends the messages of a call before the next call: until then, no packet that is prepared later
+    /// passes a staged one.
+    /// Returns: the number of messages; 0 if there is none, or if the next one does not fit.
     std::size_t poll_transmit(job_list<job_type> out, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         return outbound<Policies>::transmit(state_, out, now);
@@ -18267,14 +18325,14 @@ public:
 
     // --- time
 
-    /// When `on_deadline`, `process_handshakes` or `poll_transmit` has work; a moment in the past: now.
+    /// When `on_deadline`, `process_handshakes` or `poll_transmit` has work. An instant in the past: now.
     instant next_deadline() noexcept {
         locked<Policies> const lock(state_);
         if (state_.next_for_transmit() != nullptr || state_.waiting.size() != 0) return instant{};
         return state_.peers.deadlines().next();
     }
 
-    /// Runs the timers that are due; what they send comes out of `poll_transmit`.
+    /// Runs the timers that are due. Their messages come out of `poll_transmit`.
     void on_deadline(instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
@@ -18286,14 +18344,16 @@ public:
 
     // --- configuration
 
-    /// Whether `configure` will accept these changes; makes room for them, and changes nothing else.
-    /// invalid, too_many_peers, no_memory.
+    /// Whether `configure` will accept these changes. Takes the memory for them; changes nothing else.
+    /// Returns: ok, invalid, too_many_peers, no_memory.
     status admit(std::span<change const> changes) noexcept {
         locked<Policies> const lock(state_);
         return settings<Policies>(state_).admit(changes);
     }
 
-    /// All changes or, if any is refused, none. invalid, too_many_peers, no_memory.
+    /// Applies all changes or, if any of them is refused, none. Admits them again after `admit`: the device was not
+    /// locked in between, and other threads may have used the memory.
+    /// Returns: ok, invalid, too_many_peers, no_memory.
     status configure(std::span<change const> changes, instant_argument) noexcept {
         locked<Policies> const lock(state_);
         if (status const why = settings<Policies>(state_).admit(changes); why != status::ok) return why;
@@ -18304,27 +18364,29 @@ public:
         return configure(std::span(changes.begin(), changes.size()), now);
     }
 
-    /// For programs that know their configuration, in place of `configure`, whose code a microcontroller then lacks:
-    /// the private key of a device that has no peers yet.
+    /// Sets the private key of a device without peers. Together with `add_peer` it replaces `configure` in programs
+    /// with a fixed configuration: a microcontroller then does not contain the code of `configure`.
     void set_private_key(key_view key) noexcept {
         locked<Policies> const lock(state_);
         settings<Policies>(state_).set_first_private_key(key);
     }
-    /// Likewise a new peer. invalid: known already, or ourselves; too_many_peers. no_memory: the peer is there, but
-    /// not all of its allowed IPs found room.
+    /// Adds a peer; see `set_private_key`.
+    /// Returns: ok; invalid if there is a peer with this key, or if the key is this device's own; too_many_peers;
+    /// no_memory if the peer was added, but not all of its allowed IPs.
     status add_peer(peer_settings const& of) noexcept {
         locked<Policies> const lock(state_);
         return settings<Policies>(state_).add(of);
     }
 
-    /// Tells `sink.device(interface_facts)`, then for each peer `sink.peer(peer_facts)` and for each of its prefixes
-    /// `sink.allowed_ip(ip_prefix)`. The device is locked meanwhile.
+    /// Reports the configuration and the counters: calls `sink.device(interface_facts)`, then for each peer
+    /// `sink.peer(peer_facts)` and, for each of its prefixes, `sink.allowed_ip(ip_prefix)`. The device is locked during
+    /// the call.
     template <class Sink> void snapshot(Sink& sink) noexcept {
         locked<Policies> const lock(state_);
         settings<Policies>(state_).snapshot(sink);
     }
 
-    /// The interface goes up: peers with persistent keepalive are greeted.
+    /// Brings the interface up. Peers with a persistent keepalive are sent one.
     //= linux: persistent keepalive goes out at once when it is enabled, and when the interface goes up
     void up() noexcept {
         locked<Policies> const lock(state_);
@@ -18333,7 +18395,7 @@ public:
             if (p->timers.persistent_keepalive_s() != 0) state_.want_keepalive(*p);
     }
 
-    /// The interface goes down: sessions, handshakes and staged packets are gone, the configuration stays.
+    /// Brings the interface down. Ends sessions and handshakes, and drops staged packets; the configuration stays.
     //= linux: an interface that goes down forgets its sessions and says nothing more
     void down(instant_argument) noexcept {
         locked<Policies> const lock(state_);
@@ -18348,42 +18410,46 @@ public:
         }
     }
 
+    /// Whether the interface is up.
     bool is_up() noexcept {
         locked<Policies> const lock(state_);
         return state_.up;
     }
 
-    /// The MTU of the TUN device in bytes, which padding does not exceed; 0: not known.
+    /// Sets the MTU of the TUN device in bytes, which padding does not exceed. 0: not known.
     void set_mtu(std::size_t mtu_bytes) noexcept {
         locked<Policies> const lock(state_);
         state_.mtu = mtu_bytes != 0 ? mtu_bytes : SIZE_MAX;
     }
 
-    /// What becomes of a packet that does not take congestion marks (not ECT) in a datagram that was marked congested
-    /// (CE) on the way. True, the default: the packet is dropped, as RFC 6040 says, and counts as `congestion_lost`.
-    /// False: the packet passes unchanged, as with Linux's WireGuard; for a network that marks everything. The observer
-    /// is told of the first such packet, not of each.
+    /// Sets what happens to a packet that takes no congestion marks (not ECT) in a datagram that was marked congested
+    /// (CE) on the way. True, the default: the packet is dropped, as RFC 6040 requires, and counts as
+    /// `congestion_lost`. False: the packet passes unchanged, as in Linux's WireGuard; this suits a network that marks
+    /// every datagram. The observer is called for the first such packet only.
     void set_congestion_drop(bool drop) noexcept {
         locked<Policies> const lock(state_);
         state_.congestion_drop = drop;
     }
 
-    /// The port that the socket really got.
+    /// Sets the port that the socket is bound to.
     void set_listen_port(std::uint16_t port) noexcept {
         locked<Policies> const lock(state_);
         state_.listen_port = port;
     }
+    /// The configured port, or the one that `set_listen_port` set after that.
     std::uint16_t listen_port() noexcept {
         locked<Policies> const lock(state_);
         return state_.listen_port;
     }
+    /// The configured firewall mark of datagrams; 0: none.
     std::uint32_t fwmark() noexcept {
         locked<Policies> const lock(state_);
         return state_.fwmark;
     }
 
-    /// The host's routes or addresses changed: it chooses source addresses anew, but where `holds(path)` says that one
-    /// may stay. Where nothing has changed for a peer, it goes on answering from the address that was dialled.
+    /// Forgets the source address of each peer for which `holds(path)` is false: the host chooses a new one. Called
+    /// after the host's routes or addresses changed. A peer whose path still holds gets answers from the address that
+    /// it sent to.
     template <class Holds> void forget_sources(Holds holds) noexcept {
         locked<Policies> const lock(state_);
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next)
@@ -18393,13 +18459,14 @@ public:
         forget_sources([](path const&) noexcept { return false; });
     }
 
-    /// How often a packet met this fate, or a call failed so. A bare device counts only if it has an observer.
+    /// How many packets or calls ended with this status. A bare device counts only if its observer is enabled.
     std::uint64_t counter(status of) noexcept
         requires device_state<Policies>::counts
     {
         locked<Policies> const lock(state_);
         return state_.counters[static_cast<std::size_t>(of)];
     }
+    /// The number of peers.
     std::size_t peer_count() noexcept {
         locked<Policies> const lock(state_);
         return state_.peers.size();
@@ -18407,7 +18474,7 @@ public:
 
 private:
     WG_FRAME void complete(job_type& j, peer_type& owner, instant_argument now) noexcept {
-        // Its session ended, or its peer was removed, while the job was in flight.
+        // While the job was in flight, its session may have ended and its peer may have been removed.
         status const gone = !state_.up ? status::device_down : owner.removed ? status::unknown_index : status::ok;
         if (gone != status::ok) {
             if (!j.outbound) state_.drop(j, gone);

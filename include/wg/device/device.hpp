@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: BSL-1.0
-// A whole WireGuard interface without input and output (whitepaper 2, 5, 6). Layer 4.
+// A whole WireGuard interface without input and output (whitepaper 2, 5, 6). Folder: device.
 //
-// The core decides, policies do: a device is handed packets and the time and hands packets back. A packet's way is
-// cut where it is expensive:
+// The caller gives a device packets and the time, and gets packets back. A packet passes these steps; the expensive one
+// stands between the others:
 //
 //     prepare_outbound -> crypt -> (send to the network) -> complete
 //     prepare_inbound  -> crypt -> complete -> (write to the TUN device)
 //
-// What the device has to say by itself comes from `process_handshakes` (answers) and `poll_transmit` (initiations,
-// keepalives, packets that waited), as outbound jobs that go through `crypt`, the network and `complete` as well.
+// Messages that the device begins itself come from `process_handshakes` (answers) and `poll_transmit` (initiations,
+// keepalives, staged packets). They are outbound jobs: they pass `crypt`, the network and `complete` as well.
 //
-// Threads: any number at once if `Policies::threads` is parallel; a call locks the device once for all its jobs, and
-// `crypt` does not lock at all; `process_handshakes` and `poll_transmit` hold the lock for a DH or two a job. One job
-// is used by one thread at a time. Packets of a flow stay in order if their jobs are prepared and completed in order.
+// Threads: any number at once if `Policies::threads` is parallel. Each call locks the device once for all its jobs;
+// `crypt` takes no lock; `process_handshakes` and `poll_transmit` hold the lock for one or two DH operations a job. One
+// thread uses a job at a time. Packets of a flow stay in order if their jobs are prepared and completed in order.
+//
+// The parts of a device (outbound.hpp, inbound.hpp, handshakes.hpp) are static functions over `device_state`.
+// `settings` is an object, because it collects DH operations during a call.
 #ifndef WG_DEVICE_DEVICE_HPP
 #define WG_DEVICE_DEVICE_HPP
 
@@ -23,69 +26,81 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// A WireGuard interface: peers, sessions, timers and cryptokey routing, without input and output.
 template <policies Policies> class device {
     using storage = typename Policies::storage;
     using peer_type = peer<Policies>;
 
 public:
-    using job_type = job<Policies>;
+    using job_type = job<Policies>; ///< one packet or datagram between two steps
+
+    /// At most so many handshake messages that cost DH operations are processed in one call, because the device is
+    /// locked during the call.
     static constexpr std::size_t handshakes_at_once = 8;
 
-    /// A device is made from instances of its policies, in any order; those not named are default-constructed.
+    /// Makes a device from instances of its policies, in any order. Policies that are not given are
+    /// default-constructed.
     template <class... Instances>
     explicit device(Instances... given) noexcept : state_(device_state<Policies>::choose(given...)) {}
     device(device const&) = delete;
     device& operator=(device const&) = delete;
 
-    /// False: there was no memory for the device's own secrets; then nothing else may be called.
+    /// Whether there was memory for the device's own secrets. If not, no other member may be called.
     bool ready() const noexcept { return state_.own != nullptr; }
 
+    /// The clock of this device.
     typename Policies::clock_source& clock() noexcept { return state_.clock; }
+    /// The AEAD of this device, for `crypt`.
     typename Policies::aead const& aead() const noexcept { return state_.with.aead; }
+    /// The storage that the device's memory comes from.
     storage& memory() noexcept { return state_.memory; }
 
     // --- packets
 
-    /// `data` of each job is an IP packet with `packet_headroom_bytes` before it and, after it, `packet_tailroom_bytes`
-    /// or as much as makes a message of the MTU's size of it.
-    /// After this a job is to be delivered (an ICMP answer to the host) or dropped: the packet waits for a session, or
-    /// `why` says why not. A packet that is to be sent is in clear until `crypt` has sealed it, and until then its job
-    /// says `drop`, with `why` ok.
+    /// Finds the peer and the session for packets from the TUN device. The `data` of each job is an IP packet with
+    /// `packet_headroom_bytes` before it; after it, `packet_tailroom_bytes`, or as much as a message of the MTU's size
+    /// needs. Each job then has one of these states:
+    /// - keys are set: a message in clear, which `crypt` seals. Until then, `next` is drop and `why` is ok.
+    /// - `next` is deliver: the packet was replaced by an ICMP answer to the host.
+    /// - `next` is drop: `why` says the reason; staged means that the packet waits for a session.
     void prepare_outbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs) outbound<Policies>::prepare(state_, j, now);
     }
 
-    /// `data` of each job is a datagram; `where` and `tos` are given.
+    /// Finds the session for datagrams from the network, and queues handshake messages. The `data` of each job is a
+    /// datagram; the caller sets `where` and `tos`.
     void prepare_inbound(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         typename inbound<Policies>::mac1_cache cache{jobs};
         for (job_type& j : jobs) inbound<Policies>::prepare(state_, j, cache, now);
     }
 
-    /// Seals and opens, in place, once a job. Any thread, any order, any batch. What was sealed is to be sent.
+    /// Seals or opens each job, in place. Called once for each job, from any thread, in any order and batch. After
+    /// it, `next` of each sealed job is send.
     static void crypt(job_list<job_type> jobs, typename Policies::aead const& aead) noexcept {
         packet_crypt<Policies>::run(jobs, aead);
     }
 
-    /// Inbound: what was opened is judged, and to be delivered or dropped. Outbound: what was sent is accounted for
-    /// (`why` tells of failure); call it after sending. In order for each peer.
+    /// Ends each job. Inbound: checks the opened message, and sets `next` to deliver or drop. Outbound: accounts for
+    /// the sent message (`why` says whether sending failed), so the caller sends before this call. The jobs of a peer
+    /// are completed in order.
     void complete(job_list<job_type> jobs, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         for (job_type& j : jobs)
             if (j.owner != nullptr) complete(j, *j.owner, now);
     }
 
-    /// Handles waiting handshake messages and writes what they are answered with into the jobs' buffers (at least
-    /// `response_layout::size` bytes), from the front; returns how many. At most `handshakes_at_once` that cost a
-    /// DH, for the lock is held meanwhile. Messages wait while the next buffer is smaller than that, which is counted
-    /// as `no_room`.
+    /// Processes queued handshake messages, and writes the answers into the buffers of `out`, from the front. Each
+    /// buffer has at least `response_layout::size` bytes; where the next one is shorter, the messages wait, which
+    /// counts as `no_room`. At most `handshakes_at_once` messages cost DH operations.
+    /// Returns: the number of answers.
     std::size_t process_handshakes(job_list<job_type> out, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         std::size_t made = 0, heavy = 0, looked_at = 0;
         std::size_t const most_heavy = (std::min)(out.size(), handshakes_at_once), most = 8 * out.size();
         while (made < out.size() && heavy < most_heavy && looked_at < most && state_.waiting.size() != 0) {
-            // each has one answer at most, and costs one DH at most
+            // Each message has at most one answer.
             std::size_t const room =
                 buffers_for_answers(out.subspan(made, (std::min)(out.size() - made, most_heavy - heavy)));
             if (room == 0) { // the message waits for a larger buffer
@@ -101,11 +116,12 @@ public:
         return made;
     }
 
-    /// What the device sends by itself, written into the jobs' buffers (each of at least the MTU and
-    /// `transport_overhead_bytes`, and of `initiation_layout::size`), from the front; returns how many. 0: nothing
-    /// left, or the next message does not fit into its buffer. An initiation or a keepalive that does not fit is kept,
-    /// and a packet that waited and does not fit is dropped; both count as `no_room`. A packet that waited is not
-    /// passed by one that is prepared before the next call; so who calls again has sent what the last call wrote.
+    /// Writes initiations, keepalives and staged packets into the buffers of `out`, from the front. Each buffer has at
+    /// least the MTU and `transport_overhead_bytes`, and at least `initiation_layout::size`. An initiation or a
+    /// keepalive that does not fit is kept; a staged packet that does not fit is dropped. Both count as `no_room`.
+    /// The caller sends the messages of a call before the next call: until then, no packet that is prepared later
+    /// passes a staged one.
+    /// Returns: the number of messages; 0 if there is none, or if the next one does not fit.
     std::size_t poll_transmit(job_list<job_type> out, instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         return outbound<Policies>::transmit(state_, out, now);
@@ -113,14 +129,14 @@ public:
 
     // --- time
 
-    /// When `on_deadline`, `process_handshakes` or `poll_transmit` has work; a moment in the past: now.
+    /// When `on_deadline`, `process_handshakes` or `poll_transmit` has work. An instant in the past: now.
     instant next_deadline() noexcept {
         locked<Policies> const lock(state_);
         if (state_.next_for_transmit() != nullptr || state_.waiting.size() != 0) return instant{};
         return state_.peers.deadlines().next();
     }
 
-    /// Runs the timers that are due; what they send comes out of `poll_transmit`.
+    /// Runs the timers that are due. Their messages come out of `poll_transmit`.
     void on_deadline(instant_argument now) noexcept {
         locked<Policies> const lock(state_);
         state_.peers.deadlines().run_due(now, [&](peer_type& p) noexcept {
@@ -132,14 +148,16 @@ public:
 
     // --- configuration
 
-    /// Whether `configure` will accept these changes; makes room for them, and changes nothing else.
-    /// invalid, too_many_peers, no_memory.
+    /// Whether `configure` will accept these changes. Takes the memory for them; changes nothing else.
+    /// Returns: ok, invalid, too_many_peers, no_memory.
     status admit(std::span<change const> changes) noexcept {
         locked<Policies> const lock(state_);
         return settings<Policies>(state_).admit(changes);
     }
 
-    /// All changes or, if any is refused, none. invalid, too_many_peers, no_memory.
+    /// Applies all changes or, if any of them is refused, none. Admits them again after `admit`: the device was not
+    /// locked in between, and other threads may have used the memory.
+    /// Returns: ok, invalid, too_many_peers, no_memory.
     status configure(std::span<change const> changes, instant_argument) noexcept {
         locked<Policies> const lock(state_);
         if (status const why = settings<Policies>(state_).admit(changes); why != status::ok) return why;
@@ -150,27 +168,29 @@ public:
         return configure(std::span(changes.begin(), changes.size()), now);
     }
 
-    /// For programs that know their configuration, in place of `configure`, whose code a microcontroller then lacks:
-    /// the private key of a device that has no peers yet.
+    /// Sets the private key of a device without peers. Together with `add_peer` it replaces `configure` in programs
+    /// with a fixed configuration: a microcontroller then does not contain the code of `configure`.
     void set_private_key(key_view key) noexcept {
         locked<Policies> const lock(state_);
         settings<Policies>(state_).set_first_private_key(key);
     }
-    /// Likewise a new peer. invalid: known already, or ourselves; too_many_peers. no_memory: the peer is there, but
-    /// not all of its allowed IPs found room.
+    /// Adds a peer; see `set_private_key`.
+    /// Returns: ok; invalid if there is a peer with this key, or if the key is this device's own; too_many_peers;
+    /// no_memory if the peer was added, but not all of its allowed IPs.
     status add_peer(peer_settings const& of) noexcept {
         locked<Policies> const lock(state_);
         return settings<Policies>(state_).add(of);
     }
 
-    /// Tells `sink.device(interface_facts)`, then for each peer `sink.peer(peer_facts)` and for each of its prefixes
-    /// `sink.allowed_ip(ip_prefix)`. The device is locked meanwhile.
+    /// Reports the configuration and the counters: calls `sink.device(interface_facts)`, then for each peer
+    /// `sink.peer(peer_facts)` and, for each of its prefixes, `sink.allowed_ip(ip_prefix)`. The device is locked during
+    /// the call.
     template <class Sink> void snapshot(Sink& sink) noexcept {
         locked<Policies> const lock(state_);
         settings<Policies>(state_).snapshot(sink);
     }
 
-    /// The interface goes up: peers with persistent keepalive are greeted.
+    /// Brings the interface up. Peers with a persistent keepalive are sent one.
     //= linux: persistent keepalive goes out at once when it is enabled, and when the interface goes up
     void up() noexcept {
         locked<Policies> const lock(state_);
@@ -179,7 +199,7 @@ public:
             if (p->timers.persistent_keepalive_s() != 0) state_.want_keepalive(*p);
     }
 
-    /// The interface goes down: sessions, handshakes and staged packets are gone, the configuration stays.
+    /// Brings the interface down. Ends sessions and handshakes, and drops staged packets; the configuration stays.
     //= linux: an interface that goes down forgets its sessions and says nothing more
     void down(instant_argument) noexcept {
         locked<Policies> const lock(state_);
@@ -194,42 +214,46 @@ public:
         }
     }
 
+    /// Whether the interface is up.
     bool is_up() noexcept {
         locked<Policies> const lock(state_);
         return state_.up;
     }
 
-    /// The MTU of the TUN device in bytes, which padding does not exceed; 0: not known.
+    /// Sets the MTU of the TUN device in bytes, which padding does not exceed. 0: not known.
     void set_mtu(std::size_t mtu_bytes) noexcept {
         locked<Policies> const lock(state_);
         state_.mtu = mtu_bytes != 0 ? mtu_bytes : SIZE_MAX;
     }
 
-    /// What becomes of a packet that does not take congestion marks (not ECT) in a datagram that was marked congested
-    /// (CE) on the way. True, the default: the packet is dropped, as RFC 6040 says, and counts as `congestion_lost`.
-    /// False: the packet passes unchanged, as with Linux's WireGuard; for a network that marks everything. The observer
-    /// is told of the first such packet, not of each.
+    /// Sets what happens to a packet that takes no congestion marks (not ECT) in a datagram that was marked congested
+    /// (CE) on the way. True, the default: the packet is dropped, as RFC 6040 requires, and counts as
+    /// `congestion_lost`. False: the packet passes unchanged, as in Linux's WireGuard; this suits a network that marks
+    /// every datagram. The observer is called for the first such packet only.
     void set_congestion_drop(bool drop) noexcept {
         locked<Policies> const lock(state_);
         state_.congestion_drop = drop;
     }
 
-    /// The port that the socket really got.
+    /// Sets the port that the socket is bound to.
     void set_listen_port(std::uint16_t port) noexcept {
         locked<Policies> const lock(state_);
         state_.listen_port = port;
     }
+    /// The configured port, or the one that `set_listen_port` set after that.
     std::uint16_t listen_port() noexcept {
         locked<Policies> const lock(state_);
         return state_.listen_port;
     }
+    /// The configured firewall mark of datagrams; 0: none.
     std::uint32_t fwmark() noexcept {
         locked<Policies> const lock(state_);
         return state_.fwmark;
     }
 
-    /// The host's routes or addresses changed: it chooses source addresses anew, but where `holds(path)` says that one
-    /// may stay. Where nothing has changed for a peer, it goes on answering from the address that was dialled.
+    /// Forgets the source address of each peer for which `holds(path)` is false: the host chooses a new one. Called
+    /// after the host's routes or addresses changed. A peer whose path still holds gets answers from the address that
+    /// it sent to.
     template <class Holds> void forget_sources(Holds holds) noexcept {
         locked<Policies> const lock(state_);
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next)
@@ -239,13 +263,14 @@ public:
         forget_sources([](path const&) noexcept { return false; });
     }
 
-    /// How often a packet met this fate, or a call failed so. A bare device counts only if it has an observer.
+    /// How many packets or calls ended with this status. A bare device counts only if its observer is enabled.
     std::uint64_t counter(status of) noexcept
         requires device_state<Policies>::counts
     {
         locked<Policies> const lock(state_);
         return state_.counters[static_cast<std::size_t>(of)];
     }
+    /// The number of peers.
     std::size_t peer_count() noexcept {
         locked<Policies> const lock(state_);
         return state_.peers.size();
@@ -253,7 +278,7 @@ public:
 
 private:
     WG_FRAME void complete(job_type& j, peer_type& owner, instant_argument now) noexcept {
-        // Its session ended, or its peer was removed, while the job was in flight.
+        // While the job was in flight, its session may have ended and its peer may have been removed.
         status const gone = !state_.up ? status::device_down : owner.removed ? status::unknown_index : status::ok;
         if (gone != status::ok) {
             if (!j.outbound) state_.drop(j, gone);

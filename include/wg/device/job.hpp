@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A packet on its way through a device: the seam between deciding and doing. Layer 4; a value that moves along.
+// A packet between two steps of a device. Folder: device; a value, used by one thread at a time.
 #ifndef WG_DEVICE_JOB_HPP
 #define WG_DEVICE_JOB_HPP
 
@@ -9,34 +9,35 @@ namespace wg { inline namespace WG_ABI {
 
 /// What the caller does with a job's data next.
 enum class disposition : std::uint8_t {
-    drop,    ///< nothing; `why` says why, and is ok for what `crypt` has not sealed yet
+    drop,    ///< nothing; `why` says the reason, and is ok for a message that `crypt` has not sealed yet
     send,    ///< to the network, at `where`: sealed, or a handshake message
     deliver, ///< to the TUN device
 };
 
-/// One packet or datagram. The caller fills in `data` (and of a datagram `where` and `tos`); the device does the rest
-/// in that buffer. Whatever a device has prepared or transmitted goes back to `complete` once, sent or not: until then
-/// the job keeps its peer and its keys alive.
+/// One packet or datagram. The caller sets `data`, and for a datagram `where` and `tos`; the device works in that
+/// buffer. Each job that a device has prepared or transmitted is given to `complete` once, sent or not: until then the
+/// job keeps its peer and its keys alive.
 template <policies Policies> struct job {
-    packet data{};
-    std::uint8_t tos = 0;
-    disposition next = disposition::drop;
-    status why = status::ok;
-    bool outbound = false;
-    bool has_data = false; ///< not a keepalive nor a handshake message
+    packet data{};                        ///< the caller's buffer, and the window of it that is in use
+    std::uint8_t tos = 0;                 ///< DSCP and ECN of the outer header
+    disposition next = disposition::drop; ///< what the caller does with `data`
+    status why = status::ok;              ///< the reason of a drop, or of a failure to send
+    bool outbound = false;                ///< to the network; else from it
+    bool has_data = false;                ///< neither a keepalive nor a handshake message
     /// Sent: the host's own number for `why`. A bare node has no host.
     [[no_unique_address]] std::conditional_t<hostless, empty_member<11>, std::uint16_t> error{};
-    path where{};
-    std::uint64_t counter = 0;
-    typename peer<Policies>::keypair_type* keys = nullptr; ///< what `crypt` uses; nullptr: nothing to do
-    peer<Policies>* owner = nullptr;
+    path where{};              ///< the outer addresses: to where it goes, or from where it came
+    std::uint64_t counter = 0; ///< of the transport message
+    typename peer<Policies>::keypair_type* keys = nullptr; ///< `crypt` uses these; nullptr: `crypt` has nothing to do
+    peer<Policies>* owner = nullptr;                       ///< in flight with this peer; nullptr: with none
 };
 
-/// A std::span of jobs, and whatever one is made of. A class of its own has no member types: because of those of a span
-/// g++ for 32-bit Arm notes, at every function that takes one, that its calling convention changed in version 7.1, and
-/// no pragma silences that.
+/// A std::span of jobs that converts from every range of jobs. It is a class, because g++ for 32-bit Arm notes, at every
+/// function that takes a std::span with member types, that its calling convention changed in version 7.1; no pragma
+/// silences that.
 template <class Job> struct job_list : std::span<Job> {
     using std::span<Job>::span;
+    /// The jobs of `all`.
     constexpr job_list(std::span<Job> const& all) noexcept : std::span<Job>(all) {}
 };
 
