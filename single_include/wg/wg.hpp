@@ -20619,12 +20619,198 @@ extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the k
 #endif
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// The numbers by which netlink requests name other network namespaces (network_namespaces(7), RTM_GETNSID).
+// Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_NAMESPACES_HPP
+#define WG_OS_LINUX_NETLINK_NAMESPACES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Builds the requests and reads the messages of the kernel's routing sockets (netlink(7), rtnetlink(7)).
+// Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_MESSAGE_HPP
+#define WG_OS_LINUX_NETLINK_MESSAGE_HPP
+
+
+#include <algorithm>
+#include <cstring>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace netlink_detail {
+
+/// A value of IFLA_EXT_MASK: RTEXT_FILTER_SKIP_STATS, Linux 4.4. The answer leaves out the interface's statistics.
+inline constexpr std::uint32_t without_statistics = 1u << 3;
+
+/// One request with its attributes, at most 128 bytes.
+class request {
+public:
+    /// A request of this type (RTM_...), with NLM_F_REQUEST and further `flags`. `body` is the structure that
+    /// rtnetlink(7) names for the type.
+    template <class Body> request(std::uint16_t type, std::uint16_t flags, Body const& body) noexcept {
+        header_.nlmsg_type = type;
+        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+        append(&body, sizeof body);
+    }
+
+    /// Appends an attribute whose value is `size` bytes.
+    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
+        rtattr a{};
+        a.rta_type = type;
+        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+        append(&a, sizeof a);
+        append(value, size);
+    }
+    /// Appends an attribute whose value is a number or a structure.
+    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
+        attribute(type, &value, sizeof value);
+    }
+
+    /// Sends the request; the kernel's answer carries `sequence`. Returns: false with errno if the kernel refuses it.
+    bool send(int netlink, std::uint32_t sequence = 0) noexcept {
+        std::size_t const total = NLMSG_HDRLEN + size_;
+        header_.nlmsg_len = converted<std::uint32_t>(total);
+        header_.nlmsg_seq = sequence;
+        std::memcpy(bytes_, &header_, sizeof header_);
+        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
+    }
+
+private:
+    void append(void const* from, std::size_t size) noexcept {
+        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
+        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
+        size_ += NLMSG_ALIGN(size);
+    }
+
+    nlmsghdr header_{};
+    std::size_t size_ = 0; ///< of the body and the attributes
+    alignas(nlmsghdr) byte bytes_[128] = {};
+};
+
+/// A message of the kernel. The views lie in the buffer that was received into.
+struct message {
+    std::uint16_t type = 0; ///< RTM_..., NLMSG_ERROR; 0: there is no message
+    std::uint32_t port = 0; ///< of the socket whose request this message answers; 0: it is an event
+    std::uint32_t sequence = 0;
+    bytes_view body{}; ///< what follows the header; shorter than it should be where the kernel cut the message
+
+    /// Copies the structure that the body begins with. Returns: false if the body is shorter.
+    template <class Body> bool read(Body& out) const noexcept {
+        if (body.size() < sizeof out) return false;
+        std::memcpy(&out, body.data(), sizeof out);
+        return true;
+    }
+    /// The attributes that follow the structure `Body`.
+    template <class Body> bytes_view attributes() const noexcept {
+        return body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof(Body))));
+    }
+};
+
+/// Takes the next message off the front of `from`, which the kernel filled. Returns: a message of type 0 at the end.
+inline message take_message(bytes_view& from) noexcept {
+    nlmsghdr header;
+    if (from.size() < sizeof header) return {};
+    std::memcpy(&header, from.data(), sizeof header);
+    if (header.nlmsg_len < sizeof header) return {};
+    bytes_view const whole = from.first(std::min<std::size_t>(from.size(), header.nlmsg_len));
+    from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
+    return {header.nlmsg_type, header.nlmsg_pid, header.nlmsg_seq, whole.subspan(NLMSG_HDRLEN)};
+}
+
+/// Calls `take(type, value)` for each attribute in `from`. Flags in the type, such as NLA_F_NESTED, are left out.
+template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
+    while (from.size() >= sizeof(rtattr)) {
+        rtattr a;
+        std::memcpy(&a, from.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
+        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
+        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
+    }
+}
+
+/// The number in an attribute's value; `otherwise` if the value is shorter.
+template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
+    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
+    return otherwise;
+}
+
+/// Opens a socket for questions about interfaces and routes of this process's network namespace; it never blocks.
+inline unique_fd open_socket() noexcept {
+    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+/// Sends `question` and reads its answer into `room`. The kernel answers before `send` returns, so nothing is waited
+/// for. An answer with another `sequence` belongs to an older question and is skipped.
+/// Returns: the answer; a message of type NLMSG_ERROR with errno if the kernel refused the request, and with an errno
+/// of 0 if it acknowledged the request; a message of type 0 with errno if there is no answer.
+inline message ask(int netlink, request& question, bytes room, std::uint32_t sequence = 0) noexcept {
+    if (!question.send(netlink, sequence)) return {};
+    for (;;) {
+        ssize_t const size = without_interruption([&] { return ::recv(netlink, room.data(), room.size(), 0); });
+        if (size < 0) return {};
+        errno = EBADMSG;
+        bytes_view received = room.first(static_cast<std::size_t>(size));
+        message const answer = take_message(received);
+        if (answer.type == 0) return {};
+        if (answer.sequence != sequence) continue;
+        if (answer.type == NLMSG_ERROR) errno = -number_in<int>(answer.body, -EBADMSG);
+        return answer;
+    }
+}
+
+}}}} // namespace wg::WG_ABI::os::netlink_detail
+
+#endif
+
+#include <linux/net_namespace.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The number that this process's network namespace has for a network namespace.
+using namespace_number = std::int32_t;
+inline constexpr namespace_number own_namespace = -1;     ///< this process's own namespace
+inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say which namespace it is
+
+namespace netlink_detail {
+
+/// Makes a request about an interface one about an interface in namespace `net`. The own namespace is the default.
+inline void set_namespace(request& about, namespace_number net) noexcept {
+    constexpr std::uint16_t target_netnsid = 46; // IFLA_TARGET_NETNSID, Linux 4.15
+    if (net >= 0) about.attribute(target_netnsid, net);
+}
+
+/// Asks for the number of the namespace behind the descriptor `fd`, and has the kernel make a number if there is none.
+/// Returns: `unknown_namespace` if the kernel refuses.
+inline namespace_number number_of(int netlink, int fd) noexcept {
+    for (int round = 0; round < 2; ++round) {
+        rtgenmsg const body{};
+        request question(RTM_GETNSID, 0, body);
+        question.attribute(NETNSA_FD, fd);
+        alignas(nlmsghdr) byte room[256];
+        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
+        if (message const answer = ask(netlink, question, room); answer.type == RTM_NEWNSID)
+            each_attribute(answer.attributes<rtgenmsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+                if (type == NETNSA_NSID) net = number_in(value, net);
+            });
+        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
+        request made(RTM_NEWNSID, NLM_F_ACK, body);
+        made.attribute(NETNSA_FD, fd);
+        made.attribute(NETNSA_NSID, namespace_number{-1}); // any free number
+        (void)ask(netlink, made, room);
+    }
+    return unknown_namespace;
+}
+
+} // namespace netlink_detail
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 
 #include <algorithm>
 #include <cstring>
 #include <linux/if_tun.h>
-#include <linux/net_namespace.h>
-#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -20649,11 +20835,6 @@ struct link_calls {
     static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
 };
 
-/// The number that this process's namespace has for a namespace.
-using namespace_number = std::int32_t;
-inline constexpr namespace_number own_namespace = -1;     ///< the interface is in this process's own namespace
-inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say where the interface is
-
 /// Where an interface is found.
 struct link_place {
     namespace_number net = unknown_namespace;
@@ -20661,116 +20842,6 @@ struct link_place {
 
     friend bool operator==(link_place const&, link_place const&) = default;
 };
-
-namespace netlink_detail {
-
-inline constexpr std::uint16_t target_netnsid = 46; ///< IFLA_TARGET_NETNSID, Linux 4.15
-
-/// One request, built in place.
-class request {
-public:
-    template <class Header> request(std::uint16_t type, std::uint16_t flags, Header const& body) noexcept {
-        header_.nlmsg_type = type;
-        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
-        put(&body, sizeof body);
-    }
-
-    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
-        rtattr a{};
-        a.rta_type = type;
-        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
-        put(&a, sizeof a);
-        put(value, size);
-    }
-    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
-        attribute(type, &value, sizeof value);
-    }
-    /// For a request about an interface: the namespace in which it is meant.
-    void in(namespace_number net) noexcept {
-        if (net >= 0) attribute(target_netnsid, net);
-    }
-
-    bool send(int netlink) noexcept {
-        header_.nlmsg_len = static_cast<std::uint32_t>(NLMSG_HDRLEN + size_);
-        std::memcpy(bytes_, &header_, sizeof header_);
-        std::size_t const total = NLMSG_HDRLEN + size_;
-        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
-    }
-
-private:
-    void put(void const* from, std::size_t size) noexcept {
-        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
-        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
-        size_ += NLMSG_ALIGN(size);
-    }
-
-    nlmsghdr header_{};
-    std::size_t size_ = 0;
-    alignas(nlmsghdr) byte bytes_[128] = {};
-};
-
-/// Calls `take(type, value)` for each attribute in `from`.
-template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
-    while (from.size() >= sizeof(rtattr)) {
-        rtattr a;
-        std::memcpy(&a, from.data(), sizeof a);
-        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
-        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
-        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
-    }
-}
-
-/// The number in an attribute's value; `otherwise` if the value is shorter.
-template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
-    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
-    return otherwise;
-}
-
-inline unique_fd open_socket() noexcept {
-    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
-}
-
-/// Sends a request and reads the one answer, which the kernel has made by the time that the request is sent. The
-/// answer's body is at the front of `answer`; its type, or 0 with errno if there is none or if it is an error.
-inline std::uint16_t ask(int netlink, request& question, bytes answer, bytes_view& body) noexcept {
-    if (!question.send(netlink)) return 0;
-    ssize_t const size = without_interruption([&] { return ::recv(netlink, answer.data(), answer.size(), 0); });
-    if (size < 0) return 0;
-    nlmsghdr header{};
-    errno = EBADMSG;
-    if (static_cast<std::size_t>(size) < sizeof header) return 0;
-    std::memcpy(&header, answer.data(), sizeof header);
-    body = answer.first(std::min<std::size_t>(static_cast<std::size_t>(size), header.nlmsg_len)).subspan(NLMSG_HDRLEN);
-    if (header.nlmsg_type != NLMSG_ERROR) return header.nlmsg_type;
-    int const error = -number_in<int>(body, -EBADMSG);
-    errno = error;
-    return error == 0 ? std::uint16_t{NLMSG_ERROR} : std::uint16_t{0};
-}
-
-/// The number that the namespace behind `fd` has for the namespace of `netlink`; one is made where there is none.
-inline namespace_number number_of(int netlink, int fd) noexcept {
-    for (int round = 0; round < 2; ++round) {
-        rtgenmsg const body{};
-        request question(RTM_GETNSID, 0, body);
-        question.attribute(NETNSA_FD, fd);
-        alignas(nlmsghdr) byte answer[256];
-        bytes_view found;
-        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
-        if (ask(netlink, question, answer, found) == RTM_NEWNSID)
-            each_attribute(found.subspan(std::min<std::size_t>(found.size(), NLMSG_ALIGN(sizeof body))),
-                           [&](std::uint16_t type, bytes_view value) noexcept {
-                               if (type == NETNSA_NSID) net = number_in(value, net);
-                           });
-        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
-        request made(RTM_NEWNSID, NLM_F_ACK, body);
-        made.attribute(NETNSA_FD, fd);
-        made.attribute(NETNSA_NSID, namespace_number{-1}); // any that is free
-        (void)ask(netlink, made, answer, found);
-    }
-    return unknown_namespace;
-}
-
-} // namespace netlink_detail
 
 /// What the kernel says of an interface over netlink.
 struct link_facts {
@@ -20786,12 +20857,11 @@ struct link_facts {
     std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
 };
 
-/// Reads the body of a message about an interface. False: it is too short for one.
-inline bool read_link(bytes_view body, link_facts& out) noexcept {
+/// Reads a message about an interface. Returns: false if it is too short for one.
+inline bool read_link(netlink_detail::message const& from, link_facts& out) noexcept {
     using namespace netlink_detail;
     ifinfomsg link;
-    if (body.size() < sizeof link) return false;
-    std::memcpy(&link, body.data(), sizeof link);
+    if (!from.read(link)) return false;
     out = {};
     out.index = static_cast<std::uint32_t>(link.ifi_index);
     out.up = (link.ifi_flags & IFF_UP) != 0;
@@ -20800,11 +20870,10 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
         if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
-    each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
-                   [&](std::uint16_t type, bytes_view value) noexcept {
-                       if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
-                       if (type == IFLA_LINKINFO) each_attribute(value, info);
-                   });
+    each_attribute(from.attributes<ifinfomsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
+        if (type == IFLA_LINKINFO) each_attribute(value, info);
+    });
     if (std::strcmp(out.kind, "tun") != 0) return true;
     each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
         // IFLA_TUN_TYPE and others, which older headers lack
@@ -20820,15 +20889,14 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
 /// Asks for the interface called `name`. On failure errno says why.
 inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
     using namespace netlink_detail;
-    constexpr std::uint32_t without_statistics = 1u << 3; // RTEXT_FILTER_SKIP_STATS, Linux 4.4
     request question(RTM_GETLINK, 0, ifinfomsg{});
-    question.in(net);
+    set_namespace(question, net);
     question.attribute(IFLA_EXT_MASK, without_statistics);
     question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
-    alignas(nlmsghdr) byte answer[4096];
-    bytes_view body;
-    if (ask(netlink, question, answer, body) != RTM_NEWLINK) return status_of(errno);
-    return read_link(body, out) ? status::ok : status::io_error;
+    alignas(nlmsghdr) byte room[4096];
+    message const answer = netlink_detail::ask(netlink, question, room);
+    if (answer.type != RTM_NEWLINK) return status_of(errno);
+    return read_link(answer, out) ? status::ok : status::io_error;
 }
 
 /// The interface behind a TUN descriptor.
@@ -21057,12 +21125,198 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 }}} // namespace wg::WG_ABI::os
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// The numbers by which netlink requests name other network namespaces (network_namespaces(7), RTM_GETNSID).
+// Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_NAMESPACES_HPP
+#define WG_OS_LINUX_NETLINK_NAMESPACES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Builds the requests and reads the messages of the kernel's routing sockets (netlink(7), rtnetlink(7)).
+// Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_MESSAGE_HPP
+#define WG_OS_LINUX_NETLINK_MESSAGE_HPP
+
+
+#include <algorithm>
+#include <cstring>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace netlink_detail {
+
+/// A value of IFLA_EXT_MASK: RTEXT_FILTER_SKIP_STATS, Linux 4.4. The answer leaves out the interface's statistics.
+inline constexpr std::uint32_t without_statistics = 1u << 3;
+
+/// One request with its attributes, at most 128 bytes.
+class request {
+public:
+    /// A request of this type (RTM_...), with NLM_F_REQUEST and further `flags`. `body` is the structure that
+    /// rtnetlink(7) names for the type.
+    template <class Body> request(std::uint16_t type, std::uint16_t flags, Body const& body) noexcept {
+        header_.nlmsg_type = type;
+        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+        append(&body, sizeof body);
+    }
+
+    /// Appends an attribute whose value is `size` bytes.
+    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
+        rtattr a{};
+        a.rta_type = type;
+        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+        append(&a, sizeof a);
+        append(value, size);
+    }
+    /// Appends an attribute whose value is a number or a structure.
+    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
+        attribute(type, &value, sizeof value);
+    }
+
+    /// Sends the request; the kernel's answer carries `sequence`. Returns: false with errno if the kernel refuses it.
+    bool send(int netlink, std::uint32_t sequence = 0) noexcept {
+        std::size_t const total = NLMSG_HDRLEN + size_;
+        header_.nlmsg_len = converted<std::uint32_t>(total);
+        header_.nlmsg_seq = sequence;
+        std::memcpy(bytes_, &header_, sizeof header_);
+        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
+    }
+
+private:
+    void append(void const* from, std::size_t size) noexcept {
+        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
+        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
+        size_ += NLMSG_ALIGN(size);
+    }
+
+    nlmsghdr header_{};
+    std::size_t size_ = 0; ///< of the body and the attributes
+    alignas(nlmsghdr) byte bytes_[128] = {};
+};
+
+/// A message of the kernel. The views lie in the buffer that was received into.
+struct message {
+    std::uint16_t type = 0; ///< RTM_..., NLMSG_ERROR; 0: there is no message
+    std::uint32_t port = 0; ///< of the socket whose request this message answers; 0: it is an event
+    std::uint32_t sequence = 0;
+    bytes_view body{}; ///< what follows the header; shorter than it should be where the kernel cut the message
+
+    /// Copies the structure that the body begins with. Returns: false if the body is shorter.
+    template <class Body> bool read(Body& out) const noexcept {
+        if (body.size() < sizeof out) return false;
+        std::memcpy(&out, body.data(), sizeof out);
+        return true;
+    }
+    /// The attributes that follow the structure `Body`.
+    template <class Body> bytes_view attributes() const noexcept {
+        return body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof(Body))));
+    }
+};
+
+/// Takes the next message off the front of `from`, which the kernel filled. Returns: a message of type 0 at the end.
+inline message take_message(bytes_view& from) noexcept {
+    nlmsghdr header;
+    if (from.size() < sizeof header) return {};
+    std::memcpy(&header, from.data(), sizeof header);
+    if (header.nlmsg_len < sizeof header) return {};
+    bytes_view const whole = from.first(std::min<std::size_t>(from.size(), header.nlmsg_len));
+    from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
+    return {header.nlmsg_type, header.nlmsg_pid, header.nlmsg_seq, whole.subspan(NLMSG_HDRLEN)};
+}
+
+/// Calls `take(type, value)` for each attribute in `from`. Flags in the type, such as NLA_F_NESTED, are left out.
+template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
+    while (from.size() >= sizeof(rtattr)) {
+        rtattr a;
+        std::memcpy(&a, from.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
+        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
+        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
+    }
+}
+
+/// The number in an attribute's value; `otherwise` if the value is shorter.
+template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
+    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
+    return otherwise;
+}
+
+/// Opens a socket for questions about interfaces and routes of this process's network namespace; it never blocks.
+inline unique_fd open_socket() noexcept {
+    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+/// Sends `question` and reads its answer into `room`. The kernel answers before `send` returns, so nothing is waited
+/// for. An answer with another `sequence` belongs to an older question and is skipped.
+/// Returns: the answer; a message of type NLMSG_ERROR with errno if the kernel refused the request, and with an errno
+/// of 0 if it acknowledged the request; a message of type 0 with errno if there is no answer.
+inline message ask(int netlink, request& question, bytes room, std::uint32_t sequence = 0) noexcept {
+    if (!question.send(netlink, sequence)) return {};
+    for (;;) {
+        ssize_t const size = without_interruption([&] { return ::recv(netlink, room.data(), room.size(), 0); });
+        if (size < 0) return {};
+        errno = EBADMSG;
+        bytes_view received = room.first(static_cast<std::size_t>(size));
+        message const answer = take_message(received);
+        if (answer.type == 0) return {};
+        if (answer.sequence != sequence) continue;
+        if (answer.type == NLMSG_ERROR) errno = -number_in<int>(answer.body, -EBADMSG);
+        return answer;
+    }
+}
+
+}}}} // namespace wg::WG_ABI::os::netlink_detail
+
+#endif
+
+#include <linux/net_namespace.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The number that this process's network namespace has for a network namespace.
+using namespace_number = std::int32_t;
+inline constexpr namespace_number own_namespace = -1;     ///< this process's own namespace
+inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say which namespace it is
+
+namespace netlink_detail {
+
+/// Makes a request about an interface one about an interface in namespace `net`. The own namespace is the default.
+inline void set_namespace(request& about, namespace_number net) noexcept {
+    constexpr std::uint16_t target_netnsid = 46; // IFLA_TARGET_NETNSID, Linux 4.15
+    if (net >= 0) about.attribute(target_netnsid, net);
+}
+
+/// Asks for the number of the namespace behind the descriptor `fd`, and has the kernel make a number if there is none.
+/// Returns: `unknown_namespace` if the kernel refuses.
+inline namespace_number number_of(int netlink, int fd) noexcept {
+    for (int round = 0; round < 2; ++round) {
+        rtgenmsg const body{};
+        request question(RTM_GETNSID, 0, body);
+        question.attribute(NETNSA_FD, fd);
+        alignas(nlmsghdr) byte room[256];
+        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
+        if (message const answer = ask(netlink, question, room); answer.type == RTM_NEWNSID)
+            each_attribute(answer.attributes<rtgenmsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+                if (type == NETNSA_NSID) net = number_in(value, net);
+            });
+        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
+        request made(RTM_NEWNSID, NLM_F_ACK, body);
+        made.attribute(NETNSA_FD, fd);
+        made.attribute(NETNSA_NSID, namespace_number{-1}); // any free number
+        (void)ask(netlink, made, room);
+    }
+    return unknown_namespace;
+}
+
+} // namespace netlink_detail
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 
 #include <algorithm>
 #include <cstring>
 #include <linux/if_tun.h>
-#include <linux/net_namespace.h>
-#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -21087,11 +21341,6 @@ struct link_calls {
     static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
 };
 
-/// The number that this process's namespace has for a namespace.
-using namespace_number = std::int32_t;
-inline constexpr namespace_number own_namespace = -1;     ///< the interface is in this process's own namespace
-inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say where the interface is
-
 /// Where an interface is found.
 struct link_place {
     namespace_number net = unknown_namespace;
@@ -21099,116 +21348,6 @@ struct link_place {
 
     friend bool operator==(link_place const&, link_place const&) = default;
 };
-
-namespace netlink_detail {
-
-inline constexpr std::uint16_t target_netnsid = 46; ///< IFLA_TARGET_NETNSID, Linux 4.15
-
-/// One request, built in place.
-class request {
-public:
-    template <class Header> request(std::uint16_t type, std::uint16_t flags, Header const& body) noexcept {
-        header_.nlmsg_type = type;
-        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
-        put(&body, sizeof body);
-    }
-
-    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
-        rtattr a{};
-        a.rta_type = type;
-        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
-        put(&a, sizeof a);
-        put(value, size);
-    }
-    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
-        attribute(type, &value, sizeof value);
-    }
-    /// For a request about an interface: the namespace in which it is meant.
-    void in(namespace_number net) noexcept {
-        if (net >= 0) attribute(target_netnsid, net);
-    }
-
-    bool send(int netlink) noexcept {
-        header_.nlmsg_len = static_cast<std::uint32_t>(NLMSG_HDRLEN + size_);
-        std::memcpy(bytes_, &header_, sizeof header_);
-        std::size_t const total = NLMSG_HDRLEN + size_;
-        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
-    }
-
-private:
-    void put(void const* from, std::size_t size) noexcept {
-        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
-        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
-        size_ += NLMSG_ALIGN(size);
-    }
-
-    nlmsghdr header_{};
-    std::size_t size_ = 0;
-    alignas(nlmsghdr) byte bytes_[128] = {};
-};
-
-/// Calls `take(type, value)` for each attribute in `from`.
-template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
-    while (from.size() >= sizeof(rtattr)) {
-        rtattr a;
-        std::memcpy(&a, from.data(), sizeof a);
-        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
-        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
-        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
-    }
-}
-
-/// The number in an attribute's value; `otherwise` if the value is shorter.
-template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
-    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
-    return otherwise;
-}
-
-inline unique_fd open_socket() noexcept {
-    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
-}
-
-/// Sends a request and reads the one answer, which the kernel has made by the time that the request is sent. The
-/// answer's body is at the front of `answer`; its type, or 0 with errno if there is none or if it is an error.
-inline std::uint16_t ask(int netlink, request& question, bytes answer, bytes_view& body) noexcept {
-    if (!question.send(netlink)) return 0;
-    ssize_t const size = without_interruption([&] { return ::recv(netlink, answer.data(), answer.size(), 0); });
-    if (size < 0) return 0;
-    nlmsghdr header{};
-    errno = EBADMSG;
-    if (static_cast<std::size_t>(size) < sizeof header) return 0;
-    std::memcpy(&header, answer.data(), sizeof header);
-    body = answer.first(std::min<std::size_t>(static_cast<std::size_t>(size), header.nlmsg_len)).subspan(NLMSG_HDRLEN);
-    if (header.nlmsg_type != NLMSG_ERROR) return header.nlmsg_type;
-    int const error = -number_in<int>(body, -EBADMSG);
-    errno = error;
-    return error == 0 ? std::uint16_t{NLMSG_ERROR} : std::uint16_t{0};
-}
-
-/// The number that the namespace behind `fd` has for the namespace of `netlink`; one is made where there is none.
-inline namespace_number number_of(int netlink, int fd) noexcept {
-    for (int round = 0; round < 2; ++round) {
-        rtgenmsg const body{};
-        request question(RTM_GETNSID, 0, body);
-        question.attribute(NETNSA_FD, fd);
-        alignas(nlmsghdr) byte answer[256];
-        bytes_view found;
-        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
-        if (ask(netlink, question, answer, found) == RTM_NEWNSID)
-            each_attribute(found.subspan(std::min<std::size_t>(found.size(), NLMSG_ALIGN(sizeof body))),
-                           [&](std::uint16_t type, bytes_view value) noexcept {
-                               if (type == NETNSA_NSID) net = number_in(value, net);
-                           });
-        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
-        request made(RTM_NEWNSID, NLM_F_ACK, body);
-        made.attribute(NETNSA_FD, fd);
-        made.attribute(NETNSA_NSID, namespace_number{-1}); // any that is free
-        (void)ask(netlink, made, answer, found);
-    }
-    return unknown_namespace;
-}
-
-} // namespace netlink_detail
 
 /// What the kernel says of an interface over netlink.
 struct link_facts {
@@ -21224,12 +21363,11 @@ struct link_facts {
     std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
 };
 
-/// Reads the body of a message about an interface. False: it is too short for one.
-inline bool read_link(bytes_view body, link_facts& out) noexcept {
+/// Reads a message about an interface. Returns: false if it is too short for one.
+inline bool read_link(netlink_detail::message const& from, link_facts& out) noexcept {
     using namespace netlink_detail;
     ifinfomsg link;
-    if (body.size() < sizeof link) return false;
-    std::memcpy(&link, body.data(), sizeof link);
+    if (!from.read(link)) return false;
     out = {};
     out.index = static_cast<std::uint32_t>(link.ifi_index);
     out.up = (link.ifi_flags & IFF_UP) != 0;
@@ -21238,11 +21376,10 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
         if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
-    each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
-                   [&](std::uint16_t type, bytes_view value) noexcept {
-                       if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
-                       if (type == IFLA_LINKINFO) each_attribute(value, info);
-                   });
+    each_attribute(from.attributes<ifinfomsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
+        if (type == IFLA_LINKINFO) each_attribute(value, info);
+    });
     if (std::strcmp(out.kind, "tun") != 0) return true;
     each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
         // IFLA_TUN_TYPE and others, which older headers lack
@@ -21258,15 +21395,14 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
 /// Asks for the interface called `name`. On failure errno says why.
 inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
     using namespace netlink_detail;
-    constexpr std::uint32_t without_statistics = 1u << 3; // RTEXT_FILTER_SKIP_STATS, Linux 4.4
     request question(RTM_GETLINK, 0, ifinfomsg{});
-    question.in(net);
+    set_namespace(question, net);
     question.attribute(IFLA_EXT_MASK, without_statistics);
     question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
-    alignas(nlmsghdr) byte answer[4096];
-    bytes_view body;
-    if (ask(netlink, question, answer, body) != RTM_NEWLINK) return status_of(errno);
-    return read_link(body, out) ? status::ok : status::io_error;
+    alignas(nlmsghdr) byte room[4096];
+    message const answer = netlink_detail::ask(netlink, question, room);
+    if (answer.type != RTM_NEWLINK) return status_of(errno);
+    return read_link(answer, out) ? status::ok : status::io_error;
 }
 
 /// The interface behind a TUN descriptor.
@@ -21358,8 +21494,6 @@ private:
 }}} // namespace wg::WG_ABI::os
 
 #endif
-
-#include <linux/netlink.h>
 
 #ifndef SOL_NETLINK
 #define SOL_NETLINK 270
@@ -21469,7 +21603,7 @@ private:
         ifinfomsg about{};
         about.ifi_index = static_cast<int>(index_);
         netlink_detail::request question(RTM_GETLINK, 0, about);
-        question.in(net_);
+        netlink_detail::set_namespace(question, net_);
         return question.send(fd_.get());
     }
 
@@ -21483,23 +21617,17 @@ private:
     }
 
     void take(bytes_view from, namespace_number net, network_changes& changes) const noexcept {
-        while (from.size() >= sizeof(nlmsghdr)) {
-            nlmsghdr header;
-            std::memcpy(&header, from.data(), sizeof header);
-            if (header.nlmsg_len < sizeof header || header.nlmsg_len > from.size()) return;
-            // An answer to a question of this socket has its port, and names no namespace.
-            if (net == net_ || header.nlmsg_pid == port_)
-                take_one(header.nlmsg_type, from.first(header.nlmsg_len).subspan(NLMSG_HDRLEN), changes);
-            from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
-        }
+        for (netlink_detail::message m; (m = netlink_detail::take_message(from)).type != 0;)
+            // An answer to a request of this socket has the socket's port, and names no namespace.
+            if (net == net_ || m.port == port_) take_one(m, changes);
     }
 
-    void take_one(unsigned type, bytes_view body, network_changes& changes) const noexcept {
-        switch (type) {
+    void take_one(netlink_detail::message const& m, network_changes& changes) const noexcept {
+        switch (m.type) {
         case RTM_NEWLINK:
-        case RTM_DELLINK: take_link(type, body, changes); return;
+        case RTM_DELLINK: take_link(m, changes); return;
         case RTM_NEWROUTE:
-        case RTM_DELROUTE: changes.routes = changes.routes || leads_away(body); return;
+        case RTM_DELROUTE: changes.routes = changes.routes || leads_away(m); return;
         case RTM_DELADDR:
         case RTM_NEWRULE:
         case RTM_DELRULE: changes.routes = true; return;
@@ -21510,30 +21638,28 @@ private:
         }
     }
 
-    /// Whether a route is one that datagrams to others may take. What each new address brings along for itself (local,
-    /// broadcast, multicast) makes no source wrong that was right before.
-    static bool leads_away(bytes_view body) noexcept {
+    /// Whether a route is one that datagrams to other hosts may take. The routes that each new address brings along for
+    /// itself (local, broadcast, multicast) make no source wrong that was right before.
+    static bool leads_away(netlink_detail::message const& m) noexcept {
         rtmsg route;
-        if (body.size() < sizeof route) return false;
-        std::memcpy(&route, body.data(), sizeof route);
+        if (!m.read(route)) return false;
         return route.rtm_type != RTN_LOCAL && route.rtm_type != RTN_BROADCAST && route.rtm_type != RTN_ANYCAST &&
                route.rtm_type != RTN_MULTICAST;
     }
 
-    void take_link(unsigned type, bytes_view body, network_changes& changes) const noexcept {
+    void take_link(netlink_detail::message const& m, network_changes& changes) const noexcept {
         ifinfomsg link;
-        if (body.size() < sizeof link) return;
-        std::memcpy(&link, body.data(), sizeof link);
-        // A bridge speaks of its ports in messages that look alike.
+        if (!m.read(link)) return;
+        // A bridge sends messages about its ports that look alike, but for the family.
         if (link.ifi_family != AF_UNSPEC || static_cast<std::uint32_t>(link.ifi_index) != index_) return;
-        if (type == RTM_DELLINK) {
+        if (m.type == RTM_DELLINK) {
             changes.link_left = true;
             return;
         }
         changes.link = true;
         changes.link_left = false;
         link_facts now;
-        if (!read_link(body, now)) return;
+        if (!read_link(m, now)) return;
         changes.up = now.up;
         if (now.mtu_bytes != 0) changes.mtu_bytes = now.mtu_bytes;
     }
@@ -23882,12 +24008,198 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 }}} // namespace wg::WG_ABI::os
 
 #endif
+// SPDX-License-Identifier: BSL-1.0
+// The numbers by which netlink requests name other network namespaces (network_namespaces(7), RTM_GETNSID).
+// Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_NAMESPACES_HPP
+#define WG_OS_LINUX_NETLINK_NAMESPACES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Builds the requests and reads the messages of the kernel's routing sockets (netlink(7), rtnetlink(7)).
+// Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_MESSAGE_HPP
+#define WG_OS_LINUX_NETLINK_MESSAGE_HPP
+
+
+#include <algorithm>
+#include <cstring>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace netlink_detail {
+
+/// A value of IFLA_EXT_MASK: RTEXT_FILTER_SKIP_STATS, Linux 4.4. The answer leaves out the interface's statistics.
+inline constexpr std::uint32_t without_statistics = 1u << 3;
+
+/// One request with its attributes, at most 128 bytes.
+class request {
+public:
+    /// A request of this type (RTM_...), with NLM_F_REQUEST and further `flags`. `body` is the structure that
+    /// rtnetlink(7) names for the type.
+    template <class Body> request(std::uint16_t type, std::uint16_t flags, Body const& body) noexcept {
+        header_.nlmsg_type = type;
+        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+        append(&body, sizeof body);
+    }
+
+    /// Appends an attribute whose value is `size` bytes.
+    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
+        rtattr a{};
+        a.rta_type = type;
+        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+        append(&a, sizeof a);
+        append(value, size);
+    }
+    /// Appends an attribute whose value is a number or a structure.
+    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
+        attribute(type, &value, sizeof value);
+    }
+
+    /// Sends the request; the kernel's answer carries `sequence`. Returns: false with errno if the kernel refuses it.
+    bool send(int netlink, std::uint32_t sequence = 0) noexcept {
+        std::size_t const total = NLMSG_HDRLEN + size_;
+        header_.nlmsg_len = converted<std::uint32_t>(total);
+        header_.nlmsg_seq = sequence;
+        std::memcpy(bytes_, &header_, sizeof header_);
+        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
+    }
+
+private:
+    void append(void const* from, std::size_t size) noexcept {
+        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
+        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
+        size_ += NLMSG_ALIGN(size);
+    }
+
+    nlmsghdr header_{};
+    std::size_t size_ = 0; ///< of the body and the attributes
+    alignas(nlmsghdr) byte bytes_[128] = {};
+};
+
+/// A message of the kernel. The views lie in the buffer that was received into.
+struct message {
+    std::uint16_t type = 0; ///< RTM_..., NLMSG_ERROR; 0: there is no message
+    std::uint32_t port = 0; ///< of the socket whose request this message answers; 0: it is an event
+    std::uint32_t sequence = 0;
+    bytes_view body{}; ///< what follows the header; shorter than it should be where the kernel cut the message
+
+    /// Copies the structure that the body begins with. Returns: false if the body is shorter.
+    template <class Body> bool read(Body& out) const noexcept {
+        if (body.size() < sizeof out) return false;
+        std::memcpy(&out, body.data(), sizeof out);
+        return true;
+    }
+    /// The attributes that follow the structure `Body`.
+    template <class Body> bytes_view attributes() const noexcept {
+        return body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof(Body))));
+    }
+};
+
+/// Takes the next message off the front of `from`, which the kernel filled. Returns: a message of type 0 at the end.
+inline message take_message(bytes_view& from) noexcept {
+    nlmsghdr header;
+    if (from.size() < sizeof header) return {};
+    std::memcpy(&header, from.data(), sizeof header);
+    if (header.nlmsg_len < sizeof header) return {};
+    bytes_view const whole = from.first(std::min<std::size_t>(from.size(), header.nlmsg_len));
+    from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
+    return {header.nlmsg_type, header.nlmsg_pid, header.nlmsg_seq, whole.subspan(NLMSG_HDRLEN)};
+}
+
+/// Calls `take(type, value)` for each attribute in `from`. Flags in the type, such as NLA_F_NESTED, are left out.
+template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
+    while (from.size() >= sizeof(rtattr)) {
+        rtattr a;
+        std::memcpy(&a, from.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
+        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
+        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
+    }
+}
+
+/// The number in an attribute's value; `otherwise` if the value is shorter.
+template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
+    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
+    return otherwise;
+}
+
+/// Opens a socket for questions about interfaces and routes of this process's network namespace; it never blocks.
+inline unique_fd open_socket() noexcept {
+    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+/// Sends `question` and reads its answer into `room`. The kernel answers before `send` returns, so nothing is waited
+/// for. An answer with another `sequence` belongs to an older question and is skipped.
+/// Returns: the answer; a message of type NLMSG_ERROR with errno if the kernel refused the request, and with an errno
+/// of 0 if it acknowledged the request; a message of type 0 with errno if there is no answer.
+inline message ask(int netlink, request& question, bytes room, std::uint32_t sequence = 0) noexcept {
+    if (!question.send(netlink, sequence)) return {};
+    for (;;) {
+        ssize_t const size = without_interruption([&] { return ::recv(netlink, room.data(), room.size(), 0); });
+        if (size < 0) return {};
+        errno = EBADMSG;
+        bytes_view received = room.first(static_cast<std::size_t>(size));
+        message const answer = take_message(received);
+        if (answer.type == 0) return {};
+        if (answer.sequence != sequence) continue;
+        if (answer.type == NLMSG_ERROR) errno = -number_in<int>(answer.body, -EBADMSG);
+        return answer;
+    }
+}
+
+}}}} // namespace wg::WG_ABI::os::netlink_detail
+
+#endif
+
+#include <linux/net_namespace.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The number that this process's network namespace has for a network namespace.
+using namespace_number = std::int32_t;
+inline constexpr namespace_number own_namespace = -1;     ///< this process's own namespace
+inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say which namespace it is
+
+namespace netlink_detail {
+
+/// Makes a request about an interface one about an interface in namespace `net`. The own namespace is the default.
+inline void set_namespace(request& about, namespace_number net) noexcept {
+    constexpr std::uint16_t target_netnsid = 46; // IFLA_TARGET_NETNSID, Linux 4.15
+    if (net >= 0) about.attribute(target_netnsid, net);
+}
+
+/// Asks for the number of the namespace behind the descriptor `fd`, and has the kernel make a number if there is none.
+/// Returns: `unknown_namespace` if the kernel refuses.
+inline namespace_number number_of(int netlink, int fd) noexcept {
+    for (int round = 0; round < 2; ++round) {
+        rtgenmsg const body{};
+        request question(RTM_GETNSID, 0, body);
+        question.attribute(NETNSA_FD, fd);
+        alignas(nlmsghdr) byte room[256];
+        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
+        if (message const answer = ask(netlink, question, room); answer.type == RTM_NEWNSID)
+            each_attribute(answer.attributes<rtgenmsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+                if (type == NETNSA_NSID) net = number_in(value, net);
+            });
+        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
+        request made(RTM_NEWNSID, NLM_F_ACK, body);
+        made.attribute(NETNSA_FD, fd);
+        made.attribute(NETNSA_NSID, namespace_number{-1}); // any free number
+        (void)ask(netlink, made, room);
+    }
+    return unknown_namespace;
+}
+
+} // namespace netlink_detail
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
 
 #include <algorithm>
 #include <cstring>
 #include <linux/if_tun.h>
-#include <linux/net_namespace.h>
-#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -23912,11 +24224,6 @@ struct link_calls {
     static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
 };
 
-/// The number that this process's namespace has for a namespace.
-using namespace_number = std::int32_t;
-inline constexpr namespace_number own_namespace = -1;     ///< the interface is in this process's own namespace
-inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say where the interface is
-
 /// Where an interface is found.
 struct link_place {
     namespace_number net = unknown_namespace;
@@ -23924,116 +24231,6 @@ struct link_place {
 
     friend bool operator==(link_place const&, link_place const&) = default;
 };
-
-namespace netlink_detail {
-
-inline constexpr std::uint16_t target_netnsid = 46; ///< IFLA_TARGET_NETNSID, Linux 4.15
-
-/// One request, built in place.
-class request {
-public:
-    template <class Header> request(std::uint16_t type, std::uint16_t flags, Header const& body) noexcept {
-        header_.nlmsg_type = type;
-        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
-        put(&body, sizeof body);
-    }
-
-    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
-        rtattr a{};
-        a.rta_type = type;
-        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
-        put(&a, sizeof a);
-        put(value, size);
-    }
-    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
-        attribute(type, &value, sizeof value);
-    }
-    /// For a request about an interface: the namespace in which it is meant.
-    void in(namespace_number net) noexcept {
-        if (net >= 0) attribute(target_netnsid, net);
-    }
-
-    bool send(int netlink) noexcept {
-        header_.nlmsg_len = static_cast<std::uint32_t>(NLMSG_HDRLEN + size_);
-        std::memcpy(bytes_, &header_, sizeof header_);
-        std::size_t const total = NLMSG_HDRLEN + size_;
-        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
-    }
-
-private:
-    void put(void const* from, std::size_t size) noexcept {
-        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
-        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
-        size_ += NLMSG_ALIGN(size);
-    }
-
-    nlmsghdr header_{};
-    std::size_t size_ = 0;
-    alignas(nlmsghdr) byte bytes_[128] = {};
-};
-
-/// Calls `take(type, value)` for each attribute in `from`.
-template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
-    while (from.size() >= sizeof(rtattr)) {
-        rtattr a;
-        std::memcpy(&a, from.data(), sizeof a);
-        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
-        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
-        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
-    }
-}
-
-/// The number in an attribute's value; `otherwise` if the value is shorter.
-template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
-    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
-    return otherwise;
-}
-
-inline unique_fd open_socket() noexcept {
-    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
-}
-
-/// Sends a request and reads the one answer, which the kernel has made by the time that the request is sent. The
-/// answer's body is at the front of `answer`; its type, or 0 with errno if there is none or if it is an error.
-inline std::uint16_t ask(int netlink, request& question, bytes answer, bytes_view& body) noexcept {
-    if (!question.send(netlink)) return 0;
-    ssize_t const size = without_interruption([&] { return ::recv(netlink, answer.data(), answer.size(), 0); });
-    if (size < 0) return 0;
-    nlmsghdr header{};
-    errno = EBADMSG;
-    if (static_cast<std::size_t>(size) < sizeof header) return 0;
-    std::memcpy(&header, answer.data(), sizeof header);
-    body = answer.first(std::min<std::size_t>(static_cast<std::size_t>(size), header.nlmsg_len)).subspan(NLMSG_HDRLEN);
-    if (header.nlmsg_type != NLMSG_ERROR) return header.nlmsg_type;
-    int const error = -number_in<int>(body, -EBADMSG);
-    errno = error;
-    return error == 0 ? std::uint16_t{NLMSG_ERROR} : std::uint16_t{0};
-}
-
-/// The number that the namespace behind `fd` has for the namespace of `netlink`; one is made where there is none.
-inline namespace_number number_of(int netlink, int fd) noexcept {
-    for (int round = 0; round < 2; ++round) {
-        rtgenmsg const body{};
-        request question(RTM_GETNSID, 0, body);
-        question.attribute(NETNSA_FD, fd);
-        alignas(nlmsghdr) byte answer[256];
-        bytes_view found;
-        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
-        if (ask(netlink, question, answer, found) == RTM_NEWNSID)
-            each_attribute(found.subspan(std::min<std::size_t>(found.size(), NLMSG_ALIGN(sizeof body))),
-                           [&](std::uint16_t type, bytes_view value) noexcept {
-                               if (type == NETNSA_NSID) net = number_in(value, net);
-                           });
-        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
-        request made(RTM_NEWNSID, NLM_F_ACK, body);
-        made.attribute(NETNSA_FD, fd);
-        made.attribute(NETNSA_NSID, namespace_number{-1}); // any that is free
-        (void)ask(netlink, made, answer, found);
-    }
-    return unknown_namespace;
-}
-
-} // namespace netlink_detail
 
 /// What the kernel says of an interface over netlink.
 struct link_facts {
@@ -24049,12 +24246,11 @@ struct link_facts {
     std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
 };
 
-/// Reads the body of a message about an interface. False: it is too short for one.
-inline bool read_link(bytes_view body, link_facts& out) noexcept {
+/// Reads a message about an interface. Returns: false if it is too short for one.
+inline bool read_link(netlink_detail::message const& from, link_facts& out) noexcept {
     using namespace netlink_detail;
     ifinfomsg link;
-    if (body.size() < sizeof link) return false;
-    std::memcpy(&link, body.data(), sizeof link);
+    if (!from.read(link)) return false;
     out = {};
     out.index = static_cast<std::uint32_t>(link.ifi_index);
     out.up = (link.ifi_flags & IFF_UP) != 0;
@@ -24063,11 +24259,10 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
         if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
-    each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
-                   [&](std::uint16_t type, bytes_view value) noexcept {
-                       if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
-                       if (type == IFLA_LINKINFO) each_attribute(value, info);
-                   });
+    each_attribute(from.attributes<ifinfomsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
+        if (type == IFLA_LINKINFO) each_attribute(value, info);
+    });
     if (std::strcmp(out.kind, "tun") != 0) return true;
     each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
         // IFLA_TUN_TYPE and others, which older headers lack
@@ -24083,15 +24278,14 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
 /// Asks for the interface called `name`. On failure errno says why.
 inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
     using namespace netlink_detail;
-    constexpr std::uint32_t without_statistics = 1u << 3; // RTEXT_FILTER_SKIP_STATS, Linux 4.4
     request question(RTM_GETLINK, 0, ifinfomsg{});
-    question.in(net);
+    set_namespace(question, net);
     question.attribute(IFLA_EXT_MASK, without_statistics);
     question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
-    alignas(nlmsghdr) byte answer[4096];
-    bytes_view body;
-    if (ask(netlink, question, answer, body) != RTM_NEWLINK) return status_of(errno);
-    return read_link(body, out) ? status::ok : status::io_error;
+    alignas(nlmsghdr) byte room[4096];
+    message const answer = netlink_detail::ask(netlink, question, room);
+    if (answer.type != RTM_NEWLINK) return status_of(errno);
+    return read_link(answer, out) ? status::ok : status::io_error;
 }
 
 /// The interface behind a TUN descriptor.
@@ -26073,15 +26267,150 @@ using flood_filter = basic_flood_filter<>;
 #ifndef WG_OS_LINUX_UDP_RETURN_ROUTE_HPP
 #define WG_OS_LINUX_UDP_RETURN_ROUTE_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// Builds the requests and reads the messages of the kernel's routing sockets (netlink(7), rtnetlink(7)).
+// Folder: os/linux/netlink. One thread at a time.
+#ifndef WG_OS_LINUX_NETLINK_MESSAGE_HPP
+#define WG_OS_LINUX_NETLINK_MESSAGE_HPP
+
+
+#include <algorithm>
+#include <cstring>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace netlink_detail {
+
+/// A value of IFLA_EXT_MASK: RTEXT_FILTER_SKIP_STATS, Linux 4.4. The answer leaves out the interface's statistics.
+inline constexpr std::uint32_t without_statistics = 1u << 3;
+
+/// One request with its attributes, at most 128 bytes.
+class request {
+public:
+    /// A request of this type (RTM_...), with NLM_F_REQUEST and further `flags`. `body` is the structure that
+    /// rtnetlink(7) names for the type.
+    template <class Body> request(std::uint16_t type, std::uint16_t flags, Body const& body) noexcept {
+        header_.nlmsg_type = type;
+        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+        append(&body, sizeof body);
+    }
+
+    /// Appends an attribute whose value is `size` bytes.
+    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
+        rtattr a{};
+        a.rta_type = type;
+        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+        append(&a, sizeof a);
+        append(value, size);
+    }
+    /// Appends an attribute whose value is a number or a structure.
+    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
+        attribute(type, &value, sizeof value);
+    }
+
+    /// Sends the request; the kernel's answer carries `sequence`. Returns: false with errno if the kernel refuses it.
+    bool send(int netlink, std::uint32_t sequence = 0) noexcept {
+        std::size_t const total = NLMSG_HDRLEN + size_;
+        header_.nlmsg_len = converted<std::uint32_t>(total);
+        header_.nlmsg_seq = sequence;
+        std::memcpy(bytes_, &header_, sizeof header_);
+        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
+    }
+
+private:
+    void append(void const* from, std::size_t size) noexcept {
+        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
+        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
+        size_ += NLMSG_ALIGN(size);
+    }
+
+    nlmsghdr header_{};
+    std::size_t size_ = 0; ///< of the body and the attributes
+    alignas(nlmsghdr) byte bytes_[128] = {};
+};
+
+/// A message of the kernel. The views lie in the buffer that was received into.
+struct message {
+    std::uint16_t type = 0; ///< RTM_..., NLMSG_ERROR; 0: there is no message
+    std::uint32_t port = 0; ///< of the socket whose request this message answers; 0: it is an event
+    std::uint32_t sequence = 0;
+    bytes_view body{}; ///< what follows the header; shorter than it should be where the kernel cut the message
+
+    /// Copies the structure that the body begins with. Returns: false if the body is shorter.
+    template <class Body> bool read(Body& out) const noexcept {
+        if (body.size() < sizeof out) return false;
+        std::memcpy(&out, body.data(), sizeof out);
+        return true;
+    }
+    /// The attributes that follow the structure `Body`.
+    template <class Body> bytes_view attributes() const noexcept {
+        return body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof(Body))));
+    }
+};
+
+/// Takes the next message off the front of `from`, which the kernel filled. Returns: a message of type 0 at the end.
+inline message take_message(bytes_view& from) noexcept {
+    nlmsghdr header;
+    if (from.size() < sizeof header) return {};
+    std::memcpy(&header, from.data(), sizeof header);
+    if (header.nlmsg_len < sizeof header) return {};
+    bytes_view const whole = from.first(std::min<std::size_t>(from.size(), header.nlmsg_len));
+    from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
+    return {header.nlmsg_type, header.nlmsg_pid, header.nlmsg_seq, whole.subspan(NLMSG_HDRLEN)};
+}
+
+/// Calls `take(type, value)` for each attribute in `from`. Flags in the type, such as NLA_F_NESTED, are left out.
+template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
+    while (from.size() >= sizeof(rtattr)) {
+        rtattr a;
+        std::memcpy(&a, from.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
+        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
+        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
+    }
+}
+
+/// The number in an attribute's value; `otherwise` if the value is shorter.
+template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
+    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
+    return otherwise;
+}
+
+/// Opens a socket for questions about interfaces and routes of this process's network namespace; it never blocks.
+inline unique_fd open_socket() noexcept {
+    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
+}
+
+/// Sends `question` and reads its answer into `room`. The kernel answers before `send` returns, so nothing is waited
+/// for. An answer with another `sequence` belongs to an older question and is skipped.
+/// Returns: the answer; a message of type NLMSG_ERROR with errno if the kernel refused the request, and with an errno
+/// of 0 if it acknowledged the request; a message of type 0 with errno if there is no answer.
+inline message ask(int netlink, request& question, bytes room, std::uint32_t sequence = 0) noexcept {
+    if (!question.send(netlink, sequence)) return {};
+    for (;;) {
+        ssize_t const size = without_interruption([&] { return ::recv(netlink, room.data(), room.size(), 0); });
+        if (size < 0) return {};
+        errno = EBADMSG;
+        bytes_view received = room.first(static_cast<std::size_t>(size));
+        message const answer = take_message(received);
+        if (answer.type == 0) return {};
+        if (answer.sequence != sequence) continue;
+        if (answer.type == NLMSG_ERROR) errno = -number_in<int>(answer.body, -EBADMSG);
+        return answer;
+    }
+}
+
+}}}} // namespace wg::WG_ABI::os::netlink_detail
+
+#endif
 
 #include <algorithm>
 #include <array>
 #include <linux/if_link.h>
-#include <linux/rtnetlink.h>
 #include <memory>
 #include <netinet/in.h>
 #include <new>
-#include <sys/socket.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -26151,6 +26480,7 @@ private:
     };
     /// The places of an answer follow each other; a full row gives up its first answer.
     static constexpr std::size_t row = 8;
+    static constexpr std::size_t answer_bytes = 4096; ///< holds the description of a link without its statistics
 
     static bool is_link_local(ip_address const& address) noexcept {
         return address.kind == family::v6 && address.octets[0] == 0xfe && (address.octets[1] & 0xc0) == 0x80;
@@ -26238,114 +26568,62 @@ private:
 
     // --- what is asked
 
-    /// A question, or an answer of the kernel. `room` holds the description of a link without its statistics.
-    struct message {
-        alignas(nlmsghdr) byte room[4096] = {};
-        std::size_t used = NLMSG_LENGTH(0);
-
-        void append(void const* from, std::size_t size) noexcept {
-            std::memcpy(room + used, from, size);
-            used += NLMSG_ALIGN(size);
-        }
-        void append(unsigned type, void const* from, std::size_t size) noexcept {
-            rtattr const attribute{static_cast<unsigned short>(RTA_LENGTH(size)), static_cast<unsigned short>(type)};
-            append(&attribute, sizeof attribute);
-            append(from, size);
-        }
-        template <class Value> void append_number(unsigned type, Value value) noexcept {
-            append(type, &value, sizeof value);
-        }
-        bytes_view after(std::size_t header) const noexcept {
-            std::size_t const begin = NLMSG_LENGTH(0) + NLMSG_ALIGN(header);
-            return begin <= used ? bytes_view(room).subspan(begin, used - begin) : bytes_view{};
-        }
-    };
-
     verdict ask_route(path const& where, sender const& by) noexcept {
-        message m;
         rtmsg route{};
         route.rtm_family = AF_INET;
         route.rtm_dst_len = route.rtm_src_len = 32;
-        m.append(&route, sizeof route);
-        m.append(RTA_DST, where.remote.address.octets.data(), 4);
-        m.append(RTA_SRC, where.local.address.octets.data(), 4);
-        if (by.mark != 0) m.append_number(RTA_MARK, by.mark);
+        netlink_detail::request question(RTM_GETROUTE, 0, route);
+        question.attribute(RTA_DST, where.remote.address.octets.data(), 4);
+        question.attribute(RTA_SRC, where.local.address.octets.data(), 4);
+        if (by.mark != 0) question.attribute(RTA_MARK, by.mark);
         // Rules may look at ports (Linux 4.18; older kernels have no such rules and skip the attributes).
         byte port[2];
-        m.append_number(RTA_IP_PROTO, static_cast<byte>(IPPROTO_UDP));
+        question.attribute(RTA_IP_PROTO, static_cast<byte>(IPPROTO_UDP));
         store_be16(port, by.port);
-        m.append(RTA_SPORT, port, sizeof port);
+        question.attribute(RTA_SPORT, port);
         store_be16(port, where.remote.port);
-        m.append(RTA_DPORT, port, sizeof port);
-        answer_kind const got = ask(m, RTM_GETROUTE, RTM_NEWROUTE);
-        std::uint32_t interface_index = 0;
-        if (got == answer_kind::content && read(m.after(sizeof route), RTA_OIF, interface_index))
-            return interface_index == where.local.interface_index ? verdict::agrees : verdict::differs;
+        question.attribute(RTA_DPORT, port);
+        alignas(nlmsghdr) byte room[answer_bytes];
+        netlink_detail::message const got = ask(question, room);
+        if (got.type == 0) return verdict::agrees; // no answer
         // An error: the address is not the host's own, or no route leads from there to the peer.
-        return got == answer_kind::none ? verdict::agrees : verdict::no_route;
+        std::uint32_t interface_index = 0;
+        if (got.type == RTM_NEWROUTE)
+            netlink_detail::each_attribute(got.attributes<rtmsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+                if (type == RTA_OIF) interface_index = netlink_detail::number_in(value, interface_index);
+            });
+        if (interface_index == 0) return verdict::no_route;
+        return interface_index == where.local.interface_index ? verdict::agrees : verdict::differs;
     }
 
     std::uint32_t ask_vrf(std::uint32_t index) noexcept {
-        message m;
         ifinfomsg link{};
         link.ifi_index = static_cast<int>(index);
-        m.append(&link, sizeof link);
-        m.append_number(IFLA_EXT_MASK, std::uint32_t{8}); // RTEXT_FILTER_SKIP_STATS
-        if (ask(m, RTM_GETLINK, RTM_NEWLINK) != answer_kind::content) return 0;
-        bytes_view const attributes = m.after(sizeof link);
-        bytes_view const info = find(attributes, IFLA_LINKINFO);
+        netlink_detail::request question(RTM_GETLINK, 0, link);
+        question.attribute(IFLA_EXT_MASK, netlink_detail::without_statistics);
+        alignas(nlmsghdr) byte room[answer_bytes];
+        netlink_detail::message const got = ask(question, room);
+        if (got.type != RTM_NEWLINK) return 0;
+        bool is_vrf = false, is_port = false;
         std::uint32_t master = 0;
-        if (names_vrf(find(info, IFLA_INFO_KIND))) return index;
-        if (names_vrf(find(info, IFLA_INFO_SLAVE_KIND)) && read(attributes, IFLA_MASTER, master)) return master;
-        return 0;
+        auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
+            is_vrf = is_vrf || (type == IFLA_INFO_KIND && names_vrf(value));
+            is_port = is_port || (type == IFLA_INFO_SLAVE_KIND && names_vrf(value));
+        };
+        netlink_detail::each_attribute(got.attributes<ifinfomsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+            if (type == IFLA_LINKINFO) netlink_detail::each_attribute(value, info);
+            if (type == IFLA_MASTER) master = netlink_detail::number_in(value, master);
+        });
+        return is_vrf ? index : is_port ? master : 0;
     }
 
     static bool names_vrf(bytes_view kind) noexcept {
         return kind.size() >= 3 && std::memcmp(kind.data(), "vrf", 3) == 0 && (kind.size() == 3 || kind[3] == 0);
     }
 
-    enum class answer_kind : std::uint8_t { none, error, content };
-
-    /// Sends `m` as a request and takes the answer in its place.
-    answer_kind ask(message& m, unsigned type, unsigned wanted) noexcept {
-        if (!fd_) fd_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
-        if (!fd_) return answer_kind::none;
-        nlmsghdr header{};
-        header.nlmsg_len = converted<std::uint32_t>(m.used);
-        header.nlmsg_type = static_cast<std::uint16_t>(type);
-        header.nlmsg_flags = NLM_F_REQUEST;
-        header.nlmsg_seq = ++sequence_;
-        std::memcpy(m.room, &header, sizeof header);
-        // The kernel answers before `send` returns, so there is nothing to wait for.
-        if (without_interruption([&] { return ::send(fd_.get(), m.room, m.used, 0); }) < 0) return answer_kind::none;
-        for (;;) {
-            ssize_t const got = without_interruption([&] { return ::recv(fd_.get(), m.room, sizeof m.room, 0); });
-            if (got < static_cast<ssize_t>(sizeof header)) return answer_kind::none;
-            std::memcpy(&header, m.room, sizeof header);
-            if (header.nlmsg_seq != sequence_) continue; // the answer to an older question
-            m.used = (std::min<std::size_t>)(static_cast<std::size_t>(got), header.nlmsg_len);
-            return header.nlmsg_type == wanted ? answer_kind::content : answer_kind::error;
-        }
-    }
-
-    /// The content of the first attribute of this type; empty: there is none.
-    static bytes_view find(bytes_view attributes, unsigned type) noexcept {
-        while (attributes.size() >= sizeof(rtattr)) {
-            rtattr attribute;
-            std::memcpy(&attribute, attributes.data(), sizeof attribute);
-            if (attribute.rta_len < sizeof attribute || attribute.rta_len > attributes.size()) return {};
-            if ((attribute.rta_type & 0x3fff) == type) // without NLA_F_NESTED
-                return attributes.subspan(RTA_LENGTH(0), attribute.rta_len - RTA_LENGTH(0));
-            attributes = attributes.subspan((std::min<std::size_t>)(attributes.size(), RTA_ALIGN(attribute.rta_len)));
-        }
-        return {};
-    }
-
-    static bool read(bytes_view attributes, unsigned type, std::uint32_t& out) noexcept {
-        bytes_view const content = find(attributes, type);
-        if (content.size() < sizeof out) return false;
-        std::memcpy(&out, content.data(), sizeof out);
-        return true;
+    netlink_detail::message ask(netlink_detail::request& question, bytes room) noexcept {
+        if (!fd_) fd_ = netlink_detail::open_socket();
+        return fd_ ? netlink_detail::ask(fd_.get(), question, room, ++sequence_) : netlink_detail::message{};
     }
 
     std::unique_ptr<answer[]> known_{}; ///< `room_` places, a power of two

@@ -132,12 +132,12 @@ private:
 inline void move_link(char const* name, int network) {
     ifinfomsg about{};
     about.ifi_index = static_cast<int>(::if_nametoindex(name));
-    wg::os::netlink_detail::request wish(RTM_NEWLINK, NLM_F_ACK, about);
-    wish.attribute(IFLA_NET_NS_FD, network);
+    wg::os::netlink_detail::request request(RTM_NEWLINK, NLM_F_ACK, about);
+    request.attribute(IFLA_NET_NS_FD, network);
     unique_fd const netlink = wg::os::netlink_detail::open_socket();
-    alignas(nlmsghdr) wg::byte answer[1024];
-    wg::bytes_view body;
-    BOOST_REQUIRE(wg::os::netlink_detail::ask(netlink.get(), wish, answer, body) == NLMSG_ERROR);
+    alignas(nlmsghdr) wg::byte room[1024];
+    auto const answer = wg::os::netlink_detail::ask(netlink.get(), request, room);
+    BOOST_REQUIRE((answer.type == NLMSG_ERROR && errno == 0));
 }
 inline void set_mtu(char const* name, int bytes) {
     ifreq request = about(name);

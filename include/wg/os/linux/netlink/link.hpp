@@ -13,12 +13,11 @@
 #include "../../../base/status.hpp"
 #include "../fd.hpp"
 #include "../net_if.hpp"
+#include "namespaces.hpp"
 
 #include <algorithm>
 #include <cstring>
 #include <linux/if_tun.h>
-#include <linux/net_namespace.h>
-#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -43,11 +42,6 @@ struct link_calls {
     static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
 };
 
-/// The number that this process's namespace has for a namespace.
-using namespace_number = std::int32_t;
-inline constexpr namespace_number own_namespace = -1;     ///< the interface is in this process's own namespace
-inline constexpr namespace_number unknown_namespace = -2; ///< the kernel does not say where the interface is
-
 /// Where an interface is found.
 struct link_place {
     namespace_number net = unknown_namespace;
@@ -55,116 +49,6 @@ struct link_place {
 
     friend bool operator==(link_place const&, link_place const&) = default;
 };
-
-namespace netlink_detail {
-
-inline constexpr std::uint16_t target_netnsid = 46; ///< IFLA_TARGET_NETNSID, Linux 4.15
-
-/// One request, built in place.
-class request {
-public:
-    template <class Header> request(std::uint16_t type, std::uint16_t flags, Header const& body) noexcept {
-        header_.nlmsg_type = type;
-        header_.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
-        put(&body, sizeof body);
-    }
-
-    void attribute(std::uint16_t type, void const* value, std::size_t size) noexcept {
-        rtattr a{};
-        a.rta_type = type;
-        a.rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
-        put(&a, sizeof a);
-        put(value, size);
-    }
-    template <class Value> void attribute(std::uint16_t type, Value const& value) noexcept {
-        attribute(type, &value, sizeof value);
-    }
-    /// For a request about an interface: the namespace in which it is meant.
-    void in(namespace_number net) noexcept {
-        if (net >= 0) attribute(target_netnsid, net);
-    }
-
-    bool send(int netlink) noexcept {
-        header_.nlmsg_len = static_cast<std::uint32_t>(NLMSG_HDRLEN + size_);
-        std::memcpy(bytes_, &header_, sizeof header_);
-        std::size_t const total = NLMSG_HDRLEN + size_;
-        return without_interruption([&] { return ::send(netlink, bytes_, total, 0); }) >= 0;
-    }
-
-private:
-    void put(void const* from, std::size_t size) noexcept {
-        WG_ASSERT(NLMSG_HDRLEN + size_ + NLMSG_ALIGN(size) <= sizeof bytes_);
-        std::memcpy(bytes_ + NLMSG_HDRLEN + size_, from, size);
-        size_ += NLMSG_ALIGN(size);
-    }
-
-    nlmsghdr header_{};
-    std::size_t size_ = 0;
-    alignas(nlmsghdr) byte bytes_[128] = {};
-};
-
-/// Calls `take(type, value)` for each attribute in `from`.
-template <class Take> void each_attribute(bytes_view from, Take take) noexcept {
-    while (from.size() >= sizeof(rtattr)) {
-        rtattr a;
-        std::memcpy(&a, from.data(), sizeof a);
-        if (a.rta_len < sizeof a || a.rta_len > from.size()) return;
-        take(std::uint16_t(a.rta_type & NLA_TYPE_MASK), from.first(a.rta_len).subspan(RTA_LENGTH(0)));
-        from = from.subspan(std::min<std::size_t>(from.size(), RTA_ALIGN(a.rta_len)));
-    }
-}
-
-/// The number in an attribute's value; `otherwise` if the value is shorter.
-template <class Number> Number number_in(bytes_view value, Number otherwise) noexcept {
-    if (value.size() >= sizeof otherwise) std::memcpy(&otherwise, value.data(), sizeof otherwise);
-    return otherwise;
-}
-
-inline unique_fd open_socket() noexcept {
-    return unique_fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
-}
-
-/// Sends a request and reads the one answer, which the kernel has made by the time that the request is sent. The
-/// answer's body is at the front of `answer`; its type, or 0 with errno if there is none or if it is an error.
-inline std::uint16_t ask(int netlink, request& question, bytes answer, bytes_view& body) noexcept {
-    if (!question.send(netlink)) return 0;
-    ssize_t const size = without_interruption([&] { return ::recv(netlink, answer.data(), answer.size(), 0); });
-    if (size < 0) return 0;
-    nlmsghdr header{};
-    errno = EBADMSG;
-    if (static_cast<std::size_t>(size) < sizeof header) return 0;
-    std::memcpy(&header, answer.data(), sizeof header);
-    body = answer.first(std::min<std::size_t>(static_cast<std::size_t>(size), header.nlmsg_len)).subspan(NLMSG_HDRLEN);
-    if (header.nlmsg_type != NLMSG_ERROR) return header.nlmsg_type;
-    int const error = -number_in<int>(body, -EBADMSG);
-    errno = error;
-    return error == 0 ? std::uint16_t{NLMSG_ERROR} : std::uint16_t{0};
-}
-
-/// The number that the namespace behind `fd` has for the namespace of `netlink`; one is made where there is none.
-inline namespace_number number_of(int netlink, int fd) noexcept {
-    for (int round = 0; round < 2; ++round) {
-        rtgenmsg const body{};
-        request question(RTM_GETNSID, 0, body);
-        question.attribute(NETNSA_FD, fd);
-        alignas(nlmsghdr) byte answer[256];
-        bytes_view found;
-        namespace_number net = NETNSA_NSID_NOT_ASSIGNED;
-        if (ask(netlink, question, answer, found) == RTM_NEWNSID)
-            each_attribute(found.subspan(std::min<std::size_t>(found.size(), NLMSG_ALIGN(sizeof body))),
-                           [&](std::uint16_t type, bytes_view value) noexcept {
-                               if (type == NETNSA_NSID) net = number_in(value, net);
-                           });
-        if (net >= 0 || round == 1) return net >= 0 ? net : unknown_namespace;
-        request made(RTM_NEWNSID, NLM_F_ACK, body);
-        made.attribute(NETNSA_FD, fd);
-        made.attribute(NETNSA_NSID, namespace_number{-1}); // any that is free
-        (void)ask(netlink, made, answer, found);
-    }
-    return unknown_namespace;
-}
-
-} // namespace netlink_detail
 
 /// What the kernel says of an interface over netlink.
 struct link_facts {
@@ -180,12 +64,11 @@ struct link_facts {
     std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
 };
 
-/// Reads the body of a message about an interface. False: it is too short for one.
-inline bool read_link(bytes_view body, link_facts& out) noexcept {
+/// Reads a message about an interface. Returns: false if it is too short for one.
+inline bool read_link(netlink_detail::message const& from, link_facts& out) noexcept {
     using namespace netlink_detail;
     ifinfomsg link;
-    if (body.size() < sizeof link) return false;
-    std::memcpy(&link, body.data(), sizeof link);
+    if (!from.read(link)) return false;
     out = {};
     out.index = static_cast<std::uint32_t>(link.ifi_index);
     out.up = (link.ifi_flags & IFF_UP) != 0;
@@ -194,11 +77,10 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
         if (type == IFLA_INFO_KIND) std::memcpy(out.kind, value.data(), (std::min)(value.size(), sizeof out.kind - 1));
         if (type == IFLA_INFO_DATA) details = value;
     };
-    each_attribute(body.subspan(std::min<std::size_t>(body.size(), NLMSG_ALIGN(sizeof link))),
-                   [&](std::uint16_t type, bytes_view value) noexcept {
-                       if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
-                       if (type == IFLA_LINKINFO) each_attribute(value, info);
-                   });
+    each_attribute(from.attributes<ifinfomsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+        if (type == IFLA_MTU) out.mtu_bytes = number_in(value, out.mtu_bytes);
+        if (type == IFLA_LINKINFO) each_attribute(value, info);
+    });
     if (std::strcmp(out.kind, "tun") != 0) return true;
     each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
         // IFLA_TUN_TYPE and others, which older headers lack
@@ -214,15 +96,14 @@ inline bool read_link(bytes_view body, link_facts& out) noexcept {
 /// Asks for the interface called `name`. On failure errno says why.
 inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
     using namespace netlink_detail;
-    constexpr std::uint32_t without_statistics = 1u << 3; // RTEXT_FILTER_SKIP_STATS, Linux 4.4
     request question(RTM_GETLINK, 0, ifinfomsg{});
-    question.in(net);
+    set_namespace(question, net);
     question.attribute(IFLA_EXT_MASK, without_statistics);
     question.attribute(IFLA_IFNAME, name, std::strlen(name) + 1);
-    alignas(nlmsghdr) byte answer[4096];
-    bytes_view body;
-    if (ask(netlink, question, answer, body) != RTM_NEWLINK) return status_of(errno);
-    return read_link(body, out) ? status::ok : status::io_error;
+    alignas(nlmsghdr) byte room[4096];
+    message const answer = netlink_detail::ask(netlink, question, room);
+    if (answer.type != RTM_NEWLINK) return status_of(errno);
+    return read_link(answer, out) ? status::ok : status::io_error;
 }
 
 /// The interface behind a TUN descriptor.

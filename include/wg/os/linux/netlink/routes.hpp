@@ -7,8 +7,6 @@
 #include "../net_if.hpp"
 #include "link.hpp"
 
-#include <linux/netlink.h>
-
 #ifndef SOL_NETLINK
 #define SOL_NETLINK 270
 #endif
@@ -117,7 +115,7 @@ private:
         ifinfomsg about{};
         about.ifi_index = static_cast<int>(index_);
         netlink_detail::request question(RTM_GETLINK, 0, about);
-        question.in(net_);
+        netlink_detail::set_namespace(question, net_);
         return question.send(fd_.get());
     }
 
@@ -131,23 +129,17 @@ private:
     }
 
     void take(bytes_view from, namespace_number net, network_changes& changes) const noexcept {
-        while (from.size() >= sizeof(nlmsghdr)) {
-            nlmsghdr header;
-            std::memcpy(&header, from.data(), sizeof header);
-            if (header.nlmsg_len < sizeof header || header.nlmsg_len > from.size()) return;
-            // An answer to a question of this socket has its port, and names no namespace.
-            if (net == net_ || header.nlmsg_pid == port_)
-                take_one(header.nlmsg_type, from.first(header.nlmsg_len).subspan(NLMSG_HDRLEN), changes);
-            from = from.subspan(std::min<std::size_t>(from.size(), NLMSG_ALIGN(header.nlmsg_len)));
-        }
+        for (netlink_detail::message m; (m = netlink_detail::take_message(from)).type != 0;)
+            // An answer to a request of this socket has the socket's port, and names no namespace.
+            if (net == net_ || m.port == port_) take_one(m, changes);
     }
 
-    void take_one(unsigned type, bytes_view body, network_changes& changes) const noexcept {
-        switch (type) {
+    void take_one(netlink_detail::message const& m, network_changes& changes) const noexcept {
+        switch (m.type) {
         case RTM_NEWLINK:
-        case RTM_DELLINK: take_link(type, body, changes); return;
+        case RTM_DELLINK: take_link(m, changes); return;
         case RTM_NEWROUTE:
-        case RTM_DELROUTE: changes.routes = changes.routes || leads_away(body); return;
+        case RTM_DELROUTE: changes.routes = changes.routes || leads_away(m); return;
         case RTM_DELADDR:
         case RTM_NEWRULE:
         case RTM_DELRULE: changes.routes = true; return;
@@ -158,30 +150,28 @@ private:
         }
     }
 
-    /// Whether a route is one that datagrams to others may take. What each new address brings along for itself (local,
-    /// broadcast, multicast) makes no source wrong that was right before.
-    static bool leads_away(bytes_view body) noexcept {
+    /// Whether a route is one that datagrams to other hosts may take. The routes that each new address brings along for
+    /// itself (local, broadcast, multicast) make no source wrong that was right before.
+    static bool leads_away(netlink_detail::message const& m) noexcept {
         rtmsg route;
-        if (body.size() < sizeof route) return false;
-        std::memcpy(&route, body.data(), sizeof route);
+        if (!m.read(route)) return false;
         return route.rtm_type != RTN_LOCAL && route.rtm_type != RTN_BROADCAST && route.rtm_type != RTN_ANYCAST &&
                route.rtm_type != RTN_MULTICAST;
     }
 
-    void take_link(unsigned type, bytes_view body, network_changes& changes) const noexcept {
+    void take_link(netlink_detail::message const& m, network_changes& changes) const noexcept {
         ifinfomsg link;
-        if (body.size() < sizeof link) return;
-        std::memcpy(&link, body.data(), sizeof link);
-        // A bridge speaks of its ports in messages that look alike.
+        if (!m.read(link)) return;
+        // A bridge sends messages about its ports that look alike, but for the family.
         if (link.ifi_family != AF_UNSPEC || static_cast<std::uint32_t>(link.ifi_index) != index_) return;
-        if (type == RTM_DELLINK) {
+        if (m.type == RTM_DELLINK) {
             changes.link_left = true;
             return;
         }
         changes.link = true;
         changes.link_left = false;
         link_facts now;
-        if (!read_link(body, now)) return;
+        if (!read_link(m, now)) return;
         changes.up = now.up;
         if (now.mtu_bytes != 0) changes.mtu_bytes = now.mtu_bytes;
     }

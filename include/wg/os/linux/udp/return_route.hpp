@@ -9,15 +9,14 @@
 #include "../../../base/status.hpp"
 #include "../../../base/time.hpp"
 #include "../fd.hpp"
+#include "../netlink/message.hpp"
 
 #include <algorithm>
 #include <array>
 #include <linux/if_link.h>
-#include <linux/rtnetlink.h>
 #include <memory>
 #include <netinet/in.h>
 #include <new>
-#include <sys/socket.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
@@ -87,6 +86,7 @@ private:
     };
     /// The places of an answer follow each other; a full row gives up its first answer.
     static constexpr std::size_t row = 8;
+    static constexpr std::size_t answer_bytes = 4096; ///< holds the description of a link without its statistics
 
     static bool is_link_local(ip_address const& address) noexcept {
         return address.kind == family::v6 && address.octets[0] == 0xfe && (address.octets[1] & 0xc0) == 0x80;
@@ -174,114 +174,62 @@ private:
 
     // --- what is asked
 
-    /// A question, or an answer of the kernel. `room` holds the description of a link without its statistics.
-    struct message {
-        alignas(nlmsghdr) byte room[4096] = {};
-        std::size_t used = NLMSG_LENGTH(0);
-
-        void append(void const* from, std::size_t size) noexcept {
-            std::memcpy(room + used, from, size);
-            used += NLMSG_ALIGN(size);
-        }
-        void append(unsigned type, void const* from, std::size_t size) noexcept {
-            rtattr const attribute{static_cast<unsigned short>(RTA_LENGTH(size)), static_cast<unsigned short>(type)};
-            append(&attribute, sizeof attribute);
-            append(from, size);
-        }
-        template <class Value> void append_number(unsigned type, Value value) noexcept {
-            append(type, &value, sizeof value);
-        }
-        bytes_view after(std::size_t header) const noexcept {
-            std::size_t const begin = NLMSG_LENGTH(0) + NLMSG_ALIGN(header);
-            return begin <= used ? bytes_view(room).subspan(begin, used - begin) : bytes_view{};
-        }
-    };
-
     verdict ask_route(path const& where, sender const& by) noexcept {
-        message m;
         rtmsg route{};
         route.rtm_family = AF_INET;
         route.rtm_dst_len = route.rtm_src_len = 32;
-        m.append(&route, sizeof route);
-        m.append(RTA_DST, where.remote.address.octets.data(), 4);
-        m.append(RTA_SRC, where.local.address.octets.data(), 4);
-        if (by.mark != 0) m.append_number(RTA_MARK, by.mark);
+        netlink_detail::request question(RTM_GETROUTE, 0, route);
+        question.attribute(RTA_DST, where.remote.address.octets.data(), 4);
+        question.attribute(RTA_SRC, where.local.address.octets.data(), 4);
+        if (by.mark != 0) question.attribute(RTA_MARK, by.mark);
         // Rules may look at ports (Linux 4.18; older kernels have no such rules and skip the attributes).
         byte port[2];
-        m.append_number(RTA_IP_PROTO, static_cast<byte>(IPPROTO_UDP));
+        question.attribute(RTA_IP_PROTO, static_cast<byte>(IPPROTO_UDP));
         store_be16(port, by.port);
-        m.append(RTA_SPORT, port, sizeof port);
+        question.attribute(RTA_SPORT, port);
         store_be16(port, where.remote.port);
-        m.append(RTA_DPORT, port, sizeof port);
-        answer_kind const got = ask(m, RTM_GETROUTE, RTM_NEWROUTE);
-        std::uint32_t interface_index = 0;
-        if (got == answer_kind::content && read(m.after(sizeof route), RTA_OIF, interface_index))
-            return interface_index == where.local.interface_index ? verdict::agrees : verdict::differs;
+        question.attribute(RTA_DPORT, port);
+        alignas(nlmsghdr) byte room[answer_bytes];
+        netlink_detail::message const got = ask(question, room);
+        if (got.type == 0) return verdict::agrees; // no answer
         // An error: the address is not the host's own, or no route leads from there to the peer.
-        return got == answer_kind::none ? verdict::agrees : verdict::no_route;
+        std::uint32_t interface_index = 0;
+        if (got.type == RTM_NEWROUTE)
+            netlink_detail::each_attribute(got.attributes<rtmsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+                if (type == RTA_OIF) interface_index = netlink_detail::number_in(value, interface_index);
+            });
+        if (interface_index == 0) return verdict::no_route;
+        return interface_index == where.local.interface_index ? verdict::agrees : verdict::differs;
     }
 
     std::uint32_t ask_vrf(std::uint32_t index) noexcept {
-        message m;
         ifinfomsg link{};
         link.ifi_index = static_cast<int>(index);
-        m.append(&link, sizeof link);
-        m.append_number(IFLA_EXT_MASK, std::uint32_t{8}); // RTEXT_FILTER_SKIP_STATS
-        if (ask(m, RTM_GETLINK, RTM_NEWLINK) != answer_kind::content) return 0;
-        bytes_view const attributes = m.after(sizeof link);
-        bytes_view const info = find(attributes, IFLA_LINKINFO);
+        netlink_detail::request question(RTM_GETLINK, 0, link);
+        question.attribute(IFLA_EXT_MASK, netlink_detail::without_statistics);
+        alignas(nlmsghdr) byte room[answer_bytes];
+        netlink_detail::message const got = ask(question, room);
+        if (got.type != RTM_NEWLINK) return 0;
+        bool is_vrf = false, is_port = false;
         std::uint32_t master = 0;
-        if (names_vrf(find(info, IFLA_INFO_KIND))) return index;
-        if (names_vrf(find(info, IFLA_INFO_SLAVE_KIND)) && read(attributes, IFLA_MASTER, master)) return master;
-        return 0;
+        auto const info = [&](std::uint16_t type, bytes_view value) noexcept {
+            is_vrf = is_vrf || (type == IFLA_INFO_KIND && names_vrf(value));
+            is_port = is_port || (type == IFLA_INFO_SLAVE_KIND && names_vrf(value));
+        };
+        netlink_detail::each_attribute(got.attributes<ifinfomsg>(), [&](std::uint16_t type, bytes_view value) noexcept {
+            if (type == IFLA_LINKINFO) netlink_detail::each_attribute(value, info);
+            if (type == IFLA_MASTER) master = netlink_detail::number_in(value, master);
+        });
+        return is_vrf ? index : is_port ? master : 0;
     }
 
     static bool names_vrf(bytes_view kind) noexcept {
         return kind.size() >= 3 && std::memcmp(kind.data(), "vrf", 3) == 0 && (kind.size() == 3 || kind[3] == 0);
     }
 
-    enum class answer_kind : std::uint8_t { none, error, content };
-
-    /// Sends `m` as a request and takes the answer in its place.
-    answer_kind ask(message& m, unsigned type, unsigned wanted) noexcept {
-        if (!fd_) fd_.reset(::socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE));
-        if (!fd_) return answer_kind::none;
-        nlmsghdr header{};
-        header.nlmsg_len = converted<std::uint32_t>(m.used);
-        header.nlmsg_type = static_cast<std::uint16_t>(type);
-        header.nlmsg_flags = NLM_F_REQUEST;
-        header.nlmsg_seq = ++sequence_;
-        std::memcpy(m.room, &header, sizeof header);
-        // The kernel answers before `send` returns, so there is nothing to wait for.
-        if (without_interruption([&] { return ::send(fd_.get(), m.room, m.used, 0); }) < 0) return answer_kind::none;
-        for (;;) {
-            ssize_t const got = without_interruption([&] { return ::recv(fd_.get(), m.room, sizeof m.room, 0); });
-            if (got < static_cast<ssize_t>(sizeof header)) return answer_kind::none;
-            std::memcpy(&header, m.room, sizeof header);
-            if (header.nlmsg_seq != sequence_) continue; // the answer to an older question
-            m.used = (std::min<std::size_t>)(static_cast<std::size_t>(got), header.nlmsg_len);
-            return header.nlmsg_type == wanted ? answer_kind::content : answer_kind::error;
-        }
-    }
-
-    /// The content of the first attribute of this type; empty: there is none.
-    static bytes_view find(bytes_view attributes, unsigned type) noexcept {
-        while (attributes.size() >= sizeof(rtattr)) {
-            rtattr attribute;
-            std::memcpy(&attribute, attributes.data(), sizeof attribute);
-            if (attribute.rta_len < sizeof attribute || attribute.rta_len > attributes.size()) return {};
-            if ((attribute.rta_type & 0x3fff) == type) // without NLA_F_NESTED
-                return attributes.subspan(RTA_LENGTH(0), attribute.rta_len - RTA_LENGTH(0));
-            attributes = attributes.subspan((std::min<std::size_t>)(attributes.size(), RTA_ALIGN(attribute.rta_len)));
-        }
-        return {};
-    }
-
-    static bool read(bytes_view attributes, unsigned type, std::uint32_t& out) noexcept {
-        bytes_view const content = find(attributes, type);
-        if (content.size() < sizeof out) return false;
-        std::memcpy(&out, content.data(), sizeof out);
-        return true;
+    netlink_detail::message ask(netlink_detail::request& question, bytes room) noexcept {
+        if (!fd_) fd_ = netlink_detail::open_socket();
+        return fd_ ? netlink_detail::ask(fd_.get(), question, room, ++sequence_) : netlink_detail::message{};
     }
 
     std::unique_ptr<answer[]> known_{}; ///< `room_` places, a power of two
