@@ -24430,11 +24430,10 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 #define WG_OS_LINUX_TUN_COALESCER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What stands before a packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6), and what frames of
-// several TCP segments or UDP datagrams need to know of their headers (RFC 791, 8200, 9293, 768). Layer 7 (Linux);
-// pure.
-#ifndef WG_OS_LINUX_TUN_VIRTIO_HPP
-#define WG_OS_LINUX_TUN_VIRTIO_HPP
+// Reads and completes the headers of packets of TCP and UDP, for flow numbers, joining and cutting (RFC 791, 8200,
+// 9293, 768). Folder: os/linux/tun. Pure; any thread.
+#ifndef WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
+#define WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // The Internet checksum of packets' bodies (RFC 1071), 32 bytes at a time. Sums are kept in the machine's byte order:
@@ -24534,26 +24533,95 @@ inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, 
 
 #endif
 
+namespace wg { inline namespace WG_ABI { namespace os { namespace headers_detail {
+
+inline constexpr std::size_t tcp_header_bytes = 20, max_tcp_header_bytes = 60; ///< without options; with all of them
+inline constexpr std::size_t tcp_checksum_at = 16, udp_checksum_at = 6;        ///< from the start of the header
+inline constexpr byte ip_protocol_tcp = 6;
+
+/// Flags of TCP, in byte 13 of its header.
+enum : byte { fin = 1, psh = 8, ack = 16, ece = 64, cwr = 128 };
+
+/// Reads the IP header of a packet. Each member reads the packet itself, so that nothing is read that is not used.
+class ip_view {
+public:
+    explicit ip_view(bytes_view packet) noexcept : ip_(packet.data()), size_(packet.size()) {}
+
+    /// Whether the fixed part of an IPv4 header is there. The other members may be called if this or `is_v6` holds.
+    bool is_v4() const noexcept { return size_ >= ipv4_header_bytes && v4(); }
+    /// Whether the fixed part of an IPv6 header is there.
+    bool is_v6() const noexcept { return size_ >= ipv6_header_bytes && ip_[0] >> 4 == 6; }
+
+    /// Header and payload, as the header says; may be more or less than the packet has.
+    std::size_t total_bytes() const noexcept {
+        return v4() ? load_be16(ip_ + 2) : ipv6_header_bytes + load_be16(ip_ + 4);
+    }
+    /// With IPv4's options, without IPv6's extension headers.
+    std::size_t header_bytes() const noexcept { return v4() ? std::size_t{ip_[0] & 0x0fu} * 4 : ipv6_header_bytes; }
+    /// Of IPv6: of the first header after the fixed one.
+    byte protocol() const noexcept { return v4() ? ip_[9] : ip_[6]; }
+    /// Whether this is a fragment, be it the first one. IPv6 has an extension header for that.
+    bool is_fragment() const noexcept { return v4() && (load_be16(ip_ + 6) & 0x3fff) != 0; }
+    /// Whether flags or offset of IPv4 are set, except "don't fragment".
+    bool has_fragment_bits() const noexcept { return v4() && (load_be16(ip_ + 6) & 0xbfff) != 0; }
+
+private:
+    bool v4() const noexcept { return ip_[0] >> 4 == 4; }
+
+    byte const* ip_;
+    std::size_t size_;
+};
+
+/// The size in bytes of the TCP header at `segment`, with its options.
+inline std::size_t tcp_bytes_of(byte const* segment) noexcept { return std::size_t{segment[12]} / 16 * 4; }
+
+/// The sum of what a checksum covers besides the segment: addresses, protocol and length.
+inline std::uint64_t pseudo_header_sum(byte const* ip, byte protocol, std::size_t segment_bytes) noexcept {
+    bytes_view const addresses = ip[0] >> 4 == 4 ? bytes_view(ip + 12, 8) : bytes_view(ip + 8, 32);
+    return add_words(std::uint64_t{network_word(protocol)} + network_word(segment_bytes), addresses);
+}
+
+/// Writes length and checksum of the IP header of a packet of `total_bytes`.
+inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_bytes) noexcept {
+    if (ip[0] >> 4 == 6) return store_be16(ip + 4, static_cast<std::uint16_t>(total_bytes - ipv6_header_bytes));
+    store_be16(ip + 2, static_cast<std::uint16_t>(total_bytes));
+    store_word(ip + 10, 0);
+    store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(add_words(0, {ip, header_bytes}))));
+}
+
+}}}} // namespace wg::WG_ABI::os::headers_detail
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The header that precedes the packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6).
+// Folder: os/linux/tun. Pure; any thread.
+#ifndef WG_OS_LINUX_TUN_VIRTIO_HPP
+#define WG_OS_LINUX_TUN_VIRTIO_HPP
+
+
 namespace wg { inline namespace WG_ABI { namespace os {
 
-inline constexpr std::size_t virtio_header_bytes = 10;
+inline constexpr std::size_t virtio_header_bytes = 10; ///< of `virtio_header` in a frame
 
 /// Declared here because <linux/virtio_net.h> is not valid C++.
 struct virtio_header {
-    enum : std::uint8_t { needs_checksum = 1 };                                           // flags
-    enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, udp = 5, ecn = 0x80 }; // segments
+    /// Values of `flags`.
+    enum : std::uint8_t { needs_checksum = 1 };
+    /// Values of `segments`; `ecn` is a bit beside `tcp_v4` and `tcp_v6`.
+    enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, udp = 5, ecn = 0x80 };
 
     std::uint8_t flags = 0;
-    std::uint8_t segments = no_segments;
-    std::uint16_t header_bytes = 0;
-    std::uint16_t segment_bytes = 0;   ///< payload of each segment but the last
-    std::uint16_t checksum_start = 0;  ///< the checksum covers all from here,
-    std::uint16_t checksum_offset = 0; ///< and goes there, seen from its start
+    std::uint8_t segments = no_segments; ///< how the packet is to be cut
+    std::uint16_t header_bytes = 0;      ///< of IP and of TCP or UDP
+    std::uint16_t segment_bytes = 0;     ///< payload of each segment; the last one may have less
+    std::uint16_t checksum_start = 0;    ///< the first byte that the checksum covers; it covers all from there
+    std::uint16_t checksum_offset = 0;   ///< of the checksum's field, from `checksum_start`
 
-    /// Little-endian, as the specification has it.
+    /// Reads the header; its fields are little-endian.
     static constexpr virtio_header load(std::span<byte const, virtio_header_bytes> from) noexcept {
         return {from[0], from[1], load_le16(&from[2]), load_le16(&from[4]), load_le16(&from[6]), load_le16(&from[8])};
     }
+    /// Writes the header.
     constexpr void store(std::span<byte, virtio_header_bytes> to) const noexcept {
         to[0] = flags;
         to[1] = segments;
@@ -24564,31 +24632,9 @@ struct virtio_header {
     }
 };
 
-/// The longest packet in a frame; without its header. Linux makes longer ones only where it is told to.
+/// The longest packet in a frame, without the virtio header. Linux makes longer ones only where an administrator
+/// raised the interface's gso_max_size.
 inline constexpr std::size_t max_frame_packet_bytes = 65535;
-
-namespace frame_detail {
-
-enum : std::size_t { ipv4_bytes = 20, ipv6_bytes = 40, tcp_bytes = 20, udp_bytes = 8, max_tcp_bytes = 60 };
-enum : std::size_t { tcp_checksum_at = 16, udp_checksum_at = 6 };
-enum : byte { fin = 1, psh = 8, ack = 16, ece = 64, cwr = 128 };
-inline constexpr byte protocol_tcp = 6, protocol_udp = 17, protocol_icmp_v6 = 58;
-
-/// The sum of what a checksum covers besides the segment: addresses, protocol and length.
-inline std::uint64_t pseudo_header_sum(byte const* ip, byte protocol, std::size_t segment_bytes) noexcept {
-    bytes_view const addresses = ip[0] >> 4 == 4 ? bytes_view(ip + 12, 8) : bytes_view(ip + 8, 32);
-    return add_words(std::uint64_t{network_word(protocol)} + network_word(segment_bytes), addresses);
-}
-
-/// Length and checksum of the IP header for a packet of `total_bytes`.
-inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_bytes) noexcept {
-    if (ip[0] >> 4 == 6) return store_be16(ip + 4, static_cast<std::uint16_t>(total_bytes - ipv6_bytes));
-    store_be16(ip + 2, static_cast<std::uint16_t>(total_bytes));
-    store_word(ip + 10, 0);
-    store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(add_words(0, {ip, header_bytes}))));
-}
-
-} // namespace frame_detail
 
 }}} // namespace wg::WG_ABI::os
 
@@ -24698,44 +24744,45 @@ private:
     };
 
     static headers read_headers(bytes_view packet) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         headers h{};
         h.ip = packet.data();
         h.size_bytes = converted<std::uint32_t>(packet.size());
-        if (packet.size() < ipv4_bytes) return h;
-        if (packet[0] == 0x45) { // without options
-            if (load_be16(&packet[2]) != packet.size() || (load_be16(&packet[6]) & 0xbfff) != 0) return h;
-            h.ip_bytes = ipv4_bytes;
+        ip_view const ip(packet);
+        if (ip.is_v4()) {
+            bool const plain = ip.header_bytes() == ipv4_header_bytes && !ip.has_fragment_bits();
+            if (!plain || ip.total_bytes() != packet.size()) return h;
+            h.ip_bytes = ipv4_header_bytes;
             h.flow = load_le64(&packet[12]);
-        } else if (packet[0] >> 4 == 6 && packet.size() >= ipv6_bytes) {
-            if (load_be16(&packet[4]) + ipv6_bytes != packet.size()) return h;
-            h.ip_bytes = ipv6_bytes;
+        } else if (ip.is_v6()) {
+            if (ip.total_bytes() != packet.size()) return h;
+            h.ip_bytes = ipv6_header_bytes;
             h.flow = load_le64(&packet[8]) ^ load_le64(&packet[16]) ^ load_le64(&packet[24]) ^ load_le64(&packet[32]);
         } else {
             return h;
         }
-        if (h.protocol() == protocol_tcp) read_tcp(h);
-        else if (h.protocol() == protocol_udp) read_udp(h);
-        else if (h.v4() || h.protocol() == protocol_icmp_v6) // others of IPv6 may be extensions
+        if (h.protocol() == ip_protocol_tcp) read_tcp(h);
+        else if (h.protocol() == ip_protocol_udp) read_udp(h);
+        else if (h.v4() || h.protocol() == ip_protocol_icmp_v6) // others of IPv6 may be extension headers
             h.kind = kinds::other;
         return h;
     }
 
     static void read_tcp(headers& h) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         std::size_t const room = h.size_bytes - h.ip_bytes;
-        std::size_t const length = room >= tcp_bytes ? std::size_t{h.segment()[12]} / 16 * 4 : 0;
-        if (length < tcp_bytes || length > room) return;
+        std::size_t const length = room >= tcp_header_bytes ? tcp_bytes_of(h.segment()) : 0;
+        if (length < tcp_header_bytes || length > room) return;
         read_segment(h, length);
         bool const plain = (load_be16(h.segment() + 12) & 0x0fff & ~(psh | ece)) == ack;
         h.kind = plain && h.payload_bytes != 0 ? kinds::tcp : kinds::alone;
     }
 
     static void read_udp(headers& h) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         std::size_t const room = h.size_bytes - h.ip_bytes;
-        if (room < udp_bytes) return;
-        read_segment(h, udp_bytes);
+        if (room < udp_header_bytes) return;
+        read_segment(h, udp_header_bytes);
         bool const plain = load_be16(h.segment() + 4) == room && load_word(h.segment() + udp_checksum_at) != 0;
         h.kind = plain && h.payload_bytes != 0 ? kinds::udp : kinds::alone;
     }
@@ -24747,7 +24794,7 @@ private:
     }
 
     static bool is_pushed(headers const& h) noexcept {
-        return h.kind == kinds::tcp && (h.segment()[13] & frame_detail::psh) != 0;
+        return h.kind == kinds::tcp && (h.segment()[13] & headers_detail::psh) != 0;
     }
 
     /// The last frame so far that has packets of the same connection or flow.
@@ -24765,7 +24812,7 @@ private:
 
     /// Whether, cut again, the frame with this packet would give back these packets.
     bool may_join(frame const& f, headers const& h) const noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         headers const& a = f.head;
         if (!f.open || (h.kind == kinds::tcp && h.sequence() != f.next_sequence)) return false;
         if (h.segment_header_bytes != a.segment_header_bytes || h.payload_bytes > a.payload_bytes) return false;
@@ -24780,7 +24827,8 @@ private:
         }
         if (h.kind == kinds::udp) return f.count < max_datagrams;
         byte const *const x = a.segment(), *const y = h.segment();
-        for (std::size_t at = tcp_bytes; at < h.segment_header_bytes; at += 4) // options; a call would take longer
+        for (std::size_t at = tcp_header_bytes; at < h.segment_header_bytes;
+             at += 4) // options; a call would take longer
             if (load_be32(x + at) != load_be32(y + at)) return false;
         return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
                load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18);
@@ -24790,8 +24838,8 @@ private:
     static bool is_right(headers const& h) noexcept {
         if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
         std::size_t const bytes = h.size_bytes - h.ip_bytes;
-        return fold_sum(add_words(frame_detail::pseudo_header_sum(h.ip, h.protocol(), bytes), {h.segment(), bytes})) ==
-               0xffff;
+        return fold_sum(add_words(headers_detail::pseudo_header_sum(h.ip, h.protocol(), bytes),
+                                  {h.segment(), bytes})) == 0xffff;
     }
     static bool has_right_checksums(frame& f) noexcept { return f.right = f.right || is_right(f.head); }
 
@@ -24805,7 +24853,7 @@ private:
     }
 
     virtio_header write_joined_headers(frame const& f) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         bool const tcp = f.head.kind == kinds::tcp;
         std::size_t const segment_bytes = f.size_bytes - f.head.ip_bytes;
         byte* const ip = front_ + virtio_header_bytes;
@@ -24837,7 +24885,7 @@ private:
     frame frames_[max_packets];
     std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
     iovec pieces_[1 + max_packets];
-    byte front_[virtio_header_bytes + frame_detail::ipv6_bytes + frame_detail::max_tcp_bytes];
+    byte front_[virtio_header_bytes + ipv6_header_bytes + headers_detail::max_tcp_header_bytes];
 };
 
 }}} // namespace wg::WG_ABI::os
@@ -24916,29 +24964,25 @@ private:
     }
 
     bool begin_segments(virtio_header const& header) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         std::uint8_t const kind = header.segments & ~virtio_header::ecn;
-        bool const v4 = packet_[0] >> 4 == 4;
+        ip_view const from(packet_);
+        std::size_t const ip_bytes = header.checksum_start, size = packet_.size();
+        bool const v4 = from.is_v4();
+        if ((!v4 && !from.is_v6()) || from.total_bytes() != size || from.is_fragment()) return false;
         tcp_ = kind == virtio_header::tcp_v4 || kind == virtio_header::tcp_v6;
         if (tcp_ ? kind != (v4 ? virtio_header::tcp_v4 : virtio_header::tcp_v6) : header.segments != virtio_header::udp)
             return false;
-        if (!v4 && packet_[0] >> 4 != 6) return false;
         if ((header.flags & virtio_header::needs_checksum) == 0 || header.segment_bytes == 0) return false;
-        byte const* const ip = packet_.data();
-        std::size_t const ip_bytes = header.checksum_start, size = packet_.size();
-        std::size_t const least_bytes = tcp_ ? tcp_bytes : udp_bytes;
-        if (ip_bytes < (v4 ? ipv4_bytes : ipv6_bytes) || ip_bytes + least_bytes >= size) return false;
+        std::size_t const least_bytes = tcp_ ? tcp_header_bytes : udp_header_bytes;
+        if (ip_bytes < (v4 ? ipv4_header_bytes : ipv6_header_bytes) || ip_bytes + least_bytes >= size) return false;
         if (header.checksum_offset != (tcp_ ? tcp_checksum_at : udp_checksum_at)) return false;
-        byte const protocol = tcp_ ? protocol_tcp : protocol_udp;
-        if (v4) {
-            bool const fragment = (load_be16(ip + 6) & 0x3fff) != 0;
-            if (std::size_t{ip[0] & 0x0fu} * 4 != ip_bytes || ip[9] != protocol || fragment) return false;
-        } else if (ip_bytes == ipv6_bytes && ip[6] != protocol) {
-            return false; // with extension headers, the host knows where the segment begins
-        }
-        if ((v4 ? load_be16(ip + 2) : load_be16(ip + 4) + ipv6_bytes) != size) return false;
+        // Behind IPv6 extension headers only the host tells where the segment begins and of which protocol it is.
+        if (ip_bytes == from.header_bytes() ? from.protocol() != (tcp_ ? ip_protocol_tcp : ip_protocol_udp) : v4)
+            return false;
+        byte const* const ip = packet_.data();
         byte const* const segment = ip + ip_bytes;
-        std::size_t const own_bytes = tcp_ ? std::size_t{segment[12]} / 16 * 4 : udp_bytes;
+        std::size_t const own_bytes = tcp_ ? tcp_bytes_of(segment) : udp_header_bytes;
         if (own_bytes < least_bytes || ip_bytes + own_bytes >= size) return false;
 
         v4_ = v4;
@@ -24971,7 +25015,7 @@ private:
     /// Completes the next segment's headers, of which `ip` has what all have in common. `sum`: that of the payload, and
     /// of what they have in common. Only written to: the headers were stored just now, in other pieces.
     void write_header(byte* ip, std::size_t payload_bytes, std::uint64_t sum) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         byte* const segment = ip + ip_bytes_;
         std::size_t const ip_size = header_bytes_ + payload_bytes, size = ip_size - ip_bytes_;
         bool const first = done_bytes_ == 0, last = !pending_;
@@ -24981,7 +25025,7 @@ private:
             std::uint64_t const ip_sum = ip_sum_ + network_word(ip_size) + network_word(identification_++);
             store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(ip_sum)));
         } else {
-            store_be16(ip + 4, static_cast<std::uint16_t>(ip_size - ipv6_bytes));
+            store_be16(ip + 4, static_cast<std::uint16_t>(ip_size - ipv6_header_bytes));
         }
         sum += network_word(size);
         if (tcp_) {
@@ -25033,33 +25077,27 @@ private:
 #define WG_OS_LINUX_TUN_TUN_QUEUES_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Which flow a packet belongs to, as far as a small table tells: hosts' addresses, protocol and ports. Layer 7 (Linux);
-// pure, any thread.
+// The number of a packet's flow, made of addresses, protocol and ports. Folder: os/linux/tun. Pure; any thread.
 #ifndef WG_OS_LINUX_TUN_FLOW_HPP
 #define WG_OS_LINUX_TUN_FLOW_HPP
 
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The same number for both directions of a flow, fragments by their addresses alone. Not for what must resist someone
-/// who wants collisions.
+/// The same number for both directions of a flow. Fragments have the number of their addresses alone. Not for uses that
+/// must resist an attacker who looks for collisions.
 inline std::uint32_t flow_number(bytes_view packet) noexcept {
-    using namespace frame_detail;
+    using namespace headers_detail;
+    ip_view const ip(packet);
     std::uint64_t sum = 0;
-    std::size_t ip_bytes = 0;
-    byte protocol = 0;
-    if (packet.size() >= ipv4_bytes && packet[0] >> 4 == 4) {
-        bool const fragment = (load_be16(&packet[6]) & 0x3fff) != 0;
-        sum = std::uint64_t{load_le32(&packet[12])} + load_le32(&packet[16]);
-        ip_bytes = std::size_t{packet[0] & 0x0fu} * 4;
-        protocol = fragment ? byte{0} : packet[9];
-    } else if (packet.size() >= ipv6_bytes && packet[0] >> 4 == 6) {
-        for (std::size_t at = 8; at < ipv6_bytes; at += 8) sum += load_le64(&packet[at]);
-        ip_bytes = ipv6_bytes;
-        protocol = packet[6];
-    }
-    if ((protocol == protocol_tcp || protocol == protocol_udp) && packet.size() >= ip_bytes + 4)
-        sum += std::uint64_t{load_be16(&packet[ip_bytes])} + load_be16(&packet[ip_bytes + 2]) + protocol;
+    if (ip.is_v4()) sum = std::uint64_t{load_le32(&packet[12])} + load_le32(&packet[16]);
+    else if (ip.is_v6())
+        for (std::size_t at = 8; at < ipv6_header_bytes; at += 8) sum += load_le64(&packet[at]);
+    else return 0;
+    byte const protocol = ip.is_fragment() ? byte{0} : ip.protocol();
+    byte const* const segment = packet.data() + ip.header_bytes();
+    if ((protocol == ip_protocol_tcp || protocol == ip_protocol_udp) && packet.size() >= ip.header_bytes() + 4)
+        sum += std::uint64_t{load_be16(segment)} + load_be16(segment + 2) + protocol;
     return static_cast<std::uint32_t>(sum * 0x9e3779b97f4a7c15 >> 32);
 }
 
@@ -25531,11 +25569,10 @@ private:
 
     /// Notes a packet that its room was too short for: it fills the room and is shorter than its header says.
     void note_length(packet const& p) noexcept {
-        bytes_view const view = p.view();
-        if (p.length != p.capacity - p.offset || view.size() < frame_detail::ipv4_bytes) return;
-        std::size_t const v6_bytes = load_be16(&view[4]) + frame_detail::ipv6_bytes;
-        std::size_t const bytes = view[0] >> 4 == 4 ? load_be16(&view[2]) : view[0] >> 4 == 6 ? v6_bytes : 0;
-        if (bytes > view.size()) queues_->note_cut((std::min)(bytes, max_frame_packet_bytes));
+        if (p.length != p.capacity - p.offset) return;
+        headers_detail::ip_view const ip(p.view());
+        std::size_t const bytes = ip.is_v4() || ip.is_v6() ? ip.total_bytes() : 0;
+        if (bytes > p.length) queues_->note_cut((std::min)(bytes, max_frame_packet_bytes));
     }
 
     void next_segment(packet& p) noexcept {

@@ -5,6 +5,7 @@
 #define WG_OS_LINUX_TUN_COALESCER_HPP
 
 #include "../../../base/packet.hpp"
+#include "packet_headers.hpp"
 #include "virtio.hpp"
 
 #include <algorithm>
@@ -111,44 +112,45 @@ private:
     };
 
     static headers read_headers(bytes_view packet) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         headers h{};
         h.ip = packet.data();
         h.size_bytes = converted<std::uint32_t>(packet.size());
-        if (packet.size() < ipv4_bytes) return h;
-        if (packet[0] == 0x45) { // without options
-            if (load_be16(&packet[2]) != packet.size() || (load_be16(&packet[6]) & 0xbfff) != 0) return h;
-            h.ip_bytes = ipv4_bytes;
+        ip_view const ip(packet);
+        if (ip.is_v4()) {
+            bool const plain = ip.header_bytes() == ipv4_header_bytes && !ip.has_fragment_bits();
+            if (!plain || ip.total_bytes() != packet.size()) return h;
+            h.ip_bytes = ipv4_header_bytes;
             h.flow = load_le64(&packet[12]);
-        } else if (packet[0] >> 4 == 6 && packet.size() >= ipv6_bytes) {
-            if (load_be16(&packet[4]) + ipv6_bytes != packet.size()) return h;
-            h.ip_bytes = ipv6_bytes;
+        } else if (ip.is_v6()) {
+            if (ip.total_bytes() != packet.size()) return h;
+            h.ip_bytes = ipv6_header_bytes;
             h.flow = load_le64(&packet[8]) ^ load_le64(&packet[16]) ^ load_le64(&packet[24]) ^ load_le64(&packet[32]);
         } else {
             return h;
         }
-        if (h.protocol() == protocol_tcp) read_tcp(h);
-        else if (h.protocol() == protocol_udp) read_udp(h);
-        else if (h.v4() || h.protocol() == protocol_icmp_v6) // others of IPv6 may be extensions
+        if (h.protocol() == ip_protocol_tcp) read_tcp(h);
+        else if (h.protocol() == ip_protocol_udp) read_udp(h);
+        else if (h.v4() || h.protocol() == ip_protocol_icmp_v6) // others of IPv6 may be extension headers
             h.kind = kinds::other;
         return h;
     }
 
     static void read_tcp(headers& h) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         std::size_t const room = h.size_bytes - h.ip_bytes;
-        std::size_t const length = room >= tcp_bytes ? std::size_t{h.segment()[12]} / 16 * 4 : 0;
-        if (length < tcp_bytes || length > room) return;
+        std::size_t const length = room >= tcp_header_bytes ? tcp_bytes_of(h.segment()) : 0;
+        if (length < tcp_header_bytes || length > room) return;
         read_segment(h, length);
         bool const plain = (load_be16(h.segment() + 12) & 0x0fff & ~(psh | ece)) == ack;
         h.kind = plain && h.payload_bytes != 0 ? kinds::tcp : kinds::alone;
     }
 
     static void read_udp(headers& h) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         std::size_t const room = h.size_bytes - h.ip_bytes;
-        if (room < udp_bytes) return;
-        read_segment(h, udp_bytes);
+        if (room < udp_header_bytes) return;
+        read_segment(h, udp_header_bytes);
         bool const plain = load_be16(h.segment() + 4) == room && load_word(h.segment() + udp_checksum_at) != 0;
         h.kind = plain && h.payload_bytes != 0 ? kinds::udp : kinds::alone;
     }
@@ -160,7 +162,7 @@ private:
     }
 
     static bool is_pushed(headers const& h) noexcept {
-        return h.kind == kinds::tcp && (h.segment()[13] & frame_detail::psh) != 0;
+        return h.kind == kinds::tcp && (h.segment()[13] & headers_detail::psh) != 0;
     }
 
     /// The last frame so far that has packets of the same connection or flow.
@@ -178,7 +180,7 @@ private:
 
     /// Whether, cut again, the frame with this packet would give back these packets.
     bool may_join(frame const& f, headers const& h) const noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         headers const& a = f.head;
         if (!f.open || (h.kind == kinds::tcp && h.sequence() != f.next_sequence)) return false;
         if (h.segment_header_bytes != a.segment_header_bytes || h.payload_bytes > a.payload_bytes) return false;
@@ -193,7 +195,8 @@ private:
         }
         if (h.kind == kinds::udp) return f.count < max_datagrams;
         byte const *const x = a.segment(), *const y = h.segment();
-        for (std::size_t at = tcp_bytes; at < h.segment_header_bytes; at += 4) // options; a call would take longer
+        for (std::size_t at = tcp_header_bytes; at < h.segment_header_bytes;
+             at += 4) // options; a call would take longer
             if (load_be32(x + at) != load_be32(y + at)) return false;
         return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
                load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18);
@@ -203,8 +206,8 @@ private:
     static bool is_right(headers const& h) noexcept {
         if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
         std::size_t const bytes = h.size_bytes - h.ip_bytes;
-        return fold_sum(add_words(frame_detail::pseudo_header_sum(h.ip, h.protocol(), bytes), {h.segment(), bytes})) ==
-               0xffff;
+        return fold_sum(add_words(headers_detail::pseudo_header_sum(h.ip, h.protocol(), bytes),
+                                  {h.segment(), bytes})) == 0xffff;
     }
     static bool has_right_checksums(frame& f) noexcept { return f.right = f.right || is_right(f.head); }
 
@@ -218,7 +221,7 @@ private:
     }
 
     virtio_header write_joined_headers(frame const& f) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         bool const tcp = f.head.kind == kinds::tcp;
         std::size_t const segment_bytes = f.size_bytes - f.head.ip_bytes;
         byte* const ip = front_ + virtio_header_bytes;
@@ -250,7 +253,7 @@ private:
     frame frames_[max_packets];
     std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
     iovec pieces_[1 + max_packets];
-    byte front_[virtio_header_bytes + frame_detail::ipv6_bytes + frame_detail::max_tcp_bytes];
+    byte front_[virtio_header_bytes + ipv6_header_bytes + headers_detail::max_tcp_header_bytes];
 };
 
 }}} // namespace wg::WG_ABI::os

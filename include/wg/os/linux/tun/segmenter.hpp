@@ -5,6 +5,7 @@
 #define WG_OS_LINUX_TUN_SEGMENTER_HPP
 
 #include "../../../base/packet.hpp"
+#include "packet_headers.hpp"
 #include "virtio.hpp"
 
 #include <algorithm>
@@ -73,29 +74,25 @@ private:
     }
 
     bool begin_segments(virtio_header const& header) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         std::uint8_t const kind = header.segments & ~virtio_header::ecn;
-        bool const v4 = packet_[0] >> 4 == 4;
+        ip_view const from(packet_);
+        std::size_t const ip_bytes = header.checksum_start, size = packet_.size();
+        bool const v4 = from.is_v4();
+        if ((!v4 && !from.is_v6()) || from.total_bytes() != size || from.is_fragment()) return false;
         tcp_ = kind == virtio_header::tcp_v4 || kind == virtio_header::tcp_v6;
         if (tcp_ ? kind != (v4 ? virtio_header::tcp_v4 : virtio_header::tcp_v6) : header.segments != virtio_header::udp)
             return false;
-        if (!v4 && packet_[0] >> 4 != 6) return false;
         if ((header.flags & virtio_header::needs_checksum) == 0 || header.segment_bytes == 0) return false;
-        byte const* const ip = packet_.data();
-        std::size_t const ip_bytes = header.checksum_start, size = packet_.size();
-        std::size_t const least_bytes = tcp_ ? tcp_bytes : udp_bytes;
-        if (ip_bytes < (v4 ? ipv4_bytes : ipv6_bytes) || ip_bytes + least_bytes >= size) return false;
+        std::size_t const least_bytes = tcp_ ? tcp_header_bytes : udp_header_bytes;
+        if (ip_bytes < (v4 ? ipv4_header_bytes : ipv6_header_bytes) || ip_bytes + least_bytes >= size) return false;
         if (header.checksum_offset != (tcp_ ? tcp_checksum_at : udp_checksum_at)) return false;
-        byte const protocol = tcp_ ? protocol_tcp : protocol_udp;
-        if (v4) {
-            bool const fragment = (load_be16(ip + 6) & 0x3fff) != 0;
-            if (std::size_t{ip[0] & 0x0fu} * 4 != ip_bytes || ip[9] != protocol || fragment) return false;
-        } else if (ip_bytes == ipv6_bytes && ip[6] != protocol) {
-            return false; // with extension headers, the host knows where the segment begins
-        }
-        if ((v4 ? load_be16(ip + 2) : load_be16(ip + 4) + ipv6_bytes) != size) return false;
+        // Behind IPv6 extension headers only the host tells where the segment begins and of which protocol it is.
+        if (ip_bytes == from.header_bytes() ? from.protocol() != (tcp_ ? ip_protocol_tcp : ip_protocol_udp) : v4)
+            return false;
+        byte const* const ip = packet_.data();
         byte const* const segment = ip + ip_bytes;
-        std::size_t const own_bytes = tcp_ ? std::size_t{segment[12]} / 16 * 4 : udp_bytes;
+        std::size_t const own_bytes = tcp_ ? tcp_bytes_of(segment) : udp_header_bytes;
         if (own_bytes < least_bytes || ip_bytes + own_bytes >= size) return false;
 
         v4_ = v4;
@@ -128,7 +125,7 @@ private:
     /// Completes the next segment's headers, of which `ip` has what all have in common. `sum`: that of the payload, and
     /// of what they have in common. Only written to: the headers were stored just now, in other pieces.
     void write_header(byte* ip, std::size_t payload_bytes, std::uint64_t sum) noexcept {
-        using namespace frame_detail;
+        using namespace headers_detail;
         byte* const segment = ip + ip_bytes_;
         std::size_t const ip_size = header_bytes_ + payload_bytes, size = ip_size - ip_bytes_;
         bool const first = done_bytes_ == 0, last = !pending_;
@@ -138,7 +135,7 @@ private:
             std::uint64_t const ip_sum = ip_sum_ + network_word(ip_size) + network_word(identification_++);
             store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(ip_sum)));
         } else {
-            store_be16(ip + 4, static_cast<std::uint16_t>(ip_size - ipv6_bytes));
+            store_be16(ip + 4, static_cast<std::uint16_t>(ip_size - ipv6_header_bytes));
         }
         sum += network_word(size);
         if (tcp_) {

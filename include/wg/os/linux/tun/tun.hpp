@@ -377,11 +377,10 @@ private:
 
     /// Notes a packet that its room was too short for: it fills the room and is shorter than its header says.
     void note_length(packet const& p) noexcept {
-        bytes_view const view = p.view();
-        if (p.length != p.capacity - p.offset || view.size() < frame_detail::ipv4_bytes) return;
-        std::size_t const v6_bytes = load_be16(&view[4]) + frame_detail::ipv6_bytes;
-        std::size_t const bytes = view[0] >> 4 == 4 ? load_be16(&view[2]) : view[0] >> 4 == 6 ? v6_bytes : 0;
-        if (bytes > view.size()) queues_->note_cut((std::min)(bytes, max_frame_packet_bytes));
+        if (p.length != p.capacity - p.offset) return;
+        headers_detail::ip_view const ip(p.view());
+        std::size_t const bytes = ip.is_v4() || ip.is_v6() ? ip.total_bytes() : 0;
+        if (bytes > p.length) queues_->note_cut((std::min)(bytes, max_frame_packet_bytes));
     }
 
     void next_segment(packet& p) noexcept {
