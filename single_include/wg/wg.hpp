@@ -23799,10 +23799,484 @@ static_assert(wg::threads<threads>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A TUN interface: the host's end of the tunnel (Linux, Documentation/networking/tuntap.rst). Layer 7 (Linux); one
-// thread at a time.
+// A TUN interface, through which the host sends packets into the tunnel and receives packets from it (Linux,
+// Documentation/networking/tuntap.rst). Folder: os/linux/tun. One thread at a time.
 #ifndef WG_OS_LINUX_TUN_TUN_HPP
 #define WG_OS_LINUX_TUN_TUN_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Packets that follow each other in a TCP connection or a UDP flow become one frame, which the host takes at once.
+// Layer 7 (Linux); pure, one thread at a time.
+#ifndef WG_OS_LINUX_TUN_COALESCER_HPP
+#define WG_OS_LINUX_TUN_COALESCER_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Reads and completes the headers of packets of TCP and UDP, for flow numbers, joining and cutting (RFC 791, 8200,
+// 9293, 768). Folder: os/linux/tun. Pure; any thread.
+#ifndef WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
+#define WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The Internet checksum of packets' bodies (RFC 1071), 32 bytes at a time. Sums are kept in the machine's byte order:
+// section 2 (B) says that only the result has to be stored so. Layer 7 (Linux); pure, any thread.
+#ifndef WG_OS_LINUX_TUN_CHECKSUM_HPP
+#define WG_OS_LINUX_TUN_CHECKSUM_HPP
+
+
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+namespace checksum_detail {
+
+/// Also copies, if `to` is not nullptr.
+template <bool Copies>
+[[gnu::always_inline]] inline std::uint64_t add_words(std::uint64_t sum, [[maybe_unused]] byte* to,
+                                                      bytes_view from) noexcept {
+    // Of 64-bit words, and of their upper halves, which grow by less than 2^32 a step. What the first sum lacks for the
+    // lower halves is then known: it is theirs modulo 2^64, and they are less. Vectors of 16 bytes, which every
+    // processor has, move as fast as the caches do.
+    using lanes [[gnu::vector_size(16)]] = std::uint64_t;
+    byte const* at = from.data();
+    std::size_t left = from.size();
+    lanes all = {}, all2 = {}, high = {}, high2 = {}; // no arrays: g++ 12 would keep them on the stack
+    for (; left >= 32; at += 32, left -= 32) {
+        lanes a, b;
+        std::memcpy(&a, at, sizeof a);
+        std::memcpy(&b, at + sizeof a, sizeof b);
+        if constexpr (Copies) {
+            std::memcpy(to, &a, sizeof a);
+            std::memcpy(to + sizeof a, &b, sizeof b);
+            to += sizeof a + sizeof b;
+        }
+        all += a;
+        high += a >> 32;
+        all2 += b;
+        high2 += b >> 32;
+    }
+    high += high2;
+    lanes const both = (all + all2) - (high << 32) + high;
+    sum += both[0] + both[1];
+    for (; left >= 8; at += 8, left -= 8) {
+        std::uint64_t word;
+        std::memcpy(&word, at, sizeof word);
+        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
+        sum += (word & 0xffffffff) + (word >> 32);
+    }
+    if (left >= 4) {
+        std::uint32_t word;
+        std::memcpy(&word, at, sizeof word);
+        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
+        sum += word;
+        at += 4, left -= 4;
+    }
+    if (left != 0) { // padded with zeros
+        if constexpr (Copies) std::memcpy(to, at, left);
+        byte const last[4] = {at[0], left > 1 ? at[1] : byte{0}, left > 2 ? at[2] : byte{0}, 0};
+        std::uint32_t word;
+        std::memcpy(&word, last, sizeof word);
+        sum += word;
+    }
+    return sum;
+}
+
+} // namespace checksum_detail
+
+/// Adds the 16-bit words of `data`, at most 1 MiB; an odd byte at the end is padded with zero. Not folded.
+inline std::uint64_t add_words(std::uint64_t sum, bytes_view data) noexcept {
+    return checksum_detail::add_words<false>(sum, nullptr, data);
+}
+
+/// The same, and copies them to `to`, which does not overlap.
+inline std::uint64_t copy_and_add_words(std::uint64_t sum, byte* to, bytes_view data) noexcept {
+    return checksum_detail::add_words<true>(sum, to, data);
+}
+
+/// The one's complement sum as 16 bits.
+constexpr std::uint16_t fold_sum(std::uint64_t sum) noexcept {
+    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<std::uint16_t>(sum);
+}
+
+/// A number as the word that it is in a packet.
+constexpr std::uint16_t network_word(std::size_t number) noexcept {
+    auto const word = static_cast<std::uint16_t>(number);
+    return std::endian::native == std::endian::little ? __builtin_bswap16(word) : word;
+}
+inline std::uint16_t load_word(byte const* from) noexcept {
+    std::uint16_t word;
+    std::memcpy(&word, from, sizeof word);
+    return word;
+}
+inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, &word, sizeof word); }
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+namespace wg { inline namespace WG_ABI { namespace os { namespace headers_detail {
+
+inline constexpr std::size_t tcp_header_bytes = 20, max_tcp_header_bytes = 60; ///< without options; with all of them
+inline constexpr std::size_t tcp_checksum_at = 16, udp_checksum_at = 6;        ///< from the start of the header
+inline constexpr byte ip_protocol_tcp = 6;
+
+/// Flags of TCP, in byte 13 of its header.
+enum : byte { fin = 1, psh = 8, ack = 16, ece = 64, cwr = 128 };
+
+/// Reads the IP header of a packet. Each member reads the packet itself, so that nothing is read that is not used.
+class ip_view {
+public:
+    explicit ip_view(bytes_view packet) noexcept : ip_(packet.data()), size_(packet.size()) {}
+
+    /// Whether the fixed part of an IPv4 header is there. The other members may be called if this or `is_v6` holds.
+    bool is_v4() const noexcept { return size_ >= ipv4_header_bytes && v4(); }
+    /// Whether the fixed part of an IPv6 header is there.
+    bool is_v6() const noexcept { return size_ >= ipv6_header_bytes && ip_[0] >> 4 == 6; }
+
+    /// Header and payload, as the header says; may be more or less than the packet has.
+    std::size_t total_bytes() const noexcept {
+        return v4() ? load_be16(ip_ + 2) : ipv6_header_bytes + load_be16(ip_ + 4);
+    }
+    /// With IPv4's options, without IPv6's extension headers.
+    std::size_t header_bytes() const noexcept { return v4() ? std::size_t{ip_[0] & 0x0fu} * 4 : ipv6_header_bytes; }
+    /// Of IPv6: of the first header after the fixed one.
+    byte protocol() const noexcept { return v4() ? ip_[9] : ip_[6]; }
+    /// Whether this is a fragment, be it the first one. IPv6 has an extension header for that.
+    bool is_fragment() const noexcept { return v4() && (load_be16(ip_ + 6) & 0x3fff) != 0; }
+    /// Whether flags or offset of IPv4 are set, except "don't fragment".
+    bool has_fragment_bits() const noexcept { return v4() && (load_be16(ip_ + 6) & 0xbfff) != 0; }
+
+private:
+    bool v4() const noexcept { return ip_[0] >> 4 == 4; }
+
+    byte const* ip_;
+    std::size_t size_;
+};
+
+/// The size in bytes of the TCP header at `segment`, with its options.
+inline std::size_t tcp_bytes_of(byte const* segment) noexcept { return std::size_t{segment[12]} / 16 * 4; }
+
+/// The sum of what a checksum covers besides the segment: addresses, protocol and length.
+inline std::uint64_t pseudo_header_sum(byte const* ip, byte protocol, std::size_t segment_bytes) noexcept {
+    bytes_view const addresses = ip[0] >> 4 == 4 ? bytes_view(ip + 12, 8) : bytes_view(ip + 8, 32);
+    return add_words(std::uint64_t{network_word(protocol)} + network_word(segment_bytes), addresses);
+}
+
+/// Writes length and checksum of the IP header of a packet of `total_bytes`.
+inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_bytes) noexcept {
+    if (ip[0] >> 4 == 6) return store_be16(ip + 4, static_cast<std::uint16_t>(total_bytes - ipv6_header_bytes));
+    store_be16(ip + 2, static_cast<std::uint16_t>(total_bytes));
+    store_word(ip + 10, 0);
+    store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(add_words(0, {ip, header_bytes}))));
+}
+
+}}}} // namespace wg::WG_ABI::os::headers_detail
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The header that precedes the packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6).
+// Folder: os/linux/tun. Pure; any thread.
+#ifndef WG_OS_LINUX_TUN_VIRTIO_HPP
+#define WG_OS_LINUX_TUN_VIRTIO_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+inline constexpr std::size_t virtio_header_bytes = 10; ///< of `virtio_header` in a frame
+
+/// Declared here because <linux/virtio_net.h> is not valid C++.
+struct virtio_header {
+    /// Values of `flags`.
+    enum : std::uint8_t { needs_checksum = 1 };
+    /// Values of `segments`; `ecn` is a bit beside `tcp_v4` and `tcp_v6`.
+    enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, udp = 5, ecn = 0x80 };
+
+    std::uint8_t flags = 0;
+    std::uint8_t segments = no_segments; ///< how the packet is to be cut
+    std::uint16_t header_bytes = 0;      ///< of IP and of TCP or UDP
+    std::uint16_t segment_bytes = 0;     ///< payload of each segment; the last one may have less
+    std::uint16_t checksum_start = 0;    ///< the first byte that the checksum covers; it covers all from there
+    std::uint16_t checksum_offset = 0;   ///< of the checksum's field, from `checksum_start`
+
+    /// Reads the header; its fields are little-endian.
+    static constexpr virtio_header load(std::span<byte const, virtio_header_bytes> from) noexcept {
+        return {from[0], from[1], load_le16(&from[2]), load_le16(&from[4]), load_le16(&from[6]), load_le16(&from[8])};
+    }
+    /// Writes the header.
+    constexpr void store(std::span<byte, virtio_header_bytes> to) const noexcept {
+        to[0] = flags;
+        to[1] = segments;
+        store_le16(&to[2], header_bytes);
+        store_le16(&to[4], segment_bytes);
+        store_le16(&to[6], checksum_start);
+        store_le16(&to[8], checksum_offset);
+    }
+};
+
+/// The longest packet in a frame, without the virtio header. Linux makes longer ones only where an administrator
+/// raised the interface's gso_max_size.
+inline constexpr std::size_t max_frame_packet_bytes = 65535;
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <algorithm>
+#include <sys/uio.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Joins packets that are about to be written. Those of one TCP connection or UDP flow keep their order, and so do
+/// those that are neither. No payload is copied, and no packet is changed.
+class coalescer {
+public:
+    static constexpr std::size_t max_packets = 244;  ///< of one plan, and so of one frame
+    static constexpr std::size_t max_datagrams = 64; ///< of a frame of UDP; Linux refuses more (128 in new kernels)
+
+    /// Decides which of `packets`, at most `max_packets`, go together, of TCP and of UDP if wanted. They stay where
+    /// they are while the plan is in use.
+    coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
+        WG_ASSERT(packets.size() <= max_packets);
+        for (std::size_t i = 0; i < packets.size(); ++i) {
+            next_[i] = none;
+            headers const h = read_headers(packets[i].view());
+            if (h.kind == kinds::unclear) reachable_ = frame_count_; // of any flow, perhaps
+            bool const joins = (h.kind == kinds::tcp && joins_tcp) || (h.kind == kinds::udp && joins_udp);
+            frame* const f = joins ? latest_of(h) : nullptr;
+            if (f != nullptr && may_join(*f, h)) {
+                if (!has_right_checksums(*f)) {
+                    f->open = false;
+                } else if (is_right(h)) {
+                    join(*f, h, i);
+                    continue;
+                }
+            }
+            frames_[frame_count_++] = {h,
+                                       h.sequence() + h.payload_bytes,
+                                       h.size_bytes,
+                                       static_cast<std::uint8_t>(i),
+                                       static_cast<std::uint8_t>(i),
+                                       1,
+                                       joins && !is_pushed(h),
+                                       false};
+        }
+    }
+
+    /// How many frames the packets make.
+    std::size_t frame_count() const noexcept { return frame_count_; }
+    /// How many packets are in frame `number`.
+    std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
+
+    bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
+
+    /// The pieces of frame `number`, in the order in which they are to be written; good until the next call.
+    std::span<iovec const> pieces(std::size_t number) noexcept {
+        frame const& f = frames_[number];
+        bool const joined = f.count > 1;
+        virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
+        header.store(bytes(front_).first<virtio_header_bytes>());
+        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that stand in `front_`
+        std::size_t count = 0;
+        pieces_[count++] = {front_, virtio_header_bytes + own_bytes};
+        for (std::size_t i = f.first; i != none; i = next_[i])
+            pieces_[count++] = {packets_[i].buffer + packets_[i].offset + own_bytes, packets_[i].length - own_bytes};
+        return {pieces_, count};
+    }
+
+    /// Calls `use(packet)` for each packet of frame `number`: what is written where the frame is refused.
+    template <class Use> void each_packet(std::size_t number, Use use) const noexcept {
+        for (std::size_t i = frames_[number].first; i != none; i = next_[i]) use(packets_[i]);
+    }
+
+private:
+    static constexpr std::uint8_t none = 0xff;
+
+    enum class kinds : std::uint8_t {
+        unclear, ///< a fragment, options, no IP at all: nothing later may overtake it
+        other,   ///< neither TCP nor UDP, and so in nobody's way
+        alone,   ///< never joined, but keeps its place in its connection or flow
+        tcp,
+        udp,
+    };
+
+    struct headers {
+        byte const* ip;
+        std::uint64_t flow; ///< equal for packets of one connection, but not for those alone
+        std::uint32_t size_bytes;
+        std::uint16_t payload_bytes;
+        std::uint8_t ip_bytes;
+        std::uint8_t segment_header_bytes; ///< of TCP or UDP; 0: neither
+        kinds kind;
+
+        bool v4() const noexcept { return ip[0] >> 4 == 4; }
+        byte protocol() const noexcept { return v4() ? ip[9] : ip[6]; }
+        byte const* segment() const noexcept { return ip + ip_bytes; }
+        std::size_t header_bytes() const noexcept { return std::size_t{ip_bytes} + segment_header_bytes; }
+        std::uint32_t sequence() const noexcept { return kind == kinds::tcp ? load_be32(segment() + 4) : 0; }
+    };
+
+    struct frame {
+        headers head; ///< of the first packet
+        std::uint32_t next_sequence;
+        std::uint32_t size_bytes;
+        std::uint8_t first, last, count;
+        bool open;  ///< may take more
+        bool right; ///< all checksums were found right; of a single packet they are not looked at
+    };
+
+    static headers read_headers(bytes_view packet) noexcept {
+        using namespace headers_detail;
+        headers h{};
+        h.ip = packet.data();
+        h.size_bytes = converted<std::uint32_t>(packet.size());
+        ip_view const ip(packet);
+        if (ip.is_v4()) {
+            bool const plain = ip.header_bytes() == ipv4_header_bytes && !ip.has_fragment_bits();
+            if (!plain || ip.total_bytes() != packet.size()) return h;
+            h.ip_bytes = ipv4_header_bytes;
+            h.flow = load_le64(&packet[12]);
+        } else if (ip.is_v6()) {
+            if (ip.total_bytes() != packet.size()) return h;
+            h.ip_bytes = ipv6_header_bytes;
+            h.flow = load_le64(&packet[8]) ^ load_le64(&packet[16]) ^ load_le64(&packet[24]) ^ load_le64(&packet[32]);
+        } else {
+            return h;
+        }
+        if (h.protocol() == ip_protocol_tcp) read_tcp(h);
+        else if (h.protocol() == ip_protocol_udp) read_udp(h);
+        else if (h.v4() || h.protocol() == ip_protocol_icmp_v6) // others of IPv6 may be extension headers
+            h.kind = kinds::other;
+        return h;
+    }
+
+    static void read_tcp(headers& h) noexcept {
+        using namespace headers_detail;
+        std::size_t const room = h.size_bytes - h.ip_bytes;
+        std::size_t const length = room >= tcp_header_bytes ? tcp_bytes_of(h.segment()) : 0;
+        if (length < tcp_header_bytes || length > room) return;
+        read_segment(h, length);
+        bool const plain = (load_be16(h.segment() + 12) & 0x0fff & ~(psh | ece)) == ack;
+        h.kind = plain && h.payload_bytes != 0 ? kinds::tcp : kinds::alone;
+    }
+
+    static void read_udp(headers& h) noexcept {
+        using namespace headers_detail;
+        std::size_t const room = h.size_bytes - h.ip_bytes;
+        if (room < udp_header_bytes) return;
+        read_segment(h, udp_header_bytes);
+        bool const plain = load_be16(h.segment() + 4) == room && load_word(h.segment() + udp_checksum_at) != 0;
+        h.kind = plain && h.payload_bytes != 0 ? kinds::udp : kinds::alone;
+    }
+
+    static void read_segment(headers& h, std::size_t header_bytes) noexcept {
+        h.segment_header_bytes = static_cast<std::uint8_t>(header_bytes);
+        h.payload_bytes = static_cast<std::uint16_t>(h.size_bytes - h.ip_bytes - header_bytes);
+        h.flow ^= (std::uint64_t{load_be32(h.segment())} << 8 | h.protocol()) * 0x9e3779b97f4a7c15;
+    }
+
+    static bool is_pushed(headers const& h) noexcept {
+        return h.kind == kinds::tcp && (h.segment()[13] & headers_detail::psh) != 0;
+    }
+
+    /// The last frame so far that has packets of the same connection or flow.
+    frame* latest_of(headers const& h) noexcept {
+        for (std::size_t i = frame_count_; i-- > reachable_;) {
+            headers const& other = frames_[i].head;
+            if (other.flow != h.flow || other.ip_bytes != h.ip_bytes || other.segment_header_bytes == 0) continue;
+            bool const same_ends =
+                h.v4() ? std::memcmp(other.ip + 12, h.ip + 12, 8) == 0 : std::memcmp(other.ip + 8, h.ip + 8, 32) == 0;
+            if (same_ends && other.protocol() == h.protocol() && std::memcmp(other.segment(), h.segment(), 4) == 0)
+                return &frames_[i];
+        }
+        return nullptr;
+    }
+
+    /// Whether, cut again, the frame with this packet would give back these packets.
+    bool may_join(frame const& f, headers const& h) const noexcept {
+        using namespace headers_detail;
+        headers const& a = f.head;
+        if (!f.open || (h.kind == kinds::tcp && h.sequence() != f.next_sequence)) return false;
+        if (h.segment_header_bytes != a.segment_header_bytes || h.payload_bytes > a.payload_bytes) return false;
+        if (f.size_bytes + h.payload_bytes > max_frame_packet_bytes) return false;
+        if (h.v4()) {
+            // Tos, flags and time to live. The identification counts up, unless it says nothing (RFC 6864, 4.1).
+            if (h.ip[1] != a.ip[1] || h.ip[6] != a.ip[6] || h.ip[8] != a.ip[8]) return false;
+            bool const counted = load_be16(h.ip + 4) == static_cast<std::uint16_t>(load_be16(a.ip + 4) + f.count);
+            if (!counted && (h.ip[6] & 0x40) == 0) return false;
+        } else if (std::memcmp(h.ip, a.ip, 4) != 0 || h.ip[7] != a.ip[7]) {
+            return false; // traffic class, flow label, hop limit
+        }
+        if (h.kind == kinds::udp) return f.count < max_datagrams;
+        byte const *const x = a.segment(), *const y = h.segment();
+        for (std::size_t at = tcp_header_bytes; at < h.segment_header_bytes;
+             at += 4) // options; a call would take longer
+            if (load_be32(x + at) != load_be32(y + at)) return false;
+        return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
+               load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18);
+    }
+
+    /// The host will take a frame's checksums for right without looking.
+    static bool is_right(headers const& h) noexcept {
+        if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
+        std::size_t const bytes = h.size_bytes - h.ip_bytes;
+        return fold_sum(add_words(headers_detail::pseudo_header_sum(h.ip, h.protocol(), bytes),
+                                  {h.segment(), bytes})) == 0xffff;
+    }
+    static bool has_right_checksums(frame& f) noexcept { return f.right = f.right || is_right(f.head); }
+
+    void join(frame& f, headers const& h, std::size_t number) noexcept {
+        next_[f.last] = static_cast<std::uint8_t>(number);
+        f.last = static_cast<std::uint8_t>(number);
+        ++f.count;
+        f.size_bytes += h.payload_bytes;
+        f.next_sequence += h.payload_bytes;
+        f.open = h.payload_bytes == f.head.payload_bytes && !is_pushed(h);
+    }
+
+    virtio_header write_joined_headers(frame const& f) noexcept {
+        using namespace headers_detail;
+        bool const tcp = f.head.kind == kinds::tcp;
+        std::size_t const segment_bytes = f.size_bytes - f.head.ip_bytes;
+        byte* const ip = front_ + virtio_header_bytes;
+        byte* const segment = ip + f.head.ip_bytes;
+        std::memcpy(ip, f.head.ip, f.head.header_bytes());
+        finish_ip(ip, f.head.ip_bytes, f.size_bytes);
+        virtio_header header;
+        header.flags = virtio_header::needs_checksum;
+        header.header_bytes = static_cast<std::uint16_t>(f.head.header_bytes());
+        header.segment_bytes = f.head.payload_bytes;
+        header.checksum_start = f.head.ip_bytes;
+        if (tcp) {
+            packet const& last = packets_[f.last];
+            segment[13] |= static_cast<byte>(last.buffer[last.offset + f.head.ip_bytes + 13] & psh);
+            header.segments = f.head.v4() ? virtio_header::tcp_v4 : virtio_header::tcp_v6;
+            header.checksum_offset = tcp_checksum_at;
+        } else {
+            store_be16(segment + 4, static_cast<std::uint16_t>(segment_bytes));
+            header.segments = virtio_header::udp;
+            header.checksum_offset = udp_checksum_at;
+        }
+        store_word(segment + header.checksum_offset, fold_sum(pseudo_header_sum(ip, f.head.protocol(), segment_bytes)));
+        return header;
+    }
+
+    std::span<packet const> packets_;
+    std::size_t frame_count_ = 0;
+    std::size_t reachable_ = 0; ///< frames before this one take no more packets
+    frame frames_[max_packets];
+    std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
+    iovec pieces_[1 + max_packets];
+    byte front_[virtio_header_bytes + ipv6_header_bytes + headers_detail::max_tcp_header_bytes];
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Creates a TUN interface or takes over one that exists, and tells the driver which frames to hand over (Linux,
+// Documentation/networking/tuntap.rst). Folder: os/linux/tun. One thread at a time.
+#ifndef WG_OS_LINUX_TUN_INTERFACE_HPP
+#define WG_OS_LINUX_TUN_INTERFACE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
@@ -24423,470 +24897,177 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 }}} // namespace wg::WG_ABI::os
 
 #endif
-// SPDX-License-Identifier: BSL-1.0
-// Packets that follow each other in a TCP connection or a UDP flow become one frame, which the host takes at once.
-// Layer 7 (Linux); pure, one thread at a time.
-#ifndef WG_OS_LINUX_TUN_COALESCER_HPP
-#define WG_OS_LINUX_TUN_COALESCER_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// Reads and completes the headers of packets of TCP and UDP, for flow numbers, joining and cutting (RFC 791, 8200,
-// 9293, 768). Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
-#define WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
-
-// SPDX-License-Identifier: BSL-1.0
-// The Internet checksum of packets' bodies (RFC 1071), 32 bytes at a time. Sums are kept in the machine's byte order:
-// section 2 (B) says that only the result has to be stored so. Layer 7 (Linux); pure, any thread.
-#ifndef WG_OS_LINUX_TUN_CHECKSUM_HPP
-#define WG_OS_LINUX_TUN_CHECKSUM_HPP
-
-
-#include <utility>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-namespace checksum_detail {
-
-/// Also copies, if `to` is not nullptr.
-template <bool Copies>
-[[gnu::always_inline]] inline std::uint64_t add_words(std::uint64_t sum, [[maybe_unused]] byte* to,
-                                                      bytes_view from) noexcept {
-    // Of 64-bit words, and of their upper halves, which grow by less than 2^32 a step. What the first sum lacks for the
-    // lower halves is then known: it is theirs modulo 2^64, and they are less. Vectors of 16 bytes, which every
-    // processor has, move as fast as the caches do.
-    using lanes [[gnu::vector_size(16)]] = std::uint64_t;
-    byte const* at = from.data();
-    std::size_t left = from.size();
-    lanes all = {}, all2 = {}, high = {}, high2 = {}; // no arrays: g++ 12 would keep them on the stack
-    for (; left >= 32; at += 32, left -= 32) {
-        lanes a, b;
-        std::memcpy(&a, at, sizeof a);
-        std::memcpy(&b, at + sizeof a, sizeof b);
-        if constexpr (Copies) {
-            std::memcpy(to, &a, sizeof a);
-            std::memcpy(to + sizeof a, &b, sizeof b);
-            to += sizeof a + sizeof b;
-        }
-        all += a;
-        high += a >> 32;
-        all2 += b;
-        high2 += b >> 32;
-    }
-    high += high2;
-    lanes const both = (all + all2) - (high << 32) + high;
-    sum += both[0] + both[1];
-    for (; left >= 8; at += 8, left -= 8) {
-        std::uint64_t word;
-        std::memcpy(&word, at, sizeof word);
-        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
-        sum += (word & 0xffffffff) + (word >> 32);
-    }
-    if (left >= 4) {
-        std::uint32_t word;
-        std::memcpy(&word, at, sizeof word);
-        if constexpr (Copies) std::memcpy(std::exchange(to, to + sizeof word), &word, sizeof word);
-        sum += word;
-        at += 4, left -= 4;
-    }
-    if (left != 0) { // padded with zeros
-        if constexpr (Copies) std::memcpy(to, at, left);
-        byte const last[4] = {at[0], left > 1 ? at[1] : byte{0}, left > 2 ? at[2] : byte{0}, 0};
-        std::uint32_t word;
-        std::memcpy(&word, last, sizeof word);
-        sum += word;
-    }
-    return sum;
-}
-
-} // namespace checksum_detail
-
-/// Adds the 16-bit words of `data`, at most 1 MiB; an odd byte at the end is padded with zero. Not folded.
-inline std::uint64_t add_words(std::uint64_t sum, bytes_view data) noexcept {
-    return checksum_detail::add_words<false>(sum, nullptr, data);
-}
-
-/// The same, and copies them to `to`, which does not overlap.
-inline std::uint64_t copy_and_add_words(std::uint64_t sum, byte* to, bytes_view data) noexcept {
-    return checksum_detail::add_words<true>(sum, to, data);
-}
-
-/// The one's complement sum as 16 bits.
-constexpr std::uint16_t fold_sum(std::uint64_t sum) noexcept {
-    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<std::uint16_t>(sum);
-}
-
-/// A number as the word that it is in a packet.
-constexpr std::uint16_t network_word(std::size_t number) noexcept {
-    auto const word = static_cast<std::uint16_t>(number);
-    return std::endian::native == std::endian::little ? __builtin_bswap16(word) : word;
-}
-inline std::uint16_t load_word(byte const* from) noexcept {
-    std::uint16_t word;
-    std::memcpy(&word, from, sizeof word);
-    return word;
-}
-inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, &word, sizeof word); }
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-
-namespace wg { inline namespace WG_ABI { namespace os { namespace headers_detail {
-
-inline constexpr std::size_t tcp_header_bytes = 20, max_tcp_header_bytes = 60; ///< without options; with all of them
-inline constexpr std::size_t tcp_checksum_at = 16, udp_checksum_at = 6;        ///< from the start of the header
-inline constexpr byte ip_protocol_tcp = 6;
-
-/// Flags of TCP, in byte 13 of its header.
-enum : byte { fin = 1, psh = 8, ack = 16, ece = 64, cwr = 128 };
-
-/// Reads the IP header of a packet. Each member reads the packet itself, so that nothing is read that is not used.
-class ip_view {
-public:
-    explicit ip_view(bytes_view packet) noexcept : ip_(packet.data()), size_(packet.size()) {}
-
-    /// Whether the fixed part of an IPv4 header is there. The other members may be called if this or `is_v6` holds.
-    bool is_v4() const noexcept { return size_ >= ipv4_header_bytes && v4(); }
-    /// Whether the fixed part of an IPv6 header is there.
-    bool is_v6() const noexcept { return size_ >= ipv6_header_bytes && ip_[0] >> 4 == 6; }
-
-    /// Header and payload, as the header says; may be more or less than the packet has.
-    std::size_t total_bytes() const noexcept {
-        return v4() ? load_be16(ip_ + 2) : ipv6_header_bytes + load_be16(ip_ + 4);
-    }
-    /// With IPv4's options, without IPv6's extension headers.
-    std::size_t header_bytes() const noexcept { return v4() ? std::size_t{ip_[0] & 0x0fu} * 4 : ipv6_header_bytes; }
-    /// Of IPv6: of the first header after the fixed one.
-    byte protocol() const noexcept { return v4() ? ip_[9] : ip_[6]; }
-    /// Whether this is a fragment, be it the first one. IPv6 has an extension header for that.
-    bool is_fragment() const noexcept { return v4() && (load_be16(ip_ + 6) & 0x3fff) != 0; }
-    /// Whether flags or offset of IPv4 are set, except "don't fragment".
-    bool has_fragment_bits() const noexcept { return v4() && (load_be16(ip_ + 6) & 0xbfff) != 0; }
-
-private:
-    bool v4() const noexcept { return ip_[0] >> 4 == 4; }
-
-    byte const* ip_;
-    std::size_t size_;
-};
-
-/// The size in bytes of the TCP header at `segment`, with its options.
-inline std::size_t tcp_bytes_of(byte const* segment) noexcept { return std::size_t{segment[12]} / 16 * 4; }
-
-/// The sum of what a checksum covers besides the segment: addresses, protocol and length.
-inline std::uint64_t pseudo_header_sum(byte const* ip, byte protocol, std::size_t segment_bytes) noexcept {
-    bytes_view const addresses = ip[0] >> 4 == 4 ? bytes_view(ip + 12, 8) : bytes_view(ip + 8, 32);
-    return add_words(std::uint64_t{network_word(protocol)} + network_word(segment_bytes), addresses);
-}
-
-/// Writes length and checksum of the IP header of a packet of `total_bytes`.
-inline void finish_ip(byte* ip, std::size_t header_bytes, std::size_t total_bytes) noexcept {
-    if (ip[0] >> 4 == 6) return store_be16(ip + 4, static_cast<std::uint16_t>(total_bytes - ipv6_header_bytes));
-    store_be16(ip + 2, static_cast<std::uint16_t>(total_bytes));
-    store_word(ip + 10, 0);
-    store_word(ip + 10, static_cast<std::uint16_t>(~fold_sum(add_words(0, {ip, header_bytes}))));
-}
-
-}}}} // namespace wg::WG_ABI::os::headers_detail
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// The header that precedes the packet in a frame of a TUN device (Virtual I/O Device 1.1, section 5.1.6).
-// Folder: os/linux/tun. Pure; any thread.
-#ifndef WG_OS_LINUX_TUN_VIRTIO_HPP
-#define WG_OS_LINUX_TUN_VIRTIO_HPP
-
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-inline constexpr std::size_t virtio_header_bytes = 10; ///< of `virtio_header` in a frame
-
-/// Declared here because <linux/virtio_net.h> is not valid C++.
-struct virtio_header {
-    /// Values of `flags`.
-    enum : std::uint8_t { needs_checksum = 1 };
-    /// Values of `segments`; `ecn` is a bit beside `tcp_v4` and `tcp_v6`.
-    enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, udp = 5, ecn = 0x80 };
-
-    std::uint8_t flags = 0;
-    std::uint8_t segments = no_segments; ///< how the packet is to be cut
-    std::uint16_t header_bytes = 0;      ///< of IP and of TCP or UDP
-    std::uint16_t segment_bytes = 0;     ///< payload of each segment; the last one may have less
-    std::uint16_t checksum_start = 0;    ///< the first byte that the checksum covers; it covers all from there
-    std::uint16_t checksum_offset = 0;   ///< of the checksum's field, from `checksum_start`
-
-    /// Reads the header; its fields are little-endian.
-    static constexpr virtio_header load(std::span<byte const, virtio_header_bytes> from) noexcept {
-        return {from[0], from[1], load_le16(&from[2]), load_le16(&from[4]), load_le16(&from[6]), load_le16(&from[8])};
-    }
-    /// Writes the header.
-    constexpr void store(std::span<byte, virtio_header_bytes> to) const noexcept {
-        to[0] = flags;
-        to[1] = segments;
-        store_le16(&to[2], header_bytes);
-        store_le16(&to[4], segment_bytes);
-        store_le16(&to[6], checksum_start);
-        store_le16(&to[8], checksum_offset);
-    }
-};
-
-/// The longest packet in a frame, without the virtio header. Linux makes longer ones only where an administrator
-/// raised the interface's gso_max_size.
-inline constexpr std::size_t max_frame_packet_bytes = 65535;
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
 
 #include <algorithm>
-#include <sys/uio.h>
+#include <bit>
+#include <linux/if_tun.h>
+#include <string_view>
+#include <sys/resource.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Joins packets that are about to be written. Those of one TCP connection or UDP flow keep their order, and so do
-/// those that are neither. No payload is copied, and no packet is changed.
-class coalescer {
-public:
-    static constexpr std::size_t max_packets = 244;  ///< of one plan, and so of one frame
-    static constexpr std::size_t max_datagrams = 64; ///< of a frame of UDP; Linux refuses more (128 in new kernels)
+/// Whether Linux takes `name` for an interface and a file can have that name too: 1 to 15 characters, no white space,
+/// control character, `/`, `:` or `%` (the kernel replaces `%d` by a number), and neither `.` nor `..`.
+constexpr bool is_interface_name(std::string_view name) noexcept {
+    if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
+    for (char const c : name)
+        if (c <= ' ' || c == '/' || c == ':' || c == '%' || c == '\x7f') return false;
+    return true;
+}
 
-    /// Decides which of `packets`, at most `max_packets`, go together, of TCP and of UDP if wanted. They stay where
-    /// they are while the plan is in use.
-    coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
-        WG_ASSERT(packets.size() <= max_packets);
-        for (std::size_t i = 0; i < packets.size(); ++i) {
-            next_[i] = none;
-            headers const h = read_headers(packets[i].view());
-            if (h.kind == kinds::unclear) reachable_ = frame_count_; // of any flow, perhaps
-            bool const joins = (h.kind == kinds::tcp && joins_tcp) || (h.kind == kinds::udp && joins_udp);
-            frame* const f = joins ? latest_of(h) : nullptr;
-            if (f != nullptr && may_join(*f, h)) {
-                if (!has_right_checksums(*f)) {
-                    f->open = false;
-                } else if (is_right(h)) {
-                    join(*f, h, i);
-                    continue;
-                }
-            }
-            frames_[frame_count_++] = {h,
-                                       h.sequence() + h.payload_bytes,
-                                       h.size_bytes,
-                                       static_cast<std::uint8_t>(i),
-                                       static_cast<std::uint8_t>(i),
-                                       1,
-                                       joins && !is_pushed(h),
-                                       false};
-        }
+/// The system calls that an old kernel lacks or that fail without rights. A test replaces them.
+struct tun_calls : link_calls {
+    /// TUNGETFEATURES: the flags that the driver has.
+    static int features(int fd, unsigned& flags) noexcept { return ::ioctl(fd, TUNGETFEATURES, &flags); }
+    /// TUNSETIFF: creates an interface or attaches to one.
+    static int set_interface(int fd, ifreq& request) noexcept { return ::ioctl(fd, TUNSETIFF, &request); }
+    /// How many descriptors this process may have (`ulimit -n`).
+    static std::size_t descriptor_limit() noexcept {
+        rlimit limit{};
+        return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? converted<std::size_t>(limit.rlim_cur) : SIZE_MAX;
     }
-
-    /// How many frames the packets make.
-    std::size_t frame_count() const noexcept { return frame_count_; }
-    /// How many packets are in frame `number`.
-    std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
-
-    bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
-
-    /// The pieces of frame `number`, in the order in which they are to be written; good until the next call.
-    std::span<iovec const> pieces(std::size_t number) noexcept {
-        frame const& f = frames_[number];
-        bool const joined = f.count > 1;
-        virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
-        header.store(bytes(front_).first<virtio_header_bytes>());
-        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that stand in `front_`
-        std::size_t count = 0;
-        pieces_[count++] = {front_, virtio_header_bytes + own_bytes};
-        for (std::size_t i = f.first; i != none; i = next_[i])
-            pieces_[count++] = {packets_[i].buffer + packets_[i].offset + own_bytes, packets_[i].length - own_bytes};
-        return {pieces_, count};
-    }
-
-    /// Calls `use(packet)` for each packet of frame `number`: what is written where the frame is refused.
-    template <class Use> void each_packet(std::size_t number, Use use) const noexcept {
-        for (std::size_t i = frames_[number].first; i != none; i = next_[i]) use(packets_[i]);
-    }
-
-private:
-    static constexpr std::uint8_t none = 0xff;
-
-    enum class kinds : std::uint8_t {
-        unclear, ///< a fragment, options, no IP at all: nothing later may overtake it
-        other,   ///< neither TCP nor UDP, and so in nobody's way
-        alone,   ///< never joined, but keeps its place in its connection or flow
-        tcp,
-        udp,
-    };
-
-    struct headers {
-        byte const* ip;
-        std::uint64_t flow; ///< equal for packets of one connection, but not for those alone
-        std::uint32_t size_bytes;
-        std::uint16_t payload_bytes;
-        std::uint8_t ip_bytes;
-        std::uint8_t segment_header_bytes; ///< of TCP or UDP; 0: neither
-        kinds kind;
-
-        bool v4() const noexcept { return ip[0] >> 4 == 4; }
-        byte protocol() const noexcept { return v4() ? ip[9] : ip[6]; }
-        byte const* segment() const noexcept { return ip + ip_bytes; }
-        std::size_t header_bytes() const noexcept { return std::size_t{ip_bytes} + segment_header_bytes; }
-        std::uint32_t sequence() const noexcept { return kind == kinds::tcp ? load_be32(segment() + 4) : 0; }
-    };
-
-    struct frame {
-        headers head; ///< of the first packet
-        std::uint32_t next_sequence;
-        std::uint32_t size_bytes;
-        std::uint8_t first, last, count;
-        bool open;  ///< may take more
-        bool right; ///< all checksums were found right; of a single packet they are not looked at
-    };
-
-    static headers read_headers(bytes_view packet) noexcept {
-        using namespace headers_detail;
-        headers h{};
-        h.ip = packet.data();
-        h.size_bytes = converted<std::uint32_t>(packet.size());
-        ip_view const ip(packet);
-        if (ip.is_v4()) {
-            bool const plain = ip.header_bytes() == ipv4_header_bytes && !ip.has_fragment_bits();
-            if (!plain || ip.total_bytes() != packet.size()) return h;
-            h.ip_bytes = ipv4_header_bytes;
-            h.flow = load_le64(&packet[12]);
-        } else if (ip.is_v6()) {
-            if (ip.total_bytes() != packet.size()) return h;
-            h.ip_bytes = ipv6_header_bytes;
-            h.flow = load_le64(&packet[8]) ^ load_le64(&packet[16]) ^ load_le64(&packet[24]) ^ load_le64(&packet[32]);
-        } else {
-            return h;
-        }
-        if (h.protocol() == ip_protocol_tcp) read_tcp(h);
-        else if (h.protocol() == ip_protocol_udp) read_udp(h);
-        else if (h.v4() || h.protocol() == ip_protocol_icmp_v6) // others of IPv6 may be extension headers
-            h.kind = kinds::other;
-        return h;
-    }
-
-    static void read_tcp(headers& h) noexcept {
-        using namespace headers_detail;
-        std::size_t const room = h.size_bytes - h.ip_bytes;
-        std::size_t const length = room >= tcp_header_bytes ? tcp_bytes_of(h.segment()) : 0;
-        if (length < tcp_header_bytes || length > room) return;
-        read_segment(h, length);
-        bool const plain = (load_be16(h.segment() + 12) & 0x0fff & ~(psh | ece)) == ack;
-        h.kind = plain && h.payload_bytes != 0 ? kinds::tcp : kinds::alone;
-    }
-
-    static void read_udp(headers& h) noexcept {
-        using namespace headers_detail;
-        std::size_t const room = h.size_bytes - h.ip_bytes;
-        if (room < udp_header_bytes) return;
-        read_segment(h, udp_header_bytes);
-        bool const plain = load_be16(h.segment() + 4) == room && load_word(h.segment() + udp_checksum_at) != 0;
-        h.kind = plain && h.payload_bytes != 0 ? kinds::udp : kinds::alone;
-    }
-
-    static void read_segment(headers& h, std::size_t header_bytes) noexcept {
-        h.segment_header_bytes = static_cast<std::uint8_t>(header_bytes);
-        h.payload_bytes = static_cast<std::uint16_t>(h.size_bytes - h.ip_bytes - header_bytes);
-        h.flow ^= (std::uint64_t{load_be32(h.segment())} << 8 | h.protocol()) * 0x9e3779b97f4a7c15;
-    }
-
-    static bool is_pushed(headers const& h) noexcept {
-        return h.kind == kinds::tcp && (h.segment()[13] & headers_detail::psh) != 0;
-    }
-
-    /// The last frame so far that has packets of the same connection or flow.
-    frame* latest_of(headers const& h) noexcept {
-        for (std::size_t i = frame_count_; i-- > reachable_;) {
-            headers const& other = frames_[i].head;
-            if (other.flow != h.flow || other.ip_bytes != h.ip_bytes || other.segment_header_bytes == 0) continue;
-            bool const same_ends =
-                h.v4() ? std::memcmp(other.ip + 12, h.ip + 12, 8) == 0 : std::memcmp(other.ip + 8, h.ip + 8, 32) == 0;
-            if (same_ends && other.protocol() == h.protocol() && std::memcmp(other.segment(), h.segment(), 4) == 0)
-                return &frames_[i];
-        }
-        return nullptr;
-    }
-
-    /// Whether, cut again, the frame with this packet would give back these packets.
-    bool may_join(frame const& f, headers const& h) const noexcept {
-        using namespace headers_detail;
-        headers const& a = f.head;
-        if (!f.open || (h.kind == kinds::tcp && h.sequence() != f.next_sequence)) return false;
-        if (h.segment_header_bytes != a.segment_header_bytes || h.payload_bytes > a.payload_bytes) return false;
-        if (f.size_bytes + h.payload_bytes > max_frame_packet_bytes) return false;
-        if (h.v4()) {
-            // Tos, flags and time to live. The identification counts up, unless it says nothing (RFC 6864, 4.1).
-            if (h.ip[1] != a.ip[1] || h.ip[6] != a.ip[6] || h.ip[8] != a.ip[8]) return false;
-            bool const counted = load_be16(h.ip + 4) == static_cast<std::uint16_t>(load_be16(a.ip + 4) + f.count);
-            if (!counted && (h.ip[6] & 0x40) == 0) return false;
-        } else if (std::memcmp(h.ip, a.ip, 4) != 0 || h.ip[7] != a.ip[7]) {
-            return false; // traffic class, flow label, hop limit
-        }
-        if (h.kind == kinds::udp) return f.count < max_datagrams;
-        byte const *const x = a.segment(), *const y = h.segment();
-        for (std::size_t at = tcp_header_bytes; at < h.segment_header_bytes;
-             at += 4) // options; a call would take longer
-            if (load_be32(x + at) != load_be32(y + at)) return false;
-        return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
-               load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18);
-    }
-
-    /// The host will take a frame's checksums for right without looking.
-    static bool is_right(headers const& h) noexcept {
-        if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
-        std::size_t const bytes = h.size_bytes - h.ip_bytes;
-        return fold_sum(add_words(headers_detail::pseudo_header_sum(h.ip, h.protocol(), bytes),
-                                  {h.segment(), bytes})) == 0xffff;
-    }
-    static bool has_right_checksums(frame& f) noexcept { return f.right = f.right || is_right(f.head); }
-
-    void join(frame& f, headers const& h, std::size_t number) noexcept {
-        next_[f.last] = static_cast<std::uint8_t>(number);
-        f.last = static_cast<std::uint8_t>(number);
-        ++f.count;
-        f.size_bytes += h.payload_bytes;
-        f.next_sequence += h.payload_bytes;
-        f.open = h.payload_bytes == f.head.payload_bytes && !is_pushed(h);
-    }
-
-    virtio_header write_joined_headers(frame const& f) noexcept {
-        using namespace headers_detail;
-        bool const tcp = f.head.kind == kinds::tcp;
-        std::size_t const segment_bytes = f.size_bytes - f.head.ip_bytes;
-        byte* const ip = front_ + virtio_header_bytes;
-        byte* const segment = ip + f.head.ip_bytes;
-        std::memcpy(ip, f.head.ip, f.head.header_bytes());
-        finish_ip(ip, f.head.ip_bytes, f.size_bytes);
-        virtio_header header;
-        header.flags = virtio_header::needs_checksum;
-        header.header_bytes = static_cast<std::uint16_t>(f.head.header_bytes());
-        header.segment_bytes = f.head.payload_bytes;
-        header.checksum_start = f.head.ip_bytes;
-        if (tcp) {
-            packet const& last = packets_[f.last];
-            segment[13] |= static_cast<byte>(last.buffer[last.offset + f.head.ip_bytes + 13] & psh);
-            header.segments = f.head.v4() ? virtio_header::tcp_v4 : virtio_header::tcp_v6;
-            header.checksum_offset = tcp_checksum_at;
-        } else {
-            store_be16(segment + 4, static_cast<std::uint16_t>(segment_bytes));
-            header.segments = virtio_header::udp;
-            header.checksum_offset = udp_checksum_at;
-        }
-        store_word(segment + header.checksum_offset, fold_sum(pseudo_header_sum(ip, f.head.protocol(), segment_bytes)));
-        return header;
-    }
-
-    std::span<packet const> packets_;
-    std::size_t frame_count_ = 0;
-    std::size_t reachable_ = 0; ///< frames before this one take no more packets
-    frame frames_[max_packets];
-    std::uint8_t next_[max_packets]; ///< of each packet, the next one in its frame
-    iovec pieces_[1 + max_packets];
-    byte front_[virtio_header_bytes + ipv6_header_bytes + headers_detail::max_tcp_header_bytes];
 };
+
+namespace tun_detail {
+
+inline ifreq request_for(std::string_view name) noexcept {
+    ifreq request{};
+    std::memcpy(request.ifr_name, name.data(), (std::min<std::size_t>)(name.size(), IFNAMSIZ - 1));
+    return request;
+}
+
+inline unique_fd open_device() noexcept { return unique_fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC)); }
+
+inline status device_missing(int error, error_text& why) noexcept {
+    switch (error) {
+    case EACCES:
+    case EPERM:
+        why.set("no permission to open /dev/net/tun: run as root, or with CAP_NET_ADMIN");
+        return status::no_permission;
+    case ENOENT:
+    case ENXIO:
+    case ENODEV:
+        why.set("there is no /dev/net/tun: load the driver with `modprobe tun`, or give the container that device");
+        return status::not_supported;
+    default: why.set("cannot open /dev/net/tun: ", std::strerror(error)); return status_of(error);
+    }
+}
+
+inline status name_refused(char const* name, int error, error_text& why) noexcept {
+    if (error == EPERM || error == EACCES) {
+        why.set("no permission to create the interface `", name, "`: run as root, or with CAP_NET_ADMIN");
+        return status::no_permission;
+    }
+    // A driver without IFF_TUN_EXCL answers so when the interface is of another kind.
+    if (error == EINVAL && ::if_nametoindex(name) != 0) {
+        why.set("an interface `", name, "` exists already: choose another name, or delete it with `ip link delete dev ",
+                name, "`");
+        return status::address_in_use;
+    }
+    why.set("cannot create the interface `", name, "`: ", std::strerror(error));
+    return status_of(error);
+}
+
+/// Attaches `fd` to the interface of `request`, which exists already.
+template <class Calls>
+result<unique_fd> attach_to_existing(unique_fd fd, ifreq& request, int frames, error_text& why) noexcept {
+    char const* const name = request.ifr_name;
+    unique_fd const netlink = netlink_detail::open_socket();
+    link_facts found;
+    bool const told = netlink && ask_link(netlink.get(), own_namespace, name, found) == status::ok;
+    auto const taken = [&](auto const&... what) noexcept {
+        why.set("an interface `", name, "` exists already", what...,
+                ": choose another name, or delete it with `ip link delete dev ", name, "`");
+        return status::address_in_use;
+    };
+    if (told && std::strcmp(found.kind, "tun") != 0) return taken(" and is no TUN interface");
+    if (found.is_tap) return taken(" and is a TAP interface");
+    if (found.described && (!found.lasts || found.queues_in_use != 0)) return taken(" and is in use");
+    // The driver refuses a second user of an interface with one queue. An interface that was made with IFF_MULTI_QUEUE
+    // can only be attached to with that flag.
+    int error = EINVAL;
+    for (int const flags : {frames, 0, frames | IFF_MULTI_QUEUE, int{IFF_MULTI_QUEUE}}) {
+        bool const many = (flags & IFF_MULTI_QUEUE) != 0;
+        if (error != EINVAL || (many && !found.several_queues)) continue;
+        request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
+        error = Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
+        if (error != 0 || !many) continue;
+        // Several queues can have several users, and the driver does not tell one user of another. If two processes
+        // attach at once, both see two queues here, and both give up.
+        if (ask_link(netlink.get(), own_namespace, name, found) != status::ok || found.queues_in_use > 1)
+            return taken(" and is in use");
+    }
+    if (error == 0) return fd;
+    if (error == EBUSY) return taken(" and is in use");
+    if (error != EINVAL) return name_refused(name, error, why);
+    why.set("the interface `", name, "` cannot be taken over, perhaps because of its multi_queue flag: make it anew ",
+            "with `ip tuntap del dev ", name, " mode tun multi_queue; ip tuntap add dev ", name, " mode tun`");
+    return status::address_in_use;
+}
+
+/// Creates the interface of `request`, or attaches to it if it exists, and stores the flags that it has in `request`.
+template <class Calls>
+result<unique_fd> open_first_queue(ifreq& request, bool framed, bool many, error_text& why) noexcept {
+    unique_fd fd = open_device();
+    if (!fd) return device_missing(errno, why);
+    // Where the driver does not tell its features, all of them are tried first, then fewer.
+    unsigned known = 0;
+    bool const told = Calls::features(fd.get(), known) == 0;
+    int const frames = framed && (!told || (known & IFF_VNET_HDR) != 0) ? IFF_VNET_HDR : 0;
+    int const queues = many && (!told || (known & IFF_MULTI_QUEUE) != 0) ? IFF_MULTI_QUEUE : 0;
+    auto const set = [&](int flags) noexcept {
+        request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
+        return Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
+    };
+    // An interface that another process creates at the same time must not be joined as one more of its queues. So
+    // IFF_MULTI_QUEUE is only used together with IFF_TUN_EXCL, which is older than IFF_MULTI_QUEUE in every driver.
+    int const tries[] = {int{IFF_TUN_EXCL} | queues | frames,
+                         int{IFF_TUN_EXCL} | frames,
+                         int{IFF_TUN_EXCL} | queues,
+                         IFF_TUN_EXCL,
+                         frames,
+                         0};
+    int error = EINVAL;
+    for (int const flags : tries)
+        if (error == EINVAL) error = set(flags);
+    if (error == EBUSY) return attach_to_existing<Calls>(std::move(fd), request, frames, why);
+    if (error == 0) return fd;
+    return name_refused(request.ifr_name, error, why);
+}
+
+/// Which frames the driver takes that hold several packets.
+struct framing {
+    bool tcp = false;
+    bool udp = false;
+};
+
+/// Has the driver leave checksums and the cutting of TCP and UDP to this process. An interface that lasts may remember
+/// what an earlier user chose, so without virtio headers all of it is switched off.
+/// Returns: false if the driver's virtio headers have another size or byte order; never without virtio headers.
+inline bool set_framing(int fd, bool has_frames, offloads const& wanted, framing& out) noexcept {
+    constexpr unsigned tun_f_uso4 = 0x20, tun_f_uso6 = 0x40; // Linux 6.2; older headers lack the names
+    auto const offload = [&](unsigned flags) { return ::ioctl(fd, TUNSETOFFLOAD, flags) == 0; };
+    out = {};
+    if (!has_frames) {
+        (void)offload(0);
+        return true;
+    }
+    int header_bytes = virtio_header_bytes, bytes = header_bytes, yes = 1;
+    bool const is_set = ::ioctl(fd, TUNSETVNETHDRSZ, &header_bytes) == 0;
+    if (!is_set && ::ioctl(fd, TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
+    // Kernels without TUNSETVNETLE use the machine's byte order.
+    bool const little = ::ioctl(fd, TUNSETVNETLE, &yes) == 0;
+    if (!little && std::endian::native != std::endian::little) return false;
+    unsigned const tcp = TUN_F_TSO4 | TUN_F_TSO6, udp = tun_f_uso4 | tun_f_uso6;
+    // A driver that takes the flags for UDP also takes frames of UDP. Without any flag packets come one by one.
+    out.udp = wanted.uso && offload(TUN_F_CSUM | udp);
+    out.tcp = wanted.tso;
+    unsigned const also = TUN_F_CSUM | (out.udp ? udp : 0);
+    (void)((wanted.tso && (offload(also | tcp | TUN_F_TSO_ECN) || offload(also | tcp))) || offload(also) || offload(0));
+    return true;
+}
+
+} // namespace tun_detail
 
 }}} // namespace wg::WG_ABI::os
 
@@ -25207,53 +25388,32 @@ private:
 #endif
 
 #include <algorithm>
-#include <bit>
-#include <linux/if_tun.h>
 #include <memory>
 #include <new>
 #include <string_view>
-#include <sys/resource.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Whether Linux takes `name` for an interface, and a file may be called so too: 1-15 characters, no white space,
-/// control character, `/`, `:` or `%` (from which the kernel would make another name), and not `.` or `..`.
-constexpr bool is_interface_name(std::string_view name) noexcept {
-    if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
-    for (char const c : name)
-        if (c <= ' ' || c == '/' || c == ':' || c == '%' || c == '\x7f') return false;
-    return true;
-}
-
-/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
-struct tun_calls : link_calls {
-    static int features(int fd, unsigned& flags) noexcept { return ::ioctl(fd, TUNGETFEATURES, &flags); }
-    static int set_interface(int fd, ifreq& request) noexcept { return ::ioctl(fd, TUNSETIFF, &request); }
-    /// How many descriptors this process may have (`ulimit -n`).
-    static std::size_t descriptor_limit() noexcept {
-        rlimit limit{};
-        return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? converted<std::size_t>(limit.rlim_cur) : SIZE_MAX;
-    }
-};
-
-/// Models `tun_device`. Where the kernel can, frames begin with a virtio header: TCP and UDP then pass in pieces of up
-/// to 64 KiB, which are cut and joined here. Else a packet is a frame. Either way only packets are seen from outside.
+/// Models `tun_device`. Where the kernel supports it, frames begin with a virtio header. Then a frame can hold up to
+/// 64 KiB of TCP or UDP, and this class cuts and joins such frames. Else a frame is a packet. Callers see only packets.
 template <class Calls = tun_calls> class basic_tun {
 public:
-    static constexpr std::size_t headroom = 0; ///< a virtio header is written from elsewhere
-    /// Frames that each queue of a new interface holds, as many as with Linux's own WireGuard. With 16 queues and full
-    /// packets of an MTU of 1420 that is 40 MB of the kernel's memory at most.
+    /// Bytes that `write` needs before a packet: none, because the virtio header is a piece of its own (writev).
+    static constexpr std::size_t headroom = 0;
+    /// Frames that each queue of a new interface holds, as many as with Linux's own WireGuard. 16 queues with full
+    /// packets of an MTU of 1420 take at most 40 MB of the kernel's memory.
     static constexpr std::size_t queue_length = 1000;
-    /// Descriptors that a process keeps for other things than queues: sockets, connections, timers, workers.
+    /// Descriptors that are left for other uses than queues: sockets, connections, timers, workers.
     static constexpr std::size_t other_descriptors = 40;
 
-    /// No interface; `open` and `adopt` make one.
+    /// Has no interface; `open` and `adopt` return an object that has one.
     basic_tun() noexcept = default;
 
-    /// Creates the interface `name`, or takes over one that was made to last and that no other process uses. A new one
-    /// gets `mtu_bytes` and `queue_length`; it goes when the object goes. It has several queues, where the driver knows
-    /// them and the kernel has memory and descriptors for them. A taken-over one has what it was made with.
-    /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
+    /// Creates the interface `name`, or takes over a persistent one that no other process uses. A new interface gets
+    /// `mtu_bytes` and `queue_length`, and several queues where the driver supports them and memory and descriptors are
+    /// left; the kernel deletes it when the object is destroyed. An interface that is taken over stays as it is.
+    /// Returns: `invalid` if `name` cannot name an interface; `address_in_use` if another interface or process has the
+    /// name; `no_permission`; `not_supported` without a TUN driver; `no_memory`. `why` then says how to mend it.
     static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
                                   offloads const& wanted = {}) noexcept {
         if (!is_interface_name(name)) {
@@ -25262,40 +25422,41 @@ public:
             return status::invalid;
         }
         basic_tun made;
-        bool lasted = false;
+        bool existed = false;
         for (bool framed = wanted.frames;; framed = false) {
-            ifreq request = request_for(name);
+            ifreq request = tun_detail::request_for(name);
             std::unique_ptr<byte[]> frame = framed ? new_frame() : nullptr;
-            result<unique_fd> fd = open_first_queue(request, frame != nullptr, wanted.queues, why);
+            result<unique_fd> fd = tun_detail::open_first_queue<Calls>(request, frame != nullptr, wanted.queues, why);
             if (!fd) return fd.why();
             int const flags = static_cast<unsigned short>(request.ifr_flags);
             if ((flags & IFF_VNET_HDR) == 0) frame.reset();
             ifreq now = request;
-            lasted = ::ioctl((*fd).get(), TUNGETIFF, &now) == 0 && (now.ifr_flags & IFF_PERSIST) != 0;
+            existed = ::ioctl((*fd).get(), TUNGETIFF, &now) == 0 && (now.ifr_flags & IFF_PERSIST) != 0;
             std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
             if (!queues || !queues->add(std::move(*fd))) {
                 why.set("`", name, "`: no memory or no descriptors are left (ulimit -n)");
                 return status::no_memory;
             }
             made = basic_tun(std::move(queues), request.ifr_name, std::move(frame));
-            if (made.set_framing(wanted)) { // which never fails without virtio headers
+            if (made.set_framing(wanted)) { // never fails without virtio headers, so the loop ends
                 if (wanted.queues && (flags & IFF_MULTI_QUEUE) != 0) made.add_queues(request);
                 break;
             }
             made = basic_tun();
         }
         made.refresh_mtu();
-        if (lasted) return made;
+        if (existed) return made;
         if (made.set_mtu(mtu_bytes) != status::ok) {
             why.set("cannot set the MTU of `", name, "` to ", mtu_bytes, ": ", std::strerror(errno));
             return status_of(errno);
         }
-        (void)made.link_.change(SIOCSIFTXQLEN, queue_length); // the driver's own is half as long
+        (void)made.link_.change(SIOCSIFTXQLEN, queue_length); // the driver's default is half as long
         return made;
     }
 
-    /// Takes over an open TUN descriptor, which was made by someone with more rights (WG_TUN_FD). It has virtio headers
-    /// or not as its maker chose.
+    /// Takes over an open TUN descriptor, which a process with more rights has opened (WG_TUN_FD). That process chose
+    /// whether frames have virtio headers. On failure the descriptor stays the caller's.
+    /// Returns: `invalid` if it is no TUN interface; `not_supported` if it is a TAP interface; `no_memory`; `io_error`.
     static result<basic_tun> adopt(int number, error_text& why, offloads const& wanted = {}) noexcept {
         ifreq request{};
         if (::ioctl(number, TUNGETIFF, &request) != 0) {
@@ -25327,19 +25488,22 @@ public:
         return made;
     }
 
-    /// Polls readable when a packet waits, and also when the interface is gone; but not for packets that a `read`
-    /// which filled its span has left behind.
+    /// A descriptor that polls readable when a packet waits or the interface is gone; -1 without an interface. It does
+    /// not poll readable for packets that a `read` has left behind because its span was full.
     int fd() const noexcept { return queues_ != nullptr ? queues_->pollable() : -1; }
+    /// The interface's name, as `refresh_mtu` last found it.
     char const* name() const noexcept { return name_; }
     /// Whether frames begin with a virtio header.
     bool has_frames() const noexcept { return frame_ != nullptr; }
+    /// How many queues of the interface this object reads and writes.
     std::size_t queue_count() const noexcept { return queues_->size(); }
-    /// In which network namespace the interface was when it was last asked, and its index there.
+    /// The interface's network namespace and its index there, as `refresh_mtu` last found them.
     link_place const& place() const noexcept { return link_.place(); }
 
-    /// Reads until the span is full or nothing is there, from each queue its share. What did not fit comes first in the
-    /// next call, so that one which filled its span has to be followed by another. A packet that is too long for its
-    /// room is cut, and then is shorter than its header says. `gone`: the interface was deleted.
+    /// Reads packets until the span is full or no packet waits. Each queue that has packets gets an equal share of the
+    /// span. A call that filled its span must be followed by another one, which begins with the rest. A packet that is
+    /// longer than its room is cut; it is then shorter than its header says.
+    /// Returns: the number of packets; `gone` if the interface was deleted; `io_error`.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t count = 0;
         while (segments_.pending() && count < packets.size()) next_segment(packets[count++]);
@@ -25361,7 +25525,7 @@ public:
                     queues_->count_lone_packet();
                 if (error == 0) continue;
                 ready &= ~bit;
-                if (error == EAGAIN || count > 0) continue; // what is wrong will still be wrong at the next call
+                if (error == EAGAIN || count > 0) continue; // the next call finds the same error
                 return error == EBADFD || error == EBADF ? status::gone : status::io_error;
             }
         }
@@ -25374,16 +25538,17 @@ public:
     /// Small packets so far that all who share the interface found alone in their queues.
     std::uint32_t lone_packets() const noexcept { return queues_->lone_packets(); }
 
-    /// What was read has been sent: others that share the interface may read on from the same queues, but for one from
-    /// which segments are left.
+    /// Gives the queues back that `read` has claimed, so that other objects that share the interface can read them.
+    /// Called when all packets of the last `read` are sent. A queue of whose last frame segments are left stays
+    /// claimed.
     void settle() noexcept {
         std::uint32_t const kept = segments_.pending() ? std::uint32_t{1} << next_queue_ : 0;
         if ((claimed_ & ~kept) != 0) queues_->give_back(claimed_ & ~kept);
         claimed_ &= kept;
     }
 
-    /// The same interface, to be read and written by another thread as well; to be gone before this one. The link is
-    /// this one's concern. no_memory.
+    /// Makes an object for another thread that reads and writes the same interface. It must be destroyed before this
+    /// object. Only this object may refresh or change the interface. Returns: `no_memory`.
     result<basic_tun> share() const noexcept {
         basic_tun other;
         queues_->share(claimed_);
@@ -25391,13 +25556,13 @@ public:
         other.frame_ = frame_ ? new_frame() : nullptr;
         if (frame_ && !other.frame_) return status::no_memory;
         std::memcpy(other.name_, name_, sizeof name_);
-        other.joins_tcp_ = joins_tcp_;
-        other.joins_udp_ = joins_udp_;
+        other.joins_ = joins_;
         return other;
     }
 
-    /// How many the host took. One that it refuses is dropped alone; with the interface down or gone, all are.
-    /// Packets of one TCP connection or UDP flow may pass as one; they keep their order.
+    /// Hands packets to the host. Packets of one TCP connection or UDP flow can share a frame; they keep their order.
+    /// A packet that the host refuses is dropped; if the interface is down or gone, all packets are.
+    /// Returns: how many packets the host took.
     std::size_t write(std::span<packet> packets) noexcept {
         std::size_t taken = 0;
         while (!packets.empty()) {
@@ -25408,16 +25573,16 @@ public:
         return taken;
     }
 
-    /// What the interface had when it was last asked, by `refresh_mtu`, or the length of a longer packet that was read
-    /// since then; 0: not known.
+    /// The MTU in bytes as `refresh_mtu` last found it, or the length of a longer packet that was read since then; 0 if
+    /// it is not known.
     std::size_t mtu() const noexcept { return (std::max)(mtu_, longest_cut()); }
 
-    /// The length of the longest packet since the last `refresh_mtu` that its room was too short for, in bytes; 0:
-    /// there was none. The same for all that share the interface. It shows that the MTU is greater than was known.
+    /// The length in bytes of the longest packet since the last `refresh_mtu` that did not fit its room; 0 if there was
+    /// none. It shows that the MTU has grown. All objects that share the interface return the same.
     std::size_t longest_cut() const noexcept { return queues_->longest_cut(); }
 
-    /// Asks for the interface's MTU, name and place, for all may change. Where the kernel does not tell of another
-    /// network namespace, what was known stays.
+    /// Asks the kernel for the interface's MTU, name and place, because each of them can change. If the interface is in
+    /// a network namespace that the kernel tells nothing about, the known values stay.
     void refresh_mtu() noexcept {
         if (link_.refresh((*queues_)[0], name_) == status::ok) {
             mtu_ = link_.mtu();
@@ -25426,16 +25591,18 @@ public:
         if (link_.name()[0] != 0) std::memcpy(name_, link_.name(), sizeof name_);
     }
 
-    /// Sets the interface's MTU; on failure errno says why. `not_supported`: it is in another network namespace.
+    /// Sets the interface's MTU. Returns: `not_supported` if the interface is in another network namespace; else the
+    /// status of errno, which then says why.
     status set_mtu(std::size_t bytes) noexcept {
         status const done = link_.change(SIOCSIFMTU, bytes);
         if (done == status::ok) mtu_ = bytes;
         return done;
     }
 
-    /// `ok`: the interface is up; `device_down`; `gone`. Asks the device itself, and so also works from another network
-    /// namespace, where netlink tells nothing. An interface that is up counts one malformed packet for it: a first
-    /// byte of IPv4 and nothing more. (Linux 6.18 refuses a write of no bytes in either state alike.)
+    /// Finds out whether the interface is up by a write, which also works while the interface is in another network
+    /// namespace. The packet is one byte, the first of an IPv4 header; an interface that is up counts it as malformed.
+    /// (Linux 6.18 refuses an empty write in the same way whether the interface is up or down.)
+    /// Returns: `ok` if it is up, `device_down`, or `gone`.
     status link_state() const noexcept {
         byte no_packet[virtio_header_bytes + 1] = {};
         no_packet[virtio_header_bytes] = 0x40;
@@ -25452,122 +25619,33 @@ private:
         std::memcpy(name_, name, sizeof name_);
     }
 
-    static constexpr unsigned tun_f_uso4 = 0x20, tun_f_uso6 = 0x40; ///< Linux 6.2; older headers lack the names
     static constexpr std::size_t most_lone_bytes = 256;
     static constexpr std::size_t frame_bytes = virtio_header_bytes + max_frame_packet_bytes;
 
-    /// Not zeroed: of memory that no big frame ever comes to, the kernel makes none.
+    /// Not zeroed: the kernel provides no memory for pages that no frame ever reaches.
     static std::unique_ptr<byte[]> new_frame() noexcept {
         return std::unique_ptr<byte[]>(new (std::nothrow) byte[frame_bytes]);
     }
 
-    /// Makes the interface that `request` names, or attaches to it, and leaves the flags that it has in `request`.
-    static result<unique_fd> open_first_queue(ifreq& request, bool framed, bool many, error_text& why) noexcept {
-        unique_fd fd = open_device();
-        if (!fd) return device_missing(errno, why);
-        // A driver that does not tell what it knows is asked for all, then for less.
-        unsigned known = 0;
-        bool const told = Calls::features(fd.get(), known) == 0;
-        int const frames = framed && (!told || (known & IFF_VNET_HDR) != 0) ? IFF_VNET_HDR : 0;
-        int const queues = many && (!told || (known & IFF_MULTI_QUEUE) != 0) ? IFF_MULTI_QUEUE : 0;
-        auto const set = [&](int flags) noexcept {
-            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
-            return Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
-        };
-        // An interface that another process makes at the same time must not be joined as one more of its queues. So
-        // several queues are asked for only together with IFF_TUN_EXCL, which every driver has that has queues.
-        int const tries[] = {int{IFF_TUN_EXCL} | queues | frames,
-                             int{IFF_TUN_EXCL} | frames,
-                             int{IFF_TUN_EXCL} | queues,
-                             IFF_TUN_EXCL,
-                             frames,
-                             0};
-        int error = EINVAL;
-        for (int const flags : tries)
-            if (error == EINVAL) error = set(flags);
-        if (error == EBUSY) return attach(std::move(fd), request, frames, why);
-        if (error == 0) return fd;
-        return name_refused(request.ifr_name, error, why);
-    }
-
-    /// Attaches to an interface that exists.
-    static result<unique_fd> attach(unique_fd fd, ifreq& request, int frames, error_text& why) noexcept {
-        char const* const name = request.ifr_name;
-        unique_fd const netlink = netlink_detail::open_socket();
-        link_facts found;
-        bool const told = netlink && ask_link(netlink.get(), own_namespace, name, found) == status::ok;
-        auto const taken = [&](auto const&... what) noexcept {
-            why.set("an interface `", name, "` exists already", what...,
-                    ": choose another name, or delete it with `ip link delete dev ", name, "`");
-            return status::address_in_use;
-        };
-        if (told && std::strcmp(found.kind, "tun") != 0) return taken(" and is no TUN interface");
-        if (found.is_tap) return taken(" and is a TAP interface");
-        if (found.described && (!found.lasts || found.queues_in_use != 0)) return taken(" and is in use");
-        // The driver refuses an interface with one queue to a second user, and an interface that was made with
-        // IFF_MULTI_QUEUE to a user who does not ask for that.
-        int error = EINVAL;
-        for (int const flags : {frames, 0, frames | IFF_MULTI_QUEUE, int{IFF_MULTI_QUEUE}}) {
-            bool const many = (flags & IFF_MULTI_QUEUE) != 0;
-            if (error != EINVAL || (many && !found.several_queues)) continue;
-            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
-            error = Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
-            if (error != 0 || !many) continue;
-            // Several queues may have several users, who are not told of each other. Two that attach at once both see
-            // two queues here, and both give up.
-            if (ask_link(netlink.get(), own_namespace, name, found) != status::ok || found.queues_in_use > 1)
-                return taken(" and is in use");
-        }
-        if (error == 0) return fd;
-        if (error == EBUSY) return taken(" and is in use");
-        if (error != EINVAL) return name_refused(name, error, why);
-        why.set("the interface `", name, "` cannot be taken over, perhaps for its multi_queue flag: make it anew with ",
-                "`ip tuntap del dev ", name, " mode tun multi_queue; ip tuntap add dev ", name, " mode tun`");
-        return status::address_in_use;
-    }
-
-    /// Has the kernel leave checksums and the cutting of TCP and UDP to us, or, without virtio headers, nothing: an
-    /// interface that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
+    /// The framing holds for the whole interface, so one queue stands for all. Returns: as `tun_detail::set_framing`.
     bool set_framing(offloads const& wanted) noexcept {
-        auto const offload = [&](unsigned flags) { return ::ioctl((*queues_)[0], TUNSETOFFLOAD, flags) == 0; };
-        if (!frame_) {
-            (void)offload(0);
-            return true;
-        }
-        int header_bytes = virtio_header_bytes, bytes = header_bytes, yes = 1;
-        bool const is_set = ::ioctl((*queues_)[0], TUNSETVNETHDRSZ, &header_bytes) == 0;
-        if (!is_set && ::ioctl((*queues_)[0], TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
-        // Kernels that do not know it have the machine's order.
-        bool const little = ::ioctl((*queues_)[0], TUNSETVNETLE, &yes) == 0;
-        if (!little && std::endian::native != std::endian::little) return false;
-        unsigned const tcp = TUN_F_TSO4 | TUN_F_TSO6, udp = tun_f_uso4 | tun_f_uso6;
-        // Of UDP it is also a promise that it will be taken. Without any of them packets come one by one.
-        joins_udp_ = wanted.uso && offload(TUN_F_CSUM | udp);
-        unsigned const also = TUN_F_CSUM | (joins_udp_ ? udp : 0);
-        joins_tcp_ = wanted.tso;
-        (void)((wanted.tso && (offload(also | tcp | TUN_F_TSO_ECN) || offload(also | tcp))) || offload(also) ||
-               offload(0));
-        return true;
+        return tun_detail::set_framing((*queues_)[0], frame_ != nullptr, wanted, joins_);
     }
 
-    static unique_fd open_device() noexcept {
-        return unique_fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
-    }
-
-    /// As many as there can be, of the interface that `request` made; those of an interface have one framing. Some
-    /// descriptors are left for the rest of the process.
+    /// Opens as many queues as possible of the interface that `request` names, up to `tun_queues::most`, and leaves
+    /// `other_descriptors` to the process.
     void add_queues(ifreq request) noexcept {
         request.ifr_flags = static_cast<short>(request.ifr_flags & ~int{IFF_TUN_EXCL});
         std::size_t const limit = Calls::descriptor_limit();
         while (queues_->size() < tun_queues::most) {
-            unique_fd fd = open_device();
+            unique_fd fd = tun_detail::open_device();
             if (!fd || static_cast<std::size_t>(fd.get()) + other_descriptors > limit ||
                 Calls::set_interface(fd.get(), request) != 0 || !queues_->add(std::move(fd)))
                 return;
         }
     }
 
-    /// Notes a packet that its room was too short for: it fills the room and is shorter than its header says.
+    /// Notes a packet that was cut: it fills its room and is shorter than its header says.
     void note_length(packet const& p) noexcept {
         if (p.length != p.capacity - p.offset) return;
         headers_detail::ip_view const ip(p.view());
@@ -25580,8 +25658,8 @@ private:
         note_length(p);
     }
 
-    /// Reads packets to `packets[count]` and on, some `share` of them; counts them. 0, or the errno when there are no
-    /// more. A frame's segments stay together.
+    /// Reads about `share` packets of one queue into `packets` from `count` on, and adds them to `count`. The segments
+    /// of a frame stay together. Returns: 0, or the errno of the first read that brought no packet.
     int read_queue(std::size_t number, std::span<packet> packets, std::size_t& count, std::size_t share) noexcept {
         for (std::size_t const end = (std::min)(packets.size(), count + share); count < end;) {
             packet& p = packets[count];
@@ -25599,23 +25677,24 @@ private:
                 queues_->came_from(number, read.subspan(virtio_header_bytes));
                 while (segments_.pending() && count < packets.size()) next_segment(packets[count++]);
             } else {
-                p.length = 0; // of a malformed frame no packet is left
+                p.length = 0; // a malformed frame
                 ++count;
             }
         }
         return 0;
     }
 
-    /// 0 or the errno. Pieces of packets of one flow, of which `packet` is one.
+    /// Writes one frame that consists of `pieces`; `packet` is one of the packets in it. Returns: 0 or the errno.
     int write_pieces(std::span<iovec const> pieces, bytes_view packet) noexcept {
         int const fd = (*queues_)[queues_->queue_for(packet)];
         auto const write = [&] { return ::writev(fd, pieces.data(), static_cast<int>(pieces.size())); };
         return without_interruption(write) < 0 ? errno : 0;
     }
 
+    /// Whether the error means that the interface is down or gone.
     static bool takes_nothing(int error) noexcept { return error == EIO || error == EBADFD || error == EBADF; }
 
-    /// False: the host takes nothing at present.
+    /// Adds the packets that the host took to `taken`. Returns: false if the interface is down or gone.
     bool write_packets(std::span<packet const> packets, std::size_t& taken) noexcept {
         for (packet const& p : packets) {
             iovec const piece{p.buffer + p.offset, p.length};
@@ -25626,8 +25705,9 @@ private:
         return true;
     }
 
+    /// As `write_packets`, for frames with a virtio header. The packets of a refused frame are written one by one.
     bool write_frames(std::span<packet const> packets, std::size_t& taken) noexcept {
-        coalescer plan(packets, joins_tcp_, joins_udp_);
+        coalescer plan(packets, joins_.tcp, joins_.udp);
         for (std::size_t i = 0; i < plan.frame_count(); ++i) {
             int const error = write_pieces(plan.pieces(i), plan.first_packet(i));
             if (takes_nothing(error)) return false;
@@ -25642,55 +25722,20 @@ private:
         return true;
     }
 
-    static ifreq request_for(std::string_view name) noexcept {
-        ifreq request{};
-        std::memcpy(request.ifr_name, name.data(), (std::min<std::size_t>)(name.size(), IFNAMSIZ - 1));
-        return request;
-    }
-
-    static status device_missing(int error, error_text& why) noexcept {
-        switch (error) {
-        case EACCES:
-        case EPERM:
-            why.set("no permission to open /dev/net/tun: run as root, or with CAP_NET_ADMIN");
-            return status::no_permission;
-        case ENOENT:
-        case ENXIO:
-        case ENODEV:
-            why.set("there is no /dev/net/tun: load the driver with `modprobe tun`, or give the container that device");
-            return status::not_supported;
-        default: why.set("cannot open /dev/net/tun: ", std::strerror(error)); return status_of(error);
-        }
-    }
-
-    static status name_refused(char const* name, int error, error_text& why) noexcept {
-        if (error == EPERM || error == EACCES) {
-            why.set("no permission to create the interface `", name, "`: run as root, or with CAP_NET_ADMIN");
-            return status::no_permission;
-        }
-        if (error == EINVAL && ::if_nametoindex(name) != 0) { // of another kind; the driver does not know IFF_TUN_EXCL
-            why.set("an interface `", name,
-                    "` exists already: choose another name, or delete it with `ip link delete dev ", name, "`");
-            return status::address_in_use;
-        }
-        why.set("cannot create the interface `", name, "`: ", std::strerror(error));
-        return status_of(error);
-    }
-
-    std::unique_ptr<tun_queues> own_queues_{}; ///< none: those of another
+    std::unique_ptr<tun_queues> own_queues_{}; ///< none if this object shares the queues of another one
     tun_queues* queues_ = nullptr;
-    std::uint32_t claimed_ = 0;       ///< bits of those that nobody else may read now
+    std::uint32_t claimed_ = 0;       ///< bits of the queues that only this object may read now
     bool several_ = false;            ///< whether there was more than one of them
-    std::size_t next_queue_ = 0;      ///< whose turn was last
-    std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
-    segmenter segments_{};            ///< of `frame_`, those that were not given out yet
+    std::size_t next_queue_ = 0;      ///< the queue that was read last
+    std::unique_ptr<byte[]> frame_{}; ///< the frame that was read last; none if frames have no virtio header
+    segmenter segments_{};            ///< the segments of `frame_` that `read` has not handed out yet
     char name_[IFNAMSIZ] = {};
-    bool joins_tcp_ = false;
-    bool joins_udp_ = false;
+    tun_detail::framing joins_{};
     std::size_t mtu_ = 0;
     basic_link<Calls> link_{};
 };
 
+/// The TUN device of a Linux host.
 using tun = basic_tun<>;
 
 static_assert(tun_device<tun>);

@@ -1,67 +1,43 @@
 // SPDX-License-Identifier: BSL-1.0
-// A TUN interface: the host's end of the tunnel (Linux, Documentation/networking/tuntap.rst). Layer 7 (Linux); one
-// thread at a time.
+// A TUN interface, through which the host sends packets into the tunnel and receives packets from it (Linux,
+// Documentation/networking/tuntap.rst). Folder: os/linux/tun. One thread at a time.
 #ifndef WG_OS_LINUX_TUN_TUN_HPP
 #define WG_OS_LINUX_TUN_TUN_HPP
 
 #include "../../../base/limits.hpp"
 #include "../../../policy.hpp"
-#include "../error_text.hpp"
-#include "../net_if.hpp"
-#include "../netlink/link.hpp"
-#include "../offloads.hpp"
 #include "coalescer.hpp"
+#include "interface.hpp"
 #include "segmenter.hpp"
 #include "tun_queues.hpp"
 
 #include <algorithm>
-#include <bit>
-#include <linux/if_tun.h>
 #include <memory>
 #include <new>
 #include <string_view>
-#include <sys/resource.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Whether Linux takes `name` for an interface, and a file may be called so too: 1-15 characters, no white space,
-/// control character, `/`, `:` or `%` (from which the kernel would make another name), and not `.` or `..`.
-constexpr bool is_interface_name(std::string_view name) noexcept {
-    if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
-    for (char const c : name)
-        if (c <= ' ' || c == '/' || c == ':' || c == '%' || c == '\x7f') return false;
-    return true;
-}
-
-/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
-struct tun_calls : link_calls {
-    static int features(int fd, unsigned& flags) noexcept { return ::ioctl(fd, TUNGETFEATURES, &flags); }
-    static int set_interface(int fd, ifreq& request) noexcept { return ::ioctl(fd, TUNSETIFF, &request); }
-    /// How many descriptors this process may have (`ulimit -n`).
-    static std::size_t descriptor_limit() noexcept {
-        rlimit limit{};
-        return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? converted<std::size_t>(limit.rlim_cur) : SIZE_MAX;
-    }
-};
-
-/// Models `tun_device`. Where the kernel can, frames begin with a virtio header: TCP and UDP then pass in pieces of up
-/// to 64 KiB, which are cut and joined here. Else a packet is a frame. Either way only packets are seen from outside.
+/// Models `tun_device`. Where the kernel supports it, frames begin with a virtio header. Then a frame can hold up to
+/// 64 KiB of TCP or UDP, and this class cuts and joins such frames. Else a frame is a packet. Callers see only packets.
 template <class Calls = tun_calls> class basic_tun {
 public:
-    static constexpr std::size_t headroom = 0; ///< a virtio header is written from elsewhere
-    /// Frames that each queue of a new interface holds, as many as with Linux's own WireGuard. With 16 queues and full
-    /// packets of an MTU of 1420 that is 40 MB of the kernel's memory at most.
+    /// Bytes that `write` needs before a packet: none, because the virtio header is a piece of its own (writev).
+    static constexpr std::size_t headroom = 0;
+    /// Frames that each queue of a new interface holds, as many as with Linux's own WireGuard. 16 queues with full
+    /// packets of an MTU of 1420 take at most 40 MB of the kernel's memory.
     static constexpr std::size_t queue_length = 1000;
-    /// Descriptors that a process keeps for other things than queues: sockets, connections, timers, workers.
+    /// Descriptors that are left for other uses than queues: sockets, connections, timers, workers.
     static constexpr std::size_t other_descriptors = 40;
 
-    /// No interface; `open` and `adopt` make one.
+    /// Has no interface; `open` and `adopt` return an object that has one.
     basic_tun() noexcept = default;
 
-    /// Creates the interface `name`, or takes over one that was made to last and that no other process uses. A new one
-    /// gets `mtu_bytes` and `queue_length`; it goes when the object goes. It has several queues, where the driver knows
-    /// them and the kernel has memory and descriptors for them. A taken-over one has what it was made with.
-    /// `invalid`: no name for an interface; `address_in_use`: taken; `no_permission`; `not_supported`: no TUN driver.
+    /// Creates the interface `name`, or takes over a persistent one that no other process uses. A new interface gets
+    /// `mtu_bytes` and `queue_length`, and several queues where the driver supports them and memory and descriptors are
+    /// left; the kernel deletes it when the object is destroyed. An interface that is taken over stays as it is.
+    /// Returns: `invalid` if `name` cannot name an interface; `address_in_use` if another interface or process has the
+    /// name; `no_permission`; `not_supported` without a TUN driver; `no_memory`. `why` then says how to mend it.
     static result<basic_tun> open(std::string_view name, error_text& why, std::size_t mtu_bytes = default_mtu_bytes,
                                   offloads const& wanted = {}) noexcept {
         if (!is_interface_name(name)) {
@@ -70,40 +46,41 @@ public:
             return status::invalid;
         }
         basic_tun made;
-        bool lasted = false;
+        bool existed = false;
         for (bool framed = wanted.frames;; framed = false) {
-            ifreq request = request_for(name);
+            ifreq request = tun_detail::request_for(name);
             std::unique_ptr<byte[]> frame = framed ? new_frame() : nullptr;
-            result<unique_fd> fd = open_first_queue(request, frame != nullptr, wanted.queues, why);
+            result<unique_fd> fd = tun_detail::open_first_queue<Calls>(request, frame != nullptr, wanted.queues, why);
             if (!fd) return fd.why();
             int const flags = static_cast<unsigned short>(request.ifr_flags);
             if ((flags & IFF_VNET_HDR) == 0) frame.reset();
             ifreq now = request;
-            lasted = ::ioctl((*fd).get(), TUNGETIFF, &now) == 0 && (now.ifr_flags & IFF_PERSIST) != 0;
+            existed = ::ioctl((*fd).get(), TUNGETIFF, &now) == 0 && (now.ifr_flags & IFF_PERSIST) != 0;
             std::unique_ptr<tun_queues> queues(new (std::nothrow) tun_queues);
             if (!queues || !queues->add(std::move(*fd))) {
                 why.set("`", name, "`: no memory or no descriptors are left (ulimit -n)");
                 return status::no_memory;
             }
             made = basic_tun(std::move(queues), request.ifr_name, std::move(frame));
-            if (made.set_framing(wanted)) { // which never fails without virtio headers
+            if (made.set_framing(wanted)) { // never fails without virtio headers, so the loop ends
                 if (wanted.queues && (flags & IFF_MULTI_QUEUE) != 0) made.add_queues(request);
                 break;
             }
             made = basic_tun();
         }
         made.refresh_mtu();
-        if (lasted) return made;
+        if (existed) return made;
         if (made.set_mtu(mtu_bytes) != status::ok) {
             why.set("cannot set the MTU of `", name, "` to ", mtu_bytes, ": ", std::strerror(errno));
             return status_of(errno);
         }
-        (void)made.link_.change(SIOCSIFTXQLEN, queue_length); // the driver's own is half as long
+        (void)made.link_.change(SIOCSIFTXQLEN, queue_length); // the driver's default is half as long
         return made;
     }
 
-    /// Takes over an open TUN descriptor, which was made by someone with more rights (WG_TUN_FD). It has virtio headers
-    /// or not as its maker chose.
+    /// Takes over an open TUN descriptor, which a process with more rights has opened (WG_TUN_FD). That process chose
+    /// whether frames have virtio headers. On failure the descriptor stays the caller's.
+    /// Returns: `invalid` if it is no TUN interface; `not_supported` if it is a TAP interface; `no_memory`; `io_error`.
     static result<basic_tun> adopt(int number, error_text& why, offloads const& wanted = {}) noexcept {
         ifreq request{};
         if (::ioctl(number, TUNGETIFF, &request) != 0) {
@@ -135,19 +112,22 @@ public:
         return made;
     }
 
-    /// Polls readable when a packet waits, and also when the interface is gone; but not for packets that a `read`
-    /// which filled its span has left behind.
+    /// A descriptor that polls readable when a packet waits or the interface is gone; -1 without an interface. It does
+    /// not poll readable for packets that a `read` has left behind because its span was full.
     int fd() const noexcept { return queues_ != nullptr ? queues_->pollable() : -1; }
+    /// The interface's name, as `refresh_mtu` last found it.
     char const* name() const noexcept { return name_; }
     /// Whether frames begin with a virtio header.
     bool has_frames() const noexcept { return frame_ != nullptr; }
+    /// How many queues of the interface this object reads and writes.
     std::size_t queue_count() const noexcept { return queues_->size(); }
-    /// In which network namespace the interface was when it was last asked, and its index there.
+    /// The interface's network namespace and its index there, as `refresh_mtu` last found them.
     link_place const& place() const noexcept { return link_.place(); }
 
-    /// Reads until the span is full or nothing is there, from each queue its share. What did not fit comes first in the
-    /// next call, so that one which filled its span has to be followed by another. A packet that is too long for its
-    /// room is cut, and then is shorter than its header says. `gone`: the interface was deleted.
+    /// Reads packets until the span is full or no packet waits. Each queue that has packets gets an equal share of the
+    /// span. A call that filled its span must be followed by another one, which begins with the rest. A packet that is
+    /// longer than its room is cut; it is then shorter than its header says.
+    /// Returns: the number of packets; `gone` if the interface was deleted; `io_error`.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t count = 0;
         while (segments_.pending() && count < packets.size()) next_segment(packets[count++]);
@@ -169,7 +149,7 @@ public:
                     queues_->count_lone_packet();
                 if (error == 0) continue;
                 ready &= ~bit;
-                if (error == EAGAIN || count > 0) continue; // what is wrong will still be wrong at the next call
+                if (error == EAGAIN || count > 0) continue; // the next call finds the same error
                 return error == EBADFD || error == EBADF ? status::gone : status::io_error;
             }
         }
@@ -182,16 +162,17 @@ public:
     /// Small packets so far that all who share the interface found alone in their queues.
     std::uint32_t lone_packets() const noexcept { return queues_->lone_packets(); }
 
-    /// What was read has been sent: others that share the interface may read on from the same queues, but for one from
-    /// which segments are left.
+    /// Gives the queues back that `read` has claimed, so that other objects that share the interface can read them.
+    /// Called when all packets of the last `read` are sent. A queue of whose last frame segments are left stays
+    /// claimed.
     void settle() noexcept {
         std::uint32_t const kept = segments_.pending() ? std::uint32_t{1} << next_queue_ : 0;
         if ((claimed_ & ~kept) != 0) queues_->give_back(claimed_ & ~kept);
         claimed_ &= kept;
     }
 
-    /// The same interface, to be read and written by another thread as well; to be gone before this one. The link is
-    /// this one's concern. no_memory.
+    /// Makes an object for another thread that reads and writes the same interface. It must be destroyed before this
+    /// object. Only this object may refresh or change the interface. Returns: `no_memory`.
     result<basic_tun> share() const noexcept {
         basic_tun other;
         queues_->share(claimed_);
@@ -199,13 +180,13 @@ public:
         other.frame_ = frame_ ? new_frame() : nullptr;
         if (frame_ && !other.frame_) return status::no_memory;
         std::memcpy(other.name_, name_, sizeof name_);
-        other.joins_tcp_ = joins_tcp_;
-        other.joins_udp_ = joins_udp_;
+        other.joins_ = joins_;
         return other;
     }
 
-    /// How many the host took. One that it refuses is dropped alone; with the interface down or gone, all are.
-    /// Packets of one TCP connection or UDP flow may pass as one; they keep their order.
+    /// Hands packets to the host. Packets of one TCP connection or UDP flow can share a frame; they keep their order.
+    /// A packet that the host refuses is dropped; if the interface is down or gone, all packets are.
+    /// Returns: how many packets the host took.
     std::size_t write(std::span<packet> packets) noexcept {
         std::size_t taken = 0;
         while (!packets.empty()) {
@@ -216,16 +197,16 @@ public:
         return taken;
     }
 
-    /// What the interface had when it was last asked, by `refresh_mtu`, or the length of a longer packet that was read
-    /// since then; 0: not known.
+    /// The MTU in bytes as `refresh_mtu` last found it, or the length of a longer packet that was read since then; 0 if
+    /// it is not known.
     std::size_t mtu() const noexcept { return (std::max)(mtu_, longest_cut()); }
 
-    /// The length of the longest packet since the last `refresh_mtu` that its room was too short for, in bytes; 0:
-    /// there was none. The same for all that share the interface. It shows that the MTU is greater than was known.
+    /// The length in bytes of the longest packet since the last `refresh_mtu` that did not fit its room; 0 if there was
+    /// none. It shows that the MTU has grown. All objects that share the interface return the same.
     std::size_t longest_cut() const noexcept { return queues_->longest_cut(); }
 
-    /// Asks for the interface's MTU, name and place, for all may change. Where the kernel does not tell of another
-    /// network namespace, what was known stays.
+    /// Asks the kernel for the interface's MTU, name and place, because each of them can change. If the interface is in
+    /// a network namespace that the kernel tells nothing about, the known values stay.
     void refresh_mtu() noexcept {
         if (link_.refresh((*queues_)[0], name_) == status::ok) {
             mtu_ = link_.mtu();
@@ -234,16 +215,18 @@ public:
         if (link_.name()[0] != 0) std::memcpy(name_, link_.name(), sizeof name_);
     }
 
-    /// Sets the interface's MTU; on failure errno says why. `not_supported`: it is in another network namespace.
+    /// Sets the interface's MTU. Returns: `not_supported` if the interface is in another network namespace; else the
+    /// status of errno, which then says why.
     status set_mtu(std::size_t bytes) noexcept {
         status const done = link_.change(SIOCSIFMTU, bytes);
         if (done == status::ok) mtu_ = bytes;
         return done;
     }
 
-    /// `ok`: the interface is up; `device_down`; `gone`. Asks the device itself, and so also works from another network
-    /// namespace, where netlink tells nothing. An interface that is up counts one malformed packet for it: a first
-    /// byte of IPv4 and nothing more. (Linux 6.18 refuses a write of no bytes in either state alike.)
+    /// Finds out whether the interface is up by a write, which also works while the interface is in another network
+    /// namespace. The packet is one byte, the first of an IPv4 header; an interface that is up counts it as malformed.
+    /// (Linux 6.18 refuses an empty write in the same way whether the interface is up or down.)
+    /// Returns: `ok` if it is up, `device_down`, or `gone`.
     status link_state() const noexcept {
         byte no_packet[virtio_header_bytes + 1] = {};
         no_packet[virtio_header_bytes] = 0x40;
@@ -260,122 +243,33 @@ private:
         std::memcpy(name_, name, sizeof name_);
     }
 
-    static constexpr unsigned tun_f_uso4 = 0x20, tun_f_uso6 = 0x40; ///< Linux 6.2; older headers lack the names
     static constexpr std::size_t most_lone_bytes = 256;
     static constexpr std::size_t frame_bytes = virtio_header_bytes + max_frame_packet_bytes;
 
-    /// Not zeroed: of memory that no big frame ever comes to, the kernel makes none.
+    /// Not zeroed: the kernel provides no memory for pages that no frame ever reaches.
     static std::unique_ptr<byte[]> new_frame() noexcept {
         return std::unique_ptr<byte[]>(new (std::nothrow) byte[frame_bytes]);
     }
 
-    /// Makes the interface that `request` names, or attaches to it, and leaves the flags that it has in `request`.
-    static result<unique_fd> open_first_queue(ifreq& request, bool framed, bool many, error_text& why) noexcept {
-        unique_fd fd = open_device();
-        if (!fd) return device_missing(errno, why);
-        // A driver that does not tell what it knows is asked for all, then for less.
-        unsigned known = 0;
-        bool const told = Calls::features(fd.get(), known) == 0;
-        int const frames = framed && (!told || (known & IFF_VNET_HDR) != 0) ? IFF_VNET_HDR : 0;
-        int const queues = many && (!told || (known & IFF_MULTI_QUEUE) != 0) ? IFF_MULTI_QUEUE : 0;
-        auto const set = [&](int flags) noexcept {
-            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
-            return Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
-        };
-        // An interface that another process makes at the same time must not be joined as one more of its queues. So
-        // several queues are asked for only together with IFF_TUN_EXCL, which every driver has that has queues.
-        int const tries[] = {int{IFF_TUN_EXCL} | queues | frames,
-                             int{IFF_TUN_EXCL} | frames,
-                             int{IFF_TUN_EXCL} | queues,
-                             IFF_TUN_EXCL,
-                             frames,
-                             0};
-        int error = EINVAL;
-        for (int const flags : tries)
-            if (error == EINVAL) error = set(flags);
-        if (error == EBUSY) return attach(std::move(fd), request, frames, why);
-        if (error == 0) return fd;
-        return name_refused(request.ifr_name, error, why);
-    }
-
-    /// Attaches to an interface that exists.
-    static result<unique_fd> attach(unique_fd fd, ifreq& request, int frames, error_text& why) noexcept {
-        char const* const name = request.ifr_name;
-        unique_fd const netlink = netlink_detail::open_socket();
-        link_facts found;
-        bool const told = netlink && ask_link(netlink.get(), own_namespace, name, found) == status::ok;
-        auto const taken = [&](auto const&... what) noexcept {
-            why.set("an interface `", name, "` exists already", what...,
-                    ": choose another name, or delete it with `ip link delete dev ", name, "`");
-            return status::address_in_use;
-        };
-        if (told && std::strcmp(found.kind, "tun") != 0) return taken(" and is no TUN interface");
-        if (found.is_tap) return taken(" and is a TAP interface");
-        if (found.described && (!found.lasts || found.queues_in_use != 0)) return taken(" and is in use");
-        // The driver refuses an interface with one queue to a second user, and an interface that was made with
-        // IFF_MULTI_QUEUE to a user who does not ask for that.
-        int error = EINVAL;
-        for (int const flags : {frames, 0, frames | IFF_MULTI_QUEUE, int{IFF_MULTI_QUEUE}}) {
-            bool const many = (flags & IFF_MULTI_QUEUE) != 0;
-            if (error != EINVAL || (many && !found.several_queues)) continue;
-            request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
-            error = Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
-            if (error != 0 || !many) continue;
-            // Several queues may have several users, who are not told of each other. Two that attach at once both see
-            // two queues here, and both give up.
-            if (ask_link(netlink.get(), own_namespace, name, found) != status::ok || found.queues_in_use > 1)
-                return taken(" and is in use");
-        }
-        if (error == 0) return fd;
-        if (error == EBUSY) return taken(" and is in use");
-        if (error != EINVAL) return name_refused(name, error, why);
-        why.set("the interface `", name, "` cannot be taken over, perhaps for its multi_queue flag: make it anew with ",
-                "`ip tuntap del dev ", name, " mode tun multi_queue; ip tuntap add dev ", name, " mode tun`");
-        return status::address_in_use;
-    }
-
-    /// Has the kernel leave checksums and the cutting of TCP and UDP to us, or, without virtio headers, nothing: an
-    /// interface that was made to last may remember what an earlier user wanted. False: the framing cannot be had.
+    /// The framing holds for the whole interface, so one queue stands for all. Returns: as `tun_detail::set_framing`.
     bool set_framing(offloads const& wanted) noexcept {
-        auto const offload = [&](unsigned flags) { return ::ioctl((*queues_)[0], TUNSETOFFLOAD, flags) == 0; };
-        if (!frame_) {
-            (void)offload(0);
-            return true;
-        }
-        int header_bytes = virtio_header_bytes, bytes = header_bytes, yes = 1;
-        bool const is_set = ::ioctl((*queues_)[0], TUNSETVNETHDRSZ, &header_bytes) == 0;
-        if (!is_set && ::ioctl((*queues_)[0], TUNGETVNETHDRSZ, &bytes) == 0 && bytes != header_bytes) return false;
-        // Kernels that do not know it have the machine's order.
-        bool const little = ::ioctl((*queues_)[0], TUNSETVNETLE, &yes) == 0;
-        if (!little && std::endian::native != std::endian::little) return false;
-        unsigned const tcp = TUN_F_TSO4 | TUN_F_TSO6, udp = tun_f_uso4 | tun_f_uso6;
-        // Of UDP it is also a promise that it will be taken. Without any of them packets come one by one.
-        joins_udp_ = wanted.uso && offload(TUN_F_CSUM | udp);
-        unsigned const also = TUN_F_CSUM | (joins_udp_ ? udp : 0);
-        joins_tcp_ = wanted.tso;
-        (void)((wanted.tso && (offload(also | tcp | TUN_F_TSO_ECN) || offload(also | tcp))) || offload(also) ||
-               offload(0));
-        return true;
+        return tun_detail::set_framing((*queues_)[0], frame_ != nullptr, wanted, joins_);
     }
 
-    static unique_fd open_device() noexcept {
-        return unique_fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
-    }
-
-    /// As many as there can be, of the interface that `request` made; those of an interface have one framing. Some
-    /// descriptors are left for the rest of the process.
+    /// Opens as many queues as possible of the interface that `request` names, up to `tun_queues::most`, and leaves
+    /// `other_descriptors` to the process.
     void add_queues(ifreq request) noexcept {
         request.ifr_flags = static_cast<short>(request.ifr_flags & ~int{IFF_TUN_EXCL});
         std::size_t const limit = Calls::descriptor_limit();
         while (queues_->size() < tun_queues::most) {
-            unique_fd fd = open_device();
+            unique_fd fd = tun_detail::open_device();
             if (!fd || static_cast<std::size_t>(fd.get()) + other_descriptors > limit ||
                 Calls::set_interface(fd.get(), request) != 0 || !queues_->add(std::move(fd)))
                 return;
         }
     }
 
-    /// Notes a packet that its room was too short for: it fills the room and is shorter than its header says.
+    /// Notes a packet that was cut: it fills its room and is shorter than its header says.
     void note_length(packet const& p) noexcept {
         if (p.length != p.capacity - p.offset) return;
         headers_detail::ip_view const ip(p.view());
@@ -388,8 +282,8 @@ private:
         note_length(p);
     }
 
-    /// Reads packets to `packets[count]` and on, some `share` of them; counts them. 0, or the errno when there are no
-    /// more. A frame's segments stay together.
+    /// Reads about `share` packets of one queue into `packets` from `count` on, and adds them to `count`. The segments
+    /// of a frame stay together. Returns: 0, or the errno of the first read that brought no packet.
     int read_queue(std::size_t number, std::span<packet> packets, std::size_t& count, std::size_t share) noexcept {
         for (std::size_t const end = (std::min)(packets.size(), count + share); count < end;) {
             packet& p = packets[count];
@@ -407,23 +301,24 @@ private:
                 queues_->came_from(number, read.subspan(virtio_header_bytes));
                 while (segments_.pending() && count < packets.size()) next_segment(packets[count++]);
             } else {
-                p.length = 0; // of a malformed frame no packet is left
+                p.length = 0; // a malformed frame
                 ++count;
             }
         }
         return 0;
     }
 
-    /// 0 or the errno. Pieces of packets of one flow, of which `packet` is one.
+    /// Writes one frame that consists of `pieces`; `packet` is one of the packets in it. Returns: 0 or the errno.
     int write_pieces(std::span<iovec const> pieces, bytes_view packet) noexcept {
         int const fd = (*queues_)[queues_->queue_for(packet)];
         auto const write = [&] { return ::writev(fd, pieces.data(), static_cast<int>(pieces.size())); };
         return without_interruption(write) < 0 ? errno : 0;
     }
 
+    /// Whether the error means that the interface is down or gone.
     static bool takes_nothing(int error) noexcept { return error == EIO || error == EBADFD || error == EBADF; }
 
-    /// False: the host takes nothing at present.
+    /// Adds the packets that the host took to `taken`. Returns: false if the interface is down or gone.
     bool write_packets(std::span<packet const> packets, std::size_t& taken) noexcept {
         for (packet const& p : packets) {
             iovec const piece{p.buffer + p.offset, p.length};
@@ -434,8 +329,9 @@ private:
         return true;
     }
 
+    /// As `write_packets`, for frames with a virtio header. The packets of a refused frame are written one by one.
     bool write_frames(std::span<packet const> packets, std::size_t& taken) noexcept {
-        coalescer plan(packets, joins_tcp_, joins_udp_);
+        coalescer plan(packets, joins_.tcp, joins_.udp);
         for (std::size_t i = 0; i < plan.frame_count(); ++i) {
             int const error = write_pieces(plan.pieces(i), plan.first_packet(i));
             if (takes_nothing(error)) return false;
@@ -450,55 +346,20 @@ private:
         return true;
     }
 
-    static ifreq request_for(std::string_view name) noexcept {
-        ifreq request{};
-        std::memcpy(request.ifr_name, name.data(), (std::min<std::size_t>)(name.size(), IFNAMSIZ - 1));
-        return request;
-    }
-
-    static status device_missing(int error, error_text& why) noexcept {
-        switch (error) {
-        case EACCES:
-        case EPERM:
-            why.set("no permission to open /dev/net/tun: run as root, or with CAP_NET_ADMIN");
-            return status::no_permission;
-        case ENOENT:
-        case ENXIO:
-        case ENODEV:
-            why.set("there is no /dev/net/tun: load the driver with `modprobe tun`, or give the container that device");
-            return status::not_supported;
-        default: why.set("cannot open /dev/net/tun: ", std::strerror(error)); return status_of(error);
-        }
-    }
-
-    static status name_refused(char const* name, int error, error_text& why) noexcept {
-        if (error == EPERM || error == EACCES) {
-            why.set("no permission to create the interface `", name, "`: run as root, or with CAP_NET_ADMIN");
-            return status::no_permission;
-        }
-        if (error == EINVAL && ::if_nametoindex(name) != 0) { // of another kind; the driver does not know IFF_TUN_EXCL
-            why.set("an interface `", name,
-                    "` exists already: choose another name, or delete it with `ip link delete dev ", name, "`");
-            return status::address_in_use;
-        }
-        why.set("cannot create the interface `", name, "`: ", std::strerror(error));
-        return status_of(error);
-    }
-
-    std::unique_ptr<tun_queues> own_queues_{}; ///< none: those of another
+    std::unique_ptr<tun_queues> own_queues_{}; ///< none if this object shares the queues of another one
     tun_queues* queues_ = nullptr;
-    std::uint32_t claimed_ = 0;       ///< bits of those that nobody else may read now
+    std::uint32_t claimed_ = 0;       ///< bits of the queues that only this object may read now
     bool several_ = false;            ///< whether there was more than one of them
-    std::size_t next_queue_ = 0;      ///< whose turn was last
-    std::unique_ptr<byte[]> frame_{}; ///< what was read last; none: a packet is a frame
-    segmenter segments_{};            ///< of `frame_`, those that were not given out yet
+    std::size_t next_queue_ = 0;      ///< the queue that was read last
+    std::unique_ptr<byte[]> frame_{}; ///< the frame that was read last; none if frames have no virtio header
+    segmenter segments_{};            ///< the segments of `frame_` that `read` has not handed out yet
     char name_[IFNAMSIZ] = {};
-    bool joins_tcp_ = false;
-    bool joins_udp_ = false;
+    tun_detail::framing joins_{};
     std::size_t mtu_ = 0;
     basic_link<Calls> link_{};
 };
 
+/// The TUN device of a Linux host.
 using tun = basic_tun<>;
 
 static_assert(tun_device<tun>);
