@@ -19,6 +19,7 @@
 #ifndef WG_DEVICE_DEVICE_HPP
 #define WG_DEVICE_DEVICE_HPP
 
+#include "../policy/check.hpp"
 #include "crypt.hpp"
 #include "inbound.hpp"
 #include "outbound.hpp"
@@ -27,7 +28,9 @@
 namespace wg { inline namespace WG_ABI {
 
 /// A WireGuard interface: peers, sessions, timers and cryptokey routing, without input and output.
-template <policies Policies> class device {
+template <class Policies> class device {
+    static_assert(policies<Policies>, "the bundle lacks a policy or a member that a device needs: see policy.hpp");
+    static_assert(sizeof(check_policies<Policies>) != 0);
     using storage = typename Policies::storage;
     using peer_type = peer<Policies>;
 
