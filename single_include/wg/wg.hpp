@@ -18744,95 +18744,58 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Joins a TUN device, a device and a UDP socket, and moves packets between them in batches. Layer 6.
+// Joins a TUN device, a device and a UDP socket, and moves packets between them in batches. Folder: engine; one thread
+// at a time. Where one thread is not enough, see workers.hpp.
 //
 //     wg::engine<my_policies> engine{device, tun, udp};
 //     engine.up();
 //     for (;;) engine.run_once(waiter.wait(engine.next_deadline()));
 //
-// The engine owns the buffers that packets live in; the device transforms them there. One thread at a time; where that
-// is not enough, see workers.hpp.
+// The engine owns the packet buffers; the device encrypts and decrypts packets there.
 #ifndef WG_ENGINE_ENGINE_HPP
 #define WG_ENGINE_ENGINE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// One worker's way through an interface: the buffers that packets live in, and the steps that move them between a TUN
-// device, a device and a UDP socket. Layer 6; one thread at a time, but several lanes of an interface at once.
+// One worker's way through an interface: the steps that move packets between a TUN device, a device and a UDP socket.
+// Folder: engine; one thread at a time, but several lanes of an interface at the same time.
 //
-// What keeps the packets of a flow in order where there are several lanes:
-// - out: what a lane read from a queue of the TUN device it has for itself until it is sent (`tun_device::settle`);
-// - in: lanes receive one after the other, open at once, and complete and deliver in the order of receiving;
-// - packets that waited for a session are sent by one lane at a time, and the device lets no later one pass them.
+// What keeps the packets of a flow in order when there are several lanes:
+// - out: a lane has the TUN queue that it read from to itself until it has sent the packets (`tun_device::settle`);
+// - in: lanes receive one after the other, decrypt at the same time, and complete and deliver in the order of receiving
+//   (`reception_order`);
+// - packets that waited for a session are sent by one lane at a time, and the device lets no later packet pass them.
 #ifndef WG_ENGINE_LANE_HPP
 #define WG_ENGINE_LANE_HPP
 
+// SPDX-License-Identifier: BSL-1.0
+// The packet buffers of one lane: their sizes, and windows into them. Folder: engine; one thread at a time.
+#ifndef WG_ENGINE_LANE_BUFFERS_HPP
+#define WG_ENGINE_LANE_BUFFERS_HPP
+
+
+#include <algorithm>
+#include <array>
 
 namespace wg { inline namespace WG_ABI {
 
-/// The order in which lanes complete what they received. Where threads have nothing to wait on there is one lane.
-template <class Threads> class reception_order {
-public:
-    void begin() noexcept {}
-    void abandon() noexcept {}
-    std::uint32_t received() noexcept { return 0; }
-    void await(std::uint32_t) noexcept {}
-    void end(std::uint32_t) noexcept {}
-};
-
-template <class Threads>
-    requires requires { typename Threads::cell; }
-class reception_order<Threads> {
-public:
-    /// Who receives is alone until `abandon`, for there was nothing, or until `received`, which gives a place.
-    void begin() noexcept { receiving_.lock(); }
-    void abandon() noexcept { receiving_.unlock(); }
-    std::uint32_t received() noexcept {
-        std::uint32_t const place = next_++;
-        receiving_.unlock();
-        return place;
-    }
-    /// Waits until all before `place` have ended. They never wait for one behind them.
-    void await(std::uint32_t place) noexcept {
-        for (std::uint32_t at = served_.load(); at != place; at = served_.load()) served_.wait(at);
-    }
-    void end(std::uint32_t place) noexcept { served_.store(place + 1); }
-
-private:
-    typename Threads::mutex receiving_;
-    std::uint32_t next_ = 0;        ///< guarded by `receiving_`
-    typename Threads::cell served_; ///< whose turn it is
-};
-
-/// What the lanes of an interface share.
-template <policies Policies> struct junction {
-    device<Policies>& core;
-    bool running = false; ///< changes only while no lane steps
-    [[no_unique_address]] reception_order<typename Policies::threads> order{};
-    [[no_unique_address]] typename Policies::threads::mutex flushing{}; ///< held by who sends what waited
-};
-
-template <engine_policies Policies> class lane {
-    using device_type = device<Policies>;
-    using job_type = typename device_type::job_type;
+/// Buffers for one batch of packets from the TUN device and one batch of datagrams from the socket. The memory comes
+/// from the device's storage: inside this object where the storage names the greatest MTU, else from the heap.
+template <engine_policies Policies> class lane_buffers {
     using tun_type = typename Policies::tun_device;
     using socket_type = typename Policies::udp_socket;
     using storage = typename Policies::storage;
 
 public:
-    static constexpr std::size_t batch = storage::batch; ///< packets in one step
-    /// Datagrams in one call, which may hold `batch` segments each.
+    /// Packets in one step.
+    static constexpr std::size_t batch = storage::batch;
+    /// Datagrams in one receive call. Each datagram may hold up to `batch` segments.
     static constexpr std::size_t receive_batch = batch < 4 ? 1 : batch / 4;
-    /// A batch, and what is more than that in its last datagram: such pieces are better moved together.
-    static constexpr std::size_t most_jobs = receive_batch == 1 ? batch : batch + 64;
 
-    /// What is joined outlives the lane. Buffers come from the device's storage.
-    lane(junction<Policies>& shared, tun_type& tun, socket_type& socket) noexcept
-        : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), outbound_(core_.memory()),
-          inbound_(core_.memory()), handshakes_(core_.memory()) {}
-    lane(lane const&) = delete;
-    lane& operator=(lane const&) = delete;
+    /// Takes no memory from the heap before `make_room`.
+    explicit lane_buffers(storage& memory) noexcept : outbound_(memory), inbound_(memory), handshakes_(memory) {}
 
-    /// Buffers for packets of this MTU, 0: not known. no_memory: larger ones than before do not pass.
+    /// Makes buffers for packets of up to `mtu_bytes` (0: the MTU is not known). Buffers never shrink.
+    /// Returns: no_memory; then packets longer than before do not pass.
     status make_room(std::size_t mtu_bytes) noexcept {
         std::size_t const stride = stride_for(mtu_bytes != 0 ? mtu_bytes : padded(default_mtu_bytes));
         if (stride > stride_) {
@@ -18840,20 +18803,261 @@ public:
             stride_ = stride;
         }
         if (inbound_.view().empty() && !inbound_.resize(receive_batch * receive_stride)) return status::no_memory;
-        if constexpr (separates_handshakes)
+        if constexpr (udp_socket_with_handshakes<socket_type>)
             if (handshakes_.view().empty() && !handshakes_.resize(receive_batch * handshake_stride))
                 return status::no_memory;
         return status::ok;
     }
 
-    /// Moves what is ready, about a batch each way: what becomes ready meanwhile does not wait for long, and a backlog
-    /// is soon known of. gone: the TUN device was removed.
+    /// Whether packets of `mtu_bytes` need longer buffers than there are.
+    bool is_too_short_for(std::size_t mtu_bytes) const noexcept { return stride_for(mtu_bytes) > stride_; }
+
+    /// Outbound buffers that exist: `batch`, or 0 before the first `make_room` that succeeded.
+    std::size_t outbound_count() const noexcept { return stride_ == 0 ? 0 : batch; }
+
+    /// An empty window for reading packet `number` of the batch from the TUN device. The window leaves the headroom
+    /// that a message header and the TUN device need, and the tailroom that the tag needs.
+    packet read_window(std::size_t number) noexcept {
+        return packet(outbound_.view().subspan(number * stride_, stride_ - tag_bytes), front);
+    }
+
+    /// The whole outbound buffer `number` of the batch, for a message that the device writes.
+    packet message_window(std::size_t number) noexcept {
+        return packet(outbound_.view().subspan(number * stride_, stride_), 0);
+    }
+
+    /// Empty windows for receiving `count` datagrams, `receive_batch` at most.
+    std::span<datagram> data_windows(std::size_t count) noexcept {
+        return windows(inbound_.view(), receive_stride, count);
+    }
+
+    /// Empty windows for receiving `receive_batch` handshake messages.
+    std::span<datagram> handshake_windows() noexcept
+        requires udp_socket_with_handshakes<socket_type>
+    {
+        return windows(handshakes_.view(), handshake_stride, receive_batch);
+    }
+
+private:
+    static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
+    /// The longest handshake message has 148 bytes. The kernel cuts longer datagrams, and the device then counts them
+    /// as malformed.
+    static constexpr std::size_t handshake_stride = 256;
+    static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
+
+    /// Bytes of an outbound buffer: a message with a packet as long as the MTU, which padding does not exceed, and not
+    /// a byte more. So full messages are adjacent in memory, and a socket that joins them passes one piece to the
+    /// kernel.
+    static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
+        return (std::max<std::size_t>)(front + mtu_bytes + tag_bytes, initiation_layout::size);
+    }
+    /// An MTU that is not known does not bound padding, so the buffer holds the padding as well.
+    static constexpr std::size_t padded(std::size_t mtu_bytes) noexcept {
+        return (mtu_bytes + padding_bytes - 1) / padding_bytes * padding_bytes;
+    }
+    static constexpr bool grows = storage::max_mtu_bytes == 0;
+    static constexpr std::size_t max_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
+    static constexpr std::size_t max_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
+    static constexpr std::size_t max_handshake_bytes = grows ? 0 : receive_batch * handshake_stride;
+
+    std::span<datagram> windows(bytes from, std::size_t stride, std::size_t count) noexcept {
+        for (std::size_t i = 0; i < count; ++i)
+            received_[i] = {packet(from.subspan(i * stride, stride), tun_type::headroom)};
+        return std::span(received_).first(count);
+    }
+
+    typename storage::template array<byte, max_outbound_bytes> outbound_;
+    typename storage::template array<byte, max_inbound_bytes> inbound_;
+    struct no_array {
+        explicit no_array(storage&) noexcept {}
+    };
+    using handshake_array = typename storage::template array<byte, max_handshake_bytes>;
+    [[no_unique_address]] std::conditional_t<udp_socket_with_handshakes<socket_type>, handshake_array, no_array>
+        handshakes_;
+    std::size_t stride_ = 0; ///< bytes of one outbound buffer
+    std::array<datagram, receive_batch> received_;
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// How much of which work a lane does in one step. These are heuristics; their constants were measured on Linux.
+// Folder: engine; one thread at a time.
+#ifndef WG_ENGINE_LANE_SCHEDULER_HPP
+#define WG_ENGINE_LANE_SCHEDULER_HPP
+
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI {
+
+/// Decides how many datagrams a lane receives in one call, whether it answers handshakes in this step, and whether it
+/// yields the processor after a batch. `Batch`: packets in one step; `ReceiveBatch`: datagrams in one receive call.
+template <std::size_t Batch, std::size_t ReceiveBatch> class lane_scheduler {
+public:
+    /// A step begins.
+    void begin_step() noexcept { may_answer_ = true; }
+    /// The step ends. `passed`: packets that it moved from and to the host.
+    void end_step(std::size_t passed) noexcept { passed_before_ = passed; }
+
+    /// Datagrams to receive in the next call, 1 to `ReceiveBatch`.
+    std::size_t datagrams_wanted() const noexcept {
+        if constexpr (ReceiveBatch == 1) return 1;
+        return wanted_;
+    }
+
+    /// A receive call returned `datagrams`, which held `segments` messages; both are at least 1.
+    /// A step is about one batch of messages, however many segments a datagram has: packets of the other direction wait
+    /// meanwhile, and received data should still be in the cache when it is decrypted. Long datagrams may follow a few
+    /// short ones, so the number grows only as more datagrams arrive.
+    void note_received([[maybe_unused]] std::size_t datagrams, [[maybe_unused]] std::size_t segments) noexcept {
+        if constexpr (ReceiveBatch == 1) return;
+        std::size_t const backlog = (std::max)(2 * datagrams, least_wanted);
+        wanted_ = (std::min)({(Batch * datagrams + segments - 1) / segments, backlog, ReceiveBatch});
+    }
+
+    /// Whether to answer waiting handshakes now: at most once in a step, and after a step that moved a whole batch of
+    /// packets only in every fourth step, because a few answers cost as much as a batch.
+    bool takes_handshakes() noexcept {
+        return std::exchange(may_answer_, false) && (passed_before_ < Batch || ++busy_steps_ % 4 == 0);
+    }
+
+    /// Whether a bulk transfer should let other threads run after a batch. `sparse_packets`: the counter of
+    /// `tun_device::sparse_packets`. Yes while sparse packets pass often: twice within 50 ms, and the last one less
+    /// than 50 ms ago. Where processors are short, bulk data then waits in the TUN device's queues, which keep flows
+    /// apart, and not in the socket of its receiver, where a sparse packet would wait behind all of it.
+    bool should_yield(std::uint32_t sparse_packets, instant now) noexcept {
+        bool const recent = now < sparse_at_ + sparse_interval;
+        if (sparse_packets != sparse_packets_) {
+            sparse_packets_ = sparse_packets;
+            sparse_at_ = now;
+            sparse_often_ = recent;
+        }
+        return recent && sparse_often_;
+    }
+
+private:
+    static constexpr std::size_t least_wanted = (std::min<std::size_t>)(4, ReceiveBatch); ///< long ones are a batch
+    static constexpr duration sparse_interval = milliseconds(50);
+
+    std::size_t wanted_ = least_wanted;
+    std::size_t passed_before_ = 0;    ///< packets of the step before
+    unsigned busy_steps_ = 0;          ///< steps after a whole batch
+    bool may_answer_ = true;           ///< no handshake was answered in this step
+    bool sparse_often_ = false;        ///< the last two sparse packets were less than `sparse_interval` apart
+    std::uint32_t sparse_packets_ = 0; ///< the counter at the last call
+    instant sparse_at_{};              ///< when the counter changed last
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The order in which several lanes complete the datagrams that they received. Folder: engine; any thread.
+#ifndef WG_ENGINE_RECEPTION_ORDER_HPP
+#define WG_ENGINE_RECEPTION_ORDER_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
+/// Keeps received packets in order across lanes: lanes receive one after the other, decrypt at the same time, and
+/// complete and deliver in the order in which they received. This primary template is for `threads` policies without
+/// `cell`: there is only one lane, and every function does nothing.
+template <class Threads> class reception_order {
+public:
+    /// Begins a receive call.
+    void begin_receive() noexcept {}
+    /// Ends a receive call that found nothing.
+    void cancel_receive() noexcept {}
+    /// Ends a receive call that found datagrams. Returns: their place in the order.
+    std::uint32_t end_receive() noexcept { return 0; }
+    /// Waits until every earlier place is finished.
+    void wait_for_turn(std::uint32_t) noexcept {}
+    /// Marks a place as finished.
+    void finish(std::uint32_t) noexcept {}
+};
+
+/// The same for several lanes.
+template <threads_with_cell Threads> class reception_order<Threads> {
+public:
+    /// Begins a receive call. The lane has the socket alone until `cancel_receive` or `end_receive`.
+    void begin_receive() noexcept { receiving_.lock(); }
+    /// Ends a receive call that found nothing.
+    void cancel_receive() noexcept { receiving_.unlock(); }
+    /// Ends a receive call that found datagrams. Returns: their place in the order.
+    std::uint32_t end_receive() noexcept {
+        std::uint32_t const place = next_++;
+        receiving_.unlock();
+        return place;
+    }
+    /// Waits until every earlier place is finished. A lane never waits for a later place, so lanes cannot deadlock.
+    void wait_for_turn(std::uint32_t place) noexcept {
+        for (std::uint32_t at = current_.load(); at != place; at = current_.load()) current_.wait(at);
+    }
+    /// Marks `place` as finished. The caller has waited for its turn.
+    void finish(std::uint32_t place) noexcept { current_.store(place + 1); }
+
+private:
+    typename Threads::mutex receiving_;
+    std::uint32_t next_ = 0;         ///< the next place to give out; guarded by `receiving_`
+    typename Threads::cell current_; ///< the first place that is not finished
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+
+namespace wg { inline namespace WG_ABI {
+
+/// What the lanes of an interface share. An engine has one, see `engine::shared`.
+template <policies Policies> struct lane_shared {
+    device<Policies>& core; ///< the device of the interface
+    bool running = false;   ///< the socket is open; changes only while no lane steps
+    /// The order of received datagrams.
+    [[no_unique_address]] reception_order<typename Policies::threads> order{};
+    /// Held while a lane sends what the device has to send by itself.
+    [[no_unique_address]] typename Policies::threads::mutex flushing{};
+};
+
+/// Moves packets both ways in batches, in buffers of its own. An engine has one lane, each thread of `workers` another.
+template <engine_policies Policies> class lane {
+    using device_type = device<Policies>;
+    using job_type = typename device_type::job_type;
+    using tun_type = typename Policies::tun_device;
+    using socket_type = typename Policies::udp_socket;
+    using buffers = lane_buffers<Policies>;
+
+public:
+    /// Packets in one step.
+    static constexpr std::size_t batch = buffers::batch;
+    /// Datagrams in one receive call. Each datagram may hold up to `batch` segments.
+    static constexpr std::size_t receive_batch = buffers::receive_batch;
+    /// Jobs at a time: a batch, and the segments by which its last datagram exceeds the batch. A datagram has up to 64
+    /// segments, and it is cheaper to handle all of them together.
+    static constexpr std::size_t max_jobs = receive_batch == 1 ? batch : batch + 64;
+
+    /// All three arguments outlive the lane. Buffers come from the device's storage.
+    lane(lane_shared<Policies>& shared, tun_type& tun, socket_type& socket) noexcept
+        : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), buffers_(core_.memory()) {}
+    lane(lane const&) = delete;
+    lane& operator=(lane const&) = delete;
+
+    /// Makes buffers for packets of up to `mtu_bytes` (0: the MTU is not known).
+    /// Returns: no_memory; then packets longer than before do not pass.
+    status make_room(std::size_t mtu_bytes) noexcept { return buffers_.make_room(mtu_bytes); }
+
+    /// Moves what is ready, about a batch each way: so packets that become ready meanwhile wait for a short time only,
+    /// and a backlog is noticed early. `tun`, `udp`: what is ready. Returns: gone, when the TUN device was removed.
     status step(bool tun, bool udp) noexcept {
         tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
         moved_ = false;
         passed_ = 0;
-        may_answer_ = true;
+        scheduler_.begin_step();
         make_room_for_longer_packets();
         for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
             if (udp) {
@@ -18866,84 +19070,61 @@ public:
                 if (!moved && moved.why() == status::gone) return status::gone;
                 moved_ |= moved && *moved != 0;
                 tun = moved && *moved == batch;
-                if (tun) give_way();
+                if (tun) yield_to_others();
             }
         }
-        passed_before_ = passed_;
+        scheduler_.end_step(passed_);
         tun_unfinished_ = tun;
-        busy_ = udp || (tun && has_several(tun_));
+        busy_ = udp || (tun && has_more_for_others());
         return status::ok;
     }
 
-    /// Whether the last step found something to move, and whether it ended with work left that another lane could do.
+    /// Whether the last step found anything to move.
     bool moved() const noexcept { return moved_; }
+    /// Whether the last step left work that another lane could do.
     bool busy() const noexcept { return busy_; }
-    /// How many packets came from the host in the last step, or went to it; what strangers send does not count.
+    /// Packets that the last step moved from and to the host. Datagrams that no peer sent do not count.
     std::size_t passed() const noexcept { return passed_; }
-
-    /// Whether the TUN device holds packets for this lane, of which its descriptor does not tell.
+    /// Whether the TUN device holds packets for this lane that its descriptor does not show.
     bool unfinished() const noexcept { return tun_unfinished_; }
 
-    /// What the device has to say by itself: answers to some handshakes, if they are asked for, then what waits to be
-    /// sent. What is left comes at the next step; the device's deadline says so.
+    /// Sends what the device has to send by itself: answers to some handshakes if `answers`, then initiations,
+    /// keepalives and packets that waited for a session. The amount is bounded; the rest follows at the next step, and
+    /// the device's deadline is due until then.
     void flush(bool answers = true) noexcept {
         shared_.flushing.lock();
-        for (int round = 0; round < rounds_of_flush && speak(answers && round == 0); ++round) {}
+        for (int round = 0; round < rounds_of_flush && transmit_pending(answers && round == 0); ++round) {}
         shared_.flushing.unlock();
     }
 
 private:
     static constexpr std::size_t rounds_of_step = (std::max<std::size_t>)(16 / batch, 1);
     static constexpr int rounds_of_flush = 16;
-    static constexpr std::size_t least_wanted = (std::min<std::size_t>)(4, receive_batch); ///< long ones are a batch
-    static constexpr duration lone_interval = milliseconds(50);
-    static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
-    /// Whether the socket has handshake messages apart from data (`receive_handshakes`, `note_received`,
-    /// `note_authentic`).
-    static constexpr bool separates_handshakes = requires(socket_type& socket, std::span<datagram> into) {
-        { socket.receive_handshakes(into) } noexcept -> std::same_as<result<std::size_t>>;
-    };
-    /// Room for the longest handshake message, and to spare: longer datagrams are cut there, and are malformed.
-    static constexpr std::size_t handshake_stride = 256;
-    static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
-    /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
-    /// such messages lie one behind the other, and a socket that joins them gives the kernel one piece of memory.
-    static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
-        return (std::max<std::size_t>)(front + mtu_bytes + tag_bytes, initiation_layout::size);
-    }
-    /// Where the MTU is not known, it does not bound padding.
-    static constexpr std::size_t padded(std::size_t mtu_bytes) noexcept {
-        return (mtu_bytes + padding_bytes - 1) / padding_bytes * padding_bytes;
-    }
-    static constexpr bool grows = storage::max_mtu_bytes == 0;
-    static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
-    static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
-    static constexpr std::size_t most_handshake_bytes = grows ? 0 : receive_batch * handshake_stride;
+    static constexpr bool separates_handshakes = udp_socket_with_handshakes<socket_type>;
 
     instant now() noexcept { return core_.clock().now(); }
 
-    /// A packet that was cut shows that the interface's MTU is greater than the host has told. The next ones of that
-    /// length pass.
+    /// A packet that did not fit shows that the interface's MTU is greater than the host has reported. Makes buffers in
+    /// which the next packets of that length fit.
     void make_room_for_longer_packets() noexcept {
-        if constexpr (requires { tun_.longest_cut(); }) {
+        if constexpr (tun_device_with_longest_cut<tun_type>) {
             std::size_t const longest = tun_.longest_cut();
-            if (longest != 0 && stride_for(longest) > stride_ && make_room(longest) == status::ok)
+            if (longest != 0 && buffers_.is_too_short_for(longest) && make_room(longest) == status::ok)
                 core_.set_mtu(longest);
         }
     }
 
-    /// From the TUN device to the network; how many packets.
+    /// Moves a batch from the TUN device to the network. Returns: the number of packets read.
     result<std::size_t> pump_tun() noexcept {
-        result<std::size_t> const got = stride_ == 0 ? discard() : read_and_send();
-        if constexpr (requires { tun_.settle(); }) tun_.settle();
+        result<std::size_t> const got = buffers_.outbound_count() == 0 ? discard() : read_and_send();
+        if constexpr (tun_device_with_settle<tun_type>) tun_.settle();
         if (got && *got != 0) flush_bounded();
         if (got) passed_ += *got;
         return got;
     }
 
     result<std::size_t> read_and_send() noexcept {
-        for (std::size_t i = 0; i < batch; ++i)
-            packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - tag_bytes), front);
+        for (std::size_t i = 0; i < batch; ++i) packets_[i] = buffers_.read_window(i);
         result<std::size_t> const got = tun_.read(std::span(packets_).first(batch));
         if (!got || *got == 0) return got;
         job_list<job_type> const jobs = std::span(jobs_).first(*got);
@@ -18957,58 +19138,45 @@ private:
         return got;
     }
 
-    /// Without buffers a packet is read and dropped, or its presence would wake the waiter for ever.
+    /// Reads and drops one packet while there are no buffers; otherwise the waiter would return at once for ever.
     result<std::size_t> discard() noexcept {
         byte sink[64];
         packet p(sink, 0);
         return tun_.read({&p, 1});
     }
 
-    static bool has_several(tun_type const& tun) noexcept {
-        if constexpr (requires { tun.several(); }) return tun.several();
+    bool has_more_for_others() const noexcept {
+        if constexpr (tun_device_with_has_more_for_others<tun_type>) return tun_.has_more_for_others();
         else return true;
     }
 
-    /// While small packets of other flows pass as well, a bulk transfer lets others run after each batch. Where
-    /// processors are short, what is under way then waits in the TUN device's queues, where flows are apart, and not
-    /// in the socket of its receiver, where such a packet would wait behind all of it.
-    void give_way() noexcept {
-        if constexpr (requires { tun_.lone_packets(), Policies::threads::give_way(); }) {
+    void yield_to_others() noexcept {
+        if constexpr (tun_device_with_sparse_packets<tun_type> && threads_with_give_way<typename Policies::threads>) {
             instant const at = now();
-            bool const lately = at < lone_since_ + lone_interval;
-            if (std::uint32_t const count = tun_.lone_packets(); count != lone_packets_) {
-                lone_packets_ = count;
-                lone_since_ = at;
-                lone_often_ = lately;
-            }
-            if (lately && lone_often_) Policies::threads::give_way();
+            if (scheduler_.should_yield(tun_.sparse_packets(), at)) Policies::threads::give_way();
         }
     }
 
-    /// From the network to the TUN device. False: nothing more is there.
+    /// Moves datagrams from the network to the TUN device. Returns: whether there may be more.
     bool pump_udp() noexcept {
-        auto const into = windows(inbound_.view(), receive_stride, wanted_);
+        std::size_t const wanted = scheduler_.datagrams_wanted();
+        auto const into = buffers_.data_windows(wanted);
         received const got = take_in(into, [&] { return socket_.receive(into); });
         if (got.datagrams == 0) return false;
         flush_bounded();
-        // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
-        // what was received is still in the cache when it is opened. After a few short datagrams there may be long
-        // ones, so more are asked for only as more come.
-        bool const more = got.datagrams == wanted_;
-        std::size_t const backlog = (std::max)(2 * got.datagrams, least_wanted);
-        wanted_ = (std::min)({(batch * got.datagrams + got.segments - 1) / got.segments, backlog, receive_batch});
-        return more;
+        scheduler_.note_received(got.datagrams, got.segments);
+        return got.datagrams == wanted;
     }
 
-    /// The same from the sockets of handshake messages, at most `receive_batch` of them: what a flood may take of a
-    /// step is bounded.
+    /// Moves datagrams from the sockets of handshake messages, at most `receive_batch` of them, so that a flood takes a
+    /// bounded part of a step.
     void pump_handshakes() noexcept
         requires separates_handshakes
     {
         std::size_t const data = std::exchange(messages_, 0), useless = std::exchange(useless_, 0);
         received got;
         if (may_have_handshakes()) {
-            auto const into = windows(handshakes_.view(), handshake_stride, receive_batch);
+            auto const into = buffers_.handshake_windows();
             got = take_in(into, [&] { return socket_.receive_handshakes(into); });
         }
         if (got.datagrams != 0) flush_bounded();
@@ -19016,34 +19184,27 @@ private:
         socket_.note_received(data, useless, got.segments);
     }
 
-    /// Lanes receive one after the other, so a lane that finds nothing would wait for another one in vain.
+    /// Lanes receive one after the other. A lane that would find nothing should not wait for another lane first.
     bool may_have_handshakes() noexcept {
-        if constexpr (requires { socket_.handshakes_ready(); }) return socket_.handshakes_ready();
+        if constexpr (udp_socket_with_handshakes_ready<socket_type>) return socket_.handshakes_ready();
         else return true;
-    }
-
-    /// Buffers of `stride` bytes for `count` datagrams.
-    std::span<datagram> windows(bytes from, std::size_t stride, std::size_t count) noexcept {
-        for (std::size_t i = 0; i < count; ++i)
-            received_[i] = {packet(from.subspan(i * stride, stride), tun_type::headroom)};
-        return std::span(received_).first(count);
     }
 
     struct received {
         std::size_t datagrams = 0;
-        std::size_t segments = 0; ///< messages in them
+        std::size_t segments = 0; ///< messages in the datagrams
     };
 
-    /// Receives datagrams, and takes the messages in them through the device to the TUN device.
+    /// Receives datagrams, and moves the messages in them through the device to the TUN device.
     template <class Receive> received take_in(std::span<datagram> into, Receive receive) noexcept {
         received sum;
-        shared_.order.begin();
+        shared_.order.begin_receive();
         result<std::size_t> const got = receive();
         if (!got || *got == 0) {
-            shared_.order.abandon();
+            shared_.order.cancel_receive();
             return sum;
         }
-        std::uint32_t const place = shared_.order.received();
+        std::uint32_t const place = shared_.order.end_receive();
         sum.datagrams = *got;
         moved_ = true;
         std::size_t count = 0;
@@ -19062,21 +19223,20 @@ private:
             if (count >= batch) open(std::span(jobs_).first(std::exchange(count, 0)), place);
         }
         open(std::span(jobs_).first(count), place);
-        shared_.order.end(place);
+        shared_.order.finish(place);
         return sum;
     }
 
     void open(job_list<job_type> jobs, std::uint32_t place) noexcept {
         core_.prepare_inbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
-        shared_.order.await(place);
+        shared_.order.wait_for_turn(place);
         core_.complete(jobs, now());
         note(jobs);
         deliver(jobs);
     }
 
-    /// Tells the socket of datagrams that no peer needed, and of sources that sent authentic ones: by these it filters
-    /// floods.
+    /// Reports useless datagrams and authentic sources to the socket, which filters floods by them.
     void note([[maybe_unused]] job_list<job_type const> jobs) noexcept {
         if constexpr (separates_handshakes) {
             messages_ += jobs.size();
@@ -19093,19 +19253,18 @@ private:
         }
     }
 
-    /// `flush`, but handshakes are answered at most once in a step, and while the step before moved a whole batch of
-    /// packets only in every fourth step: several answers cost as much as a batch.
+    /// As `flush`, but answers handshakes only where the scheduler allows it.
     void flush_bounded() noexcept {
-        bool const answers = std::exchange(may_answer_, false) && (passed_before_ < batch || ++busy_steps_ % 4 == 0);
+        bool const answers = scheduler_.takes_handshakes();
         flush(answers);
     }
 
-    /// False: there is nothing more to be said.
-    bool speak(bool handshakes) noexcept {
-        // The outbound packets of this step are gone by now, so their buffers are free.
-        std::size_t const room = stride_ == 0 ? 0 : batch;
-        for (std::size_t i = 0; i < room; ++i)
-            jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
+    /// Sends a batch of answers to handshakes, or of what else the device has to send.
+    /// Returns: false, when there was nothing else.
+    bool transmit_pending(bool handshakes) noexcept {
+        // The outbound packets of this step are sent by now, so their buffers are free.
+        std::size_t const room = buffers_.outbound_count();
+        for (std::size_t i = 0; i < room; ++i) jobs_[i].data = buffers_.message_window(i);
         job_list<job_type> const jobs = std::span(jobs_).first(room);
         std::size_t const made = handshakes ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
         if (made == 0) return handshakes;
@@ -19114,7 +19273,7 @@ private:
         return true;
     }
 
-    /// Sends what is to be sent, completes all, and delivers what goes back to the host.
+    /// Sends the jobs that are to be sent, completes all of them, and delivers ICMP answers to the host.
     void transmit(job_list<job_type> jobs) noexcept {
         std::size_t count = 0;
         for (job_type const& j : jobs) {
@@ -19153,7 +19312,7 @@ private:
         passed_ += count;
     }
 
-    /// An ICMP answer may have taken all the room before the packet; then it left as much behind.
+    /// An ICMP answer may have taken the room before the packet; the room that it left is behind the answer.
     static void keep_headroom(packet& p) noexcept {
         if (p.headroom() >= tun_type::headroom) return;
         packet const moved({p.buffer, p.capacity}, tun_type::headroom, p.length);
@@ -19161,43 +19320,31 @@ private:
         p = moved;
     }
 
-    junction<Policies>& shared_;
+    lane_shared<Policies>& shared_;
     device_type& core_;
     tun_type& tun_;
     socket_type& socket_;
     bool tun_unfinished_ = false;
     bool moved_ = false;
     bool busy_ = false;
-    bool may_answer_ = true; ///< handshakes, in this step
     std::size_t passed_ = 0;
-    std::size_t passed_before_ = 0;  ///< in the step before
-    std::size_t messages_ = 0;       ///< that were received since the socket was told last
-    std::size_t useless_ = 0;        ///< those of them that no peer needed
-    unsigned busy_steps_ = 0;        ///< that moved whole batches
-    std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
-    instant lone_since_{};           ///< when there were new ones
-    bool lone_often_ = false;        ///< whether the time between these and those before was short
-    typename storage::template array<byte, most_outbound_bytes> outbound_;
-    typename storage::template array<byte, most_inbound_bytes> inbound_;
-    using handshake_array = typename storage::template array<byte, most_handshake_bytes>;
-    using handshake_room = std::conditional_t<separates_handshakes, handshake_array, empty_member<9>>;
-    [[no_unique_address]] handshake_room handshakes_;
-    std::size_t stride_ = 0;
-    std::size_t wanted_ = least_wanted; ///< datagrams in the next receive
+    std::size_t messages_ = 0; ///< messages received since the last `note_received`
+    std::size_t useless_ = 0;  ///< messages among them that no peer needed
+    lane_scheduler<batch, receive_batch> scheduler_;
+    buffers buffers_;
 
-    // What a step works on. Here and not on the stack, where each step would have to clear it.
-    std::array<job_type, most_jobs> jobs_;
-    std::array<packet, most_jobs> packets_;
+    // The working set of a step. These are members and not local variables, which each step would have to clear.
+    std::array<job_type, max_jobs> jobs_;
+    std::array<packet, max_jobs> packets_;
     std::array<datagram, batch> sent_;
-    std::array<datagram, receive_batch> received_;
 };
 
 }} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Whether packets come at such a pace that it pays to look out for the next one instead of sleeping. Layer 6; one
-// thread at a time.
+// Whether packets follow each other so fast that polling for the next one beats sleeping. Folder: engine; one thread at
+// a time.
 #ifndef WG_ENGINE_PACE_HPP
 #define WG_ENGINE_PACE_HPP
 
@@ -19208,36 +19355,39 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// Measures the pace of packets, and says how long a waiter should poll before it sleeps.
 class pace {
 public:
-    /// For how long to look. Zero, unless packets come a few at a time and soon one after the other, as questions and
-    /// answers do: then a processor that rests is slower to wake than they are to come.
-    duration busy_poll() const noexcept { return is_quick() && vain_looks_left_ != 0 ? soon : duration{}; }
+    /// How long to poll: 2 ms, or zero. Polling pays for requests and responses, which are a few packets that soon
+    /// follow each other: there an idle processor takes longer to wake up than the next packet takes to arrive.
+    duration busy_poll() const noexcept { return is_quick() && wasted_polls_left_ != 0 ? poll_time : duration{}; }
 
-    /// In a step `packets` came from the host or went to it (none: it says nothing).
+    /// A step at `now` moved `packets` from or to the host. A step without packets changes nothing.
     void note(std::size_t packets, instant now) noexcept {
         if (packets == 0) return;
-        bool const prompt = now < std::exchange(passed_at_, now) + soon;
-        if (is_quick()) { // whether it looked or not: a look would have found this, or nothing
-            if (!prompt) vain_looks_left_ -= vain_looks_left_ != 0;
-            else if (++useful_looks_ % useful_looks_for_a_vain_one == 0)
-                vain_looks_left_ = (std::min)(vain_looks_left_ + 1, most_vain_looks);
+        bool const prompt = now < std::exchange(passed_at_, now) + poll_time;
+        // Counts the poll that `busy_poll` allowed, or would have allowed: it found this packet in time, or was wasted.
+        if (is_quick()) {
+            if (!prompt) wasted_polls_left_ -= wasted_polls_left_ != 0;
+            else if (++useful_polls_ % useful_polls_per_wasted_poll == 0)
+                wasted_polls_left_ = (std::min)(wasted_polls_left_ + 1, max_wasted_polls);
         }
-        quick_steps_ = prompt && packets <= few_packets ? (std::min)(quick_steps_ + 1, many_quick_steps) : 0;
+        quick_steps_ = prompt && packets <= max_packets ? (std::min)(quick_steps_ + 1, enough_quick_steps) : 0;
     }
 
 private:
-    static constexpr duration soon = milliseconds(2);
-    static constexpr std::size_t few_packets = 8; ///< more in a step are a bulk transfer, which nobody waits for
-    static constexpr unsigned many_quick_steps = 16;
-    static constexpr unsigned most_vain_looks = 4, useful_looks_for_a_vain_one = 256;
+    static constexpr duration poll_time = milliseconds(2);
+    static constexpr std::size_t max_packets = 8; ///< more packets in a step are a bulk transfer
+    static constexpr unsigned enough_quick_steps = 16;
+    static constexpr unsigned max_wasted_polls = 4, useful_polls_per_wasted_poll = 256;
 
-    bool is_quick() const noexcept { return quick_steps_ == many_quick_steps; }
+    bool is_quick() const noexcept { return quick_steps_ == enough_quick_steps; }
 
-    instant passed_at_{};      ///< when the last step was in which any did
-    unsigned quick_steps_ = 0; ///< with few packets soon after the step before, in a row
-    unsigned useful_looks_ = 0;
-    unsigned vain_looks_left_ = most_vain_looks; ///< so that short bursts of packets do not end with one each
+    instant passed_at_{};      ///< the last step that moved packets
+    unsigned quick_steps_ = 0; ///< steps in a row with few packets, each soon after the step before
+    unsigned useful_polls_ = 0;
+    /// Polls that may still be wasted, so that each short burst does not waste a poll.
+    unsigned wasted_polls_left_ = max_wasted_polls;
 };
 
 }} // namespace wg::WG_ABI
@@ -19246,28 +19396,35 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-template <engine_policies Policies> class engine {
+/// A WireGuard interface with its input and output: a device, a TUN device and a UDP socket.
+template <class Policies> class engine {
+    static_assert(engine_policies<Policies>,
+                  "the bundle lacks a policy or a member that an engine needs: see policy.hpp");
+    static_assert(sizeof(check_engine_policies<Policies>) != 0);
     using device_type = device<Policies>;
     using tun_type = typename Policies::tun_device;
     using socket_type = typename Policies::udp_socket;
 
 public:
-    static constexpr std::size_t batch = lane<Policies>::batch; ///< packets in one step
+    /// Packets in one step.
+    static constexpr std::size_t batch = lane<Policies>::batch;
 
-    /// What is joined outlives the engine. Buffers come from the device's storage.
+    /// Takes the interface down; `up` brings it up. All three arguments outlive the engine. Buffers come from the
+    /// device's storage.
     engine(device_type& core, tun_type& tun, socket_type& socket) noexcept
         : core_(core), tun_(tun), socket_(socket), shared_{core}, lane_(shared_, tun, socket) {
         core_.down(now()); // until the socket is open
-        if constexpr (requires { socket_.separate_handshakes(); }) socket_.separate_handshakes();
+        if constexpr (udp_socket_with_separate_handshakes<socket_type>) socket_.separate_handshakes();
     }
     engine(engine const&) = delete;
     engine& operator=(engine const&) = delete;
+    /// Takes the interface down, see `down`.
     ~engine() { down(); }
 
-    /// Opens the socket on the configured port and lets packets pass. address_in_use and others of the socket's:
-    /// then the interface stays down. no_memory.
+    /// Opens the socket on the configured port, and lets packets pass. Does nothing if the interface is up.
+    /// Returns: no_memory, or what the socket returned, such as address_in_use; then the interface stays down.
     status up() noexcept {
-        if (status const why = refresh_mtu(); why != status::ok) return why;
+        if (status const now = refresh_mtu(); now != status::ok) return now;
         if (shared_.running) return status::ok;
         result<std::uint16_t> const port = socket_.open(core_.listen_port());
         wants_socket_ = !port;
@@ -19285,54 +19442,56 @@ public:
         core_.down(now());
     }
 
+    /// Whether the interface is up: the socket is open and packets pass.
     bool is_up() const noexcept { return shared_.running; }
 
-    /// The TUN device's MTU may have changed. no_memory: larger packets than before do not pass.
+    /// Takes over the TUN device's MTU. To be called when the MTU may have changed.
+    /// Returns: no_memory; then packets longer than before do not pass.
     status refresh_mtu() noexcept {
         core_.set_mtu(tun_.mtu());
         return lane_.make_room(tun_.mtu());
     }
 
-    /// When `run_once` has to be called at the latest.
+    /// The latest time for the next call of `run_once`. In the past: at once; `instant::never()`: only for packets.
     instant next_deadline() noexcept {
         if (lane_.unfinished()) return instant{};
         return shared_.running ? core_.next_deadline() : instant::never();
     }
 
-    /// Whether the last `run_once` ended with work left that one more of `workers` could do.
+    /// Whether the last `run_once` left work that one more thread of `workers` could do.
     bool busy() const noexcept { return lane_.busy(); }
-    /// For further lanes.
-    junction<Policies>& shared() noexcept { return shared_; }
 
-    /// For how long the waiter should look for packets before it sleeps; mostly zero.
+    /// What further lanes of this interface share with the engine's lane.
+    lane_shared<Policies>& shared() noexcept { return shared_; }
+
+    /// How long the waiter should poll before it sleeps: mostly zero, see pace.hpp.
     duration busy_poll() const noexcept { return pace_.busy_poll(); }
 
-    /// Runs the timers that are due, then moves what is ready, about a batch each way; what is left is for the waiter
-    /// to find next.
-    /// gone: the TUN device was removed.
+    /// Runs the timers that are due, then moves what is ready, about a batch each way. The waiter finds the rest at
+    /// the next call. `ready`: what the waiter found. Returns: gone, when the TUN device was removed.
     status run_once(readiness const& ready) noexcept {
-        // After a long sleep of the host, timers that are overdue run before packets: else one that zeroes keys would
+        // After a suspend of the host, overdue timers run before packets. Otherwise the timer that zeroes keys would
         // end the handshake that a packet of this step begins.
         bool const due = shared_.running && core_.next_deadline() <= now();
         if (due) core_.on_deadline(now());
-        if (status const why = lane_.step(ready.tun, ready.udp); why != status::ok) return why;
+        if (status const moved = lane_.step(ready.tun, ready.udp); moved != status::ok) return moved;
         pace_.note(lane_.passed(), now());
-        if (due) lane_.flush(!lane_.moved()); // a step that moved anything has answered as many handshakes as it may
+        if (due) lane_.flush(!lane_.moved()); // a step that moved anything has answered all handshakes that it may
         return status::ok;
     }
 
-    /// As `device::configure`, and the socket follows: all changes or none. Also address_in_use, no_permission and
-    /// what else the socket says. After an `up` that found no socket, a listen port with which there is one brings the
-    /// interface up.
+    /// Configures the device (see `device::configure`), and opens the socket on a new port: all changes or none.
+    /// After an `up` that failed to open the socket, a listen port that can be opened brings the interface up.
+    /// Returns: what `device::configure` returns; also address_in_use, no_permission and other results of the socket.
     status configure(std::span<change const> changes) noexcept {
-        if (status const why = core_.admit(changes); why != status::ok) return why;
+        if (status const admitted = core_.admit(changes); admitted != status::ok) return admitted;
         change const *port = nullptr, *mark = nullptr;
         for (change const& c : interface_changes(changes)) {
             if (c.what() == change::kind::listen_port) port = &c;
             if (c.what() == change::kind::fwmark) mark = &c;
         }
         if (mark != nullptr)
-            if (status const why = set_fwmark(mark->number()); why != status::ok) return why;
+            if (status const marked = set_fwmark(mark->number()); marked != status::ok) return marked;
         std::uint16_t bound = core_.listen_port();
         bool const opens = port != nullptr && (shared_.running || wants_socket_);
         if (opens) {
@@ -19343,17 +19502,18 @@ public:
             }
             bound = *opened;
         }
-        status const why = core_.configure(changes, now()); // admitted, so it is done
+        status const configured = core_.configure(changes, now()); // `admit` passed, so this succeeds
         if (opens) core_.set_listen_port(bound);
         if (std::exchange(wants_socket_, wants_socket_ && !opens) && opens) go_up(bound);
         if (shared_.running) lane_.flush();
-        return why;
+        return configured;
     }
-
+    /// The same for a list in braces.
     status configure(std::initializer_list<change> changes) noexcept {
         return configure(std::span(changes.begin(), changes.size()));
     }
 
+    /// Reports the interface and its peers to `sink`, see `device::snapshot`.
     template <class Sink> void snapshot(Sink& sink) noexcept { core_.snapshot(sink); }
 
 private:
@@ -19367,70 +19527,80 @@ private:
     }
 
     status set_fwmark(std::uint32_t mark) noexcept {
-        if constexpr (requires { socket_.set_fwmark(mark); }) return socket_.set_fwmark(mark);
+        if constexpr (udp_socket_with_set_fwmark<socket_type>) return socket_.set_fwmark(mark);
         else return mark == 0 ? status::ok : status::not_supported;
     }
 
     device_type& core_;
     tun_type& tun_;
     socket_type& socket_;
-    junction<Policies> shared_;
+    lane_shared<Policies> shared_;
     lane<Policies> lane_;
     pace pace_{};
-    bool wants_socket_ = false; ///< the last `up` failed for want of one
+    bool wants_socket_ = false; ///< the last `up` failed to open the socket
 };
 
 }} // namespace wg::WG_ABI
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Further threads that move the packets of an interface, when one does not keep up. Layer 6; all calls by the thread
-// that runs the engine.
+// Further threads that move the packets of an interface when one thread does not keep up. Folder: engine; all calls by
+// the thread that runs the engine.
 //
 //     wg::workers<my_policies> workers{engine, tun, udp, 3};
 //     engine.run_once(...);
 //     if (engine.busy()) workers.help();
 //
-// All are equal: each has a lane, and takes what is ready from the TUN device's queues and the socket. A thread is made
-// when it is needed first, and sleeps when it finds nothing to do.
+// All threads are equal: each has a lane, which reads the TUN device's queues and the socket. A thread is created when
+// it is first needed, and sleeps when it finds nothing to do.
 #ifndef WG_ENGINE_WORKERS_HPP
 #define WG_ENGINE_WORKERS_HPP
 
 
 namespace wg { inline namespace WG_ABI {
 
-template <engine_policies Policies>
-    requires requires { typename Policies::threads::thread; }
-class workers {
+/// Up to 63 threads beside the engine's own.
+template <class Policies> class workers {
+    static_assert(engine_policies<Policies>,
+                  "the bundle lacks a policy or a member that an engine needs: see policy.hpp");
+    static_assert(threads_with_cell<typename Policies::threads> && threads_with_thread<typename Policies::threads>,
+                  "workers need a `threads` policy with `cell` and `thread`, such as wg::os::threads");
+    static_assert(tun_device_with_share<typename Policies::tun_device>, "workers need `tun_device::share`");
+    static_assert(udp_socket_with_share<typename Policies::udp_socket>, "workers need `udp_socket::share`");
     using threads = typename Policies::threads;
     using tun_type = typename Policies::tun_device;
     using socket_type = typename Policies::udp_socket;
 
 public:
-    static constexpr std::size_t most = 63; ///< beside the engine's own thread
+    /// Threads at most, beside the engine's own.
+    static constexpr std::size_t max_count = 63;
 
-    /// Up to `count` threads. What is joined outlives this.
+    /// Creates no thread yet, and later `count` at most. All references outlive this object.
     workers(engine<Policies>& first, tun_type& tun, socket_type& socket, std::size_t count) noexcept
-        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, most)) {}
+        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, max_count)) {}
     workers(workers const&) = delete;
     workers& operator=(workers const&) = delete;
+    /// Ends all threads, and waits for them.
     ~workers() {
         stopping_.store(1);
         for (std::size_t i = 0; i < made_; ++i) workers_[i]->called.store(1);
     }
 
+    /// Threads created so far.
     std::size_t size() const noexcept { return made_; }
 
-    /// There is more to do than gets done: one more thread sees to it, if there is one that sleeps or that may be made.
+    /// Adds one thread to those at work: wakes a sleeping thread, or else creates one. To be called when
+    /// `engine::busy` says that there is more work than gets done. Does nothing when all threads are at work.
     void help() noexcept {
         for (std::size_t i = 0; i < made_; ++i)
             if (workers_[i]->called.load() == 0) return workers_[i]->called.store(1);
-        if (made_ < count_ && !add()) count_ = made_; // the host has no more to give
+        if (made_ < count_ && !add()) count_ = made_; // the host has no memory or no threads left: do not try again
     }
 
-    /// Holds the workers while the interface changes: its MTU, its socket, or whether it is up.
+    /// Stops the threads during its life. The engine's `configure`, `up`, `down` and `refresh_mtu` need that.
     class pause {
     public:
+        /// Waits until every thread has finished its step.
         explicit pause(workers& all) noexcept : all_(all) {
             all_.paused_.store(1);
             for (std::size_t i = 0; i < all_.made_; ++i) {
@@ -19440,6 +19610,7 @@ public:
         }
         pause(pause const&) = delete;
         pause& operator=(pause const&) = delete;
+        /// Lets the threads go on, with the interface as it is now.
         ~pause() {
             for (std::size_t i = 0; i < all_.made_; ++i) {
                 all_.workers_[i]->join(all_);
@@ -19457,7 +19628,7 @@ private:
         worker(workers& of, tun_type&& shared) noexcept
             : all(of), tun(std::move(shared)), packets(of.engine_.shared(), tun, socket) {}
 
-        /// Takes part in the interface as it is now.
+        /// Takes over the MTU and the sockets of the interface.
         void join(workers const& of) noexcept {
             able = packets.make_room(of.tun_.mtu()) == status::ok && socket.share(of.socket_);
         }
@@ -19468,11 +19639,11 @@ private:
                 while (all.paused_.load() != 0) all.paused_.wait(1);
                 if (all.stopping_.load() != 0) return;
                 stepping.lock();
-                // What it has begun to read nobody else can read on.
+                // Only this thread can finish a frame that it has read in part.
                 bool const step = able || packets.unfinished();
                 bool const moved = step && packets.step(true, able) == status::ok && packets.moved();
                 stepping.unlock();
-                if (!moved) called.store(0); // if the engine has just called, it will again
+                if (!moved) called.store(0); // may undo a call of `help`; a busy engine repeats it
             }
         }
 
@@ -19480,10 +19651,10 @@ private:
         tun_type tun;
         socket_type socket{};
         lane<Policies> packets;
-        bool able = false;                ///< guarded by `stepping`
-        typename threads::mutex stepping; ///< held while it moves packets
-        typename threads::cell called;    ///< 0: it sleeps
-        typename threads::thread thread;  ///< ends before the rest does
+        bool able = false;                ///< has buffers and a socket; guarded by `stepping`
+        typename threads::mutex stepping; ///< held during a step
+        typename threads::cell called;    ///< 0: the thread sleeps
+        typename threads::thread thread;  ///< last, so that it ends before the other members are destroyed
     };
 
     bool add() noexcept {
@@ -19505,7 +19676,7 @@ private:
     std::size_t made_ = 0;
     typename threads::cell stopping_;
     typename threads::cell paused_;
-    std::array<std::unique_ptr<worker>, most> workers_{};
+    std::array<std::unique_ptr<worker>, max_count> workers_{};
 };
 
 }} // namespace wg::WG_ABI
@@ -25605,8 +25776,8 @@ public:
     }
 
     /// Small packets that were found alone in their queues: those of a flow that is no bulk transfer.
-    std::uint32_t lone_packets() const noexcept { return lone_packets_.load(std::memory_order_relaxed); }
-    void count_lone_packet() noexcept { lone_packets_.fetch_add(1, std::memory_order_relaxed); }
+    std::uint32_t sparse_packets() const noexcept { return sparse_packets_.load(std::memory_order_relaxed); }
+    void count_sparse_packet() noexcept { sparse_packets_.fetch_add(1, std::memory_order_relaxed); }
 
     /// The length of the longest packet since `forget_cuts` that was longer than its room, in bytes; 0: none was.
     std::size_t longest_cut() const noexcept { return longest_cut_.load(std::memory_order_relaxed); }
@@ -25623,7 +25794,7 @@ private:
     std::size_t count_ = 0;
     bool shared_ = false;                                    ///< written only while one thread reads
     std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
-    std::atomic<std::uint32_t> lone_packets_{0};
+    std::atomic<std::uint32_t> sparse_packets_{0};
     std::atomic<std::uint32_t> longest_cut_{0};
 };
 
@@ -25766,7 +25937,7 @@ public:
                 std::size_t const before = count;
                 int const error = read_queue(next_queue_, packets, count, share);
                 if (error == EAGAIN && count == before + 1 && packets[before].length <= most_lone_bytes)
-                    queues_->count_lone_packet();
+                    queues_->count_sparse_packet();
                 if (error == 0) continue;
                 ready &= ~bit;
                 if (error == EAGAIN || count > 0) continue; // the next call finds the same error
@@ -25777,10 +25948,10 @@ public:
     }
 
     /// Whether several queues had packets when `read` last asked, so that another who shares them finds some as well.
-    bool several() const noexcept { return several_; }
+    bool has_more_for_others() const noexcept { return several_; }
 
     /// Small packets so far that all who share the interface found alone in their queues.
-    std::uint32_t lone_packets() const noexcept { return queues_->lone_packets(); }
+    std::uint32_t sparse_packets() const noexcept { return queues_->sparse_packets(); }
 
     /// Gives the queues back that `read` has claimed, so that other objects that share the interface can read them.
     /// Called when all packets of the last `read` are sent. A queue of whose last frame segments are left stays

@@ -267,9 +267,9 @@ BOOST_AUTO_TEST_CASE(a_bulk_transfer_gives_way_while_lone_packets_come_often) {
     tunnel l;
     l.connect();
     l.a.tun.endless = ipv4(l.a, l.b, 100);
-    auto const gives_way = [&](wg::duration later, unsigned lone) {
+    auto const gives_way = [&](wg::duration later, unsigned sparse) {
         l.w.now = l.w.now + later;
-        l.a.tun.lone += lone;
+        l.a.tun.sparse += sparse;
         unsigned const before = polite_threads::ways;
         BOOST_TEST(l.a.run() == status::ok);
         return polite_threads::ways != before;

@@ -23,7 +23,7 @@ struct scripted_tun {
     std::size_t mtu_bytes = 1420;
     std::size_t reads = 0;
     std::size_t cut = 0; ///< bytes of the longest packet that did not fit
-    std::uint32_t lone = 0;
+    std::uint32_t sparse = 0;
 
     wg::result<std::size_t> read(std::span<wg::packet> packets) noexcept {
         ++reads;
@@ -51,7 +51,7 @@ struct scripted_tun {
     }
     std::size_t mtu() noexcept { return std::max(mtu_bytes, cut); }
     std::size_t longest_cut() const noexcept { return cut; }
-    std::uint32_t lone_packets() const noexcept { return lone; }
+    std::uint32_t sparse_packets() const noexcept { return sparse; }
 };
 
 struct polite_threads : test_policies::threads {

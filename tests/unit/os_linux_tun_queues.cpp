@@ -59,7 +59,7 @@ BOOST_AUTO_TEST_CASE(small_packets_alone_in_their_queues_are_counted_for_all_han
     packet_buffers buffers(16, 1420);
     while (*a.tun.read(buffers.windows) != 0) a.tun.settle();
     auto const counted = [&](std::vector<std::size_t> const& sizes) {
-        std::uint32_t const before = a.tun.lone_packets();
+        std::uint32_t const before = a.tun.sparse_packets();
         sockaddr_in const to = ipv4_address("10.9.0.2", 5400);
         for (std::size_t const bytes : sizes) {
             std::vector<char> const datagram(bytes - 28);
@@ -68,8 +68,8 @@ BOOST_AUTO_TEST_CASE(small_packets_alone_in_their_queues_are_counted_for_all_han
         }
         BOOST_TEST(*a.tun.read(buffers.windows) == sizes.size());
         a.tun.settle();
-        BOOST_TEST(other->lone_packets() == a.tun.lone_packets());
-        return a.tun.lone_packets() - before;
+        BOOST_TEST(other->sparse_packets() == a.tun.sparse_packets());
+        return a.tun.sparse_packets() - before;
     };
     BOOST_TEST(counted({84}) == 1u);
     BOOST_TEST(counted({256}) == 1u);
@@ -130,13 +130,13 @@ BOOST_AUTO_TEST_CASE(another_handle_finds_something_where_several_queues_do) {
     while (read() != 0) {}
     for (std::uint16_t port = 6000; port < 6050; ++port) send(port, 1); // of fifty flows not all share a queue
     BOOST_TEST(read() == 4u);
-    BOOST_TEST(a.tun.several());
+    BOOST_TEST(a.tun.has_more_for_others());
     while (read() != 0) {}
     bool alone = false; // but for packets of the host's own
     for (int tries = 0; tries < 10 && !alone; ++tries) {
         send(6000, 20);
         BOOST_TEST(read() == 4u);
-        alone = !a.tun.several();
+        alone = !a.tun.has_more_for_others();
         while (read() != 0) {}
     }
     BOOST_TEST(alone);

@@ -1,103 +1,67 @@
 // SPDX-License-Identifier: BSL-1.0
-// One worker's way through an interface: the buffers that packets live in, and the steps that move them between a TUN
-// device, a device and a UDP socket. Layer 6; one thread at a time, but several lanes of an interface at once.
+// One worker's way through an interface: the steps that move packets between a TUN device, a device and a UDP socket.
+// Folder: engine; one thread at a time, but several lanes of an interface at the same time.
 //
-// What keeps the packets of a flow in order where there are several lanes:
-// - out: what a lane read from a queue of the TUN device it has for itself until it is sent (`tun_device::settle`);
-// - in: lanes receive one after the other, open at once, and complete and deliver in the order of receiving;
-// - packets that waited for a session are sent by one lane at a time, and the device lets no later one pass them.
+// What keeps the packets of a flow in order when there are several lanes:
+// - out: a lane has the TUN queue that it read from to itself until it has sent the packets (`tun_device::settle`);
+// - in: lanes receive one after the other, decrypt at the same time, and complete and deliver in the order of receiving
+//   (`reception_order`);
+// - packets that waited for a session are sent by one lane at a time, and the device lets no later packet pass them.
 #ifndef WG_ENGINE_LANE_HPP
 #define WG_ENGINE_LANE_HPP
 
 #include "../device/device.hpp"
+#include "lane_buffers.hpp"
+#include "lane_scheduler.hpp"
+#include "reception_order.hpp"
 
 namespace wg { inline namespace WG_ABI {
 
-/// The order in which lanes complete what they received. Where threads have nothing to wait on there is one lane.
-template <class Threads> class reception_order {
-public:
-    void begin() noexcept {}
-    void abandon() noexcept {}
-    std::uint32_t received() noexcept { return 0; }
-    void await(std::uint32_t) noexcept {}
-    void end(std::uint32_t) noexcept {}
-};
-
-template <class Threads>
-    requires requires { typename Threads::cell; }
-class reception_order<Threads> {
-public:
-    /// Who receives is alone until `abandon`, for there was nothing, or until `received`, which gives a place.
-    void begin() noexcept { receiving_.lock(); }
-    void abandon() noexcept { receiving_.unlock(); }
-    std::uint32_t received() noexcept {
-        std::uint32_t const place = next_++;
-        receiving_.unlock();
-        return place;
-    }
-    /// Waits until all before `place` have ended. They never wait for one behind them.
-    void await(std::uint32_t place) noexcept {
-        for (std::uint32_t at = served_.load(); at != place; at = served_.load()) served_.wait(at);
-    }
-    void end(std::uint32_t place) noexcept { served_.store(place + 1); }
-
-private:
-    typename Threads::mutex receiving_;
-    std::uint32_t next_ = 0;        ///< guarded by `receiving_`
-    typename Threads::cell served_; ///< whose turn it is
-};
-
-/// What the lanes of an interface share.
-template <policies Policies> struct junction {
-    device<Policies>& core;
-    bool running = false; ///< changes only while no lane steps
+/// What the lanes of an interface share. An engine has one, see `engine::shared`.
+template <policies Policies> struct lane_shared {
+    device<Policies>& core; ///< the device of the interface
+    bool running = false;   ///< the socket is open; changes only while no lane steps
+    /// The order of received datagrams.
     [[no_unique_address]] reception_order<typename Policies::threads> order{};
-    [[no_unique_address]] typename Policies::threads::mutex flushing{}; ///< held by who sends what waited
+    /// Held while a lane sends what the device has to send by itself.
+    [[no_unique_address]] typename Policies::threads::mutex flushing{};
 };
 
+/// Moves packets both ways in batches, in buffers of its own. An engine has one lane, each thread of `workers` another.
 template <engine_policies Policies> class lane {
     using device_type = device<Policies>;
     using job_type = typename device_type::job_type;
     using tun_type = typename Policies::tun_device;
     using socket_type = typename Policies::udp_socket;
-    using storage = typename Policies::storage;
+    using buffers = lane_buffers<Policies>;
 
 public:
-    static constexpr std::size_t batch = storage::batch; ///< packets in one step
-    /// Datagrams in one call, which may hold `batch` segments each.
-    static constexpr std::size_t receive_batch = batch < 4 ? 1 : batch / 4;
-    /// A batch, and what is more than that in its last datagram: such pieces are better moved together.
-    static constexpr std::size_t most_jobs = receive_batch == 1 ? batch : batch + 64;
+    /// Packets in one step.
+    static constexpr std::size_t batch = buffers::batch;
+    /// Datagrams in one receive call. Each datagram may hold up to `batch` segments.
+    static constexpr std::size_t receive_batch = buffers::receive_batch;
+    /// Jobs at a time: a batch, and the segments by which its last datagram exceeds the batch. A datagram has up to 64
+    /// segments, and it is cheaper to handle all of them together.
+    static constexpr std::size_t max_jobs = receive_batch == 1 ? batch : batch + 64;
 
-    /// What is joined outlives the lane. Buffers come from the device's storage.
-    lane(junction<Policies>& shared, tun_type& tun, socket_type& socket) noexcept
-        : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), outbound_(core_.memory()),
-          inbound_(core_.memory()), handshakes_(core_.memory()) {}
+    /// All three arguments outlive the lane. Buffers come from the device's storage.
+    lane(lane_shared<Policies>& shared, tun_type& tun, socket_type& socket) noexcept
+        : shared_(shared), core_(shared.core), tun_(tun), socket_(socket), buffers_(core_.memory()) {}
     lane(lane const&) = delete;
     lane& operator=(lane const&) = delete;
 
-    /// Buffers for packets of this MTU, 0: not known. no_memory: larger ones than before do not pass.
-    status make_room(std::size_t mtu_bytes) noexcept {
-        std::size_t const stride = stride_for(mtu_bytes != 0 ? mtu_bytes : padded(default_mtu_bytes));
-        if (stride > stride_) {
-            if (!outbound_.resize(batch * stride)) return status::no_memory;
-            stride_ = stride;
-        }
-        if (inbound_.view().empty() && !inbound_.resize(receive_batch * receive_stride)) return status::no_memory;
-        if constexpr (separates_handshakes)
-            if (handshakes_.view().empty() && !handshakes_.resize(receive_batch * handshake_stride))
-                return status::no_memory;
-        return status::ok;
-    }
+    /// Makes buffers for packets of up to `mtu_bytes` (0: the MTU is not known).
+    /// Returns: no_memory; then packets longer than before do not pass.
+    status make_room(std::size_t mtu_bytes) noexcept { return buffers_.make_room(mtu_bytes); }
 
-    /// Moves what is ready, about a batch each way: what becomes ready meanwhile does not wait for long, and a backlog
-    /// is soon known of. gone: the TUN device was removed.
+    /// Moves what is ready, about a batch each way: so packets that become ready meanwhile wait for a short time only,
+    /// and a backlog is noticed early. `tun`, `udp`: what is ready. Returns: gone, when the TUN device was removed.
     status step(bool tun, bool udp) noexcept {
         tun = tun || tun_unfinished_;
         tun_unfinished_ = false;
         moved_ = false;
         passed_ = 0;
-        may_answer_ = true;
+        scheduler_.begin_step();
         make_room_for_longer_packets();
         for (std::size_t round = 0; round < rounds_of_step && (tun || udp); ++round) {
             if (udp) {
@@ -110,84 +74,61 @@ public:
                 if (!moved && moved.why() == status::gone) return status::gone;
                 moved_ |= moved && *moved != 0;
                 tun = moved && *moved == batch;
-                if (tun) give_way();
+                if (tun) yield_to_others();
             }
         }
-        passed_before_ = passed_;
+        scheduler_.end_step(passed_);
         tun_unfinished_ = tun;
-        busy_ = udp || (tun && has_several(tun_));
+        busy_ = udp || (tun && has_more_for_others());
         return status::ok;
     }
 
-    /// Whether the last step found something to move, and whether it ended with work left that another lane could do.
+    /// Whether the last step found anything to move.
     bool moved() const noexcept { return moved_; }
+    /// Whether the last step left work that another lane could do.
     bool busy() const noexcept { return busy_; }
-    /// How many packets came from the host in the last step, or went to it; what strangers send does not count.
+    /// Packets that the last step moved from and to the host. Datagrams that no peer sent do not count.
     std::size_t passed() const noexcept { return passed_; }
-
-    /// Whether the TUN device holds packets for this lane, of which its descriptor does not tell.
+    /// Whether the TUN device holds packets for this lane that its descriptor does not show.
     bool unfinished() const noexcept { return tun_unfinished_; }
 
-    /// What the device has to say by itself: answers to some handshakes, if they are asked for, then what waits to be
-    /// sent. What is left comes at the next step; the device's deadline says so.
+    /// Sends what the device has to send by itself: answers to some handshakes if `answers`, then initiations,
+    /// keepalives and packets that waited for a session. The amount is bounded; the rest follows at the next step, and
+    /// the device's deadline is due until then.
     void flush(bool answers = true) noexcept {
         shared_.flushing.lock();
-        for (int round = 0; round < rounds_of_flush && speak(answers && round == 0); ++round) {}
+        for (int round = 0; round < rounds_of_flush && transmit_pending(answers && round == 0); ++round) {}
         shared_.flushing.unlock();
     }
 
 private:
     static constexpr std::size_t rounds_of_step = (std::max<std::size_t>)(16 / batch, 1);
     static constexpr int rounds_of_flush = 16;
-    static constexpr std::size_t least_wanted = (std::min<std::size_t>)(4, receive_batch); ///< long ones are a batch
-    static constexpr duration lone_interval = milliseconds(50);
-    static constexpr std::size_t front = packet_headroom_bytes + tun_type::headroom;
-    /// Whether the socket has handshake messages apart from data (`receive_handshakes`, `note_received`,
-    /// `note_authentic`).
-    static constexpr bool separates_handshakes = requires(socket_type& socket, std::span<datagram> into) {
-        { socket.receive_handshakes(into) } noexcept -> std::same_as<result<std::size_t>>;
-    };
-    /// Room for the longest handshake message, and to spare: longer datagrams are cut there, and are malformed.
-    static constexpr std::size_t handshake_stride = 256;
-    static constexpr std::size_t receive_stride = (tun_type::headroom + socket_type::receive_bytes + 63) / 64 * 64;
-    /// Room for a message with a packet as long as the MTU, which padding does not exceed, and not a byte more: then
-    /// such messages lie one behind the other, and a socket that joins them gives the kernel one piece of memory.
-    static constexpr std::size_t stride_for(std::size_t mtu_bytes) noexcept {
-        return (std::max<std::size_t>)(front + mtu_bytes + tag_bytes, initiation_layout::size);
-    }
-    /// Where the MTU is not known, it does not bound padding.
-    static constexpr std::size_t padded(std::size_t mtu_bytes) noexcept {
-        return (mtu_bytes + padding_bytes - 1) / padding_bytes * padding_bytes;
-    }
-    static constexpr bool grows = storage::max_mtu_bytes == 0;
-    static constexpr std::size_t most_outbound_bytes = grows ? 0 : batch * stride_for(padded(storage::max_mtu_bytes));
-    static constexpr std::size_t most_inbound_bytes = grows ? 0 : receive_batch * receive_stride;
-    static constexpr std::size_t most_handshake_bytes = grows ? 0 : receive_batch * handshake_stride;
+    static constexpr bool separates_handshakes = udp_socket_with_handshakes<socket_type>;
 
     instant now() noexcept { return core_.clock().now(); }
 
-    /// A packet that was cut shows that the interface's MTU is greater than the host has told. The next ones of that
-    /// length pass.
+    /// A packet that did not fit shows that the interface's MTU is greater than the host has reported. Makes buffers in
+    /// which the next packets of that length fit.
     void make_room_for_longer_packets() noexcept {
-        if constexpr (requires { tun_.longest_cut(); }) {
+        if constexpr (tun_device_with_longest_cut<tun_type>) {
             std::size_t const longest = tun_.longest_cut();
-            if (longest != 0 && stride_for(longest) > stride_ && make_room(longest) == status::ok)
+            if (longest != 0 && buffers_.is_too_short_for(longest) && make_room(longest) == status::ok)
                 core_.set_mtu(longest);
         }
     }
 
-    /// From the TUN device to the network; how many packets.
+    /// Moves a batch from the TUN device to the network. Returns: the number of packets read.
     result<std::size_t> pump_tun() noexcept {
-        result<std::size_t> const got = stride_ == 0 ? discard() : read_and_send();
-        if constexpr (requires { tun_.settle(); }) tun_.settle();
+        result<std::size_t> const got = buffers_.outbound_count() == 0 ? discard() : read_and_send();
+        if constexpr (tun_device_with_settle<tun_type>) tun_.settle();
         if (got && *got != 0) flush_bounded();
         if (got) passed_ += *got;
         return got;
     }
 
     result<std::size_t> read_and_send() noexcept {
-        for (std::size_t i = 0; i < batch; ++i)
-            packets_[i] = packet(outbound_.view().subspan(i * stride_, stride_ - tag_bytes), front);
+        for (std::size_t i = 0; i < batch; ++i) packets_[i] = buffers_.read_window(i);
         result<std::size_t> const got = tun_.read(std::span(packets_).first(batch));
         if (!got || *got == 0) return got;
         job_list<job_type> const jobs = std::span(jobs_).first(*got);
@@ -201,58 +142,45 @@ private:
         return got;
     }
 
-    /// Without buffers a packet is read and dropped, or its presence would wake the waiter for ever.
+    /// Reads and drops one packet while there are no buffers; otherwise the waiter would return at once for ever.
     result<std::size_t> discard() noexcept {
         byte sink[64];
         packet p(sink, 0);
         return tun_.read({&p, 1});
     }
 
-    static bool has_several(tun_type const& tun) noexcept {
-        if constexpr (requires { tun.several(); }) return tun.several();
+    bool has_more_for_others() const noexcept {
+        if constexpr (tun_device_with_has_more_for_others<tun_type>) return tun_.has_more_for_others();
         else return true;
     }
 
-    /// While small packets of other flows pass as well, a bulk transfer lets others run after each batch. Where
-    /// processors are short, what is under way then waits in the TUN device's queues, where flows are apart, and not
-    /// in the socket of its receiver, where such a packet would wait behind all of it.
-    void give_way() noexcept {
-        if constexpr (requires { tun_.lone_packets(), Policies::threads::give_way(); }) {
+    void yield_to_others() noexcept {
+        if constexpr (tun_device_with_sparse_packets<tun_type> && threads_with_give_way<typename Policies::threads>) {
             instant const at = now();
-            bool const lately = at < lone_since_ + lone_interval;
-            if (std::uint32_t const count = tun_.lone_packets(); count != lone_packets_) {
-                lone_packets_ = count;
-                lone_since_ = at;
-                lone_often_ = lately;
-            }
-            if (lately && lone_often_) Policies::threads::give_way();
+            if (scheduler_.should_yield(tun_.sparse_packets(), at)) Policies::threads::give_way();
         }
     }
 
-    /// From the network to the TUN device. False: nothing more is there.
+    /// Moves datagrams from the network to the TUN device. Returns: whether there may be more.
     bool pump_udp() noexcept {
-        auto const into = windows(inbound_.view(), receive_stride, wanted_);
+        std::size_t const wanted = scheduler_.datagrams_wanted();
+        auto const into = buffers_.data_windows(wanted);
         received const got = take_in(into, [&] { return socket_.receive(into); });
         if (got.datagrams == 0) return false;
         flush_bounded();
-        // A step is about one batch, however many segments a datagram has: what goes the other way waits meanwhile, and
-        // what was received is still in the cache when it is opened. After a few short datagrams there may be long
-        // ones, so more are asked for only as more come.
-        bool const more = got.datagrams == wanted_;
-        std::size_t const backlog = (std::max)(2 * got.datagrams, least_wanted);
-        wanted_ = (std::min)({(batch * got.datagrams + got.segments - 1) / got.segments, backlog, receive_batch});
-        return more;
+        scheduler_.note_received(got.datagrams, got.segments);
+        return got.datagrams == wanted;
     }
 
-    /// The same from the sockets of handshake messages, at most `receive_batch` of them: what a flood may take of a
-    /// step is bounded.
+    /// Moves datagrams from the sockets of handshake messages, at most `receive_batch` of them, so that a flood takes a
+    /// bounded part of a step.
     void pump_handshakes() noexcept
         requires separates_handshakes
     {
         std::size_t const data = std::exchange(messages_, 0), useless = std::exchange(useless_, 0);
         received got;
         if (may_have_handshakes()) {
-            auto const into = windows(handshakes_.view(), handshake_stride, receive_batch);
+            auto const into = buffers_.handshake_windows();
             got = take_in(into, [&] { return socket_.receive_handshakes(into); });
         }
         if (got.datagrams != 0) flush_bounded();
@@ -260,34 +188,27 @@ private:
         socket_.note_received(data, useless, got.segments);
     }
 
-    /// Lanes receive one after the other, so a lane that finds nothing would wait for another one in vain.
+    /// Lanes receive one after the other. A lane that would find nothing should not wait for another lane first.
     bool may_have_handshakes() noexcept {
-        if constexpr (requires { socket_.handshakes_ready(); }) return socket_.handshakes_ready();
+        if constexpr (udp_socket_with_handshakes_ready<socket_type>) return socket_.handshakes_ready();
         else return true;
-    }
-
-    /// Buffers of `stride` bytes for `count` datagrams.
-    std::span<datagram> windows(bytes from, std::size_t stride, std::size_t count) noexcept {
-        for (std::size_t i = 0; i < count; ++i)
-            received_[i] = {packet(from.subspan(i * stride, stride), tun_type::headroom)};
-        return std::span(received_).first(count);
     }
 
     struct received {
         std::size_t datagrams = 0;
-        std::size_t segments = 0; ///< messages in them
+        std::size_t segments = 0; ///< messages in the datagrams
     };
 
-    /// Receives datagrams, and takes the messages in them through the device to the TUN device.
+    /// Receives datagrams, and moves the messages in them through the device to the TUN device.
     template <class Receive> received take_in(std::span<datagram> into, Receive receive) noexcept {
         received sum;
-        shared_.order.begin();
+        shared_.order.begin_receive();
         result<std::size_t> const got = receive();
         if (!got || *got == 0) {
-            shared_.order.abandon();
+            shared_.order.cancel_receive();
             return sum;
         }
-        std::uint32_t const place = shared_.order.received();
+        std::uint32_t const place = shared_.order.end_receive();
         sum.datagrams = *got;
         moved_ = true;
         std::size_t count = 0;
@@ -306,21 +227,20 @@ private:
             if (count >= batch) open(std::span(jobs_).first(std::exchange(count, 0)), place);
         }
         open(std::span(jobs_).first(count), place);
-        shared_.order.end(place);
+        shared_.order.finish(place);
         return sum;
     }
 
     void open(job_list<job_type> jobs, std::uint32_t place) noexcept {
         core_.prepare_inbound(jobs, now());
         device_type::crypt(jobs, core_.aead());
-        shared_.order.await(place);
+        shared_.order.wait_for_turn(place);
         core_.complete(jobs, now());
         note(jobs);
         deliver(jobs);
     }
 
-    /// Tells the socket of datagrams that no peer needed, and of sources that sent authentic ones: by these it filters
-    /// floods.
+    /// Reports useless datagrams and authentic sources to the socket, which filters floods by them.
     void note([[maybe_unused]] job_list<job_type const> jobs) noexcept {
         if constexpr (separates_handshakes) {
             messages_ += jobs.size();
@@ -337,19 +257,18 @@ private:
         }
     }
 
-    /// `flush`, but handshakes are answered at most once in a step, and while the step before moved a whole batch of
-    /// packets only in every fourth step: several answers cost as much as a batch.
+    /// As `flush`, but answers handshakes only where the scheduler allows it.
     void flush_bounded() noexcept {
-        bool const answers = std::exchange(may_answer_, false) && (passed_before_ < batch || ++busy_steps_ % 4 == 0);
+        bool const answers = scheduler_.takes_handshakes();
         flush(answers);
     }
 
-    /// False: there is nothing more to be said.
-    bool speak(bool handshakes) noexcept {
-        // The outbound packets of this step are gone by now, so their buffers are free.
-        std::size_t const room = stride_ == 0 ? 0 : batch;
-        for (std::size_t i = 0; i < room; ++i)
-            jobs_[i].data = packet(outbound_.view().subspan(i * stride_, stride_), 0);
+    /// Sends a batch of answers to handshakes, or of what else the device has to send.
+    /// Returns: false, when there was nothing else.
+    bool transmit_pending(bool handshakes) noexcept {
+        // The outbound packets of this step are sent by now, so their buffers are free.
+        std::size_t const room = buffers_.outbound_count();
+        for (std::size_t i = 0; i < room; ++i) jobs_[i].data = buffers_.message_window(i);
         job_list<job_type> const jobs = std::span(jobs_).first(room);
         std::size_t const made = handshakes ? core_.process_handshakes(jobs, now()) : core_.poll_transmit(jobs, now());
         if (made == 0) return handshakes;
@@ -358,7 +277,7 @@ private:
         return true;
     }
 
-    /// Sends what is to be sent, completes all, and delivers what goes back to the host.
+    /// Sends the jobs that are to be sent, completes all of them, and delivers ICMP answers to the host.
     void transmit(job_list<job_type> jobs) noexcept {
         std::size_t count = 0;
         for (job_type const& j : jobs) {
@@ -397,7 +316,7 @@ private:
         passed_ += count;
     }
 
-    /// An ICMP answer may have taken all the room before the packet; then it left as much behind.
+    /// An ICMP answer may have taken the room before the packet; the room that it left is behind the answer.
     static void keep_headroom(packet& p) noexcept {
         if (p.headroom() >= tun_type::headroom) return;
         packet const moved({p.buffer, p.capacity}, tun_type::headroom, p.length);
@@ -405,35 +324,23 @@ private:
         p = moved;
     }
 
-    junction<Policies>& shared_;
+    lane_shared<Policies>& shared_;
     device_type& core_;
     tun_type& tun_;
     socket_type& socket_;
     bool tun_unfinished_ = false;
     bool moved_ = false;
     bool busy_ = false;
-    bool may_answer_ = true; ///< handshakes, in this step
     std::size_t passed_ = 0;
-    std::size_t passed_before_ = 0;  ///< in the step before
-    std::size_t messages_ = 0;       ///< that were received since the socket was told last
-    std::size_t useless_ = 0;        ///< those of them that no peer needed
-    unsigned busy_steps_ = 0;        ///< that moved whole batches
-    std::uint32_t lone_packets_ = 0; ///< of the TUN device, when it was last asked
-    instant lone_since_{};           ///< when there were new ones
-    bool lone_often_ = false;        ///< whether the time between these and those before was short
-    typename storage::template array<byte, most_outbound_bytes> outbound_;
-    typename storage::template array<byte, most_inbound_bytes> inbound_;
-    using handshake_array = typename storage::template array<byte, most_handshake_bytes>;
-    using handshake_room = std::conditional_t<separates_handshakes, handshake_array, empty_member<9>>;
-    [[no_unique_address]] handshake_room handshakes_;
-    std::size_t stride_ = 0;
-    std::size_t wanted_ = least_wanted; ///< datagrams in the next receive
+    std::size_t messages_ = 0; ///< messages received since the last `note_received`
+    std::size_t useless_ = 0;  ///< messages among them that no peer needed
+    lane_scheduler<batch, receive_batch> scheduler_;
+    buffers buffers_;
 
-    // What a step works on. Here and not on the stack, where each step would have to clear it.
-    std::array<job_type, most_jobs> jobs_;
-    std::array<packet, most_jobs> packets_;
+    // The working set of a step. These are members and not local variables, which each step would have to clear.
+    std::array<job_type, max_jobs> jobs_;
+    std::array<packet, max_jobs> packets_;
     std::array<datagram, batch> sent_;
-    std::array<datagram, receive_batch> received_;
 };
 
 }} // namespace wg::WG_ABI

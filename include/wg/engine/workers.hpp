@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// Further threads that move the packets of an interface, when one does not keep up. Layer 6; all calls by the thread
-// that runs the engine.
+// Further threads that move the packets of an interface when one thread does not keep up. Folder: engine; all calls by
+// the thread that runs the engine.
 //
 //     wg::workers<my_policies> workers{engine, tun, udp, 3};
 //     engine.run_once(...);
 //     if (engine.busy()) workers.help();
 //
-// All are equal: each has a lane, and takes what is ready from the TUN device's queues and the socket. A thread is made
-// when it is needed first, and sleeps when it finds nothing to do.
+// All threads are equal: each has a lane, which reads the TUN device's queues and the socket. A thread is created when
+// it is first needed, and sleeps when it finds nothing to do.
 #ifndef WG_ENGINE_WORKERS_HPP
 #define WG_ENGINE_WORKERS_HPP
 
@@ -15,38 +15,48 @@
 
 namespace wg { inline namespace WG_ABI {
 
-template <engine_policies Policies>
-    requires requires { typename Policies::threads::thread; }
-class workers {
+/// Up to 63 threads beside the engine's own.
+template <class Policies> class workers {
+    static_assert(engine_policies<Policies>,
+                  "the bundle lacks a policy or a member that an engine needs: see policy.hpp");
+    static_assert(threads_with_cell<typename Policies::threads> && threads_with_thread<typename Policies::threads>,
+                  "workers need a `threads` policy with `cell` and `thread`, such as wg::os::threads");
+    static_assert(tun_device_with_share<typename Policies::tun_device>, "workers need `tun_device::share`");
+    static_assert(udp_socket_with_share<typename Policies::udp_socket>, "workers need `udp_socket::share`");
     using threads = typename Policies::threads;
     using tun_type = typename Policies::tun_device;
     using socket_type = typename Policies::udp_socket;
 
 public:
-    static constexpr std::size_t most = 63; ///< beside the engine's own thread
+    /// Threads at most, beside the engine's own.
+    static constexpr std::size_t max_count = 63;
 
-    /// Up to `count` threads. What is joined outlives this.
+    /// Creates no thread yet, and later `count` at most. All references outlive this object.
     workers(engine<Policies>& first, tun_type& tun, socket_type& socket, std::size_t count) noexcept
-        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, most)) {}
+        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, max_count)) {}
     workers(workers const&) = delete;
     workers& operator=(workers const&) = delete;
+    /// Ends all threads, and waits for them.
     ~workers() {
         stopping_.store(1);
         for (std::size_t i = 0; i < made_; ++i) workers_[i]->called.store(1);
     }
 
+    /// Threads created so far.
     std::size_t size() const noexcept { return made_; }
 
-    /// There is more to do than gets done: one more thread sees to it, if there is one that sleeps or that may be made.
+    /// Adds one thread to those at work: wakes a sleeping thread, or else creates one. To be called when
+    /// `engine::busy` says that there is more work than gets done. Does nothing when all threads are at work.
     void help() noexcept {
         for (std::size_t i = 0; i < made_; ++i)
             if (workers_[i]->called.load() == 0) return workers_[i]->called.store(1);
-        if (made_ < count_ && !add()) count_ = made_; // the host has no more to give
+        if (made_ < count_ && !add()) count_ = made_; // the host has no memory or no threads left: do not try again
     }
 
-    /// Holds the workers while the interface changes: its MTU, its socket, or whether it is up.
+    /// Stops the threads during its life. The engine's `configure`, `up`, `down` and `refresh_mtu` need that.
     class pause {
     public:
+        /// Waits until every thread has finished its step.
         explicit pause(workers& all) noexcept : all_(all) {
             all_.paused_.store(1);
             for (std::size_t i = 0; i < all_.made_; ++i) {
@@ -56,6 +66,7 @@ public:
         }
         pause(pause const&) = delete;
         pause& operator=(pause const&) = delete;
+        /// Lets the threads go on, with the interface as it is now.
         ~pause() {
             for (std::size_t i = 0; i < all_.made_; ++i) {
                 all_.workers_[i]->join(all_);
@@ -73,7 +84,7 @@ private:
         worker(workers& of, tun_type&& shared) noexcept
             : all(of), tun(std::move(shared)), packets(of.engine_.shared(), tun, socket) {}
 
-        /// Takes part in the interface as it is now.
+        /// Takes over the MTU and the sockets of the interface.
         void join(workers const& of) noexcept {
             able = packets.make_room(of.tun_.mtu()) == status::ok && socket.share(of.socket_);
         }
@@ -84,11 +95,11 @@ private:
                 while (all.paused_.load() != 0) all.paused_.wait(1);
                 if (all.stopping_.load() != 0) return;
                 stepping.lock();
-                // What it has begun to read nobody else can read on.
+                // Only this thread can finish a frame that it has read in part.
                 bool const step = able || packets.unfinished();
                 bool const moved = step && packets.step(true, able) == status::ok && packets.moved();
                 stepping.unlock();
-                if (!moved) called.store(0); // if the engine has just called, it will again
+                if (!moved) called.store(0); // may undo a call of `help`; a busy engine repeats it
             }
         }
 
@@ -96,10 +107,10 @@ private:
         tun_type tun;
         socket_type socket{};
         lane<Policies> packets;
-        bool able = false;                ///< guarded by `stepping`
-        typename threads::mutex stepping; ///< held while it moves packets
-        typename threads::cell called;    ///< 0: it sleeps
-        typename threads::thread thread;  ///< ends before the rest does
+        bool able = false;                ///< has buffers and a socket; guarded by `stepping`
+        typename threads::mutex stepping; ///< held during a step
+        typename threads::cell called;    ///< 0: the thread sleeps
+        typename threads::thread thread;  ///< last, so that it ends before the other members are destroyed
     };
 
     bool add() noexcept {
@@ -121,7 +132,7 @@ private:
     std::size_t made_ = 0;
     typename threads::cell stopping_;
     typename threads::cell paused_;
-    std::array<std::unique_ptr<worker>, most> workers_{};
+    std::array<std::unique_ptr<worker>, max_count> workers_{};
 };
 
 }} // namespace wg::WG_ABI

@@ -146,7 +146,7 @@ public:
                 std::size_t const before = count;
                 int const error = read_queue(next_queue_, packets, count, share);
                 if (error == EAGAIN && count == before + 1 && packets[before].length <= most_lone_bytes)
-                    queues_->count_lone_packet();
+                    queues_->count_sparse_packet();
                 if (error == 0) continue;
                 ready &= ~bit;
                 if (error == EAGAIN || count > 0) continue; // the next call finds the same error
@@ -157,10 +157,10 @@ public:
     }
 
     /// Whether several queues had packets when `read` last asked, so that another who shares them finds some as well.
-    bool several() const noexcept { return several_; }
+    bool has_more_for_others() const noexcept { return several_; }
 
     /// Small packets so far that all who share the interface found alone in their queues.
-    std::uint32_t lone_packets() const noexcept { return queues_->lone_packets(); }
+    std::uint32_t sparse_packets() const noexcept { return queues_->sparse_packets(); }
 
     /// Gives the queues back that `read` has claimed, so that other objects that share the interface can read them.
     /// Called when all packets of the last `read` are sent. A queue of whose last frame segments are left stays

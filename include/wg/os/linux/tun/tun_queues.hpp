@@ -83,8 +83,8 @@ public:
     }
 
     /// Small packets that were found alone in their queues: those of a flow that is no bulk transfer.
-    std::uint32_t lone_packets() const noexcept { return lone_packets_.load(std::memory_order_relaxed); }
-    void count_lone_packet() noexcept { lone_packets_.fetch_add(1, std::memory_order_relaxed); }
+    std::uint32_t sparse_packets() const noexcept { return sparse_packets_.load(std::memory_order_relaxed); }
+    void count_sparse_packet() noexcept { sparse_packets_.fetch_add(1, std::memory_order_relaxed); }
 
     /// The length of the longest packet since `forget_cuts` that was longer than its room, in bytes; 0: none was.
     std::size_t longest_cut() const noexcept { return longest_cut_.load(std::memory_order_relaxed); }
@@ -101,7 +101,7 @@ private:
     std::size_t count_ = 0;
     bool shared_ = false;                                    ///< written only while one thread reads
     std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
-    std::atomic<std::uint32_t> lone_packets_{0};
+    std::atomic<std::uint32_t> sparse_packets_{0};
     std::atomic<std::uint32_t> longest_cut_{0};
 };
 
