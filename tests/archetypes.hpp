@@ -7,7 +7,8 @@
 #ifndef WG_TESTS_ARCHETYPES_HPP
 #define WG_TESTS_ARCHETYPES_HPP
 
-#include "wg/policy.hpp"
+#include "wg/policy/archetypes.hpp"
+#include "wg/policy/check.hpp"
 
 #include <memory>
 #include <new>
@@ -800,6 +801,145 @@ static_assert(is_nothing<bundle_without_threads> && is_nothing<bundle_without_st
 static_assert(wg::policies<bundle_without_tun_device> && !wg::engine_policies<bundle_without_tun_device>);
 static_assert(wg::policies<bundle_without_udp_socket> && !wg::engine_policies<bundle_without_udp_socket>);
 static_assert(wg::policies<bundle_without_waiter> && !wg::engine_policies<bundle_without_waiter>);
+
+// --- optional members: each twin is a documented archetype with one member replaced by a wrong one. Such a twin is still
+// a policy, but does not have the refinement, and a device or an engine of it does not compile (tests/headers/
+// wrong_members.py).
+
+namespace documented = wg::archetypes;
+static_assert(wg::engine_policies<documented::policies>);
+static_assert(sizeof(wg::check_policies<documented::policies>) != 0);
+static_assert(sizeof(wg::check_engine_policies<documented::policies>) != 0);
+static_assert(wg::batch_hash_backend<documented::hash_backend> && wg::hmac_hash_backend<documented::hash_backend>);
+static_assert(wg::batch_dh_backend<documented::dh_backend>);
+static_assert(wg::batch_aead_backend<documented::aead_backend>);
+static_assert(wg::single_call_aead_backend<documented::aead_backend>);
+static_assert(wg::tun_device_with_settle<documented::tun_device> && wg::tun_device_with_share<documented::tun_device>);
+static_assert(wg::tun_device_with_has_more_for_others<documented::tun_device>);
+static_assert(wg::tun_device_with_sparse_packets<documented::tun_device>);
+static_assert(wg::tun_device_with_longest_cut<documented::tun_device>);
+static_assert(wg::udp_socket_with_set_fwmark<documented::udp_socket>);
+static_assert(wg::udp_socket_with_share<documented::udp_socket>);
+static_assert(wg::udp_socket_with_handshakes<documented::udp_socket>);
+static_assert(wg::udp_socket_with_separate_handshakes<documented::udp_socket>);
+static_assert(wg::udp_socket_with_handshakes_ready<documented::udp_socket>);
+static_assert(wg::waiter_with_busy_poll<documented::waiter>);
+static_assert(wg::threads_with_cell<documented::threads> && wg::threads_with_thread<documented::threads>);
+static_assert(wg::threads_with_give_way<documented::threads>);
+static_assert(wg::engine_storage<documented::storage>);
+static_assert(wg::observer_with_key<documented::observer>);
+static_assert(wg::pool_of<documented::pool<int>, int> && wg::array_of<documented::array<int>, int>);
+
+// The smallest models have no optional member.
+static_assert(!wg::hmac_hash_backend<hash> && !wg::single_call_aead_backend<aead>);
+static_assert(!wg::tun_device_with_settle<tun> && !wg::tun_device_with_share<tun>);
+static_assert(!wg::tun_device_with_has_more_for_others<tun> && !wg::tun_device_with_sparse_packets<tun>);
+static_assert(!wg::tun_device_with_longest_cut<tun>);
+static_assert(!wg::udp_socket_with_set_fwmark<udp> && !wg::udp_socket_with_share<udp>);
+static_assert(!wg::udp_socket_with_handshakes<udp> && !wg::udp_socket_with_separate_handshakes<udp>);
+static_assert(!wg::udp_socket_with_handshakes_ready<udp>);
+static_assert(!wg::waiter_with_busy_poll<waiter> && !wg::observer_with_key<observer>);
+static_assert(!wg::threads_with_cell<threads> && !wg::threads_with_thread<threads>);
+static_assert(!wg::threads_with_give_way<threads>);
+
+struct wrong_blake2s_batch : documented::hash_backend {
+    void blake2s_batch(std::span<wg::hash_item const>) const;
+};
+static_assert(wg::hash_backend<wrong_blake2s_batch> && !wg::batch_hash_backend<wrong_blake2s_batch>);
+struct wrong_hmac_blake2s : documented::hash_backend {
+    bool hmac_blake2s(bytes, key_view, bytes_view) const noexcept;
+};
+static_assert(wg::hash_backend<wrong_hmac_blake2s> && !wg::hmac_hash_backend<wrong_hmac_blake2s>);
+struct wrong_dh_batch : documented::dh_backend {
+    void dh_batch(std::span<wg::dh_item>) const;
+};
+static_assert(wg::dh_backend<wrong_dh_batch> && !wg::batch_dh_backend<wrong_dh_batch>);
+struct wrong_seal_batch : documented::aead_backend {
+    void seal_batch(std::span<wg::aead_item>) const;
+};
+static_assert(wg::aead_backend<wrong_seal_batch> && !wg::batch_aead_backend<wrong_seal_batch>);
+struct wrong_open_batch : documented::aead_backend {
+    bool open_batch(std::span<wg::aead_item>) const noexcept;
+};
+static_assert(wg::aead_backend<wrong_open_batch> && !wg::batch_aead_backend<wrong_open_batch>);
+struct wrong_run : documented::aead_backend {
+    bool run(bool, byte*, byte const*, std::size_t) const noexcept;
+};
+static_assert(wg::aead_backend<wrong_run> && !wg::single_call_aead_backend<wrong_run>);
+struct wrong_settle : documented::tun_device {
+    void settle();
+};
+static_assert(wg::tun_device<wrong_settle> && !wg::tun_device_with_settle<wrong_settle>);
+struct wrong_tun_share : documented::tun_device {
+    bool share() noexcept;
+};
+static_assert(wg::tun_device<wrong_tun_share> && !wg::tun_device_with_share<wrong_tun_share>);
+struct wrong_has_more_for_others : documented::tun_device {
+    int has_more_for_others() noexcept;
+};
+static_assert(wg::tun_device<wrong_has_more_for_others> &&
+              !wg::tun_device_with_has_more_for_others<wrong_has_more_for_others>);
+struct wrong_sparse_packets : documented::tun_device {
+    std::size_t sparse_packets() noexcept;
+};
+static_assert(wg::tun_device<wrong_sparse_packets> && !wg::tun_device_with_sparse_packets<wrong_sparse_packets>);
+struct wrong_longest_cut : documented::tun_device {
+    int longest_cut() noexcept;
+};
+static_assert(wg::tun_device<wrong_longest_cut> && !wg::tun_device_with_longest_cut<wrong_longest_cut>);
+struct wrong_set_fwmark : documented::udp_socket {
+    void set_fwmark(std::uint32_t) noexcept;
+};
+static_assert(wg::udp_socket<wrong_set_fwmark> && !wg::udp_socket_with_set_fwmark<wrong_set_fwmark>);
+struct wrong_socket_share : documented::udp_socket {
+    bool share() noexcept;
+};
+static_assert(wg::udp_socket<wrong_socket_share> && !wg::udp_socket_with_share<wrong_socket_share>);
+struct wrong_receive_handshakes : documented::udp_socket {
+    std::size_t receive_handshakes(datagrams) noexcept;
+};
+static_assert(wg::udp_socket<wrong_receive_handshakes> && !wg::udp_socket_with_handshakes<wrong_receive_handshakes>);
+struct wrong_note_received : documented::udp_socket {
+    void note_received(std::size_t, std::size_t) noexcept;
+};
+static_assert(wg::udp_socket<wrong_note_received> && !wg::udp_socket_with_handshakes<wrong_note_received>);
+struct wrong_note_authentic : documented::udp_socket {
+    void note_authentic(wg::endpoint const&) noexcept;
+};
+static_assert(wg::udp_socket<wrong_note_authentic> && !wg::udp_socket_with_handshakes<wrong_note_authentic>);
+struct wrong_separate_handshakes : documented::udp_socket {
+    bool separate_handshakes() noexcept;
+};
+static_assert(wg::udp_socket<wrong_separate_handshakes> &&
+              !wg::udp_socket_with_separate_handshakes<wrong_separate_handshakes>);
+struct wrong_handshakes_ready : documented::udp_socket {
+    bool handshakes_ready();
+};
+static_assert(wg::udp_socket<wrong_handshakes_ready> && !wg::udp_socket_with_handshakes_ready<wrong_handshakes_ready>);
+struct wrong_busy_poll : waiter {
+    using waiter::wait;
+    bool wait(instant, wg::duration) noexcept;
+};
+static_assert(wg::waiter<wrong_busy_poll> && !wg::waiter_with_busy_poll<wrong_busy_poll>);
+struct wrong_cell : documented::threads {
+    using cell = std::uint32_t;
+};
+static_assert(wg::threads<wrong_cell> && !wg::threads_with_cell<wrong_cell>);
+struct wrong_thread : documented::threads {
+    struct thread {
+        void start() noexcept;
+    };
+};
+static_assert(wg::threads<wrong_thread> && !wg::threads_with_thread<wrong_thread>);
+struct wrong_give_way : documented::threads {
+    void give_way() noexcept; // not static
+};
+static_assert(wg::threads<wrong_give_way> && !wg::threads_with_give_way<wrong_give_way>);
+struct wrong_event : observer {
+    using observer::event;
+    void event(wg::event_id, std::uint32_t, std::uint64_t, wg::public_key const&);
+};
+static_assert(wg::observer<wrong_event> && !wg::observer_with_key<wrong_event>);
 
 } // namespace archetypes
 

@@ -35,6 +35,7 @@
 #include "os/bare/lwip.hpp"
 #endif
 #include "os/os.hpp"
+#include "policy/archetypes.hpp"
 
 namespace wg { inline namespace WG_ABI {
 

@@ -6,6 +6,8 @@
 
 #include "../policy.hpp"
 
+#include <type_traits>
+
 namespace wg { inline namespace WG_ABI {
 
 /// @cond
@@ -40,6 +42,14 @@ template <class Threads>
 concept names_cell = requires { typename Threads::cell; } || requires { &Threads::cell; };
 template <class Threads>
 concept names_thread = requires { typename Threads::thread; } || requires { &Threads::thread; };
+
+// A class that derives from a tun_device inherits a `share` that returns the base. That is enough for an engine;
+// `workers` then refuse the bundle.
+template <class Tun>
+concept shares_base = requires(Tun& tun) {
+    { tun.share() } noexcept;
+    requires std::derived_from<Tun, std::remove_cvref_t<decltype(*tun.share())>>;
+};
 
 // An optional form of a required member is found by a call.
 template <class Waiter>
@@ -82,7 +92,7 @@ template <aead_backend Aead> struct check_aead_backend {
 template <tun_device Tun> struct check_tun_device {
     static_assert(!policy_detail::names_settle<Tun> || tun_device_with_settle<Tun>,
                   "tun_device: not `void settle() noexcept`");
-    static_assert(!policy_detail::names_share<Tun> || tun_device_with_share<Tun>,
+    static_assert(!policy_detail::names_share<Tun> || policy_detail::shares_base<Tun>,
                   "tun_device: not `result<Tun> share() noexcept`");
     static_assert(!policy_detail::names_has_more_for_others<Tun> || tun_device_with_has_more_for_others<Tun>,
                   "tun_device: not `bool has_more_for_others() noexcept`");
@@ -94,19 +104,26 @@ template <tun_device Tun> struct check_tun_device {
 
 /// Checks the optional members of a udp_socket.
 template <udp_socket Socket> struct check_udp_socket {
+private:
+    static constexpr bool names_handshakes = policy_detail::names_receive_handshakes<Socket> ||
+                                             policy_detail::names_note_received<Socket> ||
+                                             policy_detail::names_note_authentic<Socket>;
+    static constexpr bool is_refused = names_handshakes && !udp_socket_with_handshakes<Socket>; ///< one error is enough
+
+public:
     static_assert(!policy_detail::names_set_fwmark<Socket> || udp_socket_with_set_fwmark<Socket>,
                   "udp_socket: not `status set_fwmark(std::uint32_t mark) noexcept`");
     static_assert(!policy_detail::names_share<Socket> || udp_socket_with_share<Socket>,
                   "udp_socket: not `bool share(Socket const& other) noexcept`");
-    static_assert((!policy_detail::names_receive_handshakes<Socket> && !policy_detail::names_note_received<Socket> &&
-                   !policy_detail::names_note_authentic<Socket>) ||
-                      udp_socket_with_handshakes<Socket>,
+    static_assert(!names_handshakes || udp_socket_with_handshakes<Socket>,
                   "udp_socket: not all of `result<std::size_t> receive_handshakes(std::span<datagram>) noexcept`, "
                   "`void note_received(std::size_t data, std::size_t useless, std::size_t handshakes) noexcept` and "
                   "`void note_authentic(ip_address const& source) noexcept`");
-    static_assert(!policy_detail::names_separate_handshakes<Socket> || udp_socket_with_separate_handshakes<Socket>,
+    static_assert(!policy_detail::names_separate_handshakes<Socket> || is_refused ||
+                      udp_socket_with_separate_handshakes<Socket>,
                   "udp_socket: not `void separate_handshakes() noexcept`, with `receive_handshakes`");
-    static_assert(!policy_detail::names_handshakes_ready<Socket> || udp_socket_with_handshakes_ready<Socket>,
+    static_assert(!policy_detail::names_handshakes_ready<Socket> || is_refused ||
+                      udp_socket_with_handshakes_ready<Socket>,
                   "udp_socket: not `bool handshakes_ready() noexcept`, with `receive_handshakes`");
 };
 

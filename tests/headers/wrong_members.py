@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""A policy that has an optional member with a wrong signature does not compile, and the error names the right one.
+
+The wrong policies stand at the end of tests/archetypes.hpp.
+"""
+import collections
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from cases import FREESTANDING, ROOT, Failed, command, compilers, run_cases  # noqa: E402
+
+CHECKS = {  # the check of policy/check.hpp: a wrong policy, and what the error says
+    "check_hash_backend": {"wrong_blake2s_batch": "hash_backend: not `void blake2s_batch(",
+                           "wrong_hmac_blake2s": "hash_backend: not `void hmac_blake2s("},
+    "check_dh_backend": {"wrong_dh_batch": "dh_backend: not `void dh_batch("},
+    "check_aead_backend": {"wrong_seal_batch": "aead_backend: not both of `void seal_batch(",
+                           "wrong_open_batch": "aead_backend: not both of `void seal_batch(",
+                           "wrong_run": "aead_backend: not `bool run("},
+    "check_tun_device": {"wrong_settle": "tun_device: not `void settle()",
+                         "wrong_tun_share": "tun_device: not `result<Tun> share()",
+                         "wrong_has_more_for_others": "tun_device: not `bool has_more_for_others()",
+                         "wrong_sparse_packets": "tun_device: not `std::uint32_t sparse_packets()",
+                         "wrong_longest_cut": "tun_device: not `std::size_t longest_cut()"},
+    "check_udp_socket": {"wrong_set_fwmark": "udp_socket: not `status set_fwmark(",
+                         "wrong_socket_share": "udp_socket: not `bool share(",
+                         "wrong_receive_handshakes": "udp_socket: not all of `result<std::size_t> receive_handshakes(",
+                         "wrong_note_received": "udp_socket: not all of `result<std::size_t> receive_handshakes(",
+                         "wrong_note_authentic": "udp_socket: not all of `result<std::size_t> receive_handshakes(",
+                         "wrong_separate_handshakes": "udp_socket: not `void separate_handshakes()",
+                         "wrong_handshakes_ready": "udp_socket: not `bool handshakes_ready()"},
+    "check_waiter": {"wrong_busy_poll": "waiter: not `readiness wait(instant deadline, duration busy_poll)"},
+    "check_threads": {"wrong_cell": "threads: not a type `cell`", "wrong_thread": "threads: not a type `thread`",
+                      "wrong_give_way": "threads: not `static void give_way()"},
+    "check_observer": {"wrong_event": "observer: not `void event("},
+}
+BUNDLES = {  # what is instantiated: members of the bundle, and what the error says
+    "device": ("using dh = archetypes::wrong_dh_batch;", "dh_backend: not `void dh_batch("),
+    "engine": ("using tun_device = archetypes::wrong_settle;", "tun_device: not `void settle()"),
+}
+
+
+def errors(compiler, source):
+    """What the compiler says of a source that it must refuse."""
+    unlimited = ["-ferror-limit=0"] if "clang" in compiler else []
+    try:
+        command(compiler, "-std=c++20", *FREESTANDING, "-fsyntax-only", *unlimited, "-I", ROOT / "include", "-x", "c++", "-",
+                source=f'#include "{ROOT}/tests/archetypes.hpp"\n{source}')
+    except Failed as refused:
+        return [line for line in str(refused).splitlines() if " error: " in line]
+    raise Failed("it compiled")
+
+
+def refuses(compiler, source, expected):
+    """With these errors and no other."""
+    found = errors(compiler, source)
+    for text, count in collections.Counter(expected).items():
+        if sum(text in line for line in found) != count:
+            raise Failed(f"expected {count} errors with {text!r}, got:\n" + "\n".join(found))
+    if len(found) != len(expected):
+        raise Failed(f"expected {len(expected)} errors, got:\n" + "\n".join(found))
+
+
+def policies(compiler):
+    """All wrong policies in one unit, which takes half a second; one each would take a minute."""
+    wrong = [(f"template struct wg::{check}<archetypes::{name}>;\n", expected)
+             for check, wrongs in CHECKS.items() for name, expected in wrongs.items()]
+    refuses(compiler, "".join(line for line, _ in wrong), [expected for _, expected in wrong])
+
+
+def bundle(compiler, what, members, expected):
+    refuses(compiler, f'#include "wg/{what}/{what}.hpp"\nstruct wrong : archetypes::engine_bundle {{ {members} }};\n'
+            f"static_assert(sizeof(wg::{what}<wrong>) != 0);\n", [expected])
+
+
+run_cases([(f"wrong members, {c}", lambda c=c: policies(c)) for c in compilers()] +
+          [(f"a wrong member in the bundle of {what}, {c}", lambda c=c, w=what, m=members, e=expected: bundle(c, w, m, e))
+           for c in compilers() for what, (members, expected) in BUNDLES.items()])
