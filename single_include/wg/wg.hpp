@@ -161,33 +161,27 @@ inline constexpr bool hostless = false;
 // each concept. Every member is noexcept. A member may be called by any thread where its documentation says so, else by
 // one thread at a time.
 //
-// | concept       | the policy supplies          | members required                 | concepts for optional members  |
-// |---------------|------------------------------|----------------------------------|--------------------------------|
-// | hash_backend  | BLAKE2s                      | blake2s                          | batch_hash_backend,            |
-// |               |                              |                                  | hmac_hash_backend              |
-// | dh_backend    | X25519                       | dh, dh_public                    | batch_dh_backend               |
-// | aead_backend  | ChaCha20-Poly1305, HChaCha20 | seal, open, hchacha20            | batch_aead_backend,            |
-// |               |                              |                                  | single_call_aead_backend       |
-// | clock_source  | time                         | now, tai64n                      |                                |
-// | random_source | random bytes                 | fill                             |                                |
-// | threads       | mutexes, threads             | parallel, mutex                  | threads_with_...: cell,        |
-// |               |                              |                                  | thread, give_way               |
-// | storage       | memory, limits               | pool, secret_pool, array, max_*, | engine_storage                 |
-// |               |                              | replay_bits                      |                                |
-// | observer      | a log of events              | event, enabled                   | observer_with_key              |
-// | tun_device    | IP packets of the host       | read, write, mtu, headroom       | tun_device_with_...: settle,   |
-// |               |                              |                                  | share, has_more_for_others,    |
-// |               |                              |                                  | sparse_packets, longest_cut    |
-// | udp_socket    | UDP datagrams                | open, close, receive, send,      | udp_socket_with_...:           |
-// |               |                              | receive_bytes                    | set_fwmark, share, handshakes, |
-// |               |                              |                                  | separate_handshakes,           |
-// |               |                              |                                  | handshakes_ready               |
-// | waiter        | sleep until there is work    | wait, wake                       | waiter_with_busy_poll          |
-//
-// A policy may have a member that is optional, or not. One that has a member of that name with another signature is
-// refused at compile time, with a message that names the member and the signature (policy/check.hpp).
+// A policy may lack an optional member. A policy that has a member of that name with a wrong signature does not compile;
+// the error names the member and its signature (policy/check.hpp).
 #ifndef WG_POLICY_HPP
 #define WG_POLICY_HPP
+
+/// @file
+/// The concepts that policies model. Each has its promises in a documented class.
+///
+/// | concept       | the policy supplies | promises                           | concepts for optional members                |
+/// |---------------|---------------------|------------------------------------|----------------------------------------------|
+/// | hash_backend  | BLAKE2s             | @ref wg::archetypes::hash_backend  | batch_hash_backend, hmac_hash_backend        |
+/// | dh_backend    | X25519              | @ref wg::archetypes::dh_backend    | batch_dh_backend                             |
+/// | aead_backend  | ChaCha20-Poly1305   | @ref wg::archetypes::aead_backend  | batch_aead_backend, single_call_aead_backend |
+/// | clock_source  | time                | @ref wg::archetypes::clock_source  |                                              |
+/// | random_source | random bytes        | @ref wg::archetypes::random_source |                                              |
+/// | threads       | mutexes, threads    | @ref wg::archetypes::threads       | threads_with_cell, _thread, _give_way        |
+/// | storage       | memory, limits      | @ref wg::archetypes::storage       | engine_storage                               |
+/// | observer      | a log of events     | @ref wg::archetypes::observer      | observer_with_key                            |
+/// | tun_device    | packets of the host | @ref wg::archetypes::tun_device    | tun_device_with_settle and others            |
+/// | udp_socket    | the network         | @ref wg::archetypes::udp_socket    | udp_socket_with_share and others             |
+/// | waiter        | sleep               | @ref wg::archetypes::waiter        | waiter_with_busy_poll                        |
 
 // SPDX-License-Identifier: BSL-1.0
 // The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Layer 0.
@@ -999,7 +993,7 @@ struct hash_item {
     bytes_view message; ///< any size
 };
 
-/// BLAKE2s. Promises: `archetypes::hash_backend`.
+/// BLAKE2s. Promises: @ref archetypes::hash_backend.
 template <class Hash>
 concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
@@ -1028,7 +1022,7 @@ struct dh_item {
     bool good = false;                         ///< the result of `dh`
 };
 
-/// X25519. Promises: `archetypes::dh_backend`.
+/// X25519. Promises: @ref archetypes::dh_backend.
 template <class Dh>
 concept dh_backend =
     requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point, public_key& key) {
@@ -1053,7 +1047,7 @@ struct aead_item {
     bool good = false;                      ///< the result of `open`
 };
 
-/// ChaCha20-Poly1305 and HChaCha20. Promises: `archetypes::aead_backend`.
+/// ChaCha20-Poly1305 and HChaCha20. Promises: @ref archetypes::aead_backend.
 template <class Aead>
 concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std::uint64_t counter,
                                 secret<key_bytes>& out, secret<key_bytes> const& key, std::span<byte const, 16> nonce) {
@@ -1079,14 +1073,14 @@ concept single_call_aead_backend =
 
 // --- clock_source, random_source
 
-/// Time. Promises: `archetypes::clock_source`.
+/// Time. Promises: @ref archetypes::clock_source.
 template <class Clock>
 concept clock_source = requires(Clock& clock, std::span<byte, timestamp_bytes> label) {
     { clock.now() } noexcept -> std::same_as<instant>;
     { clock.tai64n(label) } noexcept -> std::same_as<void>;
 };
 
-/// Random bytes. Promises: `archetypes::random_source`.
+/// Random bytes. Promises: @ref archetypes::random_source.
 template <class Random>
 concept random_source = requires(Random& random, bytes out) {
     { random.fill(out) } noexcept -> std::same_as<bool>;
@@ -1094,7 +1088,7 @@ concept random_source = requires(Random& random, bytes out) {
 
 // --- tun_device
 
-/// The host's end of the tunnel: IP packets. Promises: `archetypes::tun_device`.
+/// The host's end of the tunnel: IP packets. Promises: @ref archetypes::tun_device.
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
@@ -1135,7 +1129,7 @@ concept tun_device_with_longest_cut = tun_device<Tun> && requires(Tun& tun) {
 
 // --- udp_socket
 
-/// The network's end of the tunnel: UDP datagrams. Promises: `archetypes::udp_socket`.
+/// The network's end of the tunnel: UDP datagrams. Promises: @ref archetypes::udp_socket.
 template <class Socket>
 concept udp_socket = requires(Socket& socket, std::span<datagram> datagrams, std::uint16_t port) {
     { socket.open(port) } noexcept -> std::same_as<result<std::uint16_t>>;
@@ -1187,7 +1181,7 @@ struct readiness {
     std::uint32_t others = 0; ///< a bit for each further source of the host: a configuration socket, signals
 };
 
-/// Sleep until there is work. Promises: `archetypes::waiter`.
+/// Sleep until there is work. Promises: @ref archetypes::waiter.
 template <class Waiter>
 concept waiter = requires(Waiter& waiter, instant deadline) {
     { waiter.wait(deadline) } noexcept -> std::same_as<readiness>;
@@ -1202,7 +1196,7 @@ concept waiter_with_busy_poll = waiter<Waiter> && requires(Waiter& waiter, insta
 
 // --- threads
 
-/// Mutexes, and optionally threads. Promises: `archetypes::threads`.
+/// Mutexes, and optionally threads. Promises: @ref archetypes::threads.
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;
@@ -1237,7 +1231,7 @@ concept threads_with_give_way = threads<Threads> && requires {
 
 // --- storage
 
-/// A pool of objects. Promises: `archetypes::pool`.
+/// A pool of objects. Promises: @ref archetypes::pool.
 template <class Pool, class T>
 concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
     { pool.acquire() } noexcept -> std::same_as<T*>;
@@ -1245,14 +1239,14 @@ concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
     { pool.reserve(count) } noexcept -> std::same_as<bool>;
 };
 
-/// An array that can be made longer. Promises: `archetypes::array`.
+/// An array that can be made longer. Promises: @ref archetypes::array.
 template <class Array, class T>
 concept array_of = std::movable<Array> && requires(Array& array, std::size_t count) {
     { array.resize(count) } noexcept -> std::same_as<bool>;
     { array.view() } noexcept -> std::same_as<std::span<T>>;
 };
 
-/// Where a device's memory comes from, and the limits of the device. Promises: `archetypes::storage`.
+/// Where a device's memory comes from, and the limits of the device. Promises: @ref archetypes::storage.
 template <class Storage>
 concept storage = requires {
     requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;
@@ -1279,7 +1273,7 @@ concept engine_storage = storage<Storage> && requires {
 
 // --- observer
 
-/// A log of events. Promises: `archetypes::observer`.
+/// A log of events. Promises: @ref archetypes::observer.
 template <class Observer>
 concept observer = requires(Observer& observer, event_id id, std::uint32_t peer_number, std::uint64_t value) {
     { observer.event(id, peer_number, value) } noexcept -> std::same_as<void>;
