@@ -16,21 +16,21 @@
 #define WG_POLICY_HPP
 
 /// @file
-/// The concepts that policies model. Each has its promises in a documented class.
+/// The concepts that policies model. Each links to a documented class with its promises.
 ///
-/// | concept       | the policy supplies | promises                           | concepts for optional members                |
-/// |---------------|---------------------|------------------------------------|----------------------------------------------|
-/// | hash_backend  | BLAKE2s             | @ref wg::archetypes::hash_backend  | batch_hash_backend, hmac_hash_backend        |
-/// | dh_backend    | X25519              | @ref wg::archetypes::dh_backend    | batch_dh_backend                             |
-/// | aead_backend  | ChaCha20-Poly1305   | @ref wg::archetypes::aead_backend  | batch_aead_backend, single_call_aead_backend |
-/// | clock_source  | time                | @ref wg::archetypes::clock_source  |                                              |
-/// | random_source | random bytes        | @ref wg::archetypes::random_source |                                              |
-/// | threads       | mutexes, threads    | @ref wg::archetypes::threads       | threads_with_cell, _thread, _give_way        |
-/// | storage       | memory, limits      | @ref wg::archetypes::storage       | engine_storage                               |
-/// | observer      | a log of events     | @ref wg::archetypes::observer      | observer_with_key                            |
-/// | tun_device    | packets of the host | @ref wg::archetypes::tun_device    | tun_device_with_settle and others            |
-/// | udp_socket    | the network         | @ref wg::archetypes::udp_socket    | udp_socket_with_share and others             |
-/// | waiter        | sleep               | @ref wg::archetypes::waiter        | waiter_with_busy_poll                        |
+/// | concept                                     | supplies            | optional members                             |
+/// |---------------------------------------------|---------------------|----------------------------------------------|
+/// | @ref hash_backend_promises "hash_backend"   | BLAKE2s             | batch_hash_backend, hmac_hash_backend        |
+/// | @ref dh_backend_promises "dh_backend"       | X25519              | batch_dh_backend                             |
+/// | @ref aead_backend_promises "aead_backend"   | ChaCha20-Poly1305   | batch_aead_backend, single_call_aead_backend |
+/// | @ref clock_source_promises "clock_source"   | time                |                                              |
+/// | @ref random_source_promises "random_source" | random bytes        |                                              |
+/// | @ref threads_promises "threads"             | mutexes, threads    | threads_with_cell and others                 |
+/// | @ref storage_promises "storage"             | memory, limits      | engine_storage                               |
+/// | @ref observer_promises "observer"           | a log of events     | observer_with_key                            |
+/// | @ref tun_device_promises "tun_device"       | packets of the host | tun_device_with_settle and others            |
+/// | @ref udp_socket_promises "udp_socket"       | the network         | udp_socket_with_share and others             |
+/// | @ref waiter_promises "waiter"               | sleep               | waiter_with_busy_poll                        |
 
 #include "base/config.hpp"
 #include "base/event.hpp"
@@ -50,7 +50,7 @@ struct hash_item {
     bytes_view message; ///< any size
 };
 
-/// BLAKE2s. Promises: @ref archetypes::hash_backend.
+/// BLAKE2s. Promises: @ref hash_backend_promises "archetypes::hash_backend".
 template <class Hash>
 concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
@@ -79,7 +79,7 @@ struct dh_item {
     bool good = false;                         ///< the result of `dh`
 };
 
-/// X25519. Promises: @ref archetypes::dh_backend.
+/// X25519. Promises: @ref dh_backend_promises "archetypes::dh_backend".
 template <class Dh>
 concept dh_backend =
     requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point, public_key& key) {
@@ -104,7 +104,7 @@ struct aead_item {
     bool good = false;                      ///< the result of `open`
 };
 
-/// ChaCha20-Poly1305 and HChaCha20. Promises: @ref archetypes::aead_backend.
+/// ChaCha20-Poly1305 and HChaCha20. Promises: @ref aead_backend_promises "archetypes::aead_backend".
 template <class Aead>
 concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std::uint64_t counter,
                                 secret<key_bytes>& out, secret<key_bytes> const& key, std::span<byte const, 16> nonce) {
@@ -130,14 +130,14 @@ concept single_call_aead_backend =
 
 // --- clock_source, random_source
 
-/// Time. Promises: @ref archetypes::clock_source.
+/// Time. Promises: @ref clock_source_promises "archetypes::clock_source".
 template <class Clock>
 concept clock_source = requires(Clock& clock, std::span<byte, timestamp_bytes> label) {
     { clock.now() } noexcept -> std::same_as<instant>;
     { clock.tai64n(label) } noexcept -> std::same_as<void>;
 };
 
-/// Random bytes. Promises: @ref archetypes::random_source.
+/// Random bytes. Promises: @ref random_source_promises "archetypes::random_source".
 template <class Random>
 concept random_source = requires(Random& random, bytes out) {
     { random.fill(out) } noexcept -> std::same_as<bool>;
@@ -145,7 +145,7 @@ concept random_source = requires(Random& random, bytes out) {
 
 // --- tun_device
 
-/// The host's end of the tunnel: IP packets. Promises: @ref archetypes::tun_device.
+/// The host's end of the tunnel: IP packets. Promises: @ref tun_device_promises "archetypes::tun_device".
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
@@ -186,7 +186,7 @@ concept tun_device_with_longest_cut = tun_device<Tun> && requires(Tun& tun) {
 
 // --- udp_socket
 
-/// The network's end of the tunnel: UDP datagrams. Promises: @ref archetypes::udp_socket.
+/// The network's end of the tunnel: UDP datagrams. Promises: @ref udp_socket_promises "archetypes::udp_socket".
 template <class Socket>
 concept udp_socket = requires(Socket& socket, std::span<datagram> datagrams, std::uint16_t port) {
     { socket.open(port) } noexcept -> std::same_as<result<std::uint16_t>>;
@@ -238,7 +238,7 @@ struct readiness {
     std::uint32_t others = 0; ///< a bit for each further source of the host: a configuration socket, signals
 };
 
-/// Sleep until there is work. Promises: @ref archetypes::waiter.
+/// Sleep until there is work. Promises: @ref waiter_promises "archetypes::waiter".
 template <class Waiter>
 concept waiter = requires(Waiter& waiter, instant deadline) {
     { waiter.wait(deadline) } noexcept -> std::same_as<readiness>;
@@ -253,7 +253,7 @@ concept waiter_with_busy_poll = waiter<Waiter> && requires(Waiter& waiter, insta
 
 // --- threads
 
-/// Mutexes, and optionally threads. Promises: @ref archetypes::threads.
+/// Mutexes, and optionally threads. Promises: @ref threads_promises "archetypes::threads".
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;
@@ -288,7 +288,7 @@ concept threads_with_give_way = threads<Threads> && requires {
 
 // --- storage
 
-/// A pool of objects. Promises: @ref archetypes::pool.
+/// A pool of objects. Promises: @ref pool_promises "archetypes::pool".
 template <class Pool, class T>
 concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
     { pool.acquire() } noexcept -> std::same_as<T*>;
@@ -296,14 +296,14 @@ concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
     { pool.reserve(count) } noexcept -> std::same_as<bool>;
 };
 
-/// An array that can be made longer. Promises: @ref archetypes::array.
+/// An array that can be made longer. Promises: @ref array_promises "archetypes::array".
 template <class Array, class T>
 concept array_of = std::movable<Array> && requires(Array& array, std::size_t count) {
     { array.resize(count) } noexcept -> std::same_as<bool>;
     { array.view() } noexcept -> std::same_as<std::span<T>>;
 };
 
-/// Where a device's memory comes from, and the limits of the device. Promises: @ref archetypes::storage.
+/// Where a device's memory comes from, and the limits of the device. Promises: @ref storage_promises "archetypes::storage".
 template <class Storage>
 concept storage = requires {
     requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;
@@ -330,7 +330,7 @@ concept engine_storage = storage<Storage> && requires {
 
 // --- observer
 
-/// A log of events. Promises: @ref archetypes::observer.
+/// A log of events. Promises: @ref observer_promises "archetypes::observer".
 template <class Observer>
 concept observer = requires(Observer& observer, event_id id, std::uint32_t peer_number, std::uint64_t value) {
     { observer.event(id, peer_number, value) } noexcept -> std::same_as<void>;

@@ -167,21 +167,21 @@ inline constexpr bool hostless = false;
 #define WG_POLICY_HPP
 
 /// @file
-/// The concepts that policies model. Each has its promises in a documented class.
+/// The concepts that policies model. Each links to a documented class with its promises.
 ///
-/// | concept       | the policy supplies | promises                           | concepts for optional members                |
-/// |---------------|---------------------|------------------------------------|----------------------------------------------|
-/// | hash_backend  | BLAKE2s             | @ref wg::archetypes::hash_backend  | batch_hash_backend, hmac_hash_backend        |
-/// | dh_backend    | X25519              | @ref wg::archetypes::dh_backend    | batch_dh_backend                             |
-/// | aead_backend  | ChaCha20-Poly1305   | @ref wg::archetypes::aead_backend  | batch_aead_backend, single_call_aead_backend |
-/// | clock_source  | time                | @ref wg::archetypes::clock_source  |                                              |
-/// | random_source | random bytes        | @ref wg::archetypes::random_source |                                              |
-/// | threads       | mutexes, threads    | @ref wg::archetypes::threads       | threads_with_cell, _thread, _give_way        |
-/// | storage       | memory, limits      | @ref wg::archetypes::storage       | engine_storage                               |
-/// | observer      | a log of events     | @ref wg::archetypes::observer      | observer_with_key                            |
-/// | tun_device    | packets of the host | @ref wg::archetypes::tun_device    | tun_device_with_settle and others            |
-/// | udp_socket    | the network         | @ref wg::archetypes::udp_socket    | udp_socket_with_share and others             |
-/// | waiter        | sleep               | @ref wg::archetypes::waiter        | waiter_with_busy_poll                        |
+/// | concept                                     | supplies            | optional members                             |
+/// |---------------------------------------------|---------------------|----------------------------------------------|
+/// | @ref hash_backend_promises "hash_backend"   | BLAKE2s             | batch_hash_backend, hmac_hash_backend        |
+/// | @ref dh_backend_promises "dh_backend"       | X25519              | batch_dh_backend                             |
+/// | @ref aead_backend_promises "aead_backend"   | ChaCha20-Poly1305   | batch_aead_backend, single_call_aead_backend |
+/// | @ref clock_source_promises "clock_source"   | time                |                                              |
+/// | @ref random_source_promises "random_source" | random bytes        |                                              |
+/// | @ref threads_promises "threads"             | mutexes, threads    | threads_with_cell and others                 |
+/// | @ref storage_promises "storage"             | memory, limits      | engine_storage                               |
+/// | @ref observer_promises "observer"           | a log of events     | observer_with_key                            |
+/// | @ref tun_device_promises "tun_device"       | packets of the host | tun_device_with_settle and others            |
+/// | @ref udp_socket_promises "udp_socket"       | the network         | udp_socket_with_share and others             |
+/// | @ref waiter_promises "waiter"               | sleep               | waiter_with_busy_poll                        |
 
 // SPDX-License-Identifier: BSL-1.0
 // The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Layer 0.
@@ -993,7 +993,7 @@ struct hash_item {
     bytes_view message; ///< any size
 };
 
-/// BLAKE2s. Promises: @ref archetypes::hash_backend.
+/// BLAKE2s. Promises: @ref hash_backend_promises "archetypes::hash_backend".
 template <class Hash>
 concept hash_backend = requires(Hash const& hash, bytes out, bytes_view in) {
     { hash.blake2s(out, in, in, in) } noexcept -> std::same_as<void>;
@@ -1022,7 +1022,7 @@ struct dh_item {
     bool good = false;                         ///< the result of `dh`
 };
 
-/// X25519. Promises: @ref archetypes::dh_backend.
+/// X25519. Promises: @ref dh_backend_promises "archetypes::dh_backend".
 template <class Dh>
 concept dh_backend =
     requires(Dh const& dh, secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point, public_key& key) {
@@ -1047,7 +1047,7 @@ struct aead_item {
     bool good = false;                      ///< the result of `open`
 };
 
-/// ChaCha20-Poly1305 and HChaCha20. Promises: @ref archetypes::aead_backend.
+/// ChaCha20-Poly1305 and HChaCha20. Promises: @ref aead_backend_promises "archetypes::aead_backend".
 template <class Aead>
 concept aead_backend = requires(Aead const& aead, bytes dst, bytes_view src, std::uint64_t counter,
                                 secret<key_bytes>& out, secret<key_bytes> const& key, std::span<byte const, 16> nonce) {
@@ -1073,14 +1073,14 @@ concept single_call_aead_backend =
 
 // --- clock_source, random_source
 
-/// Time. Promises: @ref archetypes::clock_source.
+/// Time. Promises: @ref clock_source_promises "archetypes::clock_source".
 template <class Clock>
 concept clock_source = requires(Clock& clock, std::span<byte, timestamp_bytes> label) {
     { clock.now() } noexcept -> std::same_as<instant>;
     { clock.tai64n(label) } noexcept -> std::same_as<void>;
 };
 
-/// Random bytes. Promises: @ref archetypes::random_source.
+/// Random bytes. Promises: @ref random_source_promises "archetypes::random_source".
 template <class Random>
 concept random_source = requires(Random& random, bytes out) {
     { random.fill(out) } noexcept -> std::same_as<bool>;
@@ -1088,7 +1088,7 @@ concept random_source = requires(Random& random, bytes out) {
 
 // --- tun_device
 
-/// The host's end of the tunnel: IP packets. Promises: @ref archetypes::tun_device.
+/// The host's end of the tunnel: IP packets. Promises: @ref tun_device_promises "archetypes::tun_device".
 template <class Tun>
 concept tun_device = requires(Tun& tun, std::span<packet> packets) {
     { tun.read(packets) } noexcept -> std::same_as<result<std::size_t>>;
@@ -1129,7 +1129,7 @@ concept tun_device_with_longest_cut = tun_device<Tun> && requires(Tun& tun) {
 
 // --- udp_socket
 
-/// The network's end of the tunnel: UDP datagrams. Promises: @ref archetypes::udp_socket.
+/// The network's end of the tunnel: UDP datagrams. Promises: @ref udp_socket_promises "archetypes::udp_socket".
 template <class Socket>
 concept udp_socket = requires(Socket& socket, std::span<datagram> datagrams, std::uint16_t port) {
     { socket.open(port) } noexcept -> std::same_as<result<std::uint16_t>>;
@@ -1181,7 +1181,7 @@ struct readiness {
     std::uint32_t others = 0; ///< a bit for each further source of the host: a configuration socket, signals
 };
 
-/// Sleep until there is work. Promises: @ref archetypes::waiter.
+/// Sleep until there is work. Promises: @ref waiter_promises "archetypes::waiter".
 template <class Waiter>
 concept waiter = requires(Waiter& waiter, instant deadline) {
     { waiter.wait(deadline) } noexcept -> std::same_as<readiness>;
@@ -1196,7 +1196,7 @@ concept waiter_with_busy_poll = waiter<Waiter> && requires(Waiter& waiter, insta
 
 // --- threads
 
-/// Mutexes, and optionally threads. Promises: @ref archetypes::threads.
+/// Mutexes, and optionally threads. Promises: @ref threads_promises "archetypes::threads".
 template <class Threads>
 concept threads = requires(typename Threads::mutex& mutex) {
     { Threads::parallel } -> std::convertible_to<bool>;
@@ -1231,7 +1231,7 @@ concept threads_with_give_way = threads<Threads> && requires {
 
 // --- storage
 
-/// A pool of objects. Promises: @ref archetypes::pool.
+/// A pool of objects. Promises: @ref pool_promises "archetypes::pool".
 template <class Pool, class T>
 concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
     { pool.acquire() } noexcept -> std::same_as<T*>;
@@ -1239,14 +1239,14 @@ concept pool_of = requires(Pool& pool, T* object, std::size_t count) {
     { pool.reserve(count) } noexcept -> std::same_as<bool>;
 };
 
-/// An array that can be made longer. Promises: @ref archetypes::array.
+/// An array that can be made longer. Promises: @ref array_promises "archetypes::array".
 template <class Array, class T>
 concept array_of = std::movable<Array> && requires(Array& array, std::size_t count) {
     { array.resize(count) } noexcept -> std::same_as<bool>;
     { array.view() } noexcept -> std::same_as<std::span<T>>;
 };
 
-/// Where a device's memory comes from, and the limits of the device. Promises: @ref archetypes::storage.
+/// Where a device's memory comes from, and the limits of the device. Promises: @ref storage_promises "archetypes::storage".
 template <class Storage>
 concept storage = requires {
     requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;
@@ -1273,7 +1273,7 @@ concept engine_storage = storage<Storage> && requires {
 
 // --- observer
 
-/// A log of events. Promises: @ref archetypes::observer.
+/// A log of events. Promises: @ref observer_promises "archetypes::observer".
 template <class Observer>
 concept observer = requires(Observer& observer, event_id id, std::uint32_t peer_number, std::uint64_t value) {
     { observer.event(id, peer_number, value) } noexcept -> std::same_as<void>;
@@ -28474,6 +28474,7 @@ namespace wg { inline namespace WG_ABI {
 /// Documentation of the policies, as declarations. No program uses these classes.
 namespace archetypes {
 
+/// @anchor hash_backend_promises
 /// Models `wg::hash_backend`: BLAKE2s (RFC 7693). Any thread, several at once.
 class hash_backend {
 public:
@@ -28490,6 +28491,7 @@ public:
     void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept;
 };
 
+/// @anchor dh_backend_promises
 /// Models `wg::dh_backend`: X25519 (RFC 7748), in constant time. Any thread, several at once.
 class dh_backend {
 public:
@@ -28504,6 +28506,7 @@ public:
     void dh_batch(std::span<dh_item> items) const noexcept;
 };
 
+/// @anchor aead_backend_promises
 /// Models `wg::aead_backend`: ChaCha20-Poly1305 (RFC 8439) and HChaCha20. The nonce is 4 zero bytes and then `counter`
 /// as 8 bytes, little-endian (whitepaper 5.4.6). Buffers have any alignment. Any thread, several at once.
 class aead_backend {
@@ -28537,6 +28540,7 @@ public:
              std::uint64_t counter, secret<key_bytes> const& key) const noexcept;
 };
 
+/// @anchor clock_source_promises
 /// Models `wg::clock_source`. Any thread, several at once, if `threads::parallel`.
 class clock_source {
 public:
@@ -28550,6 +28554,7 @@ public:
     void tai64n(std::span<byte, timestamp_bytes> label) noexcept;
 };
 
+/// @anchor random_source_promises
 /// Models `wg::random_source`. The device calls it under its lock.
 class random_source {
 public:
@@ -28558,6 +28563,7 @@ public:
     bool fill(bytes out) noexcept;
 };
 
+/// @anchor tun_device_promises
 /// Models `wg::tun_device`: the host's packets. Several objects can share one interface, each used by one thread.
 class tun_device {
 public:
@@ -28599,6 +28605,7 @@ public:
     std::size_t longest_cut() noexcept;
 };
 
+/// @anchor udp_socket_promises
 /// Models `wg::udp_socket`: the network. Several objects can share the same sockets, each used by one thread.
 class udp_socket {
 public:
@@ -28652,6 +28659,7 @@ public:
     bool handshakes_ready() noexcept;
 };
 
+/// @anchor waiter_promises
 /// Models `wg::waiter`.
 class waiter {
 public:
@@ -28666,6 +28674,7 @@ public:
     void wake() noexcept;
 };
 
+/// @anchor threads_promises
 /// Models `wg::threads`. Only the types and static members are used, never an object.
 class threads {
 public:
@@ -28705,6 +28714,7 @@ public:
     static void give_way() noexcept;
 };
 
+/// @anchor pool_promises
 /// Models `wg::pool_of`: memory for objects of type `T`.
 template <class T> class pool {
 public:
@@ -28716,6 +28726,7 @@ public:
     bool reserve(std::size_t count) noexcept;
 };
 
+/// @anchor array_promises
 /// Models `wg::array_of`: elements in a row. Can be moved, by construction and by assignment.
 template <class T> class array {
 public:
@@ -28726,6 +28737,7 @@ public:
     std::span<T> view() noexcept;
 };
 
+/// @anchor storage_promises
 /// Models `wg::storage` and `wg::engine_storage`: a device's memory and limits. Used under the device's lock.
 class storage {
 public:
@@ -28771,6 +28783,7 @@ public:
     static constexpr std::size_t max_mtu_bytes = 0;
 };
 
+/// @anchor observer_promises
 /// Models `wg::observer`. Never gets a secret.
 class observer {
 public:

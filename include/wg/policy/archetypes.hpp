@@ -14,6 +14,7 @@ namespace wg { inline namespace WG_ABI {
 /// Documentation of the policies, as declarations. No program uses these classes.
 namespace archetypes {
 
+/// @anchor hash_backend_promises
 /// Models `wg::hash_backend`: BLAKE2s (RFC 7693). Any thread, several at once.
 class hash_backend {
 public:
@@ -30,6 +31,7 @@ public:
     void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept;
 };
 
+/// @anchor dh_backend_promises
 /// Models `wg::dh_backend`: X25519 (RFC 7748), in constant time. Any thread, several at once.
 class dh_backend {
 public:
@@ -44,6 +46,7 @@ public:
     void dh_batch(std::span<dh_item> items) const noexcept;
 };
 
+/// @anchor aead_backend_promises
 /// Models `wg::aead_backend`: ChaCha20-Poly1305 (RFC 8439) and HChaCha20. The nonce is 4 zero bytes and then `counter`
 /// as 8 bytes, little-endian (whitepaper 5.4.6). Buffers have any alignment. Any thread, several at once.
 class aead_backend {
@@ -77,6 +80,7 @@ public:
              std::uint64_t counter, secret<key_bytes> const& key) const noexcept;
 };
 
+/// @anchor clock_source_promises
 /// Models `wg::clock_source`. Any thread, several at once, if `threads::parallel`.
 class clock_source {
 public:
@@ -90,6 +94,7 @@ public:
     void tai64n(std::span<byte, timestamp_bytes> label) noexcept;
 };
 
+/// @anchor random_source_promises
 /// Models `wg::random_source`. The device calls it under its lock.
 class random_source {
 public:
@@ -98,6 +103,7 @@ public:
     bool fill(bytes out) noexcept;
 };
 
+/// @anchor tun_device_promises
 /// Models `wg::tun_device`: the host's packets. Several objects can share one interface, each used by one thread.
 class tun_device {
 public:
@@ -139,6 +145,7 @@ public:
     std::size_t longest_cut() noexcept;
 };
 
+/// @anchor udp_socket_promises
 /// Models `wg::udp_socket`: the network. Several objects can share the same sockets, each used by one thread.
 class udp_socket {
 public:
@@ -192,6 +199,7 @@ public:
     bool handshakes_ready() noexcept;
 };
 
+/// @anchor waiter_promises
 /// Models `wg::waiter`.
 class waiter {
 public:
@@ -206,6 +214,7 @@ public:
     void wake() noexcept;
 };
 
+/// @anchor threads_promises
 /// Models `wg::threads`. Only the types and static members are used, never an object.
 class threads {
 public:
@@ -245,6 +254,7 @@ public:
     static void give_way() noexcept;
 };
 
+/// @anchor pool_promises
 /// Models `wg::pool_of`: memory for objects of type `T`.
 template <class T> class pool {
 public:
@@ -256,6 +266,7 @@ public:
     bool reserve(std::size_t count) noexcept;
 };
 
+/// @anchor array_promises
 /// Models `wg::array_of`: elements in a row. Can be moved, by construction and by assignment.
 template <class T> class array {
 public:
@@ -266,6 +277,7 @@ public:
     std::span<T> view() noexcept;
 };
 
+/// @anchor storage_promises
 /// Models `wg::storage` and `wg::engine_storage`: a device's memory and limits. Used under the device's lock.
 class storage {
 public:
@@ -311,6 +323,7 @@ public:
     static constexpr std::size_t max_mtu_bytes = 0;
 };
 
+/// @anchor observer_promises
 /// Models `wg::observer`. Never gets a secret.
 class observer {
 public:
