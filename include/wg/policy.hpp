@@ -10,8 +10,8 @@
 // each concept. Every member is noexcept. A member may be called by any thread where its documentation says so, else by
 // one thread at a time.
 //
-// A policy may lack an optional member. A policy that has a member of that name with a wrong signature does not compile;
-// the error names the member and its signature (policy/check.hpp).
+// A policy may lack an optional member. A policy that has a member of that name with a wrong signature does not
+// compile; the error names the member and its signature (policy/check.hpp).
 #ifndef WG_POLICY_HPP
 #define WG_POLICY_HPP
 
@@ -303,7 +303,8 @@ concept array_of = std::movable<Array> && requires(Array& array, std::size_t cou
     { array.view() } noexcept -> std::same_as<std::span<T>>;
 };
 
-/// Where a device's memory comes from, and the limits of the device. Promises: @ref storage_promises "archetypes::storage".
+/// Where a device's memory comes from, and the limits of the device.
+/// Promises: @ref storage_promises "archetypes::storage".
 template <class Storage>
 concept storage = requires {
     requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 // Generated from include/wg by single_include/amalgamate.py; edit there.
 // SPDX-License-Identifier: BSL-1.0
-// WireGuard for C++: the one file to include. Layer 8; thread rules stand in each header.
+// WireGuard for C++: includes everything. Folder: include/wg; threads: see each header.
 //
 // `wg::device<Policies>` is the protocol without input and output, `wg::engine<Policies>` runs one on a host's TUN
 // device and UDP socket. `wg::default_policies` is a bundle that needs nothing else; derive from it to change a part.
-// Concepts and their promises: policy.hpp. WG_WITH_HACL, WG_WITH_LIBSODIUM and WG_WITH_LWIP add what is for these
-// libraries.
+// Concepts: policy.hpp. The macros WG_WITH_HACL, WG_WITH_LIBSODIUM and WG_WITH_LWIP, defined before the first include,
+// add the headers for these libraries. Smaller includes: core.hpp (the device alone), fwd.hpp (names alone).
 #ifndef WG_WG_HPP
 #define WG_WG_HPP
 
@@ -161,8 +161,8 @@ inline constexpr bool hostless = false;
 // each concept. Every member is noexcept. A member may be called by any thread where its documentation says so, else by
 // one thread at a time.
 //
-// A policy may lack an optional member. A policy that has a member of that name with a wrong signature does not compile;
-// the error names the member and its signature (policy/check.hpp).
+// A policy may lack an optional member. A policy that has a member of that name with a wrong signature does not
+// compile; the error names the member and its signature (policy/check.hpp).
 #ifndef WG_POLICY_HPP
 #define WG_POLICY_HPP
 
@@ -1246,7 +1246,8 @@ concept array_of = std::movable<Array> && requires(Array& array, std::size_t cou
     { array.view() } noexcept -> std::same_as<std::span<T>>;
 };
 
-/// Where a device's memory comes from, and the limits of the device. Promises: @ref storage_promises "archetypes::storage".
+/// Where a device's memory comes from, and the limits of the device.
+/// Promises: @ref storage_promises "archetypes::storage".
 template <class Storage>
 concept storage = requires {
     requires pool_of<typename Storage::template pool<std::uint64_t, 4>, std::uint64_t>;
@@ -12600,926 +12601,25 @@ static_assert(storage<static_storage<>> && storage<growing_storage<>>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The version of wg, for `#if` and for messages. Folder: base; macros only.
-// What a change of each number means: docs/compatibility.md. tests/version.py compares the numbers with meson.build.
-#ifndef WG_BASE_VERSION_HPP
-#define WG_BASE_VERSION_HPP
-
-/// Grows when a program that uses the API may have to change.
-#define WG_VERSION_MAJOR 0
-/// Grows when the API gets something new. While the major version is 0, a program may have to change as well.
-#define WG_VERSION_MINOR 1
-/// Grows when something was mended.
-#define WG_VERSION_PATCH 0
-
-/// The version as one number that `#if` can compare: 1.2.3 is 10203.
-#define WG_VERSION (WG_VERSION_MAJOR * 10000 + WG_VERSION_MINOR * 100 + WG_VERSION_PATCH)
-
-#define WG_VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
-#define WG_VERSION_TEXT(major, minor, patch) WG_VERSION_TEXT_(major, minor, patch)
-/// The version as a string literal: "1.2.3".
-#define WG_VERSION_STRING WG_VERSION_TEXT(WG_VERSION_MAJOR, WG_VERSION_MINOR, WG_VERSION_PATCH)
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// The cross-platform configuration protocol, as wg(8) speaks it over a stream, without the stream.
-// Source: https://www.wireguard.com/xplatform/. Layer 5 (control); a session is used by one thread at a time.
-//
-// One session per connection. It takes what was read in pieces of any size and appends what is to be answered:
-//
-//     wg::uapi::session session{if_nametoindex};
-//     wg::secret_buffer reply;
-//     while (bytes const chunk = read_some(socket, memory); !chunk.empty()) {
-//         wg::status const s = session.feed(chunk, target, reply);    // target: see the concept below
-//         write_all(socket, reply.view()), reply.clear(), wg::wipe(chunk.data(), chunk.size());
-//         if (s != wg::status::ok) break;                             // answered; close
-//     }
-//
-// An operation is `set=1` or `get=1`, lines `key=value`, and an empty line; a connection may carry many.
-// - A `set` is read to its end before any of it is applied. The first error in it is the answer, nothing changes, and
-//   the rest up to the empty line is skipped. A connection that ends before the empty line changes nothing.
-// - Errors are `errno=-N` for a set and `errno=N` for a get: wg(8) understands only these.
-// - Where an operation should begin but another line stands, no sign is right for sure; the answer is
-//   `errno=-EPROTO`, which wg(8) reports as a protocol error in both cases, and the connection ends: nothing says
-//   where the next operation would begin.
-// - Lines longer than any valid one are a protocol error. Pending changes and replies have an upper bound too.
-// What may hold a key, lines, changes and replies, is wiped as soon as it has been used.
-#ifndef WG_CONTROL_UAPI_HPP
-#define WG_CONTROL_UAPI_HPP
+// A whole node for a board without an operating system: device, engine, UDP/IP on Ethernet, and a host inside the
+// tunnel. Folder: include/wg; one thread.
+#ifndef WG_BARE_NODE_HPP
+#define WG_BARE_NODE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Memory that grows and may hold keys: wiped before it moves on, so that nothing stays behind on the heap.
-// Layer 5 (control); one thread at a time. Nothing throws: whoever appends is told when there is no memory.
-#ifndef WG_CONTROL_SECRET_BUFFER_HPP
-#define WG_CONTROL_SECRET_BUFFER_HPP
-
-
-#include <cstddef>
-#include <cstdlib>
-#include <memory>
-#include <new>
-#include <string_view>
-#include <type_traits>
-#include <utility>
-
-namespace wg { inline namespace WG_ABI {
-
-/// Where the buffers of this layer get their memory from. A host without a heap gives its own type with these members.
-struct heap_memory {
-    /// `size` bytes, aligned for any object; nullptr if there are none left.
-    static void* acquire(std::size_t size) noexcept { return std::malloc(size); }
-    /// Takes back what `acquire(size)` gave. It is wiped already.
-    static void release(void* memory, std::size_t) noexcept { std::free(memory); }
-};
-
-/// A growing array of elements that may hold secrets. Storage that it leaves, by growth, `truncate`, `clear` or
-/// death, is wiped first, the elements' own destructors aside.
-template <class Element, class Memory = heap_memory> class secret_vector {
-    static_assert(std::is_nothrow_move_constructible_v<Element> && alignof(Element) <= alignof(std::max_align_t));
-
-public:
-    secret_vector() noexcept = default;
-    secret_vector(secret_vector&& other) noexcept
-        : elements_(std::exchange(other.elements_, nullptr)), size_(std::exchange(other.size_, 0)),
-          capacity_(std::exchange(other.capacity_, 0)) {}
-    secret_vector& operator=(secret_vector&& other) noexcept {
-        if (this != &other) {
-            release();
-            elements_ = std::exchange(other.elements_, nullptr);
-            size_ = std::exchange(other.size_, 0);
-            capacity_ = std::exchange(other.capacity_, 0);
-        }
-        return *this;
-    }
-    ~secret_vector() { release(); }
-
-    std::size_t size() const noexcept { return size_; }
-    bool empty() const noexcept { return size_ == 0; }
-    std::size_t capacity() const noexcept { return capacity_; }
-    std::span<Element> view() noexcept { return {elements_, size_}; }
-    std::span<Element const> view() const noexcept { return {elements_, size_}; }
-
-    /// Appends by moving. False: no memory; the vector and `element` are unchanged.
-    [[nodiscard]] bool append(Element&& element) noexcept {
-        if (!reserve_more(1)) return false;
-        std::construct_at(elements_ + size_, std::move(element));
-        ++size_;
-        return true;
-    }
-
-    /// Appends `count` zero elements and returns the first; nullptr: no memory, and nothing has changed.
-    [[nodiscard]] Element* extend(std::size_t count) noexcept
-        requires std::is_trivially_copyable_v<Element>
-    {
-        if (!reserve_more(count)) return nullptr;
-        Element* const first = elements_ + size_;
-        for (std::size_t i = 0; i < count; ++i) std::construct_at(first + i);
-        size_ += count;
-        return first;
-    }
-
-    /// Forgets and wipes all but the first `size` elements, keeping the storage. `size` must not exceed `size()`.
-    void truncate(std::size_t size) noexcept {
-        WG_ASSERT(size <= size_);
-        if (size == size_) return;
-        std::destroy_n(elements_ + size, size_ - size);
-        wipe(static_cast<void*>(elements_ + size), (size_ - size) * sizeof(Element));
-        size_ = size;
-    }
-    /// Forgets and wipes all elements, keeping the storage for the next.
-    void clear() noexcept { truncate(0); }
-    /// Forgets and wipes all elements and gives the storage back.
-    void release() noexcept {
-        if (elements_ == nullptr) return;
-        clear();
-        Memory::release(elements_, capacity_ * sizeof(Element));
-        elements_ = nullptr;
-        capacity_ = 0;
-    }
-
-private:
-    static constexpr std::size_t smallest_elements = (512 + sizeof(Element) - 1) / sizeof(Element);
-    static constexpr std::size_t most_elements = static_cast<std::size_t>(PTRDIFF_MAX) / 2 / sizeof(Element);
-
-    bool reserve_more(std::size_t count) noexcept {
-        if (count > most_elements || size_ > most_elements - count) return false;
-        if (count <= capacity_ - size_) return true;
-        std::size_t capacity = 2 * capacity_; // at most 2 * most_elements: no overflow
-        if (capacity < size_ + count) capacity = size_ + count;
-        if (capacity < smallest_elements) capacity = smallest_elements;
-        auto* const elements = static_cast<Element*>(Memory::acquire(capacity * sizeof(Element)));
-        if (elements == nullptr) return false;
-        std::uninitialized_move_n(elements_, size_, elements);
-        std::size_t const size = size_;
-        release(); // wipes what was moved from
-        elements_ = elements;
-        size_ = size;
-        capacity_ = capacity;
-        return true;
-    }
-
-    Element* elements_ = nullptr;
-    std::size_t size_ = 0;
-    std::size_t capacity_ = 0;
-};
-
-/// Text that may hold keys, and grows: what is to be sent as the answer of a configuration socket.
-template <class Memory = heap_memory> class basic_secret_buffer {
-public:
-    std::size_t size() const noexcept { return text_.size(); }
-    bool empty() const noexcept { return text_.empty(); }
-    std::string_view text() const noexcept { return {text_.view().data(), text_.size()}; }
-    /// The same as bytes, to be sent.
-    bytes_view view() const noexcept { return {reinterpret_cast<byte const*>(text_.view().data()), text_.size()}; }
-
-    /// False: no memory; nothing is appended.
-    [[nodiscard]] bool append(std::string_view more) noexcept {
-        if (more.empty()) return true;
-        char* const place = text_.extend(more.size());
-        if (place == nullptr) return false;
-        std::memcpy(place, more.data(), more.size());
-        return true;
-    }
-    /// Room for `size` more characters, to be written in place; nullptr: no memory.
-    [[nodiscard]] char* extend(std::size_t size) noexcept { return text_.extend(size); }
-
-    void truncate(std::size_t size) noexcept { text_.truncate(size); } ///< wipes what is behind `size`
-    void clear() noexcept { text_.clear(); }                           ///< wipes; keeps the storage
-    void release() noexcept { text_.release(); }                       ///< wipes; gives the storage back
-
-private:
-    secret_vector<char, Memory> text_;
-};
-
-using secret_buffer = basic_secret_buffer<>;
-
-}} // namespace wg::WG_ABI
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// Keys, numbers, addresses and endpoints as text, and back: without heap, without locale, without a resolver.
-// Sources: RFC 4291 2.2 and RFC 5952 (IPv6 addresses), RFC 4007 11 (zones), RFC 4648 4 (base64).
-// Layer 5 (control); pure, any thread.
+// The protocol alone: `wg::device` with bundled cryptography and memory, without engine, control and operating system.
+// For programs that own their loop and their sockets. Folder: include/wg; threads: see device/device.hpp.
 //
-// Nothing here looks a secret up in a table or branches on its digits: keys are read and printed by arithmetic.
-//
-//     auto const where = wg::text::parse_endpoint("[fe80::1%eth0]:51820", if_nametoindex);
-//     if (where) log(wg::text::print(*where).view());
-#ifndef WG_CONTROL_TEXT_HPP
-#define WG_CONTROL_TEXT_HPP
+//     struct my_policies : wg::core_policies {
+//         using clock_source = my_clock;
+//         using random_source = my_random;
+//     };
+//     wg::device<my_policies> device;
+#ifndef WG_CORE_HPP
+#define WG_CORE_HPP
+
+#ifdef WG_HAS_CXX20
 
-
-#include <concepts>
-#include <limits>
-#include <string_view>
-
-namespace wg { inline namespace WG_ABI { namespace text {
-
-inline constexpr std::size_t hex_key_chars = 2 * key_bytes;
-inline constexpr std::size_t base64_key_chars = 44;
-inline constexpr std::size_t longest_zone_chars = 63;
-
-/// At most `Capacity` characters, held in place.
-template <std::size_t Capacity> class short_text {
-public:
-    constexpr std::string_view view() const noexcept { return {chars_, size_}; }
-    constexpr operator std::string_view() const noexcept { return view(); }
-    constexpr char const* c_str() const noexcept { return chars_; }
-
-    constexpr void append(char c) noexcept {
-        WG_ASSERT(size_ < Capacity);
-        chars_[size_++] = c;
-    }
-    constexpr void append(std::string_view more) noexcept {
-        for (char const c : more) append(c);
-    }
-    constexpr void append_number(std::uint64_t value, unsigned base = 10) noexcept {
-        char digits[20]{}; // 2^64 - 1 has 20 digits
-        std::size_t count = 0;
-        do {
-            auto const digit = static_cast<unsigned>(value % base);
-            digits[count++] = static_cast<char>(digit < 10 ? '0' + digit : 'a' + digit - 10);
-            value /= base;
-        } while (value != 0);
-        while (count > 0) append(digits[--count]);
-    }
-
-private:
-    char chars_[Capacity + 1]{};
-    std::size_t size_ = 0;
-};
-
-namespace text_detail {
-
-/// All ones if low <= value <= high, else zero. All three are below 2^31: a difference wraps exactly if it is negative.
-constexpr std::uint32_t mask_between(std::uint32_t value, std::uint32_t low, std::uint32_t high) noexcept {
-    std::uint32_t const at_least_low = low - 1 - value;
-    std::uint32_t const at_most_high = value - (high + 1);
-    return 0u - ((at_least_low & at_most_high) >> 31);
-}
-
-constexpr std::uint32_t code_of(char c) noexcept { return static_cast<unsigned char>(c); }
-
-/// The value of a hexadecimal digit; `valid` becomes zero if it is none.
-constexpr std::uint32_t hex_value(char c, std::uint32_t& valid) noexcept {
-    std::uint32_t const code = code_of(c);
-    std::uint32_t const digit = mask_between(code, '0', '9');
-    std::uint32_t const lower = mask_between(code, 'a', 'f');
-    std::uint32_t const upper = mask_between(code, 'A', 'F');
-    valid &= digit | lower | upper;
-    return (digit & (code - '0')) | (lower & (code - 'a' + 10)) | (upper & (code - 'A' + 10));
-}
-
-constexpr char hex_digit(std::uint32_t value) noexcept {
-    return static_cast<char>('0' + value + (mask_between(value, 10, 15) & ('a' - '0' - 10)));
-}
-
-constexpr std::uint32_t base64_value(char c, std::uint32_t& valid) noexcept {
-    std::uint32_t const code = code_of(c);
-    std::uint32_t const upper = mask_between(code, 'A', 'Z');
-    std::uint32_t const lower = mask_between(code, 'a', 'z');
-    std::uint32_t const digit = mask_between(code, '0', '9');
-    std::uint32_t const plus = mask_between(code, '+', '+');
-    std::uint32_t const slash = mask_between(code, '/', '/');
-    valid &= upper | lower | digit | plus | slash;
-    return (upper & (code - 'A')) | (lower & (code - 'a' + 26)) | (digit & (code - '0' + 52)) | (plus & 62) |
-           (slash & 63);
-}
-
-constexpr char base64_digit(std::uint32_t value) noexcept {
-    std::uint32_t const upper = mask_between(value, 0, 25) & (value + 'A');
-    std::uint32_t const lower = mask_between(value, 26, 51) & (value - 26 + 'a');
-    std::uint32_t const digit = mask_between(value, 52, 61) & (value - 52 + '0');
-    std::uint32_t const plus = mask_between(value, 62, 62) & '+';
-    std::uint32_t const slash = mask_between(value, 63, 63) & '/';
-    return static_cast<char>(upper | lower | digit | plus | slash);
-}
-
-constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-
-} // namespace text_detail
-
-/// Reads `2 * to.size()` hexadecimal digits of either case, and nothing else. False: `to` is of no use.
-/// The time depends on the sizes alone.
-[[nodiscard]] constexpr bool parse_hex(std::string_view from, bytes to) noexcept {
-    if (from.size() != 2 * to.size()) return false;
-    std::uint32_t valid = ~0u;
-    for (std::size_t i = 0; i < to.size(); ++i) {
-        std::uint32_t const high = text_detail::hex_value(from[2 * i], valid);
-        to[i] = static_cast<byte>(high << 4 | text_detail::hex_value(from[2 * i + 1], valid));
-    }
-    return valid != 0;
-}
-
-/// Writes `from` as lower-case digits; `to` is twice as long.
-constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
-    WG_ASSERT(to.size() == 2 * from.size());
-    for (std::size_t i = 0; i < from.size(); ++i) {
-        to[2 * i] = text_detail::hex_digit(from[i] >> 4);
-        to[2 * i + 1] = text_detail::hex_digit(from[i] & 15u);
-    }
-}
-
-/// Reads a key as `wg genkey` prints it: 44 characters, the last of them `=`, no stray bits. False: `to` is of no use.
-/// The time depends on the size alone.
-[[nodiscard]] constexpr bool parse_base64_key(std::string_view from, std::span<byte, key_bytes> to) noexcept {
-    if (from.size() != base64_key_chars || from.back() != '=') return false;
-    std::uint32_t valid = ~0u;
-    std::uint32_t bits = 0; // the last 4 sextets or less, 24 bits
-    for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
-        bits = (bits << 6 | text_detail::base64_value(from[i], valid)) & 0xffffff;
-        if (i % 4 != 3) continue;
-        to[i / 4 * 3] = static_cast<byte>(bits >> 16);
-        to[i / 4 * 3 + 1] = static_cast<byte>(bits >> 8);
-        to[i / 4 * 3 + 2] = static_cast<byte>(bits);
-    }
-    // 43 sextets: after ten whole groups there are 18 bits left, 16 of them the last two bytes
-    to[30] = static_cast<byte>(bits >> 10);
-    to[31] = static_cast<byte>(bits >> 2);
-    return (valid & text_detail::mask_between(bits & 3, 0, 0)) != 0;
-}
-
-/// The reverse. Of a secret key only where its text is wiped, and never into a log.
-constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span<char, base64_key_chars> to) noexcept {
-    for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
-        std::size_t const first = i * 6 / 8; // at most 31
-        byte const second = first + 1 < key_bytes ? from[first + 1] : byte{0};
-        auto const pair = static_cast<std::uint32_t>(from[first] << 8 | second);
-        to[i] = text_detail::base64_digit(pair >> (10 - i * 6 % 8) & 63);
-    }
-    to[base64_key_chars - 1] = '=';
-}
-
-/// A public key for people.
-constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, key_bytes> from) noexcept {
-    char chars[base64_key_chars]{};
-    print_base64_key(from, chars);
-    short_text<base64_key_chars> text;
-    text.append({chars, base64_key_chars});
-    return text;
-}
-
-/// Reads decimal digits and nothing else: no sign, no space, not empty. `invalid` also if it is too large.
-template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(std::string_view from) noexcept {
-    if (from.empty()) return status::invalid;
-    constexpr Number most = (std::numeric_limits<Number>::max)();
-    Number value = 0;
-    for (char const c : from) {
-        if (!text_detail::is_digit(c)) return status::invalid;
-        auto const digit = static_cast<Number>(c - '0');
-        if (value > most / 10 || (value == most / 10 && digit > most % 10)) return status::invalid;
-        value = static_cast<Number>(value * 10 + digit);
-    }
-    return value;
-}
-
-constexpr short_text<20> print_decimal(std::uint64_t value) noexcept {
-    short_text<20> text;
-    text.append_number(value);
-    return text;
-}
-
-namespace text_detail {
-
-/// As `parse_decimal`, but without superfluous zeros: some programs would read those as octal.
-constexpr result<std::uint8_t> parse_octet(std::string_view from) noexcept {
-    if (from.size() > 1 && from.front() == '0') return status::invalid;
-    return parse_decimal<std::uint8_t>(from);
-}
-
-constexpr bool parse_v4(std::string_view from, std::span<byte, 4> to) noexcept {
-    for (std::size_t i = 0; i < 4; ++i) {
-        std::size_t const end = i < 3 ? from.find('.') : from.size();
-        if (end == std::string_view::npos) return false;
-        auto const octet = parse_octet(from.substr(0, end));
-        if (!octet) return false;
-        to[i] = *octet;
-        from.remove_prefix(i < 3 ? end + 1 : end);
-    }
-    return true;
-}
-
-/// One to four hexadecimal digits.
-constexpr bool parse_group(std::string_view from, std::uint16_t& group) noexcept {
-    if (from.empty() || from.size() > 4) return false;
-    std::uint32_t valid = ~0u;
-    std::uint32_t value = 0;
-    for (char const c : from) value = value << 4 | hex_value(c, valid);
-    group = static_cast<std::uint16_t>(value);
-    return valid != 0;
-}
-
-constexpr bool parse_v6(std::string_view from, byte_array<16>& to) noexcept {
-    constexpr std::size_t none = 17; // no offset in an address, not even its end
-    std::size_t filled = 0;
-    std::size_t gap = none; // where `::` stands
-    if (from.starts_with("::")) {
-        gap = 0;
-        from.remove_prefix(2);
-    }
-    while (!from.empty()) {
-        std::size_t const end = from.find(':');
-        std::string_view const part = from.substr(0, end);
-        if (end == std::string_view::npos && part.find('.') != std::string_view::npos) {
-            if (filled > 12 || !parse_v4(part, std::span<byte, 16>(to).subspan(filled).first<4>())) return false;
-            filled += 4;
-            break;
-        }
-        std::uint16_t group = 0;
-        if (filled > 14 || !parse_group(part, group)) return false;
-        store_be16(to.data() + filled, group);
-        filled += 2;
-        if (end == std::string_view::npos) break;
-        from.remove_prefix(end + 1);
-        if (from.empty()) return false; // a lone colon at the end
-        if (from.front() != ':') continue;
-        if (gap != none) return false;
-        gap = filled;
-        from.remove_prefix(1);
-    }
-    if (gap == none) return filled == 16;
-    if (filled == 16) return false; // `::` stands for one group at least
-    for (std::size_t i = 0; i < filled - gap; ++i) to[15 - i] = to[filled - 1 - i];
-    for (std::size_t i = gap; i < gap + (16 - filled); ++i) to[i] = 0;
-    return true;
-}
-
-} // namespace text_detail
-
-/// Reads `192.0.2.1` or `2001:db8::1`, in any spelling of RFC 4291, without a zone.
-constexpr result<ip_address> parse_address(std::string_view from) noexcept {
-    ip_address address;
-    bool const v6 = from.find(':') != std::string_view::npos;
-    address.kind = v6 ? family::v6 : family::v4;
-    bool const good = v6 ? text_detail::parse_v6(from, address.octets)
-                         : text_detail::parse_v4(from, std::span<byte, 16>(address.octets).first<4>());
-    if (!good) return status::invalid;
-    return address;
-}
-
-/// Reads `address/bits`, or an address alone for all of its bits. Host bits are masked.
-constexpr result<ip_prefix> parse_prefix(std::string_view from) noexcept {
-    std::size_t const slash = from.find('/');
-    auto const address = parse_address(from.substr(0, slash));
-    if (!address) return status::invalid;
-    if (slash == std::string_view::npos) return ip_prefix::of(*address, address->bits());
-    auto const bits = text_detail::parse_octet(from.substr(slash + 1));
-    if (!bits || *bits > address->bits()) return status::invalid;
-    return ip_prefix::of(*address, *bits);
-}
-
-/// Finds the number of the interface with this name; 0: there is none. `if_nametoindex` is one.
-using zone_resolver = unsigned (*)(char const* name);
-
-namespace text_detail {
-
-/// A name known to `resolve` comes before a number, as everywhere (an interface may be called `7`). 0: neither.
-inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver resolve) noexcept {
-    if (zone.empty() || zone.size() > longest_zone_chars) return status::invalid;
-    if (zone.find('\0') != std::string_view::npos) return status::invalid;
-    if (resolve != nullptr) {
-        char name[longest_zone_chars + 1]{};
-        std::memcpy(name, zone.data(), zone.size());
-        if (unsigned const index = resolve(name); index != 0) return std::uint32_t{index};
-    }
-    return parse_decimal<std::uint32_t>(zone);
-}
-
-} // namespace text_detail
-
-/// Reads `192.0.2.1:51820`, `[2001:db8::1]:51820` or `[fe80::1%zone]:51820`. The zone is a number, or a name that
-/// `resolve` knows. No host names. An IPv4-mapped address is returned as IPv4.
-inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver resolve = nullptr) noexcept {
-    bool const v6 = from.starts_with('[');
-    std::size_t const end = v6 ? from.find(']') : from.find(':');
-    if (end == std::string_view::npos) return status::invalid;
-    std::string_view host = from.substr(v6, end - v6);
-    std::string_view tail = from.substr(end + v6);
-    if (!tail.starts_with(':')) return status::invalid;
-    auto const port = parse_decimal<std::uint16_t>(tail.substr(1));
-    if (!port) return status::invalid;
-
-    endpoint where;
-    where.port = *port;
-    if (std::size_t const percent = host.find('%'); v6 && percent != std::string_view::npos) {
-        auto const zone = text_detail::parse_zone(host.substr(percent + 1), resolve);
-        if (!zone) return status::invalid;
-        where.scope_id = *zone;
-        host = host.substr(0, percent);
-    }
-    auto const address = parse_address(host);
-    if (!address || address->kind != (v6 ? family::v6 : family::v4)) return status::invalid;
-    where.address = *address;
-    return where.unmapped();
-}
-
-namespace text_detail {
-
-template <std::size_t Capacity> constexpr void append_v4(short_text<Capacity>& text, byte const* octets) noexcept {
-    for (std::size_t i = 0; i < 4; ++i) {
-        if (i > 0) text.append('.');
-        text.append_number(octets[i]);
-    }
-}
-
-/// RFC 5952: lower case, no leading zeros, `::` for the longest run of two or more zero groups, the first of equals;
-/// an IPv4-mapped address ends in dotted decimal.
-template <std::size_t Capacity> constexpr void append_v6(short_text<Capacity>& text, byte const* octets) noexcept {
-    bool mapped = true;
-    for (std::size_t i = 0; i < 12; ++i) mapped = mapped && octets[i] == (i < 10 ? 0 : 0xff);
-    if (mapped) {
-        text.append("::ffff:");
-        return append_v4(text, octets + 12);
-    }
-    std::size_t best = 8, best_length = 1, length = 0; // a run of one group is not shortened
-    for (std::size_t i = 0; i < 8; ++i) {
-        length = load_be16(octets + 2 * i) == 0 ? length + 1 : 0;
-        if (length <= best_length) continue;
-        best_length = length;
-        best = i + 1 - length;
-    }
-    for (std::size_t i = 0; i < 8; ++i) {
-        if (i == best) {
-            text.append("::");
-            i += best_length - 1;
-            continue;
-        }
-        if (i > 0 && i != best + best_length) text.append(':');
-        text.append_number(load_be16(octets + 2 * i), 16);
-    }
-}
-
-template <std::size_t Capacity>
-constexpr void append_address(short_text<Capacity>& text, ip_address const& address) noexcept {
-    if (address.kind == family::v4) append_v4(text, address.octets.data());
-    if (address.kind == family::v6) append_v6(text, address.octets.data());
-}
-
-} // namespace text_detail
-
-/// `192.0.2.1` or `2001:db8::1` (RFC 5952); empty for no address.
-constexpr short_text<39> print(ip_address const& address) noexcept {
-    short_text<39> text;
-    text_detail::append_address(text, address);
-    return text;
-}
-
-/// `192.0.2.0/24`
-constexpr short_text<43> print(ip_prefix const& prefix) noexcept {
-    short_text<43> text;
-    text_detail::append_address(text, prefix.address);
-    text.append('/');
-    text.append_number(prefix.bits);
-    return text;
-}
-
-/// `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820`; empty for none. The zone is a number.
-constexpr short_text<58> print(endpoint const& where) noexcept {
-    short_text<58> text;
-    if (!where) return text;
-    bool const v6 = where.address.kind == family::v6;
-    if (v6) text.append('[');
-    text_detail::append_address(text, where.address);
-    if (v6 && where.scope_id != 0) {
-        text.append('%');
-        text.append_number(where.scope_id);
-    }
-    text.append(v6 ? "]:" : ":");
-    text.append_number(where.port);
-    return text;
-}
-
-}}} // namespace wg::WG_ABI::text
-
-#endif
-
-#include <cerrno>
-#include <concepts>
-
-namespace wg { inline namespace WG_ABI { namespace uapi {
-
-inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid one, an endpoint, has about 125
-/// Of one `set`: a million peers take three or four million. A change takes 64 bytes.
-inline constexpr std::size_t most_changes = std::size_t{1} << 24;
-/// Not yet taken by the host: a million peers take 400 MB.
-inline constexpr std::size_t most_reply_chars = std::size_t{1} << 30;
-
-/// The number that stands behind `errno=`, of this host.
-constexpr int errno_of(status s) noexcept {
-    switch (s) {
-    case status::ok: return 0;
-    case status::invalid:
-    case status::too_many_peers: return EINVAL; // as wireguard-go answers
-    case status::protocol_error: return EPROTO;
-    case status::address_in_use: return EADDRINUSE;
-    case status::no_permission: return EPERM;
-    case status::no_memory: return ENOMEM;
-    case status::not_supported: return EOPNOTSUPP;
-    case status::would_block: return EAGAIN;
-    case status::gone: return ENODEV;
-    case status::device_down: return ENETDOWN;
-    default: return EIO;
-    }
-}
-
-/// Reads the lines of a `set` into a list of changes. Values are checked here; what depends on the device (does the
-/// peer exist, is the port free) is the device's to say.
-template <class Memory = heap_memory> class basic_set_parser {
-public:
-    /// A `set` may grow to `most` changes.
-    explicit basic_set_parser(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
-        : resolve_(resolve), most_(most) {}
-
-    /// Reads a line without its end. After an error the list is of no use: `clear`.
-    /// `invalid`: unknown key or bad value; `protocol_error`: no `=`; `no_memory`: too many, or no memory.
-    status line(std::string_view from) noexcept {
-        std::size_t const equals = from.find('=');
-        if (equals == std::string_view::npos) return status::protocol_error;
-        std::string_view const key = from.substr(0, equals);
-        std::string_view const value = from.substr(equals + 1);
-        if (key == "public_key") return begin_peer(value);
-        return where_ == place::device ? interface_line(key, value) : peer_line(key, value);
-    }
-
-    std::span<change const> changes() const noexcept { return changes_.view(); }
-
-    /// Forgets and wipes everything and is ready for the next `set`.
-    void clear() noexcept {
-        changes_.release();
-        where_ = place::device;
-    }
-
-private:
-    enum class place : std::uint8_t {
-        device,
-        new_peer, ///< nothing said about it yet: `update_only` may come
-        peer,
-        removed_peer, ///< what follows is checked, but concerns nobody any more
-    };
-
-    status interface_line(std::string_view key, std::string_view value) noexcept {
-        if (key == "private_key") return add_key(value, &change::private_key);
-        if (key == "listen_port") return add_number<std::uint16_t>(value, &change::listen_port);
-        if (key == "fwmark") return add_number<std::uint32_t>(value, &change::fwmark);
-        if (key == "replace_peers") return add_if(value == "true", change::replace_peers());
-        return status::invalid;
-    }
-
-    status begin_peer(std::string_view value) noexcept {
-        where_ = place::new_peer;
-        return add_key(value, &change::peer);
-    }
-
-    status peer_line(std::string_view key, std::string_view value) noexcept {
-        if (key == "protocol_version") return value == "1" ? status::ok : status::invalid;
-        if (key == "update_only") return update_only(value);
-        if (key == "remove") return remove(value);
-        if (where_ == place::new_peer) where_ = place::peer;
-        if (key == "allowed_ip") return allowed_ip(value);
-        if (key == "preshared_key") return add_key(value, &change::preshared_key);
-        if (key == "endpoint") return endpoint(value);
-        if (key == "replace_allowed_ips") return add_if(value == "true", change::replace_allowed_ips());
-        if (key == "persistent_keepalive_interval")
-            return add_number<std::uint16_t>(value, &change::persistent_keepalive);
-        return status::invalid;
-    }
-
-    /// Has to come before what it is to prevent. Behind `remove` it says nothing new (wgctrl sends both in this order).
-    status update_only(std::string_view value) noexcept {
-        if (where_ == place::peer) return status::invalid;
-        return add_if(value == "true", change::update_only());
-    }
-
-    status remove(std::string_view value) noexcept {
-        status const s = add_if(value == "true", change::remove_peer());
-        if (s == status::ok) where_ = place::removed_peer;
-        return s;
-    }
-
-    status allowed_ip(std::string_view value) noexcept {
-        bool const minus = value.starts_with('-');
-        auto const prefix = text::parse_prefix(value.substr(minus));
-        if (!prefix) return status::invalid;
-        return add(minus ? change::remove_allowed_ip(*prefix) : change::allowed_ip(*prefix));
-    }
-
-    status endpoint(std::string_view value) noexcept {
-        auto const where = text::parse_endpoint(value, resolve_);
-        return where ? add(change::endpoint(*where)) : status::invalid;
-    }
-
-    status add_key(std::string_view value, change (*make)(key_view) noexcept) noexcept {
-        secret<key_bytes> key;
-        if (!text::parse_hex(value, key.expose())) return status::invalid;
-        return add(make(key.expose()));
-    }
-
-    template <class Number> status add_number(std::string_view value, change (*make)(Number) noexcept) noexcept {
-        auto const number = text::parse_decimal<Number>(value);
-        return number ? add(make(*number)) : status::invalid;
-    }
-
-    status add_if(bool valid, change&& what) noexcept { return valid ? add(std::move(what)) : status::invalid; }
-
-    status add(change&& what) noexcept {
-        if (where_ == place::removed_peer) return status::ok;
-        if (changes_.size() == most_ || !changes_.append(std::move(what))) return status::no_memory;
-        return status::ok;
-    }
-
-    text::zone_resolver resolve_;
-    std::size_t most_;
-    place where_ = place::device;
-    secret_vector<change, Memory> changes_;
-};
-
-/// Appends what a device tells of itself to a reply: the sink of `device::snapshot`, which calls `device` once, then
-/// for each peer `peer`, followed by `allowed_ip` for each of its allowed IPs.
-template <class Memory = heap_memory> class basic_reply_printer {
-public:
-    /// The reply may grow to `most_chars`.
-    explicit basic_reply_printer(basic_secret_buffer<Memory>& reply, std::size_t most_chars = most_reply_chars) noexcept
-        : reply_(reply), most_chars_(most_chars) {}
-
-    void device(interface_facts const& facts) noexcept {
-        if (!facts.private_key.is_zero()) line_key("private_key", facts.private_key.expose());
-        if (facts.listen_port != 0) line_number("listen_port", facts.listen_port);
-        if (facts.fwmark != 0) line_number("fwmark", facts.fwmark);
-    }
-
-    void peer(peer_facts const& facts) noexcept {
-        line_key("public_key", facts.key);
-        line_key("preshared_key", facts.preshared_key.expose());
-        line("protocol_version", "1");
-        if (facts.endpoint) line("endpoint", text::print(facts.endpoint));
-        // wg(8) takes no sign here: a clock before 1970 must not make the whole answer unreadable
-        bool const representable = facts.last_handshake_s >= 0;
-        line_number("last_handshake_time_sec", representable ? static_cast<std::uint64_t>(facts.last_handshake_s) : 0);
-        line_number("last_handshake_time_nsec", representable ? facts.last_handshake_ns : 0);
-        line_number("tx_bytes", facts.tx_bytes);
-        line_number("rx_bytes", facts.rx_bytes);
-        line_number("persistent_keepalive_interval", facts.persistent_keepalive_s);
-    }
-
-    void allowed_ip(ip_prefix const& prefix) noexcept { line("allowed_ip", text::print(prefix)); }
-
-    /// `no_memory` if not all of it found room.
-    status outcome() const noexcept { return outcome_; }
-
-private:
-    void line(std::string_view key, std::string_view value) noexcept {
-        append(key);
-        append("=");
-        append(value);
-        append("\n");
-    }
-    void line_number(std::string_view key, std::uint64_t value) noexcept { line(key, text::print_decimal(value)); }
-    void line_key(std::string_view key, key_view value) noexcept {
-        append(key);
-        append("=");
-        if (char* const digits = make_room(text::hex_key_chars)) text::print_hex(value, {digits, text::hex_key_chars});
-        append("\n");
-    }
-
-    void append(std::string_view more) noexcept {
-        if (char* const place = make_room(more.size())) std::memcpy(place, more.data(), more.size());
-    }
-    char* make_room(std::size_t size) noexcept {
-        if (outcome_ != status::ok) return nullptr;
-        char* const place = reply_.size() + size <= most_chars_ ? reply_.extend(size) : nullptr;
-        if (place == nullptr) outcome_ = status::no_memory;
-        return place;
-    }
-
-    basic_secret_buffer<Memory>& reply_;
-    std::size_t most_chars_;
-    status outcome_ = status::ok;
-};
-
-// What a session configures: a device, together with the lock and the time that the host calls it with.
-// | configure(changes) -> status    | all of them, in order, or none                                                  |
-// | snapshot(sink)                  | tells the sink, a `basic_reply_printer`, about the interface and every peer     |
-template <class Target, class Memory = heap_memory>
-concept target = requires(Target& target, std::span<change const> changes, basic_reply_printer<Memory>& sink) {
-    { target.configure(changes) } noexcept -> std::same_as<status>;
-    { target.snapshot(sink) } noexcept;
-};
-
-/// One connection. It may end at any time: what was not completed was not applied.
-template <class Memory = heap_memory> class basic_session {
-public:
-    /// `resolve` turns the zone of an endpoint into a number, as `if_nametoindex` does; without it only numbers do.
-    /// A `set` may grow to `most` changes.
-    explicit basic_session(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
-        : parser_(resolve, most) {}
-    basic_session(basic_session&&) = delete; // a line that moved would leave a copy
-
-    /// Takes what was read and appends to `reply` what is to be sent. The caller wipes both when done with them.
-    /// `protocol_error`: send the reply, then close; the rest of `read` was ignored, as will be what follows.
-    /// `no_memory`: there was none even for an answer; close.
-    template <target<Memory> Target>
-    status feed(bytes_view read, Target& target, basic_secret_buffer<Memory>& reply) noexcept {
-        while (!read.empty() && outcome_ == status::ok) {
-            auto const* const end = static_cast<byte const*>(std::memchr(read.data(), '\n', read.size()));
-            std::size_t const size = end != nullptr ? static_cast<std::size_t>(end - read.data()) : read.size();
-            collect(read.first(size));
-            read = read.subspan(size + (end != nullptr));
-            if (end != nullptr) finish_line(target, reply);
-        }
-        return outcome_;
-    }
-
-private:
-    enum class operation : std::uint8_t { none, set, get };
-
-    void collect(bytes_view part) noexcept {
-        if (part.size() > longest_line_chars - line_size_) {
-            too_long_ = true;
-            part = {};
-        }
-        copy(bytes(line_.expose()).subspan(line_size_), part);
-        line_size_ += part.size();
-    }
-
-    template <class Target> void finish_line(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
-        auto const line = bytes(line_.expose()).first(line_size_);
-        bool const too_long = std::exchange(too_long_, false);
-        take({reinterpret_cast<char const*>(line.data()), line.size()}, too_long, target, reply);
-        wipe(line.data(), line.size());
-        line_size_ = 0;
-    }
-
-    template <class Target>
-    void take(std::string_view line, bool too_long, Target& target, basic_secret_buffer<Memory>& reply) noexcept {
-        bool const last = line.empty() && !too_long;
-        switch (running_) {
-        case operation::none:
-            if (line == "set=1" && !too_long) return begin(operation::set);
-            if (line == "get=1" && !too_long) return begin(operation::get);
-            outcome_ = status::protocol_error;
-            return answer(-errno_of(status::protocol_error), reply);
-        case operation::set:
-            if (last) return finish_set(target, reply);
-            if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : parser_.line(line);
-            if (failure_ != status::ok) parser_.clear(); // whatever follows, none of this will be applied
-            return;
-        case operation::get: // has no lines
-            if (last) return finish_get(target, reply);
-            if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : status::invalid;
-            return;
-        }
-    }
-
-    void begin(operation what) noexcept {
-        running_ = what;
-        failure_ = status::ok;
-    }
-
-    template <class Target> void finish_set(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
-        running_ = operation::none;
-        if (failure_ == status::ok) failure_ = target.configure(parser_.changes());
-        parser_.clear();
-        answer(-errno_of(failure_), reply);
-    }
-
-    template <class Target> void finish_get(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
-        running_ = operation::none;
-        std::size_t const before = reply.size();
-        if (failure_ == status::ok) {
-            basic_reply_printer<Memory> printer(reply);
-            target.snapshot(printer);
-            failure_ = printer.outcome();
-        }
-        if (failure_ != status::ok) reply.truncate(before);
-        answer(errno_of(failure_), reply);
-    }
-
-    /// Ends every reply, that of a get after its facts: `errno=N` and an empty line.
-    void answer(int number, basic_secret_buffer<Memory>& reply) noexcept {
-        text::short_text<32> text;
-        text.append("errno=");
-        if (number < 0) text.append('-');
-        text.append_number(static_cast<std::uint64_t>(number < 0 ? -number : number));
-        text.append("\n\n");
-        if (!reply.append(text)) outcome_ = status::no_memory;
-    }
-
-    basic_set_parser<Memory> parser_;
-    secret<longest_line_chars> line_;
-    std::size_t line_size_ = 0;
-    bool too_long_ = false;
-    operation running_ = operation::none;
-    status failure_ = status::ok; ///< of the running operation
-    status outcome_ = status::ok; ///< of the connection
-};
-
-using set_parser = basic_set_parser<>;
-using reply_printer = basic_reply_printer<>;
-using session = basic_session<>;
-
-}}} // namespace wg::WG_ABI::uapi
-
-#endif
 // SPDX-License-Identifier: BSL-1.0
 // A whole WireGuard interface without input and output (whitepaper 2, 5, 6). Folder: device.
 //
@@ -18754,6 +17854,42 @@ private:
 }} // namespace wg::WG_ABI
 
 #endif
+
+namespace wg { inline namespace WG_ABI {
+
+/// The policies of a device that need no operating system: bundled cryptography, memory from the heap, one thread, no
+/// observer. A bundle that derives from it adds `clock_source` and `random_source`.
+struct core_policies {
+    using hash = bundled::hash;        ///< BLAKE2s
+    using dh = bundled::dh;            ///< X25519
+    using aead = bundled::aead;        ///< ChaCha20-Poly1305
+    using threads = one_thread;        ///< no locks
+    using storage = growing_storage<>; ///< memory from the heap, which grows with the configuration
+    using observer = no_observer;      ///< events are not reported
+};
+
+/// Makes a new private key, clamped (RFC 7748 section 5). Returns: false, with `key` zero, if the random source failed.
+template <class Policies>
+[[nodiscard]] bool create_private_key(secret<key_bytes>& key, typename Policies::random_source random = {}) noexcept {
+    if (!random.fill(key.expose())) {
+        key.clear();
+        return false;
+    }
+    clamp(key);
+    return true;
+}
+
+/// Returns: the public key of a private key.
+template <class Policies> public_key public_key_of(secret<key_bytes> const& key) noexcept {
+    public_key of{};
+    typename Policies::dh{}.dh_public(of, key);
+    return of;
+}
+
+}} // namespace wg::WG_ABI
+
+#endif // WG_HAS_CXX20
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // Joins a TUN device, a device and a UDP socket, and moves packets between them in batches. Folder: engine; one thread
 // at a time. Where one thread is not enough, see workers.hpp.
@@ -19555,415 +18691,6 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Further threads that move the packets of an interface when one thread does not keep up. Folder: engine; all calls by
-// the thread that runs the engine.
-//
-//     wg::workers<my_policies> workers{engine, tun, udp, 3};
-//     engine.run_once(...);
-//     if (engine.busy()) workers.help();
-//
-// All threads are equal: each has a lane, which reads the TUN device's queues and the socket. A thread is created when
-// it is first needed, and sleeps when it finds nothing to do.
-#ifndef WG_ENGINE_WORKERS_HPP
-#define WG_ENGINE_WORKERS_HPP
-
-
-namespace wg { inline namespace WG_ABI {
-
-/// Up to 63 threads beside the engine's own.
-template <class Policies> class workers {
-    static_assert(engine_policies<Policies>,
-                  "the bundle lacks a policy or a member that an engine needs: see policy.hpp");
-    static_assert(threads_with_cell<typename Policies::threads> && threads_with_thread<typename Policies::threads>,
-                  "workers need a `threads` policy with `cell` and `thread`, such as wg::os::threads");
-    static_assert(tun_device_with_share<typename Policies::tun_device>, "workers need `tun_device::share`");
-    static_assert(udp_socket_with_share<typename Policies::udp_socket>, "workers need `udp_socket::share`");
-    using threads = typename Policies::threads;
-    using tun_type = typename Policies::tun_device;
-    using socket_type = typename Policies::udp_socket;
-
-public:
-    /// Threads at most, beside the engine's own.
-    static constexpr std::size_t max_count = 63;
-
-    /// Creates no thread yet, and later `count` at most. All references outlive this object.
-    workers(engine<Policies>& first, tun_type& tun, socket_type& socket, std::size_t count) noexcept
-        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, max_count)) {}
-    workers(workers const&) = delete;
-    workers& operator=(workers const&) = delete;
-    /// Ends all threads, and waits for them.
-    ~workers() {
-        stopping_.store(1);
-        for (std::size_t i = 0; i < made_; ++i) workers_[i]->called.store(1);
-    }
-
-    /// Threads created so far.
-    std::size_t size() const noexcept { return made_; }
-
-    /// Adds one thread to those at work: wakes a sleeping thread, or else creates one. To be called when
-    /// `engine::busy` says that there is more work than gets done. Does nothing when all threads are at work.
-    void help() noexcept {
-        for (std::size_t i = 0; i < made_; ++i)
-            if (workers_[i]->called.load() == 0) return workers_[i]->called.store(1);
-        if (made_ < count_ && !add()) count_ = made_; // the host has no memory or no threads left: do not try again
-    }
-
-    /// Stops the threads during its life. The engine's `configure`, `up`, `down` and `refresh_mtu` need that.
-    class pause {
-    public:
-        /// Waits until every thread has finished its step.
-        explicit pause(workers& all) noexcept : all_(all) {
-            all_.paused_.store(1);
-            for (std::size_t i = 0; i < all_.made_; ++i) {
-                all_.workers_[i]->stepping.lock();
-                all_.workers_[i]->socket.close();
-            }
-        }
-        pause(pause const&) = delete;
-        pause& operator=(pause const&) = delete;
-        /// Lets the threads go on, with the interface as it is now.
-        ~pause() {
-            for (std::size_t i = 0; i < all_.made_; ++i) {
-                all_.workers_[i]->join(all_);
-                all_.workers_[i]->stepping.unlock();
-            }
-            all_.paused_.store(0);
-        }
-
-    private:
-        workers& all_;
-    };
-
-private:
-    struct worker {
-        worker(workers& of, tun_type&& shared) noexcept
-            : all(of), tun(std::move(shared)), packets(of.engine_.shared(), tun, socket) {}
-
-        /// Takes over the MTU and the sockets of the interface.
-        void join(workers const& of) noexcept {
-            able = packets.make_room(of.tun_.mtu()) == status::ok && socket.share(of.socket_);
-        }
-
-        void run() noexcept {
-            for (;;) {
-                while (called.load() == 0 && all.stopping_.load() == 0) called.wait(0);
-                while (all.paused_.load() != 0) all.paused_.wait(1);
-                if (all.stopping_.load() != 0) return;
-                stepping.lock();
-                // Only this thread can finish a frame that it has read in part.
-                bool const step = able || packets.unfinished();
-                bool const moved = step && packets.step(true, able) == status::ok && packets.moved();
-                stepping.unlock();
-                if (!moved) called.store(0); // may undo a call of `help`; a busy engine repeats it
-            }
-        }
-
-        workers& all;
-        tun_type tun;
-        socket_type socket{};
-        lane<Policies> packets;
-        bool able = false;                ///< has buffers and a socket; guarded by `stepping`
-        typename threads::mutex stepping; ///< held during a step
-        typename threads::cell called;    ///< 0: the thread sleeps
-        typename threads::thread thread;  ///< last, so that it ends before the other members are destroyed
-    };
-
-    bool add() noexcept {
-        result<tun_type> shared = tun_.share();
-        if (!shared) return false;
-        std::unique_ptr<worker> made(new (std::nothrow) worker(*this, std::move(*shared)));
-        if (!made) return false;
-        made->join(*this);
-        made->called.store(1);
-        if (!made->able || !made->thread.template start<[](worker& w) noexcept { w.run(); }>(*made)) return false;
-        workers_[made_++] = std::move(made);
-        return true;
-    }
-
-    engine<Policies>& engine_;
-    tun_type& tun_;
-    socket_type& socket_;
-    std::size_t count_;
-    std::size_t made_ = 0;
-    typename threads::cell stopping_;
-    typename threads::cell paused_;
-    std::array<std::unique_ptr<worker>, max_count> workers_{};
-};
-
-}} // namespace wg::WG_ABI
-
-#endif
-#ifdef WG_WITH_LWIP
-// SPDX-License-Identifier: BSL-1.0
-// WireGuard on lwIP: its UDP as the network, a network interface of its own as the host (lwIP 2.1, raw API). Layer 7
-// (bare metal). For boards that have lwIP; included by wg.hpp where WG_WITH_LWIP is defined.
-//
-// All of it, and the engine that uses it, runs where lwIP's raw API may be used: in the main loop, or where there are
-// threads, in lwIP's own or while its lock is held.
-#ifndef WG_OS_BARE_LWIP_HPP
-#define WG_OS_BARE_LWIP_HPP
-
-
-#include <algorithm>
-#include <lwip/inet.h>
-#include <lwip/ip.h>
-#include <lwip/netif.h>
-#include <lwip/pbuf.h>
-#include <lwip/udp.h>
-
-namespace wg { inline namespace WG_ABI { namespace bare {
-
-/// Whether lwIP was configured with this family of addresses (LWIP_IPV4, LWIP_IPV6).
-constexpr bool lwip_has(family kind) noexcept {
-    return kind == family::v4 ? LWIP_IPV4 != 0 : kind == family::v6 && LWIP_IPV6 != 0;
-}
-
-/// The address as lwIP's. Of a family that lwIP was configured without: zero.
-inline ip_addr_t to_lwip(ip_address const& from, [[maybe_unused]] std::uint32_t zone = 0) noexcept {
-    ip_addr_t to;
-    std::memset(&to, 0, sizeof to);
-#if LWIP_IPV4
-    if (from.kind == family::v4) {
-        std::memcpy(&ip_2_ip4(&to)->addr, from.octets.data(), 4);
-        IP_SET_TYPE_VAL(to, IPADDR_TYPE_V4);
-    }
-#endif
-#if LWIP_IPV6
-    if (from.kind == family::v6) {
-        std::memcpy(ip_2_ip6(&to)->addr, from.octets.data(), 16);
-        ip6_addr_set_zone(ip_2_ip6(&to), static_cast<std::uint8_t>(zone));
-        IP_SET_TYPE_VAL(to, IPADDR_TYPE_V6);
-    }
-#endif
-    return to;
-}
-
-inline ip_address from_lwip(ip_addr_t const& from) noexcept {
-#if LWIP_IPV6
-    if (IP_IS_V6_VAL(from)) return ip_address::of(family::v6, reinterpret_cast<byte const*>(ip_2_ip6(&from)->addr));
-#endif
-#if LWIP_IPV4
-    return ip_address::of(family::v4, reinterpret_cast<byte const*>(&ip_2_ip4(&from)->addr));
-#else
-    return {};
-#endif
-}
-
-/// The traffic class (IPv6) or type of service (IPv4) of the packet that lwIP is handing over.
-inline std::uint8_t tos_from_lwip() noexcept {
-#if LWIP_IPV6
-    if (ip_current_is_v6()) return static_cast<std::uint8_t>(IP6H_TC(ip6_current_header()));
-#endif
-#if LWIP_IPV4
-    return static_cast<std::uint8_t>(IPH_TOS(ip4_current_header()));
-#else
-    return 0;
-#endif
-}
-
-/// Packets of lwIP that wait, and with each what is known of it. A full queue takes no more.
-template <class About, std::size_t Capacity> class lwip_queue {
-public:
-    lwip_queue() noexcept = default;
-    lwip_queue(lwip_queue const&) = delete;
-    lwip_queue& operator=(lwip_queue const&) = delete;
-    ~lwip_queue() { clear(); }
-
-    /// Takes the packet over, or frees it. False: there was no room.
-    bool put(pbuf* p, About const& about) noexcept {
-        if (count_ == Capacity) {
-            pbuf_free(p);
-            return false;
-        }
-        items_[(first_ + count_++) % Capacity] = {p, about};
-        return true;
-    }
-    /// Copies the oldest packet into the window and forgets it; one that is too long has length 0 then. False: none.
-    bool take(packet& into, About& about) noexcept {
-        if (count_ == 0) return false;
-        item& oldest = items_[first_];
-        std::size_t const size = oldest.data->tot_len;
-        into.length = size <= into.capacity - into.offset ? static_cast<std::uint32_t>(size) : 0;
-        (void)pbuf_copy_partial(oldest.data, into.view().data(), static_cast<std::uint16_t>(into.length), 0);
-        pbuf_free(oldest.data);
-        about = oldest.about;
-        first_ = (first_ + 1) % Capacity;
-        --count_;
-        return true;
-    }
-    void clear() noexcept {
-        for (; count_ != 0; --count_, first_ = (first_ + 1) % Capacity) pbuf_free(items_[first_].data);
-    }
-
-private:
-    struct item {
-        pbuf* data = nullptr;
-        About about{};
-    };
-    std::array<item, Capacity> items_{};
-    std::size_t first_ = 0, count_ = 0;
-};
-
-/// Models `udp_socket` on a `udp_pcb` for both families. At most `Queue` datagrams wait for the engine.
-template <std::size_t Queue = 8> class lwip_udp {
-public:
-    static constexpr std::size_t receive_bytes = 1500;
-
-    lwip_udp() noexcept = default;
-    lwip_udp(lwip_udp const&) = delete;
-    lwip_udp& operator=(lwip_udp const&) = delete;
-    ~lwip_udp() { close(); }
-
-    /// no_memory, address_in_use.
-    result<std::uint16_t> open(std::uint16_t port) noexcept {
-        if (pcb_ != nullptr && port != 0 && port == pcb_->local_port) return port;
-        udp_pcb* const made = udp_new_ip_type(IPADDR_TYPE_ANY);
-        if (made == nullptr) return status::no_memory;
-        if (udp_bind(made, IP_ANY_TYPE, port) != ERR_OK) {
-            udp_remove(made);
-            return status::address_in_use;
-        }
-        udp_recv(made, arrived, this);
-        close();
-        pcb_ = made;
-        return std::uint16_t{made->local_port};
-    }
-    void close() noexcept {
-        if (pcb_ != nullptr) udp_remove(pcb_);
-        pcb_ = nullptr;
-        arrived_.clear();
-    }
-
-    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
-        std::size_t filled = 0;
-        for (about a; filled < datagrams.size() && arrived_.take(datagrams[filled], a); ++filled) {
-            datagrams[filled].where = a.where;
-            datagrams[filled].tos = a.tos;
-            datagrams[filled].segment_bytes = 0;
-        }
-        return filled;
-    }
-
-    /// `why`: ok, no_endpoint, no_memory, not_supported (no way there, or a family that lwIP lacks), io_error.
-    std::size_t send(std::span<datagram> datagrams) noexcept {
-        std::size_t sent = 0;
-        for (datagram& d : datagrams) {
-            d.why = send_one(d);
-            sent += d.why == status::ok;
-        }
-        return sent;
-    }
-
-private:
-    struct about {
-        path where{};
-        std::uint8_t tos = 0;
-    };
-
-    static void arrived(void* self, udp_pcb*, pbuf* p, ip_addr_t const* from, std::uint16_t port) noexcept {
-        about a;
-        a.where.remote = {from_lwip(*from), port, 0};
-#if LWIP_IPV6
-        if (IP_IS_V6(from)) a.where.remote.scope_id = ip6_addr_zone(ip_2_ip6(from));
-#endif
-        a.where.local = {from_lwip(*ip_current_dest_addr()), 0};
-        a.tos = tos_from_lwip();
-        (void)static_cast<lwip_udp*>(self)->arrived_.put(p, a);
-    }
-
-    status send_one(datagram const& d) noexcept {
-        if (!d.where.remote || pcb_ == nullptr) return status::no_endpoint;
-        if (!lwip_has(d.where.remote.address.kind)) return status::not_supported;
-        pbuf* const p = pbuf_alloc(PBUF_TRANSPORT, static_cast<std::uint16_t>(d.length), PBUF_RAM);
-        if (p == nullptr) return status::no_memory;
-        (void)pbuf_take(p, d.view().data(), static_cast<std::uint16_t>(d.length));
-        ip_addr_t const to = to_lwip(d.where.remote.address, d.where.remote.scope_id);
-        pcb_->tos = d.tos;
-        err_t const why = udp_sendto(pcb_, p, &to, d.where.remote.port);
-        pbuf_free(p);
-        return why == ERR_OK ? status::ok : why == ERR_RTE ? status::not_supported : status::io_error;
-    }
-
-    udp_pcb* pcb_ = nullptr;
-    lwip_queue<about, Queue> arrived_;
-};
-
-/// Models `tun_device` as one of lwIP's interfaces, which it adds to the stack. At most `Queue` packets wait.
-template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 8> class lwip_tun {
-public:
-    static constexpr std::size_t headroom = 0;
-
-    /// Up, and without addresses; `stack_interface()` takes those as lwIP's interfaces do.
-    lwip_tun() noexcept {
-        (void)netif_add_noaddr(&interface_, this, initialize, ip_input);
-        netif_set_link_up(&interface_);
-        netif_set_up(&interface_);
-    }
-    lwip_tun(lwip_tun const&) = delete;
-    lwip_tun& operator=(lwip_tun const&) = delete;
-    ~lwip_tun() { netif_remove(&interface_); }
-
-    netif& stack_interface() noexcept { return interface_; }
-
-    result<std::size_t> read(std::span<packet> packets) noexcept {
-        std::size_t filled = 0;
-        for (nothing n; filled < packets.size() && leaving_.take(packets[filled], n);) ++filled;
-        return filled;
-    }
-    std::size_t write(std::span<packet> packets) noexcept {
-        for (packet const& data : packets) {
-            // One piece of RAM: lwIP wants the headers of a packet in a row.
-            pbuf* const p = pbuf_alloc(PBUF_RAW, static_cast<std::uint16_t>(data.length), PBUF_RAM);
-            if (p == nullptr) return static_cast<std::size_t>(&data - packets.data());
-            (void)pbuf_take(p, data.view().data(), static_cast<std::uint16_t>(data.length));
-            if (interface_.input(p, &interface_) != ERR_OK) pbuf_free(p);
-        }
-        return packets.size();
-    }
-    std::size_t mtu() const noexcept { return MtuBytes; }
-
-private:
-    struct nothing {};
-
-    static err_t initialize(netif* made) noexcept {
-        made->name[0] = 'w';
-        made->name[1] = 'g';
-        made->mtu = MtuBytes;
-#if LWIP_IPV4
-        made->output = [](netif* through, pbuf* p, ip4_addr_t const*) noexcept { return leave(through, p); };
-#endif
-#if LWIP_IPV6
-        made->output_ip6 = [](netif* through, pbuf* p, ip6_addr_t const*) noexcept { return leave(through, p); };
-#endif
-        return ERR_OK;
-    }
-    /// The packet stays lwIP's, which may change it when this returns; so it is copied.
-    static err_t leave(netif* through, pbuf* p) noexcept {
-        pbuf* const copy = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
-        if (copy == nullptr) return ERR_MEM;
-        return static_cast<lwip_tun*>(through->state)->leaving_.put(copy, {}) ? ERR_OK : ERR_BUF;
-    }
-
-    netif interface_{};
-    lwip_queue<nothing, Queue> leaving_;
-};
-
-static_assert(udp_socket<lwip_udp<>> && tun_device<lwip_tun<>>);
-
-}}} // namespace wg::WG_ABI::bare
-
-#endif
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// The parts that a platform supplies, for the platform that this is compiled for: the one place where it is asked.
-// Layer 7.
-//
-// `wg::os::host` names what `wg::default_policies` takes from the platform. It is empty where there is none: what a
-// microcontroller needs is in bare/, is made of a board, and compiles everywhere.
-#ifndef WG_OS_OS_HPP
-#define WG_OS_OS_HPP
-
-// SPDX-License-Identifier: BSL-1.0
 // What a machine without an operating system supplies, and the policies that are made of it. Layer 7 (bare metal); one
 // thread, and no interrupt handler calls into wg.
 #ifndef WG_OS_BARE_BOARD_HPP
@@ -20694,6 +19421,972 @@ static_assert(tun_device<host<>>);
 }}} // namespace wg::WG_ABI::bare
 
 #endif
+
+namespace wg { inline namespace WG_ABI {
+
+/// The policies of a board without an operating system: no heap, one thread, UDP/IP of wg on the board's Ethernet.
+template <bare::board Board, class Capacity = small_capacity> struct bare_policies : core_policies {
+    using clock_source = bare::board_source<Board>;         ///< the board's clock
+    using random_source = bare::board_source<Board>;        ///< the board's random bytes
+    using storage = static_storage<Capacity>;               ///< all memory inside the device
+    using tun_device = bare::host<Capacity::max_mtu_bytes>; ///< the board as a host inside the tunnel
+    using udp_socket = bare::ethernet<Board>;               ///< UDP/IP on Ethernet
+    using waiter = bare::polling_waiter;                    ///< never sleeps
+};
+
+/// A whole node: `sizeof` it is all the memory that it takes, except for the stack.
+template <bare::board Board, engine_policies Policies = bare_policies<Board>> struct bare_node {
+    /// The board outlives the node.
+    explicit bare_node(Board& b) noexcept : wire(b), device(bare::board_source<Board>(b)), engine(device, host, wire) {}
+
+    /// Moves the frames and packets that are there. To be called all the time, or when a frame has arrived and at
+    /// `engine.next_deadline()`.
+    void run_once() noexcept { (void)engine.run_once({true, true, 0}); }
+
+    typename Policies::udp_socket wire; ///< addresses on the Ethernet
+    typename Policies::tun_device host; ///< address and UDP inside the tunnel
+    wg::device<Policies> device;        ///< the WireGuard interface
+    wg::engine<Policies> engine;        ///< configuration, and its state: up or down
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The version of wg, for `#if` and for messages. Folder: base; macros only.
+// What a change of each number means: docs/compatibility.md. tests/version.py compares the numbers with meson.build.
+#ifndef WG_BASE_VERSION_HPP
+#define WG_BASE_VERSION_HPP
+
+/// Grows when a program that uses the API may have to change.
+#define WG_VERSION_MAJOR 0
+/// Grows when the API gets something new. While the major version is 0, a program may have to change as well.
+#define WG_VERSION_MINOR 1
+/// Grows when something was mended.
+#define WG_VERSION_PATCH 0
+
+/// The version as one number that `#if` can compare: 1.2.3 is 10203.
+#define WG_VERSION (WG_VERSION_MAJOR * 10000 + WG_VERSION_MINOR * 100 + WG_VERSION_PATCH)
+
+#define WG_VERSION_TEXT_(major, minor, patch) #major "." #minor "." #patch
+#define WG_VERSION_TEXT(major, minor, patch) WG_VERSION_TEXT_(major, minor, patch)
+/// The version as a string literal: "1.2.3".
+#define WG_VERSION_STRING WG_VERSION_TEXT(WG_VERSION_MAJOR, WG_VERSION_MINOR, WG_VERSION_PATCH)
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The cross-platform configuration protocol, as wg(8) speaks it over a stream, without the stream.
+// Source: https://www.wireguard.com/xplatform/. Layer 5 (control); a session is used by one thread at a time.
+//
+// One session per connection. It takes what was read in pieces of any size and appends what is to be answered:
+//
+//     wg::uapi::session session{if_nametoindex};
+//     wg::secret_buffer reply;
+//     while (bytes const chunk = read_some(socket, memory); !chunk.empty()) {
+//         wg::status const s = session.feed(chunk, target, reply);    // target: see the concept below
+//         write_all(socket, reply.view()), reply.clear(), wg::wipe(chunk.data(), chunk.size());
+//         if (s != wg::status::ok) break;                             // answered; close
+//     }
+//
+// An operation is `set=1` or `get=1`, lines `key=value`, and an empty line; a connection may carry many.
+// - A `set` is read to its end before any of it is applied. The first error in it is the answer, nothing changes, and
+//   the rest up to the empty line is skipped. A connection that ends before the empty line changes nothing.
+// - Errors are `errno=-N` for a set and `errno=N` for a get: wg(8) understands only these.
+// - Where an operation should begin but another line stands, no sign is right for sure; the answer is
+//   `errno=-EPROTO`, which wg(8) reports as a protocol error in both cases, and the connection ends: nothing says
+//   where the next operation would begin.
+// - Lines longer than any valid one are a protocol error. Pending changes and replies have an upper bound too.
+// What may hold a key, lines, changes and replies, is wiped as soon as it has been used.
+#ifndef WG_CONTROL_UAPI_HPP
+#define WG_CONTROL_UAPI_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// Memory that grows and may hold keys: wiped before it moves on, so that nothing stays behind on the heap.
+// Layer 5 (control); one thread at a time. Nothing throws: whoever appends is told when there is no memory.
+#ifndef WG_CONTROL_SECRET_BUFFER_HPP
+#define WG_CONTROL_SECRET_BUFFER_HPP
+
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI {
+
+/// Where the buffers of this layer get their memory from. A host without a heap gives its own type with these members.
+struct heap_memory {
+    /// `size` bytes, aligned for any object; nullptr if there are none left.
+    static void* acquire(std::size_t size) noexcept { return std::malloc(size); }
+    /// Takes back what `acquire(size)` gave. It is wiped already.
+    static void release(void* memory, std::size_t) noexcept { std::free(memory); }
+};
+
+/// A growing array of elements that may hold secrets. Storage that it leaves, by growth, `truncate`, `clear` or
+/// death, is wiped first, the elements' own destructors aside.
+template <class Element, class Memory = heap_memory> class secret_vector {
+    static_assert(std::is_nothrow_move_constructible_v<Element> && alignof(Element) <= alignof(std::max_align_t));
+
+public:
+    secret_vector() noexcept = default;
+    secret_vector(secret_vector&& other) noexcept
+        : elements_(std::exchange(other.elements_, nullptr)), size_(std::exchange(other.size_, 0)),
+          capacity_(std::exchange(other.capacity_, 0)) {}
+    secret_vector& operator=(secret_vector&& other) noexcept {
+        if (this != &other) {
+            release();
+            elements_ = std::exchange(other.elements_, nullptr);
+            size_ = std::exchange(other.size_, 0);
+            capacity_ = std::exchange(other.capacity_, 0);
+        }
+        return *this;
+    }
+    ~secret_vector() { release(); }
+
+    std::size_t size() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    std::size_t capacity() const noexcept { return capacity_; }
+    std::span<Element> view() noexcept { return {elements_, size_}; }
+    std::span<Element const> view() const noexcept { return {elements_, size_}; }
+
+    /// Appends by moving. False: no memory; the vector and `element` are unchanged.
+    [[nodiscard]] bool append(Element&& element) noexcept {
+        if (!reserve_more(1)) return false;
+        std::construct_at(elements_ + size_, std::move(element));
+        ++size_;
+        return true;
+    }
+
+    /// Appends `count` zero elements and returns the first; nullptr: no memory, and nothing has changed.
+    [[nodiscard]] Element* extend(std::size_t count) noexcept
+        requires std::is_trivially_copyable_v<Element>
+    {
+        if (!reserve_more(count)) return nullptr;
+        Element* const first = elements_ + size_;
+        for (std::size_t i = 0; i < count; ++i) std::construct_at(first + i);
+        size_ += count;
+        return first;
+    }
+
+    /// Forgets and wipes all but the first `size` elements, keeping the storage. `size` must not exceed `size()`.
+    void truncate(std::size_t size) noexcept {
+        WG_ASSERT(size <= size_);
+        if (size == size_) return;
+        std::destroy_n(elements_ + size, size_ - size);
+        wipe(static_cast<void*>(elements_ + size), (size_ - size) * sizeof(Element));
+        size_ = size;
+    }
+    /// Forgets and wipes all elements, keeping the storage for the next.
+    void clear() noexcept { truncate(0); }
+    /// Forgets and wipes all elements and gives the storage back.
+    void release() noexcept {
+        if (elements_ == nullptr) return;
+        clear();
+        Memory::release(elements_, capacity_ * sizeof(Element));
+        elements_ = nullptr;
+        capacity_ = 0;
+    }
+
+private:
+    static constexpr std::size_t smallest_elements = (512 + sizeof(Element) - 1) / sizeof(Element);
+    static constexpr std::size_t most_elements = static_cast<std::size_t>(PTRDIFF_MAX) / 2 / sizeof(Element);
+
+    bool reserve_more(std::size_t count) noexcept {
+        if (count > most_elements || size_ > most_elements - count) return false;
+        if (count <= capacity_ - size_) return true;
+        std::size_t capacity = 2 * capacity_; // at most 2 * most_elements: no overflow
+        if (capacity < size_ + count) capacity = size_ + count;
+        if (capacity < smallest_elements) capacity = smallest_elements;
+        auto* const elements = static_cast<Element*>(Memory::acquire(capacity * sizeof(Element)));
+        if (elements == nullptr) return false;
+        std::uninitialized_move_n(elements_, size_, elements);
+        std::size_t const size = size_;
+        release(); // wipes what was moved from
+        elements_ = elements;
+        size_ = size;
+        capacity_ = capacity;
+        return true;
+    }
+
+    Element* elements_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t capacity_ = 0;
+};
+
+/// Text that may hold keys, and grows: what is to be sent as the answer of a configuration socket.
+template <class Memory = heap_memory> class basic_secret_buffer {
+public:
+    std::size_t size() const noexcept { return text_.size(); }
+    bool empty() const noexcept { return text_.empty(); }
+    std::string_view text() const noexcept { return {text_.view().data(), text_.size()}; }
+    /// The same as bytes, to be sent.
+    bytes_view view() const noexcept { return {reinterpret_cast<byte const*>(text_.view().data()), text_.size()}; }
+
+    /// False: no memory; nothing is appended.
+    [[nodiscard]] bool append(std::string_view more) noexcept {
+        if (more.empty()) return true;
+        char* const place = text_.extend(more.size());
+        if (place == nullptr) return false;
+        std::memcpy(place, more.data(), more.size());
+        return true;
+    }
+    /// Room for `size` more characters, to be written in place; nullptr: no memory.
+    [[nodiscard]] char* extend(std::size_t size) noexcept { return text_.extend(size); }
+
+    void truncate(std::size_t size) noexcept { text_.truncate(size); } ///< wipes what is behind `size`
+    void clear() noexcept { text_.clear(); }                           ///< wipes; keeps the storage
+    void release() noexcept { text_.release(); }                       ///< wipes; gives the storage back
+
+private:
+    secret_vector<char, Memory> text_;
+};
+
+using secret_buffer = basic_secret_buffer<>;
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Keys, numbers, addresses and endpoints as text, and back: without heap, without locale, without a resolver.
+// Sources: RFC 4291 2.2 and RFC 5952 (IPv6 addresses), RFC 4007 11 (zones), RFC 4648 4 (base64).
+// Layer 5 (control); pure, any thread.
+//
+// Nothing here looks a secret up in a table or branches on its digits: keys are read and printed by arithmetic.
+//
+//     auto const where = wg::text::parse_endpoint("[fe80::1%eth0]:51820", if_nametoindex);
+//     if (where) log(wg::text::print(*where).view());
+#ifndef WG_CONTROL_TEXT_HPP
+#define WG_CONTROL_TEXT_HPP
+
+
+#include <concepts>
+#include <limits>
+#include <string_view>
+
+namespace wg { inline namespace WG_ABI { namespace text {
+
+inline constexpr std::size_t hex_key_chars = 2 * key_bytes;
+inline constexpr std::size_t base64_key_chars = 44;
+inline constexpr std::size_t longest_zone_chars = 63;
+
+/// At most `Capacity` characters, held in place.
+template <std::size_t Capacity> class short_text {
+public:
+    constexpr std::string_view view() const noexcept { return {chars_, size_}; }
+    constexpr operator std::string_view() const noexcept { return view(); }
+    constexpr char const* c_str() const noexcept { return chars_; }
+
+    constexpr void append(char c) noexcept {
+        WG_ASSERT(size_ < Capacity);
+        chars_[size_++] = c;
+    }
+    constexpr void append(std::string_view more) noexcept {
+        for (char const c : more) append(c);
+    }
+    constexpr void append_number(std::uint64_t value, unsigned base = 10) noexcept {
+        char digits[20]{}; // 2^64 - 1 has 20 digits
+        std::size_t count = 0;
+        do {
+            auto const digit = static_cast<unsigned>(value % base);
+            digits[count++] = static_cast<char>(digit < 10 ? '0' + digit : 'a' + digit - 10);
+            value /= base;
+        } while (value != 0);
+        while (count > 0) append(digits[--count]);
+    }
+
+private:
+    char chars_[Capacity + 1]{};
+    std::size_t size_ = 0;
+};
+
+namespace text_detail {
+
+/// All ones if low <= value <= high, else zero. All three are below 2^31: a difference wraps exactly if it is negative.
+constexpr std::uint32_t mask_between(std::uint32_t value, std::uint32_t low, std::uint32_t high) noexcept {
+    std::uint32_t const at_least_low = low - 1 - value;
+    std::uint32_t const at_most_high = value - (high + 1);
+    return 0u - ((at_least_low & at_most_high) >> 31);
+}
+
+constexpr std::uint32_t code_of(char c) noexcept { return static_cast<unsigned char>(c); }
+
+/// The value of a hexadecimal digit; `valid` becomes zero if it is none.
+constexpr std::uint32_t hex_value(char c, std::uint32_t& valid) noexcept {
+    std::uint32_t const code = code_of(c);
+    std::uint32_t const digit = mask_between(code, '0', '9');
+    std::uint32_t const lower = mask_between(code, 'a', 'f');
+    std::uint32_t const upper = mask_between(code, 'A', 'F');
+    valid &= digit | lower | upper;
+    return (digit & (code - '0')) | (lower & (code - 'a' + 10)) | (upper & (code - 'A' + 10));
+}
+
+constexpr char hex_digit(std::uint32_t value) noexcept {
+    return static_cast<char>('0' + value + (mask_between(value, 10, 15) & ('a' - '0' - 10)));
+}
+
+constexpr std::uint32_t base64_value(char c, std::uint32_t& valid) noexcept {
+    std::uint32_t const code = code_of(c);
+    std::uint32_t const upper = mask_between(code, 'A', 'Z');
+    std::uint32_t const lower = mask_between(code, 'a', 'z');
+    std::uint32_t const digit = mask_between(code, '0', '9');
+    std::uint32_t const plus = mask_between(code, '+', '+');
+    std::uint32_t const slash = mask_between(code, '/', '/');
+    valid &= upper | lower | digit | plus | slash;
+    return (upper & (code - 'A')) | (lower & (code - 'a' + 26)) | (digit & (code - '0' + 52)) | (plus & 62) |
+           (slash & 63);
+}
+
+constexpr char base64_digit(std::uint32_t value) noexcept {
+    std::uint32_t const upper = mask_between(value, 0, 25) & (value + 'A');
+    std::uint32_t const lower = mask_between(value, 26, 51) & (value - 26 + 'a');
+    std::uint32_t const digit = mask_between(value, 52, 61) & (value - 52 + '0');
+    std::uint32_t const plus = mask_between(value, 62, 62) & '+';
+    std::uint32_t const slash = mask_between(value, 63, 63) & '/';
+    return static_cast<char>(upper | lower | digit | plus | slash);
+}
+
+constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+
+} // namespace text_detail
+
+/// Reads `2 * to.size()` hexadecimal digits of either case, and nothing else. False: `to` is of no use.
+/// The time depends on the sizes alone.
+[[nodiscard]] constexpr bool parse_hex(std::string_view from, bytes to) noexcept {
+    if (from.size() != 2 * to.size()) return false;
+    std::uint32_t valid = ~0u;
+    for (std::size_t i = 0; i < to.size(); ++i) {
+        std::uint32_t const high = text_detail::hex_value(from[2 * i], valid);
+        to[i] = static_cast<byte>(high << 4 | text_detail::hex_value(from[2 * i + 1], valid));
+    }
+    return valid != 0;
+}
+
+/// Writes `from` as lower-case digits; `to` is twice as long.
+constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
+    WG_ASSERT(to.size() == 2 * from.size());
+    for (std::size_t i = 0; i < from.size(); ++i) {
+        to[2 * i] = text_detail::hex_digit(from[i] >> 4);
+        to[2 * i + 1] = text_detail::hex_digit(from[i] & 15u);
+    }
+}
+
+/// Reads a key as `wg genkey` prints it: 44 characters, the last of them `=`, no stray bits. False: `to` is of no use.
+/// The time depends on the size alone.
+[[nodiscard]] constexpr bool parse_base64_key(std::string_view from, std::span<byte, key_bytes> to) noexcept {
+    if (from.size() != base64_key_chars || from.back() != '=') return false;
+    std::uint32_t valid = ~0u;
+    std::uint32_t bits = 0; // the last 4 sextets or less, 24 bits
+    for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
+        bits = (bits << 6 | text_detail::base64_value(from[i], valid)) & 0xffffff;
+        if (i % 4 != 3) continue;
+        to[i / 4 * 3] = static_cast<byte>(bits >> 16);
+        to[i / 4 * 3 + 1] = static_cast<byte>(bits >> 8);
+        to[i / 4 * 3 + 2] = static_cast<byte>(bits);
+    }
+    // 43 sextets: after ten whole groups there are 18 bits left, 16 of them the last two bytes
+    to[30] = static_cast<byte>(bits >> 10);
+    to[31] = static_cast<byte>(bits >> 2);
+    return (valid & text_detail::mask_between(bits & 3, 0, 0)) != 0;
+}
+
+/// The reverse. Of a secret key only where its text is wiped, and never into a log.
+constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span<char, base64_key_chars> to) noexcept {
+    for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
+        std::size_t const first = i * 6 / 8; // at most 31
+        byte const second = first + 1 < key_bytes ? from[first + 1] : byte{0};
+        auto const pair = static_cast<std::uint32_t>(from[first] << 8 | second);
+        to[i] = text_detail::base64_digit(pair >> (10 - i * 6 % 8) & 63);
+    }
+    to[base64_key_chars - 1] = '=';
+}
+
+/// A public key for people.
+constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, key_bytes> from) noexcept {
+    char chars[base64_key_chars]{};
+    print_base64_key(from, chars);
+    short_text<base64_key_chars> text;
+    text.append({chars, base64_key_chars});
+    return text;
+}
+
+/// Reads decimal digits and nothing else: no sign, no space, not empty. `invalid` also if it is too large.
+template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(std::string_view from) noexcept {
+    if (from.empty()) return status::invalid;
+    constexpr Number most = (std::numeric_limits<Number>::max)();
+    Number value = 0;
+    for (char const c : from) {
+        if (!text_detail::is_digit(c)) return status::invalid;
+        auto const digit = static_cast<Number>(c - '0');
+        if (value > most / 10 || (value == most / 10 && digit > most % 10)) return status::invalid;
+        value = static_cast<Number>(value * 10 + digit);
+    }
+    return value;
+}
+
+constexpr short_text<20> print_decimal(std::uint64_t value) noexcept {
+    short_text<20> text;
+    text.append_number(value);
+    return text;
+}
+
+namespace text_detail {
+
+/// As `parse_decimal`, but without superfluous zeros: some programs would read those as octal.
+constexpr result<std::uint8_t> parse_octet(std::string_view from) noexcept {
+    if (from.size() > 1 && from.front() == '0') return status::invalid;
+    return parse_decimal<std::uint8_t>(from);
+}
+
+constexpr bool parse_v4(std::string_view from, std::span<byte, 4> to) noexcept {
+    for (std::size_t i = 0; i < 4; ++i) {
+        std::size_t const end = i < 3 ? from.find('.') : from.size();
+        if (end == std::string_view::npos) return false;
+        auto const octet = parse_octet(from.substr(0, end));
+        if (!octet) return false;
+        to[i] = *octet;
+        from.remove_prefix(i < 3 ? end + 1 : end);
+    }
+    return true;
+}
+
+/// One to four hexadecimal digits.
+constexpr bool parse_group(std::string_view from, std::uint16_t& group) noexcept {
+    if (from.empty() || from.size() > 4) return false;
+    std::uint32_t valid = ~0u;
+    std::uint32_t value = 0;
+    for (char const c : from) value = value << 4 | hex_value(c, valid);
+    group = static_cast<std::uint16_t>(value);
+    return valid != 0;
+}
+
+constexpr bool parse_v6(std::string_view from, byte_array<16>& to) noexcept {
+    constexpr std::size_t none = 17; // no offset in an address, not even its end
+    std::size_t filled = 0;
+    std::size_t gap = none; // where `::` stands
+    if (from.starts_with("::")) {
+        gap = 0;
+        from.remove_prefix(2);
+    }
+    while (!from.empty()) {
+        std::size_t const end = from.find(':');
+        std::string_view const part = from.substr(0, end);
+        if (end == std::string_view::npos && part.find('.') != std::string_view::npos) {
+            if (filled > 12 || !parse_v4(part, std::span<byte, 16>(to).subspan(filled).first<4>())) return false;
+            filled += 4;
+            break;
+        }
+        std::uint16_t group = 0;
+        if (filled > 14 || !parse_group(part, group)) return false;
+        store_be16(to.data() + filled, group);
+        filled += 2;
+        if (end == std::string_view::npos) break;
+        from.remove_prefix(end + 1);
+        if (from.empty()) return false; // a lone colon at the end
+        if (from.front() != ':') continue;
+        if (gap != none) return false;
+        gap = filled;
+        from.remove_prefix(1);
+    }
+    if (gap == none) return filled == 16;
+    if (filled == 16) return false; // `::` stands for one group at least
+    for (std::size_t i = 0; i < filled - gap; ++i) to[15 - i] = to[filled - 1 - i];
+    for (std::size_t i = gap; i < gap + (16 - filled); ++i) to[i] = 0;
+    return true;
+}
+
+} // namespace text_detail
+
+/// Reads `192.0.2.1` or `2001:db8::1`, in any spelling of RFC 4291, without a zone.
+constexpr result<ip_address> parse_address(std::string_view from) noexcept {
+    ip_address address;
+    bool const v6 = from.find(':') != std::string_view::npos;
+    address.kind = v6 ? family::v6 : family::v4;
+    bool const good = v6 ? text_detail::parse_v6(from, address.octets)
+                         : text_detail::parse_v4(from, std::span<byte, 16>(address.octets).first<4>());
+    if (!good) return status::invalid;
+    return address;
+}
+
+/// Reads `address/bits`, or an address alone for all of its bits. Host bits are masked.
+constexpr result<ip_prefix> parse_prefix(std::string_view from) noexcept {
+    std::size_t const slash = from.find('/');
+    auto const address = parse_address(from.substr(0, slash));
+    if (!address) return status::invalid;
+    if (slash == std::string_view::npos) return ip_prefix::of(*address, address->bits());
+    auto const bits = text_detail::parse_octet(from.substr(slash + 1));
+    if (!bits || *bits > address->bits()) return status::invalid;
+    return ip_prefix::of(*address, *bits);
+}
+
+/// Finds the number of the interface with this name; 0: there is none. `if_nametoindex` is one.
+using zone_resolver = unsigned (*)(char const* name);
+
+namespace text_detail {
+
+/// A name known to `resolve` comes before a number, as everywhere (an interface may be called `7`). 0: neither.
+inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver resolve) noexcept {
+    if (zone.empty() || zone.size() > longest_zone_chars) return status::invalid;
+    if (zone.find('\0') != std::string_view::npos) return status::invalid;
+    if (resolve != nullptr) {
+        char name[longest_zone_chars + 1]{};
+        std::memcpy(name, zone.data(), zone.size());
+        if (unsigned const index = resolve(name); index != 0) return std::uint32_t{index};
+    }
+    return parse_decimal<std::uint32_t>(zone);
+}
+
+} // namespace text_detail
+
+/// Reads `192.0.2.1:51820`, `[2001:db8::1]:51820` or `[fe80::1%zone]:51820`. The zone is a number, or a name that
+/// `resolve` knows. No host names. An IPv4-mapped address is returned as IPv4.
+inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver resolve = nullptr) noexcept {
+    bool const v6 = from.starts_with('[');
+    std::size_t const end = v6 ? from.find(']') : from.find(':');
+    if (end == std::string_view::npos) return status::invalid;
+    std::string_view host = from.substr(v6, end - v6);
+    std::string_view tail = from.substr(end + v6);
+    if (!tail.starts_with(':')) return status::invalid;
+    auto const port = parse_decimal<std::uint16_t>(tail.substr(1));
+    if (!port) return status::invalid;
+
+    endpoint where;
+    where.port = *port;
+    if (std::size_t const percent = host.find('%'); v6 && percent != std::string_view::npos) {
+        auto const zone = text_detail::parse_zone(host.substr(percent + 1), resolve);
+        if (!zone) return status::invalid;
+        where.scope_id = *zone;
+        host = host.substr(0, percent);
+    }
+    auto const address = parse_address(host);
+    if (!address || address->kind != (v6 ? family::v6 : family::v4)) return status::invalid;
+    where.address = *address;
+    return where.unmapped();
+}
+
+namespace text_detail {
+
+template <std::size_t Capacity> constexpr void append_v4(short_text<Capacity>& text, byte const* octets) noexcept {
+    for (std::size_t i = 0; i < 4; ++i) {
+        if (i > 0) text.append('.');
+        text.append_number(octets[i]);
+    }
+}
+
+/// RFC 5952: lower case, no leading zeros, `::` for the longest run of two or more zero groups, the first of equals;
+/// an IPv4-mapped address ends in dotted decimal.
+template <std::size_t Capacity> constexpr void append_v6(short_text<Capacity>& text, byte const* octets) noexcept {
+    bool mapped = true;
+    for (std::size_t i = 0; i < 12; ++i) mapped = mapped && octets[i] == (i < 10 ? 0 : 0xff);
+    if (mapped) {
+        text.append("::ffff:");
+        return append_v4(text, octets + 12);
+    }
+    std::size_t best = 8, best_length = 1, length = 0; // a run of one group is not shortened
+    for (std::size_t i = 0; i < 8; ++i) {
+        length = load_be16(octets + 2 * i) == 0 ? length + 1 : 0;
+        if (length <= best_length) continue;
+        best_length = length;
+        best = i + 1 - length;
+    }
+    for (std::size_t i = 0; i < 8; ++i) {
+        if (i == best) {
+            text.append("::");
+            i += best_length - 1;
+            continue;
+        }
+        if (i > 0 && i != best + best_length) text.append(':');
+        text.append_number(load_be16(octets + 2 * i), 16);
+    }
+}
+
+template <std::size_t Capacity>
+constexpr void append_address(short_text<Capacity>& text, ip_address const& address) noexcept {
+    if (address.kind == family::v4) append_v4(text, address.octets.data());
+    if (address.kind == family::v6) append_v6(text, address.octets.data());
+}
+
+} // namespace text_detail
+
+/// `192.0.2.1` or `2001:db8::1` (RFC 5952); empty for no address.
+constexpr short_text<39> print(ip_address const& address) noexcept {
+    short_text<39> text;
+    text_detail::append_address(text, address);
+    return text;
+}
+
+/// `192.0.2.0/24`
+constexpr short_text<43> print(ip_prefix const& prefix) noexcept {
+    short_text<43> text;
+    text_detail::append_address(text, prefix.address);
+    text.append('/');
+    text.append_number(prefix.bits);
+    return text;
+}
+
+/// `192.0.2.1:51820`, `[2001:db8::1]:51820`, `[fe80::1%2]:51820`; empty for none. The zone is a number.
+constexpr short_text<58> print(endpoint const& where) noexcept {
+    short_text<58> text;
+    if (!where) return text;
+    bool const v6 = where.address.kind == family::v6;
+    if (v6) text.append('[');
+    text_detail::append_address(text, where.address);
+    if (v6 && where.scope_id != 0) {
+        text.append('%');
+        text.append_number(where.scope_id);
+    }
+    text.append(v6 ? "]:" : ":");
+    text.append_number(where.port);
+    return text;
+}
+
+}}} // namespace wg::WG_ABI::text
+
+#endif
+
+#include <cerrno>
+#include <concepts>
+
+namespace wg { inline namespace WG_ABI { namespace uapi {
+
+inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid one, an endpoint, has about 125
+/// Of one `set`: a million peers take three or four million. A change takes 64 bytes.
+inline constexpr std::size_t most_changes = std::size_t{1} << 24;
+/// Not yet taken by the host: a million peers take 400 MB.
+inline constexpr std::size_t most_reply_chars = std::size_t{1} << 30;
+
+/// The number that stands behind `errno=`, of this host.
+constexpr int errno_of(status s) noexcept {
+    switch (s) {
+    case status::ok: return 0;
+    case status::invalid:
+    case status::too_many_peers: return EINVAL; // as wireguard-go answers
+    case status::protocol_error: return EPROTO;
+    case status::address_in_use: return EADDRINUSE;
+    case status::no_permission: return EPERM;
+    case status::no_memory: return ENOMEM;
+    case status::not_supported: return EOPNOTSUPP;
+    case status::would_block: return EAGAIN;
+    case status::gone: return ENODEV;
+    case status::device_down: return ENETDOWN;
+    default: return EIO;
+    }
+}
+
+/// Reads the lines of a `set` into a list of changes. Values are checked here; what depends on the device (does the
+/// peer exist, is the port free) is the device's to say.
+template <class Memory = heap_memory> class basic_set_parser {
+public:
+    /// A `set` may grow to `most` changes.
+    explicit basic_set_parser(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
+        : resolve_(resolve), most_(most) {}
+
+    /// Reads a line without its end. After an error the list is of no use: `clear`.
+    /// `invalid`: unknown key or bad value; `protocol_error`: no `=`; `no_memory`: too many, or no memory.
+    status line(std::string_view from) noexcept {
+        std::size_t const equals = from.find('=');
+        if (equals == std::string_view::npos) return status::protocol_error;
+        std::string_view const key = from.substr(0, equals);
+        std::string_view const value = from.substr(equals + 1);
+        if (key == "public_key") return begin_peer(value);
+        return where_ == place::device ? interface_line(key, value) : peer_line(key, value);
+    }
+
+    std::span<change const> changes() const noexcept { return changes_.view(); }
+
+    /// Forgets and wipes everything and is ready for the next `set`.
+    void clear() noexcept {
+        changes_.release();
+        where_ = place::device;
+    }
+
+private:
+    enum class place : std::uint8_t {
+        device,
+        new_peer, ///< nothing said about it yet: `update_only` may come
+        peer,
+        removed_peer, ///< what follows is checked, but concerns nobody any more
+    };
+
+    status interface_line(std::string_view key, std::string_view value) noexcept {
+        if (key == "private_key") return add_key(value, &change::private_key);
+        if (key == "listen_port") return add_number<std::uint16_t>(value, &change::listen_port);
+        if (key == "fwmark") return add_number<std::uint32_t>(value, &change::fwmark);
+        if (key == "replace_peers") return add_if(value == "true", change::replace_peers());
+        return status::invalid;
+    }
+
+    status begin_peer(std::string_view value) noexcept {
+        where_ = place::new_peer;
+        return add_key(value, &change::peer);
+    }
+
+    status peer_line(std::string_view key, std::string_view value) noexcept {
+        if (key == "protocol_version") return value == "1" ? status::ok : status::invalid;
+        if (key == "update_only") return update_only(value);
+        if (key == "remove") return remove(value);
+        if (where_ == place::new_peer) where_ = place::peer;
+        if (key == "allowed_ip") return allowed_ip(value);
+        if (key == "preshared_key") return add_key(value, &change::preshared_key);
+        if (key == "endpoint") return endpoint(value);
+        if (key == "replace_allowed_ips") return add_if(value == "true", change::replace_allowed_ips());
+        if (key == "persistent_keepalive_interval")
+            return add_number<std::uint16_t>(value, &change::persistent_keepalive);
+        return status::invalid;
+    }
+
+    /// Has to come before what it is to prevent. Behind `remove` it says nothing new (wgctrl sends both in this order).
+    status update_only(std::string_view value) noexcept {
+        if (where_ == place::peer) return status::invalid;
+        return add_if(value == "true", change::update_only());
+    }
+
+    status remove(std::string_view value) noexcept {
+        status const s = add_if(value == "true", change::remove_peer());
+        if (s == status::ok) where_ = place::removed_peer;
+        return s;
+    }
+
+    status allowed_ip(std::string_view value) noexcept {
+        bool const minus = value.starts_with('-');
+        auto const prefix = text::parse_prefix(value.substr(minus));
+        if (!prefix) return status::invalid;
+        return add(minus ? change::remove_allowed_ip(*prefix) : change::allowed_ip(*prefix));
+    }
+
+    status endpoint(std::string_view value) noexcept {
+        auto const where = text::parse_endpoint(value, resolve_);
+        return where ? add(change::endpoint(*where)) : status::invalid;
+    }
+
+    status add_key(std::string_view value, change (*make)(key_view) noexcept) noexcept {
+        secret<key_bytes> key;
+        if (!text::parse_hex(value, key.expose())) return status::invalid;
+        return add(make(key.expose()));
+    }
+
+    template <class Number> status add_number(std::string_view value, change (*make)(Number) noexcept) noexcept {
+        auto const number = text::parse_decimal<Number>(value);
+        return number ? add(make(*number)) : status::invalid;
+    }
+
+    status add_if(bool valid, change&& what) noexcept { return valid ? add(std::move(what)) : status::invalid; }
+
+    status add(change&& what) noexcept {
+        if (where_ == place::removed_peer) return status::ok;
+        if (changes_.size() == most_ || !changes_.append(std::move(what))) return status::no_memory;
+        return status::ok;
+    }
+
+    text::zone_resolver resolve_;
+    std::size_t most_;
+    place where_ = place::device;
+    secret_vector<change, Memory> changes_;
+};
+
+/// Appends what a device tells of itself to a reply: the sink of `device::snapshot`, which calls `device` once, then
+/// for each peer `peer`, followed by `allowed_ip` for each of its allowed IPs.
+template <class Memory = heap_memory> class basic_reply_printer {
+public:
+    /// The reply may grow to `most_chars`.
+    explicit basic_reply_printer(basic_secret_buffer<Memory>& reply, std::size_t most_chars = most_reply_chars) noexcept
+        : reply_(reply), most_chars_(most_chars) {}
+
+    void device(interface_facts const& facts) noexcept {
+        if (!facts.private_key.is_zero()) line_key("private_key", facts.private_key.expose());
+        if (facts.listen_port != 0) line_number("listen_port", facts.listen_port);
+        if (facts.fwmark != 0) line_number("fwmark", facts.fwmark);
+    }
+
+    void peer(peer_facts const& facts) noexcept {
+        line_key("public_key", facts.key);
+        line_key("preshared_key", facts.preshared_key.expose());
+        line("protocol_version", "1");
+        if (facts.endpoint) line("endpoint", text::print(facts.endpoint));
+        // wg(8) takes no sign here: a clock before 1970 must not make the whole answer unreadable
+        bool const representable = facts.last_handshake_s >= 0;
+        line_number("last_handshake_time_sec", representable ? static_cast<std::uint64_t>(facts.last_handshake_s) : 0);
+        line_number("last_handshake_time_nsec", representable ? facts.last_handshake_ns : 0);
+        line_number("tx_bytes", facts.tx_bytes);
+        line_number("rx_bytes", facts.rx_bytes);
+        line_number("persistent_keepalive_interval", facts.persistent_keepalive_s);
+    }
+
+    void allowed_ip(ip_prefix const& prefix) noexcept { line("allowed_ip", text::print(prefix)); }
+
+    /// `no_memory` if not all of it found room.
+    status outcome() const noexcept { return outcome_; }
+
+private:
+    void line(std::string_view key, std::string_view value) noexcept {
+        append(key);
+        append("=");
+        append(value);
+        append("\n");
+    }
+    void line_number(std::string_view key, std::uint64_t value) noexcept { line(key, text::print_decimal(value)); }
+    void line_key(std::string_view key, key_view value) noexcept {
+        append(key);
+        append("=");
+        if (char* const digits = make_room(text::hex_key_chars)) text::print_hex(value, {digits, text::hex_key_chars});
+        append("\n");
+    }
+
+    void append(std::string_view more) noexcept {
+        if (char* const place = make_room(more.size())) std::memcpy(place, more.data(), more.size());
+    }
+    char* make_room(std::size_t size) noexcept {
+        if (outcome_ != status::ok) return nullptr;
+        char* const place = reply_.size() + size <= most_chars_ ? reply_.extend(size) : nullptr;
+        if (place == nullptr) outcome_ = status::no_memory;
+        return place;
+    }
+
+    basic_secret_buffer<Memory>& reply_;
+    std::size_t most_chars_;
+    status outcome_ = status::ok;
+};
+
+// What a session configures: a device, together with the lock and the time that the host calls it with.
+// | configure(changes) -> status    | all of them, in order, or none                                                  |
+// | snapshot(sink)                  | tells the sink, a `basic_reply_printer`, about the interface and every peer     |
+template <class Target, class Memory = heap_memory>
+concept target = requires(Target& target, std::span<change const> changes, basic_reply_printer<Memory>& sink) {
+    { target.configure(changes) } noexcept -> std::same_as<status>;
+    { target.snapshot(sink) } noexcept;
+};
+
+/// One connection. It may end at any time: what was not completed was not applied.
+template <class Memory = heap_memory> class basic_session {
+public:
+    /// `resolve` turns the zone of an endpoint into a number, as `if_nametoindex` does; without it only numbers do.
+    /// A `set` may grow to `most` changes.
+    explicit basic_session(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
+        : parser_(resolve, most) {}
+    basic_session(basic_session&&) = delete; // a line that moved would leave a copy
+
+    /// Takes what was read and appends to `reply` what is to be sent. The caller wipes both when done with them.
+    /// `protocol_error`: send the reply, then close; the rest of `read` was ignored, as will be what follows.
+    /// `no_memory`: there was none even for an answer; close.
+    template <target<Memory> Target>
+    status feed(bytes_view read, Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        while (!read.empty() && outcome_ == status::ok) {
+            auto const* const end = static_cast<byte const*>(std::memchr(read.data(), '\n', read.size()));
+            std::size_t const size = end != nullptr ? static_cast<std::size_t>(end - read.data()) : read.size();
+            collect(read.first(size));
+            read = read.subspan(size + (end != nullptr));
+            if (end != nullptr) finish_line(target, reply);
+        }
+        return outcome_;
+    }
+
+private:
+    enum class operation : std::uint8_t { none, set, get };
+
+    void collect(bytes_view part) noexcept {
+        if (part.size() > longest_line_chars - line_size_) {
+            too_long_ = true;
+            part = {};
+        }
+        copy(bytes(line_.expose()).subspan(line_size_), part);
+        line_size_ += part.size();
+    }
+
+    template <class Target> void finish_line(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        auto const line = bytes(line_.expose()).first(line_size_);
+        bool const too_long = std::exchange(too_long_, false);
+        take({reinterpret_cast<char const*>(line.data()), line.size()}, too_long, target, reply);
+        wipe(line.data(), line.size());
+        line_size_ = 0;
+    }
+
+    template <class Target>
+    void take(std::string_view line, bool too_long, Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        bool const last = line.empty() && !too_long;
+        switch (running_) {
+        case operation::none:
+            if (line == "set=1" && !too_long) return begin(operation::set);
+            if (line == "get=1" && !too_long) return begin(operation::get);
+            outcome_ = status::protocol_error;
+            return answer(-errno_of(status::protocol_error), reply);
+        case operation::set:
+            if (last) return finish_set(target, reply);
+            if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : parser_.line(line);
+            if (failure_ != status::ok) parser_.clear(); // whatever follows, none of this will be applied
+            return;
+        case operation::get: // has no lines
+            if (last) return finish_get(target, reply);
+            if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : status::invalid;
+            return;
+        }
+    }
+
+    void begin(operation what) noexcept {
+        running_ = what;
+        failure_ = status::ok;
+    }
+
+    template <class Target> void finish_set(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        running_ = operation::none;
+        if (failure_ == status::ok) failure_ = target.configure(parser_.changes());
+        parser_.clear();
+        answer(-errno_of(failure_), reply);
+    }
+
+    template <class Target> void finish_get(Target& target, basic_secret_buffer<Memory>& reply) noexcept {
+        running_ = operation::none;
+        std::size_t const before = reply.size();
+        if (failure_ == status::ok) {
+            basic_reply_printer<Memory> printer(reply);
+            target.snapshot(printer);
+            failure_ = printer.outcome();
+        }
+        if (failure_ != status::ok) reply.truncate(before);
+        answer(errno_of(failure_), reply);
+    }
+
+    /// Ends every reply, that of a get after its facts: `errno=N` and an empty line.
+    void answer(int number, basic_secret_buffer<Memory>& reply) noexcept {
+        text::short_text<32> text;
+        text.append("errno=");
+        if (number < 0) text.append('-');
+        text.append_number(static_cast<std::uint64_t>(number < 0 ? -number : number));
+        text.append("\n\n");
+        if (!reply.append(text)) outcome_ = status::no_memory;
+    }
+
+    basic_set_parser<Memory> parser_;
+    secret<longest_line_chars> line_;
+    std::size_t line_size_ = 0;
+    bool too_long_ = false;
+    operation running_ = operation::none;
+    status failure_ = status::ok; ///< of the running operation
+    status outcome_ = status::ok; ///< of the connection
+};
+
+using set_parser = basic_set_parser<>;
+using reply_printer = basic_reply_printer<>;
+using session = basic_session<>;
+
+}}} // namespace wg::WG_ABI::uapi
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// The bundle for programs on an operating system that wg supports. Folder: include/wg; plain names.
+#ifndef WG_DEFAULT_POLICIES_HPP
+#define WG_DEFAULT_POLICIES_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// The parts that a platform supplies, for the platform that this is compiled for: the one place where it is asked.
+// Layer 7.
+//
+// `wg::os::host` names what `wg::default_policies` takes from the platform. It is empty where there is none: what a
+// microcontroller needs is in bare/, is made of a board, and compiles everywhere.
+#ifndef WG_OS_OS_HPP
+#define WG_OS_OS_HPP
+
 
 #if defined(__linux__) && __STDC_HOSTED__
 
@@ -28459,6 +28152,480 @@ struct host {};
 
 #endif
 #endif
+
+namespace wg { inline namespace WG_ABI {
+
+/// The region in which a platform keeps secrets: the heap, where the platform has no better one.
+template <class Host> struct region_of {
+    using type = heap_region; ///< the region
+};
+/// The same for a platform with locked memory that is kept out of dumps.
+template <class Host>
+    requires requires { typename Host::secret_region; }
+struct region_of<Host> {
+    using type = typename Host::secret_region; ///< the region
+};
+
+/// Bundled cryptography, memory that grows, one thread, no observer; clock, randomness, TUN device, socket and waiter
+/// of the operating system, if wg supports it. Derive from it to replace a policy.
+struct default_policies : core_policies, os::host {
+    using storage = growing_storage<region_of<os::host>::type>; ///< memory from the heap; secrets in locked memory
+};
+
+// The same functions as in core.hpp, here with a default for `Policies`.
+template <class Policies = default_policies>
+bool create_private_key(secret<key_bytes>& key, typename Policies::random_source random) noexcept;
+template <class Policies = default_policies> public_key public_key_of(secret<key_bytes> const& key) noexcept;
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Further threads that move the packets of an interface when one thread does not keep up. Folder: engine; all calls by
+// the thread that runs the engine.
+//
+//     wg::workers<my_policies> workers{engine, tun, udp, 3};
+//     engine.run_once(...);
+//     if (engine.busy()) workers.help();
+//
+// All threads are equal: each has a lane, which reads the TUN device's queues and the socket. A thread is created when
+// it is first needed, and sleeps when it finds nothing to do.
+#ifndef WG_ENGINE_WORKERS_HPP
+#define WG_ENGINE_WORKERS_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
+/// Up to 63 threads beside the engine's own.
+template <class Policies> class workers {
+    static_assert(engine_policies<Policies>,
+                  "the bundle lacks a policy or a member that an engine needs: see policy.hpp");
+    static_assert(threads_with_cell<typename Policies::threads> && threads_with_thread<typename Policies::threads>,
+                  "workers need a `threads` policy with `cell` and `thread`, such as wg::os::threads");
+    static_assert(tun_device_with_share<typename Policies::tun_device>, "workers need `tun_device::share`");
+    static_assert(udp_socket_with_share<typename Policies::udp_socket>, "workers need `udp_socket::share`");
+    using threads = typename Policies::threads;
+    using tun_type = typename Policies::tun_device;
+    using socket_type = typename Policies::udp_socket;
+
+public:
+    /// Threads at most, beside the engine's own.
+    static constexpr std::size_t max_count = 63;
+
+    /// Creates no thread yet, and later `count` at most. All references outlive this object.
+    workers(engine<Policies>& first, tun_type& tun, socket_type& socket, std::size_t count) noexcept
+        : engine_(first), tun_(tun), socket_(socket), count_((std::min)(count, max_count)) {}
+    workers(workers const&) = delete;
+    workers& operator=(workers const&) = delete;
+    /// Ends all threads, and waits for them.
+    ~workers() {
+        stopping_.store(1);
+        for (std::size_t i = 0; i < made_; ++i) workers_[i]->called.store(1);
+    }
+
+    /// Threads created so far.
+    std::size_t size() const noexcept { return made_; }
+
+    /// Adds one thread to those at work: wakes a sleeping thread, or else creates one. To be called when
+    /// `engine::busy` says that there is more work than gets done. Does nothing when all threads are at work.
+    void help() noexcept {
+        for (std::size_t i = 0; i < made_; ++i)
+            if (workers_[i]->called.load() == 0) return workers_[i]->called.store(1);
+        if (made_ < count_ && !add()) count_ = made_; // the host has no memory or no threads left: do not try again
+    }
+
+    /// Stops the threads during its life. The engine's `configure`, `up`, `down` and `refresh_mtu` need that.
+    class pause {
+    public:
+        /// Waits until every thread has finished its step.
+        explicit pause(workers& all) noexcept : all_(all) {
+            all_.paused_.store(1);
+            for (std::size_t i = 0; i < all_.made_; ++i) {
+                all_.workers_[i]->stepping.lock();
+                all_.workers_[i]->socket.close();
+            }
+        }
+        pause(pause const&) = delete;
+        pause& operator=(pause const&) = delete;
+        /// Lets the threads go on, with the interface as it is now.
+        ~pause() {
+            for (std::size_t i = 0; i < all_.made_; ++i) {
+                all_.workers_[i]->join(all_);
+                all_.workers_[i]->stepping.unlock();
+            }
+            all_.paused_.store(0);
+        }
+
+    private:
+        workers& all_;
+    };
+
+private:
+    struct worker {
+        worker(workers& of, tun_type&& shared) noexcept
+            : all(of), tun(std::move(shared)), packets(of.engine_.shared(), tun, socket) {}
+
+        /// Takes over the MTU and the sockets of the interface.
+        void join(workers const& of) noexcept {
+            able = packets.make_room(of.tun_.mtu()) == status::ok && socket.share(of.socket_);
+        }
+
+        void run() noexcept {
+            for (;;) {
+                while (called.load() == 0 && all.stopping_.load() == 0) called.wait(0);
+                while (all.paused_.load() != 0) all.paused_.wait(1);
+                if (all.stopping_.load() != 0) return;
+                stepping.lock();
+                // Only this thread can finish a frame that it has read in part.
+                bool const step = able || packets.unfinished();
+                bool const moved = step && packets.step(true, able) == status::ok && packets.moved();
+                stepping.unlock();
+                if (!moved) called.store(0); // may undo a call of `help`; a busy engine repeats it
+            }
+        }
+
+        workers& all;
+        tun_type tun;
+        socket_type socket{};
+        lane<Policies> packets;
+        bool able = false;                ///< has buffers and a socket; guarded by `stepping`
+        typename threads::mutex stepping; ///< held during a step
+        typename threads::cell called;    ///< 0: the thread sleeps
+        typename threads::thread thread;  ///< last, so that it ends before the other members are destroyed
+    };
+
+    bool add() noexcept {
+        result<tun_type> shared = tun_.share();
+        if (!shared) return false;
+        std::unique_ptr<worker> made(new (std::nothrow) worker(*this, std::move(*shared)));
+        if (!made) return false;
+        made->join(*this);
+        made->called.store(1);
+        if (!made->able || !made->thread.template start<[](worker& w) noexcept { w.run(); }>(*made)) return false;
+        workers_[made_++] = std::move(made);
+        return true;
+    }
+
+    engine<Policies>& engine_;
+    tun_type& tun_;
+    socket_type& socket_;
+    std::size_t count_;
+    std::size_t made_ = 0;
+    typename threads::cell stopping_;
+    typename threads::cell paused_;
+    std::array<std::unique_ptr<worker>, max_count> workers_{};
+};
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Forward declarations, for headers of a program that only name wg's types. Folder: include/wg.
+//
+//     #include <wg/fwd.hpp>
+//     struct my_policies;                              // complete in the source file, which includes wg/wg.hpp
+//     void serve(wg::engine<my_policies>& engine);
+#ifndef WG_FWD_HPP
+#define WG_FWD_HPP
+
+#ifdef WG_HAS_CXX20
+
+
+#include <cstddef>
+
+namespace wg { inline namespace WG_ABI {
+
+/// @cond
+// base
+template <std::size_t Size> class secret;
+class change;
+struct datagram;
+struct duration;
+struct endpoint;
+struct instant;
+struct interface_facts;
+struct ip_address;
+struct ip_prefix;
+struct packet;
+struct peer_facts;
+struct peer_settings;
+struct readiness;
+
+// bundles
+struct core_policies;
+struct default_policies;
+
+// device, engine
+template <class Policies> class device;
+template <class Policies> class engine;
+template <class Policies> class workers;
+/// @endcond
+
+}} // namespace wg::WG_ABI
+
+#endif // WG_HAS_CXX20
+#endif
+#ifdef WG_WITH_LWIP
+// SPDX-License-Identifier: BSL-1.0
+// WireGuard on lwIP: its UDP as the network, a network interface of its own as the host (lwIP 2.1, raw API). Layer 7
+// (bare metal). For boards that have lwIP; included by wg.hpp where WG_WITH_LWIP is defined.
+//
+// All of it, and the engine that uses it, runs where lwIP's raw API may be used: in the main loop, or where there are
+// threads, in lwIP's own or while its lock is held.
+#ifndef WG_OS_BARE_LWIP_HPP
+#define WG_OS_BARE_LWIP_HPP
+
+
+#include <algorithm>
+#include <lwip/inet.h>
+#include <lwip/ip.h>
+#include <lwip/netif.h>
+#include <lwip/pbuf.h>
+#include <lwip/udp.h>
+
+namespace wg { inline namespace WG_ABI { namespace bare {
+
+/// Whether lwIP was configured with this family of addresses (LWIP_IPV4, LWIP_IPV6).
+constexpr bool lwip_has(family kind) noexcept {
+    return kind == family::v4 ? LWIP_IPV4 != 0 : kind == family::v6 && LWIP_IPV6 != 0;
+}
+
+/// The address as lwIP's. Of a family that lwIP was configured without: zero.
+inline ip_addr_t to_lwip(ip_address const& from, [[maybe_unused]] std::uint32_t zone = 0) noexcept {
+    ip_addr_t to;
+    std::memset(&to, 0, sizeof to);
+#if LWIP_IPV4
+    if (from.kind == family::v4) {
+        std::memcpy(&ip_2_ip4(&to)->addr, from.octets.data(), 4);
+        IP_SET_TYPE_VAL(to, IPADDR_TYPE_V4);
+    }
+#endif
+#if LWIP_IPV6
+    if (from.kind == family::v6) {
+        std::memcpy(ip_2_ip6(&to)->addr, from.octets.data(), 16);
+        ip6_addr_set_zone(ip_2_ip6(&to), static_cast<std::uint8_t>(zone));
+        IP_SET_TYPE_VAL(to, IPADDR_TYPE_V6);
+    }
+#endif
+    return to;
+}
+
+inline ip_address from_lwip(ip_addr_t const& from) noexcept {
+#if LWIP_IPV6
+    if (IP_IS_V6_VAL(from)) return ip_address::of(family::v6, reinterpret_cast<byte const*>(ip_2_ip6(&from)->addr));
+#endif
+#if LWIP_IPV4
+    return ip_address::of(family::v4, reinterpret_cast<byte const*>(&ip_2_ip4(&from)->addr));
+#else
+    return {};
+#endif
+}
+
+/// The traffic class (IPv6) or type of service (IPv4) of the packet that lwIP is handing over.
+inline std::uint8_t tos_from_lwip() noexcept {
+#if LWIP_IPV6
+    if (ip_current_is_v6()) return static_cast<std::uint8_t>(IP6H_TC(ip6_current_header()));
+#endif
+#if LWIP_IPV4
+    return static_cast<std::uint8_t>(IPH_TOS(ip4_current_header()));
+#else
+    return 0;
+#endif
+}
+
+/// Packets of lwIP that wait, and with each what is known of it. A full queue takes no more.
+template <class About, std::size_t Capacity> class lwip_queue {
+public:
+    lwip_queue() noexcept = default;
+    lwip_queue(lwip_queue const&) = delete;
+    lwip_queue& operator=(lwip_queue const&) = delete;
+    ~lwip_queue() { clear(); }
+
+    /// Takes the packet over, or frees it. False: there was no room.
+    bool put(pbuf* p, About const& about) noexcept {
+        if (count_ == Capacity) {
+            pbuf_free(p);
+            return false;
+        }
+        items_[(first_ + count_++) % Capacity] = {p, about};
+        return true;
+    }
+    /// Copies the oldest packet into the window and forgets it; one that is too long has length 0 then. False: none.
+    bool take(packet& into, About& about) noexcept {
+        if (count_ == 0) return false;
+        item& oldest = items_[first_];
+        std::size_t const size = oldest.data->tot_len;
+        into.length = size <= into.capacity - into.offset ? static_cast<std::uint32_t>(size) : 0;
+        (void)pbuf_copy_partial(oldest.data, into.view().data(), static_cast<std::uint16_t>(into.length), 0);
+        pbuf_free(oldest.data);
+        about = oldest.about;
+        first_ = (first_ + 1) % Capacity;
+        --count_;
+        return true;
+    }
+    void clear() noexcept {
+        for (; count_ != 0; --count_, first_ = (first_ + 1) % Capacity) pbuf_free(items_[first_].data);
+    }
+
+private:
+    struct item {
+        pbuf* data = nullptr;
+        About about{};
+    };
+    std::array<item, Capacity> items_{};
+    std::size_t first_ = 0, count_ = 0;
+};
+
+/// Models `udp_socket` on a `udp_pcb` for both families. At most `Queue` datagrams wait for the engine.
+template <std::size_t Queue = 8> class lwip_udp {
+public:
+    static constexpr std::size_t receive_bytes = 1500;
+
+    lwip_udp() noexcept = default;
+    lwip_udp(lwip_udp const&) = delete;
+    lwip_udp& operator=(lwip_udp const&) = delete;
+    ~lwip_udp() { close(); }
+
+    /// no_memory, address_in_use.
+    result<std::uint16_t> open(std::uint16_t port) noexcept {
+        if (pcb_ != nullptr && port != 0 && port == pcb_->local_port) return port;
+        udp_pcb* const made = udp_new_ip_type(IPADDR_TYPE_ANY);
+        if (made == nullptr) return status::no_memory;
+        if (udp_bind(made, IP_ANY_TYPE, port) != ERR_OK) {
+            udp_remove(made);
+            return status::address_in_use;
+        }
+        udp_recv(made, arrived, this);
+        close();
+        pcb_ = made;
+        return std::uint16_t{made->local_port};
+    }
+    void close() noexcept {
+        if (pcb_ != nullptr) udp_remove(pcb_);
+        pcb_ = nullptr;
+        arrived_.clear();
+    }
+
+    result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
+        std::size_t filled = 0;
+        for (about a; filled < datagrams.size() && arrived_.take(datagrams[filled], a); ++filled) {
+            datagrams[filled].where = a.where;
+            datagrams[filled].tos = a.tos;
+            datagrams[filled].segment_bytes = 0;
+        }
+        return filled;
+    }
+
+    /// `why`: ok, no_endpoint, no_memory, not_supported (no way there, or a family that lwIP lacks), io_error.
+    std::size_t send(std::span<datagram> datagrams) noexcept {
+        std::size_t sent = 0;
+        for (datagram& d : datagrams) {
+            d.why = send_one(d);
+            sent += d.why == status::ok;
+        }
+        return sent;
+    }
+
+private:
+    struct about {
+        path where{};
+        std::uint8_t tos = 0;
+    };
+
+    static void arrived(void* self, udp_pcb*, pbuf* p, ip_addr_t const* from, std::uint16_t port) noexcept {
+        about a;
+        a.where.remote = {from_lwip(*from), port, 0};
+#if LWIP_IPV6
+        if (IP_IS_V6(from)) a.where.remote.scope_id = ip6_addr_zone(ip_2_ip6(from));
+#endif
+        a.where.local = {from_lwip(*ip_current_dest_addr()), 0};
+        a.tos = tos_from_lwip();
+        (void)static_cast<lwip_udp*>(self)->arrived_.put(p, a);
+    }
+
+    status send_one(datagram const& d) noexcept {
+        if (!d.where.remote || pcb_ == nullptr) return status::no_endpoint;
+        if (!lwip_has(d.where.remote.address.kind)) return status::not_supported;
+        pbuf* const p = pbuf_alloc(PBUF_TRANSPORT, static_cast<std::uint16_t>(d.length), PBUF_RAM);
+        if (p == nullptr) return status::no_memory;
+        (void)pbuf_take(p, d.view().data(), static_cast<std::uint16_t>(d.length));
+        ip_addr_t const to = to_lwip(d.where.remote.address, d.where.remote.scope_id);
+        pcb_->tos = d.tos;
+        err_t const why = udp_sendto(pcb_, p, &to, d.where.remote.port);
+        pbuf_free(p);
+        return why == ERR_OK ? status::ok : why == ERR_RTE ? status::not_supported : status::io_error;
+    }
+
+    udp_pcb* pcb_ = nullptr;
+    lwip_queue<about, Queue> arrived_;
+};
+
+/// Models `tun_device` as one of lwIP's interfaces, which it adds to the stack. At most `Queue` packets wait.
+template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 8> class lwip_tun {
+public:
+    static constexpr std::size_t headroom = 0;
+
+    /// Up, and without addresses; `stack_interface()` takes those as lwIP's interfaces do.
+    lwip_tun() noexcept {
+        (void)netif_add_noaddr(&interface_, this, initialize, ip_input);
+        netif_set_link_up(&interface_);
+        netif_set_up(&interface_);
+    }
+    lwip_tun(lwip_tun const&) = delete;
+    lwip_tun& operator=(lwip_tun const&) = delete;
+    ~lwip_tun() { netif_remove(&interface_); }
+
+    netif& stack_interface() noexcept { return interface_; }
+
+    result<std::size_t> read(std::span<packet> packets) noexcept {
+        std::size_t filled = 0;
+        for (nothing n; filled < packets.size() && leaving_.take(packets[filled], n);) ++filled;
+        return filled;
+    }
+    std::size_t write(std::span<packet> packets) noexcept {
+        for (packet const& data : packets) {
+            // One piece of RAM: lwIP wants the headers of a packet in a row.
+            pbuf* const p = pbuf_alloc(PBUF_RAW, static_cast<std::uint16_t>(data.length), PBUF_RAM);
+            if (p == nullptr) return static_cast<std::size_t>(&data - packets.data());
+            (void)pbuf_take(p, data.view().data(), static_cast<std::uint16_t>(data.length));
+            if (interface_.input(p, &interface_) != ERR_OK) pbuf_free(p);
+        }
+        return packets.size();
+    }
+    std::size_t mtu() const noexcept { return MtuBytes; }
+
+private:
+    struct nothing {};
+
+    static err_t initialize(netif* made) noexcept {
+        made->name[0] = 'w';
+        made->name[1] = 'g';
+        made->mtu = MtuBytes;
+#if LWIP_IPV4
+        made->output = [](netif* through, pbuf* p, ip4_addr_t const*) noexcept { return leave(through, p); };
+#endif
+#if LWIP_IPV6
+        made->output_ip6 = [](netif* through, pbuf* p, ip6_addr_t const*) noexcept { return leave(through, p); };
+#endif
+        return ERR_OK;
+    }
+    /// The packet stays lwIP's, which may change it when this returns; so it is copied.
+    static err_t leave(netif* through, pbuf* p) noexcept {
+        pbuf* const copy = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
+        if (copy == nullptr) return ERR_MEM;
+        return static_cast<lwip_tun*>(through->state)->leaving_.put(copy, {}) ? ERR_OK : ERR_BUF;
+    }
+
+    netif interface_{};
+    lwip_queue<nothing, Queue> leaving_;
+};
+
+static_assert(udp_socket<lwip_udp<>> && tun_device<lwip_tun<>>);
+
+}}} // namespace wg::WG_ABI::bare
+
+#endif
+#endif
 // SPDX-License-Identifier: BSL-1.0
 // The promises of every concept in policy.hpp: one class for each concept, whose members are documented and declared,
 // but not defined. A policy of yours has these members; those marked "Optional" may be absent. Folder: policy; nothing
@@ -28586,9 +28753,9 @@ public:
     /// same interface may now read on in the same flows.
     void settle() noexcept;
 
-    /// Optional (`wg::tun_device_with_share`); `workers` need it. Returns: an object for the same interface, for another
-    /// thread; no_memory. While one object has read packets of a flow and not called `settle`, no other object reads
-    /// packets of that flow.
+    /// Optional (`wg::tun_device_with_share`); `workers` need it. While one object has read packets of a flow and not
+    /// called `settle`, no other object reads packets of that flow.
+    /// Returns: an object for the same interface, for another thread; no_memory.
     result<tun_device> share() noexcept;
 
     /// Optional (`wg::tun_device_with_has_more_for_others`). Returns: whether the last `read` left packets that another
@@ -28778,8 +28945,8 @@ public:
     static constexpr std::size_t replay_bits = 8192;
     /// An engine needs it. Packets in one step, at least 1; `small_capacity` has 1, `host_capacity` 180.
     static constexpr std::size_t batch = 180;
-    /// An engine needs it. The greatest MTU in bytes that an engine has buffers for; 0: buffers grow. If a packet of that
-    /// size fits into one slot, the device relies on that, and drops longer packets that would wait.
+    /// An engine needs it. The greatest MTU in bytes that an engine has buffers for; 0: buffers grow. If a packet of
+    /// that size fits into one slot, the device relies on that, and drops longer packets that would wait.
     static constexpr std::size_t max_mtu_bytes = 0;
 };
 
@@ -28819,72 +28986,6 @@ struct policies {
 }} // namespace wg::WG_ABI
 
 #endif
-
-namespace wg { inline namespace WG_ABI {
-
-/// The region for secrets of a platform that has one; else the heap.
-template <class Host> struct region_of {
-    using type = heap_region;
-};
-template <class Host>
-    requires requires { typename Host::secret_region; }
-struct region_of<Host> {
-    using type = typename Host::secret_region;
-};
-
-/// Bundled cryptography, memory that grows, one thread, nobody observing; clock, randomness, TUN, socket and waiter of
-/// the platform, where it is one that wg knows.
-struct default_policies : os::host {
-    using hash = bundled::hash;
-    using dh = bundled::dh;
-    using aead = bundled::aead;
-    using threads = one_thread;
-    using storage = growing_storage<region_of<os::host>::type>;
-    using observer = no_observer;
-};
-
-/// The policies of a board without an operating system: no heap, one thread, UDP/IP of its own on its Ethernet.
-template <bare::board Board, class Capacity = small_capacity> struct bare_policies : default_policies {
-    using clock_source = bare::board_source<Board>;
-    using random_source = bare::board_source<Board>;
-    using storage = static_storage<Capacity>;
-    using tun_device = bare::host<Capacity::max_mtu_bytes>;
-    using udp_socket = bare::ethernet<Board>;
-    using waiter = bare::polling_waiter;
-};
-
-/// A whole node on a board: `sizeof` it is all the memory that it takes. The board outlives it.
-template <bare::board Board, engine_policies Policies = bare_policies<Board>> struct bare_node {
-    explicit bare_node(Board& b) noexcept : wire(b), device(bare::board_source<Board>(b)), engine(device, host, wire) {}
-
-    /// Moves what is there; to be called all the time, or when a frame has arrived and at `engine.next_deadline()`.
-    void run_once() noexcept { (void)engine.run_once({true, true, 0}); }
-
-    typename Policies::udp_socket wire;
-    typename Policies::tun_device host;
-    wg::device<Policies> device;
-    wg::engine<Policies> engine;
-};
-
-/// Makes a new private key, clamped. False: the random source failed, and `key` is zero.
-template <class Policies = default_policies>
-[[nodiscard]] bool create_private_key(secret<key_bytes>& key, typename Policies::random_source random = {}) noexcept {
-    if (!random.fill(key.expose())) {
-        key.clear();
-        return false;
-    }
-    clamp(key);
-    return true;
-}
-
-/// The public key that belongs to a private one.
-template <class Policies = default_policies> public_key public_key_of(secret<key_bytes> const& key) noexcept {
-    public_key of{};
-    typename Policies::dh{}.dh_public(of, key);
-    return of;
-}
-
-}} // namespace wg::WG_ABI
 
 #endif // WG_HAS_CXX20
 #endif

@@ -126,9 +126,9 @@ public:
     /// same interface may now read on in the same flows.
     void settle() noexcept;
 
-    /// Optional (`wg::tun_device_with_share`); `workers` need it. Returns: an object for the same interface, for another
-    /// thread; no_memory. While one object has read packets of a flow and not called `settle`, no other object reads
-    /// packets of that flow.
+    /// Optional (`wg::tun_device_with_share`); `workers` need it. While one object has read packets of a flow and not
+    /// called `settle`, no other object reads packets of that flow.
+    /// Returns: an object for the same interface, for another thread; no_memory.
     result<tun_device> share() noexcept;
 
     /// Optional (`wg::tun_device_with_has_more_for_others`). Returns: whether the last `read` left packets that another
@@ -318,8 +318,8 @@ public:
     static constexpr std::size_t replay_bits = 8192;
     /// An engine needs it. Packets in one step, at least 1; `small_capacity` has 1, `host_capacity` 180.
     static constexpr std::size_t batch = 180;
-    /// An engine needs it. The greatest MTU in bytes that an engine has buffers for; 0: buffers grow. If a packet of that
-    /// size fits into one slot, the device relies on that, and drops longer packets that would wait.
+    /// An engine needs it. The greatest MTU in bytes that an engine has buffers for; 0: buffers grow. If a packet of
+    /// that size fits into one slot, the device relies on that, and drops longer packets that would wait.
     static constexpr std::size_t max_mtu_bytes = 0;
 };
 
