@@ -4,7 +4,6 @@
 no interface, no mount, no file. The daemon under test: WGD=/path, by default that of build-gcc."""
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -132,8 +131,8 @@ def system_test_interrupted():
     check_machine()
     before, mark = surroundings(), f"{os.getpid()}-run"
     with temporary() as there:
-        test = [sys.executable, str(ROOT / "tests" / "system" / "netns.py"), "traffic_over_ipv4", "traffic_over_ipv6",
-                "reconfiguration_under_traffic_does_no_harm"]
+        test = [sys.executable, str(ROOT / "tests" / "system" / "configuration.py"),
+                "link_down_closes_the_port_and_link_up_reopens_it", "reconfiguration_under_traffic_does_no_harm"]
         log = pathlib.Path(there, "log")
         runner = start([sys.executable, "-c", RUNNER, str(log), *test], mark, cwd=ROOT / "tests")
         try:

@@ -47,7 +47,9 @@ BUILD = pathlib.Path(option('build', str(HERE.parent.parent / 'build'))).resolve
 os.environ.setdefault('WGD', str(BUILD / 'samples' / 'wgd'))
 import chart  # noqa: E402
 import newest  # noqa: E402
-from lab import Daemon, Failure, Key, check, measure, wait_until  # noqa: E402
+from checks import Failure, check, wait_until  # noqa: E402
+from runner import measure  # noqa: E402
+from wg_tools import Daemon, Key  # noqa: E402
 
 PATH = option('path', 0)
 ROUNDS, SECONDS, MTU = option('rounds', 5), option('seconds', 4), option('mtu', 1420)

@@ -3,12 +3,23 @@
 """daemon suite: the process around the tunnel. What ends it and what must not, its log, its descriptors and limits, its
 socket, its options.
 """
+import contextlib
 import ctypes
 import errno
+import os
+import re
+import signal
+import socket
 import stat
 import struct
+import subprocess
+import sys
+import time
 
-from lab import *
+from checks import check, equal, skip, stays, wait_until
+from hosts import process_state, running, udp_echo
+from runner import main, test
+from wg_tools import TMP, WGD, Key, Tunnel, endpoint, pass_initiation_interval
 
 known_failures = {}
 

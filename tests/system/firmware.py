@@ -8,11 +8,26 @@ also knows every ephemeral key, and can have a dissector that we did not write r
 """
 import base64
 import collections
+import contextlib
 import fcntl
+import hashlib
+import json
+import os
 import random
+import re
 import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
 
-from lab import *
+from checks import check, equal, need, wait_until
+from hosts import die_with_parent, family_of
+from runner import main, test
+from wg_tools import ROOT, TMP, Key, endpoint, pass_initiation_interval, psk, public_key
 
 sys.path.insert(0, os.path.join(ROOT, 'tests'))
 import cases  # noqa: E402

@@ -7,10 +7,21 @@ whitepaper 5.3: with a wrong mac1, with a right one (what follows is noise) from
 random mac2, with a receiver index that is unknown, or is in use but has a wrong tag, and data that was sent before.
 """
 import base64
+import contextlib
 import hashlib
+import os
 import random
+import re
+import signal
+import socket
+import struct
+import subprocess
+import time
 
-from lab import *
+from checks import check, wait_until
+from hosts import die_with_parent
+from runner import main, test
+from wg_tools import WGD, Key, Tunnel, pass_initiation_interval
 
 known_failures = {}
 

@@ -9,7 +9,17 @@ of two daemons runs with that as well, its name ending in `_other`.
     wg0: 10.9.0.1 fd09::1                     wg0: 10.9.0.2 fd09::2
     veth: 192.0.2.1 2001:db8::1  -----------  veth: 192.0.2.2 2001:db8::2
 """
-from lab import *
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+
+from checks import check, equal, need, skip, wait_until
+from hosts import running, tcp_copy, udp_echo
+from runner import main, test
+from wg_tools import TMP, WGD, Key, pass_initiation_interval, psk
 
 known_failures = {'wireguard-go': {
     'wg_reports_errors': 'it closes its socket before it has the new one, so a failure leaves it without',

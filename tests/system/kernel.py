@@ -12,11 +12,22 @@ options: --kernel PACKAGE   this kernel package and not the distribution's first
 
 environment: UNIT, the program of the unit tests, of which those of the operating system run in the guest as well
 """
+import contextlib
 import ctypes
+import hashlib
+import os
+import random
+import socket
 import struct
+import subprocess
+import sys
+import time
 
 import vm
-from lab import *
+from checks import check, equal, skip, wait_until
+from hosts import Host
+from runner import MESON_SKIP, main, test
+from wg_tools import TMP, WGD, Key, Show, psk
 from options import option
 
 HERE = os.path.dirname(os.path.abspath(__file__))

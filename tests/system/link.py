@@ -2,7 +2,15 @@
 # SPDX-License-Identifier: BSL-1.0
 """link suite: the TUN interface of a daemon. It is moved to other network namespaces, made by two daemons at once, made
 by drivers that know little, made to last, and given frames of 64 kB to forward."""
-from lab import *
+import json
+import os
+import re
+import subprocess
+
+from checks import check, equal, need, stays, wait_until
+from hosts import tcp_copy
+from runner import main, test
+from wg_tools import TMP, WGD, Key, Tunnel, pass_initiation_interval
 
 TUNSETIFF, TUNSETPERSIST = 0x400454ca, 0x400454cb
 IFF_TUN, IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI = 0x0001, 0x0002, 0x0100, 0x1000

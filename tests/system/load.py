@@ -7,9 +7,16 @@ options: --seconds N   length of the run with changes (20; 600 in the long one)
          --growth KIB  by how much a daemon may grow meanwhile (1024)
          --most KIB    what it may have with four threads, which get buffers when they are called first (16384)
 """
+import contextlib
 import itertools
+import json
+import socket
+import subprocess
+import time
 
-from lab import *
+from checks import check, equal, need, wait_until
+from runner import main, test
+from wg_tools import WGD, Key, Tunnel, endpoint, pass_initiation_interval, psk
 from options import option
 
 SECONDS, GROWTH_KIB, MOST_KIB = option('seconds', 20), option('growth', 1024), option('most', 16384)

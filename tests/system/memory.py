@@ -7,9 +7,18 @@ flags: locked, not in core dumps, wiped in forked children. Session keys, which 
 trying what looks random on packets from the wire, and are known from then on.
 """
 import base64
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
 
 import memscan
-from lab import *
+from checks import Failure, check, equal, need, skip, wait_until
+from hosts import die_with_parent, tcp_copy
+from runner import main, test
+from wg_tools import TMP, WGD, Key, psk, public_key
 
 # The control's other process: a plain mapping and one like a daemon's region; copies a key, which it never holds
 # elsewhere, from file 3 to where it is told.
@@ -295,7 +304,7 @@ def no_copies(p, daemon, when):
 @test
 def a_removed_peer_leaves_no_key(lab):
     p = Pair(lab)
-    sa, sb = snapshot(p.da), snapshot(p.db)
+    sa = snapshot(p.da)
     keys, before = p.session_keys(sa), memscan.candidates(sa, p.public())
     p.remove_b()
     p.b.wg(f'set wg0 peer {p.key_a.public} remove')

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSL-1.0
-"""Options of a single suite, beside those that lab.main() knows."""
+"""Options of a single suite, beside those of runner.main()."""
 import os
 import sys
 
 
 def option(name, default):
-    """The value of `--name VALUE` or `--name=VALUE`, taken off the command line, else `default`, of its type.
+    """Removes `--name VALUE` or `--name=VALUE` from the command line. Returns VALUE as the type of `default`, or `default`.
 
-    Goes through the environment as WG_TEST_NAME (which may be set instead), since lab.main() starts the script twice.
+    runner.main() starts the script twice, so the value is kept in the environment variable WG_TEST_NAME, which may also
+    be set instead of the option.
     """
     variable = 'WG_TEST_' + name.upper().replace('-', '_')
     for i, argument in enumerate(sys.argv[1:], 1):

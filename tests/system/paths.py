@@ -5,7 +5,12 @@
 Which source address and which interface an answer has is the rule of Linux's own WireGuard:
 docs/decisions/linux/source-by-linux-rule.md.
 """
-from lab import *
+import socket
+
+from checks import Failure, check, equal, skip, wait_until
+from hosts import family_of, tcp_copy, udp_echo
+from runner import main, test
+from wg_tools import Key, Tunnel, endpoint, pass_initiation_interval
 
 PORT_C, PORT_S = 51821, 51822
 # The addresses of s: of its first uplink, of the second, of no uplink, and a second one of the first uplink.

@@ -5,9 +5,16 @@
 Files of other processors run in an emulator of the user mode on this kernel: system calls, TUN and sockets are real.
 What the emulator lacks (SO_MARK, the byte order of segment sizes on big-endian machines) the daemon does without.
 """
+import os
+import re
+import shutil
+import subprocess
 import sys
 
-from lab import *
+from checks import check, equal, need, skip
+from hosts import die_with_parent, tcp_copy, udp_echo
+from runner import main, test
+from wg_tools import ROOT, TMP, Tunnel
 
 sys.path.insert(0, os.path.join(ROOT, 'tests'))
 import zig  # noqa: E402

@@ -11,9 +11,14 @@ options: --rounds N    rounds of one run through each (5)
          --seconds N   length of one run (2)
          --floor X     the least ratio of the medians (0.3)
 """
+import json
+import os
 import statistics
+import subprocess
 
-from lab import *
+from checks import check, need, wait_until
+from runner import main, test
+from wg_tools import WGD, Key
 import newest
 from options import option
 

@@ -17,13 +17,12 @@ import shlex
 import shutil
 import socket
 import stat
-import struct
 import subprocess
 import tempfile
 import threading
 import time
 
-from lab import Failure
+from checks import Failure
 
 
 class Unavailable(Exception):
