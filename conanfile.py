@@ -3,7 +3,7 @@
 
     conan create .
 
-A program requires "wg/0.1.0", uses find_package(wg CONFIG REQUIRED) and links wg::wg.
+A program requires "wg/VERSION", uses find_package(wg CONFIG REQUIRED) and links wg::wg.
 """
 import os
 

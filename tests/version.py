@@ -24,6 +24,7 @@ PLACES = {  # file: what finds its version
     "ports/meson/wg.wrap": r"^revision = v(.*)$",
     "samples/openwrt/Makefile": r"^PKG_VERSION:=(.*)$",
     "CHANGELOG.md": r"^## (\d+\.\d+\.\d+)\b",  # the topmost release
+    "README.md": r"^\*\*Version (\d+\.\d+\.\d+)\*\*",
 }
 
 
