@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Each way to use wg in another project builds a program and runs it; both installations are whole."""
+"""Each way to use wg in another project builds a program and runs it; every installation is complete.
+
+vcpkg and Conan are not needed: their recipes run with replacements of the few functions that they call.
+"""
+import fnmatch
 import os
 import pathlib
 import re
 import shutil
 import sys
+import types
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from cases import HEADERS, ROOT, Failed, command, need, run_cases, temporary, warnings_are_errors  # noqa: E402
@@ -32,17 +37,21 @@ def whole(include):
            sorted(str(p.relative_to(HEADERS)) for p in HEADERS.rglob("*") if p.is_file()), "installed headers")
 
 
+def copy_for_meson(to):
+    """Copies what a subproject needs, which builds neither samples nor tests."""
+    to.mkdir(parents=True)
+    for name in ("meson.build", "meson_options.txt"):
+        shutil.copy(ROOT / name, to)
+    shutil.copytree(ROOT / "include", to / "include")
+
+
 def meson_subproject():
     need("meson")
     with temporary() as there:
         project = pathlib.Path(there) / "project"
         shutil.copytree(HERE / "meson", project)
         shutil.copy(HERE / "consumer.cpp", project)
-        copy = project / "subprojects" / "wg"
-        copy.mkdir(parents=True)
-        for name in ("meson.build", "meson_options.txt"):
-            shutil.copy(ROOT / name, copy)
-        shutil.copytree(ROOT / "include", copy / "include")  # a subproject builds neither samples nor tests
+        copy_for_meson(project / "subprojects" / "wg")
         werror = str(warnings_are_errors(os.environ.get("CXX", "g++"))).lower()
         command("meson", "setup", f"-Dwerror={werror}", project / "build", project)
         command("ninja", "-C", project / "build")
@@ -87,6 +96,103 @@ def pkg_config():
         run(there / "consumer")
 
 
+def git(where, *arguments):
+    command("git", "-C", where, "-c", "user.name=test", "-c", "user.email=test@localhost", *arguments)
+
+
+def meson_wrap():
+    """With ports/meson/wg.wrap a project gets wg from a repository, and dependency('wg') needs no fallback."""
+    need("meson")
+    need("git")
+    with temporary() as there:
+        there = pathlib.Path(there)
+        repository = there / "repository"
+        copy_for_meson(repository)
+        git(there, "init", "-q", repository)
+        git(repository, "add", "-A")
+        git(repository, "commit", "-q", "-m", "release")
+        git(repository, "tag", f"v{version()}")
+        project = there / "project"
+        shutil.copytree(HERE / "meson", project)
+        shutil.copy(HERE / "consumer.cpp", project)
+        build = (project / "meson.build").read_text()
+        (project / "meson.build").write_text(build.replace("fallback: 'wg', ", ""))
+        (project / "subprojects").mkdir()
+        wrap = (ROOT / "ports" / "meson" / "wg.wrap").read_text()
+        (project / "subprojects" / "wg.wrap").write_text(wrap.replace("URL-OF-THE-REPOSITORY", repository.as_uri()))
+        command("meson", "setup", "-Dwerror=false", project / "build", project)
+        command("ninja", "-C", project / "build")
+        run(project / "build" / "consumer")
+
+
+def vcpkg_port():
+    """The port installs all headers, the licence and a package that find_package finds; it leaves no empty folders."""
+    with temporary() as there:
+        there = pathlib.Path(there)
+        package = there / "package"
+        command("cmake", f"-DPORT={ROOT / 'ports' / 'wg' / 'portfile.cmake'}", f"-DCURRENT_PACKAGES_DIR={package}",
+                f"-DCURRENT_BUILDTREES_DIR={there / 'trees'}", "-P", HERE / "vcpkg.cmake")
+        whole(package / "include" / "wg")
+        expect(sorted(p.name for p in package.iterdir()), ["include", "share"], "folders")
+        expect((package / "share" / "wg" / "copyright").read_text(), (ROOT / "LICENSE").read_text(), "copyright")
+        cmake(HERE / "cmake_package", there / "consumer", f"-DCMAKE_PREFIX_PATH={package}")
+        run(there / "consumer" / "consumer")
+
+
+class ConanStandIn:
+    """What conanfile.py uses of Conan 2, with the same effect."""
+
+    def __init__(self, checked):
+        self.checked = checked
+
+    def modules(self):
+        def copy(_, pattern, source, destination):  # `*` of Conan's patterns matches `/` as well
+            for path in pathlib.Path(source).rglob("*"):
+                name = path.relative_to(source)
+                if path.is_file() and fnmatch.fnmatch(str(name), pattern):
+                    (pathlib.Path(destination) / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, pathlib.Path(destination) / name)
+
+        members = {"conan": {"ConanFile": type("ConanFile", (), {})}, "conan.tools": {},
+                   "conan.tools.build": {"check_min_cppstd": lambda _, least: self.checked.append(least)},
+                   "conan.tools.files": {"copy": copy}, "conan.tools.layout": {"basic_layout": lambda _: None}}
+        for name, contents in members.items():
+            module = types.ModuleType(name)
+            module.__dict__.update(contents)
+            yield name, module
+
+
+def conan_recipe():
+    """The recipe packages all headers and the licence, and names the target that CMake users link."""
+    checked, properties = [], {}
+    modules = dict(ConanStandIn(checked).modules())
+    code = compile((ROOT / "conanfile.py").read_text(), "conanfile.py", "exec")
+    saved = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
+    try:
+        names = {}
+        exec(code, names)
+    finally:
+        for name, module in saved.items():
+            sys.modules.pop(name) if module is None else sys.modules.update({name: module})
+    recipe = names["Wg"]()
+    with temporary() as there:
+        recipe.source_folder, recipe.package_folder = str(ROOT), there
+        recipe.cpp_info = types.SimpleNamespace(set_property=properties.__setitem__)
+        recipe.info = types.SimpleNamespace(clear=lambda: None)
+        for step in "layout", "validate", "package", "package_info", "package_id":
+            getattr(recipe, step)()
+        whole(pathlib.Path(there) / "include" / "wg")
+        expect((pathlib.Path(there) / "licenses" / "LICENSE").read_text(), (ROOT / "LICENSE").read_text(), "licence")
+    expect(checked, [20], "the least C++ standard")
+    expect((properties["cmake_file_name"], properties["cmake_target_name"]), ("wg", "wg::wg"), "names for CMake")
+    expect((recipe.name, recipe.version, recipe.package_type), ("wg", version(), "header-library"), "the recipe")
+    exported = [name.partition("/")[0] for name in recipe.exports_sources]
+    expect(sorted(exported), ["LICENSE", "include"], "exported files")
+
+
 run_cases([("meson subproject", meson_subproject), ("cmake add_subdirectory", cmake_subdirectory),
            ("cmake find_package after an installation", cmake_package),
-           ("pkg-config after an installation", pkg_config)])
+           ("pkg-config after an installation", pkg_config), ("meson wrap file", meson_wrap),
+           ("vcpkg port, with replacements of vcpkg's functions", vcpkg_port),
+           ("Conan recipe, with replacements of Conan's functions", conan_recipe)])
