@@ -127,6 +127,7 @@ def finds(check, path, pattern, text):
             raise Failed("not found")
 
 
-if "--self-test" in sys.argv[1:]:
-    run_cases([(f"finds a planted {name}", lambda plant=plant: finds(*plant)) for name, plant in PLANTS.items()])
-run_cases([(name, lambda check=check: none(check)) for name, check in CHECKS.items()])
+if __name__ == "__main__":
+    if "--self-test" in sys.argv[1:]:
+        run_cases([(f"finds a planted {name}", lambda plant=plant: finds(*plant)) for name, plant in PLANTS.items()])
+    run_cases([(name, lambda check=check: none(check)) for name, check in CHECKS.items()])

@@ -96,8 +96,9 @@ def finds_planted(path):
             raise Failed(f"finds {differences(copy)}")
 
 
-if "--self-test" in sys.argv[1:]:
-    run_cases([(f"finds a planted version in {path}", lambda path=path: finds_planted(path))
-               for path in (HEADER, *PLACES)])
-run_cases([("the version is the same everywhere", same_everywhere), ("vcpkg.json is JSON", valid_json),
-           ("the macros give the number and the string", macros)])
+if __name__ == "__main__":
+    if "--self-test" in sys.argv[1:]:
+        run_cases([(f"finds a planted version in {path}", lambda path=path: finds_planted(path))
+                   for path in (HEADER, *PLACES)])
+    run_cases([("the version is the same everywhere", same_everywhere), ("vcpkg.json is JSON", valid_json),
+               ("the macros give the number and the string", macros)])
