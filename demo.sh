@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSL-1.0
 #
-# demo.sh: builds wgd and lets two of them talk, on this machine alone. Asks nothing, changes nothing but installed
-# packages and the folder build-demo, cleans up after itself however it ends.
+# demo.sh: builds wgd and shows a tunnel between two of them, on this machine alone. It asks no questions. It changes
+# only installed packages and the folder build-demo, and removes everything else, however it ends.
 #
 #   ./demo.sh              Debian 12 or newer, Ubuntu 24.04 or newer; as root or by sudo
-#   WGD=/path ./demo.sh    shows another WireGuard daemon, builds nothing
+#   WGD=/path ./demo.sh    shows another WireGuard daemon, and builds nothing
 set -euo pipefail
 [ -z "${WGD:-}" ] || WGD=$(readlink -f "$WGD")
 cd "$(dirname "$(readlink -f "$0")")"
@@ -18,13 +18,13 @@ sudo=()
 say() { printf '\n== %s\n' "$*"; }
 die() { printf 'demo.sh: %s\n' "$*" >&2; exit 1; }
 
-# --- the machine: what is missing, who may do what
+# --- the machine: missing packages, and rights
 
 can_be_root() {
     [ "$(id -u)" = 0 ] || { command -v sudo && { sudo -n true || { [ -t 0 ] && sudo true; }; }; }
 } >/dev/null 2>&1
 
-# missing PROGRAM:PACKAGE...: print the packages whose program is not here.
+# missing PROGRAM:PACKAGE...: print the packages of the programs that are not installed.
 missing() {
     local pair
     for pair; do command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"; done
@@ -34,8 +34,8 @@ install_packages() { # install_packages PURPOSE PACKAGE...
     local purpose=$1
     shift
     [ $# -gt 0 ] || return 0
-    say "Installing what is missing $purpose: $*"
-    command -v apt-get >/dev/null || die "please install (this is no Debian or Ubuntu): $*"
+    say "Installing missing packages $purpose: $*"
+    command -v apt-get >/dev/null || die "please install these packages (this is no Debian or Ubuntu): $*"
     can_be_root || die "please install, as root: apt-get install $*"
     "${sudo[@]}" apt-get -qq update
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y "$@" >/dev/null
@@ -106,7 +106,7 @@ tunnel() {
     ip netns add alice
     ip netns add bob
     ip -n alice link add cable type veth peer name cable netns bob
-    say 'Each starts its own wgd, makes a key pair and learns the public key of the other'
+    say 'Each machine starts its own wgd, makes a key pair, and gets the public key of the other machine'
     host alice 1
     host bob 2
     peer alice bob 2
@@ -116,7 +116,7 @@ tunnel() {
     alice ping -c 3 -i 0.2 -W 5 10.9.0.2
     alice ping -c 3 -i 0.2 -W 5 fd09::2
 
-    say 'What wg(8) says about it on alice: look for the latest handshake'
+    say 'The output of wg(8) on alice: look for the latest handshake'
     alice wg show wg-alice | tee /run/shown
     grep -q 'latest handshake' /run/shown || die 'there was no handshake'
 
@@ -136,42 +136,42 @@ It works. You saw two machines with a private, encrypted network between them:
   alice  10.9.0.1, fd09::1  ---- WireGuard over 192.0.2.1 - 192.0.2.2, UDP port 51820 ----  bob  10.9.0.2, fd09::2
 
   daemon      $WGD, one on each machine, without the kernel's WireGuard
-  handshake   done with keys that were made a moment ago and are gone by now
+  handshake   done with keys that were made a moment ago and are deleted now
   ping        answered over IPv4 and over IPv6
   TCP         $speed on this machine, encrypted and decrypted here, both ends sharing its processors
 
-Everything is removed again: machines, cable, tunnel and keys.${kept:+ $kept}
-To go on: README.md says how to use wgd with wg and wg-quick, and how to put WireGuard into a program of your own.
+Machines, cable, tunnel and keys are removed again.${kept:+ $kept}
+Next: README.md shows how to use wgd with wg and wg-quick, and how to put WireGuard into a program of your own.
 ------------------------------------------------------------------------------------------------------------------------
 EOF
 }
 
 in_memory() { # in_memory REASON
     say "No tunnel on this machine: $1"
-    echo "   Instead: two WireGuard devices in one process, which hand their messages to each other."
+    echo "   Instead: two WireGuard devices in one process, which exchange their messages in memory."
     build_sample two_hosts
     "$build/samples/two_hosts"
     cat <<EOF
 
 ------------------------------------------------------------------------------------------------------------------------
 It works. You saw a complete WireGuard handshake and encrypted packets, message by message, without any network.
-For real interfaces, run this as root on a machine with /dev/net/tun. The reason that it was not done now:
+For real interfaces, run this as root on a machine with /dev/net/tun. The reason why that was not possible now:
   $1
 ------------------------------------------------------------------------------------------------------------------------
 EOF
 }
 
-# why_no_tunnel: print the reason, or nothing if all is well.
+# why_no_tunnel: print the reason, or nothing if there can be a tunnel.
 why_no_tunnel() {
     [ "$(uname -s)" = Linux ] || { echo 'this is not Linux'; return; }
-    can_be_root || { echo 'you are not root, and sudo is not at hand'; return; }
+    can_be_root || { echo 'you are not root, and sudo cannot be used'; return; }
     [ -c /dev/net/tun ] || { echo 'there is no /dev/net/tun'; return; }
     "${sudo[@]}" unshare --net --mount --pid --fork \
         sh -c 'mount -t tmpfs none /run && ip tuntap add mode tun probe0' 2>&1 ||
         echo '(network namespaces with a TUN device)'
 }
 
-# as_root WGD KEPT: hold the namespaces; runs as root. TERM kills unshare, and with it all that is inside.
+# as_root WGD KEPT: keeps the namespaces; runs as root. TERM kills unshare and all processes in the namespaces.
 as_root() {
     WGD=$1 kept=$2 setpriv --pdeathsig KILL unshare --net --mount --pid --fork --kill-child=KILL --mount-proc -- \
         bash "$self" --inside &
@@ -180,7 +180,7 @@ as_root() {
     wait "$child"
 }
 
-# stop: whatever ended this script, nothing stays behind.
+# stop: removes everything, whatever ended this script.
 stop() {
     trap - INT TERM HUP EXIT
     if [ -n "$child" ]; then
@@ -210,7 +210,7 @@ if [ -n "$reason" ]; then
     exit 0
 fi
 mapfile -t packages < <(missing wg:wireguard-tools iperf3:iperf3)
-install_packages 'to show it' "${packages[@]}"
+install_packages 'for the demonstration' "${packages[@]}"
 if [ -n "${WGD:-}" ]; then
     kept=
 else
