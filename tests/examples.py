@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Compiles every C++ example of README.md and docs/*.md, with strict warnings, and keeps README's within 30 lines. The
-sizes that docs/embedding.md states are those that the compiler gives."""
+"""Compiles every C++ example of README.md and docs with strict warnings. README's example has at most 30 lines. The
+sizes that docs/embedding.md states are those of the compiler."""
 import os
 import pathlib
 import platform
@@ -36,7 +36,8 @@ static_assert(same<{}, sizeof(wg::job<my_policies>)>);
 
 
 def with_sizes(document, text):
-    """The example that defines `my_device`, and what its document says of sizes as assertions about x86-64."""
+    """The text of an example. The one that defines `my_device` also asserts the sizes that its document states for
+    x86-64."""
     if 'my_device' not in text or platform.machine() != 'x86_64':
         return text
     stated = SIZES.search(' '.join(document.read_text().split()))
@@ -45,7 +46,7 @@ def with_sizes(document, text):
 
 def main():
     passed = failed = 0
-    for document in [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]:
+    for document in [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]:
         for number, text in enumerate(re.findall(r'^```cpp\n(.*?)^```', document.read_text(), re.M | re.S), 1):
             name = f'{document.relative_to(ROOT)}, example {number}'
             with tempfile.TemporaryDirectory() as folder:
