@@ -31,13 +31,19 @@ def documents(root):
     return sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md")])
 
 
+def folder_of(header):
+    """The folder of a header. The folder `policy` counts as policy.hpp."""
+    folder = layers.folder(header)
+    return "policy.hpp" if folder == "policy" else folder
+
+
 def graph(root):
     """Which folders each folder includes directly, by the reader of layers.py."""
     headers = root / "include" / "wg"
     edges = {}
     for header in sorted(p.relative_to(headers) for p in headers.rglob("*") if p.is_file()):
-        folder = layers.folder(header)
-        targets = {layers.folder(target) for _, target in layers.included(headers, header)[0]}
+        folder = folder_of(header)
+        targets = {folder_of(target) for _, target in layers.included(headers, header)[0]}
         edges.setdefault(folder, set()).update(targets - {folder})
     return edges
 
