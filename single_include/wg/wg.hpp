@@ -1717,8 +1717,9 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 #define WG_TARGET_AVX512 gnu::target(WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 #define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2," WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 
-// With WG_SEPARATE_KERNELS defined, what chooses kernels is only declared, so that units that use it do not compile
-// all of them. One unit of the program defines WG_DEFINE_KERNELS as well, and has them.
+// With WG_SEPARATE_KERNELS defined, the functions that choose a kernel are only declared, and the kernels of x86 are left
+// out: the compiler neither reads nor compiles them. One unit of the program defines WG_DEFINE_KERNELS as well, and
+// has all of them. A unit that names such a kernel, as tests do, defines WG_NAME_KERNELS.
 #ifdef WG_SEPARATE_KERNELS
 #define WG_CHOICE
 #else
@@ -1726,6 +1727,9 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 #ifndef WG_DEFINE_KERNELS
 #define WG_DEFINE_KERNELS
 #endif
+#endif
+#if defined(WG_X86_KERNELS) && (defined(WG_DEFINE_KERNELS) || defined(WG_NAME_KERNELS))
+#define WG_HAS_X86_KERNELS
 #endif
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
@@ -2085,7 +2089,7 @@ private:
 #include <algorithm>
 #include <utility>
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 #include <immintrin.h>
 #endif
 
@@ -2123,6 +2127,9 @@ struct packet_tag {
 #if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||   \
                              defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
 #define WG_VECTOR_KERNELS
+#endif
+
+#if defined(WG_VECTOR_KERNELS) && (defined(WG_HAS_X86_KERNELS) || !defined(WG_X86_KERNELS))
 
 namespace kernel_vector128 {
 #define WG_TARGET [[gnu::always_inline WG_UNSANITIZED]] inline
@@ -3165,7 +3172,7 @@ private:
 
 #endif
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 
 namespace kernel_ssse3 {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_SSSE3]] inline
@@ -7784,6 +7791,8 @@ template <class Kernel> using aead_fixed = basic_aead<Kernel>;
 
 #if defined(WG_COMPACT)
 using baseline_kernel = compact_kernel;
+#elif defined(WG_X86_KERNELS) && !defined(WG_HAS_X86_KERNELS)
+struct baseline_kernel; // in another unit
 #elif defined(WG_VECTOR_KERNELS)
 using baseline_kernel = kernel_vector128::kernel;
 #else
@@ -7854,7 +7863,7 @@ static_assert(aead_backend<aead>);
 #include <bit>
 #include <utility>
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 #include <immintrin.h>
 #endif
 
@@ -8020,7 +8029,7 @@ struct words {
     }
 };
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 
 /// For each half of a round the words that its four mixings take: first the four words of their first halves. In the
 /// second half element i mixes b[i], which the standard counts as mixing i - 1.
@@ -10447,7 +10456,7 @@ private:
 #define WG_BACKENDS_BUNDLED_X25519_LANES_HPP
 
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
@@ -10536,7 +10545,7 @@ template <class One, class Many> inline void multiply_batch(std::span<dh_item> i
 
 #endif
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 #include <immintrin.h>
 #include <utility>
 
@@ -10956,7 +10965,7 @@ struct avx2_x25519_of_four : avx2_x25519 {
 
 #endif
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 #include <immintrin.h>
 
 #define WG_X25519_IFMA [[WG_TARGET_IFMA]]
@@ -11240,7 +11249,7 @@ struct ifma_x25519 {
 
 #endif
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 

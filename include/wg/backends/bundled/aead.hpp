@@ -141,6 +141,8 @@ template <class Kernel> using aead_fixed = basic_aead<Kernel>;
 
 #if defined(WG_COMPACT)
 using baseline_kernel = compact_kernel;
+#elif defined(WG_X86_KERNELS) && !defined(WG_HAS_X86_KERNELS)
+struct baseline_kernel; // in another unit
 #elif defined(WG_VECTOR_KERNELS)
 using baseline_kernel = kernel_vector128::kernel;
 #else

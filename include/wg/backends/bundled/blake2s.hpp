@@ -14,7 +14,7 @@
 #include <bit>
 #include <utility>
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 #include <immintrin.h>
 #endif
 
@@ -180,7 +180,7 @@ struct words {
     }
 };
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 
 /// For each half of a round the words that its four mixings take: first the four words of their first halves. In the
 /// second half element i mixes b[i], which the standard counts as mixing i - 1.

@@ -47,8 +47,9 @@
 #define WG_TARGET_AVX512 gnu::target(WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 #define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2," WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 
-// With WG_SEPARATE_KERNELS defined, what chooses kernels is only declared, so that units that use it do not compile
-// all of them. One unit of the program defines WG_DEFINE_KERNELS as well, and has them.
+// With WG_SEPARATE_KERNELS defined, the functions that choose a kernel are only declared, and the kernels of x86 are left
+// out: the compiler neither reads nor compiles them. One unit of the program defines WG_DEFINE_KERNELS as well, and
+// has all of them. A unit that names such a kernel, as tests do, defines WG_NAME_KERNELS.
 #ifdef WG_SEPARATE_KERNELS
 #define WG_CHOICE
 #else
@@ -56,6 +57,9 @@
 #ifndef WG_DEFINE_KERNELS
 #define WG_DEFINE_KERNELS
 #endif
+#endif
+#if defined(WG_X86_KERNELS) && (defined(WG_DEFINE_KERNELS) || defined(WG_NAME_KERNELS))
+#define WG_HAS_X86_KERNELS
 #endif
 
 namespace wg { inline namespace WG_ABI { namespace bundled {

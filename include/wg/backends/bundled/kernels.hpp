@@ -15,7 +15,7 @@
 #include <algorithm>
 #include <utility>
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 #include <immintrin.h>
 #endif
 
@@ -53,6 +53,9 @@ struct packet_tag {
 #if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||   \
                              defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
 #define WG_VECTOR_KERNELS
+#endif
+
+#if defined(WG_VECTOR_KERNELS) && (defined(WG_HAS_X86_KERNELS) || !defined(WG_X86_KERNELS))
 
 namespace kernel_vector128 {
 #define WG_TARGET [[gnu::always_inline WG_UNSANITIZED]] inline
@@ -78,7 +81,7 @@ namespace few = kernel_vector128;
 
 #endif
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 
 namespace kernel_ssse3 {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_SSSE3]] inline

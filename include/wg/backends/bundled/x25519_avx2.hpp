@@ -8,7 +8,7 @@
 #include "x25519_base.hpp"
 #include "x25519_lanes.hpp"
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 #include <immintrin.h>
 #include <utility>
 

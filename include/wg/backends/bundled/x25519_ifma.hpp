@@ -12,7 +12,7 @@
 
 #include "x25519_avx2.hpp"
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 #include <immintrin.h>
 
 #define WG_X25519_IFMA [[WG_TARGET_IFMA]]

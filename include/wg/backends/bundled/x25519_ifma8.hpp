@@ -9,7 +9,7 @@
 
 #include "x25519_ifma.hpp"
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 

@@ -7,7 +7,7 @@
 #include "cpu.hpp"
 #include "field25519.hpp"
 
-#ifdef WG_X86_KERNELS
+#ifdef WG_HAS_X86_KERNELS
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
