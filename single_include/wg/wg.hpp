@@ -3056,7 +3056,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
 }
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
-// keystream.inl and a `make_tags`.
+// keystream.inl.
 
 /// Packets that are worked on at once; their secrets.
 struct alignas(64) batch_secrets {
@@ -3080,8 +3080,11 @@ struct alignas(64) batch_secrets {
     }
 };
 
+/// Makes the tags of packets.
+using tag_maker = void(std::span<packet_tag>) noexcept;
+
 /// At most `batch_capacity` packets.
-WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, false);
     for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
@@ -3091,7 +3094,7 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 }
 
 /// Likewise. A packet is decrypted after its tag was found right.
-WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});
@@ -3137,7 +3140,7 @@ struct kernel {
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            seal_packets(items.first((std::min)(batch_capacity, items.size())));
+            seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -3146,7 +3149,7 @@ struct kernel {
     }
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            open_packets(items.first((std::min)(batch_capacity, items.size())));
+            open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -3669,378 +3672,8 @@ private:
     std::size_t count_ = 0;
     bool shared_;
 };
-// SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
-// WG_TARGET.
-
-/// Authenticates a packet while it is made: `start`, `absorb` as far as there is ciphertext, `finish`.
-class scalar_authenticator {
-public:
-    static constexpr std::size_t least_bytes = 0;        ///< any packet
-    static constexpr std::size_t stack_bytes = 640;      ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = 640; ///< of `make_tags`
-
-    /// `message` has or will have `size` bytes of ciphertext.
-    WG_TARGET void start(byte const* key, byte const* message, std::size_t size, bytes_view aad) noexcept {
-        message_ = message, size_ = size, aad_bytes_ = aad.size();
-        state_.start(key);
-        absorb_padded(aad.data(), aad.size());
-    }
-
-    /// The first `available` bytes of ciphertext are there.
-    WG_TARGET void absorb(std::size_t available) noexcept {
-        std::size_t const blocks = (available - done_) / poly1305_block_bytes;
-        state_.absorb(message_ + done_, blocks, 1);
-        done_ += blocks * poly1305_block_bytes;
-    }
-
-    WG_TARGET void finish(byte* tag, byte const* key) noexcept {
-        absorb_padded(message_ + done_, size_ - done_);
-        byte lengths[poly1305_block_bytes];
-        store_le64(lengths, aad_bytes_);
-        store_le64(lengths + 8, size_);
-        state_.absorb(lengths, 1, 1);
-        state_.finish(tag, key + poly1305_block_bytes);
-    }
-
-private:
-    WG_TARGET void absorb_padded(byte const* from, std::size_t size) noexcept {
-        std::size_t const whole = size / poly1305_block_bytes, over = size % poly1305_block_bytes;
-        state_.absorb(from, whole, 1);
-        if (over == 0) return;
-        byte last[poly1305_block_bytes] = {};
-        std::memcpy(last, from + (size - over), over);
-        state_.absorb(last, 1, 1);
-    }
-
-    poly1305_state<default_limbs> state_{};
-    byte const* message_ = nullptr;
-    std::size_t size_ = 0, aad_bytes_ = 0, done_ = 0;
-};
-
-template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexcept {
-    Authenticator mac;
-    mac.start(packet.key, packet.message, packet.size, {});
-    mac.finish(packet.tag, packet.key);
-}
-// SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) in two, four or eight lanes with products of 32-bit words. Text for a kernel's
-// namespace that defines WG_TARGET, after vector128.inl, vector256.inl or vector512.inl.
-//
-// A field element is five limbs of 26 bits, so that many products can be added up in 64 bits before a reduction. What
-// is made of this: poly1305_lanes.inl.
-
-using limbs = word_pairs;
-inline constexpr int poly_lane_count = sizeof(limbs) / sizeof(std::uint64_t);
-inline constexpr std::size_t poly_merge_vectors = 16; ///< from so many on four at once pay for two more powers
-/// From which on lanes are faster than words.
-inline constexpr std::size_t poly_least_bytes = poly_lane_count == 2 ? 512 : 272;
-inline constexpr std::size_t poly_stack_bytes = 3392;      ///< of a function that seals with this
-inline constexpr std::size_t poly_tags_stack_bytes = 3392; ///< of `make_tags`
-#define WG_TARGET_AUTHENTICATOR WG_TARGET_FUNCTION         // too large to be compiled into each of its users
-
-WG_TARGET limbs all_lanes(std::uint64_t value) noexcept { return value + limbs{}; }
-WG_TARGET limbs low_bits(limbs const& x) noexcept { return x & ((std::uint64_t{1} << 26) - 1); }
-
-/// A field element in each lane. *Tight*: all < 2^26 but l1 < 2^26 + 2^11 and l4 < 2^26 + 2^10.
-struct poly_lanes {
-    limbs l0, l1, l2, l3, l4;
-};
-
-/// A multiplier: tight, and its upper limbs times 5, which is 2^130 modulo 2^130 - 5; < 2^28.4.
-struct poly_factor {
-    limbs r0, r1, r2, r3, r4, s1, s2, s3, s4;
-};
-
-/// Sums of products for 2^(26 i).
-struct poly_products {
-    limbs d0, d1, d2, d3, d4;
-};
-
-/// Keeps the order of sums as it is written: g++ would compute many products before it adds them, and spill them.
-WG_TARGET void add_up(poly_products& p) noexcept {
-    asm("" : "+v"(p.d0), "+v"(p.d1), "+v"(p.d2), "+v"(p.d3), "+v"(p.d4));
-}
-
-/// p += a * r, which is five products of < 2^54.5 in each sum. At most four times before a reduction, with a tight or
-/// a block.
-WG_TARGET void multiply_add(poly_products& p, poly_lanes const& a, poly_factor const& r) noexcept {
-    p.d0 += multiply_words(a.l0, r.r0), p.d1 += multiply_words(a.l0, r.r1), p.d2 += multiply_words(a.l0, r.r2);
-    p.d3 += multiply_words(a.l0, r.r3), p.d4 += multiply_words(a.l0, r.r4);
-    add_up(p);
-    p.d0 += multiply_words(a.l1, r.s4), p.d1 += multiply_words(a.l1, r.r0), p.d2 += multiply_words(a.l1, r.r1);
-    p.d3 += multiply_words(a.l1, r.r2), p.d4 += multiply_words(a.l1, r.r3);
-    add_up(p);
-    p.d0 += multiply_words(a.l2, r.s3), p.d1 += multiply_words(a.l2, r.s4), p.d2 += multiply_words(a.l2, r.r0);
-    p.d3 += multiply_words(a.l2, r.r1), p.d4 += multiply_words(a.l2, r.r2);
-    add_up(p);
-    p.d0 += multiply_words(a.l3, r.s2), p.d1 += multiply_words(a.l3, r.s3), p.d2 += multiply_words(a.l3, r.s4);
-    p.d3 += multiply_words(a.l3, r.r0), p.d4 += multiply_words(a.l3, r.r1);
-    add_up(p);
-    p.d0 += multiply_words(a.l4, r.s1), p.d1 += multiply_words(a.l4, r.s2), p.d2 += multiply_words(a.l4, r.s3);
-    p.d3 += multiply_words(a.l4, r.s4), p.d4 += multiply_words(a.l4, r.r0);
-    add_up(p);
-}
-
-/// p modulo 2^130 - 5, tight. Before: each < 2^60.
-WG_TARGET poly_lanes reduce(poly_products const& p) noexcept {
-    // two chains at once: from d0 and from d3
-    limbs const d1 = p.d1 + (p.d0 >> 26), d4 = p.d4 + (p.d3 >> 26); // < 2^60 + 2^34
-    limbs const d2 = p.d2 + (d1 >> 26), top = d4 >> 26;             // < 2^60 + 2^35; for 2^130, < 2^35
-    limbs const l0 = low_bits(p.d0) + top + (top << 2);             // < 2^37.4
-    limbs const d3 = low_bits(p.d3) + (d2 >> 26);                   // < 2^35
-    poly_lanes h = {low_bits(l0), low_bits(d1) + (l0 >> 26), low_bits(d2), low_bits(d3), low_bits(d4) + (d3 >> 26)};
-    // clang drops the cut to 32 bits before a product, for it can see that all are shorter, and forgets it then
-    asm("" : "+v"(h.l0), "+v"(h.l1), "+v"(h.l2), "+v"(h.l3), "+v"(h.l4));
-    return h;
-}
-
-WG_TARGET poly_products no_products() noexcept {
-    limbs const zero = {};
-    return {zero, zero, zero, zero, zero};
-}
-
-WG_TARGET poly_lanes multiply(poly_lanes const& a, poly_factor const& r) noexcept {
-    poly_products p = no_products();
-    multiply_add(p, a, r);
-    return reduce(p);
-}
-
-WG_TARGET limbs times_five(limbs const& x) noexcept { return x + (x << 2); }
-WG_TARGET poly_factor factor_of(poly_lanes const& r) noexcept {
-    return {r.l0, r.l1, r.l2, r.l3, r.l4, times_five(r.l1), times_five(r.l2), times_five(r.l3), times_five(r.l4)};
-}
-
-/// Blocks as their low and high words, and the end bit 2^128 where there is a block.
-WG_TARGET poly_lanes split(limbs const& low, limbs const& high, limbs const& end) noexcept {
-    return {low_bits(low), low_bits(low >> 26), low_bits((low >> 52) | (high << 12)), low_bits(high >> 14),
-            (high >> 40) | end};
-}
-WG_TARGET limbs end_bits() noexcept { return all_lanes(std::uint64_t{1} << 24); }
-WG_TARGET poly_lanes split_blocks(byte const* from) noexcept {
-    limbs const a = limbs(load(from)), b = limbs(load(from + vector_bytes));
-    return split(pairs_of<0>(a, b), pairs_of<1>(a, b), end_bits());
-}
-
-WG_TARGET void add(poly_products& p, poly_lanes const& m) noexcept {
-    p.d0 += m.l0, p.d1 += m.l1, p.d2 += m.l2, p.d3 += m.l3, p.d4 += m.l4;
-}
-
-/// One lane in all lanes.
-template <int Lane> WG_TARGET poly_lanes spread(poly_lanes const& a) noexcept {
-    return {spread<Lane>(a.l0), spread<Lane>(a.l1), spread<Lane>(a.l2), spread<Lane>(a.l3), spread<Lane>(a.l4)};
-}
-/// The lanes of b where a bit of `Second` is set, of a elsewhere.
-template <int Second> WG_TARGET poly_lanes choose(poly_lanes const& a, poly_lanes const& b) noexcept {
-    return {choose<Second>(a.l0, b.l0), choose<Second>(a.l1, b.l1), choose<Second>(a.l2, b.l2),
-            choose<Second>(a.l3, b.l3), choose<Second>(a.l4, b.l4)};
-}
-
-/// r as it comes out of the key, clamped.
-WG_TARGET poly_lanes poly_multiplier(std::uint64_t r0, std::uint64_t r1) noexcept {
-    return split(all_lanes(r0), all_lanes(r1), limbs{});
-}
-
-/// r^n ... r for blocks 0 ... n - 1.
-WG_TARGET poly_lanes powers_of_lanes(poly_lanes const& r) noexcept {
-    poly_lanes const r2 = multiply(r, factor_of(r));
-    if constexpr (poly_lane_count == 2) {
-        return choose<2>(r2, r);
-    } else if constexpr (poly_lane_count == 4) {
-        poly_lanes const upper = multiply(choose<4>(r2, r), factor_of(r2)); // exponents of the lanes: 4 4 3 4
-        return choose<8>(choose<2>(upper, r2), r);                          // 4 2 3 1
-    } else {
-        poly_lanes const upper = multiply(choose<0x0c>(r2, r), factor_of(r2)); // 4 4 3 3
-        poly_lanes const four = choose<0xc0>(choose<0x30>(upper, r2), r);      // 4 4 3 3 2 2 1 1
-        poly_lanes const eight = multiply(four, factor_of(spread<0>(upper)));  // 8 8 7 7 6 6 5 5
-        return choose<0xaa>(eight, four);                                      // 8 4 7 3 6 2 5 1
-    }
-}
-
-/// A vector of blocks of `from`, from number `first` on: before number 0 there is nothing, and after `count` there is
-/// `tail`.
-WG_TARGET poly_lanes load_blocks(byte const* from, std::ptrdiff_t first, std::ptrdiff_t count,
-                                 byte const* tail) noexcept {
-    static constexpr byte nothing[poly1305_block_bytes] = {};
-    byte const* at[poly_lane_count];
-    std::uint64_t end[poly_lane_count];
-    for (std::ptrdiff_t i = 0; i < poly_lane_count; ++i) {
-        std::ptrdiff_t const block = first + i;
-        at[i] = block < 0 ? nothing : block < count ? from + 16 * block : tail + 16 * (block - count);
-        end[i] = block < 0 ? 0 : std::uint64_t{1} << 24;
-    }
-    limbs low, high;
-    load_pairs(at, low, high);
-    return split(low, high, in_lanes(end));
-}
-
-/// The sum of all lanes: low + 2^64 high. low < 2^64, high < 2^69.
-WG_TARGET void add_lanes(poly_lanes const& h, std::uint64_t& low, uint128& high) noexcept {
-    std::uint64_t const l0 = sum_of(h.l0), l1 = sum_of(h.l1), l2 = sum_of(h.l2); // < 2^29
-    uint128 const lower = (uint128{l2} << 52) + (l1 << 26) + l0;                 // < 2^82
-    low = static_cast<std::uint64_t>(lower);
-    high = (uint128{sum_of(h.l4)} << 40) + (sum_of(h.l3) << 14) + static_cast<std::uint64_t>(lower >> 64);
-}
-// SPDX-License-Identifier: BSL-1.0
-// Poly1305 (RFC 8439, section 2.5) of a packet in lanes: one text for all limbs. Text for a kernel's namespace that
-// defines WG_TARGET, after poly1305_ifma.inl or poly1305_mul32.inl, which define WG_TARGET_AUTHENTICATOR.
-//
-// Block i of as many as there are lanes has a lane of its own; with h the sums of the lanes, n their count and R = r^n,
-//
-//     h = h R^4 + m0 R^3 + m1 R^2 + m2 R + m3        for each four vectors m0..m3
-//
-// which takes one reduction for four vectors; in the end lane i is multiplied by r^(n - i), and all are added.
-
-/// The multiplier of one message and its powers.
-struct poly_powers {
-    poly_factor last;               ///< r^n ... r for block 0 ... n - 1
-    poly_factor by1, by2, by3, by4; ///< R, R^2, R^3, R^4; those after the first only if there are vectors for them
-
-    /// `vectors` follow the first.
-    WG_TARGET void prepare(poly_lanes const& r, std::size_t vectors) noexcept {
-        constexpr int all = (1 << poly_lane_count) - 1, lower = (1 << poly_lane_count / 2) - 1;
-        poly_lanes const lanes = powers_of_lanes(r), one = spread<0>(lanes);
-        last = factor_of(lanes);
-        by1 = factor_of(one);
-        by2 = by1;
-        asm("" : "=m"(by3), "=m"(by4)); // not read unless set below; g++ 12 cannot see that
-        if (vectors < 2) return;
-        poly_lanes const two = multiply(one, by1);
-        by2 = factor_of(two);
-        if (vectors < poly_merge_vectors) return;
-        poly_lanes const more = multiply(choose<all & ~lower>(one, two), by2);
-        by3 = factor_of(spread<0>(more));
-        by4 = factor_of(spread<poly_lane_count - 1>(more));
-    }
-};
-
-/// Authenticates a packet without further data while it is made: `start`, `absorb` as far as there is ciphertext,
-/// `finish`.
-class lanes_authenticator {
-public:
-    static constexpr std::size_t least_bytes = poly_least_bytes;
-    static constexpr std::size_t stack_bytes = poly_stack_bytes;           ///< of a function that seals with this
-    static constexpr std::size_t tags_stack_bytes = poly_tags_stack_bytes; ///< of `make_tags`
-
-    /// `message` has or will have `size` bytes of ciphertext, `least_bytes` or more.
-    WG_TARGET_AUTHENTICATOR void start(byte const* key, byte const* message, std::size_t size, bytes_view) noexcept {
-        static_assert(least_bytes > (lanes - 1) * std::ptrdiff_t{poly1305_block_bytes}); // so there are two vectors
-        message_ = message, size_ = size;
-        blocks_ = static_cast<std::ptrdiff_t>(size / poly1305_block_bytes);
-        total_ = blocks_ + (size % poly1305_block_bytes != 0) + 1; // the last are the lengths
-        poly1305_state<limbs64> state;
-        state.start(key);
-        std::ptrdiff_t const vectors = (total_ + lanes - 1) / lanes;
-        powers_.prepare(poly_multiplier(state.r0, state.r1), static_cast<std::size_t>(vectors - 1));
-        next_ = total_ - lanes * vectors; // blocks that are nothing fill up the first vector
-        has_many_ = static_cast<std::size_t>(vectors) > poly_merge_vectors;
-    }
-
-    /// The first `available` bytes of ciphertext are there.
-    WG_TARGET void absorb(std::size_t available) noexcept {
-        std::ptrdiff_t const end = static_cast<std::ptrdiff_t>(available / poly1305_block_bytes);
-        if (has_many_) absorb_blocks(end < total_ - lanes ? end : total_ - lanes);
-    }
-
-    WG_TARGET_AUTHENTICATOR void finish(byte* tag, byte const* key) noexcept {
-        std::ptrdiff_t const last = total_ - lanes;
-        byte tail[2 * poly1305_block_bytes] = {};
-        std::size_t const over = size_ % poly1305_block_bytes;
-        std::memcpy(tail, message_ + (size_ - over), over);
-        byte* const lengths = tail + (over != 0 ? poly1305_block_bytes : 0);
-        store_le64(lengths + 8, size_);
-        poly_lanes const end = load_blocks(message_, last, blocks_, tail);
-        if (next_ <= 0) begin();
-        if (has_many_) absorb_blocks(last);
-        absorb_last(end, last);
-        poly1305_state<limbs64> state;
-        state.start(key);
-        join(state, multiply(h_, powers_.last));
-        state.finish(tag, key + poly1305_block_bytes);
-    }
-
-private:
-    static constexpr std::ptrdiff_t lanes = poly_lane_count;
-    static constexpr std::size_t vector_blocks_bytes = poly_lane_count * poly1305_block_bytes;
-
-    WG_TARGET void begin() noexcept {
-        h_ = load_blocks(message_, next_, blocks_, nullptr);
-        next_ += lanes;
-    }
-
-    /// Four vectors at once, as many as end at or before `end`.
-    WG_TARGET_AUTHENTICATOR void absorb_blocks(std::ptrdiff_t end) noexcept {
-        if (next_ <= 0 && end > 0) begin();
-        poly_lanes h = h_;
-        for (; next_ + 4 * lanes <= end; next_ += 4 * lanes) {
-            byte const* const from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
-            poly_products p = no_products();
-            add(p, split_blocks(from + 3 * vector_blocks_bytes));
-            multiply_add(p, split_blocks(from + 2 * vector_blocks_bytes), powers_.by1);
-            multiply_add(p, split_blocks(from + vector_blocks_bytes), powers_.by2);
-            multiply_add(p, split_blocks(from), powers_.by3);
-            multiply_add(p, h, powers_.by4);
-            h = reduce(p);
-        }
-        h_ = h;
-    }
-
-    /// The vectors up to `last`, two at once, and then the last.
-    WG_TARGET void absorb_last(poly_lanes const& end, std::ptrdiff_t last) noexcept {
-        poly_lanes h = h_;
-        byte const* from = message_ + poly1305_block_bytes * static_cast<std::size_t>(next_);
-        std::ptrdiff_t left = last - next_;
-        for (; left > lanes; left -= 2 * lanes, from += 2 * vector_blocks_bytes) {
-            poly_products p = no_products();
-            add(p, split_blocks(from + vector_blocks_bytes));
-            multiply_add(p, split_blocks(from), powers_.by1);
-            multiply_add(p, h, powers_.by2);
-            h = reduce(p);
-        }
-        poly_products p = no_products();
-        add(p, end);
-        if (left != 0) {
-            multiply_add(p, split_blocks(from), powers_.by1);
-            multiply_add(p, h, powers_.by2);
-        } else {
-            multiply_add(p, h, powers_.by1);
-        }
-        h_ = reduce(p);
-    }
-
-    /// The sum of all lanes, in words.
-    WG_TARGET static void join(poly1305_state<limbs64>& to, poly_lanes const& h) noexcept {
-        std::uint64_t low;
-        uint128 high;
-        add_lanes(h, low, high);
-        std::uint64_t const top = static_cast<std::uint64_t>(high >> 66); // for 2^130; < 2^5
-        uint128 const folded = uint128{low} + 5 * top;
-        uint128 const upper = (high & ((uint128{1} << 66) - 1)) + static_cast<std::uint64_t>(folded >> 64);
-        to.h0 = static_cast<std::uint64_t>(folded);
-        to.h1 = static_cast<std::uint64_t>(upper);
-        to.h2 = static_cast<std::uint64_t>(upper >> 64); // <= 4
-    }
-
-    poly_powers powers_;
-    poly_lanes h_ = {};
-    byte const* message_ = nullptr;
-    std::size_t size_ = 0;
-    std::ptrdiff_t blocks_ = 0, total_ = 0; ///< whole ones of the message; all
-    std::ptrdiff_t next_ = 0;               ///< the first block that is not absorbed
-    bool has_many_ = false;
-};
-
-WG_TARGET void make_tag(packet_tag& packet) noexcept {
-    if (packet.size < lanes_authenticator::least_bytes) return make_tag<scalar_authenticator>(packet);
-    make_tag<lanes_authenticator>(packet);
-}
-#undef WG_TARGET_AUTHENTICATOR
-// SPDX-License-Identifier: BSL-1.0
-// Poly1305 of many packets, one after the other. Text for a kernel's namespace, after its authenticators.
-
-WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
-    for (packet_tag& packet : packets) make_tag(packet);
-}
+using kernel_vector128::lanes_authenticator, kernel_vector128::scalar_authenticator;
+using kernel_vector128::make_tags; // SSSE3 has nothing for them
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
 // a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
@@ -4091,7 +3724,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
 }
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
-// keystream.inl and a `make_tags`.
+// keystream.inl.
 
 /// Packets that are worked on at once; their secrets.
 struct alignas(64) batch_secrets {
@@ -4115,8 +3748,11 @@ struct alignas(64) batch_secrets {
     }
 };
 
+/// Makes the tags of packets.
+using tag_maker = void(std::span<packet_tag>) noexcept;
+
 /// At most `batch_capacity` packets.
-WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, false);
     for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
@@ -4126,7 +3762,7 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 }
 
 /// Likewise. A packet is decrypted after its tag was found right.
-WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});
@@ -4172,7 +3808,7 @@ struct kernel {
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            seal_packets(items.first((std::min)(batch_capacity, items.size())));
+            seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -4181,7 +3817,7 @@ struct kernel {
     }
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            open_packets(items.first((std::min)(batch_capacity, items.size())));
+            open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -5103,7 +4739,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
 }
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
-// keystream.inl and a `make_tags`.
+// keystream.inl.
 
 /// Packets that are worked on at once; their secrets.
 struct alignas(64) batch_secrets {
@@ -5127,8 +4763,11 @@ struct alignas(64) batch_secrets {
     }
 };
 
+/// Makes the tags of packets.
+using tag_maker = void(std::span<packet_tag>) noexcept;
+
 /// At most `batch_capacity` packets.
-WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, false);
     for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
@@ -5138,7 +4777,7 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 }
 
 /// Likewise. A packet is decrypted after its tag was found right.
-WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});
@@ -5184,7 +4823,7 @@ struct kernel {
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            seal_packets(items.first((std::min)(batch_capacity, items.size())));
+            seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -5193,7 +4832,7 @@ struct kernel {
     }
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            open_packets(items.first((std::min)(batch_capacity, items.size())));
+            open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -6714,7 +6353,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
 }
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
-// keystream.inl and a `make_tags`.
+// keystream.inl.
 
 /// Packets that are worked on at once; their secrets.
 struct alignas(64) batch_secrets {
@@ -6738,8 +6377,11 @@ struct alignas(64) batch_secrets {
     }
 };
 
+/// Makes the tags of packets.
+using tag_maker = void(std::span<packet_tag>) noexcept;
+
 /// At most `batch_capacity` packets.
-WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, false);
     for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
@@ -6749,7 +6391,7 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 }
 
 /// Likewise. A packet is decrypted after its tag was found right.
-WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});
@@ -6795,7 +6437,7 @@ struct kernel {
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            seal_packets(items.first((std::min)(batch_capacity, items.size())));
+            seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -6804,7 +6446,7 @@ struct kernel {
     }
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            open_packets(items.first((std::min)(batch_capacity, items.size())));
+            open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {
@@ -6831,7 +6473,7 @@ private:
 namespace kernel_ifma {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_IFMA]] inline
 #define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_IFMA]] inline
-using namespace kernel_avx512; // its keystream
+using namespace kernel_avx512; // its keystream and its batches
 // SPDX-License-Identifier: BSL-1.0
 // Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
 // WG_TARGET.
@@ -7426,56 +7068,6 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     }
     return true;
 }
-// SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
-// keystream.inl and a `make_tags`.
-
-/// Packets that are worked on at once; their secrets.
-struct alignas(64) batch_secrets {
-    packet_tag packets[batch_capacity];
-    block_queue blocks;
-
-    /// `opening`: the ciphertext is the source.
-    WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
-        static constexpr byte zeros[sizeof packet_tag::key] = {};
-        for (std::size_t i = 0; i < items.size(); ++i) {
-            packets[i].message = opening ? items[i].src.data() : items[i].dst.data();
-            packets[i].size = opening ? items[i].dst.size() : items[i].src.size();
-            blocks.add(items[i], 0, 1, {packets[i].key, zeros, sizeof zeros});
-        }
-    }
-
-    static byte const* shared_key(std::span<aead_item> items) noexcept {
-        for (aead_item const& item : items)
-            if (item.key != items[0].key) return nullptr;
-        return items[0].key->expose().data();
-    }
-};
-
-/// At most `batch_capacity` packets.
-WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items, false);
-    for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
-    secrets.blocks.flush();
-    make_tags({secrets.packets, items.size()});
-    for (std::size_t i = 0; i < items.size(); ++i)
-        std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
-}
-
-/// Likewise. A packet is decrypted after its tag was found right.
-WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
-    batch_secrets secrets(items, true);
-    secrets.blocks.flush();
-    make_tags({secrets.packets, items.size()});
-    for (std::size_t i = 0; i < items.size(); ++i) {
-        aead_item& item = items[i];
-        item.good = equal_in_constant_time(secrets.packets[i].tag, item.src.last(tag_bytes));
-        if (item.good) secrets.blocks.add_message(item, item.dst.size());
-    }
-    secrets.blocks.flush();
-    for (aead_item const& item : items)
-        if (!item.good) fill_zero(item.dst);
-}
 namespace few = kernel_avx512vl;
 // SPDX-License-Identifier: BSL-1.0
 // How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
@@ -7509,7 +7101,7 @@ struct kernel {
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            seal_packets(items.first((std::min)(batch_capacity, items.size())));
+            seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -7518,7 +7110,7 @@ struct kernel {
     }
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            open_packets(items.first((std::min)(batch_capacity, items.size())));
+            open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {

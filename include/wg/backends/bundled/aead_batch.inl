@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
-// keystream.inl and a `make_tags`.
+// keystream.inl.
 
 /// Packets that are worked on at once; their secrets.
 struct alignas(64) batch_secrets {
@@ -24,8 +24,11 @@ struct alignas(64) batch_secrets {
     }
 };
 
+/// Makes the tags of packets.
+using tag_maker = void(std::span<packet_tag>) noexcept;
+
 /// At most `batch_capacity` packets.
-WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
+WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, false);
     for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
     secrets.blocks.flush();
@@ -35,7 +38,7 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items) noexcept {
 }
 
 /// Likewise. A packet is decrypted after its tag was found right.
-WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items) noexcept {
+WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
     make_tags({secrets.packets, items.size()});

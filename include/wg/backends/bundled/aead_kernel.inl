@@ -30,7 +30,7 @@ struct kernel {
     }
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            seal_packets(items.first((std::min)(batch_capacity, items.size())));
+            seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item const& one : items)
@@ -39,7 +39,7 @@ struct kernel {
     }
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
-            open_packets(items.first((std::min)(batch_capacity, items.size())));
+            open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
             leave_nothing<batch_stack_bytes>();
         }
         for (aead_item& one : items) {

@@ -90,10 +90,8 @@ namespace kernel_ssse3 {
 #include "vector128.inl"
 #include "chacha20.inl"
 #include "keystream.inl"
-#include "poly1305_scalar.inl"
-#include "poly1305_mul32.inl"
-#include "poly1305_lanes.inl"
-#include "poly1305_one_by_one.inl"
+using kernel_vector128::lanes_authenticator, kernel_vector128::scalar_authenticator;
+using kernel_vector128::make_tags; // SSSE3 has nothing for them
 #include "aead.inl"
 #include "aead_batch.inl"
 namespace few = kernel_ssse3;
@@ -157,13 +155,12 @@ namespace few = kernel_avx512vl;
 namespace kernel_ifma {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_IFMA]] inline
 #define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_IFMA]] inline
-using namespace kernel_avx512; // its keystream
+using namespace kernel_avx512; // its keystream and its batches
 #include "poly1305_scalar.inl"
 #include "poly1305_ifma.inl"
 #include "poly1305_lanes.inl"
 #include "poly1305_packets.inl"
 #include "aead.inl"
-#include "aead_batch.inl"
 namespace few = kernel_avx512vl;
 #include "aead_kernel.inl"
 #undef WG_TARGET
