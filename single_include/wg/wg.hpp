@@ -13986,10 +13986,10 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What a device of few peers has in place of tables, tries and heaps: it looks at each. Layer 4; guarded by the
+// Linear search in place of tables, tries and heaps, for small fixed capacities. Folder: device; guarded by the
 // device's lock.
 //
-// For a handful of peers that is as fast, takes less code than one of those, and no memory but the entries themselves.
+// For a handful of entries a linear search is as fast. It takes less code, and no memory but that of the entries.
 #ifndef WG_DEVICE_LINEAR_HPP
 #define WG_DEVICE_LINEAR_HPP
 
@@ -13998,33 +13998,40 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-/// Whether a fixed capacity is so small that all of it is looked at.
+/// Whether a capacity is small enough for a linear search. A capacity of 0 grows, and is not.
 constexpr bool is_linear(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
 
-/// Stands where a device of few peers has nothing. `Place` makes several of them in one object take no room.
+/// The type of a member that a configuration does not need. With [[no_unique_address]] and a `Place` that is unique in
+/// the object, it takes no room.
 template <int Place> struct empty_member {
     empty_member() noexcept = default;
+    /// Takes the argument of the members that it stands for.
     template <class Storage> explicit empty_member(Storage&) noexcept {}
 };
 
-/// An array of the storage's, or where it is short, one in place that is there from the start.
+/// An array with its elements inside; models `array_of`.
 template <class T, std::size_t Count> struct inline_array {
+    /// Needs no storage.
     template <class Storage> explicit inline_array(Storage&) noexcept {}
+    /// All elements.
     std::span<T, Count> view() noexcept { return elements; }
+    /// Does nothing: the array always has `Count` elements.
     static constexpr bool resize(std::size_t) noexcept { return true; }
 
-    std::array<T, Count> elements{};
+    std::array<T, Count> elements{}; ///< its memory
 };
+/// An `inline_array` if `Count` is small, else an array of the storage.
 template <class Storage, class T, std::size_t Count>
 using inline_or_array =
     std::conditional_t<is_linear(Count), inline_array<T, Count>, typename Storage::template array<T, Count>>;
 
-/// Cryptokey routing (whitepaper 2) by a list of all prefixes; the members of `allowed_ips`.
+/// Cryptokey routing (whitepaper 2) with a list of all prefixes. Has the members of `allowed_ips`.
 template <class Owner, class Storage> class linear_allowed_ips {
 public:
+    /// Needs no storage.
     explicit linear_allowed_ips(Storage&) noexcept {}
 
-    /// Who has the longest prefix of the address at `address`; nullptr: nobody.
+    /// The owner of the longest prefix of the address at `address` (4 or 16 bytes); nullptr: none.
     Owner* find(family kind, byte const* address) const noexcept {
         Owner* best = nullptr;
         unsigned longest = 0; // bits, and one
@@ -14036,13 +14043,14 @@ public:
         return best;
     }
 
+    /// The owner of this prefix; nullptr: none.
     Owner* find_exact(ip_prefix const& prefix) const noexcept {
         for (entry const& e : all())
             if (e.prefix == prefix) return e.owner;
         return nullptr;
     }
 
-    /// Gives the prefix to `owner`, taking it from whoever has it. False: no room.
+    /// Gives the prefix to `owner`, and takes it from its present owner. Returns: false if there is no room.
     bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
         entry* at = entries_.data();
         while (at != entries_.data() + size_ && at->prefix != prefix) ++at;
@@ -14054,19 +14062,24 @@ public:
         at->owner = &owner;
         return true;
     }
+    /// Removes the prefix, if `owner` has it.
     void remove(ip_prefix const& prefix, Owner& owner) noexcept {
         remove_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix == prefix; });
     }
+    /// Removes all prefixes of `owner`.
     void remove_all(Owner& owner) noexcept {
         remove_if([&](entry const& e) noexcept { return e.owner == &owner; });
     }
 
+    /// Whether at most `most_v4` and `most_v6` prefixes fit.
     bool reserve(std::size_t, std::size_t most_v4, std::size_t, std::size_t most_v6) noexcept {
         return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
     }
+    /// The number of prefixes of a family.
     std::size_t size(family kind) const noexcept {
         return count_if([&](entry const& e) noexcept { return e.prefix.address.kind == kind; });
     }
+    /// The number of an owner's prefixes of a family.
     std::size_t count(Owner const& owner, family kind) const noexcept {
         return count_if([&](entry const& e) noexcept { return e.owner == &owner && e.prefix.address.kind == kind; });
     }
@@ -14083,7 +14096,7 @@ private:
         ip_prefix prefix{};
         Owner* owner = nullptr;
     };
-    static constexpr std::size_t capacity = 2 * Storage::max_allowed_ips; // so many of each family
+    static constexpr std::size_t capacity = 2 * Storage::max_allowed_ips; // the limit is for each family
 
     static bool covers(ip_prefix const& prefix, byte const* address) noexcept {
         byte const* octets = prefix.address.octets.data();
@@ -14094,7 +14107,7 @@ private:
     }
 
     std::span<entry const> all() const noexcept { return {entries_.data(), size_}; }
-    void erase(std::size_t at) noexcept { // the others keep their order
+    void erase(std::size_t at) noexcept { // keeps the order of the others
         for (--size_; at < size_; ++at) entries_[at] = entries_[at + 1];
     }
     template <class Which> void remove_if(Which const& which) noexcept {
@@ -14109,19 +14122,22 @@ private:
     std::array<entry, capacity> entries_{};
 };
 
-/// Which peer's timer is due: the members of `deadline_queue`, over the list of all peers.
+/// The peers by deadline, as a view of the list of all peers. Has the members of `deadline_queue`.
 template <class Peer> class linear_deadlines {
 public:
+    /// `first` is the first peer of the list.
     explicit linear_deadlines(Peer* first) noexcept : first_(first) {}
 
-    void schedule(Peer&, instant) noexcept {} // nothing is remembered that the peer does not know
+    /// Does nothing: the deadlines are read from the peers.
+    void schedule(Peer&, instant) noexcept {}
 
+    /// The earliest deadline.
     instant next() const noexcept {
         instant earliest = instant::never();
         for (Peer* p = first_; p != nullptr; p = p->next) earliest = (std::min)(earliest, p->timers.next_deadline());
         return earliest;
     }
-    /// Calls `run(Peer&)` for each peer; those of whose timers none is due find that out for themselves.
+    /// Calls `run(Peer&)` for each peer, also for those without a timer that is due.
     template <class Run> void run_due(instant_argument, Run const& run) const noexcept {
         for (Peer* p = first_; p != nullptr; p = p->next) run(*p);
     }
@@ -14354,9 +14370,9 @@ template <policies Policies> struct job {
     peer<Policies>* owner = nullptr;                       ///< in flight with this peer; nullptr: with none
 };
 
-/// A std::span of jobs that converts from every range of jobs. It is a class, because g++ for 32-bit Arm notes, at every
-/// function that takes a std::span with member types, that its calling convention changed in version 7.1; no pragma
-/// silences that.
+/// A std::span of jobs that converts from every range of jobs. It is a class of its own, without member types: because
+/// of those of a span, g++ for 32-bit Arm prints a note at every function that takes one, that its calling convention
+/// changed in version 7.1. No pragma silences that.
 template <class Job> struct job_list : std::span<Job> {
     using std::span<Job>::span;
     /// The jobs of `all`.
@@ -14605,8 +14621,8 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// All peers of a device: by public key, by index, by allowed IP and by deadline; and the lives of peers and sessions,
-// which end only when no job holds them. Layer 4; guarded by the device's lock.
+// All peers of a device, found by public key, by index, by allowed IP and by deadline. Memory of a removed peer or a
+// retired session is kept until its last job in flight is completed. Folder: device; guarded by the device's lock.
 #ifndef WG_DEVICE_PEER_TABLE_HPP
 #define WG_DEVICE_PEER_TABLE_HPP
 
@@ -14706,27 +14722,28 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// The peers and sessions of a device.
 template <policies Policies> class peer_table {
     using storage = typename Policies::storage;
     using peer_type = peer<Policies>;
     using keypair_type = typename peer_type::keypair_type;
     using job_type = job<Policies>;
     static constexpr std::size_t max_peers = storage::max_peers;
-    static constexpr bool linear = is_linear(max_peers); ///< then peers and indices are found without tables
+    static constexpr bool linear = is_linear(max_peers); ///< peers and indices are searched one by one, without tables
     template <class Table, int Place> using unless_linear = std::conditional_t<linear, empty_member<Place>, Table>;
     using routes_type = std::conditional_t<is_linear(storage::max_allowed_ips), linear_allowed_ips<peer_type, storage>,
                                            allowed_ips<peer_type, storage>>;
-    static constexpr std::size_t indices_per_peer = 4; ///< three sessions and a handshake
-    /// A peer never has a previous and a next session at once, see `keypair_slots`. Where memory is fixed, a new one is
-    /// made after the old ones went; while jobs of these are in flight, there may be no room for it.
-    static constexpr std::size_t max_keypairs = max_peers == 0 ? 0
-                                                : compact      ? 2 * max_peers
-                                                          : 3 * max_peers + 1; ///< a new one before an old one goes
+    static constexpr std::size_t indices_per_peer = 4; ///< of three sessions and a handshake
+    /// A peer never has a previous and a next session at once, see `keypair_slots`. A compact device ends the old
+    /// sessions before it makes a new one; while jobs of these are in flight, there may be no memory for the new one.
+    /// Else the new one is made first.
+    static constexpr std::size_t max_keypairs = max_peers == 0 ? 0 : compact ? 2 * max_peers : 3 * max_peers + 1;
 
 public:
+    /// Whether a peer has memory for two sessions only: then old sessions end before a new one is made.
     static constexpr bool two_sessions = max_keypairs != 0 && max_keypairs <= 2 * max_peers;
 
-    /// The table of public keys is salted, so that an attacker cannot choose keys that collide in it.
+    /// The table of public keys gets a random salt, so that an attacker cannot choose keys that collide in it.
     template <random_source Random>
     peer_table(storage& from, Random& random) noexcept
         : growth_(from), allowed_(from), peers_(from), secrets_(from), keypairs_(from), by_key_(from), by_index_(from),
@@ -14738,17 +14755,22 @@ public:
     }
     ~peer_table() { remove_all(); }
 
+    /// The allowed IPs of all peers.
     routes_type& allowed() noexcept { return allowed_; }
+    /// The deadlines of all peers.
     decltype(auto) deadlines() noexcept {
         if constexpr (linear) return linear_deadlines<peer_type>(first_);
         else return (deadlines_);
     }
+    /// The peer that was added first; `peer::next` is the peer after it. nullptr: there are no peers.
     peer_type* first() const noexcept { return first_; }
+    /// The number of peers, without removed ones.
     std::size_t size() const noexcept { return size_; }
 
     // --- peers
 
-    /// Room to add `added` peers, of whom with today's at most `most` are there at a time. no_memory, too_many_peers.
+    /// Takes memory to add `added` peers; there are at most `most` peers at a time.
+    /// Returns: ok, no_memory, too_many_peers.
     status reserve(std::size_t added, std::size_t most) noexcept {
         if constexpr (max_peers != 0) {
             return most + shells_ <= max_peers ? status::ok : status::too_many_peers;
@@ -14761,13 +14783,14 @@ public:
         }
     }
 
-    /// How many peers would leave a shell behind if they were removed now.
+    /// How many peers have jobs in flight. Removed now, each of these would leave a shell.
     std::size_t in_flight() const noexcept {
         std::size_t count = 0;
         for (peer_type const* p = first_; p != nullptr; p = p->next) count += p->in_flight != 0;
         return count;
     }
 
+    /// The peer with this public key; nullptr: none.
     peer_type* find([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
         if constexpr (linear) {
             peer_type* p = first_;
@@ -14777,10 +14800,11 @@ public:
             return find_by_hash(with, key);
         }
     }
+    /// As `find`, with the table of keys.
     peer_type* find_by_hash(primitives<Policies> const& with, key_view key) noexcept {
         return find_hashed(hash_of(with, key), key);
     }
-    /// The same of a key whose `hash_of` is known.
+    /// As `find_by_hash`, for a key with a known `hash_of`.
     peer_type* find_hashed(std::uint64_t hash, key_view key) noexcept {
         by_key_entry* const found = by_key_.find(hash, [&](by_key_entry const& e) {
             return e.hash_ == hash && std::memcmp(e.owner->key().data(), key.data(), key_bytes) == 0;
@@ -14788,7 +14812,7 @@ public:
         return found == nullptr ? nullptr : found->owner;
     }
 
-    /// Salted, so that an attacker cannot choose keys that collide.
+    /// The salted hash of a public key.
     std::uint64_t hash_of(primitives<Policies> const& with, key_view key) const noexcept {
         byte_array<8> salt, digest;
         store_le64(salt.data(), growth_.salt);
@@ -14796,13 +14820,13 @@ public:
         return load_le64(digest.data());
     }
 
-    /// A peer with this key, whom nobody knows yet. nullptr: see reserve.
+    /// Adds a peer with this key; there is none with it yet. nullptr: no memory, or too many peers; see `reserve`.
     peer_type* add([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
-        if constexpr (max_peers == 0) // else the pool says it
+        if constexpr (max_peers == 0) // else the pool has the limit
             if (reserve(1, size_ + 1) != status::ok) return nullptr;
         peer_type* const fresh = peers_.acquire();
         if (fresh == nullptr) return nullptr;
-        fresh->secrets = secrets_.acquire(); // there are as many as peers
+        fresh->secrets = secrets_.acquire(); // this pool is as large as that of peers
         copy(fresh->secrets->remote.public_key, key);
         fresh->number = next_number_++;
         if constexpr (!linear) by_key_.insert({hash_of(with, key), fresh});
@@ -14813,7 +14837,7 @@ public:
         return fresh;
     }
 
-    /// Forgets a peer and wipes what is secret of it; jobs in flight keep an empty shell until they are complete.
+    /// Removes a peer and wipes its secrets. While it has jobs in flight, an empty shell of it stays.
     void remove([[maybe_unused]] primitives<Policies> const& with, peer_type& gone) noexcept {
         if constexpr (!linear)
             if (by_key_entry* const entry =
@@ -14824,12 +14848,14 @@ public:
 
     // --- jobs
 
+    /// Makes a job one in flight of `owner`, and of the session `keys` unless that is nullptr.
     void acquire(job_type& by, peer_type& owner, keypair_type* keys = nullptr) noexcept {
         by.owner = &owner;
         by.keys = keys;
         ++owner.in_flight;
         if (keys != nullptr) ++keys->in_flight;
     }
+    /// Ends `acquire`. Frees the session or the shell, if this was their last job.
     void release(job_type& by) noexcept {
         if (by.keys != nullptr) {
             --by.keys->in_flight;
@@ -14845,19 +14871,23 @@ public:
 
     // --- sessions and indices
 
+    /// What an index stands for.
     struct index_owner {
-        peer_type* owner = nullptr;
+        peer_type* owner = nullptr;   ///< nullptr: nothing has this index
         keypair_type* keys = nullptr; ///< nullptr: a handshake
 
+        /// Whether the index is known.
         explicit operator bool() const noexcept { return owner != nullptr; }
     };
+    /// An entry of the table of indices.
     struct index_entry : index_owner {
-        std::uint32_t index = 0;
+        std::uint32_t index = 0; ///< of a handshake or a session
 
-        std::uint64_t hash() const noexcept { return index; } // random by itself
+        /// The index itself, because it is random.
+        std::uint64_t hash() const noexcept { return index; }
     };
 
-    /// Whose index it is; false: nobody's.
+    /// The handshake or the session with this index.
     index_owner find_index(std::uint32_t index) noexcept {
         if constexpr (linear) {
             for (peer_type* p = first_; p != nullptr && index != 0; p = p->next) {
@@ -14873,7 +14903,8 @@ public:
         }
     }
 
-    /// A random index that nobody uses, for a handshake with `owner`; it replaces the one before. no_random, no_memory.
+    /// Gives the handshake `of` with `owner` a new random index, in place of the one that it had.
+    /// Returns: ok, no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
     template <random_source Random> status make_index(peer_type& owner, handshake& of, Random& random) noexcept {
         drop_index(of);
@@ -14897,7 +14928,7 @@ public:
         of.clear();
     }
 
-    /// A new session that takes over the handshake's index. nullptr: no memory.
+    /// Makes a session, which takes over the index of the handshake `of`. nullptr: no memory.
     keypair_type* make_keypair(handshake& of, instant_argument now, bool initiator) noexcept {
         keypair_type* const fresh = keypairs_.acquire();
         if (fresh == nullptr) return nullptr;
@@ -14906,11 +14937,11 @@ public:
         fresh->created = now;
         fresh->initiator = initiator;
         if constexpr (!linear) find_entry(of.local_index)->keys = fresh;
-        of.local_index = 0; // the session's now
+        of.local_index = 0;
         return fresh;
     }
 
-    /// Ends a session: its index is unknown at once; its keys are wiped at once or after the last job that holds them.
+    /// Ends a session. Its index is unknown at once; its keys are wiped after its last job in flight.
     WG_OUTLINE void retire(keypair_type& old) noexcept {
         if constexpr (!linear)
             if (index_entry* const entry = find_entry(old.local_index); entry != nullptr && entry->keys == &old)
@@ -14919,10 +14950,11 @@ public:
         release_if_unused(old);
     }
 
-    /// For keypair_slots: what becomes of a session that a slot has no more room for.
+    /// `retire` as a function object, for `keypair_slots`.
     auto retiring() noexcept {
         return [this](keypair_type& old) noexcept { retire(old); };
     }
+    /// Ends all sessions of a peer.
     void retire_all(peer_type& of) noexcept { of.keypairs.clear(retiring()); }
 
 private:
@@ -14970,7 +15002,7 @@ private:
         return entries == 0 ? 0 : std::bit_ceil(entries + 1);
     }
 
-    /// What tables grow from; a type of its own, since a reference takes room even where nothing grows.
+    /// The memory that tables grow from. It is a type, because a reference takes room even where no table grows.
     struct growth {
         std::uint64_t salt = 0;
         storage& from;
@@ -14981,7 +15013,7 @@ private:
     peer_type* first_ = nullptr;
     peer_type* last_ = nullptr;
     std::size_t size_ = 0;
-    std::size_t shells_ = 0; ///< removed peers that jobs in flight still know; they take room
+    std::size_t shells_ = 0; ///< removed peers with jobs in flight; they take memory of the pool
     std::uint32_t next_number_ = 0;
     [[no_unique_address]] unless_linear<growth, 5> growth_;
     routes_type allowed_;
