@@ -802,9 +802,8 @@ static_assert(wg::policies<bundle_without_tun_device> && !wg::engine_policies<bu
 static_assert(wg::policies<bundle_without_udp_socket> && !wg::engine_policies<bundle_without_udp_socket>);
 static_assert(wg::policies<bundle_without_waiter> && !wg::engine_policies<bundle_without_waiter>);
 
-// --- optional members: each twin is a documented archetype with one member replaced by a wrong one. Such a twin is still
-// a policy, but does not have the refinement, and a device or an engine of it does not compile (tests/headers/
-// wrong_members.py).
+// --- optional members. Each twin is a documented archetype with one member replaced by a wrong one. The twin is still
+// a policy, but lacks the refinement; a device or an engine with it does not compile (tests/headers/wrong_members.py).
 
 namespace documented = wg::archetypes;
 static_assert(wg::engine_policies<documented::policies>);

@@ -13,8 +13,9 @@ import sys
 import tempfile
 
 # The layer table: a folder includes itself and folders of lower layers ...
-LAYERS = {"base": 0, "policy.hpp": 1, "fwd.hpp": 1, "policy": 2, "backends": 3, "protocol": 4, "device": 5, "core.hpp": 6,
-          "control": 7, "engine": 8, "os": 9, "default_policies.hpp": 10, "bare_node.hpp": 10, "wg.hpp": 11}
+LAYERS = {"base": 0, "policy.hpp": 1, "fwd.hpp": 1, "policy": 2, "backends": 3, "protocol": 4, "device": 5,
+          "core.hpp": 6, "control": 7, "engine": 8, "os": 9, "default_policies.hpp": 10, "bare_node.hpp": 10,
+          "wg.hpp": 11}
 # ... and these no more than this, for they are what a user replaces (or what must not know what was plugged in).
 ONLY = {"backends": {"base", "policy.hpp", "backends"}, "os": {"base", "policy.hpp", "os"}}
 NEVER = {"protocol": {"backends", "os"}, "device": {"backends", "os"}, "control": {"backends", "os"}}

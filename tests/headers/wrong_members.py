@@ -45,8 +45,8 @@ def errors(compiler, source):
     """What the compiler says of a source that it must refuse."""
     unlimited = ["-ferror-limit=0"] if "clang" in compiler else []
     try:
-        command(compiler, "-std=c++20", *FREESTANDING, "-fsyntax-only", *unlimited, "-I", ROOT / "include", "-x", "c++", "-",
-                source=f'#include "{ROOT}/tests/archetypes.hpp"\n{source}')
+        command(compiler, "-std=c++20", *FREESTANDING, "-fsyntax-only", *unlimited, "-I", ROOT / "include",
+                "-x", "c++", "-", source=f'#include "{ROOT}/tests/archetypes.hpp"\n{source}')
     except Failed as refused:
         return [line for line in str(refused).splitlines() if " error: " in line]
     raise Failed("it compiled")
@@ -75,5 +75,6 @@ def bundle(compiler, what, members, expected):
 
 
 run_cases([(f"wrong members, {c}", lambda c=c: policies(c)) for c in compilers()] +
-          [(f"a wrong member in the bundle of {what}, {c}", lambda c=c, w=what, m=members, e=expected: bundle(c, w, m, e))
+          [(f"a wrong member in the bundle of {what}, {c}",
+            lambda c=c, w=what, m=members, e=expected: bundle(c, w, m, e))
            for c in compilers() for what, (members, expected) in BUNDLES.items()])
