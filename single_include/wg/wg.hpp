@@ -23559,8 +23559,8 @@ static_assert(wg::threads<threads>);
 #define WG_OS_LINUX_TUN_TUN_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Packets that follow each other in a TCP connection or a UDP flow become one frame, which the host takes at once.
-// Layer 7 (Linux); pure, one thread at a time.
+// Joins consecutive packets of a TCP connection or a UDP flow into one frame, which the host takes in one system call.
+// Folder: os/linux/tun. Pure; one thread at a time.
 #ifndef WG_OS_LINUX_TUN_COALESCER_HPP
 #define WG_OS_LINUX_TUN_COALESCER_HPP
 
@@ -23571,8 +23571,8 @@ static_assert(wg::threads<threads>);
 #define WG_OS_LINUX_TUN_PACKET_HEADERS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// The Internet checksum of packets' bodies (RFC 1071), 32 bytes at a time. Sums are kept in the machine's byte order:
-// section 2 (B) says that only the result has to be stored so. Layer 7 (Linux); pure, any thread.
+// The Internet checksum of packets (RFC 1071), 32 bytes at a time. Sums are in the machine's byte order: by section
+// 2 (B) the sum of swapped words is the swapped sum. Folder: os/linux/tun. Pure; any thread.
 #ifndef WG_OS_LINUX_TUN_CHECKSUM_HPP
 #define WG_OS_LINUX_TUN_CHECKSUM_HPP
 
@@ -23583,17 +23583,17 @@ namespace wg { inline namespace WG_ABI { namespace os {
 
 namespace checksum_detail {
 
-/// Also copies, if `to` is not nullptr.
+/// Adds the words of `from` to `sum`, and copies `from` to `to` if `Copies`.
 template <bool Copies>
 [[gnu::always_inline]] inline std::uint64_t add_words(std::uint64_t sum, [[maybe_unused]] byte* to,
                                                       bytes_view from) noexcept {
-    // Of 64-bit words, and of their upper halves, which grow by less than 2^32 a step. What the first sum lacks for the
-    // lower halves is then known: it is theirs modulo 2^64, and they are less. Vectors of 16 bytes, which every
-    // processor has, move as fast as the caches do.
+    // `all` sums 64-bit words modulo 2^64, `high` sums their upper halves, which are below 2^32 each and so do not
+    // overflow. all - (high << 32) is the sum of the lower halves modulo 2^64, which does not overflow either. Every
+    // processor has vectors of 16 bytes, and wider ones are not faster: the caches are the limit.
     using lanes [[gnu::vector_size(16)]] = std::uint64_t;
     byte const* at = from.data();
     std::size_t left = from.size();
-    lanes all = {}, all2 = {}, high = {}, high2 = {}; // no arrays: g++ 12 would keep them on the stack
+    lanes all = {}, all2 = {}, high = {}, high2 = {}; // not arrays, which g++ 12 would keep on the stack
     for (; left >= 32; at += 32, left -= 32) {
         lanes a, b;
         std::memcpy(&a, at, sizeof a);
@@ -23636,32 +23636,35 @@ template <bool Copies>
 
 } // namespace checksum_detail
 
-/// Adds the 16-bit words of `data`, at most 1 MiB; an odd byte at the end is padded with zero. Not folded.
+/// Adds the 16-bit words of `data`, at most 1 MiB, to `sum`; an odd byte at the end is padded with zero. The result is
+/// not folded.
 inline std::uint64_t add_words(std::uint64_t sum, bytes_view data) noexcept {
     return checksum_detail::add_words<false>(sum, nullptr, data);
 }
 
-/// The same, and copies them to `to`, which does not overlap.
+/// As `add_words`, and copies `data` to `to`, which must not overlap it.
 inline std::uint64_t copy_and_add_words(std::uint64_t sum, byte* to, bytes_view data) noexcept {
     return checksum_detail::add_words<true>(sum, to, data);
 }
 
-/// The one's complement sum as 16 bits.
+/// Folds a sum to 16 bits. The checksum is the inverse of the result.
 constexpr std::uint16_t fold_sum(std::uint64_t sum) noexcept {
     while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
     return static_cast<std::uint16_t>(sum);
 }
 
-/// A number as the word that it is in a packet.
+/// A 16-bit number in network byte order, as a word that can be added to a sum.
 constexpr std::uint16_t network_word(std::size_t number) noexcept {
     auto const word = static_cast<std::uint16_t>(number);
     return std::endian::native == std::endian::little ? __builtin_bswap16(word) : word;
 }
+/// Reads a word of a packet in the machine's byte order.
 inline std::uint16_t load_word(byte const* from) noexcept {
     std::uint16_t word;
     std::memcpy(&word, from, sizeof word);
     return word;
 }
+/// Writes a word of a packet in the machine's byte order.
 inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, &word, sizeof word); }
 
 }}} // namespace wg::WG_ABI::os
@@ -23780,21 +23783,21 @@ inline constexpr std::size_t max_frame_packet_bytes = 65535;
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Joins packets that are about to be written. Those of one TCP connection or UDP flow keep their order, and so do
-/// those that are neither. No payload is copied, and no packet is changed.
+/// Plans which packets of a batch share a frame. Packets of one TCP connection or UDP flow keep their order, and so do
+/// all packets that are neither TCP nor UDP. No payload is copied, and no packet is changed.
 class coalescer {
 public:
-    static constexpr std::size_t max_packets = 244;  ///< of one plan, and so of one frame
-    static constexpr std::size_t max_datagrams = 64; ///< of a frame of UDP; Linux refuses more (128 in new kernels)
+    static constexpr std::size_t max_packets = 244;  ///< in one plan, and so in one frame
+    static constexpr std::size_t max_datagrams = 64; ///< in one frame of UDP; Linux refuses more (128 in new kernels)
 
-    /// Decides which of `packets`, at most `max_packets`, go together, of TCP and of UDP if wanted. They stay where
-    /// they are while the plan is in use.
+    /// Plans frames for `packets`, at most `max_packets`. `joins_tcp` and `joins_udp` say which protocols are joined.
+    /// The packets must stay where they are while the plan is in use.
     coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
         WG_ASSERT(packets.size() <= max_packets);
         for (std::size_t i = 0; i < packets.size(); ++i) {
             next_[i] = none;
             headers const h = read_headers(packets[i].view());
-            if (h.kind == kinds::unclear) reachable_ = frame_count_; // of any flow, perhaps
+            if (h.kind == kinds::unclear) reachable_ = frame_count_; // it may belong to any flow
             bool const joins = (h.kind == kinds::tcp && joins_tcp) || (h.kind == kinds::udp && joins_udp);
             frame* const f = joins ? latest_of(h) : nullptr;
             if (f != nullptr && may_join(*f, h)) {
@@ -23816,20 +23819,21 @@ public:
         }
     }
 
-    /// How many frames the packets make.
+    /// The number of frames.
     std::size_t frame_count() const noexcept { return frame_count_; }
-    /// How many packets are in frame `number`.
+    /// The number of packets in frame `number`.
     std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
 
+    /// The first packet of frame `number`.
     bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
 
-    /// The pieces of frame `number`, in the order in which they are to be written; good until the next call.
+    /// The pieces of frame `number` in the order in which they must be written. They are valid until the next call.
     std::span<iovec const> pieces(std::size_t number) noexcept {
         frame const& f = frames_[number];
         bool const joined = f.count > 1;
         virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
         header.store(bytes(front_).first<virtio_header_bytes>());
-        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that stand in `front_`
+        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that are written into `front_`
         std::size_t count = 0;
         pieces_[count++] = {front_, virtio_header_bytes + own_bytes};
         for (std::size_t i = f.first; i != none; i = next_[i])
@@ -23837,7 +23841,7 @@ public:
         return {pieces_, count};
     }
 
-    /// Calls `use(packet)` for each packet of frame `number`: what is written where the frame is refused.
+    /// Calls `use(packet)` for each packet of frame `number`, to write them singly if the host refuses the frame.
     template <class Use> void each_packet(std::size_t number, Use use) const noexcept {
         for (std::size_t i = frames_[number].first; i != none; i = next_[i]) use(packets_[i]);
     }
@@ -23846,20 +23850,20 @@ private:
     static constexpr std::uint8_t none = 0xff;
 
     enum class kinds : std::uint8_t {
-        unclear, ///< a fragment, options, no IP at all: nothing later may overtake it
-        other,   ///< neither TCP nor UDP, and so in nobody's way
-        alone,   ///< never joined, but keeps its place in its connection or flow
-        tcp,
-        udp,
+        unclear, ///< a fragment, with options, or not IP: may belong to any flow, so no later packet may overtake it
+        other,   ///< neither TCP nor UDP: other packets may overtake it
+        alone,   ///< TCP or UDP that is never joined, but keeps its place in its connection or flow
+        tcp,     ///< can be joined
+        udp,     ///< can be joined
     };
 
     struct headers {
         byte const* ip;
-        std::uint64_t flow; ///< equal for packets of one connection, but not for those alone
+        std::uint64_t flow; ///< equal for packets of one connection; two connections can have the same number
         std::uint32_t size_bytes;
         std::uint16_t payload_bytes;
         std::uint8_t ip_bytes;
-        std::uint8_t segment_header_bytes; ///< of TCP or UDP; 0: neither
+        std::uint8_t segment_header_bytes; ///< of TCP or UDP; 0: the packet is neither
         kinds kind;
 
         bool v4() const noexcept { return ip[0] >> 4 == 4; }
@@ -23870,12 +23874,12 @@ private:
     };
 
     struct frame {
-        headers head; ///< of the first packet
-        std::uint32_t next_sequence;
-        std::uint32_t size_bytes;
-        std::uint8_t first, last, count;
-        bool open;  ///< may take more
-        bool right; ///< all checksums were found right; of a single packet they are not looked at
+        headers head;                    ///< of the first packet
+        std::uint32_t next_sequence;     ///< of the TCP segment that would follow
+        std::uint32_t size_bytes;        ///< of the joined packet
+        std::uint8_t first, last, count; ///< numbers of its first and last packet; how many it has
+        bool open;                       ///< may take more packets
+        bool right;                      ///< all checksums were found right; those of a single packet are not checked
     };
 
     static headers read_headers(bytes_view packet) noexcept {
@@ -23932,7 +23936,7 @@ private:
         return h.kind == kinds::tcp && (h.segment()[13] & headers_detail::psh) != 0;
     }
 
-    /// The last frame so far that has packets of the same connection or flow.
+    /// The latest frame that has packets of the same connection or flow; none: nullptr.
     frame* latest_of(headers const& h) noexcept {
         for (std::size_t i = frame_count_; i-- > reachable_;) {
             headers const& other = frames_[i].head;
@@ -23945,7 +23949,7 @@ private:
         return nullptr;
     }
 
-    /// Whether, cut again, the frame with this packet would give back these packets.
+    /// Whether cutting the frame with this packet in it would give back the same packets.
     bool may_join(frame const& f, headers const& h) const noexcept {
         using namespace headers_detail;
         headers const& a = f.head;
@@ -23953,7 +23957,7 @@ private:
         if (h.segment_header_bytes != a.segment_header_bytes || h.payload_bytes > a.payload_bytes) return false;
         if (f.size_bytes + h.payload_bytes > max_frame_packet_bytes) return false;
         if (h.v4()) {
-            // Tos, flags and time to live. The identification counts up, unless it says nothing (RFC 6864, 4.1).
+            // Tos, flags and time to live. The identification counts up, or is unused (RFC 6864, 4.1).
             if (h.ip[1] != a.ip[1] || h.ip[6] != a.ip[6] || h.ip[8] != a.ip[8]) return false;
             bool const counted = load_be16(h.ip + 4) == static_cast<std::uint16_t>(load_be16(a.ip + 4) + f.count);
             if (!counted && (h.ip[6] & 0x40) == 0) return false;
@@ -23963,13 +23967,13 @@ private:
         if (h.kind == kinds::udp) return f.count < max_datagrams;
         byte const *const x = a.segment(), *const y = h.segment();
         for (std::size_t at = tcp_header_bytes; at < h.segment_header_bytes;
-             at += 4) // options; a call would take longer
+             at += 4) // options; a call of memcmp would take longer
             if (load_be32(x + at) != load_be32(y + at)) return false;
         return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
                load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18);
     }
 
-    /// The host will take a frame's checksums for right without looking.
+    /// Whether the checksums are right. The host does not check those of a frame.
     static bool is_right(headers const& h) noexcept {
         if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
         std::size_t const bytes = h.size_bytes - h.ip_bytes;
@@ -23987,6 +23991,7 @@ private:
         f.open = h.payload_bytes == f.head.payload_bytes && !is_pushed(h);
     }
 
+    /// Writes the headers of a frame of several packets into `front_`. Returns: its virtio header.
     virtio_header write_joined_headers(frame const& f) noexcept {
         using namespace headers_detail;
         bool const tcp = f.head.kind == kinds::tcp;
@@ -24827,8 +24832,8 @@ inline bool set_framing(int fd, bool has_frames, offloads const& wanted, framing
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A frame of up to 64 KiB that the host left to be cut becomes TCP segments or UDP datagrams, so that one system call
-// and one pass through the host's stack move many. Layer 7 (Linux); pure, one thread at a time.
+// Cuts a frame of up to 64 KiB into TCP segments or UDP datagrams. So one system call and one pass through the host's
+// network stack bring many packets. Folder: os/linux/tun. Pure; one thread at a time.
 #ifndef WG_OS_LINUX_TUN_SEGMENTER_HPP
 #define WG_OS_LINUX_TUN_SEGMENTER_HPP
 
@@ -24837,11 +24842,11 @@ inline bool set_framing(int fd, bool has_frames, offloads const& wanted, framing
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Makes packets of a frame that was read: one, or the segments that the host left to be cut.
+/// Makes packets of a frame that was read: one packet, or the segments that the host did not cut itself.
 class segmenter {
 public:
-    /// Takes a frame, which it writes to, and which stays until nothing is pending. False: malformed, or of a kind
-    /// that was not asked for; then nothing is pending.
+    /// Takes a frame. The frame is written to, and must stay in place until nothing is pending. Returns: false if the
+    /// frame is malformed or of a kind that was not asked for; then nothing is pending.
     bool begin(bytes frame) noexcept {
         pending_ = false;
         if (frame.size() <= virtio_header_bytes || frame.size() - virtio_header_bytes > max_frame_packet_bytes)
@@ -24854,11 +24859,11 @@ public:
         return pending_;
     }
 
-    /// Whether `next` has something to give.
+    /// Whether `next` has a packet.
     bool pending() const noexcept { return pending_; }
 
-    /// The next packet, put where the window of `p` begins. One that is too long for its room is cut off, and then is
-    /// shorter than its header says.
+    /// Writes the next packet to the window of `p`, and its length in bytes to `p.length`. A packet that is longer than
+    /// the room is cut; it is then shorter than its header says.
     void next(packet& p) noexcept {
         WG_ASSERT(pending_);
         bytes const room(p.buffer + p.offset, p.capacity - p.offset);
@@ -24872,7 +24877,7 @@ public:
         pending_ = payload.size() < left;
         if (header_bytes_ + payload.size() <= room.size()) {
             copy(room, packet_.first(header_bytes_));
-            // Payload is read once, to be copied and added up.
+            // The payload is read once, for the copy and for the checksum.
             write_header(room.data(), payload.size(), copy_and_add_words(sum_, &room[header_bytes_], payload));
             p.length = converted<std::uint32_t>(header_bytes_ + payload.size());
         } else {
@@ -24884,10 +24889,11 @@ public:
     }
 
 private:
-    /// Of UDP a checksum of zero says that there is none. This is the same number.
+    /// A UDP checksum of zero means that there is none (RFC 768). In one's complement this is zero too.
     static constexpr std::uint16_t no_zero = 0xffff;
 
-    /// A packet of its own, of which perhaps the checksum is to be completed: its field has the pseudo header's sum.
+    /// Begins a frame of one packet, and completes its checksum if the host has left that to the reader. The checksum's
+    /// field then has the sum of the pseudo header.
     bool begin_whole(virtio_header const& header) noexcept {
         segment_bytes_ = 0;
         if ((header.flags & virtio_header::needs_checksum) == 0) return true;
@@ -24898,6 +24904,7 @@ private:
         return true;
     }
 
+    /// Begins a frame of several segments.
     bool begin_segments(virtio_header const& header) noexcept {
         using namespace headers_detail;
         std::uint8_t const kind = header.segments & ~virtio_header::ecn;
@@ -24928,16 +24935,17 @@ private:
         identification_ = v4 ? load_be16(ip + 4) : std::uint16_t{0};
         sequence_ = tcp_ ? load_be32(segment + 4) : 0;
         flags_ = tcp_ ? segment[13] : byte{0};
-        // The field has the pseudo header's sum with the whole length in it; that length goes out here, and the
-        // segment's comes in there. So it is right even if the destination is not the one that is in the header.
+        // The checksum's field has the sum of the pseudo header with the length of the whole frame. That length is
+        // subtracted here, and `write_header` adds the segment's. The addresses are not read, because with a routing
+        // header the destination in the pseudo header is not the one in the IP header (RFC 8200, 8.1).
         auto const without_length = static_cast<std::uint16_t>(~network_word(size - ip_bytes));
         sum_ = add_words(without_length, begin_headers());
         ip_sum_ = v4 ? add_words(0, packet_.first(ip_bytes)) : 0;
         return true;
     }
 
-    /// Zeroes in the frame's headers what differs from segment to segment; the header of TCP or UDP, with the sum of
-    /// the pseudo header.
+    /// Zeroes the fields of the frame's headers that differ from segment to segment. Returns: the header of TCP or UDP;
+    /// its checksum field still has the sum of the pseudo header.
     bytes_view begin_headers() noexcept {
         byte* const ip = packet_.data();
         byte* const segment = ip + ip_bytes_;
@@ -24947,8 +24955,9 @@ private:
         return {segment, header_bytes_ - ip_bytes_};
     }
 
-    /// Completes the next segment's headers, of which `ip` has what all have in common. `sum`: that of the payload, and
-    /// of what they have in common. Only written to: the headers were stored just now, in other pieces.
+    /// Completes the next segment's headers: `ip` has the fields that all segments have in common, and `sum` is the sum
+    /// of these fields and of the payload. The headers are only written to. Reading them would stall, because they were
+    /// stored just before in pieces of another size.
     void write_header(byte* ip, std::size_t payload_bytes, std::uint64_t sum) noexcept {
         using namespace headers_detail;
         byte* const segment = ip + ip_bytes_;
@@ -24977,6 +24986,7 @@ private:
         store_word(ip + checksum_at_, checksum != 0 || tcp_ ? checksum : no_zero);
     }
 
+    /// Writes `front` and `back` to `room`, as far as they fit.
     static void put(packet& p, bytes room, bytes_view front, bytes_view back) noexcept {
         front = front.first((std::min)(front.size(), room.size()));
         back = back.first((std::min)(back.size(), room.size() - front.size()));
@@ -24988,14 +24998,14 @@ private:
     bytes packet_{};
     std::size_t ip_bytes_ = 0;
     std::size_t header_bytes_ = 0;     ///< IP, and TCP or UDP
-    std::size_t checksum_at_ = 0;      ///< seen from the packet's start
+    std::size_t checksum_at_ = 0;      ///< from the packet's start
     std::size_t done_bytes_ = 0;       ///< of the payload
-    std::uint64_t sum_ = 0;            ///< of the headers of TCP or UDP and the pseudo header, what all have in common
-    std::uint64_t ip_sum_ = 0;         ///< of the IPv4 header, likewise
-    std::uint32_t sequence_ = 0;       ///< TCP's, of the next segment
-    std::uint16_t identification_ = 0; ///< IPv4's, likewise
-    std::uint16_t segment_bytes_ = 0;  ///< 0: the packet is not cut
-    byte flags_ = 0;                   ///< TCP's, as the whole frame has them
+    std::uint64_t sum_ = 0;            ///< of the fields of TCP or UDP and pseudo header that all segments share
+    std::uint64_t ip_sum_ = 0;         ///< of the fields of the IPv4 header that all segments share
+    std::uint32_t sequence_ = 0;       ///< of TCP, of the next segment
+    std::uint16_t identification_ = 0; ///< of IPv4, of the next segment
+    std::uint16_t segment_bytes_ = 0;  ///< payload of a segment; 0: the packet is not cut
+    byte flags_ = 0;                   ///< of TCP, as the frame has them
     bool v4_ = false;
     bool tcp_ = false;
     bool pending_ = false;
@@ -25005,9 +25015,9 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The queues of a TUN interface. The host puts each flow into one of them; asked in turn, a flow that fills its queue
-// delays only those that share it. So a lone packet does not wait behind a bulk transfer, at no cost to that. Layer 7
-// (Linux); any thread once all are added.
+// The queues of a TUN interface. The host puts each flow into one of them. Because the queues are read in turn, a flow
+// that fills its queue delays only the flows in the same queue, and a single packet need not wait behind a bulk
+// transfer. Folder: os/linux/tun. Any thread once all queues are added.
 #ifndef WG_OS_LINUX_TUN_TUN_QUEUES_HPP
 #define WG_OS_LINUX_TUN_TUN_QUEUES_HPP
 
@@ -25045,13 +25055,15 @@ inline std::uint32_t flow_number(bytes_view packet) noexcept {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// The descriptors of an interface's queues, and which queue each flow uses.
 class tun_queues {
 public:
-    static constexpr std::size_t most = 16;
+    static constexpr std::size_t most = 16; ///< queues that an object holds
 
+    /// Has no queue.
     tun_queues() noexcept : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {}
 
-    /// At most `most`. False: it cannot be watched, and is closed.
+    /// Adds a queue; there may be `most`. Returns: false if it cannot be watched; then it is closed.
     bool add(unique_fd queue) noexcept {
         WG_ASSERT(count_ < most);
         if (!epoll_ || !watch(epoll_.get(), queue.get(), EPOLLIN, count_)) return false;
@@ -25059,10 +25071,11 @@ public:
         return true;
     }
 
-    /// Several threads will read: from now on what `ready` tells one of them it tells no other before `give_back`, so
-    /// that the packets of a queue stay in order. `claimed`: bits of those that were told already.
+    /// Prepares for several reading threads: from now on `ready` reports a queue to one thread only, until that thread
+    /// calls `give_back`. So the packets of a queue stay in order. `claimed`: bits of the queues that `ready` has
+    /// reported before.
     void share(std::uint32_t claimed) noexcept {
-        if (shared_) return; // which others read by now
+        if (shared_) return; // other threads may read `shared_`, so it is not written again
         shared_ = true;
         for (std::size_t i = 0; i < count_; ++i) {
             bool const free = (claimed >> i & 1) == 0;
@@ -25070,19 +25083,20 @@ public:
         }
     }
 
+    /// The number of queues.
     std::size_t size() const noexcept { return count_; }
-    /// Any of them, for what concerns the interface.
+    /// The descriptor of a queue. Calls that concern the whole interface can use any queue.
     int operator[](std::size_t number) const noexcept { return fds_[number].get(); }
-    /// Polls readable when one of them does; -1: there are no descriptors left.
+    /// A descriptor that polls readable when one of the queues does; -1 if no descriptors were left.
     int pollable() const noexcept { return epoll_.get(); }
-    /// Gives away the only one.
+    /// Gives up the only queue without closing it. Returns: its descriptor.
     int release() noexcept {
         (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fds_[0].get(), nullptr);
         return fds_[0].release();
     }
 
-    /// Bits of those that have something, or whose interface is gone; for one of several threads just two, so that
-    /// others find some as well.
+    /// Bits of the queues that have packets, or all if the interface is gone. Where several threads read, at most two
+    /// queues are reported to one thread, so that other threads get queues as well.
     std::uint32_t ready() noexcept {
         if (count_ <= 1 && !shared_) return 1;
         epoll_event events[most];
@@ -25092,21 +25106,24 @@ public:
         for (int i = 0; i < count; ++i) bits |= std::uint32_t{1} << events[i].data.u64;
         return bits;
     }
+    /// Lets `ready` report these queues to any thread again.
     void give_back(std::uint32_t bits) noexcept {
         if (!shared_) return;
         for (std::size_t i = 0; bits != 0; ++i, bits >>= 1)
             if ((bits & 1) != 0) (void)watch(epoll_.get(), fds_[i].get(), EPOLLIN | EPOLLONESHOT, i);
     }
 
-    /// The host remembers for some seconds through which queue packets of a flow came to it, and answers there; else it
-    /// chooses by a hash. So packets to it take the queue that those from it took, and the flow stays in one.
+    /// Remembers that a packet of this flow was read from queue `number`. The host remembers for some seconds through
+    /// which queue the packets of a flow were written, and puts the flow's packets into that queue; else it chooses a
+    /// queue by a hash. If both directions use the same queue, the flow stays in it.
     void came_from(std::size_t number, bytes_view packet) noexcept {
         if (count_ <= 1) return;
         std::atomic<std::uint8_t>& known = queue_of_[flow_number(packet) % queue_of_.size()];
         auto const queue = static_cast<std::uint8_t>(number + 1);
-        // A line of memory that all threads read is only written to where there is news.
+        // All threads read this cache line, so it is written only if the value changes.
         if (known.load(std::memory_order_relaxed) != queue) known.store(queue, std::memory_order_relaxed);
     }
+    /// The queue through which a packet of this flow must be written.
     std::size_t queue_for(bytes_view packet) const noexcept {
         if (count_ <= 1) return 0;
         std::uint32_t const flow = flow_number(packet);
@@ -25118,9 +25135,11 @@ public:
     std::uint32_t sparse_packets() const noexcept { return sparse_packets_.load(std::memory_order_relaxed); }
     void count_sparse_packet() noexcept { sparse_packets_.fetch_add(1, std::memory_order_relaxed); }
 
-    /// The length of the longest packet since `forget_cuts` that was longer than its room, in bytes; 0: none was.
+    /// The length in bytes of the longest packet since `forget_cuts` that did not fit its room; 0: there was none.
     std::size_t longest_cut() const noexcept { return longest_cut_.load(std::memory_order_relaxed); }
+    /// Sets `longest_cut` to 0.
     void forget_cuts() noexcept { longest_cut_.store(0, std::memory_order_relaxed); }
+    /// Notes a packet of this length that did not fit its room.
     void note_cut(std::size_t bytes) noexcept {
         auto const now = static_cast<std::uint32_t>(bytes);
         std::uint32_t before = longest_cut_.load(std::memory_order_relaxed);
@@ -25132,7 +25151,7 @@ private:
     std::array<unique_fd, most> fds_{};
     std::size_t count_ = 0;
     bool shared_ = false;                                    ///< written only while one thread reads
-    std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow; 0: none is known
+    std::array<std::atomic<std::uint8_t>, 1024> queue_of_{}; ///< by flow, the queue's number plus one; 0: not known
     std::atomic<std::uint32_t> sparse_packets_{0};
     std::atomic<std::uint32_t> longest_cut_{0};
 };
@@ -25556,17 +25575,17 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A filter against floods: while unwanted datagrams come faster than a limit, a program in the kernel drops what a
-// source sends beyond its share, before the datagram reaches a socket's queue (bpf(2), socket(7)). Layer 7 (Linux); one
-// thread at a time.
+// A filter against floods. While unwanted datagrams come faster than a limit, a program in the kernel drops datagrams
+// that a source sends beyond its share, before they reach a socket's queue (bpf(2), socket(7)).
+// Folder: os/linux/udp. One thread at a time.
 //
 // The program is eBPF and keeps one token bucket for each source address in a map of the kernel. An IPv6 source is its
-// /64, as in rate_limiter.hpp. A source that has sent authentic data is trusted: all that it sends passes. Else an
+// /64, as in rate_limiter.hpp. A source that has sent authentic data is trusted: all of its datagrams pass. Else an
 // attacker who forges the address of a peer could use up the share of that peer, and the peer's handshake messages
 // would be dropped, whatever cookie they prove.
 //
-// The filter needs Linux 5.8 and the right to load programs (CAP_BPF, or CAP_SYS_ADMIN). Without them there is none,
-// and the process itself drops what is unwanted.
+// The filter needs Linux 5.8 and the right to load programs (CAP_BPF or CAP_SYS_ADMIN). Without them no filter is
+// attached, and the process itself drops unwanted datagrams.
 #ifndef WG_OS_LINUX_UDP_FLOOD_FILTER_HPP
 #define WG_OS_LINUX_UDP_FLOOD_FILTER_HPP
 
@@ -25693,52 +25712,56 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The system calls of `basic_flood_filter`; a test puts its own in their place.
+/// The system calls of `basic_flood_filter`. A test replaces them. Each returns what the system call returns.
 struct flood_filter_calls {
+    /// bpf(2)
     static int bpf(int command, bpf_attr& attributes) noexcept {
         return static_cast<int>(::syscall(SYS_bpf, command, &attributes, sizeof attributes));
     }
+    /// Attaches a program to a socket (SO_ATTACH_BPF).
     static int attach(int socket, int program) noexcept {
         return ::setsockopt(socket, SOL_SOCKET, SO_ATTACH_BPF, &program, sizeof program);
     }
+    /// Detaches the program of a socket (SO_DETACH_FILTER).
     static int detach(int socket) noexcept {
         int const unused = 0;
         return ::setsockopt(socket, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
     }
-    /// Datagrams that this socket has dropped since it was made: filtered ones, and those that its queue had no room
-    /// for. 0 where the kernel does not say.
+    /// Datagrams that this socket has dropped since it was opened: those that the filter dropped, and those that found
+    /// its queue full. 0 where the kernel does not tell.
     static std::uint32_t drops(int socket) noexcept {
-        std::uint32_t facts[9] = {}; // SK_MEMINFO_VARS, of which the last is SK_MEMINFO_DROPS
+        std::uint32_t facts[9] = {}; // SK_MEMINFO_VARS numbers; the last one is SK_MEMINFO_DROPS
         socklen_t size = sizeof facts;
         return ::getsockopt(socket, SOL_SOCKET, SO_MEMINFO, facts, &size) == 0 ? facts[8] : 0;
     }
 };
 
+/// Counts unwanted datagrams, and attaches and detaches the filters of a port's sockets.
 template <class Calls = flood_filter_calls> class basic_flood_filter {
 public:
-    /// What is unwanted is a flood from this many datagrams in a window on: 30,000 a second. Peers that all return at
-    /// once are none, since one processor core answers about 20,000 handshakes a second.
+    /// This many unwanted datagrams in one `window` are a flood: 30,000 a second. Many peers that return at once stay
+    /// below it, because one processor core answers about 20,000 handshakes a second.
     static constexpr std::size_t flood_datagrams = 6000;
-    /// A filter lets less pass of each source when, in spite of it, this many unwanted datagrams arrive in a window:
-    /// 10,000 a second. The flood then has many sources.
+    /// While a filter is attached, this many unwanted datagrams in one `window` are a flood of many sources: 10,000 a
+    /// second. The filter then lets fewer datagrams of each source pass.
     static constexpr std::size_t crowd_datagrams = 2000;
-    static constexpr duration window = milliseconds(200);
-    /// A filter goes when its sockets have dropped less than this in `rest`.
+    static constexpr duration window = milliseconds(200); ///< over which unwanted datagrams are counted
+    /// A filter is detached when its sockets have dropped fewer datagrams than this in `rest`.
     static constexpr std::uint32_t quiet_datagrams = 10'000;
-    static constexpr duration rest = seconds(1);
-    /// Sources that the kernel remembers, those that were active last. A source takes about 100 bytes of the kernel's
-    /// memory, and all of them only while there is a filter.
+    static constexpr duration rest = seconds(1); ///< the shortest time that a filter stays attached
+    /// Sources that the kernel remembers: those that were active last. A source takes about 100 bytes of the kernel's
+    /// memory, only while a filter is attached.
     static constexpr std::uint32_t max_sources = 16'384;
 
-    /// How much of each source passes while there is a filter.
+    /// How many datagrams of each source pass a filter.
     struct share {
         std::int64_t cost_ns;  ///< between two datagrams in the long run
-        std::int64_t burst_ns; ///< after a silence `burst_ns / cost_ns` datagrams pass at once
+        std::int64_t burst_ns; ///< after a silence, `burst_ns / cost_ns` datagrams pass at once
     };
-    /// 1,000 datagrams a second of a source that is not trusted, and 512 at once. A peer that has moved to another
-    /// address sends its first data with them; that data is authentic, and the source is trusted from then on.
+    /// 1,000 data messages a second of a source that is not trusted, and 512 at once. These are enough for the first
+    /// data of a peer that has moved to another address. The data is authentic, and so the source becomes trusted.
     static constexpr share data_share{1'000'000, 512LL * 1'000'000};
-    /// 20 handshake messages a second, which is Linux's limit too, and 8 at once.
+    /// 20 handshake messages a second, as Linux's own WireGuard, and 8 at once.
     static constexpr share handshake_share{50'000'000, 8LL * 50'000'000};
     /// The shares while a flood has many sources: 10 datagrams of data a second and 16 at once, 2 handshake messages a
     /// second and 4 at once. A peer repeats an initiation every 5 seconds (whitepaper 6.4), so a new peer still gets
@@ -25746,21 +25769,20 @@ public:
     static constexpr share crowd_data_share{100'000'000, 16LL * 100'000'000};
     static constexpr share crowd_handshake_share{500'000'000, 4LL * 500'000'000};
 
-    /// The sockets of a port, -1: none.
+    /// Descriptors of the sockets of a port; -1: none.
     struct sockets {
         int data[2];       ///< IPv4, IPv6
         int handshakes[2]; ///< IPv4, IPv6
     };
 
-    /// What was received since the last call: messages on the sockets of data, how many of them no peer needed, and
-    /// messages on the sockets of handshake messages.
+    /// Messages that were received since the last call.
     struct counts {
-        std::size_t data = 0;
-        std::size_t useless = 0;
-        std::size_t handshakes = 0;
+        std::size_t data = 0;       ///< on the sockets of data
+        std::size_t useless = 0;    ///< those among `data` that no peer needed
+        std::size_t handshakes = 0; ///< on the sockets of handshake messages
     };
 
-    /// Adds up `received`. True: `judge` has to be called.
+    /// Adds `received` to the counts of this window. Returns: true if `end_window` must be called.
     bool add(counts const& received) noexcept {
         data_received_ += received.data;
         data_.unwanted += received.useless;
@@ -25768,14 +25790,14 @@ public:
         return received.useless + received.handshakes != 0 || is_attached();
     }
 
-    /// At the end of a window judges what was added, together with what the queues had no room for. True: `apply` has
-    /// something to do.
-    bool judge(sockets const& of, instant now) noexcept {
+    /// If the window has ended, compares its counts, with the datagrams that found full queues, with `flood_datagrams`,
+    /// and begins the next window. Returns: true if `apply` must be called.
+    bool end_window(sockets const& of, instant now) noexcept {
         if (now < window_end_) return false;
-        bool const is_rate = now < window_end_ + window; // a longer window says nothing of the rate
+        bool const is_rate = now < window_end_ + window; // the counts of a longer window are no rate
         window_end_ = now + window;
-        told_ = {};
-        // The queue lost useless datagrams and good ones alike.
+        written_ = {};
+        // Of the datagrams that found the queue full, the same part is taken for useless as of the received ones.
         std::uint64_t const lost = new_drops(data_, of.data);
         if (data_received_ != 0) data_.unwanted += converted<std::size_t>(lost * data_.unwanted / data_received_);
         handshake_.unwanted += new_drops(handshake_, of.handshakes);
@@ -25791,60 +25813,62 @@ public:
         return change;
     }
 
-    /// Attaches filters to sockets that are flooded, and detaches those of sockets that are not flooded any more.
+    /// Attaches filters to sockets that are flooded, and detaches filters from sockets that are no longer flooded.
     void apply(sockets const& of, instant now) noexcept {
         bool const rested = now >= rest_end_;
         int const before = data_.attached + handshake_.attached;
         update(data_, of.data, data_share, crowd_data_share, rested);
         update(handshake_, of.handshakes, handshake_share, crowd_handshake_share, rested);
-        // A filter that has just come is not judged before it has been there for `rest`.
+        // A filter that was attached just now stays for at least `rest`.
         if (rested || data_.attached + handshake_.attached > before) rest_end_ = now + rest;
         if (!is_attached()) map_.reset();
     }
 
-    /// All that this source sends passes from now on, until the kernel forgets the source. To be called for authentic
-    /// datagrams; the kernel is told once in a window.
+    /// Lets all datagrams of `source` pass, until the kernel forgets the source. To be called for sources of authentic
+    /// datagrams. The kernel's map is written once in a window for each source.
     void trust(ip_address const& source) noexcept {
         if (!is_attached()) return;
         source_key key = key_of(source);
-        source_key& told = told_[(key.prefix * 0x9e3779b97f4a7c15ULL) >> 58];
-        if (told.prefix == key.prefix && told.kind == key.kind) return;
-        told = key;
+        source_key& written = written_[(key.prefix * 0x9e3779b97f4a7c15ULL) >> 58];
+        if (written.prefix == key.prefix && written.kind == key.kind) return;
+        written = key;
         if (data_.attached) (void)write_map(key, trusted);
         key.kind += handshakes_v4 - data_v4;
         if (handshake_.attached) (void)write_map(key, trusted);
     }
 
-    /// The sockets were closed, and their filters are gone with them.
+    /// Forgets all filters. To be called when the sockets are closed, which detaches them.
     void forget() noexcept {
         data_ = handshake_ = {};
         map_.reset();
     }
 
-    /// Some sockets of handshake messages were closed.
+    /// Forgets the filters of handshake messages. To be called when some of these sockets are closed.
     void forget_handshakes() noexcept {
         handshake_ = {};
         if (!is_attached()) map_.reset();
     }
 
+    /// Whether a filter is attached to the sockets of data.
     bool filters_data() const noexcept { return data_.attached; }
+    /// Whether a filter is attached to the sockets of handshake messages.
     bool filters_handshakes() const noexcept { return handshake_.attached; }
-    /// False once the kernel has refused a filter.
+    /// Whether filters can be attached; false once the kernel has refused one.
     bool can_filter() const noexcept { return can_filter_; }
 
 private:
     static constexpr std::uint64_t trusted = UINT64_MAX;
 
-    /// The sockets of data, or those of handshake messages.
+    /// The state of the filter of the data sockets, or of the sockets of handshake messages.
     struct guard {
-        std::size_t unwanted = 0; ///< datagrams in this window
-        bool flooded = false;     ///< in the last window
-        bool crowded = false;     ///< in the last window, in spite of the filter
-        bool attached = false;
-        bool is_new = false;       ///< attached in the last window; the queue still holds what came before
-        bool limits_crowd = false; ///< the attached filter has the share for many sources
-        std::uint32_t drops = 0;   ///< of the sockets, when they were last asked
-        std::uint32_t dropped_in_rest = 0;
+        std::size_t unwanted = 0;          ///< datagrams in this window
+        bool flooded = false;              ///< in the last window
+        bool crowded = false;              ///< in the last window, with the filter attached
+        bool attached = false;             ///< the sockets have the filter
+        bool is_new = false;               ///< attached in the last window; the queue still holds earlier datagrams
+        bool limits_crowd = false;         ///< the attached filter has the share for many sources
+        std::uint32_t drops = 0;           ///< of the sockets, as `Calls::drops` last told
+        std::uint32_t dropped_in_rest = 0; ///< since the last check whether the filter can go
     };
 
     /// The key of the map. The value is when the next datagram may pass, in nanoseconds of the kernel's monotonic
@@ -25892,8 +25916,8 @@ private:
                                        : is_v4      ? handshakes_v4
                                                     : handshakes_v6;
             unique_fd const program = load(is_v4, kind, of);
-            if (!program || Calls::attach(fd, program.get()) != 0) { // else the socket keeps the program
-                int const error = errno;                             // closing the program may change it
+            if (!program || Calls::attach(fd, program.get()) != 0) { // on success the socket keeps the program
+                int const error = errno;                             // before the program is closed
                 if (!attached) can_filter_ = is_temporary(error);
                 break;
             }
@@ -25902,23 +25926,24 @@ private:
         return attached;
     }
 
-    /// Lack of memory or descriptors, or a signal while the kernel checked the program: the next window tries again.
+    /// Whether the next window may try again: memory or descriptors were short, or a signal came while the kernel
+    /// checked the program.
     static bool is_temporary(int error) noexcept {
         return error == ENOMEM || error == EMFILE || error == ENFILE || error == EAGAIN || error == EINTR;
     }
 
-    /// What the sockets have dropped since they were last asked.
+    /// Datagrams that the sockets have dropped since the last call; 0 if the filter has dropped them.
     static std::uint32_t new_drops(guard& g, int const (&fds)[2]) noexcept {
         std::uint32_t sum = 0;
         for (int const fd : fds)
             if (fd >= 0) sum += Calls::drops(fd);
         std::uint32_t const fresh = sum - std::exchange(g.drops, sum);
         g.dropped_in_rest += fresh;
-        return g.attached ? 0 : fresh; // a filter drops what it is there for
+        return g.attached ? 0 : fresh;
     }
 
-    /// The kernel refuses attributes with bytes that are not zero behind those of the command. `bpf_attr{}` promises
-    /// zeros in the first member of the union alone, and g++ 15 writes no others.
+    /// Zeroes all of the union. The kernel refuses attributes if bytes behind those of the command are not zero, and
+    /// `bpf_attr{}` zeroes only the first member of the union, as g++ 15 does.
     static void clear(bpf_attr& attributes) noexcept { std::memset(&attributes, 0, sizeof attributes); }
 
     bool make_map() noexcept {
@@ -25941,8 +25966,8 @@ private:
         return Calls::bpf(BPF_MAP_UPDATE_ELEM, attributes) == 0;
     }
 
-    /// Until Linux 5.10 maps and programs count as locked memory, and the usual limit of that is 64 kB. The limit
-    /// (RLIMIT_MEMLOCK) is raised as far as allowed while they are made.
+    /// Raises the limit of locked memory (RLIMIT_MEMLOCK) as far as allowed for the life of the object. Until Linux
+    /// 5.10 maps and programs count as locked memory, whose usual limit is 64 kB.
     class room_for_maps {
     public:
         room_for_maps() noexcept : is_known_(::getrlimit(RLIMIT_MEMLOCK, &before_) == 0) {
@@ -25961,15 +25986,13 @@ private:
         bool is_known_;
     };
 
-    // --- the program
-
     static constexpr bpf_insn instruction(unsigned code, unsigned to, unsigned from, int offset,
                                           std::int32_t value) noexcept {
         return {static_cast<std::uint8_t>(code), static_cast<std::uint8_t>(to & 15),
                 static_cast<std::uint8_t>(from & 15), static_cast<std::int16_t>(offset), value};
     }
 
-    /// Writes instructions one after the other. A jump is written before its target is known, and filled in later.
+    /// Writes instructions one after the other. A jump gets its target when `land` is called.
     struct writer {
         std::array<bpf_insn, 64> code{};
         std::uint32_t size = 0;
@@ -25981,7 +26004,7 @@ private:
         }
         void move(unsigned to, unsigned from) noexcept { put(BPF_ALU64 | BPF_MOV | BPF_X, to, from); }
         void set(unsigned to, std::int32_t value) noexcept { put(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, value); }
-        /// A constant of 64 bits, or with `pseudo` a descriptor of a map.
+        /// Sets a register to 64 bits; with BPF_PSEUDO_MAP_FD as `pseudo`, to the map with this descriptor.
         void set_wide(unsigned to, std::uint64_t value, unsigned pseudo = 0) noexcept {
             put(BPF_LD | BPF_DW | BPF_IMM, to, pseudo, 0, static_cast<std::int32_t>(value));
             put(0, 0, 0, 0, static_cast<std::int32_t>(value >> 32));
@@ -25992,7 +26015,7 @@ private:
         void store(unsigned to, int offset, unsigned from) noexcept {
             put(BPF_STX | BPF_MEM | BPF_DW, to, from, offset);
         }
-        /// r0 becomes the 32 bits at this offset of the IP header, in the machine's order.
+        /// Sets r0 to the 32 bits at this offset of the IP header, in the machine's byte order.
         void load_ip(int offset) noexcept { put(BPF_LD | BPF_ABS | BPF_W, 0, 0, 0, SKF_NET_OFF + offset); }
         void call(std::int32_t function) noexcept { put(BPF_JMP | BPF_CALL, 0, 0, 0, function); }
         void land(std::uint32_t jump) noexcept { code[jump].off = static_cast<std::int16_t>(size - jump - 1); }
@@ -26002,13 +26025,14 @@ private:
         }
     };
 
-    /// The program for the sockets of one family and kind: a token bucket for each source, as in rate_limiter.hpp.
+    /// Loads the program for the sockets of one family and kind. It has a token bucket for each source, as
+    /// rate_limiter.hpp has. Returns: its descriptor; none with errno if the kernel refuses it.
     unique_fd load(bool is_v4, std::uint64_t kind, share const& of) noexcept {
         constexpr int key = -16, fresh = -24; // on the program's stack, below r10
         constexpr unsigned bucket = 8, now = 9, stack = 10;
         constexpr int source_v4 = 12, source_v6 = 8;
         writer w;
-        w.move(6, 1); // where BPF_ABS expects the datagram
+        w.move(6, 1); // BPF_ABS reads the datagram that r6 points to
         if (is_v4) {
             w.load_ip(source_v4);
             w.move(7, 0);
@@ -26032,7 +26056,7 @@ private:
         arguments();
         w.call(BPF_FUNC_map_lookup_elem);
         w.move(bucket, 0);
-        w.move(7, now); // r7: the earliest time that a bucket remembers
+        w.move(7, now); // r7 becomes the time of a full bucket
         w.set_wide(2, static_cast<std::uint64_t>(of.burst_ns - of.cost_ns));
         w.put(BPF_ALU64 | BPF_SUB | BPF_X, 7, 2);
         std::uint32_t const unknown = w.put(BPF_JMP | BPF_JEQ | BPF_K, bucket, 0, 0, 0);
@@ -26057,7 +26081,8 @@ private:
         w.land(is_empty);
         w.leave(0);
 
-        static constexpr char licence[] = "BSL-1.0"; // none of the functions above asks for the GPL, from Linux 5.8 on
+        static constexpr char licence[] =
+            "BSL-1.0"; // from Linux 5.8 on, none of the functions above needs a program under the GPL
         bpf_attr attributes;
         clear(attributes);
         attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
@@ -26074,9 +26099,10 @@ private:
     instant rest_end_{};
     bool can_filter_ = true;
     unique_fd map_{};
-    std::array<source_key, 64> told_{}; ///< sources that the kernel was told to trust in this window
+    std::array<source_key, 64> written_{}; ///< sources that were written to the map as trusted in this window
 };
 
+/// The filter of a Linux host.
 using flood_filter = basic_flood_filter<>;
 
 }}} // namespace wg::WG_ABI::os
@@ -26090,8 +26116,8 @@ using flood_filter = basic_flood_filter<>;
 
 // SPDX-License-Identifier: BSL-1.0
 // Chooses the source address and the interface of a datagram that answers another one, by the rule of Linux's own
-// WireGuard (send4 and send6 in its socket.c), and asks the host's routes where the rule needs them (rtnetlink(7),
-// RTM_GETROUTE and RTM_GETLINK). Layer 7 (Linux); one thread at a time.
+// WireGuard (send4 and send6 in its socket.c). Where the rule needs routes, the kernel is asked (rtnetlink(7),
+// RTM_GETROUTE and RTM_GETLINK). Folder: os/linux/udp. One thread at a time.
 #ifndef WG_OS_LINUX_UDP_RETURN_ROUTE_HPP
 #define WG_OS_LINUX_UDP_RETURN_ROUTE_HPP
 
@@ -26242,38 +26268,39 @@ inline message ask(int netlink, request& question, bytes room, std::uint32_t seq
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Remembers the answers of the host: a question costs about 4 us. It asks once for each path until `forget`, and not
-/// more often than `questions_a_second`, however many paths there are.
+/// Chooses sources, and remembers the kernel's answers, because a question takes about 4 us. The kernel is asked once
+/// for each path until `forget`, and at most `questions_a_second` times for all paths together.
 class return_route {
 public:
-    static constexpr unsigned questions_a_second = 2000; ///< under 1 % of a processor
-    static constexpr std::size_t most_answers = 16384;   ///< of 20 bytes; the memory grows with the number of paths
+    static constexpr unsigned questions_a_second = 2000; ///< they take less than 1 % of a processor
+    /// Answers of 20 bytes that are remembered at most; the memory grows with the number of paths.
+    static constexpr std::size_t most_answers = 16384;
 
     /// The socket that sends.
     struct sender {
-        std::uint32_t mark = 0;
-        std::uint16_t port = 0;
-        bool bound = false; ///< to an interface (SO_BINDTODEVICE), which then carries every datagram
+        std::uint32_t mark = 0; ///< SO_MARK
+        std::uint16_t port = 0; ///< its local port
+        bool bound = false;     ///< to an interface (SO_BINDTODEVICE), through which every datagram then leaves
     };
 
-    /// Forgets what the host answered: routes, rules, addresses or the socket have changed.
+    /// Forgets all answers. To be called when routes, rules, addresses or the socket have changed.
     void forget() noexcept {
         known_.reset();
         room_ = used_ = 0;
         interfaces_ = {};
     }
 
-    /// What the kernel is to be told of the source of a datagram to `where.remote`. `where.local` is the address that
-    /// the peer dialled and the interface on which the peer's datagram arrived. The answer is one of:
+    /// Chooses the source of a datagram to `where.remote`. `where.local` is the address to which the peer sent, and the
+    /// interface by which its datagram arrived. Returns one of:
     /// - nothing: the host's routes choose the address and the interface;
     /// - the address alone: the host's routes choose the interface;
     /// - the address and an interface.
     ///
-    /// IPv4: the address stays if a route leads from this address to the peer and leaves by the interface of the
-    /// arrival, else nothing stays. IPv6: the address stays. A link-local source stays with its interface, because the
-    /// address means nothing without one. An interface in a VRF stays as that VRF, because only the VRF's routes lead
-    /// back. Where the host does not answer, or has been asked too often, the address stays. The kernel refuses an
-    /// address that is no longer the host's own, so none of this has to ask for that.
+    /// IPv4: the address is kept if the route from it to the peer leaves by the interface of the arrival; else
+    /// nothing is kept. IPv6: the address is kept. A link-local address is kept with its interface, because it has no
+    /// meaning without one. If the interface belongs to a VRF, the address is kept with the VRF, because only the VRF's
+    /// routes lead back. If the kernel does not answer, or has been asked too often, the address is kept. Whether the
+    /// host still has the address is not asked: the kernel refuses a source that is not its own.
     local_source choose(path const& where, sender const& by, instant now) noexcept {
         local_source const& arrived = where.local;
         if (arrived.interface_index == 0 || is_link_local(arrived.address)) return arrived;
@@ -26286,11 +26313,11 @@ public:
 
 private:
     struct known_interface {
-        std::uint32_t index = 0; ///< 0: not known
-        std::uint32_t vrf = 0;   ///< 0: none
+        std::uint32_t index = 0; ///< 0: an empty place
+        std::uint32_t vrf = 0;   ///< the index of its VRF; 0: none
     };
-    /// How the route from the source address to the peer leaves: by the interface of the arrival, by another one, or
-    /// not at all.
+    /// How the route from the source address to the peer leaves: by the interface of the arrival, or by another one; or
+    /// there is no route.
     enum class verdict : std::uint8_t { agrees, differs, no_route };
 
     struct answer {
@@ -26299,14 +26326,14 @@ private:
         std::uint32_t interface_index = 0; ///< 0: an empty place
         std::uint16_t port = 0;
         verdict what = verdict::agrees;
-        byte second = 0; ///< when no route led there, of the clock
+        byte second = 0; ///< when the kernel answered, as `second_of` the clock
 
         bool is_for(answer const& other) const noexcept {
             return interface_index == other.interface_index && remote == other.remote && local == other.local &&
                    port == other.port;
         }
     };
-    /// The places of an answer follow each other; a full row gives up its first answer.
+    /// An answer can be at `row` consecutive places. If all are taken, the first one is overwritten.
     static constexpr std::size_t row = 8;
     static constexpr std::size_t answer_bytes = 4096; ///< holds the description of a link without its statistics
 
@@ -26314,8 +26341,7 @@ private:
         return address.kind == family::v6 && address.octets[0] == 0xfe && (address.octets[1] & 0xc0) == 0x80;
     }
 
-    // --- what is remembered
-
+    /// Whether the route from the source to the peer leaves by the interface of the arrival, as far as is known.
     bool agrees(path const& where, sender const& by, instant now) noexcept {
         answer wanted{};
         std::memcpy(wanted.remote.data(), where.remote.address.octets.data(), wanted.remote.size());
@@ -26326,7 +26352,8 @@ private:
             answer const& a = place(wanted, n);
             if (a.interface_index == 0) break;
             if (!a.is_for(wanted)) continue;
-            // An address can come back without a change of routes, and then `forget` is not called.
+            // An address can come back without a change of routes, so `forget` is not called. So a missing route is
+            // asked for again after a second.
             if (a.what == verdict::no_route && a.second != second_of(now)) break;
             return a.what == verdict::agrees;
         }
@@ -26362,7 +26389,7 @@ private:
         place(a, 0) = a;
     }
 
-    /// Without memory all stays as it is: the host is asked again.
+    /// Doubles the memory. If there is none, nothing changes, and the kernel is asked more often.
     void grow() noexcept {
         std::size_t const before = std::exchange(room_, (std::max<std::size_t>)(64, room_ * 2));
         std::unique_ptr<answer[]> old(new (std::nothrow) answer[room_]);
@@ -26376,6 +26403,7 @@ private:
             if (old[i].interface_index != 0) put(old[i]);
     }
 
+    /// Whether another question fits into this second; counts it.
     bool may_ask(instant now) noexcept {
         if (now - asking_since_ >= seconds(1)) {
             asking_since_ = now;
@@ -26384,7 +26412,7 @@ private:
         return asked_ < questions_a_second && ++asked_ != 0;
     }
 
-    /// The VRF that the interface is, or is a port of; 0: none.
+    /// The index of the VRF that the interface is or belongs to; 0: none.
     std::uint32_t vrf_of(std::uint32_t index, instant now) noexcept {
         known_interface& known = interfaces_[index % interfaces_.size()];
         if (known.index != index) {
@@ -26393,8 +26421,6 @@ private:
         }
         return known.vrf;
     }
-
-    // --- what is asked
 
     verdict ask_route(path const& where, sender const& by) noexcept {
         rtmsg route{};
@@ -26456,20 +26482,21 @@ private:
 
     std::unique_ptr<answer[]> known_{}; ///< `room_` places, a power of two
     std::size_t room_ = 0;
-    std::size_t used_ = 0;
+    std::size_t used_ = 0; ///< places that have an answer
     std::array<known_interface, 32> interfaces_{};
     unique_fd fd_{};
     std::uint32_t sequence_ = 0;
     instant asking_since_{};
-    unsigned asked_ = 0; ///< since then
+    unsigned asked_ = 0; ///< questions since then
 };
 
 }}} // namespace wg::WG_ABI::os
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Remembers which destinations took no segments of which size. The kernel refuses to cut a message (UDP_SEGMENT) whose
-// segments are longer than the path's MTU, but fragments a datagram of that size. Layer 7 (Linux); plain values.
+// Remembers which sizes of segments the kernel refused on the way to which destination. The kernel refuses to cut a
+// message (UDP_SEGMENT) whose segments are longer than the path MTU, but fragments a datagram of that size.
+// Folder: os/linux/udp. One thread at a time.
 #ifndef WG_OS_LINUX_UDP_SEGMENT_LIMITS_HPP
 #define WG_OS_LINUX_UDP_SEGMENT_LIMITS_HPP
 
@@ -26479,10 +26506,10 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// 64 destinations at most. A destination that takes the place of another only costs one more attempt.
+/// Remembers 64 destinations at most. Where one destination takes the place of another, one more attempt is made.
 class segment_limits {
 public:
-    /// Segments of `bytes` were refused on the way to `remote`.
+    /// Notes that the kernel refused segments of `bytes` on the way to `remote`.
     void refuse(ip_address const& remote, std::size_t bytes) noexcept {
         entry& e = entries_[place(remote)];
         if (e.remote == remote && e.refused_bytes <= bytes) return;
@@ -26490,13 +26517,14 @@ public:
         empty_ = false;
     }
 
-    /// Whether segments of `bytes` would be refused, as far as is known.
+    /// Whether the kernel has refused segments of `bytes`, or shorter ones, on the way to `remote`.
     bool refused(ip_address const& remote, std::size_t bytes) const noexcept {
         if (empty_) return false;
         entry const& e = entries_[place(remote)];
         return e.remote == remote && bytes >= e.refused_bytes;
     }
 
+    /// Forgets all destinations.
     void forget() noexcept {
         if (!empty_) *this = {};
     }
@@ -26504,7 +26532,7 @@ public:
 private:
     struct entry {
         ip_address remote{};
-        std::uint16_t refused_bytes = 0; ///< and everything longer
+        std::uint16_t refused_bytes = 0; ///< the shortest refused size
     };
 
     static std::size_t place(ip_address const& remote) noexcept {
@@ -26598,8 +26626,8 @@ struct udp_calls {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
-// address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
+// A datagram's address as a socket address, and its control messages: local address and interface, tos, segment size
+// (ip(7), ipv6(7), udp(7)). Folder: os/linux/udp. Pure; any thread.
 #ifndef WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 #define WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 
@@ -26616,13 +26644,14 @@ struct udp_calls {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
-inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
+/// The longest message that Linux cuts into datagrams: 65535 bytes less the headers of IPv6 and UDP.
+inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
 
+/// A socket address of either family.
 union socket_address {
-    sockaddr any;
-    sockaddr_in v4;
-    sockaddr_in6 v6;
+    sockaddr any;    ///< tells the family
+    sockaddr_in v4;  ///< IPv4
+    sockaddr_in6 v6; ///< IPv6
 };
 
 /// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
@@ -26631,12 +26660,12 @@ inline bool is_mapped(ip_address const& address) noexcept {
     return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
 }
 
-/// The IPv4 endpoint that an IPv4-mapped one means. The IPv6 socket is for IPv6 alone and refuses the mapped one.
+/// The IPv4 endpoint that an IPv4-mapped one stands for. An IPv6 socket with IPV6_V6ONLY refuses mapped addresses.
 inline endpoint without_mapping(endpoint const& mapped) noexcept {
     return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
 }
 
-/// Spells `where` for a socket; its length in bytes.
+/// Writes `where` as a socket address. Returns: its length in bytes.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -26653,7 +26682,7 @@ inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     return sizeof out.v6;
 }
 
-/// The endpoint that a socket spelled; none if it is of another family.
+/// Reads a socket address. Returns: an endpoint without a family if the address is neither IPv4 nor IPv6.
 inline endpoint read_address(socket_address const& from) noexcept {
     if (from.any.sa_family == AF_INET)
         return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
@@ -26667,14 +26696,14 @@ inline endpoint read_address(socket_address const& from) noexcept {
 /// The control messages of one datagram.
 class control_messages {
 public:
-    /// Room for what the kernel tells of a received datagram.
+    /// Gives `message`, which is to be received, room for control messages.
     void prepare(msghdr& message) noexcept {
         message.msg_control = room_;
         message.msg_controllen = sizeof room_;
     }
 
-    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`. False: it told of segments of a size that
-    /// cannot be, as an emulator does that leaves the other byte order in it; where to cut `d` is not known.
+    /// Reads `where.local`, `tos` and `segment_bytes` of `d` from a received message. Returns: false if the segment
+    /// size is impossible, so that it is not known where to cut `d`. Emulators that do not swap its bytes cause that.
     static bool read(msghdr& message, datagram& d) noexcept {
         d.where.local = {};
         d.tos = 0;
@@ -26682,13 +26711,13 @@ public:
         for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
             if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
                 auto const info = value_of<in_pktinfo>(c);
-                // spec_dst is the address that an answer leaves from, also where the datagram came by broadcast
+                // ipi_spec_dst is the address for the answer, also if the datagram was a broadcast.
                 d.where.local.address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&info.ipi_spec_dst));
                 d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi_ifindex);
             } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
                 auto const info = value_of<in6_pktinfo>(c);
                 auto const* const octets = reinterpret_cast<byte const*>(&info.ipi6_addr);
-                if (octets[0] == 0xff) continue; // multicast: no source address
+                if (octets[0] == 0xff) continue; // a multicast address cannot be a source
                 d.where.local.address = ip_address::of(family::v6, octets);
                 d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi6_ifindex);
             } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
@@ -26705,8 +26734,8 @@ public:
         return true;
     }
 
-    /// What the kernel is told: with which tos `d` leaves; from which `local` address and by which interface, where it
-    /// has them; `segment_bytes`, if not 0, where to cut it.
+    /// Writes the control messages of `message`, which sends `d`: the tos of `d` unless it is 0; the source `local` and
+    /// its interface, as far as they are given; the size of segments unless `segment_bytes` is 0.
     void write(msghdr& message, datagram const& d, local_source const& local, std::size_t segment_bytes) noexcept {
         used_ = 0;
         bool const is_v4 = d.where.remote.address.kind == family::v4;
@@ -26721,14 +26750,14 @@ public:
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
             append(IPPROTO_IPV6, IPV6_PKTINFO, info);
         }
-        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it has to be an int
+        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; IPv6 wants an int
         if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
         message.msg_controllen = converted<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
     }
 
-    /// Whether `d` names a source that goes with its destination.
+    /// Whether `d` has a source of its destination's family.
     static bool has_source(datagram const& d) noexcept {
         return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
     }
@@ -26743,7 +26772,7 @@ private:
     template <class Value> void append(int level, int type, Value const& value) noexcept {
         static_assert(sizeof value <= sizeof(in6_pktinfo));
         byte* const at = room_ + used_;
-        std::memset(at, 0, CMSG_SPACE(sizeof value)); // padding too is read by the kernel and by checkers
+        std::memset(at, 0, CMSG_SPACE(sizeof value)); // the kernel and valgrind also read the padding
         auto* const c = reinterpret_cast<cmsghdr*>(at);
         c->cmsg_level = level;
         c->cmsg_type = type;
@@ -27317,7 +27346,7 @@ public:
         if (is_shared_ || !flood_.add({data, useless, handshakes})) return;
         flood_filter::sockets const of{{v4_.fd.get(), v6_.fd.get()}, {v4_.handshakes.get(), v6_.handshakes.get()}};
         instant const at = Calls::now();
-        if (flood_.judge(of, at)) flood_.apply(of, at);
+        if (flood_.end_window(of, at)) flood_.apply(of, at);
     }
     /// Exempts `source`, which has sent authentic data, from the filter.
     void note_authentic(ip_address const& source) noexcept { flood_.trust(source); }
@@ -27463,8 +27492,8 @@ static_assert(udp_socket<udp>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
-// address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
+// A datagram's address as a socket address, and its control messages: local address and interface, tos, segment size
+// (ip(7), ipv6(7), udp(7)). Folder: os/linux/udp. Pure; any thread.
 #ifndef WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 #define WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 
@@ -27481,13 +27510,14 @@ static_assert(udp_socket<udp>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
-inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
+/// The longest message that Linux cuts into datagrams: 65535 bytes less the headers of IPv6 and UDP.
+inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
 
+/// A socket address of either family.
 union socket_address {
-    sockaddr any;
-    sockaddr_in v4;
-    sockaddr_in6 v6;
+    sockaddr any;    ///< tells the family
+    sockaddr_in v4;  ///< IPv4
+    sockaddr_in6 v6; ///< IPv6
 };
 
 /// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
@@ -27496,12 +27526,12 @@ inline bool is_mapped(ip_address const& address) noexcept {
     return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
 }
 
-/// The IPv4 endpoint that an IPv4-mapped one means. The IPv6 socket is for IPv6 alone and refuses the mapped one.
+/// The IPv4 endpoint that an IPv4-mapped one stands for. An IPv6 socket with IPV6_V6ONLY refuses mapped addresses.
 inline endpoint without_mapping(endpoint const& mapped) noexcept {
     return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
 }
 
-/// Spells `where` for a socket; its length in bytes.
+/// Writes `where` as a socket address. Returns: its length in bytes.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -27518,7 +27548,7 @@ inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     return sizeof out.v6;
 }
 
-/// The endpoint that a socket spelled; none if it is of another family.
+/// Reads a socket address. Returns: an endpoint without a family if the address is neither IPv4 nor IPv6.
 inline endpoint read_address(socket_address const& from) noexcept {
     if (from.any.sa_family == AF_INET)
         return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
@@ -27532,14 +27562,14 @@ inline endpoint read_address(socket_address const& from) noexcept {
 /// The control messages of one datagram.
 class control_messages {
 public:
-    /// Room for what the kernel tells of a received datagram.
+    /// Gives `message`, which is to be received, room for control messages.
     void prepare(msghdr& message) noexcept {
         message.msg_control = room_;
         message.msg_controllen = sizeof room_;
     }
 
-    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`. False: it told of segments of a size that
-    /// cannot be, as an emulator does that leaves the other byte order in it; where to cut `d` is not known.
+    /// Reads `where.local`, `tos` and `segment_bytes` of `d` from a received message. Returns: false if the segment
+    /// size is impossible, so that it is not known where to cut `d`. Emulators that do not swap its bytes cause that.
     static bool read(msghdr& message, datagram& d) noexcept {
         d.where.local = {};
         d.tos = 0;
@@ -27547,13 +27577,13 @@ public:
         for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
             if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
                 auto const info = value_of<in_pktinfo>(c);
-                // spec_dst is the address that an answer leaves from, also where the datagram came by broadcast
+                // ipi_spec_dst is the address for the answer, also if the datagram was a broadcast.
                 d.where.local.address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&info.ipi_spec_dst));
                 d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi_ifindex);
             } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
                 auto const info = value_of<in6_pktinfo>(c);
                 auto const* const octets = reinterpret_cast<byte const*>(&info.ipi6_addr);
-                if (octets[0] == 0xff) continue; // multicast: no source address
+                if (octets[0] == 0xff) continue; // a multicast address cannot be a source
                 d.where.local.address = ip_address::of(family::v6, octets);
                 d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi6_ifindex);
             } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
@@ -27570,8 +27600,8 @@ public:
         return true;
     }
 
-    /// What the kernel is told: with which tos `d` leaves; from which `local` address and by which interface, where it
-    /// has them; `segment_bytes`, if not 0, where to cut it.
+    /// Writes the control messages of `message`, which sends `d`: the tos of `d` unless it is 0; the source `local` and
+    /// its interface, as far as they are given; the size of segments unless `segment_bytes` is 0.
     void write(msghdr& message, datagram const& d, local_source const& local, std::size_t segment_bytes) noexcept {
         used_ = 0;
         bool const is_v4 = d.where.remote.address.kind == family::v4;
@@ -27586,14 +27616,14 @@ public:
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
             append(IPPROTO_IPV6, IPV6_PKTINFO, info);
         }
-        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it has to be an int
+        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; IPv6 wants an int
         if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
         message.msg_controllen = converted<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
     }
 
-    /// Whether `d` names a source that goes with its destination.
+    /// Whether `d` has a source of its destination's family.
     static bool has_source(datagram const& d) noexcept {
         return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
     }
@@ -27608,7 +27638,7 @@ private:
     template <class Value> void append(int level, int type, Value const& value) noexcept {
         static_assert(sizeof value <= sizeof(in6_pktinfo));
         byte* const at = room_ + used_;
-        std::memset(at, 0, CMSG_SPACE(sizeof value)); // padding too is read by the kernel and by checkers
+        std::memset(at, 0, CMSG_SPACE(sizeof value)); // the kernel and valgrind also read the padding
         auto* const c = reinterpret_cast<cmsghdr*>(at);
         c->cmsg_level = level;
         c->cmsg_type = type;

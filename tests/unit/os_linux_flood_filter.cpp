@@ -56,7 +56,7 @@ struct watch_of_a_port {
     void note(std::size_t data, std::size_t useless, std::size_t handshakes, int windows = 1) {
         for (int i = 0; i < windows; ++i) {
             now = now + filter.window;
-            if (filter.add({data, useless, handshakes}) && filter.judge(sockets, now)) filter.apply(sockets, now);
+            if (filter.add({data, useless, handshakes}) && filter.end_window(sockets, now)) filter.apply(sockets, now);
         }
     }
 };
@@ -269,7 +269,7 @@ BOOST_AUTO_TEST_CASE(a_source_passes_its_share_and_a_trusted_one_all) {
         flood_filter::sockets const of{{v4 ? s.in : -1, v4 ? -1 : s.in}, {-1, -1}};
         wg::instant now = wg::instant{} + wg::seconds(100);
         for (int i = 0; i < 2; ++i, now = now + filter.window)
-            if (filter.add({flood, flood, 0}) && filter.judge(of, now)) filter.apply(of, now);
+            if (filter.add({flood, flood, 0}) && filter.end_window(of, now)) filter.apply(of, now);
         if (!filter.can_filter()) {
             BOOST_TEST_MESSAGE("skip: this kernel or container takes no eBPF program");
             return;
@@ -296,7 +296,7 @@ BOOST_AUTO_TEST_CASE(handshakes_of_a_source_pass_twenty_a_second_and_two_in_a_cr
     flood_filter::sockets const of{{-1, -1}, {s.in, -1}};
     wg::instant now = wg::instant{} + wg::seconds(100);
     for (int i = 0; i < 2; ++i, now = now + filter.window)
-        if (filter.add({0, 0, flood}) && filter.judge(of, now)) filter.apply(of, now);
+        if (filter.add({0, 0, flood}) && filter.end_window(of, now)) filter.apply(of, now);
     if (!filter.can_filter()) {
         BOOST_TEST_MESSAGE("skip: this kernel or container takes no eBPF program");
         return;

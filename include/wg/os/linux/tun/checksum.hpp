@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The Internet checksum of packets' bodies (RFC 1071), 32 bytes at a time. Sums are kept in the machine's byte order:
-// section 2 (B) says that only the result has to be stored so. Layer 7 (Linux); pure, any thread.
+// The Internet checksum of packets (RFC 1071), 32 bytes at a time. Sums are in the machine's byte order: by section
+// 2 (B) the sum of swapped words is the swapped sum. Folder: os/linux/tun. Pure; any thread.
 #ifndef WG_OS_LINUX_TUN_CHECKSUM_HPP
 #define WG_OS_LINUX_TUN_CHECKSUM_HPP
 
@@ -12,17 +12,17 @@ namespace wg { inline namespace WG_ABI { namespace os {
 
 namespace checksum_detail {
 
-/// Also copies, if `to` is not nullptr.
+/// Adds the words of `from` to `sum`, and copies `from` to `to` if `Copies`.
 template <bool Copies>
 [[gnu::always_inline]] inline std::uint64_t add_words(std::uint64_t sum, [[maybe_unused]] byte* to,
                                                       bytes_view from) noexcept {
-    // Of 64-bit words, and of their upper halves, which grow by less than 2^32 a step. What the first sum lacks for the
-    // lower halves is then known: it is theirs modulo 2^64, and they are less. Vectors of 16 bytes, which every
-    // processor has, move as fast as the caches do.
+    // `all` sums 64-bit words modulo 2^64, `high` sums their upper halves, which are below 2^32 each and so do not
+    // overflow. all - (high << 32) is the sum of the lower halves modulo 2^64, which does not overflow either. Every
+    // processor has vectors of 16 bytes, and wider ones are not faster: the caches are the limit.
     using lanes [[gnu::vector_size(16)]] = std::uint64_t;
     byte const* at = from.data();
     std::size_t left = from.size();
-    lanes all = {}, all2 = {}, high = {}, high2 = {}; // no arrays: g++ 12 would keep them on the stack
+    lanes all = {}, all2 = {}, high = {}, high2 = {}; // not arrays, which g++ 12 would keep on the stack
     for (; left >= 32; at += 32, left -= 32) {
         lanes a, b;
         std::memcpy(&a, at, sizeof a);
@@ -65,32 +65,35 @@ template <bool Copies>
 
 } // namespace checksum_detail
 
-/// Adds the 16-bit words of `data`, at most 1 MiB; an odd byte at the end is padded with zero. Not folded.
+/// Adds the 16-bit words of `data`, at most 1 MiB, to `sum`; an odd byte at the end is padded with zero. The result is
+/// not folded.
 inline std::uint64_t add_words(std::uint64_t sum, bytes_view data) noexcept {
     return checksum_detail::add_words<false>(sum, nullptr, data);
 }
 
-/// The same, and copies them to `to`, which does not overlap.
+/// As `add_words`, and copies `data` to `to`, which must not overlap it.
 inline std::uint64_t copy_and_add_words(std::uint64_t sum, byte* to, bytes_view data) noexcept {
     return checksum_detail::add_words<true>(sum, to, data);
 }
 
-/// The one's complement sum as 16 bits.
+/// Folds a sum to 16 bits. The checksum is the inverse of the result.
 constexpr std::uint16_t fold_sum(std::uint64_t sum) noexcept {
     while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
     return static_cast<std::uint16_t>(sum);
 }
 
-/// A number as the word that it is in a packet.
+/// A 16-bit number in network byte order, as a word that can be added to a sum.
 constexpr std::uint16_t network_word(std::size_t number) noexcept {
     auto const word = static_cast<std::uint16_t>(number);
     return std::endian::native == std::endian::little ? __builtin_bswap16(word) : word;
 }
+/// Reads a word of a packet in the machine's byte order.
 inline std::uint16_t load_word(byte const* from) noexcept {
     std::uint16_t word;
     std::memcpy(&word, from, sizeof word);
     return word;
 }
+/// Writes a word of a packet in the machine's byte order.
 inline void store_word(byte* to, std::uint16_t word) noexcept { std::memcpy(to, &word, sizeof word); }
 
 }}} // namespace wg::WG_ABI::os

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Packets that follow each other in a TCP connection or a UDP flow become one frame, which the host takes at once.
-// Layer 7 (Linux); pure, one thread at a time.
+// Joins consecutive packets of a TCP connection or a UDP flow into one frame, which the host takes in one system call.
+// Folder: os/linux/tun. Pure; one thread at a time.
 #ifndef WG_OS_LINUX_TUN_COALESCER_HPP
 #define WG_OS_LINUX_TUN_COALESCER_HPP
 
@@ -13,21 +13,21 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Joins packets that are about to be written. Those of one TCP connection or UDP flow keep their order, and so do
-/// those that are neither. No payload is copied, and no packet is changed.
+/// Plans which packets of a batch share a frame. Packets of one TCP connection or UDP flow keep their order, and so do
+/// all packets that are neither TCP nor UDP. No payload is copied, and no packet is changed.
 class coalescer {
 public:
-    static constexpr std::size_t max_packets = 244;  ///< of one plan, and so of one frame
-    static constexpr std::size_t max_datagrams = 64; ///< of a frame of UDP; Linux refuses more (128 in new kernels)
+    static constexpr std::size_t max_packets = 244;  ///< in one plan, and so in one frame
+    static constexpr std::size_t max_datagrams = 64; ///< in one frame of UDP; Linux refuses more (128 in new kernels)
 
-    /// Decides which of `packets`, at most `max_packets`, go together, of TCP and of UDP if wanted. They stay where
-    /// they are while the plan is in use.
+    /// Plans frames for `packets`, at most `max_packets`. `joins_tcp` and `joins_udp` say which protocols are joined.
+    /// The packets must stay where they are while the plan is in use.
     coalescer(std::span<packet const> packets, bool joins_tcp, bool joins_udp) noexcept : packets_(packets) {
         WG_ASSERT(packets.size() <= max_packets);
         for (std::size_t i = 0; i < packets.size(); ++i) {
             next_[i] = none;
             headers const h = read_headers(packets[i].view());
-            if (h.kind == kinds::unclear) reachable_ = frame_count_; // of any flow, perhaps
+            if (h.kind == kinds::unclear) reachable_ = frame_count_; // it may belong to any flow
             bool const joins = (h.kind == kinds::tcp && joins_tcp) || (h.kind == kinds::udp && joins_udp);
             frame* const f = joins ? latest_of(h) : nullptr;
             if (f != nullptr && may_join(*f, h)) {
@@ -49,20 +49,21 @@ public:
         }
     }
 
-    /// How many frames the packets make.
+    /// The number of frames.
     std::size_t frame_count() const noexcept { return frame_count_; }
-    /// How many packets are in frame `number`.
+    /// The number of packets in frame `number`.
     std::size_t packet_count(std::size_t number) const noexcept { return frames_[number].count; }
 
+    /// The first packet of frame `number`.
     bytes_view first_packet(std::size_t number) const noexcept { return packets_[frames_[number].first].view(); }
 
-    /// The pieces of frame `number`, in the order in which they are to be written; good until the next call.
+    /// The pieces of frame `number` in the order in which they must be written. They are valid until the next call.
     std::span<iovec const> pieces(std::size_t number) noexcept {
         frame const& f = frames_[number];
         bool const joined = f.count > 1;
         virtio_header const header = joined ? write_joined_headers(f) : virtio_header{};
         header.store(bytes(front_).first<virtio_header_bytes>());
-        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that stand in `front_`
+        std::size_t const own_bytes = joined ? f.head.header_bytes() : 0; // headers that are written into `front_`
         std::size_t count = 0;
         pieces_[count++] = {front_, virtio_header_bytes + own_bytes};
         for (std::size_t i = f.first; i != none; i = next_[i])
@@ -70,7 +71,7 @@ public:
         return {pieces_, count};
     }
 
-    /// Calls `use(packet)` for each packet of frame `number`: what is written where the frame is refused.
+    /// Calls `use(packet)` for each packet of frame `number`, to write them singly if the host refuses the frame.
     template <class Use> void each_packet(std::size_t number, Use use) const noexcept {
         for (std::size_t i = frames_[number].first; i != none; i = next_[i]) use(packets_[i]);
     }
@@ -79,20 +80,20 @@ private:
     static constexpr std::uint8_t none = 0xff;
 
     enum class kinds : std::uint8_t {
-        unclear, ///< a fragment, options, no IP at all: nothing later may overtake it
-        other,   ///< neither TCP nor UDP, and so in nobody's way
-        alone,   ///< never joined, but keeps its place in its connection or flow
-        tcp,
-        udp,
+        unclear, ///< a fragment, with options, or not IP: may belong to any flow, so no later packet may overtake it
+        other,   ///< neither TCP nor UDP: other packets may overtake it
+        alone,   ///< TCP or UDP that is never joined, but keeps its place in its connection or flow
+        tcp,     ///< can be joined
+        udp,     ///< can be joined
     };
 
     struct headers {
         byte const* ip;
-        std::uint64_t flow; ///< equal for packets of one connection, but not for those alone
+        std::uint64_t flow; ///< equal for packets of one connection; two connections can have the same number
         std::uint32_t size_bytes;
         std::uint16_t payload_bytes;
         std::uint8_t ip_bytes;
-        std::uint8_t segment_header_bytes; ///< of TCP or UDP; 0: neither
+        std::uint8_t segment_header_bytes; ///< of TCP or UDP; 0: the packet is neither
         kinds kind;
 
         bool v4() const noexcept { return ip[0] >> 4 == 4; }
@@ -103,12 +104,12 @@ private:
     };
 
     struct frame {
-        headers head; ///< of the first packet
-        std::uint32_t next_sequence;
-        std::uint32_t size_bytes;
-        std::uint8_t first, last, count;
-        bool open;  ///< may take more
-        bool right; ///< all checksums were found right; of a single packet they are not looked at
+        headers head;                    ///< of the first packet
+        std::uint32_t next_sequence;     ///< of the TCP segment that would follow
+        std::uint32_t size_bytes;        ///< of the joined packet
+        std::uint8_t first, last, count; ///< numbers of its first and last packet; how many it has
+        bool open;                       ///< may take more packets
+        bool right;                      ///< all checksums were found right; those of a single packet are not checked
     };
 
     static headers read_headers(bytes_view packet) noexcept {
@@ -165,7 +166,7 @@ private:
         return h.kind == kinds::tcp && (h.segment()[13] & headers_detail::psh) != 0;
     }
 
-    /// The last frame so far that has packets of the same connection or flow.
+    /// The latest frame that has packets of the same connection or flow; none: nullptr.
     frame* latest_of(headers const& h) noexcept {
         for (std::size_t i = frame_count_; i-- > reachable_;) {
             headers const& other = frames_[i].head;
@@ -178,7 +179,7 @@ private:
         return nullptr;
     }
 
-    /// Whether, cut again, the frame with this packet would give back these packets.
+    /// Whether cutting the frame with this packet in it would give back the same packets.
     bool may_join(frame const& f, headers const& h) const noexcept {
         using namespace headers_detail;
         headers const& a = f.head;
@@ -186,7 +187,7 @@ private:
         if (h.segment_header_bytes != a.segment_header_bytes || h.payload_bytes > a.payload_bytes) return false;
         if (f.size_bytes + h.payload_bytes > max_frame_packet_bytes) return false;
         if (h.v4()) {
-            // Tos, flags and time to live. The identification counts up, unless it says nothing (RFC 6864, 4.1).
+            // Tos, flags and time to live. The identification counts up, or is unused (RFC 6864, 4.1).
             if (h.ip[1] != a.ip[1] || h.ip[6] != a.ip[6] || h.ip[8] != a.ip[8]) return false;
             bool const counted = load_be16(h.ip + 4) == static_cast<std::uint16_t>(load_be16(a.ip + 4) + f.count);
             if (!counted && (h.ip[6] & 0x40) == 0) return false;
@@ -196,13 +197,13 @@ private:
         if (h.kind == kinds::udp) return f.count < max_datagrams;
         byte const *const x = a.segment(), *const y = h.segment();
         for (std::size_t at = tcp_header_bytes; at < h.segment_header_bytes;
-             at += 4) // options; a call would take longer
+             at += 4) // options; a call of memcmp would take longer
             if (load_be32(x + at) != load_be32(y + at)) return false;
         return load_be32(x + 8) == load_be32(y + 8) && (x[12] == y[12]) && ((x[13] ^ y[13]) & ~psh) == 0 &&
                load_be16(x + 14) == load_be16(y + 14) && load_be16(x + 18) == load_be16(y + 18);
     }
 
-    /// The host will take a frame's checksums for right without looking.
+    /// Whether the checksums are right. The host does not check those of a frame.
     static bool is_right(headers const& h) noexcept {
         if (h.v4() && fold_sum(add_words(0, {h.ip, h.ip_bytes})) != 0xffff) return false;
         std::size_t const bytes = h.size_bytes - h.ip_bytes;
@@ -220,6 +221,7 @@ private:
         f.open = h.payload_bytes == f.head.payload_bytes && !is_pushed(h);
     }
 
+    /// Writes the headers of a frame of several packets into `front_`. Returns: its virtio header.
     virtio_header write_joined_headers(frame const& f) noexcept {
         using namespace headers_detail;
         bool const tcp = f.head.kind == kinds::tcp;

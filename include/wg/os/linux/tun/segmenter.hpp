@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A frame of up to 64 KiB that the host left to be cut becomes TCP segments or UDP datagrams, so that one system call
-// and one pass through the host's stack move many. Layer 7 (Linux); pure, one thread at a time.
+// Cuts a frame of up to 64 KiB into TCP segments or UDP datagrams. So one system call and one pass through the host's
+// network stack bring many packets. Folder: os/linux/tun. Pure; one thread at a time.
 #ifndef WG_OS_LINUX_TUN_SEGMENTER_HPP
 #define WG_OS_LINUX_TUN_SEGMENTER_HPP
 
@@ -12,11 +12,11 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Makes packets of a frame that was read: one, or the segments that the host left to be cut.
+/// Makes packets of a frame that was read: one packet, or the segments that the host did not cut itself.
 class segmenter {
 public:
-    /// Takes a frame, which it writes to, and which stays until nothing is pending. False: malformed, or of a kind
-    /// that was not asked for; then nothing is pending.
+    /// Takes a frame. The frame is written to, and must stay in place until nothing is pending. Returns: false if the
+    /// frame is malformed or of a kind that was not asked for; then nothing is pending.
     bool begin(bytes frame) noexcept {
         pending_ = false;
         if (frame.size() <= virtio_header_bytes || frame.size() - virtio_header_bytes > max_frame_packet_bytes)
@@ -29,11 +29,11 @@ public:
         return pending_;
     }
 
-    /// Whether `next` has something to give.
+    /// Whether `next` has a packet.
     bool pending() const noexcept { return pending_; }
 
-    /// The next packet, put where the window of `p` begins. One that is too long for its room is cut off, and then is
-    /// shorter than its header says.
+    /// Writes the next packet to the window of `p`, and its length in bytes to `p.length`. A packet that is longer than
+    /// the room is cut; it is then shorter than its header says.
     void next(packet& p) noexcept {
         WG_ASSERT(pending_);
         bytes const room(p.buffer + p.offset, p.capacity - p.offset);
@@ -47,7 +47,7 @@ public:
         pending_ = payload.size() < left;
         if (header_bytes_ + payload.size() <= room.size()) {
             copy(room, packet_.first(header_bytes_));
-            // Payload is read once, to be copied and added up.
+            // The payload is read once, for the copy and for the checksum.
             write_header(room.data(), payload.size(), copy_and_add_words(sum_, &room[header_bytes_], payload));
             p.length = converted<std::uint32_t>(header_bytes_ + payload.size());
         } else {
@@ -59,10 +59,11 @@ public:
     }
 
 private:
-    /// Of UDP a checksum of zero says that there is none. This is the same number.
+    /// A UDP checksum of zero means that there is none (RFC 768). In one's complement this is zero too.
     static constexpr std::uint16_t no_zero = 0xffff;
 
-    /// A packet of its own, of which perhaps the checksum is to be completed: its field has the pseudo header's sum.
+    /// Begins a frame of one packet, and completes its checksum if the host has left that to the reader. The checksum's
+    /// field then has the sum of the pseudo header.
     bool begin_whole(virtio_header const& header) noexcept {
         segment_bytes_ = 0;
         if ((header.flags & virtio_header::needs_checksum) == 0) return true;
@@ -73,6 +74,7 @@ private:
         return true;
     }
 
+    /// Begins a frame of several segments.
     bool begin_segments(virtio_header const& header) noexcept {
         using namespace headers_detail;
         std::uint8_t const kind = header.segments & ~virtio_header::ecn;
@@ -103,16 +105,17 @@ private:
         identification_ = v4 ? load_be16(ip + 4) : std::uint16_t{0};
         sequence_ = tcp_ ? load_be32(segment + 4) : 0;
         flags_ = tcp_ ? segment[13] : byte{0};
-        // The field has the pseudo header's sum with the whole length in it; that length goes out here, and the
-        // segment's comes in there. So it is right even if the destination is not the one that is in the header.
+        // The checksum's field has the sum of the pseudo header with the length of the whole frame. That length is
+        // subtracted here, and `write_header` adds the segment's. The addresses are not read, because with a routing
+        // header the destination in the pseudo header is not the one in the IP header (RFC 8200, 8.1).
         auto const without_length = static_cast<std::uint16_t>(~network_word(size - ip_bytes));
         sum_ = add_words(without_length, begin_headers());
         ip_sum_ = v4 ? add_words(0, packet_.first(ip_bytes)) : 0;
         return true;
     }
 
-    /// Zeroes in the frame's headers what differs from segment to segment; the header of TCP or UDP, with the sum of
-    /// the pseudo header.
+    /// Zeroes the fields of the frame's headers that differ from segment to segment. Returns: the header of TCP or UDP;
+    /// its checksum field still has the sum of the pseudo header.
     bytes_view begin_headers() noexcept {
         byte* const ip = packet_.data();
         byte* const segment = ip + ip_bytes_;
@@ -122,8 +125,9 @@ private:
         return {segment, header_bytes_ - ip_bytes_};
     }
 
-    /// Completes the next segment's headers, of which `ip` has what all have in common. `sum`: that of the payload, and
-    /// of what they have in common. Only written to: the headers were stored just now, in other pieces.
+    /// Completes the next segment's headers: `ip` has the fields that all segments have in common, and `sum` is the sum
+    /// of these fields and of the payload. The headers are only written to. Reading them would stall, because they were
+    /// stored just before in pieces of another size.
     void write_header(byte* ip, std::size_t payload_bytes, std::uint64_t sum) noexcept {
         using namespace headers_detail;
         byte* const segment = ip + ip_bytes_;
@@ -152,6 +156,7 @@ private:
         store_word(ip + checksum_at_, checksum != 0 || tcp_ ? checksum : no_zero);
     }
 
+    /// Writes `front` and `back` to `room`, as far as they fit.
     static void put(packet& p, bytes room, bytes_view front, bytes_view back) noexcept {
         front = front.first((std::min)(front.size(), room.size()));
         back = back.first((std::min)(back.size(), room.size() - front.size()));
@@ -163,14 +168,14 @@ private:
     bytes packet_{};
     std::size_t ip_bytes_ = 0;
     std::size_t header_bytes_ = 0;     ///< IP, and TCP or UDP
-    std::size_t checksum_at_ = 0;      ///< seen from the packet's start
+    std::size_t checksum_at_ = 0;      ///< from the packet's start
     std::size_t done_bytes_ = 0;       ///< of the payload
-    std::uint64_t sum_ = 0;            ///< of the headers of TCP or UDP and the pseudo header, what all have in common
-    std::uint64_t ip_sum_ = 0;         ///< of the IPv4 header, likewise
-    std::uint32_t sequence_ = 0;       ///< TCP's, of the next segment
-    std::uint16_t identification_ = 0; ///< IPv4's, likewise
-    std::uint16_t segment_bytes_ = 0;  ///< 0: the packet is not cut
-    byte flags_ = 0;                   ///< TCP's, as the whole frame has them
+    std::uint64_t sum_ = 0;            ///< of the fields of TCP or UDP and pseudo header that all segments share
+    std::uint64_t ip_sum_ = 0;         ///< of the fields of the IPv4 header that all segments share
+    std::uint32_t sequence_ = 0;       ///< of TCP, of the next segment
+    std::uint16_t identification_ = 0; ///< of IPv4, of the next segment
+    std::uint16_t segment_bytes_ = 0;  ///< payload of a segment; 0: the packet is not cut
+    byte flags_ = 0;                   ///< of TCP, as the frame has them
     bool v4_ = false;
     bool tcp_ = false;
     bool pending_ = false;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
-// A filter against floods: while unwanted datagrams come faster than a limit, a program in the kernel drops what a
-// source sends beyond its share, before the datagram reaches a socket's queue (bpf(2), socket(7)). Layer 7 (Linux); one
-// thread at a time.
+// A filter against floods. While unwanted datagrams come faster than a limit, a program in the kernel drops datagrams
+// that a source sends beyond its share, before they reach a socket's queue (bpf(2), socket(7)).
+// Folder: os/linux/udp. One thread at a time.
 //
 // The program is eBPF and keeps one token bucket for each source address in a map of the kernel. An IPv6 source is its
-// /64, as in rate_limiter.hpp. A source that has sent authentic data is trusted: all that it sends passes. Else an
+// /64, as in rate_limiter.hpp. A source that has sent authentic data is trusted: all of its datagrams pass. Else an
 // attacker who forges the address of a peer could use up the share of that peer, and the peer's handshake messages
 // would be dropped, whatever cookie they prove.
 //
-// The filter needs Linux 5.8 and the right to load programs (CAP_BPF, or CAP_SYS_ADMIN). Without them there is none,
-// and the process itself drops what is unwanted.
+// The filter needs Linux 5.8 and the right to load programs (CAP_BPF or CAP_SYS_ADMIN). Without them no filter is
+// attached, and the process itself drops unwanted datagrams.
 #ifndef WG_OS_LINUX_UDP_FLOOD_FILTER_HPP
 #define WG_OS_LINUX_UDP_FLOOD_FILTER_HPP
 
@@ -34,52 +34,56 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The system calls of `basic_flood_filter`; a test puts its own in their place.
+/// The system calls of `basic_flood_filter`. A test replaces them. Each returns what the system call returns.
 struct flood_filter_calls {
+    /// bpf(2)
     static int bpf(int command, bpf_attr& attributes) noexcept {
         return static_cast<int>(::syscall(SYS_bpf, command, &attributes, sizeof attributes));
     }
+    /// Attaches a program to a socket (SO_ATTACH_BPF).
     static int attach(int socket, int program) noexcept {
         return ::setsockopt(socket, SOL_SOCKET, SO_ATTACH_BPF, &program, sizeof program);
     }
+    /// Detaches the program of a socket (SO_DETACH_FILTER).
     static int detach(int socket) noexcept {
         int const unused = 0;
         return ::setsockopt(socket, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
     }
-    /// Datagrams that this socket has dropped since it was made: filtered ones, and those that its queue had no room
-    /// for. 0 where the kernel does not say.
+    /// Datagrams that this socket has dropped since it was opened: those that the filter dropped, and those that found
+    /// its queue full. 0 where the kernel does not tell.
     static std::uint32_t drops(int socket) noexcept {
-        std::uint32_t facts[9] = {}; // SK_MEMINFO_VARS, of which the last is SK_MEMINFO_DROPS
+        std::uint32_t facts[9] = {}; // SK_MEMINFO_VARS numbers; the last one is SK_MEMINFO_DROPS
         socklen_t size = sizeof facts;
         return ::getsockopt(socket, SOL_SOCKET, SO_MEMINFO, facts, &size) == 0 ? facts[8] : 0;
     }
 };
 
+/// Counts unwanted datagrams, and attaches and detaches the filters of a port's sockets.
 template <class Calls = flood_filter_calls> class basic_flood_filter {
 public:
-    /// What is unwanted is a flood from this many datagrams in a window on: 30,000 a second. Peers that all return at
-    /// once are none, since one processor core answers about 20,000 handshakes a second.
+    /// This many unwanted datagrams in one `window` are a flood: 30,000 a second. Many peers that return at once stay
+    /// below it, because one processor core answers about 20,000 handshakes a second.
     static constexpr std::size_t flood_datagrams = 6000;
-    /// A filter lets less pass of each source when, in spite of it, this many unwanted datagrams arrive in a window:
-    /// 10,000 a second. The flood then has many sources.
+    /// While a filter is attached, this many unwanted datagrams in one `window` are a flood of many sources: 10,000 a
+    /// second. The filter then lets fewer datagrams of each source pass.
     static constexpr std::size_t crowd_datagrams = 2000;
-    static constexpr duration window = milliseconds(200);
-    /// A filter goes when its sockets have dropped less than this in `rest`.
+    static constexpr duration window = milliseconds(200); ///< over which unwanted datagrams are counted
+    /// A filter is detached when its sockets have dropped fewer datagrams than this in `rest`.
     static constexpr std::uint32_t quiet_datagrams = 10'000;
-    static constexpr duration rest = seconds(1);
-    /// Sources that the kernel remembers, those that were active last. A source takes about 100 bytes of the kernel's
-    /// memory, and all of them only while there is a filter.
+    static constexpr duration rest = seconds(1); ///< the shortest time that a filter stays attached
+    /// Sources that the kernel remembers: those that were active last. A source takes about 100 bytes of the kernel's
+    /// memory, only while a filter is attached.
     static constexpr std::uint32_t max_sources = 16'384;
 
-    /// How much of each source passes while there is a filter.
+    /// How many datagrams of each source pass a filter.
     struct share {
         std::int64_t cost_ns;  ///< between two datagrams in the long run
-        std::int64_t burst_ns; ///< after a silence `burst_ns / cost_ns` datagrams pass at once
+        std::int64_t burst_ns; ///< after a silence, `burst_ns / cost_ns` datagrams pass at once
     };
-    /// 1,000 datagrams a second of a source that is not trusted, and 512 at once. A peer that has moved to another
-    /// address sends its first data with them; that data is authentic, and the source is trusted from then on.
+    /// 1,000 data messages a second of a source that is not trusted, and 512 at once. These are enough for the first
+    /// data of a peer that has moved to another address. The data is authentic, and so the source becomes trusted.
     static constexpr share data_share{1'000'000, 512LL * 1'000'000};
-    /// 20 handshake messages a second, which is Linux's limit too, and 8 at once.
+    /// 20 handshake messages a second, as Linux's own WireGuard, and 8 at once.
     static constexpr share handshake_share{50'000'000, 8LL * 50'000'000};
     /// The shares while a flood has many sources: 10 datagrams of data a second and 16 at once, 2 handshake messages a
     /// second and 4 at once. A peer repeats an initiation every 5 seconds (whitepaper 6.4), so a new peer still gets
@@ -87,21 +91,20 @@ public:
     static constexpr share crowd_data_share{100'000'000, 16LL * 100'000'000};
     static constexpr share crowd_handshake_share{500'000'000, 4LL * 500'000'000};
 
-    /// The sockets of a port, -1: none.
+    /// Descriptors of the sockets of a port; -1: none.
     struct sockets {
         int data[2];       ///< IPv4, IPv6
         int handshakes[2]; ///< IPv4, IPv6
     };
 
-    /// What was received since the last call: messages on the sockets of data, how many of them no peer needed, and
-    /// messages on the sockets of handshake messages.
+    /// Messages that were received since the last call.
     struct counts {
-        std::size_t data = 0;
-        std::size_t useless = 0;
-        std::size_t handshakes = 0;
+        std::size_t data = 0;       ///< on the sockets of data
+        std::size_t useless = 0;    ///< those among `data` that no peer needed
+        std::size_t handshakes = 0; ///< on the sockets of handshake messages
     };
 
-    /// Adds up `received`. True: `judge` has to be called.
+    /// Adds `received` to the counts of this window. Returns: true if `end_window` must be called.
     bool add(counts const& received) noexcept {
         data_received_ += received.data;
         data_.unwanted += received.useless;
@@ -109,14 +112,14 @@ public:
         return received.useless + received.handshakes != 0 || is_attached();
     }
 
-    /// At the end of a window judges what was added, together with what the queues had no room for. True: `apply` has
-    /// something to do.
-    bool judge(sockets const& of, instant now) noexcept {
+    /// If the window has ended, compares its counts, with the datagrams that found full queues, with `flood_datagrams`,
+    /// and begins the next window. Returns: true if `apply` must be called.
+    bool end_window(sockets const& of, instant now) noexcept {
         if (now < window_end_) return false;
-        bool const is_rate = now < window_end_ + window; // a longer window says nothing of the rate
+        bool const is_rate = now < window_end_ + window; // the counts of a longer window are no rate
         window_end_ = now + window;
-        told_ = {};
-        // The queue lost useless datagrams and good ones alike.
+        written_ = {};
+        // Of the datagrams that found the queue full, the same part is taken for useless as of the received ones.
         std::uint64_t const lost = new_drops(data_, of.data);
         if (data_received_ != 0) data_.unwanted += converted<std::size_t>(lost * data_.unwanted / data_received_);
         handshake_.unwanted += new_drops(handshake_, of.handshakes);
@@ -132,60 +135,62 @@ public:
         return change;
     }
 
-    /// Attaches filters to sockets that are flooded, and detaches those of sockets that are not flooded any more.
+    /// Attaches filters to sockets that are flooded, and detaches filters from sockets that are no longer flooded.
     void apply(sockets const& of, instant now) noexcept {
         bool const rested = now >= rest_end_;
         int const before = data_.attached + handshake_.attached;
         update(data_, of.data, data_share, crowd_data_share, rested);
         update(handshake_, of.handshakes, handshake_share, crowd_handshake_share, rested);
-        // A filter that has just come is not judged before it has been there for `rest`.
+        // A filter that was attached just now stays for at least `rest`.
         if (rested || data_.attached + handshake_.attached > before) rest_end_ = now + rest;
         if (!is_attached()) map_.reset();
     }
 
-    /// All that this source sends passes from now on, until the kernel forgets the source. To be called for authentic
-    /// datagrams; the kernel is told once in a window.
+    /// Lets all datagrams of `source` pass, until the kernel forgets the source. To be called for sources of authentic
+    /// datagrams. The kernel's map is written once in a window for each source.
     void trust(ip_address const& source) noexcept {
         if (!is_attached()) return;
         source_key key = key_of(source);
-        source_key& told = told_[(key.prefix * 0x9e3779b97f4a7c15ULL) >> 58];
-        if (told.prefix == key.prefix && told.kind == key.kind) return;
-        told = key;
+        source_key& written = written_[(key.prefix * 0x9e3779b97f4a7c15ULL) >> 58];
+        if (written.prefix == key.prefix && written.kind == key.kind) return;
+        written = key;
         if (data_.attached) (void)write_map(key, trusted);
         key.kind += handshakes_v4 - data_v4;
         if (handshake_.attached) (void)write_map(key, trusted);
     }
 
-    /// The sockets were closed, and their filters are gone with them.
+    /// Forgets all filters. To be called when the sockets are closed, which detaches them.
     void forget() noexcept {
         data_ = handshake_ = {};
         map_.reset();
     }
 
-    /// Some sockets of handshake messages were closed.
+    /// Forgets the filters of handshake messages. To be called when some of these sockets are closed.
     void forget_handshakes() noexcept {
         handshake_ = {};
         if (!is_attached()) map_.reset();
     }
 
+    /// Whether a filter is attached to the sockets of data.
     bool filters_data() const noexcept { return data_.attached; }
+    /// Whether a filter is attached to the sockets of handshake messages.
     bool filters_handshakes() const noexcept { return handshake_.attached; }
-    /// False once the kernel has refused a filter.
+    /// Whether filters can be attached; false once the kernel has refused one.
     bool can_filter() const noexcept { return can_filter_; }
 
 private:
     static constexpr std::uint64_t trusted = UINT64_MAX;
 
-    /// The sockets of data, or those of handshake messages.
+    /// The state of the filter of the data sockets, or of the sockets of handshake messages.
     struct guard {
-        std::size_t unwanted = 0; ///< datagrams in this window
-        bool flooded = false;     ///< in the last window
-        bool crowded = false;     ///< in the last window, in spite of the filter
-        bool attached = false;
-        bool is_new = false;       ///< attached in the last window; the queue still holds what came before
-        bool limits_crowd = false; ///< the attached filter has the share for many sources
-        std::uint32_t drops = 0;   ///< of the sockets, when they were last asked
-        std::uint32_t dropped_in_rest = 0;
+        std::size_t unwanted = 0;          ///< datagrams in this window
+        bool flooded = false;              ///< in the last window
+        bool crowded = false;              ///< in the last window, with the filter attached
+        bool attached = false;             ///< the sockets have the filter
+        bool is_new = false;               ///< attached in the last window; the queue still holds earlier datagrams
+        bool limits_crowd = false;         ///< the attached filter has the share for many sources
+        std::uint32_t drops = 0;           ///< of the sockets, as `Calls::drops` last told
+        std::uint32_t dropped_in_rest = 0; ///< since the last check whether the filter can go
     };
 
     /// The key of the map. The value is when the next datagram may pass, in nanoseconds of the kernel's monotonic
@@ -233,8 +238,8 @@ private:
                                        : is_v4      ? handshakes_v4
                                                     : handshakes_v6;
             unique_fd const program = load(is_v4, kind, of);
-            if (!program || Calls::attach(fd, program.get()) != 0) { // else the socket keeps the program
-                int const error = errno;                             // closing the program may change it
+            if (!program || Calls::attach(fd, program.get()) != 0) { // on success the socket keeps the program
+                int const error = errno;                             // before the program is closed
                 if (!attached) can_filter_ = is_temporary(error);
                 break;
             }
@@ -243,23 +248,24 @@ private:
         return attached;
     }
 
-    /// Lack of memory or descriptors, or a signal while the kernel checked the program: the next window tries again.
+    /// Whether the next window may try again: memory or descriptors were short, or a signal came while the kernel
+    /// checked the program.
     static bool is_temporary(int error) noexcept {
         return error == ENOMEM || error == EMFILE || error == ENFILE || error == EAGAIN || error == EINTR;
     }
 
-    /// What the sockets have dropped since they were last asked.
+    /// Datagrams that the sockets have dropped since the last call; 0 if the filter has dropped them.
     static std::uint32_t new_drops(guard& g, int const (&fds)[2]) noexcept {
         std::uint32_t sum = 0;
         for (int const fd : fds)
             if (fd >= 0) sum += Calls::drops(fd);
         std::uint32_t const fresh = sum - std::exchange(g.drops, sum);
         g.dropped_in_rest += fresh;
-        return g.attached ? 0 : fresh; // a filter drops what it is there for
+        return g.attached ? 0 : fresh;
     }
 
-    /// The kernel refuses attributes with bytes that are not zero behind those of the command. `bpf_attr{}` promises
-    /// zeros in the first member of the union alone, and g++ 15 writes no others.
+    /// Zeroes all of the union. The kernel refuses attributes if bytes behind those of the command are not zero, and
+    /// `bpf_attr{}` zeroes only the first member of the union, as g++ 15 does.
     static void clear(bpf_attr& attributes) noexcept { std::memset(&attributes, 0, sizeof attributes); }
 
     bool make_map() noexcept {
@@ -282,8 +288,8 @@ private:
         return Calls::bpf(BPF_MAP_UPDATE_ELEM, attributes) == 0;
     }
 
-    /// Until Linux 5.10 maps and programs count as locked memory, and the usual limit of that is 64 kB. The limit
-    /// (RLIMIT_MEMLOCK) is raised as far as allowed while they are made.
+    /// Raises the limit of locked memory (RLIMIT_MEMLOCK) as far as allowed for the life of the object. Until Linux
+    /// 5.10 maps and programs count as locked memory, whose usual limit is 64 kB.
     class room_for_maps {
     public:
         room_for_maps() noexcept : is_known_(::getrlimit(RLIMIT_MEMLOCK, &before_) == 0) {
@@ -302,15 +308,13 @@ private:
         bool is_known_;
     };
 
-    // --- the program
-
     static constexpr bpf_insn instruction(unsigned code, unsigned to, unsigned from, int offset,
                                           std::int32_t value) noexcept {
         return {static_cast<std::uint8_t>(code), static_cast<std::uint8_t>(to & 15),
                 static_cast<std::uint8_t>(from & 15), static_cast<std::int16_t>(offset), value};
     }
 
-    /// Writes instructions one after the other. A jump is written before its target is known, and filled in later.
+    /// Writes instructions one after the other. A jump gets its target when `land` is called.
     struct writer {
         std::array<bpf_insn, 64> code{};
         std::uint32_t size = 0;
@@ -322,7 +326,7 @@ private:
         }
         void move(unsigned to, unsigned from) noexcept { put(BPF_ALU64 | BPF_MOV | BPF_X, to, from); }
         void set(unsigned to, std::int32_t value) noexcept { put(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, value); }
-        /// A constant of 64 bits, or with `pseudo` a descriptor of a map.
+        /// Sets a register to 64 bits; with BPF_PSEUDO_MAP_FD as `pseudo`, to the map with this descriptor.
         void set_wide(unsigned to, std::uint64_t value, unsigned pseudo = 0) noexcept {
             put(BPF_LD | BPF_DW | BPF_IMM, to, pseudo, 0, static_cast<std::int32_t>(value));
             put(0, 0, 0, 0, static_cast<std::int32_t>(value >> 32));
@@ -333,7 +337,7 @@ private:
         void store(unsigned to, int offset, unsigned from) noexcept {
             put(BPF_STX | BPF_MEM | BPF_DW, to, from, offset);
         }
-        /// r0 becomes the 32 bits at this offset of the IP header, in the machine's order.
+        /// Sets r0 to the 32 bits at this offset of the IP header, in the machine's byte order.
         void load_ip(int offset) noexcept { put(BPF_LD | BPF_ABS | BPF_W, 0, 0, 0, SKF_NET_OFF + offset); }
         void call(std::int32_t function) noexcept { put(BPF_JMP | BPF_CALL, 0, 0, 0, function); }
         void land(std::uint32_t jump) noexcept { code[jump].off = static_cast<std::int16_t>(size - jump - 1); }
@@ -343,13 +347,14 @@ private:
         }
     };
 
-    /// The program for the sockets of one family and kind: a token bucket for each source, as in rate_limiter.hpp.
+    /// Loads the program for the sockets of one family and kind. It has a token bucket for each source, as
+    /// rate_limiter.hpp has. Returns: its descriptor; none with errno if the kernel refuses it.
     unique_fd load(bool is_v4, std::uint64_t kind, share const& of) noexcept {
         constexpr int key = -16, fresh = -24; // on the program's stack, below r10
         constexpr unsigned bucket = 8, now = 9, stack = 10;
         constexpr int source_v4 = 12, source_v6 = 8;
         writer w;
-        w.move(6, 1); // where BPF_ABS expects the datagram
+        w.move(6, 1); // BPF_ABS reads the datagram that r6 points to
         if (is_v4) {
             w.load_ip(source_v4);
             w.move(7, 0);
@@ -373,7 +378,7 @@ private:
         arguments();
         w.call(BPF_FUNC_map_lookup_elem);
         w.move(bucket, 0);
-        w.move(7, now); // r7: the earliest time that a bucket remembers
+        w.move(7, now); // r7 becomes the time of a full bucket
         w.set_wide(2, static_cast<std::uint64_t>(of.burst_ns - of.cost_ns));
         w.put(BPF_ALU64 | BPF_SUB | BPF_X, 7, 2);
         std::uint32_t const unknown = w.put(BPF_JMP | BPF_JEQ | BPF_K, bucket, 0, 0, 0);
@@ -398,7 +403,8 @@ private:
         w.land(is_empty);
         w.leave(0);
 
-        static constexpr char licence[] = "BSL-1.0"; // none of the functions above asks for the GPL, from Linux 5.8 on
+        static constexpr char licence[] =
+            "BSL-1.0"; // from Linux 5.8 on, none of the functions above needs a program under the GPL
         bpf_attr attributes;
         clear(attributes);
         attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
@@ -415,9 +421,10 @@ private:
     instant rest_end_{};
     bool can_filter_ = true;
     unique_fd map_{};
-    std::array<source_key, 64> told_{}; ///< sources that the kernel was told to trust in this window
+    std::array<source_key, 64> written_{}; ///< sources that were written to the map as trusted in this window
 };
 
+/// The filter of a Linux host.
 using flood_filter = basic_flood_filter<>;
 
 }}} // namespace wg::WG_ABI::os

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Chooses the source address and the interface of a datagram that answers another one, by the rule of Linux's own
-// WireGuard (send4 and send6 in its socket.c), and asks the host's routes where the rule needs them (rtnetlink(7),
-// RTM_GETROUTE and RTM_GETLINK). Layer 7 (Linux); one thread at a time.
+// WireGuard (send4 and send6 in its socket.c). Where the rule needs routes, the kernel is asked (rtnetlink(7),
+// RTM_GETROUTE and RTM_GETLINK). Folder: os/linux/udp. One thread at a time.
 #ifndef WG_OS_LINUX_UDP_RETURN_ROUTE_HPP
 #define WG_OS_LINUX_UDP_RETURN_ROUTE_HPP
 
@@ -20,38 +20,39 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Remembers the answers of the host: a question costs about 4 us. It asks once for each path until `forget`, and not
-/// more often than `questions_a_second`, however many paths there are.
+/// Chooses sources, and remembers the kernel's answers, because a question takes about 4 us. The kernel is asked once
+/// for each path until `forget`, and at most `questions_a_second` times for all paths together.
 class return_route {
 public:
-    static constexpr unsigned questions_a_second = 2000; ///< under 1 % of a processor
-    static constexpr std::size_t most_answers = 16384;   ///< of 20 bytes; the memory grows with the number of paths
+    static constexpr unsigned questions_a_second = 2000; ///< they take less than 1 % of a processor
+    /// Answers of 20 bytes that are remembered at most; the memory grows with the number of paths.
+    static constexpr std::size_t most_answers = 16384;
 
     /// The socket that sends.
     struct sender {
-        std::uint32_t mark = 0;
-        std::uint16_t port = 0;
-        bool bound = false; ///< to an interface (SO_BINDTODEVICE), which then carries every datagram
+        std::uint32_t mark = 0; ///< SO_MARK
+        std::uint16_t port = 0; ///< its local port
+        bool bound = false;     ///< to an interface (SO_BINDTODEVICE), through which every datagram then leaves
     };
 
-    /// Forgets what the host answered: routes, rules, addresses or the socket have changed.
+    /// Forgets all answers. To be called when routes, rules, addresses or the socket have changed.
     void forget() noexcept {
         known_.reset();
         room_ = used_ = 0;
         interfaces_ = {};
     }
 
-    /// What the kernel is to be told of the source of a datagram to `where.remote`. `where.local` is the address that
-    /// the peer dialled and the interface on which the peer's datagram arrived. The answer is one of:
+    /// Chooses the source of a datagram to `where.remote`. `where.local` is the address to which the peer sent, and the
+    /// interface by which its datagram arrived. Returns one of:
     /// - nothing: the host's routes choose the address and the interface;
     /// - the address alone: the host's routes choose the interface;
     /// - the address and an interface.
     ///
-    /// IPv4: the address stays if a route leads from this address to the peer and leaves by the interface of the
-    /// arrival, else nothing stays. IPv6: the address stays. A link-local source stays with its interface, because the
-    /// address means nothing without one. An interface in a VRF stays as that VRF, because only the VRF's routes lead
-    /// back. Where the host does not answer, or has been asked too often, the address stays. The kernel refuses an
-    /// address that is no longer the host's own, so none of this has to ask for that.
+    /// IPv4: the address is kept if the route from it to the peer leaves by the interface of the arrival; else
+    /// nothing is kept. IPv6: the address is kept. A link-local address is kept with its interface, because it has no
+    /// meaning without one. If the interface belongs to a VRF, the address is kept with the VRF, because only the VRF's
+    /// routes lead back. If the kernel does not answer, or has been asked too often, the address is kept. Whether the
+    /// host still has the address is not asked: the kernel refuses a source that is not its own.
     local_source choose(path const& where, sender const& by, instant now) noexcept {
         local_source const& arrived = where.local;
         if (arrived.interface_index == 0 || is_link_local(arrived.address)) return arrived;
@@ -64,11 +65,11 @@ public:
 
 private:
     struct known_interface {
-        std::uint32_t index = 0; ///< 0: not known
-        std::uint32_t vrf = 0;   ///< 0: none
+        std::uint32_t index = 0; ///< 0: an empty place
+        std::uint32_t vrf = 0;   ///< the index of its VRF; 0: none
     };
-    /// How the route from the source address to the peer leaves: by the interface of the arrival, by another one, or
-    /// not at all.
+    /// How the route from the source address to the peer leaves: by the interface of the arrival, or by another one; or
+    /// there is no route.
     enum class verdict : std::uint8_t { agrees, differs, no_route };
 
     struct answer {
@@ -77,14 +78,14 @@ private:
         std::uint32_t interface_index = 0; ///< 0: an empty place
         std::uint16_t port = 0;
         verdict what = verdict::agrees;
-        byte second = 0; ///< when no route led there, of the clock
+        byte second = 0; ///< when the kernel answered, as `second_of` the clock
 
         bool is_for(answer const& other) const noexcept {
             return interface_index == other.interface_index && remote == other.remote && local == other.local &&
                    port == other.port;
         }
     };
-    /// The places of an answer follow each other; a full row gives up its first answer.
+    /// An answer can be at `row` consecutive places. If all are taken, the first one is overwritten.
     static constexpr std::size_t row = 8;
     static constexpr std::size_t answer_bytes = 4096; ///< holds the description of a link without its statistics
 
@@ -92,8 +93,7 @@ private:
         return address.kind == family::v6 && address.octets[0] == 0xfe && (address.octets[1] & 0xc0) == 0x80;
     }
 
-    // --- what is remembered
-
+    /// Whether the route from the source to the peer leaves by the interface of the arrival, as far as is known.
     bool agrees(path const& where, sender const& by, instant now) noexcept {
         answer wanted{};
         std::memcpy(wanted.remote.data(), where.remote.address.octets.data(), wanted.remote.size());
@@ -104,7 +104,8 @@ private:
             answer const& a = place(wanted, n);
             if (a.interface_index == 0) break;
             if (!a.is_for(wanted)) continue;
-            // An address can come back without a change of routes, and then `forget` is not called.
+            // An address can come back without a change of routes, so `forget` is not called. So a missing route is
+            // asked for again after a second.
             if (a.what == verdict::no_route && a.second != second_of(now)) break;
             return a.what == verdict::agrees;
         }
@@ -140,7 +141,7 @@ private:
         place(a, 0) = a;
     }
 
-    /// Without memory all stays as it is: the host is asked again.
+    /// Doubles the memory. If there is none, nothing changes, and the kernel is asked more often.
     void grow() noexcept {
         std::size_t const before = std::exchange(room_, (std::max<std::size_t>)(64, room_ * 2));
         std::unique_ptr<answer[]> old(new (std::nothrow) answer[room_]);
@@ -154,6 +155,7 @@ private:
             if (old[i].interface_index != 0) put(old[i]);
     }
 
+    /// Whether another question fits into this second; counts it.
     bool may_ask(instant now) noexcept {
         if (now - asking_since_ >= seconds(1)) {
             asking_since_ = now;
@@ -162,7 +164,7 @@ private:
         return asked_ < questions_a_second && ++asked_ != 0;
     }
 
-    /// The VRF that the interface is, or is a port of; 0: none.
+    /// The index of the VRF that the interface is or belongs to; 0: none.
     std::uint32_t vrf_of(std::uint32_t index, instant now) noexcept {
         known_interface& known = interfaces_[index % interfaces_.size()];
         if (known.index != index) {
@@ -171,8 +173,6 @@ private:
         }
         return known.vrf;
     }
-
-    // --- what is asked
 
     verdict ask_route(path const& where, sender const& by) noexcept {
         rtmsg route{};
@@ -234,12 +234,12 @@ private:
 
     std::unique_ptr<answer[]> known_{}; ///< `room_` places, a power of two
     std::size_t room_ = 0;
-    std::size_t used_ = 0;
+    std::size_t used_ = 0; ///< places that have an answer
     std::array<known_interface, 32> interfaces_{};
     unique_fd fd_{};
     std::uint32_t sequence_ = 0;
     instant asking_since_{};
-    unsigned asked_ = 0; ///< since then
+    unsigned asked_ = 0; ///< questions since then
 };
 
 }}} // namespace wg::WG_ABI::os

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Remembers which destinations took no segments of which size. The kernel refuses to cut a message (UDP_SEGMENT) whose
-// segments are longer than the path's MTU, but fragments a datagram of that size. Layer 7 (Linux); plain values.
+// Remembers which sizes of segments the kernel refused on the way to which destination. The kernel refuses to cut a
+// message (UDP_SEGMENT) whose segments are longer than the path MTU, but fragments a datagram of that size.
+// Folder: os/linux/udp. One thread at a time.
 #ifndef WG_OS_LINUX_UDP_SEGMENT_LIMITS_HPP
 #define WG_OS_LINUX_UDP_SEGMENT_LIMITS_HPP
 
@@ -11,10 +12,10 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// 64 destinations at most. A destination that takes the place of another only costs one more attempt.
+/// Remembers 64 destinations at most. Where one destination takes the place of another, one more attempt is made.
 class segment_limits {
 public:
-    /// Segments of `bytes` were refused on the way to `remote`.
+    /// Notes that the kernel refused segments of `bytes` on the way to `remote`.
     void refuse(ip_address const& remote, std::size_t bytes) noexcept {
         entry& e = entries_[place(remote)];
         if (e.remote == remote && e.refused_bytes <= bytes) return;
@@ -22,13 +23,14 @@ public:
         empty_ = false;
     }
 
-    /// Whether segments of `bytes` would be refused, as far as is known.
+    /// Whether the kernel has refused segments of `bytes`, or shorter ones, on the way to `remote`.
     bool refused(ip_address const& remote, std::size_t bytes) const noexcept {
         if (empty_) return false;
         entry const& e = entries_[place(remote)];
         return e.remote == remote && bytes >= e.refused_bytes;
     }
 
+    /// Forgets all destinations.
     void forget() noexcept {
         if (!empty_) *this = {};
     }
@@ -36,7 +38,7 @@ public:
 private:
     struct entry {
         ip_address remote{};
-        std::uint16_t refused_bytes = 0; ///< and everything longer
+        std::uint16_t refused_bytes = 0; ///< the shortest refused size
     };
 
     static std::size_t place(ip_address const& remote) noexcept {

@@ -188,7 +188,7 @@ public:
         if (is_shared_ || !flood_.add({data, useless, handshakes})) return;
         flood_filter::sockets const of{{v4_.fd.get(), v6_.fd.get()}, {v4_.handshakes.get(), v6_.handshakes.get()}};
         instant const at = Calls::now();
-        if (flood_.judge(of, at)) flood_.apply(of, at);
+        if (flood_.end_window(of, at)) flood_.apply(of, at);
     }
     /// Exempts `source`, which has sent authentic data, from the filter.
     void note_authentic(ip_address const& source) noexcept { flood_.trust(source); }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// What travels beside a datagram: its address as sockets spell it, and the control messages that tell the local
-// address and interface, the tos and the segment size (ip(7), ipv6(7), udp(7)). Layer 7 (Linux); pure, any thread.
+// A datagram's address as a socket address, and its control messages: local address and interface, tos, segment size
+// (ip(7), ipv6(7), udp(7)). Folder: os/linux/udp. Pure; any thread.
 #ifndef WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 #define WG_OS_LINUX_UDP_UDP_CONTROL_HPP
 
+#include "../../../base/ip.hpp"
 #include "../../../base/packet.hpp"
 
 #include <netinet/in.h>
@@ -18,13 +19,14 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The longest message that Linux cuts into datagrams: 64 KiB less a byte and the headers of IPv6 and UDP.
-inline constexpr std::size_t max_joined_bytes = 65535 - 40 - 8;
+/// The longest message that Linux cuts into datagrams: 65535 bytes less the headers of IPv6 and UDP.
+inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_header_bytes;
 
+/// A socket address of either family.
 union socket_address {
-    sockaddr any;
-    sockaddr_in v4;
-    sockaddr_in6 v6;
+    sockaddr any;    ///< tells the family
+    sockaddr_in v4;  ///< IPv4
+    sockaddr_in6 v6; ///< IPv6
 };
 
 /// Whether an address is an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2).
@@ -33,12 +35,12 @@ inline bool is_mapped(ip_address const& address) noexcept {
     return address.kind == family::v6 && std::memcmp(address.octets.data(), prefix, sizeof prefix) == 0;
 }
 
-/// The IPv4 endpoint that an IPv4-mapped one means. The IPv6 socket is for IPv6 alone and refuses the mapped one.
+/// The IPv4 endpoint that an IPv4-mapped one stands for. An IPv6 socket with IPV6_V6ONLY refuses mapped addresses.
 inline endpoint without_mapping(endpoint const& mapped) noexcept {
     return {ip_address::of(family::v4, mapped.address.octets.data() + 12), mapped.port, 0};
 }
 
-/// Spells `where` for a socket; its length in bytes.
+/// Writes `where` as a socket address. Returns: its length in bytes.
 inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     if (where.address.kind == family::v4) {
         out.v4 = {};
@@ -55,7 +57,7 @@ inline socklen_t spell(endpoint const& where, socket_address& out) noexcept {
     return sizeof out.v6;
 }
 
-/// The endpoint that a socket spelled; none if it is of another family.
+/// Reads a socket address. Returns: an endpoint without a family if the address is neither IPv4 nor IPv6.
 inline endpoint read_address(socket_address const& from) noexcept {
     if (from.any.sa_family == AF_INET)
         return {ip_address::of(family::v4, reinterpret_cast<byte const*>(&from.v4.sin_addr)),
@@ -69,14 +71,14 @@ inline endpoint read_address(socket_address const& from) noexcept {
 /// The control messages of one datagram.
 class control_messages {
 public:
-    /// Room for what the kernel tells of a received datagram.
+    /// Gives `message`, which is to be received, room for control messages.
     void prepare(msghdr& message) noexcept {
         message.msg_control = room_;
         message.msg_controllen = sizeof room_;
     }
 
-    /// What the kernel told: `where.local`, `tos` and `segment_bytes` of `d`. False: it told of segments of a size that
-    /// cannot be, as an emulator does that leaves the other byte order in it; where to cut `d` is not known.
+    /// Reads `where.local`, `tos` and `segment_bytes` of `d` from a received message. Returns: false if the segment
+    /// size is impossible, so that it is not known where to cut `d`. Emulators that do not swap its bytes cause that.
     static bool read(msghdr& message, datagram& d) noexcept {
         d.where.local = {};
         d.tos = 0;
@@ -84,13 +86,13 @@ public:
         for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
             if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
                 auto const info = value_of<in_pktinfo>(c);
-                // spec_dst is the address that an answer leaves from, also where the datagram came by broadcast
+                // ipi_spec_dst is the address for the answer, also if the datagram was a broadcast.
                 d.where.local.address = ip_address::of(family::v4, reinterpret_cast<byte const*>(&info.ipi_spec_dst));
                 d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi_ifindex);
             } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
                 auto const info = value_of<in6_pktinfo>(c);
                 auto const* const octets = reinterpret_cast<byte const*>(&info.ipi6_addr);
-                if (octets[0] == 0xff) continue; // multicast: no source address
+                if (octets[0] == 0xff) continue; // a multicast address cannot be a source
                 d.where.local.address = ip_address::of(family::v6, octets);
                 d.where.local.interface_index = static_cast<std::uint32_t>(info.ipi6_ifindex);
             } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
@@ -107,8 +109,8 @@ public:
         return true;
     }
 
-    /// What the kernel is told: with which tos `d` leaves; from which `local` address and by which interface, where it
-    /// has them; `segment_bytes`, if not 0, where to cut it.
+    /// Writes the control messages of `message`, which sends `d`: the tos of `d` unless it is 0; the source `local` and
+    /// its interface, as far as they are given; the size of segments unless `segment_bytes` is 0.
     void write(msghdr& message, datagram const& d, local_source const& local, std::size_t segment_bytes) noexcept {
         used_ = 0;
         bool const is_v4 = d.where.remote.address.kind == family::v4;
@@ -123,14 +125,14 @@ public:
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
             append(IPPROTO_IPV6, IPV6_PKTINFO, info);
         }
-        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it has to be an int
+        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; IPv6 wants an int
         if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
         message.msg_controllen = converted<decltype(message.msg_controllen)>(used_); // a socklen_t in musl
     }
 
-    /// Whether `d` names a source that goes with its destination.
+    /// Whether `d` has a source of its destination's family.
     static bool has_source(datagram const& d) noexcept {
         return d.where.local.address.kind != family::none && d.where.local.address.kind == d.where.remote.address.kind;
     }
@@ -145,7 +147,7 @@ private:
     template <class Value> void append(int level, int type, Value const& value) noexcept {
         static_assert(sizeof value <= sizeof(in6_pktinfo));
         byte* const at = room_ + used_;
-        std::memset(at, 0, CMSG_SPACE(sizeof value)); // padding too is read by the kernel and by checkers
+        std::memset(at, 0, CMSG_SPACE(sizeof value)); // the kernel and valgrind also read the padding
         auto* const c = reinterpret_cast<cmsghdr*>(at);
         c->cmsg_level = level;
         c->cmsg_type = type;
