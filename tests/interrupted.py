@@ -18,12 +18,10 @@ GONE_S = 2  # less than what was interrupted would have taken by itself
 
 # Runs one system test as run.py does, until it is interrupted.
 RUNNER = """
-import signal, sys
+import sys
 import run
-signal.signal(signal.SIGINT, run.on_signal)
-signal.signal(signal.SIGTERM, run.on_signal)
 try:
-    run.run(sys.argv[2:], sys.argv[1])
+    run.Pool().run([run.Job("system", sys.argv[2:], sys.argv[1])])
 except run.Interrupted:
     sys.exit(130)
 """

@@ -4,14 +4,21 @@
 
     run.py [--quick | --full] [--long]
 
-Which tests there are is meson's list, read by `meson introspect`; here is only which of them run in which build. The
-tests are run one after the other and directly, not by `meson test`, which kills an interrupted test after half a
-second: the system tests need longer to take down their namespaces and machines.
+The list of tests is meson's, read from meson's introspection files. This script decides which tests run in which
+build. It does not use `meson test`, which kills an interrupted test after half a second: a system test needs longer to
+remove its namespaces and virtual machines.
 
-Every test ends with a line 'N passed, N failed, N skipped' and names what it skipped in lines 'skip WHAT: WHY'.
-Without such a line, exit status 0, 77 or another says passed, skipped or failed.
+A pool runs builds and tests side by side. Its rules are those of `Pool.may_start`:
+- A system test (below tests/system) mostly waits. One for every two processors runs beside the builds, with a higher
+  priority than they have.
+- Builds and scripts that compile use all processors, with a lower priority.
+- A test with `is_parallel: false` in meson.build measures time or checks the whole machine. It runs last, alone.
+
+Every test ends with a line 'N passed, N failed, N skipped', and prints what it skipped in lines 'skip TEST: REASON'.
+Without the counts, the exit status 0, 77 or another one means passed, skipped or failed.
 """
 import collections
+import contextlib
 import json
 import os
 import pathlib
@@ -28,8 +35,10 @@ from cases import numbered, warnings_are_errors
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped\s*$")
 SKIP = re.compile(r"^\s*skip(?:ped)?\b[:\s]\s*(.*)", re.IGNORECASE)
-GRACE_S = 60  # how long an interrupted test may take to clean up
+GRACE_S = 60  # an interrupted test has this long to clean up, before it is killed
 SANITIZERS = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
+INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+BACKGROUND_NICE = 10  # a tenth of the processor time that a system test gets which wants the same processor
 
 PORTABLE = ["style", "unit", "headers", "single", "modes", "footprint", "constant_time", "backends", "consumers"]
 SYSTEM = ["netns", "link", "daemon", "paths", "flood", "interop", "kernel", "firmware", "routers", "memory", "load",
@@ -37,21 +46,21 @@ SYSTEM = ["netns", "link", "daemon", "paths", "flood", "interop", "kernel", "fir
 
 
 def oldest_clang():
-    """The one nearest to the floor, 16."""
+    """The oldest clang++ from version 16 on, which is the oldest version that the library supports."""
     return next(iter(numbered("clang++", 16)), "clang++" if shutil.which("clang++") else None)
 
 
 def builds(quick, full, long):
-    """(name, compiler, meson's arguments, suites) for each build."""
+    """(name, compiler, meson's arguments, suites) of each build."""
     lean = "-Ddebug=false"  # g++ takes a third less time without debug information
     if quick:
         yield "gcc", "g++", [lean], ["unit"]
         return
     clang = oldest_clang()
-    system = ["long"] if long else SYSTEM  # a long run contains the short one
-    hacl, why = hacl_sources.tree()
+    system = ["long"] if long else SYSTEM  # the long tests contain the short ones
+    hacl, reason = hacl_sources.tree()
     if hacl is None:
-        os.environ["WG_NO_HACL"] = f"({why})"  # for missing_backend.py
+        os.environ["WG_NO_HACL"] = f"({reason})"  # for missing_backend.py
     yield "sanitize", clang, ["-Dsamples=disabled", "-Doptimization=0", "-Db_lundef=false",
                               "-Db_sanitize=address,undefined"], ["unit"]
     yield "gcc", "g++", [lean, "-Dbench=enabled", f"-Dhacl={hacl or ''}"], \
@@ -63,9 +72,132 @@ def builds(quick, full, long):
         yield "gcc-native", "g++", ["-Dcpp_args=-march=native"], ["unit"]
 
 
+# ------------------------------------------------------------------------------------------------------------ the pool
+
+class Interrupted(Exception):
+    """The run was interrupted; no process of it is left."""
+
+
+class Job:
+    """A command whose output goes to the file `log`.
+
+    `finished(job)` is called at its end, with `code` (its exit status, None after `limit_s`), `seconds` and
+    `processor_s`, and returns the jobs that can run now. `slots` is the number of processes that it keeps busy. Steps
+    of a build start before tests, because other tests wait for them.
+    """
+
+    def __init__(self, kind, command, log, finished=lambda job: [], environment=None, limit_s=None, slots=1,
+                 is_step=False):
+        self.kind, self.command, self.log, self.finished = kind, command, log, finished
+        self.environment, self.limit_s, self.slots, self.is_step = environment or {}, limit_s, slots, is_step
+        self.code, self.seconds, self.processor_s, self.timed_out = None, 0.0, 0.0, False
+
+    def start(self):
+        self.started = time.monotonic()
+        self.deadline = self.started + self.limit_s if self.limit_s else float("inf")
+        self.signals = [signal.SIGTERM, signal.SIGKILL]
+        with open(self.log, "wb") as out:
+            # In a session of its own, a test does not get Ctrl-C from the terminal, but one signal from this script.
+            self.process = subprocess.Popen(self.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
+                                            stderr=subprocess.STDOUT, env={**os.environ, **self.environment},
+                                            start_new_session=True, preexec_fn=self.prepare_child)
+
+    def prepare_child(self):
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the pool waits with its signals blocked
+        if self.kind == "background":
+            os.nice(BACKGROUND_NICE)
+            with contextlib.suppress(OSError):  # where each session is scheduled as a group, groups have nice values
+                pathlib.Path("/proc/self/autogroup").write_text(str(BACKGROUND_NICE))
+
+    def ended(self):
+        """Whether the process has ended; takes its exit status and its times then."""
+        pid, status, used = os.wait4(self.process.pid, os.WNOHANG)
+        if pid == 0:
+            return False
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.code = None if self.timed_out else self.process.returncode
+        self.seconds = time.monotonic() - self.started
+        self.processor_s = used.ru_utime + used.ru_stime
+        return True
+
+    def stop(self):
+        """Sends the next signal to all its processes: first SIGTERM and, GRACE_S later, SIGKILL."""
+        if not self.signals:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, self.signals.pop(0))
+        self.deadline = time.monotonic() + GRACE_S if self.signals else float("inf")
+
+
+class Pool:
+    """Runs jobs side by side. A job's kind is "background" (builds, scripts that compile), "program" (one processor),
+    "system" (mostly waits) or "alone"."""
+
+    def __init__(self, processors=None):
+        self.processors = processors or len(os.sched_getaffinity(0))
+        self.waiting, self.running = [], []
+
+    def may_start(self, job):
+        kinds = collections.Counter(other.kind for other in self.running)
+        if kinds["alone"]:
+            return False
+        if job.kind == "alone":
+            return not self.running and all(other.kind == "alone" for other in self.waiting)
+        if job.kind == "system":
+            return kinds["system"] < max(1, self.processors // 2)
+        # One slot more than processors: compilers wait for files, and the last file of a build takes one processor.
+        used = sum(other.slots for other in self.running if other.kind != "system")
+        return used == 0 or used + job.slots <= self.processors + 1
+
+    def run(self, jobs):
+        """Runs these jobs and those that they lead to. After a signal it stops them and raises Interrupted."""
+        self.waiting = list(jobs)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS | {signal.SIGCHLD})
+        try:
+            while self.waiting or self.running:
+                for job in sorted(self.waiting, key=lambda job: not job.is_step):
+                    if self.may_start(job):
+                        self.waiting.remove(job)
+                        job.start()
+                        self.running.append(job)
+                if self.wait_for_signal() in INTERRUPTS:
+                    raise Interrupted
+                for job in self.reap():
+                    self.waiting += job.finished(job)
+        finally:
+            self.stop_all()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def wait_for_signal(self):
+        """Waits for the end of a job, an interruption or the next deadline; the signal's number, None at a deadline."""
+        deadline = min((job.deadline for job in self.running), default=0)
+        wait_s = min(max(0, deadline - time.monotonic()), 3600)
+        received = signal.sigtimedwait(INTERRUPTS | {signal.SIGCHLD}, wait_s)
+        for job in self.running:
+            if job.deadline <= time.monotonic():
+                job.timed_out = True
+                job.stop()
+        return received.si_signo if received else None
+
+    def reap(self):
+        ended = [job for job in self.running if job.ended()]
+        self.running = [job for job in self.running if job not in ended]
+        return ended
+
+    def stop_all(self):
+        for job in self.running:
+            job.stop()
+        while self.running:
+            self.wait_for_signal()  # a second interruption changes nothing
+            self.reap()
+
+
+# ------------------------------------------------------------------------------------------------------------- results
+
 class Result:
-    def __init__(self, passed=0, failed=0, skipped=0, seconds=0.0):
-        self.passed, self.failed, self.skipped, self.seconds = passed, failed, skipped, seconds
+    def __init__(self, passed=0, failed=0, skipped=0):
+        self.passed, self.failed, self.skipped = passed, failed, skipped
+        self.seconds = self.processor_s = 0.0
         self.skips = []
 
     def add(self, other):
@@ -73,50 +205,19 @@ class Result:
         self.failed += other.failed
         self.skipped += other.skipped
         self.seconds += other.seconds
+        self.processor_s += other.processor_s
         self.skips += other.skips
 
     def counts(self):
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
-class Interrupted(Exception):
-    pass
-
-
-def on_signal(_number, _frame):
-    raise Interrupted
-
-
-def run(command, log, timeout_s=None, env=None):
-    """Runs a command with its output in the file `log`; its exit status, or None if it took too long."""
-    with open(log, "wb") as out:
-        child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                 env={**os.environ, **(env or {})}, start_new_session=True)
-        try:
-            return child.wait(timeout_s)
-        except (subprocess.TimeoutExpired, Interrupted) as stop:
-            # A session of its own keeps the terminal's Ctrl-C away: the test is asked once, and has time to tidy up.
-            for number, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
-                try:
-                    os.killpg(child.pid, number)
-                    child.wait(patience_s)
-                    break
-                except ProcessLookupError:
-                    child.wait(patience_s)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-            if isinstance(stop, Interrupted):
-                raise
-            return None
-
-
 def read(log):
     return re.sub(r"\x1b\[[0-9;]*m", "", pathlib.Path(log).read_text(errors="replace")).splitlines()
 
 
-def judge(code, lines, name):
-    """What a finished test's exit status and output say."""
+def result_of(code, lines, name):
+    """The result of a finished test, from its exit status and its output."""
     counts = next((COUNTS.match(line) for line in reversed(lines) if COUNTS.match(line)), None)
     skips = [match.group(1) for line in lines if (match := SKIP.match(line))]
     if code == 77:
@@ -132,116 +233,186 @@ def judge(code, lines, name):
     return result
 
 
-def show_failure(what, lines):
+def show_failure(title, lines):
     telling = [line for line in lines if re.search(r"FAIL|error|Error|ERROR|assert|fatal", line)][:40]
-    print(f"--- {what}, the lines that tell and the last ones:")
+    print(f"--- {title}, the lines about the failure and the last lines:")
     for line in telling + ["..."] + lines[-25:]:
         print(f"    {line}")
+    sys.stdout.flush()
 
 
-def ninja_targets(build, tests):
-    """The files that these tests need, as ninja names them."""
-    wanted = {name for test in tests for name in test["depends"]}
-    targets = json.loads((build / "meson-info" / "intro-targets.json").read_text())
-    return [os.path.relpath(target["filename"][0], build) for target in targets if target["id"] in wanted]
+class Report:
+    """The results by suite. Prints one line for each test as it ends, and a summary."""
+
+    def __init__(self):
+        self.results = collections.OrderedDict()
+        self.started = time.monotonic()
+
+    def announce(self, suites):
+        """Fixes the order of suites in the summary."""
+        for suite in suites:
+            self.results.setdefault(suite, Result())
+
+    def add(self, suite, result):
+        self.results.setdefault(suite, Result()).add(result)
+
+    def add_test(self, suite, name, job):
+        lines = read(job.log)
+        if job.code is None:
+            lines.append(f"FAIL: not finished after {job.limit_s} s")
+        result = result_of(1 if job.code is None else job.code, lines, name)
+        result.seconds, result.processor_s = job.seconds, job.processor_s
+        self.add(suite, result)
+        print(f"{'FAIL' if result.failed else 'skip' if not result.passed else 'ok  '} {suite}: {name}: "
+              f"{result.counts()}  ({job.seconds:.0f} s)", flush=True)
+        if result.failed:
+            show_failure(f"{name}: {job.log.relative_to(ROOT)}", lines)
+
+    def add_step(self, suite, name, job):
+        """A step of a build. A good one is no passed test."""
+        result = Result(failed=int(job.code != 0))
+        result.seconds, result.processor_s = job.seconds, job.processor_s
+        self.add(suite, result)
+        print(f"{'FAIL' if result.failed else 'ok  '} {suite}: {name}  ({job.seconds:.0f} s)", flush=True)
+        if result.failed:
+            show_failure(f"{suite}: {name} failed", read(job.log))
+
+    def summary(self):
+        """Prints the skipped tests, a table of suites, and the counts; the script's exit status."""
+        total = Result()
+        for result in self.results.values():
+            total.add(result)
+        if total.skips:
+            print("\nskipped:")
+            for skip in total.skips:
+                print(f"    {skip}")
+        print("\nsuites, with the seconds that they took and the seconds of one processor that they used:")
+        for suite, result in self.results.items():
+            print(f"    {suite:<20} {result.seconds:5.0f} s {result.processor_s:6.0f} s  {result.counts()}")
+        print(f"    {'all, side by side':<20} {time.monotonic() - self.started:5.0f} s {total.processor_s:6.0f} s")
+        print(f"\n{total.counts()}")
+        return 1 if total.failed or not total.passed else 0
 
 
-def prepare(name, compiler, arguments, suites, logs):
-    """Configures and builds; the tests of these suites, or None if that failed."""
-    build = ROOT / f"build-{name}"
-    print(f"building {build.name} ({compiler}) ...", flush=True)
-    started = time.monotonic()
-
-    def step(what, command):
-        log = logs / f"{build.name}-{what}.log"
-        if run(command, log, env={"CXX": compiler}) == 0:
-            return True
-        show_failure(f"{what} of {build.name} failed", read(log))
-        return False
-
-    # Configured anew when asked for otherwise than before; changed meson files are ninja's to notice.
-    werror = f"-Dwerror={str(warnings_are_errors(compiler)).lower()}"
-    setup = ["meson", "setup", werror, *arguments, str(build), str(ROOT)]
-    asked, configured = build / "configured-by", f"{compiler} {' '.join(setup)}\n"
-    if not asked.exists() or asked.read_text() != configured:
-        shutil.rmtree(build, ignore_errors=True)
-        if not step("setup", setup):
-            return None
-        asked.write_text(configured)
-    elif not step("setup", ["ninja", "-C", str(build), "build.ninja"]):
-        return None
-    listed = json.loads((build / "meson-info" / "intro-tests.json").read_text())
-    tests = [test for test in listed if suite_of(test) in suites]
-    targets = ninja_targets(build, tests)
-    if targets and not step("compilation", ["ninja", "-C", str(build), *targets]):
-        return None
-    print(f"    {time.monotonic() - started:.0f} s", flush=True)
-    return sorted(tests, key=lambda test: suites.index(suite_of(test)))
-
+# -------------------------------------------------------------------------------------------------------------- builds
 
 def suite_of(test):
     return test["suite"][0].split(":")[-1]
+
+
+def kind_of(test):
+    script = test["cmd"][1] if len(test["cmd"]) > 1 else ""
+    if not test["is_parallel"]:
+        return "alone"
+    if "tests/system/" in script:
+        return "system"
+    return "background" if script.endswith(".py") else "program"
+
+
+class Build:
+    """One configuration of the tree: its setup, the steps of its compilation, and the tests of its suites."""
+
+    def __init__(self, name, compiler, arguments, suites, pool, report, logs):
+        self.name, self.compiler, self.arguments, self.suites = name, compiler, arguments, suites
+        self.pool, self.report, self.logs = pool, report, logs
+        self.label = "" if name == "gcc" else f" ({name})"
+        self.folder = ROOT / f"build-{name}"
+        self.tests = []  # (test, the parts of the compilation that it waits for)
+
+    def step(self, name, command, then, slots):
+        def finished(job):
+            self.report.add_step(f"build{self.label}", name, job)
+            return then() if job.code == 0 else []
+        return Job("background", command, self.logs / f"{self.folder.name}-{name.replace(' ', '-')}.log", finished,
+                   {"CXX": self.compiler}, None, slots, is_step=True)
+
+    def setup(self):
+        """The first job of this build."""
+        # Configured anew when the arguments differ from the last run's. ninja itself notices changed meson files.
+        werror = f"-Dwerror={str(warnings_are_errors(self.compiler)).lower()}"
+        setup = ["meson", "setup", werror, *self.arguments, str(self.folder), str(ROOT)]
+        record, wanted = self.folder / "configured-by", f"{self.compiler} {' '.join(setup)}\n"
+        if record.exists() and record.read_text() == wanted:
+            return self.step("setup", ["ninja", "-C", str(self.folder), "build.ninja"], self.compilation, 1)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+        def configured():
+            record.write_text(wanted)
+            return self.compilation()
+        return self.step("setup", setup, configured, 1)
+
+    def compilation(self):
+        """The first step of the compilation, and the tests that need none."""
+        info = self.folder / "meson-info"
+        tests = [test for test in json.loads((info / "intro-tests.json").read_text()) if suite_of(test) in self.suites]
+        tests.sort(key=lambda test: self.suites.index(suite_of(test)))
+        files = {target["id"]: os.path.relpath(target["filename"][0], self.folder)
+                 for target in json.loads((info / "intro-targets.json").read_text())}
+        needs = lambda wanted: {files[target] for test in tests if wanted(test) for target in test["depends"]}
+        # The daemon comes first, so that system tests run while the rest compiles.
+        units = needs(lambda test: suite_of(test) == "unit")
+        daemon = needs(lambda test: suite_of(test) in SYSTEM) - units
+        parts = {"daemon": daemon, "unit tests": units, "other programs": needs(lambda test: True) - daemon - units}
+        self.parts = [(name, targets) for name, targets in parts.items() if targets]
+        for test in tests:
+            wanted = {files[target] for target in test["depends"]}
+            self.tests.append((test, {name for name, targets in self.parts if targets & wanted}))
+        return self.after(None)
+
+    def after(self, part):
+        """What can run when this part is compiled: tests, and the compilation of the next part. One at a time, because
+        two runs of ninja in one folder are not safe."""
+        jobs = self.ready(part)
+        if self.parts:
+            name, targets = self.parts.pop(0)
+            slots = 1 if name == "daemon" else self.pool.processors
+            command = ["ninja", "-C", str(self.folder), f"-j{slots}", *sorted(targets)]
+            jobs.append(self.step(f"compile {name}", command, lambda: self.after(name), slots))
+        return jobs
+
+    def ready(self, part):
+        """The tests that waited for this part alone."""
+        for _, parts in self.tests:
+            parts.discard(part)
+        now = [test for test, parts in self.tests if not parts]
+        self.tests = [(test, parts) for test, parts in self.tests if parts]
+        return [self.job(test) for test in now]
+
+    def job(self, test):
+        log = self.logs / f"{self.name}-{test['name']}.log".replace(" ", "-")
+        kind = kind_of(test)
+
+        def finished(job):
+            self.report.add_test(suite_of(test) + self.label, test["name"], job)
+            return []
+        return Job(kind, test["cmd"], log, finished, {**SANITIZERS, **test["env"]}, test["timeout"] or None,
+                   self.pool.processors if kind == "background" else 1)
 
 
 def main():
     options = set(sys.argv[1:])
     if options - {"--quick", "--full", "--long"}:
         sys.exit("usage: test.sh [--quick | --full] [--long]")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
     logs = ROOT / "build-logs"
     logs.mkdir(exist_ok=True)
-    results = collections.OrderedDict()
-
-    def record(suite, result):
-        results.setdefault(suite, Result()).add(result)
-
+    pool, report, jobs = Pool(), Report(), []
     for name, compiler, arguments, suites in builds("--quick" in options, "--full" in options, "--long" in options):
-        label = "" if name == "gcc" else f" ({name})"
-        if compiler is None or not shutil.which(compiler):
-            for suite in suites:
-                skipped = Result(skipped=1)
-                skipped.skips = [f"{suite}{label}: no {compiler or 'clang 16 or later'} here"]
-                record(suite + label, skipped)
+        build = Build(name, compiler, arguments, suites, pool, report, logs)
+        if compiler and shutil.which(compiler):
+            report.announce([f"build{build.label}", *(suite + build.label for suite in suites)])
+            jobs.append(build.setup())
             continue
-        tests = prepare(name, compiler, arguments, suites, logs)
-        if tests is None:
-            record(f"build{label}", Result(failed=1))
-            continue
-        for test in tests:
-            suite = suite_of(test) + label
-            log = logs / (f"{name}-{test['name']}.log".replace(" ", "-"))
-            started = time.monotonic()
-            code = run(test["cmd"], log, test["timeout"] or None, {**SANITIZERS, **test["env"]})
-            lines = read(log)
-            if code is None:
-                lines.append(f"FAIL: not finished after {test['timeout']} s")
-                code = 1
-            result = judge(code, lines, test["name"])
-            result.seconds = time.monotonic() - started
-            record(suite, result)
-            print(f"{'FAIL' if result.failed else 'skip' if not result.passed else 'ok  '} {suite}: {test['name']}: "
-                  f"{result.counts()}  ({result.seconds:.0f} s)", flush=True)
-            if result.failed:
-                show_failure(f"{test['name']}: {log.relative_to(ROOT)}", lines)
-
-    total = Result()
-    for result in results.values():
-        total.add(result)
-    if total.skips:
-        print("\nskipped:")
-        for skip in total.skips:
-            print(f"    {skip}")
-    print("\nsuites:")
-    for suite, result in results.items():
-        print(f"    {suite:<20} {result.counts()}  ({result.seconds:.0f} s)")
-    print(f"\n{total.counts()}")
-    return 1 if total.failed or not total.passed else 0
+        for suite in suites:
+            skipped = Result(skipped=1)
+            skipped.skips = [f"{suite}{build.label}: no {compiler or 'clang 16 or later'} here"]
+            report.add(suite + build.label, skipped)
+    pool.run(jobs)
+    return report.summary()
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         print("\ninterrupted")
         sys.exit(130)
