@@ -13603,10 +13603,10 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Cryptokey routing (whitepaper 2): which peer an address belongs to, by the longest prefix. Layer 4.
+// Cryptokey routing (whitepaper 2): finds the peer of an address by the longest prefix. Folder: device.
 //
-// Two tries, one a family, with paths compressed: a node is a prefix that somebody has, or the fork between two.
-// A look-up is lock-free of itself and changes nothing; one thread at a time may change.
+// One trie for each family, with compressed paths: a node is a prefix with an owner, or the fork of two paths.
+// Threads: look-ups change nothing, and may run in parallel; a change runs alone.
 #ifndef WG_DEVICE_ALLOWED_IPS_HPP
 #define WG_DEVICE_ALLOWED_IPS_HPP
 
@@ -13619,12 +13619,16 @@ namespace wg { inline namespace WG_ABI {
 
 /// An IPv4 address as a number.
 struct prefix_key_v4 {
-    static constexpr unsigned width = 32;
-    std::uint32_t value = 0;
+    static constexpr unsigned width = 32; ///< bits
+    std::uint32_t value = 0;              ///< the address
 
+    /// Reads 4 bytes.
     static prefix_key_v4 load(byte const* from) noexcept { return {load_be32(from)}; }
+    /// Writes 4 bytes.
     void store(byte* to) const noexcept { store_be32(to, value); }
+    /// The bit at this place; the highest one has place 0.
     unsigned bit_at(unsigned at) const noexcept { return (value >> (31 - at)) & 1; }
+    /// How many leading bits are the same.
     unsigned common_bits(prefix_key_v4 other) const noexcept {
         return static_cast<unsigned>(std::countl_zero(value ^ other.value));
     }
@@ -13632,39 +13636,46 @@ struct prefix_key_v4 {
 
 /// An IPv6 address as two numbers.
 struct prefix_key_v6 {
-    static constexpr unsigned width = 128;
-    std::uint64_t high = 0, low = 0;
+    static constexpr unsigned width = 128; ///< bits
+    std::uint64_t high = 0;                ///< the first 8 bytes
+    std::uint64_t low = 0;                 ///< the last 8 bytes
 
+    /// Reads 16 bytes.
     static prefix_key_v6 load(byte const* from) noexcept { return {load_be64(from), load_be64(from + 8)}; }
+    /// Writes 16 bytes.
     void store(byte* to) const noexcept {
         store_be64(to, high);
         store_be64(to + 8, low);
     }
+    /// The bit at this place; the highest one has place 0.
     unsigned bit_at(unsigned at) const noexcept {
         return static_cast<unsigned>((at < 64 ? high >> (63 - at) : low >> (127 - at)) & 1);
     }
+    /// How many leading bits are the same.
     unsigned common_bits(prefix_key_v6 other) const noexcept {
         return static_cast<unsigned>(high != other.high ? std::countl_zero(high ^ other.high)
                                                         : 64 + std::countl_zero(low ^ other.low));
     }
 };
 
+/// A node of a trie: a prefix, or a fork.
 template <class Key, class Owner> struct prefix_node {
-    Key key{};
-    std::uint8_t bits = 0;
-    Owner* owner = nullptr; ///< nullptr: only a fork
-    prefix_node* parent = nullptr;
-    prefix_node* child[2] = {};
-    prefix_node* next = nullptr; ///< of the same owner
-    prefix_node* before = nullptr;
+    Key key{};                     ///< the first `bits` bits count
+    std::uint8_t bits = 0;         ///< the prefix's length
+    Owner* owner = nullptr;        ///< nullptr: a fork
+    prefix_node* parent = nullptr; ///< nullptr: the root
+    prefix_node* child[2] = {};    ///< by the bit after the prefix
+    prefix_node* next = nullptr;   ///< in the owner's list
+    prefix_node* before = nullptr; ///< in the owner's list
 };
 
-/// The prefixes of one owner in the order in which they came. An Owner has one of these for each family.
+/// The prefixes of one owner, in the order in which they were added. An Owner has one list for each family.
 template <class Key, class Owner> struct prefix_list {
-    prefix_node<Key, Owner>* first = nullptr;
-    prefix_node<Key, Owner>* last = nullptr;
-    std::size_t count = 0;
+    prefix_node<Key, Owner>* first = nullptr; ///< the oldest
+    prefix_node<Key, Owner>* last = nullptr;  ///< the newest
+    std::size_t count = 0;                    ///< prefixes
 
+    /// Adds a node to the end.
     void add(prefix_node<Key, Owner>& node) noexcept {
         node.before = last;
         node.next = nullptr;
@@ -13672,6 +13683,7 @@ template <class Key, class Owner> struct prefix_list {
         last = &node;
         ++count;
     }
+    /// Removes a node of this list.
     void remove(prefix_node<Key, Owner>& node) noexcept {
         (node.before != nullptr ? node.before->next : first) = node.next;
         (node.next != nullptr ? node.next->before : last) = node.before;
@@ -13679,19 +13691,22 @@ template <class Key, class Owner> struct prefix_list {
     }
 };
 
-/// One family. `List` is the member of Owner that holds its prefixes; `Pool` a pool of nodes, two for each prefix.
+/// The prefixes of one family. `List` is the member of Owner that lists its prefixes. `Pool` is a pool of nodes: it has
+/// two for each prefix.
 template <class Key, class Owner, class Pool, prefix_list<Key, Owner> Owner::*List> class prefix_trie {
     using node = prefix_node<Key, Owner>;
 
 public:
+    /// Nodes come from `storage`.
     template <class Storage> explicit prefix_trie(Storage& storage) noexcept : nodes_(storage) {}
 
+    /// The number of prefixes.
     std::size_t size() const noexcept { return size_; }
 
     /// Whether `count` more prefixes can be inserted.
     bool reserve(std::size_t count) noexcept { return nodes_.reserve(2 * count); }
 
-    /// Who has the longest prefix of the address at `address`; nullptr: nobody.
+    /// The owner of the longest prefix of the address at `address`; nullptr: none.
     Owner* find(byte const* address) const noexcept {
         Key const key = Key::load(address);
         Owner* found = nullptr;
@@ -13703,13 +13718,14 @@ public:
         return found;
     }
 
-    /// Who has just this prefix.
+    /// The owner of this prefix; nullptr: none.
     Owner* find_exact(byte const* address, unsigned bits) const noexcept {
         node const* const at = exact(Key::load(address), bits);
         return at != nullptr ? at->owner : nullptr;
     }
 
-    /// Gives the prefix to `owner`, taking it from whoever has it. False: no memory (see reserve); nothing changed.
+    /// Gives the prefix to `owner`, and takes it from its present owner.
+    /// Returns: false, and changes nothing, if there is no memory; see `reserve`.
     bool insert(byte const* address, unsigned bits, Owner& owner) noexcept {
         Key const key = Key::load(address);
         node* parent = nullptr;
@@ -13742,12 +13758,13 @@ public:
         return true;
     }
 
-    /// Takes the prefix from `owner`, if he has it.
+    /// Removes the prefix, if `owner` has it.
     void remove(byte const* address, unsigned bits, Owner& owner) noexcept {
         node* const at = exact(Key::load(address), bits);
         if (at != nullptr && at->owner == &owner) remove(*at);
     }
 
+    /// Removes all prefixes of `owner`.
     void remove_all(Owner& owner) noexcept {
         while ((owner.*List).first != nullptr) remove(*(owner.*List).first);
     }
@@ -13785,10 +13802,10 @@ private:
         at.owner = nullptr;
         --size_;
         node* const parent = at.parent;
-        if (splice(at) && parent != nullptr && parent->owner == nullptr) splice(*parent); // a fork of one is none
+        if (splice(at) && parent != nullptr && parent->owner == nullptr) splice(*parent); // a fork with one child
     }
 
-    /// Takes a node that nobody has and that forks nothing out of the trie.
+    /// Removes a node without an owner from the trie. Returns: false, and changes nothing, if it has two children.
     bool splice(node& at) noexcept {
         if (at.child[0] != nullptr && at.child[1] != nullptr) return false;
         node* const child = at.child[0] != nullptr ? at.child[0] : at.child[1];
@@ -13804,50 +13821,60 @@ private:
     std::size_t size_ = 0;
 };
 
-/// Both families. An Owner has `allowed_v4` and `allowed_v6`, its lists.
+/// The prefixes of both families. An Owner has two members that list its prefixes: `allowed_v4` and `allowed_v6`.
 template <class Owner, class Storage> class allowed_ips {
     static constexpr std::size_t max_nodes = 2 * Storage::max_allowed_ips;
     template <class Key> using pool = typename Storage::template pool<prefix_node<Key, Owner>, max_nodes>;
 
 public:
+    /// Nodes come from `storage`.
     explicit allowed_ips(Storage& storage) noexcept : v4_(storage), v6_(storage) {}
 
+    /// The owner of the longest prefix of the address at `address` (4 or 16 bytes); nullptr: none.
     Owner* find(family kind, byte const* address) const noexcept {
         return kind == family::v4 ? v4_.find(address) : v6_.find(address);
     }
 
+    /// The owner of this prefix; nullptr: none.
     Owner* find_exact(ip_prefix const& prefix) const noexcept {
         byte const* const address = prefix.address.octets.data();
         return prefix.address.kind == family::v4 ? v4_.find_exact(address, prefix.bits)
                                                  : v6_.find_exact(address, prefix.bits);
     }
+    /// Gives the prefix to `owner`, and takes it from its present owner.
+    /// Returns: false, and changes nothing, if there is no memory; see `reserve`.
     bool insert(ip_prefix const& prefix, Owner& owner) noexcept {
         byte const* const address = prefix.address.octets.data();
         return prefix.address.kind == family::v4 ? v4_.insert(address, prefix.bits, owner)
                                                  : v6_.insert(address, prefix.bits, owner);
     }
+    /// Removes the prefix, if `owner` has it.
     void remove(ip_prefix const& prefix, Owner& owner) noexcept {
         byte const* const address = prefix.address.octets.data();
         if (prefix.address.kind == family::v4) v4_.remove(address, prefix.bits, owner);
         else v6_.remove(address, prefix.bits, owner);
     }
+    /// Removes all prefixes of `owner`.
     void remove_all(Owner& owner) noexcept {
         v4_.remove_all(owner);
         v6_.remove_all(owner);
     }
 
-    /// Whether so many prefixes can be added, of which with today's at most `most` are there at a time.
+    /// Takes memory to add `added_*` prefixes of each family; there are at most `most_*` of it at a time.
+    /// Returns: false if there is no memory, or if the capacity is too small.
     bool reserve(std::size_t added_v4, std::size_t most_v4, std::size_t added_v6, std::size_t most_v6) noexcept {
         if constexpr (Storage::max_allowed_ips != 0)
             return most_v4 <= Storage::max_allowed_ips && most_v6 <= Storage::max_allowed_ips;
         return v4_.reserve(added_v4) && v6_.reserve(added_v6);
     }
+    /// The number of prefixes of a family.
     std::size_t size(family kind) const noexcept { return kind == family::v4 ? v4_.size() : v6_.size(); }
+    /// The number of an owner's prefixes of a family.
     std::size_t count(Owner const& owner, family kind) const noexcept {
         return kind == family::v4 ? owner.allowed_v4.count : owner.allowed_v6.count;
     }
 
-    /// Calls `each(ip_prefix)` for all of an owner's prefixes.
+    /// Calls `each(ip_prefix)` for each prefix of an owner.
     template <class Each> static void for_each(Owner const& owner, Each&& each) {
         visit(owner.allowed_v4, family::v4, each);
         visit(owner.allowed_v6, family::v6, each);
@@ -13870,9 +13897,9 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Which peer's timer is due next: a binary heap. Layer 4; one thread at a time.
+// Peers by deadline: a binary heap. Folder: device; one thread at a time.
 //
-// A timer that moves to a later moment costs nothing: the peer stays where it is and is looked at a little early.
+// A deadline that moves to a later instant costs nothing: the peer keeps its place, and its timers run early once.
 #ifndef WG_DEVICE_DEADLINE_QUEUE_HPP
 #define WG_DEVICE_DEADLINE_QUEUE_HPP
 
@@ -13885,16 +13912,17 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-/// `Peer` has `std::uint32_t deadline_position`, which is `not_queued` at first.
+/// A queue of peers. `Peer` has a member `std::uint32_t deadline_position`, which is `not_queued` at first.
 template <class Peer, class Storage> class deadline_queue {
 public:
-    static constexpr std::uint32_t not_queued = UINT32_MAX;
+    static constexpr std::uint32_t not_queued = UINT32_MAX; ///< the position of a peer that is not in the queue
 
+    /// The heap's memory comes from `storage`.
     explicit deadline_queue(Storage& storage) noexcept : heap_(storage) {
         if constexpr (Storage::max_peers != 0) (void)heap_.resize(Storage::max_peers);
     }
 
-    /// Room for `count` peers in all. False: no memory; nothing changed.
+    /// Takes memory for `count` peers in all. Returns: false, and changes nothing, if there is no memory.
     bool reserve(std::size_t count, Storage& storage) noexcept {
         if (count <= heap_.view().size()) return true;
         if constexpr (Storage::max_peers == 0) {
@@ -13907,7 +13935,7 @@ public:
         return false;
     }
 
-    /// Sees to it that `peer` is looked at by `deadline` at the latest.
+    /// Puts `peer` into the queue, or moves it forward, so that it is taken out by `deadline` at the latest.
     void schedule(Peer& peer, instant deadline) noexcept {
         std::span<entry> const heap = heap_.view();
         if (peer.deadline_position == not_queued) {
@@ -13921,6 +13949,7 @@ public:
         }
     }
 
+    /// Removes `peer`, if it is queued.
     void remove(Peer& peer) noexcept {
         if (peer.deadline_position == not_queued) return;
         std::span<entry> const heap = heap_.view();
@@ -13932,9 +13961,10 @@ public:
         }
     }
 
+    /// The earliest deadline; never if the queue is empty.
     instant next() noexcept { return size_ == 0 ? instant::never() : heap_.view()[0].due; }
 
-    /// Takes out a peer that is to be looked at by `now`; nullptr: none.
+    /// Takes out a peer with a deadline that has passed; nullptr: none.
     Peer* take_due(instant_argument now) noexcept {
         if (next() > now) return nullptr;
         if (size_ == 0) return nullptr;
@@ -13943,7 +13973,7 @@ public:
         return peer;
     }
 
-    /// Takes them out, and calls `run(Peer&)`, which may put them back.
+    /// Takes out each peer with a deadline that has passed, and calls `run(Peer&)`, which may put it back.
     template <class Run> void run_due(instant_argument now, Run const& run) noexcept {
         while (Peer* const due = take_due(now)) run(*due);
     }
@@ -14150,7 +14180,8 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Packets that wait for a session: a queue for each peer, slots from one pool for all. Layer 4; one thread at a time.
+// Staged packets, which wait for a session: a queue for each peer, and one pool of slots for all peers. Folder: device;
+// one thread at a time.
 #ifndef WG_DEVICE_STAGING_HPP
 #define WG_DEVICE_STAGING_HPP
 
@@ -14159,43 +14190,48 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-/// 2 KiB of a packet; a longer packet is a chain of them.
+/// 2 KiB that hold a packet. A longer packet is a chain of slots.
 struct staging_slot {
+    /// Bytes of a packet in one slot.
     static constexpr std::size_t data_bytes = 2048 - 2 * sizeof(void*) - sizeof(std::uint32_t);
 
-    staging_slot* rest = nullptr; ///< of this packet
-    staging_slot* next = nullptr; ///< packet
-    std::uint32_t packet_bytes = 0;
-    byte data[data_bytes];
+    staging_slot* rest = nullptr;   ///< the next slot of this packet
+    staging_slot* next = nullptr;   ///< the first slot of the next packet
+    std::uint32_t packet_bytes = 0; ///< of the whole packet; set in its first slot
+    byte data[data_bytes];          ///< of the packet
 
-    staging_slot() noexcept {} // leaves the data as it is
+    /// Leaves `data` uninitialised.
+    staging_slot() noexcept {}
 };
 
-/// A peer's queue, oldest first.
+/// A peer's queue, oldest packet first.
 struct staging_queue {
-    staging_slot* first = nullptr;
-    staging_slot* last = nullptr;
-    std::uint32_t count = 0;
+    staging_slot* first = nullptr; ///< the first slot of the oldest packet
+    staging_slot* last = nullptr;  ///< the first slot of the newest packet
+    std::uint32_t count = 0;       ///< packets
 
+    /// Whether there is no packet.
     bool empty() const noexcept { return first == nullptr; }
 };
 
+/// The slots of a device, and the operations on queues of them.
 template <class Storage> class staging {
-    /// Whether every packet is short enough for a slot, because the storage says how long they are.
+    /// Whether every packet fits into one slot, because the storage has a maximum MTU.
     static constexpr bool one_slot = [] {
         if constexpr (requires { Storage::max_mtu_bytes; })
             return Storage::max_mtu_bytes != 0 && Storage::max_mtu_bytes <= staging_slot::data_bytes;
         return false;
     }();
-    /// Else the slots end first, which costs the same packet.
+    /// Whether a queue can reach its limit. Else the pool runs out first, which drops the same packet.
     static constexpr bool queue_fills =
         Storage::max_staged_packets == 0 || Storage::max_staged_packets_per_peer < Storage::max_staged_packets;
 
 public:
+    /// Slots come from `storage`.
     explicit staging(Storage& storage) noexcept : slots_(storage) {}
 
-    /// Copies a packet to the end of a queue. A full queue, or an empty pool, costs the queue's oldest packets.
-    /// Returns how many packets were lost, this one included when there is no room at all.
+    /// Copies a packet to the end of a queue. If the queue is full or the pool is empty, drops its oldest packets.
+    /// Returns: the number of dropped packets. It includes this packet, if there is no room even without the others.
     std::size_t stage(staging_queue& queue, bytes_view data) noexcept {
         std::size_t lost = 0;
         //= linux: while there is no session packets wait, 128 a peer; the oldest is lost first
@@ -14233,7 +14269,7 @@ public:
     /// Size in bytes of the oldest packet; the queue is not empty.
     static std::size_t oldest_bytes(staging_queue const& queue) noexcept { return queue.first->packet_bytes; }
 
-    /// Moves the oldest packet out of the queue into `to`, which is at least `oldest_bytes` long.
+    /// Moves the oldest packet out of the queue into `to`, which has at least `oldest_bytes` bytes.
     void unstage(staging_queue& queue, bytes to) noexcept {
         WG_ASSERT(to.size() >= oldest_bytes(queue));
         std::size_t left = oldest_bytes(queue);
@@ -14247,6 +14283,7 @@ public:
         drop_oldest(queue);
     }
 
+    /// Drops the oldest packet; the queue is not empty.
     void drop_oldest(staging_queue& queue) noexcept {
         staging_slot* slot = queue.first;
         queue.first = slot->next;
@@ -14259,7 +14296,7 @@ public:
         } while (!one_slot && slot != nullptr);
     }
 
-    /// Returns how many packets were dropped.
+    /// Drops all packets. Returns: how many.
     std::size_t drop_all(staging_queue& queue) noexcept {
         std::size_t const dropped = queue.count;
         while (!queue.empty()) drop_oldest(queue);
@@ -16231,9 +16268,10 @@ template <policies Policies> class inbound {
 public:
     /// Caches mac1 results for a window of a batch: one batch of hashes instead of one hash for each message.
     struct mac1_cache {
-        job_list<job_type const> jobs;
-        std::size_t begin = 0, end = 0; ///< the window: places in `jobs`
-        std::uint32_t genuine = 0;      ///< a bit for each place of the window
+        job_list<job_type const> jobs; ///< the batch
+        std::size_t begin = 0;         ///< the window's first place in `jobs`
+        std::size_t end = 0;           ///< the place behind the window
+        std::uint32_t genuine = 0;     ///< a bit for each place of the window
     };
 
     /// Finds the keys of a datagram, queues it, or drops it. `j` is a job of `cache.jobs`. See
@@ -16546,38 +16584,39 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// How a device is configured and what it tells of itself: all changes of a list, or none. Layer 4; guarded by the
-// device's lock.
+// Configuration of a device: applies all changes of a list or none, and reports the present settings. Folder: device;
+// guarded by the device's lock.
 #ifndef WG_DEVICE_SETTINGS_HPP
 #define WG_DEVICE_SETTINGS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A list of changes, cut into what concerns the interface and what concerns each peer. Layer 4; pure.
+// Splits a list of changes into those of the interface and those of each peer. Folder: device; pure functions.
 #ifndef WG_DEVICE_CONFIGURATION_HPP
 #define WG_DEVICE_CONFIGURATION_HPP
 
 
 namespace wg { inline namespace WG_ABI {
 
-/// What a configuration says of one peer.
+/// The changes of one peer.
 struct peer_changes {
-    key_view key;
-    bool update_only = false; ///< nothing, if there is no such peer
-    bool remove = false;
-    bool replace_allowed_ips = false;
-    std::span<change const> changes; ///< those after `change::peer`
+    key_view key;                     ///< its public key
+    bool update_only = false;         ///< changes nothing if there is no such peer
+    bool remove = false;              ///< removes the peer
+    bool replace_allowed_ips = false; ///< removes its allowed IPs first
+    std::span<change const> changes;  ///< those after `change::peer`
 
+    /// Whether the peer's public key is `other`.
     bool key_is(key_view other) const noexcept { return std::memcmp(key.data(), other.data(), key_bytes) == 0; }
 };
 
-/// The changes of the interface: all before the first peer.
+/// The changes of the interface: all changes before the first peer.
 inline std::span<change const> interface_changes(std::span<change const> all) noexcept {
     std::size_t count = 0;
     while (count < all.size() && all[count].what() != change::kind::peer) ++count;
     return all.first(count);
 }
 
-/// Calls `each(peer_changes const&)` for every peer, in order.
+/// Calls `each(peer_changes const&)` for each peer of a list, in order.
 template <class Each> void for_each_peer(std::span<change const> all, Each&& each) noexcept {
     std::span<change const> rest = all.subspan(interface_changes(all).size());
     while (!rest.empty()) {
@@ -16593,7 +16632,7 @@ template <class Each> void for_each_peer(std::span<change const> all, Each&& eac
     }
 }
 
-/// Whether each change stands where it may and has a value that it may have. status::invalid otherwise.
+/// Checks the place and the value of each change. Returns: ok, or invalid.
 inline status check_changes(std::span<change const> all) noexcept {
     using kind = change::kind;
     bool in_peer = false;
@@ -16634,44 +16673,57 @@ inline status check_changes(std::span<change const> all) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What a configuration will come to, before any of it is applied: which peers it adds, and how many peers and prefixes
-// there will be at most while its changes are applied one after the other. Layer 4; guarded by the device's lock.
+// Plans a configuration before any of it is applied: which peers it adds, and how many peers and prefixes there are at
+// most while its changes are applied one after the other. Folder: device; guarded by the device's lock.
 //
-// Where a capacity is fixed, a set that fits is accepted, however often it names a peer or a prefix: both are counted
-// by value. Where memory grows, peers are counted by value too, and a prefix that is named twice reserves two places.
+// Where a capacity is fixed, peers and prefixes are counted by value: a list that fits is accepted, however often it
+// names one of them. Where memory grows, peers are counted by value too, but a prefix that is named twice takes memory
+// twice.
 #ifndef WG_DEVICE_PLAN_HPP
 #define WG_DEVICE_PLAN_HPP
 
 
-namespace wg { inline namespace WG_ABI { namespace plan {
+namespace wg { inline namespace WG_ABI {
 
-/// How many there are after each step of a configuration, how many at most, and how many were added.
+/// The types that `settings` plans a configuration with.
+namespace plan {
+
+/// Counts peers or prefixes while a configuration is planned step by step.
 struct tally {
-    std::size_t now, most = now, added = 0;
+    std::size_t now;        ///< after this step
+    std::size_t most = now; ///< after any step
+    std::size_t added = 0;  ///< in all steps
 
+    /// Counts one that is added.
     void add() noexcept {
         ++added;
         most = (std::max)(most, ++now);
     }
+    /// Counts `count` that are removed.
     void drop(std::size_t count) noexcept { now -= (std::min)(now, count); }
 };
 
-// The keys of peers that a configuration has added so far: the place where the list names them first, or nullptr.
+// The keys of peers that a configuration has added so far. A key is the place in the list of changes where it stands
+// first.
 
-/// At most `Most` of them, looked at one after the other.
+/// At most `Most` keys, searched one by one.
 template <std::size_t Most> class linear_keys {
 public:
-    static constexpr bool exact = true;
+    static constexpr bool exact = true; ///< `find` finds every key
+
+    /// The place of the key; nullptr: not added.
     byte const* find(std::uint64_t, key_view key) noexcept {
         for (std::size_t i = 0; i < count_; ++i)
             if (std::memcmp(keys_[i], key.data(), key_bytes) == 0) return keys_[i];
         return nullptr;
     }
+    /// Adds a key. Returns: false if there is no room.
     bool add(std::uint64_t, key_view key) noexcept {
         if (count_ == Most) return false;
         keys_[count_++] = key.data();
         return true;
     }
+    /// Removes a key, if it was added.
     void remove(std::uint64_t, key_view key) noexcept {
         byte const* const at = find(0, key);
         for (std::size_t i = 0; i < count_; ++i)
@@ -16683,19 +16735,24 @@ private:
     std::array<byte const*, Most> keys_{};
 };
 
-/// In a table; `Most` 0: that grows.
+/// Keys in a table of `Most` entries; 0: a table that grows.
 template <class Storage, std::size_t Most> class hashed_keys {
 public:
-    static constexpr bool exact = true;
+    static constexpr bool exact = true; ///< `find` finds every key
+
+    /// The table's memory comes from `from`.
     explicit hashed_keys(Storage& from) noexcept : from_(from), table_(from) {}
 
+    /// The place of the key with this hash; nullptr: not added.
     byte const* find(std::uint64_t hash, key_view key) noexcept {
         entry const* const at = look(hash, key);
         return at != nullptr ? at->key : nullptr;
     }
+    /// Adds a key. Returns: false if there is no memory.
     bool add(std::uint64_t hash, key_view key) noexcept {
         return table_.reserve(1, from_) && table_.insert({hash, key.data()});
     }
+    /// Removes a key, if it was added.
     void remove(std::uint64_t hash, key_view key) noexcept { table_.erase(look(hash, key)); }
 
 private:
@@ -16716,27 +16773,32 @@ private:
     flat_table<entry, Storage, Most == 0 ? 0 : std::bit_ceil(2 * Most + 2)> table_;
 };
 
-/// None is remembered: each time that one is named it counts as another.
+/// Stores no key: each mention of a key counts as another peer.
 struct no_keys {
-    static constexpr bool exact = false;
+    static constexpr bool exact = false; ///< `find` finds no key
+    /// Finds nothing.
     static byte const* find(std::uint64_t, key_view) noexcept { return nullptr; }
+    /// Does nothing.
     static bool add(std::uint64_t, key_view) noexcept { return true; }
+    /// Does nothing.
     static void remove(std::uint64_t, key_view) noexcept {}
 };
 
-// Prefixes. An owner is where his key lies: in his peer, or in the list that adds him.
+// Prefixes. An owner is the place of its key: in its peer, or in the list of changes that adds it.
 
-/// All of them, by value: `Prefixes` has the members of `linear_allowed_ips`.
+/// All prefixes, by value. `Prefixes` has the members of `linear_allowed_ips`.
 template <class Prefixes, std::size_t Most> class counted_prefixes {
 public:
+    /// Memory comes from `from`.
     template <class Storage> explicit counted_prefixes(Storage& from) noexcept : all_(from) {}
 
+    /// Starts with the prefixes of the list of peers that begins with `first`.
     template <class Allowed, class Peer> void begin(Allowed const& allowed, Peer const* first) noexcept {
         for (Peer const* p = first; p != nullptr; p = p->next)
             allowed.for_each(*p, [&](ip_prefix const& prefix) { (void)all_.insert(prefix, *p->key().data()); });
         for (family const kind : {family::v4, family::v6}) most_[kind == family::v6] = all_.size(kind);
     }
-    /// False: more than there is room for.
+    /// Gives a prefix to an owner. Returns: false if there are more prefixes than the capacity.
     template <class Allowed, class Peer>
     bool insert(Allowed const&, ip_prefix const& prefix, byte const& owner, Peer const*) noexcept {
         family const kind = prefix.address.kind;
@@ -16745,42 +16807,53 @@ public:
         most = (std::max)(most, all_.size(kind));
         return taken && most <= Most;
     }
+    /// Removes the prefix, if `owner` has it.
     void remove(ip_prefix const& prefix, byte const& owner) noexcept { all_.remove(prefix, owner); }
+    /// Removes all prefixes of `owner`. Returns: false, because no peer was marked.
     template <class Allowed, class Peer> bool remove_all(Allowed const&, byte const& owner, Peer*) noexcept {
         all_.remove_all(owner);
         return false;
     }
+    /// The most prefixes of a family after any step.
     std::size_t most(family kind) const noexcept { return most_[kind == family::v6]; }
-    std::size_t added(family) const noexcept { return 0; } // memory does not grow
+    /// 0, because memory does not grow.
+    std::size_t added(family) const noexcept { return 0; }
 
 private:
     Prefixes all_;
     std::size_t most_[2] = {};
 };
 
-/// As many as there may be at most.
+/// An upper bound of the number of prefixes.
 class bounded_prefixes {
 public:
+    /// Needs no memory.
     template <class Storage> explicit bounded_prefixes(Storage&) noexcept {}
 
+    /// Starts with the present prefixes, or with none if `first` is nullptr.
     template <class Allowed, class Peer> void begin(Allowed const& allowed, Peer const* first) noexcept {
         if (first == nullptr) return;
         for (family const kind : {family::v4, family::v6}) of(kind) = tally{allowed.size(kind)};
     }
+    /// Counts a prefix, unless the peer `known` has it already.
     template <class Allowed, class Peer>
     bool insert(Allowed const& allowed, ip_prefix const& prefix, byte const&, Peer const* known) noexcept {
         bool const keeps = known != nullptr && !known->prefixes_counted_as_removed;
         if (!keeps || allowed.find_exact(prefix) != known) of(prefix.address.kind).add();
         return true;
     }
+    /// Does nothing: the bound stays.
     void remove(ip_prefix const&, byte const&) noexcept {}
-    /// True: the peer is marked, and the mark has to be taken away.
+    /// Counts the prefixes of the peer `known` as removed. Returns: whether the peer was marked, so that the caller
+    /// removes the mark later.
     template <class Allowed, class Peer> bool remove_all(Allowed const& allowed, byte const&, Peer* known) noexcept {
         if (known == nullptr || std::exchange(known->prefixes_counted_as_removed, true)) return false;
         for (family const kind : {family::v4, family::v6}) of(kind).drop(allowed.count(*known, kind));
         return true;
     }
+    /// The most prefixes of a family after any step.
     std::size_t most(family kind) noexcept { return of(kind).most; }
+    /// The added prefixes of a family.
     std::size_t added(family kind) noexcept { return of(kind).added; }
 
 private:
@@ -16789,11 +16862,13 @@ private:
     tally v4_{0}, v6_{0};
 };
 
-/// Prefixes by value in a table of fixed size, for capacities that are not looked at one by one.
+/// Prefixes by value in a table of fixed size, for capacities that are too large for a linear search.
 template <class Storage, std::size_t Most> class prefix_table {
 public:
+    /// Memory comes from `from`.
     explicit prefix_table(Storage& from) noexcept : table_(from) {}
 
+    /// Gives a prefix to an owner. Returns: false if there is no room.
     bool insert(ip_prefix const& prefix, byte const& owner) noexcept {
         if (entry* const at = look(prefix)) {
             at->owner = &owner;
@@ -16803,9 +16878,11 @@ public:
         ++size_[prefix.address.kind == family::v6];
         return true;
     }
+    /// Removes the prefix, if `owner` has it.
     void remove(ip_prefix const& prefix, byte const& owner) noexcept {
         if (entry* const at = look(prefix); at != nullptr && at->owner == &owner) erase(at);
     }
+    /// Removes all prefixes of `owner`.
     void remove_all(byte const& owner) noexcept {
         table_.erase_if([&](entry const& e) noexcept {
             if (e.owner != &owner) return false;
@@ -16813,6 +16890,7 @@ public:
             return true;
         });
     }
+    /// The number of prefixes of a family.
     std::size_t size(family kind) const noexcept { return size_[kind == family::v6]; }
 
 private:
@@ -16840,22 +16918,26 @@ private:
     std::size_t size_[2] = {};
 };
 
-}}} // namespace wg::WG_ABI::plan
+} // namespace plan
+
+}} // namespace wg::WG_ABI
 
 #endif
 
 namespace wg { inline namespace WG_ABI {
 
-/// A view of a device's state, made for a call.
+/// The part of a device that is configured. An object is made for one call of the device; it collects DH operations of
+/// the call, to compute them together.
 template <policies Policies> class settings {
     using state_type = device_state<Policies>;
     using peer_type = typename state_type::peer_type;
     using storage = typename Policies::storage;
 
 public:
+    /// `state` outlives the object; the caller holds its lock.
     explicit settings(state_type& state) noexcept : state_(state) {}
 
-    /// Whether all of `changes` will fit; makes room for them. invalid, too_many_peers, no_memory.
+    /// Checks `changes`, and takes the memory for them. Returns: ok, invalid, too_many_peers, no_memory.
     status admit(std::span<change const> changes) noexcept {
         if (status const why = check_changes(changes); why != status::ok) return why;
         if constexpr (storage::max_peers == 0) {
@@ -16866,7 +16948,7 @@ public:
                              (is_linear(storage::max_allowed_ips) || storage::max_allowed_ips == 0)) {
             plan::linear_keys<storage::max_peers> keys;
             return admit<exact_prefixes>(changes, keys);
-        } else { // what counts by value takes more of the stack, and is needed only if a bound says no
+        } else { // counting by value takes more of the stack; it is needed only if the upper bound does not fit
             plan::no_keys keys;
             status const why = admit<plan::bounded_prefixes>(changes, keys);
             if constexpr (storage::max_peers <= most_planned && storage::max_allowed_ips <= most_planned)
@@ -16875,7 +16957,7 @@ public:
         }
     }
 
-    /// What `admit` let pass.
+    /// Applies changes that `admit` accepted.
     void apply(std::span<change const> changes) noexcept {
         for (change const& c : interface_changes(changes)) apply(c);
         for_each_peer(changes, [&](peer_changes const& of) noexcept { apply(of); });
@@ -16926,7 +17008,7 @@ public:
         return status::ok;
     }
 
-    /// What follows from the private key.
+    /// Computes the values that follow from the private key.
     void set_public_key() noexcept {
         mine().public_key = {};
         if (mine().exists()) {
@@ -16938,14 +17020,14 @@ public:
 
 private:
     static constexpr std::uint64_t tai64n_epoch = 0x400000000000000aULL;
-    static constexpr std::uint8_t most_early_initiations = 4; ///< between two that waited for Rekey-Timeout
+    static constexpr std::uint8_t most_early_initiations = 4; ///< between two that are sent after Rekey-Timeout
 
     identity& mine() noexcept { return state_.own->mine(); }
 
-    /// Beyond this a plan by value would take more than a megabyte of the stack.
+    /// A plan by value of more entries would take more than a megabyte of the stack.
     static constexpr std::size_t most_planned = 8192;
 
-    /// Prefixes by value where their number is fixed.
+    /// The type that counts prefixes: by value, where their number is fixed.
     static auto prefixes_by_value() noexcept {
         constexpr std::size_t most = storage::max_allowed_ips;
         if constexpr (most == 0 || most > most_planned) return std::type_identity<plan::bounded_prefixes>{};
@@ -16969,11 +17051,11 @@ private:
         public_key const own = own_key_after(changes);
         status why = status::ok;
         bool marked = false;
-        // A peer that the changes before have removed is there no more.
+        // Marks a peer, so that later changes find it removed.
         auto const remove = [&](peer_type& known) noexcept {
             marked = known.counted_as_removed = true;
             (void)prefixes.remove_all(allowed, *known.key().data(), &known);
-            if (known.in_flight == 0) peers.drop(1); // what jobs in flight still know keeps its place
+            if (known.in_flight == 0) peers.drop(1); // else a shell of it stays
         };
         bool const has_own = own != public_key{};
         if (!replace && has_own && own != mine().public_key)
@@ -17018,6 +17100,7 @@ private:
         return state_.peers.reserve(peers.added, peers.most);
     }
 
+    /// Removes the marks of `admit`.
     void unmark(std::span<change const> changes, key_view own) noexcept {
         auto const clear = [&](key_view key) noexcept {
             if (peer_type* const known = state_.peers.find(state_.with, key))
@@ -17036,7 +17119,7 @@ private:
         else return state_.peers.find_hashed(hash, key);
     }
 
-    /// Our public key after the changes; all zero: none.
+    /// The device's public key after the changes; all zero: none.
     public_key own_key_after(std::span<change const> changes) noexcept {
         public_key own = mine().public_key;
         for (change const& c : interface_changes(changes)) {
@@ -17050,7 +17133,7 @@ private:
         return own;
     }
 
-    /// The host chooses anew from which address it sends.
+    /// Makes the host choose new source addresses.
     void forget_sources() noexcept {
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
     }
@@ -17069,7 +17152,7 @@ private:
         case change::kind::replace_peers:
             while (state_.peers.first() != nullptr) remove(*state_.peers.first());
             break;
-        default: break; // those of peers
+        default: break; // changes of peers
         }
     }
 
@@ -17081,9 +17164,9 @@ private:
         }
         if (p == nullptr) {
             bool const own = mine().exists() && equal_in_constant_time(of.key, mine().public_key);
-            if (of.update_only || own) return; // an interface is no peer of its own; nobody complains of that
+            if (of.update_only || own) return; // an interface is no peer of its own; this is no error
             p = state_.peers.add(state_.with, of.key);
-            if (p == nullptr) return state_.count(status::no_memory, nullptr); // not after admit
+            if (p == nullptr) return state_.count(status::no_memory, nullptr); // does not happen after `admit`
             begin(*p);
         }
         if (of.replace_allowed_ips) state_.peers.allowed().remove_all(*p);
@@ -17107,16 +17190,16 @@ private:
             break;
         }
         case change::kind::allowed_ip:
-            if (!state_.peers.allowed().insert(c.prefix(), p)) state_.count(status::no_memory, &p); // not after admit
+            if (!state_.peers.allowed().insert(c.prefix(), p)) state_.count(status::no_memory, &p); // as above
             break;
         case change::kind::remove_allowed_ip: state_.peers.allowed().remove(c.prefix(), p); break;
-        default: break; // seen to before
+        default: break; // `for_each_peer` has handled the others
         }
     }
 
-    /// An initiation that is on its way to the old endpoint may never be answered, so one goes to the new endpoint at
-    /// once. Rekey-Timeout protects an endpoint from initiations, and this one has had none. Whoever changes endpoints
-    /// to and fro gets a few early initiations, and the next after Rekey-Timeout.
+    /// Sends an initiation to a new endpoint at once, because the one to the old endpoint may never be answered.
+    /// Rekey-Timeout protects an endpoint from initiations, and the new one has had none. The number of early
+    /// initiations is limited; after that, changes of the endpoint wait for Rekey-Timeout.
     void initiate_at_new_endpoint(peer_type& p) noexcept {
         if (!p.timers.awaits_response() || p.early_initiations == most_early_initiations) return;
         ++p.early_initiations;
@@ -17124,7 +17207,7 @@ private:
         state_.want_initiation(p);
     }
 
-    /// What a new peer needs before it is configured.
+    /// Prepares a new peer before it is configured.
     void begin(peer_type& fresh) noexcept {
         compute_static_static(fresh);
         if constexpr (!compact) fresh.last_label = state_.last_label;
@@ -17132,7 +17215,7 @@ private:
     }
 
     void remove(peer_type& gone) noexcept {
-        finish_static_static(); // its secrets go
+        finish_static_static(); // it may refer to the secrets of `gone`
         state_.report(event_id::peer_removed, &gone);
         state_.dequeue_for_transmit(gone);
         if constexpr (!compact)
@@ -17164,14 +17247,14 @@ private:
         finish_static_static();
     }
 
-    // What we and a peer derive from both static keys costs a DH. Several are computed together, before the call ends.
+    // The DH of both static keys is computed once for each peer. Several are computed together, before the call ends.
 
     void compute_static_static(peer_type& p) noexcept {
         if constexpr (at_once == 1) {
             remote_identity& remote = p.secrets->remote;
             if (!mine().exists() ||
                 !state_.with.dh.dh(remote.static_static, state_.own->private_key, remote.public_key))
-                remote.static_static.clear(); // of low order: this peer gets and sends nothing
+                remote.static_static.clear(); // a key of low order: no messages pass to or from this peer
         } else {
             waiting_.peers[waiting_.count++] = &p;
             if (waiting_.count == at_once) finish_static_static();
@@ -17188,7 +17271,7 @@ private:
             }
             if (mine().exists()) dh_all(state_.with.dh, std::span(items).first(count));
             for (std::size_t i = 0; i < count; ++i)
-                if (!items[i].good) items[i].out->clear(); // of low order: this peer gets and sends nothing
+                if (!items[i].good) items[i].out->clear(); // a key of low order: no messages pass to or from this peer
         }
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A list of changes, cut into what concerns the interface and what concerns each peer. Layer 4; pure.
+// Splits a list of changes into those of the interface and those of each peer. Folder: device; pure functions.
 #ifndef WG_DEVICE_CONFIGURATION_HPP
 #define WG_DEVICE_CONFIGURATION_HPP
 
@@ -8,25 +8,26 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// What a configuration says of one peer.
+/// The changes of one peer.
 struct peer_changes {
-    key_view key;
-    bool update_only = false; ///< nothing, if there is no such peer
-    bool remove = false;
-    bool replace_allowed_ips = false;
-    std::span<change const> changes; ///< those after `change::peer`
+    key_view key;                     ///< its public key
+    bool update_only = false;         ///< changes nothing if there is no such peer
+    bool remove = false;              ///< removes the peer
+    bool replace_allowed_ips = false; ///< removes its allowed IPs first
+    std::span<change const> changes;  ///< those after `change::peer`
 
+    /// Whether the peer's public key is `other`.
     bool key_is(key_view other) const noexcept { return std::memcmp(key.data(), other.data(), key_bytes) == 0; }
 };
 
-/// The changes of the interface: all before the first peer.
+/// The changes of the interface: all changes before the first peer.
 inline std::span<change const> interface_changes(std::span<change const> all) noexcept {
     std::size_t count = 0;
     while (count < all.size() && all[count].what() != change::kind::peer) ++count;
     return all.first(count);
 }
 
-/// Calls `each(peer_changes const&)` for every peer, in order.
+/// Calls `each(peer_changes const&)` for each peer of a list, in order.
 template <class Each> void for_each_peer(std::span<change const> all, Each&& each) noexcept {
     std::span<change const> rest = all.subspan(interface_changes(all).size());
     while (!rest.empty()) {
@@ -42,7 +43,7 @@ template <class Each> void for_each_peer(std::span<change const> all, Each&& eac
     }
 }
 
-/// Whether each change stands where it may and has a value that it may have. status::invalid otherwise.
+/// Checks the place and the value of each change. Returns: ok, or invalid.
 inline status check_changes(std::span<change const> all) noexcept {
     using kind = change::kind;
     bool in_peer = false;

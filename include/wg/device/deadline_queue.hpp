@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which peer's timer is due next: a binary heap. Layer 4; one thread at a time.
+// Peers by deadline: a binary heap. Folder: device; one thread at a time.
 //
-// A timer that moves to a later moment costs nothing: the peer stays where it is and is looked at a little early.
+// A deadline that moves to a later instant costs nothing: the peer keeps its place, and its timers run early once.
 #ifndef WG_DEVICE_DEADLINE_QUEUE_HPP
 #define WG_DEVICE_DEADLINE_QUEUE_HPP
 
@@ -16,16 +16,17 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// `Peer` has `std::uint32_t deadline_position`, which is `not_queued` at first.
+/// A queue of peers. `Peer` has a member `std::uint32_t deadline_position`, which is `not_queued` at first.
 template <class Peer, class Storage> class deadline_queue {
 public:
-    static constexpr std::uint32_t not_queued = UINT32_MAX;
+    static constexpr std::uint32_t not_queued = UINT32_MAX; ///< the position of a peer that is not in the queue
 
+    /// The heap's memory comes from `storage`.
     explicit deadline_queue(Storage& storage) noexcept : heap_(storage) {
         if constexpr (Storage::max_peers != 0) (void)heap_.resize(Storage::max_peers);
     }
 
-    /// Room for `count` peers in all. False: no memory; nothing changed.
+    /// Takes memory for `count` peers in all. Returns: false, and changes nothing, if there is no memory.
     bool reserve(std::size_t count, Storage& storage) noexcept {
         if (count <= heap_.view().size()) return true;
         if constexpr (Storage::max_peers == 0) {
@@ -38,7 +39,7 @@ public:
         return false;
     }
 
-    /// Sees to it that `peer` is looked at by `deadline` at the latest.
+    /// Puts `peer` into the queue, or moves it forward, so that it is taken out by `deadline` at the latest.
     void schedule(Peer& peer, instant deadline) noexcept {
         std::span<entry> const heap = heap_.view();
         if (peer.deadline_position == not_queued) {
@@ -52,6 +53,7 @@ public:
         }
     }
 
+    /// Removes `peer`, if it is queued.
     void remove(Peer& peer) noexcept {
         if (peer.deadline_position == not_queued) return;
         std::span<entry> const heap = heap_.view();
@@ -63,9 +65,10 @@ public:
         }
     }
 
+    /// The earliest deadline; never if the queue is empty.
     instant next() noexcept { return size_ == 0 ? instant::never() : heap_.view()[0].due; }
 
-    /// Takes out a peer that is to be looked at by `now`; nullptr: none.
+    /// Takes out a peer with a deadline that has passed; nullptr: none.
     Peer* take_due(instant_argument now) noexcept {
         if (next() > now) return nullptr;
         if (size_ == 0) return nullptr;
@@ -74,7 +77,7 @@ public:
         return peer;
     }
 
-    /// Takes them out, and calls `run(Peer&)`, which may put them back.
+    /// Takes out each peer with a deadline that has passed, and calls `run(Peer&)`, which may put it back.
     template <class Run> void run_due(instant_argument now, Run const& run) noexcept {
         while (Peer* const due = take_due(now)) run(*due);
     }

@@ -22,9 +22,10 @@ template <policies Policies> class inbound {
 public:
     /// Caches mac1 results for a window of a batch: one batch of hashes instead of one hash for each message.
     struct mac1_cache {
-        job_list<job_type const> jobs;
-        std::size_t begin = 0, end = 0; ///< the window: places in `jobs`
-        std::uint32_t genuine = 0;      ///< a bit for each place of the window
+        job_list<job_type const> jobs; ///< the batch
+        std::size_t begin = 0;         ///< the window's first place in `jobs`
+        std::size_t end = 0;           ///< the place behind the window
+        std::uint32_t genuine = 0;     ///< a bit for each place of the window
     };
 
     /// Finds the keys of a datagram, queues it, or drops it. `j` is a job of `cache.jobs`. See

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a configuration will come to, before any of it is applied: which peers it adds, and how many peers and prefixes
-// there will be at most while its changes are applied one after the other. Layer 4; guarded by the device's lock.
+// Plans a configuration before any of it is applied: which peers it adds, and how many peers and prefixes there are at
+// most while its changes are applied one after the other. Folder: device; guarded by the device's lock.
 //
-// Where a capacity is fixed, a set that fits is accepted, however often it names a peer or a prefix: both are counted
-// by value. Where memory grows, peers are counted by value too, and a prefix that is named twice reserves two places.
+// Where a capacity is fixed, peers and prefixes are counted by value: a list that fits is accepted, however often it
+// names one of them. Where memory grows, peers are counted by value too, but a prefix that is named twice takes memory
+// twice.
 #ifndef WG_DEVICE_PLAN_HPP
 #define WG_DEVICE_PLAN_HPP
 
@@ -11,35 +12,47 @@
 #include "../base/flat_table.hpp"
 #include "linear.hpp"
 
-namespace wg { inline namespace WG_ABI { namespace plan {
+namespace wg { inline namespace WG_ABI {
 
-/// How many there are after each step of a configuration, how many at most, and how many were added.
+/// The types that `settings` plans a configuration with.
+namespace plan {
+
+/// Counts peers or prefixes while a configuration is planned step by step.
 struct tally {
-    std::size_t now, most = now, added = 0;
+    std::size_t now;        ///< after this step
+    std::size_t most = now; ///< after any step
+    std::size_t added = 0;  ///< in all steps
 
+    /// Counts one that is added.
     void add() noexcept {
         ++added;
         most = (std::max)(most, ++now);
     }
+    /// Counts `count` that are removed.
     void drop(std::size_t count) noexcept { now -= (std::min)(now, count); }
 };
 
-// The keys of peers that a configuration has added so far: the place where the list names them first, or nullptr.
+// The keys of peers that a configuration has added so far. A key is the place in the list of changes where it stands
+// first.
 
-/// At most `Most` of them, looked at one after the other.
+/// At most `Most` keys, searched one by one.
 template <std::size_t Most> class linear_keys {
 public:
-    static constexpr bool exact = true;
+    static constexpr bool exact = true; ///< `find` finds every key
+
+    /// The place of the key; nullptr: not added.
     byte const* find(std::uint64_t, key_view key) noexcept {
         for (std::size_t i = 0; i < count_; ++i)
             if (std::memcmp(keys_[i], key.data(), key_bytes) == 0) return keys_[i];
         return nullptr;
     }
+    /// Adds a key. Returns: false if there is no room.
     bool add(std::uint64_t, key_view key) noexcept {
         if (count_ == Most) return false;
         keys_[count_++] = key.data();
         return true;
     }
+    /// Removes a key, if it was added.
     void remove(std::uint64_t, key_view key) noexcept {
         byte const* const at = find(0, key);
         for (std::size_t i = 0; i < count_; ++i)
@@ -51,19 +64,24 @@ private:
     std::array<byte const*, Most> keys_{};
 };
 
-/// In a table; `Most` 0: that grows.
+/// Keys in a table of `Most` entries; 0: a table that grows.
 template <class Storage, std::size_t Most> class hashed_keys {
 public:
-    static constexpr bool exact = true;
+    static constexpr bool exact = true; ///< `find` finds every key
+
+    /// The table's memory comes from `from`.
     explicit hashed_keys(Storage& from) noexcept : from_(from), table_(from) {}
 
+    /// The place of the key with this hash; nullptr: not added.
     byte const* find(std::uint64_t hash, key_view key) noexcept {
         entry const* const at = look(hash, key);
         return at != nullptr ? at->key : nullptr;
     }
+    /// Adds a key. Returns: false if there is no memory.
     bool add(std::uint64_t hash, key_view key) noexcept {
         return table_.reserve(1, from_) && table_.insert({hash, key.data()});
     }
+    /// Removes a key, if it was added.
     void remove(std::uint64_t hash, key_view key) noexcept { table_.erase(look(hash, key)); }
 
 private:
@@ -84,27 +102,32 @@ private:
     flat_table<entry, Storage, Most == 0 ? 0 : std::bit_ceil(2 * Most + 2)> table_;
 };
 
-/// None is remembered: each time that one is named it counts as another.
+/// Stores no key: each mention of a key counts as another peer.
 struct no_keys {
-    static constexpr bool exact = false;
+    static constexpr bool exact = false; ///< `find` finds no key
+    /// Finds nothing.
     static byte const* find(std::uint64_t, key_view) noexcept { return nullptr; }
+    /// Does nothing.
     static bool add(std::uint64_t, key_view) noexcept { return true; }
+    /// Does nothing.
     static void remove(std::uint64_t, key_view) noexcept {}
 };
 
-// Prefixes. An owner is where his key lies: in his peer, or in the list that adds him.
+// Prefixes. An owner is the place of its key: in its peer, or in the list of changes that adds it.
 
-/// All of them, by value: `Prefixes` has the members of `linear_allowed_ips`.
+/// All prefixes, by value. `Prefixes` has the members of `linear_allowed_ips`.
 template <class Prefixes, std::size_t Most> class counted_prefixes {
 public:
+    /// Memory comes from `from`.
     template <class Storage> explicit counted_prefixes(Storage& from) noexcept : all_(from) {}
 
+    /// Starts with the prefixes of the list of peers that begins with `first`.
     template <class Allowed, class Peer> void begin(Allowed const& allowed, Peer const* first) noexcept {
         for (Peer const* p = first; p != nullptr; p = p->next)
             allowed.for_each(*p, [&](ip_prefix const& prefix) { (void)all_.insert(prefix, *p->key().data()); });
         for (family const kind : {family::v4, family::v6}) most_[kind == family::v6] = all_.size(kind);
     }
-    /// False: more than there is room for.
+    /// Gives a prefix to an owner. Returns: false if there are more prefixes than the capacity.
     template <class Allowed, class Peer>
     bool insert(Allowed const&, ip_prefix const& prefix, byte const& owner, Peer const*) noexcept {
         family const kind = prefix.address.kind;
@@ -113,42 +136,53 @@ public:
         most = (std::max)(most, all_.size(kind));
         return taken && most <= Most;
     }
+    /// Removes the prefix, if `owner` has it.
     void remove(ip_prefix const& prefix, byte const& owner) noexcept { all_.remove(prefix, owner); }
+    /// Removes all prefixes of `owner`. Returns: false, because no peer was marked.
     template <class Allowed, class Peer> bool remove_all(Allowed const&, byte const& owner, Peer*) noexcept {
         all_.remove_all(owner);
         return false;
     }
+    /// The most prefixes of a family after any step.
     std::size_t most(family kind) const noexcept { return most_[kind == family::v6]; }
-    std::size_t added(family) const noexcept { return 0; } // memory does not grow
+    /// 0, because memory does not grow.
+    std::size_t added(family) const noexcept { return 0; }
 
 private:
     Prefixes all_;
     std::size_t most_[2] = {};
 };
 
-/// As many as there may be at most.
+/// An upper bound of the number of prefixes.
 class bounded_prefixes {
 public:
+    /// Needs no memory.
     template <class Storage> explicit bounded_prefixes(Storage&) noexcept {}
 
+    /// Starts with the present prefixes, or with none if `first` is nullptr.
     template <class Allowed, class Peer> void begin(Allowed const& allowed, Peer const* first) noexcept {
         if (first == nullptr) return;
         for (family const kind : {family::v4, family::v6}) of(kind) = tally{allowed.size(kind)};
     }
+    /// Counts a prefix, unless the peer `known` has it already.
     template <class Allowed, class Peer>
     bool insert(Allowed const& allowed, ip_prefix const& prefix, byte const&, Peer const* known) noexcept {
         bool const keeps = known != nullptr && !known->prefixes_counted_as_removed;
         if (!keeps || allowed.find_exact(prefix) != known) of(prefix.address.kind).add();
         return true;
     }
+    /// Does nothing: the bound stays.
     void remove(ip_prefix const&, byte const&) noexcept {}
-    /// True: the peer is marked, and the mark has to be taken away.
+    /// Counts the prefixes of the peer `known` as removed. Returns: whether the peer was marked, so that the caller
+    /// removes the mark later.
     template <class Allowed, class Peer> bool remove_all(Allowed const& allowed, byte const&, Peer* known) noexcept {
         if (known == nullptr || std::exchange(known->prefixes_counted_as_removed, true)) return false;
         for (family const kind : {family::v4, family::v6}) of(kind).drop(allowed.count(*known, kind));
         return true;
     }
+    /// The most prefixes of a family after any step.
     std::size_t most(family kind) noexcept { return of(kind).most; }
+    /// The added prefixes of a family.
     std::size_t added(family kind) noexcept { return of(kind).added; }
 
 private:
@@ -157,11 +191,13 @@ private:
     tally v4_{0}, v6_{0};
 };
 
-/// Prefixes by value in a table of fixed size, for capacities that are not looked at one by one.
+/// Prefixes by value in a table of fixed size, for capacities that are too large for a linear search.
 template <class Storage, std::size_t Most> class prefix_table {
 public:
+    /// Memory comes from `from`.
     explicit prefix_table(Storage& from) noexcept : table_(from) {}
 
+    /// Gives a prefix to an owner. Returns: false if there is no room.
     bool insert(ip_prefix const& prefix, byte const& owner) noexcept {
         if (entry* const at = look(prefix)) {
             at->owner = &owner;
@@ -171,9 +207,11 @@ public:
         ++size_[prefix.address.kind == family::v6];
         return true;
     }
+    /// Removes the prefix, if `owner` has it.
     void remove(ip_prefix const& prefix, byte const& owner) noexcept {
         if (entry* const at = look(prefix); at != nullptr && at->owner == &owner) erase(at);
     }
+    /// Removes all prefixes of `owner`.
     void remove_all(byte const& owner) noexcept {
         table_.erase_if([&](entry const& e) noexcept {
             if (e.owner != &owner) return false;
@@ -181,6 +219,7 @@ public:
             return true;
         });
     }
+    /// The number of prefixes of a family.
     std::size_t size(family kind) const noexcept { return size_[kind == family::v6]; }
 
 private:
@@ -208,6 +247,8 @@ private:
     std::size_t size_[2] = {};
 };
 
-}}} // namespace wg::WG_ABI::plan
+} // namespace plan
+
+}} // namespace wg::WG_ABI
 
 #endif

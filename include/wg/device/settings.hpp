@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// How a device is configured and what it tells of itself: all changes of a list, or none. Layer 4; guarded by the
-// device's lock.
+// Configuration of a device: applies all changes of a list or none, and reports the present settings. Folder: device;
+// guarded by the device's lock.
 #ifndef WG_DEVICE_SETTINGS_HPP
 #define WG_DEVICE_SETTINGS_HPP
 
@@ -10,16 +10,18 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// A view of a device's state, made for a call.
+/// The part of a device that is configured. An object is made for one call of the device; it collects DH operations of
+/// the call, to compute them together.
 template <policies Policies> class settings {
     using state_type = device_state<Policies>;
     using peer_type = typename state_type::peer_type;
     using storage = typename Policies::storage;
 
 public:
+    /// `state` outlives the object; the caller holds its lock.
     explicit settings(state_type& state) noexcept : state_(state) {}
 
-    /// Whether all of `changes` will fit; makes room for them. invalid, too_many_peers, no_memory.
+    /// Checks `changes`, and takes the memory for them. Returns: ok, invalid, too_many_peers, no_memory.
     status admit(std::span<change const> changes) noexcept {
         if (status const why = check_changes(changes); why != status::ok) return why;
         if constexpr (storage::max_peers == 0) {
@@ -30,7 +32,7 @@ public:
                              (is_linear(storage::max_allowed_ips) || storage::max_allowed_ips == 0)) {
             plan::linear_keys<storage::max_peers> keys;
             return admit<exact_prefixes>(changes, keys);
-        } else { // what counts by value takes more of the stack, and is needed only if a bound says no
+        } else { // counting by value takes more of the stack; it is needed only if the upper bound does not fit
             plan::no_keys keys;
             status const why = admit<plan::bounded_prefixes>(changes, keys);
             if constexpr (storage::max_peers <= most_planned && storage::max_allowed_ips <= most_planned)
@@ -39,7 +41,7 @@ public:
         }
     }
 
-    /// What `admit` let pass.
+    /// Applies changes that `admit` accepted.
     void apply(std::span<change const> changes) noexcept {
         for (change const& c : interface_changes(changes)) apply(c);
         for_each_peer(changes, [&](peer_changes const& of) noexcept { apply(of); });
@@ -90,7 +92,7 @@ public:
         return status::ok;
     }
 
-    /// What follows from the private key.
+    /// Computes the values that follow from the private key.
     void set_public_key() noexcept {
         mine().public_key = {};
         if (mine().exists()) {
@@ -102,14 +104,14 @@ public:
 
 private:
     static constexpr std::uint64_t tai64n_epoch = 0x400000000000000aULL;
-    static constexpr std::uint8_t most_early_initiations = 4; ///< between two that waited for Rekey-Timeout
+    static constexpr std::uint8_t most_early_initiations = 4; ///< between two that are sent after Rekey-Timeout
 
     identity& mine() noexcept { return state_.own->mine(); }
 
-    /// Beyond this a plan by value would take more than a megabyte of the stack.
+    /// A plan by value of more entries would take more than a megabyte of the stack.
     static constexpr std::size_t most_planned = 8192;
 
-    /// Prefixes by value where their number is fixed.
+    /// The type that counts prefixes: by value, where their number is fixed.
     static auto prefixes_by_value() noexcept {
         constexpr std::size_t most = storage::max_allowed_ips;
         if constexpr (most == 0 || most > most_planned) return std::type_identity<plan::bounded_prefixes>{};
@@ -133,11 +135,11 @@ private:
         public_key const own = own_key_after(changes);
         status why = status::ok;
         bool marked = false;
-        // A peer that the changes before have removed is there no more.
+        // Marks a peer, so that later changes find it removed.
         auto const remove = [&](peer_type& known) noexcept {
             marked = known.counted_as_removed = true;
             (void)prefixes.remove_all(allowed, *known.key().data(), &known);
-            if (known.in_flight == 0) peers.drop(1); // what jobs in flight still know keeps its place
+            if (known.in_flight == 0) peers.drop(1); // else a shell of it stays
         };
         bool const has_own = own != public_key{};
         if (!replace && has_own && own != mine().public_key)
@@ -182,6 +184,7 @@ private:
         return state_.peers.reserve(peers.added, peers.most);
     }
 
+    /// Removes the marks of `admit`.
     void unmark(std::span<change const> changes, key_view own) noexcept {
         auto const clear = [&](key_view key) noexcept {
             if (peer_type* const known = state_.peers.find(state_.with, key))
@@ -200,7 +203,7 @@ private:
         else return state_.peers.find_hashed(hash, key);
     }
 
-    /// Our public key after the changes; all zero: none.
+    /// The device's public key after the changes; all zero: none.
     public_key own_key_after(std::span<change const> changes) noexcept {
         public_key own = mine().public_key;
         for (change const& c : interface_changes(changes)) {
@@ -214,7 +217,7 @@ private:
         return own;
     }
 
-    /// The host chooses anew from which address it sends.
+    /// Makes the host choose new source addresses.
     void forget_sources() noexcept {
         for (peer_type* p = state_.peers.first(); p != nullptr; p = p->next) p->where.local = {};
     }
@@ -233,7 +236,7 @@ private:
         case change::kind::replace_peers:
             while (state_.peers.first() != nullptr) remove(*state_.peers.first());
             break;
-        default: break; // those of peers
+        default: break; // changes of peers
         }
     }
 
@@ -245,9 +248,9 @@ private:
         }
         if (p == nullptr) {
             bool const own = mine().exists() && equal_in_constant_time(of.key, mine().public_key);
-            if (of.update_only || own) return; // an interface is no peer of its own; nobody complains of that
+            if (of.update_only || own) return; // an interface is no peer of its own; this is no error
             p = state_.peers.add(state_.with, of.key);
-            if (p == nullptr) return state_.count(status::no_memory, nullptr); // not after admit
+            if (p == nullptr) return state_.count(status::no_memory, nullptr); // does not happen after `admit`
             begin(*p);
         }
         if (of.replace_allowed_ips) state_.peers.allowed().remove_all(*p);
@@ -271,16 +274,16 @@ private:
             break;
         }
         case change::kind::allowed_ip:
-            if (!state_.peers.allowed().insert(c.prefix(), p)) state_.count(status::no_memory, &p); // not after admit
+            if (!state_.peers.allowed().insert(c.prefix(), p)) state_.count(status::no_memory, &p); // as above
             break;
         case change::kind::remove_allowed_ip: state_.peers.allowed().remove(c.prefix(), p); break;
-        default: break; // seen to before
+        default: break; // `for_each_peer` has handled the others
         }
     }
 
-    /// An initiation that is on its way to the old endpoint may never be answered, so one goes to the new endpoint at
-    /// once. Rekey-Timeout protects an endpoint from initiations, and this one has had none. Whoever changes endpoints
-    /// to and fro gets a few early initiations, and the next after Rekey-Timeout.
+    /// Sends an initiation to a new endpoint at once, because the one to the old endpoint may never be answered.
+    /// Rekey-Timeout protects an endpoint from initiations, and the new one has had none. The number of early
+    /// initiations is limited; after that, changes of the endpoint wait for Rekey-Timeout.
     void initiate_at_new_endpoint(peer_type& p) noexcept {
         if (!p.timers.awaits_response() || p.early_initiations == most_early_initiations) return;
         ++p.early_initiations;
@@ -288,7 +291,7 @@ private:
         state_.want_initiation(p);
     }
 
-    /// What a new peer needs before it is configured.
+    /// Prepares a new peer before it is configured.
     void begin(peer_type& fresh) noexcept {
         compute_static_static(fresh);
         if constexpr (!compact) fresh.last_label = state_.last_label;
@@ -296,7 +299,7 @@ private:
     }
 
     void remove(peer_type& gone) noexcept {
-        finish_static_static(); // its secrets go
+        finish_static_static(); // it may refer to the secrets of `gone`
         state_.report(event_id::peer_removed, &gone);
         state_.dequeue_for_transmit(gone);
         if constexpr (!compact)
@@ -328,14 +331,14 @@ private:
         finish_static_static();
     }
 
-    // What we and a peer derive from both static keys costs a DH. Several are computed together, before the call ends.
+    // The DH of both static keys is computed once for each peer. Several are computed together, before the call ends.
 
     void compute_static_static(peer_type& p) noexcept {
         if constexpr (at_once == 1) {
             remote_identity& remote = p.secrets->remote;
             if (!mine().exists() ||
                 !state_.with.dh.dh(remote.static_static, state_.own->private_key, remote.public_key))
-                remote.static_static.clear(); // of low order: this peer gets and sends nothing
+                remote.static_static.clear(); // a key of low order: no messages pass to or from this peer
         } else {
             waiting_.peers[waiting_.count++] = &p;
             if (waiting_.count == at_once) finish_static_static();
@@ -352,7 +355,7 @@ private:
             }
             if (mine().exists()) dh_all(state_.with.dh, std::span(items).first(count));
             for (std::size_t i = 0; i < count; ++i)
-                if (!items[i].good) items[i].out->clear(); // of low order: this peer gets and sends nothing
+                if (!items[i].good) items[i].out->clear(); // a key of low order: no messages pass to or from this peer
         }
     }
 

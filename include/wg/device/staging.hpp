@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Packets that wait for a session: a queue for each peer, slots from one pool for all. Layer 4; one thread at a time.
+// Staged packets, which wait for a session: a queue for each peer, and one pool of slots for all peers. Folder: device;
+// one thread at a time.
 #ifndef WG_DEVICE_STAGING_HPP
 #define WG_DEVICE_STAGING_HPP
 
@@ -9,43 +10,48 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// 2 KiB of a packet; a longer packet is a chain of them.
+/// 2 KiB that hold a packet. A longer packet is a chain of slots.
 struct staging_slot {
+    /// Bytes of a packet in one slot.
     static constexpr std::size_t data_bytes = 2048 - 2 * sizeof(void*) - sizeof(std::uint32_t);
 
-    staging_slot* rest = nullptr; ///< of this packet
-    staging_slot* next = nullptr; ///< packet
-    std::uint32_t packet_bytes = 0;
-    byte data[data_bytes];
+    staging_slot* rest = nullptr;   ///< the next slot of this packet
+    staging_slot* next = nullptr;   ///< the first slot of the next packet
+    std::uint32_t packet_bytes = 0; ///< of the whole packet; set in its first slot
+    byte data[data_bytes];          ///< of the packet
 
-    staging_slot() noexcept {} // leaves the data as it is
+    /// Leaves `data` uninitialised.
+    staging_slot() noexcept {}
 };
 
-/// A peer's queue, oldest first.
+/// A peer's queue, oldest packet first.
 struct staging_queue {
-    staging_slot* first = nullptr;
-    staging_slot* last = nullptr;
-    std::uint32_t count = 0;
+    staging_slot* first = nullptr; ///< the first slot of the oldest packet
+    staging_slot* last = nullptr;  ///< the first slot of the newest packet
+    std::uint32_t count = 0;       ///< packets
 
+    /// Whether there is no packet.
     bool empty() const noexcept { return first == nullptr; }
 };
 
+/// The slots of a device, and the operations on queues of them.
 template <class Storage> class staging {
-    /// Whether every packet is short enough for a slot, because the storage says how long they are.
+    /// Whether every packet fits into one slot, because the storage has a maximum MTU.
     static constexpr bool one_slot = [] {
         if constexpr (requires { Storage::max_mtu_bytes; })
             return Storage::max_mtu_bytes != 0 && Storage::max_mtu_bytes <= staging_slot::data_bytes;
         return false;
     }();
-    /// Else the slots end first, which costs the same packet.
+    /// Whether a queue can reach its limit. Else the pool runs out first, which drops the same packet.
     static constexpr bool queue_fills =
         Storage::max_staged_packets == 0 || Storage::max_staged_packets_per_peer < Storage::max_staged_packets;
 
 public:
+    /// Slots come from `storage`.
     explicit staging(Storage& storage) noexcept : slots_(storage) {}
 
-    /// Copies a packet to the end of a queue. A full queue, or an empty pool, costs the queue's oldest packets.
-    /// Returns how many packets were lost, this one included when there is no room at all.
+    /// Copies a packet to the end of a queue. If the queue is full or the pool is empty, drops its oldest packets.
+    /// Returns: the number of dropped packets. It includes this packet, if there is no room even without the others.
     std::size_t stage(staging_queue& queue, bytes_view data) noexcept {
         std::size_t lost = 0;
         //= linux: while there is no session packets wait, 128 a peer; the oldest is lost first
@@ -83,7 +89,7 @@ public:
     /// Size in bytes of the oldest packet; the queue is not empty.
     static std::size_t oldest_bytes(staging_queue const& queue) noexcept { return queue.first->packet_bytes; }
 
-    /// Moves the oldest packet out of the queue into `to`, which is at least `oldest_bytes` long.
+    /// Moves the oldest packet out of the queue into `to`, which has at least `oldest_bytes` bytes.
     void unstage(staging_queue& queue, bytes to) noexcept {
         WG_ASSERT(to.size() >= oldest_bytes(queue));
         std::size_t left = oldest_bytes(queue);
@@ -97,6 +103,7 @@ public:
         drop_oldest(queue);
     }
 
+    /// Drops the oldest packet; the queue is not empty.
     void drop_oldest(staging_queue& queue) noexcept {
         staging_slot* slot = queue.first;
         queue.first = slot->next;
@@ -109,7 +116,7 @@ public:
         } while (!one_slot && slot != nullptr);
     }
 
-    /// Returns how many packets were dropped.
+    /// Drops all packets. Returns: how many.
     std::size_t drop_all(staging_queue& queue) noexcept {
         std::size_t const dropped = queue.count;
         while (!queue.empty()) drop_oldest(queue);
