@@ -20109,8 +20109,8 @@ using session = basic_session<>;
 #if defined(__linux__) && __STDC_HOSTED__
 
 // SPDX-License-Identifier: BSL-1.0
-// Linux's clocks: CLOCK_BOOTTIME, which counts suspend, for timers; CLOCK_REALTIME for handshake timestamps (whitepaper
-// section 5.1; TAI64N as Linux's own WireGuard computes it). Layer 7 (Linux); any thread.
+// Linux's clocks: CLOCK_BOOTTIME, which counts time in suspend, for timers; CLOCK_REALTIME for handshake timestamps
+// (whitepaper section 5.1; TAI64N as Linux's own WireGuard computes it). Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_CLOCK_HPP
 #define WG_OS_LINUX_CLOCK_HPP
 
@@ -20122,20 +20122,22 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// Models `clock_source`.
 class clock {
 public:
+    /// The time since the host was started, time in suspend included.
     instant now() const noexcept {
         timespec time{};
         ::clock_gettime(CLOCK_BOOTTIME, &time);
         return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
     }
 
-    /// The wall clock now, to the nanosecond. Whoever sends it decides how much of that to tell.
+    /// Writes the wall-clock time, in nanoseconds. The caller rounds it before it is sent.
     void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
         timespec time{};
         ::clock_gettime(CLOCK_REALTIME, &time);
         tai64n_of(time, label);
     }
 
-    /// 2^62, the ten seconds that TAI was ahead of UTC in 1970, and the seconds since; leap seconds are not counted.
+    /// Writes `time` as TAI64N: 2^62, plus the ten seconds that TAI was ahead of UTC in 1970, plus the seconds since
+    /// 1970. Leap seconds are not counted.
     static void tai64n_of(timespec const& time, std::span<byte, timestamp_bytes> label) noexcept {
         store_be64(label.data(), 0x400000000000000aU + static_cast<std::uint64_t>(time.tv_sec));
         store_be32(label.data() + 8, static_cast<std::uint32_t>(time.tv_nsec));
@@ -20148,7 +20150,7 @@ static_assert(clock_source<clock>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
 
@@ -20161,14 +20163,18 @@ static_assert(clock_source<clock>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// At most 255 characters; longer sentences are cut. Empty until something fails.
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
 class error_text {
 public:
+    /// The text, which ends with a zero.
     char const* c_str() const noexcept { return text_; }
+    /// The text.
     std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
     bool empty() const noexcept { return size_ == 0; }
 
-    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
         piece const all[] = {piece(pieces)...};
         set_all(all, sizeof...(pieces));
@@ -20177,12 +20183,12 @@ public:
 private:
     static constexpr std::size_t most = 255;
 
-    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
     struct piece {
         enum class kind : unsigned char { text, c_string, negative, number };
         kind is;
         char const* text = nullptr;
-        std::uint64_t number = 0; ///< of a text its length
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
 
         explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
         explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
@@ -20221,8 +20227,8 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -20235,12 +20241,16 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -20249,13 +20259,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -20264,7 +20277,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -20272,7 +20285,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -20296,7 +20309,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -20307,13 +20320,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -20326,20 +20340,19 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
-// A container is often given an interface that was made elsewhere and moved into its namespace.
+// The network interface behind a TUN descriptor: its name, index, MTU and state, in any network namespace
+// (rtnetlink(7), network_namespaces(7)). Folder: os/linux/netlink. One thread at a time.
 //
-// The kernel is asked over a netlink socket of this process's own namespace. That socket names the other namespace by
-// the number that the kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace,
-// which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
-// container has ended.
-// Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
+// A container often gets an interface that was made in another namespace and moved into its own. The kernel is asked
+// over a netlink socket of this process's own namespace. A request names the other namespace by the number that the
+// kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace, which needs
+// CAP_SYS_ADMIN. And no socket is opened in it, which would keep the namespace alive after its container has ended.
 #ifndef WG_OS_LINUX_NETLINK_LINK_HPP
 #define WG_OS_LINUX_NETLINK_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -20352,12 +20365,16 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -20366,13 +20383,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -20381,7 +20401,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -20389,7 +20409,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -20413,7 +20433,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -20424,13 +20444,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -20443,14 +20464,14 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
 //
-// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
 #ifndef WG_OS_LINUX_NET_IF_HPP
 #define WG_OS_LINUX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
 #else
 #include <net/if.h>
 #endif
@@ -20662,36 +20683,38 @@ inline namespace_number number_of(int netlink, int fd) noexcept {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+/// The system calls that an old kernel lacks or that fail without rights. A test replaces them. Each returns what the
+/// system call returns.
 struct link_calls {
-    /// What the interface of a TUN descriptor is called now; EBADFD: it was deleted.
+    /// Stores the present name of a TUN descriptor's interface in `request`. EBADFD: the interface was deleted.
     static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
-    /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
+    /// Opens the namespace that the interface of a TUN descriptor is in. Needs CAP_NET_ADMIN there (Linux 5.2).
     static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
-    /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
+    /// Opens the namespace that a socket is in. Needs CAP_NET_ADMIN there (Linux 4.10).
     static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
 };
 
-/// Where an interface is found.
+/// The place of an interface.
 struct link_place {
-    namespace_number net = unknown_namespace;
-    std::uint32_t index = 0; ///< of the interface in that namespace; 0: not known
+    namespace_number net = unknown_namespace; ///< its namespace
+    std::uint32_t index = 0;                  ///< its index in that namespace; 0: not known
+
+    /// Whether both are equal.
 
     friend bool operator==(link_place const&, link_place const&) = default;
 };
 
-/// What the kernel says of an interface over netlink.
+/// What the kernel tells about an interface over netlink.
 struct link_facts {
-    std::uint32_t index = 0;
-    std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool up = false;
-    char kind[16] = {}; ///< of a virtual interface, such as `tun` or `veth`
-    // Of the kind `tun`, since Linux 4.16:
-    bool described = false; ///< the kernel tells what follows
-    bool is_tap = false;
-    bool lasts = false;              ///< stays when no process uses it
+    std::uint32_t index = 0;         ///< in its namespace
+    std::uint32_t mtu_bytes = 0;     ///< 0: not told
+    bool up = false;                 ///< an administrator has set it up
+    char kind[16] = {};              ///< of a virtual interface, such as `tun` or `veth`
+    bool described = false;          ///< the kernel tells the following members: kind `tun`, since Linux 4.16
+    bool is_tap = false;             ///< carries Ethernet frames
+    bool lasts = false;              ///< is persistent: stays when no process uses it
     bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
-    std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
+    std::uint32_t queues_in_use = 0; ///< told only if `several_queues`
 };
 
 /// Reads a message about an interface. Returns: false if it is too short for one.
@@ -20713,7 +20736,7 @@ inline bool read_link(netlink_detail::message const& from, link_facts& out) noex
     });
     if (std::strcmp(out.kind, "tun") != 0) return true;
     each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
-        // IFLA_TUN_TYPE and others, which older headers lack
+        // IFLA_TUN_TYPE, IFLA_TUN_PERSIST and so on, which older headers lack.
         constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
         if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
         if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
@@ -20723,7 +20746,7 @@ inline bool read_link(netlink_detail::message const& from, link_facts& out) noex
     return true;
 }
 
-/// Asks for the interface called `name`. On failure errno says why.
+/// Asks for the interface `name` in namespace `net`. Returns: the status of errno, which then says why.
 inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
     using namespace netlink_detail;
     request question(RTM_GETLINK, 0, ifinfomsg{});
@@ -20736,12 +20759,13 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
     return read_link(answer, out) ? status::ok : status::io_error;
 }
 
-/// The interface behind a TUN descriptor.
+/// Follows the interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last:
-    /// some drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or
-    /// refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not tell
+    /// it (TUNGETIFF).
+    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not tell where it is, or tells
+    /// nothing about that namespace; then the MTU stays what it was.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
@@ -20749,7 +20773,7 @@ public:
             if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
             std::uint32_t mtu_bytes = 0;
             link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
-            // The interface may have been renamed or moved since the first question.
+            // The interface may have been renamed since the first question.
             if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
             if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
             std::memcpy(name_, before.ifr_name, sizeof name_);
@@ -20762,12 +20786,15 @@ public:
         return status::not_supported;
     }
 
+    /// The interface's name, as `refresh` last found it; empty before.
     char const* name() const noexcept { return name_; }
+    /// The interface's place, as `refresh` last found it.
     link_place const& place() const noexcept { return place_; }
-    std::size_t mtu() const noexcept { return mtu_; } ///< in bytes; 0: not known
+    /// The interface's MTU in bytes; 0: not known.
+    std::size_t mtu() const noexcept { return mtu_; }
 
-    /// Changes a number of an interface in this process's own namespace: SIOCSIFMTU, SIOCSIFTXQLEN. On failure errno
-    /// says why; `not_supported`: the interface is elsewhere.
+    /// Sets a number of the interface: SIOCSIFMTU, SIOCSIFTXQLEN. Returns: `not_supported` if the interface is in
+    /// another namespace; else the status of errno, which then says why.
     status change(unsigned long what, std::size_t value) noexcept {
         if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
         ifreq request = about(name_);
@@ -20785,7 +20812,7 @@ private:
         return request;
     }
 
-    /// Where the interface is; an index of 0: not known.
+    /// Finds the interface's place and MTU. Returns: an index of 0 if the place is not known.
     link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
         link_place place{};
         if (!netlink_) return place;
@@ -20806,8 +20833,8 @@ private:
         ifreq request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
         auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
-        // Where the kernel does not tell the namespace, a name proves nothing: another interface may have it here. But
-        // Linux gives the index of an interface to no other one, so a known index proves it.
+        // If the kernel does not tell the namespace, another interface may have this name here. But Linux does not
+        // reuse the index of an interface, so the interface is the same if its index is known.
         if (!told && last_here_ != 0 && last_here_ != index) return {};
         request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
@@ -20818,7 +20845,7 @@ private:
     unique_fd netlink_{};
     char name_[IFNAMSIZ] = {};
     link_place place_{};
-    std::uint32_t last_here_ = 0; ///< its index when it was last in this process's namespace; 0: it never was
+    std::uint32_t last_here_ = 0; ///< the index when it was last in this process's namespace; 0: it never was there
     std::size_t mtu_ = 0;
 };
 
@@ -20826,40 +20853,40 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What the host changes under a tunnel: its interface up, down, gone or of another MTU; routes, rules and addresses,
-// by which a cached source address may have become wrong (rtnetlink(7)). Layer 7 (Linux); one thread at a time.
+// Reports changes of the host that concern a tunnel (rtnetlink(7)): its interface is up, down, gone or has another MTU;
+// routes, rules or addresses changed, so that a cached source address may be wrong.
+// Folder: os/linux/netlink. One thread at a time.
 #ifndef WG_OS_LINUX_NETLINK_ROUTES_HPP
 #define WG_OS_LINUX_NETLINK_ROUTES_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
 //
-// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
 #ifndef WG_OS_LINUX_NET_IF_HPP
 #define WG_OS_LINUX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
 #else
 #include <net/if.h>
 #endif
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
-// A container is often given an interface that was made elsewhere and moved into its namespace.
+// The network interface behind a TUN descriptor: its name, index, MTU and state, in any network namespace
+// (rtnetlink(7), network_namespaces(7)). Folder: os/linux/netlink. One thread at a time.
 //
-// The kernel is asked over a netlink socket of this process's own namespace. That socket names the other namespace by
-// the number that the kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace,
-// which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
-// container has ended.
-// Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
+// A container often gets an interface that was made in another namespace and moved into its own. The kernel is asked
+// over a netlink socket of this process's own namespace. A request names the other namespace by the number that the
+// kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace, which needs
+// CAP_SYS_ADMIN. And no socket is opened in it, which would keep the namespace alive after its container has ended.
 #ifndef WG_OS_LINUX_NETLINK_LINK_HPP
 #define WG_OS_LINUX_NETLINK_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -20872,12 +20899,16 @@ extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the k
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -20886,13 +20917,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -20901,7 +20935,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -20909,7 +20943,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -20933,7 +20967,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -20944,13 +20978,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -21168,36 +21203,38 @@ inline namespace_number number_of(int netlink, int fd) noexcept {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+/// The system calls that an old kernel lacks or that fail without rights. A test replaces them. Each returns what the
+/// system call returns.
 struct link_calls {
-    /// What the interface of a TUN descriptor is called now; EBADFD: it was deleted.
+    /// Stores the present name of a TUN descriptor's interface in `request`. EBADFD: the interface was deleted.
     static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
-    /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
+    /// Opens the namespace that the interface of a TUN descriptor is in. Needs CAP_NET_ADMIN there (Linux 5.2).
     static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
-    /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
+    /// Opens the namespace that a socket is in. Needs CAP_NET_ADMIN there (Linux 4.10).
     static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
 };
 
-/// Where an interface is found.
+/// The place of an interface.
 struct link_place {
-    namespace_number net = unknown_namespace;
-    std::uint32_t index = 0; ///< of the interface in that namespace; 0: not known
+    namespace_number net = unknown_namespace; ///< its namespace
+    std::uint32_t index = 0;                  ///< its index in that namespace; 0: not known
+
+    /// Whether both are equal.
 
     friend bool operator==(link_place const&, link_place const&) = default;
 };
 
-/// What the kernel says of an interface over netlink.
+/// What the kernel tells about an interface over netlink.
 struct link_facts {
-    std::uint32_t index = 0;
-    std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool up = false;
-    char kind[16] = {}; ///< of a virtual interface, such as `tun` or `veth`
-    // Of the kind `tun`, since Linux 4.16:
-    bool described = false; ///< the kernel tells what follows
-    bool is_tap = false;
-    bool lasts = false;              ///< stays when no process uses it
+    std::uint32_t index = 0;         ///< in its namespace
+    std::uint32_t mtu_bytes = 0;     ///< 0: not told
+    bool up = false;                 ///< an administrator has set it up
+    char kind[16] = {};              ///< of a virtual interface, such as `tun` or `veth`
+    bool described = false;          ///< the kernel tells the following members: kind `tun`, since Linux 4.16
+    bool is_tap = false;             ///< carries Ethernet frames
+    bool lasts = false;              ///< is persistent: stays when no process uses it
     bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
-    std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
+    std::uint32_t queues_in_use = 0; ///< told only if `several_queues`
 };
 
 /// Reads a message about an interface. Returns: false if it is too short for one.
@@ -21219,7 +21256,7 @@ inline bool read_link(netlink_detail::message const& from, link_facts& out) noex
     });
     if (std::strcmp(out.kind, "tun") != 0) return true;
     each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
-        // IFLA_TUN_TYPE and others, which older headers lack
+        // IFLA_TUN_TYPE, IFLA_TUN_PERSIST and so on, which older headers lack.
         constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
         if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
         if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
@@ -21229,7 +21266,7 @@ inline bool read_link(netlink_detail::message const& from, link_facts& out) noex
     return true;
 }
 
-/// Asks for the interface called `name`. On failure errno says why.
+/// Asks for the interface `name` in namespace `net`. Returns: the status of errno, which then says why.
 inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
     using namespace netlink_detail;
     request question(RTM_GETLINK, 0, ifinfomsg{});
@@ -21242,12 +21279,13 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
     return read_link(answer, out) ? status::ok : status::io_error;
 }
 
-/// The interface behind a TUN descriptor.
+/// Follows the interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last:
-    /// some drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or
-    /// refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not tell
+    /// it (TUNGETIFF).
+    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not tell where it is, or tells
+    /// nothing about that namespace; then the MTU stays what it was.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
@@ -21255,7 +21293,7 @@ public:
             if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
             std::uint32_t mtu_bytes = 0;
             link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
-            // The interface may have been renamed or moved since the first question.
+            // The interface may have been renamed since the first question.
             if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
             if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
             std::memcpy(name_, before.ifr_name, sizeof name_);
@@ -21268,12 +21306,15 @@ public:
         return status::not_supported;
     }
 
+    /// The interface's name, as `refresh` last found it; empty before.
     char const* name() const noexcept { return name_; }
+    /// The interface's place, as `refresh` last found it.
     link_place const& place() const noexcept { return place_; }
-    std::size_t mtu() const noexcept { return mtu_; } ///< in bytes; 0: not known
+    /// The interface's MTU in bytes; 0: not known.
+    std::size_t mtu() const noexcept { return mtu_; }
 
-    /// Changes a number of an interface in this process's own namespace: SIOCSIFMTU, SIOCSIFTXQLEN. On failure errno
-    /// says why; `not_supported`: the interface is elsewhere.
+    /// Sets a number of the interface: SIOCSIFMTU, SIOCSIFTXQLEN. Returns: `not_supported` if the interface is in
+    /// another namespace; else the status of errno, which then says why.
     status change(unsigned long what, std::size_t value) noexcept {
         if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
         ifreq request = about(name_);
@@ -21291,7 +21332,7 @@ private:
         return request;
     }
 
-    /// Where the interface is; an index of 0: not known.
+    /// Finds the interface's place and MTU. Returns: an index of 0 if the place is not known.
     link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
         link_place place{};
         if (!netlink_) return place;
@@ -21312,8 +21353,8 @@ private:
         ifreq request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
         auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
-        // Where the kernel does not tell the namespace, a name proves nothing: another interface may have it here. But
-        // Linux gives the index of an interface to no other one, so a known index proves it.
+        // If the kernel does not tell the namespace, another interface may have this name here. But Linux does not
+        // reuse the index of an interface, so the interface is the same if its index is known.
         if (!told && last_here_ != 0 && last_here_ != index) return {};
         request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
@@ -21324,7 +21365,7 @@ private:
     unique_fd netlink_{};
     char name_[IFNAMSIZ] = {};
     link_place place_{};
-    std::uint32_t last_here_ = 0; ///< its index when it was last in this process's namespace; 0: it never was
+    std::uint32_t last_here_ = 0; ///< the index when it was last in this process's namespace; 0: it never was there
     std::size_t mtu_ = 0;
 };
 
@@ -21338,24 +21379,24 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Everything since the last look.
+/// All changes since the last `read`.
 struct network_changes {
-    bool link = false; ///< the interface was spoken of: `up` and `mtu_bytes` hold what was said last
-    bool up = false;
+    bool link = false;           ///< the kernel told about the interface; `up` and `mtu_bytes` are the last values
+    bool up = false;             ///< an administrator has set it up
     std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool link_left = false;      ///< deleted, or moved to another network namespace: the TUN device knows which
-    bool routes = false;         ///< routes or rules, or an address is gone, IPv4 or IPv6
+    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` tells which
+    bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
 };
 
 /// Watches the network of this process's namespace and one interface in it, or one interface in another namespace.
-/// Events begin with how that interface is now.
+/// The first event is the present state of that interface.
 class route_monitor {
 public:
     /// Watches nothing.
     route_monitor() noexcept = default;
 
     /// Watches routes, rules, addresses and the interface with this index, all in this process's namespace. An index of
-    /// 0: no interface.
+    /// 0: no interface. Returns: the status of errno.
     static result<route_monitor> open(std::uint32_t interface_index) noexcept {
         route_monitor made;
         if (!made.begin(group(RTNLGRP_LINK) | group(RTNLGRP_IPV4_IFADDR) | group(RTNLGRP_IPV6_IFADDR) |
@@ -21366,8 +21407,8 @@ public:
         return made;
     }
 
-    /// Watches one interface in another namespace. The kernel tells of the links of all namespaces that have a number
-    /// here; those of others are read and passed over. no_permission: that wants CAP_NET_BROADCAST in the other
+    /// Watches one interface in another namespace. The kernel reports the interfaces of all namespaces that have a
+    /// number here, and the others are skipped. Returns: `no_permission` without CAP_NET_BROADCAST in the other
     /// namespace.
     static result<route_monitor> open_elsewhere(link_place const& place) noexcept {
         route_monitor made;
@@ -21376,15 +21417,16 @@ public:
         return made;
     }
 
-    /// Watches another interface of the same namespace from now on. False: the kernel cannot be asked.
+    /// Watches another interface of the same namespace from now on. Returns: false if the kernel cannot be asked.
     bool watch_link(std::uint32_t interface_index) noexcept {
         index_ = interface_index;
         return index_ == 0 || ask_link();
     }
 
+    /// A descriptor that polls readable when `read` has something to read; -1 if nothing is watched.
     int fd() const noexcept { return fd_.get(); }
 
-    /// Reads what is there, without blocking; at most 64 reads, the rest stays readable.
+    /// Reads events without blocking. A call makes at most 64 reads, and the rest stays readable.
     network_changes read() noexcept {
         network_changes changes;
         alignas(nlmsghdr) byte buffer[8192];
@@ -21401,16 +21443,16 @@ public:
             header.msg_iovlen = 1;
             ssize_t const size = without_interruption([&] { return ::recvmsg(fd_.get(), &header, 0); });
             if (size < 0 && errno != ENOBUFS) {
-                // Only now, with the socket empty, is there surely room for the answer.
+                // Only now that the socket is empty, the answer surely has room.
                 if (overrun_ && errno == EAGAIN) overrun_ = !watch_link(index_);
                 break;
             }
             if (size < 0 || (header.msg_flags & MSG_TRUNC) != 0) {
-                changes.routes = overrun_ = true; // more than the socket holds: anything may have changed
+                changes.routes = overrun_ = true; // events were lost: anything may have changed
                 continue;
             }
             if (from.nl_pid != 0) continue; // from another process, not from the kernel
-            take({buffer, static_cast<std::size_t>(size)}, told_of(header), changes);
+            take({buffer, static_cast<std::size_t>(size)}, namespace_of(header), changes);
         }
         return changes;
     }
@@ -21425,7 +21467,7 @@ private:
         address.nl_groups = groups;
         socklen_t size = sizeof address;
         int const yes = 1;
-        // Asked for before the socket joins a group, so that no event of the other namespace is missed.
+        // NETLINK_LISTEN_ALL_NSID is set before the socket joins a group, so that no event is missed.
         if (!fd_ ||
             (net_ >= 0 && ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
             ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
@@ -21435,7 +21477,7 @@ private:
         return true;
     }
 
-    /// Has the kernel say how the interface is, as an event among the others.
+    /// Asks for the interface. The answer arrives among the events.
     bool ask_link() noexcept {
         ifinfomsg about{};
         about.ifi_index = static_cast<int>(index_);
@@ -21444,8 +21486,8 @@ private:
         return question.send(fd_.get());
     }
 
-    /// The namespace that a received message tells of.
-    static namespace_number told_of(msghdr& message) noexcept {
+    /// The namespace of which a received message is an event.
+    static namespace_number namespace_of(msghdr& message) noexcept {
         namespace_number net = own_namespace;
         for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c))
             if (c->cmsg_level == SOL_NETLINK && c->cmsg_type == NETLINK_LISTEN_ALL_NSID)
@@ -21455,7 +21497,7 @@ private:
 
     void take(bytes_view from, namespace_number net, network_changes& changes) const noexcept {
         for (netlink_detail::message m; (m = netlink_detail::take_message(from)).type != 0;)
-            // An answer to a request of this socket has the socket's port, and names no namespace.
+            // An answer to a request of this socket has the socket's port and no namespace.
             if (net == net_ || m.port == port_) take_one(m, changes);
     }
 
@@ -21468,15 +21510,15 @@ private:
         case RTM_DELADDR:
         case RTM_NEWRULE:
         case RTM_DELRULE: changes.routes = true; return;
-        case NLMSG_ERROR: // the interface that was asked for is not here
+        case NLMSG_ERROR: // there is no interface with this index
             changes.link_left = true;
             return;
         default: return;
         }
     }
 
-    /// Whether a route is one that datagrams to other hosts may take. The routes that each new address brings along for
-    /// itself (local, broadcast, multicast) make no source wrong that was right before.
+    /// Whether datagrams to other hosts can take this route. The routes that the kernel adds for each new address
+    /// (local, broadcast, multicast) do not make a source wrong.
     static bool leads_away(netlink_detail::message const& m) noexcept {
         rtmsg route;
         if (!m.read(route)) return false;
@@ -21487,7 +21529,7 @@ private:
     void take_link(netlink_detail::message const& m, network_changes& changes) const noexcept {
         ifinfomsg link;
         if (!m.read(link)) return;
-        // A bridge sends messages about its ports that look alike, but for the family.
+        // The messages of a bridge about its ports differ only in the family.
         if (link.ifi_family != AF_UNSPEC || static_cast<std::uint32_t>(link.ifi_index) != index_) return;
         if (m.type == RTM_DELLINK) {
             changes.link_left = true;
@@ -21503,9 +21545,9 @@ private:
 
     unique_fd fd_{};
     namespace_number net_ = own_namespace;
-    std::uint32_t index_ = 0; ///< of the interface that is watched; 0: none
-    std::uint32_t port_ = 0;  ///< this socket's netlink address
-    bool overrun_ = false;    ///< events were lost, and the interface has not been asked for anew
+    std::uint32_t index_ = 0; ///< of the watched interface; 0: none
+    std::uint32_t port_ = 0;  ///< the socket's netlink address
+    bool overrun_ = false;    ///< events were lost, and the interface must be asked for again
 };
 
 }}} // namespace wg::WG_ABI::os
@@ -21519,8 +21561,8 @@ private:
 #define WG_OS_LINUX_PROCESS_DAEMON_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -21533,12 +21575,16 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -21547,13 +21593,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -21562,7 +21611,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -21570,7 +21619,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -21594,7 +21643,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -21605,13 +21654,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -21905,7 +21955,7 @@ inline bool make_directories(std::string_view path) noexcept {
 #define WG_OS_LINUX_PROCESS_LOG_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
 
@@ -21918,14 +21968,18 @@ inline bool make_directories(std::string_view path) noexcept {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// At most 255 characters; longer sentences are cut. Empty until something fails.
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
 class error_text {
 public:
+    /// The text, which ends with a zero.
     char const* c_str() const noexcept { return text_; }
+    /// The text.
     std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
     bool empty() const noexcept { return size_ == 0; }
 
-    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
         piece const all[] = {piece(pieces)...};
         set_all(all, sizeof...(pieces));
@@ -21934,12 +21988,12 @@ public:
 private:
     static constexpr std::size_t most = 255;
 
-    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
     struct piece {
         enum class kind : unsigned char { text, c_string, negative, number };
         kind is;
         char const* text = nullptr;
-        std::uint64_t number = 0; ///< of a text its length
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
 
         explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
         explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
@@ -21978,8 +22032,8 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -21992,12 +22046,16 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -22006,13 +22064,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -22021,7 +22082,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -22029,7 +22090,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -22053,7 +22114,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -22064,13 +22125,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -22083,7 +22145,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The threads policy of a host with several processors (pthreads(7), futex(2)). Layer 7 (Linux).
+// The threads policy of a host with several processors (pthreads(7), futex(2)). Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_THREADS_HPP
 #define WG_OS_LINUX_THREADS_HPP
 
@@ -22100,33 +22162,39 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
 struct threads {
-    static constexpr bool parallel = true;
+    static constexpr bool parallel = true; ///< a device may be called by several threads
 
+    /// A mutex (pthread_mutex_lock(3)).
     class mutex {
     public:
+        /// Not locked.
         mutex() noexcept = default;
         mutex(mutex const&) = delete;
         mutex& operator=(mutex const&) = delete;
         ~mutex() { ::pthread_mutex_destroy(&mutex_); }
+        /// Locks the mutex; waits while another thread holds it.
         void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+        /// Unlocks the mutex, which this thread holds.
         void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
 
     private:
         pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
     };
 
-    /// A number that threads wait on. All is sequentially consistent.
+    /// A number on which threads can wait. All operations are sequentially consistent.
     class cell {
     public:
+        /// The number.
         std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
         void store(std::uint32_t value) noexcept {
             value_.store(value);
-            // Who begins to wait after this finds the new value.
+            // A thread that increments `waiting_` after this load finds the new value in the kernel's comparison.
             if (waiting_.load() != 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
         }
-        /// Returns when it is no longer `old`, and perhaps earlier.
+        /// Waits until the number is no longer `old`. May return earlier.
         void wait(std::uint32_t old) noexcept {
             for (int tries = 0; tries < tries_before_sleep; ++tries)
                 if (value_.load() != old) return;
@@ -22136,7 +22204,7 @@ struct threads {
         }
 
     private:
-        static constexpr int tries_before_sleep = 100; ///< about a quarter of what it takes to sleep and wake up
+        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
 
         void futex(int operation, std::uint32_t value) noexcept {
             static_assert(sizeof value_ == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
@@ -22147,16 +22215,17 @@ struct threads {
         std::atomic<std::uint32_t> waiting_{0};
     };
 
-    /// A thread, which whoever owns it waits for in the end.
+    /// Owns a thread. The destructor waits until the thread ends.
     class thread {
     public:
+        /// Owns none.
         thread() noexcept = default;
         thread(thread const&) = delete;
         thread& operator=(thread const&) = delete;
         ~thread() {
             if (runs_) ::pthread_join(thread_, nullptr);
         }
-        /// Runs `Work(context)` without signals, which remain the other threads'. False: the host has none to give.
+        /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
         template <auto Work, class Context> bool start(Context& context) noexcept {
             sigset_t all, before;
             ::sigfillset(&all);
@@ -22165,7 +22234,7 @@ struct threads {
                 Work(*static_cast<Context*>(with));
                 return nullptr;
             };
-            pthread_attr_t attributes; // what it touches takes memory, but all of it counts against limits
+            pthread_attr_t attributes; // a stack counts against limits (RLIMIT_DATA) in full, so it is small
             ::pthread_attr_init(&attributes);
             ::pthread_attr_setstacksize(&attributes, stack_bytes);
             runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
@@ -22180,10 +22249,10 @@ struct threads {
         bool runs_ = false;
     };
 
-    /// Lets threads run that wait for this processor; returns at once where none does.
+    /// Lets other threads run that wait for this processor. Returns at once if none does.
     static void give_way() noexcept { ::sched_yield(); }
 
-    /// How many processors this process may use.
+    /// How many processors this process may use, at least 1.
     static std::size_t processors() noexcept {
         cpu_set_t allowed;
         if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
@@ -22429,7 +22498,7 @@ private:
 #define WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
 
@@ -22442,14 +22511,18 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// At most 255 characters; longer sentences are cut. Empty until something fails.
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
 class error_text {
 public:
+    /// The text, which ends with a zero.
     char const* c_str() const noexcept { return text_; }
+    /// The text.
     std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
     bool empty() const noexcept { return size_ == 0; }
 
-    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
         piece const all[] = {piece(pieces)...};
         set_all(all, sizeof...(pieces));
@@ -22458,12 +22531,12 @@ public:
 private:
     static constexpr std::size_t most = 255;
 
-    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
     struct piece {
         enum class kind : unsigned char { text, c_string, negative, number };
         kind is;
         char const* text = nullptr;
-        std::uint64_t number = 0; ///< of a text its length
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
 
         explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
         explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
@@ -22502,8 +22575,8 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -22516,12 +22589,16 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -22530,13 +22607,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -22545,7 +22625,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -22553,7 +22633,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -22577,7 +22657,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -22588,13 +22668,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -22725,7 +22806,7 @@ private:
 #define WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
 
@@ -22738,14 +22819,18 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// At most 255 characters; longer sentences are cut. Empty until something fails.
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
 class error_text {
 public:
+    /// The text, which ends with a zero.
     char const* c_str() const noexcept { return text_; }
+    /// The text.
     std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
     bool empty() const noexcept { return size_ == 0; }
 
-    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
         piece const all[] = {piece(pieces)...};
         set_all(all, sizeof...(pieces));
@@ -22754,12 +22839,12 @@ public:
 private:
     static constexpr std::size_t most = 255;
 
-    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
     struct piece {
         enum class kind : unsigned char { text, c_string, negative, number };
         kind is;
         char const* text = nullptr;
-        std::uint64_t number = 0; ///< of a text its length
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
 
         explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
         explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
@@ -22798,8 +22883,8 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -22812,12 +22897,16 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -22826,13 +22915,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -22841,7 +22933,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -22849,7 +22941,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -22873,7 +22965,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -22884,13 +22976,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -23265,14 +23358,14 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Linux's random generator by getrandom(2): waits at boot until it is seeded, never gives weak bytes. Layer 7 (Linux);
-// any thread.
+// Linux's random generator (getrandom(2)). After a boot it blocks until it is seeded, so it never returns weak bytes.
+// Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_RANDOM_HPP
 #define WG_OS_LINUX_RANDOM_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -23285,12 +23378,16 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -23299,13 +23396,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -23314,7 +23414,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -23322,7 +23422,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -23346,7 +23446,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -23357,13 +23457,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -23383,7 +23484,8 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// Models `random_source`.
 class random {
 public:
-    /// On failure `out` is wiped: half a key is no key.
+    /// Fills `out` with random bytes. Returns: false if the kernel fails; then `out` is wiped, so that no key can be
+    /// half random.
     bool fill(bytes out) const noexcept {
         std::size_t done = 0;
         while (done < out.size()) {
@@ -23405,8 +23507,8 @@ static_assert(random_source<random>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The one place in memory where a device's keys lie: locked, kept out of core dumps and of forks, between two guard
-// pages, wiped at the end. Layer 7 (Linux); one thread at a time.
+// The region of memory that holds all keys of a device. It is locked, kept out of core dumps and forked processes,
+// enclosed by two guard pages, and wiped in the end (mlock(2), madvise(2)). Folder: os/linux. One thread at a time.
 #ifndef WG_OS_LINUX_SECRET_REGION_HPP
 #define WG_OS_LINUX_SECRET_REGION_HPP
 
@@ -23419,18 +23521,19 @@ static_assert(random_source<random>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Addresses are reserved once and made usable step by step, so memory that was given out never moves and nothing of
-/// it is ever left behind in a smaller copy.
+/// Reserves addresses once and makes them usable step by step. So allocated memory never moves, and growth leaves no
+/// copy of a secret behind.
 class secret_region {
 public:
-    static constexpr std::size_t alignment = 64;
-    /// Addresses, not memory: enough for two million peers with three sessions each.
+    static constexpr std::size_t alignment = 64; ///< of every allocation, in bytes
+    /// Bytes of addresses that are reserved: enough for two million peers with three sessions each. They take no
+    /// memory.
     static constexpr std::size_t default_capacity =
         sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
-    static constexpr std::size_t step_bytes = 65536; ///< a multiple of every page size in use
+    static constexpr std::size_t step_bytes = 65536; ///< by which usable memory grows: a multiple of any page size
 
-    /// Reserves addresses for `capacity` bytes, but for no more than a quarter of the address space that the process
-    /// may have (RLIMIT_AS). If that fails, every allocation does.
+    /// Reserves addresses for `capacity` bytes, but at most a quarter of the process's limit (RLIMIT_AS). If that
+    /// fails, every allocation fails.
     explicit secret_region(std::size_t capacity = default_capacity) noexcept {
         auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
         if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
@@ -23448,7 +23551,9 @@ public:
         undumped_ = ::madvise(start, mapping_bytes_, MADV_DONTDUMP) == 0;
         unforked_ = ::madvise(start, mapping_bytes_, MADV_WIPEONFORK) == 0;
     }
+    /// Takes over the memory of `other`, which has none then.
     secret_region(secret_region&& other) noexcept : secret_region(nullptr) { swap(other); }
+    /// Wipes and frees its memory, and takes over that of `other`.
     secret_region& operator=(secret_region&& other) noexcept {
         secret_region taken(std::move(other));
         taken.swap(*this);
@@ -23462,7 +23567,7 @@ public:
         ::munmap(mapping_, mapping_bytes_);
     }
 
-    /// Zeroed memory, aligned to 64 bytes, good until the region dies; nullptr if there is none left.
+    /// Allocates zeroed memory, aligned to 64 bytes, for the life of the region. Returns: nullptr if none is left.
     void* allocate(std::size_t bytes) noexcept {
         if (bytes > capacity_ - used_) return nullptr;
         std::size_t const end = used_ + round_up(bytes, alignment); // at most capacity_, itself a multiple of 64
@@ -23470,14 +23575,14 @@ public:
         return first_ + std::exchange(used_, end);
     }
 
-    /// Whether all that was given out is locked into memory, so that none of it can reach a swap device. It needs
-    /// RLIMIT_MEMLOCK or CAP_IPC_LOCK; without them keys work, but may be swapped.
+    /// Whether all allocated memory is locked, so that it cannot reach a swap device. Locking needs RLIMIT_MEMLOCK or
+    /// CAP_IPC_LOCK. Without them keys work, but may be swapped.
     bool locked() const noexcept { return locked_; }
     /// Whether the kernel keeps the region out of core dumps.
     bool undumped() const noexcept { return undumped_; }
-    /// Whether a forked child finds zeros here.
+    /// Whether a forked process has zeros in place of the region.
     bool unforked() const noexcept { return unforked_; }
-    /// The memory that may hold secrets now.
+    /// The memory that can hold secrets now.
     bytes_view committed() const noexcept { return {first_, committed_}; }
 
 private:
@@ -23508,11 +23613,11 @@ private:
         std::swap(unforked_, other.unforked_);
     }
 
-    void* mapping_ = nullptr; ///< guard page, capacity_ bytes from first_, guard page
+    void* mapping_ = nullptr; ///< a guard page, `capacity_` bytes from `first_` on, a guard page
     std::size_t mapping_bytes_ = 0;
     byte* first_ = nullptr;
     std::size_t capacity_ = 0;
-    std::size_t committed_ = 0; ///< readable and writable, from first_
+    std::size_t committed_ = 0; ///< bytes from `first_` on that are readable and writable
     std::size_t used_ = 0;
     bool locked_ = true;
     bool undumped_ = false;
@@ -23523,7 +23628,7 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The threads policy of a host with several processors (pthreads(7), futex(2)). Layer 7 (Linux).
+// The threads policy of a host with several processors (pthreads(7), futex(2)). Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_THREADS_HPP
 #define WG_OS_LINUX_THREADS_HPP
 
@@ -23540,33 +23645,39 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
 struct threads {
-    static constexpr bool parallel = true;
+    static constexpr bool parallel = true; ///< a device may be called by several threads
 
+    /// A mutex (pthread_mutex_lock(3)).
     class mutex {
     public:
+        /// Not locked.
         mutex() noexcept = default;
         mutex(mutex const&) = delete;
         mutex& operator=(mutex const&) = delete;
         ~mutex() { ::pthread_mutex_destroy(&mutex_); }
+        /// Locks the mutex; waits while another thread holds it.
         void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+        /// Unlocks the mutex, which this thread holds.
         void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
 
     private:
         pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
     };
 
-    /// A number that threads wait on. All is sequentially consistent.
+    /// A number on which threads can wait. All operations are sequentially consistent.
     class cell {
     public:
+        /// The number.
         std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
         void store(std::uint32_t value) noexcept {
             value_.store(value);
-            // Who begins to wait after this finds the new value.
+            // A thread that increments `waiting_` after this load finds the new value in the kernel's comparison.
             if (waiting_.load() != 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
         }
-        /// Returns when it is no longer `old`, and perhaps earlier.
+        /// Waits until the number is no longer `old`. May return earlier.
         void wait(std::uint32_t old) noexcept {
             for (int tries = 0; tries < tries_before_sleep; ++tries)
                 if (value_.load() != old) return;
@@ -23576,7 +23687,7 @@ struct threads {
         }
 
     private:
-        static constexpr int tries_before_sleep = 100; ///< about a quarter of what it takes to sleep and wake up
+        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
 
         void futex(int operation, std::uint32_t value) noexcept {
             static_assert(sizeof value_ == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
@@ -23587,16 +23698,17 @@ struct threads {
         std::atomic<std::uint32_t> waiting_{0};
     };
 
-    /// A thread, which whoever owns it waits for in the end.
+    /// Owns a thread. The destructor waits until the thread ends.
     class thread {
     public:
+        /// Owns none.
         thread() noexcept = default;
         thread(thread const&) = delete;
         thread& operator=(thread const&) = delete;
         ~thread() {
             if (runs_) ::pthread_join(thread_, nullptr);
         }
-        /// Runs `Work(context)` without signals, which remain the other threads'. False: the host has none to give.
+        /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
         template <auto Work, class Context> bool start(Context& context) noexcept {
             sigset_t all, before;
             ::sigfillset(&all);
@@ -23605,7 +23717,7 @@ struct threads {
                 Work(*static_cast<Context*>(with));
                 return nullptr;
             };
-            pthread_attr_t attributes; // what it touches takes memory, but all of it counts against limits
+            pthread_attr_t attributes; // a stack counts against limits (RLIMIT_DATA) in full, so it is small
             ::pthread_attr_init(&attributes);
             ::pthread_attr_setstacksize(&attributes, stack_bytes);
             runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
@@ -23620,10 +23732,10 @@ struct threads {
         bool runs_ = false;
     };
 
-    /// Lets threads run that wait for this processor; returns at once where none does.
+    /// Lets other threads run that wait for this processor. Returns at once if none does.
     static void give_way() noexcept { ::sched_yield(); }
 
-    /// How many processors this process may use.
+    /// How many processors this process may use, at least 1.
     static std::size_t processors() noexcept {
         cpu_set_t allowed;
         if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for
@@ -24121,7 +24233,7 @@ private:
 #define WG_OS_LINUX_TUN_INTERFACE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
 
@@ -24134,14 +24246,18 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// At most 255 characters; longer sentences are cut. Empty until something fails.
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
 class error_text {
 public:
+    /// The text, which ends with a zero.
     char const* c_str() const noexcept { return text_; }
+    /// The text.
     std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
     bool empty() const noexcept { return size_ == 0; }
 
-    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
         piece const all[] = {piece(pieces)...};
         set_all(all, sizeof...(pieces));
@@ -24150,12 +24266,12 @@ public:
 private:
     static constexpr std::size_t most = 255;
 
-    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
     struct piece {
         enum class kind : unsigned char { text, c_string, negative, number };
         kind is;
         char const* text = nullptr;
-        std::uint64_t number = 0; ///< of a text its length
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
 
         explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
         explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}
@@ -24194,34 +24310,33 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
 //
-// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
 #ifndef WG_OS_LINUX_NET_IF_HPP
 #define WG_OS_LINUX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
 #else
 #include <net/if.h>
 #endif
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
-// A container is often given an interface that was made elsewhere and moved into its namespace.
+// The network interface behind a TUN descriptor: its name, index, MTU and state, in any network namespace
+// (rtnetlink(7), network_namespaces(7)). Folder: os/linux/netlink. One thread at a time.
 //
-// The kernel is asked over a netlink socket of this process's own namespace. That socket names the other namespace by
-// the number that the kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace,
-// which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
-// container has ended.
-// Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
+// A container often gets an interface that was made in another namespace and moved into its own. The kernel is asked
+// over a netlink socket of this process's own namespace. A request names the other namespace by the number that the
+// kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace, which needs
+// CAP_SYS_ADMIN. And no socket is opened in it, which would keep the namespace alive after its container has ended.
 #ifndef WG_OS_LINUX_NETLINK_LINK_HPP
 #define WG_OS_LINUX_NETLINK_LINK_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -24234,12 +24349,16 @@ extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the k
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -24248,13 +24367,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -24263,7 +24385,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -24271,7 +24393,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -24295,7 +24417,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -24306,13 +24428,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -24530,36 +24653,38 @@ inline namespace_number number_of(int netlink, int fd) noexcept {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+/// The system calls that an old kernel lacks or that fail without rights. A test replaces them. Each returns what the
+/// system call returns.
 struct link_calls {
-    /// What the interface of a TUN descriptor is called now; EBADFD: it was deleted.
+    /// Stores the present name of a TUN descriptor's interface in `request`. EBADFD: the interface was deleted.
     static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
-    /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
+    /// Opens the namespace that the interface of a TUN descriptor is in. Needs CAP_NET_ADMIN there (Linux 5.2).
     static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
-    /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
+    /// Opens the namespace that a socket is in. Needs CAP_NET_ADMIN there (Linux 4.10).
     static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
 };
 
-/// Where an interface is found.
+/// The place of an interface.
 struct link_place {
-    namespace_number net = unknown_namespace;
-    std::uint32_t index = 0; ///< of the interface in that namespace; 0: not known
+    namespace_number net = unknown_namespace; ///< its namespace
+    std::uint32_t index = 0;                  ///< its index in that namespace; 0: not known
+
+    /// Whether both are equal.
 
     friend bool operator==(link_place const&, link_place const&) = default;
 };
 
-/// What the kernel says of an interface over netlink.
+/// What the kernel tells about an interface over netlink.
 struct link_facts {
-    std::uint32_t index = 0;
-    std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool up = false;
-    char kind[16] = {}; ///< of a virtual interface, such as `tun` or `veth`
-    // Of the kind `tun`, since Linux 4.16:
-    bool described = false; ///< the kernel tells what follows
-    bool is_tap = false;
-    bool lasts = false;              ///< stays when no process uses it
+    std::uint32_t index = 0;         ///< in its namespace
+    std::uint32_t mtu_bytes = 0;     ///< 0: not told
+    bool up = false;                 ///< an administrator has set it up
+    char kind[16] = {};              ///< of a virtual interface, such as `tun` or `veth`
+    bool described = false;          ///< the kernel tells the following members: kind `tun`, since Linux 4.16
+    bool is_tap = false;             ///< carries Ethernet frames
+    bool lasts = false;              ///< is persistent: stays when no process uses it
     bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
-    std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
+    std::uint32_t queues_in_use = 0; ///< told only if `several_queues`
 };
 
 /// Reads a message about an interface. Returns: false if it is too short for one.
@@ -24581,7 +24706,7 @@ inline bool read_link(netlink_detail::message const& from, link_facts& out) noex
     });
     if (std::strcmp(out.kind, "tun") != 0) return true;
     each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
-        // IFLA_TUN_TYPE and others, which older headers lack
+        // IFLA_TUN_TYPE, IFLA_TUN_PERSIST and so on, which older headers lack.
         constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
         if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
         if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
@@ -24591,7 +24716,7 @@ inline bool read_link(netlink_detail::message const& from, link_facts& out) noex
     return true;
 }
 
-/// Asks for the interface called `name`. On failure errno says why.
+/// Asks for the interface `name` in namespace `net`. Returns: the status of errno, which then says why.
 inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
     using namespace netlink_detail;
     request question(RTM_GETLINK, 0, ifinfomsg{});
@@ -24604,12 +24729,13 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
     return read_link(answer, out) ? status::ok : status::io_error;
 }
 
-/// The interface behind a TUN descriptor.
+/// Follows the interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last:
-    /// some drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or
-    /// refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not tell
+    /// it (TUNGETIFF).
+    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not tell where it is, or tells
+    /// nothing about that namespace; then the MTU stays what it was.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
@@ -24617,7 +24743,7 @@ public:
             if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
             std::uint32_t mtu_bytes = 0;
             link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
-            // The interface may have been renamed or moved since the first question.
+            // The interface may have been renamed since the first question.
             if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
             if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
             std::memcpy(name_, before.ifr_name, sizeof name_);
@@ -24630,12 +24756,15 @@ public:
         return status::not_supported;
     }
 
+    /// The interface's name, as `refresh` last found it; empty before.
     char const* name() const noexcept { return name_; }
+    /// The interface's place, as `refresh` last found it.
     link_place const& place() const noexcept { return place_; }
-    std::size_t mtu() const noexcept { return mtu_; } ///< in bytes; 0: not known
+    /// The interface's MTU in bytes; 0: not known.
+    std::size_t mtu() const noexcept { return mtu_; }
 
-    /// Changes a number of an interface in this process's own namespace: SIOCSIFMTU, SIOCSIFTXQLEN. On failure errno
-    /// says why; `not_supported`: the interface is elsewhere.
+    /// Sets a number of the interface: SIOCSIFMTU, SIOCSIFTXQLEN. Returns: `not_supported` if the interface is in
+    /// another namespace; else the status of errno, which then says why.
     status change(unsigned long what, std::size_t value) noexcept {
         if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
         ifreq request = about(name_);
@@ -24653,7 +24782,7 @@ private:
         return request;
     }
 
-    /// Where the interface is; an index of 0: not known.
+    /// Finds the interface's place and MTU. Returns: an index of 0 if the place is not known.
     link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
         link_place place{};
         if (!netlink_) return place;
@@ -24674,8 +24803,8 @@ private:
         ifreq request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
         auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
-        // Where the kernel does not tell the namespace, a name proves nothing: another interface may have it here. But
-        // Linux gives the index of an interface to no other one, so a known index proves it.
+        // If the kernel does not tell the namespace, another interface may have this name here. But Linux does not
+        // reuse the index of an interface, so the interface is the same if its index is known.
         if (!told && last_here_ != 0 && last_here_ != index) return {};
         request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
@@ -24686,7 +24815,7 @@ private:
     unique_fd netlink_{};
     char name_[IFNAMSIZ] = {};
     link_place place_{};
-    std::uint32_t last_here_ = 0; ///< its index when it was last in this process's namespace; 0: it never was
+    std::uint32_t last_here_ = 0; ///< the index when it was last in this process's namespace; 0: it never was there
     std::size_t mtu_ = 0;
 };
 
@@ -24694,8 +24823,8 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
-// the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
+// The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
+// and left out where the kernel, the driver or the user refuses it. Folder: os/linux. Pure; any thread.
 #ifndef WG_OS_LINUX_OFFLOADS_HPP
 #define WG_OS_LINUX_OFFLOADS_HPP
 
@@ -24704,18 +24833,19 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// Which offloads may be used.
 struct offloads {
-    bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
-    bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
-    bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
-    bool queues = true;  ///< TUN: flows are kept apart in several queues (Linux 3.8)
-    bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
-    bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
-    bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
+    bool frames = true;  ///< TUN: packets have a virtio header and may lack a checksum; `tso` and `uso` need it
+    bool tso = true;     ///< TUN: frames of up to 64 KiB of TCP
+    bool uso = true;     ///< TUN: frames of up to 64 KiB of UDP (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: datagrams of one size leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: datagrams of one flow arrive as one message (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in one call (sendmmsg, recvmmsg)
 };
 
-/// Switches off what `names` names, with commas between; `all` names everything. False: a name is not known, and
-/// nothing has changed.
+/// Switches off the offloads in `names`, names of members with commas between; `all` stands for all of them.
+/// Returns: false if a name is unknown; then nothing has changed.
 constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
     struct {
         std::string_view name;
@@ -25612,8 +25742,8 @@ static_assert(tun_device<tun>);
 #define WG_OS_LINUX_UDP_UDP_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
-// the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
+// The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
+// and left out where the kernel, the driver or the user refuses it. Folder: os/linux. Pure; any thread.
 #ifndef WG_OS_LINUX_OFFLOADS_HPP
 #define WG_OS_LINUX_OFFLOADS_HPP
 
@@ -25622,18 +25752,19 @@ static_assert(tun_device<tun>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// Which offloads may be used.
 struct offloads {
-    bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
-    bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
-    bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
-    bool queues = true;  ///< TUN: flows are kept apart in several queues (Linux 3.8)
-    bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
-    bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
-    bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
+    bool frames = true;  ///< TUN: packets have a virtio header and may lack a checksum; `tso` and `uso` need it
+    bool tso = true;     ///< TUN: frames of up to 64 KiB of TCP
+    bool uso = true;     ///< TUN: frames of up to 64 KiB of UDP (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: datagrams of one size leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: datagrams of one flow arrive as one message (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in one call (sendmmsg, recvmmsg)
 };
 
-/// Switches off what `names` names, with commas between; `all` names everything. False: a name is not known, and
-/// nothing has changed.
+/// Switches off the offloads in `names`, names of members with commas between; `all` stands for all of them.
+/// Returns: false if a name is unknown; then nothing has changed.
 constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
     struct {
         std::string_view name;
@@ -25673,8 +25804,8 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 #define WG_OS_LINUX_UDP_FLOOD_FILTER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -25687,12 +25818,16 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -25701,13 +25836,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -25716,7 +25854,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -25724,7 +25862,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -25748,7 +25886,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -25759,13 +25897,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -26639,14 +26778,14 @@ private:
 #define WG_OS_LINUX_UDP_SOCKETS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What <net/if.h> declares, also where a program has included <linux/if.h> before. Layer 7 (Linux).
+// Includes <net/if.h>, or stands in for it if a program has included <linux/if.h> before. Folder: os/linux.
 //
-// Both define the same structures. The kernel's header allows that it comes second, that of the C library does not.
+// Both headers define the same structures. The kernel's header may come second, the C library's may not.
 #ifndef WG_OS_LINUX_NET_IF_HPP
 #define WG_OS_LINUX_NET_IF_HPP
 
 #ifdef _LINUX_IF_H
-extern "C" unsigned if_nametoindex(char const* name) noexcept; // all that the kernel's header lacks of it
+extern "C" unsigned if_nametoindex(char const* name) noexcept; // the one function that the kernel's header lacks
 #else
 #include <net/if.h>
 #endif
@@ -27738,14 +27877,14 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Waits for a TUN device, a socket, sources of the host's own, a deadline that counts suspend, or a call from another
-// thread. Layer 7 (Linux); one thread at a time, but wake() from any.
+// Waits until a TUN device, a socket or another descriptor is ready, a deadline passes, or another thread wakes the
+// waiter (poll(2), timerfd_create(2)). Folder: os/linux. One thread at a time; `wake` from any thread.
 #ifndef WG_OS_LINUX_WAITER_HPP
 #define WG_OS_LINUX_WAITER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Linux's clocks: CLOCK_BOOTTIME, which counts suspend, for timers; CLOCK_REALTIME for handshake timestamps (whitepaper
-// section 5.1; TAI64N as Linux's own WireGuard computes it). Layer 7 (Linux); any thread.
+// Linux's clocks: CLOCK_BOOTTIME, which counts time in suspend, for timers; CLOCK_REALTIME for handshake timestamps
+// (whitepaper section 5.1; TAI64N as Linux's own WireGuard computes it). Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_CLOCK_HPP
 #define WG_OS_LINUX_CLOCK_HPP
 
@@ -27757,20 +27896,22 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// Models `clock_source`.
 class clock {
 public:
+    /// The time since the host was started, time in suspend included.
     instant now() const noexcept {
         timespec time{};
         ::clock_gettime(CLOCK_BOOTTIME, &time);
         return {std::int64_t{1'000'000'000} * time.tv_sec + time.tv_nsec};
     }
 
-    /// The wall clock now, to the nanosecond. Whoever sends it decides how much of that to tell.
+    /// Writes the wall-clock time, in nanoseconds. The caller rounds it before it is sent.
     void tai64n(std::span<byte, timestamp_bytes> label) const noexcept {
         timespec time{};
         ::clock_gettime(CLOCK_REALTIME, &time);
         tai64n_of(time, label);
     }
 
-    /// 2^62, the ten seconds that TAI was ahead of UTC in 1970, and the seconds since; leap seconds are not counted.
+    /// Writes `time` as TAI64N: 2^62, plus the ten seconds that TAI was ahead of UTC in 1970, plus the seconds since
+    /// 1970. Leap seconds are not counted.
     static void tai64n_of(timespec const& time, std::span<byte, timestamp_bytes> label) noexcept {
         store_be64(label.data(), 0x400000000000000aU + static_cast<std::uint64_t>(time.tv_sec));
         store_be32(label.data() + 8, static_cast<std::uint32_t>(time.tv_nsec));
@@ -27783,8 +27924,8 @@ static_assert(clock_source<clock>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -27797,12 +27938,16 @@ static_assert(clock_source<clock>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -27811,13 +27956,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -27826,7 +27974,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -27834,7 +27982,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -27858,7 +28006,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -27869,13 +28017,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;
@@ -27895,12 +28044,12 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Models `waiter`. The descriptors remain their owners'.
+/// Models `waiter`. It does not own the descriptors that it watches.
 class waiter {
 public:
-    static constexpr std::size_t max_others = 32; ///< a bit each in `readiness::others`
+    static constexpr std::size_t max_others = 32; ///< other descriptors, one for each bit of `readiness::others`
 
-    /// -1: there is none (yet).
+    /// Watches these descriptors; -1: none.
     explicit waiter(int tun_fd = -1, int udp_fd = -1) noexcept
         : wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
           timer_(::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC)) {
@@ -27911,21 +28060,24 @@ public:
         watch_udp(udp_fd);
     }
 
-    /// False if the kernel had no descriptors to give: such a waiter cannot be woken and knows no deadline.
+    /// Whether the kernel had descriptors for the waiter. Without them it cannot be woken and has no deadlines.
     explicit operator bool() const noexcept { return wake_ && timer_; }
 
+    /// Reports this descriptor as `readiness::tun` from now on; -1: none.
     void watch_tun(int fd) noexcept { polled_[tun_slot].fd = fd; }
+    /// Reports this descriptor as `readiness::udp` from now on; -1: none.
     void watch_udp(int fd) noexcept { polled_[udp_slot].fd = fd; }
-    /// Reports `fd` as bit `number` (0-31) of `readiness::others`; -1 ends that.
+    /// Reports `fd` as bit `number` (0 to 31) of `readiness::others` from now on; -1: none.
     void watch_other(std::size_t number, int fd) noexcept {
         WG_ASSERT(number < max_others);
         polled_[first_other + number].fd = fd;
         if (fd >= 0 && number >= others_) others_ = number + 1;
     }
 
-    /// Also returns, with nothing ready, after a signal. An error or hang-up of a descriptor counts as ready: whoever
-    /// reads it learns of it. A deadline in the past only looks. For `busy_poll` it looks again and again before it
-    /// sleeps, and lets others run in between.
+    /// Waits until a descriptor is ready, the deadline passes or `wake` is called. Also returns, with nothing ready,
+    /// after a signal. An error or hang-up of a descriptor counts as ready, because a read reports it. With a deadline
+    /// in the past it only polls. For the time of `busy_poll` it polls repeatedly before it sleeps, and lets other
+    /// threads run in between.
     readiness wait(instant deadline, duration busy_poll = {}) noexcept {
         instant const sleep_at = busy_poll != duration{} ? clock_.now() + busy_poll : instant{};
         for (;;) {
@@ -27943,15 +28095,16 @@ public:
             bool const woken = is_ready(wake_slot) && ::read(wake_.get(), &sink, sizeof sink) > 0;
             if (is_ready(timer_slot) && ::read(timer_.get(), &sink, sizeof sink) > 0) armed_ = instant::never();
             readiness const ready = what_is_ready();
-            // A timer that was armed for an earlier deadline only shows that it is time to arm it anew.
+            // A timer that was armed for an earlier deadline has expired: it is armed anew.
             if (expired || woken || ready.tun || ready.udp || ready.others != 0 || deadline <= clock_.now())
                 return ready;
         }
     }
 
+    /// Makes the present or the next `wait` return.
     void wake() noexcept {
         std::uint64_t const one = 1;
-        // It fails only when the counter is full, and then the waiter wakes anyway.
+        // The write fails only if the counter is full, and then the waiter wakes anyway.
         [[maybe_unused]] ssize_t const written = ::write(wake_.get(), &one, sizeof one);
     }
 
@@ -27967,8 +28120,9 @@ private:
         return ready;
     }
 
-    /// A timer that is due earlier stays: deadlines mostly move away, and that then costs no system call. A timer of
-    /// this clock, not poll's timeout, because that one stands still while the host is suspended.
+    /// Arms the timer. A timer that expires earlier stays, which saves a system call: most new deadlines are later
+    /// ones. This is a timer of CLOCK_BOOTTIME instead of poll's timeout, which stands still while the host is
+    /// suspended.
     void arm(instant deadline) noexcept {
         if (deadline >= armed_) return;
         itimerspec due{};
@@ -27980,8 +28134,8 @@ private:
     unique_fd wake_;
     unique_fd timer_;
     pollfd polled_[first_other + max_others];
-    std::size_t others_ = 0; ///< slots in use, counted from the first
-    instant armed_ = instant::never();
+    std::size_t others_ = 0;           ///< the highest number of `watch_other` so far, plus one
+    instant armed_ = instant::never(); ///< when the timer expires
     clock clock_{};
 };
 

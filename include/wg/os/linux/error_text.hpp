@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A sentence that tells a person what went wrong and how to mend it. Layer 7 (Linux); one thread at a time.
+// A sentence that says what went wrong and how to mend it. Folder: os/linux. One thread at a time.
 #ifndef WG_OS_LINUX_ERROR_TEXT_HPP
 #define WG_OS_LINUX_ERROR_TEXT_HPP
 
@@ -13,14 +13,18 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// At most 255 characters; longer sentences are cut. Empty until something fails.
+/// A text of at most 255 bytes; a longer one is cut. Empty until something fails.
 class error_text {
 public:
+    /// The text, which ends with a zero.
     char const* c_str() const noexcept { return text_; }
+    /// The text.
     std::string_view view() const noexcept { return {text_, size_}; }
+    /// Whether there is no text.
     bool empty() const noexcept { return size_ == 0; }
 
-    /// Says what the pieces, texts and numbers, say one after the other. (printf would be a tenth of a small daemon.)
+    /// Replaces the text by the pieces, texts and numbers, one after the other. (printf would take a tenth of a small
+    /// daemon.)
     template <class... Piece> void set(Piece const&... pieces) noexcept {
         piece const all[] = {piece(pieces)...};
         set_all(all, sizeof...(pieces));
@@ -29,12 +33,12 @@ public:
 private:
     static constexpr std::size_t most = 255;
 
-    /// A text or a number; all sentences are then put together by one function, and each costs little code.
+    /// A text or a number. One function puts all sentences together, so each call of `set` takes little code.
     struct piece {
         enum class kind : unsigned char { text, c_string, negative, number };
         kind is;
         char const* text = nullptr;
-        std::uint64_t number = 0; ///< of a text its length
+        std::uint64_t number = 0; ///< a number's absolute value; a text's length
 
         explicit piece(std::string_view t) noexcept : is(kind::text), text(t.data()), number(t.size()) {}
         explicit piece(char const* t) noexcept : is(kind::c_string), text(t) {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// An owned file descriptor, and the few calls that all files of this folder need. Layer 7 (Linux); any thread, but a
-// descriptor has one owner.
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
 #ifndef WG_OS_LINUX_FD_HPP
 #define WG_OS_LINUX_FD_HPP
 
@@ -14,12 +14,16 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// A file descriptor that is closed when its life ends; -1 is none.
+/// Owns a file descriptor, and closes it in the end; -1: none.
 class unique_fd {
 public:
+    /// Owns none.
     constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
     constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
     constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
     unique_fd& operator=(unique_fd&& other) noexcept {
         if (this != &other) reset(other.release());
         return *this;
@@ -28,13 +32,16 @@ public:
     unique_fd& operator=(unique_fd const&) = delete;
     ~unique_fd() { reset(); }
 
+    /// Whether it owns a descriptor.
     constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
     constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
     constexpr int release() noexcept { return std::exchange(fd_, -1); }
-    /// Closes what is owned, keeps errno, owns `fd` then.
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
     void reset(int fd = -1) noexcept {
         int const kept = errno;
-        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR: Linux has closed it even then
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
         errno = kept;
         fd_ = fd;
     }
@@ -43,7 +50,7 @@ private:
     int fd_ = -1;
 };
 
-/// Repeats a system call that a signal handler interrupted.
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
 template <class Call> auto without_interruption(Call call) noexcept {
     for (;;) {
         auto const answer = call();
@@ -51,7 +58,7 @@ template <class Call> auto without_interruption(Call call) noexcept {
     }
 }
 
-/// The status that comes nearest to an errno.
+/// The status for an errno; `io_error` for those that have none of their own.
 constexpr status status_of(int error) noexcept {
     switch (error) {
     case 0: return status::ok;
@@ -75,7 +82,7 @@ constexpr status status_of(int error) noexcept {
     }
 }
 
-/// Whether this process may open so many descriptors more, 16 at most (`ulimit -n`).
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
 inline bool can_open(std::size_t count) noexcept {
     unique_fd opened[16];
     for (std::size_t i = 0; i < count && i < 16; ++i) {
@@ -86,13 +93,14 @@ inline bool can_open(std::size_t count) noexcept {
     return true;
 }
 
-/// Makes a descriptor of someone else's ours: non-blocking, and closed on exec.
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
 inline bool make_private(int fd) noexcept {
     int const flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/// Has `epoll` watch `fd` for `events` under `number`, or changes what it watches it for.
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
 inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
     epoll_event event{};
     event.events = events;

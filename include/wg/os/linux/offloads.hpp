@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the kernel may do for us in one go. Each is asked for when a device or socket is opened, and done without where
-// the kernel, the driver or the user refuses. Layer 7 (Linux); pure.
+// The offloads of the kernel that move several packets in one call. Each is tried when a device or socket is opened,
+// and left out where the kernel, the driver or the user refuses it. Folder: os/linux. Pure; any thread.
 #ifndef WG_OS_LINUX_OFFLOADS_HPP
 #define WG_OS_LINUX_OFFLOADS_HPP
 
@@ -10,18 +10,19 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// Which offloads may be used.
 struct offloads {
-    bool frames = true;  ///< TUN: packets come with a virtio header, and so without a checksum; for the next two
-    bool tso = true;     ///< TUN: TCP in pieces of up to 64 KiB
-    bool uso = true;     ///< TUN: UDP likewise (Linux 6.2)
-    bool queues = true;  ///< TUN: flows are kept apart in several queues (Linux 3.8)
-    bool gso = true;     ///< socket: equal datagrams leave as one message (UDP_SEGMENT, Linux 4.18)
-    bool gro = true;     ///< socket: and arrive as one (UDP_GRO, Linux 5.0)
-    bool batches = true; ///< socket: several messages in a call (sendmmsg, recvmmsg)
+    bool frames = true;  ///< TUN: packets have a virtio header and may lack a checksum; `tso` and `uso` need it
+    bool tso = true;     ///< TUN: frames of up to 64 KiB of TCP
+    bool uso = true;     ///< TUN: frames of up to 64 KiB of UDP (Linux 6.2)
+    bool queues = true;  ///< TUN: flows are in several queues (Linux 3.8)
+    bool gso = true;     ///< socket: datagrams of one size leave as one message (UDP_SEGMENT, Linux 4.18)
+    bool gro = true;     ///< socket: datagrams of one flow arrive as one message (UDP_GRO, Linux 5.0)
+    bool batches = true; ///< socket: several messages in one call (sendmmsg, recvmmsg)
 };
 
-/// Switches off what `names` names, with commas between; `all` names everything. False: a name is not known, and
-/// nothing has changed.
+/// Switches off the offloads in `names`, names of members with commas between; `all` stands for all of them.
+/// Returns: false if a name is unknown; then nothing has changed.
 constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
     struct {
         std::string_view name;

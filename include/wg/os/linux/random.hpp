@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Linux's random generator by getrandom(2): waits at boot until it is seeded, never gives weak bytes. Layer 7 (Linux);
-// any thread.
+// Linux's random generator (getrandom(2)). After a boot it blocks until it is seeded, so it never returns weak bytes.
+// Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_RANDOM_HPP
 #define WG_OS_LINUX_RANDOM_HPP
 
@@ -15,7 +15,8 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// Models `random_source`.
 class random {
 public:
-    /// On failure `out` is wiped: half a key is no key.
+    /// Fills `out` with random bytes. Returns: false if the kernel fails; then `out` is wiped, so that no key can be
+    /// half random.
     bool fill(bytes out) const noexcept {
         std::size_t done = 0;
         while (done < out.size()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The one place in memory where a device's keys lie: locked, kept out of core dumps and of forks, between two guard
-// pages, wiped at the end. Layer 7 (Linux); one thread at a time.
+// The region of memory that holds all keys of a device. It is locked, kept out of core dumps and forked processes,
+// enclosed by two guard pages, and wiped in the end (mlock(2), madvise(2)). Folder: os/linux. One thread at a time.
 #ifndef WG_OS_LINUX_SECRET_REGION_HPP
 #define WG_OS_LINUX_SECRET_REGION_HPP
 
@@ -14,18 +14,19 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Addresses are reserved once and made usable step by step, so memory that was given out never moves and nothing of
-/// it is ever left behind in a smaller copy.
+/// Reserves addresses once and makes them usable step by step. So allocated memory never moves, and growth leaves no
+/// copy of a secret behind.
 class secret_region {
 public:
-    static constexpr std::size_t alignment = 64;
-    /// Addresses, not memory: enough for two million peers with three sessions each.
+    static constexpr std::size_t alignment = 64; ///< of every allocation, in bytes
+    /// Bytes of addresses that are reserved: enough for two million peers with three sessions each. They take no
+    /// memory.
     static constexpr std::size_t default_capacity =
         sizeof(void*) >= 8 ? converted<std::size_t>(std::uint64_t{1} << 33) : std::size_t{1} << 26;
-    static constexpr std::size_t step_bytes = 65536; ///< a multiple of every page size in use
+    static constexpr std::size_t step_bytes = 65536; ///< by which usable memory grows: a multiple of any page size
 
-    /// Reserves addresses for `capacity` bytes, but for no more than a quarter of the address space that the process
-    /// may have (RLIMIT_AS). If that fails, every allocation does.
+    /// Reserves addresses for `capacity` bytes, but at most a quarter of the process's limit (RLIMIT_AS). If that
+    /// fails, every allocation fails.
     explicit secret_region(std::size_t capacity = default_capacity) noexcept {
         auto const page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
         if (capacity > SIZE_MAX - step_bytes - 2 * page) return;
@@ -43,7 +44,9 @@ public:
         undumped_ = ::madvise(start, mapping_bytes_, MADV_DONTDUMP) == 0;
         unforked_ = ::madvise(start, mapping_bytes_, MADV_WIPEONFORK) == 0;
     }
+    /// Takes over the memory of `other`, which has none then.
     secret_region(secret_region&& other) noexcept : secret_region(nullptr) { swap(other); }
+    /// Wipes and frees its memory, and takes over that of `other`.
     secret_region& operator=(secret_region&& other) noexcept {
         secret_region taken(std::move(other));
         taken.swap(*this);
@@ -57,7 +60,7 @@ public:
         ::munmap(mapping_, mapping_bytes_);
     }
 
-    /// Zeroed memory, aligned to 64 bytes, good until the region dies; nullptr if there is none left.
+    /// Allocates zeroed memory, aligned to 64 bytes, for the life of the region. Returns: nullptr if none is left.
     void* allocate(std::size_t bytes) noexcept {
         if (bytes > capacity_ - used_) return nullptr;
         std::size_t const end = used_ + round_up(bytes, alignment); // at most capacity_, itself a multiple of 64
@@ -65,14 +68,14 @@ public:
         return first_ + std::exchange(used_, end);
     }
 
-    /// Whether all that was given out is locked into memory, so that none of it can reach a swap device. It needs
-    /// RLIMIT_MEMLOCK or CAP_IPC_LOCK; without them keys work, but may be swapped.
+    /// Whether all allocated memory is locked, so that it cannot reach a swap device. Locking needs RLIMIT_MEMLOCK or
+    /// CAP_IPC_LOCK. Without them keys work, but may be swapped.
     bool locked() const noexcept { return locked_; }
     /// Whether the kernel keeps the region out of core dumps.
     bool undumped() const noexcept { return undumped_; }
-    /// Whether a forked child finds zeros here.
+    /// Whether a forked process has zeros in place of the region.
     bool unforked() const noexcept { return unforked_; }
-    /// The memory that may hold secrets now.
+    /// The memory that can hold secrets now.
     bytes_view committed() const noexcept { return {first_, committed_}; }
 
 private:
@@ -103,11 +106,11 @@ private:
         std::swap(unforked_, other.unforked_);
     }
 
-    void* mapping_ = nullptr; ///< guard page, capacity_ bytes from first_, guard page
+    void* mapping_ = nullptr; ///< a guard page, `capacity_` bytes from `first_` on, a guard page
     std::size_t mapping_bytes_ = 0;
     byte* first_ = nullptr;
     std::size_t capacity_ = 0;
-    std::size_t committed_ = 0; ///< readable and writable, from first_
+    std::size_t committed_ = 0; ///< bytes from `first_` on that are readable and writable
     std::size_t used_ = 0;
     bool locked_ = true;
     bool undumped_ = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The threads policy of a host with several processors (pthreads(7), futex(2)). Layer 7 (Linux).
+// The threads policy of a host with several processors (pthreads(7), futex(2)). Folder: os/linux. Any thread.
 #ifndef WG_OS_LINUX_THREADS_HPP
 #define WG_OS_LINUX_THREADS_HPP
 
@@ -17,33 +17,39 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Models `threads`, with all that `workers` needs. Of the C++ library it needs headers alone.
+/// Models `threads`, and has everything that `workers` needs. It does not need the C++ library's compiled part.
 struct threads {
-    static constexpr bool parallel = true;
+    static constexpr bool parallel = true; ///< a device may be called by several threads
 
+    /// A mutex (pthread_mutex_lock(3)).
     class mutex {
     public:
+        /// Not locked.
         mutex() noexcept = default;
         mutex(mutex const&) = delete;
         mutex& operator=(mutex const&) = delete;
         ~mutex() { ::pthread_mutex_destroy(&mutex_); }
+        /// Locks the mutex; waits while another thread holds it.
         void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+        /// Unlocks the mutex, which this thread holds.
         void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
 
     private:
         pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
     };
 
-    /// A number that threads wait on. All is sequentially consistent.
+    /// A number on which threads can wait. All operations are sequentially consistent.
     class cell {
     public:
+        /// The number.
         std::uint32_t load() const noexcept { return value_.load(); }
+        /// Changes the number and wakes all threads that wait.
         void store(std::uint32_t value) noexcept {
             value_.store(value);
-            // Who begins to wait after this finds the new value.
+            // A thread that increments `waiting_` after this load finds the new value in the kernel's comparison.
             if (waiting_.load() != 0) futex(FUTEX_WAKE_PRIVATE, INT_MAX);
         }
-        /// Returns when it is no longer `old`, and perhaps earlier.
+        /// Waits until the number is no longer `old`. May return earlier.
         void wait(std::uint32_t old) noexcept {
             for (int tries = 0; tries < tries_before_sleep; ++tries)
                 if (value_.load() != old) return;
@@ -53,7 +59,7 @@ struct threads {
         }
 
     private:
-        static constexpr int tries_before_sleep = 100; ///< about a quarter of what it takes to sleep and wake up
+        static constexpr int tries_before_sleep = 100; ///< take about a quarter of the time to sleep and wake up
 
         void futex(int operation, std::uint32_t value) noexcept {
             static_assert(sizeof value_ == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
@@ -64,16 +70,17 @@ struct threads {
         std::atomic<std::uint32_t> waiting_{0};
     };
 
-    /// A thread, which whoever owns it waits for in the end.
+    /// Owns a thread. The destructor waits until the thread ends.
     class thread {
     public:
+        /// Owns none.
         thread() noexcept = default;
         thread(thread const&) = delete;
         thread& operator=(thread const&) = delete;
         ~thread() {
             if (runs_) ::pthread_join(thread_, nullptr);
         }
-        /// Runs `Work(context)` without signals, which remain the other threads'. False: the host has none to give.
+        /// Starts a thread that runs `Work(context)` with all signals blocked. Returns: false if the host refuses.
         template <auto Work, class Context> bool start(Context& context) noexcept {
             sigset_t all, before;
             ::sigfillset(&all);
@@ -82,7 +89,7 @@ struct threads {
                 Work(*static_cast<Context*>(with));
                 return nullptr;
             };
-            pthread_attr_t attributes; // what it touches takes memory, but all of it counts against limits
+            pthread_attr_t attributes; // a stack counts against limits (RLIMIT_DATA) in full, so it is small
             ::pthread_attr_init(&attributes);
             ::pthread_attr_setstacksize(&attributes, stack_bytes);
             runs_ = ::pthread_create(&thread_, &attributes, begin, &context) == 0;
@@ -97,10 +104,10 @@ struct threads {
         bool runs_ = false;
     };
 
-    /// Lets threads run that wait for this processor; returns at once where none does.
+    /// Lets other threads run that wait for this processor. Returns at once if none does.
     static void give_way() noexcept { ::sched_yield(); }
 
-    /// How many processors this process may use.
+    /// How many processors this process may use, at least 1.
     static std::size_t processors() noexcept {
         cpu_set_t allowed;
         if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1; // more than the set has room for

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Waits for a TUN device, a socket, sources of the host's own, a deadline that counts suspend, or a call from another
-// thread. Layer 7 (Linux); one thread at a time, but wake() from any.
+// Waits until a TUN device, a socket or another descriptor is ready, a deadline passes, or another thread wakes the
+// waiter (poll(2), timerfd_create(2)). Folder: os/linux. One thread at a time; `wake` from any thread.
 #ifndef WG_OS_LINUX_WAITER_HPP
 #define WG_OS_LINUX_WAITER_HPP
 
@@ -15,12 +15,12 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Models `waiter`. The descriptors remain their owners'.
+/// Models `waiter`. It does not own the descriptors that it watches.
 class waiter {
 public:
-    static constexpr std::size_t max_others = 32; ///< a bit each in `readiness::others`
+    static constexpr std::size_t max_others = 32; ///< other descriptors, one for each bit of `readiness::others`
 
-    /// -1: there is none (yet).
+    /// Watches these descriptors; -1: none.
     explicit waiter(int tun_fd = -1, int udp_fd = -1) noexcept
         : wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
           timer_(::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC)) {
@@ -31,21 +31,24 @@ public:
         watch_udp(udp_fd);
     }
 
-    /// False if the kernel had no descriptors to give: such a waiter cannot be woken and knows no deadline.
+    /// Whether the kernel had descriptors for the waiter. Without them it cannot be woken and has no deadlines.
     explicit operator bool() const noexcept { return wake_ && timer_; }
 
+    /// Reports this descriptor as `readiness::tun` from now on; -1: none.
     void watch_tun(int fd) noexcept { polled_[tun_slot].fd = fd; }
+    /// Reports this descriptor as `readiness::udp` from now on; -1: none.
     void watch_udp(int fd) noexcept { polled_[udp_slot].fd = fd; }
-    /// Reports `fd` as bit `number` (0-31) of `readiness::others`; -1 ends that.
+    /// Reports `fd` as bit `number` (0 to 31) of `readiness::others` from now on; -1: none.
     void watch_other(std::size_t number, int fd) noexcept {
         WG_ASSERT(number < max_others);
         polled_[first_other + number].fd = fd;
         if (fd >= 0 && number >= others_) others_ = number + 1;
     }
 
-    /// Also returns, with nothing ready, after a signal. An error or hang-up of a descriptor counts as ready: whoever
-    /// reads it learns of it. A deadline in the past only looks. For `busy_poll` it looks again and again before it
-    /// sleeps, and lets others run in between.
+    /// Waits until a descriptor is ready, the deadline passes or `wake` is called. Also returns, with nothing ready,
+    /// after a signal. An error or hang-up of a descriptor counts as ready, because a read reports it. With a deadline
+    /// in the past it only polls. For the time of `busy_poll` it polls repeatedly before it sleeps, and lets other
+    /// threads run in between.
     readiness wait(instant deadline, duration busy_poll = {}) noexcept {
         instant const sleep_at = busy_poll != duration{} ? clock_.now() + busy_poll : instant{};
         for (;;) {
@@ -63,15 +66,16 @@ public:
             bool const woken = is_ready(wake_slot) && ::read(wake_.get(), &sink, sizeof sink) > 0;
             if (is_ready(timer_slot) && ::read(timer_.get(), &sink, sizeof sink) > 0) armed_ = instant::never();
             readiness const ready = what_is_ready();
-            // A timer that was armed for an earlier deadline only shows that it is time to arm it anew.
+            // A timer that was armed for an earlier deadline has expired: it is armed anew.
             if (expired || woken || ready.tun || ready.udp || ready.others != 0 || deadline <= clock_.now())
                 return ready;
         }
     }
 
+    /// Makes the present or the next `wait` return.
     void wake() noexcept {
         std::uint64_t const one = 1;
-        // It fails only when the counter is full, and then the waiter wakes anyway.
+        // The write fails only if the counter is full, and then the waiter wakes anyway.
         [[maybe_unused]] ssize_t const written = ::write(wake_.get(), &one, sizeof one);
     }
 
@@ -87,8 +91,9 @@ private:
         return ready;
     }
 
-    /// A timer that is due earlier stays: deadlines mostly move away, and that then costs no system call. A timer of
-    /// this clock, not poll's timeout, because that one stands still while the host is suspended.
+    /// Arms the timer. A timer that expires earlier stays, which saves a system call: most new deadlines are later
+    /// ones. This is a timer of CLOCK_BOOTTIME instead of poll's timeout, which stands still while the host is
+    /// suspended.
     void arm(instant deadline) noexcept {
         if (deadline >= armed_) return;
         itimerspec due{};
@@ -100,8 +105,8 @@ private:
     unique_fd wake_;
     unique_fd timer_;
     pollfd polled_[first_other + max_others];
-    std::size_t others_ = 0; ///< slots in use, counted from the first
-    instant armed_ = instant::never();
+    std::size_t others_ = 0;           ///< the highest number of `watch_other` so far, plus one
+    instant armed_ = instant::never(); ///< when the timer expires
     clock clock_{};
 };
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// The network interface behind a TUN descriptor: its name, index, MTU and state, in whichever network namespace it is.
-// A container is often given an interface that was made elsewhere and moved into its namespace.
+// The network interface behind a TUN descriptor: its name, index, MTU and state, in any network namespace
+// (rtnetlink(7), network_namespaces(7)). Folder: os/linux/netlink. One thread at a time.
 //
-// The kernel is asked over a netlink socket of this process's own namespace. That socket names the other namespace by
-// the number that the kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace,
-// which would want CAP_SYS_ADMIN, and no socket is opened in it, which would keep the namespace alive after its
-// container has ended.
-// Sources: rtnetlink(7), network_namespaces(7). Layer 7 (Linux); one thread at a time.
+// A container often gets an interface that was made in another namespace and moved into its own. The kernel is asked
+// over a netlink socket of this process's own namespace. A request names the other namespace by the number that the
+// kernel keeps for it (RTM_GETNSID, IFLA_TARGET_NETNSID). So no thread enters the other namespace, which needs
+// CAP_SYS_ADMIN. And no socket is opened in it, which would keep the namespace alive after its container has ended.
 #ifndef WG_OS_LINUX_NETLINK_LINK_HPP
 #define WG_OS_LINUX_NETLINK_LINK_HPP
 
@@ -32,36 +31,38 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The system calls that an old kernel lacks or that missing rights refuse; a test puts its own in their place.
+/// The system calls that an old kernel lacks or that fail without rights. A test replaces them. Each returns what the
+/// system call returns.
 struct link_calls {
-    /// What the interface of a TUN descriptor is called now; EBADFD: it was deleted.
+    /// Stores the present name of a TUN descriptor's interface in `request`. EBADFD: the interface was deleted.
     static int name_of(int tun, ifreq& request) noexcept { return ::ioctl(tun, TUNGETIFF, &request); }
-    /// A descriptor of the namespace that the interface of a TUN descriptor is in. Wants CAP_NET_ADMIN there.
+    /// Opens the namespace that the interface of a TUN descriptor is in. Needs CAP_NET_ADMIN there (Linux 5.2).
     static int namespace_of_interface(int tun) noexcept { return ::ioctl(tun, TUNGETDEVNETNS, nullptr); }
-    /// A descriptor of the namespace that a socket is in. Wants CAP_NET_ADMIN there (Linux 4.10).
+    /// Opens the namespace that a socket is in. Needs CAP_NET_ADMIN there (Linux 4.10).
     static int namespace_of_socket(int socket) noexcept { return ::ioctl(socket, SIOCGSKNS, nullptr); }
 };
 
-/// Where an interface is found.
+/// The place of an interface.
 struct link_place {
-    namespace_number net = unknown_namespace;
-    std::uint32_t index = 0; ///< of the interface in that namespace; 0: not known
+    namespace_number net = unknown_namespace; ///< its namespace
+    std::uint32_t index = 0;                  ///< its index in that namespace; 0: not known
+
+    /// Whether both are equal.
 
     friend bool operator==(link_place const&, link_place const&) = default;
 };
 
-/// What the kernel says of an interface over netlink.
+/// What the kernel tells about an interface over netlink.
 struct link_facts {
-    std::uint32_t index = 0;
-    std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool up = false;
-    char kind[16] = {}; ///< of a virtual interface, such as `tun` or `veth`
-    // Of the kind `tun`, since Linux 4.16:
-    bool described = false; ///< the kernel tells what follows
-    bool is_tap = false;
-    bool lasts = false;              ///< stays when no process uses it
+    std::uint32_t index = 0;         ///< in its namespace
+    std::uint32_t mtu_bytes = 0;     ///< 0: not told
+    bool up = false;                 ///< an administrator has set it up
+    char kind[16] = {};              ///< of a virtual interface, such as `tun` or `veth`
+    bool described = false;          ///< the kernel tells the following members: kind `tun`, since Linux 4.16
+    bool is_tap = false;             ///< carries Ethernet frames
+    bool lasts = false;              ///< is persistent: stays when no process uses it
     bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
-    std::uint32_t queues_in_use = 0; ///< told only where `several_queues`
+    std::uint32_t queues_in_use = 0; ///< told only if `several_queues`
 };
 
 /// Reads a message about an interface. Returns: false if it is too short for one.
@@ -83,7 +84,7 @@ inline bool read_link(netlink_detail::message const& from, link_facts& out) noex
     });
     if (std::strcmp(out.kind, "tun") != 0) return true;
     each_attribute(details, [&](std::uint16_t type, bytes_view value) noexcept {
-        // IFLA_TUN_TYPE and others, which older headers lack
+        // IFLA_TUN_TYPE, IFLA_TUN_PERSIST and so on, which older headers lack.
         constexpr std::uint16_t tun_type = 3, persists = 6, many = 7, queues = 8, disabled_queues = 9;
         if (type == tun_type) out.described = true, out.is_tap = number_in<byte>(value, IFF_TUN) == IFF_TAP;
         if (type == persists) out.lasts = number_in<byte>(value, 0) != 0;
@@ -93,7 +94,7 @@ inline bool read_link(netlink_detail::message const& from, link_facts& out) noex
     return true;
 }
 
-/// Asks for the interface called `name`. On failure errno says why.
+/// Asks for the interface `name` in namespace `net`. Returns: the status of errno, which then says why.
 inline status ask_link(int netlink, namespace_number net, char const* name, link_facts& out) noexcept {
     using namespace netlink_detail;
     request question(RTM_GETLINK, 0, ifinfomsg{});
@@ -106,12 +107,13 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
     return read_link(answer, out) ? status::ok : status::io_error;
 }
 
-/// The interface behind a TUN descriptor.
+/// Follows the interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Learns anew what the interface is called, where it is, and its MTU. `known_name` is what it was called last:
-    /// some drivers do not tell (TUNGETIFF). `not_supported`: the kernel does not say where the interface is, or
-    /// refuses to tell of that namespace; the MTU then stays what it was. `gone`: deleted.
+    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not tell
+    /// it (TUNGETIFF).
+    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not tell where it is, or tells
+    /// nothing about that namespace; then the MTU stays what it was.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
@@ -119,7 +121,7 @@ public:
             if (Calls::name_of(tun, before) != 0 && errno == EBADFD) return status::gone;
             std::uint32_t mtu_bytes = 0;
             link_place const place = look_for(tun, before.ifr_name, mtu_bytes);
-            // The interface may have been renamed or moved since the first question.
+            // The interface may have been renamed since the first question.
             if (Calls::name_of(tun, after) != 0 && errno == EBADFD) return status::gone;
             if (std::strcmp(before.ifr_name, after.ifr_name) != 0) continue;
             std::memcpy(name_, before.ifr_name, sizeof name_);
@@ -132,12 +134,15 @@ public:
         return status::not_supported;
     }
 
+    /// The interface's name, as `refresh` last found it; empty before.
     char const* name() const noexcept { return name_; }
+    /// The interface's place, as `refresh` last found it.
     link_place const& place() const noexcept { return place_; }
-    std::size_t mtu() const noexcept { return mtu_; } ///< in bytes; 0: not known
+    /// The interface's MTU in bytes; 0: not known.
+    std::size_t mtu() const noexcept { return mtu_; }
 
-    /// Changes a number of an interface in this process's own namespace: SIOCSIFMTU, SIOCSIFTXQLEN. On failure errno
-    /// says why; `not_supported`: the interface is elsewhere.
+    /// Sets a number of the interface: SIOCSIFMTU, SIOCSIFTXQLEN. Returns: `not_supported` if the interface is in
+    /// another namespace; else the status of errno, which then says why.
     status change(unsigned long what, std::size_t value) noexcept {
         if (place_.net != own_namespace) return errno = EOPNOTSUPP, status::not_supported;
         ifreq request = about(name_);
@@ -155,7 +160,7 @@ private:
         return request;
     }
 
-    /// Where the interface is; an index of 0: not known.
+    /// Finds the interface's place and MTU. Returns: an index of 0 if the place is not known.
     link_place look_for(int tun, char const* name, std::uint32_t& mtu_bytes) noexcept {
         link_place place{};
         if (!netlink_) return place;
@@ -176,8 +181,8 @@ private:
         ifreq request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
         auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
-        // Where the kernel does not tell the namespace, a name proves nothing: another interface may have it here. But
-        // Linux gives the index of an interface to no other one, so a known index proves it.
+        // If the kernel does not tell the namespace, another interface may have this name here. But Linux does not
+        // reuse the index of an interface, so the interface is the same if its index is known.
         if (!told && last_here_ != 0 && last_here_ != index) return {};
         request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFMTU, &request) != 0 || request.ifr_mtu <= 0) return {};
@@ -188,7 +193,7 @@ private:
     unique_fd netlink_{};
     char name_[IFNAMSIZ] = {};
     link_place place_{};
-    std::uint32_t last_here_ = 0; ///< its index when it was last in this process's namespace; 0: it never was
+    std::uint32_t last_here_ = 0; ///< the index when it was last in this process's namespace; 0: it never was there
     std::size_t mtu_ = 0;
 };
 

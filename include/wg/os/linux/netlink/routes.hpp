@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the host changes under a tunnel: its interface up, down, gone or of another MTU; routes, rules and addresses,
-// by which a cached source address may have become wrong (rtnetlink(7)). Layer 7 (Linux); one thread at a time.
+// Reports changes of the host that concern a tunnel (rtnetlink(7)): its interface is up, down, gone or has another MTU;
+// routes, rules or addresses changed, so that a cached source address may be wrong.
+// Folder: os/linux/netlink. One thread at a time.
 #ifndef WG_OS_LINUX_NETLINK_ROUTES_HPP
 #define WG_OS_LINUX_NETLINK_ROUTES_HPP
 
@@ -13,24 +14,24 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Everything since the last look.
+/// All changes since the last `read`.
 struct network_changes {
-    bool link = false; ///< the interface was spoken of: `up` and `mtu_bytes` hold what was said last
-    bool up = false;
+    bool link = false;           ///< the kernel told about the interface; `up` and `mtu_bytes` are the last values
+    bool up = false;             ///< an administrator has set it up
     std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool link_left = false;      ///< deleted, or moved to another network namespace: the TUN device knows which
-    bool routes = false;         ///< routes or rules, or an address is gone, IPv4 or IPv6
+    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` tells which
+    bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
 };
 
 /// Watches the network of this process's namespace and one interface in it, or one interface in another namespace.
-/// Events begin with how that interface is now.
+/// The first event is the present state of that interface.
 class route_monitor {
 public:
     /// Watches nothing.
     route_monitor() noexcept = default;
 
     /// Watches routes, rules, addresses and the interface with this index, all in this process's namespace. An index of
-    /// 0: no interface.
+    /// 0: no interface. Returns: the status of errno.
     static result<route_monitor> open(std::uint32_t interface_index) noexcept {
         route_monitor made;
         if (!made.begin(group(RTNLGRP_LINK) | group(RTNLGRP_IPV4_IFADDR) | group(RTNLGRP_IPV6_IFADDR) |
@@ -41,8 +42,8 @@ public:
         return made;
     }
 
-    /// Watches one interface in another namespace. The kernel tells of the links of all namespaces that have a number
-    /// here; those of others are read and passed over. no_permission: that wants CAP_NET_BROADCAST in the other
+    /// Watches one interface in another namespace. The kernel reports the interfaces of all namespaces that have a
+    /// number here, and the others are skipped. Returns: `no_permission` without CAP_NET_BROADCAST in the other
     /// namespace.
     static result<route_monitor> open_elsewhere(link_place const& place) noexcept {
         route_monitor made;
@@ -51,15 +52,16 @@ public:
         return made;
     }
 
-    /// Watches another interface of the same namespace from now on. False: the kernel cannot be asked.
+    /// Watches another interface of the same namespace from now on. Returns: false if the kernel cannot be asked.
     bool watch_link(std::uint32_t interface_index) noexcept {
         index_ = interface_index;
         return index_ == 0 || ask_link();
     }
 
+    /// A descriptor that polls readable when `read` has something to read; -1 if nothing is watched.
     int fd() const noexcept { return fd_.get(); }
 
-    /// Reads what is there, without blocking; at most 64 reads, the rest stays readable.
+    /// Reads events without blocking. A call makes at most 64 reads, and the rest stays readable.
     network_changes read() noexcept {
         network_changes changes;
         alignas(nlmsghdr) byte buffer[8192];
@@ -76,16 +78,16 @@ public:
             header.msg_iovlen = 1;
             ssize_t const size = without_interruption([&] { return ::recvmsg(fd_.get(), &header, 0); });
             if (size < 0 && errno != ENOBUFS) {
-                // Only now, with the socket empty, is there surely room for the answer.
+                // Only now that the socket is empty, the answer surely has room.
                 if (overrun_ && errno == EAGAIN) overrun_ = !watch_link(index_);
                 break;
             }
             if (size < 0 || (header.msg_flags & MSG_TRUNC) != 0) {
-                changes.routes = overrun_ = true; // more than the socket holds: anything may have changed
+                changes.routes = overrun_ = true; // events were lost: anything may have changed
                 continue;
             }
             if (from.nl_pid != 0) continue; // from another process, not from the kernel
-            take({buffer, static_cast<std::size_t>(size)}, told_of(header), changes);
+            take({buffer, static_cast<std::size_t>(size)}, namespace_of(header), changes);
         }
         return changes;
     }
@@ -100,7 +102,7 @@ private:
         address.nl_groups = groups;
         socklen_t size = sizeof address;
         int const yes = 1;
-        // Asked for before the socket joins a group, so that no event of the other namespace is missed.
+        // NETLINK_LISTEN_ALL_NSID is set before the socket joins a group, so that no event is missed.
         if (!fd_ ||
             (net_ >= 0 && ::setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &yes, sizeof yes) != 0) ||
             ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
@@ -110,7 +112,7 @@ private:
         return true;
     }
 
-    /// Has the kernel say how the interface is, as an event among the others.
+    /// Asks for the interface. The answer arrives among the events.
     bool ask_link() noexcept {
         ifinfomsg about{};
         about.ifi_index = static_cast<int>(index_);
@@ -119,8 +121,8 @@ private:
         return question.send(fd_.get());
     }
 
-    /// The namespace that a received message tells of.
-    static namespace_number told_of(msghdr& message) noexcept {
+    /// The namespace of which a received message is an event.
+    static namespace_number namespace_of(msghdr& message) noexcept {
         namespace_number net = own_namespace;
         for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c))
             if (c->cmsg_level == SOL_NETLINK && c->cmsg_type == NETLINK_LISTEN_ALL_NSID)
@@ -130,7 +132,7 @@ private:
 
     void take(bytes_view from, namespace_number net, network_changes& changes) const noexcept {
         for (netlink_detail::message m; (m = netlink_detail::take_message(from)).type != 0;)
-            // An answer to a request of this socket has the socket's port, and names no namespace.
+            // An answer to a request of this socket has the socket's port and no namespace.
             if (net == net_ || m.port == port_) take_one(m, changes);
     }
 
@@ -143,15 +145,15 @@ private:
         case RTM_DELADDR:
         case RTM_NEWRULE:
         case RTM_DELRULE: changes.routes = true; return;
-        case NLMSG_ERROR: // the interface that was asked for is not here
+        case NLMSG_ERROR: // there is no interface with this index
             changes.link_left = true;
             return;
         default: return;
         }
     }
 
-    /// Whether a route is one that datagrams to other hosts may take. The routes that each new address brings along for
-    /// itself (local, broadcast, multicast) make no source wrong that was right before.
+    /// Whether datagrams to other hosts can take this route. The routes that the kernel adds for each new address
+    /// (local, broadcast, multicast) do not make a source wrong.
     static bool leads_away(netlink_detail::message const& m) noexcept {
         rtmsg route;
         if (!m.read(route)) return false;
@@ -162,7 +164,7 @@ private:
     void take_link(netlink_detail::message const& m, network_changes& changes) const noexcept {
         ifinfomsg link;
         if (!m.read(link)) return;
-        // A bridge sends messages about its ports that look alike, but for the family.
+        // The messages of a bridge about its ports differ only in the family.
         if (link.ifi_family != AF_UNSPEC || static_cast<std::uint32_t>(link.ifi_index) != index_) return;
         if (m.type == RTM_DELLINK) {
             changes.link_left = true;
@@ -178,9 +180,9 @@ private:
 
     unique_fd fd_{};
     namespace_number net_ = own_namespace;
-    std::uint32_t index_ = 0; ///< of the interface that is watched; 0: none
-    std::uint32_t port_ = 0;  ///< this socket's netlink address
-    bool overrun_ = false;    ///< events were lost, and the interface has not been asked for anew
+    std::uint32_t index_ = 0; ///< of the watched interface; 0: none
+    std::uint32_t port_ = 0;  ///< the socket's netlink address
+    bool overrun_ = false;    ///< events were lost, and the interface must be asked for again
 };
 
 }}} // namespace wg::WG_ABI::os
