@@ -20097,11 +20097,10 @@ using session = basic_session<>;
 #define WG_DEFAULT_POLICIES_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// The parts that a platform supplies, for the platform that this is compiled for: the one place where it is asked.
-// Layer 7.
+// Includes the folder of the platform that is compiled for. No other header tests for the platform. Folder: os.
 //
-// `wg::os::host` names what `wg::default_policies` takes from the platform. It is empty where there is none: what a
-// microcontroller needs is in bare/, is made of a board, and compiles everywhere.
+// `wg::os::host` names the types that `wg::default_policies` takes from the platform. It is empty on other platforms
+// than Linux. The folder bare/, for boards without an operating system, compiles everywhere.
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
@@ -21554,9 +21553,9 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What makes a process a daemon: standard descriptors, going to the background, stopping on signals, keeping its memory
-// to itself, its limits, telling its supervisor (daemon(7), sd_notify(3)). Layer 7 (Linux); at start-up, while there is
-// one thread.
+// The parts of a daemon: standard descriptors, going to the background, stopping on signals, private memory, limits,
+// and messages to the supervisor (daemon(7), sd_notify(3)). Folder: os/linux/process. At start-up, before other
+// threads.
 #ifndef WG_OS_LINUX_PROCESS_DAEMON_HPP
 #define WG_OS_LINUX_PROCESS_DAEMON_HPP
 
@@ -21689,40 +21688,42 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Opens /dev/null as each of descriptors 0, 1 and 2 that is closed. Else the next files that the program opens get
-/// these numbers, and what is written to standard error goes into them. For the first line of `main`.
-/// Returns a bit, 1 << descriptor, for each that was closed.
+/// Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed. Else the next files that the program opens
+/// would get these numbers, and messages for standard error would go into them. To be called first in `main`.
+/// Returns: a bit, 1 << descriptor, for each that was closed.
 inline unsigned open_standard_descriptors() noexcept {
     unsigned closed = 0;
     for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
         if (::fcntl(fd, F_GETFD) >= 0) continue;
         closed |= 1u << fd;
-        // open() returns the lowest free number, which is `fd`. Without /dev (a chroot), a directory takes its place:
-        // to read or write it is an error, and no harm.
+        // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
+        // instead: reading and writing it fail without harm.
         if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
     }
     return closed;
 }
 
-/// Whether this process has a controlling terminal. When that is closed, the kernel sends SIGHUP.
+/// Whether this process has a controlling terminal. When the terminal is closed, the kernel sends SIGHUP.
 inline bool has_terminal() noexcept {
     return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
 }
 
-/// A process that goes on in the background while the one it was started as waits to tell the shell how that went.
+/// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
+/// failed, and returns that as its exit status.
 class background {
 public:
     /// Stays in the foreground: `ready` does nothing.
     background() noexcept = default;
 
-    /// Forks. Returns in the child, in a session of its own. The parent never returns: it ends with 0 once the child
-    /// calls `ready`, and with 1 if the child ends before that, which should have said why on stderr.
-    /// Call it before there are threads, and before there are secrets, of which the parent would keep a copy.
+    /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
+    /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
+    /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
+    /// Returns: the status of errno.
     static result<background> enter() noexcept {
         int ends[2];
         if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
         unique_fd from(ends[0]), to(ends[1]);
-        std::fflush(nullptr); // or both would write what is buffered
+        std::fflush(nullptr); // else both processes would write the buffered text
         pid_t const child = ::fork();
         if (child < 0) return status_of(errno);
         if (child > 0) {
@@ -21738,8 +21739,8 @@ public:
         return self;
     }
 
-    /// Lets the parent end. From here on nothing is read from or written to the terminal, except errors and logs
-    /// where `keep_stderr`.
+    /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
+    /// unless `keep_stderr`.
     void ready(bool keep_stderr) noexcept {
         if (!parent_) return;
         unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -21748,9 +21749,9 @@ public:
             ::dup2(null.get(), STDOUT_FILENO);
             if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
         }
-        if (::chdir("/") != 0) return; // cannot fail; the parent learns of it by our end
+        if (::chdir("/") != 0) return; // cannot fail
         char const yes = 1;
-        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may be gone: no matter
+        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may have been killed
         parent_.reset();
     }
 
@@ -21758,15 +21759,18 @@ private:
     unique_fd parent_{};
 };
 
-/// The signals that ask a daemon to stop, as a descriptor. Other signals whose default would end or stop the process,
-/// and that ask nothing of a daemon, are ignored.
+/// Receives the signals that stop a daemon through a descriptor, and ignores other signals that would end or stop the
+/// process by default.
 class stop_signals {
 public:
-    /// What a signal SIGHUP means: the terminal was closed, so the process stops; or nothing.
-    enum class hang_up { stops, is_ignored };
+    /// The effect of SIGHUP.
+    enum class hang_up {
+        stops,     ///< the terminal was closed, so the process stops
+        is_ignored ///< none
+    };
 
-    /// SIGINT, SIGTERM, SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup): by default these would
-    /// end the process before it cleaned up. Blocks them; the destructor restores what was.
+    /// Blocks SIGINT, SIGTERM and SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup). By default they
+    /// would end the process before it has cleaned up. The destructor restores the earlier state.
     explicit stop_signals(hang_up means = hang_up::stops) noexcept {
         sigset_t wanted;
         ::sigemptyset(&wanted);
@@ -21791,8 +21795,9 @@ public:
         ::sigprocmask(SIG_SETMASK, &before_, nullptr);
     }
 
+    /// A descriptor that polls readable when a signal has come; -1 if no descriptors were left.
     int fd() const noexcept { return fd_.get(); }
-    /// The number of a signal that has come since, or 0.
+    /// Takes a signal that has come. Returns: its number; 0 if none has come.
     int take() noexcept {
         signalfd_siginfo info;
         ssize_t const size = without_interruption([&] { return ::read(fd_.get(), &info, sizeof info); });
@@ -21800,8 +21805,8 @@ public:
     }
 
 private:
-    // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that this process
-    // never asks for, and signals that users send as a test.
+    // SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The others are of timers and notices
+    // that a daemon does not use, or of users who try out signals.
     static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1, SIGUSR2,
                                       SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
 
@@ -21811,32 +21816,35 @@ private:
     hang_up means_ = hang_up::stops;
 };
 
-/// Nobody with the same user id may read or trace this process, and no core dump is written. Whether both took hold.
+/// Keeps other processes of the same user from reading or tracing this one, and the kernel from writing core dumps.
+/// Returns: whether both succeeded.
 inline bool keep_memory_private() noexcept {
     rlimit const none{0, 0};
     bool const no_core = ::setrlimit(RLIMIT_CORE, &none) == 0;
     return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
 }
 
-/// Caps the memory that this process may write to: heap, buffers, threads' stacks (RLIMIT_DATA). Who asks for more gets
-/// none, and whatever is asked for here can do without. False: it had a lower limit.
+/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
+/// the whole library handles. Returns: false if the process had a lower limit.
 inline bool limit_memory(std::size_t bytes) noexcept {
     rlimit const most{bytes, bytes};
     return ::setrlimit(RLIMIT_DATA, &most) == 0;
 }
 
-/// Room for descriptors: how many numbers were looked at, and how many of them are taken.
+/// The result of `make_descriptor_room`.
 struct descriptor_room {
-    std::size_t limit = 0, used = 0;
+    std::size_t limit = 0; ///< numbers of descriptors that were examined, from 0 on
+    std::size_t used = 0;  ///< how many of them are in use
+    /// How many of them are free.
     std::size_t left() const noexcept { return limit - used; }
 };
-/// Looks whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) for them as far as
-/// the hard limit allows. Where there is room for fewer, `limit` is the limit.
+/// Finds out whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) if necessary, as
+/// far as the hard limit allows. Returns: if fewer are free, `limit` is the process's limit.
 inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     rlimit now{};
     if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
     descriptor_room room;
-    auto const look = [&] { // not beyond what was asked for: the limit may be a million
+    auto const look = [&] { // ends when enough are found, because the limit can be a million
         room = {};
         std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
         for (; room.limit < most && room.left() < wanted; ++room.limit)
@@ -21852,15 +21860,19 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     return room;
 }
 
-/// When to try again what has failed: after a quarter of a second, then each time after twice as long, 4 s at most.
+/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
 class backoff {
 public:
+    /// Whether an attempt has failed and is to be repeated.
     bool waits() const noexcept { return due_ != instant::never(); }
-    instant due() const noexcept { return due_; } ///< never: nothing has failed
+    /// When the next attempt is due; `never` if none has failed.
+    instant due() const noexcept { return due_; }
+    /// Notes that an attempt has failed.
     void failed(instant now) noexcept {
         due_ = now + pause_;
         pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
     }
+    /// Notes that an attempt has succeeded.
     void succeeded() noexcept { *this = {}; }
 
 private:
@@ -21869,8 +21881,9 @@ private:
     duration pause_ = first;
 };
 
-/// Tells the supervisor that started us `state`: "READY=1", "STOPPING=1". `socket` is a path, or a name in the abstract
-/// namespace that begins with `@`; null (no supervisor asked): nothing to do. False: it could not be told.
+/// Sends `state`, such as "READY=1" or "STOPPING=1", to the supervisor that has started this process. `socket` is a
+/// path, or `@` and a name in the abstract namespace; null: there is no supervisor, and nothing is sent.
+/// Returns: false if it could not be sent.
 inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
     if (socket == nullptr || *socket == '\0') return true;
     sockaddr_un address{};
@@ -21891,7 +21904,7 @@ inline bool notify_supervisor(char const* state, char const* socket = std::geten
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/linux/process. Any thread.
 #ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
 #define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
 
@@ -21908,7 +21921,8 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// The longest path of a directory that `make_directories` takes, in bytes.
 inline constexpr std::size_t max_directory_bytes = 255;
 
-/// Makes one directory, mode 0755. A link to a missing directory has its target made.
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
 inline bool make_directory(char const* path) noexcept {
     char target[PATH_MAX + max_directory_bytes + 1];
     std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
@@ -21919,13 +21933,13 @@ inline bool make_directory(char const* path) noexcept {
         std::memcpy(target, path, folder);
         path = absolute ? target + folder : target;
     }
-    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
     return ::chmod(path, 0755) == 0;
 }
 
-/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
-/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
-/// why.
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
 inline bool make_directories(std::string_view path) noexcept {
     if (!path.starts_with('/')) return errno = EINVAL, false;
     char part[max_directory_bytes + 1] = {};
@@ -21948,9 +21962,9 @@ inline bool make_directories(std::string_view path) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Log lines that never end or stop the program: a line that cannot be written at once is dropped and counted. Lines go
-// to a descriptor, mostly stderr; errors that it does not take go to syslog (write(2), syslog(3), RFC 3164).
-// Layer 7 (Linux); any thread.
+// Writes log lines without ever waiting: a line that cannot be written at once is dropped and counted. Lines go to a
+// descriptor, mostly stderr. Errors that the descriptor does not take go to syslog (write(2), syslog(3), RFC 3164).
+// Folder: os/linux/process. Any thread.
 #ifndef WG_OS_LINUX_PROCESS_LOG_HPP
 #define WG_OS_LINUX_PROCESS_LOG_HPP
 
@@ -22274,17 +22288,20 @@ static_assert(wg::threads<threads>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The numbers are those of syslog.
-enum class severity : std::uint8_t { error = 3, info = 6 };
+/// The severity of a line, with the numbers of syslog.
+enum class severity : std::uint8_t {
+    error = 3, ///< goes to syslog if the descriptor does not take it
+    info = 6   ///< goes to the descriptor only
+};
 
-/// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks, raises a signal, or changes errno. A regular file
-/// is the exception: the kernel offers no write to a disk that does not wait for the disk.
+/// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks, raises a signal or changes errno. A regular file is
+/// the exception: Linux has no write to a file that cannot wait for the disk.
 class log_writer {
 public:
-    static constexpr char const* default_syslog = "/dev/log";
+    static constexpr char const* default_syslog = "/dev/log"; ///< the path of syslog's datagram socket
 
-    /// `name` is the program's. `fd` stays its owner's and is not changed; -1: none. `name` and `syslog`, the path of
-    /// syslog's datagram socket, outlive this.
+    /// Writes to `fd`, which is neither owned nor changed; -1: none. `name` is the program's. `name` and `syslog`, the
+    /// path of syslog's datagram socket, must outlive this object.
     explicit log_writer(char const* name, int fd = STDERR_FILENO, char const* syslog = default_syslog) noexcept
         : name_(name), syslog_path_(syslog), syslog_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
         choose(fd);
@@ -22292,26 +22309,27 @@ public:
     log_writer(log_writer const&) = delete;
     log_writer& operator=(log_writer const&) = delete;
 
-    /// From here on the descriptor is not used: errors go to syslog, and other lines nowhere. While no other thread
-    /// writes.
+    /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
+    /// meanwhile.
     void leave_descriptor() noexcept {
         own_.reset();
         kind_ = kind::none;
     }
 
-    /// Writes the pieces, texts and numbers, one after the other as one line.
+    /// Writes the pieces, texts and numbers, as one line of an error.
     template <class... Piece> void error(Piece const&... pieces) noexcept { write(severity::error, pieces...); }
+    /// Writes the pieces, texts and numbers, as one line of information.
     template <class... Piece> void info(Piece const&... pieces) noexcept { write(severity::info, pieces...); }
 
-    /// Lines lost since the last line that told of lost ones.
+    /// The number of lines that were lost since the last line that reported lost lines.
     std::uint32_t lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
 
 private:
     enum class kind : std::uint8_t {
         none,
         plain,  ///< never blocks, or is the writer's own non-blocking description
-        polled, ///< blocks: asked before each write whether there is room
-        socket,
+        polled, ///< can block: polled for room before each write
+        socket, ///< sent to with MSG_DONTWAIT
     };
 
     template <class... Piece> void write(severity of, Piece const&... pieces) noexcept {
@@ -22322,7 +22340,7 @@ private:
 
     void write(severity of, error_text const& line) noexcept {
         int const kept = errno;
-        // Relaxed: the count stands for itself, no other memory depends on it.
+        // Relaxed, because no other memory depends on the count.
         if (std::uint32_t const lost = lost_.exchange(0, std::memory_order_relaxed); lost != 0) {
             error_text told;
             told.set(lost, lost == 1 ? " log line was lost" : " log lines were lost");
@@ -22337,7 +22355,7 @@ private:
     }
 
     /// Finds out how to write to `fd` without blocking. O_NONBLOCK belongs to the open description, which other
-    /// programs share (a shell's terminal), so it is not set there: a description of our own is opened.
+    /// programs may share, as a shell shares its terminal. So O_NONBLOCK is not set on it: a new description is opened.
     void choose(int fd) noexcept {
         struct stat file {};
         if (fd < 0 || ::fstat(fd, &file) != 0) return;
@@ -22355,7 +22373,7 @@ private:
             own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev && same.st_ino == file.st_ino;
         if (good) {
             fd_ = own_.get();
-        } else { // no /proc, or no right to it
+        } else { // no /proc, or no right to open it
             own_.reset();
             kind_ = kind::polled;
         }
@@ -22383,8 +22401,8 @@ private:
         return written == static_cast<ssize_t>(size);
     }
 
-    /// The signals of a failing write are kept from the program: SIGPIPE (no reader), SIGXFSZ (a file's size limit)
-    /// would end it, SIGTTOU (a write of a background job to its terminal) would stop it.
+    /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
+    /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
         pollfd room{fd_, POLLOUT, 0};
         if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
@@ -22396,7 +22414,7 @@ private:
         if (written < 0 && (errno == EPIPE || errno == EFBIG)) {
             int const raised = errno == EPIPE ? SIGPIPE : SIGXFSZ;
             ::sigemptyset(&pending);
-            if (::sigismember(&before, raised) == 0) { // else a pending one may be the program's
+            if (::sigismember(&before, raised) == 0) { // else a pending signal may be the program's own
                 ::sigaddset(&pending, raised);
                 timespec const at_once{};
                 while (::sigtimedwait(&pending, nullptr, &at_once) < 0 && errno == EINTR) {}
@@ -22406,7 +22424,7 @@ private:
         return written;
     }
 
-    /// The address is given with each datagram, so a syslog that was restarted is found again.
+    /// Sends a line to syslog. The socket is not connected, so a syslog that was restarted is found again.
     bool send_to_syslog(severity of, std::string_view text) noexcept {
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
@@ -22435,17 +22453,17 @@ private:
     unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
     unique_fd syslog_;
     std::atomic<std::uint32_t> lost_{0};
-    std::atomic<bool> mid_line_{false}; ///< the last write took a part of its line
+    std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
 };
 
-/// Whether a line about a subject is worth writing: not the same about one subject more than once in `interval`, and
-/// of all subjects together `burst` at once and then one a second. Any thread.
+/// Limits the number of log lines: a line about the same subject with the same content passes once in `interval`. For
+/// all subjects together, `burst` lines pass at once, and then one a second. Any thread.
 class line_limit {
 public:
-    static constexpr duration interval = seconds(60);
-    static constexpr std::uint32_t burst = 10;
+    static constexpr duration interval = seconds(60); ///< between two equal lines
+    static constexpr std::uint32_t burst = 10;        ///< lines that pass at once after a silence
 
-    /// `what` is the content, such as an errno: another one about the subject is a new line.
+    /// Whether a line about `subject` with the content `what`, such as an errno, may be written; then it is counted.
     bool pass(std::uint32_t subject, std::uint32_t what, instant now) noexcept {
         mutex_.lock();
         bool const passes = is_new(subject, what, now) && take_token(now);
@@ -22455,7 +22473,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t subjects = 64; ///< remembered; more share the places
+    static constexpr std::size_t subjects = 64; ///< that are remembered; further subjects share their places
 
     struct line {
         std::uint32_t subject = 0;
@@ -22480,7 +22498,7 @@ private:
 
     threads::mutex mutex_;
     line lines_[subjects];
-    instant since_{}; ///< a bucket: what has not been used since
+    instant since_{}; ///< a token bucket: each second from here until now is a line that may pass
     bool begun_ = false;
 };
 
@@ -22488,12 +22506,13 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Lets one process at a time serve an interface and its configuration socket (flock(2)). Layer 7 (Linux); one thread.
+// A lock that lets one process at a time serve an interface and its configuration socket (flock(2)).
+// Folder: os/linux/process. One thread at a time.
 //
-// The driver keeps two processes from making one interface (IFF_TUN_EXCL), but it lets several share one that was made
-// with several queues. And a second process would take a configuration socket that is bound, but does not listen yet,
-// for one that was left behind. The lock covers both. Only the user of the process can open its file, so no other user
-// can hold it. The kernel releases it when the process ends in any way.
+// The driver keeps two processes from creating the same interface (IFF_TUN_EXCL), but it lets several processes share
+// an interface with several queues. And a second process would mistake a configuration socket that is bound and does
+// not listen yet for one that was left behind. The lock prevents both. Its file can only be opened by the user of the
+// process, so no other user can hold the lock. The kernel releases the lock when the process ends in any way.
 #ifndef WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
 #define WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
 
@@ -22688,7 +22707,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/linux/process. Any thread.
 #ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
 #define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
 
@@ -22705,7 +22724,8 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// The longest path of a directory that `make_directories` takes, in bytes.
 inline constexpr std::size_t max_directory_bytes = 255;
 
-/// Makes one directory, mode 0755. A link to a missing directory has its target made.
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
 inline bool make_directory(char const* path) noexcept {
     char target[PATH_MAX + max_directory_bytes + 1];
     std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
@@ -22716,13 +22736,13 @@ inline bool make_directory(char const* path) noexcept {
         std::memcpy(target, path, folder);
         path = absolute ? target + folder : target;
     }
-    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
     return ::chmod(path, 0755) == 0;
 }
 
-/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
-/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
-/// why.
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
 inline bool make_directories(std::string_view path) noexcept {
     if (!path.starts_with('/')) return errno = EINVAL, false;
     char part[max_directory_bytes + 1] = {};
@@ -22750,25 +22770,27 @@ inline bool make_directories(std::string_view path) noexcept {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// Holds the lock of a name, until it is destroyed.
 class name_lock {
 public:
     /// Holds nothing.
     name_lock() noexcept = default;
+    /// Takes over the lock.
     name_lock(name_lock&&) noexcept = default;
     name_lock& operator=(name_lock&&) = delete;
-    /// Removes the file before the lock is released, so that no other process holds that file then.
+    /// Removes the file before the lock is released, so that no other process can lock a file that is removed.
     ~name_lock() {
         if (file_) ::unlink(path_.c_str());
     }
 
-    /// Takes the lock `directory`/`name`.lock, and makes that file and the directory where they are missing.
-    /// `address_in_use`: another process holds it. Where no file can be made, as for a process that was given its
-    /// socket and has no right to make one, the result holds nothing.
+    /// Takes the lock `directory`/`name`.lock, and creates that file and the directory if they are missing.
+    /// Returns: `address_in_use` if another process holds the lock. If the file cannot be created, the object holds
+    /// nothing; so a process without the right to create files can still serve a socket that it was given.
     static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
-        if (name.empty() || name.find('/') != name.npos) return name_lock(); // no name of an interface
+        if (name.empty() || name.find('/') != name.npos) return name_lock(); // not the name of an interface
         name_lock made;
         made.path_.set(directory, "/", name, ".lock");
-        (void)make_directories(directory); // the configuration socket says what is wrong with the directory
+        (void)make_directories(directory); // `uapi_listener` reports what is wrong with the directory
         for (;;) {
             unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
             if (!file) return name_lock();
@@ -22777,7 +22799,7 @@ public:
                 why.set("`", name, "` is in use: another process serves it and holds ", made.path_.view());
                 return status::address_in_use;
             }
-            // The process that held the lock before may have removed the file after it was opened here.
+            // The process that held the lock before may have removed the file between `open` and `flock`.
             struct stat ours = {};
             struct stat there = {};
             if (::fstat(file.get(), &ours) != 0) return name_lock();
@@ -22800,8 +22822,9 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The socket on which wg(8) configures an interface: who listens, who is connected, what waits to be sent. What is said
-// is a session's matter. Source: https://www.wireguard.com/xplatform/. Layer 7 (Linux); one thread at a time.
+// The socket through which wg(8) configures an interface: listening, connections, replies that wait to be sent. A
+// session of the program's reads requests and makes replies. Source: https://www.wireguard.com/xplatform/.
+// Folder: os/linux/process. One thread at a time.
 #ifndef WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 #define WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 
@@ -22996,7 +23019,7 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/linux/process. Any thread.
 #ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
 #define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
 
@@ -23013,7 +23036,8 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// The longest path of a directory that `make_directories` takes, in bytes.
 inline constexpr std::size_t max_directory_bytes = 255;
 
-/// Makes one directory, mode 0755. A link to a missing directory has its target made.
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
 inline bool make_directory(char const* path) noexcept {
     char target[PATH_MAX + max_directory_bytes + 1];
     std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
@@ -23024,13 +23048,13 @@ inline bool make_directory(char const* path) noexcept {
         std::memcpy(target, path, folder);
         path = absolute ? target + folder : target;
     }
-    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
     return ::chmod(path, 0755) == 0;
 }
 
-/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
-/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
-/// why.
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
 inline bool make_directories(std::string_view path) noexcept {
     if (!path.starts_with('/')) return errno = EINVAL, false;
     char part[max_directory_bytes + 1] = {};
@@ -23063,26 +23087,28 @@ inline bool make_directories(std::string_view path) noexcept {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// `Session` is made anew, by its default constructor, for each connection. `Reply` collects what is to be sent to it:
-/// `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing here blocks: a client that does not read
-/// its reply is not heard until it does.
+/// Serves `MaxConnections` connections at most. Each one has a `Session`, made by its default constructor, and a
+/// `Reply`, the buffer of the reply: `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing blocks:
+/// while a client does not read its reply, no further request of that client is read.
 template <class Session, class Reply, std::size_t MaxConnections = 16> class uapi_listener {
 public:
-    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one that wg(8) knows
+    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one in which wg(8) looks
 
+    /// Does not listen yet.
     uapi_listener() noexcept
         : epoll_(::epoll_create1(EPOLL_CLOEXEC)), spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
     uapi_listener(uapi_listener const&) = delete;
     uapi_listener& operator=(uapi_listener const&) = delete;
-    /// Removes the socket's file, if it is still ours.
+    /// Closes all connections, and removes the socket's file unless another process has replaced it.
     ~uapi_listener() {
         for (connection& c : connections_) end(c);
         if (listener_ && is_ours()) ::unlink(path_.sun_path);
     }
 
-    /// Listens at `directory`/`name`.sock, which only the user of this process may use. The directory and its parents
-    /// are made (mode 0755) if they are missing. A file left behind by a process that is no more is replaced.
-    /// `address_in_use`: somebody listens there; `invalid`: too long a path.
+    /// Listens at `directory`/`name`.sock, to which only this process's user can connect. The directory and its parents
+    /// are created (mode 0755) if they are missing. The socket of a process that has ended is replaced.
+    /// Returns: `address_in_use` if another process listens there; `invalid` if the path is too long or `name` has a
+    /// slash; else the status of errno. `why` then says how to mend it.
     status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
         status const named = set_path(name, directory, why);
         if (named != status::ok) return named;
@@ -23101,7 +23127,8 @@ public:
         return why_not;
     }
 
-    /// Takes over a socket that listens there already (WG_UAPI_FD).
+    /// Takes over the descriptor of a socket that listens at `directory`/`name`.sock already (WG_UAPI_FD).
+    /// Returns: `invalid` if it is not a socket that listens; else as `open`.
     status adopt(int number, std::string_view name, error_text& why,
                  char const* directory = default_directory) noexcept {
         status const named = set_path(name, directory, why);
@@ -23116,18 +23143,21 @@ public:
         return begin(unique_fd(number), why);
     }
 
-    /// Polls readable when `serve` has something to do; the same descriptor for all of the object's life.
+    /// A descriptor that polls readable when `serve` has something to do. It stays the same for the object's life.
     int fd() const noexcept { return epoll_.get(); }
+    /// The socket's path.
     char const* path() const noexcept { return path_.sun_path; }
+    /// The number of open connections.
     std::size_t connections() const noexcept {
         std::size_t count = 0;
         for (connection const& c : connections_) count += static_cast<bool>(c.fd);
         return count;
     }
 
-    /// Does what can be done without waiting. What clients say goes, a line or a piece of one at a time, to
-    /// `feed(Session&, bytes_view, Reply&) -> status`; anything but ok ends that connection once its reply is sent.
-    /// `gone`: the socket's file was removed, which asks the daemon to end.
+    /// Accepts connections, reads requests and sends replies, as far as possible without waiting. Input goes to
+    /// `feed(Session&, bytes_view, Reply&) -> status`, one line or a part of a line at a time. If `feed` returns
+    /// another status than ok, the connection is closed when its reply is sent.
+    /// Returns: `gone` if the socket's file was removed, which is a request to end the daemon.
     template <class Feed> status serve(Feed&& feed) noexcept {
         epoll_event events[MaxConnections + 2];
         int const count = ::epoll_wait(epoll_.get(), events, static_cast<int>(MaxConnections + 2), 0);
@@ -23136,7 +23166,7 @@ public:
             std::uint64_t const number = events[i].data.u64;
             if (number == listener_number) accept_all();
             else if (number == removal_number) removed = was_removed();
-            else converse(connections_[number - first_connection], feed);
+            else serve_connection(connections_[number - first_connection], feed);
         }
         return removed ? status::gone : status::ok;
     }
@@ -23145,17 +23175,17 @@ private:
     static constexpr std::uint64_t listener_number = 0, removal_number = 1, first_connection = 2;
     static constexpr std::size_t input_bytes = 4096;
     static constexpr time_t look_interval_s = 1;
-    static constexpr int most_reads = 16; ///< of one connection in one `serve`, then it is the next one's turn
+    static constexpr int most_reads = 16; ///< from one connection in one `serve`
 
     struct connection {
         unique_fd fd{};
         std::optional<Session> session{};
         Reply reply{};
         std::size_t sent = 0;           ///< of the reply
-        std::size_t begin = 0, end = 0; ///< what is left of the input
-        std::uint64_t last_heard = 0;
-        bool waits_for_room = false;
-        bool ending = false; ///< nothing more is heard; it ends when the reply is sent
+        std::size_t begin = 0, end = 0; ///< the part of `input` that was not fed yet
+        std::uint64_t last_active = 0;  ///< `time_` when it was served last
+        bool waits_for_room = false;    ///< to send the rest of its reply
+        bool ending = false;            ///< it is closed when its reply is sent
         byte input[input_bytes];
     };
 
@@ -23188,7 +23218,8 @@ private:
         return bound;
     }
 
-    /// Removes a socket that nobody listens on; not another kind of file, and not one that somebody uses.
+    /// Removes the socket's file if it is a socket on which no process listens. Returns: `address_in_use` if it is
+    /// another kind of file or a process listens.
     status clear_stale(error_text& why) noexcept {
         struct stat found {};
         if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
@@ -23197,7 +23228,7 @@ private:
         }
         unique_fd const client(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
         if (!client) return failed("open a socket for", path_.sun_path, why);
-        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: many wait already
+        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
             why.set("unix socket in use: somebody listens on ", path_.sun_path);
             return status::address_in_use;
         }
@@ -23205,6 +23236,7 @@ private:
         return status::ok;
     }
 
+    /// Watches the listening socket and its file.
     status begin(unique_fd fd, error_text& why) noexcept {
         struct stat file {};
         unique_fd removal = watch_removal();
@@ -23219,8 +23251,9 @@ private:
         return status::ok;
     }
 
-    /// Something to read when the socket's file may have been removed. Where there is no inotify, or a user's instances
-    /// and watches are used up, a timer: then removal is noticed within `look_interval_s`.
+    /// A descriptor that polls readable when the socket's file may have been removed: of inotify, or of a timer where
+    /// the kernel lacks inotify or the user's instances and watches are used up. The timer expires each
+    /// `look_interval_s`.
     unique_fd watch_removal() const noexcept {
         unique_fd removal(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
         constexpr std::uint32_t events = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
@@ -23233,12 +23266,14 @@ private:
         return removal;
     }
 
+    /// Whether the file at the path is still the socket of this object.
     bool is_ours() const noexcept {
         struct stat now {};
         return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
     }
 
-    /// Reads away what inotify or the timer tells, which may be a mere change of permissions, and looks for itself.
+    /// Empties the descriptor of inotify or the timer, and checks whether the file was removed. Its event can also be a
+    /// change of permissions.
     bool was_removed() noexcept {
         alignas(inotify_event) byte told[4096];
         while (::read(removal_.get(), told, sizeof told) > 0) {}
@@ -23249,7 +23284,8 @@ private:
         for (std::size_t i = 0; i < MaxConnections; ++i) {
             unique_fd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
             if (!fd && (errno == EMFILE || errno == ENFILE)) {
-                // Unanswered it would wake us for ever: a spare descriptor lets us turn it away.
+                // A connection that is not accepted would keep the listener readable. The spare descriptor is closed
+                // to accept the connection and close it.
                 spare_.reset();
                 fd.reset(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
                 fd.reset();
@@ -23261,16 +23297,16 @@ private:
             if (!watch(epoll_.get(), fd.get(), EPOLLIN, number_of(c))) continue;
             c.fd = std::move(fd);
             c.session.emplace();
-            c.last_heard = ++time_;
+            c.last_active = ++time_;
         }
     }
 
-    /// One that is free; if none is, the one that has been silent longest ends.
+    /// A free place; if there is none, the connection that has been inactive longest is closed.
     connection& free_connection() noexcept {
         connection* oldest = &connections_[0];
         for (connection& c : connections_) {
             if (!c.fd) return c;
-            if (c.last_heard < oldest->last_heard) oldest = &c;
+            if (c.last_active < oldest->last_active) oldest = &c;
         }
         end(*oldest);
         return *oldest;
@@ -23285,16 +23321,16 @@ private:
         c.waits_for_room = c.ending = false;
     }
 
-    template <class Feed> void converse(connection& c, Feed& feed) noexcept {
-        if (!c.fd) return; // it ended for another one in this very round
-        c.last_heard = ++time_;
+    template <class Feed> void serve_connection(connection& c, Feed& feed) noexcept {
+        if (!c.fd) return; // `free_connection` has closed it since the call of epoll_wait
+        c.last_active = ++time_;
         for (int reads = 0;;) {
             if (!send_reply(c)) return end(c);
             if (!c.reply.empty()) return wait_for_room(c, true);
             if (c.ending) return end(c);
             wait_for_room(c, false);
             if (c.begin < c.end) {
-                hear_line(c, feed);
+                feed_line(c, feed);
                 continue;
             }
             if (reads++ == most_reads) return;
@@ -23306,8 +23342,8 @@ private:
         }
     }
 
-    /// A line at a time, so that a client with many questions gets one answer after the other, not all into memory.
-    template <class Feed> void hear_line(connection& c, Feed& feed) noexcept {
+    /// Feeds one line to the session, so that the replies to many requests are never in memory together.
+    template <class Feed> void feed_line(connection& c, Feed& feed) noexcept {
         byte* const from = c.input + c.begin;
         std::size_t const left = c.end - c.begin;
         auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
@@ -23318,7 +23354,7 @@ private:
         c.begin += used;
     }
 
-    /// Sends what the client takes; false: it has left.
+    /// Sends as much of the reply as the client takes. Returns: false if the connection is broken.
     bool send_reply(connection& c) noexcept {
         while (!c.reply.empty()) {
             bytes_view const rest = c.reply.view().subspan(c.sent);
@@ -23333,6 +23369,7 @@ private:
         return true;
     }
 
+    /// Waits for room to send if `wait`, else for input.
     void wait_for_room(connection& c, bool wait) noexcept {
         if (c.waits_for_room == wait) return;
         c.waits_for_room = wait;
@@ -23350,7 +23387,7 @@ private:
     sockaddr_un path_{};
     dev_t device_ = 0;
     ino_t inode_ = 0;
-    std::uint64_t time_ = 0; ///< counts what was heard: who has been silent longest
+    std::uint64_t time_ = 0; ///< counts calls of `serve_connection`
     connection connections_[MaxConnections];
 };
 
@@ -28147,13 +28184,14 @@ static_assert(wg::waiter<waiter>);
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// The policies of this platform.
 struct host {
-    using clock_source = os::clock;
-    using random_source = os::random;
-    using secret_region = os::secret_region;
-    using tun_device = os::tun;
-    using udp_socket = os::udp;
-    using waiter = os::waiter;
+    using clock_source = os::clock;          ///< models `clock_source`
+    using random_source = os::random;        ///< models `random_source`
+    using secret_region = os::secret_region; ///< holds a device's keys
+    using tun_device = os::tun;              ///< models `tun_device`
+    using udp_socket = os::udp;              ///< models `udp_socket`
+    using waiter = os::waiter;               ///< models `waiter`
 };
 
 }}} // namespace wg::WG_ABI::os
@@ -28162,6 +28200,7 @@ struct host {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// The policies of this platform: none.
 struct host {};
 
 }}} // namespace wg::WG_ABI::os

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The parts that a platform supplies, for the platform that this is compiled for: the one place where it is asked.
-// Layer 7.
+// Includes the folder of the platform that is compiled for. No other header tests for the platform. Folder: os.
 //
-// `wg::os::host` names what `wg::default_policies` takes from the platform. It is empty where there is none: what a
-// microcontroller needs is in bare/, is made of a board, and compiles everywhere.
+// `wg::os::host` names the types that `wg::default_policies` takes from the platform. It is empty on other platforms
+// than Linux. The folder bare/, for boards without an operating system, compiles everywhere.
 #ifndef WG_OS_OS_HPP
 #define WG_OS_OS_HPP
 
@@ -36,13 +35,14 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// The policies of this platform.
 struct host {
-    using clock_source = os::clock;
-    using random_source = os::random;
-    using secret_region = os::secret_region;
-    using tun_device = os::tun;
-    using udp_socket = os::udp;
-    using waiter = os::waiter;
+    using clock_source = os::clock;          ///< models `clock_source`
+    using random_source = os::random;        ///< models `random_source`
+    using secret_region = os::secret_region; ///< holds a device's keys
+    using tun_device = os::tun;              ///< models `tun_device`
+    using udp_socket = os::udp;              ///< models `udp_socket`
+    using waiter = os::waiter;               ///< models `waiter`
 };
 
 }}} // namespace wg::WG_ABI::os
@@ -51,6 +51,7 @@ struct host {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// The policies of this platform: none.
 struct host {};
 
 }}} // namespace wg::WG_ABI::os

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What makes a process a daemon: standard descriptors, going to the background, stopping on signals, keeping its memory
-// to itself, its limits, telling its supervisor (daemon(7), sd_notify(3)). Layer 7 (Linux); at start-up, while there is
-// one thread.
+// The parts of a daemon: standard descriptors, going to the background, stopping on signals, private memory, limits,
+// and messages to the supervisor (daemon(7), sd_notify(3)). Folder: os/linux/process. At start-up, before other
+// threads.
 #ifndef WG_OS_LINUX_PROCESS_DAEMON_HPP
 #define WG_OS_LINUX_PROCESS_DAEMON_HPP
 
@@ -24,40 +24,42 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Opens /dev/null as each of descriptors 0, 1 and 2 that is closed. Else the next files that the program opens get
-/// these numbers, and what is written to standard error goes into them. For the first line of `main`.
-/// Returns a bit, 1 << descriptor, for each that was closed.
+/// Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed. Else the next files that the program opens
+/// would get these numbers, and messages for standard error would go into them. To be called first in `main`.
+/// Returns: a bit, 1 << descriptor, for each that was closed.
 inline unsigned open_standard_descriptors() noexcept {
     unsigned closed = 0;
     for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
         if (::fcntl(fd, F_GETFD) >= 0) continue;
         closed |= 1u << fd;
-        // open() returns the lowest free number, which is `fd`. Without /dev (a chroot), a directory takes its place:
-        // to read or write it is an error, and no harm.
+        // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
+        // instead: reading and writing it fail without harm.
         if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
     }
     return closed;
 }
 
-/// Whether this process has a controlling terminal. When that is closed, the kernel sends SIGHUP.
+/// Whether this process has a controlling terminal. When the terminal is closed, the kernel sends SIGHUP.
 inline bool has_terminal() noexcept {
     return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
 }
 
-/// A process that goes on in the background while the one it was started as waits to tell the shell how that went.
+/// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
+/// failed, and returns that as its exit status.
 class background {
 public:
     /// Stays in the foreground: `ready` does nothing.
     background() noexcept = default;
 
-    /// Forks. Returns in the child, in a session of its own. The parent never returns: it ends with 0 once the child
-    /// calls `ready`, and with 1 if the child ends before that, which should have said why on stderr.
-    /// Call it before there are threads, and before there are secrets, of which the parent would keep a copy.
+    /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
+    /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
+    /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
+    /// Returns: the status of errno.
     static result<background> enter() noexcept {
         int ends[2];
         if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
         unique_fd from(ends[0]), to(ends[1]);
-        std::fflush(nullptr); // or both would write what is buffered
+        std::fflush(nullptr); // else both processes would write the buffered text
         pid_t const child = ::fork();
         if (child < 0) return status_of(errno);
         if (child > 0) {
@@ -73,8 +75,8 @@ public:
         return self;
     }
 
-    /// Lets the parent end. From here on nothing is read from or written to the terminal, except errors and logs
-    /// where `keep_stderr`.
+    /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
+    /// unless `keep_stderr`.
     void ready(bool keep_stderr) noexcept {
         if (!parent_) return;
         unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -83,9 +85,9 @@ public:
             ::dup2(null.get(), STDOUT_FILENO);
             if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
         }
-        if (::chdir("/") != 0) return; // cannot fail; the parent learns of it by our end
+        if (::chdir("/") != 0) return; // cannot fail
         char const yes = 1;
-        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may be gone: no matter
+        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may have been killed
         parent_.reset();
     }
 
@@ -93,15 +95,18 @@ private:
     unique_fd parent_{};
 };
 
-/// The signals that ask a daemon to stop, as a descriptor. Other signals whose default would end or stop the process,
-/// and that ask nothing of a daemon, are ignored.
+/// Receives the signals that stop a daemon through a descriptor, and ignores other signals that would end or stop the
+/// process by default.
 class stop_signals {
 public:
-    /// What a signal SIGHUP means: the terminal was closed, so the process stops; or nothing.
-    enum class hang_up { stops, is_ignored };
+    /// The effect of SIGHUP.
+    enum class hang_up {
+        stops,     ///< the terminal was closed, so the process stops
+        is_ignored ///< none
+    };
 
-    /// SIGINT, SIGTERM, SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup): by default these would
-    /// end the process before it cleaned up. Blocks them; the destructor restores what was.
+    /// Blocks SIGINT, SIGTERM and SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup). By default they
+    /// would end the process before it has cleaned up. The destructor restores the earlier state.
     explicit stop_signals(hang_up means = hang_up::stops) noexcept {
         sigset_t wanted;
         ::sigemptyset(&wanted);
@@ -126,8 +131,9 @@ public:
         ::sigprocmask(SIG_SETMASK, &before_, nullptr);
     }
 
+    /// A descriptor that polls readable when a signal has come; -1 if no descriptors were left.
     int fd() const noexcept { return fd_.get(); }
-    /// The number of a signal that has come since, or 0.
+    /// Takes a signal that has come. Returns: its number; 0 if none has come.
     int take() noexcept {
         signalfd_siginfo info;
         ssize_t const size = without_interruption([&] { return ::read(fd_.get(), &info, sizeof info); });
@@ -135,8 +141,8 @@ public:
     }
 
 private:
-    // SIGPIPE, SIGXFSZ, SIGTTOU: a failed write is an error like others. The rest: timers and notices that this process
-    // never asks for, and signals that users send as a test.
+    // SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The others are of timers and notices
+    // that a daemon does not use, or of users who try out signals.
     static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1, SIGUSR2,
                                       SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
 
@@ -146,32 +152,35 @@ private:
     hang_up means_ = hang_up::stops;
 };
 
-/// Nobody with the same user id may read or trace this process, and no core dump is written. Whether both took hold.
+/// Keeps other processes of the same user from reading or tracing this one, and the kernel from writing core dumps.
+/// Returns: whether both succeeded.
 inline bool keep_memory_private() noexcept {
     rlimit const none{0, 0};
     bool const no_core = ::setrlimit(RLIMIT_CORE, &none) == 0;
     return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
 }
 
-/// Caps the memory that this process may write to: heap, buffers, threads' stacks (RLIMIT_DATA). Who asks for more gets
-/// none, and whatever is asked for here can do without. False: it had a lower limit.
+/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
+/// the whole library handles. Returns: false if the process had a lower limit.
 inline bool limit_memory(std::size_t bytes) noexcept {
     rlimit const most{bytes, bytes};
     return ::setrlimit(RLIMIT_DATA, &most) == 0;
 }
 
-/// Room for descriptors: how many numbers were looked at, and how many of them are taken.
+/// The result of `make_descriptor_room`.
 struct descriptor_room {
-    std::size_t limit = 0, used = 0;
+    std::size_t limit = 0; ///< numbers of descriptors that were examined, from 0 on
+    std::size_t used = 0;  ///< how many of them are in use
+    /// How many of them are free.
     std::size_t left() const noexcept { return limit - used; }
 };
-/// Looks whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) for them as far as
-/// the hard limit allows. Where there is room for fewer, `limit` is the limit.
+/// Finds out whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) if necessary, as
+/// far as the hard limit allows. Returns: if fewer are free, `limit` is the process's limit.
 inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     rlimit now{};
     if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
     descriptor_room room;
-    auto const look = [&] { // not beyond what was asked for: the limit may be a million
+    auto const look = [&] { // ends when enough are found, because the limit can be a million
         room = {};
         std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
         for (; room.limit < most && room.left() < wanted; ++room.limit)
@@ -187,15 +196,19 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     return room;
 }
 
-/// When to try again what has failed: after a quarter of a second, then each time after twice as long, 4 s at most.
+/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
 class backoff {
 public:
+    /// Whether an attempt has failed and is to be repeated.
     bool waits() const noexcept { return due_ != instant::never(); }
-    instant due() const noexcept { return due_; } ///< never: nothing has failed
+    /// When the next attempt is due; `never` if none has failed.
+    instant due() const noexcept { return due_; }
+    /// Notes that an attempt has failed.
     void failed(instant now) noexcept {
         due_ = now + pause_;
         pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
     }
+    /// Notes that an attempt has succeeded.
     void succeeded() noexcept { *this = {}; }
 
 private:
@@ -204,8 +217,9 @@ private:
     duration pause_ = first;
 };
 
-/// Tells the supervisor that started us `state`: "READY=1", "STOPPING=1". `socket` is a path, or a name in the abstract
-/// namespace that begins with `@`; null (no supervisor asked): nothing to do. False: it could not be told.
+/// Sends `state`, such as "READY=1" or "STOPPING=1", to the supervisor that has started this process. `socket` is a
+/// path, or `@` and a name in the abstract namespace; null: there is no supervisor, and nothing is sent.
+/// Returns: false if it could not be sent.
 inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
     if (socket == nullptr || *socket == '\0') return true;
     sockaddr_un address{};

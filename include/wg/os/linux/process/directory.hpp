@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Makes the directories that a daemon's files stand in (mkdir(2)). Layer 7 (Linux); any thread.
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/linux/process. Any thread.
 #ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
 #define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
 
@@ -17,7 +17,8 @@ namespace wg { inline namespace WG_ABI { namespace os {
 /// The longest path of a directory that `make_directories` takes, in bytes.
 inline constexpr std::size_t max_directory_bytes = 255;
 
-/// Makes one directory, mode 0755. A link to a missing directory has its target made.
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
 inline bool make_directory(char const* path) noexcept {
     char target[PATH_MAX + max_directory_bytes + 1];
     std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
@@ -28,13 +29,13 @@ inline bool make_directory(char const* path) noexcept {
         std::memcpy(target, path, folder);
         path = absolute ? target + folder : target;
     }
-    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another daemon was faster
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
     return ::chmod(path, 0755) == 0;
 }
 
-/// As `mkdir -p`: makes what is missing of an absolute path, mode 0755 whatever the umask is, since others have to
-/// pass. A link to a missing directory (/var/run, where /run is not there yet) has its target made. False: errno says
-/// why.
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
 inline bool make_directories(std::string_view path) noexcept {
     if (!path.starts_with('/')) return errno = EINVAL, false;
     char part[max_directory_bytes + 1] = {};

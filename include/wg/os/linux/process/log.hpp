@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Log lines that never end or stop the program: a line that cannot be written at once is dropped and counted. Lines go
-// to a descriptor, mostly stderr; errors that it does not take go to syslog (write(2), syslog(3), RFC 3164).
-// Layer 7 (Linux); any thread.
+// Writes log lines without ever waiting: a line that cannot be written at once is dropped and counted. Lines go to a
+// descriptor, mostly stderr. Errors that the descriptor does not take go to syslog (write(2), syslog(3), RFC 3164).
+// Folder: os/linux/process. Any thread.
 #ifndef WG_OS_LINUX_PROCESS_LOG_HPP
 #define WG_OS_LINUX_PROCESS_LOG_HPP
 
@@ -18,17 +18,20 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// The numbers are those of syslog.
-enum class severity : std::uint8_t { error = 3, info = 6 };
+/// The severity of a line, with the numbers of syslog.
+enum class severity : std::uint8_t {
+    error = 3, ///< goes to syslog if the descriptor does not take it
+    info = 6   ///< goes to the descriptor only
+};
 
-/// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks, raises a signal, or changes errno. A regular file
-/// is the exception: the kernel offers no write to a disk that does not wait for the disk.
+/// Writes lines of at most 255 bytes, "NAME: TEXT". No call blocks, raises a signal or changes errno. A regular file is
+/// the exception: Linux has no write to a file that cannot wait for the disk.
 class log_writer {
 public:
-    static constexpr char const* default_syslog = "/dev/log";
+    static constexpr char const* default_syslog = "/dev/log"; ///< the path of syslog's datagram socket
 
-    /// `name` is the program's. `fd` stays its owner's and is not changed; -1: none. `name` and `syslog`, the path of
-    /// syslog's datagram socket, outlive this.
+    /// Writes to `fd`, which is neither owned nor changed; -1: none. `name` is the program's. `name` and `syslog`, the
+    /// path of syslog's datagram socket, must outlive this object.
     explicit log_writer(char const* name, int fd = STDERR_FILENO, char const* syslog = default_syslog) noexcept
         : name_(name), syslog_path_(syslog), syslog_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
         choose(fd);
@@ -36,26 +39,27 @@ public:
     log_writer(log_writer const&) = delete;
     log_writer& operator=(log_writer const&) = delete;
 
-    /// From here on the descriptor is not used: errors go to syslog, and other lines nowhere. While no other thread
-    /// writes.
+    /// Stops using the descriptor: errors then go to syslog, and other lines are dropped. No other thread may write
+    /// meanwhile.
     void leave_descriptor() noexcept {
         own_.reset();
         kind_ = kind::none;
     }
 
-    /// Writes the pieces, texts and numbers, one after the other as one line.
+    /// Writes the pieces, texts and numbers, as one line of an error.
     template <class... Piece> void error(Piece const&... pieces) noexcept { write(severity::error, pieces...); }
+    /// Writes the pieces, texts and numbers, as one line of information.
     template <class... Piece> void info(Piece const&... pieces) noexcept { write(severity::info, pieces...); }
 
-    /// Lines lost since the last line that told of lost ones.
+    /// The number of lines that were lost since the last line that reported lost lines.
     std::uint32_t lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
 
 private:
     enum class kind : std::uint8_t {
         none,
         plain,  ///< never blocks, or is the writer's own non-blocking description
-        polled, ///< blocks: asked before each write whether there is room
-        socket,
+        polled, ///< can block: polled for room before each write
+        socket, ///< sent to with MSG_DONTWAIT
     };
 
     template <class... Piece> void write(severity of, Piece const&... pieces) noexcept {
@@ -66,7 +70,7 @@ private:
 
     void write(severity of, error_text const& line) noexcept {
         int const kept = errno;
-        // Relaxed: the count stands for itself, no other memory depends on it.
+        // Relaxed, because no other memory depends on the count.
         if (std::uint32_t const lost = lost_.exchange(0, std::memory_order_relaxed); lost != 0) {
             error_text told;
             told.set(lost, lost == 1 ? " log line was lost" : " log lines were lost");
@@ -81,7 +85,7 @@ private:
     }
 
     /// Finds out how to write to `fd` without blocking. O_NONBLOCK belongs to the open description, which other
-    /// programs share (a shell's terminal), so it is not set there: a description of our own is opened.
+    /// programs may share, as a shell shares its terminal. So O_NONBLOCK is not set on it: a new description is opened.
     void choose(int fd) noexcept {
         struct stat file {};
         if (fd < 0 || ::fstat(fd, &file) != 0) return;
@@ -99,7 +103,7 @@ private:
             own_ && ::fstat(own_.get(), &same) == 0 && same.st_dev == file.st_dev && same.st_ino == file.st_ino;
         if (good) {
             fd_ = own_.get();
-        } else { // no /proc, or no right to it
+        } else { // no /proc, or no right to open it
             own_.reset();
             kind_ = kind::polled;
         }
@@ -127,8 +131,8 @@ private:
         return written == static_cast<ssize_t>(size);
     }
 
-    /// The signals of a failing write are kept from the program: SIGPIPE (no reader), SIGXFSZ (a file's size limit)
-    /// would end it, SIGTTOU (a write of a background job to its terminal) would stop it.
+    /// Writes, and keeps the signals of a failing write from the program. SIGPIPE (no reader) and SIGXFSZ (a file's
+    /// size limit) would end it, SIGTTOU (a background job writes to its terminal) would stop it.
     ssize_t write_without_signals(char const* line, std::size_t size) noexcept {
         pollfd room{fd_, POLLOUT, 0};
         if (kind_ == kind::polled && (::poll(&room, 1, 0) != 1 || (room.revents & POLLOUT) == 0)) return -1;
@@ -140,7 +144,7 @@ private:
         if (written < 0 && (errno == EPIPE || errno == EFBIG)) {
             int const raised = errno == EPIPE ? SIGPIPE : SIGXFSZ;
             ::sigemptyset(&pending);
-            if (::sigismember(&before, raised) == 0) { // else a pending one may be the program's
+            if (::sigismember(&before, raised) == 0) { // else a pending signal may be the program's own
                 ::sigaddset(&pending, raised);
                 timespec const at_once{};
                 while (::sigtimedwait(&pending, nullptr, &at_once) < 0 && errno == EINTR) {}
@@ -150,7 +154,7 @@ private:
         return written;
     }
 
-    /// The address is given with each datagram, so a syslog that was restarted is found again.
+    /// Sends a line to syslog. The socket is not connected, so a syslog that was restarted is found again.
     bool send_to_syslog(severity of, std::string_view text) noexcept {
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
@@ -179,17 +183,17 @@ private:
     unique_fd own_{}; ///< a non-blocking description of the pipe or terminal
     unique_fd syslog_;
     std::atomic<std::uint32_t> lost_{0};
-    std::atomic<bool> mid_line_{false}; ///< the last write took a part of its line
+    std::atomic<bool> mid_line_{false}; ///< the last write took only a part of its line
 };
 
-/// Whether a line about a subject is worth writing: not the same about one subject more than once in `interval`, and
-/// of all subjects together `burst` at once and then one a second. Any thread.
+/// Limits the number of log lines: a line about the same subject with the same content passes once in `interval`. For
+/// all subjects together, `burst` lines pass at once, and then one a second. Any thread.
 class line_limit {
 public:
-    static constexpr duration interval = seconds(60);
-    static constexpr std::uint32_t burst = 10;
+    static constexpr duration interval = seconds(60); ///< between two equal lines
+    static constexpr std::uint32_t burst = 10;        ///< lines that pass at once after a silence
 
-    /// `what` is the content, such as an errno: another one about the subject is a new line.
+    /// Whether a line about `subject` with the content `what`, such as an errno, may be written; then it is counted.
     bool pass(std::uint32_t subject, std::uint32_t what, instant now) noexcept {
         mutex_.lock();
         bool const passes = is_new(subject, what, now) && take_token(now);
@@ -199,7 +203,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t subjects = 64; ///< remembered; more share the places
+    static constexpr std::size_t subjects = 64; ///< that are remembered; further subjects share their places
 
     struct line {
         std::uint32_t subject = 0;
@@ -224,7 +228,7 @@ private:
 
     threads::mutex mutex_;
     line lines_[subjects];
-    instant since_{}; ///< a bucket: what has not been used since
+    instant since_{}; ///< a token bucket: each second from here until now is a line that may pass
     bool begun_ = false;
 };
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// Lets one process at a time serve an interface and its configuration socket (flock(2)). Layer 7 (Linux); one thread.
+// A lock that lets one process at a time serve an interface and its configuration socket (flock(2)).
+// Folder: os/linux/process. One thread at a time.
 //
-// The driver keeps two processes from making one interface (IFF_TUN_EXCL), but it lets several share one that was made
-// with several queues. And a second process would take a configuration socket that is bound, but does not listen yet,
-// for one that was left behind. The lock covers both. Only the user of the process can open its file, so no other user
-// can hold it. The kernel releases it when the process ends in any way.
+// The driver keeps two processes from creating the same interface (IFF_TUN_EXCL), but it lets several processes share
+// an interface with several queues. And a second process would mistake a configuration socket that is bound and does
+// not listen yet for one that was left behind. The lock prevents both. Its file can only be opened by the user of the
+// process, so no other user can hold the lock. The kernel releases the lock when the process ends in any way.
 #ifndef WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
 #define WG_OS_LINUX_PROCESS_NAME_LOCK_HPP
 
@@ -17,25 +18,27 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
+/// Holds the lock of a name, until it is destroyed.
 class name_lock {
 public:
     /// Holds nothing.
     name_lock() noexcept = default;
+    /// Takes over the lock.
     name_lock(name_lock&&) noexcept = default;
     name_lock& operator=(name_lock&&) = delete;
-    /// Removes the file before the lock is released, so that no other process holds that file then.
+    /// Removes the file before the lock is released, so that no other process can lock a file that is removed.
     ~name_lock() {
         if (file_) ::unlink(path_.c_str());
     }
 
-    /// Takes the lock `directory`/`name`.lock, and makes that file and the directory where they are missing.
-    /// `address_in_use`: another process holds it. Where no file can be made, as for a process that was given its
-    /// socket and has no right to make one, the result holds nothing.
+    /// Takes the lock `directory`/`name`.lock, and creates that file and the directory if they are missing.
+    /// Returns: `address_in_use` if another process holds the lock. If the file cannot be created, the object holds
+    /// nothing; so a process without the right to create files can still serve a socket that it was given.
     static result<name_lock> take(std::string_view name, char const* directory, error_text& why) noexcept {
-        if (name.empty() || name.find('/') != name.npos) return name_lock(); // no name of an interface
+        if (name.empty() || name.find('/') != name.npos) return name_lock(); // not the name of an interface
         name_lock made;
         made.path_.set(directory, "/", name, ".lock");
-        (void)make_directories(directory); // the configuration socket says what is wrong with the directory
+        (void)make_directories(directory); // `uapi_listener` reports what is wrong with the directory
         for (;;) {
             unique_fd file(::open(made.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
             if (!file) return name_lock();
@@ -44,7 +47,7 @@ public:
                 why.set("`", name, "` is in use: another process serves it and holds ", made.path_.view());
                 return status::address_in_use;
             }
-            // The process that held the lock before may have removed the file after it was opened here.
+            // The process that held the lock before may have removed the file between `open` and `flock`.
             struct stat ours = {};
             struct stat there = {};
             if (::fstat(file.get(), &ours) != 0) return name_lock();

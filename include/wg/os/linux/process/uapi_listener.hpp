@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The socket on which wg(8) configures an interface: who listens, who is connected, what waits to be sent. What is said
-// is a session's matter. Source: https://www.wireguard.com/xplatform/. Layer 7 (Linux); one thread at a time.
+// The socket through which wg(8) configures an interface: listening, connections, replies that wait to be sent. A
+// session of the program's reads requests and makes replies. Source: https://www.wireguard.com/xplatform/.
+// Folder: os/linux/process. One thread at a time.
 #ifndef WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 #define WG_OS_LINUX_PROCESS_UAPI_LISTENER_HPP
 
@@ -19,26 +20,28 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// `Session` is made anew, by its default constructor, for each connection. `Reply` collects what is to be sent to it:
-/// `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing here blocks: a client that does not read
-/// its reply is not heard until it does.
+/// Serves `MaxConnections` connections at most. Each one has a `Session`, made by its default constructor, and a
+/// `Reply`, the buffer of the reply: `view() -> bytes_view`, `empty()`, and `release()`, which wipes. Nothing blocks:
+/// while a client does not read its reply, no further request of that client is read.
 template <class Session, class Reply, std::size_t MaxConnections = 16> class uapi_listener {
 public:
-    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one that wg(8) knows
+    static constexpr char const* default_directory = "/var/run/wireguard"; ///< the only one in which wg(8) looks
 
+    /// Does not listen yet.
     uapi_listener() noexcept
         : epoll_(::epoll_create1(EPOLL_CLOEXEC)), spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {}
     uapi_listener(uapi_listener const&) = delete;
     uapi_listener& operator=(uapi_listener const&) = delete;
-    /// Removes the socket's file, if it is still ours.
+    /// Closes all connections, and removes the socket's file unless another process has replaced it.
     ~uapi_listener() {
         for (connection& c : connections_) end(c);
         if (listener_ && is_ours()) ::unlink(path_.sun_path);
     }
 
-    /// Listens at `directory`/`name`.sock, which only the user of this process may use. The directory and its parents
-    /// are made (mode 0755) if they are missing. A file left behind by a process that is no more is replaced.
-    /// `address_in_use`: somebody listens there; `invalid`: too long a path.
+    /// Listens at `directory`/`name`.sock, to which only this process's user can connect. The directory and its parents
+    /// are created (mode 0755) if they are missing. The socket of a process that has ended is replaced.
+    /// Returns: `address_in_use` if another process listens there; `invalid` if the path is too long or `name` has a
+    /// slash; else the status of errno. `why` then says how to mend it.
     status open(std::string_view name, error_text& why, char const* directory = default_directory) noexcept {
         status const named = set_path(name, directory, why);
         if (named != status::ok) return named;
@@ -57,7 +60,8 @@ public:
         return why_not;
     }
 
-    /// Takes over a socket that listens there already (WG_UAPI_FD).
+    /// Takes over the descriptor of a socket that listens at `directory`/`name`.sock already (WG_UAPI_FD).
+    /// Returns: `invalid` if it is not a socket that listens; else as `open`.
     status adopt(int number, std::string_view name, error_text& why,
                  char const* directory = default_directory) noexcept {
         status const named = set_path(name, directory, why);
@@ -72,18 +76,21 @@ public:
         return begin(unique_fd(number), why);
     }
 
-    /// Polls readable when `serve` has something to do; the same descriptor for all of the object's life.
+    /// A descriptor that polls readable when `serve` has something to do. It stays the same for the object's life.
     int fd() const noexcept { return epoll_.get(); }
+    /// The socket's path.
     char const* path() const noexcept { return path_.sun_path; }
+    /// The number of open connections.
     std::size_t connections() const noexcept {
         std::size_t count = 0;
         for (connection const& c : connections_) count += static_cast<bool>(c.fd);
         return count;
     }
 
-    /// Does what can be done without waiting. What clients say goes, a line or a piece of one at a time, to
-    /// `feed(Session&, bytes_view, Reply&) -> status`; anything but ok ends that connection once its reply is sent.
-    /// `gone`: the socket's file was removed, which asks the daemon to end.
+    /// Accepts connections, reads requests and sends replies, as far as possible without waiting. Input goes to
+    /// `feed(Session&, bytes_view, Reply&) -> status`, one line or a part of a line at a time. If `feed` returns
+    /// another status than ok, the connection is closed when its reply is sent.
+    /// Returns: `gone` if the socket's file was removed, which is a request to end the daemon.
     template <class Feed> status serve(Feed&& feed) noexcept {
         epoll_event events[MaxConnections + 2];
         int const count = ::epoll_wait(epoll_.get(), events, static_cast<int>(MaxConnections + 2), 0);
@@ -92,7 +99,7 @@ public:
             std::uint64_t const number = events[i].data.u64;
             if (number == listener_number) accept_all();
             else if (number == removal_number) removed = was_removed();
-            else converse(connections_[number - first_connection], feed);
+            else serve_connection(connections_[number - first_connection], feed);
         }
         return removed ? status::gone : status::ok;
     }
@@ -101,17 +108,17 @@ private:
     static constexpr std::uint64_t listener_number = 0, removal_number = 1, first_connection = 2;
     static constexpr std::size_t input_bytes = 4096;
     static constexpr time_t look_interval_s = 1;
-    static constexpr int most_reads = 16; ///< of one connection in one `serve`, then it is the next one's turn
+    static constexpr int most_reads = 16; ///< from one connection in one `serve`
 
     struct connection {
         unique_fd fd{};
         std::optional<Session> session{};
         Reply reply{};
         std::size_t sent = 0;           ///< of the reply
-        std::size_t begin = 0, end = 0; ///< what is left of the input
-        std::uint64_t last_heard = 0;
-        bool waits_for_room = false;
-        bool ending = false; ///< nothing more is heard; it ends when the reply is sent
+        std::size_t begin = 0, end = 0; ///< the part of `input` that was not fed yet
+        std::uint64_t last_active = 0;  ///< `time_` when it was served last
+        bool waits_for_room = false;    ///< to send the rest of its reply
+        bool ending = false;            ///< it is closed when its reply is sent
         byte input[input_bytes];
     };
 
@@ -144,7 +151,8 @@ private:
         return bound;
     }
 
-    /// Removes a socket that nobody listens on; not another kind of file, and not one that somebody uses.
+    /// Removes the socket's file if it is a socket on which no process listens. Returns: `address_in_use` if it is
+    /// another kind of file or a process listens.
     status clear_stale(error_text& why) noexcept {
         struct stat found {};
         if (::lstat(path_.sun_path, &found) == 0 && !S_ISSOCK(found.st_mode)) {
@@ -153,7 +161,7 @@ private:
         }
         unique_fd const client(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
         if (!client) return failed("open a socket for", path_.sun_path, why);
-        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: many wait already
+        if (::connect(client.get(), address(), sizeof path_) == 0 || errno == EAGAIN) { // EAGAIN: its backlog is full
             why.set("unix socket in use: somebody listens on ", path_.sun_path);
             return status::address_in_use;
         }
@@ -161,6 +169,7 @@ private:
         return status::ok;
     }
 
+    /// Watches the listening socket and its file.
     status begin(unique_fd fd, error_text& why) noexcept {
         struct stat file {};
         unique_fd removal = watch_removal();
@@ -175,8 +184,9 @@ private:
         return status::ok;
     }
 
-    /// Something to read when the socket's file may have been removed. Where there is no inotify, or a user's instances
-    /// and watches are used up, a timer: then removal is noticed within `look_interval_s`.
+    /// A descriptor that polls readable when the socket's file may have been removed: of inotify, or of a timer where
+    /// the kernel lacks inotify or the user's instances and watches are used up. The timer expires each
+    /// `look_interval_s`.
     unique_fd watch_removal() const noexcept {
         unique_fd removal(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
         constexpr std::uint32_t events = IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
@@ -189,12 +199,14 @@ private:
         return removal;
     }
 
+    /// Whether the file at the path is still the socket of this object.
     bool is_ours() const noexcept {
         struct stat now {};
         return ::lstat(path_.sun_path, &now) == 0 && now.st_dev == device_ && now.st_ino == inode_;
     }
 
-    /// Reads away what inotify or the timer tells, which may be a mere change of permissions, and looks for itself.
+    /// Empties the descriptor of inotify or the timer, and checks whether the file was removed. Its event can also be a
+    /// change of permissions.
     bool was_removed() noexcept {
         alignas(inotify_event) byte told[4096];
         while (::read(removal_.get(), told, sizeof told) > 0) {}
@@ -205,7 +217,8 @@ private:
         for (std::size_t i = 0; i < MaxConnections; ++i) {
             unique_fd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
             if (!fd && (errno == EMFILE || errno == ENFILE)) {
-                // Unanswered it would wake us for ever: a spare descriptor lets us turn it away.
+                // A connection that is not accepted would keep the listener readable. The spare descriptor is closed
+                // to accept the connection and close it.
                 spare_.reset();
                 fd.reset(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
                 fd.reset();
@@ -217,16 +230,16 @@ private:
             if (!watch(epoll_.get(), fd.get(), EPOLLIN, number_of(c))) continue;
             c.fd = std::move(fd);
             c.session.emplace();
-            c.last_heard = ++time_;
+            c.last_active = ++time_;
         }
     }
 
-    /// One that is free; if none is, the one that has been silent longest ends.
+    /// A free place; if there is none, the connection that has been inactive longest is closed.
     connection& free_connection() noexcept {
         connection* oldest = &connections_[0];
         for (connection& c : connections_) {
             if (!c.fd) return c;
-            if (c.last_heard < oldest->last_heard) oldest = &c;
+            if (c.last_active < oldest->last_active) oldest = &c;
         }
         end(*oldest);
         return *oldest;
@@ -241,16 +254,16 @@ private:
         c.waits_for_room = c.ending = false;
     }
 
-    template <class Feed> void converse(connection& c, Feed& feed) noexcept {
-        if (!c.fd) return; // it ended for another one in this very round
-        c.last_heard = ++time_;
+    template <class Feed> void serve_connection(connection& c, Feed& feed) noexcept {
+        if (!c.fd) return; // `free_connection` has closed it since the call of epoll_wait
+        c.last_active = ++time_;
         for (int reads = 0;;) {
             if (!send_reply(c)) return end(c);
             if (!c.reply.empty()) return wait_for_room(c, true);
             if (c.ending) return end(c);
             wait_for_room(c, false);
             if (c.begin < c.end) {
-                hear_line(c, feed);
+                feed_line(c, feed);
                 continue;
             }
             if (reads++ == most_reads) return;
@@ -262,8 +275,8 @@ private:
         }
     }
 
-    /// A line at a time, so that a client with many questions gets one answer after the other, not all into memory.
-    template <class Feed> void hear_line(connection& c, Feed& feed) noexcept {
+    /// Feeds one line to the session, so that the replies to many requests are never in memory together.
+    template <class Feed> void feed_line(connection& c, Feed& feed) noexcept {
         byte* const from = c.input + c.begin;
         std::size_t const left = c.end - c.begin;
         auto const* const newline = static_cast<byte const*>(std::memchr(from, '\n', left));
@@ -274,7 +287,7 @@ private:
         c.begin += used;
     }
 
-    /// Sends what the client takes; false: it has left.
+    /// Sends as much of the reply as the client takes. Returns: false if the connection is broken.
     bool send_reply(connection& c) noexcept {
         while (!c.reply.empty()) {
             bytes_view const rest = c.reply.view().subspan(c.sent);
@@ -289,6 +302,7 @@ private:
         return true;
     }
 
+    /// Waits for room to send if `wait`, else for input.
     void wait_for_room(connection& c, bool wait) noexcept {
         if (c.waits_for_room == wait) return;
         c.waits_for_room = wait;
@@ -306,7 +320,7 @@ private:
     sockaddr_un path_{};
     dev_t device_ = 0;
     ino_t inode_ = 0;
-    std::uint64_t time_ = 0; ///< counts what was heard: who has been silent longest
+    std::uint64_t time_ = 0; ///< counts calls of `serve_connection`
     connection connections_[MaxConnections];
 };
 
