@@ -18407,18 +18407,19 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What a machine without an operating system supplies, and the policies that are made of it. Layer 7 (bare metal); one
-// thread, and no interrupt handler calls into wg.
+// The functions that a board without an operating system supplies, and the policies that are made of them.
+// Folder: os/bare. One thread; no interrupt handler calls into wg.
 #ifndef WG_OS_BARE_BOARD_HPP
 #define WG_OS_BARE_BOARD_HPP
 
 
 namespace wg { inline namespace WG_ABI { namespace bare {
 
+/// The address of a station on Ethernet.
 using mac_address = byte_array<6>;
 
-inline constexpr std::size_t ethernet_header_bytes = 14;
-inline constexpr std::size_t ethernet_mtu_bytes = 1500;
+inline constexpr std::size_t ethernet_header_bytes = 14; ///< of an Ethernet frame
+inline constexpr std::size_t ethernet_mtu_bytes = 1500;  ///< of an Ethernet frame's payload
 inline constexpr std::size_t max_frame_bytes = ethernet_header_bytes + ethernet_mtu_bytes; ///< without its checksum
 
 // | member                          | promise                                                                         |
@@ -18426,13 +18427,15 @@ inline constexpr std::size_t max_frame_bytes = ethernet_header_bytes + ethernet_
 // | now() -> instant                | the time since power-on; never goes back, does not wrap                         |
 // | tai64n(label)                   | as of a `clock_source`: `store_tai64n` of a wall clock, or `store_boot_label`   |
 // |                                 | of a counter that survives a reset                                              |
-// | fill(out) -> bool               | all of `out` from a hardware source that is fit for keys; false: it failed      |
+// | fill(out) -> bool               | fills `out` from a hardware source that is fit for keys; false: it failed       |
 // | mac() -> mac_address            | of this station                                                                 |
-// | receive(frame) -> size_t        | the oldest frame that arrived, from its destination address to its last byte    |
-// |                                 | without the checksum; 0: none there now. One that is longer than `frame` is     |
-// |                                 | dropped. Takes frames to `mac()`, to all, and to groups; does not block.        |
-// | send(head, body) -> bool        | one frame: head, then body, padded to 60 bytes; the checksum is the hardware's. |
-// |                                 | Both are the caller's again on return. False: dropped. May wait for a frame.    |
+// | receive(frame) -> size_t        | copies the oldest frame that arrived, from its destination address to its last  |
+// |                                 | byte without the checksum; 0: none has arrived. A frame that is longer than     |
+// |                                 | `frame` is dropped. Takes frames to `mac()`, broadcast and multicast frames.    |
+// |                                 | Does not block.                                                                 |
+// | send(head, body) -> bool        | sends one frame: head, then body, padded to 60 bytes; the hardware adds the     |
+// |                                 | checksum. Both buffers are free on return. False: the frame was dropped. May    |
+// |                                 | block for the time of a frame.                                                  |
 template <class Board>
 concept board = requires(Board& b, std::span<byte, timestamp_bytes> label, bytes out, bytes_view piece) {
     { b.now() } noexcept -> std::same_as<instant>;
@@ -18443,43 +18446,49 @@ concept board = requires(Board& b, std::span<byte, timestamp_bytes> label, bytes
     { b.send(piece, piece) } noexcept -> std::same_as<bool>;
 };
 
-/// A wall clock's time as TAI64N.
+/// Writes a wall clock's time, in seconds since 1970 and nanoseconds, as TAI64N.
 inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t unix_s, std::uint32_t ns) noexcept {
     store_be64(label.data(), 0x400000000000000a + unix_s);
     store_be32(&label[8], ns);
 }
 
-/// For a board without a wall clock. The seconds of the label are 2^62 + (boots << 32) + the seconds since the start,
-/// the nanoseconds are those since the start. Peers only compare labels. `boots` is counted up and stored before the
-/// first label of a start is made, so it is 1 at least. `now` is the time since the start.
+/// Writes a label for a board without a wall clock. The seconds of the label are 2^62 + (boots << 32) + the seconds
+/// since the start, the nanoseconds are those since the start. Peers only compare labels. `boots` is counted up and
+/// stored before the first label of a start is made, so it is at least 1. `now` is the time since the start.
 ///
 /// Until 30 November 2026 the seconds of the label were 2^62 + 10 + boots, and every sixtieth initiation added one. For
 /// a label of that kind to exceed one of this kind, with the same count of 1 or more, a board has to send
-/// 60 * (2^32 - 10) initiations: at one every 5 s to each of 16 peers that takes 2,500 years. So a peer that knows
-/// labels of the old kind accepts those of the new kind at once.
+/// 60 * (2^32 - 10) initiations: at one every 5 s to each of 16 peers that takes 2,500 years. So a peer that has
+/// received labels of the old kind accepts those of the new kind at once.
 inline void store_boot_label(std::span<byte, timestamp_bytes> label, std::uint32_t boots, instant now) noexcept {
     auto const ns = static_cast<std::uint64_t>(now.nanoseconds);
     store_be64(label.data(), (std::uint64_t{1} << 62) + (std::uint64_t{boots} << 32) + ns / 1'000'000'000);
     store_be32(&label[8], static_cast<std::uint32_t>(ns % 1'000'000'000));
 }
 
-/// A board as the clock and the random source of a device. The board outlives it.
+/// Models `clock_source` and `random_source` on a board. The board must outlive it.
 template <class Board> class board_source {
 public:
+    /// Uses this board.
     explicit board_source(Board& b) noexcept : board_(&b) {}
 
+    /// The time since power-on.
     instant now() noexcept { return board_->now(); }
+    /// Writes a label for a handshake.
     void tai64n(std::span<byte, timestamp_bytes> label) noexcept { board_->tai64n(label); }
+    /// Fills `out` with random bytes. Returns: false if the board's source failed.
     bool fill(bytes out) noexcept { return board_->fill(out); }
 
 private:
     Board* board_;
 };
 
-/// Models `waiter`: never sleeps, and has the engine look at both sides. A board that can sleep until a frame arrives
-/// or a deadline passes has its own.
+/// Models `waiter` without sleeping: both sides count as ready at any time. For a board that can sleep until a frame
+/// arrives or a deadline passes, write another waiter.
 struct polling_waiter {
+    /// Returns at once.
     readiness wait(instant) noexcept { return {true, true, 0}; }
+    /// Does nothing.
     void wake() noexcept {}
 };
 static_assert(waiter<polling_waiter>);
@@ -18488,47 +18497,48 @@ static_assert(waiter<polling_waiter>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// UDP over IPv4 and IPv6 on a board's Ethernet, without a network stack of its own: ARP and neighbour discovery as far
-// as one address each needs them, and echo (RFC 826, 894, 2464, 4861). Layer 7 (bare metal); one thread at a time.
+// UDP over IPv4 and IPv6 on a board's Ethernet, without a network stack: ARP and neighbour discovery for one address of
+// each family, and answers to echo requests (RFC 826, 894, 2464, 4861). Folder: os/bare. One thread at a time.
 //
-// Addresses are configured, not asked for. What does not fit is dropped in silence, as a wire would.
+// Addresses are configured by the program (no DHCP, no SLAAC). A frame that is not understood is dropped.
 #ifndef WG_OS_BARE_ETHERNET_HPP
 #define WG_OS_BARE_ETHERNET_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Whole IP packets of a small host: checked as they arrive, made as they leave (RFC 791, 8200, 768, 792, 4443). Neither
-// options nor fragments: what has them is not for a small host, and is dropped. Layer 7 (bare metal); pure.
+// Checks and makes the IP packets of a small host (RFC 791, 8200, 768, 792, 4443). Packets with options and fragments
+// are not supported, and are dropped. Folder: os/bare. Pure; any thread.
 #ifndef WG_OS_BARE_IP_PACKET_HPP
 #define WG_OS_BARE_IP_PACKET_HPP
 
 
 namespace wg { inline namespace WG_ABI { namespace bare {
 
-inline constexpr std::size_t max_ip_header_bytes = ipv6_header_bytes;
-inline constexpr std::uint8_t default_hops = 64;
+inline constexpr std::size_t max_ip_header_bytes = ipv6_header_bytes; ///< without options
+inline constexpr std::uint8_t default_hops = 64;                      ///< the time to live or hop limit of sent packets
 
-/// What goes into a packet's IP header, beside its length.
+/// The fields of a packet's IP header, besides the length.
 struct ip_fields {
-    ip_address from{};
-    ip_address to{}; ///< of the same family
-    byte protocol = 0;
-    std::uint8_t tos = 0;
-    std::uint8_t hops = default_hops;
-    std::uint16_t identification = 0; ///< IPv4
+    ip_address from{};                ///< the source
+    ip_address to{};                  ///< the destination, of the same family
+    byte protocol = 0;                ///< the next header
+    std::uint8_t tos = 0;             ///< the type of service or traffic class
+    std::uint8_t hops = default_hops; ///< the time to live or hop limit
+    std::uint16_t identification = 0; ///< of IPv4
 };
 
+/// The size in bytes of an IP header without options.
 constexpr std::size_t ip_header_bytes(family kind) noexcept {
     return kind == family::v4 ? ipv4_header_bytes : ipv6_header_bytes;
 }
 
-/// Writes a header for `payload_bytes` to `at`; its size.
+/// Writes the header of a packet with `payload_bytes` to `at`. Returns: the header's size in bytes.
 inline std::size_t write_ip_header(byte* at, ip_fields const& f, std::size_t payload_bytes) noexcept {
     if (f.to.kind == family::v4) {
         at[0] = 0x45;
         at[1] = f.tos;
         store_be16(at + 2, static_cast<std::uint16_t>(ipv4_header_bytes + payload_bytes));
         store_be16(at + 4, f.identification);
-        store_be16(at + 6, 0); // whoever has to may cut it up
+        store_be16(at + 6, 0); // a router may fragment the packet
         at[8] = f.hops;
         at[9] = f.protocol;
         store_be16(at + 10, 0);
@@ -18546,7 +18556,7 @@ inline std::size_t write_ip_header(byte* at, ip_fields const& f, std::size_t pay
     return ipv6_header_bytes;
 }
 
-/// The sum over what the checksums of UDP and ICMPv6 cover beside the message itself.
+/// The sum of the pseudo header, which the checksums of UDP and ICMPv6 cover besides the message.
 inline std::uint32_t pseudo_header_sum(family kind, byte const* from, byte const* to, byte protocol,
                                        std::size_t message_bytes) noexcept {
     std::size_t const size = kind == family::v4 ? 4 : 16;
@@ -18554,14 +18564,14 @@ inline std::uint32_t pseudo_header_sum(family kind, byte const* from, byte const
     return checksum_add(sum, {to, size});
 }
 
-/// The checksum of a message that lies in two pieces, the first of them of an even size; its field is zero.
+/// The checksum of a message of two pieces, whose field is zero. The first piece has an even size.
 inline std::uint16_t message_checksum(ip_fields const& f, bytes_view first, bytes_view second) noexcept {
     std::uint32_t const sum = pseudo_header_sum(f.to.kind, f.from.octets.data(), f.to.octets.data(), f.protocol,
                                                 first.size() + second.size());
     return checksum_finish(checksum_add(checksum_add(sum, first), second));
 }
 
-/// Writes a UDP header for `payload`, which may lie elsewhere, to `at`; its size.
+/// Writes the UDP header of `payload`, which can be anywhere, to `at`. Returns: the header's size in bytes.
 inline std::size_t write_udp_header(byte* at, ip_fields const& f, std::uint16_t from_port, std::uint16_t to_port,
                                     bytes_view payload) noexcept {
     store_be16(at, from_port);
@@ -18569,33 +18579,42 @@ inline std::size_t write_udp_header(byte* at, ip_fields const& f, std::uint16_t 
     store_be16(at + 4, static_cast<std::uint16_t>(udp_header_bytes + payload.size()));
     store_be16(at + 6, 0);
     std::uint16_t const sum = message_checksum(f, {at, udp_header_bytes}, payload);
-    store_be16(at + 6, sum != 0 ? sum : 0xffff); // RFC 768: zero would say that there is none
+    store_be16(at + 6, sum != 0 ? sum : 0xffff); // zero would mean that there is no checksum (RFC 768)
     return udp_header_bytes;
 }
 
-/// An IP packet that a small host may look at.
+/// An IP packet with a whole message of UDP or ICMP, whose checksums are right. Views into the packet.
 struct ip_message {
-    ip_header header{};
-    bytes_view body{}; ///< the message of UDP or ICMP
+    ip_header header{}; ///< of IP
+    bytes_view body{};  ///< the message of UDP or ICMP
 
+    /// Whether there is a message.
     explicit operator bool() const noexcept { return static_cast<bool>(header); }
+    /// The source.
     ip_address from() const noexcept { return ip_address::of(header.kind, header.source); }
+    /// The destination.
     ip_address to() const noexcept { return ip_address::of(header.kind, header.destination); }
-    /// Not so while an IPv6 host looks for an address.
+    /// Whether the source is specified. It is not while an IPv6 host checks that its address is unique.
     bool has_sender() const noexcept { return from() != ip_address{{}, header.kind}; }
+    /// Whether this is an echo request of ICMP or ICMPv6.
     bool is_echo_request() const noexcept {
         if (body[1] != 0) return false;
         return header.kind == family::v4 ? header.protocol == ip_protocol_icmp && body[0] == 8
                                          : header.protocol == ip_protocol_icmp_v6 && body[0] == 128;
     }
+    /// Whether this is a UDP datagram; the following members are for datagrams.
     bool is_udp() const noexcept { return header.protocol == ip_protocol_udp; }
+    /// The source port.
     std::uint16_t udp_from() const noexcept { return load_be16(&body[0]); }
+    /// The destination port.
     std::uint16_t udp_to() const noexcept { return load_be16(&body[2]); }
+    /// The datagram's payload.
     bytes_view udp_payload() const noexcept { return body.subspan(udp_header_bytes); }
 };
 
-/// Checks headers, lengths and checksums of what `packet` begins with (a frame may be padded). None: not IP, broken,
-/// with options or extension headers, a fragment, neither UDP nor ICMP, or from an address that nobody has.
+/// Reads the IP packet at the start of `packet`, which may be followed by padding, and checks headers, lengths and
+/// checksums. Returns: no message if the packet is not IP, malformed, a fragment, neither UDP nor ICMP, has options or
+/// extension headers, or its source is no unicast address.
 inline ip_message read_ip_packet(bytes_view packet) noexcept {
     ip_header const h = parse_ip(packet);
     if (!h) return {};
@@ -18626,8 +18645,8 @@ inline ip_message read_ip_packet(bytes_view packet) noexcept {
     return m;
 }
 
-/// Makes an echo request, checked before and addressed to this host alone, into its answer, in place; the packet's
-/// size in bytes is `header.total_bytes`.
+/// Turns an echo request into its reply, in place. The request was checked and has the address of this host, not a
+/// broadcast or multicast address. The packet's size in bytes is `request.total_bytes`.
 inline void make_echo_reply(bytes packet, ip_header const& request, std::uint16_t identification) noexcept {
     ip_fields const f{ip_address::of(request.kind, request.destination),
                       ip_address::of(request.kind, request.source),
@@ -18647,27 +18666,28 @@ inline void make_echo_reply(bytes packet, ip_header const& request, std::uint16_
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Which station has which address on the wire: what ARP and neighbour discovery told (RFC 826, 4861). Layer 7 (bare
-// metal); one thread at a time.
+// The MAC addresses of neighbours, as learned by ARP and neighbour discovery (RFC 826, 4861).
+// Folder: os/bare. One thread at a time.
 #ifndef WG_OS_BARE_NEIGHBOURS_HPP
 #define WG_OS_BARE_NEIGHBOURS_HPP
 
 
 namespace wg { inline namespace WG_ABI { namespace bare {
 
-/// `Capacity` neighbours; the one that was not used for longest makes room for a new one.
+/// Remembers `Capacity` neighbours. A new one replaces the one that was not used for the longest time.
 template <std::size_t Capacity> class neighbours {
 public:
-    static constexpr duration fresh_time = seconds(30); ///< afterwards it is asked for again while it is used
-    static constexpr duration ask_interval = seconds(1);
-    static constexpr unsigned max_asks = 3; ///< without an answer: then it is not known any more
+    static constexpr duration fresh_time = seconds(30);  ///< after it, a neighbour in use is asked for again
+    static constexpr duration ask_interval = seconds(1); ///< between two requests for a neighbour
+    static constexpr unsigned max_asks = 3;              ///< requests without an answer until it is forgotten
 
+    /// The result of `find`.
     struct found {
-        mac_address const* station = nullptr; ///< nullptr: not known
-        bool ask = false;                     ///< it is time to ask
+        mac_address const* station = nullptr; ///< the neighbour's MAC address; nullptr: not known
+        bool ask = false;                     ///< the caller is to ask for it now
     };
 
-    /// Where packets to `address` go.
+    /// The MAC address for packets to `address`.
     found find(ip_address const& address, instant now) noexcept {
         entry& e = at(address);
         e.used = now;
@@ -18685,7 +18705,8 @@ public:
         return {e.known ? &e.station : nullptr, ask};
     }
 
-    /// `address` is at `station`. Only whom this host talks to or is asked by (`may_add`) gets an entry.
+    /// Notes that `address` is at `station`. Unless `may_add`, only a neighbour that is remembered already is updated.
+    /// So only neighbours that this host sends to, or that ask for it, take an entry.
     void learn(ip_address const& address, mac_address const& station, bool may_add, instant now) noexcept {
         if (look(address) == nullptr && !may_add) return;
         entry& e = at(address);
@@ -18700,7 +18721,7 @@ private:
         ip_address address{};
         mac_address station{};
         instant used{}, learned{}, asked{};
-        std::uint8_t asks = 0; ///< since it was learned
+        std::uint8_t asks = 0; ///< requests since it was learned
         bool known = false;
     };
 
@@ -18735,44 +18756,49 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace bare {
 
-/// An address of the board, the network that it lies in, and who leads to others.
+/// An address of the board, its network, and the gateway to other networks.
 struct interface_address {
-    ip_address address{}; ///< family::none: no such family here
-    std::uint8_t prefix_bits = 0;
-    ip_address gateway{}; ///< family::none: none
+    ip_address address{};         ///< family::none: the board has no address of this family
+    std::uint8_t prefix_bits = 0; ///< of the board's network
+    ip_address gateway{};         ///< family::none: none
 };
 
-/// The link-local address that a station makes of its own (RFC 4291, appendix A).
+/// The link-local address that a station makes of its MAC address (RFC 4291, appendix A).
 constexpr ip_address link_local_of(mac_address const& mac) noexcept {
     return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<byte>(mac[0] ^ 2), mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4],
              mac[5]},
             family::v6};
 }
 
-/// Models `udp_socket`: one port on a board's wire. `Neighbours` stations are known at a time; a datagram of at most
-/// `HeldBytes` (a handshake's are at most 148) waits until its receiver's station is.
+/// Models `udp_socket` with one port on a board's Ethernet. It remembers the MAC addresses of `Neighbours` stations.
+/// One datagram of at most `HeldBytes` (a handshake message has at most 148) waits while the MAC address of its
+/// receiver is asked for.
 template <board Board, std::size_t Neighbours = 4, std::size_t HeldBytes = 160> class ethernet {
 public:
-    static constexpr std::size_t receive_bytes = max_frame_bytes;
+    static constexpr std::size_t receive_bytes = max_frame_bytes; ///< the room that a received datagram needs
 
-    /// The board outlives this.
+    /// Uses this board, which must outlive the object.
     explicit ethernet(Board& b) noexcept : board_(b), mac_(b.mac()), link_local_(link_local_of(mac_)) {}
     ethernet(ethernet const&) = delete;
     ethernet& operator=(ethernet const&) = delete;
 
+    /// Sets the board's IPv4 address.
     void set_v4(interface_address const& with) noexcept { v4_ = with; }
+    /// Sets the board's IPv6 address, beside the link-local one.
     void set_v6(interface_address const& with) noexcept { v6_ = with; }
 
-    /// 0 takes 51820: nobody else has ports here.
+    /// Opens `port`; 0 means 51820. Returns: the port. It cannot fail, because there are no other sockets.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         port_ = port != 0 ? port : std::uint16_t{51820};
         return port_;
     }
+    /// Closes the port; further datagrams are dropped.
     void close() noexcept { port_ = 0; }
 
-    /// Also answers what concerns the board itself: at most 16 frames in all.
+    /// Reads at most 16 frames. Datagrams for the open port are returned; ARP, neighbour discovery and echo requests
+    /// are answered. Returns: the number of datagrams.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
-        send_held_again();
+        ask_for_held();
         std::size_t filled = 0;
         for (int frames = 0; frames < 16 && filled < datagrams.size(); ++frames) {
             datagram& d = datagrams[filled];
@@ -18785,8 +18811,10 @@ public:
         return filled;
     }
 
-    /// `why`: ok (or lost later), not_supported (no address of that family, or no way there), no_room (longer than a
-    /// frame), would_block (no station known yet, and it does not fit where one can wait), io_error (the board's).
+    /// Sends datagrams and stores each one's status in `why`: ok (sent, or waiting for its receiver's MAC address);
+    /// not_supported (no address of that family, or no route); no_room (longer than a frame); would_block (the
+    /// receiver's MAC address is not known yet, and the datagram is longer than `HeldBytes`); io_error (of the board).
+    /// Returns: how many have the status ok.
     std::size_t send(std::span<datagram> datagrams) noexcept {
         std::size_t sent = 0;
         for (datagram& d : datagrams) {
@@ -18800,18 +18828,19 @@ private:
     static constexpr std::uint16_t type_ipv4 = 0x0800, type_arp = 0x0806, type_ipv6 = 0x86dd;
     static constexpr byte nd_solicitation = 135, nd_advertisement = 136;
     static constexpr std::size_t nd_bytes = 24, nd_option_bytes = 8; ///< without options; a link-layer address
-    static constexpr mac_address everybody{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    static constexpr mac_address broadcast{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
     // ------------------------------------------------------------------------------------------------------- arriving
 
-    /// Whether `frame` is a datagram for the open port, now described by `d`. Anything else is dealt with or dropped.
+    /// Reads a frame. Returns: true if it is a datagram for the open port, which `d` then describes. Any other frame is
+    /// answered or dropped.
     bool take(bytes frame, datagram& d) noexcept {
         if (frame.size() < ethernet_header_bytes) return false;
         bool const to_us = std::equal(mac_.begin(), mac_.end(), frame.begin());
         if (!to_us && (frame[0] & 1) == 0) return false;
         mac_address station;
         std::copy_n(&frame[6], 6, station.begin());
-        if ((station[0] & 1) != 0) return false; // no group sends
+        if ((station[0] & 1) != 0) return false; // a multicast address cannot be a sender
         bytes const packet = frame.subspan(ethernet_header_bytes);
         std::uint16_t const type = load_be16(&frame[12]);
         if (type == type_arp) return take_arp(packet), false;
@@ -18837,7 +18866,7 @@ private:
         return address == v4_.address || address == v6_.address || address == link_local_;
     }
 
-    /// Sends it back to the station that it came from, which has shown that it leads there.
+    /// Answers an echo request. The answer goes to the station that sent the frame, so no route is looked up.
     void answer_echo(bytes frame, ip_message const& m, mac_address const& station) noexcept {
         make_echo_reply(frame.subspan(ethernet_header_bytes), m.header, identification_++);
         begin_frame(frame.data(), station, load_be16(&frame[12]));
@@ -18860,7 +18889,8 @@ private:
         if (asks_us) send_arp(2, station, station, sender);
     }
 
-    /// Whether it is about neighbours. Those messages are believed from the wire alone: nobody forwards 255 hops.
+    /// Handles a message of neighbour discovery. Returns: whether the packet is one. Messages with a hop limit of less
+    /// than 255 are ignored, because a router has forwarded them (RFC 4861, 11.2).
     bool take_discovery(bytes_view packet, ip_message const& m, mac_address const& from) noexcept {
         byte const type = m.body[0];
         if (type != nd_solicitation && type != nd_advertisement) return false;
@@ -18888,6 +18918,7 @@ private:
         return true;
     }
 
+    /// Notes that `address` is at `station`, and sends the datagram that waits for it.
     void learn(ip_address const& address, mac_address const& station, bool may_add) noexcept {
         neighbours_.learn(address, station, may_add, board_.now());
         if (held_.size == 0 || held_.next_hop != address) return;
@@ -18904,37 +18935,37 @@ private:
         return address.kind == family::v6 && address.octets[0] == 0xfe && (address.octets[1] & 0xc0) == 0x80;
     }
 
-    struct way {
-        ip_address from{}; ///< family::none: there is none
+    struct route {
+        ip_address from{}; ///< the source; family::none: there is no route
         ip_address next_hop{};
     };
-    way way_to(ip_address const& remote) const noexcept {
+    route route_to(ip_address const& remote) const noexcept {
         if (is_link_local(remote)) return {link_local_, remote};
         interface_address const& at = remote.kind == family::v4 ? v4_ : v6_;
         if (at.address.kind == family::none || remote.kind == family::none) return {};
         if (is_near(at, remote)) return {at.address, remote};
-        return at.gateway.kind == family::none ? way{} : way{at.address, at.gateway};
+        return at.gateway.kind == family::none ? route{} : route{at.address, at.gateway};
     }
 
     status send_one(endpoint const& to, std::uint8_t tos, bytes_view payload) noexcept {
-        way const w = way_to(to.address);
-        if (w.from.kind == family::none) return status::not_supported;
+        route const way = route_to(to.address);
+        if (way.from.kind == family::none) return status::not_supported;
         std::size_t const ip_bytes = ip_header_bytes(to.address.kind);
         std::size_t const message_bytes = udp_header_bytes + payload.size();
         if (ip_bytes + message_bytes > ethernet_mtu_bytes) return status::no_room;
-        auto const n = neighbours_.find(w.next_hop, board_.now());
-        if (n.ask) ask_for(w.next_hop, n.station);
-        if (n.station == nullptr) return hold(to, tos, payload, w.next_hop);
+        auto const n = neighbours_.find(way.next_hop, board_.now());
+        if (n.ask) ask_for(way.next_hop, n.station);
+        if (n.station == nullptr) return hold(to, tos, payload, way.next_hop);
         byte head[ethernet_header_bytes + max_ip_header_bytes + udp_header_bytes];
         begin_frame(head, *n.station, to.address.kind == family::v4 ? type_ipv4 : type_ipv6);
-        ip_fields const f{w.from, to.address, ip_protocol_udp, tos, default_hops, identification_++};
+        ip_fields const f{way.from, to.address, ip_protocol_udp, tos, default_hops, identification_++};
         std::size_t used = ethernet_header_bytes;
         used += write_ip_header(head + used, f, message_bytes);
         used += write_udp_header(head + used, f, port_, to.port, payload);
         return board_.send({head, used}, payload) ? status::ok : status::io_error;
     }
 
-    /// Keeps one datagram, the latest, while its receiver's station is asked for (RFC 1122, section 2.3.2.2).
+    /// Keeps the latest datagram while its receiver's MAC address is asked for (RFC 1122, section 2.3.2.2).
     status hold(endpoint const& to, std::uint8_t tos, bytes_view payload, ip_address const& next_hop) noexcept {
         if (payload.size() > HeldBytes) return status::would_block;
         copy(held_.data, payload);
@@ -18946,8 +18977,8 @@ private:
         return status::ok;
     }
 
-    /// Asks once more for whom a datagram waits, or gives it up.
-    void send_held_again() noexcept {
+    /// Asks again for the MAC address that the held datagram waits for, or drops the datagram after `max_asks`.
+    void ask_for_held() noexcept {
         if (held_.size == 0) return;
         auto const n = neighbours_.find(held_.next_hop, board_.now());
         if (!n.ask) return;
@@ -18961,9 +18992,9 @@ private:
         store_be16(at + 12, type);
     }
 
-    /// Asks everybody, or the station that is believed to have the address.
+    /// Asks for the MAC address of `address`: the station that had it last, or all stations if that is not known.
     void ask_for(ip_address const& address, mac_address const* station) noexcept {
-        if (address.kind == family::v4) send_arp(1, station != nullptr ? *station : everybody, mac_address{}, address);
+        if (address.kind == family::v4) send_arp(1, station != nullptr ? *station : broadcast, mac_address{}, address);
         else solicit(address, station);
     }
 
@@ -18983,7 +19014,7 @@ private:
 
     void solicit(ip_address const& target, mac_address const* station) noexcept {
         mac_address to{0x33, 0x33, 0xff, target.octets[13], target.octets[14], target.octets[15]};
-        // RFC 4291, section 2.7.1: who has an address listens to the group of its last three bytes
+        // A station listens to the group of its address's last three bytes (RFC 4291, section 2.7.1).
         ip_address group{{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, to[3], to[4], to[5]}, family::v6};
         if (station != nullptr) {
             to = *station;
@@ -18997,7 +19028,7 @@ private:
         constexpr ip_address all_nodes{{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, family::v6};
         if (m.has_sender())
             send_discovery(nd_advertisement, 0x60, from, {target, m.from()}, target); // solicited, override
-        else                                                                          // who asks has no address yet
+        else                                                                          // the sender has no address yet
             send_discovery(nd_advertisement, 0x20, {0x33, 0x33, 0, 0, 0, 1}, {target, all_nodes}, target);
     }
 
@@ -19012,7 +19043,7 @@ private:
         icmp[0] = type;
         icmp[4] = flags;
         std::memcpy(icmp + 8, target.octets.data(), 16);
-        icmp[nd_bytes] = type == nd_solicitation ? 1 : 2; // whose station follows: the sender's, the target's
+        icmp[nd_bytes] = type == nd_solicitation ? 1 : 2; // the MAC address of the sender, or of the target
         icmp[nd_bytes + 1] = 1;
         std::copy(mac_.begin(), mac_.end(), icmp + nd_bytes + 2);
         store_be16(icmp + 2, message_checksum(f, {icmp, nd_bytes + nd_option_bytes}, {}));
@@ -19029,8 +19060,8 @@ private:
     struct {
         endpoint to{};
         ip_address next_hop{};
-        std::size_t size = 0; ///< 0: nothing waits
-        unsigned asks = 0;
+        std::size_t size = 0; ///< 0: no datagram waits
+        unsigned asks = 0;    ///< how often `next_hop` was asked for
         std::uint8_t tos = 0;
         byte_array<HeldBytes> data{};
     } held_;
@@ -19040,8 +19071,8 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A board as a host inside the tunnel: answers echo, and has UDP for its application (RFC 768, 792, 4443). Layer 7
-// (bare metal); one thread at a time.
+// A board as a host inside the tunnel: answers echo requests, and has UDP for its application (RFC 768, 792, 4443).
+// Folder: os/bare. One thread at a time.
 #ifndef WG_OS_BARE_HOST_HPP
 #define WG_OS_BARE_HOST_HPP
 
@@ -19050,23 +19081,27 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace bare {
 
-/// Models `tun_device`: whose packets come and go is the board itself. At most `Queue` of them wait to be sent.
+/// Models `tun_device`: the board itself is the host that sends and receives. At most `Queue` packets wait to be sent.
 template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 2> class host {
 public:
-    static constexpr std::size_t headroom = 0;
+    static constexpr std::size_t headroom = 0; ///< bytes that `write` needs before a packet
 
-    /// Takes a datagram that came out of the tunnel, checked; may call `send`. `payload` is good during the call.
+    /// A function that takes a datagram from the tunnel, whose headers and checksum are right. It may call `send`.
+    /// `payload` is valid during the call.
     using receiver = void (*)(void* context, endpoint const& from, std::uint16_t to_port, bytes_view payload) noexcept;
 
+    /// Sets the host's IPv4 address.
     void set_v4(ip_address const& address) noexcept { v4_ = address; }
+    /// Sets the host's IPv6 address.
     void set_v6(ip_address const& address) noexcept { v6_ = address; }
+    /// Hands datagrams to `with`, with this `context`.
     void set_receiver(receiver with, void* context) noexcept {
         receiver_ = with;
         context_ = context;
     }
 
-    /// A datagram into the tunnel. not_supported: this host has no address of that family; no_room: longer than the
-    /// MTU; would_block: the queue is full until the engine runs.
+    /// Sends a datagram into the tunnel. Returns: `not_supported` if this host has no address of that family; `no_room`
+    /// if the packet is longer than the MTU; `would_block` if the queue is full until the engine runs.
     status send(endpoint const& to, std::uint16_t from_port, bytes_view payload) noexcept {
         ip_address const& from = to.address.kind == family::v4 ? v4_ : v6_;
         if (from.kind == family::none || from.kind != to.address.kind) return status::not_supported;
@@ -19082,6 +19117,7 @@ public:
         return status::ok;
     }
 
+    /// Hands out the packets that wait. Returns: how many.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t filled = 0;
         for (; filled < packets.size() && count_ != 0; ++filled) {
@@ -19095,10 +19131,12 @@ public:
         return filled;
     }
 
+    /// Takes packets from the tunnel: answers echo requests, and hands datagrams to the receiver. Returns: how many.
     std::size_t write(std::span<packet> packets) noexcept {
         for (packet const& p : packets) take(p.view());
         return packets.size();
     }
+    /// The MTU in bytes.
     std::size_t mtu() const noexcept { return MtuBytes; }
 
 private:
@@ -28422,11 +28460,11 @@ template <class Policies> class workers;
 #endif
 #ifdef WG_WITH_LWIP
 // SPDX-License-Identifier: BSL-1.0
-// WireGuard on lwIP: its UDP as the network, a network interface of its own as the host (lwIP 2.1, raw API). Layer 7
-// (bare metal). For boards that have lwIP; included by wg.hpp where WG_WITH_LWIP is defined.
+// WireGuard on lwIP: lwIP's UDP is the socket, and a network interface in lwIP is the TUN device (lwIP 2.1, raw API).
+// Folder: os/bare. Included by wg.hpp where WG_WITH_LWIP is defined.
 //
-// All of it, and the engine that uses it, runs where lwIP's raw API may be used: in the main loop, or where there are
-// threads, in lwIP's own or while its lock is held.
+// All of this, and the engine that uses it, runs where lwIP's raw API may be used: in the main loop; with threads, in
+// lwIP's own thread or while lwIP's lock is held.
 #ifndef WG_OS_BARE_LWIP_HPP
 #define WG_OS_BARE_LWIP_HPP
 
@@ -28445,7 +28483,7 @@ constexpr bool lwip_has(family kind) noexcept {
     return kind == family::v4 ? LWIP_IPV4 != 0 : kind == family::v6 && LWIP_IPV6 != 0;
 }
 
-/// The address as lwIP's. Of a family that lwIP was configured without: zero.
+/// The address in lwIP's form; zero if lwIP was configured without its family.
 inline ip_addr_t to_lwip(ip_address const& from, [[maybe_unused]] std::uint32_t zone = 0) noexcept {
     ip_addr_t to;
     std::memset(&to, 0, sizeof to);
@@ -28465,6 +28503,7 @@ inline ip_addr_t to_lwip(ip_address const& from, [[maybe_unused]] std::uint32_t 
     return to;
 }
 
+/// The address that lwIP's form stands for.
 inline ip_address from_lwip(ip_addr_t const& from) noexcept {
 #if LWIP_IPV6
     if (IP_IS_V6_VAL(from)) return ip_address::of(family::v6, reinterpret_cast<byte const*>(ip_2_ip6(&from)->addr));
@@ -28488,15 +28527,16 @@ inline std::uint8_t tos_from_lwip() noexcept {
 #endif
 }
 
-/// Packets of lwIP that wait, and with each what is known of it. A full queue takes no more.
+/// A queue of lwIP's packets, each with an `About`. It holds `Capacity` packets.
 template <class About, std::size_t Capacity> class lwip_queue {
 public:
+    /// Empty.
     lwip_queue() noexcept = default;
     lwip_queue(lwip_queue const&) = delete;
     lwip_queue& operator=(lwip_queue const&) = delete;
     ~lwip_queue() { clear(); }
 
-    /// Takes the packet over, or frees it. False: there was no room.
+    /// Takes over the packet. Returns: false if the queue is full; then the packet is freed.
     bool put(pbuf* p, About const& about) noexcept {
         if (count_ == Capacity) {
             pbuf_free(p);
@@ -28505,7 +28545,8 @@ public:
         items_[(first_ + count_++) % Capacity] = {p, about};
         return true;
     }
-    /// Copies the oldest packet into the window and forgets it; one that is too long has length 0 then. False: none.
+    /// Copies the oldest packet into the window of `into` and frees it. A packet that is longer than the window gets
+    /// the length 0. Returns: false if the queue is empty.
     bool take(packet& into, About& about) noexcept {
         if (count_ == 0) return false;
         item& oldest = items_[first_];
@@ -28518,6 +28559,7 @@ public:
         --count_;
         return true;
     }
+    /// Frees all packets.
     void clear() noexcept {
         for (; count_ != 0; --count_, first_ = (first_ + 1) % Capacity) pbuf_free(items_[first_].data);
     }
@@ -28534,14 +28576,16 @@ private:
 /// Models `udp_socket` on a `udp_pcb` for both families. At most `Queue` datagrams wait for the engine.
 template <std::size_t Queue = 8> class lwip_udp {
 public:
-    static constexpr std::size_t receive_bytes = 1500;
+    static constexpr std::size_t receive_bytes = 1500; ///< the room that a received datagram needs
 
+    /// Not open.
     lwip_udp() noexcept = default;
     lwip_udp(lwip_udp const&) = delete;
     lwip_udp& operator=(lwip_udp const&) = delete;
     ~lwip_udp() { close(); }
 
-    /// no_memory, address_in_use.
+    /// Opens `port`; 0: a free port. On failure an open port stays open. Returns: the port; `no_memory`;
+    /// `address_in_use`.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (pcb_ != nullptr && port != 0 && port == pcb_->local_port) return port;
         udp_pcb* const made = udp_new_ip_type(IPADDR_TYPE_ANY);
@@ -28555,12 +28599,14 @@ public:
         pcb_ = made;
         return std::uint16_t{made->local_port};
     }
+    /// Closes the port, and drops the datagrams that wait.
     void close() noexcept {
         if (pcb_ != nullptr) udp_remove(pcb_);
         pcb_ = nullptr;
         arrived_.clear();
     }
 
+    /// Hands out the datagrams that wait. Returns: how many.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
         std::size_t filled = 0;
         for (about a; filled < datagrams.size() && arrived_.take(datagrams[filled], a); ++filled) {
@@ -28571,7 +28617,8 @@ public:
         return filled;
     }
 
-    /// `why`: ok, no_endpoint, no_memory, not_supported (no way there, or a family that lwIP lacks), io_error.
+    /// Sends datagrams and stores each one's status in `why`: ok, no_endpoint, no_memory, not_supported (no route, or a
+    /// family that lwIP lacks), io_error. Returns: how many left.
     std::size_t send(std::span<datagram> datagrams) noexcept {
         std::size_t sent = 0;
         for (datagram& d : datagrams) {
@@ -28615,12 +28662,12 @@ private:
     lwip_queue<about, Queue> arrived_;
 };
 
-/// Models `tun_device` as one of lwIP's interfaces, which it adds to the stack. At most `Queue` packets wait.
+/// Models `tun_device` as an interface of lwIP. At most `Queue` packets wait for the engine.
 template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 8> class lwip_tun {
 public:
-    static constexpr std::size_t headroom = 0;
+    static constexpr std::size_t headroom = 0; ///< bytes that `write` needs before a packet
 
-    /// Up, and without addresses; `stack_interface()` takes those as lwIP's interfaces do.
+    /// Adds an interface to lwIP and sets it up. It has no addresses; add them to `stack_interface()` (netif_set_addr).
     lwip_tun() noexcept {
         (void)netif_add_noaddr(&interface_, this, initialize, ip_input);
         netif_set_link_up(&interface_);
@@ -28630,16 +28677,19 @@ public:
     lwip_tun& operator=(lwip_tun const&) = delete;
     ~lwip_tun() { netif_remove(&interface_); }
 
+    /// The interface in lwIP.
     netif& stack_interface() noexcept { return interface_; }
 
+    /// Hands out the packets that lwIP sends into the tunnel. Returns: how many.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t filled = 0;
         for (nothing n; filled < packets.size() && leaving_.take(packets[filled], n);) ++filled;
         return filled;
     }
+    /// Hands packets from the tunnel to lwIP. Returns: how many; fewer if lwIP has no memory.
     std::size_t write(std::span<packet> packets) noexcept {
         for (packet const& data : packets) {
-            // One piece of RAM: lwIP wants the headers of a packet in a row.
+            // PBUF_RAM is one piece, because lwIP needs the headers of a packet to be contiguous.
             pbuf* const p = pbuf_alloc(PBUF_RAW, static_cast<std::uint16_t>(data.length), PBUF_RAM);
             if (p == nullptr) return static_cast<std::size_t>(&data - packets.data());
             (void)pbuf_take(p, data.view().data(), static_cast<std::uint16_t>(data.length));
@@ -28647,6 +28697,7 @@ public:
         }
         return packets.size();
     }
+    /// The MTU in bytes.
     std::size_t mtu() const noexcept { return MtuBytes; }
 
 private:
@@ -28664,7 +28715,7 @@ private:
 #endif
         return ERR_OK;
     }
-    /// The packet stays lwIP's, which may change it when this returns; so it is copied.
+    /// Queues a copy of a packet, because lwIP may change the packet after the return.
     static err_t leave(netif* through, pbuf* p) noexcept {
         pbuf* const copy = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
         if (copy == nullptr) return ERR_MEM;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a machine without an operating system supplies, and the policies that are made of it. Layer 7 (bare metal); one
-// thread, and no interrupt handler calls into wg.
+// The functions that a board without an operating system supplies, and the policies that are made of them.
+// Folder: os/bare. One thread; no interrupt handler calls into wg.
 #ifndef WG_OS_BARE_BOARD_HPP
 #define WG_OS_BARE_BOARD_HPP
 
@@ -8,10 +8,11 @@
 
 namespace wg { inline namespace WG_ABI { namespace bare {
 
+/// The address of a station on Ethernet.
 using mac_address = byte_array<6>;
 
-inline constexpr std::size_t ethernet_header_bytes = 14;
-inline constexpr std::size_t ethernet_mtu_bytes = 1500;
+inline constexpr std::size_t ethernet_header_bytes = 14; ///< of an Ethernet frame
+inline constexpr std::size_t ethernet_mtu_bytes = 1500;  ///< of an Ethernet frame's payload
 inline constexpr std::size_t max_frame_bytes = ethernet_header_bytes + ethernet_mtu_bytes; ///< without its checksum
 
 // | member                          | promise                                                                         |
@@ -19,13 +20,15 @@ inline constexpr std::size_t max_frame_bytes = ethernet_header_bytes + ethernet_
 // | now() -> instant                | the time since power-on; never goes back, does not wrap                         |
 // | tai64n(label)                   | as of a `clock_source`: `store_tai64n` of a wall clock, or `store_boot_label`   |
 // |                                 | of a counter that survives a reset                                              |
-// | fill(out) -> bool               | all of `out` from a hardware source that is fit for keys; false: it failed      |
+// | fill(out) -> bool               | fills `out` from a hardware source that is fit for keys; false: it failed       |
 // | mac() -> mac_address            | of this station                                                                 |
-// | receive(frame) -> size_t        | the oldest frame that arrived, from its destination address to its last byte    |
-// |                                 | without the checksum; 0: none there now. One that is longer than `frame` is     |
-// |                                 | dropped. Takes frames to `mac()`, to all, and to groups; does not block.        |
-// | send(head, body) -> bool        | one frame: head, then body, padded to 60 bytes; the checksum is the hardware's. |
-// |                                 | Both are the caller's again on return. False: dropped. May wait for a frame.    |
+// | receive(frame) -> size_t        | copies the oldest frame that arrived, from its destination address to its last  |
+// |                                 | byte without the checksum; 0: none has arrived. A frame that is longer than     |
+// |                                 | `frame` is dropped. Takes frames to `mac()`, broadcast and multicast frames.    |
+// |                                 | Does not block.                                                                 |
+// | send(head, body) -> bool        | sends one frame: head, then body, padded to 60 bytes; the hardware adds the     |
+// |                                 | checksum. Both buffers are free on return. False: the frame was dropped. May    |
+// |                                 | block for the time of a frame.                                                  |
 template <class Board>
 concept board = requires(Board& b, std::span<byte, timestamp_bytes> label, bytes out, bytes_view piece) {
     { b.now() } noexcept -> std::same_as<instant>;
@@ -36,43 +39,49 @@ concept board = requires(Board& b, std::span<byte, timestamp_bytes> label, bytes
     { b.send(piece, piece) } noexcept -> std::same_as<bool>;
 };
 
-/// A wall clock's time as TAI64N.
+/// Writes a wall clock's time, in seconds since 1970 and nanoseconds, as TAI64N.
 inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t unix_s, std::uint32_t ns) noexcept {
     store_be64(label.data(), 0x400000000000000a + unix_s);
     store_be32(&label[8], ns);
 }
 
-/// For a board without a wall clock. The seconds of the label are 2^62 + (boots << 32) + the seconds since the start,
-/// the nanoseconds are those since the start. Peers only compare labels. `boots` is counted up and stored before the
-/// first label of a start is made, so it is 1 at least. `now` is the time since the start.
+/// Writes a label for a board without a wall clock. The seconds of the label are 2^62 + (boots << 32) + the seconds
+/// since the start, the nanoseconds are those since the start. Peers only compare labels. `boots` is counted up and
+/// stored before the first label of a start is made, so it is at least 1. `now` is the time since the start.
 ///
 /// Until 30 November 2026 the seconds of the label were 2^62 + 10 + boots, and every sixtieth initiation added one. For
 /// a label of that kind to exceed one of this kind, with the same count of 1 or more, a board has to send
-/// 60 * (2^32 - 10) initiations: at one every 5 s to each of 16 peers that takes 2,500 years. So a peer that knows
-/// labels of the old kind accepts those of the new kind at once.
+/// 60 * (2^32 - 10) initiations: at one every 5 s to each of 16 peers that takes 2,500 years. So a peer that has
+/// received labels of the old kind accepts those of the new kind at once.
 inline void store_boot_label(std::span<byte, timestamp_bytes> label, std::uint32_t boots, instant now) noexcept {
     auto const ns = static_cast<std::uint64_t>(now.nanoseconds);
     store_be64(label.data(), (std::uint64_t{1} << 62) + (std::uint64_t{boots} << 32) + ns / 1'000'000'000);
     store_be32(&label[8], static_cast<std::uint32_t>(ns % 1'000'000'000));
 }
 
-/// A board as the clock and the random source of a device. The board outlives it.
+/// Models `clock_source` and `random_source` on a board. The board must outlive it.
 template <class Board> class board_source {
 public:
+    /// Uses this board.
     explicit board_source(Board& b) noexcept : board_(&b) {}
 
+    /// The time since power-on.
     instant now() noexcept { return board_->now(); }
+    /// Writes a label for a handshake.
     void tai64n(std::span<byte, timestamp_bytes> label) noexcept { board_->tai64n(label); }
+    /// Fills `out` with random bytes. Returns: false if the board's source failed.
     bool fill(bytes out) noexcept { return board_->fill(out); }
 
 private:
     Board* board_;
 };
 
-/// Models `waiter`: never sleeps, and has the engine look at both sides. A board that can sleep until a frame arrives
-/// or a deadline passes has its own.
+/// Models `waiter` without sleeping: both sides count as ready at any time. For a board that can sleep until a frame
+/// arrives or a deadline passes, write another waiter.
 struct polling_waiter {
+    /// Returns at once.
     readiness wait(instant) noexcept { return {true, true, 0}; }
+    /// Does nothing.
     void wake() noexcept {}
 };
 static_assert(waiter<polling_waiter>);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// UDP over IPv4 and IPv6 on a board's Ethernet, without a network stack of its own: ARP and neighbour discovery as far
-// as one address each needs them, and echo (RFC 826, 894, 2464, 4861). Layer 7 (bare metal); one thread at a time.
+// UDP over IPv4 and IPv6 on a board's Ethernet, without a network stack: ARP and neighbour discovery for one address of
+// each family, and answers to echo requests (RFC 826, 894, 2464, 4861). Folder: os/bare. One thread at a time.
 //
-// Addresses are configured, not asked for. What does not fit is dropped in silence, as a wire would.
+// Addresses are configured by the program (no DHCP, no SLAAC). A frame that is not understood is dropped.
 #ifndef WG_OS_BARE_ETHERNET_HPP
 #define WG_OS_BARE_ETHERNET_HPP
 
@@ -13,44 +13,49 @@
 
 namespace wg { inline namespace WG_ABI { namespace bare {
 
-/// An address of the board, the network that it lies in, and who leads to others.
+/// An address of the board, its network, and the gateway to other networks.
 struct interface_address {
-    ip_address address{}; ///< family::none: no such family here
-    std::uint8_t prefix_bits = 0;
-    ip_address gateway{}; ///< family::none: none
+    ip_address address{};         ///< family::none: the board has no address of this family
+    std::uint8_t prefix_bits = 0; ///< of the board's network
+    ip_address gateway{};         ///< family::none: none
 };
 
-/// The link-local address that a station makes of its own (RFC 4291, appendix A).
+/// The link-local address that a station makes of its MAC address (RFC 4291, appendix A).
 constexpr ip_address link_local_of(mac_address const& mac) noexcept {
     return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<byte>(mac[0] ^ 2), mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4],
              mac[5]},
             family::v6};
 }
 
-/// Models `udp_socket`: one port on a board's wire. `Neighbours` stations are known at a time; a datagram of at most
-/// `HeldBytes` (a handshake's are at most 148) waits until its receiver's station is.
+/// Models `udp_socket` with one port on a board's Ethernet. It remembers the MAC addresses of `Neighbours` stations.
+/// One datagram of at most `HeldBytes` (a handshake message has at most 148) waits while the MAC address of its
+/// receiver is asked for.
 template <board Board, std::size_t Neighbours = 4, std::size_t HeldBytes = 160> class ethernet {
 public:
-    static constexpr std::size_t receive_bytes = max_frame_bytes;
+    static constexpr std::size_t receive_bytes = max_frame_bytes; ///< the room that a received datagram needs
 
-    /// The board outlives this.
+    /// Uses this board, which must outlive the object.
     explicit ethernet(Board& b) noexcept : board_(b), mac_(b.mac()), link_local_(link_local_of(mac_)) {}
     ethernet(ethernet const&) = delete;
     ethernet& operator=(ethernet const&) = delete;
 
+    /// Sets the board's IPv4 address.
     void set_v4(interface_address const& with) noexcept { v4_ = with; }
+    /// Sets the board's IPv6 address, beside the link-local one.
     void set_v6(interface_address const& with) noexcept { v6_ = with; }
 
-    /// 0 takes 51820: nobody else has ports here.
+    /// Opens `port`; 0 means 51820. Returns: the port. It cannot fail, because there are no other sockets.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         port_ = port != 0 ? port : std::uint16_t{51820};
         return port_;
     }
+    /// Closes the port; further datagrams are dropped.
     void close() noexcept { port_ = 0; }
 
-    /// Also answers what concerns the board itself: at most 16 frames in all.
+    /// Reads at most 16 frames. Datagrams for the open port are returned; ARP, neighbour discovery and echo requests
+    /// are answered. Returns: the number of datagrams.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
-        send_held_again();
+        ask_for_held();
         std::size_t filled = 0;
         for (int frames = 0; frames < 16 && filled < datagrams.size(); ++frames) {
             datagram& d = datagrams[filled];
@@ -63,8 +68,10 @@ public:
         return filled;
     }
 
-    /// `why`: ok (or lost later), not_supported (no address of that family, or no way there), no_room (longer than a
-    /// frame), would_block (no station known yet, and it does not fit where one can wait), io_error (the board's).
+    /// Sends datagrams and stores each one's status in `why`: ok (sent, or waiting for its receiver's MAC address);
+    /// not_supported (no address of that family, or no route); no_room (longer than a frame); would_block (the
+    /// receiver's MAC address is not known yet, and the datagram is longer than `HeldBytes`); io_error (of the board).
+    /// Returns: how many have the status ok.
     std::size_t send(std::span<datagram> datagrams) noexcept {
         std::size_t sent = 0;
         for (datagram& d : datagrams) {
@@ -78,18 +85,19 @@ private:
     static constexpr std::uint16_t type_ipv4 = 0x0800, type_arp = 0x0806, type_ipv6 = 0x86dd;
     static constexpr byte nd_solicitation = 135, nd_advertisement = 136;
     static constexpr std::size_t nd_bytes = 24, nd_option_bytes = 8; ///< without options; a link-layer address
-    static constexpr mac_address everybody{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    static constexpr mac_address broadcast{0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
     // ------------------------------------------------------------------------------------------------------- arriving
 
-    /// Whether `frame` is a datagram for the open port, now described by `d`. Anything else is dealt with or dropped.
+    /// Reads a frame. Returns: true if it is a datagram for the open port, which `d` then describes. Any other frame is
+    /// answered or dropped.
     bool take(bytes frame, datagram& d) noexcept {
         if (frame.size() < ethernet_header_bytes) return false;
         bool const to_us = std::equal(mac_.begin(), mac_.end(), frame.begin());
         if (!to_us && (frame[0] & 1) == 0) return false;
         mac_address station;
         std::copy_n(&frame[6], 6, station.begin());
-        if ((station[0] & 1) != 0) return false; // no group sends
+        if ((station[0] & 1) != 0) return false; // a multicast address cannot be a sender
         bytes const packet = frame.subspan(ethernet_header_bytes);
         std::uint16_t const type = load_be16(&frame[12]);
         if (type == type_arp) return take_arp(packet), false;
@@ -115,7 +123,7 @@ private:
         return address == v4_.address || address == v6_.address || address == link_local_;
     }
 
-    /// Sends it back to the station that it came from, which has shown that it leads there.
+    /// Answers an echo request. The answer goes to the station that sent the frame, so no route is looked up.
     void answer_echo(bytes frame, ip_message const& m, mac_address const& station) noexcept {
         make_echo_reply(frame.subspan(ethernet_header_bytes), m.header, identification_++);
         begin_frame(frame.data(), station, load_be16(&frame[12]));
@@ -138,7 +146,8 @@ private:
         if (asks_us) send_arp(2, station, station, sender);
     }
 
-    /// Whether it is about neighbours. Those messages are believed from the wire alone: nobody forwards 255 hops.
+    /// Handles a message of neighbour discovery. Returns: whether the packet is one. Messages with a hop limit of less
+    /// than 255 are ignored, because a router has forwarded them (RFC 4861, 11.2).
     bool take_discovery(bytes_view packet, ip_message const& m, mac_address const& from) noexcept {
         byte const type = m.body[0];
         if (type != nd_solicitation && type != nd_advertisement) return false;
@@ -166,6 +175,7 @@ private:
         return true;
     }
 
+    /// Notes that `address` is at `station`, and sends the datagram that waits for it.
     void learn(ip_address const& address, mac_address const& station, bool may_add) noexcept {
         neighbours_.learn(address, station, may_add, board_.now());
         if (held_.size == 0 || held_.next_hop != address) return;
@@ -182,37 +192,37 @@ private:
         return address.kind == family::v6 && address.octets[0] == 0xfe && (address.octets[1] & 0xc0) == 0x80;
     }
 
-    struct way {
-        ip_address from{}; ///< family::none: there is none
+    struct route {
+        ip_address from{}; ///< the source; family::none: there is no route
         ip_address next_hop{};
     };
-    way way_to(ip_address const& remote) const noexcept {
+    route route_to(ip_address const& remote) const noexcept {
         if (is_link_local(remote)) return {link_local_, remote};
         interface_address const& at = remote.kind == family::v4 ? v4_ : v6_;
         if (at.address.kind == family::none || remote.kind == family::none) return {};
         if (is_near(at, remote)) return {at.address, remote};
-        return at.gateway.kind == family::none ? way{} : way{at.address, at.gateway};
+        return at.gateway.kind == family::none ? route{} : route{at.address, at.gateway};
     }
 
     status send_one(endpoint const& to, std::uint8_t tos, bytes_view payload) noexcept {
-        way const w = way_to(to.address);
-        if (w.from.kind == family::none) return status::not_supported;
+        route const way = route_to(to.address);
+        if (way.from.kind == family::none) return status::not_supported;
         std::size_t const ip_bytes = ip_header_bytes(to.address.kind);
         std::size_t const message_bytes = udp_header_bytes + payload.size();
         if (ip_bytes + message_bytes > ethernet_mtu_bytes) return status::no_room;
-        auto const n = neighbours_.find(w.next_hop, board_.now());
-        if (n.ask) ask_for(w.next_hop, n.station);
-        if (n.station == nullptr) return hold(to, tos, payload, w.next_hop);
+        auto const n = neighbours_.find(way.next_hop, board_.now());
+        if (n.ask) ask_for(way.next_hop, n.station);
+        if (n.station == nullptr) return hold(to, tos, payload, way.next_hop);
         byte head[ethernet_header_bytes + max_ip_header_bytes + udp_header_bytes];
         begin_frame(head, *n.station, to.address.kind == family::v4 ? type_ipv4 : type_ipv6);
-        ip_fields const f{w.from, to.address, ip_protocol_udp, tos, default_hops, identification_++};
+        ip_fields const f{way.from, to.address, ip_protocol_udp, tos, default_hops, identification_++};
         std::size_t used = ethernet_header_bytes;
         used += write_ip_header(head + used, f, message_bytes);
         used += write_udp_header(head + used, f, port_, to.port, payload);
         return board_.send({head, used}, payload) ? status::ok : status::io_error;
     }
 
-    /// Keeps one datagram, the latest, while its receiver's station is asked for (RFC 1122, section 2.3.2.2).
+    /// Keeps the latest datagram while its receiver's MAC address is asked for (RFC 1122, section 2.3.2.2).
     status hold(endpoint const& to, std::uint8_t tos, bytes_view payload, ip_address const& next_hop) noexcept {
         if (payload.size() > HeldBytes) return status::would_block;
         copy(held_.data, payload);
@@ -224,8 +234,8 @@ private:
         return status::ok;
     }
 
-    /// Asks once more for whom a datagram waits, or gives it up.
-    void send_held_again() noexcept {
+    /// Asks again for the MAC address that the held datagram waits for, or drops the datagram after `max_asks`.
+    void ask_for_held() noexcept {
         if (held_.size == 0) return;
         auto const n = neighbours_.find(held_.next_hop, board_.now());
         if (!n.ask) return;
@@ -239,9 +249,9 @@ private:
         store_be16(at + 12, type);
     }
 
-    /// Asks everybody, or the station that is believed to have the address.
+    /// Asks for the MAC address of `address`: the station that had it last, or all stations if that is not known.
     void ask_for(ip_address const& address, mac_address const* station) noexcept {
-        if (address.kind == family::v4) send_arp(1, station != nullptr ? *station : everybody, mac_address{}, address);
+        if (address.kind == family::v4) send_arp(1, station != nullptr ? *station : broadcast, mac_address{}, address);
         else solicit(address, station);
     }
 
@@ -261,7 +271,7 @@ private:
 
     void solicit(ip_address const& target, mac_address const* station) noexcept {
         mac_address to{0x33, 0x33, 0xff, target.octets[13], target.octets[14], target.octets[15]};
-        // RFC 4291, section 2.7.1: who has an address listens to the group of its last three bytes
+        // A station listens to the group of its address's last three bytes (RFC 4291, section 2.7.1).
         ip_address group{{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, to[3], to[4], to[5]}, family::v6};
         if (station != nullptr) {
             to = *station;
@@ -275,7 +285,7 @@ private:
         constexpr ip_address all_nodes{{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, family::v6};
         if (m.has_sender())
             send_discovery(nd_advertisement, 0x60, from, {target, m.from()}, target); // solicited, override
-        else                                                                          // who asks has no address yet
+        else                                                                          // the sender has no address yet
             send_discovery(nd_advertisement, 0x20, {0x33, 0x33, 0, 0, 0, 1}, {target, all_nodes}, target);
     }
 
@@ -290,7 +300,7 @@ private:
         icmp[0] = type;
         icmp[4] = flags;
         std::memcpy(icmp + 8, target.octets.data(), 16);
-        icmp[nd_bytes] = type == nd_solicitation ? 1 : 2; // whose station follows: the sender's, the target's
+        icmp[nd_bytes] = type == nd_solicitation ? 1 : 2; // the MAC address of the sender, or of the target
         icmp[nd_bytes + 1] = 1;
         std::copy(mac_.begin(), mac_.end(), icmp + nd_bytes + 2);
         store_be16(icmp + 2, message_checksum(f, {icmp, nd_bytes + nd_option_bytes}, {}));
@@ -307,8 +317,8 @@ private:
     struct {
         endpoint to{};
         ip_address next_hop{};
-        std::size_t size = 0; ///< 0: nothing waits
-        unsigned asks = 0;
+        std::size_t size = 0; ///< 0: no datagram waits
+        unsigned asks = 0;    ///< how often `next_hop` was asked for
         std::uint8_t tos = 0;
         byte_array<HeldBytes> data{};
     } held_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A board as a host inside the tunnel: answers echo, and has UDP for its application (RFC 768, 792, 4443). Layer 7
-// (bare metal); one thread at a time.
+// A board as a host inside the tunnel: answers echo requests, and has UDP for its application (RFC 768, 792, 4443).
+// Folder: os/bare. One thread at a time.
 #ifndef WG_OS_BARE_HOST_HPP
 #define WG_OS_BARE_HOST_HPP
 
@@ -11,23 +11,27 @@
 
 namespace wg { inline namespace WG_ABI { namespace bare {
 
-/// Models `tun_device`: whose packets come and go is the board itself. At most `Queue` of them wait to be sent.
+/// Models `tun_device`: the board itself is the host that sends and receives. At most `Queue` packets wait to be sent.
 template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 2> class host {
 public:
-    static constexpr std::size_t headroom = 0;
+    static constexpr std::size_t headroom = 0; ///< bytes that `write` needs before a packet
 
-    /// Takes a datagram that came out of the tunnel, checked; may call `send`. `payload` is good during the call.
+    /// A function that takes a datagram from the tunnel, whose headers and checksum are right. It may call `send`.
+    /// `payload` is valid during the call.
     using receiver = void (*)(void* context, endpoint const& from, std::uint16_t to_port, bytes_view payload) noexcept;
 
+    /// Sets the host's IPv4 address.
     void set_v4(ip_address const& address) noexcept { v4_ = address; }
+    /// Sets the host's IPv6 address.
     void set_v6(ip_address const& address) noexcept { v6_ = address; }
+    /// Hands datagrams to `with`, with this `context`.
     void set_receiver(receiver with, void* context) noexcept {
         receiver_ = with;
         context_ = context;
     }
 
-    /// A datagram into the tunnel. not_supported: this host has no address of that family; no_room: longer than the
-    /// MTU; would_block: the queue is full until the engine runs.
+    /// Sends a datagram into the tunnel. Returns: `not_supported` if this host has no address of that family; `no_room`
+    /// if the packet is longer than the MTU; `would_block` if the queue is full until the engine runs.
     status send(endpoint const& to, std::uint16_t from_port, bytes_view payload) noexcept {
         ip_address const& from = to.address.kind == family::v4 ? v4_ : v6_;
         if (from.kind == family::none || from.kind != to.address.kind) return status::not_supported;
@@ -43,6 +47,7 @@ public:
         return status::ok;
     }
 
+    /// Hands out the packets that wait. Returns: how many.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t filled = 0;
         for (; filled < packets.size() && count_ != 0; ++filled) {
@@ -56,10 +61,12 @@ public:
         return filled;
     }
 
+    /// Takes packets from the tunnel: answers echo requests, and hands datagrams to the receiver. Returns: how many.
     std::size_t write(std::span<packet> packets) noexcept {
         for (packet const& p : packets) take(p.view());
         return packets.size();
     }
+    /// The MTU in bytes.
     std::size_t mtu() const noexcept { return MtuBytes; }
 
 private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Whole IP packets of a small host: checked as they arrive, made as they leave (RFC 791, 8200, 768, 792, 4443). Neither
-// options nor fragments: what has them is not for a small host, and is dropped. Layer 7 (bare metal); pure.
+// Checks and makes the IP packets of a small host (RFC 791, 8200, 768, 792, 4443). Packets with options and fragments
+// are not supported, and are dropped. Folder: os/bare. Pure; any thread.
 #ifndef WG_OS_BARE_IP_PACKET_HPP
 #define WG_OS_BARE_IP_PACKET_HPP
 
@@ -8,31 +8,32 @@
 
 namespace wg { inline namespace WG_ABI { namespace bare {
 
-inline constexpr std::size_t max_ip_header_bytes = ipv6_header_bytes;
-inline constexpr std::uint8_t default_hops = 64;
+inline constexpr std::size_t max_ip_header_bytes = ipv6_header_bytes; ///< without options
+inline constexpr std::uint8_t default_hops = 64;                      ///< the time to live or hop limit of sent packets
 
-/// What goes into a packet's IP header, beside its length.
+/// The fields of a packet's IP header, besides the length.
 struct ip_fields {
-    ip_address from{};
-    ip_address to{}; ///< of the same family
-    byte protocol = 0;
-    std::uint8_t tos = 0;
-    std::uint8_t hops = default_hops;
-    std::uint16_t identification = 0; ///< IPv4
+    ip_address from{};                ///< the source
+    ip_address to{};                  ///< the destination, of the same family
+    byte protocol = 0;                ///< the next header
+    std::uint8_t tos = 0;             ///< the type of service or traffic class
+    std::uint8_t hops = default_hops; ///< the time to live or hop limit
+    std::uint16_t identification = 0; ///< of IPv4
 };
 
+/// The size in bytes of an IP header without options.
 constexpr std::size_t ip_header_bytes(family kind) noexcept {
     return kind == family::v4 ? ipv4_header_bytes : ipv6_header_bytes;
 }
 
-/// Writes a header for `payload_bytes` to `at`; its size.
+/// Writes the header of a packet with `payload_bytes` to `at`. Returns: the header's size in bytes.
 inline std::size_t write_ip_header(byte* at, ip_fields const& f, std::size_t payload_bytes) noexcept {
     if (f.to.kind == family::v4) {
         at[0] = 0x45;
         at[1] = f.tos;
         store_be16(at + 2, static_cast<std::uint16_t>(ipv4_header_bytes + payload_bytes));
         store_be16(at + 4, f.identification);
-        store_be16(at + 6, 0); // whoever has to may cut it up
+        store_be16(at + 6, 0); // a router may fragment the packet
         at[8] = f.hops;
         at[9] = f.protocol;
         store_be16(at + 10, 0);
@@ -50,7 +51,7 @@ inline std::size_t write_ip_header(byte* at, ip_fields const& f, std::size_t pay
     return ipv6_header_bytes;
 }
 
-/// The sum over what the checksums of UDP and ICMPv6 cover beside the message itself.
+/// The sum of the pseudo header, which the checksums of UDP and ICMPv6 cover besides the message.
 inline std::uint32_t pseudo_header_sum(family kind, byte const* from, byte const* to, byte protocol,
                                        std::size_t message_bytes) noexcept {
     std::size_t const size = kind == family::v4 ? 4 : 16;
@@ -58,14 +59,14 @@ inline std::uint32_t pseudo_header_sum(family kind, byte const* from, byte const
     return checksum_add(sum, {to, size});
 }
 
-/// The checksum of a message that lies in two pieces, the first of them of an even size; its field is zero.
+/// The checksum of a message of two pieces, whose field is zero. The first piece has an even size.
 inline std::uint16_t message_checksum(ip_fields const& f, bytes_view first, bytes_view second) noexcept {
     std::uint32_t const sum = pseudo_header_sum(f.to.kind, f.from.octets.data(), f.to.octets.data(), f.protocol,
                                                 first.size() + second.size());
     return checksum_finish(checksum_add(checksum_add(sum, first), second));
 }
 
-/// Writes a UDP header for `payload`, which may lie elsewhere, to `at`; its size.
+/// Writes the UDP header of `payload`, which can be anywhere, to `at`. Returns: the header's size in bytes.
 inline std::size_t write_udp_header(byte* at, ip_fields const& f, std::uint16_t from_port, std::uint16_t to_port,
                                     bytes_view payload) noexcept {
     store_be16(at, from_port);
@@ -73,33 +74,42 @@ inline std::size_t write_udp_header(byte* at, ip_fields const& f, std::uint16_t 
     store_be16(at + 4, static_cast<std::uint16_t>(udp_header_bytes + payload.size()));
     store_be16(at + 6, 0);
     std::uint16_t const sum = message_checksum(f, {at, udp_header_bytes}, payload);
-    store_be16(at + 6, sum != 0 ? sum : 0xffff); // RFC 768: zero would say that there is none
+    store_be16(at + 6, sum != 0 ? sum : 0xffff); // zero would mean that there is no checksum (RFC 768)
     return udp_header_bytes;
 }
 
-/// An IP packet that a small host may look at.
+/// An IP packet with a whole message of UDP or ICMP, whose checksums are right. Views into the packet.
 struct ip_message {
-    ip_header header{};
-    bytes_view body{}; ///< the message of UDP or ICMP
+    ip_header header{}; ///< of IP
+    bytes_view body{};  ///< the message of UDP or ICMP
 
+    /// Whether there is a message.
     explicit operator bool() const noexcept { return static_cast<bool>(header); }
+    /// The source.
     ip_address from() const noexcept { return ip_address::of(header.kind, header.source); }
+    /// The destination.
     ip_address to() const noexcept { return ip_address::of(header.kind, header.destination); }
-    /// Not so while an IPv6 host looks for an address.
+    /// Whether the source is specified. It is not while an IPv6 host checks that its address is unique.
     bool has_sender() const noexcept { return from() != ip_address{{}, header.kind}; }
+    /// Whether this is an echo request of ICMP or ICMPv6.
     bool is_echo_request() const noexcept {
         if (body[1] != 0) return false;
         return header.kind == family::v4 ? header.protocol == ip_protocol_icmp && body[0] == 8
                                          : header.protocol == ip_protocol_icmp_v6 && body[0] == 128;
     }
+    /// Whether this is a UDP datagram; the following members are for datagrams.
     bool is_udp() const noexcept { return header.protocol == ip_protocol_udp; }
+    /// The source port.
     std::uint16_t udp_from() const noexcept { return load_be16(&body[0]); }
+    /// The destination port.
     std::uint16_t udp_to() const noexcept { return load_be16(&body[2]); }
+    /// The datagram's payload.
     bytes_view udp_payload() const noexcept { return body.subspan(udp_header_bytes); }
 };
 
-/// Checks headers, lengths and checksums of what `packet` begins with (a frame may be padded). None: not IP, broken,
-/// with options or extension headers, a fragment, neither UDP nor ICMP, or from an address that nobody has.
+/// Reads the IP packet at the start of `packet`, which may be followed by padding, and checks headers, lengths and
+/// checksums. Returns: no message if the packet is not IP, malformed, a fragment, neither UDP nor ICMP, has options or
+/// extension headers, or its source is no unicast address.
 inline ip_message read_ip_packet(bytes_view packet) noexcept {
     ip_header const h = parse_ip(packet);
     if (!h) return {};
@@ -130,8 +140,8 @@ inline ip_message read_ip_packet(bytes_view packet) noexcept {
     return m;
 }
 
-/// Makes an echo request, checked before and addressed to this host alone, into its answer, in place; the packet's
-/// size in bytes is `header.total_bytes`.
+/// Turns an echo request into its reply, in place. The request was checked and has the address of this host, not a
+/// broadcast or multicast address. The packet's size in bytes is `request.total_bytes`.
 inline void make_echo_reply(bytes packet, ip_header const& request, std::uint16_t identification) noexcept {
     ip_fields const f{ip_address::of(request.kind, request.destination),
                       ip_address::of(request.kind, request.source),

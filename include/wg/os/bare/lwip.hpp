@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// WireGuard on lwIP: its UDP as the network, a network interface of its own as the host (lwIP 2.1, raw API). Layer 7
-// (bare metal). For boards that have lwIP; included by wg.hpp where WG_WITH_LWIP is defined.
+// WireGuard on lwIP: lwIP's UDP is the socket, and a network interface in lwIP is the TUN device (lwIP 2.1, raw API).
+// Folder: os/bare. Included by wg.hpp where WG_WITH_LWIP is defined.
 //
-// All of it, and the engine that uses it, runs where lwIP's raw API may be used: in the main loop, or where there are
-// threads, in lwIP's own or while its lock is held.
+// All of this, and the engine that uses it, runs where lwIP's raw API may be used: in the main loop; with threads, in
+// lwIP's own thread or while lwIP's lock is held.
 #ifndef WG_OS_BARE_LWIP_HPP
 #define WG_OS_BARE_LWIP_HPP
 
@@ -23,7 +23,7 @@ constexpr bool lwip_has(family kind) noexcept {
     return kind == family::v4 ? LWIP_IPV4 != 0 : kind == family::v6 && LWIP_IPV6 != 0;
 }
 
-/// The address as lwIP's. Of a family that lwIP was configured without: zero.
+/// The address in lwIP's form; zero if lwIP was configured without its family.
 inline ip_addr_t to_lwip(ip_address const& from, [[maybe_unused]] std::uint32_t zone = 0) noexcept {
     ip_addr_t to;
     std::memset(&to, 0, sizeof to);
@@ -43,6 +43,7 @@ inline ip_addr_t to_lwip(ip_address const& from, [[maybe_unused]] std::uint32_t 
     return to;
 }
 
+/// The address that lwIP's form stands for.
 inline ip_address from_lwip(ip_addr_t const& from) noexcept {
 #if LWIP_IPV6
     if (IP_IS_V6_VAL(from)) return ip_address::of(family::v6, reinterpret_cast<byte const*>(ip_2_ip6(&from)->addr));
@@ -66,15 +67,16 @@ inline std::uint8_t tos_from_lwip() noexcept {
 #endif
 }
 
-/// Packets of lwIP that wait, and with each what is known of it. A full queue takes no more.
+/// A queue of lwIP's packets, each with an `About`. It holds `Capacity` packets.
 template <class About, std::size_t Capacity> class lwip_queue {
 public:
+    /// Empty.
     lwip_queue() noexcept = default;
     lwip_queue(lwip_queue const&) = delete;
     lwip_queue& operator=(lwip_queue const&) = delete;
     ~lwip_queue() { clear(); }
 
-    /// Takes the packet over, or frees it. False: there was no room.
+    /// Takes over the packet. Returns: false if the queue is full; then the packet is freed.
     bool put(pbuf* p, About const& about) noexcept {
         if (count_ == Capacity) {
             pbuf_free(p);
@@ -83,7 +85,8 @@ public:
         items_[(first_ + count_++) % Capacity] = {p, about};
         return true;
     }
-    /// Copies the oldest packet into the window and forgets it; one that is too long has length 0 then. False: none.
+    /// Copies the oldest packet into the window of `into` and frees it. A packet that is longer than the window gets
+    /// the length 0. Returns: false if the queue is empty.
     bool take(packet& into, About& about) noexcept {
         if (count_ == 0) return false;
         item& oldest = items_[first_];
@@ -96,6 +99,7 @@ public:
         --count_;
         return true;
     }
+    /// Frees all packets.
     void clear() noexcept {
         for (; count_ != 0; --count_, first_ = (first_ + 1) % Capacity) pbuf_free(items_[first_].data);
     }
@@ -112,14 +116,16 @@ private:
 /// Models `udp_socket` on a `udp_pcb` for both families. At most `Queue` datagrams wait for the engine.
 template <std::size_t Queue = 8> class lwip_udp {
 public:
-    static constexpr std::size_t receive_bytes = 1500;
+    static constexpr std::size_t receive_bytes = 1500; ///< the room that a received datagram needs
 
+    /// Not open.
     lwip_udp() noexcept = default;
     lwip_udp(lwip_udp const&) = delete;
     lwip_udp& operator=(lwip_udp const&) = delete;
     ~lwip_udp() { close(); }
 
-    /// no_memory, address_in_use.
+    /// Opens `port`; 0: a free port. On failure an open port stays open. Returns: the port; `no_memory`;
+    /// `address_in_use`.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (pcb_ != nullptr && port != 0 && port == pcb_->local_port) return port;
         udp_pcb* const made = udp_new_ip_type(IPADDR_TYPE_ANY);
@@ -133,12 +139,14 @@ public:
         pcb_ = made;
         return std::uint16_t{made->local_port};
     }
+    /// Closes the port, and drops the datagrams that wait.
     void close() noexcept {
         if (pcb_ != nullptr) udp_remove(pcb_);
         pcb_ = nullptr;
         arrived_.clear();
     }
 
+    /// Hands out the datagrams that wait. Returns: how many.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
         std::size_t filled = 0;
         for (about a; filled < datagrams.size() && arrived_.take(datagrams[filled], a); ++filled) {
@@ -149,7 +157,8 @@ public:
         return filled;
     }
 
-    /// `why`: ok, no_endpoint, no_memory, not_supported (no way there, or a family that lwIP lacks), io_error.
+    /// Sends datagrams and stores each one's status in `why`: ok, no_endpoint, no_memory, not_supported (no route, or a
+    /// family that lwIP lacks), io_error. Returns: how many left.
     std::size_t send(std::span<datagram> datagrams) noexcept {
         std::size_t sent = 0;
         for (datagram& d : datagrams) {
@@ -193,12 +202,12 @@ private:
     lwip_queue<about, Queue> arrived_;
 };
 
-/// Models `tun_device` as one of lwIP's interfaces, which it adds to the stack. At most `Queue` packets wait.
+/// Models `tun_device` as an interface of lwIP. At most `Queue` packets wait for the engine.
 template <std::size_t MtuBytes = default_mtu_bytes, std::size_t Queue = 8> class lwip_tun {
 public:
-    static constexpr std::size_t headroom = 0;
+    static constexpr std::size_t headroom = 0; ///< bytes that `write` needs before a packet
 
-    /// Up, and without addresses; `stack_interface()` takes those as lwIP's interfaces do.
+    /// Adds an interface to lwIP and sets it up. It has no addresses; add them to `stack_interface()` (netif_set_addr).
     lwip_tun() noexcept {
         (void)netif_add_noaddr(&interface_, this, initialize, ip_input);
         netif_set_link_up(&interface_);
@@ -208,16 +217,19 @@ public:
     lwip_tun& operator=(lwip_tun const&) = delete;
     ~lwip_tun() { netif_remove(&interface_); }
 
+    /// The interface in lwIP.
     netif& stack_interface() noexcept { return interface_; }
 
+    /// Hands out the packets that lwIP sends into the tunnel. Returns: how many.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t filled = 0;
         for (nothing n; filled < packets.size() && leaving_.take(packets[filled], n);) ++filled;
         return filled;
     }
+    /// Hands packets from the tunnel to lwIP. Returns: how many; fewer if lwIP has no memory.
     std::size_t write(std::span<packet> packets) noexcept {
         for (packet const& data : packets) {
-            // One piece of RAM: lwIP wants the headers of a packet in a row.
+            // PBUF_RAM is one piece, because lwIP needs the headers of a packet to be contiguous.
             pbuf* const p = pbuf_alloc(PBUF_RAW, static_cast<std::uint16_t>(data.length), PBUF_RAM);
             if (p == nullptr) return static_cast<std::size_t>(&data - packets.data());
             (void)pbuf_take(p, data.view().data(), static_cast<std::uint16_t>(data.length));
@@ -225,6 +237,7 @@ public:
         }
         return packets.size();
     }
+    /// The MTU in bytes.
     std::size_t mtu() const noexcept { return MtuBytes; }
 
 private:
@@ -242,7 +255,7 @@ private:
 #endif
         return ERR_OK;
     }
-    /// The packet stays lwIP's, which may change it when this returns; so it is copied.
+    /// Queues a copy of a packet, because lwIP may change the packet after the return.
     static err_t leave(netif* through, pbuf* p) noexcept {
         pbuf* const copy = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
         if (copy == nullptr) return ERR_MEM;

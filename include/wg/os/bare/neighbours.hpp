@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which station has which address on the wire: what ARP and neighbour discovery told (RFC 826, 4861). Layer 7 (bare
-// metal); one thread at a time.
+// The MAC addresses of neighbours, as learned by ARP and neighbour discovery (RFC 826, 4861).
+// Folder: os/bare. One thread at a time.
 #ifndef WG_OS_BARE_NEIGHBOURS_HPP
 #define WG_OS_BARE_NEIGHBOURS_HPP
 
@@ -8,19 +8,20 @@
 
 namespace wg { inline namespace WG_ABI { namespace bare {
 
-/// `Capacity` neighbours; the one that was not used for longest makes room for a new one.
+/// Remembers `Capacity` neighbours. A new one replaces the one that was not used for the longest time.
 template <std::size_t Capacity> class neighbours {
 public:
-    static constexpr duration fresh_time = seconds(30); ///< afterwards it is asked for again while it is used
-    static constexpr duration ask_interval = seconds(1);
-    static constexpr unsigned max_asks = 3; ///< without an answer: then it is not known any more
+    static constexpr duration fresh_time = seconds(30);  ///< after it, a neighbour in use is asked for again
+    static constexpr duration ask_interval = seconds(1); ///< between two requests for a neighbour
+    static constexpr unsigned max_asks = 3;              ///< requests without an answer until it is forgotten
 
+    /// The result of `find`.
     struct found {
-        mac_address const* station = nullptr; ///< nullptr: not known
-        bool ask = false;                     ///< it is time to ask
+        mac_address const* station = nullptr; ///< the neighbour's MAC address; nullptr: not known
+        bool ask = false;                     ///< the caller is to ask for it now
     };
 
-    /// Where packets to `address` go.
+    /// The MAC address for packets to `address`.
     found find(ip_address const& address, instant now) noexcept {
         entry& e = at(address);
         e.used = now;
@@ -38,7 +39,8 @@ public:
         return {e.known ? &e.station : nullptr, ask};
     }
 
-    /// `address` is at `station`. Only whom this host talks to or is asked by (`may_add`) gets an entry.
+    /// Notes that `address` is at `station`. Unless `may_add`, only a neighbour that is remembered already is updated.
+    /// So only neighbours that this host sends to, or that ask for it, take an entry.
     void learn(ip_address const& address, mac_address const& station, bool may_add, instant now) noexcept {
         if (look(address) == nullptr && !may_add) return;
         entry& e = at(address);
@@ -53,7 +55,7 @@ private:
         ip_address address{};
         mac_address station{};
         instant used{}, learned{}, asked{};
-        std::uint8_t asks = 0; ///< since it was learned
+        std::uint8_t asks = 0; ///< requests since it was learned
         bool known = false;
     };
 
