@@ -11719,7 +11719,8 @@ static_assert(dh_backend<dh>);
 #endif
 #if __STDC_HOSTED__
 // SPDX-License-Identifier: BSL-1.0
-// A network and hosts in memory: TUN devices and sockets for tests, samples and simulations. Layer 2; one thread.
+// A network and hosts in memory: TUN devices and sockets for tests, samples and simulations. Folder: backends; one
+// thread.
 #ifndef WG_BACKENDS_LOOPBACK_HPP
 #define WG_BACKENDS_LOOPBACK_HPP
 
@@ -11728,26 +11729,34 @@ static_assert(dh_backend<dh>);
 #include <deque>
 #include <vector>
 
-namespace wg { inline namespace WG_ABI { namespace loopback {
+namespace wg { inline namespace WG_ABI {
 
-/// A TUN device whose host is the program: what is put in is read by the engine, what that writes can be taken out.
+/// A network and hosts in memory.
+namespace loopback {
+
+/// A TUN device whose host is the program: the engine reads the packets that the program puts in, and the program takes
+/// the packets that the engine writes. The queues have no limit.
 class tun {
 public:
+    /// `write` needs no room before a packet.
     static constexpr std::size_t headroom = 0;
 
+    /// A device with this MTU and empty queues.
     explicit tun(std::size_t mtu_bytes = default_mtu_bytes) noexcept : mtu_(mtu_bytes) {}
 
-    /// The host sends a packet into the tunnel.
+    /// Sends a packet of the host into the tunnel.
     void put(bytes_view packet_data) { to_engine_.emplace_back(packet_data.begin(), packet_data.end()); }
-    /// The oldest packet that came out of the tunnel; empty: none.
+    /// Returns: the oldest packet that came out of the tunnel; empty: none.
     std::vector<byte> take() {
         if (to_host_.empty()) return {};
         std::vector<byte> oldest = std::move(to_host_.front());
         to_host_.pop_front();
         return oldest;
     }
+    /// Whether `read` would find a packet.
     bool ready() const noexcept { return !to_engine_.empty(); }
 
+    /// Reads packets for the engine; cuts a packet that exceeds its window.
     result<std::size_t> read(std::span<packet> packets) noexcept {
         std::size_t count = 0;
         for (; count < packets.size() && !to_engine_.empty(); ++count) {
@@ -11759,10 +11768,12 @@ public:
         }
         return count;
     }
+    /// Takes packets from the engine. Returns: their number.
     std::size_t write(std::span<packet> packets) noexcept {
         for (packet const& p : packets) to_host_.emplace_back(p.view().begin(), p.view().end());
         return packets.size();
     }
+    /// The MTU in bytes.
     std::size_t mtu() const noexcept { return mtu_; }
 
 private:
@@ -11770,32 +11781,39 @@ private:
     std::size_t mtu_;
 };
 
-/// A datagram on the way.
+/// A datagram in flight.
 struct flying {
-    endpoint from{}, to{};
-    std::uint8_t tos = 0;
-    std::vector<byte> payload;
+    endpoint from{};           ///< the sender
+    endpoint to{};             ///< the receiver
+    std::uint8_t tos = 0;      ///< DSCP and ECN
+    std::vector<byte> payload; ///< the UDP payload
 };
 
-/// What joins the sockets: everything sent lies here until its receiver looks. A test may look first, and meddle.
+/// Joins sockets: each datagram stays here until its receiver takes it. A test may change the datagrams before that.
 struct network {
-    std::deque<flying> in_flight;
+    std::deque<flying> in_flight; ///< oldest first
 };
 
 /// A socket at one address of a network.
 class udp {
 public:
+    /// Longer datagrams are cut.
     static constexpr std::size_t receive_bytes = 2048;
 
+    /// A closed socket. The network outlives it.
     udp(network& net, ip_address const& address) noexcept : network_(&net), address_(address) {}
 
+    /// Opens the socket on a port (0: 51820). Returns: the port; never fails.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         port_ = port != 0 ? port : std::uint16_t{51820};
         return port_;
     }
+    /// Closes the socket: datagrams to it stay in the network.
     void close() noexcept { port_ = 0; }
+    /// Whether `receive` would find a datagram.
     bool ready() const noexcept { return find() != network_->in_flight.end(); }
 
+    /// Takes the datagrams to this socket from the network, oldest first. Returns: their number.
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
         std::size_t count = 0;
         for (auto at = find(); count < datagrams.size() && at != network_->in_flight.end(); at = find(), ++count) {
@@ -11808,6 +11826,7 @@ public:
         }
         return count;
     }
+    /// Puts datagrams into the network. Returns: their number.
     std::size_t send(std::span<datagram> datagrams) noexcept {
         for (datagram& d : datagrams) {
             network_->in_flight.push_back(
@@ -11829,11 +11848,14 @@ private:
     std::uint16_t port_ = 0;
 };
 
-/// A waiter for hosts that share a thread: it never sleeps, it says what there is.
+/// A waiter for hosts that share a thread: never sleeps.
 class waiter {
 public:
+    /// Both outlive the waiter.
     waiter(tun const& t, udp const& u) noexcept : tun_(&t), udp_(&u) {}
+    /// Returns at once: what is ready.
     readiness wait(instant) noexcept { return {tun_->ready(), udp_->ready(), 0}; }
+    /// Does nothing.
     void wake() noexcept {}
 
 private:
@@ -11843,33 +11865,41 @@ private:
 
 static_assert(tun_device<tun> && udp_socket<udp> && wg::waiter<waiter>);
 
-}}} // namespace wg::WG_ABI::loopback
+} // namespace loopback
+
+}} // namespace wg::WG_ABI
 
 #endif
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Observers: nobody, or a function of the host. Layer 2; called by whichever thread caused the event.
+// Observers: one that ignores events, and one that calls a function. Folder: backends; called by the thread that caused
+// the event.
 #ifndef WG_BACKENDS_OBSERVERS_HPP
 #define WG_BACKENDS_OBSERVERS_HPP
 
 
 namespace wg { inline namespace WG_ABI {
 
-/// Nobody looks: the calls vanish.
+/// Ignores events: the calls are removed at compile time.
 struct no_observer {
+    /// Events are not reported.
     static constexpr bool enabled = false;
+    /// Never called.
     constexpr void event(event_id, std::uint32_t, std::uint64_t) noexcept {}
 };
 static_assert(observer<no_observer>);
 
-/// Calls `function(context, id, peer_number, value)`, or nothing while there is none.
+/// Calls `function(context, id, peer_number, value)` for each event.
 struct function_observer {
+    /// Events are reported.
     static constexpr bool enabled = true;
+    /// A function of the program. Several threads may call it at once if the device's `threads` policy is parallel.
     using function_type = void (*)(void* context, event_id, std::uint32_t peer_number, std::uint64_t value) noexcept;
 
-    function_type function = nullptr;
-    void* context = nullptr;
+    function_type function = nullptr; ///< nullptr: events are ignored
+    void* context = nullptr;          ///< the first argument of `function`
 
+    /// Calls the function.
     void event(event_id id, std::uint32_t peer_number, std::uint64_t value) noexcept {
         if (function != nullptr) function(context, id, peer_number, value);
     }
@@ -11880,17 +11910,22 @@ static_assert(observer<function_observer>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The threads policy of a device that is used by one thread: no locks, no size. Layer 2.
+// The threads policy of a device that one thread uses: its locks do nothing and take no memory. Folder: backends.
 #ifndef WG_BACKENDS_ONE_THREAD_HPP
 #define WG_BACKENDS_ONE_THREAD_HPP
 
 
 namespace wg { inline namespace WG_ABI {
 
+/// Models `threads` for one thread.
 struct one_thread {
+    /// Only one thread may use a device.
     static constexpr bool parallel = false;
+    /// Empty.
     struct mutex {
+        /// Does nothing.
         constexpr void lock() noexcept {}
+        /// Does nothing.
         constexpr void unlock() noexcept {}
     };
 };
@@ -11900,24 +11935,29 @@ static_assert(threads<one_thread>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The threads policy of a device that several threads use: the standard library's mutex. Layer 2.
+// The threads policy of a device that several threads use, with the standard library's mutex. Folder: backends.
 #ifndef WG_BACKENDS_STD_THREADS_HPP
 #define WG_BACKENDS_STD_THREADS_HPP
 
 
 #include <mutex>
 
-// libstdc++ for a machine without threads has the header, but not the class.
+// libstdc++ for a machine without threads has the header <mutex>, but not the class std::mutex.
 #if !defined(__GLIBCXX__) || defined(_GLIBCXX_HAS_GTHREADS)
 
 namespace wg { inline namespace WG_ABI {
 
+/// Models `threads` for several threads. Lacks the optional types that `workers` need; os/linux has a policy with them.
 struct std_threads {
+    /// Several threads may use one device.
     static constexpr bool parallel = true;
+    /// A std::mutex.
     class mutex {
     public:
-        /// std::mutex::lock throws only for errors of the programmer; those end the program here.
+        /// Waits until no other thread has the mutex. std::mutex::lock throws only for errors of the programmer; here
+        /// such an error ends the program.
         void lock() noexcept { mutex_.lock(); }
+        /// Lets the next thread have the mutex.
         void unlock() noexcept { mutex_.unlock(); }
 
     private:
@@ -11931,8 +11971,8 @@ static_assert(threads<std_threads>);
 #endif
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Where a device's memory comes from: a fixed amount inside the device, or a heap that grows. Layer 2; used by
-// the device under its lock.
+// Where a device's memory comes from: a fixed amount inside the device, or the heap. Folder: backends; used under the
+// device's lock.
 #ifndef WG_BACKENDS_STORAGE_HPP
 #define WG_BACKENDS_STORAGE_HPP
 
@@ -12020,50 +12060,58 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-/// Capacities of a node on a microcontroller: one peer, no heap.
+/// Capacities of a node on a microcontroller: one peer, no heap. archetypes::storage says what each limits.
 struct small_capacity {
-    static constexpr std::size_t max_peers = 1;
-    static constexpr std::size_t max_allowed_ips = 4;
-    static constexpr std::size_t max_staged_packets = 1;
-    static constexpr std::size_t max_staged_packets_per_peer = 1;
-    static constexpr std::size_t max_queued_handshakes = 2;
-    static constexpr std::size_t max_limited_sources = 8;
-    static constexpr std::size_t replay_bits = 128;
-    static constexpr std::size_t batch = 1;
-    static constexpr std::size_t max_mtu_bytes = default_mtu_bytes;
+    static constexpr std::size_t max_peers = 1;                     ///< in all
+    static constexpr std::size_t max_allowed_ips = 4;               ///< of all peers
+    static constexpr std::size_t max_staged_packets = 1;            ///< a slot of 2 KiB
+    static constexpr std::size_t max_staged_packets_per_peer = 1;   ///< the oldest is dropped first
+    static constexpr std::size_t max_queued_handshakes = 2;         ///< messages
+    static constexpr std::size_t max_limited_sources = 8;           ///< source addresses
+    static constexpr std::size_t replay_bits = 128;                 ///< counters
+    static constexpr std::size_t batch = 1;                         ///< packets in one step of an engine
+    static constexpr std::size_t max_mtu_bytes = default_mtu_bytes; ///< bytes
 };
 
-/// Capacities of a host: peers and allowed IPs grow with the configuration, packets and handshakes are capped.
+/// Capacities of a host. Peers and allowed IPs grow with the configuration; packets and handshakes are limited.
 struct host_capacity {
-    static constexpr std::size_t max_peers = 0;
-    static constexpr std::size_t max_allowed_ips = 0;
-    static constexpr std::size_t max_staged_packets = 2048; ///< of 2 KiB
-    static constexpr std::size_t max_staged_packets_per_peer = 128;
-    static constexpr std::size_t max_queued_handshakes = 4096;
-    static constexpr std::size_t max_limited_sources = 8192;
-    static constexpr std::size_t replay_bits = 8192;
-    static constexpr std::size_t batch = 180; ///< four frames of 64 KiB in segments of the usual MTU
-    static constexpr std::size_t max_mtu_bytes = 0;
+    static constexpr std::size_t max_peers = 0;                     ///< no limit
+    static constexpr std::size_t max_allowed_ips = 0;               ///< no limit
+    static constexpr std::size_t max_staged_packets = 2048;         ///< slots of 2 KiB: 4 MiB
+    static constexpr std::size_t max_staged_packets_per_peer = 128; ///< as in Linux
+    static constexpr std::size_t max_queued_handshakes = 4096;      ///< as in Linux
+    static constexpr std::size_t max_limited_sources = 8192;        ///< source addresses
+    static constexpr std::size_t replay_bits = 8192;                ///< as in Linux
+    static constexpr std::size_t batch = 180;       ///< four frames of 64 KiB in segments of the usual MTU
+    static constexpr std::size_t max_mtu_bytes = 0; ///< buffers grow
 };
 
-/// All memory inside the device: `sizeof(device)` is what it takes, and the device is the region that holds secrets.
+/// All memory is inside the device: `sizeof(device)` is what it takes. The device is the region that holds secrets.
 template <class Capacity = small_capacity> struct static_storage : Capacity {
+    /// `Count` objects inside the pool.
     template <class T, std::size_t Count> struct pool : static_pool<T, Count> {
+        /// Takes no memory from the storage.
         explicit pool(static_storage&) noexcept {}
     };
+    /// The same: every part of the device may hold secrets.
     template <class T, std::size_t Count> using secret_pool = pool<T, Count>;
 
+    /// `Count` elements inside the array.
     template <class T, std::size_t Count> class array {
         static_assert(Count != 0, "this storage does not grow: every capacity has to be named");
 
     public:
+        /// Takes no memory from the storage.
         explicit array(static_storage&) noexcept {}
+        /// Replaces all elements by `count` value-initialised ones. Returns: false, with nothing changed, if `count`
+        /// exceeds `Count`.
         bool resize(std::size_t count) noexcept {
             if (count > Count) return false;
             std::fill_n(elements_, count, T{});
             size_ = count;
             return true;
         }
+        /// Returns: the elements.
         std::span<T> view() noexcept { return {elements_, size_}; }
 
     private:
@@ -12072,13 +12120,15 @@ template <class Capacity = small_capacity> struct static_storage : Capacity {
     };
 };
 
-/// Blocks from the heap, wiped and given back all at once. A region is what `growing_storage` puts secrets into; one
-/// that is locked and kept out of dumps comes from the operating system.
+/// Memory blocks from the heap, which are wiped and freed all at once. `growing_storage` puts secrets into a region; a
+/// region that is locked and kept out of dumps comes from the operating system.
 class heap_region {
 public:
     heap_region() noexcept = default;
+    /// Takes over all blocks.
     heap_region(heap_region&& other) noexcept : last_(std::exchange(other.last_, nullptr)) {}
     heap_region& operator=(heap_region&&) = delete;
+    /// Wipes and frees all blocks.
     ~heap_region() {
         while (last_ != nullptr) {
             block* const dying = std::exchange(last_, last_->before);
@@ -12087,10 +12137,10 @@ public:
         }
     }
 
-    /// Zeroed memory that lives as long as the region, aligned to 64 bytes; nullptr: no memory.
+    /// Returns: zeroed memory that lives as long as the region, aligned to 64 bytes; nullptr, if there is none left.
     void* allocate(std::size_t size_bytes) noexcept {
         std::size_t const whole = (size_bytes + sizeof(block) + 63) / 64 * 64;
-        void* const memory = ::operator new(whole, std::align_val_t{64}, std::nothrow); // C's is not everywhere
+        void* const memory = ::operator new(whole, std::align_val_t{64}, std::nothrow);
         if (memory == nullptr) return nullptr;
         std::memset(memory, 0, whole);
         last_ = ::new (memory) block{last_, whole};
@@ -12105,8 +12155,9 @@ private:
     block* last_ = nullptr;
 };
 
-/// Memory that grows in slabs and is used again, never given back before the device dies.
-/// `Region` has `void* allocate(size_bytes)`: zeroed, aligned to 64 bytes, nullptr when there is none.
+/// Memory that grows in slabs. Released objects are used again; slabs are freed with the device.
+/// `Region` has `void* allocate(std::size_t size_bytes) noexcept`, which returns zeroed memory, aligned to 64 bytes, or
+/// nullptr if there is none left.
 template <class Region = heap_region, class Capacity = host_capacity> class growing_storage : public Capacity {
     template <class T, std::size_t Limit, class From> class slab_pool {
     public:
@@ -12114,15 +12165,18 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
         slab_pool(slab_pool const&) = delete;
         slab_pool& operator=(slab_pool const&) = delete;
 
+        /// Returns: a new object, default-initialised; nullptr, if there is no room.
         T* acquire() noexcept {
             if (!reserve(1)) return nullptr;
             --free_count_;
             return free_.template take<T>();
         }
+        /// Destroys an object of this pool.
         void release(T* object) noexcept {
             ++free_count_;
             free_.put(object);
         }
+        /// Returns: true, if the next `count` calls of `acquire` will succeed.
         bool reserve(std::size_t count) noexcept {
             while (free_count_ < count) {
                 std::size_t add = std::clamp<std::size_t>(made_, 1, slab_count);
@@ -12147,28 +12201,39 @@ template <class Region = heap_region, class Capacity = host_capacity> class grow
     };
 
 public:
+    /// A pool of `Limit` objects at most (0: no limit) on the heap.
     template <class T, std::size_t Limit> struct pool : slab_pool<T, Limit, heap_region> {
+        /// The storage outlives the pool.
         explicit pool(growing_storage& storage) noexcept : slab_pool<T, Limit, heap_region>(storage.plain_) {}
     };
+    /// The same in the region for secrets.
     template <class T, std::size_t Limit> struct secret_pool : slab_pool<T, Limit, Region> {
+        /// The storage outlives the pool.
         explicit secret_pool(growing_storage& storage) noexcept : slab_pool<T, Limit, Region>(storage.secrets_) {}
     };
 
+    /// An array of `Limit` elements at most (0: no limit) on the heap.
     template <class T, std::size_t Limit> class array {
     public:
+        /// Takes no memory before `resize`.
         explicit array(growing_storage&) noexcept {}
+        /// Takes over the elements.
         array(array&& other) noexcept : elements_(std::exchange(other.elements_, {})) {}
+        /// Swaps the elements.
         array& operator=(array&& other) noexcept {
             std::swap(elements_, other.elements_);
             return *this;
         }
+        /// Destroys the elements.
         ~array() {
             std::destroy(elements_.begin(), elements_.end());
             std::free(elements_.data());
         }
+        /// Replaces all elements by `count` value-initialised ones; bytes are not initialised. Returns: false, with
+        /// nothing changed, if `count` exceeds `Limit` or there is no memory left.
         bool resize(std::size_t count) noexcept {
             if (Limit != 0 && count > Limit) return false;
-            // Buffers of packets are large and mostly unused; a page that is not written to takes no memory.
+            // Packet buffers are large and mostly unused; a page that is never written takes no memory.
             constexpr bool buffer = std::is_same_v<T, byte>;
             std::size_t const some = (std::max<std::size_t>)(count, 1);
             auto* const memory = static_cast<T*>(buffer ? std::malloc(some) : std::calloc(some, sizeof(T)));
@@ -12179,16 +12244,20 @@ public:
             elements_ = {memory, count};
             return true;
         }
+        /// Returns: the elements.
         std::span<T> view() noexcept { return elements_; }
 
     private:
         std::span<T> elements_;
     };
 
+    /// With a new region for secrets.
     growing_storage() noexcept = default;
+    /// With a region of the caller's.
     explicit growing_storage(Region&& secrets) noexcept : secrets_(std::move(secrets)) {}
     growing_storage(growing_storage&&) noexcept = default;
 
+    /// Returns: the region for secrets.
     Region const& secrets() const noexcept { return secrets_; }
 
 private:

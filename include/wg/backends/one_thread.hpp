@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The threads policy of a device that is used by one thread: no locks, no size. Layer 2.
+// The threads policy of a device that one thread uses: its locks do nothing and take no memory. Folder: backends.
 #ifndef WG_BACKENDS_ONE_THREAD_HPP
 #define WG_BACKENDS_ONE_THREAD_HPP
 
@@ -7,10 +7,15 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// Models `threads` for one thread.
 struct one_thread {
+    /// Only one thread may use a device.
     static constexpr bool parallel = false;
+    /// Empty.
     struct mutex {
+        /// Does nothing.
         constexpr void lock() noexcept {}
+        /// Does nothing.
         constexpr void unlock() noexcept {}
     };
 };
