@@ -12530,8 +12530,7 @@ template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item
 template <aead_backend Aead>
 bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
                   std::size_t aad_bytes, std::uint64_t counter, secret<key_bytes> const& key) noexcept {
-    if constexpr (requires { aead.run(seals, dst, src, size, aad, aad_bytes, counter, key); })
-        return aead.run(seals, dst, src, size, aad, aad_bytes, counter, key);
+    if constexpr (single_call_aead_backend<Aead>) return aead.run(seals, dst, src, size, aad, aad_bytes, counter, key);
     if (!seals) return aead.open({dst, size}, {src, size + tag_bytes}, {aad, aad_bytes}, counter, key);
     aead.seal({dst, size + tag_bytes}, {src, size}, {aad, aad_bytes}, counter, key);
     return true;
@@ -12642,7 +12641,7 @@ template <policies Policies> struct primitives {
 template <hash_backend Hash>
 [[gnu::always_inline]] inline void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key,
                                         bytes_view input) noexcept {
-    if constexpr (requires { hash.hmac_blake2s(out, key, input); }) return hash.hmac_blake2s(out, key, input);
+    if constexpr (hmac_hash_backend<Hash>) return hash.hmac_blake2s(out, key, input);
     constexpr std::size_t block_bytes = 64;
     secret<block_bytes> block;
     secret<key_bytes> inner;
@@ -15494,9 +15493,7 @@ template <policies Policies> struct device_state {
     }
 
     /// Whether the observer takes the peer's public key too.
-    static constexpr bool names_peers = requires(observer_type& o, public_key const& key) {
-        o.event(event_id{}, std::uint32_t{}, std::uint64_t{}, key);
-    };
+    static constexpr bool names_peers = observer_with_key<observer_type>;
     /// An event of the present call. Not initialised, because most calls have none.
     struct reported_event {
         event_id id;          ///< see `event_id`

@@ -254,9 +254,7 @@ template <policies Policies> struct device_state {
     }
 
     /// Whether the observer takes the peer's public key too.
-    static constexpr bool names_peers = requires(observer_type& o, public_key const& key) {
-        o.event(event_id{}, std::uint32_t{}, std::uint64_t{}, key);
-    };
+    static constexpr bool names_peers = observer_with_key<observer_type>;
     /// An event of the present call. Not initialised, because most calls have none.
     struct reported_event {
         event_id id;          ///< see `event_id`

@@ -42,8 +42,7 @@ template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item
 template <aead_backend Aead>
 bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
                   std::size_t aad_bytes, std::uint64_t counter, secret<key_bytes> const& key) noexcept {
-    if constexpr (requires { aead.run(seals, dst, src, size, aad, aad_bytes, counter, key); })
-        return aead.run(seals, dst, src, size, aad, aad_bytes, counter, key);
+    if constexpr (single_call_aead_backend<Aead>) return aead.run(seals, dst, src, size, aad, aad_bytes, counter, key);
     if (!seals) return aead.open({dst, size}, {src, size + tag_bytes}, {aad, aad_bytes}, counter, key);
     aead.seal({dst, size + tag_bytes}, {src, size}, {aad, aad_bytes}, counter, key);
     return true;

@@ -34,7 +34,7 @@ template <policies Policies> struct primitives {
 template <hash_backend Hash>
 [[gnu::always_inline]] inline void hmac(Hash const& hash, std::span<byte, key_bytes> out, key_view key,
                                         bytes_view input) noexcept {
-    if constexpr (requires { hash.hmac_blake2s(out, key, input); }) return hash.hmac_blake2s(out, key, input);
+    if constexpr (hmac_hash_backend<Hash>) return hash.hmac_blake2s(out, key, input);
     constexpr std::size_t block_bytes = 64;
     secret<block_bytes> block;
     secret<key_bytes> inner;
