@@ -137,6 +137,12 @@ template <class Storage = wg::growing_storage<>> struct policies_with {
 using test_policies = policies_with<>;
 static_assert(wg::policies<test_policies>);
 
+/// The capacity of a microcontroller: two peers, four prefixes of each family.
+struct two_peers : wg::small_capacity {
+    static constexpr std::size_t max_peers = 2;
+};
+using static_policies = policies_with<wg::static_storage<two_peers>>;
+
 // --- inner packets
 
 inline wg::ip_address inner_v4(unsigned number) {
@@ -146,6 +152,20 @@ inline wg::ip_address inner_v6(unsigned number) {
     wg::ip_address address{{0xfd}, wg::family::v6};
     wg::store_be16(&address.octets[14], static_cast<std::uint16_t>(number));
     return address;
+}
+
+inline wg::ip_prefix prefix_v4(unsigned number, unsigned bits = 32) {
+    return wg::ip_prefix::of(inner_v4(number), bits);
+}
+inline wg::ip_prefix prefix_v6(unsigned number, unsigned bits = 128) {
+    return wg::ip_prefix::of(inner_v6(number), bits);
+}
+
+/// A public key that differs for each number; nobody has its private key.
+inline wg::public_key numbered_key(unsigned number) {
+    wg::public_key out{};
+    wg::copy(out, noise(number).take(wg::key_bytes));
+    return out;
 }
 
 inline constexpr wg::byte experimental = 253; ///< a protocol number for tests (RFC 3692)
@@ -378,6 +398,7 @@ private:
     }
 };
 using host = basic_host<>;
+using static_host = basic_host<static_policies>;
 
 template <class A, class B>
 buffer ipv4(A const& from, B const& to, std::size_t size, std::uint64_t stamp = 1, wg::byte tos = 0) {
