@@ -90,7 +90,7 @@ struct wire {
 
 BOOST_AUTO_TEST_SUITE(bare_node)
 
-BOOST_AUTO_TEST_CASE(the_first_packet_makes_a_session_and_arrives) {
+BOOST_AUTO_TEST_CASE(first_packet_makes_a_session_and_arrives) {
     wire w;
     w.talk("hello");
     BOOST_TEST(w.handshakes == 1u);
@@ -116,7 +116,7 @@ BOOST_AUTO_TEST_CASE(sessions_are_renewed_and_survive_a_restart_of_the_board) {
     w.talk("four");
 }
 
-BOOST_AUTO_TEST_CASE(capacities_are_those_of_the_bundle_and_memory_is_the_nodes) {
+BOOST_AUTO_TEST_CASE(node_has_the_capacities_of_its_bundle_and_holds_its_memory) {
     wire w;
     wg::public_key const other{1}, third{2};
     BOOST_TEST((w.a.wg_node.engine.configure({change::peer(other)}) == wg::status::ok));

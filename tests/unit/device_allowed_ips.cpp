@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Cryptokey routing against a model that looks at every prefix.
+// Cryptokey routing, compared with a model that searches all prefixes.
 #include "wg/backends/storage.hpp"
 #include "wg/device/allowed_ips.hpp"
 
@@ -21,9 +21,9 @@ struct owner {
     wg::prefix_list<wg::prefix_key_v6, owner> allowed_v6;
 };
 
-inline std::ptrdiff_t nodes = 0; ///< that a trie holds at present
+inline std::ptrdiff_t nodes = 0; ///< nodes in use
 
-/// Counts what is taken out of pools.
+/// Counts the objects that are taken out of pools.
 template <std::size_t Limit> struct counting_storage {
     template <class T, std::size_t N> struct pool {
         explicit pool(counting_storage&) noexcept {}
@@ -54,7 +54,7 @@ ip_address v6(std::uint64_t high, std::uint64_t low) {
     return a;
 }
 
-/// Longest prefix by looking at all.
+/// Finds the longest prefix by a search of all prefixes.
 class model {
 public:
     void insert(ip_prefix const& p, owner& o) { all_[key(p)] = {p, &o}; }
@@ -110,7 +110,7 @@ ip_address clustered(noise& random, wg::family kind) {
 
 BOOST_AUTO_TEST_SUITE(device_allowed_ips)
 
-BOOST_AUTO_TEST_CASE(the_longest_prefix_wins) {
+BOOST_AUTO_TEST_CASE(longest_prefix_wins) {
     growing memory;
     table<> t(memory);
     owner a, b, c;
@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(the_longest_prefix_wins) {
     BOOST_TEST(nodes == 0);
 }
 
-BOOST_AUTO_TEST_CASE(a_default_route_takes_what_nobody_else_has) {
+BOOST_AUTO_TEST_CASE(default_route_gets_addresses_without_a_longer_prefix) {
     growing memory;
     table<> t(memory);
     owner a, b;
@@ -198,7 +198,7 @@ BOOST_AUTO_TEST_CASE(agrees_with_a_model_under_any_sequence_of_changes) {
             BOOST_TEST(count == o.allowed_v4.count + o.allowed_v6.count);
             listed += count;
         }
-        // a node for each prefix, and a fork for each two of them at most
+        // one node for each prefix, and at most one fork for two prefixes
         BOOST_TEST(nodes >= static_cast<std::ptrdiff_t>(listed));
         BOOST_TEST(nodes <= static_cast<std::ptrdiff_t>(2 * listed));
         for (owner& o : owners) t.remove_all(o);
@@ -206,14 +206,14 @@ BOOST_AUTO_TEST_CASE(agrees_with_a_model_under_any_sequence_of_changes) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(prefixes_are_listed_in_the_order_in_which_they_came) {
+BOOST_AUTO_TEST_CASE(lists_prefixes_in_the_order_of_insertion) {
     growing memory;
     table<> t(memory);
     owner a, b;
     for (std::uint32_t const i : {5u, 1u, 9u, 3u}) BOOST_TEST(t.insert(ip_prefix::of(v4(i), 32), a));
     BOOST_TEST(t.insert(ip_prefix::of(v4(1), 32), b));
-    BOOST_TEST(t.insert(ip_prefix::of(v4(5), 32), a)); // has it already
-    BOOST_TEST(t.insert(ip_prefix::of(v4(1), 32), a)); // comes back, last
+    BOOST_TEST(t.insert(ip_prefix::of(v4(5), 32), a)); // `a` has this prefix already
+    BOOST_TEST(t.insert(ip_prefix::of(v4(1), 32), a)); // added again, so it is last
     std::vector<std::uint32_t> order;
     table<>::for_each(a, [&](ip_prefix const& p) { order.push_back(wg::load_be32(p.address.octets.data())); });
     BOOST_TEST((order == std::vector<std::uint32_t>{5, 9, 3, 1}));
@@ -221,8 +221,8 @@ BOOST_AUTO_TEST_CASE(prefixes_are_listed_in_the_order_in_which_they_came) {
     BOOST_TEST(nodes == 0);
 }
 
-// The shapes of Linux's tools/testing/selftests/wireguard/netns.sh.
-BOOST_AUTO_TEST_CASE(holds_what_the_suite_of_linux_configures) {
+// The prefixes of Linux's tools/testing/selftests/wireguard/netns.sh.
+BOOST_AUTO_TEST_CASE(holds_the_prefixes_of_linux_selftests) {
     growing memory;
     table<> t(memory);
     { // 40 peers of 52 prefixes: {1..40}.{1..26 of two kinds}
@@ -243,13 +243,13 @@ BOOST_AUTO_TEST_CASE(holds_what_the_suite_of_linux_configures) {
         for (owner& p : peers) t.remove_all(p);
         BOOST_TEST(nodes == 0);
     }
-    { // 197 of IPv6, of which each contains the next
+    { // 197 prefixes of IPv6; each contains the next one
         std::vector<owner> peers(128);
         for (unsigned bits = 128; bits > 0; --bits)
             BOOST_TEST(t.insert(ip_prefix::of(v6(~0ull, ~0ull), bits), peers[bits - 1]));
         for (unsigned i = 0; i < 69; ++i) BOOST_TEST(t.insert(ip_prefix::of(v6(i, i), 128), peers[0]));
         BOOST_TEST(t.size(wg::family::v6) == 197u);
-        for (unsigned bits = 1; bits <= 127; ++bits) { // agrees in exactly so many bits
+        for (unsigned bits = 1; bits <= 127; ++bits) { // the first `bits` bits are the same
             ip_address a = v6(~0ull, ~0ull);
             a.octets[bits / 8] = static_cast<wg::byte>(a.octets[bits / 8] ^ (0x80u >> bits % 8));
             BOOST_TEST(t.find(wg::family::v6, a.octets.data()) == &peers[bits - 1]);
@@ -272,8 +272,8 @@ BOOST_AUTO_TEST_CASE(holds_what_the_suite_of_linux_configures) {
     }
 }
 
-/// As many prefixes as the capacity says, whatever their shape, and as often as one likes.
-BOOST_AUTO_TEST_CASE(a_fixed_capacity_is_enough_for_what_it_promises) {
+/// The capacity holds any prefixes of that number, again and again.
+BOOST_AUTO_TEST_CASE(fixed_capacity_holds_any_prefixes_of_that_number) {
     constexpr std::size_t capacity = wg::small_capacity::max_allowed_ips;
     using storage = wg::static_storage<>;
     storage memory;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Policies that do several operations at once are given several, and nothing else changes: the same traffic through a
-// device with them and through one without, by many jobs at a time and by one, says the same bytes in the same order.
+// Policies with batch members are called with batches, and nothing else changes. The same traffic passes a device with
+// batch members and many jobs a call, and a device without them and one job a call. Both send the same bytes in the
+// same order.
 #include "fixture.hpp"
 
 #include <tuple>
@@ -11,7 +12,7 @@ using wg::status;
 
 namespace {
 
-/// Calls of a batch's member, and their items.
+/// Counts the calls of a batch member, and their items.
 struct tally {
     std::size_t calls = 0, items = 0, most = 0;
     void note(std::size_t size) {
@@ -68,11 +69,11 @@ struct batch_aead : plain_aead {
     }
 };
 
-/// Room for a crowd, and a queue that is soon under load.
-struct crowded : wg::host_capacity {
+/// Capacity for many peers, and a queue that is soon under load.
+struct loaded : wg::host_capacity {
     static constexpr std::size_t max_queued_handshakes = 128;
 };
-using crowded_storage = wg::growing_storage<wg::heap_region, crowded>;
+using loaded_storage = wg::growing_storage<wg::heap_region, loaded>;
 
 template <class Storage> struct plain_policies : policies_with<Storage> {
     using hash = plain_hash;
@@ -84,17 +85,17 @@ template <class Storage> struct batch_policies : policies_with<Storage> {
     using aead = batch_aead;
 };
 
-/// A host that is given many packets at a time.
+/// A host that works on many packets in one call.
 template <class Policies> class hub : public basic_host<Policies> {
     using base = basic_host<Policies>;
     using job_type = typename base::job_type;
 
 public:
-    /// `width`: how many jobs a call gets.
+    /// `width` is the number of jobs in one call.
     hub(world& w, unsigned number, std::size_t width) : base(w, number), width_(width) {}
 
-    std::vector<buffer> said;  ///< all that left
-    std::vector<status> fates; ///< of all that came
+    std::vector<buffer> sent;    ///< all datagrams that were sent
+    std::vector<status> results; ///< of all received datagrams
 
     void from_network(std::vector<wire> const& in) {
         for (std::size_t first = 0; first < in.size(); first += width_) {
@@ -126,8 +127,8 @@ public:
             end(jobs);
         }
     }
-    /// All answers, then all that the device says by itself.
-    void speak() {
+    /// Sends all answers, then all other messages of the device.
+    void transmit_pending() {
         for (int kind = 0; kind < 2; ++kind)
             for (int round = 0; round < 200; ++round) {
                 std::vector<buffer> memory(width_, buffer(2048));
@@ -146,12 +147,12 @@ private:
         for (job_type const& j : jobs)
             if (j.next == wg::disposition::send) {
                 buffer const data(j.data.view().begin(), j.data.view().end());
-                said.push_back(data);
+                sent.push_back(data);
                 this->outbox.push_back({data, this->where, j.where.remote, j.tos, this->of.now});
             }
         this->device.complete(jobs, this->of.now);
         for (job_type const& j : jobs) {
-            fates.push_back(j.why);
+            results.push_back(j.why);
             if (j.next == wg::disposition::deliver)
                 this->received.emplace_back(j.data.view().begin(), j.data.view().end());
         }
@@ -160,21 +161,21 @@ private:
     std::size_t width_;
 };
 
-/// A hub and those who know it, all from the same seeds each time.
-template <class Policies> struct town {
+/// A hub and its peers. The seeds are the same each time.
+template <class Policies> struct star_network {
     static constexpr unsigned size = 20;
     world w;
-    hub<Policies> middle;
+    hub<Policies> center;
     std::vector<std::unique_ptr<host>> others;
 
-    explicit town(std::size_t width) : middle(w, 1, width) {
+    explicit star_network(std::size_t width) : center(w, 1, width) {
         for (unsigned i = 0; i < size; ++i) {
             others.push_back(std::make_unique<host>(w, 10 + i));
-            introduce(middle, *others.back());
+            introduce(center, *others.back());
         }
     }
-    /// What the others have said, in order, as far as they say it to the hub.
-    std::vector<wire> heard() {
+    /// Takes all datagrams that the peers have sent to the hub, in order.
+    std::vector<wire> take_datagrams() {
         std::vector<wire> all;
         for (auto const& o : others) {
             o->poll();
@@ -183,39 +184,39 @@ template <class Policies> struct town {
         return all;
     }
     std::vector<wire> initiations() {
-        for (auto const& o : others) o->send(ipv4(*o, middle, 100));
-        return heard();
+        for (auto const& o : others) o->send(ipv4(*o, center, 100));
+        return take_datagrams();
     }
-    /// What the hub has said reaches them.
+    /// Delivers all datagrams of the hub.
     void deliver() {
-        while (!middle.outbox.empty()) {
-            wire const next = middle.take_datagram();
+        while (!center.outbox.empty()) {
+            wire const next = center.take_datagram();
             for (auto const& o : others)
                 if (o->where == next.to) o->take(next);
         }
     }
-    /// Everything that can be told from outside.
-    auto account() {
+    /// Everything that can be observed from outside.
+    auto observe() {
         std::vector<std::uint64_t> counters;
-        for (std::size_t i = 0; i < wg::status_count; ++i) counters.push_back(middle.dropped(static_cast<status>(i)));
+        for (std::size_t i = 0; i < wg::status_count; ++i) counters.push_back(center.dropped(static_cast<status>(i)));
         std::vector<std::uint64_t> events, peers;
-        for (event_record const& e : middle.events)
+        for (event_record const& e : center.events)
             events.insert(events.end(), {static_cast<std::uint64_t>(e.id), e.peer, e.value});
         for (auto const& o : others) {
-            peer_report const r = middle.report(o->public_key);
+            peer_report const r = center.report(o->public_key);
             peers.insert(peers.end(), {r.tx_bytes, r.rx_bytes, static_cast<std::uint64_t>(r.last_handshake_s),
                                        static_cast<std::uint64_t>(r.endpoint.port)});
         }
-        return std::tuple(middle.said, middle.received, middle.fates, counters, events, peers,
-                          middle.device.next_deadline().nanoseconds, middle.random.calls);
+        return std::tuple(center.sent, center.received, center.results, counters, events, peers,
+                          center.device.next_deadline().nanoseconds, center.random.calls);
     }
 };
 
 void flip(wire& what, std::size_t at) { what.data[at] = static_cast<wg::byte>(what.data[at] ^ 4); }
 
-/// Initiations that are genuine and others of every kind, in one batch.
+/// Genuine initiations and wrong messages of every kind, in one batch.
 template <class Policies> auto answer_a_crowd(std::size_t width) {
-    town<Policies> t(width);
+    star_network<Policies> t(width);
     std::vector<wire> in = t.initiations();
     BOOST_TEST_REQUIRE(in.size() == t.size);
     auto const insert = [&](std::size_t place, wire const& what) {
@@ -223,18 +224,18 @@ template <class Policies> auto answer_a_crowd(std::size_t width) {
     };
     wire forged = in[2], weak = in[4], stranger = in[5], wrong_mac = in[6];
     flip(forged, 60);
-    put_mac1(forged.data, t.middle.public_key);
+    put_mac1(forged.data, t.center.public_key);
     std::fill_n(weak.data.begin() + 8, 32, wg::byte{0});
-    put_mac1(weak.data, t.middle.public_key);
+    put_mac1(weak.data, t.center.public_key);
     flip(wrong_mac, 120);
     host nobody(t.w, 77);
-    add_peer(nobody, t.middle);
-    nobody.send(ipv4(nobody, t.middle, 100));
+    add_peer(nobody, t.center);
+    nobody.send(ipv4(nobody, t.center, 100));
     stranger = nobody.take_datagram();
-    wire lost_response = in[7]; // of the right form, to nobody
+    wire lost_response = in[7]; // well formed, with an unknown receiver
     lost_response.data = buffer(wg::response_layout::size);
     lost_response.data[0] = 2;
-    put_mac1(lost_response.data, t.middle.public_key);
+    put_mac1(lost_response.data, t.center.public_key);
     for (auto const& [place, what] : {std::pair<std::size_t, wire const&>{3, forged},
                                       {5, in[0]},
                                       {6, weak},
@@ -243,117 +244,118 @@ template <class Policies> auto answer_a_crowd(std::size_t width) {
                                       {14, lost_response},
                                       {18, in[10]}})
         insert(place, what);
-    // those that know the hub begin anew, five seconds later: newer initiations, which the older ones come before
+    // the peers send new initiations five seconds later; the old ones arrive before these
     t.w.now = t.w.now + wg::seconds(6);
     for (auto const& o : t.others) o->tick();
-    std::vector<wire> const again = t.heard();
+    std::vector<wire> const again = t.take_datagrams();
     BOOST_TEST_REQUIRE(again.size() == t.size);
     insert(8, again[1]);
     insert(16, again[12]);
     in.push_back(again[3]);
-    t.middle.from_network(in);
-    t.middle.speak();
+    t.center.from_network(in);
+    t.center.transmit_pending();
     t.deliver();
-    t.middle.from_network(t.heard()); // keepalives and data confirm the sessions
-    t.middle.speak();
-    BOOST_TEST(t.middle.count(wg::event_id::response_sent) >= t.size - 2u);
+    t.center.from_network(t.take_datagrams()); // keepalives and data confirm the sessions
+    t.center.transmit_pending();
+    BOOST_TEST(t.center.count(wg::event_id::response_sent) >= t.size - 2u);
     for (status const why : {status::bad_mac1, status::decryption_failed, status::bad_public_key, status::unknown_peer,
                              status::unknown_index, status::replayed_initiation, status::initiation_flood})
-        BOOST_TEST(t.middle.dropped(why) != 0u, why);
-    return t.account();
+        BOOST_TEST(t.center.dropped(why) != 0u, why);
+    return t.observe();
 }
 
-/// Responses that are genuine, forged, weak and repeated, in one batch.
+/// Genuine, forged, weak and repeated responses, in one batch.
 template <class Policies> auto hear_a_crowd(std::size_t width) {
-    town<Policies> t(width);
+    star_network<Policies> t(width);
     std::vector<buffer> packets;
-    for (auto const& o : t.others) packets.push_back(ipv4(t.middle, *o, 100));
-    t.middle.from_tun(packets);
-    t.middle.speak();
+    for (auto const& o : t.others) packets.push_back(ipv4(t.center, *o, 100));
+    t.center.from_tun(packets);
+    t.center.transmit_pending();
     t.deliver();
-    std::vector<wire> in = t.heard();
+    std::vector<wire> in = t.take_datagrams();
     BOOST_TEST_REQUIRE(in.size() == t.size);
     wire forged = in[3], weak = in[4];
     flip(forged, 50);
-    put_mac1(forged.data, t.middle.public_key);
+    put_mac1(forged.data, t.center.public_key);
     std::fill_n(weak.data.begin() + 12, 32, wg::byte{0});
-    put_mac1(weak.data, t.middle.public_key);
+    put_mac1(weak.data, t.center.public_key);
     wire const twice = in[1];
     in.insert(in.begin() + 2, {twice, forged, weak});
     in.push_back(in[9]);
-    t.middle.from_network(in);
-    t.middle.speak();
+    t.center.from_network(in);
+    t.center.transmit_pending();
     t.deliver();
-    BOOST_TEST(t.middle.count(wg::event_id::session_started) == t.size);
+    BOOST_TEST(t.center.count(wg::event_id::session_started) == t.size);
     for (status const why : {status::decryption_failed, status::bad_public_key, status::unknown_index})
-        BOOST_TEST(t.middle.dropped(why) != 0u, why);
+        BOOST_TEST(t.center.dropped(why) != 0u, why);
     for (auto const& o : t.others) BOOST_TEST(o->received.size() == 1u);
-    return t.account();
+    return t.observe();
 }
 
-/// Packets to and from all of them, some of them changed on the way.
+/// Packets to and from all peers. Some are changed on the way.
 template <class Policies> auto talk_to_a_crowd(std::size_t width) {
-    town<Policies> t(width);
-    t.middle.from_network(t.initiations());
-    t.middle.speak();
+    star_network<Policies> t(width);
+    t.center.from_network(t.initiations());
+    t.center.transmit_pending();
     t.deliver();
-    t.middle.from_network(t.heard());
-    t.middle.speak();
+    t.center.from_network(t.take_datagrams());
+    t.center.transmit_pending();
     noise random(5);
     std::vector<buffer> packets;
     for (std::size_t i = 0; i < 150; ++i)
-        packets.push_back(ipv4(t.middle, *t.others[random.next() % t.size], 20 + random.next() % 1400, i));
-    t.middle.from_tun(packets);
+        packets.push_back(ipv4(t.center, *t.others[random.next() % t.size], 20 + random.next() % 1400, i));
+    t.center.from_tun(packets);
     t.deliver();
     std::size_t arrived = 0;
     for (auto const& o : t.others) arrived += o->received.size();
     BOOST_TEST(arrived == packets.size());
     for (std::size_t i = 0; i < 150; ++i) {
         host& from = *t.others[random.next() % t.size];
-        from.send(ipv4(from, t.middle, 20 + random.next() % 1400, i));
+        from.send(ipv4(from, t.center, 20 + random.next() % 1400, i));
     }
-    std::vector<wire> in = t.heard();
+    std::vector<wire> in = t.take_datagrams();
     std::size_t changed = 0;
     for (std::size_t i = 7; i < in.size(); i += 11, ++changed) flip(in[i], in[i].data.size() - 1 - i % 20);
-    std::size_t const before = t.middle.received.size();
-    t.middle.from_network(in);
-    t.middle.speak();
-    BOOST_TEST(t.middle.dropped(status::decryption_failed) == changed);
-    BOOST_TEST(t.middle.received.size() == before + in.size() - changed);
-    return t.account();
+    std::size_t const before = t.center.received.size();
+    t.center.from_network(in);
+    t.center.transmit_pending();
+    BOOST_TEST(t.center.dropped(status::decryption_failed) == changed);
+    BOOST_TEST(t.center.received.size() == before + in.size() - changed);
+    return t.observe();
 }
 
-/// So many that cookies are asked for; then again, with them.
-template <class Policies> auto withstand_a_crowd(std::size_t width, std::size_t place_of_old = 28) {
-    town<Policies> t(width);
+/// A flood of initiations that makes the hub send cookie replies; then initiations with these cookies.
+template <class Policies> auto answer_flood(std::size_t width, std::size_t place_of_old = 28) {
+    star_network<Policies> t(width);
     std::vector<wire> const first = t.initiations();
     std::vector<wire> flood;
     while (flood.size() < 128) flood.insert(flood.end(), first.begin(), first.end());
-    t.middle.from_network(flood);
-    t.middle.speak();
-    BOOST_TEST(t.middle.count(wg::event_id::cookie_reply_sent) >= 80u); // five at once for each of twenty sources
-    BOOST_TEST(t.middle.count(wg::event_id::cookie_reply_sent) + t.middle.dropped(status::rate_limited) >= 100u);
-    BOOST_TEST(t.middle.dropped(status::handshake_queue_full) != 0u);
+    t.center.from_network(flood);
+    t.center.transmit_pending();
+    BOOST_TEST(t.center.count(wg::event_id::cookie_reply_sent) >=
+               80u); // the first five of each of twenty sources are answered
+    BOOST_TEST(t.center.count(wg::event_id::cookie_reply_sent) + t.center.dropped(status::rate_limited) >= 100u);
+    BOOST_TEST(t.center.dropped(status::handshake_queue_full) != 0u);
     t.deliver();
     t.w.now = t.w.now + wg::seconds(6);
     for (auto const& o : t.others) o->tick();
-    std::vector<wire> again = t.heard();
+    std::vector<wire> again = t.take_datagrams();
     BOOST_TEST_REQUIRE(again.size() == t.size);
     BOOST_TEST(again[0].has_mac2());
-    again.insert(again.begin() + 5, 8, again[5]); // more than a source may say, and older than what it said
+    again.insert(again.begin() + 5, 8, again[5]); // beyond the rate limit, and replays
     again.insert(again.begin() + static_cast<std::ptrdiff_t>(place_of_old), first[2]); // it has no cookie
-    t.middle.from_network(again);
-    t.middle.speak();
-    BOOST_TEST(t.middle.dropped(status::rate_limited) != 0u);
-    BOOST_TEST(t.middle.dropped(status::replayed_initiation) != 0u);
-    BOOST_TEST(t.middle.count(wg::event_id::response_sent) == t.size);
-    return t.account();
+    t.center.from_network(again);
+    t.center.transmit_pending();
+    BOOST_TEST(t.center.dropped(status::rate_limited) != 0u);
+    BOOST_TEST(t.center.dropped(status::replayed_initiation) != 0u);
+    BOOST_TEST(t.center.count(wg::event_id::response_sent) == t.size);
+    return t.observe();
 }
 
 using plain = plain_policies<wg::growing_storage<>>;
 using batches = batch_policies<wg::growing_storage<>>;
-using plain_crowded = plain_policies<crowded_storage>;
-using batches_crowded = batch_policies<crowded_storage>;
+using plain_loaded = plain_policies<loaded_storage>;
+using batches_loaded = batch_policies<loaded_storage>;
 
 } // namespace
 
@@ -363,7 +365,7 @@ static_assert(wg::batch_hash_backend<batch_hash> && !wg::batch_hash_backend<plai
 static_assert(wg::batch_dh_backend<batch_dh> && !wg::batch_dh_backend<counted_dh>);
 static_assert(wg::batch_aead_backend<batch_aead> && !wg::batch_aead_backend<plain_aead>);
 
-BOOST_AUTO_TEST_CASE(initiations_are_answered_together_as_alone) {
+BOOST_AUTO_TEST_CASE(batched_initiations_have_the_same_result_as_single_ones) {
     auto const expected = answer_a_crowd<plain>(1);
     BOOST_TEST((answer_a_crowd<plain>(64) == expected));
     counted = {};
@@ -377,7 +379,7 @@ BOOST_AUTO_TEST_CASE(initiations_are_answered_together_as_alone) {
     BOOST_TEST(counted.dh.items > 3 * 18u);
 }
 
-BOOST_AUTO_TEST_CASE(responses_are_consumed_together_as_alone) {
+BOOST_AUTO_TEST_CASE(batched_responses_have_the_same_result_as_single_ones) {
     auto const expected = hear_a_crowd<plain>(1);
     BOOST_TEST((hear_a_crowd<plain>(64) == expected));
     BOOST_TEST((hear_a_crowd<batches>(1) == expected));
@@ -387,7 +389,7 @@ BOOST_AUTO_TEST_CASE(responses_are_consumed_together_as_alone) {
     BOOST_TEST(counted.dh.most == 16u);
 }
 
-BOOST_AUTO_TEST_CASE(packets_are_sealed_and_opened_together_as_alone) {
+BOOST_AUTO_TEST_CASE(batched_packets_have_the_same_result_as_single_ones) {
     auto const expected = talk_to_a_crowd<plain>(1);
     BOOST_TEST((talk_to_a_crowd<plain>(200) == expected));
     BOOST_TEST((talk_to_a_crowd<batches>(1) == expected));
@@ -401,8 +403,8 @@ BOOST_AUTO_TEST_CASE(packets_are_sealed_and_opened_together_as_alone) {
     BOOST_TEST(counted.open.calls < 10u);
 }
 
-/// A call may be given both directions.
-BOOST_AUTO_TEST_CASE(a_batch_of_both_directions) {
+/// One call of `crypt` may get jobs of both directions.
+BOOST_AUTO_TEST_CASE(seals_and_opens_one_batch_of_both_directions) {
     basic_pair<batches> p;
     p.connect();
     std::vector<std::unique_ptr<basic_host<batches>::flight>> sealed, opened;
@@ -434,31 +436,31 @@ BOOST_AUTO_TEST_CASE(a_batch_of_both_directions) {
     BOOST_TEST(p.b.received.size() == 5u);
 }
 
-BOOST_AUTO_TEST_CASE(a_flood_is_withstood_together_as_alone) {
-    auto const expected = withstand_a_crowd<plain_crowded>(1);
-    BOOST_TEST((withstand_a_crowd<plain_crowded>(64) == expected));
-    BOOST_TEST((withstand_a_crowd<batches_crowded>(1) == expected));
+BOOST_AUTO_TEST_CASE(batched_flood_has_the_same_result_as_single_messages) {
+    auto const expected = answer_flood<plain_loaded>(1);
+    BOOST_TEST((answer_flood<plain_loaded>(64) == expected));
+    BOOST_TEST((answer_flood<batches_loaded>(1) == expected));
     counted = {};
-    BOOST_TEST((withstand_a_crowd<batches_crowded>(64) == expected));
+    BOOST_TEST((answer_flood<batches_loaded>(64) == expected));
     BOOST_TEST(counted.hash.most == 32u);
-    BOOST_TEST(counted.dh.items >= 3 * town<plain>::size);
+    BOOST_TEST(counted.dh.items >= 3 * star_network<plain>::size);
 }
 
-/// Between messages that are worth a DH the cookie's randomness is asked for at another time; nothing else differs.
-BOOST_AUTO_TEST_CASE(a_cookie_between_messages_that_have_one) {
-    auto const told = [](auto const& account) {
+/// In a batch, the random bytes of a cookie reply are drawn at another time. Nothing else differs.
+BOOST_AUTO_TEST_CASE(cookie_reply_between_messages_with_cookies_uses_other_random_bytes_only) {
+    auto const without_random_bytes = [](auto const& observe) {
         std::vector<std::size_t> sizes;
-        for (buffer const& b : std::get<0>(account)) sizes.push_back(b.size() * 256 + b[0]);
-        return std::tuple(sizes, std::get<2>(account), std::get<3>(account), std::get<4>(account),
-                          std::get<5>(account));
+        for (buffer const& b : std::get<0>(observe)) sizes.push_back(b.size() * 256 + b[0]);
+        return std::tuple(sizes, std::get<2>(observe), std::get<3>(observe), std::get<4>(observe),
+                          std::get<5>(observe));
     };
     for (std::size_t const place : {0u, 1u, 4u, 7u})
-        BOOST_TEST(
-            (told(withstand_a_crowd<batches_crowded>(64, place)) == told(withstand_a_crowd<plain_crowded>(1, place))));
+        BOOST_TEST((without_random_bytes(answer_flood<batches_loaded>(64, place)) ==
+                    without_random_bytes(answer_flood<plain_loaded>(1, place))));
 }
 
-/// What a device and its peers derive from their static keys is computed for several peers of a configuration at once.
-BOOST_AUTO_TEST_CASE(peers_of_one_configuration_are_added_together) {
+/// The DH of both static keys is computed for several peers of a configuration together.
+BOOST_AUTO_TEST_CASE(computes_static_keys_of_peers_in_batches) {
     struct policies : test_policies {
         using dh = batch_dh;
     };
@@ -472,7 +474,7 @@ BOOST_AUTO_TEST_CASE(peers_of_one_configuration_are_added_together) {
         list.push_back(change::peer(b.public_key));
         if (i % 11 == 0) {
             list.push_back(change::peer(b.public_key));
-            list.push_back(change::remove_peer()); // before what it shares with us is computed
+            list.push_back(change::remove_peer()); // before the DH with it is computed
             list.push_back(change::peer(b.public_key));
         }
         list.push_back(change::endpoint(b.where));
@@ -490,7 +492,7 @@ BOOST_AUTO_TEST_CASE(peers_of_one_configuration_are_added_together) {
         b->receive(a.take_datagram());
         BOOST_TEST(b->received.size() == 1u);
     }
-    // A new private key is computed with for all of them, too.
+    // A new private key makes one DH for each peer, too.
     wg::secret<wg::key_bytes> fresh;
     wg::copy(fresh.expose(), noise(4711).take(wg::key_bytes));
     counted = {};

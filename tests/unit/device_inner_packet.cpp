@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Inner packets: their headers, congestion marks, and answers that say where they did not go.
+// Inner packets: headers, congestion marks, ICMP answers and datagrams of this tunnel.
 #include "fixture.hpp"
 
 using namespace wg_tests;
@@ -7,7 +7,7 @@ using wg::family;
 
 namespace {
 
-/// One's complement sum over all words, written as RFC 1071 says it; 0xffff if the checksum within is right.
+/// The one's complement sum of all words, as in RFC 1071; 0xffff if the checksum in `data` is right.
 std::uint32_t ones_sum(wg::bytes_view data, std::uint32_t sum = 0) {
     for (std::size_t i = 0; i < data.size(); ++i) sum += i % 2 == 0 ? data[i] * 256u : data[i];
     while (sum > 0xffff) sum = sum / 0x10000 + sum % 0x10000;
@@ -16,7 +16,7 @@ std::uint32_t ones_sum(wg::bytes_view data, std::uint32_t sum = 0) {
 
 wg::ip_address const here4 = inner_v4(1), there4 = inner_v4(2), here6 = inner_v6(1), there6 = inner_v6(2);
 
-/// The answer to a packet in a buffer with `front` and `back` bytes around it; empty: none.
+/// The ICMP answer to a packet in a buffer with `front` and `back` bytes around the packet; empty: none.
 buffer unreachable(buffer const& inner, std::size_t front = 64, std::size_t back = 64) {
     buffer room(front + inner.size() + back, 0xcc);
     wg::packet data(room, front, inner.size());
@@ -52,7 +52,7 @@ BOOST_AUTO_TEST_CASE(reads_headers_of_both_families) {
         (wg::ip_address::of(family::v6, h.source) == here6 && wg::ip_address::of(family::v6, h.destination) == there6));
 }
 
-BOOST_AUTO_TEST_CASE(every_total_length_but_a_possible_one_is_refused) {
+BOOST_AUTO_TEST_CASE(rejects_impossible_total_lengths) {
     for (std::size_t size : {20u, 21u, 60u, 200u}) {
         buffer p = inner_packet(here4, there4, size);
         for (unsigned total = 0; total < 65536; total += total < 256 ? 1 : 509) {
@@ -68,12 +68,12 @@ BOOST_AUTO_TEST_CASE(every_total_length_but_a_possible_one_is_refused) {
             if (static_cast<bool>(wg::parse_ip(p)) != (payload + 40 <= size))
                 BOOST_ERROR("v6 " << size << ' ' << payload);
         }
-        wg::store_be16(&p[4], 65535); // with the header more than 16 bits hold
+        wg::store_be16(&p[4], 65535); // together with the header more than 16 bits hold
         BOOST_TEST(!wg::parse_ip(p));
     }
 }
 
-BOOST_AUTO_TEST_CASE(every_other_version_and_every_cut_header_is_refused) {
+BOOST_AUTO_TEST_CASE(rejects_other_versions_and_short_headers) {
     buffer p = inner_packet(here6, there6, 64);
     wg::store_be16(&p[2], 64);
     for (unsigned first = 0; first < 256; ++first) {
@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(every_other_version_and_every_cut_header_is_refused) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(an_impossible_header_length_is_not_followed) {
+BOOST_AUTO_TEST_CASE(ignores_impossible_header_length) {
     for (unsigned words = 0; words < 16; ++words) {
         buffer p = inner_packet(here4, there4, 40);
         p[0] = static_cast<wg::byte>(0x40 | words);
@@ -117,10 +117,10 @@ BOOST_AUTO_TEST_CASE(checksum_is_that_of_rfc_1071) {
 }
 
 //= RFC 6040 4.2: congestion on the way is told to the inner packet, or drops it
-BOOST_AUTO_TEST_CASE(congestion_marks_are_those_of_rfc_6040) {
+BOOST_AUTO_TEST_CASE(combines_congestion_marks_by_rfc_6040) {
     constexpr int drop = -1;
     constexpr int not_ect = 0, ect1 = 1, ect0 = 2, ce = 3;
-    // by inner mark, then by outer mark in the order of their values: Not-ECT, ECT(1), ECT(0), CE
+    // rows: inner mark; columns: outer mark in the order of values: Not-ECT, ECT(1), ECT(0), CE
     constexpr int table[4][4] = {
         {not_ect, not_ect, not_ect, drop}, // inner Not-ECT
         {ect1, ect1, ect1, ce},            // inner ECT(1)
@@ -148,8 +148,8 @@ BOOST_AUTO_TEST_CASE(congestion_marks_are_those_of_rfc_6040) {
     }
 }
 
-/// RFC 1624: a checksum that follows a change stays right, whatever it was before.
-BOOST_AUTO_TEST_CASE(a_mark_keeps_any_checksum_right) {
+/// RFC 1624: the updated checksum is right for every old checksum.
+BOOST_AUTO_TEST_CASE(changed_mark_keeps_the_header_checksum_right) {
     noise random(8);
     for (int i = 0; i < 5000; ++i) {
         buffer p =
@@ -165,7 +165,7 @@ BOOST_AUTO_TEST_CASE(a_mark_keeps_any_checksum_right) {
 }
 
 //= RFC 792: host unreachable; RFC 4443 3.1: address unreachable
-BOOST_AUTO_TEST_CASE(unreachable_is_a_correct_packet_to_the_sender) {
+BOOST_AUTO_TEST_CASE(icmp_answer_is_a_correct_packet_to_the_sender) {
     for (bool const six : {false, true}) {
         for (std::size_t const size : {60u, 548u, 549u, 1232u, 1233u, 1420u}) {
             buffer const inner = six ? inner_packet(here6, there6, size) : inner_packet(here4, there4, size);
@@ -197,7 +197,7 @@ BOOST_AUTO_TEST_CASE(unreachable_is_a_correct_packet_to_the_sender) {
 }
 
 //= RFC 1122 3.2.2: no error about an error, a multicast, a fragment that is not the first, or a packet from nowhere
-BOOST_AUTO_TEST_CASE(some_packets_are_not_answered) {
+BOOST_AUTO_TEST_CASE(sends_no_icmp_answer_to_errors_multicast_and_fragments) {
     for (unsigned type = 0; type < 256; ++type) {
         buffer four = inner_packet(here4, there4, 60, 1, 0, 1), six = inner_packet(here6, there6, 60, 1, 0, 58);
         four[20] = six[40] = static_cast<wg::byte>(type);
@@ -221,7 +221,7 @@ BOOST_AUTO_TEST_CASE(some_packets_are_not_answered) {
     BOOST_TEST(unreachable(inner_packet(here4, there4, 20), 0, 0).empty()); // no room
 }
 
-/// An extension header of `words` times 8 bytes, of which the first two say what follows and how long it is.
+/// An extension header of `words` times 8 bytes. Its first two bytes are the next header and its length.
 buffer extension(wg::byte kind, wg::byte next, std::size_t words = 1) {
     buffer out(words * 8);
     out[0] = next;
@@ -246,7 +246,7 @@ buffer icmp_behind(std::vector<std::pair<wg::byte, std::size_t>> const& headers,
 }
 
 //= RFC 4443 2.4: no error about an error, also behind extension headers
-BOOST_AUTO_TEST_CASE(icmp_errors_behind_extension_headers_are_not_answered) {
+BOOST_AUTO_TEST_CASE(sends_no_icmp_answer_to_errors_behind_extension_headers) {
     std::vector<std::vector<std::pair<wg::byte, std::size_t>>> const chains = {
         {},        {{0, 1}},   {{43, 3}},  {{60, 2}},  {{44, 1}},
         {{51, 3}}, {{135, 1}}, {{139, 5}}, {{140, 1}}, {{0, 1}, {60, 1}, {43, 3}, {44, 1}, {51, 3}, {60, 2}}};
@@ -256,7 +256,7 @@ BOOST_AUTO_TEST_CASE(icmp_errors_behind_extension_headers_are_not_answered) {
         for (int const other : {128, 129, 135})
             BOOST_TEST(!unreachable(icmp_behind(chain, static_cast<wg::byte>(other))).empty());
     }
-    // What is behind a header that is cut off, or in a fragment that is not the first, is not known.
+    // The protocol behind a cut header, or in a fragment that is not the first, is not known.
     buffer cut = icmp_behind({{60, 1}}, 128);
     cut[41] = 200;
     BOOST_TEST(unreachable(cut).empty());
@@ -269,7 +269,7 @@ BOOST_AUTO_TEST_CASE(icmp_errors_behind_extension_headers_are_not_answered) {
     buffer udp = icmp_behind({{60, 1}}, 1);
     udp[40] = wg::ip_protocol_udp;
     BOOST_TEST(!unreachable(udp).empty());
-    // Any chain comes to its end.
+    // A chain of any length ends.
     for (std::uint64_t seed = 1; seed < 2000; ++seed) {
         buffer random = inner_packet(here6, there6, 40 + seed % 90, seed, 0, 0);
         for (std::size_t i = 40; i < random.size(); ++i)
@@ -278,7 +278,7 @@ BOOST_AUTO_TEST_CASE(icmp_errors_behind_extension_headers_are_not_answered) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(finds_the_payload_of_datagrams_between_two_ports) {
+BOOST_AUTO_TEST_CASE(finds_payload_of_datagrams_between_two_ports) {
     for (bool const six : {false, true}) {
         wg::endpoint const remote{six ? there6 : there4, 51820, 0};
         std::size_t const head = six ? 40 : 20;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a device does when it is down, and when nobody answers.
+// A device that is down, and a device without answers.
 #include "fixture.hpp"
 
 using namespace wg_tests;
@@ -11,7 +11,7 @@ using wg::status;
 BOOST_AUTO_TEST_SUITE(device_life)
 
 //= wp 6.4: give up after Rekey-Attempt-Time
-BOOST_FIXTURE_TEST_CASE(gives_up_although_packets_wait, pair) {
+BOOST_FIXTURE_TEST_CASE(gives_up_handshake_although_packets_are_staged, pair) {
     a.send(ipv4(a, b, 100));
     net.intercept = [](wire&) { return false; };
     net.advance(seconds(300));
@@ -20,7 +20,7 @@ BOOST_FIXTURE_TEST_CASE(gives_up_although_packets_wait, pair) {
     BOOST_TEST(a.dropped(status::staging_full) == 1u);
 }
 
-BOOST_FIXTURE_TEST_CASE(tries_anew_for_every_packet_of_the_user, pair) {
+BOOST_FIXTURE_TEST_CASE(each_packet_of_the_user_begins_new_attempts, pair) {
     net.intercept = [](wire&) { return false; };
     for (int i = 0; i < 30; ++i) {
         a.send(ipv4(a, b, 100));
@@ -32,7 +32,7 @@ BOOST_FIXTURE_TEST_CASE(tries_anew_for_every_packet_of_the_user, pair) {
     BOOST_TEST(b.received.size() == 30u);
 }
 
-BOOST_FIXTURE_TEST_CASE(answers_no_handshake_that_waited_when_it_went_down, pair) {
+BOOST_FIXTURE_TEST_CASE(drops_queued_handshakes_when_it_goes_down, pair) {
     wire const first = initiation(a);
     BOOST_TEST(b.take(first) == status::queued);
     b.device.down(w.now);
@@ -44,7 +44,7 @@ BOOST_FIXTURE_TEST_CASE(answers_no_handshake_that_waited_when_it_went_down, pair
     BOOST_TEST(b.outbox.empty());
 }
 
-BOOST_FIXTURE_TEST_CASE(is_silent_after_it_went_down_with_packets_in_flight, pair) {
+BOOST_FIXTURE_TEST_CASE(sends_nothing_after_down_with_packets_in_flight, pair) {
     connect();
     BOOST_TEST_REQUIRE(b.configure(wg::change::peer(a.public_key), wg::change::persistent_keepalive(5)) == status::ok);
     net.settle();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The way out: padding, outer marks, buffers that are too short, destinations without a peer, staging, source addresses.
+// The way out: padding, outer marks, short buffers, destinations without a peer, staging, source addresses.
 #include "fixture.hpp"
 
 using namespace wg_tests;

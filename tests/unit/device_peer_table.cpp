@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Peers by key, index and number, and lives that end only when no job holds them.
+// Peers by key, index and number. Peers and sessions are kept while jobs are in flight.
 #include "fixture.hpp"
 
 using namespace wg_tests;
@@ -43,7 +43,7 @@ struct setup {
 
 BOOST_AUTO_TEST_SUITE(device_peer_table)
 
-BOOST_AUTO_TEST_CASE(peers_are_found_by_their_whole_key) {
+BOOST_AUTO_TEST_CASE(finds_peer_by_its_whole_key) {
     setup s;
     for (unsigned i = 0; i < 300; ++i) s.add(i);
     for (unsigned i = 0; i < 300; ++i) {
@@ -59,7 +59,7 @@ BOOST_AUTO_TEST_CASE(peers_are_found_by_their_whole_key) {
     unsigned last = 0;
     std::size_t count = 0;
     for (peer* p = s.peers.first(); p != nullptr; p = p->next, ++count) {
-        BOOST_TEST((count == 0 || p->number > last)); // in the order in which they came
+        BOOST_TEST((count == 0 || p->number > last)); // in the order in which they were added
         last = p->number;
     }
     BOOST_TEST(count == 200u);
@@ -67,7 +67,7 @@ BOOST_AUTO_TEST_CASE(peers_are_found_by_their_whole_key) {
 }
 
 //= wp 5.4.2: indices are random, and nobody has the same one
-BOOST_AUTO_TEST_CASE(an_index_leads_to_a_handshake_and_then_to_its_session) {
+BOOST_AUTO_TEST_CASE(index_belongs_to_a_handshake_and_then_to_its_session) {
     setup s;
     peer &a = s.add(1), &b = s.add(2);
     std::uint32_t const of_a = s.index(a), of_b = s.index(b);
@@ -76,12 +76,12 @@ BOOST_AUTO_TEST_CASE(an_index_leads_to_a_handshake_and_then_to_its_session) {
     BOOST_TEST_REQUIRE(static_cast<bool>(s.peers.find_index(of_a)));
     BOOST_TEST(s.peers.find_index(of_a).owner == &a);
     BOOST_TEST(s.peers.find_index(of_a).keys == nullptr);
-    std::uint32_t const again = s.index(a); // replaces the one before
+    std::uint32_t const again = s.index(a); // replaces the present index
     BOOST_TEST(!s.peers.find_index(of_a));
     auto* const keys = s.peers.make_keypair(a.exchange(), s.now, true);
     BOOST_TEST(keys->local_index == again);
     BOOST_TEST(s.peers.find_index(again).keys == keys);
-    s.peers.forget(a.exchange()); // which the session does not notice
+    s.peers.forget(a.exchange()); // the session stays
     BOOST_TEST(s.peers.find_index(again).keys == keys);
     s.peers.retire(*keys);
     BOOST_TEST(!s.peers.find_index(again));
@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(an_index_leads_to_a_handshake_and_then_to_its_session) {
     BOOST_TEST(!s.peers.find_index(of_b));
 }
 
-BOOST_AUTO_TEST_CASE(without_randomness_there_is_no_index) {
+BOOST_AUTO_TEST_CASE(makes_no_index_without_random_bytes) {
     setup s;
     peer& a = s.add(1);
     s.state.works = false;
@@ -97,9 +97,9 @@ BOOST_AUTO_TEST_CASE(without_randomness_there_is_no_index) {
     BOOST_TEST(a.exchange().local_index == 0u);
 }
 
-/// Zero and what somebody has are drawn again.
+/// Zero, and indices in use, are drawn again.
 //= wp 5.4.2: indices are random, and nobody has the same one
-BOOST_AUTO_TEST_CASE(indices_that_are_taken_are_not_given_again) {
+BOOST_AUTO_TEST_CASE(does_not_give_an_index_twice) {
     struct repeating_random {
         unsigned calls = 0;
         bool fill(wg::bytes out) noexcept {
@@ -119,7 +119,7 @@ BOOST_AUTO_TEST_CASE(indices_that_are_taken_are_not_given_again) {
 }
 
 //= linux: a session is wiped as soon as no packet in flight holds it
-BOOST_AUTO_TEST_CASE(a_retired_session_lives_until_its_last_job_lets_go) {
+BOOST_AUTO_TEST_CASE(retired_session_is_kept_until_its_last_job_is_released) {
     setup s;
     peer& a = s.add(1);
     auto* const keys = s.session(a);
@@ -139,7 +139,7 @@ BOOST_AUTO_TEST_CASE(a_retired_session_lives_until_its_last_job_lets_go) {
 }
 
 //= linux: a removed peer lives on in its packets in flight, and nowhere else
-BOOST_AUTO_TEST_CASE(a_removed_peer_is_nowhere_to_be_found_but_in_its_jobs) {
+BOOST_AUTO_TEST_CASE(removed_peer_is_found_only_through_its_jobs) {
     setup s;
     peer& a = s.add(1);
     auto* const keys = s.session(a);
@@ -158,9 +158,9 @@ BOOST_AUTO_TEST_CASE(a_removed_peer_is_nowhere_to_be_found_but_in_its_jobs) {
     BOOST_TEST((s.peers.allowed().find(wg::family::v4, inner_v4(1).octets.data()) == nullptr));
     BOOST_TEST((s.peers.deadlines().next() == wg::instant::never()));
     for (std::size_t i = sizeof(void*); i < sizeof(wg::peer_secrets<policies>); ++i)
-        if (secrets[i] != 0) BOOST_ERROR("byte " << i); // keys go at once
+        if (secrets[i] != 0) BOOST_ERROR("byte " << i); // keys are wiped at once
     BOOST_TEST(j.owner->removed);
-    peer& same_key = s.add(1); // may come back while the job is still about
+    peer& same_key = s.add(1); // may be added again while the job is in flight
     BOOST_TEST(&same_key != j.owner);
     s.peers.release(j);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Lives of sessions: how they begin, take over from each other and end.
+// Sessions: how they begin, replace each other and end.
 #include "fixture.hpp"
 
 using namespace wg_tests;
@@ -9,7 +9,7 @@ using wg::status;
 
 namespace {
 
-/// Datagrams take a while. Holds what hosts say and gives it on after that time.
+/// A network with latency. Keeps datagrams and delivers them after that time.
 struct slow_network {
     pair& p;
     wg::duration latency;
@@ -58,7 +58,7 @@ BOOST_AUTO_TEST_CASE(staged_packets_or_a_keepalive_confirm_the_session) {
 }
 
 //= wp 6.4: the responder sends nothing before the first packet of the initiator
-BOOST_AUTO_TEST_CASE(the_responder_waits_for_confirmation) {
+BOOST_AUTO_TEST_CASE(responder_sends_nothing_before_the_session_is_confirmed) {
     pair p;
     p.b.receive(p.initiation(p.a));
     wire const response = p.b.take_datagram();
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(the_responder_waits_for_confirmation) {
 }
 
 //= wp 6.4: the responder sends nothing before the first packet of the initiator
-BOOST_AUTO_TEST_CASE(the_old_session_carries_traffic_until_the_new_one_is_confirmed) {
+BOOST_AUTO_TEST_CASE(old_session_carries_traffic_until_the_new_one_is_confirmed) {
     pair p;
     p.connect();
     p.net.advance(wg::seconds(120));
@@ -97,11 +97,12 @@ BOOST_AUTO_TEST_CASE(the_old_session_carries_traffic_until_the_new_one_is_confir
     p.b.receive(confirmation);
     p.b.send(ipv4(p.b, p.a, 100));
     BOOST_TEST(p.b.take_datagram().receiver() == initiation.sender());
-    BOOST_TEST(p.b.receive(data) == status::replayed_counter); // the previous session lives on for what is under way
+    BOOST_TEST(p.b.receive(data) ==
+               status::replayed_counter); // the previous session still receives packets that are on their way
 }
 
 //= linux: responder: the new session is next; next and previous before it die at once
-BOOST_AUTO_TEST_CASE(the_responder_keeps_no_more_sessions_than_it_needs) {
+BOOST_AUTO_TEST_CASE(new_session_of_the_responder_ends_its_next_and_previous_ones) {
     pair p;
     p.connect();
     p.a.send(ipv4(p.a, p.b, 100));
@@ -119,7 +120,8 @@ BOOST_AUTO_TEST_CASE(the_responder_keeps_no_more_sessions_than_it_needs) {
         wg::store_le32(&w.data[4], index);
         return p.b.receive(w).why;
     };
-    BOOST_TEST(probe(of_first.receiver()) == status::replayed_counter); // known, and it has counted 0 already
+    BOOST_TEST(probe(of_first.receiver()) ==
+               status::replayed_counter); // the index is known, and counter 0 was received
     auto* const keys = current_keys(p.a, ipv4(p.a, p.b, 100));
     keys->send_counter = wg::rekey_after_messages + 1;
     p.a.send(ipv4(p.a, p.b, 100));
@@ -137,7 +139,7 @@ BOOST_AUTO_TEST_CASE(the_responder_keeps_no_more_sessions_than_it_needs) {
 }
 
 //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
-BOOST_AUTO_TEST_CASE(the_initiator_rekeys_when_it_sends_after_120_s) {
+BOOST_AUTO_TEST_CASE(initiator_rekeys_when_it_sends_after_120_s) {
     pair p;
     p.connect();
     wg::instant const born = p.w.now;
@@ -156,13 +158,13 @@ BOOST_AUTO_TEST_CASE(the_initiator_rekeys_when_it_sends_after_120_s) {
 }
 
 //= wp 6.2: only the initiator, so that both do not begin at once
-BOOST_AUTO_TEST_CASE(the_responder_never_rekeys_by_time) {
+BOOST_AUTO_TEST_CASE(responder_does_not_rekey_by_time) {
     pair p;
     p.connect();
     for (int s = 10; s < 160; s += 10) {
         p.net.advance(wg::seconds(10));
         p.b.send(ipv4(p.b, p.a, 100));
-        // a receives, and its empty answers come only after 10 s; they are kept from it so that it has not sent
+        // `a` receives, and answers with keepalives after 10 s; these are lost, so that `b` receives nothing
         std::erase_if(p.a.outbox, [](wire const&) { return true; });
         p.net.settle();
         if (p.w.now - wg::instant{} >= wg::seconds(1000 + 118)) break;
@@ -194,7 +196,7 @@ BOOST_AUTO_TEST_CASE(either_end_rekeys_after_2_to_the_60_messages) {
 
 //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
 //= linux: an initiator that only receives renews a session once
-BOOST_AUTO_TEST_CASE(a_receiving_initiator_rekeys_once_at_165_s) {
+BOOST_AUTO_TEST_CASE(receiving_initiator_rekeys_once_at_165_s) {
     pair p;
     p.connect();
     wg::instant const born = p.w.now;
@@ -207,8 +209,8 @@ BOOST_AUTO_TEST_CASE(a_receiving_initiator_rekeys_once_at_165_s) {
     p.w.now = born + wg::seconds(165);
     p.b.send(ipv4(p.b, p.a, 100));
     p.a.receive(p.b.take_datagram());
-    BOOST_TEST((p.a.take_datagram().type() == message_type::initiation)); // and it is lost
-    p.advance_clock(wg::seconds(5)); // another would be allowed now; its repetition is a jitter away
+    BOOST_TEST((p.a.take_datagram().type() == message_type::initiation)); // it is lost
+    p.advance_clock(wg::seconds(5)); // a further one would be allowed now; the repetition comes a jitter later
     p.b.send(ipv4(p.b, p.a, 100));
     p.a.receive(p.b.take_datagram());
     BOOST_TEST(p.a.outbox.empty());
@@ -218,7 +220,7 @@ BOOST_AUTO_TEST_CASE(a_receiving_initiator_rekeys_once_at_165_s) {
 }
 
 //= wp 6.2: only the initiator, so that both do not begin at once
-BOOST_AUTO_TEST_CASE(a_receiving_responder_does_not_rekey) {
+BOOST_AUTO_TEST_CASE(receiving_responder_does_not_rekey) {
     pair p;
     p.connect();
     p.net.advance(wg::seconds(100));
@@ -233,7 +235,7 @@ BOOST_AUTO_TEST_CASE(a_receiving_responder_does_not_rekey) {
 }
 
 //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
-BOOST_AUTO_TEST_CASE(after_180_s_packets_wait_for_a_new_session) {
+BOOST_AUTO_TEST_CASE(stages_packets_after_180_s_until_a_new_session_begins) {
     for (bool const initiator : {true, false}) {
         pair p;
         p.connect();
@@ -253,16 +255,16 @@ BOOST_AUTO_TEST_CASE(after_180_s_packets_wait_for_a_new_session) {
     }
 }
 
-// --- both at once
+// --- crossing initiations
 
 //= linux: two initiations that cross end in a session, by their jitters
-BOOST_AUTO_TEST_CASE(simultaneous_initiations_both_end_in_a_session_at_once) {
+BOOST_AUTO_TEST_CASE(simultaneous_initiations_both_make_a_session_at_once) {
     pair p;
     p.a.send(ipv4(p.a, p.b, 100));
     p.b.send(ipv4(p.b, p.a, 100));
     BOOST_TEST(p.a.outbox.size() == 1u);
     BOOST_TEST(p.b.outbox.size() == 1u);
-    p.net.settle(); // and no time passes
+    p.net.settle(); // no time passes
     BOOST_TEST(p.a.received.size() == 1u);
     BOOST_TEST(p.b.received.size() == 1u);
     BOOST_TEST(p.net.count(message_type::initiation) == 2u);
@@ -273,7 +275,7 @@ BOOST_AUTO_TEST_CASE(simultaneous_initiations_both_end_in_a_session_at_once) {
         p.net.advance(wg::seconds(1));
     }
     BOOST_TEST(p.net.count(message_type::initiation, log) == 0u);
-    // One end renews, and all goes on.
+    // One end renews the session, and packets pass.
     log = p.net.log.size();
     for (int s = 0; s < 120; ++s) {
         BOOST_TEST(p.passes(p.a, p.b));
@@ -283,7 +285,7 @@ BOOST_AUTO_TEST_CASE(simultaneous_initiations_both_end_in_a_session_at_once) {
     BOOST_TEST(p.net.count(message_type::initiation, log) == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(a_crossed_initiation_whose_answer_is_lost_is_given_up_for_the_other_ends) {
+BOOST_AUTO_TEST_CASE(crossed_initiation_without_response_gives_way_to_the_other_session) {
     pair p;
     p.a.send(ipv4(p.a, p.b, 100));
     p.b.send(ipv4(p.b, p.a, 100));
@@ -293,7 +295,7 @@ BOOST_AUTO_TEST_CASE(a_crossed_initiation_whose_answer_is_lost_is_given_up_for_t
     BOOST_TEST(p.b.received.size() == 1u);
     p.net.intercept = {};
     std::size_t const log = p.net.log.size();
-    p.net.advance(wg::seconds(30)); // nothing is repeated: there is a session
+    p.net.advance(wg::seconds(30)); // there is a session, so nothing is repeated
     BOOST_TEST(p.net.count(message_type::initiation, log) == 0u);
 }
 
@@ -311,7 +313,7 @@ BOOST_AUTO_TEST_CASE(simultaneous_initiations_converge_at_any_latency) {
 }
 
 //= linux: two initiations that cross end in a session, by their jitters
-BOOST_AUTO_TEST_CASE(two_persistent_keepalives_do_not_fight) {
+BOOST_AUTO_TEST_CASE(persistent_keepalives_of_both_ends_make_no_extra_handshakes) {
     pair p;
     for (auto const& [h, other] : {std::pair{&p.a, &p.b}, std::pair{&p.b, &p.a}})
         BOOST_TEST(h->configure(change::peer(other->public_key), change::persistent_keepalive(5)) == status::ok);
@@ -326,7 +328,7 @@ BOOST_AUTO_TEST_CASE(two_persistent_keepalives_do_not_fight) {
 // --- one handshake in five seconds
 
 //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
-BOOST_AUTO_TEST_CASE(initiations_are_five_seconds_apart) {
+BOOST_AUTO_TEST_CASE(sends_initiations_at_least_five_seconds_apart) {
     pair p;
     p.initiation(p.a);
     p.advance_clock(wg::seconds(5) - wg::duration{1});
@@ -338,7 +340,7 @@ BOOST_AUTO_TEST_CASE(initiations_are_five_seconds_apart) {
 }
 
 //= wp 6.1: at most one initiation every Rekey-Timeout; a response counts too
-BOOST_AUTO_TEST_CASE(an_initiation_follows_a_response_after_five_seconds) {
+BOOST_AUTO_TEST_CASE(sends_initiation_at_least_five_seconds_after_a_response) {
     pair p;
     p.b.receive(p.initiation(p.a));
     p.b.take_datagram();
@@ -351,7 +353,7 @@ BOOST_AUTO_TEST_CASE(an_initiation_follows_a_response_after_five_seconds) {
 }
 
 //= linux: an interface that goes up may initiate at once
-BOOST_AUTO_TEST_CASE(an_interface_that_goes_up_may_initiate_at_once) {
+BOOST_AUTO_TEST_CASE(may_initiate_at_once_after_the_interface_goes_up) {
     pair p;
     p.initiation(p.a);
     p.a.device.down(p.w.now);
@@ -362,7 +364,7 @@ BOOST_AUTO_TEST_CASE(an_interface_that_goes_up_may_initiate_at_once) {
 // --- timestamps
 
 //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
-BOOST_AUTO_TEST_CASE(timestamps_grow_whatever_the_wall_clock_does) {
+BOOST_AUTO_TEST_CASE(timestamps_increase_when_the_wall_clock_goes_back) {
     pair p;
     p.b.receive(p.initiation(p.a));
     for (int i = 0; i < 100; ++i) {
@@ -377,7 +379,7 @@ BOOST_AUTO_TEST_CASE(timestamps_grow_whatever_the_wall_clock_does) {
 }
 
 //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
-BOOST_AUTO_TEST_CASE(timestamps_are_coarse) {
+BOOST_AUTO_TEST_CASE(timestamps_are_rounded_down_to_2_to_the_24_ns) {
     pair p;
     p.advance_clock({123'456'789});
     p.connect();
@@ -388,7 +390,7 @@ BOOST_AUTO_TEST_CASE(timestamps_are_coarse) {
     p.b.complete(*f);
 }
 
-BOOST_AUTO_TEST_CASE(the_time_of_the_last_handshake_is_unix_time) {
+BOOST_AUTO_TEST_CASE(reports_time_of_last_handshake_as_unix_time) {
     pair p;
     p.advance_clock({123'456'789});
     p.connect();
@@ -401,11 +403,11 @@ BOOST_AUTO_TEST_CASE(the_time_of_the_last_handshake_is_unix_time) {
 // --- down and up
 
 //= linux: an interface that goes down forgets its sessions and says nothing more
-BOOST_AUTO_TEST_CASE(down_ends_sessions_and_silences_timers) {
+BOOST_AUTO_TEST_CASE(down_ends_sessions_and_stops_timers) {
     pair p;
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(5)) == status::ok);
     p.connect();
-    auto const out = p.a.prepare(ipv4(p.a, p.b, 100)); // still under way when it happens
+    auto const out = p.a.prepare(ipv4(p.a, p.b, 100)); // in flight when the interface goes down
     p.b.send(ipv4(p.b, p.a, 100));
     wire const data = p.b.take_datagram();
     auto const in = p.a.prepare(data);
@@ -420,12 +422,12 @@ BOOST_AUTO_TEST_CASE(down_ends_sessions_and_silences_timers) {
     p.net.advance(wg::seconds(600));
     BOOST_TEST(p.net.count([&](wire const& w) { return w.from == p.a.where; }) == 0u);
     p.a.device.up();
-    p.net.settle(); // persistent keepalive greets at once
+    p.net.settle(); // the persistent keepalive is sent at once
     BOOST_TEST(p.a.count(wg::event_id::session_started) == 1u);
     BOOST_TEST(p.passes(p.a, p.b));
 }
 
-BOOST_AUTO_TEST_CASE(handshakes_that_wait_when_the_interface_goes_down_are_not_answered) {
+BOOST_AUTO_TEST_CASE(does_not_answer_queued_handshakes_after_the_interface_goes_down) {
     pair p;
     wire const initiation = p.initiation(p.a);
     BOOST_TEST(p.b.take(initiation) == status::queued);
@@ -436,7 +438,7 @@ BOOST_AUTO_TEST_CASE(handshakes_that_wait_when_the_interface_goes_down_are_not_a
     BOOST_TEST(p.b.outbox.empty());
 }
 
-BOOST_AUTO_TEST_CASE(configuration_of_an_interface_that_is_down_sends_nothing) {
+BOOST_AUTO_TEST_CASE(sends_nothing_when_configured_while_down) {
     pair p;
     p.a.device.down(p.w.now);
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(5)) == status::ok);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a device does because time has passed, to the nanosecond of a virtual clock.
+// The timers of a device, exact to the nanosecond of a virtual clock.
 #include "fixture.hpp"
 
 using namespace wg_tests;
@@ -12,7 +12,7 @@ namespace {
 bool is_initiation(wire const& w) { return w.type() == message_type::initiation; }
 bool is_keepalive(wire const& w) { return w.is_keepalive(); }
 
-/// When, after `since`, those datagrams of the log left that satisfy `which`.
+/// The times, counted from `since`, at which datagrams that satisfy `which` were sent.
 template <class Predicate> std::vector<std::int64_t> times(pair const& p, wg::instant since, Predicate which) {
     std::vector<std::int64_t> out;
     for (wire const& w : p.net.log)
@@ -21,7 +21,7 @@ template <class Predicate> std::vector<std::int64_t> times(pair const& p, wg::in
 }
 constexpr std::int64_t second = 1'000'000'000;
 
-/// A session without a timer that runs but the one that zeroes the keys.
+/// A session. The only timer that runs is the one that zeroes its keys.
 struct idle_pair : pair {
     idle_pair() {
         connect();
@@ -35,34 +35,34 @@ struct idle_pair : pair {
 BOOST_AUTO_TEST_SUITE(device_timers)
 
 //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
-BOOST_AUTO_TEST_CASE(passive_keepalive_comes_10_s_after_the_first_unanswered_packet) {
+BOOST_AUTO_TEST_CASE(sends_keepalive_10_s_after_the_first_unanswered_packet) {
     idle_pair p;
     wg::instant const start = p.w.now;
     BOOST_TEST(p.passes(p.a, p.b));
     p.net.advance(wg::seconds(4));
     BOOST_TEST(p.passes(p.a, p.b));
     p.net.advance(wg::seconds(36));
-    // one for both: when it leaves, all that came in before is answered
+    // one keepalive answers all packets that were received before it
     BOOST_TEST((times(p, start, is_keepalive) == std::vector{10 * second}));
     BOOST_TEST((p.net.log.back().from == p.b.where));
 }
 
 //= linux: whatever is sent takes the place of the passive keepalive
-BOOST_AUTO_TEST_CASE(an_answer_takes_the_place_of_the_keepalive) {
+BOOST_AUTO_TEST_CASE(sends_no_keepalive_after_an_answer) {
     idle_pair p;
     wg::instant const start = p.w.now;
     BOOST_TEST(p.passes(p.a, p.b));
     p.net.advance(wg::seconds(9));
-    BOOST_TEST(p.passes(p.b, p.a)); // so that a owes one now
+    BOOST_TEST(p.passes(p.b, p.a)); // now `a` has to answer
     p.net.advance(wg::seconds(30));
     BOOST_TEST((times(p, start, is_keepalive) == std::vector{19 * second}));
 }
 
-/// Measured from the last packet sent, it would leave at once.
+/// If the delay started at the last packet sent, the keepalive would be sent at once.
 //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
-BOOST_AUTO_TEST_CASE(passive_keepalive_is_not_measured_from_the_last_packet_sent) {
+BOOST_AUTO_TEST_CASE(keepalive_delay_starts_at_the_received_packet_not_at_the_last_sent_one) {
     idle_pair p;
-    p.net.advance(wg::seconds(30)); // b has not sent for long
+    p.net.advance(wg::seconds(30)); // `b` has sent nothing for long
     BOOST_TEST(p.passes(p.a, p.b));
     p.net.advance(wg::seconds(10) - wg::duration{1});
     BOOST_TEST(p.net.count(is_keepalive) == 0u);
@@ -71,15 +71,15 @@ BOOST_AUTO_TEST_CASE(passive_keepalive_is_not_measured_from_the_last_packet_sent
 }
 
 //= wp 6.5: a keepalive is no data: it is not answered
-BOOST_AUTO_TEST_CASE(idle_peers_are_silent_for_an_hour) {
+BOOST_AUTO_TEST_CASE(idle_peers_send_nothing_for_an_hour) {
     pair p;
     p.connect();
     p.net.advance(wg::seconds(3600));
-    BOOST_TEST(p.net.log.size() == 1u); // the keepalive that answers the first packet
+    BOOST_TEST(p.net.log.size() == 1u); // the keepalive after the first packet
 }
 
 //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
-BOOST_AUTO_TEST_CASE(a_silent_peer_is_shaken_15_s_after_the_first_unanswered_packet) {
+BOOST_AUTO_TEST_CASE(begins_handshake_15_s_after_the_first_unanswered_packet) {
     std::vector<std::int64_t> first;
     for (int tries = 0; tries < 4; ++tries) {
         idle_pair p;
@@ -98,12 +98,12 @@ BOOST_AUTO_TEST_CASE(a_silent_peer_is_shaken_15_s_after_the_first_unanswered_pac
         first.push_back(at[0]);
     }
     std::sort(first.begin(), first.end());
-    BOOST_TEST((first.front() != first.back())); // it is a jitter
+    BOOST_TEST((first.front() != first.back())); // the jitter differs
 }
 
-/// Measured from the last packet received, an answer long ago would count as silence.
+/// If the delay started at the last packet received, an answer long ago would count as silence.
 //= linux: the wait for an answer counts from the first data without one
-BOOST_AUTO_TEST_CASE(a_silent_peer_is_not_measured_from_the_last_packet_received) {
+BOOST_AUTO_TEST_CASE(handshake_delay_starts_at_the_sent_packet_not_at_the_last_received_one) {
     idle_pair p;
     BOOST_TEST(p.passes(p.a, p.b));
     BOOST_TEST(p.passes(p.b, p.a));
@@ -118,10 +118,10 @@ BOOST_AUTO_TEST_CASE(a_silent_peer_is_not_measured_from_the_last_packet_received
 }
 
 //= linux: any authenticated packet is the answer that was waited for
-BOOST_AUTO_TEST_CASE(any_authenticated_packet_is_a_sign_of_life) {
+BOOST_AUTO_TEST_CASE(any_authenticated_packet_counts_as_an_answer) {
     idle_pair p;
     wg::instant const start = p.w.now;
-    for (int i = 0; i < 20; ++i) { // b answers by passive keepalives only
+    for (int i = 0; i < 20; ++i) { // `b` answers with keepalives only
         BOOST_TEST(p.passes(p.a, p.b));
         p.net.advance(wg::seconds(4));
     }
@@ -129,9 +129,9 @@ BOOST_AUTO_TEST_CASE(any_authenticated_packet_is_a_sign_of_life) {
 }
 
 //= wp 6.5: a keepalive is no data: it is not answered
-BOOST_AUTO_TEST_CASE(an_unanswered_keepalive_shakes_nobody) {
+BOOST_AUTO_TEST_CASE(unanswered_keepalive_begins_no_handshake) {
     idle_pair p;
-    p.net.intercept = [&](wire const& w) { return w.from == p.a.where; }; // b is not heard
+    p.net.intercept = [&](wire const& w) { return w.from == p.a.where; }; // datagrams of `b` are lost
     p.b.send(ipv4(p.b, p.a, 100));
     p.b.outbox.clear();
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(20)) == status::ok);
@@ -144,7 +144,7 @@ BOOST_AUTO_TEST_CASE(an_unanswered_keepalive_shakes_nobody) {
 
 //= wp 6.4: an initiation without an answer is repeated after Rekey-Timeout and a jitter, for Rekey-Attempt-Time
 //= wp 6.4: give up after Rekey-Attempt-Time
-BOOST_AUTO_TEST_CASE(initiations_are_repeated_for_90_s_and_then_given_up) {
+BOOST_AUTO_TEST_CASE(repeats_initiations_for_90_s_and_then_gives_up) {
     pair p;
     p.net.intercept = [](wire const&) { return false; };
     wg::instant const start = p.w.now;
@@ -160,7 +160,7 @@ BOOST_AUTO_TEST_CASE(initiations_are_repeated_for_90_s_and_then_given_up) {
     BOOST_TEST((std::adjacent_find(gaps.begin(), gaps.end()) == gaps.end()));
     BOOST_TEST(p.a.count(wg::event_id::handshake_given_up) == 1u);
     BOOST_TEST(p.net.log.size() == 20u);
-    // each is a new one
+    // no two initiations are the same
     for (std::size_t i = 1; i < p.net.log.size(); ++i) {
         BOOST_TEST(p.net.log[i].sender() != p.net.log[i - 1].sender());
         BOOST_TEST(!std::equal(p.net.log[i].data.begin() + 8, p.net.log[i].data.begin() + 40,
@@ -169,7 +169,7 @@ BOOST_AUTO_TEST_CASE(initiations_are_repeated_for_90_s_and_then_given_up) {
 }
 
 //= linux: giving up drops what waits; the next packet is a new beginning
-BOOST_AUTO_TEST_CASE(after_giving_up_the_next_packet_begins_anew) {
+BOOST_AUTO_TEST_CASE(next_packet_after_giving_up_begins_a_new_handshake) {
     pair p;
     p.net.intercept = [](wire const&) { return false; };
     for (unsigned i = 0; i < 5; ++i) p.a.send(ipv4(p.a, p.b, 100, i));
@@ -185,11 +185,11 @@ BOOST_AUTO_TEST_CASE(after_giving_up_the_next_packet_begins_anew) {
 }
 
 //= linux: the keys are zeroed 540 s after giving up, if no session does so before
-BOOST_AUTO_TEST_CASE(giving_up_zeroes_keys_after_540_s) {
+BOOST_AUTO_TEST_CASE(zeroes_keys_540_s_after_the_last_session) {
     pair p;
     p.net.intercept = [](wire const&) { return false; };
     p.a.send(ipv4(p.a, p.b, 100));
-    p.net.advance(wg::seconds(95)); // given up between 100 s and 106.7 s
+    p.net.advance(wg::seconds(95)); // the device gives up between 100 s and 106.7 s
     BOOST_TEST(p.a.count(wg::event_id::handshake_given_up) == 0u);
     p.net.advance(wg::seconds(12));
     BOOST_TEST(p.a.count(wg::event_id::handshake_given_up) == 1u);
@@ -200,9 +200,9 @@ BOOST_AUTO_TEST_CASE(giving_up_zeroes_keys_after_540_s) {
     BOOST_TEST((p.a.device.next_deadline() == wg::instant::never()));
 }
 
-/// Traffic that goes on while the other end is away must not be needed to find it again, nor may it hinder that.
+/// Traffic resumes whether or not packets were sent during the outage.
 //= linux: giving up drops what waits; the next packet is a new beginning
-BOOST_AUTO_TEST_CASE(traffic_flows_again_after_an_outage_of_any_length) {
+BOOST_AUTO_TEST_CASE(traffic_resumes_after_an_outage_of_any_length) {
     for (int const outage_s : {3, 30, 100, 179, 185, 400, 560, 2000}) {
         pair p;
         p.connect();
@@ -219,15 +219,15 @@ BOOST_AUTO_TEST_CASE(traffic_flows_again_after_an_outage_of_any_length) {
         }
         BOOST_TEST(!p.b.received.empty(), outage_s << " s");
         p.a.send(ipv4(p.a, p.b, 100));
-        p.net.advance(wg::seconds(6)); // what came through may have been the old session's last packet
+        p.net.advance(wg::seconds(6)); // the packet that arrived may have been the last one of the old session
         BOOST_TEST(p.passes(p.a, p.b), outage_s << " s");
         BOOST_TEST(p.passes(p.b, p.a), outage_s << " s");
     }
 }
 
-/// The other end lost its memory: it has no session and does not know that it had one.
+/// The other end restarted, and has no sessions.
 //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
-BOOST_AUTO_TEST_CASE(a_peer_that_starts_anew_is_found_again) {
+BOOST_AUTO_TEST_CASE(reconnects_to_a_peer_that_lost_its_sessions) {
     idle_pair p;
     p.b.device.down(p.w.now);
     p.b.device.up();
@@ -240,9 +240,9 @@ BOOST_AUTO_TEST_CASE(a_peer_that_starts_anew_is_found_again) {
     BOOST_TEST(p.passes(p.a, p.b));
 }
 
-#ifndef WG_BARE // which has no local sources
+#ifndef WG_BARE // a bare device has no source addresses
 //= linux: a repetition forgets the source address, which may be what is dead
-BOOST_AUTO_TEST_CASE(retransmission_forgets_the_local_source) {
+BOOST_AUTO_TEST_CASE(repeated_initiation_forgets_the_source_address) {
     idle_pair p;
     wg::local_source const local{wg::ip_address::v4(192, 0, 2, 1), 3};
     p.b.send(ipv4(p.b, p.a, 100));
@@ -267,13 +267,14 @@ BOOST_AUTO_TEST_CASE(retransmission_forgets_the_local_source) {
 
 //= linux: persistent keepalive counts from the last packet in either direction
 //= linux: persistent keepalive goes out at once when it is enabled, and when the interface goes up
-BOOST_AUTO_TEST_CASE(persistent_keepalive_is_sent_at_its_interval_and_at_once_when_enabled) {
+BOOST_AUTO_TEST_CASE(sends_persistent_keepalive_when_enabled_and_at_its_interval) {
     idle_pair p;
     wg::instant const start = p.w.now;
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(25)) == status::ok);
     p.net.advance(wg::seconds(89));
     BOOST_TEST((times(p, start, is_keepalive) == std::vector<std::int64_t>{0, 25 * second, 50 * second, 75 * second}));
-    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(20)) == status::ok); // not anew
+    BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(20)) ==
+               status::ok); // no change
     p.net.settle();
     BOOST_TEST(p.net.count(is_keepalive) == 4u);
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(0)) == status::ok);
@@ -286,11 +287,11 @@ BOOST_AUTO_TEST_CASE(persistent_keepalive_is_sent_at_its_interval_and_at_once_wh
     BOOST_TEST(p.net.count(is_keepalive) == 4u);
     p.a.device.up();
     p.net.settle();
-    BOOST_TEST(p.net.count(is_keepalive) == 5u); // which confirms the new session
+    BOOST_TEST(p.net.count(is_keepalive) == 5u); // one confirms the new session
 }
 
 //= linux: persistent keepalive counts from the last packet in either direction
-BOOST_AUTO_TEST_CASE(persistent_keepalive_is_not_sent_while_traffic_flows) {
+BOOST_AUTO_TEST_CASE(sends_no_persistent_keepalive_while_traffic_flows) {
     for (bool const outbound : {true, false}) {
         pair p;
         BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(5)) == status::ok);
@@ -303,14 +304,14 @@ BOOST_AUTO_TEST_CASE(persistent_keepalive_is_not_sent_while_traffic_flows) {
         auto const from_a = [&](wire const& w) { return w.is_keepalive() && w.from == p.a.where; };
         if (outbound) {
             BOOST_TEST(times(p, start, from_a).empty());
-        } else { // what answers what came in after 10 s, and nothing more
+        } else { // keepalives that answer received packets after 10 s, and no others
             for (std::int64_t const at : times(p, start, from_a)) BOOST_TEST(at % (4 * second) == 2 * second);
         }
     }
 }
 
 //= linux: giving up drops what waits; the next packet is a new beginning
-BOOST_AUTO_TEST_CASE(persistent_keepalive_finds_a_peer_that_comes_back_late) {
+BOOST_AUTO_TEST_CASE(persistent_keepalive_reconnects_to_a_peer_after_a_long_outage) {
     pair p;
     p.net.intercept = [](wire const&) { return false; };
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(25)) == status::ok);
@@ -320,7 +321,7 @@ BOOST_AUTO_TEST_CASE(persistent_keepalive_finds_a_peer_that_comes_back_late) {
     BOOST_TEST(p.b.count(wg::event_id::session_started) == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(persistent_keepalive_of_a_peer_without_endpoint_waits_for_one) {
+BOOST_AUTO_TEST_CASE(persistent_keepalive_waits_until_the_peer_has_an_endpoint) {
     world w;
     host a(w, 1), b(w, 2);
     network net(w, {&a, &b});
@@ -334,7 +335,7 @@ BOOST_AUTO_TEST_CASE(persistent_keepalive_of_a_peer_without_endpoint_waits_for_o
 }
 
 //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
-BOOST_AUTO_TEST_CASE(sessions_are_renewed_for_as_long_as_there_is_traffic) {
+BOOST_AUTO_TEST_CASE(renews_sessions_while_traffic_flows) {
     pair p;
     p.connect();
     for (int s = 0; s < 1000; ++s) {
@@ -344,12 +345,12 @@ BOOST_AUTO_TEST_CASE(sessions_are_renewed_for_as_long_as_there_is_traffic) {
     }
     BOOST_TEST(p.net.count(is_initiation) == 8u); // every 120 s
     BOOST_TEST(p.b.count(wg::event_id::initiation_sent) == 0u);
-    BOOST_TEST(p.net.count(is_keepalive) == 8u); // which confirm
+    BOOST_TEST(p.net.count(is_keepalive) == 8u); // each confirms a session
 }
 
-/// A wake-up is never missed: the deadline is where the work is.
+/// A device that is called at its deadlines only does everything in time.
 //= linux: timers have the resolution of the clock, not of a tick
-BOOST_AUTO_TEST_CASE(the_next_deadline_is_never_later_than_the_work) {
+BOOST_AUTO_TEST_CASE(next_deadline_is_never_later_than_the_work) {
     idle_pair p;
     BOOST_TEST(p.passes(p.a, p.b));
     wg::instant const start = p.w.now;
@@ -363,10 +364,10 @@ BOOST_AUTO_TEST_CASE(the_next_deadline_is_never_later_than_the_work) {
     BOOST_TEST((p.b.device.next_deadline() <= start)); // now
 }
 
-// --- a host that slept
+// --- a host that was suspended
 
-/// The host slept past the end of all keys, and a packet came before anybody looked at the timers.
-BOOST_AUTO_TEST_CASE(a_packet_after_a_long_sleep_begins_a_handshake_that_the_overdue_timer_does_not_end) {
+/// The host was suspended until all keys expired. A packet comes before the timers run.
+BOOST_AUTO_TEST_CASE(overdue_timer_does_not_end_the_handshake_of_a_packet_after_long_sleep) {
     for (bool const timers_last : {false, true}) {
         idle_pair p;
         p.advance_clock(wg::seconds(600));
@@ -396,7 +397,7 @@ status set_endpoint(pair& p, wg::endpoint const& where) {
 
 } // namespace
 
-BOOST_AUTO_TEST_CASE(a_new_endpoint_gets_an_initiation_at_once_while_one_is_being_retried) {
+BOOST_AUTO_TEST_CASE(sends_initiation_to_new_endpoint_at_once_during_retries) {
     pair p;
     BOOST_TEST(set_endpoint(p, wrong) == status::ok);
     p.a.send(ipv4(p.a, p.b, 100));
@@ -409,13 +410,13 @@ BOOST_AUTO_TEST_CASE(a_new_endpoint_gets_an_initiation_at_once_while_one_is_bein
     BOOST_TEST((times(p, start, is_initiation).back() == 0));
 }
 
-/// A session lives while a new one is asked for at the old endpoint.
-BOOST_AUTO_TEST_CASE(a_new_endpoint_gets_the_initiation_of_a_rekey_at_once) {
+/// A session is alive while an initiation is sent to the old endpoint.
+BOOST_AUTO_TEST_CASE(sends_rekey_initiation_to_new_endpoint_at_once) {
     pair p;
     p.connect();
     p.net.advance(wg::seconds(121));
     p.net.intercept = [](wire const& w) { return w.type() != message_type::initiation; };
-    BOOST_TEST(p.passes(p.a, p.b)); // and renews
+    BOOST_TEST(p.passes(p.a, p.b)); // this renews the session
     p.net.advance(wg::seconds(1));
     p.net.intercept = {};
     p.net.log.clear();
@@ -426,12 +427,12 @@ BOOST_AUTO_TEST_CASE(a_new_endpoint_gets_the_initiation_of_a_rekey_at_once) {
     BOOST_TEST(p.net.count(message_type::response) == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(the_same_endpoint_again_and_a_peer_without_initiation_under_way_change_nothing) {
+BOOST_AUTO_TEST_CASE(sends_no_initiation_for_same_endpoint_or_without_pending_handshake) {
     pair p;
     p.net.intercept = [](wire const&) { return false; };
     p.a.send(ipv4(p.a, p.b, 100));
     p.net.advance(wg::seconds(2));
-    BOOST_TEST(set_endpoint(p, p.b.where) == status::ok); // it has this one
+    BOOST_TEST(set_endpoint(p, p.b.where) == status::ok); // the same endpoint
     p.net.settle();
     BOOST_TEST(p.net.count(message_type::initiation) == 1u);
     p.net.intercept = {};
@@ -444,7 +445,7 @@ BOOST_AUTO_TEST_CASE(the_same_endpoint_again_and_a_peer_without_initiation_under
 }
 
 //= wp 6.1: at most one initiation every Rekey-Timeout
-BOOST_AUTO_TEST_CASE(endpoints_that_change_to_and_fro_make_no_flood) {
+BOOST_AUTO_TEST_CASE(limits_early_initiations_when_endpoints_alternate) {
     pair p;
     p.net.intercept = [](wire const&) { return false; };
     p.a.send(ipv4(p.a, p.b, 100));

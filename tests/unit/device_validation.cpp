@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a device does with messages that it should not believe: nothing, silently.
+// Wrong, forged and replayed messages: a device drops them silently.
 #include "untrusted.hpp"
 
 using namespace wg_tests;
@@ -9,7 +9,7 @@ using wg::status;
 
 namespace {
 
-/// A transport message of `from` whose plaintext was changed before it was sealed.
+/// A transport message of `from` with a plaintext that was changed before it was sealed.
 template <class Host, class Edit> wire sealed(Host& from, buffer const& inner, Edit edit) {
     auto const f = from.prepare(inner);
     BOOST_TEST_REQUIRE(f->job.keys != nullptr);
@@ -21,7 +21,7 @@ template <class Host, class Edit> wire sealed(Host& from, buffer const& inner, E
     return out;
 }
 
-/// Whether a datagram of this type and size is one that a device does not look into.
+/// Whether a device drops each datagram of this type and size as malformed.
 bool is_malformed(std::uint32_t type, std::size_t size) {
     switch (type) {
     case 1: return size != 148;
@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(drops_genuine_messages_cut_short_or_made_longer) {
 }
 
 //= wp 5.3: a message with a wrong mac1 is worth nothing: no answer, no DH, no place in the queue
-BOOST_AUTO_TEST_CASE(wrong_mac1_is_answered_by_nothing_at_all) {
+BOOST_AUTO_TEST_CASE(does_not_answer_wrong_mac1) {
     pair p;
     wire const initiation = p.initiation(p.a);
     auto const before = p.b.report(p.a.public_key);
@@ -120,7 +120,7 @@ BOOST_AUTO_TEST_CASE(wrong_mac1_is_answered_by_nothing_at_all) {
 }
 
 //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
-BOOST_AUTO_TEST_CASE(an_initiation_is_taken_once) {
+BOOST_AUTO_TEST_CASE(rejects_replayed_initiation) {
     pair p;
     wire const first = p.initiation(p.a);
     p.b.receive(first);
@@ -135,7 +135,7 @@ BOOST_AUTO_TEST_CASE(an_initiation_is_taken_once) {
 }
 
 //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
-BOOST_AUTO_TEST_CASE(an_older_initiation_is_not_taken_after_a_newer_one) {
+BOOST_AUTO_TEST_CASE(rejects_initiation_older_than_the_newest) {
     pair p;
     wire const first = p.initiation(p.a);
     p.advance_clock(wg::milliseconds(5400));
@@ -150,7 +150,7 @@ BOOST_AUTO_TEST_CASE(an_older_initiation_is_not_taken_after_a_newer_one) {
 }
 
 //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
-BOOST_AUTO_TEST_CASE(the_greatest_timestamp_survives_all_but_removal) {
+BOOST_AUTO_TEST_CASE(keeps_greatest_timestamp_until_the_peer_is_removed) {
     pair p;
     wire const first = p.initiation(p.a);
     p.b.receive(first);
@@ -179,7 +179,7 @@ BOOST_AUTO_TEST_CASE(the_greatest_timestamp_survives_all_but_removal) {
 }
 
 //= linux: at most one initiation in 20 ms from a peer; a refused one does not count as seen
-BOOST_AUTO_TEST_CASE(initiations_within_20_ms_are_a_flood) {
+BOOST_AUTO_TEST_CASE(rejects_second_initiation_within_20_ms) {
     pair p;
     wire const first = p.initiation(p.a);
     p.advance_clock(wg::milliseconds(5400));
@@ -195,7 +195,7 @@ BOOST_AUTO_TEST_CASE(initiations_within_20_ms_are_a_flood) {
 }
 
 //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
-BOOST_AUTO_TEST_CASE(an_initiation_of_nobody_costs_one_dh) {
+BOOST_AUTO_TEST_CASE(initiation_of_unknown_peer_costs_one_dh) {
     pair p;
     host stranger(p.w, 9);
     add_peer(stranger, p.b);
@@ -208,7 +208,7 @@ BOOST_AUTO_TEST_CASE(an_initiation_of_nobody_costs_one_dh) {
 }
 
 //= wp 5.4.2: what is not authenticated changes nothing
-BOOST_AUTO_TEST_CASE(forged_initiations_move_nothing) {
+BOOST_AUTO_TEST_CASE(forged_initiations_change_nothing) {
     pair p;
     wire const genuine = p.initiation(p.a);
     auto const before = p.b.report(p.a.public_key);
@@ -266,7 +266,7 @@ BOOST_AUTO_TEST_CASE(response_with_another_preshared_key_leaves_the_handshake_pe
 }
 
 //= linux: a response is taken while the initiation that it answers waits, and once
-BOOST_AUTO_TEST_CASE(a_second_response_to_the_same_initiation_is_dropped) {
+BOOST_AUTO_TEST_CASE(drops_second_response_to_the_same_initiation) {
     pair p;
     p.b.receive(p.initiation(p.a));
     wire const response = p.b.take_datagram();
@@ -276,12 +276,12 @@ BOOST_AUTO_TEST_CASE(a_second_response_to_the_same_initiation_is_dropped) {
     wire again = response;
     again.from = elsewhere;
     p.a.receive(again);
-    BOOST_TEST(p.a.dropped(status::unknown_index) == 1u); // the index is a session's by now
+    BOOST_TEST(p.a.dropped(status::unknown_index) == 1u); // the index belongs to a session now
     BOOST_TEST(untouched(p.a, before, p.b.public_key));
     BOOST_TEST(p.passes(p.a, p.b));
 }
 
-BOOST_AUTO_TEST_CASE(messages_reflected_to_their_sender_are_dropped) {
+BOOST_AUTO_TEST_CASE(drops_messages_that_are_reflected_to_their_sender) {
     pair p;
     wire const initiation = p.initiation(p.a);
     BOOST_TEST(p.a.receive(initiation) == status::bad_mac1);
@@ -295,13 +295,13 @@ BOOST_AUTO_TEST_CASE(messages_reflected_to_their_sender_are_dropped) {
     p.a.device.on_deadline(p.w.now);
     wire own = data;
     auto const back = sealed(p.b, ipv4(p.b, p.a, 100), [](wg::bytes) {});
-    std::copy_n(back.data.begin() + 4, 4, own.data.begin() + 4); // a's own index, and a's own sending key
+    std::copy_n(back.data.begin() + 4, 4, own.data.begin() + 4); // the index and the sending key of `a`
     BOOST_TEST(p.a.receive(own) == status::decryption_failed);
     BOOST_TEST(p.a.received.empty());
 }
 
 //= wp 2.1: the endpoint is where the last authenticated packet came from
-BOOST_AUTO_TEST_CASE(the_endpoint_follows_each_kind_of_authenticated_message) {
+BOOST_AUTO_TEST_CASE(endpoint_follows_each_kind_of_authenticated_message) {
     pair p;
     wire initiation = p.initiation(p.a);
     initiation.from = elsewhere;
@@ -322,7 +322,7 @@ BOOST_AUTO_TEST_CASE(the_endpoint_follows_each_kind_of_authenticated_message) {
 }
 
 //= linux: decrypt, then the counter, and only then the endpoint
-BOOST_AUTO_TEST_CASE(the_endpoint_ignores_forged_and_replayed_data) {
+BOOST_AUTO_TEST_CASE(endpoint_ignores_forged_and_replayed_data) {
     pair p;
     p.connect();
     wire data = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
@@ -350,7 +350,7 @@ BOOST_AUTO_TEST_CASE(the_endpoint_ignores_forged_and_replayed_data) {
 }
 
 //= wp 5.4.6: the counter is marked as seen only after the tag was found right
-BOOST_AUTO_TEST_CASE(a_forged_counter_does_not_move_the_window) {
+BOOST_AUTO_TEST_CASE(forged_counter_does_not_move_the_window) {
     pair p;
     p.connect();
     wire const first = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
@@ -361,7 +361,7 @@ BOOST_AUTO_TEST_CASE(a_forged_counter_does_not_move_the_window) {
 }
 
 //= wp 5.4.6: sliding window: packets may come in any order within it, each once
-BOOST_AUTO_TEST_CASE(data_arrives_in_any_order_but_once) {
+BOOST_AUTO_TEST_CASE(accepts_data_in_any_order_but_once) {
     pair p;
     p.connect();
     std::vector<wire> all;
@@ -393,7 +393,7 @@ BOOST_AUTO_TEST_CASE(rejects_counter_older_than_window) {
 }
 
 //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
-BOOST_AUTO_TEST_CASE(no_counter_beyond_the_limit_is_sent_or_accepted) {
+BOOST_AUTO_TEST_CASE(neither_sends_nor_accepts_counters_beyond_the_limit) {
     pair p;
     p.connect();
     auto const f = p.a.prepare(ipv4(p.a, p.b, 100));
@@ -413,7 +413,7 @@ BOOST_AUTO_TEST_CASE(no_counter_beyond_the_limit_is_sent_or_accepted) {
 }
 
 //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
-BOOST_AUTO_TEST_CASE(data_under_an_expired_or_forgotten_session_is_dropped) {
+BOOST_AUTO_TEST_CASE(drops_data_of_expired_or_ended_session) {
     pair p;
     p.connect();
     wire const first = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
@@ -432,7 +432,7 @@ BOOST_AUTO_TEST_CASE(data_under_an_expired_or_forgotten_session_is_dropped) {
 }
 
 //= RFC 7748 6.1: a shared secret of zero ends the handshake
-BOOST_AUTO_TEST_CASE(a_peer_with_a_key_of_low_order_gets_nothing) {
+BOOST_AUTO_TEST_CASE(sends_nothing_to_a_peer_with_a_key_of_low_order) {
     world w;
     host a(w, 1);
     network net(w, {&a});
@@ -450,7 +450,7 @@ BOOST_AUTO_TEST_CASE(a_peer_with_a_key_of_low_order_gets_nothing) {
 }
 
 //= RFC 7748 6.1: a shared secret of zero ends the handshake
-BOOST_AUTO_TEST_CASE(an_ephemeral_of_low_order_is_refused) {
+BOOST_AUTO_TEST_CASE(rejects_ephemeral_key_of_low_order) {
     for (char const* const point : low_order_points) {
         pair p;
         wire const initiation = p.initiation(p.a);
@@ -475,7 +475,7 @@ BOOST_AUTO_TEST_CASE(an_ephemeral_of_low_order_is_refused) {
 }
 
 //= wp 5.2: a preshared key of zeros is none
-BOOST_AUTO_TEST_CASE(a_preshared_key_of_zeros_is_none) {
+BOOST_AUTO_TEST_CASE(preshared_key_of_zeros_means_none) {
     pair p;
     wg::public_key const zeros{};
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::preshared_key(p.b.public_key),
@@ -498,7 +498,7 @@ BOOST_AUTO_TEST_CASE(sessions_need_the_same_preshared_key) {
     }
 }
 
-// --- what was decrypted
+// --- decrypted packets
 
 struct inner_case {
     char const* name;
@@ -509,7 +509,7 @@ struct inner_case {
 };
 
 //= linux: version, length, then the source of what came in; what is wrong is dropped, but it was authenticated
-BOOST_AUTO_TEST_CASE(malformed_inner_packets_are_dropped) {
+BOOST_AUTO_TEST_CASE(drops_malformed_inner_packets) {
     using wg::store_be16;
     inner_case const cases[] = {
         {"version 5", true, 64, [](wg::bytes p) { p[0] = 0x55; }, status::bad_inner_packet},
@@ -547,10 +547,10 @@ BOOST_AUTO_TEST_CASE(malformed_inner_packets_are_dropped) {
 }
 
 //= wp 2.1: a source that is not the sender's is dropped, but the sender was authenticated: his endpoint follows
-BOOST_AUTO_TEST_CASE(a_disallowed_source_still_roams_and_counts_as_life) {
+BOOST_AUTO_TEST_CASE(disallowed_source_still_updates_endpoint_and_timers) {
     pair p;
     p.connect();
-    p.b.send(ipv4(p.b, p.a, 100)); // b waits for a sign of life
+    p.b.send(ipv4(p.b, p.a, 100)); // `b` waits for an answer
     p.b.outbox.clear();
     wire w = sealed(p.a, ipv4(p.a, p.b, 64), [](wg::bytes packet) { packet[15] ^= 4; });
     w.from = elsewhere;
@@ -564,7 +564,7 @@ BOOST_AUTO_TEST_CASE(a_disallowed_source_still_roams_and_counts_as_life) {
 }
 
 //= wp 2: the source inside must be the sender's by the most specific of all allowed IPs
-BOOST_AUTO_TEST_CASE(a_more_specific_prefix_of_another_peer_decides_who_may_say_so) {
+BOOST_AUTO_TEST_CASE(drops_source_with_a_more_specific_prefix_of_another_peer) {
     pair p;
     host other(p.w, 3);
     p.connect();
@@ -579,7 +579,7 @@ BOOST_AUTO_TEST_CASE(a_more_specific_prefix_of_another_peer_decides_who_may_say_
 }
 
 //= wp 5.4.6: the receiver takes any length, padded or not
-BOOST_AUTO_TEST_CASE(data_without_padding_is_accepted) {
+BOOST_AUTO_TEST_CASE(accepts_data_without_padding) {
     pair p;
     p.connect();
     p.a.device.set_mtu(20); // padding stops at the MTU
@@ -592,7 +592,7 @@ BOOST_AUTO_TEST_CASE(data_without_padding_is_accepted) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_device_that_is_down_takes_nothing) {
+BOOST_AUTO_TEST_CASE(drops_everything_while_down) {
     pair p;
     p.connect();
     wire const data = sealed(p.a, ipv4(p.a, p.b, 100), [](wg::bytes) {});
@@ -610,7 +610,7 @@ BOOST_AUTO_TEST_CASE(random_failure_makes_no_handshake) {
     BOOST_TEST(p.a.outbox.empty());
     BOOST_TEST(p.a.dropped(status::no_random) == 1u);
     p.a.random.works = true;
-    p.net.advance(wg::seconds(6)); // tried again by itself
+    p.net.advance(wg::seconds(6)); // the device tries again
     BOOST_TEST(p.b.received.size() == 1u);
 
     pair q;

@@ -162,7 +162,7 @@ constexpr unsigned rounds = 100;
 
 BOOST_AUTO_TEST_SUITE(threads)
 
-BOOST_FIXTURE_TEST_CASE(lose_no_packet_of_a_session, parallel_pair) {
+BOOST_FIXTURE_TEST_CASE(parallel_threads_lose_no_packet_of_a_session, parallel_pair) {
     std::vector<std::thread> workers;
     std::atomic<unsigned> writing{4};
     for (unsigned t = 0; t < 2; ++t) {
@@ -188,7 +188,7 @@ BOOST_FIXTURE_TEST_CASE(lose_no_packet_of_a_session, parallel_pair) {
     BOOST_TEST(a.core.counter(status::replayed_counter) + b.core.counter(status::replayed_counter) == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(pass_no_packet_that_waited) {
+BOOST_AUTO_TEST_CASE(later_packet_does_not_pass_a_staged_packet) {
     std::atomic<std::int64_t> time{1'000'000'000'000};
     node a{1, time}, b{2, time};
     for (auto const& [one, other] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
@@ -233,7 +233,7 @@ BOOST_AUTO_TEST_CASE(pass_no_packet_that_waited) {
     a.core.complete({&later, 1}, a.now());
 }
 
-BOOST_FIXTURE_TEST_CASE(carry_packets_while_others_configure, parallel_pair) {
+BOOST_FIXTURE_TEST_CASE(parallel_threads_carry_packets_during_configuration, parallel_pair) {
     std::vector<std::thread> workers;
     std::atomic<bool> go_on{true};
     std::atomic<unsigned> snapshots{0};
