@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Two whole nodes on boards, joined by a wire that the test holds.
+// Two whole nodes on boards, and a simulated wire between them.
 #include <boost/test/unit_test.hpp>
 
 #include "board.hpp"
@@ -20,7 +20,7 @@ struct node {
     wg::bare_node<test_board, wg::bare_policies<test_board, two_peers>> wg_node{board};
     wg::secret<wg::key_bytes> secret;
     wg::public_key key{};
-    std::string heard;
+    std::string received;
 
     explicit node(wg::byte number) : board(number) {
         (void)board.fill(secret.expose());
@@ -30,18 +30,18 @@ struct node {
         wg_node.host.set_v4(ip_address::v4(10, 0, 0, number));
         wg_node.host.set_receiver(
             [](void* context, wg::endpoint const&, std::uint16_t, wg::bytes_view data) noexcept {
-                static_cast<node*>(context)->heard.assign(data.begin(), data.end());
+                static_cast<node*>(context)->received.assign(data.begin(), data.end());
             },
             this);
     }
-    void knows(node const& other, bool where) {
+    void add_peer(node const& other, bool where) {
         change changes[] = {change::private_key(secret.expose()), change::listen_port(51820), change::peer(other.key),
                             change::allowed_ip(ip_prefix::of(other.inner(), 32)),
                             change::endpoint({other.outer(), 51820, 0})};
         BOOST_REQUIRE((wg_node.engine.configure(std::span(changes, where ? 5 : 4)) == wg::status::ok));
         BOOST_REQUIRE((wg_node.engine.up() == wg::status::ok));
     }
-    wg::status say(node const& to, std::string const& text) {
+    wg::status send(node const& to, std::string const& text) {
         frame const data(text.begin(), text.end());
         return wg_node.host.send({to.inner(), 7, 0}, 7, data);
     }
@@ -54,10 +54,10 @@ struct wire {
     std::size_t handshakes = 0;
 
     wire() {
-        a.knows(b, true);
-        b.knows(a, false);
+        a.add_peer(b, true);
+        b.add_peer(a, false);
     }
-    /// Runs both until nothing is on the way.
+    /// Runs both nodes until no frame is on its way.
     void settle() {
         do {
             for (auto [from, to] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
@@ -76,13 +76,13 @@ struct wire {
             settle();
         }
     }
-    void talk(std::string const& text) {
-        BOOST_TEST((a.say(b, text) == wg::status::ok));
+    void exchange(std::string const& text) {
+        BOOST_TEST((a.send(b, text) == wg::status::ok));
         settle();
-        BOOST_TEST(b.heard == text);
-        BOOST_TEST((b.say(a, text + "!") == wg::status::ok));
+        BOOST_TEST(b.received == text);
+        BOOST_TEST((b.send(a, text + "!") == wg::status::ok));
         settle();
-        BOOST_TEST(a.heard == text + "!");
+        BOOST_TEST(a.received == text + "!");
     }
 };
 
@@ -92,28 +92,28 @@ BOOST_AUTO_TEST_SUITE(bare_node)
 
 BOOST_AUTO_TEST_CASE(first_packet_makes_a_session_and_arrives) {
     wire w;
-    w.talk("hello");
+    w.exchange("hello");
     BOOST_TEST(w.handshakes == 1u);
-    w.talk(std::string(1391, 'x')); // and answered by what fills the MTU
+    w.exchange(std::string(1391, 'x')); // the reply fills the MTU
     BOOST_TEST(w.handshakes == 1u);
 }
 
 BOOST_AUTO_TEST_CASE(sessions_are_renewed_and_survive_a_restart_of_the_board) {
     wire w;
-    w.talk("one");
+    w.exchange("one");
     w.advance_clock(121);
-    w.talk("two");
-    w.talk("three");
+    w.exchange("two");
+    w.exchange("three");
     BOOST_TEST(w.handshakes == 2u);
 
     w.advance_clock(1);
-    // The board that knows the endpoint starts again, with the next number of its boot counter.
+    // The board that has the endpoint restarts, with the next value of its boot counter.
     std::destroy_at(&w.a);
     std::construct_at(&w.a, wg::byte{1});
     w.a.board.boots = 2;
     w.a.board.time = w.b.board.time;
-    w.a.knows(w.b, true);
-    w.talk("four");
+    w.a.add_peer(w.b, true);
+    w.exchange("four");
 }
 
 BOOST_AUTO_TEST_CASE(node_has_the_capacities_of_its_bundle_and_holds_its_memory) {

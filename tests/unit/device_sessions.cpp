@@ -164,7 +164,7 @@ BOOST_AUTO_TEST_CASE(responder_does_not_rekey_by_time) {
     for (int s = 10; s < 160; s += 10) {
         p.net.advance(wg::seconds(10));
         p.b.send(ipv4(p.b, p.a, 100));
-        // `a` receives, and answers with keepalives after 10 s; these are lost, so that `b` receives nothing
+        // The keepalives of `a` are removed: the initiator is not to send, because it would renew the session.
         std::erase_if(p.a.outbox, [](wire const&) { return true; });
         p.net.settle();
         if (p.w.now - wg::instant{} >= wg::seconds(1000 + 118)) break;

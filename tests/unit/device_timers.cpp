@@ -200,7 +200,7 @@ BOOST_AUTO_TEST_CASE(zeroes_keys_540_s_after_the_last_session) {
     BOOST_TEST((p.a.device.next_deadline() == wg::instant::never()));
 }
 
-/// Traffic resumes whether or not packets were sent during the outage.
+/// Packets are sent during the outage. Traffic resumes after it, with their help or without.
 //= linux: giving up drops what waits; the next packet is a new beginning
 BOOST_AUTO_TEST_CASE(traffic_resumes_after_an_outage_of_any_length) {
     for (int const outage_s : {3, 30, 100, 179, 185, 400, 560, 2000}) {

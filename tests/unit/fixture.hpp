@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
-// Devices on a virtual clock and seeded randomness, and a network between them that a test holds in its hands.
+// Devices on a virtual clock with seeded random bytes, and a simulated network between them.
 //
 //     world w;
 //     host a(w, 1), b(w, 2);
 //     network net(w, {&a, &b});
 //     introduce(a, b);                                  // peers of each other, endpoints and allowed IPs set
 //     a.send(ipv4(a, b, 100));                          // an inner packet comes out of a's TUN device
-//     net.settle();                                     // all datagrams are delivered until nobody has any
+//     net.settle();                                     // delivers datagrams until no host sends any
 //     BOOST_TEST(b.received.size() == 1u);
-//     net.advance(wg::seconds(10));                     // from deadline to deadline
+//     net.advance(wg::seconds(10));                     // time passes from deadline to deadline
 //
-// `net.intercept` sees every datagram on its way and may change it or lose it; `net.log` keeps all of them, so that a
+// `net.intercept` is called for each datagram, and may change it or lose it. `net.log` keeps all datagrams, so that a
 // test can deliver one again.
 #ifndef WG_TESTS_UNIT_FIXTURE_HPP
 #define WG_TESTS_UNIT_FIXTURE_HPP
@@ -37,7 +37,7 @@
 #include <ostream>
 #include <utility>
 
-// Whose cryptography the devices have: a namespace with hash, dh and aead. unit_libsodium and unit_hacl name another.
+// The cryptography of the devices: a namespace with hash, dh and aead. unit_libsodium and unit_hacl define another one.
 #ifndef WG_TESTS_CRYPTOGRAPHY
 #define WG_TESTS_CRYPTOGRAPHY wg::bundled
 #endif
@@ -63,7 +63,7 @@ namespace wg_tests {
 
 // --- policies
 
-/// What time it is, for all hosts of a world. The wall clock may be set apart from it.
+/// The time of all hosts of a test. The wall clock has an offset that a test may change.
 struct world {
     wg::instant now = wg::instant{} + wg::seconds(1000);
     wg::duration wall_offset = wg::seconds(1'700'000'000); ///< UNIX time at instant 0
@@ -80,7 +80,7 @@ struct virtual_clock {
     }
 };
 
-/// The same bytes for the same seed; fails on request.
+/// Random bytes that are the same for the same seed. Fails while `works` is false.
 struct random_state {
     noise from;
     bool works = true;
@@ -111,9 +111,9 @@ struct recording_observer {
     }
 };
 
-/// Counts what a handshake costs.
+/// Counts DH operations.
 struct counted_dh {
-    static inline std::uint64_t calls = 0; ///< results with the key of another, not public keys
+    static inline std::uint64_t calls = 0; ///< without those of `dh_public`
 
     bool dh(wg::secret<32>& out, wg::secret<32> const& scalar, wg::key_view point) const noexcept {
         ++calls;
@@ -161,7 +161,7 @@ inline wg::ip_prefix prefix_v6(unsigned number, unsigned bits = 128) {
     return wg::ip_prefix::of(inner_v6(number), bits);
 }
 
-/// A public key that differs for each number; nobody has its private key.
+/// A public key for each number. No host has its private key.
 inline wg::public_key numbered_key(unsigned number) {
     wg::public_key out{};
     wg::copy(out, noise(number).take(wg::key_bytes));
@@ -170,7 +170,7 @@ inline wg::public_key numbered_key(unsigned number) {
 
 inline constexpr wg::byte experimental = 253; ///< a protocol number for tests (RFC 3692)
 
-/// A packet with a correct header; its payload depends on `stamp`. `size` counts the header.
+/// A packet with a correct header, and a payload that depends on `stamp`. `size` includes the header.
 inline buffer inner_packet(wg::ip_address const& source, wg::ip_address const& destination, std::size_t size,
                            std::uint64_t stamp = 1, wg::byte tos = 0, wg::byte protocol = experimental) {
     bool const v4 = source.kind == wg::family::v4;
@@ -205,13 +205,13 @@ struct wire {
     buffer data;
     wg::endpoint from, to;
     std::uint8_t tos = 0;
-    wg::instant at{}; ///< when it left
+    wg::instant at{}; ///< when it was sent
 
     wg::message_type type() const { return wg::type_of(data); }
     std::uint32_t sender() const { return wg::load_le32(&data[4]); } ///< of an initiation or response
     std::uint32_t receiver() const { return wg::load_le32(&data[type() == wg::message_type::response ? 8 : 4]); }
     std::uint64_t counter() const { return wg::load_le64(&data[8]); } ///< of transport data
-    /// Of an initiation or response: whether it carries a cookie's mac.
+    /// Whether an initiation or a response has a mac2.
     bool has_mac2() const {
         return std::any_of(data.end() - 16, data.end(), [](wg::byte b) { return b != 0; });
     }
@@ -221,7 +221,7 @@ struct wire {
     bool is_data() const { return type() == wg::message_type::transport && !is_keepalive(); }
 };
 
-/// What `snapshot` told of a peer.
+/// What `snapshot` reported about a peer.
 struct peer_report {
     bool found = false;
     wg::endpoint endpoint{};
@@ -241,13 +241,13 @@ struct outcome {
     friend std::ostream& operator<<(std::ostream& to, outcome o) { return to << o.why; }
 };
 
-/// A device with an address outside and two inside, and what came out of it at both ends.
+/// A device with an outer address and two inner addresses, and the packets that came out of both of its ends.
 template <class Policies = test_policies> class basic_host {
 public:
     using device_type = wg::device<Policies>;
     using job_type = typename device_type::job_type;
 
-    /// A packet or datagram somewhere between two steps of the device.
+    /// A packet or datagram between two steps of the device.
     struct flight {
         buffer memory;
         job_type job;
@@ -274,8 +274,8 @@ public:
     wg::public_key public_key{};
     random_state random;
     std::vector<event_record> events;
-    std::deque<wire> outbox;      ///< what left and is on its way
-    std::vector<buffer> received; ///< what was written to the TUN device
+    std::deque<wire> outbox;      ///< datagrams that were sent and not delivered yet
+    std::vector<buffer> received; ///< packets that were written to the TUN device
     device_type device;
 
     template <class... Changes> wg::status configure(Changes&&... changes) {
@@ -283,7 +283,7 @@ public:
         return device.configure(list, of.now);
     }
 
-    // The steps one by one.
+    // Single steps.
 
     /// A packet from the TUN device after `prepare_outbound`.
     std::unique_ptr<flight> prepare(buffer const& inner) {
@@ -304,7 +304,7 @@ public:
         return f;
     }
     void crypt(flight& f) { device_type::crypt({&f.job, 1}, device.aead()); }
-    /// What goes to the network is on its way; then `complete`; then what goes to the TUN device is there.
+    /// Sends the datagram of `f`, completes its job, and delivers its packet.
     outcome complete(flight& f) {
         if (f.job.next == wg::disposition::send)
             outbox.push_back({f.packet(), where, f.job.where.remote, f.job.tos, of.now});
@@ -313,9 +313,9 @@ public:
         return {f.job.why};
     }
 
-    // All of them.
+    // All steps.
 
-    /// An inner packet comes from the TUN device. What the device then wants to send is on its way, too.
+    /// Sends an inner packet from the TUN device, and then the pending messages of the device.
     outcome send(buffer const& inner) {
         auto const f = prepare(inner);
         crypt(*f);
@@ -323,24 +323,24 @@ public:
         poll();
         return why;
     }
-    /// A datagram comes from the network; its handshake is processed, and the answers are on their way.
+    /// Receives a datagram from the network, processes its handshake, and sends the answers.
     outcome receive(wire const& in) {
         outcome const why = take(in);
         poll();
         return why;
     }
-    /// The same, but a handshake message only waits in the queue.
+    /// As `receive`, but leaves a handshake message in the queue.
     outcome take(wire const& in) {
         auto const f = prepare(in);
         crypt(*f);
         return complete(*f);
     }
-    /// Answers handshakes and sends what the device wants to send.
+    /// Answers handshakes, and sends the pending messages of the device.
     void poll() {
         for (bool more = true; more;) {
             auto const f = make_flight(message_room);
             f->job.data = wg::packet(f->memory, 0, 0);
-            f->job.tos = 0xff; // whoever sends has to say what he sends
+            f->job.tos = 0xff; // the device has to set it
             more = device.process_handshakes({&f->job, 1}, of.now) != 0;
             if (!more) more = device.poll_transmit({&f->job, 1}, of.now) != 0;
             if (!more) break;
@@ -348,7 +348,7 @@ public:
             complete(*f);
         }
     }
-    /// Runs what is due by now.
+    /// Runs the timers that are due.
     void tick() {
         device.on_deadline(of.now);
         poll();
@@ -375,7 +375,7 @@ public:
         device.snapshot(collect);
         return collect.out;
     }
-    /// The oldest datagram on its way, which then is not.
+    /// Takes the oldest datagram out of `outbox`.
     wire take_datagram() {
         BOOST_TEST_REQUIRE(!outbox.empty());
         wire const taken = std::move(outbox.front());
@@ -422,19 +422,19 @@ template <class A, class B> void introduce(A& a, B& b) {
 
 // --- the network between them
 
-/// Delivers at once and in order, but for what `intercept` says.
+/// Delivers datagrams at once and in order, unless `intercept` changes or loses them.
 template <class Host> class basic_network {
 public:
     basic_network(world& w, std::vector<Host*> all) : hosts(std::move(all)), of_(w) {}
 
     std::vector<Host*> hosts;
     std::function<bool(wire&)> intercept; ///< false: lost
-    std::vector<wire> log;                ///< all that left, as it left
+    std::vector<wire> log;                ///< all datagrams, as they were sent
 
-    /// Delivers until nobody has anything to say at this moment.
+    /// Delivers datagrams until no host sends any at this time.
     void settle() {
         for (unsigned round = 0;; ++round) {
-            BOOST_TEST_REQUIRE(round < 100'000u, "the hosts never fall silent");
+            BOOST_TEST_REQUIRE(round < 100'000u, "the hosts never stop sending");
             bool moved = false;
             for (Host* const from : hosts) {
                 from->poll();
@@ -450,14 +450,14 @@ public:
         }
     }
 
-    /// Gives a datagram to whoever has the address that it goes to.
+    /// Gives a datagram to the host that has its destination address.
     outcome deliver(wire const& what) {
         for (Host* const to : hosts)
             if (to->where == what.to) return to->receive(what);
         return {wg::status::gone};
     }
 
-    /// Time passes, deadline by deadline; between them all is delivered.
+    /// Advances time from deadline to deadline. All datagrams are delivered in between.
     void advance(wg::duration by) {
         wg::instant const until = of_.now + by;
         settle();
@@ -472,7 +472,7 @@ public:
         }
     }
 
-    /// Datagrams of the log since `from` that satisfy `which`.
+    /// The number of datagrams of the log, beginning with place `from`, that satisfy `which`.
     template <class Predicate> std::size_t count(Predicate which, std::size_t from = 0) const {
         return static_cast<std::size_t>(
             std::count_if(log.begin() + static_cast<std::ptrdiff_t>(from), log.end(), which));
@@ -486,7 +486,7 @@ private:
 };
 using network = basic_network<host>;
 
-/// Two hosts that know each other.
+/// Two hosts that are peers of each other.
 template <class Policies = test_policies> struct basic_pair {
     using host_type = basic_host<Policies>;
     world w;
@@ -495,7 +495,7 @@ template <class Policies = test_policies> struct basic_pair {
 
     basic_pair() { introduce(a, b); }
 
-    /// A session that `a` began, and nothing left of what began it.
+    /// Makes a session that `a` begins, and clears the logs.
     void connect() {
         a.send(ipv4(a, b, 100));
         net.settle();
@@ -503,7 +503,7 @@ template <class Policies = test_policies> struct basic_pair {
         BOOST_TEST_REQUIRE(!b.received.empty());
         clear_logs();
     }
-    /// Time passes, but nobody looks at the clock.
+    /// Advances time without running timers.
     void advance_clock(wg::duration by) { w.now = w.now + by; }
     void clear_logs() {
         for (host_type* const h : {&a, &b}) {
@@ -512,7 +512,7 @@ template <class Policies = test_policies> struct basic_pair {
         }
         net.log.clear();
     }
-    /// Whether a packet gets from one to the other at once, without a handshake.
+    /// Whether a packet passes from one host to the other at once, without a handshake.
     template <class From, class To> bool passes(From& from, To& to, std::uint64_t stamp = 77) {
         std::size_t const before = to.received.size();
         buffer const p = ipv4(from, to, 120, stamp);
@@ -520,7 +520,7 @@ template <class Policies = test_policies> struct basic_pair {
         net.settle();
         return to.received.size() == before + 1 && to.received.back() == p;
     }
-    /// An initiation of `from`, on nobody's way.
+    /// An initiation of `from`, taken out of its outbox.
     wire initiation(host_type& from) {
         from.send(ipv4(from, &from == &a ? b : a, 100));
         wire const taken = from.take_datagram();
@@ -530,7 +530,7 @@ template <class Policies = test_policies> struct basic_pair {
 };
 using pair = basic_pair<>;
 
-/// Makes mac1 right again after a change of an initiation or response to the host with that key.
+/// Recomputes mac1 of a changed initiation or response to the host with that key.
 inline void put_mac1(buffer& message, wg::public_key const& to) {
     wg::bundled::hash const hash;
     wg::byte_array<32> key;
@@ -539,7 +539,7 @@ inline void put_mac1(buffer& message, wg::public_key const& to) {
     hash.blake2s(all.last(32).first(16), key, wg::bytes_view(message).first(message.size() - 32), {});
 }
 
-/// The keypair that a host would send with, held by nobody.
+/// The keypair that a host sends with. No job holds it.
 template <class Host> auto* current_keys(Host& from, buffer const& inner) {
     auto const f = from.prepare(inner);
     BOOST_TEST_REQUIRE(f->job.keys != nullptr);

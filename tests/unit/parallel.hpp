@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Policies for devices that several threads use.
+// Policies for devices that are used by several threads.
 #ifndef WG_TESTS_PARALLEL_HPP
 #define WG_TESTS_PARALLEL_HPP
 
@@ -9,7 +9,7 @@
 
 namespace wg_tests {
 
-/// Time that any thread may read and one moves on.
+/// A clock. All threads read it, and one thread advances it.
 struct shared_clock {
     std::atomic<std::int64_t> const* now_ns = nullptr;
 
@@ -20,7 +20,7 @@ struct shared_clock {
     }
 };
 
-/// A device asks for randomness under its lock, and each has its own.
+/// Random bytes. Each device has its own source, and uses it under its lock.
 struct own_random {
     noise from{1};
     bool fill(wg::bytes out) noexcept {
@@ -29,7 +29,7 @@ struct own_random {
     }
 };
 
-/// The rest of the bundle, but for threads and observer.
+/// All policies but threads and observer.
 struct parallel_policies {
     using hash = wg::bundled::hash;
     using dh = wg::bundled::dh;

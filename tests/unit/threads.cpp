@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Devices that several threads use at once: packets both ways, configuration, snapshots and timers. What is proved here
-// is that nothing is lost that may not be lost; that nothing races is proved by the same tests under -fsanitize=thread.
+// Devices that are used by several threads at once: packets both ways, configuration, snapshots and timers. The tests
+// prove that no packet is lost. Under -fsanitize=thread, the same tests prove that there are no data races.
 #include "parallel.hpp"
 
 #include "wg/backends/std_threads.hpp"
@@ -28,7 +28,7 @@ struct policies : parallel_policies {
 using device = wg::device<policies>;
 using job = device::job_type;
 
-/// Datagrams for one host, put in by many threads and taken out by many.
+/// Datagrams for one host. Any thread puts them in, and any thread takes them out.
 class mailbox {
 public:
     void put(wg::bytes_view data) {
@@ -67,7 +67,7 @@ struct node {
         return list;
     }
 
-    /// Seals, sends and completes what a device has prepared.
+    /// Seals, sends and completes prepared jobs.
     void transmit(std::span<job> jobs, node& to) {
         device::crypt(jobs, core.aead());
         for (job const& j : jobs)
@@ -87,8 +87,8 @@ struct node {
         transmit({jobs, count}, to);
     }
 
-    /// What came from the network, and what the device has to say.
-    void pump(node& other) {
+    /// Processes received datagrams, then sends pending messages.
+    void process(node& other) {
         std::vector<buffer> in = arrived.take(batch);
         job jobs[batch];
         for (std::size_t i = 0; i < in.size(); ++i) {
@@ -101,10 +101,10 @@ struct node {
         core.complete(all, now());
         for (job const& j : all)
             if (j.next == wg::disposition::deliver) ++received;
-        speak(other);
+        transmit_pending(other);
     }
 
-    void speak(node& other) {
+    void transmit_pending(node& other) {
         job jobs[batch];
         std::vector<buffer> memory(batch, buffer(2048));
         for (bool handshakes : {true, false}) {
@@ -139,12 +139,12 @@ struct parallel_pair {
         BOOST_TEST_REQUIRE(b.received == 1u);
     }
 
-    /// One thread takes what the others have left.
+    /// Processes all remaining datagrams, in this thread.
     void settle() {
-        for (int i = 0; i < 100; ++i) a.pump(b), b.pump(a);
+        for (int i = 0; i < 100; ++i) a.process(b), b.process(a);
         for (std::uint64_t before = ~std::uint64_t{0}; before != a.received + b.received;) {
             before = a.received + b.received;
-            for (int i = 0; i < 1000; ++i) a.pump(b), b.pump(a);
+            for (int i = 0; i < 1000; ++i) a.process(b), b.process(a);
         }
     }
 };
@@ -175,10 +175,10 @@ BOOST_FIXTURE_TEST_CASE(parallel_threads_lose_no_packet_of_a_session, parallel_p
             --writing;
         });
         workers.emplace_back([&] {
-            while (writing != 0) a.pump(b);
+            while (writing != 0) a.process(b);
         });
         workers.emplace_back([&] {
-            while (writing != 0) b.pump(a);
+            while (writing != 0) b.process(a);
         });
     }
     for (std::thread& w : workers) w.join();
@@ -196,9 +196,9 @@ BOOST_AUTO_TEST_CASE(later_packet_does_not_pass_a_staged_packet) {
         BOOST_TEST_REQUIRE(one->core.configure(key, one->now()) == status::ok);
         BOOST_TEST_REQUIRE(one->core.configure(one->peer_is(*other), one->now()) == status::ok);
     }
-    a.write(b, 3, 0); // waits, and asks for a session
-    a.speak(b);
-    b.pump(a);
+    a.write(b, 3, 0); // staged; begins a handshake
+    a.transmit_pending(b);
+    b.process(a);
     std::vector<buffer> response = a.arrived.take(1);
     BOOST_TEST_REQUIRE(response.size() == 1u);
     job in;
@@ -209,7 +209,7 @@ BOOST_AUTO_TEST_CASE(later_packet_does_not_pass_a_staged_packet) {
     std::vector<buffer> memory(node::batch + 1, buffer(2048));
     for (std::size_t i = 0; i < node::batch; ++i) out[i].data = wg::packet(memory[i], 0);
     BOOST_TEST_REQUIRE(a.core.process_handshakes(out, a.now()) == 0u);
-    // One thread has what waited and has not sent it yet, when another one comes with a packet.
+    // One thread has taken the staged packet and not sent it yet. Then another thread prepares a packet.
     std::size_t const waited = a.core.poll_transmit(out, a.now());
     BOOST_TEST(waited == 3u);
     buffer const inner = inner_packet(inner_v4(1), inner_v4(2), 100);
@@ -225,11 +225,11 @@ BOOST_AUTO_TEST_CASE(later_packet_does_not_pass_a_staged_packet) {
         BOOST_TEST(made == expected);
         a.core.complete({out, made}, a.now());
     }
-    // From then on packets go their way at once.
+    // After the next round, packets are not staged.
     later.data = wg::packet(memory[node::batch], wg::packet_headroom_bytes, inner.size());
     wg::copy(later.data.view(), inner);
     a.core.prepare_outbound({&later, 1}, a.now());
-    BOOST_TEST((later.keys != nullptr)); // `crypt` seals it, and then it is to be sent
+    BOOST_TEST((later.keys != nullptr)); // a message in clear, for `crypt`
     a.core.complete({&later, 1}, a.now());
 }
 
@@ -243,13 +243,13 @@ BOOST_FIXTURE_TEST_CASE(parallel_threads_carry_packets_during_configuration, par
             workers.emplace_back([&, n, t] {
                 for (std::uint64_t i = 0; go_on; ++i) {
                     n->write(other, 1 + i % node::batch, std::uint64_t{t} << 32 | i);
-                    n->pump(other);
+                    n->process(other);
                 }
             });
         workers.emplace_back([&, n] { // timers
             while (go_on) {
                 if (n->core.next_deadline() <= n->now()) n->core.on_deadline(n->now());
-                n->speak(other);
+                n->transmit_pending(other);
             }
         });
         workers.emplace_back([&, n] {
@@ -260,12 +260,12 @@ BOOST_FIXTURE_TEST_CASE(parallel_threads_carry_packets_during_configuration, par
             }
         });
     }
-    workers.emplace_back([&] { // time flies: sessions are renewed, and expire
+    workers.emplace_back([&] { // time passes quickly: sessions are renewed, and expire
         while (go_on) time += 1'000'000;
     });
     buffer const other_key = noise(99).take(wg::key_bytes);
     std::size_t refused = 0;
-    for (unsigned i = 0; i < 60; ++i) { // a peer comes and goes, a key changes, the interface goes down and up
+    for (unsigned i = 0; i < 60; ++i) { // peers, keys and the interface's state change
         node& n = i % 2 == 0 ? a : b;
         node& other = i % 2 == 0 ? b : a;
         std::vector<change> again;
@@ -292,15 +292,15 @@ BOOST_FIXTURE_TEST_CASE(parallel_threads_carry_packets_during_configuration, par
     BOOST_TEST(refused == 0u);
     BOOST_TEST(snapshots > 0u);
     BOOST_TEST(a.events > 0u);
-    // After all that they still understand each other.
+    // After all changes, packets pass in both directions.
     settle();
-    time += 200'000'000'000; // whatever was left of sessions is too old
+    time += 200'000'000'000; // all sessions expire
     for (node* const n : {&a, &b}) n->core.on_deadline(n->now());
     settle();
     std::uint64_t const before = b.received;
     a.write(b, 1, 1);
     settle();
-    time += 6'000'000'000; // another attempt, if one had just been made
+    time += 6'000'000'000; // if an initiation was sent just before, the next one is due now
     for (node* const n : {&a, &b}) n->core.on_deadline(n->now());
     settle();
     BOOST_TEST(b.received > before);
