@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// The smallest possible model of every concept in policy.hpp, and beside it twins that lack one requirement each: a
-// member, its noexcept, its type. Models can be moved, which is how they get into a device, and nothing else.
+// The smallest possible model of every concept in policy.hpp, and twins of it that each lack one requirement: a member,
+// its noexcept, or its type. Models can be moved, because a device moves them into itself, and have nothing else.
 //
-// None of them does what its concept promises beyond what a compiler sees. Twins take a member away by making it
-// private, or put a wrong one in front of it.
+// A model satisfies the compiler only; it does not do what its concept promises. A twin makes a member private, or
+// hides it by a wrong one. What the members promise: wg/policy/archetypes.hpp.
 #ifndef WG_TESTS_ARCHETYPES_HPP
 #define WG_TESTS_ARCHETYPES_HPP
 
@@ -32,7 +32,7 @@ struct only_moves {
 struct hash : only_moves {
     void blake2s(bytes out, bytes_view, bytes_view, bytes_view) const noexcept {
         wg::fill_zero(out);
-    } // or g++ warns of readers
+    } // otherwise g++ warns where the digest is read
 };
 static_assert(wg::hash_backend<hash>);
 
@@ -43,7 +43,7 @@ struct hash_blake2s_throws {
 struct hash_blake2s_returns {
     int blake2s(bytes, bytes_view, bytes_view, bytes_view) const noexcept { return 0; }
 };
-struct hash_blake2s_changes_it {
+struct hash_blake2s_is_not_const {
     void blake2s(bytes, bytes_view, bytes_view, bytes_view) noexcept {}
 };
 struct hash_blake2s_of_one_input {
@@ -52,7 +52,7 @@ struct hash_blake2s_of_one_input {
 static_assert(!wg::hash_backend<hash_without_blake2s>);
 static_assert(!wg::hash_backend<hash_blake2s_throws>);
 static_assert(!wg::hash_backend<hash_blake2s_returns>);
-static_assert(!wg::hash_backend<hash_blake2s_changes_it>);
+static_assert(!wg::hash_backend<hash_blake2s_is_not_const>);
 static_assert(!wg::hash_backend<hash_blake2s_of_one_input>);
 
 struct batch_hash : hash {
@@ -70,19 +70,19 @@ struct batch_hash_throws : hash {
 struct batch_hash_returns : hash {
     bool blake2s_batch(std::span<wg::hash_item const>) const noexcept { return true; }
 };
-struct batch_hash_changes_it : hash {
+struct batch_hash_is_not_const : hash {
     void blake2s_batch(std::span<wg::hash_item const>) noexcept {}
 };
-struct batch_hash_changes_items : hash {
+struct batch_hash_of_mutable_items : hash {
     void blake2s_batch(std::span<wg::hash_item>) const noexcept {}
 };
 static_assert(!wg::batch_hash_backend<batch_hash_without_blake2s>);
 static_assert(!wg::batch_hash_backend<batch_hash_throws>);
 static_assert(!wg::batch_hash_backend<batch_hash_returns>);
-static_assert(!wg::batch_hash_backend<batch_hash_changes_it>);
-static_assert(!wg::batch_hash_backend<batch_hash_changes_items>);
+static_assert(!wg::batch_hash_backend<batch_hash_is_not_const>);
+static_assert(!wg::batch_hash_backend<batch_hash_of_mutable_items>);
 
-// --- dh_backend (its function has the concept's letters, so that the type has another name)
+// --- dh_backend (a type cannot have a member of its own name, so the model is not called `dh`)
 
 struct diffie_hellman : only_moves {
     bool dh(key&, key const&, key_view) const noexcept { return true; }
@@ -97,10 +97,10 @@ private:
 struct dh_throws : diffie_hellman {
     bool dh(key&, key const&, key_view) const { return true; }
 };
-struct dh_without_verdict : diffie_hellman {
+struct dh_returns_void : diffie_hellman {
     void dh(key&, key const&, key_view) const noexcept {}
 };
-struct dh_changes_it : diffie_hellman {
+struct dh_is_not_const : diffie_hellman {
     bool dh(key&, key const&, key_view) noexcept { return true; }
 };
 struct dh_without_dh_public : diffie_hellman {
@@ -115,8 +115,8 @@ struct dh_public_returns : diffie_hellman {
 };
 static_assert(!wg::dh_backend<dh_without_dh>);
 static_assert(!wg::dh_backend<dh_throws>);
-static_assert(!wg::dh_backend<dh_without_verdict>);
-static_assert(!wg::dh_backend<dh_changes_it>);
+static_assert(!wg::dh_backend<dh_returns_void>);
+static_assert(!wg::dh_backend<dh_is_not_const>);
 static_assert(!wg::dh_backend<dh_without_dh_public>);
 static_assert(!wg::dh_backend<dh_public_throws>);
 static_assert(!wg::dh_backend<dh_public_returns>);
@@ -136,13 +136,13 @@ struct batch_dh_throws : diffie_hellman {
 struct batch_dh_returns : diffie_hellman {
     bool dh_batch(std::span<wg::dh_item>) const noexcept { return true; }
 };
-struct batch_dh_changes_it : diffie_hellman {
+struct batch_dh_is_not_const : diffie_hellman {
     void dh_batch(std::span<wg::dh_item>) noexcept {}
 };
 static_assert(!wg::batch_dh_backend<batch_dh_without_dh>);
 static_assert(!wg::batch_dh_backend<batch_dh_throws>);
 static_assert(!wg::batch_dh_backend<batch_dh_returns>);
-static_assert(!wg::batch_dh_backend<batch_dh_changes_it>);
+static_assert(!wg::batch_dh_backend<batch_dh_is_not_const>);
 
 // --- aead_backend
 
@@ -163,7 +163,7 @@ struct aead_seal_throws : aead {
 struct aead_seal_returns : aead {
     bool seal(bytes, bytes_view, bytes_view, std::uint64_t, key const&) const noexcept { return true; }
 };
-struct aead_seal_changes_it : aead {
+struct aead_seal_is_not_const : aead {
     void seal(bytes, bytes_view, bytes_view, std::uint64_t, key const&) noexcept {}
 };
 struct aead_without_open : aead {
@@ -173,10 +173,10 @@ private:
 struct aead_open_throws : aead {
     bool open(bytes, bytes_view, bytes_view, std::uint64_t, key const&) const { return true; }
 };
-struct aead_open_without_verdict : aead {
+struct aead_open_returns_void : aead {
     void open(bytes, bytes_view, bytes_view, std::uint64_t, key const&) const noexcept {}
 };
-struct aead_open_changes_it : aead {
+struct aead_open_is_not_const : aead {
     bool open(bytes, bytes_view, bytes_view, std::uint64_t, key const&) noexcept { return true; }
 };
 struct aead_without_hchacha20 : aead {
@@ -192,11 +192,11 @@ struct aead_hchacha20_of_a_short_nonce : aead {
 static_assert(!wg::aead_backend<aead_without_seal>);
 static_assert(!wg::aead_backend<aead_seal_throws>);
 static_assert(!wg::aead_backend<aead_seal_returns>);
-static_assert(!wg::aead_backend<aead_seal_changes_it>);
+static_assert(!wg::aead_backend<aead_seal_is_not_const>);
 static_assert(!wg::aead_backend<aead_without_open>);
 static_assert(!wg::aead_backend<aead_open_throws>);
-static_assert(!wg::aead_backend<aead_open_without_verdict>);
-static_assert(!wg::aead_backend<aead_open_changes_it>);
+static_assert(!wg::aead_backend<aead_open_returns_void>);
+static_assert(!wg::aead_backend<aead_open_is_not_const>);
 static_assert(!wg::aead_backend<aead_without_hchacha20>);
 static_assert(!wg::aead_backend<aead_hchacha20_throws>);
 static_assert(!wg::aead_backend<aead_hchacha20_of_a_short_nonce>);
@@ -215,7 +215,7 @@ private:
 struct batch_aead_seal_batch_throws : batch_aead {
     void seal_batch(std::span<wg::aead_item const>) const {}
 };
-struct batch_aead_seal_batch_changes_it : batch_aead {
+struct batch_aead_seal_batch_is_not_const : batch_aead {
     void seal_batch(std::span<wg::aead_item const>) noexcept {}
 };
 struct batch_aead_without_open_batch : batch_aead {
@@ -230,7 +230,7 @@ struct batch_aead_open_batch_returns : batch_aead {
 };
 static_assert(!wg::batch_aead_backend<batch_aead_without_seal_batch>);
 static_assert(!wg::batch_aead_backend<batch_aead_seal_batch_throws>);
-static_assert(!wg::batch_aead_backend<batch_aead_seal_batch_changes_it>);
+static_assert(!wg::batch_aead_backend<batch_aead_seal_batch_is_not_const>);
 static_assert(!wg::batch_aead_backend<batch_aead_without_open_batch>);
 static_assert(!wg::batch_aead_backend<batch_aead_open_batch_throws>);
 static_assert(!wg::batch_aead_backend<batch_aead_open_batch_returns>);
@@ -431,7 +431,7 @@ private:
 struct waiter_wait_throws : waiter {
     wg::readiness wait(instant) { return {}; }
 };
-struct waiter_wait_says_nothing : waiter {
+struct waiter_wait_returns_void : waiter {
     void wait(instant) noexcept {}
 };
 struct waiter_without_wake : waiter {
@@ -446,7 +446,7 @@ struct waiter_wake_returns : waiter {
 };
 static_assert(!wg::waiter<waiter_without_wait>);
 static_assert(!wg::waiter<waiter_wait_throws>);
-static_assert(!wg::waiter<waiter_wait_says_nothing>);
+static_assert(!wg::waiter<waiter_wait_returns_void>);
 static_assert(!wg::waiter<waiter_without_wake>);
 static_assert(!wg::waiter<waiter_wake_throws>);
 static_assert(!wg::waiter<waiter_wake_returns>);
@@ -498,7 +498,7 @@ static_assert(!wg::threads<threads_with<lockable_without_unlock>>);
 static_assert(!wg::threads<threads_with<lockable_lock_throws>>);
 static_assert(!wg::threads<threads_with<lockable_unlock_throws>>);
 
-// --- storage, and its pools and arrays. These two work: nothing runs without memory.
+// --- storage, and its pools and arrays. Pools and arrays work, because a device does not run without memory.
 
 template <class T> struct heap_pool {
     heap_pool() noexcept = default;
@@ -588,9 +588,9 @@ struct array_view_throws : number_array {
 struct array_view_of_constants : number_array {
     std::span<std::uint64_t const> view() noexcept { return {}; }
 };
-struct array_that_stays : number_array {
-    array_that_stays() noexcept = default;
-    array_that_stays(array_that_stays const&) = delete;
+struct array_that_cannot_move : number_array {
+    array_that_cannot_move() noexcept = default;
+    array_that_cannot_move(array_that_cannot_move const&) = delete;
 };
 static_assert(!wg::array_of<array_without_resize, std::uint64_t>);
 static_assert(!wg::array_of<array_resize_throws, std::uint64_t>);
@@ -598,9 +598,9 @@ static_assert(!wg::array_of<array_resize_cannot_fail, std::uint64_t>);
 static_assert(!wg::array_of<array_without_view, std::uint64_t>);
 static_assert(!wg::array_of<array_view_throws, std::uint64_t>);
 static_assert(!wg::array_of<array_view_of_constants, std::uint64_t>);
-static_assert(!wg::array_of<array_that_stays, std::uint64_t>);
+static_assert(!wg::array_of<array_that_cannot_move, std::uint64_t>);
 
-/// What `storage` and its twins have in common.
+/// The constants of `storage` and its twins.
 struct limits {
     static constexpr std::size_t max_peers = 0;
     static constexpr std::size_t max_allowed_ips = 0;
@@ -625,11 +625,11 @@ struct storage : limits, only_moves {
 };
 static_assert(wg::storage<storage>);
 
-/// Made from nothing, so not from a storage.
+/// Not constructible from a storage.
 template <class T, std::size_t> struct pool_of_itself : heap_pool<T> {};
 template <class T, std::size_t> struct array_of_itself : heap_array<T> {};
 
-/// Made from any storage.
+/// Constructible from every storage here.
 template <class T, std::size_t> struct pool_of_any : heap_pool<T> {
     explicit pool_of_any(limits&) noexcept {}
 };
@@ -655,13 +655,13 @@ struct storage_without_array : limits {
     template <class T, std::size_t N> using pool = pool_of_any<T, N>;
     template <class T, std::size_t N> using secret_pool = pool_of_any<T, N>;
 };
-struct storage_pool_not_made_from_it : storage {
+struct storage_pool_not_constructible_from_it : storage {
     template <class T, std::size_t N> using pool = pool_of_itself<T, N>;
 };
-struct storage_secret_pool_not_made_from_it : storage {
+struct storage_secret_pool_not_constructible_from_it : storage {
     template <class T, std::size_t N> using secret_pool = pool_of_itself<T, N>;
 };
-struct storage_array_not_made_from_it : storage {
+struct storage_array_not_constructible_from_it : storage {
     template <class T, std::size_t N> using array = array_of_itself<T, N>;
 };
 struct storage_without_max_peers : storage {
@@ -695,9 +695,9 @@ private:
 static_assert(!wg::storage<storage_without_pool>);
 static_assert(!wg::storage<storage_without_secret_pool>);
 static_assert(!wg::storage<storage_without_array>);
-static_assert(!wg::storage<storage_pool_not_made_from_it>);
-static_assert(!wg::storage<storage_secret_pool_not_made_from_it>);
-static_assert(!wg::storage<storage_array_not_made_from_it>);
+static_assert(!wg::storage<storage_pool_not_constructible_from_it>);
+static_assert(!wg::storage<storage_secret_pool_not_constructible_from_it>);
+static_assert(!wg::storage<storage_array_not_constructible_from_it>);
 static_assert(!wg::storage<storage_without_max_peers>);
 static_assert(!wg::storage<storage_without_max_allowed_ips>);
 static_assert(!wg::storage<storage_without_max_staged_packets>);
@@ -733,9 +733,9 @@ static_assert(!wg::observer<observer_event_throws>);
 static_assert(!wg::observer<observer_event_returns>);
 static_assert(!wg::observer<observer_without_enabled>);
 
-// --- policies, and what an engine wants beside them
+// --- policies and engine_policies
 
-/// The names of a bundle, apart from the models that they stand for.
+/// A bundle of the smallest models.
 struct bundle {
     using hash = archetypes::hash;
     using dh = diffie_hellman;
@@ -793,11 +793,11 @@ struct bundle_without_udp_socket : engine_bundle {
 struct bundle_without_waiter : engine_bundle {
     using waiter = void;
 };
-template <class Bundle> inline constexpr bool is_nothing = !wg::policies<Bundle> && !wg::engine_policies<Bundle>;
-static_assert(is_nothing<bundle_without_hash> && is_nothing<bundle_without_dh> && is_nothing<bundle_without_aead>);
-static_assert(is_nothing<bundle_without_clock_source> && is_nothing<bundle_without_random_source>);
-static_assert(is_nothing<bundle_without_threads> && is_nothing<bundle_without_storage> &&
-              is_nothing<bundle_without_observer>);
+template <class Bundle> inline constexpr bool is_refused = !wg::policies<Bundle> && !wg::engine_policies<Bundle>;
+static_assert(is_refused<bundle_without_hash> && is_refused<bundle_without_dh> && is_refused<bundle_without_aead>);
+static_assert(is_refused<bundle_without_clock_source> && is_refused<bundle_without_random_source>);
+static_assert(is_refused<bundle_without_threads> && is_refused<bundle_without_storage> &&
+              is_refused<bundle_without_observer>);
 static_assert(wg::policies<bundle_without_tun_device> && !wg::engine_policies<bundle_without_tun_device>);
 static_assert(wg::policies<bundle_without_udp_socket> && !wg::engine_policies<bundle_without_udp_socket>);
 static_assert(wg::policies<bundle_without_waiter> && !wg::engine_policies<bundle_without_waiter>);

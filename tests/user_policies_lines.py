@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""A user's policy takes 40 lines at most: counts those of tests/unit/user_policies.cpp, between their marks."""
+"""A policy of a user takes at most 40 lines. Counts the lines between the marks in tests/unit/user_policies.cpp."""
 import re
 
 from cases import ROOT, Failed, run_cases
@@ -40,7 +40,7 @@ def each_is_small():
     print(", ".join(f"{name} {count}" for name, count in found.items()))
 
 
-def counts_what_is_too_long():
+def counts_a_policy_that_is_too_long():
     text = "// begin tun\n" + "x\n" * (MOST + 1) + "// end tun\n"
     if sizes(text) != {"tun": MOST + 1}:
         raise Failed("it cannot count")

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// Macros that headers of others define, of which a program may have any before it includes wg: each of them expands to
-// what cannot stand in any declaration or call. The names are of the headers in the comments.
+// Macros of other headers, which a program may include before wg. Each macro expands to text that is invalid in every
+// declaration and call. The comments name the headers.
 #ifndef TESTS_HEADERS_OTHERS_MACROS_HPP
 #define TESTS_HEADERS_OTHERS_MACROS_HPP
 
 #define WG_TESTS_WRONG ) this is a macro of another header (
 
-// windows.h and what it includes; compilers for machines of 16 bits; object-like ones expand to nothing or to a type
+// windows.h and its includes; compilers for 16-bit machines
 #define near WG_TESTS_WRONG
 #define far WG_TESTS_WRONG
 #define huge WG_TESTS_WRONG
@@ -53,7 +53,7 @@
 #define Unsorted WG_TESTS_WRONG
 #define KeyPress WG_TESTS_WRONG
 
-// Arduino.h; Qt; compilers in GNU mode; curses.h; complex.h; other libraries in C
+// Arduino.h; Qt; compilers in GNU mode; curses.h; complex.h; C libraries
 #define constrain(a, b, c) WG_TESTS_WRONG
 #define bit(b) WG_TESTS_WRONG
 #define F(s) WG_TESTS_WRONG
@@ -91,7 +91,7 @@
 #define B0 WG_TESTS_WRONG
 #define ECHO WG_TESTS_WRONG
 
-#ifdef TESTS_AFTER_THE_LIBRARY // before its headers these break the standard library itself
+#ifdef TESTS_AFTER_THE_LIBRARY // defined earlier, these break the standard library itself
 #define abs(x) WG_TESTS_WRONG
 #define round(x) WG_TESTS_WRONG
 #define complex WG_TESTS_WRONG

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""wg.hpp compiles beside what other headers define, with more warnings than our own, and in every standard from C++20
-on. Nothing is linked or run.
+"""wg.hpp compiles beside the macros of other headers, with more warnings than the build has, and in every standard from
+C++20 on. Nothing is linked or run.
 
     surroundings.py            g++ and the oldest clang++
-    surroundings.py --full     every compiler of this machine, among them those for other processors
+    surroundings.py --full     every compiler of this machine, also those for other processors
 """
 import os
 import pathlib
@@ -18,13 +18,13 @@ from cases import (FREESTANDING, HEADERS, ROOT, STRICT, Failed, Skipped, all_hea
 WG = "#include <wg/wg.hpp>\n"
 MACROS = f'#include "{ROOT}/tests/headers/others_macros.hpp"\n'
 AFTER = "#define TESTS_AFTER_THE_LIBRARY\n"
-# What our headers include of the standard library. A program may have included it before it defines a macro.
+# The headers of the standard library that ours include. A program may include them before it defines a macro.
 LIBRARY = "".join(sorted({f"#include <{name}>\n" for header in all_headers()
                           for name in re.findall(r"^#include <([a-z_0-9]+)>", (HEADERS / header).read_text(), re.M)}))
 PEDANTIC = ["-Wold-style-cast", "-pedantic", "-Wextra-semi", "-Wcast-align", "-Wnon-virtual-dtor",
             "-Woverloaded-virtual"]
 MINGW = "x86_64-w64-mingw32-g++-posix"
-# What a program on Windows includes, and the macros that windows.h of Microsoft has in C++, too.
+# The headers that a program on Windows includes, and a macro that only Microsoft's windows.h has in C++.
 WINDOWS = """
 #include <winsock2.h>
 #include <windows.h>
@@ -48,14 +48,14 @@ def syntax(compiler, source, *flags):
 
 
 def pedantic(compiler, *flags):
-    """As a header that is not the system's: -I, not -isystem. clang knows no -Wuseless-cast."""
+    """Not as a system header: -I, not -isystem. clang has no -Wuseless-cast."""
     name = compiler if isinstance(compiler, str) else compiler[0]
     useless = [] if "clang" in name else ["-Wuseless-cast"]
     syntax(compiler, WG, *PEDANTIC, *useless, *flags)
 
 
 def asio(compiler):
-    """After the standard library, for Boost 1.74 forgets a header of it."""
+    """After the standard library, because Boost 1.74 lacks an include of it."""
     need_header(compiler, "boost/asio.hpp")
     include = LIBRARY + "#include <boost/asio.hpp>\n"
     for source in include + WG, WG + include:
@@ -76,13 +76,13 @@ def beside(compiler, header):
 
 
 def windows(before):
-    """The headers that compile on Windows; wg.hpp includes others there only by what is asked of the system."""
+    """The headers that compile on Windows. wg.hpp includes further headers only on systems that have them."""
     ours = "".join(f'#include "wg/{header}"\n' for header in portable_headers())
     syntax(MINGW, WINDOWS + LIBRARY + MIN_MAX + ours if before else ours + WINDOWS)
 
 
 def older_standard(compiler):
-    """One error, which names the standard."""
+    """C++17 gives one error, and the error names C++20."""
     try:
         command(compiler, "-std=c++17", "-I", ROOT / "include", "-fsyntax-only", "-x", "c++", "-", source=WG)
     except Failed as refused:
@@ -94,7 +94,7 @@ def older_standard(compiler):
 
 
 def newer_standard(compiler, *names):
-    """By the name of the standard, or the one that it had before it was published."""
+    """By the name of the standard, or by its name before it was published."""
     for name in names:
         try:
             command(compiler, f"-std={name}", "-fsyntax-only", "-x", "c++", "-", source="")
@@ -129,7 +129,7 @@ def cases(found):
 
 
 def full():
-    """Of compilers beyond the two, and of processors of which only these compilers know."""
+    """Further compilers, and compilers for other processors."""
     for c in every_compiler():
         yield f"c++26, {c}", lambda c=c: newer_standard(c, "c++26", "c++2c")
         yield f"unsigned char, {c}", lambda c=c: syntax(c, WG, "-funsigned-char")
@@ -142,7 +142,7 @@ def full():
 
 
 def no_notes(compiler, *flags):
-    """g++ prints notes that no warning option makes errors."""
+    """g++ prints notes, and no warning option turns them into errors."""
     need(compiler)
     said = command(compiler, *STRICT, "-I", ROOT / "include", *flags, "-S", ROOT / "samples" / "two_hosts.cpp",
                    "-o", os.devnull)

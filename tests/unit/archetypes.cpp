@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The smallest models of all concepts make a device and an engine, with every member of theirs.
+// A device and an engine of the smallest models, with every member instantiated.
 #include "../archetypes.hpp"
 
 #include "wg/device/device.hpp"
@@ -13,7 +13,7 @@ template class wg::engine<archetypes::engine_bundle>;
 
 BOOST_AUTO_TEST_SUITE(archetypes_suite)
 
-BOOST_AUTO_TEST_CASE(a_device_takes_its_policies_in_any_order_and_makes_the_others) {
+BOOST_AUTO_TEST_CASE(device_takes_policies_in_any_order_and_default_constructs_the_others) {
     wg::device<archetypes::bundle> device(archetypes::storage{}, archetypes::clock{}, archetypes::hash{});
     wg::public_key const somebody = {1};
     wg::change const changes[] = {wg::change::peer(somebody)};
@@ -21,7 +21,7 @@ BOOST_AUTO_TEST_CASE(a_device_takes_its_policies_in_any_order_and_makes_the_othe
     BOOST_TEST(device.peer_count() == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(an_engine_of_archetypes_runs) {
+BOOST_AUTO_TEST_CASE(engine_of_the_smallest_models_runs) {
     wg::device<archetypes::engine_bundle> device;
     archetypes::tun tun;
     archetypes::udp udp;

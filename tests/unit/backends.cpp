@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What policy.hpp promises of a backend's hash, dh and aead, by published vectors and by what the bundled code says;
-// then a device with this cryptography and one with the bundled. In `unit` the backend is the bundled one itself.
+// The promises of hash_backend, dh_backend and aead_backend, by published vectors and against the bundled code; then a
+// device with this backend against a device with the bundled one. In `unit` the backend is the bundled one itself.
 #include "fixture.hpp"
 
 #include "bundled_stack.hpp"
@@ -34,7 +34,7 @@ buffer multiply(buffer const& scalar, buffer const& point) {
     return buffer(out.expose().begin(), out.expose().end());
 }
 
-/// Lengths around the blocks of ciphers and vectors, a packet's, and the longest.
+/// Lengths around the blocks of ciphers and vectors, the length of a packet, and the longest.
 std::vector<std::size_t> lengths() {
     std::vector<std::size_t> all;
     for (std::size_t size = 0; size <= 200; ++size) all.push_back(size);
@@ -60,7 +60,7 @@ buffer const published_sealed =
         "0bb2316053fa76991955ebd63159434ecebb4e466dae5a1073a6727627097a1049e617d91d361094fa68f0ff77987130"
         "305beaba2eda04df997b714d6c6f2c29a6ad5cb4022b02709beead9d67890cbb22392336fea1851f38");
 
-/// Devices with the bundled cryptography, whatever the others have.
+/// Devices with the bundled cryptography.
 struct bundled_policies : test_policies {
     using hash = reference::hash;
     using dh = reference::dh;
@@ -116,7 +116,7 @@ BOOST_AUTO_TEST_CASE(seals_as_the_bundled_code_at_every_length_and_alignment_in_
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_flipped_bit_is_refused_and_leaves_zero) {
+BOOST_AUTO_TEST_CASE(refuses_a_flipped_bit_and_leaves_zero) {
     noise random(4002);
     key const k(fixed<32>(random.take(32)));
     for (std::size_t const size : {0u, 1u, 16u, 63u, 300u, 1420u}) {
@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(a_flipped_bit_is_refused_and_leaves_zero) {
 }
 
 // RFC 7748, sections 5.2 and 6.1
-BOOST_AUTO_TEST_CASE(products_are_as_published) {
+BOOST_AUTO_TEST_CASE(computes_published_shared_secrets) {
     BOOST_TEST(multiply(hex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4"),
                         hex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c")) ==
                hex("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552"));
@@ -158,7 +158,7 @@ BOOST_AUTO_TEST_CASE(products_are_as_published) {
 }
 
 // The u coordinates of all points of order 1, 2, 4 and 8, in every encoding
-BOOST_AUTO_TEST_CASE(points_of_low_order_give_zero_and_false) {
+BOOST_AUTO_TEST_CASE(refuses_points_of_low_order_and_leaves_zero) {
     noise random(4003);
     for (char const* const point : {"0000000000000000000000000000000000000000000000000000000000000000",
                                     "0100000000000000000000000000000000000000000000000000000000000000",
@@ -176,8 +176,8 @@ BOOST_AUTO_TEST_CASE(points_of_low_order_give_zero_and_false) {
         }
 }
 
-// Scalars that are not clamped, points beyond p and with the highest bit set, and what is random
-BOOST_AUTO_TEST_CASE(products_are_those_of_the_bundled_code) {
+// Scalars that are not clamped, points beyond p, points with the highest bit set, and random input
+BOOST_AUTO_TEST_CASE(computes_the_shared_secrets_of_the_bundled_code) {
     noise random(4004);
     for (int round = 0; round < 200; ++round) {
         key const scalar(fixed<32>(random.take_edges(32)));
@@ -194,7 +194,7 @@ BOOST_AUTO_TEST_CASE(products_are_those_of_the_bundled_code) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_product_may_replace_the_scalar) {
+BOOST_AUTO_TEST_CASE(shared_secret_may_overwrite_the_scalar) {
     key const scalar(fixed<32>(noise(4005).take(32)));
     buffer const point = noise(4006).take(32);
     key expected, both;
@@ -204,8 +204,8 @@ BOOST_AUTO_TEST_CASE(a_product_may_replace_the_scalar) {
     BOOST_TEST(both.equals(expected));
 }
 
-// RFC 7693, appendix B; then every size of digest, key, and of the two parts
-BOOST_AUTO_TEST_CASE(digests_are_as_published_and_those_of_the_bundled_code) {
+// RFC 7693, appendix B; then digests, keys and inputs of random sizes
+BOOST_AUTO_TEST_CASE(computes_published_digests_and_those_of_the_bundled_code) {
     buffer out(32), expected(32);
     hash{}.blake2s(out, {}, text("abc"), {});
     BOOST_TEST(out == hex("508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982"));
@@ -248,7 +248,7 @@ BOOST_AUTO_TEST_CASE(leaves_no_secret_on_the_stack) {
 }
 #endif
 
-BOOST_AUTO_TEST_CASE(a_device_talks_to_one_with_bundled_cryptography_whoever_begins) {
+BOOST_AUTO_TEST_CASE(devices_with_both_backends_exchange_packets_whichever_begins) {
     for (bool const ours_begins : {true, false}) {
         world w;
         basic_host<test_policies> ours(w, 1);
@@ -262,7 +262,7 @@ BOOST_AUTO_TEST_CASE(a_device_talks_to_one_with_bundled_cryptography_whoever_beg
                 for (; !ours.outbox.empty(); ours.outbox.pop_front()) theirs.receive(ours.outbox.front());
                 for (; !theirs.outbox.empty(); theirs.outbox.pop_front()) ours.receive(theirs.outbox.front());
             }
-            BOOST_TEST(false, "the hosts never fall silent");
+            BOOST_TEST(false, "the hosts never stop sending");
         };
         std::vector<buffer> there, back;
         for (std::uint64_t stamp = 0; stamp < 40; ++stamp) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The engine: up and down, and what changes with the configuration.
+// The engine: up and down, and changes of the configuration.
 #include "engine_node.hpp"
 
 using namespace wg_tests;
@@ -18,7 +18,7 @@ BOOST_AUTO_TEST_CASE(moves_packets_both_ways) {
 
 // --- up and down
 
-BOOST_AUTO_TEST_CASE(a_port_in_use_leaves_it_down_and_a_later_up_works) {
+BOOST_AUTO_TEST_CASE(port_in_use_leaves_interface_down_until_a_later_up) {
     tunnel l;
     l.a.engine.down();
     l.a.socket.taken = {l.a.where.port};
@@ -32,11 +32,11 @@ BOOST_AUTO_TEST_CASE(a_port_in_use_leaves_it_down_and_a_later_up_works) {
     l.a.socket.taken = {};
     BOOST_TEST(l.a.engine.up() == status::ok);
     BOOST_TEST(l.a.engine.is_up());
-    BOOST_TEST(l.a.socket.port == l.a.where.port); // the one that was asked for at first
+    BOOST_TEST(l.a.socket.port == l.a.where.port); // the configured port
     l.connect();
 }
 
-BOOST_AUTO_TEST_CASE(while_it_waits_for_its_port_a_taken_one_is_refused_and_a_free_one_brings_it_up) {
+BOOST_AUTO_TEST_CASE(after_a_failed_up_a_taken_port_is_refused_and_a_free_port_brings_interface_up) {
     tunnel l;
     l.a.engine.down();
     l.a.socket.taken = {l.a.where.port, 50077};
@@ -44,34 +44,34 @@ BOOST_AUTO_TEST_CASE(while_it_waits_for_its_port_a_taken_one_is_refused_and_a_fr
     auto const before = l.a.snapshot();
     BOOST_TEST(l.a.configure(change::listen_port(50077), change::fwmark(9)) == status::address_in_use);
     BOOST_TEST((l.a.snapshot() == before));
-    BOOST_TEST(l.a.configure(change::fwmark(9)) == status::ok); // other changes do not wait
+    BOOST_TEST(l.a.configure(change::fwmark(9)) == status::ok); // other changes take effect at once
     BOOST_TEST(!l.a.engine.is_up());
     BOOST_TEST(l.a.configure(change::listen_port(50078)) == status::ok);
     BOOST_TEST(l.a.engine.is_up());
     BOOST_TEST(l.a.socket.port == 50078);
     l.a.where.port = 50078;
     l.connect();
-    l.a.engine.down(); // nothing is opened for an interface that nobody wants up
+    l.a.engine.down(); // `down` ends the wait for a free port
     BOOST_TEST(l.a.configure(change::listen_port(50079)) == status::ok);
     BOOST_TEST(!l.a.engine.is_up());
     BOOST_TEST(l.a.socket.port == 0);
 }
 
-BOOST_AUTO_TEST_CASE(up_twice_opens_once) {
+BOOST_AUTO_TEST_CASE(second_up_does_not_open_socket_again) {
     tunnel l;
     std::size_t const opens = l.a.socket.opens;
     BOOST_TEST(l.a.engine.up() == status::ok);
     BOOST_TEST(l.a.socket.opens == opens);
 }
 
-BOOST_AUTO_TEST_CASE(a_port_chosen_by_the_socket_is_told) {
+BOOST_AUTO_TEST_CASE(reports_the_port_that_the_socket_chose) {
     tunnel l;
     BOOST_TEST(l.a.configure(change::listen_port(0)) == status::ok);
     BOOST_TEST(l.a.device.listen_port() == 40000);
 }
 
 //= linux: an interface that is down has no socket
-BOOST_AUTO_TEST_CASE(nothing_is_read_from_the_socket_when_down) {
+BOOST_AUTO_TEST_CASE(reads_nothing_from_the_socket_when_down) {
     tunnel l;
     l.a.engine.down();
     BOOST_TEST(l.a.socket.port == 0);
@@ -82,7 +82,7 @@ BOOST_AUTO_TEST_CASE(nothing_is_read_from_the_socket_when_down) {
     BOOST_TEST(l.a.socket.sent.empty());
 }
 
-BOOST_AUTO_TEST_CASE(what_the_host_sends_to_an_interface_that_is_down_is_lost) {
+BOOST_AUTO_TEST_CASE(drops_packets_of_the_host_when_down) {
     tunnel l;
     l.connect();
     l.a.engine.down();
@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(down_ends_sessions) {
     BOOST_TEST((l.a.socket.sent[0].type() == wg::message_type::initiation));
 }
 
-BOOST_AUTO_TEST_CASE(an_engine_that_ends_takes_the_interface_down) {
+BOOST_AUTO_TEST_CASE(destructor_takes_interface_down) {
     world w;
     basic_node<> a(w);
     {
@@ -124,13 +124,13 @@ BOOST_AUTO_TEST_CASE(an_engine_that_ends_takes_the_interface_down) {
     BOOST_TEST(a.socket.port == 0);
 }
 
-BOOST_AUTO_TEST_CASE(a_removed_tun_device_is_told) {
+BOOST_AUTO_TEST_CASE(reports_that_the_tun_device_was_removed) {
     tunnel l;
     l.a.tun.read_fails = status::gone;
     BOOST_TEST(l.a.run() == status::gone);
 }
 
-BOOST_AUTO_TEST_CASE(a_tun_device_that_fails_otherwise_is_read_again) {
+BOOST_AUTO_TEST_CASE(reads_again_after_other_errors_of_the_tun_device) {
     tunnel l;
     l.a.tun.read_fails = status::io_error;
     BOOST_TEST(l.a.run() == status::ok);
@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(a_tun_device_that_fails_otherwise_is_read_again) {
 
 // --- configuration: all or nothing
 
-BOOST_AUTO_TEST_CASE(a_port_in_use_changes_nothing_at_all) {
+BOOST_AUTO_TEST_CASE(port_in_use_changes_nothing) {
     tunnel l;
     l.connect();
     BOOST_TEST(l.a.configure(change::fwmark(5)) == status::ok);
@@ -156,7 +156,7 @@ BOOST_AUTO_TEST_CASE(a_port_in_use_changes_nothing_at_all) {
     BOOST_TEST(l.passes());
 }
 
-BOOST_AUTO_TEST_CASE(a_mark_that_is_not_permitted_changes_nothing_at_all) {
+BOOST_AUTO_TEST_CASE(fwmark_without_permission_changes_nothing) {
     tunnel l;
     auto const before = l.a.snapshot();
     l.a.socket.may_mark = false;
@@ -165,7 +165,7 @@ BOOST_AUTO_TEST_CASE(a_mark_that_is_not_permitted_changes_nothing_at_all) {
     BOOST_TEST(l.a.socket.port == l.a.where.port);
 }
 
-BOOST_AUTO_TEST_CASE(what_the_device_refuses_does_not_touch_the_socket) {
+BOOST_AUTO_TEST_CASE(changes_that_the_device_refuses_do_not_reach_the_socket) {
     tunnel l;
     std::size_t const opens = l.a.socket.opens;
     BOOST_TEST(l.a.configure(change::listen_port(600), change::fwmark(6), change::endpoint(l.b.where)) ==
@@ -174,7 +174,7 @@ BOOST_AUTO_TEST_CASE(what_the_device_refuses_does_not_touch_the_socket) {
     BOOST_TEST(l.a.socket.mark == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(a_socket_that_cannot_mark_takes_no_mark_but_zero) {
+BOOST_AUTO_TEST_CASE(socket_without_set_fwmark_accepts_only_mark_zero) {
     basic_tunnel<plain_socket> l;
     auto const before = l.a.snapshot();
     BOOST_TEST(l.a.configure(change::fwmark(6), change::replace_peers()) == status::not_supported);
@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE(a_socket_that_cannot_mark_takes_no_mark_but_zero) {
     BOOST_TEST(l.a.configure(change::fwmark(0)) == status::ok);
 }
 
-BOOST_AUTO_TEST_CASE(a_port_set_while_down_is_opened_by_up) {
+BOOST_AUTO_TEST_CASE(up_opens_the_port_that_was_set_while_down) {
     tunnel l;
     l.a.engine.down();
     BOOST_TEST(l.a.configure(change::listen_port(600)) == status::ok);
@@ -191,8 +191,8 @@ BOOST_AUTO_TEST_CASE(a_port_set_while_down_is_opened_by_up) {
     BOOST_TEST(l.a.socket.port == 600);
 }
 
-// The host was stopped for nine minutes, and packets of both directions wait when it goes on.
-BOOST_AUTO_TEST_CASE(timers_that_are_due_run_before_the_packets_of_a_step) {
+// The host was suspended for ten minutes, and a packet is waiting when it resumes.
+BOOST_AUTO_TEST_CASE(overdue_timers_run_before_packets) {
     tunnel t;
     t.connect();
     t.w.now = t.w.now + wg::seconds(30);

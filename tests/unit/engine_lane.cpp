@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// How packets get from one end of an interface to the other, and how much a step does.
+// How packets pass from one end of an interface to the other, and how much a step does.
 #include "engine_node.hpp"
 
 using namespace wg_tests;
@@ -8,7 +8,7 @@ BOOST_AUTO_TEST_SUITE(engine_lane)
 
 // --- datagrams
 
-BOOST_AUTO_TEST_CASE(joined_datagrams_are_split) {
+BOOST_AUTO_TEST_CASE(splits_joined_datagrams) {
     tunnel l;
     l.connect();
     std::vector<wire> parts;
@@ -19,16 +19,16 @@ BOOST_AUTO_TEST_CASE(joined_datagrams_are_split) {
         inner.push_back(ipv4(l.b, l.a, size, i, 3));
     }
     wire all = join(parts);
-    all.tos = 3; // is said of all of them
+    all.tos = 3; // of every segment
     l.a.arrives(all, parts[0].data.size());
     BOOST_TEST(l.a.run() == status::ok);
-    l.a.arrives(l.from_b(200, 9)); // and not of the next
+    l.a.arrives(l.from_b(200, 9)); // without a mark of its own
     BOOST_TEST(l.a.run() == status::ok);
     inner.push_back(ipv4(l.b, l.a, 200, 9));
     BOOST_TEST((l.a.tun.to_host == inner));
 }
 
-BOOST_AUTO_TEST_CASE(a_joined_datagram_of_one_segment_or_of_whole_segments_is_no_more_than_that) {
+BOOST_AUTO_TEST_CASE(joined_datagram_of_whole_segments_has_no_further_segment) {
     tunnel l;
     l.connect();
     wire const one = l.from_b(100, 1), first = l.from_b(100, 2), second = l.from_b(100, 3);
@@ -39,7 +39,7 @@ BOOST_AUTO_TEST_CASE(a_joined_datagram_of_one_segment_or_of_whole_segments_is_no
     BOOST_TEST(l.a.device.counter(status::malformed) == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(more_datagrams_are_asked_for_only_as_more_come) {
+BOOST_AUTO_TEST_CASE(receives_more_datagrams_only_as_more_arrive) {
     tunnel l;
     l.connect();
     std::size_t constexpr most = tunnel_lane::receive_batch;
@@ -77,7 +77,7 @@ BOOST_AUTO_TEST_CASE(more_segments_than_a_batch_keep_their_order) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(an_empty_datagram_is_malformed_and_nothing_else) {
+BOOST_AUTO_TEST_CASE(counts_an_empty_datagram_as_malformed_once) {
     tunnel l;
     l.connect();
     wire empty{{}, l.b.where, l.a.where, 0, {}};
@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(an_empty_datagram_is_malformed_and_nothing_else) {
     BOOST_TEST(l.a.tun.to_host.size() == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(a_socket_that_only_tells_of_failure_is_understood) {
+BOOST_AUTO_TEST_CASE(counts_only_bytes_that_the_socket_sent) {
     tunnel l;
     l.connect();
     std::uint64_t const before = l.a.sent_bytes();
@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(a_socket_that_only_tells_of_failure_is_understood) {
     BOOST_TEST(l.a.sent_bytes() - before == 4 * (112 + wg::transport_overhead_bytes));
 }
 
-BOOST_AUTO_TEST_CASE(answers_leave_from_where_the_peer_sent_to_until_the_socket_says_that_it_is_gone) {
+BOOST_AUTO_TEST_CASE(sends_from_the_address_that_the_peer_used_until_the_socket_clears_it) {
     tunnel l;
     l.connect();
     wg::local_source const here{wg::ip_address::v4(192, 0, 2, 77), 4};
@@ -119,7 +119,7 @@ BOOST_AUTO_TEST_CASE(answers_leave_from_where_the_peer_sent_to_until_the_socket_
     BOOST_TEST((l.a.socket.sent_from.back() == wg::local_source{}));
     l.a.arrives(l.from_b(100), 0, here);
     l.settle();
-    l.a.arrives(l.from_b(100)); // nothing is said of this one: it is not where the last one came to
+    l.a.arrives(l.from_b(100)); // the socket does not tell the local address of this datagram
     l.settle();
     BOOST_TEST(l.passes(4));
     BOOST_TEST((l.a.socket.sent_from.back() == wg::local_source{}));
@@ -127,7 +127,7 @@ BOOST_AUTO_TEST_CASE(answers_leave_from_where_the_peer_sent_to_until_the_socket_
 
 // --- packets
 
-BOOST_AUTO_TEST_CASE(a_greater_mtu_takes_greater_packets) {
+BOOST_AUTO_TEST_CASE(passes_longer_packets_after_the_mtu_grew) {
     tunnel l;
     l.connect();
     l.a.tun.mtu_bytes = 9000;
@@ -139,13 +139,13 @@ BOOST_AUTO_TEST_CASE(a_greater_mtu_takes_greater_packets) {
         BOOST_TEST_REQUIRE(l.b.received.size() == 1u);
         BOOST_TEST((l.b.received[0] == ipv4(l.a, l.b, size, size)));
     }
-    l.a.tun.mtu_bytes = 1280; // smaller again: what was read before may still be longer
+    l.a.tun.mtu_bytes = 1280; // smaller again; the buffers stay as long
     BOOST_TEST(l.a.engine.refresh_mtu() == status::ok);
     BOOST_TEST(l.passes());
 }
 
-// The MTU was raised where the host does not tell of it.
-BOOST_AUTO_TEST_CASE(a_packet_longer_than_the_mtu_is_lost_once_and_makes_room_for_the_next) {
+// The MTU was raised, and the host does not report that.
+BOOST_AUTO_TEST_CASE(loses_one_packet_longer_than_the_mtu_and_passes_the_next) {
     tunnel l;
     l.connect();
     auto const send = [&](std::size_t size) {
@@ -162,11 +162,11 @@ BOOST_AUTO_TEST_CASE(a_packet_longer_than_the_mtu_is_lost_once_and_makes_room_fo
         BOOST_TEST(send(size - 1)); // padding stays within the buffer
         BOOST_TEST(send(1000));
     }
-    BOOST_TEST(l.a.engine.refresh_mtu() == status::ok); // what was learned is kept
+    BOOST_TEST(l.a.engine.refresh_mtu() == status::ok); // the learned length is kept
     BOOST_TEST(send(9000));
 }
 
-BOOST_AUTO_TEST_CASE(a_packet_of_a_greater_mtu_may_wait_for_the_session) {
+BOOST_AUTO_TEST_CASE(stages_a_packet_of_a_greater_mtu) {
     tunnel l;
     l.a.tun.mtu_bytes = 9000;
     BOOST_TEST(l.a.engine.refresh_mtu() == status::ok);
@@ -176,7 +176,7 @@ BOOST_AUTO_TEST_CASE(a_packet_of_a_greater_mtu_may_wait_for_the_session) {
     BOOST_TEST((l.b.received[0] == ipv4(l.a, l.b, 9000)));
 }
 
-BOOST_AUTO_TEST_CASE(a_tun_device_that_does_not_know_its_mtu_has_the_usual_one) {
+BOOST_AUTO_TEST_CASE(assumes_the_usual_mtu_when_the_tun_device_does_not_know_it) {
     tunnel l;
     l.a.tun.mtu_bytes = 0;
     BOOST_TEST(l.a.engine.refresh_mtu() == status::ok);
@@ -186,10 +186,10 @@ BOOST_AUTO_TEST_CASE(a_tun_device_that_does_not_know_its_mtu_has_the_usual_one) 
     BOOST_TEST(l.b.received.size() == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(the_host_is_told_what_cannot_be_reached) {
+BOOST_AUTO_TEST_CASE(answers_unreachable_packets_with_icmp) {
     tunnel l;
     l.connect();
-    std::size_t const sizes[] = {40, 1420}; // the longest leaves least room for the answer
+    std::size_t const sizes[] = {40, 1420}; // the longest packet leaves the least room for the answer
     for (std::size_t const size : sizes) {
         l.w.now = l.w.now + wg::seconds(1);
         l.a.tun.to_host.clear();
@@ -209,7 +209,7 @@ BOOST_AUTO_TEST_CASE(the_host_is_told_what_cannot_be_reached) {
 
 // --- bounded work
 
-BOOST_AUTO_TEST_CASE(a_flood_of_handshakes_does_not_starve_data) {
+BOOST_AUTO_TEST_CASE(handshake_flood_does_not_starve_data) {
     tunnel l;
     l.connect();
     std::uint64_t stamp = 1000;
@@ -218,17 +218,17 @@ BOOST_AUTO_TEST_CASE(a_flood_of_handshakes_does_not_starve_data) {
     l.a.tun.from_host.push_back(ipv4(l.a, l.b, 100, 2));
     std::uint64_t const dh = counted_dh::calls;
     std::size_t const receives = l.a.socket.receives;
-    BOOST_TEST(l.a.run() == status::ok); // and ends
+    BOOST_TEST(l.a.run() == status::ok); // the step ends
     BOOST_TEST(l.a.tun.to_host.size() == 1u);
     BOOST_TEST(
         std::count_if(l.a.socket.sent.begin(), l.a.socket.sent.end(), [](wire const& s) { return s.is_data(); }) == 1);
     std::uint64_t const rounds = l.a.socket.receives - receives;
     BOOST_TEST(rounds <= 16u);
-    // What a step costs: at most handshakes_at_once for what came from the socket and one for what came from the host.
+    // At most handshakes_at_once DHs after each receive call, and as many after each read.
     BOOST_TEST(counted_dh::calls - dh <= rounds * 2 * l.a.device.handshakes_at_once);
     BOOST_TEST(counted_dh::calls > dh);
 
-    // As long as it lasts: data gets through in each step, in both directions.
+    // During the flood each step passes data in both directions.
     for (unsigned i = 0; i < 20; ++i) {
         l.a.tun.to_host.clear();
         l.a.socket.sent.clear();
@@ -241,7 +241,7 @@ BOOST_AUTO_TEST_CASE(a_flood_of_handshakes_does_not_starve_data) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_flood_of_data_does_not_starve_handshakes_nor_the_other_direction) {
+BOOST_AUTO_TEST_CASE(data_flood_starves_neither_handshakes_nor_the_other_direction) {
     tunnel l;
     l.connect();
     l.a.tun.endless = ipv4(l.a, l.b, 100);
@@ -253,7 +253,7 @@ BOOST_AUTO_TEST_CASE(a_flood_of_data_does_not_starve_handshakes_nor_the_other_di
     c.send(ipv4(c, l.a, 100));
     l.a.arrives(c.take_datagram());
     std::size_t const reads = l.a.tun.reads, receives = l.a.socket.receives;
-    BOOST_TEST(l.a.run() == status::ok); // and ends
+    BOOST_TEST(l.a.run() == status::ok); // the step ends
     BOOST_TEST(l.a.tun.reads - reads <= 16u);
     BOOST_TEST(l.a.socket.receives - receives <= 16u);
     BOOST_TEST(l.a.tun.to_host.size() == 1u);
@@ -263,68 +263,68 @@ BOOST_AUTO_TEST_CASE(a_flood_of_data_does_not_starve_handshakes_nor_the_other_di
     BOOST_TEST(std::count_if(l.a.socket.sent.begin(), l.a.socket.sent.end(), is_data) > 0);
 }
 
-BOOST_AUTO_TEST_CASE(a_bulk_transfer_gives_way_while_lone_packets_come_often) {
+BOOST_AUTO_TEST_CASE(bulk_transfer_yields_while_sparse_packets_pass_often) {
     tunnel l;
     l.connect();
     l.a.tun.endless = ipv4(l.a, l.b, 100);
-    auto const gives_way = [&](wg::duration later, unsigned sparse) {
+    auto const yields = [&](wg::duration later, unsigned sparse) {
         l.w.now = l.w.now + later;
         l.a.tun.sparse += sparse;
-        unsigned const before = polite_threads::ways;
+        unsigned const before = yielding_threads::yields;
         BOOST_TEST(l.a.run() == status::ok);
-        return polite_threads::ways != before;
+        return yielding_threads::yields != before;
     };
-    BOOST_TEST(!gives_way(wg::milliseconds(1), 0));
-    BOOST_TEST(!gives_way(wg::milliseconds(1), 1)); // the first for long
-    BOOST_TEST(!gives_way(wg::milliseconds(1), 0));
-    BOOST_TEST(gives_way(wg::milliseconds(20), 1));
-    BOOST_TEST(gives_way(wg::milliseconds(49), 0));
-    BOOST_TEST(!gives_way(wg::milliseconds(1), 0));
-    BOOST_TEST(!gives_way(wg::milliseconds(1), 1)); // again the first
-    BOOST_TEST(!gives_way(wg::milliseconds(1000), 1));
-    BOOST_TEST(gives_way(wg::milliseconds(5), 2));
-    // One that is no bulk transfer has nothing to give way with.
+    BOOST_TEST(!yields(wg::milliseconds(1), 0));
+    BOOST_TEST(!yields(wg::milliseconds(1), 1)); // the first sparse packet
+    BOOST_TEST(!yields(wg::milliseconds(1), 0));
+    BOOST_TEST(yields(wg::milliseconds(20), 1));
+    BOOST_TEST(yields(wg::milliseconds(49), 0));
+    BOOST_TEST(!yields(wg::milliseconds(1), 0));
+    BOOST_TEST(!yields(wg::milliseconds(1), 1)); // the first sparse packet again
+    BOOST_TEST(!yields(wg::milliseconds(1000), 1));
+    BOOST_TEST(yields(wg::milliseconds(5), 2));
+    // A single packet is no bulk transfer.
     l.a.tun.endless.clear();
     l.a.tun.from_host.push_back(ipv4(l.a, l.b, 100));
-    BOOST_TEST(!gives_way(wg::milliseconds(5), 1));
+    BOOST_TEST(!yields(wg::milliseconds(5), 1));
 }
 
-BOOST_AUTO_TEST_CASE(the_pace_is_that_of_both_directions_but_not_of_strangers) {
+BOOST_AUTO_TEST_CASE(pace_counts_packets_of_both_directions_but_no_forged_datagrams) {
     tunnel l;
     l.connect();
-    auto const looks_out = [&](auto one) { // at any of forty
-        bool looks = false;
+    auto const polls = [&](auto one) { // after any of forty packets
+        bool found = false;
         for (unsigned i = 0; i < 40; ++i) {
             l.w.now = l.w.now + wg::milliseconds(1);
             one(i);
-            l.settle(); // which finds nothing more after the packet
-            looks |= l.a.engine.busy_poll() != wg::duration{};
+            l.settle(); // further steps find no packet
+            found |= l.a.engine.busy_poll() != wg::duration{};
         }
         l.w.now = l.w.now + wg::milliseconds(10);
         (void)l.passes(); // after a pause
-        return looks;
+        return found;
     };
-    BOOST_TEST(looks_out([&](unsigned) { l.a.tun.from_host.push_back(ipv4(l.a, l.b, 100)); }));
-    BOOST_TEST(looks_out([&](unsigned) { l.a.arrives(l.from_b(100)); }));
-    BOOST_TEST(!looks_out([&](unsigned i) {
+    BOOST_TEST(polls([&](unsigned) { l.a.tun.from_host.push_back(ipv4(l.a, l.b, 100)); }));
+    BOOST_TEST(polls([&](unsigned) { l.a.arrives(l.from_b(100)); }));
+    BOOST_TEST(!polls([&](unsigned i) {
         wire junk = l.from_b(100, i);
         junk.data.back() ^= 1;
         l.a.arrives(std::move(junk));
         l.a.arrives(l.forged(i));
     }));
-    BOOST_TEST(l.a.device.counter(status::decryption_failed) == 80u); // all were looked at
-    // Nine at once are not a few, neither from the host nor as segments of a datagram.
-    BOOST_TEST(!looks_out([&](unsigned) {
+    BOOST_TEST(l.a.device.counter(status::decryption_failed) == 80u); // all were received
+    // Nine packets in a step are a bulk transfer, whether from the host or as segments of a datagram.
+    BOOST_TEST(!polls([&](unsigned) {
         for (int i = 0; i < 9; ++i) l.a.tun.from_host.push_back(ipv4(l.a, l.b, 100));
     }));
-    BOOST_TEST(!looks_out([&](unsigned) {
+    BOOST_TEST(!polls([&](unsigned) {
         std::vector<wire> nine;
         for (int i = 0; i < 9; ++i) nine.push_back(l.from_b(100));
         l.a.arrives(join(nine), nine[0].data.size());
     }));
 }
 
-BOOST_AUTO_TEST_CASE(timers_run_although_packets_never_cease) {
+BOOST_AUTO_TEST_CASE(timers_run_during_an_endless_stream_of_packets) {
     tunnel l;
     l.connect();
     l.a.tun.endless = ipv4(l.a, l.b, 60);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The engine between a TUN device and a socket that do as the test says; at the far end is a host of the fixture.
+// An engine between a TUN device and a socket that the test controls; the peer is a host of the fixture.
 #ifndef WG_TESTS_ENGINE_NODE_HPP
 #define WG_TESTS_ENGINE_NODE_HPP
 
@@ -15,14 +15,14 @@ using wg::change;
 using wg::status;
 
 struct scripted_tun {
-    static constexpr std::size_t headroom = 10; // as one that puts a header of its own before each packet
+    static constexpr std::size_t headroom = 10; // as for a device that writes a header before each packet
     std::deque<buffer> from_host;
-    buffer endless; ///< if not empty, the host sends this whenever it is asked
+    buffer endless; ///< if not empty, every read returns this packet
     std::vector<buffer> to_host;
     status read_fails = status::ok;
     std::size_t mtu_bytes = 1420;
     std::size_t reads = 0;
-    std::size_t cut = 0; ///< bytes of the longest packet that did not fit
+    std::size_t cut = 0; ///< bytes of the longest packet that did not fit into its window
     std::uint32_t sparse = 0;
 
     wg::result<std::size_t> read(std::span<wg::packet> packets) noexcept {
@@ -54,12 +54,13 @@ struct scripted_tun {
     std::uint32_t sparse_packets() const noexcept { return sparse; }
 };
 
-struct polite_threads : test_policies::threads {
-    static inline unsigned ways = 0;
-    static void give_way() noexcept { ++ways; }
+/// Counts how often the engine yields.
+struct yielding_threads : test_policies::threads {
+    static inline unsigned yields = 0;
+    static void give_way() noexcept { ++yields; }
 };
 
-/// Writes into a datagram only what it has to: whatever else is in there must be the engine's doing.
+/// Writes only the fields of a datagram that a socket must write; the engine initialises the others.
 struct plain_socket {
     static constexpr std::size_t receive_bytes = 65536;
     struct arrival {
@@ -67,16 +68,16 @@ struct plain_socket {
         std::size_t segment_bytes = 0;
         wg::local_source local{};
     };
-    std::set<std::uint16_t> taken; ///< ports of somebody else
+    std::set<std::uint16_t> taken; ///< ports in use by other programs
     std::uint16_t port = 0;        ///< 0: closed
     std::deque<arrival> inbox;
-    std::function<wire()> endless; ///< what comes in whenever the engine looks
+    std::function<wire()> endless; ///< if set, every receive call returns a datagram of it
     std::vector<wire> sent;
     std::vector<wg::local_source> sent_from;
     std::size_t receives = 0, opens = 0;
-    std::size_t asked = 0;       ///< datagrams that the last receive had room for
-    std::size_t blocked = 0;     ///< so many datagrams are lost for want of room
-    bool forgets_source = false; ///< the address is gone, as a host may find when it sends
+    std::size_t asked = 0;       ///< datagrams that the last receive call had room for
+    std::size_t blocked = 0;     ///< this many datagrams are lost because the host has no room
+    bool forgets_source = false; ///< clears the local address, as a host does when the address is gone
 
     wg::result<std::uint16_t> open(std::uint16_t wanted) noexcept {
         ++opens;
@@ -142,14 +143,14 @@ struct no_waiter {
 };
 
 template <class Socket> struct scripted_policies : test_policies {
-    using threads = polite_threads;
+    using threads = yielding_threads;
     using tun_device = scripted_tun;
     using udp_socket = Socket;
     using waiter = no_waiter;
 };
 static_assert(wg::engine_policies<scripted_policies<plain_socket>>);
 
-/// All that `snapshot` tells, to be compared.
+/// Everything that `snapshot` reports, for comparison.
 struct everything {
     std::vector<std::string> lines;
     std::uint64_t tx_bytes = 0;
@@ -209,7 +210,7 @@ template <class Socket = marking_socket> struct basic_node {
     }
 };
 
-/// An engine `a` and a host `b` who are peers; datagrams go back and forth when the test says so.
+/// An engine `a` and a host `b` that are peers. The test decides when datagrams pass.
 template <class Socket = marking_socket> struct basic_tunnel {
     using policies = typename basic_node<Socket>::policies;
     world w;
@@ -221,10 +222,10 @@ template <class Socket = marking_socket> struct basic_tunnel {
         add_peer(b, a);
         BOOST_TEST_REQUIRE(a.engine.up() == status::ok);
     }
-    /// Until neither has anything to say.
+    /// Passes datagrams until neither end sends any.
     void settle() {
         for (unsigned round = 0;; ++round) {
-            BOOST_TEST_REQUIRE(round < 1000u, "they never fall silent");
+            BOOST_TEST_REQUIRE(round < 1000u, "the ends never stop sending");
             BOOST_TEST_REQUIRE(a.run() == status::ok);
             b.poll();
             if (a.socket.sent.empty() && b.outbox.empty()) return;
@@ -249,12 +250,12 @@ template <class Socket = marking_socket> struct basic_tunnel {
         settle();
         return b.received.size() == before + 1 && b.received.back() == ipv4(a, b, 120, stamp);
     }
-    /// A datagram of `b` with an inner packet of that size, on nobody's way.
+    /// A datagram of `b` with an inner packet of that size. It is not delivered.
     wire from_b(std::size_t size, std::uint64_t stamp = 1, wg::byte tos = 0) {
         BOOST_TEST_REQUIRE(b.send(ipv4(b, a, size, stamp, tos)) == status::ok);
         return b.take_datagram();
     }
-    /// An initiation with a right mac1, but of nobody.
+    /// An initiation with a right mac1 that no peer sent.
     wire forged(std::uint64_t stamp) {
         wire w_{noise(stamp).take(wg::initiation_layout::size), b.where, a.where, 0, {}};
         wg::store_le32(w_.data.data(), 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Datagrams that the host did not send: which peer, which error, and the observer that is given the peer's key.
+// Datagrams that the host did not send: the events report the peer, its key and the host's error.
 #include "engine_node.hpp"
 #include "udp_twin.hpp"
 
@@ -28,7 +28,9 @@ struct keyed_observer {
     static constexpr bool enabled = true;
     std::vector<keyed_event>* seen = nullptr;
 
-    void event(wg::event_id, std::uint32_t, std::uint64_t) noexcept { BOOST_TEST(false, "the other one is called"); }
+    void event(wg::event_id, std::uint32_t, std::uint64_t) noexcept {
+        BOOST_TEST(false, "event without a key was called");
+    }
     void event(wg::event_id id, std::uint32_t number, std::uint64_t, wg::public_key const& key) noexcept {
         seen->push_back({id, number, key});
     }
@@ -48,7 +50,7 @@ std::vector<event_record> failures(failing_tunnel const& l) {
 
 BOOST_AUTO_TEST_SUITE(send_failures)
 
-BOOST_AUTO_TEST_CASE(a_failed_initiation_is_counted_and_told_with_the_host_error) {
+BOOST_AUTO_TEST_CASE(reports_a_failed_initiation_with_the_error_of_the_host) {
     failing_tunnel l;
     l.a.socket.fails = status::io_error;
     l.a.socket.error = ENETUNREACH;
@@ -62,7 +64,7 @@ BOOST_AUTO_TEST_CASE(a_failed_initiation_is_counted_and_told_with_the_host_error
     BOOST_TEST(l.a.sent_bytes() == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(failed_data_is_told_and_the_next_success_is_not) {
+BOOST_AUTO_TEST_CASE(reports_failed_data_but_no_later_success) {
     failing_tunnel l;
     l.connect();
     l.a.socket.fails = status::no_permission;
@@ -74,10 +76,10 @@ BOOST_AUTO_TEST_CASE(failed_data_is_told_and_the_next_success_is_not) {
     l.a.socket.fails = status::ok;
     l.a.events.clear();
     BOOST_TEST(l.passes());
-    BOOST_TEST(failures(l).empty()); // and no errno of earlier datagrams is left in the jobs
+    BOOST_TEST(failures(l).empty()); // the jobs keep no errno of earlier datagrams
 }
 
-BOOST_AUTO_TEST_CASE(an_observer_with_a_fourth_argument_is_given_the_key_of_the_peer) {
+BOOST_AUTO_TEST_CASE(observer_with_key_gets_the_key_of_the_peer) {
     std::vector<keyed_event> seen;
     world w;
     random_state random{noise(1), true, 0};
@@ -99,25 +101,25 @@ BOOST_AUTO_TEST_CASE(an_observer_with_a_fourth_argument_is_given_the_key_of_the_
     wg::byte none[64] = {};
     wg::job<keyed_policies> j;
     j.data = wg::packet(none, 16, 20);
-    device.prepare_outbound({&j, 1}, wg::instant{}); // no IP packet: it concerns no peer
+    device.prepare_outbound({&j, 1}, wg::instant{}); // not an IP packet, so the event concerns no peer
     BOOST_TEST_REQUIRE(seen.size() == 1u);
     BOOST_TEST(seen[0].number == wg::no_peer_number);
     BOOST_TEST((seen[0].key == wg::public_key{}));
 }
 
-BOOST_AUTO_TEST_CASE(a_socket_tells_the_errno_of_each_datagram_alone_and_in_a_run) {
+BOOST_AUTO_TEST_CASE(socket_reports_errno_of_each_datagram_alone_and_in_a_run) {
     fresh_faults fresh;
     opened<faulty_udp> sender;
     std::string one(100, 'a'), two(100, 'b');
     std::vector<wg::datagram> out{datagram_to(wg::ip_address::v4(255, 255, 255, 255), 9, one),
                                   datagram_to(loopback4, sender.port, two)};
-    BOOST_TEST(sender.socket.send(out) == 1u); // broadcast is not asked for: EACCES
+    BOOST_TEST(sender.socket.send(out) == 1u); // SO_BROADCAST is not set: EACCES
     BOOST_TEST(out[0].error == EACCES);
     BOOST_TEST((out[0].why == status::no_permission));
     BOOST_TEST(out[1].error == 0);
     out = {datagram_to(wg::ip_address::v4(255, 255, 255, 255), 9, one),
            datagram_to(wg::ip_address::v4(255, 255, 255, 255), 9, two)};
-    faults.refused_segments = EIO; // each alone, after the run was refused
+    faults.refused_segments = EIO; // after the host refused the run, the socket sends each datagram alone
     BOOST_TEST(sender.socket.send(out) == 0u);
     for (wg::datagram const& d : out) BOOST_TEST(d.error == EACCES);
 }

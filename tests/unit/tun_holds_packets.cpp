@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// A TUN device that has more packets than its descriptor tells of, as one does that cuts frames, and an engine.
+// An engine with a TUN device that holds packets which its descriptor does not show, as after a frame was read in part.
 #include "wg/wg.hpp"
 
 #include <boost/test/unit_test.hpp>
 
 namespace {
 
-/// Has so many packets left, of which its descriptor would tell nothing.
+/// Holds `left` packets, and never polls readable.
 struct full_tun {
     static constexpr std::size_t headroom = 0;
     std::size_t left = 0, most_at_once = 0;
@@ -15,7 +15,7 @@ struct full_tun {
         std::size_t const count = std::min(left, packets.size());
         for (wg::packet& p : packets.first(count)) {
             p.length = 20;
-            wg::fill_zero(p.view()); // no IP: it goes nowhere
+            wg::fill_zero(p.view()); // not an IP packet, so the device drops it
         }
         left -= count;
         most_at_once = std::max(most_at_once, count);
@@ -42,7 +42,7 @@ struct quiet_policies : wg::default_policies {
 
 BOOST_AUTO_TEST_SUITE(tun_holds_packets)
 
-BOOST_AUTO_TEST_CASE(an_engine_asks_for_them_without_being_told) {
+BOOST_AUTO_TEST_CASE(engine_reads_on_without_readiness_until_the_tun_device_is_empty) {
     wg::device<quiet_policies> device;
     full_tun tun;
     silent_socket socket;
@@ -59,7 +59,7 @@ BOOST_AUTO_TEST_CASE(an_engine_asks_for_them_without_being_told) {
             BOOST_TEST((engine.next_deadline() <= device.clock().now()));
         }
         BOOST_TEST(tun.left == 0u);
-        BOOST_TEST(rounds > 1u); // each is bounded
+        BOOST_TEST(rounds > 1u); // each step is bounded
     }
     BOOST_TEST(tun.most_at_once == engine.batch);
 }

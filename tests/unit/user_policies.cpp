@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The test that plays the user: crypto, clock, TUN device and socket of its own, and two engines made of them that
-// exchange traffic. tests/user_policies_lines.py counts the lines of each between its marks: 40 at most.
+// Policies that a user might write: cryptography, clock, TUN device and socket; and two engines with them that exchange
+// traffic. tests/user_policies_lines.py counts the lines between the marks: 40 at most for each policy.
 #include "wg/wg.hpp"
 
 #include "fixture.hpp"
@@ -14,7 +14,7 @@ namespace user {
 using namespace wg;
 
 // begin crypto
-/// A toy with the shape of the real thing, for the size of the seam: it keeps no secret from anybody.
+/// A toy with the interface of real cryptography, without any security: it shows how small a policy can be.
 struct toy_hash {
     void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
         std::uint64_t state = 0xcbf29ce484222325 + out.size();
@@ -133,7 +133,7 @@ struct ipv4_socket {
         ipv4_socket fresh{::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
         if (fresh.fd == -1 || ::bind(fresh.fd, raw(where), size) != 0) return status::address_in_use;
         ::getsockname(fresh.fd, raw(where), &size);
-        std::swap(fd, fresh.fd); // what was open is closed now
+        std::swap(fd, fresh.fd); // `fresh` closes the old socket
         return ntohs(where.sin_port);
     }
     result<std::size_t> receive(std::span<datagram> datagrams) noexcept {
@@ -174,7 +174,7 @@ static_assert(wg::engine_policies<my_policies>);
 struct node {
     explicit node(byte number) : v4(wg_tests::inner_v4(number)), v6(wg_tests::inner_v6(number)) {
         wg::copy(private_key.expose(), wg_tests::noise(number).take(32));
-        private_key.expose()[0] &= 248; // as a device will have it, which also clamps the other end
+        private_key.expose()[0] &= 248; // clamped, as the device clamps it
         private_key.expose()[31] = static_cast<byte>((private_key.expose()[31] & 127) | 64);
         toy_dh{}.dh_public(public_key, private_key);
         change const mine[] = {change::private_key(private_key.expose())};
@@ -203,7 +203,7 @@ struct node {
 
 BOOST_AUTO_TEST_SUITE(user_policies)
 
-BOOST_AUTO_TEST_CASE(exchange_traffic) {
+BOOST_AUTO_TEST_CASE(engines_with_user_policies_exchange_traffic) {
     user::node a(1), b(2);
     a.meet(b);
     b.meet(a);
@@ -216,7 +216,7 @@ BOOST_AUTO_TEST_CASE(exchange_traffic) {
         sent[1].push_back(back);
     }
     auto const deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    for (unsigned i = 0; i < 100; ++i) { // one after the other, for a socket's buffer is not endless
+    for (unsigned i = 0; i < 100; ++i) { // one after the other, because a socket's buffer is limited
         a.tun.to_tunnel.push_back(sent[0][i]);
         while (b.tun.from_tunnel.size() <= i && std::chrono::steady_clock::now() < deadline) a.run(), b.run();
         b.tun.to_tunnel.push_back(sent[1][i]);
@@ -227,7 +227,7 @@ BOOST_AUTO_TEST_CASE(exchange_traffic) {
     BOOST_TEST(a.device.counter(wg::status::decryption_failed) + b.device.counter(wg::status::decryption_failed) == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(the_toy_refuses_forgeries_as_the_device_relies_on) {
+BOOST_AUTO_TEST_CASE(toy_aead_refuses_forgeries) {
     wg::secret<32> key;
     key.expose()[0] = 1;
     wg::byte_array<20> plain{}, opened{};

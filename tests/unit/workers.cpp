@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Several threads move the packets of one interface: nothing is lost, and no packet passes another of its flow. What
-// one thread at a time may do is done here without locks, so that -fsanitize=thread sees if it is not so.
+// Several threads move the packets of one interface: no packet is lost, and no packet overtakes another of its flow.
+// State that only one thread at a time may use has no lock here, so that -fsanitize=thread finds a violation.
 #include "parallel.hpp"
 
 #include "wg/engine/workers.hpp"
@@ -19,23 +19,23 @@ std::uint64_t stamp_of(wg::bytes_view inner) { return wg::load_le64(&inner[inner
 /// Packets of a flow, with a number each.
 struct flow {
     wg::ip_address from, to;
-    std::uint64_t made = 0, wanted = 0; ///< by who has claimed the flow
+    std::uint64_t made = 0, wanted = 0; ///< used by the thread that has claimed the flow
 };
 
-/// Ends in the flow's number and the packet's.
+/// A packet that ends in the number of the flow and the number of the packet.
 buffer next_packet(flow& f, std::size_t number) {
     buffer inner = inner_packet(f.from, f.to, 100);
     wg::store_le64(&inner[inner.size() - 8], std::uint64_t{number} << 32 | f.made++);
     return inner;
 }
 
-/// What is behind all handles of a TUN interface.
+/// The host behind all handles of a TUN interface.
 struct host {
     std::vector<flow> flows;
     std::mutex mutex;
     std::uint32_t claimed = 0;         ///< guarded by `mutex`
-    std::size_t next = 0;              ///< likewise
-    std::vector<std::uint64_t> stamps; ///< what was written, by one thread at a time
+    std::size_t next = 0;              ///< guarded by `mutex`
+    std::vector<std::uint64_t> stamps; ///< of written packets; used by one thread at a time
     std::atomic<std::size_t> written{0};
 };
 
@@ -79,10 +79,10 @@ struct shared_tun {
     std::size_t mtu() noexcept { return 1420; }
 };
 
-/// What is behind all handles of a socket.
+/// The network behind all handles of a socket.
 struct wire_end {
-    std::deque<buffer> arrived; ///< taken by one thread at a time
-    wg::endpoint from{};        ///< who sent them
+    std::deque<buffer> arrived; ///< used by one thread at a time
+    wg::endpoint from{};        ///< the sender of these datagrams
     std::mutex mutex;
     std::vector<buffer> departed; ///< guarded by `mutex`
     bool open = false;
@@ -172,13 +172,13 @@ struct tunnel {
         }
     }
 
-    /// What one has sent, the other finds. While no thread works.
+    /// Delivers what `from` has sent to `to`. Called while no thread works.
     static void carry(node& from, node& to) {
         for (buffer& sent : from.below.departed) to.below.arrived.push_back(std::move(sent));
         from.below.departed.clear();
     }
 
-    /// A session, without workers.
+    /// Establishes a session, without workers.
     void meet() {
         a.above.flows[0].wanted += 1;
         for (int i = 0; i < 5; ++i) {
@@ -191,7 +191,7 @@ struct tunnel {
     }
 };
 
-/// Runs an engine with others helping until `done`; what they all have begun has ended after that.
+/// Runs an engine with workers until `done`. All threads have ended after that.
 template <class Done> void run_together(node& n, Done done) {
     wg::workers<policies> workers(n.engine, n.tun, n.socket, 3);
     do {
@@ -209,7 +209,7 @@ bool ascends(std::vector<std::uint64_t> const& stamps) {
 
 BOOST_AUTO_TEST_SUITE(workers)
 
-BOOST_FIXTURE_TEST_CASE(deliver_what_came_in_in_its_order, tunnel) {
+BOOST_FIXTURE_TEST_CASE(deliver_received_packets_in_order, tunnel) {
     constexpr std::size_t count = 20'000;
     meet();
     b.above.stamps.clear();
@@ -224,8 +224,8 @@ BOOST_FIXTURE_TEST_CASE(deliver_what_came_in_in_its_order, tunnel) {
     BOOST_TEST(b.core.counter(status::decryption_failed) == 0u);
 }
 
-BOOST_FIXTURE_TEST_CASE(send_each_flow_in_its_order, tunnel) {
-    constexpr std::size_t count = 1'500; // all together less than a replay window, should a thread have to wait long
+BOOST_FIXTURE_TEST_CASE(send_each_flow_in_order, tunnel) {
+    constexpr std::size_t count = 1'500; // in all less than a replay window, in case a thread is delayed
     meet();
     for (flow& f : a.above.flows) f.wanted = f.made + count;
     auto const all_sent = [&] {
@@ -244,14 +244,14 @@ BOOST_FIXTURE_TEST_CASE(send_each_flow_in_its_order, tunnel) {
     BOOST_TEST(passed == 0u);
 }
 
-BOOST_FIXTURE_TEST_CASE(send_what_waited_before_what_came_later, tunnel) {
-    // One flow, which begins before there is a session: no more than may wait, until the session stands.
+BOOST_FIXTURE_TEST_CASE(send_staged_packets_before_later_ones, tunnel) {
+    // One flow, which begins before there is a session, with no more packets than may be staged.
     constexpr std::size_t waits = 100, count = 3'000;
     a.above.flows[0].wanted = waits;
     for (int i = 0; i < 40; ++i) BOOST_TEST_REQUIRE(a.engine.run_once({true, true, 0}) == status::ok);
     carry(a, b);
     BOOST_TEST_REQUIRE(b.engine.run_once({true, true, 0}) == status::ok);
-    carry(b, a); // the response, which lets the packets go
+    carry(b, a); // the response, after which the staged packets are sent
     a.above.flows[0].wanted = count;
     auto const all_sent = [&] {
         std::lock_guard const lock(a.below.mutex);
@@ -264,7 +264,7 @@ BOOST_FIXTURE_TEST_CASE(send_what_waited_before_what_came_later, tunnel) {
     BOOST_TEST(ascends(b.above.stamps));
 }
 
-BOOST_FIXTURE_TEST_CASE(hold_still_while_the_interface_changes, tunnel) {
+BOOST_FIXTURE_TEST_CASE(stop_while_the_interface_changes, tunnel) {
     meet();
     wg::workers<policies> workers(a.engine, a.tun, a.socket, 3);
     for (int round = 0; round < 200; ++round) {
@@ -275,8 +275,8 @@ BOOST_FIXTURE_TEST_CASE(hold_still_while_the_interface_changes, tunnel) {
             a.engine.down();
             BOOST_TEST_REQUIRE(a.engine.up() == status::ok);
         }
-        a.below.departed.clear();                      // without the lock, for nobody sends now
-        for (flow& f : a.above.flows) f.wanted += 500; // nor reads
+        a.below.departed.clear();                      // without the lock, because no thread sends now
+        for (flow& f : a.above.flows) f.wanted += 500; // and no thread reads
     }
     while (a.engine.run_once({true, true, 0}) == status::ok && a.engine.busy()) {}
     BOOST_TEST(workers.size() == 3u);
