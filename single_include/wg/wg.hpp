@@ -18350,10 +18350,10 @@ public:
     /// Takes the interface down, see `down`.
     ~engine() { down(); }
 
-    /// Opens the socket on the configured port, and lets packets pass. Does nothing if the interface is up.
+    /// Opens the socket on the configured port, and lets packets pass. If the interface is up, only takes over the MTU.
     /// Returns: no_memory, or what the socket returned, such as address_in_use; then the interface stays down.
     status up() noexcept {
-        if (status const now = refresh_mtu(); now != status::ok) return now;
+        if (status const room = refresh_mtu(); room != status::ok) return room;
         if (shared_.running) return status::ok;
         result<std::uint16_t> const port = socket_.open(core_.listen_port());
         wants_socket_ = !port;
@@ -28883,8 +28883,8 @@ public:
 /// Models `wg::clock_source`. Any thread, several at once, if `threads::parallel`.
 class clock_source {
 public:
-    /// Returns: the time since a point of the clock's choice. Never goes back. Goes on while the host is suspended;
-    /// otherwise sessions would outlive their keys' 180 s.
+    /// Returns: the time since a point of the clock's choice. Never goes back. Goes on while the host is suspended,
+    /// because a session ends 180 s after its handshake by the time of the peer (whitepaper 6.2).
     instant now() noexcept;
 
     /// Writes the wall clock as a TAI64N label: 8 bytes big-endian, seconds since 1970 TAI plus 2^62; 4 bytes

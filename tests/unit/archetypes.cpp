@@ -4,12 +4,26 @@
 
 #include "wg/device/device.hpp"
 #include "wg/engine/engine.hpp"
+#include "wg/os/os.hpp"
 
 #include <boost/test/unit_test.hpp>
 
 template class wg::device<archetypes::bundle>;
 template class wg::device<archetypes::batch_bundle>;
 template class wg::engine<archetypes::engine_bundle>;
+
+#ifdef __linux__
+// Linux has every optional member. A member that was renamed on one side only would not be an error, but be ignored.
+static_assert(wg::tun_device_with_settle<wg::os::tun> && wg::tun_device_with_share<wg::os::tun>);
+static_assert(wg::tun_device_with_has_more_for_others<wg::os::tun> && wg::tun_device_with_sparse_packets<wg::os::tun>);
+static_assert(wg::tun_device_with_longest_cut<wg::os::tun>);
+static_assert(wg::udp_socket_with_set_fwmark<wg::os::udp> && wg::udp_socket_with_share<wg::os::udp>);
+static_assert(wg::udp_socket_with_separate_handshakes<wg::os::udp>);
+static_assert(wg::udp_socket_with_handshakes_ready<wg::os::udp>);
+static_assert(wg::waiter_with_busy_poll<wg::os::waiter>);
+static_assert(wg::threads_with_cell<wg::os::threads> && wg::threads_with_thread<wg::os::threads>);
+static_assert(wg::threads_with_give_way<wg::os::threads>);
+#endif
 
 BOOST_AUTO_TEST_SUITE(archetypes_suite)
 

@@ -41,10 +41,10 @@ public:
     /// Takes the interface down, see `down`.
     ~engine() { down(); }
 
-    /// Opens the socket on the configured port, and lets packets pass. Does nothing if the interface is up.
+    /// Opens the socket on the configured port, and lets packets pass. If the interface is up, only takes over the MTU.
     /// Returns: no_memory, or what the socket returned, such as address_in_use; then the interface stays down.
     status up() noexcept {
-        if (status const now = refresh_mtu(); now != status::ok) return now;
+        if (status const room = refresh_mtu(); room != status::ok) return room;
         if (shared_.running) return status::ok;
         result<std::uint16_t> const port = socket_.open(core_.listen_port());
         wants_socket_ = !port;

@@ -84,8 +84,8 @@ public:
 /// Models `wg::clock_source`. Any thread, several at once, if `threads::parallel`.
 class clock_source {
 public:
-    /// Returns: the time since a point of the clock's choice. Never goes back. Goes on while the host is suspended;
-    /// otherwise sessions would outlive their keys' 180 s.
+    /// Returns: the time since a point of the clock's choice. Never goes back. Goes on while the host is suspended,
+    /// because a session ends 180 s after its handshake by the time of the peer (whitepaper 6.2).
     instant now() noexcept;
 
     /// Writes the wall clock as a TAI64N label: 8 bytes big-endian, seconds since 1970 TAI plus 2^62; 4 bytes
