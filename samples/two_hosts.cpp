@@ -72,7 +72,7 @@ std::vector<byte> make_packet(ip_address const& from, ip_address const& to, std:
     return p;
 }
 
-void print_datagram(host const& from, host const& to, loopback::flying const& d) {
+void print_datagram(host const& from, host const& to, loopback::sent_datagram const& d) {
     char const* what = "transport data";
     switch (type_of(d.payload)) {
     case message_type::initiation: what = "handshake initiation"; break;
@@ -113,7 +113,7 @@ int main() {
         for (int i = 0; i < 8; ++i) {
             for (host* const h : {&a, &b}) {
                 h->run_once(); // takes all that is on the way to it, so what is on the way now is its own
-                for (loopback::flying const& d : net.in_flight) print_datagram(*h, h == &a ? b : a, d);
+                for (loopback::sent_datagram const& d : net.in_flight) print_datagram(*h, h == &a ? b : a, d);
             }
         }
     };

@@ -11782,7 +11782,7 @@ private:
 };
 
 /// A datagram in flight.
-struct flying {
+struct sent_datagram {
     endpoint from{};           ///< the sender
     endpoint to{};             ///< the receiver
     std::uint8_t tos = 0;      ///< DSCP and ECN
@@ -11791,7 +11791,7 @@ struct flying {
 
 /// Joins sockets: each datagram stays here until its receiver takes it. A test may change the datagrams before that.
 struct network {
-    std::deque<flying> in_flight; ///< oldest first
+    std::deque<sent_datagram> in_flight; ///< oldest first
 };
 
 /// A socket at one address of a network.
@@ -11837,8 +11837,8 @@ public:
     }
 
 private:
-    std::deque<flying>::iterator find() const noexcept {
-        return std::find_if(network_->in_flight.begin(), network_->in_flight.end(), [this](flying const& f) {
+    std::deque<sent_datagram>::iterator find() const noexcept {
+        return std::find_if(network_->in_flight.begin(), network_->in_flight.end(), [this](sent_datagram const& f) {
             return port_ != 0 && f.to == endpoint{address_, port_, 0};
         });
     }
