@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// wgd: a WireGuard interface for wg(8) and wg-quick(8), put together from the library's parts.
+// wgd: a daemon that makes a WireGuard interface for wg(8) and wg-quick(8), composed of the library's parts.
 #include "wgd_options.hpp"
 
 #include <wg/wg.hpp>
@@ -9,9 +9,9 @@
 
 namespace {
 
-using wgd_options::log_level, wgd_options::options, wgd_options::wish;
+using wgd_options::log_level, wgd_options::options, wgd_options::action;
 
-// Whose cryptography: a namespace with hash, dh and aead.
+// The backend of cryptography: a namespace with hash, dh and aead.
 #ifndef WGD_CRYPTOGRAPHY
 #define WGD_CRYPTOGRAPHY wg::bundled
 #endif
@@ -22,7 +22,7 @@ void print(int fd, std::string_view text) {
     if (::write(fd, text.data(), text.size()) < 0) std::exit(EXIT_FAILURE);
 }
 
-/// What is logged of one interface, as far as LOG_LEVEL asks for it. Any thread.
+/// Writes the log lines of one interface that LOG_LEVEL selects. Any thread.
 class interface_log {
 public:
     interface_log(wg::os::log_writer& log, options const& o) noexcept : log_(log), options_(o) {}
@@ -34,7 +34,7 @@ public:
     void event(wg::event_id id, std::uint32_t peer, std::uint64_t value, wg::public_key const& key) noexcept {
         if (options_.level == log_level::silent) return;
         if (id == wg::event_id::send_failed) return send_failed(peer, value, key);
-        if (id == wg::event_id::congestion_marked) // once
+        if (id == wg::event_id::congestion_marked) // happens once for each peer
             return error(name_of(peer, key).view(), wg::describe(id),
                          value != 0 ? ": such packets are dropped, see --no-congestion-drop" : ": such packets pass");
         if (options_.level != log_level::verbose) return;
@@ -44,7 +44,7 @@ public:
     }
 
 private:
-    /// "peer(AbCdEfGh…): ", by the first characters of its key.
+    /// "peer(AbCdEfGh…): ", the first characters of the peer's public key.
     static wg::os::error_text name_of(std::uint32_t peer, wg::public_key const& key) noexcept {
         wg::os::error_text name;
         auto const text = wg::text::print_base64_key(key);
@@ -69,7 +69,7 @@ struct event_log {
     static constexpr bool enabled = true;
     interface_log* log = nullptr;
 
-    void event(wg::event_id, std::uint32_t, std::uint64_t) noexcept {} // the device calls the other one
+    void event(wg::event_id, std::uint32_t, std::uint64_t) noexcept {} // a device calls the overload with a key
     void event(wg::event_id id, std::uint32_t peer, std::uint64_t value, wg::public_key const& key) noexcept {
         if (log != nullptr) log->event(id, peer, value, key);
     }
@@ -88,7 +88,7 @@ struct session : wg::uapi::session {
 };
 using listener = wg::os::uapi_listener<session, wg::secret_buffer>;
 
-/// The interface, its socket and its configuration socket.
+/// Serves one interface: its TUN device, UDP socket and configuration socket.
 class wgd {
     using hang_up = wg::os::stop_signals::hang_up;
 
@@ -101,16 +101,16 @@ public:
         socket_.set_bind_address(o.bind_address);
         socket_.set_bind_interface(o.bind_interface);
         if (auto monitor = wg::os::route_monitor::open(0)) routes_ = std::move(*monitor);
-        follow_link();
+        watch_link();
         device_.set_congestion_drop(o.congestion_drop);
         waiter_.watch_other(configuration_bit, listener_.fd());
         waiter_.watch_other(signal_bit, signals_.fd());
         waiter_.watch_other(routes_bit, routes_.fd());
     }
 
-    /// Whether everything is there; `why` says what is not.
+    /// Checks that all resources could be had. Returns: false, and `why` says what is missing.
     bool prepare(wg::os::error_text& why) noexcept {
-        // UDP sockets, connections of clients and workers come later.
+        // 8 descriptors: for UDP sockets, connections of clients and workers, which are opened later.
         if (!waiter_ || signals_.fd() < 0 || socket_.fd() < 0 || !wg::os::can_open(8))
             why.set("too few descriptors are left: raise `ulimit -n`");
         if (!device_.ready()) why.set("there is no memory for the keys: raise `ulimit -v` or --memory");
@@ -120,8 +120,9 @@ public:
         return true;
     }
 
+    /// Serves until the interface is deleted, the configuration socket is removed or a signal comes.
     void run() noexcept {
-        wg::status running = look_at_link();
+        wg::status running = refresh_link();
         while (running == wg::status::ok) running = run_once();
     }
 
@@ -129,20 +130,20 @@ private:
     static constexpr std::size_t configuration_bit = 0, signal_bit = 1, routes_bit = 2, elsewhere_bit = 3;
 
     wg::status run_once() noexcept {
-        wg::instant const look_at =
-            std::min(retry_.due(), asks_each_second_ ? looked_at_ + wg::seconds(1) : wg::instant::never());
+        wg::instant const check_at =
+            std::min(retry_.due(), polls_link_ ? link_checked_at_ + wg::seconds(1) : wg::instant::never());
         wg::duration const busy_poll = options_.busy_poll ? engine_.busy_poll() : wg::duration{};
-        wg::readiness const ready = waiter_.wait(std::min(engine_.next_deadline(), look_at), busy_poll);
-        bool const look = device_.clock().now() >= look_at;
-        if (look || ready.others != 0)
-            if (wg::status const why = look_at_host(ready, look); why != wg::status::ok) return why;
-        wg::status const why = engine_.run_once(ready);
+        wg::readiness const ready = waiter_.wait(std::min(engine_.next_deadline(), check_at), busy_poll);
+        bool const check_link = device_.clock().now() >= check_at;
+        if (check_link || ready.others != 0)
+            if (wg::status const status = serve_host(ready, check_link); status != wg::status::ok) return status;
+        wg::status const status = engine_.run_once(ready);
         if (engine_.busy()) workers_.help();
-        return why;
+        return status;
     }
 
-    /// What does not come through the tunnel: signals, changes of the network, configuration. gone: it is time to end.
-    wg::status look_at_host(wg::readiness const& ready, bool look) noexcept {
+    /// Handles events of the host: signals, changes of the network, configuration. Returns: `gone` when wgd must end.
+    wg::status serve_host(wg::readiness const& ready, bool check_link) noexcept {
         wg::workers<daemon_policies>::pause const alone(workers_);
         auto const has = [&](std::size_t bit) { return (ready.others >> bit & 1) != 0; };
         if (has(signal_bit) && signals_.take() != 0) return wg::status::gone;
@@ -152,25 +153,25 @@ private:
                 socket_.refresh_bind();
                 socket_.routes_changed();
             }
-            look = look || changes.link || changes.link_left;
+            check_link = check_link || changes.link || changes.link_left;
         }
         if (has(elsewhere_bit)) {
             wg::os::network_changes const changes = elsewhere_.read();
-            look = look || changes.link || changes.link_left;
+            check_link = check_link || changes.link || changes.link_left;
         }
         if (has(configuration_bit)) {
-            auto const feed = [this](session& s, wg::bytes_view said, wg::secret_buffer& reply) noexcept {
-                return s.feed(said, engine_, reply);
+            auto const feed = [this](session& s, wg::bytes_view request, wg::secret_buffer& reply) noexcept {
+                return s.feed(request, engine_, reply);
             };
             if (listener_.serve(feed) == wg::status::gone) return wg::status::gone;
-            look = look || !engine_.is_up(); // perhaps it has a free port now
+            check_link = check_link || !engine_.is_up(); // another port may be configured now
         }
-        return look ? look_at_link() : wg::status::ok;
+        return check_link ? refresh_link() : wg::status::ok;
     }
 
-    /// Watches the interface in the network namespace that it is in. Where the kernel or missing rights do not allow
-    /// that, the interface is asked once a second.
-    void follow_link() noexcept {
+    /// Watches the interface in the network namespace that it is in. If the kernel cannot do that, or rights are
+    /// missing, the interface is checked once a second.
+    void watch_link() noexcept {
         wg::os::link_place const place = tun_.place();
         if (place == watched_ && watched_.index != 0) return;
         watched_ = place;
@@ -180,35 +181,36 @@ private:
         if (place.net >= 0)
             if (auto monitor = wg::os::route_monitor::open_elsewhere(place)) elsewhere_ = std::move(*monitor);
         waiter_.watch_other(elsewhere_bit, elsewhere_.fd());
-        asks_each_second_ = here ? !watches_here : elsewhere_.fd() < 0;
+        polls_link_ = here ? !watches_here : elsewhere_.fd() < 0;
     }
 
-    /// Follows the interface: where it is, up or down, and its MTU. gone: deleted.
-    wg::status look_at_link() noexcept {
-        looked_at_ = device_.clock().now();
+    /// Follows the interface: its place, its MTU, and whether it is up. Returns: `gone` if it was deleted.
+    wg::status refresh_link() noexcept {
+        link_checked_at_ = device_.clock().now();
         tun_.refresh_mtu();
-        follow_link();
-        wg::status why = engine_.refresh_mtu();
+        watch_link();
+        wg::status status = engine_.refresh_mtu();
         wg::status const link = tun_.link_state();
         if (link == wg::status::gone) return link;
         if (link == wg::status::device_down && engine_.is_up()) engine_.down();
-        if (link == wg::status::ok && !engine_.is_up() && why == wg::status::ok) why = engine_.up();
-        note_attempt(link == wg::status::ok ? why : wg::status::ok);
+        if (link == wg::status::ok && !engine_.is_up() && status == wg::status::ok) status = engine_.up();
+        note_attempt(link == wg::status::ok ? status : wg::status::ok);
         return wg::status::ok;
     }
 
-    /// The interface is up, but perhaps its socket cannot be opened: that is tried again, and said once.
-    void note_attempt(wg::status why) noexcept {
-        if (why == wg::status::ok) {
+    /// Notes whether the engine could go up while the interface is up. A failure, such as a port that is in use, is
+    /// logged once, and the attempt is repeated.
+    void note_attempt(wg::status status) noexcept {
+        if (status == wg::status::ok) {
             if (retry_.waits() && engine_.is_up()) log_.error("UDP port ", device_.listen_port(), " is open now");
-            failed_with_ = why;
+            failed_with_ = status;
             return retry_.succeeded();
         }
-        retry_.failed(looked_at_);
-        if (std::exchange(failed_with_, why) == why) return;
-        bool const tells_more = why == wg::status::io_error && socket_.error() != 0;
-        log_.error("cannot go up with UDP port ", device_.listen_port(), ": ",
-                   tells_more ? std::strerror(socket_.error()) : wg::describe(why), "; trying again");
+        retry_.failed(link_checked_at_);
+        if (std::exchange(failed_with_, status) == status) return;
+        bool const has_errno = status == wg::status::io_error && socket_.error() != 0;
+        log_.error("cannot open UDP port ", device_.listen_port(), ": ",
+                   has_errno ? std::strerror(socket_.error()) : wg::describe(status), "; trying again");
     }
 
     options const& options_;
@@ -223,14 +225,15 @@ private:
     wg::engine<daemon_policies> engine_;
     wg::workers<daemon_policies> workers_;
     wg::os::waiter waiter_;
-    wg::instant looked_at_{};
+    wg::instant link_checked_at_{};
     wg::os::link_place watched_{};
-    bool asks_each_second_ = false;
+    bool polls_link_ = false; ///< the interface cannot be watched, and is checked once a second
     wg::os::backoff retry_;
     wg::status failed_with_ = wg::status::ok;
 };
 
-/// A small `ulimit -n` first costs the TUN device's further queues. `why`: there is not even room for the rest.
+/// Makes room for the descriptors that wgd needs. If there is little, the TUN device gets only one queue. Returns:
+/// false if there is not enough for the rest; `why` says how to mend it.
 bool find_descriptors(options& o, wg::os::error_text& why) noexcept {
     constexpr std::size_t least = 32, queues = 16, of_worker = 4;
     auto const room = wg::os::make_descriptor_room(least + queues + of_worker * o.workers);
@@ -253,13 +256,13 @@ int main(int count, char** arguments) {
         return EXIT_FAILURE;
     };
     switch (wgd_options::read({arguments, static_cast<std::size_t>(count)}, o, why)) {
-    case wish::help: wgd_options::print_help([](std::string_view text) { print(STDOUT_FILENO, text); }); return 0;
-    case wish::version: print(STDOUT_FILENO, version); return 0;
-    case wish::wrong:
+    case action::help: wgd_options::print_help([](std::string_view text) { print(STDOUT_FILENO, text); }); return 0;
+    case action::version: print(STDOUT_FILENO, version); return 0;
+    case action::invalid:
         log.error(why.view());
         print(STDERR_FILENO, wgd_options::usage);
         return EXIT_FAILURE;
-    case wish::serve: break;
+    case action::serve: break;
     }
 
     if (!find_descriptors(o, why)) return fail(why.c_str());
@@ -268,7 +271,7 @@ int main(int count, char** arguments) {
         return fail(why.c_str());
     }
 
-    // What can fail comes before the process goes to the background, and all of that before the first secret.
+    // All steps that can fail come before the process goes to the background, and all of them before the first secret.
     static auto const lock = wg::os::name_lock::take(o.interface_name, o.socket_directory, why);
     if (!lock) return fail(why.c_str());
     auto tun = o.tun_fd >= 0 ? wg::os::tun::adopt(o.tun_fd, why, o.offloads)
@@ -281,7 +284,7 @@ int main(int count, char** arguments) {
     if (listening != wg::status::ok) return fail(why.c_str());
     auto background = o.foreground ? wg::os::background() : wg::os::background::enter();
     if (!background) return fail("cannot go to the background");
-    (void)wg::os::keep_memory_private(); // where that is forbidden, the region for secrets still is kept out of dumps
+    (void)wg::os::keep_memory_private(); // on failure the region of secrets still is kept out of dumps
 
     interface_log of_interface(log, o);
     wgd serving(o, of_interface, std::move(*tun), configuration);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The options of wgd: one table, read from the environment and then from the command line. A new option is a member of
-// `options` and a row of `table`. Start-up only, one thread.
+// The options of wgd: a table that is read from the environment and then from the command line. To add an option, add a
+// member to `options` and a row to `table`. At start-up, before other threads.
 #ifndef WGD_OPTIONS_HPP
 #define WGD_OPTIONS_HPP
 
@@ -24,16 +24,16 @@ struct options {
     bool busy_poll = true;
     bool congestion_drop = true;
     log_level level = log_level::error;
-    bool log_asked = false; ///< LOG_LEVEL is set, so a daemon in the background keeps stderr
+    bool log_asked = false; ///< LOG_LEVEL is set, so a daemon in the background keeps stderr open
     wg::os::offloads offloads{};
-    wg::endpoint bind_address{};          ///< of no family: any; its port is not used
+    wg::endpoint bind_address{};          ///< without a family: any; its port is not used
     char const* bind_interface = nullptr; ///< null: any
     char const* socket_directory = "/var/run/wireguard";
-    int tun_fd = -1;  ///< -1: wgd makes the interface
-    int uapi_fd = -1; ///< -1: wgd makes the configuration socket
+    int tun_fd = -1;  ///< -1: wgd creates the interface
+    int uapi_fd = -1; ///< -1: wgd creates the configuration socket
 };
 
-/// An option is named on the command line (`--name`), in the environment (`variable`), or in both; null: not there.
+/// An option is given on the command line (`--name`), in the environment (`variable`), or in either; null: not there.
 /// An option without `value` is a switch: `--name` or `--no-name` on the command line, 1 or 0 in the environment.
 struct option {
     char const* name;
@@ -41,33 +41,34 @@ struct option {
     char const* value; ///< the word for the value in the help
     char const* takes; ///< completes the error message "NAME takes ..., not VALUE"
     char const* help;
-    bool (*take)(options&, std::string_view text) noexcept; ///< false: `text` is no value of this option
-    char shorthand = '\0';
+    bool (*parse)(options&, std::string_view text) noexcept; ///< false: `text` is no value of this option
+    char shorthand = '\0';                                   ///< the letter of `-x`
 };
 
-inline bool take_number(std::size_t& to, std::size_t most, std::string_view text) noexcept {
+inline bool parse_number(std::size_t& to, std::size_t most, std::string_view text) noexcept {
     auto const number = wg::text::parse_decimal<std::uint32_t>(text);
     if (!number || *number < 1 || *number > most) return false;
     to = *number;
     return true;
 }
 
-inline bool take_switch(bool& to, std::string_view text) noexcept {
+inline bool parse_switch(bool& to, std::string_view text) noexcept {
     if (text != "0" && text != "1") return false;
     to = text == "1";
     return true;
 }
 
-/// The number of an open descriptor. 0, 1 and 2 are standard input, output and error, which a daemon replaces.
-inline bool take_descriptor(int& to, std::string_view text) noexcept {
+/// The number of an open descriptor. It cannot be 0, 1 or 2, because a daemon replaces standard input, output and
+/// error.
+inline bool parse_descriptor(int& to, std::string_view text) noexcept {
     auto const number = wg::text::parse_decimal<std::uint16_t>(text);
     if (!number || *number <= STDERR_FILENO || ::fcntl(*number, F_GETFD) < 0) return false;
     to = *number;
     return true;
 }
 
-/// wireguard-go takes every unknown level for `error`, and other programs know other levels: so that is no mistake.
-inline bool take_log_level(options& o, std::string_view text) noexcept {
+/// An unknown level means `error`, as in wireguard-go. So it is no mistake, because other programs have other levels.
+inline bool parse_log_level(options& o, std::string_view text) noexcept {
     o.log_asked = true;
     o.level = text == "verbose" || text == "debug" ? log_level::verbose
               : text == "silent"                   ? log_level::silent
@@ -75,8 +76,9 @@ inline bool take_log_level(options& o, std::string_view text) noexcept {
     return true;
 }
 
-/// An address, or the name of an interface, which need not be there yet. What looks like an address is no name.
-inline bool take_bind(options& o, std::string_view text) noexcept {
+/// An address, or the name of an interface that may not exist yet. A text of digits and dots, or with a colon, is taken
+/// for an address.
+inline bool parse_bind(options& o, std::string_view text) noexcept {
     o.bind_address = {};
     o.bind_interface = nullptr;
     bool const is_v6 = text.find(':') != text.npos;
@@ -87,7 +89,7 @@ inline bool take_bind(options& o, std::string_view text) noexcept {
         if (where) o.bind_address = *where;
         return static_cast<bool>(where);
     }
-    o.bind_interface = text.data(); // ends with a zero, as all arguments and variables
+    o.bind_interface = text.data(); // ends with a zero, as all arguments and variables do
     return !text.empty() && text.size() < IFNAMSIZ && text.find_first_of("/ ") == text.npos;
 }
 
@@ -96,45 +98,44 @@ inline constexpr char open_descriptor[] = "the number of an open descriptor, 3 o
 
 inline constexpr option table[] = {
     {"foreground", "WG_PROCESS_FOREGROUND", nullptr, one_or_zero,
-     "Stay in the foreground. Else the command returns when the interface can be configured.",
-     [](options& o, std::string_view text) noexcept { return take_switch(o.foreground, text); }, 'f'},
+     "Stay in the foreground. By default the command returns when the interface can be configured.",
+     [](options& o, std::string_view text) noexcept { return parse_switch(o.foreground, text); }, 'f'},
     {"workers", "WG_WORKERS", "N", "a number from 1 to 64",
-     "Move packets with N threads at most. Default: the number of processors.",
-     [](options& o, std::string_view text) noexcept { return take_number(o.workers, 64, text); }},
+     "Use at most N threads for packets. Default: the number of processors.",
+     [](options& o, std::string_view text) noexcept { return parse_number(o.workers, 64, text); }},
     {"memory", "WG_MEMORY_MIB", "MIB", "a number from 1 to 1048576",
-     "Take MIB mebibytes of memory at most. Peers that find no room are refused. Default: no limit.",
-     [](options& o, std::string_view text) noexcept { return take_number(o.memory_mib, 1 << 20, text); }},
+     "Use at most MIB mebibytes of memory; peers beyond it are refused. Default: no limit.",
+     [](options& o, std::string_view text) noexcept { return parse_number(o.memory_mib, 1 << 20, text); }},
     {"busy-poll", "WG_BUSY_POLL", nullptr, one_or_zero,
-     "Look for packets before sleeping while single packets come less than 2 ms apart. Default: yes.",
-     [](options& o, std::string_view text) noexcept { return take_switch(o.busy_poll, text); }},
+     "Poll for packets before sleeping, while single packets arrive less than 2 ms apart. Default: yes.",
+     [](options& o, std::string_view text) noexcept { return parse_switch(o.busy_poll, text); }},
     {"congestion-drop", "WG_CONGESTION_DROP", nullptr, one_or_zero,
-     "Drop a packet that takes no congestion marks if the network marked its datagram (RFC 6040). Default: yes.",
-     [](options& o, std::string_view text) noexcept { return take_switch(o.congestion_drop, text); }},
+     "Drop a packet that does not support ECN if the network marked its datagram (RFC 6040). Default: yes.",
+     [](options& o, std::string_view text) noexcept { return parse_switch(o.congestion_drop, text); }},
     {"offload-off", "WG_OFFLOAD_OFF", "NAMES",
      "frames, tso, uso, queues, gso, gro, batches or all, with commas between",
-     "Do without these offloads: frames, tso, uso, queues, gso, gro, batches, all.",
+     "Do not use these offloads: frames, tso, uso, queues, gso, gro, batches, all.",
      [](options& o, std::string_view text) noexcept { return wg::os::switch_off(o.offloads, text); }},
     {"bind", "WG_BIND", "ADDRESS|INTERFACE", "an IPv4 or IPv6 address of this host, or the name of an interface",
-     "Receive and send encrypted datagrams only at this address, or by this interface. Default: everywhere.",
-     take_bind},
+     "Receive and send encrypted datagrams only at this address or interface. Default: at all of them.", parse_bind},
     {"socket-dir", "WG_SOCKET_DIR", "DIR", "an absolute path",
-     "Make the configuration socket in DIR. wg(8) finds it only in the default, /var/run/wireguard.",
+     "Create the configuration socket in DIR. wg(8) only looks in the default, /var/run/wireguard.",
      [](options& o, std::string_view text) noexcept {
-         o.socket_directory = text.data(); // ends with a zero, as all arguments and variables
+         o.socket_directory = text.data(); // ends with a zero, as all arguments and variables do
          return text.starts_with('/');
      }},
     {nullptr, "WG_CPU_OFF", "NAMES", "ssse3, avx2, adx, avx512, ifma or all, with commas between",
-     "Do without these instruction sets in cryptography: ssse3, avx2, adx, avx512, ifma, all.",
+     "Do not use these instruction sets in cryptography: ssse3, avx2, adx, avx512, ifma, all.",
      [](options&, std::string_view text) noexcept { // the cryptography reads the variable itself
          wg::bundled::cpu off;
          return wg::bundled::parse_cpu(text, off);
      }},
     {nullptr, "LOG_LEVEL", "LEVEL", "verbose, error or silent",
-     "What is logged: verbose, error (the default) or silent.", take_log_level},
+     "Log everything (verbose), errors (error, the default) or nothing (silent).", parse_log_level},
     {nullptr, "WG_TUN_FD", "FD", open_descriptor, "Use this open TUN device.",
-     [](options& o, std::string_view text) noexcept { return take_descriptor(o.tun_fd, text); }},
+     [](options& o, std::string_view text) noexcept { return parse_descriptor(o.tun_fd, text); }},
     {nullptr, "WG_UAPI_FD", "FD", open_descriptor, "Use this listening configuration socket.",
-     [](options& o, std::string_view text) noexcept { return take_descriptor(o.uapi_fd, text); }},
+     [](options& o, std::string_view text) noexcept { return parse_descriptor(o.uapi_fd, text); }},
 };
 
 inline constexpr char usage[] = "usage: wgd [OPTION]... INTERFACE\n       wgd --help | --version\n";
@@ -142,10 +143,12 @@ inline constexpr char usage[] = "usage: wgd [OPTION]... INTERFACE\n       wgd --
 /// The help text, in pieces for `print(std::string_view)`.
 template <class Print> void print_help(Print&& print) {
     print(usage);
-    print("Makes a WireGuard interface and serves it until SIGTERM or SIGINT, until its socket is removed, or until\n"
-          "the interface is deleted. Configure it with wg(8): `wg set INTERFACE ...`, `wg setconf INTERFACE FILE`.\n\n"
-          "An option can be given on the command line or as an environment variable; the command line wins. A switch\n"
-          "is 1 or 0 in the environment, and --no-NAME on the command line switches it off.\n\n");
+    print(
+        "Creates a WireGuard interface and serves it until SIGTERM or SIGINT comes, its configuration socket is\n"
+        "removed, or the interface is deleted. Configure it with wg(8): `wg set INTERFACE ...` or\n"
+        "`wg setconf INTERFACE FILE`.\n\n"
+        "An option can be given on the command line or as an environment variable; the command line wins. A switch\n"
+        "is 1 or 0 in the environment; on the command line, --NAME switches it on and --no-NAME switches it off.\n\n");
     for (option const& o : table) {
         wg::os::error_text line;
         char const shorthand[] = {'-', o.shorthand, ',', ' ', '\0'};
@@ -160,75 +163,76 @@ template <class Print> void print_help(Print&& print) {
     }
 }
 
-enum class wish { serve, help, version, wrong };
+/// What the command line asks for.
+enum class action { serve, help, version, invalid };
 
 namespace detail {
 
 inline bool apply(option const& row, options& to, char const* prefix, std::string_view name, std::string_view text,
                   wg::os::error_text& why) noexcept {
-    if (row.take(to, text)) return true;
+    if (row.parse(to, text)) return true;
     why.set(prefix, name, " takes ", row.takes, ", not ", text);
     return false;
 }
 
-/// Reads `--name`, `--no-name`, `--name=value`, `--name value` or `-x`; `used` is how many arguments that were.
+/// Reads `--name`, `--no-name`, `--name=value`, `--name value` or `-x`. `used` becomes the number of arguments read.
 inline bool read_argument(std::string_view argument, char const* next, options& to, std::size_t& used,
                           wg::os::error_text& why) noexcept {
     used = 1;
     for (option const& row : table) {
-        if (argument.size() == 2 && row.shorthand != '\0' && argument[1] == row.shorthand) return row.take(to, "1");
+        if (argument.size() == 2 && row.shorthand != '\0' && argument[1] == row.shorthand) return row.parse(to, "1");
         if (row.name == nullptr || !argument.starts_with("--")) continue;
         std::string_view const given = argument.substr(2), name = given.substr(0, given.find('='));
         bool const has_value = name.size() != given.size();
         if (row.value == nullptr) {
             bool const off = given.starts_with("no-") && given.substr(3) == row.name;
-            if (off || given == row.name) return row.take(to, off ? "0" : "1");
+            if (off || given == row.name) return row.parse(to, off ? "0" : "1");
         } else if (name == row.name) {
             used = has_value || next == nullptr ? 1 : 2;
             std::string_view const text = has_value ? given.substr(name.size() + 1) : next != nullptr ? next : "";
             return apply(row, to, "--", name, text, why);
         }
     }
-    why.set("there is no option ", argument);
+    why.set("unknown option ", argument);
     return false;
 }
 
 } // namespace detail
 
-/// Reads the environment, then the arguments, of which the first is the program's name. An empty variable counts as
-/// not set. `wrong`: `why` says what, and `to` is not to be used.
-inline wish read(std::span<char*> arguments, options& to, wg::os::error_text& why) noexcept {
+/// Reads the environment, and then the arguments after the program's name. An empty variable counts as not set.
+/// Returns: the action; if it is `invalid`, `why` says the reason and `to` must not be used.
+inline action read(std::span<char*> arguments, options& to, wg::os::error_text& why) noexcept {
     for (std::size_t i = 1; i < arguments.size(); ++i) {
-        if (arguments[i] == "--help"sv || arguments[i] == "-h"sv) return wish::help;
-        if (arguments[i] == "--version"sv) return wish::version;
+        if (arguments[i] == "--help"sv || arguments[i] == "-h"sv) return action::help;
+        if (arguments[i] == "--version"sv) return action::version;
     }
     for (option const& row : table) {
         char const* const text = row.variable != nullptr ? std::getenv(row.variable) : nullptr;
         if (text == nullptr || *text == '\0') continue;
-        if (!detail::apply(row, to, "", row.variable, text, why)) return wish::wrong;
+        if (!detail::apply(row, to, "", row.variable, text, why)) return action::invalid;
     }
     for (std::size_t i = 1, used = 1; i < arguments.size(); i += used) {
         char const* const argument = arguments[i];
         used = 1;
         if (*argument == '-') {
             char const* const next = i + 1 < arguments.size() ? arguments[i + 1] : nullptr;
-            if (!detail::read_argument(argument, next, to, used, why)) return wish::wrong;
+            if (!detail::read_argument(argument, next, to, used, why)) return action::invalid;
         } else if (to.interface_name != nullptr) {
-            why.set("one interface at a time, not also ", argument);
-            return wish::wrong;
+            why.set("only one interface can be given, not also ", argument);
+            return action::invalid;
         } else {
             to.interface_name = argument;
         }
     }
     if (to.interface_name == nullptr) {
         why.set("the name of the interface is missing");
-        return wish::wrong;
+        return action::invalid;
     }
     if (to.tun_fd >= 0 && to.tun_fd == to.uapi_fd) {
-        why.set("WG_TUN_FD and WG_UAPI_FD are both ", to.tun_fd, ": they have to be two descriptors");
-        return wish::wrong;
+        why.set("WG_TUN_FD and WG_UAPI_FD are both ", to.tun_fd, ": they must be two descriptors");
+        return action::invalid;
     }
-    return wish::serve;
+    return action::serve;
 }
 
 } // namespace wgd_options

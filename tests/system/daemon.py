@@ -348,12 +348,12 @@ def a_port_that_is_taken_when_the_link_goes_up_is_tried_again(lab):
     third = t.a.socket(socket.AF_INET, socket.SOCK_DGRAM, bind=('0.0.0.0', 10009))
     t.a.ip('link set wg0 up')
     said = lambda words: sum(words in line for line in open(t.da.log))
-    wait_until(lambda: said('cannot go up with UDP port 10001: the port is in use'), what='the daemon says why')
+    wait_until(lambda: said('cannot open UDP port 10001: the port is in use'), what='the daemon says why')
     before = t.da.uapi('get=1\n\n')
     for port in 10001, 10009:
         equal(t.da.errno(f'set=1\nlisten_port={port}\nfwmark=77\n\n'), -errno.EADDRINUSE, f'errno of port {port}')
     equal(t.da.uapi('get=1\n\n'), before, 'the configuration after the refusals')
-    stays(lambda: said('cannot go up') == 1, 2, 'it says so once')
+    stays(lambda: said('cannot open UDP port') == 1, 2, 'it says so once')
     other.close()
     wait_until(lambda: said('UDP port 10001 is open now'), 6, 'the daemon says that the port is open')
     t.works()
@@ -362,7 +362,7 @@ def a_port_that_is_taken_when_the_link_goes_up_is_tried_again(lab):
     wait_until(lambda: not t.a.udp_ports(), what='the port is closed')
     other = t.a.socket(socket.AF_INET, socket.SOCK_DGRAM, bind=('0.0.0.0', 10001))
     t.a.ip('link set wg0 up')
-    wait_until(lambda: said('cannot go up') == 2, what='the daemon says it again for another time')
+    wait_until(lambda: said('cannot open UDP port') == 2, what='the daemon says it again for another time')
     equal(t.da.errno('set=1\nlisten_port=10009\n\n'), 0, 'errno of a free port')
     equal(t.a.udp_ports() - {(4, 10001)}, {(4, 10009), (6, 10009)}, 'a free port is opened at once')
     other.close()
@@ -541,7 +541,7 @@ def a_daemon_bound_to_an_interface_follows_it_when_it_is_made_anew(lab):
     t = Tunnel(lab, programs=(in_shell('WG_BIND=wire exec "$@"'), None), up=False)
     t.a.ip('link set wg0 up')
     t.b.ip('link set wg0 up')
-    wait_until(lambda: 'wg0: cannot go up with UDP port 10001: No such device' in t.da.tail(),
+    wait_until(lambda: 'wg0: cannot open UDP port 10001: No such device' in t.da.tail(),
                what='the daemon says that the interface is missing')
     check(not t.a.udp_ports(), 'a socket is open')
     for _ in range(2):
@@ -561,7 +561,7 @@ def a_daemon_bound_to_an_interface_follows_it_when_it_is_made_anew(lab):
 @test
 def an_address_to_bind_to_may_come_later(lab):
     t = bound_to(lab, '192.0.2.55', initiator='a')
-    wait_until(lambda: 'cannot go up with UDP port 10001: Cannot assign requested address' in t.da.tail(),
+    wait_until(lambda: 'cannot open UDP port 10001: Cannot assign requested address' in t.da.tail(),
                what='the daemon says that the address is missing')
     t.a.address('veth', '192.0.2.55/24')
     wait_until(lambda: udp_addresses(t.a) == {'192.0.2.55:10001'}, 6, 'the port is open')

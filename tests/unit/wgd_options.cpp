@@ -11,7 +11,7 @@
 
 namespace {
 
-using wgd_options::options, wgd_options::wish, wgd_options::table;
+using wgd_options::options, wgd_options::action, wgd_options::table;
 
 using variables = std::vector<std::pair<std::string, std::string>>;
 
@@ -28,7 +28,7 @@ struct environment {
 };
 
 struct outcome {
-    wish what{};
+    action what{};
     options o{}; ///< its texts are those of `arguments`, and of the environment up to the next `read`
     std::string why{};
     std::shared_ptr<std::vector<std::string>> arguments{};
@@ -49,7 +49,7 @@ outcome read(std::vector<std::string> arguments, variables const& set = {}) {
 }
 
 void is_refused(outcome const& got, std::string const& words) {
-    BOOST_TEST((got.what == wish::wrong));
+    BOOST_TEST((got.what == action::invalid));
     BOOST_TEST(got.why.find(words) != std::string::npos, "wanted `" << words << "` in: " << got.why);
 }
 
@@ -59,7 +59,7 @@ BOOST_FIXTURE_TEST_SUITE(wgd_options_table, environment)
 
 BOOST_AUTO_TEST_CASE(nothing_given_gives_the_defaults) {
     auto const got = read({"wg0"});
-    BOOST_REQUIRE((got.what == wish::serve));
+    BOOST_REQUIRE((got.what == action::serve));
     BOOST_TEST(got.o.interface_name == "wg0");
     BOOST_TEST(!got.o.foreground);
     BOOST_TEST(got.o.workers == wg::os::threads::processors());
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(each_option_is_read_from_the_command_line_and_from_the_envi
     auto const agree = [](std::vector<std::string> arguments, variables const& set, auto member, auto wanted) {
         arguments.push_back("wg0");
         for (auto const& got : {read(arguments), read({"wg0"}, set)}) {
-            BOOST_REQUIRE_MESSAGE((got.what == wish::serve), got.why);
+            BOOST_REQUIRE_MESSAGE((got.what == action::serve), got.why);
             BOOST_TEST((got.o.*member == wanted));
         }
     };
@@ -100,7 +100,7 @@ BOOST_AUTO_TEST_CASE(an_empty_variable_is_not_set) {
     for (auto const& row : table)
         if (row.variable != nullptr) all.push_back({row.variable, ""});
     auto const got = read({"wg0"}, all);
-    BOOST_REQUIRE_MESSAGE((got.what == wish::serve), got.why);
+    BOOST_REQUIRE_MESSAGE((got.what == action::serve), got.why);
     BOOST_TEST(!got.o.log_asked);
     BOOST_TEST(got.o.workers == wg::os::threads::processors());
 }
@@ -118,11 +118,11 @@ BOOST_AUTO_TEST_CASE(a_wrong_value_is_named_with_its_option_and_what_it_takes) {
 }
 
 BOOST_AUTO_TEST_CASE(unknown_options_and_second_interfaces_are_named) {
-    is_refused(read({"--frobnicate", "wg0"}), "there is no option --frobnicate");
-    is_refused(read({"--workers-and-more", "3", "wg0"}), "there is no option --workers-and-more");
-    is_refused(read({"--foreground=1", "wg0"}), "there is no option --foreground=1");
-    is_refused(read({"-x", "wg0"}), "there is no option -x");
-    is_refused(read({"-", "wg0"}), "there is no option -");
+    is_refused(read({"--frobnicate", "wg0"}), "unknown option --frobnicate");
+    is_refused(read({"--workers-and-more", "3", "wg0"}), "unknown option --workers-and-more");
+    is_refused(read({"--foreground=1", "wg0"}), "unknown option --foreground=1");
+    is_refused(read({"-x", "wg0"}), "unknown option -x");
+    is_refused(read({"-", "wg0"}), "unknown option -");
     is_refused(read({"wg0", "wg1"}), "not also wg1");
     is_refused(read({}), "interface is missing");
 }
@@ -132,7 +132,7 @@ BOOST_AUTO_TEST_CASE(unknown_log_levels_are_errors_alone_as_in_wireguard_go) {
     for (auto const& [text, level] : {std::pair("verbose", log_level::verbose), std::pair("debug", log_level::verbose),
                                       std::pair("silent", log_level::silent), std::pair("info", log_level::error)}) {
         auto const got = read({"wg0"}, {{"LOG_LEVEL", text}});
-        BOOST_REQUIRE((got.what == wish::serve));
+        BOOST_REQUIRE((got.what == action::serve));
         BOOST_TEST((got.o.level == level));
         BOOST_TEST(got.o.log_asked);
     }
@@ -142,10 +142,10 @@ BOOST_AUTO_TEST_CASE(inherited_descriptors_are_open_no_standard_ones_and_differe
     wg::os::unique_fd const one(::open("/dev/null", O_RDWR)), other(::open("/dev/null", O_RDWR));
     std::string const first = std::to_string(one.get()), second = std::to_string(other.get());
     auto const got = read({"wg0"}, {{"WG_TUN_FD", first}, {"WG_UAPI_FD", second}});
-    BOOST_REQUIRE_MESSAGE((got.what == wish::serve), got.why);
+    BOOST_REQUIRE_MESSAGE((got.what == action::serve), got.why);
     BOOST_TEST(got.o.tun_fd == one.get());
     BOOST_TEST(got.o.uapi_fd == other.get());
-    is_refused(read({"wg0"}, {{"WG_TUN_FD", first}, {"WG_UAPI_FD", first}}), "have to be two descriptors");
+    is_refused(read({"wg0"}, {{"WG_TUN_FD", first}, {"WG_UAPI_FD", first}}), "must be two descriptors");
     for (std::string const variable : {"WG_TUN_FD", "WG_UAPI_FD"})
         for (std::string const text : {"0", "1", "2", "1023", "-1", "three", "99999999999"})
             is_refused(read({"wg0"}, {{variable, text}}),
@@ -154,15 +154,15 @@ BOOST_AUTO_TEST_CASE(inherited_descriptors_are_open_no_standard_ones_and_differe
 
 BOOST_AUTO_TEST_CASE(bind_takes_an_address_or_the_name_of_an_interface) {
     auto const v4 = read({"--bind", "192.0.2.1", "wg0"});
-    BOOST_REQUIRE((v4.what == wish::serve));
+    BOOST_REQUIRE((v4.what == action::serve));
     BOOST_TEST((v4.o.bind_address.address == wg::ip_address::v4(192, 0, 2, 1)));
     BOOST_TEST(v4.o.bind_interface == nullptr);
     auto const v6 = read({"wg0"}, {{"WG_BIND", "fe80::1%lo"}});
-    BOOST_REQUIRE((v6.what == wish::serve));
+    BOOST_REQUIRE((v6.what == action::serve));
     BOOST_TEST((v6.o.bind_address.address.kind == wg::family::v6));
     BOOST_TEST(v6.o.bind_address.scope_id == if_nametoindex("lo"));
     auto const name = read({"--bind=eth0.100", "wg0"}, {{"WG_BIND", "192.0.2.1"}});
-    BOOST_REQUIRE((name.what == wish::serve));
+    BOOST_REQUIRE((name.what == action::serve));
     BOOST_TEST(std::string(name.o.bind_interface) == "eth0.100");
     BOOST_TEST(!name.o.bind_address); // the command line wins whole
     for (std::string const wrong : {"192.0.2.256", "1.2.3", "fe80::1%none-such", "2001:db8::x", "192.0.2.1:51820",
@@ -180,9 +180,9 @@ BOOST_AUTO_TEST_CASE(the_directory_of_the_socket_is_an_absolute_path) {
 }
 
 BOOST_AUTO_TEST_CASE(help_comes_before_all_mistakes_and_names_every_option) {
-    BOOST_TEST((read({"--frobnicate", "--help"}, {{"WG_WORKERS", "x"}}).what == wish::help));
-    BOOST_TEST((read({"-h"}).what == wish::help));
-    BOOST_TEST((read({"wg0", "--version"}).what == wish::version));
+    BOOST_TEST((read({"--frobnicate", "--help"}, {{"WG_WORKERS", "x"}}).what == action::help));
+    BOOST_TEST((read({"-h"}).what == action::help));
+    BOOST_TEST((read({"wg0", "--version"}).what == action::version));
     std::string help;
     wgd_options::print_help([&](std::string_view text) { help += text; });
     std::set<std::string> names;
