@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 // Configures a node by text over a UART: the operations `set=1` and `get=1` of the configuration protocol, and one more
-// of the same form, for what no other WireGuard has to be told:
+// of the same form for the settings of the board:
 //
 //     board=1
-//     address=192.0.2.7/24            of this board on its wire; also IPv6
-//     gateway=192.0.2.1               who leads to other networks; after the address of its family
-//     inner=10.9.0.7                  of this board inside the tunnel; also IPv6
-//     boots=12                        how often it has been started, 1 or more, see wg::bare::store_boot_label
-//     seed=<64 hexadecimal digits>    of the random source, on boards whose hardware has none
+//     address=192.0.2.7/24            the board's address on its Ethernet; also IPv6
+//     gateway=192.0.2.1               the router to other networks; after the address of its family
+//     inner=10.9.0.7                  the board's address inside the tunnel; also IPv6
+//     boots=12                        how often the board was started, 1 or more, see wg::bare::store_boot_label
+//     seed=<64 hexadecimal digits>    the seed of the random source, on boards without a hardware source
 //     <empty line>                    answered by `errno=0` and an empty line
 #ifndef WG_FIRMWARE_CONSOLE_HPP
 #define WG_FIRMWARE_CONSOLE_HPP
@@ -16,7 +16,7 @@
 
 namespace firmware {
 
-/// A few blocks that are always there, for the lists and texts of one operation.
+/// Memory for the lists and texts of one operation: a few blocks of a fixed size.
 struct block_memory {
     static constexpr std::size_t block_bytes = 4096, blocks = 4;
 
@@ -41,11 +41,13 @@ private:
     static inline block all[blocks];
 };
 
+/// Reads operations from the UART of a board and answers them.
 template <class Board, class Node> class console {
 public:
     console(Board& b, Node& n) noexcept : board_(b), node_(n) {}
 
-    /// Takes what has been typed, and answers what is finished. False: nothing was there.
+    /// Reads all characters that have arrived, and answers each operation that is complete. Returns: false if no
+    /// character had arrived.
     bool run_once() noexcept {
         int c = board_.read();
         if (c < 0) return false;
@@ -80,19 +82,19 @@ private:
         too_long_ = false;
     }
 
-    /// A line of the configuration protocol. Each answer ends an operation; the next may be the board's.
+    /// Feeds a line to the session of the configuration protocol. Its answer ends the operation.
     void feed(std::string_view line) noexcept {
         static constexpr wg::byte end[] = {'\n'}, more[] = {'x'};
         wg::bytes_view const whole{reinterpret_cast<wg::byte const*>(line.data()), line.size()};
         (void)session_.feed(whole, node_.engine, reply_);
-        if (too_long_) (void)session_.feed(more, node_.engine, reply_); // too long for the session too
+        if (too_long_) (void)session_.feed(more, node_.engine, reply_); // makes the line too long for the session too
         wg::status const s = session_.feed(end, node_.engine, reply_);
         if (reply_.empty() && s == wg::status::ok) return;
         say(reply_.text());
         reply_.release();
         running_ = operation::none;
         if (s == wg::status::ok) return;
-        std::destroy_at(&session_); // here a connection would be closed, and another one made
+        std::destroy_at(&session_); // a daemon would close the connection
         std::construct_at(&session_);
     }
 
@@ -102,7 +104,7 @@ private:
         std::string_view const value = line.substr(std::min(equals + 1, line.size()));
         if (key == "boots") {
             auto const boots = wg::text::parse_decimal<std::uint32_t>(value);
-            if (boots && *boots == 0) return wg::status::invalid; // a peer may know greater labels of earlier firmware
+            if (boots && *boots == 0) return wg::status::invalid; // a label of earlier firmware may be greater
             if (boots) board_.boots = *boots;
             return boots.why();
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What all Cortex-M boards of the sample have in common: a tick of a millisecond, a UART, a LAN9118 for Ethernet.
+// The common part of the sample's Cortex-M boards: a tick of a millisecond, a UART, Ethernet by a LAN9118.
 #ifndef WG_FIRMWARE_CORTEX_M_HPP
 #define WG_FIRMWARE_CORTEX_M_HPP
 
@@ -10,14 +10,16 @@ namespace firmware {
 /// Milliseconds since power-on, counted by the interrupt of the system tick.
 inline std::uint32_t volatile ticks_low, ticks_high;
 
-/// Addresses and clock come from the `Map` of one board.
+/// The six functions of `wg::bare::board` but for `fill` and `tai64n`, and a UART. `Map` has the addresses and the
+/// clock of a board.
 template <class Map> class cortex_m {
 public:
+    /// Starts the tick, the UART and Ethernet.
     void start() noexcept {
         set(systick + 4, Map::clock_hz / 1000 - 1); // reload
         set(systick + 8, 0);                        // counter
         set(systick, 7);                            // the processor's clock, with interrupt, on
-        set(Map::uart + 0x10, 16);                  // divisor: the emulator's UART has no speed
+        set(Map::uart + 0x10, 16);                  // divisor; the emulator's UART has no speed
         set(Map::uart + 8, 3);                      // transmit and receive
         mac_.start();
     }
@@ -36,11 +38,12 @@ public:
 
     /// The next character of the UART; -1: none.
     int read() noexcept { return (get(Map::uart + 4) & 2) != 0 ? static_cast<int>(get(Map::uart) & 0xff) : -1; }
+    /// Writes a character to the UART.
     void write(char c) noexcept {
         while ((get(Map::uart + 4) & 1) != 0) {}
         set(Map::uart, static_cast<unsigned char>(c));
     }
-    /// Until the next tick at the latest.
+    /// Sleeps until an interrupt, at most until the next tick.
     void rest() noexcept { __asm__ volatile("wfi"); }
 
 private:
@@ -71,11 +74,12 @@ extern std::uint32_t stack_top[], data_begin[], data_end[], data_image[], bss_be
     __builtin_unreachable();
 }
 
-/// Stands still: whoever watches the board sees it, and nothing leaves.
+/// Stops the board after an error of the program.
 [[noreturn]] void fault() {
     for (;;) __asm__ volatile("wfi");
 }
 
+/// The interrupt of the system tick.
 void tick() {
     std::uint32_t const next = firmware::ticks_low + 1;
     firmware::ticks_low = next;

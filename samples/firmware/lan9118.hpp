@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// SMSC's LAN9118, an Ethernet controller of two FIFOs, polled. Source: its data sheet, revision 1.5, whose sections are
-// named below.
+// A driver of SMSC's Ethernet controller LAN9118, by polling. Source: its data sheet, revision 1.5; the sections below
+// are of it.
 #ifndef WG_FIRMWARE_LAN9118_HPP
 #define WG_FIRMWARE_LAN9118_HPP
 
@@ -8,18 +8,21 @@
 
 namespace firmware {
 
+/// The controller whose registers begin at `Base`.
 template <std::uintptr_t Base> class lan9118 {
 public:
+    /// Resets and starts the controller.
     void start() noexcept {
         set(hw_cfg, 1); // reset
         while ((get(hw_cfg) & 1) != 0) {}
-        set(hw_cfg, 1u << 20 | 5u << 16); // store and forward (must be set); 5 KiB for what leaves
+        set(hw_cfg, 1u << 20 | 5u << 16); // store and forward (must be set); 5 KiB for frames to send
         set(tx_cfg, 2);                   // transmitter on
-        set(rx_cfg, 0);                   // frames begin at a word
+        set(rx_cfg, 0);                   // frames begin at a word's first byte
         set(int_en, 0);
-        write_mac(mac_cr, 1u << 19 | 1u << 3 | 1u << 2); // all groups; transmit; receive
+        write_mac(mac_cr, 1u << 19 | 1u << 3 | 1u << 2); // receive all multicast frames; transmitter on; receiver on
     }
 
+    /// The controller's MAC address.
     wg::bare::mac_address address() noexcept {
         std::uint32_t const low = read_mac(mac_addrl), high = read_mac(mac_addrh);
         wg::bare::mac_address mac;
@@ -28,6 +31,7 @@ public:
         return mac;
     }
 
+    /// As `receive` of `wg::bare::board`.
     std::size_t receive(wg::bytes frame) noexcept {
         while ((get(rx_fifo_inf) >> 16 & 0xff) != 0) {
             std::uint32_t const status = get(rx_status_fifo);
@@ -46,8 +50,9 @@ public:
         return 0;
     }
 
+    /// As `send` of `wg::bare::board`.
     bool send(wg::bytes_view head, wg::bytes_view body) noexcept {
-        while ((get(tx_fifo_inf) >> 16 & 0xff) != 0) get(tx_status_fifo); // 3.12.2: or it fills and stops
+        while ((get(tx_fifo_inf) >> 16 & 0xff) != 0) get(tx_status_fifo); // 3.12.2: a full status FIFO stops it
         std::uint32_t const size = static_cast<std::uint32_t>(head.size() + body.size());
         if ((get(tx_fifo_inf) & 0xffff) < size + 16) return false;
         set(tx_data_fifo, 1u << 13 | 1u << 12 | size); // first and last segment
@@ -62,12 +67,12 @@ public:
                 have = 0;
             }
         }
-        if (have != 0) set(tx_data_fifo, wg::load_le32(four)); // what is too much is not sent
+        if (have != 0) set(tx_data_fifo, wg::load_le32(four)); // bytes beyond `size` are not sent
         return true;
     }
 
 private:
-    // 5.3: system registers; 5.4: the MAC's, behind two of those
+    // 5.3: system registers; 5.4: registers of the MAC, which two system registers access
     static constexpr unsigned rx_data_fifo = 0, tx_data_fifo = 0x20, rx_status_fifo = 0x40, tx_status_fifo = 0x48,
                               int_en = 0x5c, rx_cfg = 0x6c, tx_cfg = 0x70, hw_cfg = 0x74, rx_fifo_inf = 0x7c,
                               tx_fifo_inf = 0x80, mac_csr_cmd = 0xa4, mac_csr_data = 0xa8;

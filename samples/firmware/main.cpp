@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // A WireGuard node on a board without an operating system: answers ping and UDP echo (port 7) inside the tunnel, over
-// IPv4 and IPv6, and is configured over its UART. Which board is a matter of the build, see Makefile.
+// IPv4 and IPv6, and is configured over its UART. The build chooses the board, see Makefile.
 #include BOARD_HEADER
 
 #include "console.hpp"
@@ -8,7 +8,7 @@
 
 namespace firmware {
 
-/// The hardware, and what this sample brings because the hardware has not: a seed and a count of starts.
+/// The hardware, with a random source and a count of starts, which the hardware lacks.
 struct board : hardware {
     seeded_random random;
     std::uint32_t boots = 0;
@@ -33,7 +33,8 @@ void echo(void* context, wg::endpoint const& from, std::uint16_t to_port, wg::by
     if (to_port == echo_port) (void)static_cast<node*>(context)->host.send(from, echo_port, payload);
 }
 
-// All memory of the program, but for the stack. Made at once, since what made it later would have to be locked.
+// All memory of the program except the stack. The objects are made in `main`, because a static object that is made on
+// first use needs a lock.
 alignas(board) wg::byte board_memory[sizeof(board)];
 alignas(node) wg::byte node_memory[sizeof(node)];
 

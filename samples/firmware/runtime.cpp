@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the C++ library would bring, and with it exceptions and a heap: here an error of the program stops the board.
+// Stands in for the C++ library, which would bring exceptions and a heap along. An error of the program stops the
+// board.
 extern "C" [[noreturn]] void fault();
 
 namespace std {
@@ -8,7 +9,7 @@ namespace std {
 } // namespace std
 
 extern "C" {
-int __cxa_guard_acquire(long long*); // no static in a function waits for its first use
+int __cxa_guard_acquire(long long*); // not defined: no function may have a static object that is made on first use
 void __cxa_pure_virtual() { fault(); }
 void abort() { fault(); }
 }

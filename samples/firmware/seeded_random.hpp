@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A random source for boards whose hardware has none: BLAKE2s, keyed with a seed, of a counter. As good as the seed,
-// which somebody has to bring anew at every start; a board with a generator of its own does without this file.
+// A random source for boards without one in hardware: BLAKE2s of a counter, keyed with a seed. It is as good as the
+// seed, which must be another one at every start. A board with a hardware source does not need this file.
 #ifndef WG_FIRMWARE_SEEDED_RANDOM_HPP
 #define WG_FIRMWARE_SEEDED_RANDOM_HPP
 
@@ -8,9 +8,10 @@
 
 namespace firmware {
 
+/// Random bytes from a seed.
 class seeded_random {
 public:
-    /// `hex`: 64 hexadecimal digits. False: it is not; the source stays as it was.
+    /// Takes a seed of 64 hexadecimal digits. Returns: false if `hex` is not that; then nothing has changed.
     bool seed(std::string_view hex) noexcept {
         wg::secret<wg::key_bytes> fresh;
         if (hex.size() != 2 * wg::key_bytes || !wg::text::parse_hex(hex, fresh.expose())) return false;
@@ -19,7 +20,7 @@ public:
         return true;
     }
 
-    /// False as long as there is no seed: then a device makes no handshake.
+    /// Fills `out`. Returns: false as long as there is no seed; then a device makes no handshake.
     bool fill(wg::bytes out) noexcept {
         while (seeded_ && !out.empty()) {
             wg::byte number[8];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// An Ethernet of virtio over memory-mapped registers, polled. Source: OASIS virtio 1.1, sections named below.
+// A driver of virtio's network device over memory-mapped registers, by polling. Source: OASIS virtio 1.1; the sections
+// below are of it.
 #ifndef WG_FIRMWARE_VIRTIO_NET_HPP
 #define WG_FIRMWARE_VIRTIO_NET_HPP
 
@@ -9,14 +10,15 @@ extern "C" [[noreturn]] void fault();
 
 namespace firmware {
 
+/// The network device of QEMU's machine `virt`.
 class virtio_net {
 public:
-    /// Looks for the device; false: there is none, or it is of a version before 1.0.
+    /// Looks for the device and starts it. Returns: false if there is none, or it has a version before 1.0.
     bool start() noexcept {
         for (base_ = first; base_ != first + slots * stride; base_ += stride)
             if (get(magic) == 0x74726976 && get(version) == 2 && get(device_id) == 1) break;
         if (base_ == first + slots * stride) return false;
-        // 3.1.1: the order of these is the specification's
+        // 3.1.1 prescribes the order of these steps.
         set(status, 0);
         set(status, acknowledge);
         set(status, acknowledge | driver);
@@ -31,6 +33,7 @@ public:
         return true;
     }
 
+    /// The device's MAC address.
     wg::bare::mac_address address() noexcept {
         wg::bare::mac_address mac;
         for (std::size_t i = 0; i < mac.size(); ++i)
@@ -38,6 +41,7 @@ public:
         return mac;
     }
 
+    /// As `receive` of `wg::bare::board`.
     std::size_t receive(wg::bytes frame) noexcept {
         while (arriving_.has_used()) {
             auto const [id, length] = arriving_.take_used();
@@ -50,6 +54,7 @@ public:
         return 0;
     }
 
+    /// As `send` of `wg::bare::board`.
     bool send(wg::bytes_view head, wg::bytes_view body) noexcept {
         while (sent_ != leaving_.seen && leaving_.has_used()) (void)leaving_.take_used();
         if (static_cast<std::uint16_t>(sent_ - leaving_.seen) == depth) return false;
@@ -80,7 +85,7 @@ private:
         std::uint32_t id, length;
     };
 
-    /// 2.6: descriptors, what the driver offers, what the device has used.
+    /// 2.6: descriptors, the ring of buffers that the driver offers, the ring of buffers that the device has used.
     struct queue {
         struct {
             std::uint64_t address;
@@ -109,7 +114,7 @@ private:
             offered.index = static_cast<std::uint16_t>(offered.index + 1);
             order();
         }
-        /// What was written before is there for the device before what is written next.
+        /// Orders memory accesses: the device sees writes before this before writes after this.
         static void order() noexcept { __asm__ volatile("fence" : : : "memory"); }
     };
 

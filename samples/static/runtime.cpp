@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The part of a C++ library that the daemon needs: memory without exceptions, and an end for errors of the program.
+// The part of the C++ library that the daemon needs: memory without exceptions, and `std::abort` for programming
+// errors.
 #include <cstdlib>
 #include <new>
 
@@ -8,7 +9,7 @@ std::nothrow_t const std::nothrow{};
 void* operator new(std::size_t size, std::nothrow_t const&) noexcept { return std::malloc(size); }
 void* operator new[](std::size_t size, std::nothrow_t const&) noexcept { return std::malloc(size); }
 void* operator new(std::size_t size, std::align_val_t alignment, std::nothrow_t const&) noexcept {
-    return std::aligned_alloc(static_cast<std::size_t>(alignment), size); // whoever calls rounds the size up
+    return std::aligned_alloc(static_cast<std::size_t>(alignment), size); // the caller rounds the size up
 }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Arm's MPS2 and MPS3 with the images AN385 (Cortex-M3), AN386 (M4), AN505 (M33) and AN547 (M55): where things are.
+// Addresses of Arm's MPS2 and MPS3 with the images AN385 (Cortex-M3), AN386 (M4), AN505 (M33) and AN547 (M55).
 #ifndef WG_FIRMWARE_MPS2_HPP
 #define WG_FIRMWARE_MPS2_HPP
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The emulator's RISC-V machine `virt`: a 16550 UART, the timer of the CLINT, Ethernet by virtio.
+// QEMU's RISC-V machine `virt`: a 16550 UART, the timer of the CLINT, Ethernet by virtio.
 #ifndef WG_FIRMWARE_VIRT_HPP
 #define WG_FIRMWARE_VIRT_HPP
 
@@ -7,8 +7,10 @@
 
 namespace firmware {
 
+/// The functions of `wg::bare::board` but for `fill` and `tai64n`, and a UART.
 class hardware {
 public:
+    /// Starts Ethernet.
     void start() noexcept {
         if (!ethernet_.start()) fault();
     }
@@ -27,15 +29,16 @@ public:
 
     /// The next character of the UART; -1: none.
     int read() noexcept { return (octet(uart + 5) & 1) != 0 ? static_cast<int>(octet(uart)) : -1; }
+    /// Writes a character to the UART.
     void write(char c) noexcept {
         while ((octet(uart + 5) & 0x20) == 0) {}
         *reinterpret_cast<unsigned char volatile*>(uart) = static_cast<unsigned char>(c);
     }
-    /// For a millisecond at most: the timer ends a wait, and no interrupt is taken.
+    /// Sleeps for a millisecond at most. The pending timer ends `wfi`; no interrupt is taken.
     void rest() noexcept {
         std::uint64_t const then =
             static_cast<std::uint64_t>(now().nanoseconds) / (1'000'000'000 / timer_hz) + timer_hz / 1000;
-        *reinterpret_cast<std::uint32_t volatile*>(compare + 4) = 0xffffffff; // never, while it is half written
+        *reinterpret_cast<std::uint32_t volatile*>(compare + 4) = 0xffffffff; // no event while it is half written
         *reinterpret_cast<std::uint32_t volatile*>(compare) = static_cast<std::uint32_t>(then);
         *reinterpret_cast<std::uint32_t volatile*>(compare + 4) = static_cast<std::uint32_t>(then >> 32);
         __asm__ volatile("csrs mie, %0\n\twfi" : : "r"(1u << 7));
@@ -59,7 +62,7 @@ extern "C" {
 
 extern std::uint32_t bss_begin[], bss_end[];
 
-/// Stands still: whoever watches the board sees it, and nothing leaves.
+/// Stops the board after an error of the program.
 [[noreturn]] void fault() {
     for (;;) __asm__ volatile("csrw mie, zero\n\twfi");
 }
@@ -70,7 +73,7 @@ extern std::uint32_t bss_begin[], bss_end[];
     __builtin_unreachable();
 }
 
-/// The first instructions: a stack, and where traps go. The loader has put variables where they belong.
+/// The first instructions: set the stack and the trap handler. The loader has initialized the variables.
 [[gnu::naked, gnu::section(".reset"), gnu::used]] void reset() {
     __asm__ volatile("la sp, stack_top\n\t"
                      "la t0, 1f\n\t"
