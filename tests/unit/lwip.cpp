@@ -166,7 +166,7 @@ struct world {
 
 } // namespace
 
-BOOST_AUTO_TEST_CASE(a_node_on_lwip_talks_with_a_board_over_both_families) {
+BOOST_AUTO_TEST_CASE(a_node_on_lwip_exchanges_data_with_a_board_over_both_families) {
     for (bool const outer_v6 : {false, true}) {
         world w(outer_v6);
         for (ip_address const& to : {v4(inner, board_end), v6(inner, board_end)}) {
@@ -197,7 +197,7 @@ BOOST_AUTO_TEST_CASE(a_node_on_lwip_talks_with_a_board_over_both_families) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_port_in_use_is_refused_and_the_old_one_kept) {
+BOOST_AUTO_TEST_CASE(refuses_a_port_in_use_and_keeps_the_open_port) {
     world w(false);
     auto const taken = w.socket.open(4000); // the application's
     BOOST_TEST((!taken && taken.why() == wg::status::address_in_use));
@@ -210,7 +210,7 @@ BOOST_AUTO_TEST_CASE(a_port_in_use_is_refused_and_the_old_one_kept) {
     BOOST_TEST(w.echo(v4(inner, board_end), "gone") == "");
 }
 
-BOOST_AUTO_TEST_CASE(datagrams_without_a_way_say_so) {
+BOOST_AUTO_TEST_CASE(datagrams_without_a_route_have_the_status_not_supported) {
     world w(false);
     wg::byte memory[64] = {};
     wg::datagram d;

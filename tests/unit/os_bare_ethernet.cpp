@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE(a_datagram_waits_until_the_station_is_known) {
     BOOST_TEST(w.board.sent.empty());
 }
 
-BOOST_AUTO_TEST_CASE(the_same_over_ipv6) {
+BOOST_AUTO_TEST_CASE(a_datagram_over_ipv6_waits_until_the_station_is_known) {
     wired w;
     BOOST_TEST((w.send(near6, "hello") == status::ok));
     frame const asked = take(w.board);
@@ -217,7 +217,7 @@ BOOST_AUTO_TEST_CASE(asks_three_times_at_intervals_and_gives_up) {
     BOOST_TEST(w.board.sent.empty()); // nothing waits any more
 }
 
-BOOST_AUTO_TEST_CASE(only_what_fits_waits_and_the_latest_wins) {
+BOOST_AUTO_TEST_CASE(only_a_short_datagram_waits_and_a_later_one_replaces_it) {
     wired w;
     BOOST_TEST((w.send(near4, std::string(161, 'x')) == status::would_block));
     BOOST_TEST((w.send(near4, "first") == status::ok));
@@ -234,7 +234,7 @@ BOOST_AUTO_TEST_CASE(only_what_fits_waits_and_the_latest_wins) {
     BOOST_TEST((w.send(near4, "x") == status::io_error));
 }
 
-BOOST_AUTO_TEST_CASE(others_are_reached_through_the_gateway_or_not_at_all) {
+BOOST_AUTO_TEST_CASE(other_networks_are_reached_through_the_gateway_only) {
     wired w;
     BOOST_TEST((w.send(far4, "hello") == status::ok));
     BOOST_TEST((ip_address::of(family::v4, &take(w.board)[38]) == gateway4));
@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(others_are_reached_through_the_gateway_or_not_at_all) {
     BOOST_TEST(w.board.sent.empty());
 }
 
-BOOST_AUTO_TEST_CASE(a_neighbour_is_asked_again_while_used_and_forgotten_when_silent) {
+BOOST_AUTO_TEST_CASE(a_neighbour_in_use_is_asked_for_again_and_forgotten_without_an_answer) {
     wired w;
     w.receive({arp(1, theirs, near4, {}, our4, everybody)});
     w.board.sent.clear();
@@ -274,7 +274,7 @@ BOOST_AUTO_TEST_CASE(a_neighbour_is_asked_again_while_used_and_forgotten_when_si
     BOOST_TEST(w.board.sent.empty());
 }
 
-BOOST_AUTO_TEST_CASE(answers_who_asks_for_its_addresses) {
+BOOST_AUTO_TEST_CASE(answers_requests_for_its_addresses) {
     wired w;
     w.receive({arp(1, theirs, near4, {}, our4, everybody)});
     frame wanted = arp(2, w.board.station, our4, theirs, near4, theirs);
@@ -302,7 +302,7 @@ BOOST_AUTO_TEST_CASE(answers_who_asks_for_its_addresses) {
     BOOST_TEST(w.board.sent.empty());
 }
 
-BOOST_AUTO_TEST_CASE(believes_only_answers_to_what_it_asked) {
+BOOST_AUTO_TEST_CASE(learns_only_addresses_that_it_asked_for) {
     wired w;
     mac_address const liar = {2, 0, 0, 0, 0, 0x66};
     ip_address const far_near = ip_address::v4(203, 0, 113, 5);
@@ -316,7 +316,7 @@ BOOST_AUTO_TEST_CASE(believes_only_answers_to_what_it_asked) {
     for (frame const& f : w.board.sent) BOOST_TEST(!is_to(f, liar));
 }
 
-BOOST_AUTO_TEST_CASE(echo_is_answered_in_both_families) {
+BOOST_AUTO_TEST_CASE(answers_echo_requests_of_both_families) {
     wired w;
     for (std::size_t const size : {std::size_t{0}, std::size_t{1}, std::size_t{56}, std::size_t{1452}}) {
         for (auto const& [from, to, type] : {std::tuple{near4, our4, 0x0800}, std::tuple{near6, our6, 0x86dd}}) {
@@ -353,7 +353,7 @@ BOOST_AUTO_TEST_CASE(echo_is_answered_in_both_families) {
     BOOST_TEST(w.board.sent.empty());
 }
 
-BOOST_AUTO_TEST_CASE(datagrams_for_the_open_port_arrive) {
+BOOST_AUTO_TEST_CASE(receives_datagrams_for_the_open_port) {
     wired w;
     for (auto const& [from, to, type] : {std::tuple{near4, our4, 0x0800}, std::tuple{near6, our6, 0x86dd}}) {
         frame f = ethernet_frame(w.board.station, theirs, static_cast<std::uint16_t>(type),
@@ -370,7 +370,7 @@ BOOST_AUTO_TEST_CASE(datagrams_for_the_open_port_arrive) {
     BOOST_TEST(w.receive({ethernet_frame(w.board.station, theirs, 0x0800, udp_packet(near4, our4, 51820, "x"))}) == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(what_is_not_a_whole_datagram_is_dropped) {
+BOOST_AUTO_TEST_CASE(drops_incomplete_and_malformed_datagrams) {
     wired w;
     auto const arrives = [&](frame packet, std::uint16_t type = 0x0800) {
         return w.receive({ethernet_frame(w.board.station, theirs, type, packet)}) != 0;
@@ -426,7 +426,7 @@ BOOST_AUTO_TEST_CASE(what_is_not_a_whole_datagram_is_dropped) {
         BOOST_TEST(!arrives(frame(good6.begin(), good6.begin() + static_cast<std::ptrdiff_t>(size)), 0x86dd));
 }
 
-BOOST_AUTO_TEST_CASE(random_and_mutated_frames_do_no_harm) {
+BOOST_AUTO_TEST_CASE(survives_random_and_mutated_frames) {
     wired w;
     std::mt19937 random(7);
     std::vector<frame> const seeds = {
@@ -493,7 +493,7 @@ struct inside {
 
 } // namespace
 
-BOOST_AUTO_TEST_CASE(answers_echo_and_takes_datagrams) {
+BOOST_AUTO_TEST_CASE(answers_echo_requests_and_receives_datagrams) {
     inside i;
     for (auto const& [far, near] : {std::pair{near4, our4}, std::pair{near6, our6}}) {
         i.write(echo_request(far, near));
@@ -514,7 +514,7 @@ BOOST_AUTO_TEST_CASE(answers_echo_and_takes_datagrams) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(what_it_sends_waits_in_a_queue_with_an_end) {
+BOOST_AUTO_TEST_CASE(sent_packets_wait_in_a_bounded_queue) {
     inside i;
     auto const send = [&](ip_address const& to, std::size_t size) {
         return i.host.send({to, 4000, 0}, 7, frame(size, 'x'));

@@ -73,7 +73,7 @@ template <class Action> int signal_of_child(Action action) {
 
 BOOST_AUTO_TEST_SUITE(os_linux_basics)
 
-BOOST_AUTO_TEST_CASE(fd_closes_what_it_owns_once) {
+BOOST_AUTO_TEST_CASE(fd_closes_its_descriptor_once) {
     int ends[2];
     BOOST_REQUIRE_EQUAL(::pipe(ends), 0);
     {
@@ -163,7 +163,7 @@ BOOST_AUTO_TEST_CASE(random_fills_all_and_differs) {
     BOOST_TEST(random.fill({}));
 }
 
-BOOST_AUTO_TEST_CASE(region_gives_zeroed_aligned_memory_that_does_not_move) {
+BOOST_AUTO_TEST_CASE(region_allocates_zeroed_aligned_memory_that_does_not_move) {
     wg::os::secret_region region;
     std::vector<wg::byte*> given;
     for (std::size_t const size : {1u, 63u, 64u, 65u, 4096u, 200'000u, 1u}) {
@@ -217,7 +217,7 @@ BOOST_AUTO_TEST_CASE(region_has_a_guard_page_on_either_side) {
     BOOST_TEST(write(memory + wg::os::secret_region::step_bytes) == SIGSEGV);
 }
 
-BOOST_AUTO_TEST_CASE(region_says_when_it_is_used_up) {
+BOOST_AUTO_TEST_CASE(region_returns_null_when_it_is_used_up) {
     wg::os::secret_region region(1); // rounded up to a step
     BOOST_TEST(region.allocate(wg::os::secret_region::step_bytes + 1) == nullptr);
     BOOST_TEST(region.allocate(SIZE_MAX) == nullptr);

@@ -57,7 +57,7 @@ void say(int fd, std::string const& text) {
 
 BOOST_AUTO_TEST_SUITE(os_linux_daemon)
 
-BOOST_AUTO_TEST_CASE(parent_ends_well_only_when_the_child_is_ready) {
+BOOST_AUTO_TEST_CASE(parent_succeeds_only_when_the_child_is_ready) {
     two_ends report, go;
     int const code = exit_code_of([&] {
         pid_t const starter = ::getpid();
@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE(parent_ends_well_only_when_the_child_is_ready) {
     BOOST_TEST(all_of(report.from.get()) == "started in /");
 }
 
-BOOST_AUTO_TEST_CASE(parent_fails_when_the_child_does) {
+BOOST_AUTO_TEST_CASE(parent_fails_when_the_child_ends_before_it_is_ready) {
     for (int const how : {0, 7, SIGTERM}) { // even an end with 0, and one by a signal
         int const code = exit_code_of([&] {
             auto self = wg::os::background::enter();
@@ -124,7 +124,7 @@ BOOST_AUTO_TEST_CASE(foreground_changes_nothing) {
                }) == 3);
 }
 
-BOOST_AUTO_TEST_CASE(closed_standard_descriptors_are_opened_and_others_left_alone) {
+BOOST_AUTO_TEST_CASE(opens_only_standard_descriptors_that_are_closed) {
     for (unsigned closed = 0; closed < 8; ++closed)
         BOOST_TEST(exit_code_of([=] {
                        unique_fd const file(::open("/", O_RDONLY | O_CLOEXEC));
@@ -142,7 +142,7 @@ BOOST_AUTO_TEST_CASE(closed_standard_descriptors_are_opened_and_others_left_alon
                    }) == 3);
 }
 
-BOOST_AUTO_TEST_CASE(signals_that_ask_nothing_of_a_daemon_are_ignored_while_it_lives) {
+BOOST_AUTO_TEST_CASE(ignores_signals_that_a_daemon_does_not_use) {
     constexpr int strays[] = {SIGPIPE,   SIGXFSZ, SIGUSR1, SIGUSR2, SIGALRM,
                               SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR,  SIGTTOU};
     for (int const number : strays) {
@@ -161,7 +161,7 @@ BOOST_AUTO_TEST_CASE(signals_that_ask_nothing_of_a_daemon_are_ignored_while_it_l
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_hang_up_is_ignored_where_no_terminal_can_close) {
+BOOST_AUTO_TEST_CASE(ignores_sighup_without_a_terminal) {
     BOOST_TEST(exit_code_of([] {
                    ::signal(SIGHUP, SIG_DFL);
                    wg::os::stop_signals stop(wg::os::stop_signals::hang_up::is_ignored);
@@ -173,7 +173,7 @@ BOOST_AUTO_TEST_CASE(a_hang_up_is_ignored_where_no_terminal_can_close) {
     BOOST_TEST(exit_code_of([] { return ::setsid() >= 0 && !wg::os::has_terminal() ? 3 : 50; }) == 3);
 }
 
-BOOST_AUTO_TEST_CASE(a_soft_limit_of_descriptors_is_raised_and_a_hard_one_is_told) {
+BOOST_AUTO_TEST_CASE(raises_the_soft_limit_of_descriptors_and_reports_the_hard_limit) {
     BOOST_TEST(exit_code_of([] {
                    for (int fd = 3; fd < 100; ++fd) ::close(fd);
                    for (int fd = 0; fd < 3; ++fd)
@@ -192,7 +192,7 @@ BOOST_AUTO_TEST_CASE(a_soft_limit_of_descriptors_is_raised_and_a_hard_one_is_tol
                }) == 3);
 }
 
-BOOST_AUTO_TEST_CASE(a_backoff_waits_longer_each_time_but_not_too_long) {
+BOOST_AUTO_TEST_CASE(backoff_doubles_its_pause_up_to_a_limit) {
     wg::os::backoff retry;
     wg::instant now = wg::instant{} + wg::seconds(100);
     BOOST_TEST(!retry.waits());
@@ -209,7 +209,7 @@ BOOST_AUTO_TEST_CASE(a_backoff_waits_longer_each_time_but_not_too_long) {
     BOOST_TEST((retry.due() == now + wg::milliseconds(250)));
 }
 
-BOOST_AUTO_TEST_CASE(stop_signals_are_told_and_do_not_kill) {
+BOOST_AUTO_TEST_CASE(stop_signals_are_reported_and_do_not_kill) {
     for (int const number : {SIGINT, SIGTERM, SIGQUIT, SIGHUP}) {
         BOOST_TEST(exit_code_of([=] {
                        ::signal(SIGHUP, SIG_DFL);
@@ -234,7 +234,7 @@ BOOST_AUTO_TEST_CASE(stop_signals_are_told_and_do_not_kill) {
                }) == 128 + SIGTERM);
 }
 
-BOOST_AUTO_TEST_CASE(writing_to_who_has_left_is_an_error_only) {
+BOOST_AUTO_TEST_CASE(writing_to_a_closed_socket_is_an_error_and_no_signal) {
     auto const write_to_nobody = [] {
         int ends[2];
         if (::pipe(ends) != 0) return 50;
@@ -262,7 +262,7 @@ BOOST_AUTO_TEST_CASE(memory_is_private) {
                }) == 3);
 }
 
-BOOST_AUTO_TEST_CASE(supervisor_is_told_by_path_and_by_abstract_name) {
+BOOST_AUTO_TEST_CASE(notifies_the_supervisor_by_path_and_by_abstract_name) {
     std::string const id = std::to_string(::getpid());
     for (std::string const& name : {"/tmp/wg-notify-" + id, "@wg-notify-" + id}) {
         sockaddr_un address{};

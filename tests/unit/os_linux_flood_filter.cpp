@@ -67,7 +67,7 @@ constexpr std::size_t flood = basic_flood_filter<fake_calls>::flood_datagrams;
 
 BOOST_AUTO_TEST_SUITE(os_linux_flood_filter)
 
-BOOST_AUTO_TEST_CASE(a_flood_of_data_filters_the_sockets_of_data_alone) {
+BOOST_AUTO_TEST_CASE(a_flood_of_data_filters_only_the_data_sockets) {
     watch_of_a_port w;
     w.note(100'000, flood - 1, 0, 5);
     BOOST_TEST(!w.filter.filters_data());
@@ -77,7 +77,7 @@ BOOST_AUTO_TEST_CASE(a_flood_of_data_filters_the_sockets_of_data_alone) {
     BOOST_TEST(simulated.attached == 2); // IPv4 and IPv6
 }
 
-BOOST_AUTO_TEST_CASE(a_flood_of_handshakes_filters_their_sockets_alone) {
+BOOST_AUTO_TEST_CASE(a_flood_of_handshakes_filters_only_the_handshake_sockets) {
     watch_of_a_port w;
     w.note(0, 0, flood, 2);
     BOOST_TEST(!w.filter.filters_data());
@@ -85,14 +85,14 @@ BOOST_AUTO_TEST_CASE(a_flood_of_handshakes_filters_their_sockets_alone) {
     BOOST_TEST(simulated.attached == 2);
 }
 
-BOOST_AUTO_TEST_CASE(peers_that_return_together_are_no_flood) {
+BOOST_AUTO_TEST_CASE(many_peers_that_return_together_are_no_flood) {
     watch_of_a_port w;
     w.note(0, 0, 1, 2);
     w.note(0, 0, 4000, 5); // 20,000 a second, which is what a core answers
     BOOST_TEST(!w.filter.filters_handshakes());
 }
 
-BOOST_AUTO_TEST_CASE(useless_datagrams_that_the_queue_lost_are_counted_by_their_share) {
+BOOST_AUTO_TEST_CASE(datagrams_lost_by_the_queue_count_as_useless_in_proportion) {
     watch_of_a_port w;
     w.note(1000, 900, 0, 2);
     simulated.drops += 7000; // of which 6,300 are taken for useless
@@ -127,7 +127,7 @@ BOOST_AUTO_TEST_CASE(a_flood_of_many_sources_leaves_each_a_smaller_share) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_filter_goes_when_little_is_dropped) {
+BOOST_AUTO_TEST_CASE(a_filter_is_detached_when_it_drops_little) {
     watch_of_a_port w;
     w.note(flood, flood, 0, 2);
     BOOST_TEST_REQUIRE(w.filter.filters_data());
@@ -143,7 +143,7 @@ BOOST_AUTO_TEST_CASE(a_filter_goes_when_little_is_dropped) {
     BOOST_TEST(w.filter.filters_data());
 }
 
-BOOST_AUTO_TEST_CASE(a_filter_stays_for_a_second_however_late_it_came) {
+BOOST_AUTO_TEST_CASE(a_filter_stays_attached_for_at_least_a_second) {
     watch_of_a_port w;
     w.note(flood, flood, 0, 2);
     w.note(flood, 0, 0, 3);
@@ -156,7 +156,7 @@ BOOST_AUTO_TEST_CASE(a_filter_stays_for_a_second_however_late_it_came) {
     BOOST_TEST(!w.filter.filters_data());
 }
 
-BOOST_AUTO_TEST_CASE(a_kernel_that_refuses_is_asked_once) {
+BOOST_AUTO_TEST_CASE(a_kernel_that_refuses_filters_is_tried_once) {
     watch_of_a_port w;
     simulated.refuses = EPERM;
     w.note(flood, flood, flood, 10);
@@ -168,7 +168,7 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_refuses_is_asked_once) {
     BOOST_TEST(simulated.attached == 0);
 }
 
-BOOST_AUTO_TEST_CASE(a_kernel_that_lacks_memory_or_descriptors_is_asked_again) {
+BOOST_AUTO_TEST_CASE(a_kernel_short_of_memory_or_descriptors_is_tried_again) {
     for (int const error : {ENOMEM, EMFILE, ENFILE, EAGAIN}) {
         watch_of_a_port w;
         simulated.refuses = error;
@@ -183,7 +183,7 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_lacks_memory_or_descriptors_is_asked_again) {
 }
 
 /// Linux 5.8 to 5.10 count maps as locked memory.
-BOOST_AUTO_TEST_CASE(a_small_limit_of_locked_memory_is_raised_while_the_map_is_made) {
+BOOST_AUTO_TEST_CASE(raises_the_limit_of_locked_memory_while_the_map_is_created) {
     rlimit before{};
     BOOST_TEST_REQUIRE(::getrlimit(RLIMIT_MEMLOCK, &before) == 0);
     if (before.rlim_max < 2 << 20) {
@@ -205,7 +205,7 @@ BOOST_AUTO_TEST_CASE(a_small_limit_of_locked_memory_is_raised_while_the_map_is_m
 }
 
 /// One useless datagram in a hundred good ones is no flood, however many the queue loses.
-BOOST_AUTO_TEST_CASE(good_data_of_steps_without_useless_counts_too) {
+BOOST_AUTO_TEST_CASE(counts_data_of_receives_without_useless_datagrams) {
     watch_of_a_port w;
     w.note(100, 1, 0, 2);
     for (int step = 0; step < 99; ++step) (void)w.filter.add({100, 0, 0});
@@ -261,7 +261,7 @@ struct real_sockets {
 } // namespace
 
 /// The real program in the real kernel. Loopback delivers before `sendto` returns, so there is nothing to wait for.
-BOOST_AUTO_TEST_CASE(a_source_passes_its_share_and_a_trusted_one_all) {
+BOOST_AUTO_TEST_CASE(a_source_is_limited_to_its_share_and_a_trusted_source_is_not) {
     for (bool const v4 : {true, false}) {
         if (!v4 && ::access("/proc/net/if_inet6", F_OK) != 0) continue;
         real_sockets s(v4);
@@ -290,7 +290,7 @@ BOOST_AUTO_TEST_CASE(a_source_passes_its_share_and_a_trusted_one_all) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(handshakes_of_a_source_pass_twenty_a_second_and_two_in_a_crowd) {
+BOOST_AUTO_TEST_CASE(a_source_is_limited_to_twenty_handshakes_a_second_and_two_in_a_flood_of_many_sources) {
     real_sockets s(true);
     flood_filter filter;
     flood_filter::sockets const of{{-1, -1}, {s.in, -1}};

@@ -29,7 +29,7 @@ unique_fd plain_tun(char const* name) {
 
 BOOST_AUTO_TEST_SUITE(os_linux_link)
 
-BOOST_AUTO_TEST_CASE(an_interface_is_followed_away_renamed_and_back) {
+BOOST_AUTO_TEST_CASE(follows_an_interface_to_another_namespace_and_back) {
     REQUIRE_NETWORK();
     other_network box;
     unique_fd const tun = plain_tun("wgt0");
@@ -65,7 +65,7 @@ BOOST_AUTO_TEST_CASE(an_interface_is_followed_away_renamed_and_back) {
     BOOST_TEST(link.mtu() == 2000u);
 }
 
-BOOST_AUTO_TEST_CASE(a_namespace_that_is_followed_can_end) {
+BOOST_AUTO_TEST_CASE(does_not_keep_a_namespace_alive) {
     REQUIRE_NETWORK();
     other_network box;
     unique_fd const tun = plain_tun("wgt0");
@@ -80,7 +80,7 @@ BOOST_AUTO_TEST_CASE(a_namespace_that_is_followed_can_end) {
     BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::gone));
 }
 
-BOOST_AUTO_TEST_CASE(where_the_kernel_does_not_tell_the_namespace_a_name_proves_nothing) {
+BOOST_AUTO_TEST_CASE(without_a_known_namespace_an_interface_is_recognized_by_its_index) {
     REQUIRE_NETWORK();
     for (auto const& [interface_error, socket_error] : {std::pair{EPERM, 0}, {EINVAL, 0}, {0, ENOTTY}}) {
         other_network box;

@@ -115,7 +115,7 @@ constexpr char nowhere[] = "/nonexistent/log";
 
 BOOST_AUTO_TEST_SUITE(os_linux_log)
 
-BOOST_AUTO_TEST_CASE(a_line_has_the_name_before_it_and_one_end) {
+BOOST_AUTO_TEST_CASE(a_line_begins_with_the_name_and_has_one_newline) {
     two_ends ends;
     log_writer log("prog", ends.to.get(), nowhere);
     errno = 77;
@@ -126,7 +126,7 @@ BOOST_AUTO_TEST_CASE(a_line_has_the_name_before_it_and_one_end) {
     BOOST_TEST(log.lost() == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(without_a_reader_the_program_lives_and_errors_go_to_syslog) {
+BOOST_AUTO_TEST_CASE(without_a_reader_errors_go_to_syslog) {
     syslog_server syslog;
     for (int const kind : {0, 1, 2}) {
         BOOST_TEST(exit_code_of([&] {
@@ -145,7 +145,7 @@ BOOST_AUTO_TEST_CASE(without_a_reader_the_program_lives_and_errors_go_to_syslog)
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_reader_that_does_not_read_stops_nobody_and_learns_how_many_lines_were_lost) {
+BOOST_AUTO_TEST_CASE(a_full_pipe_does_not_block_and_lost_lines_are_reported) {
     for (int const kind : {0, 1, 2, 3}) {
         if (kind == 3 && ::geteuid() != 0) continue; // the fallback without a description of our own, see below
         two_ends ends = kind == 2 ? two_ends::sockets() : two_ends(kind == 1 ? O_NONBLOCK : 0);
@@ -169,7 +169,7 @@ BOOST_AUTO_TEST_CASE(a_reader_that_does_not_read_stops_nobody_and_learns_how_man
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_terminal_that_shows_nothing_stops_nobody) {
+BOOST_AUTO_TEST_CASE(a_stopped_terminal_does_not_block) {
     unique_fd const master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
     if (!master || ::grantpt(master.get()) != 0 || ::unlockpt(master.get()) != 0) {
         BOOST_TEST_MESSAGE("skip: no pseudo-terminals here");
@@ -184,7 +184,7 @@ BOOST_AUTO_TEST_CASE(a_terminal_that_shows_nothing_stops_nobody) {
                }) == 3);
 }
 
-BOOST_AUTO_TEST_CASE(a_background_job_of_a_terminal_is_not_stopped_by_its_log) {
+BOOST_AUTO_TEST_CASE(a_background_job_is_not_stopped_by_its_log) {
     unique_fd const master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
     if (!master || ::grantpt(master.get()) != 0 || ::unlockpt(master.get()) != 0) {
         BOOST_TEST_MESSAGE("skip: no pseudo-terminals here");
@@ -207,7 +207,7 @@ BOOST_AUTO_TEST_CASE(a_background_job_of_a_terminal_is_not_stopped_by_its_log) {
                }) == 3);
 }
 
-BOOST_AUTO_TEST_CASE(a_full_disk_is_told_to_syslog_and_ends_nothing) {
+BOOST_AUTO_TEST_CASE(errors_go_to_syslog_when_the_disk_is_full) {
     syslog_server syslog;
     unique_fd const full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
     BOOST_REQUIRE(static_cast<bool>(full));
@@ -219,7 +219,7 @@ BOOST_AUTO_TEST_CASE(a_full_disk_is_told_to_syslog_and_ends_nothing) {
     BOOST_TEST(count_of("3 log lines were lost", syslog.received()) == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(a_limit_of_file_size_ends_nothing_and_the_next_line_begins_anew) {
+BOOST_AUTO_TEST_CASE(a_file_size_limit_raises_no_signal_and_the_next_line_is_whole) {
     char path[] = "/tmp/wg-log-file-XXXXXX";
     unique_fd const file(::mkostemp(path, O_APPEND | O_CLOEXEC));
     BOOST_REQUIRE(static_cast<bool>(file));
@@ -242,7 +242,7 @@ BOOST_AUTO_TEST_CASE(a_limit_of_file_size_ends_nothing_and_the_next_line_begins_
     ::unlink(path);
 }
 
-BOOST_AUTO_TEST_CASE(a_signal_that_was_pending_for_the_program_stays_pending) {
+BOOST_AUTO_TEST_CASE(a_pending_signal_of_the_program_stays_pending) {
     BOOST_TEST(exit_code_of([] {
                    sigset_t set;
                    ::sigemptyset(&set);
@@ -258,7 +258,7 @@ BOOST_AUTO_TEST_CASE(a_signal_that_was_pending_for_the_program_stays_pending) {
                }) == 3);
 }
 
-BOOST_AUTO_TEST_CASE(syslog_may_come_late_and_be_restarted) {
+BOOST_AUTO_TEST_CASE(finds_a_syslog_that_starts_late_or_is_restarted) {
     syslog_server syslog;
     log_writer log("prog", -1, syslog.path.c_str()); // as one whose stderr is gone
     log.error("one");
@@ -274,7 +274,7 @@ BOOST_AUTO_TEST_CASE(syslog_may_come_late_and_be_restarted) {
     BOOST_TEST(count_of("]: three", received) == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(a_syslog_that_does_not_read_stops_nobody) {
+BOOST_AUTO_TEST_CASE(a_syslog_that_does_not_read_does_not_block) {
     syslog_server syslog;
     BOOST_TEST(exit_code_of([&] {
                    log_writer log("prog", -1, syslog.path.c_str());
@@ -283,7 +283,7 @@ BOOST_AUTO_TEST_CASE(a_syslog_that_does_not_read_stops_nobody) {
                }) == 3);
 }
 
-BOOST_AUTO_TEST_CASE(what_left_the_descriptor_does_not_hold_it_open) {
+BOOST_AUTO_TEST_CASE(leave_descriptor_closes_the_own_description) {
     syslog_server syslog;
     two_ends ends;
     log_writer log("prog", ends.to.get(), syslog.path.c_str());
@@ -297,7 +297,7 @@ BOOST_AUTO_TEST_CASE(what_left_the_descriptor_does_not_hold_it_open) {
     BOOST_TEST(count_of("]: after", syslog.received()) == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(lines_of_several_threads_stay_whole_and_all_are_counted) {
+BOOST_AUTO_TEST_CASE(lines_of_several_threads_are_whole_and_all_counted) {
     two_ends ends;
     log_writer log("prog", ends.to.get(), nowhere);
     constexpr std::size_t threads = 4, lines = 5000;
@@ -318,7 +318,7 @@ BOOST_AUTO_TEST_CASE(lines_of_several_threads_stay_whole_and_all_are_counted) {
         BOOST_REQUIRE_EQUAL(all.compare(at, 6, "prog: "), 0);
 }
 
-BOOST_AUTO_TEST_CASE(a_line_limit_passes_news_and_stops_repetitions) {
+BOOST_AUTO_TEST_CASE(line_limit_passes_new_lines_and_stops_repetitions) {
     wg::os::line_limit limit;
     wg::instant now{5};
     BOOST_TEST(limit.pass(7, 101, now));
@@ -330,7 +330,7 @@ BOOST_AUTO_TEST_CASE(a_line_limit_passes_news_and_stops_repetitions) {
     BOOST_TEST(limit.pass(8, 113, now + wg::duration{1}));
 }
 
-BOOST_AUTO_TEST_CASE(a_line_limit_bounds_all_subjects_together) {
+BOOST_AUTO_TEST_CASE(line_limit_bounds_all_subjects_together) {
     wg::os::line_limit limit;
     wg::instant now = wg::instant{} + wg::seconds(1'000'000);
     std::uint32_t subject = 0, passed = 0;

@@ -24,7 +24,7 @@ struct own_directory {
 
 BOOST_AUTO_TEST_SUITE(os_linux_name_lock)
 
-BOOST_AUTO_TEST_CASE(one_holder_at_a_time_and_nothing_is_left) {
+BOOST_AUTO_TEST_CASE(one_process_at_a_time_holds_the_lock_and_the_file_is_removed) {
     own_directory where;
     wg::os::error_text why;
     {
@@ -44,7 +44,7 @@ BOOST_AUTO_TEST_CASE(one_holder_at_a_time_and_nothing_is_left) {
     BOOST_TEST(static_cast<bool>(name_lock::take("wg0", where.path, why)));
 }
 
-BOOST_AUTO_TEST_CASE(a_file_without_a_holder_is_taken_over) {
+BOOST_AUTO_TEST_CASE(an_unlocked_file_is_taken_over) {
     own_directory where;
     wg::os::unique_fd(::open((std::string(where.path) + "/wg0.lock").c_str(), O_CREAT | O_WRONLY, 0644)).reset();
     wg::os::error_text why;
@@ -53,7 +53,7 @@ BOOST_AUTO_TEST_CASE(a_file_without_a_holder_is_taken_over) {
     BOOST_TEST(static_cast<bool>(*lock));
 }
 
-BOOST_AUTO_TEST_CASE(where_no_file_can_be_made_nothing_is_held) {
+BOOST_AUTO_TEST_CASE(holds_nothing_if_the_file_cannot_be_created) {
     own_directory where;
     wg::os::error_text why;
     for (char const* const name : {"", "a/b", "../x"}) {
@@ -72,7 +72,7 @@ BOOST_AUTO_TEST_CASE(where_no_file_can_be_made_nothing_is_held) {
     ::unlink(link.c_str());
 }
 
-BOOST_AUTO_TEST_CASE(directories_that_are_missing_are_made) {
+BOOST_AUTO_TEST_CASE(creates_missing_directories) {
     own_directory where;
     wg::os::error_text why;
     std::string const parent = std::string(where.path) + "/made", directory = parent + "/of two";

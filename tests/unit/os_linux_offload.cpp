@@ -306,7 +306,7 @@ BOOST_AUTO_TEST_CASE(sums_any_length_and_alignment) {
     BOOST_TEST(wg::os::fold_sum(wg::os::add_words(0, ones)) == 0xffff);
 }
 
-BOOST_AUTO_TEST_CASE(malformed_frames_are_dropped) {
+BOOST_AUTO_TEST_CASE(drops_malformed_frames) {
     for (bool const is_v4 : {true, false}) {
         shape s;
         s.v4 = is_v4;
@@ -375,7 +375,7 @@ BOOST_AUTO_TEST_CASE(malformed_frames_are_dropped) {
     BOOST_TEST(cut(buffer(65546)).empty());
 }
 
-BOOST_AUTO_TEST_CASE(what_has_too_little_room_is_cut_off) {
+BOOST_AUTO_TEST_CASE(cuts_packets_that_do_not_fit_their_room) {
     shape s;
     s.payload = std::string(250, 'x');
     auto const whole = cut(framed(cut_at(s, 100), packet_of(s, true)));
@@ -391,7 +391,7 @@ BOOST_AUTO_TEST_CASE(what_has_too_little_room_is_cut_off) {
     BOOST_TEST(cut(framed({}, whole[0]), 30)[0].size() == 30u);
 }
 
-BOOST_AUTO_TEST_CASE(random_frames_are_cut_right_and_joined_again) {
+BOOST_AUTO_TEST_CASE(random_frames_are_cut_correctly_and_joined_again) {
     for (unsigned seed = 1; seed <= 4000; ++seed) {
         BOOST_TEST_CONTEXT("seed " << seed) {
             generator g(seed);
@@ -427,7 +427,7 @@ BOOST_AUTO_TEST_CASE(random_frames_are_cut_right_and_joined_again) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_run_is_joined_and_all_that_differs_is_not) {
+BOOST_AUTO_TEST_CASE(joins_a_run_and_no_packet_that_differs) {
     for (bool const is_v4 : {true, false}) {
         shape base;
         base.v4 = is_v4;
@@ -484,7 +484,7 @@ BOOST_AUTO_TEST_CASE(a_run_is_joined_and_all_that_differs_is_not) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(sizes_and_identifications_end_runs) {
+BOOST_AUTO_TEST_CASE(a_run_ends_where_size_or_identification_breaks_it) {
     using sizes = std::vector<std::size_t>;
     shape s;
     packets in = stream(s, 2, 100);
@@ -527,7 +527,7 @@ BOOST_AUTO_TEST_CASE(sizes_and_identifications_end_runs) {
     BOOST_TEST(joined({}).empty());
 }
 
-BOOST_AUTO_TEST_CASE(connections_between_each_other_are_joined_each) {
+BOOST_AUTO_TEST_CASE(joins_each_of_several_interleaved_connections) {
     shape a, b;
     b.port = 80;
     packets const of_a = stream(a, 10, 500), of_b = stream(b, 10, 300);
@@ -551,7 +551,7 @@ BOOST_AUTO_TEST_CASE(connections_between_each_other_are_joined_each) {
     BOOST_TEST((sizes_of_frames(parted) == std::vector<std::size_t>{10, 1}));
 }
 
-BOOST_AUTO_TEST_CASE(datagrams_of_a_flow_are_joined_if_equally_long) {
+BOOST_AUTO_TEST_CASE(joins_datagrams_of_a_flow_with_equal_lengths) {
     using sizes = std::vector<std::size_t>;
     for (bool const is_v4 : {true, false}) {
         shape base;
@@ -606,7 +606,7 @@ BOOST_AUTO_TEST_CASE(datagrams_of_a_flow_are_joined_if_equally_long) {
 
 // Random packets of several connections, of which many are changed at random: whatever goes together, cut again it is
 // the same packets, and those of a connection are in the same order.
-BOOST_AUTO_TEST_CASE(nothing_that_tcp_would_notice_is_changed) {
+BOOST_AUTO_TEST_CASE(joining_and_cutting_gives_back_the_same_segments) {
     std::size_t joined_packets = 0;
     for (unsigned seed = 1; seed <= 3000; ++seed) {
         BOOST_TEST_CONTEXT("seed " << seed) {
@@ -669,7 +669,7 @@ BOOST_AUTO_TEST_CASE(nothing_that_tcp_would_notice_is_changed) {
 
 // Frames of rubbish, and good ones with a few octets changed, in memory that ends where they end: with a sanitizer,
 // nothing beyond is touched.
-BOOST_AUTO_TEST_CASE(rubbish_is_survived) {
+BOOST_AUTO_TEST_CASE(survives_random_bytes) {
     std::size_t taken = 0, dropped = 0;
     for (unsigned seed = 1; seed <= 30000; ++seed) {
         generator g(seed);

@@ -34,7 +34,7 @@ bool host_has_netlink() {
 
 BOOST_AUTO_TEST_SUITE(os_linux_return_route)
 
-BOOST_AUTO_TEST_CASE(an_ipv4_source_stays_only_where_the_route_leaves_by_the_interface_of_the_arrival) {
+BOOST_AUTO_TEST_CASE(keeps_an_ipv4_source_if_the_route_leaves_by_the_interface_of_arrival) {
     REQUIRE_NETLINK();
     return_route routes;
     for (int again = 0; again < 2; ++again) { // asked, then remembered
@@ -48,13 +48,13 @@ BOOST_AUTO_TEST_CASE(an_ipv4_source_stays_only_where_the_route_leaves_by_the_int
     BOOST_TEST((routes.choose(from(loopback4, dialled, loopback), {}, start) == local_source{dialled, 0}));
 }
 
-BOOST_AUTO_TEST_CASE(a_source_without_an_interface_or_of_a_bound_socket_stays) {
+BOOST_AUTO_TEST_CASE(keeps_a_source_without_an_interface_or_of_a_bound_socket) {
     return_route routes;
     BOOST_TEST((routes.choose(from(loopback4, dialled, 0), {}, start) == local_source{dialled, 0}));
     BOOST_TEST((routes.choose(from(loopback4, dialled, elsewhere), {0, 1, true}, start) == local_source{dialled, 0}));
 }
 
-BOOST_AUTO_TEST_CASE(an_ipv6_source_stays_and_a_link_local_one_keeps_its_interface) {
+BOOST_AUTO_TEST_CASE(keeps_an_ipv6_source_and_the_interface_of_a_link_local_one) {
     return_route routes;
     for (std::uint32_t const index : {loopback, elsewhere})
         BOOST_TEST((routes.choose(from(loopback6, loopback6, index), {}, start) == local_source{loopback6, 0}));
@@ -64,7 +64,7 @@ BOOST_AUTO_TEST_CASE(an_ipv6_source_stays_and_a_link_local_one_keeps_its_interfa
     BOOST_TEST((routes.choose(from(link_local, link_local, 5), {}, start) == local_source{link_local, 5}));
 }
 
-BOOST_AUTO_TEST_CASE(every_path_is_asked_for_once) {
+BOOST_AUTO_TEST_CASE(asks_once_for_each_path) {
     REQUIRE_NETLINK();
     return_route routes;
     constexpr std::uint16_t paths = 1500; // one question each, and one for the interface
@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE(every_path_is_asked_for_once) {
     BOOST_TEST((routes.choose(from(loopback4, dialled, elsewhere, 0), {}, start + wg::seconds(1)) == local_source{}));
 }
 
-BOOST_AUTO_TEST_CASE(that_no_route_leads_there_is_believed_for_a_second) {
+BOOST_AUTO_TEST_CASE(asks_again_for_a_missing_route_after_a_second) {
     REQUIRE_NETLINK();
     return_route routes;
     auto const questions = [&](wg::instant now, unsigned times) { // how many of them fit beside `times` lookups
@@ -98,7 +98,7 @@ BOOST_AUTO_TEST_CASE(that_no_route_leads_there_is_believed_for_a_second) {
     BOOST_TEST(questions(start + wg::seconds(3), 100) == 2u); // for the second interface, and for the path again
 }
 
-BOOST_AUTO_TEST_CASE(strangers_do_not_buy_questions_without_end) {
+BOOST_AUTO_TEST_CASE(questions_a_second_are_bounded_for_all_paths_together) {
     REQUIRE_NETLINK();
     return_route routes;
     unsigned asked = 0;
@@ -110,7 +110,7 @@ BOOST_AUTO_TEST_CASE(strangers_do_not_buy_questions_without_end) {
     BOOST_TEST(asked == return_route::questions_a_second - 1); // one of them was for the interface
 }
 
-BOOST_AUTO_TEST_CASE(paths_beyond_the_memory_are_asked_for_again) {
+BOOST_AUTO_TEST_CASE(asks_again_for_paths_beyond_its_memory) {
     REQUIRE_NETLINK();
     return_route routes;
     wg::instant now = start;

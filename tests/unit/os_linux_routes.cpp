@@ -24,7 +24,7 @@ template <class Enough> wg::os::network_changes changes_until(wg::os::route_moni
 
 BOOST_AUTO_TEST_SUITE(os_linux_routes)
 
-BOOST_AUTO_TEST_CASE(monitor_begins_with_the_present_and_follows) {
+BOOST_AUTO_TEST_CASE(monitor_reports_the_present_state_and_changes) {
     REQUIRE_NETWORK();
     wg::os::tun tun = made("wgt0");
     auto monitor = wg::os::route_monitor::open(tun.place().index);
@@ -52,7 +52,7 @@ BOOST_AUTO_TEST_CASE(monitor_begins_with_the_present_and_follows) {
     BOOST_TEST(told.link_left);
 }
 
-BOOST_AUTO_TEST_CASE(monitor_tells_of_routes_that_lead_away_but_not_of_other_links) {
+BOOST_AUTO_TEST_CASE(monitor_reports_routes_to_other_hosts_but_no_other_links) {
     REQUIRE_NETWORK();
     wg::os::tun tun = made("wgt0"), other = made("wgt1");
     auto monitor = wg::os::route_monitor::open(tun.place().index);
@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(monitor_tells_of_routes_that_lead_away_but_not_of_other_lin
     BOOST_TEST(changes_until(*monitor, [](auto const& c) { return c.routes; }).routes);
 }
 
-BOOST_AUTO_TEST_CASE(monitor_follows_an_interface_in_another_namespace_and_no_other_one) {
+BOOST_AUTO_TEST_CASE(monitor_reports_one_interface_of_another_namespace_only) {
     REQUIRE_NETWORK();
     other_network box;
     wg::os::tun tun = made("wgt0");
@@ -106,13 +106,13 @@ BOOST_AUTO_TEST_CASE(monitor_follows_an_interface_in_another_namespace_and_no_ot
     BOOST_TEST(told.link_left);
 }
 
-BOOST_AUTO_TEST_CASE(monitor_of_no_interface_says_that_it_is_not_there) {
+BOOST_AUTO_TEST_CASE(monitor_reports_a_missing_interface) {
     auto monitor = wg::os::route_monitor::open(0x7fffffff);
     BOOST_REQUIRE(monitor);
     BOOST_TEST(changes_until(*monitor, [](auto const& c) { return c.link_left; }).link_left);
 }
 
-BOOST_AUTO_TEST_CASE(monitor_that_was_overrun_takes_everything_as_changed) {
+BOOST_AUTO_TEST_CASE(monitor_reports_changes_of_everything_after_an_overrun) {
     REQUIRE_NETWORK();
     wg::os::tun tun = made("wgt0");
     auto monitor = wg::os::route_monitor::open(tun.place().index);

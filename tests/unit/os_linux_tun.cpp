@@ -8,7 +8,7 @@ using namespace wg_tests;
 
 BOOST_AUTO_TEST_SUITE(os_linux_tun)
 
-BOOST_AUTO_TEST_CASE(bad_names_are_refused_with_a_reason) {
+BOOST_AUTO_TEST_CASE(refuses_bad_names_with_a_reason) {
     for (std::string const name : {"", "sixteen-letters!", "a/b", "a b", "a\tb", ".", "..", "wg%d", "a:b", "a\n"}) {
         wg::os::error_text why;
         BOOST_TEST((wg::os::tun::open(name, why).why() == wg::status::invalid));
@@ -42,7 +42,7 @@ BOOST_AUTO_TEST_CASE(a_new_interface_takes_frames_of_64_kib_in_queues_of_a_thous
     BOOST_TEST(attribute_of("wgt0", IFLA_GSO_MAX_SIZE) == 65536u);
 }
 
-BOOST_AUTO_TEST_CASE(a_name_in_use_is_said_to_be) {
+BOOST_AUTO_TEST_CASE(refuses_a_name_in_use) {
     REQUIRE_NETWORK();
     wg::os::tun const tun = made("wgt0");
     for (char const* const name : {"wgt0", "lo"}) { // of another process, and of another kind
@@ -61,7 +61,7 @@ void make_lasting(char const* name, int flags) {
     BOOST_REQUIRE(::ioctl(fd.get(), TUNSETPERSIST, 1) == 0);
 }
 
-BOOST_AUTO_TEST_CASE(an_interface_that_lasts_is_taken_over_with_the_queues_that_it_was_made_for) {
+BOOST_AUTO_TEST_CASE(takes_over_a_persistent_interface_with_its_queues) {
     REQUIRE_NETWORK();
     for (bool const many : {false, true}) {
         make_lasting("wgt0", IFF_TUN | (many ? IFF_MULTI_QUEUE : 0));
@@ -83,7 +83,7 @@ BOOST_AUTO_TEST_CASE(an_interface_that_lasts_is_taken_over_with_the_queues_that_
     }
 }
 
-BOOST_AUTO_TEST_CASE(an_interface_of_another_kind_is_named) {
+BOOST_AUTO_TEST_CASE(refuses_an_interface_of_another_kind) {
     REQUIRE_NETWORK();
     wg::os::error_text why;
     make_lasting("wgt0", IFF_TAP);
@@ -110,7 +110,7 @@ struct poor_driver : wg::os::tun_calls {
     static std::size_t descriptor_limit() noexcept { return limit; }
 };
 
-BOOST_AUTO_TEST_CASE(a_driver_without_queues_or_virtio_headers_or_exclusive_names_is_used_without) {
+BOOST_AUTO_TEST_CASE(works_with_drivers_without_queues_virtio_headers_or_exclusive_names) {
     REQUIRE_NETWORK();
     for (bool const tells : {true, false})
         for (int const unknown : {0, int{IFF_MULTI_QUEUE}, int{IFF_VNET_HDR}, int{IFF_TUN_EXCL},
@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(a_driver_without_queues_or_virtio_headers_or_exclusive_name
     poor_driver::tells = true;
 }
 
-BOOST_AUTO_TEST_CASE(few_descriptors_make_few_queues) {
+BOOST_AUTO_TEST_CASE(opens_fewer_queues_with_few_descriptors) {
     REQUIRE_NETWORK();
     unique_fd const next(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     auto const first = static_cast<std::size_t>(next.get()) + 1, other = wg::os::tun::other_descriptors;
@@ -185,12 +185,12 @@ void meet_a_longer_packet(bool frames) {
     BOOST_TEST(a.tun.longest_cut() == 0u); // the MTU is known again
 }
 
-BOOST_AUTO_TEST_CASE(a_packet_longer_than_its_room_tells_its_length) { meet_a_longer_packet(true); }
-BOOST_AUTO_TEST_CASE(a_packet_longer_than_its_room_tells_its_length_without_virtio_headers) {
+BOOST_AUTO_TEST_CASE(reports_the_length_of_a_packet_that_does_not_fit) { meet_a_longer_packet(true); }
+BOOST_AUTO_TEST_CASE(reports_the_length_of_a_packet_that_does_not_fit_without_virtio_headers) {
     meet_a_longer_packet(false);
 }
 
-BOOST_AUTO_TEST_CASE(the_mtu_is_asked_for_again_on_demand) {
+BOOST_AUTO_TEST_CASE(refresh_mtu_finds_a_changed_mtu) {
     REQUIRE_NETWORK();
     wg::os::tun tun = made("wgt0");
     ifreq request = about("wgt0");
@@ -282,8 +282,10 @@ void go_down_and_away(bool offload) {
     BOOST_TEST((tun.link_state() == wg::status::gone));
 }
 
-BOOST_AUTO_TEST_CASE(down_is_not_gone_and_deleted_is) { go_down_and_away(true); }
-BOOST_AUTO_TEST_CASE(down_is_not_gone_and_deleted_is_without_virtio_headers) { go_down_and_away(false); }
+BOOST_AUTO_TEST_CASE(tells_an_interface_that_is_down_from_a_deleted_one) { go_down_and_away(true); }
+BOOST_AUTO_TEST_CASE(tells_an_interface_that_is_down_from_a_deleted_one_without_virtio_headers) {
+    go_down_and_away(false);
+}
 
 /// The hosts' TCP on both sides: what they exchange arrives as it was sent, however the devices are framed.
 void exchange_tcp(bool offload_a, bool offload_b, std::size_t batch) {
@@ -326,9 +328,9 @@ void exchange_tcp(bool offload_a, bool offload_b, std::size_t batch) {
     if (!offload_b) BOOST_TEST(b.counted() == b.written);
 }
 
-BOOST_AUTO_TEST_CASE(tcp_passes_in_big_pieces) { exchange_tcp(true, true, 64); }
-BOOST_AUTO_TEST_CASE(tcp_passes_from_big_pieces_to_packets) { exchange_tcp(true, false, 64); }
-BOOST_AUTO_TEST_CASE(tcp_passes_from_packets_to_big_pieces) { exchange_tcp(false, true, 64); }
+BOOST_AUTO_TEST_CASE(tcp_passes_in_large_frames) { exchange_tcp(true, true, 64); }
+BOOST_AUTO_TEST_CASE(tcp_passes_from_large_frames_to_packets) { exchange_tcp(true, false, 64); }
+BOOST_AUTO_TEST_CASE(tcp_passes_from_packets_to_large_frames) { exchange_tcp(false, true, 64); }
 BOOST_AUTO_TEST_CASE(tcp_passes_in_spans_smaller_than_a_frame) { exchange_tcp(true, true, 3); }
 
 /// Datagrams that a program hands to the host as one message, and that arrive as they were.
@@ -367,12 +369,12 @@ void exchange_datagrams(wg::os::offloads const& offloads_a, wg::os::offloads con
     else BOOST_TEST(b.counted() - counted == b.written - written);
 }
 
-BOOST_AUTO_TEST_CASE(datagrams_pass_in_big_pieces) { exchange_datagrams({}, {}); }
-BOOST_AUTO_TEST_CASE(datagrams_pass_from_big_pieces_to_packets) { exchange_datagrams({}, {.uso = false}); }
-BOOST_AUTO_TEST_CASE(datagrams_pass_from_packets_to_big_pieces) { exchange_datagrams({.frames = false}, {}); }
+BOOST_AUTO_TEST_CASE(datagrams_pass_in_large_frames) { exchange_datagrams({}, {}); }
+BOOST_AUTO_TEST_CASE(datagrams_pass_from_large_frames_to_packets) { exchange_datagrams({}, {.uso = false}); }
+BOOST_AUTO_TEST_CASE(datagrams_pass_from_packets_to_large_frames) { exchange_datagrams({.frames = false}, {}); }
 
 // Linux refuses a frame of more datagrams than a message of its own may have; what it refuses goes packet by packet.
-BOOST_AUTO_TEST_CASE(small_datagrams_pass_in_frames_that_the_host_takes) {
+BOOST_AUTO_TEST_CASE(small_datagrams_pass_in_frames_within_the_limit_of_the_host) {
     REQUIRE_NETWORK();
     tun_host a("wgt0", "10.9.0.1", {}, SOCK_DGRAM), b("wgt1", "10.9.0.2", {}, SOCK_DGRAM);
     sockaddr_in const where = ipv4_address("10.9.0.2", 5400);
@@ -391,7 +393,7 @@ BOOST_AUTO_TEST_CASE(small_datagrams_pass_in_frames_that_the_host_takes) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(what_did_not_fit_comes_with_the_next_read_even_to_another_object) {
+BOOST_AUTO_TEST_CASE(the_next_read_begins_with_packets_that_did_not_fit_even_after_a_move) {
     REQUIRE_NETWORK();
     tun_host a("wgt0", "10.9.0.1", {}), b("wgt1", "10.9.0.2", {});
     sockaddr_in where{};
@@ -426,7 +428,7 @@ BOOST_AUTO_TEST_CASE(what_did_not_fit_comes_with_the_next_read_even_to_another_o
     BOOST_TEST(empty_handed > 0u); // the descriptor told of none of these
 }
 
-BOOST_AUTO_TEST_CASE(an_inherited_descriptor_is_taken_over) {
+BOOST_AUTO_TEST_CASE(takes_over_an_inherited_descriptor) {
     REQUIRE_NETWORK();
     wg::os::error_text why;
     auto const with = [&](int flags) {

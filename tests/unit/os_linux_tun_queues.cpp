@@ -43,7 +43,7 @@ std::size_t packets_before_a_lone_one(wg::os::offloads const& wanted) {
     return least;
 }
 
-BOOST_AUTO_TEST_CASE(a_lone_packet_does_not_wait_behind_a_flow) {
+BOOST_AUTO_TEST_CASE(a_single_packet_does_not_wait_behind_a_bulk_flow) {
     REQUIRE_NETWORK();
     BOOST_TEST(packets_before_a_lone_one({}) < 16u);
     BOOST_TEST(packets_before_a_lone_one({.queues = false}) == 300u);
@@ -100,7 +100,7 @@ BOOST_AUTO_TEST_CASE(a_flow_stays_in_the_queue_that_it_came_from) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(queues_are_shared_once_more_while_others_read) { // for -fsanitize=thread
+BOOST_AUTO_TEST_CASE(sharing_again_while_other_threads_read_is_no_race) { // for -fsanitize=thread
     wg::os::tun_queues queues;
     for (int i = 0; i < 3; ++i) BOOST_REQUIRE(queues.add(unique_fd(::eventfd(1, EFD_CLOEXEC))));
     queues.share(0);
@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(queues_are_shared_once_more_while_others_read) { // for -fs
     BOOST_TEST(queues.ready() != 0u);
 }
 
-BOOST_AUTO_TEST_CASE(another_handle_finds_something_where_several_queues_do) {
+BOOST_AUTO_TEST_CASE(another_handle_finds_packets_where_several_queues_have_some) {
     REQUIRE_NETWORK();
     tun_host a("wgt0", "10.9.0.1", {}, SOCK_DGRAM);
     packet_buffers buffers(4, 1420);
@@ -206,8 +206,8 @@ void share_a_flow(bool as_frames, bool while_reading = false) {
     BOOST_TEST(in_order == std::vector<int>(all.begin(), all.end()), boost::test_tools::per_element());
 }
 
-BOOST_AUTO_TEST_CASE(handles_of_an_interface_take_turns_in_a_flow) { share_a_flow(false); }
-BOOST_AUTO_TEST_CASE(handles_of_an_interface_do_not_part_a_frame) { share_a_flow(true); }
+BOOST_AUTO_TEST_CASE(handles_of_an_interface_keep_the_order_of_a_flow) { share_a_flow(false); }
+BOOST_AUTO_TEST_CASE(handles_of_an_interface_do_not_split_a_frame) { share_a_flow(true); }
 BOOST_AUTO_TEST_CASE(a_frame_that_is_being_read_is_not_shared) { share_a_flow(true, true); }
 
 BOOST_AUTO_TEST_CASE(handles_share_an_interface_with_one_queue_or_without_frames) {

@@ -130,7 +130,7 @@ struct serving {
 
 BOOST_AUTO_TEST_SUITE(os_linux_uapi_listener)
 
-BOOST_AUTO_TEST_CASE(socket_is_its_owners_alone_in_a_directory_that_is_made) {
+BOOST_AUTO_TEST_CASE(only_the_owner_can_use_the_socket_and_its_directory_is_created) {
     directory where;
     std::string const sub = where.path + "/sub";
     mode_t const before = ::umask(022);
@@ -150,7 +150,7 @@ BOOST_AUTO_TEST_CASE(socket_is_its_owners_alone_in_a_directory_that_is_made) {
     BOOST_TEST(::umask(before) == 022u);    // and the process's mask is what it was
 }
 
-BOOST_AUTO_TEST_CASE(who_listens_already_is_left_alone) {
+BOOST_AUTO_TEST_CASE(refuses_to_replace_a_socket_that_listens) {
     serving s;
     listener second;
     wg::os::error_text why;
@@ -162,7 +162,7 @@ BOOST_AUTO_TEST_CASE(who_listens_already_is_left_alone) {
     BOOST_TEST(heard_by(client) == "[hello]");
 }
 
-BOOST_AUTO_TEST_CASE(a_stale_socket_is_replaced) {
+BOOST_AUTO_TEST_CASE(replaces_a_stale_socket) {
     directory where;
     {
         unique_fd const dead(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -180,7 +180,7 @@ BOOST_AUTO_TEST_CASE(a_stale_socket_is_replaced) {
     BOOST_TEST(heard_by(client) == "[x]");
 }
 
-BOOST_AUTO_TEST_CASE(another_kind_of_file_is_not_removed) {
+BOOST_AUTO_TEST_CASE(does_not_remove_another_kind_of_file) {
     directory where;
     unique_fd const file(::open(where.socket().c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     BOOST_REQUIRE(static_cast<bool>(file));
@@ -193,7 +193,7 @@ BOOST_AUTO_TEST_CASE(another_kind_of_file_is_not_removed) {
     BOOST_TEST(exists(where.socket()));
 }
 
-BOOST_AUTO_TEST_CASE(impossible_paths_are_refused) {
+BOOST_AUTO_TEST_CASE(refuses_impossible_paths) {
     directory where;
     listener l;
     wg::os::error_text why;
@@ -209,7 +209,7 @@ BOOST_AUTO_TEST_CASE(impossible_paths_are_refused) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(missing_directories_are_made_for_all_to_pass) {
+BOOST_AUTO_TEST_CASE(creates_missing_directories_that_all_users_can_enter) {
     directory where;
     std::string const deep = where.path + "/sub/deep/wireguard";
     mode_t const before = ::umask(077);
@@ -229,7 +229,7 @@ BOOST_AUTO_TEST_CASE(missing_directories_are_made_for_all_to_pass) {
     ::rmdir((where.path + "/sub/deep").c_str());
 }
 
-BOOST_AUTO_TEST_CASE(a_link_whose_target_is_missing_has_it_made) {
+BOOST_AUTO_TEST_CASE(creates_the_missing_target_of_a_symbolic_link) {
     directory where;
     for (std::string const& target : {where.path + "/sub", std::string("sub")}) {
         BOOST_REQUIRE(::symlink(target.c_str(), (where.path + "/moved").c_str()) == 0);
@@ -244,7 +244,7 @@ BOOST_AUTO_TEST_CASE(a_link_whose_target_is_missing_has_it_made) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(removal_of_the_socket_ends_it_but_a_change_of_rights_does_not) {
+BOOST_AUTO_TEST_CASE(removal_of_the_socket_is_noticed_and_a_change_of_rights_is_not) {
     serving s;
     BOOST_REQUIRE(::chmod(s.where.socket().c_str(), 0770) == 0);
     BOOST_TEST(serve_all(*s.l));
@@ -258,7 +258,7 @@ BOOST_AUTO_TEST_CASE(removal_of_the_socket_ends_it_but_a_change_of_rights_does_n
     BOOST_TEST(!serve_all(*moved.l));
 }
 
-BOOST_AUTO_TEST_CASE(a_socket_of_someone_else_is_not_removed_at_the_end) {
+BOOST_AUTO_TEST_CASE(does_not_remove_the_socket_of_another_process) {
     serving first;
     // A successor has taken the path over.
     BOOST_REQUIRE(::unlink(first.where.socket().c_str()) == 0);
@@ -270,7 +270,7 @@ BOOST_AUTO_TEST_CASE(a_socket_of_someone_else_is_not_removed_at_the_end) {
     BOOST_TEST(static_cast<bool>(client_of(first.where.socket())));
 }
 
-BOOST_AUTO_TEST_CASE(an_inherited_socket_is_taken_over) {
+BOOST_AUTO_TEST_CASE(takes_over_an_inherited_socket) {
     directory where;
     wg::os::error_text why;
     unique_fd inherited(::socket(AF_UNIX, SOCK_STREAM, 0));
@@ -291,7 +291,7 @@ BOOST_AUTO_TEST_CASE(an_inherited_socket_is_taken_over) {
     BOOST_TEST(!exists(where.socket()));
 }
 
-BOOST_AUTO_TEST_CASE(lines_come_in_any_pieces_and_many_at_once) {
+BOOST_AUTO_TEST_CASE(accepts_lines_in_pieces_and_several_at_once) {
     serving s;
     unique_fd const a = s.client(), b = s.client();
     say(a, "he");
@@ -310,7 +310,7 @@ BOOST_AUTO_TEST_CASE(lines_come_in_any_pieces_and_many_at_once) {
     BOOST_TEST((heard_by(a) == "[" + longer + "]"));
 }
 
-BOOST_AUTO_TEST_CASE(clients_that_leave_are_forgotten) {
+BOOST_AUTO_TEST_CASE(forgets_clients_that_disconnect) {
     serving s;
     {
         unique_fd const probe = s.client(); // as wg(8) looks whether somebody listens
@@ -341,7 +341,7 @@ BOOST_AUTO_TEST_CASE(clients_that_leave_are_forgotten) {
     BOOST_TEST(s.l->connections() == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(an_error_ends_the_connection_after_its_answer) {
+BOOST_AUTO_TEST_CASE(closes_the_connection_after_the_answer_to_an_error) {
     serving s;
     unique_fd const client = s.client();
     say(client, "end\nnot heard\n");
@@ -350,7 +350,7 @@ BOOST_AUTO_TEST_CASE(an_error_ends_the_connection_after_its_answer) {
     BOOST_TEST(s.l->connections() == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(a_slow_reader_holds_up_nobody_and_no_more_than_one_answer) {
+BOOST_AUTO_TEST_CASE(a_slow_reader_delays_no_other_client_and_holds_one_answer) {
     serving s;
     unique_fd const slow = s.client(), quick = s.client();
     std::string questions;
@@ -372,7 +372,7 @@ BOOST_AUTO_TEST_CASE(a_slow_reader_holds_up_nobody_and_no_more_than_one_answer) 
     BOOST_TEST(s.l->connections() == 2u);
 }
 
-BOOST_AUTO_TEST_CASE(silent_clients_make_room_for_new_ones) {
+BOOST_AUTO_TEST_CASE(closes_the_most_inactive_client_for_a_new_one) {
     serving s; // of 4
     std::vector<unique_fd> silent;
     for (int i = 0; i < 4; ++i) {
@@ -392,7 +392,7 @@ BOOST_AUTO_TEST_CASE(silent_clients_make_room_for_new_ones) {
     BOOST_TEST(line_session::alive == 4);
 }
 
-BOOST_AUTO_TEST_CASE(without_descriptors_a_client_is_turned_away_and_the_loop_rests) {
+BOOST_AUTO_TEST_CASE(closes_new_clients_at_once_when_no_descriptors_are_left) {
     serving s;
     unique_fd const client = s.client();
     rlimit before{};
@@ -409,7 +409,7 @@ BOOST_AUTO_TEST_CASE(without_descriptors_a_client_is_turned_away_and_the_loop_re
     BOOST_TEST(heard_by(later) == "[hello]");
 }
 
-BOOST_AUTO_TEST_CASE(one_after_the_other_is_answered) {
+BOOST_AUTO_TEST_CASE(answers_many_clients_one_after_the_other) {
     serving s;
     for (int round = 0; round < 50; ++round) {
         unique_fd const client = s.client();

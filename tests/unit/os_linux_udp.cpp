@@ -54,7 +54,7 @@ BOOST_AUTO_TEST_CASE(both_families_share_one_port) {
     BOOST_TEST((texts == std::set<std::string>{"four", "six"}));
 }
 
-BOOST_AUTO_TEST_CASE(answers_leave_from_the_address_that_was_dialled) {
+BOOST_AUTO_TEST_CASE(answers_leave_from_the_address_that_was_sent_to) {
     fresh_faults fresh;
     for (bool const gro : {true, false}) {
         for (std::size_t const packets : {1u, 3u}) {
@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(answers_leave_from_the_address_that_was_dialled) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(answers_over_ipv6_leave_from_the_address_that_was_dialled) {
+BOOST_AUTO_TEST_CASE(answers_over_ipv6_leave_from_the_address_that_was_sent_to) {
     REQUIRE_V6();
     opened<> server, client;
     std::string text = "x";
@@ -155,7 +155,7 @@ BOOST_AUTO_TEST_CASE(runs_break_where_path_tos_or_size_changes) {
     BOOST_TEST(seen == texts, boost::test_tools::per_element());
 }
 
-BOOST_AUTO_TEST_CASE(long_runs_and_long_spans_arrive_whole) {
+BOOST_AUTO_TEST_CASE(long_runs_and_long_spans_arrive_completely) {
     fresh_faults fresh;
     for (std::size_t const size : {64u, 1420u}) {
         faults = {};
@@ -176,7 +176,7 @@ BOOST_AUTO_TEST_CASE(long_runs_and_long_spans_arrive_whole) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(tos_and_ecn_travel_both_ways) {
+BOOST_AUTO_TEST_CASE(tos_and_ecn_pass_both_ways) {
     opened<> a, b;
     for (auto const& address : {loopback4, loopback6}) {
         if (address == loopback6 && !host_has_v6()) continue;
@@ -214,7 +214,7 @@ BOOST_AUTO_TEST_CASE(closed_sockets_neither_send_nor_receive_and_reopen) {
     BOOST_TEST((d.why == wg::status::no_endpoint));
 }
 
-BOOST_AUTO_TEST_CASE(another_thread_takes_part_in_what_is_open) {
+BOOST_AUTO_TEST_CASE(another_thread_shares_the_open_sockets) {
     opened<> a, b;
     udp other;
     BOOST_REQUIRE(other.share(a.socket));
@@ -311,7 +311,7 @@ BOOST_AUTO_TEST_CASE(fwmark_holds_for_open_and_later_sockets) {
     BOOST_TEST((a.socket.set_fwmark(1) == wg::status::no_permission));
 }
 
-BOOST_AUTO_TEST_CASE(a_destination_that_is_ipv4_in_ipv6_is_sent_to_over_ipv4) {
+BOOST_AUTO_TEST_CASE(sends_to_an_ipv4_mapped_destination_over_ipv4) {
     opened<> a, b;
     std::string text = "mapped", plain = "plain";
     std::array out = {datagram_to(loopback4, b.port, text), datagram_to(loopback4, b.port, plain)};
@@ -403,7 +403,7 @@ BOOST_AUTO_TEST_CASE(handshake_messages_have_a_socket_of_their_own) {
 }
 
 /// The kernel sorts datagrams that it has joined by the first of them: the others come to that socket as well.
-BOOST_AUTO_TEST_CASE(joined_datagrams_follow_the_first_and_none_is_lost) {
+BOOST_AUTO_TEST_CASE(joined_datagrams_are_sorted_by_the_first_and_none_is_lost) {
     opened<> sender, receiver(true);
     if (!receiver.socket.separates_handshakes()) {
         BOOST_TEST_MESSAGE("skip: the kernel cannot sort datagrams (SO_ATTACH_REUSEPORT_CBPF)");
@@ -431,7 +431,7 @@ struct calls_on_loopback : wg::os::udp_calls {
 } // namespace
 
 /// The kernel takes a socket out of its group when the socket is bound to another interface.
-BOOST_AUTO_TEST_CASE(handshake_messages_are_apart_after_the_interface_was_made_anew) {
+BOOST_AUTO_TEST_CASE(handshake_messages_have_their_socket_after_the_interface_was_made_anew) {
     fresh_faults fresh;
     faults.no_gro = true;
     for (bool const steers : {true, false}) {
@@ -467,7 +467,7 @@ BOOST_AUTO_TEST_CASE(handshake_messages_are_apart_after_the_interface_was_made_a
     calls_on_loopback::steers = true;
 }
 
-BOOST_AUTO_TEST_CASE(a_kernel_that_cannot_sort_has_one_socket_for_all) {
+BOOST_AUTO_TEST_CASE(uses_one_socket_where_the_kernel_cannot_sort) {
     fresh_faults fresh;
     faults.no_steering = true;
     opened<> sender;
@@ -487,14 +487,14 @@ BOOST_AUTO_TEST_CASE(a_kernel_that_cannot_sort_has_one_socket_for_all) {
     ::close(other);
 }
 
-BOOST_AUTO_TEST_CASE(a_program_that_does_not_ask_for_it_has_one_socket_for_all) {
+BOOST_AUTO_TEST_CASE(uses_one_socket_unless_handshakes_are_separated) {
     opened<> sender, receiver;
     BOOST_TEST(!receiver.socket.separates_handshakes());
     send_types(sender.socket, loopback4, receiver.port, {1, 4, 2});
     BOOST_TEST(receive_sorted(receiver.socket, 3).data == "142");
 }
 
-BOOST_AUTO_TEST_CASE(a_port_with_two_sockets_is_taken_for_others) {
+BOOST_AUTO_TEST_CASE(another_process_cannot_join_a_port_with_two_sockets) {
     opened<> first(true);
     wg::os::udp second;
     second.separate_handshakes();
@@ -534,7 +534,7 @@ BOOST_AUTO_TEST_CASE(a_socket_bound_to_an_address_has_one_family_and_that_source
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_socket_bound_to_one_address_hears_nothing_at_another) {
+BOOST_AUTO_TEST_CASE(a_socket_bound_to_one_address_receives_nothing_at_another) {
     udp socket;
     socket.set_bind_address({wg::ip_address::v4(127, 0, 0, 7), 0, 0});
     auto const port = socket.open(0);
@@ -549,7 +549,7 @@ BOOST_AUTO_TEST_CASE(a_socket_bound_to_one_address_hears_nothing_at_another) {
     BOOST_TEST(in[0].text == "right");
 }
 
-BOOST_AUTO_TEST_CASE(an_address_that_is_not_here_is_refused_and_the_open_port_stays) {
+BOOST_AUTO_TEST_CASE(refuses_an_address_of_another_host_and_keeps_the_open_port) {
     udp socket;
     auto const before = socket.open(0);
     BOOST_REQUIRE(before);

@@ -6,7 +6,7 @@ using namespace wg_tests;
 
 BOOST_AUTO_TEST_SUITE(os_linux_udp_refusals)
 
-BOOST_AUTO_TEST_CASE(sends_one_by_one_what_is_refused_as_a_run) {
+BOOST_AUTO_TEST_CASE(sends_datagrams_singly_after_a_refused_run) {
     fresh_faults fresh;
     for (int const error : {EIO, EINVAL, EMSGSIZE, EOPNOTSUPP}) {
         BOOST_TEST_CONTEXT("errno " << error) {
@@ -30,7 +30,7 @@ BOOST_AUTO_TEST_CASE(sends_one_by_one_what_is_refused_as_a_run) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(segments_refused_on_one_path_are_tried_again_when_routes_change_or_minutes_later) {
+BOOST_AUTO_TEST_CASE(tries_refused_segments_again_when_routes_change_or_after_minutes) {
     fresh_faults fresh;
     opened<faulty_udp> sender;
     opened<> receiver;
@@ -100,7 +100,7 @@ BOOST_AUTO_TEST_CASE(another_thread_remembers_paths_until_routes_change) {
     BOOST_TEST(messages() == 0);
 }
 
-BOOST_AUTO_TEST_CASE(a_run_refused_for_its_source_says_nothing_about_segments) {
+BOOST_AUTO_TEST_CASE(a_run_refused_for_its_source_does_not_limit_segments) {
     fresh_faults fresh;
     opened<faulty_udp> sender;
     opened<> receiver;
@@ -118,7 +118,7 @@ BOOST_AUTO_TEST_CASE(a_run_refused_for_its_source_says_nothing_about_segments) {
     BOOST_TEST(faults.messages == 1);
 }
 
-BOOST_AUTO_TEST_CASE(a_datagram_that_is_refused_takes_no_other_of_its_batch_along) {
+BOOST_AUTO_TEST_CASE(a_refused_datagram_does_not_stop_others_of_its_batch) {
     fresh_faults fresh;
     for (int const error : {EPERM, EACCES, ENETUNREACH, EHOSTUNREACH, ENOBUFS, ENOMEM, EMSGSIZE, EINVAL, EIO}) {
         for (std::size_t const run : {1u, 3u}) {
@@ -154,7 +154,7 @@ BOOST_AUTO_TEST_CASE(a_datagram_that_is_refused_takes_no_other_of_its_batch_alon
     }
 }
 
-BOOST_AUTO_TEST_CASE(a_source_that_is_gone_is_forgotten_and_the_datagram_leaves) {
+BOOST_AUTO_TEST_CASE(a_datagram_with_a_lost_source_leaves_without_it) {
     opened<> sender, receiver;
     for (std::size_t const packets : {1u, 4u}) { // alone, and as a run
         std::vector<std::string> texts(packets, std::string(100, 's'));
@@ -175,7 +175,7 @@ BOOST_AUTO_TEST_CASE(a_source_that_is_gone_is_forgotten_and_the_datagram_leaves)
     }
 }
 
-BOOST_AUTO_TEST_CASE(every_errno_of_a_lost_source_is_understood) {
+BOOST_AUTO_TEST_CASE(handles_every_errno_of_a_lost_source) {
     fresh_faults fresh;
     opened<faulty_udp> sender;
     opened<> receiver;
@@ -215,7 +215,7 @@ BOOST_AUTO_TEST_CASE(works_without_sendmmsg_and_recvmmsg) {
     BOOST_TEST(faults.calls == 1); // asked once
 }
 
-BOOST_AUTO_TEST_CASE(waits_for_room_and_drops_when_there_is_none) {
+BOOST_AUTO_TEST_CASE(waits_for_room_and_then_drops) {
     fresh_faults fresh;
     opened<faulty_udp> sender;
     opened<> receiver;
@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(works_where_there_is_no_ipv6) {
     BOOST_TEST(receive(b.socket, 1).size() == 1u);
 }
 
-BOOST_AUTO_TEST_CASE(a_free_port_is_one_that_both_families_have) {
+BOOST_AUTO_TEST_CASE(chooses_a_port_that_is_free_in_both_families) {
     fresh_faults fresh;
     faults.taken_v6_ports = 3;
     faulty_udp socket;
@@ -290,7 +290,7 @@ BOOST_AUTO_TEST_CASE(a_failed_port_change_keeps_the_old_sockets) {
     BOOST_TEST(static_cast<bool>(again.open(mine.port))); // the old port is free
 }
 
-BOOST_AUTO_TEST_CASE(another_thread_does_without_what_was_switched_off) {
+BOOST_AUTO_TEST_CASE(another_thread_does_not_use_offloads_that_were_switched_off) {
     fresh_faults const fresh;
     opened<> b;
     wg::os::offloads wanted;
@@ -305,7 +305,7 @@ BOOST_AUTO_TEST_CASE(another_thread_does_without_what_was_switched_off) {
     for (arrival const& a : receive(b.socket, 2)) BOOST_TEST(a.text.size() == 100u);
 }
 
-BOOST_AUTO_TEST_CASE(where_the_host_takes_no_tos_datagrams_leave_without) {
+BOOST_AUTO_TEST_CASE(datagrams_leave_without_a_tos_that_the_host_refuses) {
     fresh_faults const fresh;
     opened<faulty_udp> sender;
     opened<> receiver;
@@ -320,7 +320,7 @@ BOOST_AUTO_TEST_CASE(where_the_host_takes_no_tos_datagrams_leave_without) {
     BOOST_TEST(in[0].tos == 0);
 }
 
-BOOST_AUTO_TEST_CASE(segments_of_an_impossible_size_are_dropped_and_not_asked_for_again) {
+BOOST_AUTO_TEST_CASE(drops_segments_of_an_impossible_size_and_switches_gro_off) {
     fresh_faults const fresh;
     opened<> sender;
     opened<faulty_udp> receiver;

@@ -31,7 +31,7 @@ wg::instant late() { return now() + wg::seconds(20); }
 
 BOOST_AUTO_TEST_SUITE(os_linux_waiter)
 
-BOOST_AUTO_TEST_CASE(tells_who_is_ready) {
+BOOST_AUTO_TEST_CASE(reports_the_descriptors_that_are_ready) {
     pipe_ends tun, udp, first, last;
     wg::os::waiter waiter(tun.from.get(), udp.from.get());
     BOOST_REQUIRE(static_cast<bool>(waiter));
@@ -63,7 +63,7 @@ BOOST_AUTO_TEST_CASE(a_closed_other_end_counts_as_ready) {
     BOOST_TEST(waiter.wait(late()).tun);
 }
 
-BOOST_AUTO_TEST_CASE(looks_for_a_while_before_it_sleeps) {
+BOOST_AUTO_TEST_CASE(polls_for_a_while_before_it_sleeps) {
     auto const times_slept = [] {
         rusage used{};
         BOOST_REQUIRE_EQUAL(::getrusage(RUSAGE_THREAD, &used), 0);
@@ -120,7 +120,7 @@ BOOST_AUTO_TEST_CASE(returns_at_the_deadline_and_not_before) {
     BOOST_TEST((now() < start + wg::seconds(10)));
 }
 
-BOOST_AUTO_TEST_CASE(a_deadline_in_the_past_only_looks) {
+BOOST_AUTO_TEST_CASE(a_deadline_in_the_past_only_polls) {
     pipe_ends udp;
     wg::os::waiter waiter(-1, udp.from.get());
     BOOST_TEST(!waiter.wait({}).udp);
@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(a_deadline_in_the_past_only_looks) {
     BOOST_TEST(waiter.wait({}).udp);
 }
 
-BOOST_AUTO_TEST_CASE(wake_ends_one_wait_even_if_it_came_first) {
+BOOST_AUTO_TEST_CASE(wake_ends_one_wait_even_if_it_came_before) {
     wg::os::waiter waiter;
     waiter.wake();
     waiter.wake();

@@ -57,7 +57,7 @@ void is_refused(outcome const& got, std::string const& words) {
 
 BOOST_FIXTURE_TEST_SUITE(wgd_options_table, environment)
 
-BOOST_AUTO_TEST_CASE(nothing_given_gives_the_defaults) {
+BOOST_AUTO_TEST_CASE(without_arguments_options_have_their_defaults) {
     auto const got = read({"wg0"});
     BOOST_REQUIRE((got.what == action::serve));
     BOOST_TEST(got.o.interface_name == "wg0");
@@ -105,7 +105,7 @@ BOOST_AUTO_TEST_CASE(an_empty_variable_is_not_set) {
     BOOST_TEST(got.o.workers == wg::os::threads::processors());
 }
 
-BOOST_AUTO_TEST_CASE(a_wrong_value_is_named_with_its_option_and_what_it_takes) {
+BOOST_AUTO_TEST_CASE(a_wrong_value_is_reported_with_its_option_and_the_allowed_values) {
     for (std::string const text : {"0", "65", "many", "-1", "4294967297"}) {
         is_refused(read({"--workers", text, "wg0"}), "--workers takes a number from 1 to 64, not " + text);
         is_refused(read({"wg0"}, {{"WG_WORKERS", text}}), "WG_WORKERS takes a number from 1 to 64, not " + text);
@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(a_wrong_value_is_named_with_its_option_and_what_it_takes) {
     is_refused(read({"wg0"}, {{"WG_CPU_OFF", "avx512,mmx"}}), "not avx512,mmx");
 }
 
-BOOST_AUTO_TEST_CASE(unknown_options_and_second_interfaces_are_named) {
+BOOST_AUTO_TEST_CASE(reports_unknown_options_and_a_second_interface) {
     is_refused(read({"--frobnicate", "wg0"}), "unknown option --frobnicate");
     is_refused(read({"--workers-and-more", "3", "wg0"}), "unknown option --workers-and-more");
     is_refused(read({"--foreground=1", "wg0"}), "unknown option --foreground=1");
@@ -127,7 +127,7 @@ BOOST_AUTO_TEST_CASE(unknown_options_and_second_interfaces_are_named) {
     is_refused(read({}), "interface is missing");
 }
 
-BOOST_AUTO_TEST_CASE(unknown_log_levels_are_errors_alone_as_in_wireguard_go) {
+BOOST_AUTO_TEST_CASE(an_unknown_log_level_means_error_as_in_wireguard_go) {
     using wgd_options::log_level;
     for (auto const& [text, level] : {std::pair("verbose", log_level::verbose), std::pair("debug", log_level::verbose),
                                       std::pair("silent", log_level::silent), std::pair("info", log_level::error)}) {
@@ -138,7 +138,7 @@ BOOST_AUTO_TEST_CASE(unknown_log_levels_are_errors_alone_as_in_wireguard_go) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(inherited_descriptors_are_open_no_standard_ones_and_different) {
+BOOST_AUTO_TEST_CASE(inherited_descriptors_must_be_open_not_standard_and_different) {
     wg::os::unique_fd const one(::open("/dev/null", O_RDWR)), other(::open("/dev/null", O_RDWR));
     std::string const first = std::to_string(one.get()), second = std::to_string(other.get());
     auto const got = read({"wg0"}, {{"WG_TUN_FD", first}, {"WG_UAPI_FD", second}});
@@ -179,7 +179,7 @@ BOOST_AUTO_TEST_CASE(the_directory_of_the_socket_is_an_absolute_path) {
     is_refused(read({"--socket-dir", "run", "wg0"}), "--socket-dir takes an absolute path, not run");
 }
 
-BOOST_AUTO_TEST_CASE(help_comes_before_all_mistakes_and_names_every_option) {
+BOOST_AUTO_TEST_CASE(help_is_shown_despite_mistakes_and_has_every_option) {
     BOOST_TEST((read({"--frobnicate", "--help"}, {{"WG_WORKERS", "x"}}).what == action::help));
     BOOST_TEST((read({"-h"}).what == action::help));
     BOOST_TEST((read({"wg0", "--version"}).what == action::version));
