@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Runs every operation under valgrind with its secrets marked as memory that was never written: memcheck tells of each
-branch and each address that depends on one. With every set of instructions that valgrind can run. Planted leaks must be
+"""Runs every operation under valgrind, with its secrets marked as uninitialised memory. memcheck reports each branch
+and each address that depends on a secret. Every instruction set that valgrind supports is used. Planted leaks must be
 found."""
+import concurrent.futures
 import os
 import subprocess
 
@@ -11,11 +12,11 @@ from cases import Failed, Skipped, command, compilers, need, run_cases, temporar
 
 FOUND = 99
 VALGRIND = ["valgrind", "-q", f"--error-exitcode={FOUND}", "--track-origins=no", "--num-callers=6"]
-NOT_SEEN = {"plant_division"}  # memcheck asks for no divisor
+NOT_SEEN = {"plant_division"}  # memcheck does not check divisors
 
 
 def check(program, group, which, leaks):
-    """Reading what debuggers need takes most of the time of a run, so the groups that must be clean share one."""
+    """valgrind needs most of its time to read debug information, so all groups that must be clean share one run."""
     done = subprocess.run([*VALGRIND, program, group, which], text=True, errors="replace", stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
     if done.returncode not in (0, FOUND) or "done" not in done.stdout.split():
@@ -42,9 +43,8 @@ def cases_of(compiler, flags, program, with_planted):
 
 def main():
     with temporary() as there:
-        cases = []
-        builds = [(c, f) for c in compilers() for f in ("-O2", "-O3 -DNDEBUG", "-Os -DWG_SMALL")]
-        for number, (compiler, flags) in enumerate(builds):
+        def built(number, compiler, flags):
+            """The cases of one build; of a build that fails or is skipped, one case that says so."""
             folder = os.path.join(there, str(number))
             os.mkdir(folder)
             try:
@@ -52,12 +52,15 @@ def main():
                 if not os.path.exists("/usr/include/valgrind/memcheck.h"):
                     raise Skipped("valgrind's headers are not installed")
                 program = build(folder, compiler, *flags.split())
-                cases += cases_of(compiler, flags, program, flags == "-O2")
-            except (Failed, Skipped) as why:
-                def again(reason=why):
+                return list(cases_of(compiler, flags, program, flags == "-O2"))
+            except (Failed, Skipped) as error:
+                def again(reason=error):
                     raise reason
-                cases.append((f"{compiler} {flags}", again))
-        run_cases(cases)
+                return [(f"{compiler} {flags}", again)]
+        builds = [(c, f) for c in compilers() for f in ("-O2", "-O3 -DNDEBUG", "-Os -DWG_SMALL")]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            cases = list(pool.map(lambda item: built(item[0], *item[1]), enumerate(builds)))
+        run_cases([case for of_build in cases for case in of_build])
 
 
 main()

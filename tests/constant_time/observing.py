@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSL-1.0
-"""What both observers of operations.cpp share: how it is built and what it is asked for."""
+"""Builds operations.cpp for memcheck.py and disassembly.py, and lists its groups of operations."""
 import pathlib
 import platform
 import sys
@@ -8,7 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from cases import ROOT, STRICT, Skipped, command  # noqa: E402
 
 HERE = ROOT / "tests" / "constant_time"
-# No address of the program is random, so that a disassembly of the file says what ran.
+# No address of the program is random, so that a disassembly of the file shows the code that ran.
 FIXED = ["-fno-pie", "-no-pie"]
 
 
@@ -22,12 +22,12 @@ def build(there, compiler, *flags):
     need_x86()
     program = pathlib.Path(there) / "operations"
     fixed = ["-fno-pie"] if "-static" in flags else FIXED
-    command(compiler, *STRICT, "-gdwarf-4", *fixed, *flags, "-I", ROOT / "include", HERE / "operations.cpp",
+    command(compiler, *STRICT, "-g1", "-gdwarf-4", *fixed, *flags, "-I", ROOT / "include", HERE / "operations.cpp",
             "-o", program)
     return program
 
 
 def groups(program):
-    """(those that must not leak, those that do)"""
+    """(groups that must not leak, groups with a planted leak)"""
     names = command(program, "--groups").split()
     return [n for n in names if not n.startswith("plant_")], [n for n in names if n.startswith("plant_")]

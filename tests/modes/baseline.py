@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Code compiled for the baseline has instructions of the baseline alone: beyond it are only functions that have the
-instruction set in their names. The assembler says what belongs to the baseline, for it knows all instructions. And
-units that were compiled for different processors share no function in one program."""
+"""Code compiled for the baseline has instructions of the baseline alone, except in functions that have the instruction
+set in their names. The assembler decides whether an instruction belongs to the baseline. Units that were compiled for
+different processors share no function in one program."""
 import pathlib
 import platform
 import re
 import sys
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from cases import (FREESTANDING, ROOT, STRICT, Failed, Skipped, command, compilers, need, run_cases,  # noqa: E402
@@ -16,7 +17,7 @@ SOURCE = ROOT / "tests" / "modes" / "everything.cpp"
 # A kernel has its instruction set in the name of its namespace or class; the ABI's namespace does not count.
 KERNEL = re.compile(r"avx512|avx2|ssse3|adx|bmi2|ifma")
 ABI = re.compile(r"abi1_[a-z0-9]+")
-# `rep bsf`, which compilers write for any processor, is read as tzcnt; xgetbv is what detect_cpu asks with.
+# Compilers write `rep bsf` for any processor, and objdump shows it as tzcnt. detect_cpu uses xgetbv.
 HARMLESS = {"tzcnt", "xgetbv", "endbr64"}
 MAIN = """
 #include <cstdio>
@@ -32,15 +33,32 @@ int main() {
 """
 
 
-def compiled(there, compiler, name, *flags):
-    made = pathlib.Path(there) / f"{name}.o"
-    command(compiler, *STRICT, *FREESTANDING, f"-DENTRY=entry_{name}", "-I", ROOT / "include", *flags, "-c", SOURCE,
-            "-o", made)
-    return made
+# An instruction beyond the baseline in a function whose name does not say so.
+PLANTED = """
+typedef unsigned char wide __attribute__((vector_size(32)));
+[[gnu::target("avx2")]] void planted(wide* out) { *out += 1; }
+"""
+
+
+class Objects:
+    """The objects of everything.cpp, each compiled once for all cases."""
+
+    def __init__(self, there):
+        self.there, self.locks, self.made = pathlib.Path(there), {}, {}
+
+    def compiled(self, compiler, name, *flags):
+        key = compiler, name, *flags
+        with self.locks.setdefault(key, threading.Lock()):
+            if key not in self.made:
+                made = self.there / f"{len(self.locks)}-{name}.o"
+                command(compiler, *STRICT, *FREESTANDING, f"-DENTRY=entry_{name}", "-I", ROOT / "include", *flags, "-c",
+                        SOURCE, "-o", made)
+                self.made[key] = made
+            return self.made[key]
 
 
 def functions(made):
-    """name: its instructions, without the places that they name."""
+    """{function: its instructions, without the symbols that objdump adds to addresses}"""
     found, current = {}, None
     for line in command("objdump", "-dw", "--no-show-raw-insn", made).splitlines():
         if label := re.match(r"[0-9a-f]+ <(.*)>:$", line):
@@ -51,7 +69,7 @@ def functions(made):
 
 
 def beyond(code, there):
-    """Which of these instructions the assembler refuses to write for the plainest x86-64."""
+    """The instructions of `code` that the assembler refuses for the plainest x86-64."""
     texts = sorted({text for body in code.values() for text in body if "nop" not in text.split("%")[0]
                     and not re.match(r"((notrack|bnd) )*(j\w+|call|loop\w*|xbegin) +[^*]", text)})
     if any("(bad)" in text for text in texts):
@@ -80,10 +98,10 @@ def leaks(made, there):
     return code, foreign, wrong
 
 
-def keeps_to_baseline(compiler, level):
+def keeps_to_baseline(objects, compiler, level):
     need_x86()
     with temporary() as there:
-        _, _, wrong = leaks(compiled(there, compiler, "baseline", level), there)
+        _, _, wrong = leaks(objects.compiled(compiler, "baseline", level), there)
         if wrong:
             raise Failed("\n".join(f"{name}: {', '.join(found[:5])}" for name, found in wrong.items()))
 
@@ -91,16 +109,19 @@ def keeps_to_baseline(compiler, level):
 def finds_planted(compiler):
     need_x86()
     with temporary() as there:
-        _, foreign, wrong = leaks(compiled(there, compiler, "baseline", "-O2", "-DPLANT"), there)
+        made = pathlib.Path(there) / "planted.o"
+        command(compiler, "-O2", "-x", "c++", "-c", "-", "-o", made, source=PLANTED)
+        _, foreign, wrong = leaks(made, there)
         if not any("planted" in name for name in wrong):
             raise Failed(f"the planted instructions were not found; of all only {sorted(foreign)[:10]} are beyond")
 
 
-def parted(compiler, level):
-    """One program of a unit for any processor and one for AVX2: what they share says the same in both."""
+def shares_nothing(objects, compiler, level):
+    """One program of a unit for any processor and one for AVX2: functions in both units have the same code."""
     need_x86()
     with temporary() as there:
-        plain, wide = compiled(there, compiler, "baseline", level), compiled(there, compiler, "avx2", level, "-mavx2")
+        wide = objects.compiled(compiler, "avx2", level, "-mavx2")  # while another case compiles the baseline
+        plain = objects.compiled(compiler, "baseline", level)
         code, wide_code = functions(plain), functions(wide)
         foreign = beyond(wide_code, there)
         shared = set(code) & set(wide_code)
@@ -127,10 +148,13 @@ def need_x86():
     need("objdump")
 
 
-cases = []
-for found in compilers():
-    for optimised in ("-O0", "-O2"):
-        cases.append((f"baseline at {optimised}, {found}", lambda c=found, o=optimised: keeps_to_baseline(c, o)))
-        cases.append((f"units for two processors at {optimised}, {found}", lambda c=found, o=optimised: parted(c, o)))
-    cases.append((f"finds planted instructions, {found}", lambda c=found: finds_planted(c)))
-run_cases(cases)
+def cases(objects):
+    for c in compilers():
+        for level in "-O0", "-O2":
+            yield f"baseline at {level}, {c}", lambda c=c, o=level: keeps_to_baseline(objects, c, o)
+            yield f"units for two processors at {level}, {c}", lambda c=c, o=level: shares_nothing(objects, c, o)
+        yield f"finds planted instructions, {c}", lambda c=c: finds_planted(c)
+
+
+with temporary() as folder:
+    run_cases(list(cases(Objects(folder))))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A unit that uses all of the library, for baseline.py to read its machine code. `ENTRY` names its one function.
+// A unit that uses all of the library. baseline.py reads its machine code. `ENTRY` is the name of its one function.
 #include "wg/wg.hpp"
 
 template class wg::device<wg::default_policies>;
@@ -77,14 +77,3 @@ extern "C" void ENTRY(byte* out) {
     use(wg::bundled::aead{}, wg::bundled::dh{}, wg::bundled::hash{}, digest);
     if (digest == first) wg::copy({out, 32}, first);
 }
-
-#ifdef PLANT
-// What must be found: an instruction beyond the baseline in a function whose name promises none.
-[[gnu::target("avx2")]] void planted(wg::byte* out) {
-    typedef wg::byte wide __attribute__((vector_size(32)));
-    wide x;
-    std::memcpy(&x, out, sizeof x);
-    x += 1;
-    std::memcpy(out, &x, sizeof x);
-}
-#endif

@@ -5,7 +5,7 @@ import sys
 
 
 def option(name, default):
-    """Takes `--name VALUE` or `--name=VALUE` off the command line. Returns VALUE in the type of `default`, or `default`.
+    """Takes `--name VALUE` or `--name=VALUE` off the command line. Returns VALUE as `default`'s type, or `default`.
 
     runner.main() starts the script twice, so the value is kept in the environment variable WG_TEST_NAME, which may also
     be set instead of the option.
