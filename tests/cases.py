@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSL-1.0
-"""What the scripts among the tests share: named cases that pass, fail or are skipped, and the compilers they use."""
+"""Shared by the test scripts: named cases that pass, fail or are skipped, and the compilers of this machine."""
 import collections
 import concurrent.futures
 import functools
@@ -17,7 +17,7 @@ HEADERS = ROOT / "include" / "wg"
 STRICT = ["-std=c++20", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]  # see command() of -Werror
 FREESTANDING = ["-fno-exceptions", "-fno-rtti"]
 
-# Backends that want a library, and one of the headers that it has. wg.hpp includes them where this macro is defined.
+# Backends that need a library: the macro that makes wg.hpp include the backend, and headers of the library.
 OPTIONAL = {
     "backends/hacl.hpp": ("WG_WITH_HACL", ["Hacl_AEAD_Chacha20Poly1305.h", "Hacl_Chacha20Poly1305_32.h"]),
     "backends/libsodium.hpp": ("WG_WITH_LIBSODIUM", ["sodium.h"]),
@@ -25,8 +25,8 @@ OPTIONAL = {
 }
 
 
-# What must compile for any machine: all but the files of one operating system or library.
 def is_portable(header):
+    """Whether a header compiles for any machine: it belongs to no operating system and needs no library."""
     return header not in OPTIONAL and not re.match(r"os/\w+/", header.replace("os/bare/", "os/"))
 
 
@@ -38,8 +38,8 @@ class Skipped(Exception):
     """The machine lacks what a case needs; the text says what."""
 
 
-# The compilers whose warnings are errors here, by their first number: with these the tree was compiled, and what they
-# warn of was mended. Any other may know a warning that nobody has seen, and a warning is then no failure.
+# Major versions of the compilers whose warnings are errors here: the tree compiles with these without a warning.
+# Another version may have new warnings, and a warning is then no failure.
 MENDED_FOR = {"g++": {12, 13, 14}, "clang++": {16, 19, 22}}
 
 
@@ -91,9 +91,9 @@ def need(program):
 
 
 def library_flags(compiler, header):
-    """What makes wg.hpp include one of the optional headers. Skips where its library is not here.
+    """The flags that make wg.hpp include an optional header. Skips the case where the library of the header is missing.
 
-    The headers of HACL* are found as the build finds them: WG_HACL holds the flags."""
+    The flags for the headers of HACL* come from the build, in the environment variable WG_HACL."""
     macro, ones = OPTIONAL[header]
     flags = [f"-D{macro}"]
     if macro == "WG_WITH_HACL":
@@ -109,9 +109,9 @@ def library_flags(compiler, header):
 
 
 def command(*arguments, source=None, cwd=None, env=None):
-    """Runs a program, returns what it printed; a case fails with all of that if it does not exit with 0.
+    """Runs a program and returns its output. If the program does not exit with 0, the case fails with that output.
 
-    Leaves out -Werror where the program is a compiler whose warnings are none."""
+    Leaves out -Werror where the program is a compiler that MENDED_FOR does not have."""
     need(str(arguments[0]))
     if "-Werror" in arguments and not warnings_are_errors(str(arguments[0])):
         arguments = [a for a in arguments if a != "-Werror"]
@@ -123,7 +123,7 @@ def command(*arguments, source=None, cwd=None, env=None):
 
 
 def run_cases(cases, workers=2):
-    """Runs `cases`, pairs of a name and a function without arguments; prints a line each; exits."""
+    """Runs `cases`, which are pairs (name, function without arguments). Prints a line for each, and exits."""
     counts = collections.Counter(passed=0, failed=0, skipped=0)
 
     def one(case):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""The oldest and the newest g++ and clang++ of this machine, and the clang of zig, make working code of the headers.
+"""The oldest and the newest g++ and clang++ of this machine, and the clang of zig, compile the headers to working code.
 
-    compilers.py            the newest of each compiles README's example; seconds
+    compilers.py            the newest of each compiles README's example; takes seconds
     compilers.py --full     all of them compile it, and run the cryptography's unit tests, at -O0, -O2 and -O3
 """
 import pathlib
@@ -14,7 +14,7 @@ from cases import ROOT, Failed, Skipped, command, compilers, every_compiler, num
 
 UNIT = ROOT / "tests" / "unit"
 BOOST = pathlib.Path("/usr/include/boost")
-# What is in all of them: assembly, intrinsics and vectors of each instruction set.
+# These contain the assembly, intrinsics and vectors of each instruction set.
 CRYPTOGRAPHY = ["kernels", "bundled_aead", "bundled_blake2s", "bundled_chacha20", "bundled_field25519",
                 "bundled_poly1305", "bundled_x25519", "main"]
 
@@ -24,7 +24,7 @@ def readme_example():
 
 
 def words(compiler):
-    """A compiler by its name, or zig by the path of its program."""
+    """The command of a compiler; zig is replaced by the path of its program."""
     name, *arguments = compiler.split()
     if name != "zig":
         return [compiler]
@@ -48,7 +48,7 @@ def example(compiler, level):
 
 
 def cryptography(compiler, level):
-    """With the text of Boost.Test: its library may be made for another C++ library."""
+    """Compiles Boost.Test as headers, because its library may be built for another C++ standard library."""
     if not (BOOST / "test").is_dir():
         raise Skipped("the headers of Boost.Test are not installed")
     with temporary() as there:
@@ -65,13 +65,13 @@ def cryptography(compiler, level):
 
 
 def newest():
-    """Those that compilers() leaves out; it is their inline assembly that has been refused before."""
+    """The newest compilers that compilers() leaves out. Newer compilers have refused our inline assembly before."""
     found = [numbered(name, oldest)[-1:] for name, oldest in (("g++", 13), ("clang++", 17))]
     return [c for names in found for c in names if c not in compilers()]
 
 
 def full():
-    # Without a target zig compiles for this processor; with one it switches off what not all of that kind have.
+    # Without a target zig compiles for this processor. With a target it uses only instructions of all its processors.
     for compiler in [*every_compiler(), "zig c++", "zig c++ -target x86_64-linux-musl"]:
         for level in "-O0", "-O2", "-O3":
             yield f"README's example {level}, {compiler}", lambda c=compiler, o=level: example(c, o)

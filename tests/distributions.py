@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSL-1.0
 """./demo.sh and ./test.sh --quick work on the newest stable Debian and on testing, from nothing but their base systems.
 
-Wants root, debootstrap and a mirror of Debian among apt's sources. A base system is made anew for each run in
-/var/tmp, takes 2 GB while it is used, and goes away. Ubuntu 24.04 has g++ 13: for it stands the stable Debian with
-that compiler.
+Needs root, debootstrap and a mirror of Debian among apt's sources. Each run makes its own base system in /var/tmp,
+which takes 2 GB, and removes it at the end. Stable Debian with g++ 13 stands in for Ubuntu 24.04, which has that
+compiler.
 """
 import os
 import pathlib
@@ -24,7 +24,8 @@ FILTERED = shutil.ignore_patterns("build", "build-*", ".git", "__pycache__", ".c
 
 
 def run(command, limit_s):
-    """Its exit status and output. What it started ends with it, for it has process and mount namespaces of its own."""
+    """The exit status and output of a command in its own PID and mount namespaces, so that its processes end with
+    it."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, errors="replace", timeout=limit_s)
@@ -34,7 +35,7 @@ def run(command, limit_s):
 
 
 def base_system(suite, there):
-    """Makes the base system; a fetch that fails is tried again, from the packages that are there already."""
+    """Makes the base system. A download that fails is repeated and keeps the packages that are already there."""
     for _ in range(TRIES):
         code, said = run(["debootstrap", "--variant=minbase", "--include=ca-certificates", suite, str(there),
                           mirror()], 1800)
@@ -45,7 +46,7 @@ def base_system(suite, there):
 
 
 def inside(there, script, limit_s=7200):
-    """A script in the base system, with its own /proc and the machine's devices."""
+    """Runs a script in the base system, with a /proc of its own and the devices of the machine."""
     # A mount of its own: a mount namespace can be made only below one.
     prepare = f'mount --bind "{there}" "{there}" && cd "{there}" && mount --bind /dev "{there}/dev" && ' \
               f'mount -t sysfs sysfs "{there}/sys" && ' \

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""A HACL* C tree to test wg/backends/hacl.hpp with: the one inside the sources of the distribution's package nss.
+"""Finds a HACL* C tree for the tests of wg/backends/hacl.hpp: the tree in the sources of the package nss.
 
     hacl_sources.py     prints the folder
 
-$WG_HACL_TREE names another. Fetched once, by apt with lists of its own, from the archives that the machine uses anyway.
+$WG_HACL_TREE may name another tree. apt fetches the sources once, from the archives of this machine, with separate
+package lists.
 """
 import os
 import pathlib
@@ -29,7 +30,7 @@ def codename():
 
 
 def stanzas():
-    """Fields of the machine's own archives that have this release, as apt's deb822 has them."""
+    """The deb822 stanzas of the machine's archives for this release."""
     for path in sorted((APT / "sources.list.d").glob("*.sources")):
         for text in re.split(r"\n\s*\n", path.read_text()):
             text = re.sub(r"^#.*\n?", "", text, flags=re.MULTILINE)
@@ -44,7 +45,7 @@ def stanzas():
 
 
 def source_archives():
-    """The same as sources of the release's main part."""
+    """These archives as source archives of the component main."""
     for fields in stanzas():
         if codename() in fields["Suites"].split() and "main" in fields.get("Components", "").split():
             signed = f"Signed-By: {fields['Signed-By']}\n" if "Signed-By" in fields else ""
@@ -77,7 +78,7 @@ def download(to, archives):
 
 
 def tree():
-    """(folder, "") or (None, why there is none)."""
+    """(folder, ""), or (None, the reason)."""
     if os.environ.get("WG_HACL_TREE"):
         return pathlib.Path(os.environ["WG_HACL_TREE"]).resolve(), ""
     to = cache_dir() / f"hacl-{codename()}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Whoever interrupts the demonstration or the tests finds nothing of them afterwards: no process, no network namespace,
-no interface, no mount, no file. The daemon under test: WGD=/path, by default that of build-gcc."""
+"""After an interruption, the demonstration and the tests leave nothing behind: no process, network namespace,
+interface, mount or file. The daemon under test: WGD=/path, by default the one of build-gcc."""
 import os
 import pathlib
 import signal
@@ -14,7 +14,7 @@ from cases import ROOT, Failed, Skipped, need, run_cases, temporary
 WGD = os.environ.get("WGD", str(ROOT / "build-gcc" / "samples" / "wgd"))
 MARK = "WG_TEST_INTERRUPTED"
 PATIENCE_S = 15
-GONE_S = 2  # less than what was interrupted would have taken by itself
+GONE_S = 2  # shorter than the interrupted command would still have run
 
 # Runs one system test as run.py does, until it is interrupted.
 RUNNER = """
@@ -28,7 +28,7 @@ except run.Interrupted:
 
 
 def marked(mark):
-    """The processes that have it from us, whatever session or namespace they are in: pid and name."""
+    """{pid: name} of the processes that inherited the mark, in all sessions and namespaces."""
     found = {}
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -37,12 +37,12 @@ def marked(mark):
             if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
                 found[int(entry.name)] = (entry / "comm").read_text().strip()
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # the process has ended in the meantime
     return found
 
 
 def surroundings():
-    """What may be left behind, other than processes."""
+    """Everything but processes that may be left behind."""
     ip = lambda *words: subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout.splitlines()
     files = set()
     for folder, folders, names in os.walk(ROOT):
@@ -72,14 +72,14 @@ def check_gone(mark, before):
 
 
 def start(command, mark, **options):
-    """In a session of its own, as from a terminal; should this test die, it is asked to end."""
+    """Starts a command in a session of its own, as a terminal does. It gets SIGTERM if this test dies."""
     return subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
                             env={**os.environ, MARK: mark, "WGD": WGD}, **options)
 
 
 def finish(process, mark):
-    """Whatever came before: nothing of ours goes on."""
+    """Ends all processes with the mark."""
     for pid in marked(mark):
         try:
             os.kill(pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ import tempfile
 LAYERS = {"base": 0, "policy.hpp": 1, "fwd.hpp": 1, "policy": 2, "backends": 3, "protocol": 4, "device": 5,
           "core.hpp": 6, "control": 7, "engine": 8, "os": 9, "default_policies.hpp": 10, "bare_node.hpp": 10,
           "wg.hpp": 11}
-# ... and these no more than this, for they are what a user replaces (or what must not know what was plugged in).
+# ... and these folders only what is listed, because a user replaces them, or because they must work with any backend.
 ONLY = {"backends": {"base", "policy.hpp", "backends"}, "os": {"base", "policy.hpp", "os"}}
 NEVER = {"protocol": {"backends", "os"}, "device": {"backends", "os"}, "control": {"backends", "os"}}
 
@@ -28,7 +28,7 @@ def folder(path):
 
 
 def included(headers, header):
-    """What `header` includes of the project, as paths below include/wg; and what is wrong with it."""
+    """The project's headers that `header` includes, as (place, path below include/wg), and the violations found."""
     found, wrong = [], []
     for number, line in enumerate((headers / header).read_text().splitlines(), 1):
         match = INCLUDE.match(line)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Stands for the tests of a library that this build does not have: skips them and says why. missing_backend.py NAME"""
+"""Skips the tests of a library that this build does not have, with the reason. missing_backend.py NAME"""
 import os
 import sys
 

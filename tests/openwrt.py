@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""The protocol handler of samples/openwrt, under each POSIX shell that is here, with stand-ins for what OpenWrt brings:
-UCI's functions read a configuration of the test; netifd's, `wg`, `wgd`, `ip` and `logger` write down how they are
-called. Compared is all that they were told."""
+"""Tests the protocol handler of samples/openwrt under each POSIX shell of this machine, with doubles for parts of
+OpenWrt. The doubles of UCI's functions read a configuration of the test. Those of netifd's functions, `wg`, `wgd`, `ip`
+and `logger` record their calls, which the test compares."""
 import os
 import pathlib
 import shlex
@@ -58,7 +58,7 @@ def shells():
 
 
 class Run:
-    """One call of the handler: what it told netifd, and the file that it gave to wg."""
+    """One call of the handler: its calls of netifd's functions, and the file that it gave to wg."""
 
     def __init__(self, shell, call, configuration, **environment):
         with temporary() as there:
@@ -82,7 +82,8 @@ class Run:
 
 
 def configuration(interface, *peers):
-    """UCI's text as variables: the interface and each peer are dictionaries of options; lists are joined by blanks."""
+    """The configuration as variables of UCI. The interface and each peer are dictionaries of options; blanks separate
+    lists."""
     lines = [f"SECTIONS_wireguard_wg0={shlex.quote(' '.join(f'peer{n}' for n in range(len(peers))))}"]
     for section, options in [("wg0", interface)] + [(f"peer{n}", peer) for n, peer in enumerate(peers)]:
         for option, value in options.items():
@@ -128,7 +129,7 @@ def little(shell):
 
 
 GOOD, PEER = {"private_key": KEYS[0]}, {"public_key": KEYS[1], "allowed_ips": ["10.9.0.2/32"]}
-BAD = {  # name: (interface, peer, code, what the log names)
+BAD = {  # name: (interface, peer, code, text in the log)
     "no private key": ({}, PEER, "INVALID_PRIVATE_KEY", "private_key"),
     "a private key that is too short": ({"private_key": KEYS[0][1:]}, PEER, "INVALID_PRIVATE_KEY", "private_key"),
     "a private key in two lines": ({"private_key": KEYS[0][:20] + "\n" + KEYS[0][21:]}, PEER, "INVALID_PRIVATE_KEY",
@@ -175,7 +176,7 @@ def announces(shell):
 
 
 def starts(shell):
-    """The init script: one file comes up, one that wg refuses is taken down again."""
+    """The init script brings one configuration file up. It takes another one down again, because wg refuses it."""
     with temporary() as there:
         there = pathlib.Path(there)
         for name, text in PROGRAMS.items():

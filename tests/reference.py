@@ -22,7 +22,7 @@ import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VERSION = "1.9"  # other versions warn about other things
-LEAST = 1000  # symbols in all; far fewer means that Doxygen has lost its way in a header
+LEAST = 1000  # symbols in all; far fewer mean that Doxygen did not parse a header
 
 # Folders (and files) of include/wg whose symbols are not all documented yet: what is found there is only counted.
 UNFINISHED = {"backends", "base", "control", "device", "os", "protocol"}
@@ -112,14 +112,15 @@ def read(root):
         settings = {"OUTPUT_DIRECTORY": folder, "GENERATE_HTML": "NO", "GENERATE_XML": "YES",
                     "XML_PROGRAMLISTING": "NO"}
         if not (root / "docs" / "reference.dox").exists():
-            settings["INPUT"] = "include/wg"  # the self-test's tree
+            settings["INPUT"] = "include/wg"  # the tree of the self-test
         warnings = doxygen(root, settings)
         warnings = [line.replace(f"{root}/include/wg/", "") for line in warnings]
         return symbols(root, pathlib.Path(folder, "xml")), warnings
 
 
 def check(root, unfinished):
-    """Complaints, the symbols that are as they should be, and the number of undocumented ones by unfinished folder."""
+    """The violations, the number of documented symbols, and the number of undocumented ones of each unfinished
+    folder."""
     found, warnings = read(root)
     folder = lambda line: re.split(r"[/:]", line)[0]
     missing = [symbol for symbol in found if not symbol.documented]

@@ -38,7 +38,7 @@ SKIP = re.compile(r"^\s*skip(?:ped)?\b[:\s]\s*(.*)", re.IGNORECASE)
 GRACE_S = 60  # an interrupted test has this long to clean up, before it is killed
 SANITIZERS = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
 INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-BACKGROUND_NICE = 10  # a tenth of the processor time that a system test gets which wants the same processor
+BACKGROUND_NICE = 10  # on the same processor, a tenth of the time that a system test gets
 
 PORTABLE = ["style", "unit", "headers", "single", "modes", "footprint", "constant_time", "backends", "consumers"]
 SYSTEM = ["netns", "link", "daemon", "paths", "flood", "interop", "kernel", "firmware", "routers", "memory", "load",
@@ -269,7 +269,7 @@ class Report:
             show_failure(f"{name}: {job.log.relative_to(ROOT)}", lines)
 
     def add_step(self, suite, name, job):
-        """A step of a build. A good one is no passed test."""
+        """Adds a step of a build. A successful step does not count as a passed test."""
         result = Result(failed=int(job.code != 0))
         result.seconds, result.processor_s = job.seconds, job.processor_s
         self.add(suite, result)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""What is said and how it looks: shellcheck finds nothing, every Python file compiles, every file names its licence, no
-unit test is forgotten in meson's list, every rule that a header cites is proved by a test, links lead somewhere, and
-lines end at column 120."""
+"""Rules of form: shellcheck finds nothing, every Python file compiles, every file names its licence, every unit test is
+in meson's list, every rule that a header cites is proved by a test, links have a target, and lines have at most 120
+columns."""
 import ast
 import re
 
@@ -50,7 +50,7 @@ def unit_tests_listed():
 
 
 def rules_in(folder):
-    """What rules the sources of a folder cite, and where."""
+    """{rule: place} of the rules that the sources of a folder cite."""
     found = {}
     for path in sorted((ROOT / folder).rglob("*.[ch]pp")):
         for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -80,7 +80,7 @@ def links_lead_somewhere(path):
 
 
 def no_placeholder(path):
-    """A line of capitals alone stands for a text that somebody meant to write."""
+    """A line of capital letters alone is a placeholder for a text that is still missing."""
     left = [line for line in path.read_text().splitlines() if re.fullmatch(r"[A-Z]{2,}(?:[ _][A-Z]+)*", line)]
     if left:
         raise Failed(f"a placeholder: {' '.join(left)}")
@@ -96,7 +96,7 @@ def lines_end_in_time(path):
 
 
 def is_wrapped(path):
-    """Of one's own hand: the generated header has the columns of what it is made of, and a line that says so."""
+    """Whether the rule applies: the generated header has long lines, and a line that says it is generated."""
     return path.suffix in (".hpp", ".cpp", ".py", ".md", ".build") and path != ROOT / "single_include/wg/wg.hpp"
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""The generated header is up to date, stands alone, links, and says to each compiler what the tree says."""
+"""The generated header is up to date, compiles alone, links, and has the same tokens as the tree for each compiler."""
 import pathlib
 import re
 import shutil
@@ -22,7 +22,7 @@ def regenerated():
 
 
 def two_units_link(compiler):
-    """With nothing but the one file: what is not inline would be defined twice."""
+    """Two units that include only this file link: a function that is not inline would be defined twice."""
     with temporary() as there:
         there = pathlib.Path(there)
         (there / "wg").mkdir()
@@ -40,7 +40,7 @@ def both_trees(compiler, first, second):
 
 
 def preprocessed(compiler, tree, flags):
-    """The tokens a compiler sees, one space between any two."""
+    """The tokens after preprocessing, separated by one space."""
     text = command(compiler, "-std=c++20", "-E", "-P", *flags, "-x", "c++", "-", "-I", tree,
                    source="#include <wg/wg.hpp>\n")
     return re.sub(r"\s+", " ", text).strip().replace("; ", ";\n").splitlines()

