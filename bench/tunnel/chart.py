@@ -8,7 +8,7 @@ COLOURS = ['#1f6feb', '#9aa4b2', '#d29922', '#8957e5', '#2da44e', '#cf222e']
 
 
 def draw(names, base, rows):
-    """`rows` are (label, whether more is better, {name: median}); bars are times as good as `base`."""
+    """`rows` are (label, whether more is better, {name: median}). The length of a bar is the ratio to `base`."""
     better = [(label, {n: (v[n] / v[base] if more else v[base] / v[n]) for n in names if v.get(n)})
               for label, more, v in rows]
     most = max(max(r.values()) for _, r in better)

@@ -4,13 +4,13 @@
 
     sudo bench/tunnel/tunnel.py [options] [[NAME=]PROGRAM ...]
 
-Two hosts out of network namespaces are joined by a veth pair, with a daemon of one kind on each; what is measured goes
-from one to the other through the tunnel. Daemons take turns, round by round, each time on hosts of their own; shown are
-medians. Compared are, beside the programs named (each is started as `PROGRAM -f wg0`):
+A veth pair connects two hosts, which are network namespaces, with a daemon of one kind on each. The measured traffic
+goes through the tunnel. In each round every daemon runs once, on new hosts. The medians of the rounds are printed.
+These are compared, and the programs on the command line (each is started as `PROGRAM -f wg0`):
 
     wgd      this project's daemon
-    limit    the same without cryptography: what the engine could reach at most on this machine
-    go       the newest wireguard-go that the machine can have; all ratios are to it
+    limit    the same without cryptography: the limit of the engine on this machine
+    go       the newest wireguard-go that the machine can run; all ratios are to it
 
 options: --build DIR      where wgd, wgd_limit and udp_load were built, with -Dbench=enabled (build)
          --only A,B       these of the three, instead of all
@@ -19,9 +19,9 @@ options: --build DIR      where wgd, wgd_limit and udp_load were built, with -Db
                           in single packets)
          --rounds N       (5)
          --seconds S      of a run of TCP (4)
-         --mtu BYTES      of the tunnel (1420); the wire's is 80 more
-         --path BYTES     a path MTU that routes know of and that is less than the wire's
-         --uso off        the wire takes no UDP segments: the kernel cuts them before
+         --mtu BYTES      MTU of the tunnel (1420); the MTU of the wire is 80 more
+         --path BYTES     a path MTU in the routes, less than the wire's
+         --uso off        the wire takes no UDP segments: the kernel segments before it
          --cores LIST     all programs on these cores, as taskset takes them
          --env A=B,C=D    the environment of wgd and limit
          --link N=ARGS    arguments of `ip link set wg0` for the program called N, such as `txqueuelen 500`; several: ;
@@ -134,11 +134,11 @@ class Pair:
         return ticks / os.sysconf('SC_CLK_TCK')
 
     def dropped(self):
-        """Packets for the tunnel that found no room in the queues of the TUN interface."""
+        """Packets for the tunnel that were dropped in front of a full queue of the TUN interface."""
         return json.loads(self.a.run('ip -j -s link show wg0'))[0]['stats64']['tx']['dropped']
 
     def tcp(self, *options, client=None):
-        """(Gbit/s, CPU s a GB, retransmits a GB)"""
+        """(Gbit/s, CPU seconds per GB, retransmits per GB)"""
         server = self.b.popen('iperf3 -s -1 -B 10.9.0.2', stdout=subprocess.DEVNULL)
         wait_until(lambda: self.b.run('ss -Hltn sport = 5201'), what='iperf3 listens')
         before = self.cpu_s()

@@ -49,13 +49,13 @@ def other_routes_leave_the_source_address_as_it_was_dialled(lab):
         t.a.ping('10.9.0.2')
         for what in 'add', 'del':
             t.b.ip(f'-{outer} route {what} {unrelated} dev veth')
-            t.b.ping('10.9.0.1')  # b speaks first, and has heard of the route by then
+            t.b.ping('10.9.0.1')  # b sends first, and has been notified of the route by then
             equal(t.a.show('wg0').peer.endpoint, endpoint(second, 10002), f"b's address as a sees it, IPv{outer}")
         lab.clear()
 
 
 def late_datagrams_do_not_hold(t, route, uses):
-    """What is under way over the second wire when its route goes must not keep the tunnel there."""
+    """Datagrams in flight on the second wire when its route is removed must not keep the tunnel on that wire."""
     t.a.ip(f'route add {route}')
     wait_until(lambda: uses('alt'), 5, 'a sends over the second wire again')
     os.kill(t.da.pid, signal.SIGSTOP)
@@ -64,7 +64,7 @@ def late_datagrams_do_not_hold(t, route, uses):
     wait_until(lambda: t.a.device_counters('alt')[0] - before > 300, 5, 'datagrams wait at a, from the second wire')
     t.a.ip(f'route del {route}')
     os.kill(t.da.pid, signal.SIGCONT)
-    equal(late.wait(10), 0, 'what was late is answered')
+    equal(late.wait(10), 0, 'late datagrams are answered')
     wait_until(lambda: uses('veth'), 2, 'a is on the first wire, whatever arrived late')
     equal(t.b.show('wg0').peer.endpoint, t.endpoint(t.a), "a's address on the first wire")
 
@@ -87,7 +87,7 @@ def a_more_specific_route_takes_over(lab):
         check(uses('veth'), 'a starts on the first wire')
         t.a.ip(f'-{outer} route add {route}')
         wait_until(lambda: uses('alt'), 5, f'a sends over the second wire, IPv{outer}')
-        if outer == 4:  # there the source address follows the route; with IPv6 it may stay, being still valid
+        if outer == 4:  # the source address follows the route; an IPv6 source may stay, because it is still valid
             equal(t.b.show('wg0').peer.endpoint, '198.51.100.1:10001', "a's address on the second wire")
         t.works()
         t.a.ip(f'-{outer} route del {route}')
@@ -168,7 +168,7 @@ def wireguard_runs_inside_wireguard(lab):
 def a_routing_loop_is_bounded(lab):
     t = Tunnel(lab)
     t.works()
-    # The endpoint lies behind the tunnel itself: each packet sent comes back in as one 60 bytes longer.
+    # The endpoint is behind the tunnel itself: each packet sent enters the tunnel again, 60 bytes longer.
     t.a.wg(f'set wg0 peer {t.pub_b} endpoint 10.9.0.2:10002')
     before = t.a.show('wg0').peer.tx
     t.a.ping_output('10.9.0.2', count=10, wait=1, flood=True)

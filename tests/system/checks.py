@@ -5,7 +5,7 @@ import time
 
 
 class Skip(Exception):
-    """The machine or the daemon lacks what this test needs; says what."""
+    """The machine or the daemon lacks something that this test needs. The text names it."""
 
 
 class Failure(Exception):
@@ -26,7 +26,7 @@ def equal(got, wanted, what='value'):
 
 
 def wait_until(condition, timeout=5.0, what='condition', every=0.02):
-    """Polls until `condition()` is true, returns what it returned; fails the test after `timeout` seconds."""
+    """Polls until `condition()` is true, and returns its value. Fails the test after `timeout` seconds."""
     end = time.monotonic() + timeout
     while True:
         value = condition()
@@ -37,7 +37,7 @@ def wait_until(condition, timeout=5.0, what='condition', every=0.02):
 
 
 def stays(condition, seconds, what='condition', every=0.05):
-    """Fails as soon as `condition()` is false within the next `seconds`. For what must *not* happen."""
+    """Fails as soon as `condition()` is false within the next `seconds`: for events that must not happen."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         check(condition(), f'ended within {seconds:g} s: {what}')

@@ -194,7 +194,7 @@ def uapi_sets_all_or_nothing(lab):
     good = (f'private_key={SOME}\nlisten_port=6000\nfwmark=7\nreplace_peers=true\npublic_key={SOME}\n'
             'allowed_ip=10.0.0.0/8\n')
     for lines, errno in BAD_SETS:
-        # `good` ends in a peer: what is wrong only before a peer is left out.
+        # `good` ends in a peer, so lines that are wrong only before the first peer are left out.
         if not lines.startswith('allowed_ip'):
             daemon.errno(f'set=1\n{good}{lines}\n\n')
             equal(daemon.uapi('get=1\n\n'), before, f'configuration after a set that ends in {lines!r}')
@@ -222,7 +222,7 @@ def uapi_survives_garbage(lab):
                b'get=1\nextra=1\n\n', b'set=1\n=\n\n', b'set=1\n\0=\0\n\n', b'get=1']
     garbage += [randomness.randbytes(randomness.randrange(1, 4000)) for _ in range(30)]
     for data in garbage:
-        with contextlib.suppress(OSError), daemon.connect() as s:  # it may hang up on us at any time
+        with contextlib.suppress(OSError), daemon.connect() as s:  # the daemon may close the connection at any time
             s.sendall(data)
             s.shutdown(socket.SHUT_WR)
             reply = read_reply(s)

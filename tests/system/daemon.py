@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""daemon suite: the process around the tunnel. What ends it and what must not, its log, its descriptors and limits, its
-socket, its options.
+"""daemon suite: the process around the tunnel: events that end it and events that must not, log, descriptors and
+limits, configuration socket, options.
 """
 import contextlib
 import ctypes
@@ -55,24 +55,24 @@ def refusing(**errors):
 
 
 def in_shell(script):
-    """The daemon as a program for `host.daemon`, started by a line of shell in which it is "$@"."""
+    """The daemon as a program for `host.daemon`, started by a line of shell that has the daemon's command in "$@"."""
     return ['sh', '-c', script, 'sh', WGD]
 
 
 def sleeps(pid):
-    """Whether the process waits; one that spins is found running soon."""
+    """Whether the process sleeps in 20 samples within 0.2 s; a process that spins is seen running."""
     return all(process_state(pid) == 'S' for _ in range(20) if time.sleep(0.01) is None)
 
 
 # ----------------------------------------------------------------------------------------------------------------- log
 
 def tunnel_with_log(lab, redirection, **env):
-    """A tunnel whose end a writes its log to what the shell's redirection says."""
+    """A tunnel whose end a writes its log to the target of a shell redirection."""
     return Tunnel(lab, programs=(in_shell(f'exec "$@" {redirection}'), None), env=env or None)
 
 
 def make_it_talk(t, packets=300):
-    """Each packet to nobody's address is a line of the log at level verbose."""
+    """Sends packets to an address of no peer: each makes a line of the log at level verbose."""
     t.a.ping_output('10.9.0.77', count=packets, flood=True, wait=1)
 
 
@@ -112,7 +112,7 @@ def a_reader_that_stops_reading_its_log_does_not_stop_the_tunnel(lab):
 
 
 def private_dev(host):
-    """/dev of this host alone, with what the daemon needs, so that a test may put its own syslog there."""
+    """Gives this host a /dev of its own, with the devices that the daemon needs. A test can add a syslog socket."""
     host.run(['sh', '-ec', f'''
         d={TMP}/dev.{host.name}; mkdir -p $d; mount -t tmpfs none $d; mkdir $d/net
         for f in null zero full urandom random tty net/tun; do touch $d/$f; mount --bind /dev/$f $d/$f; done
@@ -125,7 +125,7 @@ def private_dev(host):
 
 
 def background(host, name='wg0', env=None, redirection='', more=''):
-    """Starts the daemon in the background, as a command that returns; its pid."""
+    """Starts the daemon in the background; returns its pid when the command has returned."""
     environment = {k: v for k, v in os.environ.items() if k not in ('LOG_LEVEL', 'WG_PROCESS_FOREGROUND')}
     before = set(host.processes_inside())
     p = host.popen(['sh', '-c', f'exec {WGD} {more} {name} {redirection}'], stdin=subprocess.DEVNULL,
@@ -206,7 +206,7 @@ def few_descriptors_are_enough_or_the_limit_is_named(lab):
             worked.append(limit)
         else:
             said = p.stdout.read()
-            if limit > 4:  # the loader itself needs that much
+            if limit > 4:  # the program loader needs that many
                 equal(p.returncode, 1, f'exit status with {limit} descriptors: {said!r}')
                 check(re.search(rf'ulimit -n. is {limit}, .*raise it to \d+', said), f'with {limit}: {said!r}')
             refused.append(limit)
@@ -434,7 +434,7 @@ def signals_that_ask_nothing_end_nothing(lab):
         t.da.process.send_signal(number)
         os.kill(pid, number)
         t.a.ping('10.9.0.2')
-    for number in [signal.SIGHUP]:  # neither has a terminal that can close
+    for number in [signal.SIGHUP]:  # neither of the two has a terminal that can close
         t.da.process.send_signal(number)
         os.kill(pid, number)
     t.works()
@@ -550,7 +550,7 @@ def a_daemon_bound_to_an_interface_follows_it_when_it_is_made_anew(lab):
         check(all('%wire:' in address for address in udp_addresses(t.a)), f'sockets: {udp_addresses(t.a)}')
         t.a.wg(f'set wg0 peer {t.pub_b} endpoint 198.51.100.2:10002')
         t.a.ping('10.9.0.2', wait=7)
-        # The route of this endpoint leads to the other wire, where nothing may pass.
+        # The route to this endpoint leads to the other wire, which must stay silent.
         seen = t.a.capture('veth')
         t.a.wg(f'set wg0 peer {t.pub_b} endpoint 192.0.2.2:10002')
         t.a.ping_output('10.9.0.2', count=3)

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSL-1.0
 """firmware suite: the node of samples/firmware on emulated boards, and a daemon on Linux at the other end of the wire.
 
-The wire is a TAP device of the daemon's host, this process, and the emulator's frames in UDP on the loopback interface:
-so a test sees every frame, and can lose, delay, change and make them. The board's random source is seeded, so a test
-also knows every ephemeral key, and can have a dissector that we did not write read all that was said.
+The wire is a TAP device of the daemon's host, this process, and the emulator's frames in UDP on the loopback interface.
+So a test sees every frame, and can drop, delay, change and inject frames. The board's random source is seeded, so a
+test knows every ephemeral key, and Wireshark's dissector can decrypt all messages.
 """
 import base64
 import collections
@@ -40,11 +40,11 @@ NETWORK['virt'] = ('qemu-system-riscv32', ['-m', '16M', '-bios', 'none', '-globa
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454ca, 2, 0x1000
 OUTER, INNER = {4: '192.0.2.7', 6: '2001:db8::7'}, {4: '10.9.0.7', 6: 'fd09::7'}  # the board's
 PORT, ECHO_PORT = 51820, 7
-SIZES = 0, 64, 512, 1372  # of UDP payloads; the last fills the MTU over IPv6
+SIZES = 0, 64, 512, 1372  # sizes of UDP payloads; the largest fills the MTU over IPv6
 
 
 def build(board, small=False):
-    """The image of a board, built once a run."""
+    """The image of a board, which is built once in a run."""
     compiler = 'riscv64-unknown-elf-g++' if board == 'virt' else 'arm-none-eabi-g++'
     need('make', 'arm-none-eabi-g++', compiler)
     out = f'{BUILT}/{"small" if small else "fast"}'
@@ -57,10 +57,10 @@ def build(board, small=False):
 
 
 class Wire:
-    """Carries frames between a TAP device and an emulator, in a thread of its own. All frames are kept."""
+    """Carries frames between a TAP device and an emulator, in a thread of its own, and keeps all frames."""
 
     def __init__(self, host, device='wire'):
-        subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)  # of this process, where the emulator is too
+        subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)  # of the emulator's namespace
         with host.inside():
             self.tap = os.open('/dev/net/tun', os.O_RDWR | os.O_NONBLOCK)
             fcntl.ioctl(self.tap, TUNSETIFF, struct.pack('16sH22x', device.encode(), IFF_TAP | IFF_NO_PI))
@@ -71,7 +71,7 @@ class Wire:
         self.socket.bind(('127.0.0.1', 0))
         self.socket.setblocking(False)
         self.board = None      # where the emulator listens
-        self.frames = []       # [(when, whether the board sent it, frame)]
+        self.frames = []       # [(time, whether the board sent it, frame)]
         self.meddle = lambda frame, of_board: [frame]  # what of it goes on
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -104,7 +104,7 @@ class Wire:
                 self.socket.sendto(frame, ('127.0.0.1', self.board))
 
     def messages(self, kind, of_board):
-        """The WireGuard messages of one kind that one side sent."""
+        """The WireGuard messages of one type that one side sent."""
         found = []
         for _, sender, f in list(self.frames):
             payload = f[42:] if f[12:14] == b'\x08\x00' else f[62:]
@@ -122,7 +122,7 @@ class Wire:
 
 
 class Board:
-    """An emulated board with the firmware on it; its console is a pipe."""
+    """An emulated board that runs the firmware. Its console is a pipe."""
 
     def __init__(self, lab, wire, board='mps2-an385', options=(), small=False):
         emulator, network = NETWORK[board]
@@ -141,7 +141,7 @@ class Board:
         lab.sockets.append(self)
 
     def operation(self, text, timeout=10):
-        """Types one operation, up to and with its empty line; returns the answer."""
+        """Types one operation with its final empty line; returns the answer."""
         self.process.stdin.write((text.strip() + '\n\n').encode())
         self.process.stdin.flush()
         answer, end = b'', time.monotonic() + timeout
@@ -159,7 +159,7 @@ class Board:
         return answer
 
     def state(self):
-        """The answer to a `get`, as a dictionary; of one peer."""
+        """The answer to a `get` with one peer, as a dictionary."""
         return dict(line.split('=', 1) for line in self.ask('get=1').splitlines() if line)
 
     def qmp(self, *commands):
@@ -223,7 +223,7 @@ class Pair:
         self.linux.ip('link set wg0 mtu 1420 up')
 
     def introduce_board(self):
-        """The daemon's configuration, anew; sessions end."""
+        """Configures the daemon again, which ends its sessions."""
         knows = self.initiator in ('linux', 'both')
         self.linux.setconf('wg0', f'[Interface]\nPrivateKey = {self.key.private}\nListenPort = {PORT}\n'
                            f'[Peer]\nPublicKey = {self.board_key.public}\nAllowedIPs = {INNER[4]}, {INNER[6]}\n'
@@ -243,7 +243,7 @@ class Pair:
         return board
 
     def restart_board(self):
-        """Power off and on: another start, another seed."""
+        """Turns the board off and on, with another random seed."""
         self.lab.sockets.remove(self.board)
         self.board.close()
         self.boots += 1
@@ -255,7 +255,7 @@ class Pair:
             self.linux.ping(INNER[version], **how)
 
     def echo(self, version, size, count, window=4, wait=2.0):
-        """`count` datagrams of one size to the board's echo port and back; how many came back, each unchanged."""
+        """Sends `count` datagrams of one size to the board's echo port; returns how many came back, all unchanged."""
         s = self.linux.socket(family_of(INNER[version]), socket.SOCK_DGRAM, timeout=wait)
         s.connect((INNER[version], ECHO_PORT))
         data = random.randbytes(size)
@@ -454,7 +454,7 @@ def an_address_that_changes_is_followed(lab, program):
 def a_node_under_load_asks_for_cookies_and_serves_who_brings_them(lab, program):
     p = Pair(lab, program=program)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'hsflood.py')
-    # What is lost is then the node's doing, and not that of a controller that has no room.
+    # So the node drops a message, and not a controller whose buffer is full.
     flood = p.linux.popen([sys.executable, script, OUTER[4], str(PORT), p.board_key.public, '20', '32'])
     wait_until(lambda: p.wire.messages(3, True), 10, 'cookie replies of the board')
     p.linux.ping(INNER[4], wait=15)
@@ -469,7 +469,7 @@ def a_node_under_load_asks_for_cookies_and_serves_who_brings_them(lab, program):
 
 @with_each_peer(seconds=120)
 def sessions_are_renewed_when_they_get_old(lab, program):
-    """The emulator leaps over time in which the board rests, so its two minutes are a few seconds."""
+    """The emulator skips time in which the board sleeps, so two minutes of the board take a few seconds."""
     p = Pair(lab, program=program, initiator='board', keepalive=25, options=('-icount', 'shift=4,align=off,sleep=off'))
     def renewed():
         return len(p.wire.messages(1, True)) >= 4 and len(p.wire.messages(2, False)) >= 3
@@ -490,7 +490,7 @@ def wireguard_go_is_answered_and_answers(lab):
 # ------------------------------------------------------------------------------------- every message, read by others
 
 def ephemerals(seed, count=64):
-    """Private keys as the board makes them, in order (samples/firmware/seeded_random.hpp)."""
+    """The board's ephemeral private keys, in order (samples/firmware/seeded_random.hpp)."""
     for n in range(count):
         key = bytearray(hashlib.blake2s(n.to_bytes(8, 'little'), key=seed).digest())
         key[0] &= 248
@@ -550,7 +550,7 @@ def a_dissector_with_the_keys_reads_every_message(lab, program):
 
 @test(seconds=300)
 def bad_frames_do_no_harm(lab):
-    """100,000 random and changed frames: the board lives, and memory that is nobody's is as it was."""
+    """After 100,000 random and changed frames the board still answers, and unused memory is unchanged."""
     p = Pair(lab)
     p.works()
     image = build('mps2-an385')
@@ -572,7 +572,7 @@ def bad_frames_do_no_harm(lab):
     rng = random.Random(11)
     seeds = [f for _, of_board, f in p.wire.frames if not of_board]
     station = next(f for f in seeds if f[:6] == bytes.fromhex('525400000007'))[:6]
-    asker = bytes.fromhex('020000000099')  # another station, which asks by ARP
+    asker = bytes.fromhex('020000000099')  # another station, which sends an ARP request
     question = b'\xff' * 6 + asker + bytes.fromhex('08060001080006040001') + asker + \
         bytes([192, 0, 2, 99]) + bytes(6) + socket.inet_aton(OUTER[4])
     before, sent = memory(), 0
@@ -589,13 +589,14 @@ def bad_frames_do_no_harm(lab):
                 f[:6] = station
             p.wire.to_board(bytes(f[:1514]))
             sent += 1
-        # The controller holds about 50 frames. An answer shows that these were taken, and not lost for want of room.
+        # The controller holds about 50 frames. An answer shows that these frames were read, not dropped in a full
+        # buffer.
         p.wire.frames.clear()
         p.wire.to_board(question)
         wait_until(lambda: any(of_board and f[12:14] == b'\x08\x06' and f[:6] == asker
                                for _, of_board, f in list(p.wire.frames)), 10, f'an answer after {sent} frames', 0.001)
     equal(memory(), before, 'code, and memory behind the variables and before the stack')
-    p.linux.ip('neigh flush dev wire')  # asks anew, and so tells the board its station, about which some frames lied
+    p.linux.ip('neigh flush dev wire')  # a new ARP exchange: some frames gave the board wrong hardware addresses
     p.works()
     equal(p.echo(4, 200, 20), 20, 'datagrams that came back')
 

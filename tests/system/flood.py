@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""flood suite: a tunnel, and peers that are new, while a third host floods the port.
+"""flood suite: a tunnel and new peers, while a third host floods the port.
 
-The flood has up to 60,000 datagrams a second, which is more than a processor core answers. Its classes are those of
-whitepaper 5.3: with a wrong mac1, with a right one (what follows is noise) from one address or a thousand, with a
-random mac2, with a receiver index that is unknown, or is in use but has a wrong tag, and data that was sent before.
+The flood has up to 60,000 datagrams a second, which is more than one processor core answers. Kinds of datagrams
+(whitepaper 5.3): initiations with a wrong mac1; random initiations with a right mac1, from one address or a thousand;
+with a random mac2; data with an unknown receiver index; data with a known index and a wrong tag; replayed data.
 """
 import base64
 import contextlib
@@ -36,13 +36,13 @@ def mac1_of(public, message):
 
 
 def initiation(public=None, mac2=bytes(16)):
-    """An initiation that is noise; its mac1 is right if it is made for a public key."""
+    """An initiation of random bytes. With a public key, its mac1 is right for the owner of the key."""
     body = struct.pack('<I', 1) + os.urandom(112)
     return body + (mac1_of(public, body) if public else os.urandom(16)) + mac2
 
 
 def send_for_ever(host, packets, sources):
-    """In a process of its own: sends these datagrams in turn from these addresses, until the process is killed."""
+    """Sends these datagrams in turn from these addresses, in a process of its own, until the process is killed."""
     pid = os.fork()
     if pid:
         return pid
@@ -72,7 +72,7 @@ def send_for_ever(host, packets, sources):
 
 
 class Siege:
-    """A tunnel between a and b, a peer c that b knows but that has not called yet, and a host f that floods b."""
+    """A tunnel between a and b, a peer c of b without a session, and a host f that floods b."""
 
     def __init__(self, lab, program=None):
         self.lab, self.flooding = lab, None
@@ -113,14 +113,15 @@ class Siege:
                     return packet[28:]
 
     def seconds_to_call(self, limit):
-        """Brings the interface of c up; how long until its first packet was answered."""
+        """Brings the interface of c up; returns the seconds until its first packet was answered."""
         self.c.ip('link set wg0 up')
         began = time.monotonic()
         wait_until(lambda: self.c.ping_output('10.9.0.2', wait=1).returncode == 0, limit + 5, 'c is answered')
         return time.monotonic() - began
 
     def holds(self, packets, sources=(FLOODER,)):
-        """The tunnel passes its packets, a new peer calls within 11 s and with its cookie within 1 s, memory stays."""
+        """Checks that the tunnel passes packets, that a new peer has a session within 11 s (with a cookie within 1 s),
+        and that memory does not grow."""
         memory = self.t.db.rss_kib()
         self.flood(packets, sources)
         try:
@@ -189,7 +190,7 @@ def a_flood_of_replayed_data_is_withstood(lab):
 
 @test(seconds=90)
 def a_flood_is_withstood_without_a_filter_in_the_kernel(lab):
-    """A container without the right to load eBPF programs."""
+    """As in a container without the right to load eBPF programs."""
     s = Siege(lab, ['setpriv', '--bounding-set', '-sys_admin,-bpf', WGD])
     s.holds([initiation(s.t.pub_b) for _ in range(1000)])
 

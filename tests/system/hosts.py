@@ -29,7 +29,7 @@ def _setns(fd, kind):
 
 
 def process_state(pid):
-    """The state letter of a process, None if there is none. An unreaped one is 'Z', which counts as ended."""
+    """The state letter of a process, None if it does not exist. A zombie has 'Z', and counts as ended."""
     try:
         with open(f'/proc/{pid}/stat') as f:
             return f.read().rpartition(') ')[2][0]
@@ -42,7 +42,7 @@ def running(pid):
 
 
 class Host:
-    """One machine of the laboratory: a network namespace with its own /run/wireguard, held by a sleeping process."""
+    """One machine: a network namespace with its own /run/wireguard. A sleeping process keeps the namespaces alive."""
 
     def __init__(self, lab, name):
         self.lab, self.name, self.daemons, self.processes = lab, name, [], []
@@ -60,7 +60,7 @@ class Host:
         return self.name
 
     def _enter(self):
-        """In a forked child: become a process of this host."""
+        """Makes the calling process, a forked child, a process of this host."""
         directory = os.getcwd()
         _setns(self.net, CLONE_NEWNET)
         _setns(self.mnt, CLONE_NEWNS)
@@ -69,7 +69,7 @@ class Host:
 
     @contextlib.contextmanager
     def inside(self):
-        """The calling thread's network is this host's: for sockets, which stay where they were opened."""
+        """Moves the calling thread to this host's network. Sockets that it opens stay in that network."""
         home = os.open('/proc/thread-self/ns/net', os.O_RDONLY)
         try:
             _setns(self.net, CLONE_NEWNET)
@@ -79,13 +79,13 @@ class Host:
             os.close(home)
 
     def path(self, path):
-        """A path of this host as this process can open it."""
+        """The path by which this process can open a file of this host."""
         return f'/proc/{self.holder.pid}/root{path}'
 
     # --- commands
 
     def popen(self, command, **options):
-        """A running program of this host. A string is split at blanks."""
+        """Starts a program on this host. A command that is a string is split at blanks."""
         if isinstance(command, str):
             command = command.split()
         self.lab.note(self, command)
@@ -94,7 +94,7 @@ class Host:
         return process
 
     def try_run(self, command, input=None, timeout=30, env=None):
-        """Runs to the end; returns an object with returncode and output (stdout and stderr together)."""
+        """Runs a command; returns an object with returncode and output (stdout and stderr together)."""
         if env is not None:
             env = {**os.environ, **env}
         process = self.popen(command, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
@@ -109,14 +109,14 @@ class Host:
         return process
 
     def run(self, command, input=None, timeout=30, env=None):
-        """Runs to the end, must succeed; returns the output."""
+        """Runs a command, which must succeed; returns the output."""
         process = self.try_run(command, input, timeout, env)
         check(process.returncode == 0,
               f'{self}: {joined(command)}: exit status {process.returncode}: {process.output.strip()}')
         return process.output
 
     def batch(self, commands):
-        """Several commands, one a line, through one shell; each must succeed."""
+        """Runs several commands, one per line, in one shell; each must succeed."""
         self.run(['sh', '-e'], input='\n'.join(line.strip() for line in commands.splitlines()) + '\n')
 
     # --- network
@@ -135,7 +135,7 @@ class Host:
         self.run(['nft', '-f', '-'], input=rules)
 
     def nft_counters(self, table):
-        """{comment: packets} of every commented counter rule in `table` ('inet t')."""
+        """{comment: packets} of every rule with a comment and a counter in `table` ('inet t')."""
         found = {}
         for item in json.loads(self.run(f'nft -j list table {table}'))['nftables']:
             rule = item.get('rule', {})
@@ -177,7 +177,7 @@ class Host:
         return self.try_run(f'ping -n -c {count} -s {size} -W {wait} {pace} {options} {address}')
 
     def ping(self, address, count=1, size=56, wait=5, flood=False, options=''):
-        """`count` echo requests, each must be answered."""
+        """Sends `count` echo requests; each must be answered."""
         p = self.ping_output(address, count, size, wait, flood, options)
         check(p.returncode == 0 and ' 0% packet loss' in p.output, f'{self} cannot ping {address}: {p.output.strip()}')
 
@@ -194,7 +194,7 @@ class Host:
         return self.run('wg ' + arguments, input)
 
     def setconf(self, device, text, how='setconf'):
-        """`wg setconf` (addconf, syncconf) with this configuration text."""
+        """Runs `wg setconf` (or addconf, syncconf) with this configuration text."""
         self.run(['wg', how, device, '/dev/stdin'], input=text)
 
     def show(self, device):
@@ -204,7 +204,7 @@ class Host:
         return Daemon(self, device, **options)
 
     def processes_inside(self):
-        """The pids of every process in this host's network namespace, but for the holder."""
+        """The pids of all processes in this host's network namespace, except the one that holds it."""
         ours = os.stat(f'/proc/{self.holder.pid}/ns/net').st_ino
         for entry in os.listdir('/proc'):
             if entry.isdigit() and int(entry) not in (self.holder.pid, os.getpid()):
@@ -240,7 +240,7 @@ def die_with_parent():
 
 
 class Capture:
-    """What passes an interface of a host, each packet from its IP header on."""
+    """Captures the packets of an interface, each from its IP header on."""
 
     def __init__(self, host, device):
         self.socket = host.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3), timeout=0)
@@ -275,7 +275,7 @@ def family_of(address):
 
 
 def udp_echo(client, server, address, sizes=(0, 1, 15, 16, 17, 500, 1372), timeout=5.0, source=None):
-    """Datagrams of these sizes there and back, unchanged."""
+    """Sends datagrams of these sizes to the server and back; each must arrive unchanged."""
     family = family_of(address)
     there = server.socket(family, socket.SOCK_DGRAM, bind=(address, 0), timeout=timeout)
     here = client.socket(family, socket.SOCK_DGRAM, bind=(source or ('::' if family == socket.AF_INET6 else ''), 0),
@@ -295,7 +295,7 @@ def udp_echo(client, server, address, sizes=(0, 1, 15, 16, 17, 500, 1372), timeo
 
 
 def tcp_copy(client, server, address, megabytes=4, timeout=20.0):
-    """`megabytes` over one TCP connection from client to server, compared by SHA-256; returns Mbit/s."""
+    """Sends `megabytes` over one TCP connection and compares SHA-256 digests; returns Mbit/s."""
     family = family_of(address)
     listener = server.socket(family, socket.SOCK_STREAM, bind=(address, 0), timeout=timeout)
     listener.listen(1)
@@ -335,7 +335,7 @@ def tcp_copy(client, server, address, megabytes=4, timeout=20.0):
 
 
 class Lab:
-    """What one test builds; everything is taken down at its end."""
+    """The hosts and sockets of one test, which are removed at its end."""
 
     def __init__(self):
         self.hosts, self.sockets, self.notes, self.printed, self.complaints = [], [], [], [], []
@@ -344,7 +344,7 @@ class Lab:
         self.notes.append(f'{host}: {joined(command)}')
 
     def say(self, text):
-        """A measured figure for the test's result line."""
+        """Adds a measured figure to the test's result line."""
         self.printed.append(text)
 
     def host(self, name):
@@ -353,7 +353,8 @@ class Lab:
         return h
 
     def link(self, a, b, a_addresses='', b_addresses='', name=None, mtu=1500):
-        """A veth pair between two hosts, called after the other end (or `name`); addresses separated by blanks."""
+        """Connects two hosts by a veth pair. An end has the name of the other host, or `name`; blanks separate
+        addresses."""
         a_name, b_name = name or b.name, name or a.name
         a.ip(f'link add {a_name} mtu {mtu} type veth peer name {b_name} mtu {mtu} netns {b.holder.pid}')
         for host, device, addresses in (a, a_name, a_addresses), (b, b_name, b_addresses):
@@ -362,7 +363,7 @@ class Lab:
         return a_name, b_name
 
     def clear(self):
-        """Takes everything down. A test may go on and build anew."""
+        """Removes everything. A test may then make new hosts."""
         while self.sockets:
             self.sockets.pop().close()
         while self.hosts:
@@ -372,7 +373,7 @@ class Lab:
             h.close()
 
     def diagnosis(self):
-        """What helps to understand a failure: last commands, daemon logs, `wg show`."""
+        """Lines that explain a failure: last commands, daemon logs, `wg show`."""
         lines = ['last commands:'] + ['  ' + n for n in self.notes[-12:]]
         for h in self.hosts:
             for d in h.daemons:

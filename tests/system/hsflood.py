@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""hsflood.py ADDRESS PORT PUBLIC_KEY SECONDS [BURST [PAUSE]]: put a WireGuard interface under load.
+"""hsflood.py ADDRESS PORT PUBLIC_KEY SECONDS [BURST [PAUSE]]: puts a WireGuard interface under load.
 
-Sends handshake initiations whose mac1 is right for PUBLIC_KEY and whose rest is noise (whitepaper, sections 5.4.2 and
-5.4.4): the receiver must spend a Diffie-Hellman computation on each, or ask for a cookie. They come in bursts from
-UDP port 40000, each burst larger than the mark at which Linux's handshake queue counts as full. With BURST, they come
-in bursts of so many, each as soon as the one before is answered: all the load that a small node can bear and none that
-it cannot hear, as its network controller has room for a few messages. With PAUSE, each comes so many seconds after the
-one before, answered or not.
+Sends handshake initiations with a right mac1 for PUBLIC_KEY and otherwise random bytes (whitepaper, sections 5.4.2 and
+5.4.4). The receiver must compute a Diffie-Hellman function for each, or reply with a cookie. They come in bursts from
+UDP port 40000, and each burst is larger than the length at which Linux's handshake queue counts as loaded. BURST sets
+the length of a burst; the next burst then starts when this one is answered, because the network controller of a small
+node has room for a few messages only. With PAUSE, the next burst starts after this many seconds instead.
 """
 import base64
 import hashlib
@@ -26,7 +25,7 @@ def initiation(mac1_key):
 
 
 def await_answers(flood, count):
-    """Returns when so many datagrams came, or none for a while."""
+    """Returns when this many datagrams came, or when none came for a while."""
     flood.settimeout(PAUSE_S)
     try:
         for _ in range(count):
@@ -49,7 +48,7 @@ def main():
         for i in range(burst):
             try:
                 flood.send(packets[i % len(packets)])
-            except OSError:  # a full queue on the way is part of a flood
+            except OSError:  # a flood may fill a queue on its way
                 pass
         if len(bursts) == 1:
             await_answers(flood, burst)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSL-1.0
 """interop suite: the daemon with wireguard-go at the other end, and under wg(8) and wg-quick(8).
 
-The other end is the installed wireguard-go; where the environment variable WIREGUARD_GO names another one, every test
-of two daemons runs with that as well, its name ending in `_other`.
+The other end is the installed wireguard-go. If the environment variable WIREGUARD_GO names another one, every test of
+two daemons also runs with it, under a name that ends in `_other`.
 
     a: the daemon under test                  b: wireguard-go
     wg0: 10.9.0.1 fd09::1                     wg0: 10.9.0.2 fd09::2
@@ -43,13 +43,13 @@ def with_each_peer(function=None, **options):
 
 
 def settle(*hosts):
-    """Waits until every IPv6 address is in use: until the kernel has got round to it, it answers to none."""
+    """Waits until the kernel uses every IPv6 address. Before that, it answers to none of them."""
     for host in hosts:
         wait_until(lambda: not host.ip('-6 addr show tentative').strip(), what=f'the addresses of {host} are ready')
 
 
 class Tunnel:
-    """wg0 at both ends. `initiator`: 'a', 'b' or 'ab', those that are told the other's endpoint."""
+    """Two hosts with wg0. `initiator` is 'a', 'b' or 'ab': the ends that have an endpoint of the other."""
 
     def __init__(self, lab, program, initiator='a', outer=4, psk_a=None, psk_b=None):
         self.a, self.b, self.key_a, self.key_b = lab.host('a'), lab.host('b'), Key(), Key()
@@ -64,7 +64,7 @@ class Tunnel:
         settle(self.a, self.b)
 
     def configure(self, initiator='a', outer=4, psk_a=None, psk_b=None):
-        """Both ends anew; sessions end."""
+        """Configures both ends again, which ends their sessions."""
         for host, key, other, number, secret in ((self.a, self.key_a, self.key_b, 1, psk_a),
                                                  (self.b, self.key_b, self.key_a, 2, psk_b)):
             endpoint = {4: '192.0.2.{}', 6: '[2001:db8::{}]'}[outer].format(3 - number) + ':51820'
@@ -79,11 +79,11 @@ class Tunnel:
         host.ping(f'fd09::{number}', **how)
 
     def messages(self, kind, end=None):
-        """How many messages of a kind (1 initiation, 2 response, 3 cookie reply, 4 data) an end has sent."""
+        """The number of messages of a type (1 initiation, 2 response, 3 cookie reply, 4 data) that an end has sent."""
         return sum(m[:4] == bytes([kind, 0, 0, 0]) for _, m in self.wire.udp({'a': True, 'b': False}.get(end)))
 
     def remove_peer(self, end):
-        """Forgets the other end, and with it the session; then knows it again, with an endpoint."""
+        """Removes the other end as a peer, with the session; then adds it again, with an endpoint."""
         host, other, number = (self.a, self.key_b, 2) if end == 'a' else (self.b, self.key_a, 1)
         host.wg(f'set wg0 peer {other.public} remove')
         pass_initiation_interval()
@@ -128,8 +128,8 @@ def responds_over_ipv6(lab, program):
 
 @with_each_peer(seconds=120)
 def both_initiate_at_once(lab, program):
-    """Each may forget its own initiation over the other's; then the next attempts, 5 s plus a random time later, do
-    not cross."""
+    """Each end may drop its own initiation for the other's. The next attempts, 5 s plus a random time later, do not
+    collide."""
     t = Tunnel(lab, program, 'ab')
     for _ in range(3):
         t.configure('ab')
@@ -196,8 +196,8 @@ def new_private_keys_are_used(lab, program):
 
 @with_each_peer
 def each_follows_the_other(lab, program):
-    """To a new port and to the other family. From IPv6 to IPv4, since wireguard-go 0.0.20250522 sends to a wrong IPv6
-    address once it has sent over IPv4."""
+    """To a new port and to the other family. Only from IPv6 to IPv4, because wireguard-go 0.0.20250522 sends to a wrong
+    IPv6 address after it has sent over IPv4."""
     t = Tunnel(lab, program, 'ab', outer=6)
     t.ping_from('a')
     t.a.wg('set wg0 listen-port 51900')
@@ -260,7 +260,7 @@ class Alone:
 
 
 def sorted_conf(text):
-    """A configuration's sections in the order of their texts, each with its lines in theirs; addresses too."""
+    """A configuration with its sections, the lines of each section, and addresses sorted."""
     sections = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
         if line.startswith('['):
@@ -443,9 +443,9 @@ def own_public_key_is_no_peer(lab):
 # ------------------------------------------------------------------------------------------------- wg-quick(8)
 
 class Quick:
-    """Host a, whose wg0 wg-quick makes; host b, always up, with an address behind it that only it knows.
+    """Host a, on which wg-quick makes wg0, and host b, which is up and has one more address behind the tunnel.
 
-    On a, the kernel seems to have no WireGuard of its own, since wg-quick would take that.
+    The WireGuard of a's kernel is hidden, because wg-quick would use it.
     """
 
     SHIM = '''#!/bin/sh
@@ -483,7 +483,7 @@ exec {real} "$@"
         self.a.batch(f'mount --bind {ip} {real}\nmount --bind {shim} {ip}\nmount -t tmpfs none /sys/module')
 
     def state(self):
-        """What wg-quick changes on a host, beside the interface itself."""
+        """Everything that wg-quick changes on a host, except the interface itself."""
         return {what: self.a.run(command) for what, command in (
             ('links', 'ip -br link'), ('rules', 'ip rule'), ('rules of IPv6', 'ip -6 rule'),
             ('routes', 'ip route show table all'), ('filters', 'nft list tables'), ('sockets', 'ls /run/wireguard'))}
@@ -536,7 +536,7 @@ def wg_quick_up_and_down(lab):
 
 @test
 def wg_quick_takes_the_default_route(lab):
-    """All traffic but the tunnel's own goes through the tunnel, kept apart by the mark on its packets."""
+    """All traffic goes through the tunnel, except the tunnel's own packets, which have a firewall mark."""
     q = Quick(lab, '0.0.0.0/0, ::/0')
     q.works('up')
     equal(q.a.wg('show wg0 fwmark').strip(), '0xca6c', 'mark')

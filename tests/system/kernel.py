@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""kernel suite: the daemon against Linux's own WireGuard, which runs in a virtual machine (vm.py), and on its kernel.
+"""kernel suite: the daemon against Linux's own WireGuard in a virtual machine (vm.py), and the daemon on that kernel.
 
     host (a namespace)                           guest (qemu, a distribution's kernel)
     wg0, the daemon's: 10.9.0.1 fd09::1          wg0, the kernel's: 10.9.0.2 fd09::2
@@ -10,7 +10,7 @@ options: --kernel PACKAGE   this kernel package and not the distribution's first
          --cache FOLDER     where downloads are kept; else $XDG_CACHE_HOME/wg-tests or ~/.cache/wg-tests
          --megabytes N      size of the TCP transfers (20)
 
-environment: UNIT, the program of the unit tests, of which those of the operating system run in the guest as well
+environment: UNIT, the program of the unit tests. Its tests of the operating system run in the guest, too.
 """
 import contextlib
 import ctypes
@@ -43,7 +43,8 @@ known_failures = {'wireguard-go': {
 # ------------------------------------------------------------------------------------------------- host and guest
 
 class LastingHost(Host):
-    """A host that outlives a test, for the machine plugged into it does; only its daemons end with the test."""
+    """A host that exists for several tests, like the virtual machine connected to it. Its daemons end with each
+    test."""
 
     def close(self):
         for process in self.processes[1:]:  # the first is qemu
@@ -56,7 +57,7 @@ class LastingHost(Host):
 
 
 class Machine:
-    """The virtual machine and the host that it is plugged into: one for all tests, booted by the first."""
+    """The virtual machine and the host connected to it. The first test boots it; all tests use it."""
 
     booted = None
 
@@ -64,7 +65,7 @@ class Machine:
         self.host = LastingHost(lab, 'host')
         self.host.ip('tuntap add tap0 mode tap')
         self.host.ip('link set tap0 up')
-        self.host.sysctl('net.ipv4.conf.all.promote_secondaries', 1)  # the second address outlives the first
+        self.host.sysctl('net.ipv4.conf.all.promote_secondaries', 1)  # keeps the second address when the first goes
         files = f'{TMP}/guest'
         os.makedirs(files, exist_ok=True)
         image, initramfs = vm.prepare(vm.cache_dir(CACHE), PACKAGE or None, [p for p in (WGD, UNIT) if p])
@@ -72,7 +73,7 @@ class Machine:
 
     @classmethod
     def of(cls, lab):
-        """The machine, booted and as new, for one test."""
+        """The machine, booted and in its initial state, for one test."""
         m = cls.booted
         if not m or m.guest.process.poll() is not None:
             m = cls.booted = cls(lab)
@@ -89,7 +90,8 @@ class Machine:
 
 
 class Tunnel:
-    """wg0 at both ends; only the initiator is told the other's endpoint. The guest's is the kernel's or a program's."""
+    """wg0 at both ends; only the initiator has an endpoint of the other. The guest runs the kernel's WireGuard or a
+    program."""
 
     def __init__(self, lab, initiator='daemon', outer=4, daemon_psk=None, kernel_psk=None, guest_program=None,
                  host_program=None):
@@ -100,11 +102,11 @@ class Tunnel:
         self.configure(initiator, outer, daemon_psk, kernel_psk)
         self.host.address('wg0', '10.9.0.1/24', 'fd09::1/64')
         self.host.ip('link set wg0 mtu 1420 up')
-        # Until the kernel has got round to taking an IPv6 address into use, it does not answer to it.
+        # The kernel does not answer to an IPv6 address before it uses it.
         wait_until(lambda: not self.host.ip('-6 addr show tentative').strip(), what='the host\'s addresses are ready')
 
     def configure(self, initiator, outer=4, daemon_psk=None, kernel_psk=None):
-        """Both ends anew; whatever sessions there were end."""
+        """Configures both ends again, which ends all sessions."""
         ends = {4: (HOST4, GUEST4), 6: (f'[{HOST6}]', f'[{GUEST6}]')}[outer]
         self.host.setconf('wg0', conf(self.key, self.kernel_key, '10.9.0.2/32, fd09::2/128', daemon_psk,
                                       ends[1] if initiator == 'daemon' else None))
@@ -143,7 +145,7 @@ def conf(own, other, allowed_ips, psk_text=None, endpoint=None, port=51820):
 
 
 def guest_interface(guest, name, address4, address6, text, program=None):
-    """A WireGuard interface of the guest, made anew by its kernel or by this program."""
+    """Makes a new WireGuard interface of the guest, by its kernel or by this program."""
     guest.run(f'''set -e
         ip link del {name} 2>/dev/null || true
         {f"{program} {name}" if program else f"ip link add {name} type wireguard"}
@@ -299,7 +301,8 @@ def kernel_follows_the_daemon(lab):
 
 @test
 def daemon_drops_a_removed_source_address(lab):
-    """It answers from the address that the kernel reached it at; when that is gone, it must notice unaided."""
+    """The daemon answers from the address that the kernel sent to. It must notice by itself that this address is
+    removed."""
     t = Tunnel(lab, 'daemon')
     t.from_daemon()
     t.host.ip('addr add 192.0.2.3/24 dev tap0')
@@ -310,14 +313,14 @@ def daemon_drops_a_removed_source_address(lab):
 
 @test
 def daemon_follows_the_kernel(lab):
-    """To a new port, a new address, back when that is gone, and to the other family."""
+    """To a new port, to a new address, back when that address is removed, and to the other family."""
     t = Tunnel(lab, 'kernel')
     t.from_kernel()
     t.daemon_sees(f'{GUEST4}:51820')
     t.guest.run('wg set wg0 listen-port 51900')
     t.from_kernel()
     t.daemon_sees(f'{GUEST4}:51900')
-    # The kernel keeps to the source address that it used until its socket is made anew.
+    # The kernel keeps the source address that it used until its socket is made again.
     t.guest.run(f'ip addr add 192.0.2.4/24 dev eth0 && ip route add {HOST4}/32 dev eth0 src 192.0.2.4 && '
                 'wg set wg0 listen-port 51901')
     t.from_kernel()
@@ -396,7 +399,7 @@ def next_message(s):
 def cookie(lab, loaded):
     """Put one end under load; the other must get a cookie reply, repeat its initiation with it, and get through."""
     initiator = 'daemon' if loaded == 'kernel' else 'kernel'
-    # The daemon's filter in the kernel would keep the flood away from it, so it runs without the right to have one.
+    # The daemon's filter in the kernel would drop the flood, so the daemon runs without the right to load one.
     t = Tunnel(lab, initiator, host_program=['setpriv', '--bounding-set', '-sys_admin,-bpf', WGD])
     target, public = (GUEST4, t.kernel_key.public) if loaded == 'kernel' else (HOST4, t.key.public)
     honest = HOST4 if loaded == 'kernel' else GUEST4
@@ -451,7 +454,7 @@ def cookie_of_the_loaded_daemon(lab):
 
 @test(seconds=300)
 def the_daemon_on_this_kernel(lab):
-    """At both ends. What the guest's kernel has not, the daemon there finds out and does without."""
+    """The daemon runs at both ends. In the guest it detects features that the kernel lacks, and works without them."""
     t = Tunnel(lab, 'daemon', guest_program=f'LOG_LEVEL=silent {os.path.basename(WGD)}')
     t.from_daemon()
     t.from_kernel('fd09::1')
@@ -460,7 +463,7 @@ def the_daemon_on_this_kernel(lab):
         t.from_kernel(size=size)
     send_tcp_to_guest(lab, t)
     send_tcp_from_guest(lab, t)
-    t.guest.run('ip link del wg0; while [ -e /var/run/wireguard/wg0.sock ]; do sleep 0.05; done')  # it leaves nothing
+    t.guest.run('ip link del wg0; while [ -e /var/run/wireguard/wg0.sock ]; do sleep 0.05; done')  # clean up
 
 
 @contextlib.contextmanager
@@ -486,7 +489,7 @@ def guest_tunnels(lab):
 
 @test(seconds=300)
 def the_daemon_and_the_kernel_answer_from_the_same_address(lab):
-    """The guest is dialled at an address of eth0, and its route back is by eth0, or by another interface."""
+    """The peer sends to an address of eth0 of the guest; the guest's route back uses eth0, or another interface."""
     seen = {}
     guest = Machine.of(lab).guest
     with guest_link(guest, 'mac0', 'link eth0 type macvlan'):
@@ -532,7 +535,7 @@ def the_daemon_on_this_kernel_answers_out_of_a_vrf(lab):
 
 @test(seconds=300)
 def unit_tests_on_this_kernel(lab):
-    """Those of the operating system."""
+    """The unit tests of the operating system pass in the guest."""
     if not UNIT:
         skip('UNIT does not say where the unit tests are')
     guest = Machine.of(lab).guest
@@ -543,7 +546,7 @@ def unit_tests_on_this_kernel(lab):
 
 
 if __name__ == '__main__':
-    # Downloads come first, since the tests' own namespaces have no way out.
+    # Downloads come first, because the namespaces of the tests have no network access.
     asked = {'--help', '-h', '--list'} & set(sys.argv)
     if not os.environ.get('WG_LAB_INSIDE') and not asked and os.access(WGD, os.X_OK):
         try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSL-1.0
 """Tests that other implementations are known to fail. Nothing is ever listed for wgd."""
 
-# What wireguard-go 0.0.20220316 or 0.0.20250522 fails. These tests run against it all the same, so the suites can be
-# proved against a daemon of other authors.
+# Tests that wireguard-go 0.0.20220316 or 0.0.20250522 fails. They still run, and their failure counts as skipped. So
+# the suites can be checked against a daemon of other authors.
 known_failures = {'wireguard-go': {
     'mixed_ipv4_and_ipv6_peers_get_only_their_own_packets': '2025: stale address bytes after an IPv4 send',
     'endpoint_roams_by_port_and_from_ipv4_to_ipv6': '2025: stale address bytes after an IPv4 send',

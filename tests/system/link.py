@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""link suite: the TUN interface of a daemon. It is moved to other network namespaces, made by two daemons at once, made
-by drivers that know little, made to last, and given frames of 64 kB to forward."""
+"""link suite: the TUN interface of a daemon. It moves to other network namespaces, two daemons create it at once,
+drivers lack features, it is persistent, and it forwards frames of 64 kB."""
 import json
 import os
 import re
@@ -14,7 +14,7 @@ from wg_tools import TMP, WGD, Key, Tunnel, pass_initiation_interval
 
 TUNSETIFF, TUNSETPERSIST = 0x400454ca, 0x400454cb
 IFF_TUN, IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI = 0x0001, 0x0002, 0x0100, 0x1000
-AT_ONCE = 0.5  # seconds; a daemon that asks once a second needs 0.5 on average, and more in half of the tries
+AT_ONCE = 0.5  # seconds; a daemon that polls once a second needs 0.5 on average, and more in half of the tries
 
 
 def limited(*capabilities):
@@ -24,7 +24,8 @@ def limited(*capabilities):
 
 
 def shim(name, body):
-    """The environment in which `body`, in C, stands before ioctl(2) and may return from it."""
+    """An environment with a preloaded library: the C text `body` runs at the start of each ioctl(2), and may return
+    from it."""
     need('cc')
     source = f'{TMP}/{name}.c'
     with open(source, 'w') as f:
@@ -43,7 +44,7 @@ def port_is_open(host):
 
 
 def down_and_up(host, device, daemon_host, within):
-    """Each is noticed within so many seconds by the daemon, which has its port on another host."""
+    """The daemon, whose port is on another host, notices each change within this many seconds."""
     host.ip(f'link set {device} down')
     wait_until(lambda: not port_is_open(daemon_host), within, f'the link is known to be down on {host}', 0.005)
     pass_initiation_interval()
@@ -52,7 +53,7 @@ def down_and_up(host, device, daemon_host, within):
 
 
 class Moved:
-    """A tunnel whose interface wg0 of host a was moved to the host `box`."""
+    """A tunnel whose interface wg0 of host a is moved to the host `box`."""
 
     def __init__(self, lab, program=None, env=None):
         self.tunnel = t = Tunnel(lab, wire_mtu=4000, programs=(program, None), env=env)
@@ -76,7 +77,7 @@ def a_moved_interface_is_followed_at_once(lab):
         box.ip('link set wg0 mtu 3000')
         box.ping('10.9.0.2', size=2972, options='-M do')
         check(any(len(p) == 3000 for _, p in seen.packets()), 'the first long packet arrived')
-        for _ in range(3):  # one of three would be late if the daemon asked once a second
+        for _ in range(3):  # one of three would be late if the daemon polled once a second
             down_and_up(box, 'wg0', a, AT_ONCE)
         box.ping('10.9.0.2', size=2972)
         lab.clear()
@@ -153,7 +154,7 @@ def where_the_kernel_does_not_tell_the_mtu_longer_packets_tell_it(lab):
         box = m.box
         box.ip('link set wg0 mtu 3000')
         for size in 1500, 2972:
-            box.ping_output('10.9.0.2', size=size, wait=1)  # the first of a length is cut
+            box.ping_output('10.9.0.2', size=size, wait=1)  # the first packet of a length may be cut
             box.ping('10.9.0.2', size=size, options='-M do')
         check(re.search('shorter than its header says', m.tunnel.da.tail(200)), 'the loss is told')
         tcp_copy(box, m.tunnel.b, '10.9.0.2', 4)
@@ -164,7 +165,7 @@ def where_the_kernel_does_not_tell_the_mtu_longer_packets_tell_it(lab):
 # -------------------------------------------------------------------------------------------------- one of two daemons
 
 def start_together(host, wrappers):
-    """Two daemons for wg0 that begin at one moment, each behind a command of its own."""
+    """Starts two daemons for wg0 at the same time, each by a command of its own."""
     gate, opener = os.pipe()
     daemons = [host.popen([*wrapper, 'sh', '-c', f'read go; exec {WGD} -f wg0'], stdin=gate, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT) for wrapper in wrappers]

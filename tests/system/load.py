@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""load suite: what happens while a tunnel carries all that it can: nothing is reordered, and changes of the link, keys,
-peers and ports cost a second at most and no memory.
+"""load suite: a tunnel at full load reorders nothing, and changes of the link, keys, peers and ports interrupt it for
+at most a second and leak no memory.
 
 options: --seconds N   length of the run with changes (20; 600 in the long one)
-         --growth KIB  by how much a daemon may grow meanwhile (1024)
-         --most KIB    what it may have with four threads, which get buffers when they are called first (16384)
+         --growth KIB  by which a daemon may grow during the run (1024)
+         --most KIB    limit with four threads, which allocate their buffers on first use (16384)
 """
 import contextlib
 import itertools
@@ -35,7 +35,7 @@ def iperf(host, options):
 
 
 def tunnel(lab, workers):
-    """Logs cost time: the daemons write errors alone."""
+    """A tunnel whose daemons log only errors, because logging costs time."""
     t = Tunnel(lab, env={'LOG_LEVEL': 'error'}, programs=([WGD, '--workers', str(workers)],) * 2)
     t.works()
     serve(t.b)
@@ -52,7 +52,7 @@ def keep_order(lab, workers):
         check(arrived > 10_000, f'{arrived} datagrams of {size} bytes arrived')
         equal(late, 0, f'datagrams of {size} bytes out of order, of {arrived} in {streams} flows')
         lab.say(f'{arrived / end["sum"]["seconds"] / 1000:.0f} k/s of {size}')
-    # What TCP takes for reordering or loss, it sends again.
+    # TCP retransmits after reordering or loss.
     for streams in 1, 4:
         end = iperf(t.a, f'-P {streams} -t 2')
         gb = end['sum_received']['bytes'] / 1e9
@@ -76,7 +76,7 @@ def no_flow_is_reordered_by_workers(lab):
 
 
 class Changes:
-    """Things that happen to one end of a tunnel; each leaves it able to work."""
+    """Changes at one end of a tunnel. The tunnel works after each of them."""
 
     def __init__(self, tunnel):
         self.t = tunnel
@@ -89,7 +89,7 @@ class Changes:
         host.ip('link set wg0 up')
 
     def new_private_key(self):
-        # The other end first, or the handshake with the new key would be one of nobody.
+        # The other end first: otherwise it would not know the new key in the handshake.
         old, self.t.key['a'] = self.t.pub_a, Key()
         self.t.b.wg(f'set wg0 peer {old} remove')
         self.add_peer(self.t.b)
@@ -101,7 +101,7 @@ class Changes:
         self.add_peer(host)
 
     def new_listen_port(self):
-        self.port += 1  # of the end that sends, so that the other one learns of it
+        self.port += 1  # of the sending end, so that the other end learns the new port
         self.t.a.wg(f'set wg0 listen-port {self.port}')
 
     def new_preshared_key(self):
@@ -113,15 +113,15 @@ class Changes:
         far = self.t.other(host)
         number = self.t.NUMBER[far.name]
         where = endpoint(self.t.WIRE[4][far.name], far.show('wg0').listen_port)
-        # In one command: a handshake with half of it would fail, and the next one comes after five seconds.
+        # In one command: a handshake with half of the change would fail, and the next one starts five seconds later.
         secret = 'preshared-key /dev/stdin' if self.secret else ''
         host.wg(f'set wg0 peer {self.t.key[far.name].public} {secret} endpoint {where} '
                 f'allowed-ips 10.9.0.{number}/32,fd09::{number}/128', self.secret)
 
 
 def resumes(t, here, there, numbers):
-    """Seconds until a datagram gets through there and back. Both ends send: one that has forgotten its sessions is
-    silent to what comes of them, and only begins a new one when it has something to say."""
+    """Seconds until a datagram gets there and back. Both ends send: an end without sessions does not answer packets of
+    old ones, and starts a new session only when it sends."""
     start, first = time.monotonic(), next(numbers)
     while True:
         with contextlib.suppress(OSError):
@@ -130,7 +130,7 @@ def resumes(t, here, there, numbers):
         with contextlib.suppress(TimeoutError, OSError):
             data, back = there.recvfrom(100)
             there.sendto(data, back)
-            while int.from_bytes(here.recv(100), 'big') <= first:  # late ones of before
+            while int.from_bytes(here.recv(100), 'big') <= first:  # late datagrams of earlier changes
                 pass
             return time.monotonic() - start
         check(time.monotonic() - start < 5, 'nothing passes for five seconds')
@@ -146,7 +146,7 @@ def live_through_changes(lab, seconds, workers):
     changes, numbers = Changes(t), itertools.count()
     all_changes = [changes.link_down_and_up, changes.new_private_key, changes.peer_removed_and_added,
                    changes.new_listen_port, changes.new_preshared_key]
-    worst, done, settled = 0.0, 0, None  # buffers are there when the first half is over
+    worst, done, settled = 0.0, 0, None  # all buffers are allocated when the first half is over
     half, end = time.monotonic() + seconds / 2, time.monotonic() + seconds
     while time.monotonic() < end or settled is None:
         change = all_changes[done % len(all_changes)]

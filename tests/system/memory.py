@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""memory suite: where a running daemon's keys are, and that they are gone when their life ends.
+"""memory suite: a running daemon has its keys only in the region for secrets, and wipes each key when its life ends.
 
-Reads /proc/PID/mem of both daemons. Keys may lie in the region for secrets alone, which is known by its mapping's
-flags: locked, not in core dumps, wiped in forked children. Session keys, which no interface tells, are found there by
-trying what looks random on packets from the wire, and are known from then on.
+Reads /proc/PID/mem of both daemons. The flags of its mapping identify the region for secrets: locked, not in core
+dumps, wiped in forked children. No interface shows session keys. They are found in the region: each window that looks
+random is tried as the key of packets from the wire.
 """
 import base64
 import contextlib
@@ -20,8 +20,8 @@ from hosts import die_with_parent, tcp_copy
 from runner import main, test
 from wg_tools import TMP, WGD, Key, psk, public_key
 
-# The control's other process: a plain mapping and one like a daemon's region; copies a key, which it never holds
-# elsewhere, from file 3 to where it is told.
+# The other process of the control: it has a plain mapping and one like a daemon's region, and copies a key from file 3
+# to the given places. It never holds the key anywhere else.
 PLANT = '''
 import ctypes, mmap, os, sys
 size, anonymous = 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
@@ -43,7 +43,7 @@ for line in sys.stdin:
 
 
 def unclamped():
-    """A private key of which clamping changes bits, as text."""
+    """A private key, as text, in which clamping changes bits."""
     raw = bytearray(os.urandom(32))
     raw[0] |= 7
     raw[31] = raw[31] & 63 | 128
@@ -97,7 +97,7 @@ def nowhere(s, key, what):
 
 
 class Pair:
-    """Two daemons with a session, the packets of which were seen."""
+    """Two daemons with a session, and a capture of its packets."""
 
     def __init__(self, lab, session=True):
         self.lab = lab
@@ -120,7 +120,7 @@ class Pair:
             self.b.ping('10.9.0.1')
 
     def add_b(self):
-        """b as a's peer. a alone knows an endpoint, so that it initiates."""
+        """Adds b as a peer of a. Only a has an endpoint, so a initiates."""
         self.a.wg(f'set wg0 peer {self.key_b.public} preshared-key /dev/stdin endpoint 192.0.2.2:51820 '
                   'allowed-ips 10.9.0.2/32', self.psk + '\n')
 
@@ -153,7 +153,8 @@ class Pair:
 
 @test
 def the_scan_finds_a_planted_key(lab):
-    """The control: at every kind of place in another process, and no more once it is overwritten."""
+    """The control: the scan finds a key at every kind of place in another process, and no longer once it is
+    overwritten."""
     key = os.urandom(32)
     file = os.memfd_create('key')
     os.write(file, key)
@@ -193,10 +194,10 @@ def the_scan_finds_a_planted_key(lab):
 
 @test
 def the_process_is_closed_to_others(lab):
-    """Not dumpable, so that none but root may read it; no core; memory locked.
+    """Not dumpable, so that only root can read it; no core dumps; memory locked.
 
-    The kernel gives the files in /proc/PID of a process that is not dumpable to root:root (proc(5)). To tell, daemon
-    and control run in a group of their own.
+    The files in /proc/PID of a process that is not dumpable belong to root:root (proc(5)). The daemon and the control
+    run in a group of their own, which makes the difference visible.
     """
     need('setpriv')
     host = lab.host('a')
@@ -261,7 +262,7 @@ def session_keys_lie_in_the_region_alone(lab):
 
 @test
 def session_keys_leave_no_words_in_vectors(lab):
-    """As above, for copies that code for vector registers may have put on the stack."""
+    """The same for copies that code with vector registers may have left on the stack."""
     p = Pair(lab)
     keys = p.session_keys(snapshot(p.da))
     tcp_copy(p.a, p.b, '10.9.0.2')
@@ -273,11 +274,11 @@ def session_keys_leave_no_words_in_vectors(lab):
 
 @test
 def nothing_in_the_region_has_a_copy(lab):
-    """Whatever looks like a key in the region and is not public is nowhere else: chaining keys, shared secrets,
-    cookies' secrets, ephemeral keys of a handshake under way and with its session made."""
+    """Windows of the region that look like keys and are not public are nowhere else: chaining keys, shared secrets,
+    cookie secrets, and ephemeral keys, both during a handshake and after it."""
     p = Pair(lab, session=False)
     p.add_b()
-    p.a.no_ping('10.9.0.2')  # b does not know a: a's handshake waits
+    p.a.no_ping('10.9.0.2')  # a is no peer of b, so a's handshake stays unanswered
     check(any(m[0] == 1 for m in p.packets()), 'no initiation was sent')
     pending = memscan.candidates(snapshot(p.da), p.public())
     check(len(pending) >= 3, f'{len(pending)} keys in the region, wanted private, preshared and ephemeral')
@@ -314,7 +315,7 @@ def a_removed_peer_leaves_no_key(lab):
         nowhere(s, base64.b64decode(p.psk), f'the removed peer\'s preshared key at {daemon.host}')
         for key in keys:
             nowhere(s, key, f'a session key of the removed peer at {daemon.host}')
-    # What looked like a key before and is left may only be the device's own, which outlives a peer.
+    # Windows that looked like keys before and are left must be the device's own, which it keeps without peers.
     left = before & memscan.candidates(snapshot(p.da), p.public())
     lab.say(f'{len(left)} of {len(before)} key-like windows are left at a')
     check(len(left) < len(before), 'nothing was wiped')
@@ -345,13 +346,13 @@ def interface_down_ends_sessions(lab):
 
 @test
 def sessions_that_were_replaced_are_gone(lab):
-    """After two more handshakes neither end has a use for the first one's keys."""
+    """After two more handshakes neither end needs the keys of the first."""
     p = Pair(lab)
     keys = p.session_keys(snapshot(p.da))
     for _ in range(2):
         p.remove_b()
         p.add_b()
-        p.a.ping('10.9.0.2', wait=12)  # two handshakes within 20 ms: the second is refused, and repeated after 5 s
+        p.a.ping('10.9.0.2', wait=12)  # of two handshakes within 20 ms the second is refused, and repeated after 5 s
         p.b.ping('10.9.0.1')
     for daemon in p.da, p.db:
         s = snapshot(daemon)

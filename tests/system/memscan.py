@@ -32,7 +32,7 @@ def is_region(mapping):
 
 
 class Snapshot:
-    """All memory of a process that has ever been written or read, taken while the process stands still."""
+    """All memory that a process has ever written or read, copied while the process is stopped."""
 
     def __init__(self, pid):
         self.chunks = []  # (address, bytes, mapping)
@@ -73,7 +73,7 @@ class Snapshot:
         return found
 
     def outside(self, windows):
-        """{window: Place} of those 32-byte windows that occur, at any alignment, in memory that is no region."""
+        """{window: Place} of the 32-byte windows that occur outside the regions, at any alignment."""
         by_word, found = collections.defaultdict(list), {}
         for w in windows:
             by_word[int.from_bytes(w[:8], 'little')].append(w)
@@ -92,10 +92,10 @@ class Snapshot:
 # ------------------------------------------------------------------------------------------------------ forms of a key
 
 def traces(key):
-    """{what: bytes}: pieces of a 32-byte key as binary and as the texts it is configured by.
+    """{what: bytes}: pieces of a 32-byte key, in binary and as base64 and hexadecimal text.
 
-    Halves, so that a copy which was partly overwritten counts. They leave out the first and last byte, where
-    clamping (RFC 7748, section 5) changes bits.
+    The pieces are halves, so that a partly overwritten copy counts. They leave out the first and the last byte, in
+    which clamping (RFC 7748, section 5) changes bits.
     """
     lower, text = key.hex().encode(), base64.b64encode(key)
     return {'first half': key[1:16], 'second half': key[16:31],
@@ -105,14 +105,14 @@ def traces(key):
 
 
 def spread(key):
-    """{what: bytes}: each 32-bit word of a ChaCha20 key four times over, as code for vectors lays it out."""
+    """{what: bytes}: each 32-bit word of a ChaCha20 key four times in a row, as vector code stores it."""
     return {f'word {i} over a vector': key[4 * i:4 * i + 4] * 4 for i in range(8)}
 
 
 def candidates(snapshot, public=(), step=8):
     """Every 32-byte window of the regions, at multiples of `step`, that looks random and holds nothing of `public`.
 
-    `public` are byte strings that are no secret, such as all that passed the wire.
+    `public` are byte strings that are not secret, such as all packets on the wire.
     """
     known = set()
     for text in public:
@@ -138,7 +138,7 @@ def words_of(data, shift):
 
 
 def public_values(public_keys, packets):
-    """What anyone can compute who knows the public keys and saw the packets (whitepaper, section 5.4)."""
+    """Values that can be computed from the public keys and the packets (whitepaper, section 5.4)."""
     def h(*parts):
         return hashlib.blake2s(b''.join(parts)).digest()
     name = h(b'Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s')

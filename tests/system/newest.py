@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSL-1.0
-"""The newest wireguard-go that this machine can have, as a peer to be measured against; it is not installed.
+"""Finds the newest wireguard-go that this machine can run, for comparisons. It is not installed.
 
-$WIREGUARD_GO names one. Else, on Debian, it is the one of Debian's unstable distribution, from the mirror that the
-machine uses anyway: a stable release's own may be years behind. Else it is the installed one.
+$WIREGUARD_GO may name one. Otherwise, on Debian, it is the one of the unstable distribution, from the mirror of this
+machine, because that of a stable release may be years old. Otherwise it is the installed one.
 """
 import os
 import pathlib
@@ -46,7 +46,7 @@ def download(to):
 
 
 def wireguard_go():
-    """(program, what it is). The program may be missing, like any."""
+    """(program, its description). The program may be missing."""
     if os.environ.get('WIREGUARD_GO'):
         return os.environ['WIREGUARD_GO'], '$WIREGUARD_GO'
     newest = cache_dir() / 'wireguard-go'

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSL-1.0
 """paths suite: outer datagrams on hosts with several uplinks, rules for routes, small links and packet filters.
 
-Which source address and which interface an answer has is the rule of Linux's own WireGuard:
+The source address and the interface of an answer follow the rule of Linux's own WireGuard:
 docs/decisions/linux/source-by-linux-rule.md.
 """
 import socket
@@ -21,7 +21,7 @@ GATEWAY = {4: {'e1': '198.51.100.1', 'e2': '203.0.113.1'}, 6: {'e1': '2001:db8:1
 
 
 def ping(host, address, count, **how):
-    """One echo request after the other: `ping -c 3` takes an answer for lost that is late by two round trips."""
+    """Sends one echo request after the other: `ping -c 3` counts an answer as lost that comes two round trips late."""
     for _ in range(count):
         host.ping(address, **how)
 
@@ -30,8 +30,8 @@ class Uplinks:
     """A client c, a router r, and a server s with two uplinks e1 and e2 to r. The router reaches s by e1, except for
     the address of e2; the default route of s leads by `back`.
 
-    Nothing changes the routes of s after its daemon has started, so that the daemon has no other reason to ask for
-    routes than the datagrams themselves."""
+    Nothing changes the routes of s after its daemon has started, so the daemon looks up routes only because of the
+    datagrams themselves."""
 
     def __init__(self, lab, back='e2'):
         self.c, self.r, self.s = c, r, s = lab.host('c'), lab.host('r'), lab.host('s')
@@ -52,7 +52,7 @@ class Uplinks:
         self.key = {'c': Key(), 's': Key()}
 
     def start(self, fwmark=0):
-        self.s.sysctl('net.ipv6.conf.default.disable_ipv6', 1)  # an address of wg0 would be news of routes
+        self.s.sysctl('net.ipv6.conf.default.disable_ipv6', 1)  # an address of wg0 would notify the daemon of routes
         for host, port in (self.c, PORT_C), (self.s, PORT_S):
             host.daemon('wg0')
             host.wg(f'set wg0 private-key /dev/stdin listen-port {port}', self.key[host.name].private)
@@ -71,7 +71,7 @@ class Uplinks:
         return self.c.show('wg0').peer.endpoint.rpartition(':')[0].strip('[]')
 
     def works(self):
-        """Packets inside, both ways."""
+        """Packets pass the tunnel both ways."""
         for host, own, far in (self.c, '10.9.0.1', '10.9.0.2'), (self.s, '10.9.0.2', '10.9.0.1'):
             if far not in host.ip('route'):
                 host.ip(f'addr replace {own}/32 dev wg0')
@@ -191,7 +191,7 @@ def an_address_that_is_removed_is_given_up_until_it_comes_back(lab):
         others = [endpoint(WHERE[v][name], PORT_S) for name in ('first', 'extra')]
         check(u.c.show('wg0').peer.endpoint in others, f's as c sees it, IPv{v}: {u.c.show("wg0").peer.endpoint}')
         ping(u.c, '10.9.0.2', 3)
-        # It comes back, which changes no route but its own.
+        # The address comes back, which changes only its own route.
         u.s.address('lo', f'{WHERE[v]["own"]}/{32 if v == 4 else 128}')
         wait_until(lambda: u.dial(WHERE[v]['own']) == WHERE[v]['own'], 5, f'the address answers again, IPv{v}')
         u.works()
@@ -221,7 +221,7 @@ def link_local_peers_are_answered_on_their_own_link(lab):
             ping(hub, f'10.9.0.{n + 1}', 3)
             shown = hub.show('wg0').peers[key.public].endpoint
             check(shown.startswith('[fe80::') and shown.endswith(f'%e{n}]:{PORT_C}'), f'endpoint of {spoke}: {shown}')
-        hub.ip('-6 route add 2001:db8:77::/48 dev e1')  # news of routes
+        hub.ip('-6 route add 2001:db8:77::/48 dev e1')  # which notifies the daemon of routes
         hub.ip('-6 route del 2001:db8:77::/48 dev e1')
 
 
@@ -238,7 +238,7 @@ def what_comes_by_broadcast_or_multicast_is_answered_from_an_address_of_the_host
                               ('limited broadcast', ('255.255.255.255', 10002), ['192.0.2.2']),
                               ('multicast', ('239.1.2.3', 10002), ['192.0.2.2']),
                               ('multicast over IPv6', ('ff02::1', 10002, 0, scope), ['fe80::', '2001:db8::2'])):
-        # A relay on a takes what its daemon sends, and sends it to all of the wire.
+        # A relay on a receives the datagrams of the daemon, and broadcasts them on the wire.
         inside = t.a.socket(socket.AF_INET, socket.SOCK_DGRAM, bind=('127.0.0.1', 0))
         family = family_of(to[0])
         outside = t.a.socket(family, socket.SOCK_DGRAM)
@@ -374,7 +374,7 @@ def what_the_host_refuses_to_send_takes_nothing_else_along(lab):
         ins[1].settimeout(1)
         hub.run(['sh', '-ec', allow])
         hub.ping('10.9.0.3', wait=10)
-        while True:  # what had waited
+        while True:  # the datagrams that waited
             try:
                 ins[1].settimeout(0.05)
                 ins[1].recv(10)

@@ -54,7 +54,7 @@ def background_daemon_answers_when_the_command_returns(lab):
     host = lab.host('a')
     environment = {k: v for k, v in os.environ.items() if k not in ('LOG_LEVEL', 'WG_PROCESS_FOREGROUND')}
     for n in range(5):
-        # The output is read to its end here, so the daemon must have let go of it.
+        # communicate() reads until all writers have closed, so the daemon must have closed its standard output.
         p = host.popen(['sh', '-c', f'"{WGD}" wg{n} && wg show wg{n}'], stdin=subprocess.DEVNULL, env=environment,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
@@ -95,7 +95,7 @@ def wg_process_foreground_keeps_the_daemon_where_it_was_started(lab):
 
 
 def secrets_of(t):
-    """Every form in which a secret of this tunnel may be written."""
+    """The texts and bytes of each secret of this tunnel: raw, hexadecimal, base64."""
     shared = psk()
     t.set_psk(t.a, shared)
     t.set_psk(t.b, shared)
@@ -111,7 +111,7 @@ def verbose_tells_what_happens_but_no_secret(lab):
     for host in t.a, t.b:
         host.ip('link set wg0 up')
     t.works()
-    t.a.try_run('ping -c 1 -W 1 10.9.0.77')  # nobody's address: dropped
+    t.a.try_run('ping -c 1 -W 1 10.9.0.77')  # an address of no peer: dropped
     t.a.wg(f'set wg0 peer {t.pub_b} remove')
     for daemon in t.da, t.db:
         daemon.stop()
@@ -122,7 +122,7 @@ def verbose_tells_what_happens_but_no_secret(lab):
             said = f.read()
         for words in wanted:
             check(re.search(words.encode(), said), f'{daemon.host}: /{words}/ is missing in: {said[-800:]}')
-        check(all(line.startswith(b'wgd: wg0: ') for line in said.splitlines()), f'every line says whose it is: {said}')
+        check(all(line.startswith(b'wgd: wg0: ') for line in said.splitlines()), f'every line names wg0: {said}')
         for secret in secrets:
             check(secret not in said, 'a secret in what the daemon says')
 
@@ -135,11 +135,11 @@ def silent_is_silent_and_error_tells_only_of_errors(lab):
         t.a.ip('link set wg0 down')
         wait_until(lambda: not t.a.udp_ports(), what='the port is closed')
         t.a.socket(socket.AF_INET, socket.SOCK_DGRAM, bind=('0.0.0.0', 10001))
-        t.a.ip('link set wg0 up')  # which it cannot, for want of its port
+        t.a.ip('link set wg0 up')  # which fails, because the port is in use
         said = lambda: open(t.da.log).read()
         if level == 'error':
             wait_until(lambda: 'the port is in use' in said(), what='the daemon says why it cannot go up')
-        t.a.wg('set wg0 fwmark 7')  # answered after the link was looked at
+        t.a.wg('set wg0 fwmark 7')  # the daemon answers after it has handled the change of the link
         for daemon in t.da, t.db:
             daemon.stop()
         if level == 'silent':

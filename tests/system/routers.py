@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""routers suite: the daemon as one static file (samples/static) for processors of routers, a peer of the native one.
+"""routers suite: the daemon as one static file (samples/static) for processors of routers, against the native daemon.
 
-Files of other processors run in an emulator of the user mode on this kernel: system calls, TUN and sockets are real.
-What the emulator lacks (SO_MARK, the byte order of segment sizes on big-endian machines) the daemon does without.
+Files for other processors run in user-mode emulation: system calls, TUN and sockets are those of this kernel. The
+emulator lacks SO_MARK and the byte order of segment sizes on big-endian machines; the daemon works without them.
 """
 import os
 import re
@@ -37,7 +37,7 @@ def zig_environment():
 
 
 def static_daemon(target):
-    """The file for a target, built once a run."""
+    """The file for a target, which is built once in a run."""
     if target not in _built:
         made = f'{TMP}/wgd.{target}'
         done = subprocess.run([f'{ROOT}/samples/static/build.sh', target, made], env=zig_environment(), text=True,
@@ -48,7 +48,7 @@ def static_daemon(target):
 
 
 def runnable(target):
-    """What the file is started by: itself, or a script that calls the emulator."""
+    """The command that starts the file: the file itself, or a script that calls the emulator."""
     made, emulator = static_daemon(target), EMULATORS[target]
     if emulator is None:
         return made
@@ -81,7 +81,7 @@ def private_kib(pid):
 
 @test(seconds=300)
 def little_memory_is_its_own(lab):
-    """What an idle daemon with a session has written to, over what a program has that does nothing."""
+    """The memory that an idle daemon with a session has written to, minus that of an empty program."""
     source, empty = f'{TMP}/empty.c', f'{TMP}/empty'
     with open(source, 'w') as f:
         f.write(EMPTY)

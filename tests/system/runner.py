@@ -30,7 +30,8 @@ _tests = []
 
 
 def test(function=None, *, long=False, seconds=60):
-    """Marks a function(lab) as a test: its name is the test's, `seconds` its limit, `long` ones need --long."""
+    """Marks a function(lab) as a test: its name is the test's name, `seconds` its time limit. `long` tests need
+    --long."""
     def mark(f):
         f.long, f.seconds = long, seconds
         _tests.append(f)
@@ -85,7 +86,7 @@ def _run_one(f, known):
 
 
 def _cannot_run(programs):
-    """Why this machine can run no test at all, or None."""
+    """The reason that this machine can run no test at all, or None."""
     missing = [p for p in programs if not shutil.which(p)]
     if missing:
         return 'not installed: ' + ' '.join(missing)
@@ -108,7 +109,7 @@ def _unshare():
 
 
 def _outer(arguments, programs):
-    """Outside the namespaces: looks whether it can work at all, then runs the script again inside."""
+    """Checks the machine, then runs the script again inside private namespaces."""
     reason = _cannot_run(programs)
     if reason:
         print(f'skip everything: {reason}\n0 passed, 0 failed, 0 skipped', flush=True)
@@ -144,7 +145,7 @@ PROGRAMS = ('unshare', 'mount', 'ip', 'ss', 'ping', 'wg')
 
 
 def measure(function, programs=()):
-    """Runs function(lab) once inside the private namespaces: for a script that tests nothing."""
+    """Runs function(lab) once inside the private namespaces, for a script without tests."""
     if not os.environ.get('WG_LAB_INSIDE'):
         sys.exit(_outer(sys.argv[1:], (*PROGRAMS, *programs)))
     _prepare_inside()
@@ -159,7 +160,7 @@ def measure(function, programs=()):
 
 def main(description, known_failures=None, programs=()):
     """Runs the tests named on the command line, or all. `known_failures` is {daemon's file name: {test: reason}}:
-    such a test is run, and its failure counts as skipped."""
+    such a test runs, and its failure counts as skipped."""
     arguments = sys.argv[1:]
     if '--help' in arguments or '-h' in arguments:
         print(f'{description.strip()}\n\nusage: {os.path.basename(sys.argv[0])} [--list] [--long] [NAME...]\n'

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
 """throughput suite: TCP through the daemon is at least 0.3 times as fast as through wireguard-go, in the same run.
-Also says what both cost: CPU seconds of both ends a GB, and resident memory.
+Prints the costs of both: CPU seconds of both ends per GB, and resident memory.
 
-Two pairs of hosts, one with a daemon of each kind, stand side by side; iperf3 runs through them in turn, so that
-whatever else the machine does meets both alike. Compared are the medians of the rounds. The comparison is with
-$WIREGUARD_GO, or the newest wireguard-go that the machine can have (newest.py).
+There are two pairs of hosts, one for each kind of daemon. iperf3 runs through them in turn, so that other load of the
+machine affects both alike. The medians of the rounds are compared. The other daemon is $WIREGUARD_GO, or the newest
+wireguard-go that the machine can run (newest.py).
 
 options: --rounds N    rounds of one run through each (5)
          --seconds N   length of one run (2)
@@ -27,14 +27,14 @@ OTHER, KIND = newest.wireguard_go()
 
 
 class Pair:
-    """Two hosts and a tunnel; an iperf3 server waits on the second."""
+    """Two hosts and a tunnel, with an iperf3 server on the second."""
 
     def __init__(self, lab, name, program):
         self.name = name
         self.a, self.b = lab.host(f'{name}-a'), lab.host(f'{name}-b')
         lab.link(self.a, self.b, '192.0.2.1/24', '192.0.2.2/24', 'veth')
         keys = Key(), Key()
-        # Logs cost time: each daemon writes errors alone.
+        # Each daemon logs only errors, because logging costs time.
         self.daemons = [h.daemon('wg0', program=program, env={'LOG_LEVEL': 'error'}) for h in (self.a, self.b)]
         for host, number in (self.a, 1), (self.b, 2):
             host.setconf('wg0', f'[Interface]\nPrivateKey = {keys[number - 1].private}\nListenPort = 51820\n'

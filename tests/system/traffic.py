@@ -97,7 +97,7 @@ def mixed_ipv4_and_ipv6_peers_get_only_their_own_packets(lab):
     hub.ip('link set wg0 up')
     out = hub.socket(socket.AF_INET, socket.SOCK_DGRAM)
     ins = [s.socket(socket.AF_INET, socket.SOCK_DGRAM, bind=(f'10.9.0.{n + 2}', 7000)) for n, s in enumerate(spokes)]
-    for n, s in enumerate(ins):  # sessions first: what follows is only transport data
+    for n, s in enumerate(ins):  # sessions first, so that only transport data follows
         out.sendto(b'x', (f'10.9.0.{n + 2}', 7000))
         try:
             s.recv(10)

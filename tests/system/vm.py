@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSL-1.0
-"""A small virtual machine with a distribution's kernel: Linux's own WireGuard as a peer.
+"""A small virtual machine with the kernel of a distribution, for tests against Linux's own WireGuard.
 
 The machine has no disk and no distribution: a kernel package of Debian or Ubuntu, downloaded and unpacked but not
 installed, and an initramfs made here of busybox, wg(8), the caller's programs and the few modules that are needed. It
-runs under qemu's emulation (TCG), so neither /dev/kvm nor a kernel with WireGuard is needed on the machine that tests.
+runs under qemu's emulation (TCG), so the host needs neither /dev/kvm nor a kernel with WireGuard.
 
-Its network card is a TAP interface of the caller's. Commands go through a serial port, not through that network, so
-that they work whatever a test does to it.
+Its network card is a TAP interface of the caller. Commands go through a serial port, so they work independently of the
+network.
 """
 import io
 import os
@@ -26,7 +26,7 @@ from checks import Failure
 
 
 class Unavailable(Exception):
-    """This machine cannot have the virtual machine; the text says why."""
+    """The virtual machine cannot run on this machine. The text is the reason."""
 
 
 def cache_dir(given=None):
@@ -174,8 +174,8 @@ class Cpio:
 
 
 def add_program(archive, program):
-    """Add a program, by its path or wherever it is here, as /usr/bin/NAME, and its libraries where it looks for them.
-    What is there for debuggers stays behind, for it may be more than the guest has memory."""
+    """Adds a program, given by its path or its name, as /usr/bin/NAME, and its libraries at their paths. Debug
+        information is stripped, because it may be larger than the guest's memory."""
     path = shutil.which(program)
     with tempfile.NamedTemporaryFile() as file:
         if shutil.which('strip'):

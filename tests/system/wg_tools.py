@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSL-1.0
-"""What tests of a daemon use of wg(8) and of the configuration socket: keys, a running daemon, `wg show`, a tunnel.
+"""Tools of wg(8) and of the configuration socket: keys, a running daemon, the output of `wg show`, a tunnel.
 
 The daemon under test is the program in the environment variable WGD. Standard library only.
 """
@@ -19,13 +19,13 @@ TMP = '/run/lab'  # exists only inside the private mount namespace
 
 
 def pass_initiation_interval():
-    """Until a peer who has just taken an initiation takes another: all implementations refuse more than 50 a second.
-    For tests in which an end forgets its session at once."""
+    """Waits until a peer that has accepted an initiation accepts another. All implementations accept at most 50 a
+    second. For tests in which an end drops its session and starts another one."""
     time.sleep(0.025)
 
 
 class Key:
-    """A private key and its public one, as wg(8) writes them."""
+    """A private key and its public key, as wg(8) prints them."""
 
     def __init__(self):
         self.private = subprocess.check_output(['wg', 'genkey'], text=True).strip()
@@ -45,8 +45,8 @@ def psk():
 
 
 class Daemon:
-    """$WGD on one interface of one host, in the foreground; waits until its UAPI socket answers. `program` may name
-    another, or be a list of one and its first arguments."""
+    """The daemon $WGD on one interface of a host, in the foreground. The constructor waits until the UAPI socket
+    answers. `program` may be another program, or a list of a program and its first arguments."""
 
     def __init__(self, host, device, program=None, env=None, wait=True):
         self.host, self.device = host, device
@@ -70,13 +70,13 @@ class Daemon:
         wait_until(ready, 10, f'{self.host}: the UAPI socket of {self.device} answers')
 
     def answers(self):
-        """Whether the UAPI socket takes a `get`."""
+        """Whether the UAPI socket answers a `get`."""
         with contextlib.suppress(OSError):
             return self.uapi('get=1\n\n').endswith('errno=0\n\n')
         return False
 
     def uapi(self, request, timeout=5.0):
-        """Sends bytes or text over the UAPI socket, returns what came until the blank line or the end."""
+        """Sends bytes or text over the UAPI socket; returns the reply."""
         with self.connect(timeout) as s:
             s.sendall(request if isinstance(request, bytes) else request.encode())
             return read_reply(s)
@@ -94,7 +94,7 @@ class Daemon:
         return s
 
     def errno(self, request):
-        """The errno of the reply to one `set` or `get`; None if the daemon hung up without one."""
+        """The errno of the reply to one `set` or `get`; None if the daemon closed the connection without one."""
         found = re.search(r'^errno=(-?\d+)$', self.uapi(request), re.M)
         return int(found[1]) if found else None
 
@@ -105,7 +105,7 @@ class Daemon:
         return os.path.exists(self.host.path(self.socket))
 
     def wait_exit(self, timeout=5.0):
-        """Waits for the end by itself; returns the exit status."""
+        """Waits until the daemon ends; returns its exit status."""
         wait_until(lambda: not self.running(), timeout, f'{self.host}: the daemon of {self.device} ends')
         return self.process.returncode
 
@@ -119,7 +119,8 @@ class Daemon:
             return int(re.search(r'VmRSS:\s+(\d+) kB', f.read())[1])
 
     def complaints(self):
-        """What fails a test whatever else it found: death by a signal that nobody sent, a sanitizer's report."""
+        """Problems that fail every test: the daemon died of a signal that no test sent, or a sanitizer reported an
+        error."""
         found = []
         code = self.process.poll()
         if code is not None and code < 0 and code != -signal.SIGKILL:
@@ -136,7 +137,7 @@ class Daemon:
 
 
 def read_reply(s):
-    """One UAPI reply: until the empty line, or until the other end hangs up."""
+    """Reads one UAPI reply: until the empty line, or until the other end closes the connection."""
     data = b''
     while not data.endswith(b'\n\n'):
         try:
@@ -175,10 +176,10 @@ class Show:
 
 
 class Tunnel:
-    """Two hosts a and b, a wire, a daemon on each; wg0 is up on both and each has the other as its one peer.
+    """Two connected hosts a and b with a daemon on each. wg0 is up on both, and each has the other as its only peer.
 
     On the wire ('veth') 192.0.2.1 and .2, 2001:db8::1 and ::2, ports 10001 and 10002; inside 10.9.0.1 and .2, fd09::1
-    and ::2. `outer` is the IP version of the endpoints, `initiator` names the hosts that know the other's endpoint,
+    and ::2. `outer` is the IP version of the endpoints, `initiator` names the hosts that have an endpoint of the other,
     `programs` may name another daemon for each end, `env` is added to the environment of both. With `opens` both ports
     are open on return.
     """
@@ -213,7 +214,7 @@ class Tunnel:
         return self.b if host is self.a else self.a
 
     def endpoint(self, host, version=None):
-        """Where `host` can be reached, as wg(8) writes it."""
+        """The endpoint of `host`, as wg(8) prints it."""
         return endpoint(self.WIRE[version or self.outer][host.name], 10000 + self.NUMBER[host.name])
 
     def config(self, host):
@@ -232,7 +233,7 @@ class Tunnel:
         host.setconf('wg0', self.config(host))
         host.address('wg0', f'10.9.0.{number}/24', f'fd09::{number}/64')
         host.ip(f'link set wg0 mtu {mtu}' + (' up' if up else ''))
-        # The first packet of the other end must not come too early: it is sent again only after five seconds.
+        # The other end must not send its initiation before the port is open: it repeats it only after five seconds.
         if up and self.opens:
             wait_until(lambda: (4, 10000 + number) in host.udp_ports(), 5, f'{host}: the UDP port of wg0 is open')
 
@@ -242,7 +243,7 @@ class Tunnel:
         host.wg(f'set wg0 peer {self.key[self.other(host).name].public} preshared-key {source}', secret)
 
     def works(self):
-        """Both ways, both inner versions."""
+        """Pings pass the tunnel both ways, over IPv4 and IPv6."""
         self.a.ping('10.9.0.2')
         self.a.ping('fd09::2')
         self.b.ping('10.9.0.1')
