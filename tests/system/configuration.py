@@ -17,7 +17,7 @@ EINVAL, EPROTO = 22, 71
 
 
 @test
-def allowed_ips_by_the_130000(lab):
+def accepts_130560_allowed_ips(lab):
     t = Tunnel(lab)
     t.works()
     prefixes = {f'{i}.{j}.0.0/16' for i in range(1, 256) for j in range(256)}

@@ -77,7 +77,7 @@ def make_it_talk(t, packets=300):
 
 
 @test
-def the_tunnel_outlives_whatever_takes_its_log(lab):
+def the_tunnel_works_when_its_log_cannot_be_written(lab):
     os.mkfifo(f'{TMP}/fifo')
     for redirection in '2>/dev/full', f'2>{TMP}/fifo', '2>&-', '0<&- 1>&- 2>&-':
         reader = os.open(f'{TMP}/fifo', os.O_RDONLY | os.O_NONBLOCK)
@@ -93,7 +93,7 @@ def the_tunnel_outlives_whatever_takes_its_log(lab):
 
 
 @test
-def a_reader_that_stops_reading_its_log_does_not_stop_the_tunnel(lab):
+def a_blocked_reader_of_the_log_does_not_block_the_tunnel(lab):
     os.mkfifo(f'{TMP}/slow')
     reader = os.open(f'{TMP}/slow', os.O_RDONLY | os.O_NONBLOCK)
     t = tunnel_with_log(lab, f'2>{TMP}/slow')
@@ -162,7 +162,7 @@ def errors_go_to_syslog_when_stderr_is_gone(lab):
 # ----------------------------------------------------------------------------------------------- descriptors, limits
 
 @test
-def closed_standard_descriptors_are_nobody_elses(lab):
+def closed_standard_descriptors_are_not_reused(lab):
     for redirection in '0<&-', '1>&-', '2>&-', '0<&- 1>&- 2>&-':
         for in_background in False, True:
             t = Tunnel(lab)
@@ -238,7 +238,7 @@ def without_inotify_a_removed_socket_still_ends_the_daemon(lab):
 
 
 @test
-def what_a_container_refuses_is_done_without(lab):
+def works_where_a_container_refuses_system_calls(lab):
     program = refusing(prctl=errno.EPERM, setrlimit=errno.EPERM, prlimit64=errno.EPERM, mlock=errno.EPERM,
                        madvise=errno.EINVAL, inotify_init1=errno.EPERM)
     t = Tunnel(lab, programs=(program, program))
@@ -339,7 +339,7 @@ def a_socket_that_was_replaced_belongs_to_its_new_owner(lab):
 # ---------------------------------------------------------------------------------------------------------- port, sends
 
 @test
-def a_port_that_is_taken_when_the_link_goes_up_is_tried_again(lab):
+def a_port_in_use_when_the_link_goes_up_is_tried_again(lab):
     t = Tunnel(lab)
     t.works()
     t.a.ip('link set wg0 down')
@@ -370,7 +370,7 @@ def a_port_that_is_taken_when_the_link_goes_up_is_tried_again(lab):
 
 
 @test
-def a_send_that_fails_is_said_once_a_peer_with_its_reason(lab):
+def a_failed_send_is_logged_once_per_peer_with_its_reason(lab):
     t = Tunnel(lab, initiator='a')
     t.works()
     said = lambda: [line.rstrip() for line in open(t.da.log) if 'could not send' in line]
@@ -394,7 +394,7 @@ def a_send_that_fails_is_said_once_a_peer_with_its_reason(lab):
 
 
 @test
-def a_network_that_marks_everything_is_said_once_and_its_packets_pass_on_request(lab):
+def a_network_that_marks_all_packets_is_logged_once_and_accepted_by_option(lab):
     for drop in '1', '0':
         t = Tunnel(lab, env={'WG_CONGESTION_DROP': drop, 'LOG_LEVEL': 'error'})
         t.works()
@@ -426,7 +426,7 @@ STRAYS = [signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal
 
 
 @test
-def signals_that_ask_nothing_end_nothing(lab):
+def unrelated_signals_do_not_end_the_daemon(lab):
     t = Tunnel(lab)
     t.works()
     pid = background(t.b, 'wg1')
@@ -479,7 +479,7 @@ def a_closed_terminal_ends_the_daemon_in_the_foreground_and_no_other(lab):
 
 
 @test
-def a_removed_working_directory_is_no_matter(lab):
+def works_in_a_removed_working_directory(lab):
     for more in '', '-f':
         host = lab.host('a')
         p = host.popen(['sh', '-c', f'mkdir {TMP}/left{more} && cd {TMP}/left{more} && rmdir {TMP}/left{more} && '
@@ -537,7 +537,7 @@ def a_daemon_bound_to_an_address_uses_no_other(lab):
 
 
 @test
-def a_daemon_bound_to_an_interface_follows_it_when_it_is_made_anew(lab):
+def a_daemon_bound_to_an_interface_uses_it_again_after_it_is_recreated(lab):
     t = Tunnel(lab, programs=(in_shell('WG_BIND=wire exec "$@"'), None), up=False)
     t.a.ip('link set wg0 up')
     t.b.ip('link set wg0 up')
@@ -559,7 +559,7 @@ def a_daemon_bound_to_an_interface_follows_it_when_it_is_made_anew(lab):
 
 
 @test
-def an_address_to_bind_to_may_come_later(lab):
+def an_address_to_bind_to_may_be_added_later(lab):
     t = bound_to(lab, '192.0.2.55', initiator='a')
     wait_until(lambda: 'cannot open UDP port 10001: Cannot assign requested address' in t.da.tail(),
                what='the daemon says that the address is missing')

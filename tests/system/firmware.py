@@ -376,7 +376,7 @@ def every_size_passes_both_ways(lab, program):
 
 
 @with_each_peer()
-def loss_and_reordering_cost_only_what_was_lost(lab, program):
+def only_lost_datagrams_are_missing_after_loss_and_reordering(lab, program):
     p = Pair(lab, program=program)
     p.works()
     rng, held, lost = random.Random(5), {True: [], False: []}, collections.Counter()
@@ -422,7 +422,7 @@ def lost_handshakes_are_repeated(lab, program):
 
 
 @with_each_peer()
-def either_end_may_be_started_anew(lab, program):
+def either_end_may_restart(lab, program):
     p = Pair(lab, program=program)
     p.works()
     p.daemon.stop(signal.SIGKILL)
@@ -451,7 +451,7 @@ def an_address_that_changes_is_followed(lab, program):
 
 
 @with_each_peer()
-def a_node_under_load_asks_for_cookies_and_serves_who_brings_them(lab, program):
+def a_node_under_load_sends_cookie_replies_and_answers_initiations_with_cookies(lab, program):
     p = Pair(lab, program=program)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'hsflood.py')
     # So the node drops a message, and not a controller whose buffer is full.

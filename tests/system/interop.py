@@ -171,7 +171,7 @@ def tcp_both_ways(lab, program):
 
 
 @with_each_peer
-def removed_peers_shake_hands_anew(lab, program):
+def removed_and_added_peers_handshake_again(lab, program):
     t = Tunnel(lab, program, 'ab')
     t.ping_from('a')
     for end in 'a', 'b', 'a', 'b':
@@ -373,7 +373,7 @@ def wg_syncconf_keeps_the_session(lab, program):
 
 
 @test
-def wg_set_takes_everything_back(lab):
+def wg_set_removes_every_setting(lab):
     d = Alone(lab)
     peers, _, text = full_conf(d.key)
     d.host.setconf('wg0', text)

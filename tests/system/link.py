@@ -137,7 +137,7 @@ def a_deleted_namespace_or_interface_ends_the_daemon(lab):
 
 
 @test
-def without_the_right_to_listen_elsewhere_the_interface_is_asked_once_a_second(lab):
+def without_the_right_to_enter_the_namespace_the_interface_is_polled_once_a_second(lab):
     m = Moved(lab, limited('net_broadcast', 'sys_admin'))
     a, box = m.tunnel.a, m.box
     down_and_up(box, 'wg0', a, 2)
@@ -147,7 +147,7 @@ def without_the_right_to_listen_elsewhere_the_interface_is_asked_once_a_second(l
 
 
 @test
-def where_the_kernel_does_not_tell_the_mtu_longer_packets_tell_it(lab):
+def where_the_kernel_does_not_report_the_mtu_longer_packets_show_it(lab):
     silent = shim('silent', '    if (what == 0x54e3) { errno = EINVAL; return -1; } // TUNGETDEVNETNS')
     for off in '', 'frames', 'queues':
         m = Moved(lab, env={**silent, 'WG_OFFLOAD_OFF': off})
@@ -192,7 +192,7 @@ def exactly_one_serves(host, wrappers, tries=25):
 
 
 @test
-def of_two_daemons_at_once_one_serves(lab):
+def one_of_two_simultaneous_daemons_serves(lab):
     host = lab.host('a')
     for _ in exactly_one_serves(host, ([], []), 60):
         wait_until(lambda: host.try_run('wg show wg0').returncode == 0, what='the socket answers')
@@ -200,7 +200,7 @@ def of_two_daemons_at_once_one_serves(lab):
 
 
 @test
-def of_two_daemons_with_own_socket_directories_one_serves(lab):
+def one_of_two_daemons_with_own_socket_directories_serves(lab):
     host = lab.host('a')
     own = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /run/wireguard && exec "$@"', 'sh']
     for _ in exactly_one_serves(host, (own, own)):
@@ -208,7 +208,7 @@ def of_two_daemons_with_own_socket_directories_one_serves(lab):
 
 
 @test
-def of_two_daemons_in_two_namespaces_with_one_socket_one_serves(lab):
+def one_of_two_daemons_in_two_namespaces_with_one_socket_serves(lab):
     host = lab.host('a')
     own = ['unshare', '--net']
     for _ in exactly_one_serves(host, (own, own)):
@@ -216,7 +216,7 @@ def of_two_daemons_in_two_namespaces_with_one_socket_one_serves(lab):
 
 
 @test
-def of_two_daemons_one_takes_over_an_interface_that_lasts(lab):
+def one_of_two_daemons_takes_over_a_persistent_interface(lab):
     host = lab.host('a')
     for flags in '', 'multi_queue':
         host.ip(f'tuntap add dev wg0 mode tun {flags}')
@@ -240,7 +240,7 @@ def a_killed_daemon_leaves_no_lock(lab):
 # -------------------------------------------------------------------------------------------------- drivers and limits
 
 @test
-def an_interface_that_lasts_is_taken_over_whatever_its_queues(lab):
+def a_persistent_interface_is_taken_over_with_any_number_of_queues(lab):
     for flags in '', 'multi_queue':
         lab.clear()
         host = lab.host('a')
@@ -313,7 +313,7 @@ def few_descriptors_are_enough_or_are_refused_with_the_limit(lab):
 # ----------------------------------------------------------------------------------------------------------- forwarding
 
 @test
-def forwarded_frames_of_64_kb_stay_whole_and_find_room(lab):
+def forwarded_frames_of_64_kb_are_neither_split_nor_dropped(lab):
     need('iperf3')
     t = Tunnel(lab)
     box = lab.host('box')

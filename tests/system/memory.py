@@ -222,7 +222,7 @@ def the_process_is_closed_to_others(lab):
 
 
 @test
-def configured_keys_lie_in_the_region_alone(lab):
+def configured_keys_are_only_in_the_region(lab):
     p = Pair(lab)
     for host in p.a, p.b:
         host.show('wg0')
@@ -247,7 +247,7 @@ def replaced_keys_are_gone(lab):
 
 
 @test
-def session_keys_lie_in_the_region_alone(lab):
+def session_keys_are_only_in_the_region(lab):
     p = Pair(lab)
     p.wire.packets()
     keys = p.session_keys(snapshot(p.da))
@@ -261,7 +261,7 @@ def session_keys_lie_in_the_region_alone(lab):
 
 
 @test
-def session_keys_leave_no_words_in_vectors(lab):
+def vector_code_leaves_no_words_of_session_keys(lab):
     """The same for copies that code with vector registers may have left on the stack."""
     p = Pair(lab)
     keys = p.session_keys(snapshot(p.da))
@@ -273,7 +273,7 @@ def session_keys_leave_no_words_in_vectors(lab):
 
 
 @test
-def nothing_in_the_region_has_a_copy(lab):
+def nothing_in_the_region_has_a_copy_outside(lab):
     """Windows of the region that look like keys and are not public are nowhere else: chaining keys, shared secrets,
     cookie secrets, and ephemeral keys, both during a handshake and after it."""
     p = Pair(lab, session=False)
@@ -345,7 +345,7 @@ def interface_down_ends_sessions(lab):
 
 
 @test
-def sessions_that_were_replaced_are_gone(lab):
+def keys_of_replaced_sessions_are_wiped(lab):
     """After two more handshakes neither end needs the keys of the first."""
     p = Pair(lab)
     keys = p.session_keys(snapshot(p.da))
@@ -363,7 +363,7 @@ def sessions_that_were_replaced_are_gone(lab):
 
 
 @test(long=True, seconds=660)
-def sessions_that_expired_are_gone(lab):
+def keys_of_expired_sessions_are_wiped(lab):
     """540 s after the last handshake (whitepaper, section 6.3: three times Reject-After-Time)."""
     p = Pair(lab)
     keys = p.session_keys(snapshot(p.da))

@@ -83,7 +83,7 @@ class Uplinks:
 # ---------------------------------------------------------------------------------------------------- asymmetric routes
 
 @test
-def an_answer_takes_the_route_back_and_not_the_interface_of_the_question(lab):
+def an_answer_takes_the_route_back_and_not_the_interface_it_was_dialled_on(lab):
     u = Uplinks(lab).start()
     for v in 4, 6:
         before = [u.s.device_counters(d)[1] for d in ('e1', 'e2')]
@@ -226,7 +226,7 @@ def link_local_peers_are_answered_on_their_own_link(lab):
 
 
 @test
-def what_comes_by_broadcast_or_multicast_is_answered_from_an_address_of_the_host(lab):
+def broadcasts_and_multicasts_are_answered_from_an_address_of_the_host(lab):
     t = Tunnel(lab, initiator='')
     member = t.b.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with t.b.inside():
@@ -326,7 +326,7 @@ def long_packets_pass_where_the_host_knows_the_mtu_of_the_path(lab):
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 @test
-def what_the_host_refuses_to_send_takes_nothing_else_along(lab):
+def a_datagram_that_the_host_refuses_does_not_stop_the_rest_of_its_batch(lab):
     hub, hub_key = lab.host('hub'), Key()
     hub.daemon('wg0')
     hub.wg(f'set wg0 private-key /dev/stdin listen-port {PORT_S}', hub_key.private)

@@ -105,7 +105,7 @@ def secrets_of(t):
 
 
 @test
-def verbose_tells_what_happens_but_no_secret(lab):
+def verbose_logs_events_but_no_secret(lab):
     t = Tunnel(lab, up=False)
     secrets = list(secrets_of(t))
     for host in t.a, t.b:
@@ -128,7 +128,7 @@ def verbose_tells_what_happens_but_no_secret(lab):
 
 
 @test
-def silent_is_silent_and_error_tells_only_of_errors(lab):
+def silent_logs_nothing_and_error_logs_only_errors(lab):
     for level in 'silent', 'error':
         t = Tunnel(lab, env={'LOG_LEVEL': level})
         t.works()
@@ -237,7 +237,7 @@ def bad_command_lines_are_refused_with_a_reason(lab):
 
 
 @test
-def without_permission_the_reason_is_said(lab):
+def without_permission_the_daemon_prints_the_reason(lab):
     need('setpriv')
     host = lab.host('a')
     p = host.try_run(['setpriv', '--bounding-set', '-all', '--inh-caps', '-all', '--reuid', '65534', '--clear-groups',

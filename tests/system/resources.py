@@ -31,7 +31,7 @@ def resident_memory_is_small(lab):
 
 
 @test
-def who_looks_out_for_packets_soon_sleeps_again(lab):
+def a_busy_polling_daemon_soon_sleeps_again(lab):
     for more in [], ['--no-busy-poll']:
         t = Tunnel(lab, programs=([WGD, *more],) * 2)
         t.works()

@@ -80,7 +80,7 @@ def private_kib(pid):
 
 
 @test(seconds=300)
-def little_memory_is_its_own(lab):
+def an_idle_daemon_has_little_memory_of_its_own(lab):
     """The memory that an idle daemon with a session has written to, minus that of an empty program."""
     source, empty = f'{TMP}/empty.c', f'{TMP}/empty'
     with open(source, 'w') as f:

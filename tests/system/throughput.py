@@ -73,7 +73,7 @@ class Pair:
 
 
 @test(seconds=60 + 2 * ROUNDS * (SECONDS + 5))
-def tcp_keeps_above_the_floor(lab):
+def tcp_stays_above_the_floor(lab):
     need('iperf3', OTHER)
     ours, other = Pair(lab, os.path.basename(WGD), WGD), Pair(lab, 'reference', OTHER)
     for i in range(ROUNDS):
