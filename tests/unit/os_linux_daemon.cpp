@@ -282,7 +282,7 @@ BOOST_AUTO_TEST_CASE(notifies_the_supervisor_by_path_and_by_abstract_name) {
     BOOST_TEST(wg::os::notify_supervisor("READY=1", ""));
     BOOST_TEST(!wg::os::notify_supervisor("READY=1", ("/tmp/wg-nobody-" + id).c_str()));
     BOOST_TEST(!wg::os::notify_supervisor("READY=1", "relative"));
-    BOOST_TEST(!wg::os::notify_supervisor("READY=1", ("/" + std::string(200, 'x')).c_str()));
+    BOOST_TEST(!wg::os::notify_supervisor("READY=1", std::string(1, '/').append(200, 'x').c_str()));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
