@@ -12701,7 +12701,7 @@ struct symmetric_state {
     secret<key_bytes> chaining_key{not_zeroed{}};
     secret<key_bytes> hash{not_zeroed{}};
 
-    void assign(symmetric_state const& other) noexcept {
+    WG_OUTLINE void assign(symmetric_state const& other) noexcept {
         chaining_key.assign(other.chaining_key);
         hash.assign(other.hash);
     }
@@ -12758,236 +12758,178 @@ struct remote_identity {
     secret<key_bytes> preshared_key;
 };
 
-/// The handshake's steps over one set of primitives.
+/// The steps of the handshake over one set of primitives. Steps that cost DH operations take a batch of messages, so
+/// that a dh policy with batches computes them together. The caller sets `why` of each message: steps skip a message
+/// whose `why` is not ok, and set it when they refuse the message.
 template <policies Policies> class noise {
+public:
+    /// The most messages in a batch. One where the dh policy has no batches, and on small machines.
+    static constexpr std::size_t max_batch = batch_size<batch_dh_backend<typename Policies::dh>>(8);
+    /// The messages of a batch: at most `max_batch`; where that is one, exactly one, and loops over them vanish.
+    template <class Message> using batch = std::span<Message, max_batch == 1 ? 1 : std::dynamic_extent>;
+    /// The first `count` messages.
+    template <class Message>
+    static batch<Message> batch_of(std::array<Message, max_batch>& all, std::size_t count) noexcept {
+        return batch<Message>(all.data(), max_batch == 1 ? 1 : count);
+    }
+
+private:
+    /// A secret that is written before it is read.
+    struct secret_to_be : secret<key_bytes> {
+        secret_to_be() noexcept : secret<key_bytes>(not_zeroed{}) {}
+    };
+
+    /// How many DHs of a message are computed together. One at a time needs room for one result.
+    static constexpr std::size_t dhs_at_once = max_batch == 1 ? 1 : 2;
+
+    /// A message that one end writes and the other reads. Both ends do the same with it.
+    struct passage {
+        byte* message; ///< not written to unless `writes`
+        bool writes;
+        status why;
+        symmetric_state* state;
+        secret<key_bytes> const* scalars[2]; ///< of the message's DHs, in the order of their tokens
+        byte const* points[2];
+        byte* static_key;               ///< initiation: of the initiator, in clear
+        remote_identity const* theirs;  ///< response: the other end
+        secret_to_be keys[dhs_at_once]; ///< results of the DHs; later the first is the key of the next tag
+
+        [[gnu::always_inline]] passage() noexcept {}
+        [[gnu::always_inline]] ~passage() {}
+    };
+
 public:
     explicit noise(primitives<Policies> const& with) noexcept : with_(with) {}
 
     /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes; the handshake has its index.
-    /// no_random; bad_public_key: the other static key is of low order.
+    /// no_random; bad_public_key: the static key of the other end is of low order.
     template <random_source Random>
     status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
                              std::span<byte const, timestamp_bytes> timestamp, bytes message) const noexcept {
         WG_ASSERT(message.size() == initiation_layout::size);
         to.clear();
-        begin_message(message, message_type::initiation, to.local_index);
+        begin_message(message.data(), message_type::initiation, to.local_index);
         if (!create_ephemeral(to.ephemeral, random, &message[initiation_layout::ephemeral])) return status::no_random;
-        secret<key_bytes> key{not_zeroed{}};
-        passage const on{to.symmetric, key, message.data(), true};
-        status why =
-            mix_static(on, theirs.public_key, to.ephemeral, theirs.public_key, only_read(mine.public_key.data()));
-        if (why == status::ok) why = mix_timestamp(on, theirs, only_read(timestamp.data()));
+        passage on;
+        on.why = status::ok;
+        on.message = message.data();
+        on.writes = true;
+        on.state = &to.symmetric;
+        on.scalars[0] = &to.ephemeral;
+        on.points[0] = theirs.public_key.data();
+        on.static_key = only_read(mine.public_key.data());
+        mix_static(batch<passage>(&on, 1), theirs.public_key);
+        if (on.why != status::ok) return on.why;
+        status const why = mix_timestamp(on, theirs, only_read(timestamp.data()));
         if (why == status::ok) to.state = handshake_state::initiation_created;
         return why;
     }
 
-    /// How many messages the steps that take spans can be given.
-    static constexpr std::size_t at_once = batch_size<batch_dh_backend<typename Policies::dh>>(8);
-
-    /// An initiation on its way in: between the two halves the caller finds out whose it is.
-    struct incoming_initiation {
+    /// An initiation on its way in.
+    struct incoming_initiation : passage {
         symmetric_state symmetric;
         wg::public_key remote_static;
         byte_array<timestamp_bytes> timestamp;
-    };
-    /// One of several.
-    struct one_initiation : incoming_initiation {
-        bytes_view message{};
-        status why = status::ok;
+
+        /// `from` is 148 bytes.
+        void read(byte const* from) noexcept {
+            this->message = only_read(from);
+            this->writes = false;
+        }
     };
 
-    /// First half: who says that he sent each `message`. Costs a DH each. bad_public_key, decryption_failed.
-    void open_initiations(std::span<one_initiation> all, identity const& mine) const noexcept {
-        WG_ASSERT(all.size() <= at_once);
-        std::array<secret<key_bytes>, at_once> shared;
-        std::array<dh_item, at_once> items;
-        std::size_t count = 0;
-        for (one_initiation& in : all) {
+    /// First half: reads the static key of the sender out of each message, at the cost of a DH each.
+    /// bad_public_key, decryption_failed.
+    void open_initiations(batch<incoming_initiation> all, identity const& mine) const noexcept {
+        for (incoming_initiation& in : all) {
             if (in.why != status::ok) continue;
-            start(in.symmetric, mine.public_key);
-            // e
-            key_view const ephemeral = ephemeral_in<initiation_layout>(in.message);
-            mix_ephemeral(in.symmetric, ephemeral);
-            items[count] = {&shared[count], &mine.private_key, ephemeral, false};
-            ++count;
+            in.state = &in.symmetric;
+            in.scalars[0] = &mine.private_key;
+            in.points[0] = in.message + initiation_layout::ephemeral;
+            in.static_key = in.remote_static.data();
         }
-        dh_all(with_.dh, std::span(items).first(count));
-        count = 0;
-        for (one_initiation& in : all) {
-            if (in.why != status::ok) continue;
-            dh_item const& done = items[count++];
-            in.why = done.good ? end_static({in.symmetric, *done.out, only_read(in.message.data()), false},
-                                            in.remote_static.data())
-                               : status::bad_public_key;
-        }
+        mix_static(common(all), mine.public_key);
     }
 
-    /// The same for one.
-    status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        secret<key_bytes> key{not_zeroed{}};
-        return mix_static({in.symmetric, key, only_read(message.data()), false}, mine.public_key, mine.private_key,
-                          ephemeral_in<initiation_layout>(message), in.remote_static.data());
-    }
-
-    /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
-    status prove_initiation(incoming_initiation& in, remote_identity const& theirs, bytes_view message) const noexcept {
-        secret<key_bytes> key{not_zeroed{}};
-        return mix_timestamp({in.symmetric, key, only_read(message.data()), false}, theirs, in.timestamp.data());
+    /// Second half: proves that the sender has the private key, by the DH of both static keys, and reads the timestamp.
+    /// bad_public_key, decryption_failed.
+    status prove_initiation(incoming_initiation& in, remote_identity const& theirs) const noexcept {
+        return mix_timestamp(in, theirs, in.timestamp.data());
     }
 
     /// The caller has accepted the timestamp: the handshake is now this one.
-    void accept_initiation(handshake& to, incoming_initiation const& in, bytes_view message) const noexcept {
+    void accept_initiation(handshake& to, incoming_initiation const& in) const noexcept {
         using at = initiation_layout;
         to.symmetric.assign(in.symmetric);
-        to.remote_index = load_le32(&message[at::sender]);
-        to.ephemeral.assign(ephemeral_in<at>(message));
+        to.remote_index = load_le32(in.message + at::sender);
+        to.ephemeral.assign(key_view(in.message + at::ephemeral, key_bytes));
         to.state = handshake_state::initiation_consumed;
     }
 
-    /// The DHs of a response, in either direction.
-    struct response_secrets {
-        secret<key_bytes> ee, se;
-        status why = status::ok;
-    };
-
     /// A response on its way out.
-    struct outgoing_response : response_secrets {
-        handshake* of = nullptr; ///< nullptr: none, as if it were not `ok`
-        remote_identity const* theirs = nullptr;
-        secret<key_bytes> ephemeral;
-        wg::public_key ephemeral_public{};
+    struct outgoing_response : passage {
+        secret_to_be ephemeral;
     };
 
-    /// First part: a new key. no_random.
+    /// Begins the response to an initiation that `of` has consumed: writes the indices and a new ephemeral key.
+    /// `message` has room for 92 bytes. Sets `why` of `out`: no_random.
     template <random_source Random>
-    void begin_response(outgoing_response& out, handshake& of, remote_identity const& theirs,
+    void begin_response(outgoing_response& out, handshake& of, remote_identity const& theirs, byte* message,
                         Random& random) const noexcept {
         WG_ASSERT(of.state == handshake_state::initiation_consumed);
-        out.of = &of;
-        out.theirs = &theirs;
-        if (!random.fill(out.ephemeral.expose())) out.why = status::no_random;
-    }
-
-    /// Second part, of several at once. bad_public_key.
-    void agree_responses(std::span<outgoing_response> all) const noexcept {
-        WG_ASSERT(all.size() <= at_once);
-        std::array<dh_item, 2 * at_once> items;
-        std::size_t count = 0;
-        for (outgoing_response& out : all) {
-            if (out.of == nullptr || out.why != status::ok) continue;
-            with_.dh.dh_public(out.ephemeral_public, out.ephemeral); // fast by itself: its point is known
-            items[count++] = {&out.ee, &out.ephemeral, out.of->ephemeral.expose(), false};
-            items[count++] = {&out.se, &out.ephemeral, out.theirs->public_key, false};
-        }
-        agree(all, std::span(items).first(count));
-    }
-
-    /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
-    /// bytes.
-    status create_response(outgoing_response const& from, bytes message) const noexcept {
-        if (from.why != status::ok) return from.why;
-        handshake& of = *from.of;
-        WG_ASSERT(message.size() == response_layout::size && of.state == handshake_state::initiation_consumed);
-        secret<key_bytes> key{not_zeroed{}};
-        begin_response(of, message);
-        copy(message.subspan<response_layout::ephemeral, key_bytes>(), from.ephemeral_public);
-        mix_secrets(of.symmetric, from.ephemeral_public, from);
-        of.state = handshake_state::response_created;
-        return mix_preshared_key({of.symmetric, key, message.data(), true}, *from.theirs);
-    }
-
-    /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
-    template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random, bytes message) const noexcept {
-        WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
-        begin_response(of, message);
-        secret<key_bytes> ephemeral{not_zeroed{}};
-        if (!create_ephemeral(ephemeral, random, &message[response_layout::ephemeral])) return status::no_random;
-        of.state = handshake_state::response_created;
-        return mix_response(of.symmetric, message.data(), true, theirs, ephemeral, of.ephemeral.expose(), ephemeral,
-                            theirs.public_key);
-    }
-
-private:
-    /// e, ee and se of either end of a response, whose DHs are done.
-    void mix_secrets(symmetric_state& state, key_view ephemeral, response_secrets const& from) const noexcept {
-        // e
-        mix_ephemeral(state, ephemeral);
-        // ee
-        mix(state, from.ee);
-        // se
-        mix(state, from.se);
-    }
-
-    /// A handshake has consumed this response.
-    void end_response(handshake& of, symmetric_state const& state, bytes_view message) const noexcept {
-        of.symmetric.assign(state);
-        of.remote_index = load_le32(&message[response_layout::sender]);
-        of.state = handshake_state::response_consumed;
-    }
-
-    void begin_message(bytes message, message_type type, std::uint32_t local_index) const noexcept {
-        store_le32(message.data(), static_cast<std::uint32_t>(type));
-        store_le32(&message[initiation_layout::sender], local_index); // at the same place in a response
-    }
-    void begin_response(handshake& of, bytes message) const noexcept {
         begin_message(message, message_type::response, of.local_index);
-        store_le32(&message[response_layout::receiver], of.remote_index);
+        store_le32(message + response_layout::receiver, of.remote_index);
+        if (!create_ephemeral(out.ephemeral, random, message + response_layout::ephemeral)) {
+            out.why = status::no_random;
+            return;
+        }
+        of.state = handshake_state::response_created;
+        out.message = message;
+        out.writes = true;
+        out.state = &of.symmetric;
+        out.scalars[0] = out.scalars[1] = &out.ephemeral;
+        out.points[0] = of.ephemeral.expose().data();
+        out.points[1] = theirs.public_key.data();
+        out.theirs = &theirs;
     }
 
-public:
+    /// Writes the rest of each response without its macs (whitepaper 5.4.3). bad_public_key.
+    void create_responses(batch<outgoing_response> all) const noexcept { mix_response(common(all)); }
+
     /// A response on its way in.
-    struct incoming_response : response_secrets {
-        handshake const* of = nullptr; ///< nullptr: none, as if it were not `ok`
-        bytes_view message{};
+    struct incoming_response : passage {
+        symmetric_state symmetric;
     };
 
-    /// First part, of several at once: each `message` is to answer the initiation that `of` created.
-    /// wrong_state, bad_public_key.
-    void agree_responses(std::span<incoming_response> all, identity const& mine) const noexcept {
-        WG_ASSERT(all.size() <= at_once);
-        std::array<dh_item, 2 * at_once> items;
-        std::size_t count = 0;
-        for (incoming_response& in : all) {
-            if (in.of == nullptr || in.why != status::ok) continue;
-            //= linux: a response is taken while the initiation that it answers waits, and once
-            if (in.of->state != handshake_state::initiation_created) {
-                in.why = status::wrong_state;
-                continue;
-            }
-            key_view const ephemeral = ephemeral_in<response_layout>(in.message);
-            items[count++] = {&in.ee, &in.of->ephemeral, ephemeral, false};
-            items[count++] = {&in.se, &mine.private_key, ephemeral, false};
+    /// Begins to read a response of 92 bytes that claims to answer the initiation of `of`. Sets `why` of `in`:
+    /// wrong_state.
+    void begin_response(incoming_response& in, handshake const& of, identity const& mine, remote_identity const& theirs,
+                        byte const* message) const noexcept {
+        //= linux: a response is taken while the initiation that it answers waits, and once
+        if (of.state != handshake_state::initiation_created) {
+            in.why = status::wrong_state;
+            return;
         }
-        agree(all, std::span(items).first(count));
+        in.symmetric.assign(of.symmetric);
+        in.message = only_read(message);
+        in.writes = false;
+        in.state = &in.symmetric;
+        in.scalars[0] = &of.ephemeral;
+        in.scalars[1] = &mine.private_key;
+        in.points[0] = in.points[1] = message + response_layout::ephemeral;
+        in.theirs = &theirs;
     }
 
-    /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
+    /// Reads each response. No handshake changes before `accept_response`. bad_public_key, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    WG_FRAME status consume_response(handshake& of, incoming_response const& from,
-                                     remote_identity const& theirs) const noexcept {
-        if (from.why != status::ok) return from.why;
-        if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
-        secret<key_bytes> key{not_zeroed{}};
-        symmetric_state state;
-        state.assign(of.symmetric);
-        mix_secrets(state, ephemeral_in<response_layout>(from.message), from);
-        status const why = mix_preshared_key({state, key, only_read(from.message.data()), false}, theirs);
-        if (why == status::ok) end_response(of, state, from.message);
-        return why;
-    }
+    void open_responses(batch<incoming_response> all) const noexcept { mix_response(common(all)); }
 
-    /// Both parts for one.
-    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
-                            bytes_view message) const noexcept {
-        if (of.state != handshake_state::initiation_created) return status::wrong_state;
-        key_view const ephemeral = ephemeral_in<response_layout>(message);
-        symmetric_state state;
-        state.assign(of.symmetric);
-        status const why = mix_response(state, only_read(message.data()), false, theirs, of.ephemeral, ephemeral,
-                                        mine.private_key, ephemeral);
-        if (why == status::ok) end_response(of, state, message);
-        return why;
+    /// Completes the handshake with a response that was opened, the first one of a batch that names this handshake.
+    void accept_response(handshake& of, incoming_response const& in) const noexcept {
+        WG_ASSERT(of.state == handshake_state::initiation_created);
+        of.symmetric.assign(in.symmetric);
+        of.remote_index = load_le32(in.message + response_layout::sender);
+        of.state = handshake_state::response_consumed;
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
@@ -13002,19 +12944,20 @@ public:
     }
 
 private:
-    template <class Layout> static key_view ephemeral_in(bytes_view message) noexcept {
-        return message.subspan<Layout::ephemeral, key_bytes>();
+    /// What the messages of a batch have in common. Where there is one, the steps below have one body for all kinds.
+    template <class Message> static auto common(batch<Message> all) noexcept {
+        if constexpr (max_batch == 1) return batch<passage>(static_cast<passage*>(&all[0]), 1);
+        else return all;
     }
 
-    /// A message that one end writes and the other reads, and what both do with it alike.
-    struct passage {
-        symmetric_state& state;
-        secret<key_bytes>& key; ///< of the next tag
-        byte* message;          ///< unchanged unless it is written
-        bool writes;
-    };
+    /// Whether a batch of one has nothing to do. Its steps return then, so that no other step looks at `why`.
+    template <class Message> static bool is_refused(batch<Message> all) noexcept {
+        return max_batch == 1 && all[0].why != status::ok;
+    }
+    /// Whether a step skips a message of a larger batch.
+    static bool skips(passage const& on) noexcept { return max_batch != 1 && on.why != status::ok; }
 
-    /// What is a source here and a destination at the other end.
+    /// Casts away const; the result is not written to when `writes` is false.
     static byte* only_read(byte const* source) noexcept { return const_cast<byte*>(source); }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
@@ -13040,66 +12983,88 @@ private:
         return true;
     }
 
-    /// The first half of an initiation. The DH is that of `mine` and `theirs`; `remote` is the initiator's static key.
-    WG_OUTLINE status mix_static(passage const& on, key_view responder, secret<key_bytes> const& mine, key_view theirs,
-                                 byte* remote) const noexcept {
-        start(on.state, responder);
-        // e
-        mix_ephemeral(on.state, key_view(on.message + initiation_layout::ephemeral, key_bytes));
+    static void begin_message(byte* message, message_type type, std::uint32_t local_index) noexcept {
+        store_le32(message, static_cast<std::uint32_t>(type));
+        store_le32(message + initiation_layout::sender, local_index); // at the same place in a response
+    }
+
+    /// The first half of each initiation.
+    template <class Message> WG_OUTLINE void mix_static(batch<Message> all, key_view responder) const noexcept {
+        if (is_refused(all)) return;
+        for (Message& on : all) {
+            if (skips(on)) continue;
+            start(*on.state, responder);
+            // e
+            mix_ephemeral(*on.state, on.message + initiation_layout::ephemeral);
+        }
         // es
-        if (!with_.dh.dh(on.key, mine, theirs)) return status::bad_public_key;
-        return end_static(on, remote);
-    }
-    status end_static(passage const& on, byte* remote) const noexcept {
-        mix(on.state, on.key, &on.key);
-        // s
-        return crypt_and_hash(on, initiation_layout::encrypted_static, remote, key_bytes);
-    }
-
-    /// The second half of an initiation.
-    WG_OUTLINE status mix_timestamp(passage const& on, remote_identity const& theirs, byte* timestamp) const noexcept {
-        if (theirs.static_static.is_zero()) return status::bad_public_key;
-        // ss
-        mix(on.state, theirs.static_static, &on.key);
-        return crypt_and_hash(on, initiation_layout::encrypted_timestamp, timestamp, timestamp_bytes);
-    }
-
-    /// A response. ee is of the first two keys, se of the others.
-    WG_OUTLINE status mix_response(symmetric_state& state, byte* message, bool writes, remote_identity const& theirs,
-                                   secret<key_bytes> const& first, key_view first_point,
-                                   secret<key_bytes> const& second, key_view second_point) const noexcept {
-        secret<key_bytes> key{not_zeroed{}};
-        // e
-        mix_ephemeral(state, key_view(message + response_layout::ephemeral, key_bytes));
-        // ee, se
-        if (!mix_dh(state, first, first_point, key) || !mix_dh(state, second, second_point, key))
-            return status::bad_public_key;
-        return mix_preshared_key({state, key, message, writes}, theirs);
-    }
-
-    /// ee and se of those that are to have them.
-    //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    template <class Response> void agree(std::span<Response> all, std::span<dh_item> items) const noexcept {
-        dh_all(with_.dh, items);
-        for (Response& response : all) {
-            if (response.of == nullptr || response.why != status::ok) continue;
-            if (!items[0].good || !items[1].good) response.why = status::bad_public_key;
-            items = items.subspan(2);
+        agree(all, 0, 1);
+        if (is_refused(all)) return;
+        for (Message& on : all) {
+            if (skips(on)) continue;
+            mix(*on.state, on.keys[0], &on.keys[0]);
+            // s
+            on.why = crypt_and_hash(on, initiation_layout::encrypted_static, on.static_key, key_bytes);
         }
     }
 
-    void mix_ephemeral(symmetric_state& state, key_view ephemeral) const noexcept {
-        mix_hash(state, ephemeral.data(), key_bytes);
-        kdf_into(with_.hash, state.chaining_key, ephemeral.data(), key_bytes);
+    /// The second half of an initiation.
+    WG_OUTLINE status mix_timestamp(passage& on, remote_identity const& theirs, byte* timestamp) const noexcept {
+        if (theirs.static_static.is_zero()) return status::bad_public_key;
+        // ss
+        mix(*on.state, theirs.static_static, &on.keys[0]);
+        return crypt_and_hash(on, initiation_layout::encrypted_timestamp, timestamp, timestamp_bytes);
     }
 
-    /// Mixes a DH into the chaining key. Between the two its result is in `shared`. False: it is zero.
+    /// Each response.
+    template <class Message> WG_OUTLINE void mix_response(batch<Message> all) const noexcept {
+        if (is_refused(all)) return;
+        for (Message& on : all) {
+            if (skips(on)) continue;
+            // e
+            mix_ephemeral(*on.state, on.message + response_layout::ephemeral);
+        }
+        // ee, se
+        for (std::size_t dh = 0; dh < 2; dh += dhs_at_once) {
+            agree(all, dh, dhs_at_once);
+            if (is_refused(all)) return;
+            for (Message& on : all) {
+                if (skips(on)) continue;
+                for (secret<key_bytes> const& key : on.keys) mix(*on.state, key);
+            }
+        }
+        for (Message& on : all)
+            if (!skips(on)) mix_preshared_key(on);
+    }
+
+    /// Computes `count` DHs of each message, from `first` on, into its `keys`.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
-                secret<key_bytes>& shared) const noexcept {
-        if (!with_.dh.dh(shared, mine, theirs)) return false;
-        mix(state, shared);
-        return true;
+    template <class Message> void agree(batch<Message> all, std::size_t first, std::size_t count) const noexcept {
+        if constexpr (max_batch == 1) { // a list of items would cost the small node 50 bytes of flash
+            passage& on = all[0];
+            if (!with_.dh.dh(on.keys[0], *on.scalars[first], key_view(on.points[first], key_bytes)))
+                on.why = status::bad_public_key;
+        } else {
+            std::array<dh_item, max_batch * dhs_at_once> items;
+            std::size_t used = 0;
+            for (Message& on : all) {
+                if (skips(on)) continue;
+                for (std::size_t i = 0; i < count; ++i)
+                    items[used++] = {&on.keys[i], on.scalars[first + i], {on.points[first + i], key_bytes}, false};
+            }
+            dh_all(with_.dh, std::span(items).first(used));
+            used = 0;
+            for (Message& on : all) {
+                if (skips(on)) continue;
+                for (std::size_t i = 0; i < count; ++i)
+                    if (!items[used++].good) on.why = status::bad_public_key;
+            }
+        }
+    }
+
+    void mix_ephemeral(symmetric_state& state, byte const* ephemeral) const noexcept {
+        mix_hash(state, ephemeral, key_bytes);
+        kdf_into(with_.hash, state.chaining_key, ephemeral, key_bytes);
     }
 
     /// The chaining key, and with it the next one or two keys, of which `second` may be `input`.
@@ -13109,12 +13074,12 @@ private:
     }
 
     //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
-    status mix_preshared_key(passage const& on, remote_identity const& theirs) const noexcept {
+    void mix_preshared_key(passage& on) const noexcept {
         // psk
         secret<key_bytes> mixed{not_zeroed{}};
-        mix(on.state, theirs.preshared_key, &mixed, &on.key);
-        mix_hash(on.state, mixed.expose().data(), key_bytes);
-        return crypt_and_hash(on, response_layout::encrypted_nothing, mixed.expose().data(), 0);
+        mix(*on.state, on.theirs->preshared_key, &mixed, &on.keys[0]);
+        mix_hash(*on.state, mixed.expose().data(), key_bytes);
+        on.why = crypt_and_hash(on, response_layout::encrypted_nothing, mixed.expose().data(), 0);
     }
 
     /// `size` bytes of plain text, which the message has sealed at `place`.
@@ -13122,9 +13087,9 @@ private:
                                      std::size_t size) const noexcept {
         byte* const sealed = on.message + place;
         if (!seal_or_open(with_.aead, on.writes, on.writes ? sealed : plain, on.writes ? plain : sealed, size,
-                          on.state.hash.expose().data(), key_bytes, 0, on.key))
+                          on.state->hash.expose().data(), key_bytes, 0, on.keys[0]))
             return status::decryption_failed;
-        mix_hash(on.state, sealed, size + tag_bytes);
+        mix_hash(*on.state, sealed, size + tag_bytes);
         return status::ok;
     }
 
@@ -14581,6 +14546,53 @@ private:
 #define WG_DEVICE_HANDSHAKES_HPP
 
 // SPDX-License-Identifier: BSL-1.0
+// TAI64N labels: the timestamps of handshake initiations (whitepaper 5.1; https://cr.yp.to/libtai/tai64.html).
+// Folder: base. Pure; any thread.
+//
+// A label is 12 bytes: big-endian seconds, then big-endian nanoseconds. Receivers compare labels byte by byte. Leap
+// seconds are not counted, as in Linux's WireGuard.
+#ifndef WG_BASE_TAI64N_HPP
+#define WG_BASE_TAI64N_HPP
+
+
+namespace wg { inline namespace WG_ABI {
+
+/// The seconds of a label at 1970-01-01 00:00:00 UTC: 2^62, and the ten seconds that TAI was ahead of UTC then.
+inline constexpr std::uint64_t tai64n_epoch = (std::uint64_t{1} << 62) + 10;
+
+/// Writes the label of a time after the UNIX epoch. `ns` is below 10^9.
+inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t unix_s, std::uint32_t ns) noexcept {
+    store_be64(label.data(), tai64n_epoch + unix_s);
+    store_be32(label.data() + 8, ns);
+}
+
+/// The seconds of a label since the UNIX epoch; negative: before it.
+inline std::int64_t unix_seconds_of(std::span<byte const, timestamp_bytes> label) noexcept {
+    return static_cast<std::int64_t>(load_be64(label.data()) - tai64n_epoch);
+}
+/// The nanoseconds of a label, as they stand in it.
+inline std::uint32_t nanoseconds_of(std::span<byte const, timestamp_bytes> label) noexcept {
+    return load_be32(label.data() + 8);
+}
+
+/// Whether label `a` is greater than label `b`. Labels are public, so this is not in constant time.
+inline bool is_later_label(std::span<byte const, timestamp_bytes> a,
+                           std::span<byte const, timestamp_bytes> b) noexcept {
+    return std::memcmp(a.data(), b.data(), timestamp_bytes) > 0;
+}
+
+/// Rounds a label down to 2^24 ns, about 17 ms.
+inline void round_down_label(std::span<byte, timestamp_bytes> label) noexcept { label[9] = label[10] = label[11] = 0; }
+
+/// Adds one to a label, as one big-endian number of 12 bytes: receivers compare labels in that order.
+inline void increment_label(std::span<byte, timestamp_bytes> label) noexcept {
+    for (std::size_t at = timestamp_bytes; at-- != 0 && ++label[at] == 0;) {}
+}
+
+}} // namespace wg::WG_ABI
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
 // The state of a device: policies, tables, counters and events, with the operations that all parts of a device share.
 // Folder: device; guarded by the device's lock.
 #ifndef WG_DEVICE_STATE_HPP
@@ -15638,23 +15650,24 @@ public:
     /// first job is bit 0.
     static std::uint32_t check_mac1(state_type& state, job_list<job_type const> jobs) noexcept {
         if (!mine(state).exists()) return 0;
-        if constexpr (macs_at_once == 1) return state.own->checker.check_mac1(state.with, jobs[0].data.view());
-#ifndef WG_COMPACT
-        std::array<bytes_view, macs_at_once> messages;
-        std::array<std::uint8_t, macs_at_once> from;
-        std::size_t count = 0;
-        for (std::size_t i = 0; i < (std::min)(jobs.size(), macs_at_once); ++i) {
-            message_type const type = type_of(jobs[i].data.view());
-            if (type != message_type::initiation && type != message_type::response) continue;
-            from[count] = static_cast<std::uint8_t>(i);
-            messages[count++] = jobs[i].data.view();
+        if constexpr (macs_at_once == 1) {
+            return state.own->checker.check_mac1(state.with, jobs[0].data.view());
+        } else {
+            std::array<bytes_view, macs_at_once> messages;
+            std::array<std::uint8_t, macs_at_once> from;
+            std::size_t count = 0;
+            for (std::size_t i = 0; i < (std::min)(jobs.size(), macs_at_once); ++i) {
+                message_type const type = type_of(jobs[i].data.view());
+                if (type != message_type::initiation && type != message_type::response) continue;
+                from[count] = static_cast<std::uint8_t>(i);
+                messages[count++] = jobs[i].data.view();
+            }
+            std::uint32_t const good =
+                state.own->checker.check_mac1(state.with, std::span<bytes_view const>(messages).first(count));
+            std::uint32_t genuine = 0;
+            for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
+            return genuine;
         }
-        std::uint32_t const good =
-            state.own->checker.check_mac1(state.with, std::span<bytes_view const>(messages).first(count));
-        std::uint32_t genuine = 0;
-        for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
-        return genuine;
-#endif
     }
 
     /// What became of messages.
@@ -15664,36 +15677,56 @@ public:
         std::uint8_t heavy = 0; ///< messages that cost DH operations
     };
 
-    /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
-    /// Writes the answers into `out`, from the front; the first `most` buffers have room for `response_layout::size`.
+    /// Handles the messages at the front of the queue: one, or several of one type, but at most `most`. Writes the
+    /// answers into `out`, from the front. The first `most` buffers have room for `response_layout::size`.
     static handled handle(state_type& state, job_list<job_type> out, std::size_t most, instant_argument now) noexcept {
         handled done;
-        if constexpr (at_once == 1) {
-            done.heavy = handle_one(state, out[0], now);
-            done.messages = 1;
-            done.answers = out[0].next == disposition::send;
-            return done;
-        }
-        std::size_t made = 0;
-        message_type const type = type_of(state.waiting.front()->message());
-        std::array<turn, at_once> turns;
+        std::array<pending_message, max_batch> pending;
+        waiting_handshake const& oldest = state.waiting.oldest();
+        message_type const type = type_of(oldest.message());
         std::size_t count = 0;
-        for (; count < (std::min)(most, at_once); ++count) {
-            waiting_handshake const* const in = state.waiting.at(count);
-            if (in == nullptr || type_of(in->message()) != type) break;
-            turns[count].in = in;
-            turns[count].why = gate(state, *in, type, now);
-            if (turns[count].why == status::ok && type != message_type::cookie_reply) {
+        for (; count < (max_batch == 1 ? 1 : (std::min)(most, max_batch)); ++count) {
+            waiting_handshake const* const in = max_batch == 1 ? &oldest : state.waiting.at(count);
+            if constexpr (max_batch != 1)
+                if (in == nullptr || type_of(in->message()) != type) break;
+            pending[count].in = in;
+            pending[count].why = gate(state, *in, type, now);
+            if (pending[count].why == status::ok && type != message_type::cookie_reply) {
                 ++done.heavy;
                 state.waiting.note_answer(now);
             }
         }
-        auto const these = std::span(turns).first(at_once == 1 ? 1 : count);
-        if (type == message_type::initiation) consume_initiations(state, these, out, made, now);
-        else if (type == message_type::response) consume_responses(state, these, out, made, now);
-        else consume_cookie_replies(state, these, out, made, now);
-        done.messages = static_cast<std::uint8_t>(count);
-        done.answers = static_cast<std::uint8_t>(made);
+        batch<pending_message> const all(pending.data(), count);
+        if (type == message_type::initiation) {
+            consume_initiations(state, all, now);
+            create_responses(state, all, out, now);
+        } else if (type == message_type::response) {
+            consume_responses(state, all);
+        }
+        for (pending_message& m : all) {
+            job_type& answer = out[done.answers];
+            state.begin(answer, true);
+            status why = m.why;
+            if (why == status::cookie_sent) {
+                why = send_cookie_reply(state, *m.in, answer, now);
+            } else if (m.from == nullptr) { // refused, or a cookie reply
+                if (why == status::ok) why = consume_cookie_reply(state, *m.in, now);
+            } else if (type == message_type::initiation) {
+                // The messages before this one may have fewer answers than they have buffers.
+                if constexpr (max_batch != 1)
+                    if (job_type const& written = out[static_cast<std::size_t>(&m - all.data())];
+                        &written != &answer && why == status::ok)
+                        std::memcpy(answer.data.buffer, written.data.buffer, response_layout::size);
+                why = finish_initiation(state, m, answer, now);
+            } else {
+                why = finish_response(state, m, now);
+            }
+            if (why != status::ok) state.count(why, nullptr);
+            state.waiting.pop();
+            if (answer.next == disposition::send) ++done.answers;
+        }
+        if (state.waiting.size() == 0) state.watch_load(now);
+        done.messages = static_cast<std::uint8_t>(all.size());
         return done;
     }
 
@@ -15726,39 +15759,34 @@ public:
 
     /// The first packet of a session has confirmed it, or the response has come in.
     WG_OUTLINE static void confirm(state_type& state, peer_type& of) noexcept {
-        if constexpr (apart) state.peers.forget(of.exchange()); // an initiation of ours needs no answer any more
+        if constexpr (separate_exchanges)
+            state.peers.forget(of.exchange()); // an initiation of ours needs no answer any more
         of.timers.handshake_complete();
         state.clock.tai64n(of.last_handshake);
     }
 
 private:
     using steps = noise<Policies>;
-    static constexpr std::size_t at_once = steps::at_once;
-    /// Whether an initiation is answered apart from the one that we may have under way. On small machines one place has
-    /// to do for both, as in Linux: then two that cross are both lost.
-#ifdef WG_COMPACT
-    static constexpr bool apart = false;
-#else
-    static constexpr bool apart = true;
-#endif
+    static constexpr std::size_t max_batch = steps::max_batch;
+    template <class Item> using batch = typename steps::template batch<Item>;
+    /// Whether the exchange that the other end began is kept apart from the one that we began. Small machines have one
+    /// place for both, as Linux does: there two exchanges that cross are both lost.
+    static constexpr bool separate_exchanges = !compact;
 
-    /// A message whose turn it is.
-    struct turn {
-        waiting_handshake const* in = nullptr;
-        status why = status::ok; ///< else nothing is done, or for cookie_sent that is
+    struct own_exchange {
+        handshake exchange{};
+
+        handshake& exchange_with(peer_type&) noexcept { return exchange; }
+    };
+    struct exchange_of_peer {
+        static handshake& exchange_with(peer_type& from) noexcept { return from.exchange(); }
     };
 
-    /// An initiation that was accepted, and its answer.
-    struct accepted {
-        peer_type* from = nullptr;        ///< nullptr: it was not
-        std::int32_t next_attempt_ms = 0; ///< of ours, if it has to wait
-        status why = status::ok;          ///< of the answer
-#ifdef WG_COMPACT
-        handshake& exchange() noexcept { return from->exchange(); }
-#else
-        handshake of{};
-        handshake& exchange() noexcept { return of; }
-#endif
+    /// A message that is being handled, and the exchange that it begins if it is an initiation.
+    struct pending_message : std::conditional_t<separate_exchanges, own_exchange, exchange_of_peer> {
+        waiting_handshake const* in = nullptr;
+        peer_type* from = nullptr; ///< set once the initiation or response is accepted
+        status why = status::ok;   ///< not ok: the message is refused, or, if `from` is set, there is no answer
     };
 
     static identity& mine(state_type& state) noexcept { return state.own->mine(); }
@@ -15788,70 +15816,70 @@ private:
         return status::cookie_sent;
     }
 
-    /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
-    static bool handle_one(state_type& state, job_type& answer, instant_argument now) noexcept {
-        waiting_handshake const& in = state.waiting.oldest();
-        message_type const type = type_of(in.message());
-        state.begin(answer, true);
-        status why = gate(state, in, type, now);
-        bool const heavy = why == status::ok && type != message_type::cookie_reply;
-        if (heavy) state.waiting.note_answer(now);
-        if (why == status::cookie_sent) {
-            why = send_cookie_reply(state, in, answer, now);
-        } else if (why == status::ok) {
-            accepted by;
-            if (type == message_type::initiation) why = consume_initiation(state, in, by, now);
-            else if (type == message_type::response) why = consume_response(state, in, now);
-            else why = consume_cookie_reply(state, in, now);
-            if (by.from != nullptr) why = answer_initiation(state, in, by, answer, now);
+    /// Opens the initiations of a batch, and accepts those that are genuine and new.
+    WG_FRAME static void consume_initiations(state_type& state, batch<pending_message> all,
+                                             instant_argument now) noexcept {
+        std::array<typename steps::incoming_initiation, max_batch> opened;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            opened[i].why = all[i].why;
+            opened[i].read(all[i].in->bytes_.data());
         }
-        end(state, why, now);
-        return heavy;
+        steps(state.with).open_initiations(steps::batch_of(opened, all.size()), mine(state));
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            status why = opened[i].why;
+            if (why == status::ok) why = accept_initiation(state, opened[i], all[i], now);
+            all[i].why = why;
+        }
     }
 
-    static status answer_initiation(state_type& state, waiting_handshake const& in, accepted& by, job_type& answer,
-                                    instant_argument now) noexcept {
-        peer_type& to = *by.from;
-        note_initiation(state, to, in, by.next_attempt_ms, now);
-        status why = by.why;
-        if (why == status::ok) {
-            state.take_room(answer, response_layout::size);
+    /// Writes the responses to accepted initiations, each into the buffer that has the same place as the message.
+    WG_FRAME static void create_responses(state_type& state, batch<pending_message> all, job_list<job_type> out,
+                                          instant_argument now) noexcept {
+        steps const noise(state.with);
+        std::array<typename steps::outgoing_response, max_batch> responses;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            responses[i].why = all[i].why;
+            if (all[i].why != status::ok) continue;
+            peer_type& to = *all[i].from;
+            delay_own_initiation(state, to, now);
+            handshake& exchange = all[i].exchange_with(to);
+            responses[i].why = state.peers.make_index(to, exchange, state.random);
+            if (responses[i].why != status::ok) continue;
             to.sent_handshake(now);
-            why =
-                steps(state.with).create_response(by.exchange(), to.secrets->remote, state.random, answer.data.view());
+            noise.begin_response(responses[i], exchange, to.secrets->remote, out[i].data.buffer, state.random);
         }
-        why = end_response(state, by, why, answer, now);
-        state.reschedule(to);
-        return why;
+        noise.create_responses(steps::batch_of(responses, all.size()));
+        for (std::size_t i = 0; i < all.size(); ++i) all[i].why = responses[i].why;
     }
 
-    WG_FRAME static status consume_initiation(state_type& state, waiting_handshake const& in, accepted& by,
-                                              instant_argument now) noexcept {
-        typename steps::incoming_initiation opened;
-        status const why = steps(state.with).open_initiation(opened, mine(state), in.message());
-        return why == status::ok ? accept_initiation(state, opened, in, by, now) : why;
-    }
-
-    WG_FRAME static status consume_response(state_type& state, waiting_handshake const& in,
-                                            instant_argument now) noexcept {
-        bytes_view const message = in.message();
-        peer_type* const from = asked_by(state, message);
-        if (from == nullptr) return status::unknown_index;
-        status const why =
-            steps(state.with).consume_response(from->exchange(), mine(state), from->secrets->remote, message);
-        return why == status::ok ? end_initiation(state, *from, in, now) : why;
-    }
-
-    /// The last part of the oldest message's turn, all of it but what `end` does. Unless ok, nothing else is to do.
-    static status begin_last_part(state_type& state, waiting_handshake const& in, status why, job_type& answer,
-                                  instant_argument now) noexcept {
-        state.begin(answer, true);
-        return why == status::cookie_sent ? send_cookie_reply(state, in, answer, now) : why;
-    }
-    static void end(state_type& state, status why, instant_argument now) noexcept {
-        if (why != status::ok) state.count(why, nullptr);
-        state.waiting.pop();
-        if (state.waiting.size() == 0) state.watch_load(now);
+    /// Opens the responses of a batch, and accepts the first genuine one for each of our initiations.
+    WG_FRAME static void consume_responses(state_type& state, batch<pending_message> all) noexcept {
+        steps const noise(state.with);
+        std::array<typename steps::incoming_response, max_batch> opened;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            pending_message& m = all[i];
+            opened[i].why = m.why;
+            if (m.why != status::ok) continue;
+            auto const found = state.peers.find_index(load_le32(&m.in->bytes_[response_layout::receiver]));
+            if (!found || found.keys != nullptr) {
+                opened[i].why = status::unknown_index;
+                continue;
+            }
+            m.from = found.owner;
+            noise.begin_response(opened[i], m.from->exchange(), mine(state), m.from->secrets->remote,
+                                 m.in->bytes_.data());
+        }
+        noise.open_responses(steps::batch_of(opened, all.size()));
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            pending_message& m = all[i];
+            status why = opened[i].why;
+            if constexpr (max_batch != 1) // a response before this one may have completed the handshake
+                if (why == status::ok && m.from->exchange().state != handshake_state::initiation_created)
+                    why = status::unknown_index;
+            m.why = why;
+            if (why == status::ok) noise.accept_response(m.from->exchange(), opened[i]);
+            else m.from = nullptr;
+        }
     }
 
     WG_FRAME static status send_cookie_reply(state_type& state, waiting_handshake const& in, job_type& out,
@@ -15870,17 +15898,6 @@ private:
         return status::cookie_sent;
     }
 
-    static void consume_cookie_replies(state_type& state, std::span<turn> turns, job_list<job_type> out,
-                                       std::size_t& made, instant_argument now) noexcept {
-        for (turn& t : turns) {
-            job_type& unused = out[made];
-            t.why = begin_last_part(state, *t.in, t.why, unused, now);
-            if (t.why == status::ok) t.why = consume_cookie_reply(state, *t.in, now);
-            end(state, t.why, now);
-            if (unused.next == disposition::send) ++made;
-        }
-    }
-
     WG_FRAME static status consume_cookie_reply(state_type& state, waiting_handshake const& in,
                                                 instant_argument now) noexcept {
         bytes_view const message = in.message();
@@ -15892,66 +15909,23 @@ private:
         return why;
     }
 
-    static void consume_initiations(state_type& state, std::span<turn> turns, job_list<job_type> out, std::size_t& made,
-                                    instant_argument now) noexcept {
-        std::array<typename steps::one_initiation, at_once> opened;
-        std::array<typename steps::outgoing_response, at_once> answers;
-        std::array<accepted, at_once> froms;
-        for (std::size_t i = 0; i < turns.size(); ++i) {
-            opened[i].message = turns[i].in->message();
-            opened[i].why = turns[i].why;
-        }
-        steps const noise(state.with);
-        noise.open_initiations(std::span(opened).first(turns.size()), mine(state));
-        for (std::size_t i = 0; i < turns.size(); ++i) {
-            if (turns[i].why == status::ok) turns[i].why = opened[i].why;
-            if (turns[i].why == status::ok)
-                turns[i].why = accept_initiation(state, opened[i], *turns[i].in, froms[i], now);
-            if (turns[i].why != status::ok || froms[i].why != status::ok) continue;
-            peer_type& from = *froms[i].from;
-            noise.begin_response(answers[i], froms[i].exchange(), from.secrets->remote, state.random);
-        }
-        noise.agree_responses(std::span(answers).first(turns.size()));
-        for (std::size_t i = 0; i < turns.size(); ++i) {
-            job_type& answer = out[made];
-            turns[i].why = begin_last_part(state, *turns[i].in, turns[i].why, answer, now);
-            if (turns[i].why == status::ok) {
-                note_initiation(state, *froms[i].from, *turns[i].in, froms[i].next_attempt_ms, now);
-                turns[i].why = send_response(state, froms[i], answers[i], answer, now);
-                state.reschedule(*froms[i].from);
-            }
-            end(state, turns[i].why, now);
-            if (answer.next == disposition::send) ++made;
-        }
-    }
-
     /// Judges an initiation, and takes over the handshake that it began.
-    static status accept_initiation(state_type& state, typename steps::incoming_initiation& in,
-                                    waiting_handshake const& came, accepted& to, instant_argument now) noexcept {
-        bytes_view const message = came.message();
+    static status accept_initiation(state_type& state, typename steps::incoming_initiation& in, pending_message& to,
+                                    instant_argument now) noexcept {
         steps const noise(state.with);
         peer_type* const from = state.peers.find(state.with, in.remote_static);
         //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
-        if (status const why = noise.prove_initiation(in, from->secrets->remote, message); why != status::ok)
-            return why;
+        if (status const why = noise.prove_initiation(in, from->secrets->remote); why != status::ok) return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
-        if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
-            return status::replayed_initiation;
+        if (!is_later_label(in.timestamp, from->greatest_timestamp)) return status::replayed_initiation;
         //= linux: at most one initiation in 20 ms from a peer; a refused one does not count as seen
         if (!passed(from->may_be_initiated_at, now)) return status::initiation_flood;
         from->greatest_timestamp = in.timestamp;
         set_after<initiation_interval>(from->may_be_initiated_at, now);
         to.from = from;
-        if constexpr (!apart) state.peers.forget(from->exchange());
-        noise.accept_initiation(to.exchange(), in, message);
-        to.next_attempt_ms = state.jitter_ms();
-        // Two that are lost would be followed by two that cross as well, within one latency: whoever has the greater
-        // key goes first next time.
-        if constexpr (!apart)
-            if (std::memcmp(mine(state).public_key.data(), in.remote_static.data(), key_bytes) <= 0)
-                to.next_attempt_ms += in_milliseconds(rekey_timeout);
-        to.why = state.peers.make_index(*from, to.exchange(), state.random);
+        if constexpr (!separate_exchanges) state.peers.forget(from->exchange());
+        noise.accept_initiation(to.exchange_with(*from), in);
         return status::ok;
     }
 
@@ -15963,78 +15937,41 @@ private:
         from.timers.any_authenticated_packet_received(now);
     }
 
-    static void note_initiation(state_type& state, peer_type& from, waiting_handshake const& in,
-                                std::int32_t next_attempt_ms, instant_argument now) noexcept {
-        note_message(state, from, in, now);
+    /// The response to an initiation of `from` forbids an initiation of ours for a while.
+    static void delay_own_initiation(state_type& state, peer_type& from, instant_argument now) noexcept {
+        std::int32_t next_attempt_ms = state.jitter_ms();
+        // Two that are lost would be followed by two that cross as well, within one latency: the end with the greater
+        // key goes first next time.
+        if constexpr (!separate_exchanges)
+            if (std::memcmp(mine(state).public_key.data(), from.key().data(), key_bytes) <= 0)
+                next_attempt_ms += in_milliseconds(rekey_timeout);
+        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), !separate_exchanges,
+                                       next_attempt_ms);
+    }
+
+    /// An initiation was accepted. `m.why` is ok if its response stands in the buffer of `answer`.
+    static status finish_initiation(state_type& state, pending_message& m, job_type& answer,
+                                    instant_argument now) noexcept {
+        peer_type& from = *m.from;
+        note_message(state, from, *m.in, now);
         state.report(event_id::initiation_received, &from);
-        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), !apart, next_attempt_ms);
-    }
-
-    static status send_response(state_type& state, accepted& by, typename steps::outgoing_response const& answer,
-                                job_type& out, instant_argument now) noexcept {
-        peer_type& to = *by.from;
-        status why = by.why;
+        status why = m.why;
+        if (why == status::ok) why = begin_session(state, from, m.exchange_with(from), now, false);
         if (why == status::ok) {
-            state.take_room(out, response_layout::size);
-            to.sent_handshake(now);
-            why = steps(state.with).create_response(answer, out.data.view());
+            state.take_room(answer, response_layout::size);
+            send_handshake_message(state, answer, from, now);
+            state.report(event_id::response_sent, &from);
+        } else {
+            state.peers.forget(m.exchange_with(from));
         }
-        return end_response(state, by, why, out, now);
-    }
-
-    /// A response was made, if `why` is ok.
-    static status end_response(state_type& state, accepted& by, status why, job_type& out,
-                               instant_argument now) noexcept {
-        peer_type& to = *by.from;
-        if (why == status::ok) why = begin_session(state, to, by.exchange(), now, false);
-        if (why != status::ok) {
-            state.peers.forget(by.exchange());
-            return why;
-        }
-        send_handshake_message(state, out, to, now);
-        state.report(event_id::response_sent, &to);
-        return status::ok;
-    }
-
-    /// The peer whose handshake a response claims to answer; nullptr: there is none.
-    static peer_type* asked_by(state_type& state, bytes_view response) noexcept {
-        auto const found = state.peers.find_index(load_le32(&response[response_layout::receiver]));
-        return found.keys != nullptr ? nullptr : found.owner;
-    }
-
-    static void consume_responses(state_type& state, std::span<turn> turns, job_list<job_type> out, std::size_t& made,
-                                  instant_argument now) noexcept {
-        std::array<typename steps::incoming_response, at_once> opened;
-        for (std::size_t i = 0; i < turns.size(); ++i) {
-            if (turns[i].why != status::ok) continue;
-            opened[i].message = turns[i].in->message();
-            if (peer_type* const from = asked_by(state, opened[i].message)) opened[i].of = &from->exchange();
-        }
-        steps(state.with).agree_responses(std::span(opened).first(turns.size()), mine(state));
-        for (std::size_t i = 0; i < turns.size(); ++i) {
-            job_type& unused = out[made];
-            turns[i].why = begin_last_part(state, *turns[i].in, turns[i].why, unused, now);
-            if (turns[i].why == status::ok) {
-                peer_type* const from =
-                    asked_by(state, opened[i].message); // a response before it may have been the one
-                turns[i].why = from == nullptr ? status::unknown_index
-                                               : consume_response(state, *from, opened[i], *turns[i].in, now);
-            }
-            end(state, turns[i].why, now);
-            if (unused.next == disposition::send) ++made;
-        }
-    }
-
-    static status consume_response(state_type& state, peer_type& from, typename steps::incoming_response const& opened,
-                                   waiting_handshake const& in, instant_argument now) noexcept {
-        status const why = steps(state.with).consume_response(from.exchange(), opened, from.secrets->remote);
-        return why == status::ok ? end_initiation(state, from, in, now) : why;
+        state.reschedule(from);
+        return why;
     }
 
     /// Our initiation was answered.
-    static status end_initiation(state_type& state, peer_type& from, waiting_handshake const& in,
-                                 instant_argument now) noexcept {
-        note_message(state, from, in, now);
+    static status finish_response(state_type& state, pending_message const& m, instant_argument now) noexcept {
+        peer_type& from = *m.from;
+        note_message(state, from, *m.in, now);
         state.report(event_id::response_received, &from);
         status const why = begin_session(state, from, from.exchange(), now, true);
         if (why == status::ok) {
@@ -16056,7 +15993,7 @@ private:
         if (fresh == nullptr) return status::no_memory;
         // Two initiations have crossed, and each end has a session that it began. The one with the greater key renews
         // its own first, or they would go on to cross every two minutes.
-        if constexpr (apart)
+        if constexpr (separate_exchanges)
             if (initiator && of.keypairs.next != nullptr)
                 fresh->renewed_late = std::memcmp(mine(state).public_key.data(), of.key().data(), key_bytes) < 0;
         if constexpr (!peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, state.peers.retiring());
@@ -16083,11 +16020,10 @@ private:
         byte_array<timestamp_bytes>&last = state.last_label_to(to), label{};
         state.clock.tai64n(label);
         //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
-        label[9] = label[10] = label[11] = 0;
+        round_down_label(label);
         //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
-        if (std::memcmp(label.data(), last.data(), timestamp_bytes) > 0) return last = label;
-        // Receivers compare all 12 bytes, so the label counts as one big-endian number.
-        for (std::size_t at = timestamp_bytes; at-- != 0 && ++last[at] == 0;) {}
+        if (is_later_label(label, last)) return last = label;
+        increment_label(last);
         return last;
     }
 };
@@ -17037,10 +16973,9 @@ public:
             peer_facts facts{p->key(), p->secrets->remote.preshared_key};
             facts.number = p->number;
             facts.endpoint = p->where.remote;
-            std::uint64_t const label_s = load_be64(p->last_handshake.data());
-            if (label_s != 0) {
-                facts.last_handshake_s = static_cast<std::int64_t>(label_s - tai64n_epoch);
-                facts.last_handshake_ns = load_be32(&p->last_handshake[8]);
+            if (load_be64(p->last_handshake.data()) != 0) {
+                facts.last_handshake_s = unix_seconds_of(p->last_handshake);
+                facts.last_handshake_ns = nanoseconds_of(p->last_handshake);
             }
             facts.tx_bytes = p->tx_bytes;
             facts.rx_bytes = p->rx_bytes;
@@ -17085,7 +17020,6 @@ public:
     }
 
 private:
-    static constexpr std::uint64_t tai64n_epoch = 0x400000000000000aULL;
     static constexpr std::uint8_t most_early_initiations = 4; ///< between two that are sent after Rekey-Timeout
 
     identity& mine() noexcept { return state_.own->mine(); }
@@ -18512,11 +18446,7 @@ concept board = requires(Board& b, std::span<byte, timestamp_bytes> label, bytes
     { b.send(piece, piece) } noexcept -> std::same_as<bool>;
 };
 
-/// Writes a wall clock's time, in seconds since 1970 and nanoseconds, as TAI64N.
-inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t unix_s, std::uint32_t ns) noexcept {
-    store_be64(label.data(), 0x400000000000000a + unix_s);
-    store_be32(&label[8], ns);
-}
+using wg::store_tai64n;
 
 /// Writes a label for a board without a wall clock. The seconds of the label are 2^62 + (boots << 32) + the seconds
 /// since the start, the nanoseconds are those since the start. Peers only compare labels. `boots` is counted up and
@@ -20239,11 +20169,9 @@ public:
         tai64n_of(time, label);
     }
 
-    /// Writes `time` as TAI64N: 2^62, plus the ten seconds that TAI was ahead of UTC in 1970, plus the seconds since
-    /// 1970. Leap seconds are not counted.
+    /// Writes a time of CLOCK_REALTIME as TAI64N.
     static void tai64n_of(timespec const& time, std::span<byte, timestamp_bytes> label) noexcept {
-        store_be64(label.data(), 0x400000000000000aU + static_cast<std::uint64_t>(time.tv_sec));
-        store_be32(label.data() + 8, static_cast<std::uint32_t>(time.tv_nsec));
+        store_tai64n(label, static_cast<std::uint64_t>(time.tv_sec), static_cast<std::uint32_t>(time.tv_nsec));
     }
 };
 
@@ -28051,11 +27979,9 @@ public:
         tai64n_of(time, label);
     }
 
-    /// Writes `time` as TAI64N: 2^62, plus the ten seconds that TAI was ahead of UTC in 1970, plus the seconds since
-    /// 1970. Leap seconds are not counted.
+    /// Writes a time of CLOCK_REALTIME as TAI64N.
     static void tai64n_of(timespec const& time, std::span<byte, timestamp_bytes> label) noexcept {
-        store_be64(label.data(), 0x400000000000000aU + static_cast<std::uint64_t>(time.tv_sec));
-        store_be32(label.data() + 8, static_cast<std::uint32_t>(time.tv_nsec));
+        store_tai64n(label, static_cast<std::uint64_t>(time.tv_sec), static_cast<std::uint32_t>(time.tv_nsec));
     }
 };
 

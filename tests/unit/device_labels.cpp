@@ -13,7 +13,7 @@ namespace {
 using label = wg::byte_array<wg::timestamp_bytes>;
 
 double seconds_of(label const& l) {
-    return static_cast<double>(wg::load_be64(l.data()) - 0x400000000000000aULL) + wg::load_be32(&l[8]) / 1e9;
+    return static_cast<double>(wg::load_be64(l.data()) - wg::tai64n_epoch) + wg::load_be32(&l[8]) / 1e9;
 }
 
 /// The greatest timestamp that `at` has seen of `of`, of which it knows one peer.
@@ -171,7 +171,7 @@ using board_device = wg::device<board_policies>;
 struct earlier_firmware {
     label last{};
 
-    explicit earlier_firmware(std::uint32_t boots) { wg::store_be64(last.data(), 0x400000000000000aULL + boots); }
+    explicit earlier_firmware(std::uint32_t boots) { wg::store_be64(last.data(), wg::tai64n_epoch + boots); }
     label next() {
         if (++last[8] > 59) {
             last[8] = 0;

@@ -9,6 +9,7 @@
 #ifndef WG_DEVICE_HANDSHAKES_HPP
 #define WG_DEVICE_HANDSHAKES_HPP
 
+#include "../base/tai64n.hpp"
 #include "state.hpp"
 
 namespace wg { inline namespace WG_ABI {
@@ -58,23 +59,24 @@ public:
     /// first job is bit 0.
     static std::uint32_t check_mac1(state_type& state, job_list<job_type const> jobs) noexcept {
         if (!mine(state).exists()) return 0;
-        if constexpr (macs_at_once == 1) return state.own->checker.check_mac1(state.with, jobs[0].data.view());
-#ifndef WG_COMPACT
-        std::array<bytes_view, macs_at_once> messages;
-        std::array<std::uint8_t, macs_at_once> from;
-        std::size_t count = 0;
-        for (std::size_t i = 0; i < (std::min)(jobs.size(), macs_at_once); ++i) {
-            message_type const type = type_of(jobs[i].data.view());
-            if (type != message_type::initiation && type != message_type::response) continue;
-            from[count] = static_cast<std::uint8_t>(i);
-            messages[count++] = jobs[i].data.view();
+        if constexpr (macs_at_once == 1) {
+            return state.own->checker.check_mac1(state.with, jobs[0].data.view());
+        } else {
+            std::array<bytes_view, macs_at_once> messages;
+            std::array<std::uint8_t, macs_at_once> from;
+            std::size_t count = 0;
+            for (std::size_t i = 0; i < (std::min)(jobs.size(), macs_at_once); ++i) {
+                message_type const type = type_of(jobs[i].data.view());
+                if (type != message_type::initiation && type != message_type::response) continue;
+                from[count] = static_cast<std::uint8_t>(i);
+                messages[count++] = jobs[i].data.view();
+            }
+            std::uint32_t const good =
+                state.own->checker.check_mac1(state.with, std::span<bytes_view const>(messages).first(count));
+            std::uint32_t genuine = 0;
+            for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
+            return genuine;
         }
-        std::uint32_t const good =
-            state.own->checker.check_mac1(state.with, std::span<bytes_view const>(messages).first(count));
-        std::uint32_t genuine = 0;
-        for (std::size_t i = 0; i < count; ++i) genuine |= (good >> i & 1) << from[i];
-        return genuine;
-#endif
     }
 
     /// What became of messages.
@@ -84,36 +86,56 @@ public:
         std::uint8_t heavy = 0; ///< messages that cost DH operations
     };
 
-    /// Does what the messages at the front of the queue ask for, `most` of them at most: one, or several of one type.
-    /// Writes the answers into `out`, from the front; the first `most` buffers have room for `response_layout::size`.
+    /// Handles the messages at the front of the queue: one, or several of one type, but at most `most`. Writes the
+    /// answers into `out`, from the front. The first `most` buffers have room for `response_layout::size`.
     static handled handle(state_type& state, job_list<job_type> out, std::size_t most, instant_argument now) noexcept {
         handled done;
-        if constexpr (at_once == 1) {
-            done.heavy = handle_one(state, out[0], now);
-            done.messages = 1;
-            done.answers = out[0].next == disposition::send;
-            return done;
-        }
-        std::size_t made = 0;
-        message_type const type = type_of(state.waiting.front()->message());
-        std::array<turn, at_once> turns;
+        std::array<pending_message, max_batch> pending;
+        waiting_handshake const& oldest = state.waiting.oldest();
+        message_type const type = type_of(oldest.message());
         std::size_t count = 0;
-        for (; count < (std::min)(most, at_once); ++count) {
-            waiting_handshake const* const in = state.waiting.at(count);
-            if (in == nullptr || type_of(in->message()) != type) break;
-            turns[count].in = in;
-            turns[count].why = gate(state, *in, type, now);
-            if (turns[count].why == status::ok && type != message_type::cookie_reply) {
+        for (; count < (max_batch == 1 ? 1 : (std::min)(most, max_batch)); ++count) {
+            waiting_handshake const* const in = max_batch == 1 ? &oldest : state.waiting.at(count);
+            if constexpr (max_batch != 1)
+                if (in == nullptr || type_of(in->message()) != type) break;
+            pending[count].in = in;
+            pending[count].why = gate(state, *in, type, now);
+            if (pending[count].why == status::ok && type != message_type::cookie_reply) {
                 ++done.heavy;
                 state.waiting.note_answer(now);
             }
         }
-        auto const these = std::span(turns).first(at_once == 1 ? 1 : count);
-        if (type == message_type::initiation) consume_initiations(state, these, out, made, now);
-        else if (type == message_type::response) consume_responses(state, these, out, made, now);
-        else consume_cookie_replies(state, these, out, made, now);
-        done.messages = static_cast<std::uint8_t>(count);
-        done.answers = static_cast<std::uint8_t>(made);
+        batch<pending_message> const all(pending.data(), count);
+        if (type == message_type::initiation) {
+            consume_initiations(state, all, now);
+            create_responses(state, all, out, now);
+        } else if (type == message_type::response) {
+            consume_responses(state, all);
+        }
+        for (pending_message& m : all) {
+            job_type& answer = out[done.answers];
+            state.begin(answer, true);
+            status why = m.why;
+            if (why == status::cookie_sent) {
+                why = send_cookie_reply(state, *m.in, answer, now);
+            } else if (m.from == nullptr) { // refused, or a cookie reply
+                if (why == status::ok) why = consume_cookie_reply(state, *m.in, now);
+            } else if (type == message_type::initiation) {
+                // The messages before this one may have fewer answers than they have buffers.
+                if constexpr (max_batch != 1)
+                    if (job_type const& written = out[static_cast<std::size_t>(&m - all.data())];
+                        &written != &answer && why == status::ok)
+                        std::memcpy(answer.data.buffer, written.data.buffer, response_layout::size);
+                why = finish_initiation(state, m, answer, now);
+            } else {
+                why = finish_response(state, m, now);
+            }
+            if (why != status::ok) state.count(why, nullptr);
+            state.waiting.pop();
+            if (answer.next == disposition::send) ++done.answers;
+        }
+        if (state.waiting.size() == 0) state.watch_load(now);
+        done.messages = static_cast<std::uint8_t>(all.size());
         return done;
     }
 
@@ -146,39 +168,34 @@ public:
 
     /// The first packet of a session has confirmed it, or the response has come in.
     WG_OUTLINE static void confirm(state_type& state, peer_type& of) noexcept {
-        if constexpr (apart) state.peers.forget(of.exchange()); // an initiation of ours needs no answer any more
+        if constexpr (separate_exchanges)
+            state.peers.forget(of.exchange()); // an initiation of ours needs no answer any more
         of.timers.handshake_complete();
         state.clock.tai64n(of.last_handshake);
     }
 
 private:
     using steps = noise<Policies>;
-    static constexpr std::size_t at_once = steps::at_once;
-    /// Whether an initiation is answered apart from the one that we may have under way. On small machines one place has
-    /// to do for both, as in Linux: then two that cross are both lost.
-#ifdef WG_COMPACT
-    static constexpr bool apart = false;
-#else
-    static constexpr bool apart = true;
-#endif
+    static constexpr std::size_t max_batch = steps::max_batch;
+    template <class Item> using batch = typename steps::template batch<Item>;
+    /// Whether the exchange that the other end began is kept apart from the one that we began. Small machines have one
+    /// place for both, as Linux does: there two exchanges that cross are both lost.
+    static constexpr bool separate_exchanges = !compact;
 
-    /// A message whose turn it is.
-    struct turn {
-        waiting_handshake const* in = nullptr;
-        status why = status::ok; ///< else nothing is done, or for cookie_sent that is
+    struct own_exchange {
+        handshake exchange{};
+
+        handshake& exchange_with(peer_type&) noexcept { return exchange; }
+    };
+    struct exchange_of_peer {
+        static handshake& exchange_with(peer_type& from) noexcept { return from.exchange(); }
     };
 
-    /// An initiation that was accepted, and its answer.
-    struct accepted {
-        peer_type* from = nullptr;        ///< nullptr: it was not
-        std::int32_t next_attempt_ms = 0; ///< of ours, if it has to wait
-        status why = status::ok;          ///< of the answer
-#ifdef WG_COMPACT
-        handshake& exchange() noexcept { return from->exchange(); }
-#else
-        handshake of{};
-        handshake& exchange() noexcept { return of; }
-#endif
+    /// A message that is being handled, and the exchange that it begins if it is an initiation.
+    struct pending_message : std::conditional_t<separate_exchanges, own_exchange, exchange_of_peer> {
+        waiting_handshake const* in = nullptr;
+        peer_type* from = nullptr; ///< set once the initiation or response is accepted
+        status why = status::ok;   ///< not ok: the message is refused, or, if `from` is set, there is no answer
     };
 
     static identity& mine(state_type& state) noexcept { return state.own->mine(); }
@@ -208,70 +225,70 @@ private:
         return status::cookie_sent;
     }
 
-    /// The oldest message's whole turn, without anything that is there for several. Whether it cost DH operations.
-    static bool handle_one(state_type& state, job_type& answer, instant_argument now) noexcept {
-        waiting_handshake const& in = state.waiting.oldest();
-        message_type const type = type_of(in.message());
-        state.begin(answer, true);
-        status why = gate(state, in, type, now);
-        bool const heavy = why == status::ok && type != message_type::cookie_reply;
-        if (heavy) state.waiting.note_answer(now);
-        if (why == status::cookie_sent) {
-            why = send_cookie_reply(state, in, answer, now);
-        } else if (why == status::ok) {
-            accepted by;
-            if (type == message_type::initiation) why = consume_initiation(state, in, by, now);
-            else if (type == message_type::response) why = consume_response(state, in, now);
-            else why = consume_cookie_reply(state, in, now);
-            if (by.from != nullptr) why = answer_initiation(state, in, by, answer, now);
+    /// Opens the initiations of a batch, and accepts those that are genuine and new.
+    WG_FRAME static void consume_initiations(state_type& state, batch<pending_message> all,
+                                             instant_argument now) noexcept {
+        std::array<typename steps::incoming_initiation, max_batch> opened;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            opened[i].why = all[i].why;
+            opened[i].read(all[i].in->bytes_.data());
         }
-        end(state, why, now);
-        return heavy;
+        steps(state.with).open_initiations(steps::batch_of(opened, all.size()), mine(state));
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            status why = opened[i].why;
+            if (why == status::ok) why = accept_initiation(state, opened[i], all[i], now);
+            all[i].why = why;
+        }
     }
 
-    static status answer_initiation(state_type& state, waiting_handshake const& in, accepted& by, job_type& answer,
-                                    instant_argument now) noexcept {
-        peer_type& to = *by.from;
-        note_initiation(state, to, in, by.next_attempt_ms, now);
-        status why = by.why;
-        if (why == status::ok) {
-            state.take_room(answer, response_layout::size);
+    /// Writes the responses to accepted initiations, each into the buffer that has the same place as the message.
+    WG_FRAME static void create_responses(state_type& state, batch<pending_message> all, job_list<job_type> out,
+                                          instant_argument now) noexcept {
+        steps const noise(state.with);
+        std::array<typename steps::outgoing_response, max_batch> responses;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            responses[i].why = all[i].why;
+            if (all[i].why != status::ok) continue;
+            peer_type& to = *all[i].from;
+            delay_own_initiation(state, to, now);
+            handshake& exchange = all[i].exchange_with(to);
+            responses[i].why = state.peers.make_index(to, exchange, state.random);
+            if (responses[i].why != status::ok) continue;
             to.sent_handshake(now);
-            why =
-                steps(state.with).create_response(by.exchange(), to.secrets->remote, state.random, answer.data.view());
+            noise.begin_response(responses[i], exchange, to.secrets->remote, out[i].data.buffer, state.random);
         }
-        why = end_response(state, by, why, answer, now);
-        state.reschedule(to);
-        return why;
+        noise.create_responses(steps::batch_of(responses, all.size()));
+        for (std::size_t i = 0; i < all.size(); ++i) all[i].why = responses[i].why;
     }
 
-    WG_FRAME static status consume_initiation(state_type& state, waiting_handshake const& in, accepted& by,
-                                              instant_argument now) noexcept {
-        typename steps::incoming_initiation opened;
-        status const why = steps(state.with).open_initiation(opened, mine(state), in.message());
-        return why == status::ok ? accept_initiation(state, opened, in, by, now) : why;
-    }
-
-    WG_FRAME static status consume_response(state_type& state, waiting_handshake const& in,
-                                            instant_argument now) noexcept {
-        bytes_view const message = in.message();
-        peer_type* const from = asked_by(state, message);
-        if (from == nullptr) return status::unknown_index;
-        status const why =
-            steps(state.with).consume_response(from->exchange(), mine(state), from->secrets->remote, message);
-        return why == status::ok ? end_initiation(state, *from, in, now) : why;
-    }
-
-    /// The last part of the oldest message's turn, all of it but what `end` does. Unless ok, nothing else is to do.
-    static status begin_last_part(state_type& state, waiting_handshake const& in, status why, job_type& answer,
-                                  instant_argument now) noexcept {
-        state.begin(answer, true);
-        return why == status::cookie_sent ? send_cookie_reply(state, in, answer, now) : why;
-    }
-    static void end(state_type& state, status why, instant_argument now) noexcept {
-        if (why != status::ok) state.count(why, nullptr);
-        state.waiting.pop();
-        if (state.waiting.size() == 0) state.watch_load(now);
+    /// Opens the responses of a batch, and accepts the first genuine one for each of our initiations.
+    WG_FRAME static void consume_responses(state_type& state, batch<pending_message> all) noexcept {
+        steps const noise(state.with);
+        std::array<typename steps::incoming_response, max_batch> opened;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            pending_message& m = all[i];
+            opened[i].why = m.why;
+            if (m.why != status::ok) continue;
+            auto const found = state.peers.find_index(load_le32(&m.in->bytes_[response_layout::receiver]));
+            if (!found || found.keys != nullptr) {
+                opened[i].why = status::unknown_index;
+                continue;
+            }
+            m.from = found.owner;
+            noise.begin_response(opened[i], m.from->exchange(), mine(state), m.from->secrets->remote,
+                                 m.in->bytes_.data());
+        }
+        noise.open_responses(steps::batch_of(opened, all.size()));
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            pending_message& m = all[i];
+            status why = opened[i].why;
+            if constexpr (max_batch != 1) // a response before this one may have completed the handshake
+                if (why == status::ok && m.from->exchange().state != handshake_state::initiation_created)
+                    why = status::unknown_index;
+            m.why = why;
+            if (why == status::ok) noise.accept_response(m.from->exchange(), opened[i]);
+            else m.from = nullptr;
+        }
     }
 
     WG_FRAME static status send_cookie_reply(state_type& state, waiting_handshake const& in, job_type& out,
@@ -290,17 +307,6 @@ private:
         return status::cookie_sent;
     }
 
-    static void consume_cookie_replies(state_type& state, std::span<turn> turns, job_list<job_type> out,
-                                       std::size_t& made, instant_argument now) noexcept {
-        for (turn& t : turns) {
-            job_type& unused = out[made];
-            t.why = begin_last_part(state, *t.in, t.why, unused, now);
-            if (t.why == status::ok) t.why = consume_cookie_reply(state, *t.in, now);
-            end(state, t.why, now);
-            if (unused.next == disposition::send) ++made;
-        }
-    }
-
     WG_FRAME static status consume_cookie_reply(state_type& state, waiting_handshake const& in,
                                                 instant_argument now) noexcept {
         bytes_view const message = in.message();
@@ -312,66 +318,23 @@ private:
         return why;
     }
 
-    static void consume_initiations(state_type& state, std::span<turn> turns, job_list<job_type> out, std::size_t& made,
-                                    instant_argument now) noexcept {
-        std::array<typename steps::one_initiation, at_once> opened;
-        std::array<typename steps::outgoing_response, at_once> answers;
-        std::array<accepted, at_once> froms;
-        for (std::size_t i = 0; i < turns.size(); ++i) {
-            opened[i].message = turns[i].in->message();
-            opened[i].why = turns[i].why;
-        }
-        steps const noise(state.with);
-        noise.open_initiations(std::span(opened).first(turns.size()), mine(state));
-        for (std::size_t i = 0; i < turns.size(); ++i) {
-            if (turns[i].why == status::ok) turns[i].why = opened[i].why;
-            if (turns[i].why == status::ok)
-                turns[i].why = accept_initiation(state, opened[i], *turns[i].in, froms[i], now);
-            if (turns[i].why != status::ok || froms[i].why != status::ok) continue;
-            peer_type& from = *froms[i].from;
-            noise.begin_response(answers[i], froms[i].exchange(), from.secrets->remote, state.random);
-        }
-        noise.agree_responses(std::span(answers).first(turns.size()));
-        for (std::size_t i = 0; i < turns.size(); ++i) {
-            job_type& answer = out[made];
-            turns[i].why = begin_last_part(state, *turns[i].in, turns[i].why, answer, now);
-            if (turns[i].why == status::ok) {
-                note_initiation(state, *froms[i].from, *turns[i].in, froms[i].next_attempt_ms, now);
-                turns[i].why = send_response(state, froms[i], answers[i], answer, now);
-                state.reschedule(*froms[i].from);
-            }
-            end(state, turns[i].why, now);
-            if (answer.next == disposition::send) ++made;
-        }
-    }
-
     /// Judges an initiation, and takes over the handshake that it began.
-    static status accept_initiation(state_type& state, typename steps::incoming_initiation& in,
-                                    waiting_handshake const& came, accepted& to, instant_argument now) noexcept {
-        bytes_view const message = came.message();
+    static status accept_initiation(state_type& state, typename steps::incoming_initiation& in, pending_message& to,
+                                    instant_argument now) noexcept {
         steps const noise(state.with);
         peer_type* const from = state.peers.find(state.with, in.remote_static);
         //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
-        if (status const why = noise.prove_initiation(in, from->secrets->remote, message); why != status::ok)
-            return why;
+        if (status const why = noise.prove_initiation(in, from->secrets->remote); why != status::ok) return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
-        if (std::memcmp(in.timestamp.data(), from->greatest_timestamp.data(), timestamp_bytes) <= 0)
-            return status::replayed_initiation;
+        if (!is_later_label(in.timestamp, from->greatest_timestamp)) return status::replayed_initiation;
         //= linux: at most one initiation in 20 ms from a peer; a refused one does not count as seen
         if (!passed(from->may_be_initiated_at, now)) return status::initiation_flood;
         from->greatest_timestamp = in.timestamp;
         set_after<initiation_interval>(from->may_be_initiated_at, now);
         to.from = from;
-        if constexpr (!apart) state.peers.forget(from->exchange());
-        noise.accept_initiation(to.exchange(), in, message);
-        to.next_attempt_ms = state.jitter_ms();
-        // Two that are lost would be followed by two that cross as well, within one latency: whoever has the greater
-        // key goes first next time.
-        if constexpr (!apart)
-            if (std::memcmp(mine(state).public_key.data(), in.remote_static.data(), key_bytes) <= 0)
-                to.next_attempt_ms += in_milliseconds(rekey_timeout);
-        to.why = state.peers.make_index(*from, to.exchange(), state.random);
+        if constexpr (!separate_exchanges) state.peers.forget(from->exchange());
+        noise.accept_initiation(to.exchange_with(*from), in);
         return status::ok;
     }
 
@@ -383,78 +346,41 @@ private:
         from.timers.any_authenticated_packet_received(now);
     }
 
-    static void note_initiation(state_type& state, peer_type& from, waiting_handshake const& in,
-                                std::int32_t next_attempt_ms, instant_argument now) noexcept {
-        note_message(state, from, in, now);
+    /// The response to an initiation of `from` forbids an initiation of ours for a while.
+    static void delay_own_initiation(state_type& state, peer_type& from, instant_argument now) noexcept {
+        std::int32_t next_attempt_ms = state.jitter_ms();
+        // Two that are lost would be followed by two that cross as well, within one latency: the end with the greater
+        // key goes first next time.
+        if constexpr (!separate_exchanges)
+            if (std::memcmp(mine(state).public_key.data(), from.key().data(), key_bytes) <= 0)
+                next_attempt_ms += in_milliseconds(rekey_timeout);
+        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), !separate_exchanges,
+                                       next_attempt_ms);
+    }
+
+    /// An initiation was accepted. `m.why` is ok if its response stands in the buffer of `answer`.
+    static status finish_initiation(state_type& state, pending_message& m, job_type& answer,
+                                    instant_argument now) noexcept {
+        peer_type& from = *m.from;
+        note_message(state, from, *m.in, now);
         state.report(event_id::initiation_received, &from);
-        from.timers.initiation_crossed(now, std::exchange(from.wants_initiation, false), !apart, next_attempt_ms);
-    }
-
-    static status send_response(state_type& state, accepted& by, typename steps::outgoing_response const& answer,
-                                job_type& out, instant_argument now) noexcept {
-        peer_type& to = *by.from;
-        status why = by.why;
+        status why = m.why;
+        if (why == status::ok) why = begin_session(state, from, m.exchange_with(from), now, false);
         if (why == status::ok) {
-            state.take_room(out, response_layout::size);
-            to.sent_handshake(now);
-            why = steps(state.with).create_response(answer, out.data.view());
+            state.take_room(answer, response_layout::size);
+            send_handshake_message(state, answer, from, now);
+            state.report(event_id::response_sent, &from);
+        } else {
+            state.peers.forget(m.exchange_with(from));
         }
-        return end_response(state, by, why, out, now);
-    }
-
-    /// A response was made, if `why` is ok.
-    static status end_response(state_type& state, accepted& by, status why, job_type& out,
-                               instant_argument now) noexcept {
-        peer_type& to = *by.from;
-        if (why == status::ok) why = begin_session(state, to, by.exchange(), now, false);
-        if (why != status::ok) {
-            state.peers.forget(by.exchange());
-            return why;
-        }
-        send_handshake_message(state, out, to, now);
-        state.report(event_id::response_sent, &to);
-        return status::ok;
-    }
-
-    /// The peer whose handshake a response claims to answer; nullptr: there is none.
-    static peer_type* asked_by(state_type& state, bytes_view response) noexcept {
-        auto const found = state.peers.find_index(load_le32(&response[response_layout::receiver]));
-        return found.keys != nullptr ? nullptr : found.owner;
-    }
-
-    static void consume_responses(state_type& state, std::span<turn> turns, job_list<job_type> out, std::size_t& made,
-                                  instant_argument now) noexcept {
-        std::array<typename steps::incoming_response, at_once> opened;
-        for (std::size_t i = 0; i < turns.size(); ++i) {
-            if (turns[i].why != status::ok) continue;
-            opened[i].message = turns[i].in->message();
-            if (peer_type* const from = asked_by(state, opened[i].message)) opened[i].of = &from->exchange();
-        }
-        steps(state.with).agree_responses(std::span(opened).first(turns.size()), mine(state));
-        for (std::size_t i = 0; i < turns.size(); ++i) {
-            job_type& unused = out[made];
-            turns[i].why = begin_last_part(state, *turns[i].in, turns[i].why, unused, now);
-            if (turns[i].why == status::ok) {
-                peer_type* const from =
-                    asked_by(state, opened[i].message); // a response before it may have been the one
-                turns[i].why = from == nullptr ? status::unknown_index
-                                               : consume_response(state, *from, opened[i], *turns[i].in, now);
-            }
-            end(state, turns[i].why, now);
-            if (unused.next == disposition::send) ++made;
-        }
-    }
-
-    static status consume_response(state_type& state, peer_type& from, typename steps::incoming_response const& opened,
-                                   waiting_handshake const& in, instant_argument now) noexcept {
-        status const why = steps(state.with).consume_response(from.exchange(), opened, from.secrets->remote);
-        return why == status::ok ? end_initiation(state, from, in, now) : why;
+        state.reschedule(from);
+        return why;
     }
 
     /// Our initiation was answered.
-    static status end_initiation(state_type& state, peer_type& from, waiting_handshake const& in,
-                                 instant_argument now) noexcept {
-        note_message(state, from, in, now);
+    static status finish_response(state_type& state, pending_message const& m, instant_argument now) noexcept {
+        peer_type& from = *m.from;
+        note_message(state, from, *m.in, now);
         state.report(event_id::response_received, &from);
         status const why = begin_session(state, from, from.exchange(), now, true);
         if (why == status::ok) {
@@ -476,7 +402,7 @@ private:
         if (fresh == nullptr) return status::no_memory;
         // Two initiations have crossed, and each end has a session that it began. The one with the greater key renews
         // its own first, or they would go on to cross every two minutes.
-        if constexpr (apart)
+        if constexpr (separate_exchanges)
             if (initiator && of.keypairs.next != nullptr)
                 fresh->renewed_late = std::memcmp(mine(state).public_key.data(), of.key().data(), key_bytes) < 0;
         if constexpr (!peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, state.peers.retiring());
@@ -503,11 +429,10 @@ private:
         byte_array<timestamp_bytes>&last = state.last_label_to(to), label{};
         state.clock.tai64n(label);
         //= linux: timestamps are rounded down to 2^24 ns, so that they tell little of the host
-        label[9] = label[10] = label[11] = 0;
+        round_down_label(label);
         //= wp 5.1: a timestamp is greater than the one before, whatever the wall clock does
-        if (std::memcmp(label.data(), last.data(), timestamp_bytes) > 0) return last = label;
-        // Receivers compare all 12 bytes, so the label counts as one big-endian number.
-        for (std::size_t at = timestamp_bytes; at-- != 0 && ++last[at] == 0;) {}
+        if (is_later_label(label, last)) return last = label;
+        increment_label(last);
         return last;
     }
 };

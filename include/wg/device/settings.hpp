@@ -4,6 +4,7 @@
 #ifndef WG_DEVICE_SETTINGS_HPP
 #define WG_DEVICE_SETTINGS_HPP
 
+#include "../base/tai64n.hpp"
 #include "configuration.hpp"
 #include "plan.hpp"
 #include "state.hpp"
@@ -55,10 +56,9 @@ public:
             peer_facts facts{p->key(), p->secrets->remote.preshared_key};
             facts.number = p->number;
             facts.endpoint = p->where.remote;
-            std::uint64_t const label_s = load_be64(p->last_handshake.data());
-            if (label_s != 0) {
-                facts.last_handshake_s = static_cast<std::int64_t>(label_s - tai64n_epoch);
-                facts.last_handshake_ns = load_be32(&p->last_handshake[8]);
+            if (load_be64(p->last_handshake.data()) != 0) {
+                facts.last_handshake_s = unix_seconds_of(p->last_handshake);
+                facts.last_handshake_ns = nanoseconds_of(p->last_handshake);
             }
             facts.tx_bytes = p->tx_bytes;
             facts.rx_bytes = p->rx_bytes;
@@ -103,7 +103,6 @@ public:
     }
 
 private:
-    static constexpr std::uint64_t tai64n_epoch = 0x400000000000000aULL;
     static constexpr std::uint8_t most_early_initiations = 4; ///< between two that are sent after Rekey-Timeout
 
     identity& mine() noexcept { return state_.own->mine(); }

@@ -94,7 +94,7 @@ struct symmetric_state {
     secret<key_bytes> chaining_key{not_zeroed{}};
     secret<key_bytes> hash{not_zeroed{}};
 
-    void assign(symmetric_state const& other) noexcept {
+    WG_OUTLINE void assign(symmetric_state const& other) noexcept {
         chaining_key.assign(other.chaining_key);
         hash.assign(other.hash);
     }
@@ -151,236 +151,178 @@ struct remote_identity {
     secret<key_bytes> preshared_key;
 };
 
-/// The handshake's steps over one set of primitives.
+/// The steps of the handshake over one set of primitives. Steps that cost DH operations take a batch of messages, so
+/// that a dh policy with batches computes them together. The caller sets `why` of each message: steps skip a message
+/// whose `why` is not ok, and set it when they refuse the message.
 template <policies Policies> class noise {
+public:
+    /// The most messages in a batch. One where the dh policy has no batches, and on small machines.
+    static constexpr std::size_t max_batch = batch_size<batch_dh_backend<typename Policies::dh>>(8);
+    /// The messages of a batch: at most `max_batch`; where that is one, exactly one, and loops over them vanish.
+    template <class Message> using batch = std::span<Message, max_batch == 1 ? 1 : std::dynamic_extent>;
+    /// The first `count` messages.
+    template <class Message>
+    static batch<Message> batch_of(std::array<Message, max_batch>& all, std::size_t count) noexcept {
+        return batch<Message>(all.data(), max_batch == 1 ? 1 : count);
+    }
+
+private:
+    /// A secret that is written before it is read.
+    struct secret_to_be : secret<key_bytes> {
+        secret_to_be() noexcept : secret<key_bytes>(not_zeroed{}) {}
+    };
+
+    /// How many DHs of a message are computed together. One at a time needs room for one result.
+    static constexpr std::size_t dhs_at_once = max_batch == 1 ? 1 : 2;
+
+    /// A message that one end writes and the other reads. Both ends do the same with it.
+    struct passage {
+        byte* message; ///< not written to unless `writes`
+        bool writes;
+        status why;
+        symmetric_state* state;
+        secret<key_bytes> const* scalars[2]; ///< of the message's DHs, in the order of their tokens
+        byte const* points[2];
+        byte* static_key;               ///< initiation: of the initiator, in clear
+        remote_identity const* theirs;  ///< response: the other end
+        secret_to_be keys[dhs_at_once]; ///< results of the DHs; later the first is the key of the next tag
+
+        [[gnu::always_inline]] passage() noexcept {}
+        [[gnu::always_inline]] ~passage() {}
+    };
+
 public:
     explicit noise(primitives<Policies> const& with) noexcept : with_(with) {}
 
     /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes; the handshake has its index.
-    /// no_random; bad_public_key: the other static key is of low order.
+    /// no_random; bad_public_key: the static key of the other end is of low order.
     template <random_source Random>
     status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
                              std::span<byte const, timestamp_bytes> timestamp, bytes message) const noexcept {
         WG_ASSERT(message.size() == initiation_layout::size);
         to.clear();
-        begin_message(message, message_type::initiation, to.local_index);
+        begin_message(message.data(), message_type::initiation, to.local_index);
         if (!create_ephemeral(to.ephemeral, random, &message[initiation_layout::ephemeral])) return status::no_random;
-        secret<key_bytes> key{not_zeroed{}};
-        passage const on{to.symmetric, key, message.data(), true};
-        status why =
-            mix_static(on, theirs.public_key, to.ephemeral, theirs.public_key, only_read(mine.public_key.data()));
-        if (why == status::ok) why = mix_timestamp(on, theirs, only_read(timestamp.data()));
+        passage on;
+        on.why = status::ok;
+        on.message = message.data();
+        on.writes = true;
+        on.state = &to.symmetric;
+        on.scalars[0] = &to.ephemeral;
+        on.points[0] = theirs.public_key.data();
+        on.static_key = only_read(mine.public_key.data());
+        mix_static(batch<passage>(&on, 1), theirs.public_key);
+        if (on.why != status::ok) return on.why;
+        status const why = mix_timestamp(on, theirs, only_read(timestamp.data()));
         if (why == status::ok) to.state = handshake_state::initiation_created;
         return why;
     }
 
-    /// How many messages the steps that take spans can be given.
-    static constexpr std::size_t at_once = batch_size<batch_dh_backend<typename Policies::dh>>(8);
-
-    /// An initiation on its way in: between the two halves the caller finds out whose it is.
-    struct incoming_initiation {
+    /// An initiation on its way in.
+    struct incoming_initiation : passage {
         symmetric_state symmetric;
         wg::public_key remote_static;
         byte_array<timestamp_bytes> timestamp;
-    };
-    /// One of several.
-    struct one_initiation : incoming_initiation {
-        bytes_view message{};
-        status why = status::ok;
+
+        /// `from` is 148 bytes.
+        void read(byte const* from) noexcept {
+            this->message = only_read(from);
+            this->writes = false;
+        }
     };
 
-    /// First half: who says that he sent each `message`. Costs a DH each. bad_public_key, decryption_failed.
-    void open_initiations(std::span<one_initiation> all, identity const& mine) const noexcept {
-        WG_ASSERT(all.size() <= at_once);
-        std::array<secret<key_bytes>, at_once> shared;
-        std::array<dh_item, at_once> items;
-        std::size_t count = 0;
-        for (one_initiation& in : all) {
+    /// First half: reads the static key of the sender out of each message, at the cost of a DH each.
+    /// bad_public_key, decryption_failed.
+    void open_initiations(batch<incoming_initiation> all, identity const& mine) const noexcept {
+        for (incoming_initiation& in : all) {
             if (in.why != status::ok) continue;
-            start(in.symmetric, mine.public_key);
-            // e
-            key_view const ephemeral = ephemeral_in<initiation_layout>(in.message);
-            mix_ephemeral(in.symmetric, ephemeral);
-            items[count] = {&shared[count], &mine.private_key, ephemeral, false};
-            ++count;
+            in.state = &in.symmetric;
+            in.scalars[0] = &mine.private_key;
+            in.points[0] = in.message + initiation_layout::ephemeral;
+            in.static_key = in.remote_static.data();
         }
-        dh_all(with_.dh, std::span(items).first(count));
-        count = 0;
-        for (one_initiation& in : all) {
-            if (in.why != status::ok) continue;
-            dh_item const& done = items[count++];
-            in.why = done.good ? end_static({in.symmetric, *done.out, only_read(in.message.data()), false},
-                                            in.remote_static.data())
-                               : status::bad_public_key;
-        }
+        mix_static(common(all), mine.public_key);
     }
 
-    /// The same for one.
-    status open_initiation(incoming_initiation& in, identity const& mine, bytes_view message) const noexcept {
-        secret<key_bytes> key{not_zeroed{}};
-        return mix_static({in.symmetric, key, only_read(message.data()), false}, mine.public_key, mine.private_key,
-                          ephemeral_in<initiation_layout>(message), in.remote_static.data());
-    }
-
-    /// Second half: proves it, by the DH of both static keys. bad_public_key, decryption_failed.
-    status prove_initiation(incoming_initiation& in, remote_identity const& theirs, bytes_view message) const noexcept {
-        secret<key_bytes> key{not_zeroed{}};
-        return mix_timestamp({in.symmetric, key, only_read(message.data()), false}, theirs, in.timestamp.data());
+    /// Second half: proves that the sender has the private key, by the DH of both static keys, and reads the timestamp.
+    /// bad_public_key, decryption_failed.
+    status prove_initiation(incoming_initiation& in, remote_identity const& theirs) const noexcept {
+        return mix_timestamp(in, theirs, in.timestamp.data());
     }
 
     /// The caller has accepted the timestamp: the handshake is now this one.
-    void accept_initiation(handshake& to, incoming_initiation const& in, bytes_view message) const noexcept {
+    void accept_initiation(handshake& to, incoming_initiation const& in) const noexcept {
         using at = initiation_layout;
         to.symmetric.assign(in.symmetric);
-        to.remote_index = load_le32(&message[at::sender]);
-        to.ephemeral.assign(ephemeral_in<at>(message));
+        to.remote_index = load_le32(in.message + at::sender);
+        to.ephemeral.assign(key_view(in.message + at::ephemeral, key_bytes));
         to.state = handshake_state::initiation_consumed;
     }
 
-    /// The DHs of a response, in either direction.
-    struct response_secrets {
-        secret<key_bytes> ee, se;
-        status why = status::ok;
-    };
-
     /// A response on its way out.
-    struct outgoing_response : response_secrets {
-        handshake* of = nullptr; ///< nullptr: none, as if it were not `ok`
-        remote_identity const* theirs = nullptr;
-        secret<key_bytes> ephemeral;
-        wg::public_key ephemeral_public{};
+    struct outgoing_response : passage {
+        secret_to_be ephemeral;
     };
 
-    /// First part: a new key. no_random.
+    /// Begins the response to an initiation that `of` has consumed: writes the indices and a new ephemeral key.
+    /// `message` has room for 92 bytes. Sets `why` of `out`: no_random.
     template <random_source Random>
-    void begin_response(outgoing_response& out, handshake& of, remote_identity const& theirs,
+    void begin_response(outgoing_response& out, handshake& of, remote_identity const& theirs, byte* message,
                         Random& random) const noexcept {
         WG_ASSERT(of.state == handshake_state::initiation_consumed);
-        out.of = &of;
-        out.theirs = &theirs;
-        if (!random.fill(out.ephemeral.expose())) out.why = status::no_random;
-    }
-
-    /// Second part, of several at once. bad_public_key.
-    void agree_responses(std::span<outgoing_response> all) const noexcept {
-        WG_ASSERT(all.size() <= at_once);
-        std::array<dh_item, 2 * at_once> items;
-        std::size_t count = 0;
-        for (outgoing_response& out : all) {
-            if (out.of == nullptr || out.why != status::ok) continue;
-            with_.dh.dh_public(out.ephemeral_public, out.ephemeral); // fast by itself: its point is known
-            items[count++] = {&out.ee, &out.ephemeral, out.of->ephemeral.expose(), false};
-            items[count++] = {&out.se, &out.ephemeral, out.theirs->public_key, false};
-        }
-        agree(all, std::span(items).first(count));
-    }
-
-    /// Last part: writes the response to an accepted initiation, without its macs (whitepaper 5.4.3). `message` is 92
-    /// bytes.
-    status create_response(outgoing_response const& from, bytes message) const noexcept {
-        if (from.why != status::ok) return from.why;
-        handshake& of = *from.of;
-        WG_ASSERT(message.size() == response_layout::size && of.state == handshake_state::initiation_consumed);
-        secret<key_bytes> key{not_zeroed{}};
-        begin_response(of, message);
-        copy(message.subspan<response_layout::ephemeral, key_bytes>(), from.ephemeral_public);
-        mix_secrets(of.symmetric, from.ephemeral_public, from);
-        of.state = handshake_state::response_created;
-        return mix_preshared_key({of.symmetric, key, message.data(), true}, *from.theirs);
-    }
-
-    /// All parts for one. no_random, bad_public_key: then the handshake is to be forgotten.
-    template <random_source Random>
-    status create_response(handshake& of, remote_identity const& theirs, Random& random, bytes message) const noexcept {
-        WG_ASSERT(of.state == handshake_state::initiation_consumed && message.size() == response_layout::size);
-        begin_response(of, message);
-        secret<key_bytes> ephemeral{not_zeroed{}};
-        if (!create_ephemeral(ephemeral, random, &message[response_layout::ephemeral])) return status::no_random;
-        of.state = handshake_state::response_created;
-        return mix_response(of.symmetric, message.data(), true, theirs, ephemeral, of.ephemeral.expose(), ephemeral,
-                            theirs.public_key);
-    }
-
-private:
-    /// e, ee and se of either end of a response, whose DHs are done.
-    void mix_secrets(symmetric_state& state, key_view ephemeral, response_secrets const& from) const noexcept {
-        // e
-        mix_ephemeral(state, ephemeral);
-        // ee
-        mix(state, from.ee);
-        // se
-        mix(state, from.se);
-    }
-
-    /// A handshake has consumed this response.
-    void end_response(handshake& of, symmetric_state const& state, bytes_view message) const noexcept {
-        of.symmetric.assign(state);
-        of.remote_index = load_le32(&message[response_layout::sender]);
-        of.state = handshake_state::response_consumed;
-    }
-
-    void begin_message(bytes message, message_type type, std::uint32_t local_index) const noexcept {
-        store_le32(message.data(), static_cast<std::uint32_t>(type));
-        store_le32(&message[initiation_layout::sender], local_index); // at the same place in a response
-    }
-    void begin_response(handshake& of, bytes message) const noexcept {
         begin_message(message, message_type::response, of.local_index);
-        store_le32(&message[response_layout::receiver], of.remote_index);
+        store_le32(message + response_layout::receiver, of.remote_index);
+        if (!create_ephemeral(out.ephemeral, random, message + response_layout::ephemeral)) {
+            out.why = status::no_random;
+            return;
+        }
+        of.state = handshake_state::response_created;
+        out.message = message;
+        out.writes = true;
+        out.state = &of.symmetric;
+        out.scalars[0] = out.scalars[1] = &out.ephemeral;
+        out.points[0] = of.ephemeral.expose().data();
+        out.points[1] = theirs.public_key.data();
+        out.theirs = &theirs;
     }
 
-public:
+    /// Writes the rest of each response without its macs (whitepaper 5.4.3). bad_public_key.
+    void create_responses(batch<outgoing_response> all) const noexcept { mix_response(common(all)); }
+
     /// A response on its way in.
-    struct incoming_response : response_secrets {
-        handshake const* of = nullptr; ///< nullptr: none, as if it were not `ok`
-        bytes_view message{};
+    struct incoming_response : passage {
+        symmetric_state symmetric;
     };
 
-    /// First part, of several at once: each `message` is to answer the initiation that `of` created.
-    /// wrong_state, bad_public_key.
-    void agree_responses(std::span<incoming_response> all, identity const& mine) const noexcept {
-        WG_ASSERT(all.size() <= at_once);
-        std::array<dh_item, 2 * at_once> items;
-        std::size_t count = 0;
-        for (incoming_response& in : all) {
-            if (in.of == nullptr || in.why != status::ok) continue;
-            //= linux: a response is taken while the initiation that it answers waits, and once
-            if (in.of->state != handshake_state::initiation_created) {
-                in.why = status::wrong_state;
-                continue;
-            }
-            key_view const ephemeral = ephemeral_in<response_layout>(in.message);
-            items[count++] = {&in.ee, &in.of->ephemeral, ephemeral, false};
-            items[count++] = {&in.se, &mine.private_key, ephemeral, false};
+    /// Begins to read a response of 92 bytes that claims to answer the initiation of `of`. Sets `why` of `in`:
+    /// wrong_state.
+    void begin_response(incoming_response& in, handshake const& of, identity const& mine, remote_identity const& theirs,
+                        byte const* message) const noexcept {
+        //= linux: a response is taken while the initiation that it answers waits, and once
+        if (of.state != handshake_state::initiation_created) {
+            in.why = status::wrong_state;
+            return;
         }
-        agree(all, std::span(items).first(count));
+        in.symmetric.assign(of.symmetric);
+        in.message = only_read(message);
+        in.writes = false;
+        in.state = &in.symmetric;
+        in.scalars[0] = &of.ephemeral;
+        in.scalars[1] = &mine.private_key;
+        in.points[0] = in.points[1] = message + response_layout::ephemeral;
+        in.theirs = &theirs;
     }
 
-    /// Second part: reads the response. A forged one changes nothing. wrong_state, decryption_failed.
+    /// Reads each response. No handshake changes before `accept_response`. bad_public_key, decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
-    WG_FRAME status consume_response(handshake& of, incoming_response const& from,
-                                     remote_identity const& theirs) const noexcept {
-        if (from.why != status::ok) return from.why;
-        if (from.of != &of || of.state != handshake_state::initiation_created) return status::wrong_state;
-        secret<key_bytes> key{not_zeroed{}};
-        symmetric_state state;
-        state.assign(of.symmetric);
-        mix_secrets(state, ephemeral_in<response_layout>(from.message), from);
-        status const why = mix_preshared_key({state, key, only_read(from.message.data()), false}, theirs);
-        if (why == status::ok) end_response(of, state, from.message);
-        return why;
-    }
+    void open_responses(batch<incoming_response> all) const noexcept { mix_response(common(all)); }
 
-    /// Both parts for one.
-    status consume_response(handshake& of, identity const& mine, remote_identity const& theirs,
-                            bytes_view message) const noexcept {
-        if (of.state != handshake_state::initiation_created) return status::wrong_state;
-        key_view const ephemeral = ephemeral_in<response_layout>(message);
-        symmetric_state state;
-        state.assign(of.symmetric);
-        status const why = mix_response(state, only_read(message.data()), false, theirs, of.ephemeral, ephemeral,
-                                        mine.private_key, ephemeral);
-        if (why == status::ok) end_response(of, state, message);
-        return why;
+    /// Completes the handshake with a response that was opened, the first one of a batch that names this handshake.
+    void accept_response(handshake& of, incoming_response const& in) const noexcept {
+        WG_ASSERT(of.state == handshake_state::initiation_created);
+        of.symmetric.assign(in.symmetric);
+        of.remote_index = load_le32(in.message + response_layout::sender);
+        of.state = handshake_state::response_consumed;
     }
 
     /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
@@ -395,19 +337,20 @@ public:
     }
 
 private:
-    template <class Layout> static key_view ephemeral_in(bytes_view message) noexcept {
-        return message.subspan<Layout::ephemeral, key_bytes>();
+    /// What the messages of a batch have in common. Where there is one, the steps below have one body for all kinds.
+    template <class Message> static auto common(batch<Message> all) noexcept {
+        if constexpr (max_batch == 1) return batch<passage>(static_cast<passage*>(&all[0]), 1);
+        else return all;
     }
 
-    /// A message that one end writes and the other reads, and what both do with it alike.
-    struct passage {
-        symmetric_state& state;
-        secret<key_bytes>& key; ///< of the next tag
-        byte* message;          ///< unchanged unless it is written
-        bool writes;
-    };
+    /// Whether a batch of one has nothing to do. Its steps return then, so that no other step looks at `why`.
+    template <class Message> static bool is_refused(batch<Message> all) noexcept {
+        return max_batch == 1 && all[0].why != status::ok;
+    }
+    /// Whether a step skips a message of a larger batch.
+    static bool skips(passage const& on) noexcept { return max_batch != 1 && on.why != status::ok; }
 
-    /// What is a source here and a destination at the other end.
+    /// Casts away const; the result is not written to when `writes` is false.
     static byte* only_read(byte const* source) noexcept { return const_cast<byte*>(source); }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
@@ -433,66 +376,88 @@ private:
         return true;
     }
 
-    /// The first half of an initiation. The DH is that of `mine` and `theirs`; `remote` is the initiator's static key.
-    WG_OUTLINE status mix_static(passage const& on, key_view responder, secret<key_bytes> const& mine, key_view theirs,
-                                 byte* remote) const noexcept {
-        start(on.state, responder);
-        // e
-        mix_ephemeral(on.state, key_view(on.message + initiation_layout::ephemeral, key_bytes));
+    static void begin_message(byte* message, message_type type, std::uint32_t local_index) noexcept {
+        store_le32(message, static_cast<std::uint32_t>(type));
+        store_le32(message + initiation_layout::sender, local_index); // at the same place in a response
+    }
+
+    /// The first half of each initiation.
+    template <class Message> WG_OUTLINE void mix_static(batch<Message> all, key_view responder) const noexcept {
+        if (is_refused(all)) return;
+        for (Message& on : all) {
+            if (skips(on)) continue;
+            start(*on.state, responder);
+            // e
+            mix_ephemeral(*on.state, on.message + initiation_layout::ephemeral);
+        }
         // es
-        if (!with_.dh.dh(on.key, mine, theirs)) return status::bad_public_key;
-        return end_static(on, remote);
-    }
-    status end_static(passage const& on, byte* remote) const noexcept {
-        mix(on.state, on.key, &on.key);
-        // s
-        return crypt_and_hash(on, initiation_layout::encrypted_static, remote, key_bytes);
-    }
-
-    /// The second half of an initiation.
-    WG_OUTLINE status mix_timestamp(passage const& on, remote_identity const& theirs, byte* timestamp) const noexcept {
-        if (theirs.static_static.is_zero()) return status::bad_public_key;
-        // ss
-        mix(on.state, theirs.static_static, &on.key);
-        return crypt_and_hash(on, initiation_layout::encrypted_timestamp, timestamp, timestamp_bytes);
-    }
-
-    /// A response. ee is of the first two keys, se of the others.
-    WG_OUTLINE status mix_response(symmetric_state& state, byte* message, bool writes, remote_identity const& theirs,
-                                   secret<key_bytes> const& first, key_view first_point,
-                                   secret<key_bytes> const& second, key_view second_point) const noexcept {
-        secret<key_bytes> key{not_zeroed{}};
-        // e
-        mix_ephemeral(state, key_view(message + response_layout::ephemeral, key_bytes));
-        // ee, se
-        if (!mix_dh(state, first, first_point, key) || !mix_dh(state, second, second_point, key))
-            return status::bad_public_key;
-        return mix_preshared_key({state, key, message, writes}, theirs);
-    }
-
-    /// ee and se of those that are to have them.
-    //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    template <class Response> void agree(std::span<Response> all, std::span<dh_item> items) const noexcept {
-        dh_all(with_.dh, items);
-        for (Response& response : all) {
-            if (response.of == nullptr || response.why != status::ok) continue;
-            if (!items[0].good || !items[1].good) response.why = status::bad_public_key;
-            items = items.subspan(2);
+        agree(all, 0, 1);
+        if (is_refused(all)) return;
+        for (Message& on : all) {
+            if (skips(on)) continue;
+            mix(*on.state, on.keys[0], &on.keys[0]);
+            // s
+            on.why = crypt_and_hash(on, initiation_layout::encrypted_static, on.static_key, key_bytes);
         }
     }
 
-    void mix_ephemeral(symmetric_state& state, key_view ephemeral) const noexcept {
-        mix_hash(state, ephemeral.data(), key_bytes);
-        kdf_into(with_.hash, state.chaining_key, ephemeral.data(), key_bytes);
+    /// The second half of an initiation.
+    WG_OUTLINE status mix_timestamp(passage& on, remote_identity const& theirs, byte* timestamp) const noexcept {
+        if (theirs.static_static.is_zero()) return status::bad_public_key;
+        // ss
+        mix(*on.state, theirs.static_static, &on.keys[0]);
+        return crypt_and_hash(on, initiation_layout::encrypted_timestamp, timestamp, timestamp_bytes);
     }
 
-    /// Mixes a DH into the chaining key. Between the two its result is in `shared`. False: it is zero.
+    /// Each response.
+    template <class Message> WG_OUTLINE void mix_response(batch<Message> all) const noexcept {
+        if (is_refused(all)) return;
+        for (Message& on : all) {
+            if (skips(on)) continue;
+            // e
+            mix_ephemeral(*on.state, on.message + response_layout::ephemeral);
+        }
+        // ee, se
+        for (std::size_t dh = 0; dh < 2; dh += dhs_at_once) {
+            agree(all, dh, dhs_at_once);
+            if (is_refused(all)) return;
+            for (Message& on : all) {
+                if (skips(on)) continue;
+                for (secret<key_bytes> const& key : on.keys) mix(*on.state, key);
+            }
+        }
+        for (Message& on : all)
+            if (!skips(on)) mix_preshared_key(on);
+    }
+
+    /// Computes `count` DHs of each message, from `first` on, into its `keys`.
     //= RFC 7748 6.1: a shared secret of zero ends the handshake
-    bool mix_dh(symmetric_state& state, secret<key_bytes> const& mine, key_view theirs,
-                secret<key_bytes>& shared) const noexcept {
-        if (!with_.dh.dh(shared, mine, theirs)) return false;
-        mix(state, shared);
-        return true;
+    template <class Message> void agree(batch<Message> all, std::size_t first, std::size_t count) const noexcept {
+        if constexpr (max_batch == 1) { // a list of items would cost the small node 50 bytes of flash
+            passage& on = all[0];
+            if (!with_.dh.dh(on.keys[0], *on.scalars[first], key_view(on.points[first], key_bytes)))
+                on.why = status::bad_public_key;
+        } else {
+            std::array<dh_item, max_batch * dhs_at_once> items;
+            std::size_t used = 0;
+            for (Message& on : all) {
+                if (skips(on)) continue;
+                for (std::size_t i = 0; i < count; ++i)
+                    items[used++] = {&on.keys[i], on.scalars[first + i], {on.points[first + i], key_bytes}, false};
+            }
+            dh_all(with_.dh, std::span(items).first(used));
+            used = 0;
+            for (Message& on : all) {
+                if (skips(on)) continue;
+                for (std::size_t i = 0; i < count; ++i)
+                    if (!items[used++].good) on.why = status::bad_public_key;
+            }
+        }
+    }
+
+    void mix_ephemeral(symmetric_state& state, byte const* ephemeral) const noexcept {
+        mix_hash(state, ephemeral, key_bytes);
+        kdf_into(with_.hash, state.chaining_key, ephemeral, key_bytes);
     }
 
     /// The chaining key, and with it the next one or two keys, of which `second` may be `input`.
@@ -502,12 +467,12 @@ private:
     }
 
     //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
-    status mix_preshared_key(passage const& on, remote_identity const& theirs) const noexcept {
+    void mix_preshared_key(passage& on) const noexcept {
         // psk
         secret<key_bytes> mixed{not_zeroed{}};
-        mix(on.state, theirs.preshared_key, &mixed, &on.key);
-        mix_hash(on.state, mixed.expose().data(), key_bytes);
-        return crypt_and_hash(on, response_layout::encrypted_nothing, mixed.expose().data(), 0);
+        mix(*on.state, on.theirs->preshared_key, &mixed, &on.keys[0]);
+        mix_hash(*on.state, mixed.expose().data(), key_bytes);
+        on.why = crypt_and_hash(on, response_layout::encrypted_nothing, mixed.expose().data(), 0);
     }
 
     /// `size` bytes of plain text, which the message has sealed at `place`.
@@ -515,9 +480,9 @@ private:
                                      std::size_t size) const noexcept {
         byte* const sealed = on.message + place;
         if (!seal_or_open(with_.aead, on.writes, on.writes ? sealed : plain, on.writes ? plain : sealed, size,
-                          on.state.hash.expose().data(), key_bytes, 0, on.key))
+                          on.state->hash.expose().data(), key_bytes, 0, on.keys[0]))
             return status::decryption_failed;
-        mix_hash(on.state, sealed, size + tag_bytes);
+        mix_hash(*on.state, sealed, size + tag_bytes);
         return status::ok;
     }
 

@@ -4,6 +4,7 @@
 #ifndef WG_OS_BARE_BOARD_HPP
 #define WG_OS_BARE_BOARD_HPP
 
+#include "../../base/tai64n.hpp"
 #include "../../policy.hpp"
 
 namespace wg { inline namespace WG_ABI { namespace bare {
@@ -39,11 +40,7 @@ concept board = requires(Board& b, std::span<byte, timestamp_bytes> label, bytes
     { b.send(piece, piece) } noexcept -> std::same_as<bool>;
 };
 
-/// Writes a wall clock's time, in seconds since 1970 and nanoseconds, as TAI64N.
-inline void store_tai64n(std::span<byte, timestamp_bytes> label, std::uint64_t unix_s, std::uint32_t ns) noexcept {
-    store_be64(label.data(), 0x400000000000000a + unix_s);
-    store_be32(&label[8], ns);
-}
+using wg::store_tai64n;
 
 /// Writes a label for a board without a wall clock. The seconds of the label are 2^62 + (boots << 32) + the seconds
 /// since the start, the nanoseconds are those since the start. Peers only compare labels. `boots` is counted up and

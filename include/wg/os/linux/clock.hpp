@@ -4,7 +4,7 @@
 #ifndef WG_OS_LINUX_CLOCK_HPP
 #define WG_OS_LINUX_CLOCK_HPP
 
-#include "../../base/limits.hpp"
+#include "../../base/tai64n.hpp"
 #include "../../policy.hpp"
 
 #include <time.h>
@@ -28,11 +28,9 @@ public:
         tai64n_of(time, label);
     }
 
-    /// Writes `time` as TAI64N: 2^62, plus the ten seconds that TAI was ahead of UTC in 1970, plus the seconds since
-    /// 1970. Leap seconds are not counted.
+    /// Writes a time of CLOCK_REALTIME as TAI64N.
     static void tai64n_of(timespec const& time, std::span<byte, timestamp_bytes> label) noexcept {
-        store_be64(label.data(), 0x400000000000000aU + static_cast<std::uint64_t>(time.tv_sec));
-        store_be32(label.data() + 8, static_cast<std::uint32_t>(time.tv_nsec));
+        store_tai64n(label, static_cast<std::uint64_t>(time.tv_sec), static_cast<std::uint32_t>(time.tv_nsec));
     }
 };
 
