@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 // A device and an engine of the smallest models, with every member instantiated.
+#include "wg/fwd.hpp"
+
+// As in a header of a program: the bundle is incomplete, and so is the engine.
+struct forward_declared_bundle;
+wg::status bring_up(wg::engine<forward_declared_bundle>& engine);
+
 #include "../archetypes.hpp"
 
 #include "wg/device/device.hpp"
@@ -7,6 +13,9 @@
 #include "wg/os/os.hpp"
 
 #include <boost/test/unit_test.hpp>
+
+struct forward_declared_bundle : archetypes::engine_bundle {};
+wg::status bring_up(wg::engine<forward_declared_bundle>& engine) { return engine.up(); }
 
 template class wg::device<archetypes::bundle>;
 template class wg::device<archetypes::batch_bundle>;
@@ -46,6 +55,14 @@ BOOST_AUTO_TEST_CASE(engine_of_the_smallest_models_runs) {
     BOOST_TEST((engine.run_once(waiter.wait(engine.next_deadline())) == wg::status::ok));
     engine.down();
     BOOST_TEST(!device.is_up());
+}
+
+BOOST_AUTO_TEST_CASE(engine_can_be_declared_before_its_bundle_is_complete) {
+    wg::device<forward_declared_bundle> device;
+    archetypes::tun tun;
+    archetypes::udp udp;
+    wg::engine<forward_declared_bundle> engine(device, tun, udp);
+    BOOST_TEST((bring_up(engine) == wg::status::ok));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
