@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
-// The implementations that bench/crypto compares, each behind the same few members; one thread.
+// The implementations that bench/crypto compares. All have the same members. One thread.
 //
 // | member                          | what it does                                                                    |
 // |---------------------------------|---------------------------------------------------------------------------------|
-// | seal(item), open(item)          | one packet, key set-up included, as a program that sends many would do it       |
-// | seal_batch(items), open_batch   | optional; without them a batch is one packet after the other                    |
-// | prepare(items), dh(item), base  | X25519: what may be kept from one operation to the next, then the operation,    |
-// |                                 | and the public key of item.scalar                                               |
-// | dh_batch(items)                 | optional, likewise                                                              |
+// | seal(item), open(item)          | one packet, with the key set-up of a program that sends many packets            |
+// | seal_batch(items), open_batch   | optional; without them the packets of a batch are sealed one by one             |
+// | prepare(items), dh(item), base  | X25519: computes values that are the same for all operations; one operation;    |
+// |                                 | the public key of item.scalar                                                   |
+// | dh_batch(items)                 | optional; without it the operations of a batch are done one by one              |
 // | mac(item), mac_batch(items)     | keyed BLAKE2s                                                                   |
 //
-// What a peer lacks, it is not measured in. All return whether it went well.
+// An implementation is not measured in operations that it lacks. Each member returns whether it succeeded.
 #ifndef WG_BENCH_PEERS_HPP
 #define WG_BENCH_PEERS_HPP
 
@@ -45,11 +45,11 @@ inline nonce nonce_of(std::uint64_t counter) {
     return n;
 }
 
-/// Policies of wg, in batches where they have them.
+/// Policies of wg. Batch members are used where there are any.
 template <class Aead, class Dh, class Hash> class policies_peer {
 public:
     policies_peer() = default;
-    /// Of bundled ones, for some instruction sets.
+    /// The bundled policies, restricted to some instruction sets.
     explicit policies_peer(wg::bundled::cpu set) : aead_(set), dh_(set), hash_(set) {}
 
     bool seal(wg::aead_item& i) const {
@@ -104,7 +104,7 @@ private:
 using bundled_peer = policies_peer<wg::bundled::aead, wg::bundled::dh, wg::bundled::hash>;
 
 #ifdef WG_BENCH_IPSEC_MB
-/// Jobs of Intel's multi-buffer library, without its checks of arguments: its best.
+/// Jobs of Intel's multi-buffer library, without its checks of arguments, which is its fastest interface.
 class ipsec_mb_peer {
 public:
     explicit ipsec_mb_peer(bool avx2) : manager_(alloc_mb_mgr(0)) {
@@ -142,7 +142,7 @@ private:
         job.u.CHACHA20_POLY1305.aad_len_in_bytes = 0;
     }
 
-    /// The library calculates tags; to compare one is its user's part.
+    /// The library computes tags. The user compares them.
     template <IMB_CIPHER_DIRECTION Direction> static wg::byte* tag_of(wg::aead_item& i, wg::byte* computed) {
         return Direction == IMB_DIR_ENCRYPT ? i.dst.data() + i.src.size() : computed;
     }
@@ -184,7 +184,7 @@ private:
 #endif
 
 #ifdef WG_BENCH_OPENSSL
-/// OpenSSL by EVP: contexts are made once; key and nonce are set for each packet.
+/// OpenSSL through EVP. Contexts are made once; key and nonce are set for each packet.
 class openssl_peer {
 public:
     openssl_peer() {
@@ -210,7 +210,7 @@ public:
         nonce const n = nonce_of(i.counter);
         auto* const c = opener_.get();
         int made = 0, last = 0;
-        auto* const tag = const_cast<wg::byte*>(i.src.data() + i.dst.size()); // it is only read
+        auto* const tag = const_cast<wg::byte*>(i.src.data() + i.dst.size()); // OpenSSL only reads it
         return EVP_DecryptInit_ex(c, nullptr, nullptr, i.key->expose().data(), n.data()) == 1 &&
                EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, wg::tag_bytes, tag) == 1 &&
                EVP_DecryptUpdate(c, i.dst.data(), &made, i.src.data(), static_cast<int>(i.dst.size())) == 1 &&
@@ -236,7 +236,7 @@ public:
         return EVP_PKEY_derive(e.context.get(), i.out->expose().data(), &size) == 1;
     }
     bool base(wg::public_key& out, wg::dh_item const& i) {
-        // a private key is never without its public one here: to make it calculates that
+        // OpenSSL computes the public key when it makes a private key.
         std::unique_ptr<EVP_PKEY, freed> const key(
             EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, nullptr, i.scalar->expose().data(), wg::key_bytes));
         std::size_t size = out.size();
@@ -269,7 +269,7 @@ private:
 #endif
 
 #ifdef WG_BENCH_OPENSSL
-/// BLAKE2s as an EVP digest, which takes no key: the same number of blocks without one.
+/// BLAKE2s as an EVP digest, which takes no key. It hashes the same number of blocks without one.
 class openssl_digest_peer {
 public:
     static constexpr bool unkeyed = true;

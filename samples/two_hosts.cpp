@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Two WireGuard hosts in one process, joined by a network in memory. Prints every message; needs no rights.
+// Two WireGuard hosts in one process, and a network in memory between them. Prints each message; needs no root rights.
 #include <wg/wg.hpp>
 
 #include <chrono>
@@ -12,7 +12,7 @@ namespace {
 
 using namespace wg;
 
-// A portable clock and random source, so that this sample runs wherever a C++ library does.
+// A portable clock and random source, so that this sample runs on every platform with a C++ library.
 struct sample_clock {
     instant now() const noexcept {
         return {std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count()};
@@ -58,7 +58,7 @@ struct host {
     loopback::waiter waiter;
 };
 
-// An IPv4 packet with `text` as the payload of protocol 253, which RFC 3692 keeps for experiments.
+// An IPv4 packet with `text` as the payload of protocol 253, which RFC 3692 reserves for experiments.
 std::vector<byte> make_packet(ip_address const& from, ip_address const& to, std::string const& text) {
     std::vector<byte> p(20 + text.size());
     p[0] = 0x45;
@@ -112,22 +112,22 @@ int main() {
     auto const run = [&] {
         for (int i = 0; i < 8; ++i) {
             for (host* const h : {&a, &b}) {
-                h->run_once(); // takes all that is on the way to it, so what is on the way now is its own
+                h->run_once(); // receives all datagrams in flight, so that the ones in flight now are from `h`
                 for (loopback::sent_datagram const& d : net.in_flight) print_datagram(*h, h == &a ? b : a, d);
             }
         }
     };
 
     std::string const question = "Can you hear me?", answer = "Loud and clear, and nobody else can.";
-    std::printf("A knows B's public key and endpoint, B knows A's public key only.\n");
+    std::printf("A has the public key and the endpoint of B. B has the public key of A.\n");
     std::printf("A sends \"%s\" to %s:\n", question.c_str(), "10.0.0.2");
     a.tun.put(make_packet(inner_a, inner_b, question));
     run();
     bool good = print_arrival(b, question);
-    std::printf("B sends its answer; it learned where A is from the handshake:\n");
+    std::printf("B sends its answer to the endpoint that the handshake came from:\n");
     b.tun.put(make_packet(inner_b, inner_a, answer));
     run();
     good = print_arrival(a, answer) && good;
-    std::printf(good ? "Both arrived.\n" : "Something was lost.\n");
+    std::printf(good ? "Both arrived.\n" : "A message was lost.\n");
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

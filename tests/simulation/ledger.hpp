@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The inner packets of a simulation: makes them, and judges what comes out of tunnels. Every packet may come out at
-// most once, unmodified, and only at the host that it was made for.
+// The inner packets of a simulation: makes them, and checks the packets that come out of tunnels. A packet may come out
+// at most once, unmodified, and only at its destination.
 #ifndef WG_TESTS_SIMULATION_LEDGER_HPP
 #define WG_TESTS_SIMULATION_LEDGER_HPP
 
@@ -17,6 +17,7 @@ using wg::byte;
 using wg::bytes;
 using wg::bytes_view;
 
+/// A checksum of all bytes.
 inline std::uint64_t checksum(bytes_view data) noexcept {
     std::uint64_t sum = 0xcbf29ce484222325; // FNV-1a
     for (byte const b : data) sum = (sum ^ b) * 0x100000001b3;
@@ -31,19 +32,20 @@ inline wg::ip_address inner_address(wg::family kind, unsigned host) {
     return address;
 }
 
+/// All packets of a simulation.
 class ledger {
 public:
     struct entry {
-        unsigned from, to;
-        std::int64_t sent_ns;
-        std::uint64_t sum;
-        std::size_t size;
+        unsigned from, to;    ///< numbers of hosts
+        std::int64_t sent_ns; ///< virtual time
+        std::uint64_t sum;    ///< `checksum`
+        std::size_t size;     ///< bytes
         bool delivered;
-        bool forged; ///< says that it comes from somebody else, and so may not come out
+        bool forged; ///< has the source address of another host, and so may not come out
     };
 
-    /// A new packet of a random size up to `largest` bytes; IPv4 or IPv6, with its number and random content inside.
-    /// `claimed` is whose source address it has.
+    /// Makes an IPv4 or IPv6 packet of a random size up to `largest` bytes, with its number and random content. Its
+    /// source address is that of the host `claimed`.
     std::vector<byte> make(unsigned from, unsigned claimed, unsigned to, std::int64_t now_ns, std::size_t largest,
                            seeded_random& dice) {
         bool const v4 = dice.chance(0.7);
@@ -64,12 +66,12 @@ public:
         return out;
     }
 
-    /// A packet came out at host `at`. What is wrong with that; nullptr: nothing.
+    /// Checks a packet that came out at host `at`. Returns: an error; nullptr: none.
     char const* deliver(unsigned at, bytes_view data) {
         std::size_t const header = !data.empty() && data[0] >> 4 == 4 ? 20 : 40;
-        if (data.size() < header + number_bytes) return "delivered what nobody sent";
+        if (data.size() < header + number_bytes) return "delivered a packet that no host sent";
         std::uint64_t const number = wg::load_be64(&data[header]);
-        if (number >= entries_.size()) return "delivered what nobody sent";
+        if (number >= entries_.size()) return "delivered a packet that no host sent";
         entry& e = entries_[number];
         if (e.size != data.size() || e.sum != checksum(data)) return "delivered a modified packet";
         if (e.to != at) return "delivered to the wrong peer";

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// Thousands of small worlds, one a seed (world.hpp). A seed that fails is printed; to see all that happens in it:
+// Runs thousands of small simulations, one for each seed (world.hpp). A seed that fails is printed. To print all events
+// of a seed:
 //
 //     simulation --seed 1234        or    WG_SIMULATION_SEED=1234 simulation
 //
-//     simulation --seeds 100000     as many as that, from 0 on
+//     simulation --seeds 100000     runs seeds 0 to 99999
 #include "world.hpp"
 
 #include <charconv>
@@ -20,7 +21,7 @@ bool same_trace_again(std::uint64_t seed, std::uint64_t trace) {
     return again.trace() == trace;
 }
 
-/// Whether a seed's world is all right; tells if not.
+/// Runs one seed. Returns: whether it passed; prints the error if not.
 bool run_one(std::uint64_t seed, bool verbose, std::uint64_t& packets, std::uint64_t& sessions) {
     auto const here = std::make_unique<world>(seed, verbose);
     here->run();
@@ -31,29 +32,28 @@ bool run_one(std::uint64_t seed, bool verbose, std::uint64_t& packets, std::uint
         return false;
     }
     if (seed % 20 == 0 && !same_trace_again(seed, here->trace())) {
-        std::printf("FAIL seed %llu: a second run went another way\n", static_cast<unsigned long long>(seed));
+        std::printf("FAIL seed %llu: a second run had a different trace\n", static_cast<unsigned long long>(seed));
         return false;
     }
     return true;
 }
 
-/// The judge finds what it is there to find.
-bool the_judge_sees() {
+/// Whether the ledger finds each kind of error, and different seeds have different traces.
+bool checks_find_errors() {
     seeded_random dice(1);
     ledger book;
     std::vector<byte> const first = book.make(0, 0, 1, 0, 200, dice), second = book.make(1, 1, 0, 0, 200, dice);
     std::vector<byte> const forged = book.make(0, 2, 1, 0, 200, dice);
     std::vector<byte> changed = first, foreign(100, byte{0x45});
     changed.back() ^= 1;
-    bool const sees = book.deliver(1, foreign) != nullptr && book.deliver(1, changed) != nullptr &&
-                      book.deliver(0, first) != nullptr && book.deliver(1, forged) != nullptr &&
-                      book.deliver(1, first) == nullptr && book.deliver(1, first) != nullptr &&
-                      book.deliver(0, second) == nullptr;
-    // Worlds that differ in their seed alone leave different traces.
+    bool const finds = book.deliver(1, foreign) != nullptr && book.deliver(1, changed) != nullptr &&
+                       book.deliver(0, first) != nullptr && book.deliver(1, forged) != nullptr &&
+                       book.deliver(1, first) == nullptr && book.deliver(1, first) != nullptr &&
+                       book.deliver(0, second) == nullptr;
     world one(1), two(2);
     one.run();
     two.run();
-    return sees && one.trace() != two.trace();
+    return finds && one.trace() != two.trace();
 }
 
 bool number(char const* text, std::uint64_t& out) {
@@ -76,8 +76,8 @@ int main(int argc, char** argv) {
     }
     if (replay) return run_one(one, true, packets, sessions) ? 0 : 1;
 
-    if (!the_judge_sees()) {
-        std::printf("FAIL the judge is blind\n");
+    if (!checks_find_errors()) {
+        std::printf("FAIL the checks of the simulation find no errors\n");
         ++failed;
     }
     for (std::uint64_t seed = 0; seed < count && failed < 20; ++seed)

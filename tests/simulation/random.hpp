@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Numbers that follow from a seed alone (SplitMix64: Steele, Lea, Flood 2014). Not for keys.
+// Random numbers from a seed (SplitMix64: Steele, Lea, Flood 2014). Not for real keys.
 #ifndef WG_TESTS_SIMULATION_RANDOM_HPP
 #define WG_TESTS_SIMULATION_RANDOM_HPP
 
@@ -7,6 +7,7 @@
 
 namespace simulation {
 
+/// The same numbers for the same seed.
 class seeded_random {
 public:
     seeded_random() noexcept = default;
@@ -24,7 +25,7 @@ public:
     }
     bool chance(double probability) noexcept { return static_cast<double>(next() >> 11) * 0x1p-53 < probability; }
 
-    /// Also a random_source of wg's.
+    /// Makes this class a `random_source` policy.
     bool fill(wg::bytes out) noexcept {
         for (std::size_t i = 0; i < out.size(); i += 8) {
             wg::byte word[8];

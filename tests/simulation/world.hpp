@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Two or three hosts on virtual time and a network that loses, repeats, reorders, delays, corrupts, reflects and
-// misdelivers, while their users reconfigure them; then all of that stops. Everything follows from the seed.
+// Two or three hosts on virtual time. At first the network loses, repeats, reorders, delays, corrupts, reflects and
+// misdelivers datagrams, while users reconfigure the hosts. Then all faults stop, and traffic has to pass. The seed
+// determines everything.
 #ifndef WG_TESTS_SIMULATION_WORLD_HPP
 #define WG_TESTS_SIMULATION_WORLD_HPP
 
@@ -23,7 +24,7 @@ namespace simulation {
 
 using wg::instant, wg::duration, wg::milliseconds, wg::seconds;
 
-/// The world's time as a host sees it.
+/// The clock of a host: the virtual time.
 struct virtual_clock {
     instant const* time = nullptr;
     instant now() noexcept { return *time; }
@@ -53,12 +54,13 @@ struct policies {
 using device = wg::device<policies>;
 using job = device::job_type;
 
-/// What goes wrong, and how often (of all datagrams).
+/// Probabilities of faults for each datagram, and the range of delays.
 struct faults {
     double loss = 0, duplication = 0, corruption = 0, misdelivery = 0;
     duration least_delay = milliseconds(0), greatest_delay = milliseconds(1);
 };
 
+/// A host: a device, its keys and its outer address.
 struct host {
     host(unsigned number_, instant const& time, std::uint64_t seed, wg::function_observer watcher)
         : number(number_), core(virtual_clock{&time}, seeded_random(seed), watcher) {
@@ -68,7 +70,7 @@ struct host {
         move(0);
     }
 
-    /// To the n-th of its addresses; every host has addresses of its own.
+    /// Changes the outer address to the n-th one of this host. No two hosts share an address.
     void move(unsigned n) {
         bool const v4 = n % 3 != 2;
         outer.address = v4 ? wg::ip_address::v4(192, 0, 2, static_cast<byte>(number))
@@ -90,9 +92,10 @@ struct host {
     unsigned moves = 0;
     unsigned sessions = 0;
     instant last_session{};
-    duration longest_session{}; ///< between the beginnings of two
+    duration longest_session{}; ///< the longest time between two beginnings
 };
 
+/// One simulation.
 class world {
 public:
     explicit world(std::uint64_t seed, bool verbose = false) : dice_(seed), verbose_(verbose) {
@@ -104,14 +107,14 @@ public:
         choose_faults();
         for (unsigned i = 0; i < count; ++i)
             hosts_.push_back(std::make_unique<host>(i, now_, dice_.next(), wg::function_observer{&watch, this}));
-        // Which device an event is of is known by who is at work.
+        // Events belong to the host that is at work.
         for (auto& h : hosts_) configure_all(*h);
         for (auto& h : hosts_) begin_traffic(*h);
         if (dice_.chance(0.5)) plan_changes();
-        at(bad_until_, [this] { calm_down(); });
+        at(bad_until_, [this] { stop_faults(); });
     }
 
-    /// Runs to the end, or to the first thing that is wrong.
+    /// Runs to the end, or to the first error.
     void run() {
         while (error_.empty()) {
             instant next = events_.empty() ? instant::never() : events_.top().when;
@@ -126,7 +129,7 @@ public:
             for (auto& h : hosts_)
                 if (deadline_of(*h) <= now_) on_deadline(*h);
         }
-        if (error_.empty()) judge();
+        if (error_.empty()) check_result();
     }
 
     std::string const& error() const { return error_; }
@@ -140,8 +143,8 @@ public:
     bool is_long() const { return is_long_; }
 
 private:
-    static constexpr duration recovery = seconds(10); ///< after the faults stop, traffic has to flow within this
-    static constexpr duration watched = seconds(3);   ///< and then not a packet may be lost
+    static constexpr duration recovery = seconds(10); ///< after the faults stop, traffic has to pass within this time
+    static constexpr duration watched = seconds(3);   ///< after that, no packet may be lost
     static constexpr std::size_t mtu = 1420;
     static constexpr std::size_t batch = 8;
 
@@ -149,7 +152,8 @@ private:
         instant when;
         std::uint64_t order;
         std::function<void()> action;
-        friend bool operator<(event const& a, event const& b) { // the earliest is the greatest
+        friend bool operator<(event const& a,
+                              event const& b) { // std::priority_queue takes the greatest first, which is the earliest
             return a.when != b.when ? a.when > b.when : a.order > b.order;
         }
     };
@@ -161,7 +165,7 @@ private:
         error_ = what + " at " + std::to_string(static_cast<double>(now_.nanoseconds) / 1e9) + " s";
     }
 
-    /// Everything that happens goes into the trace.
+    /// Adds an event to the trace.
     void note(char const* what, unsigned who, std::uint64_t value) {
         for (std::uint64_t const word : {static_cast<std::uint64_t>(now_.nanoseconds), std::uint64_t{who}, value})
             trace_ = (trace_ ^ word) * 0x9e3779b97f4a7c15 + (trace_ >> 29);
@@ -182,7 +186,7 @@ private:
     void configure(host& h, std::vector<wg::change> const& changes) {
         at_work_ = h.number;
         if (h.core.configure(changes, now_) != wg::status::ok) fail("refused a configuration");
-        pump(h);
+        transmit_pending(h);
     }
 
     void add_peer(std::vector<wg::change>& to, host const& peer) const {
@@ -203,31 +207,31 @@ private:
         configure(h, changes);
     }
 
-    host& somebody() { return *hosts_[dice_.below(hosts_.size())]; }
-    host& somebody_else(host const& than) {
+    host& random_host() { return *hosts_[dice_.below(hosts_.size())]; }
+    host& another_host(host const& than) {
         for (;;)
-            if (host& h = somebody(); &h != &than) return h;
+            if (host& h = random_host(); &h != &than) return h;
     }
 
     void begin_traffic(host& h) {
         at(now_ + milliseconds(dice_.between(0, 500)), [this, &h] { traffic(h); });
     }
 
-    /// A burst to somebody, and the next one a little later.
+    /// Sends a burst to a random host, and plans the next one.
     void traffic(host& h) {
         bool const calm = now_ >= bad_until_;
-        host const& to = somebody_else(h);
+        host const& to = another_host(h);
         std::size_t const burst = dice_.chance(0.2) ? 1 + dice_.below(batch) : 1;
         write(h, to, burst);
-        if (calm) // everybody hears of everybody often enough to notice who is missing
+        if (calm) // each host sends to each other host often enough to detect a lost session
             for (auto& other : hosts_)
                 if (other.get() != &h && other.get() != &to) write(h, *other, 1);
         duration const pause = milliseconds(dice_.between(20, is_long_ && !calm ? 3000 : 400));
         at(now_ + pause, [this, &h] { traffic(h); });
     }
 
-    /// Whoever moves while the other end forgets its session finds out only after 15 s (whitepaper 6.5), and the other
-    /// end knows no way to tell him: so either somebody travels in a world or somebody loses sessions.
+    /// A host that moves while the other end loses its session detects that only after 15 s (whitepaper 6.5), and the
+    /// other end cannot reach it. So in one simulation either a host moves, or hosts lose sessions.
     void plan_changes() {
         bool const travel = dice_.chance(0.3);
         for (std::uint64_t n = 1 + dice_.below(5); n > 0; --n) {
@@ -237,7 +241,7 @@ private:
             at(when, [this, what, travel] {
                 if (what == 0) return set_keepalive();
                 if (travel) return roam();
-                if (what == 1) return add_again();
+                if (what == 1) return re_add_peer();
                 if (what == 2) return change_private_key();
                 if (what == 3) return go_down();
                 change_preshared_key();
@@ -245,9 +249,9 @@ private:
         }
     }
 
-    void add_again() {
-        host& h = somebody();
-        host const& peer = somebody_else(h);
+    void re_add_peer() {
+        host& h = random_host();
+        host const& peer = another_host(h);
         note("re-adds", h.number, peer.number);
         std::vector<wg::change> changes;
         changes.push_back(wg::change::peer(peer.public_key));
@@ -257,7 +261,7 @@ private:
     }
 
     void change_private_key() {
-        host& h = somebody();
+        host& h = random_host();
         note("changes key", h.number, 0);
         byte key[wg::key_bytes];
         dice_.fill(key);
@@ -273,7 +277,7 @@ private:
     }
 
     void go_down() {
-        host& h = somebody();
+        host& h = random_host();
         at_work_ = h.number;
         note("down", h.number, 0);
         h.core.down(now_);
@@ -281,11 +285,11 @@ private:
             at_work_ = h.number;
             note("up", h.number, 0);
             h.core.up();
-            pump(h);
+            transmit_pending(h);
         });
     }
 
-    /// Only the first host moves: two that move at once cannot find each other.
+    /// Moves the first host. If two hosts moved at once, neither could reach the other.
     void roam() {
         host& h = *hosts_[0];
         h.move(++h.moves);
@@ -311,16 +315,16 @@ private:
     }
 
     void set_keepalive() {
-        host& h = somebody();
+        host& h = random_host();
         std::vector<wg::change> changes;
-        changes.push_back(wg::change::peer(somebody_else(h).public_key));
+        changes.push_back(wg::change::peer(another_host(h).public_key));
         changes.push_back(wg::change::update_only());
         changes.push_back(wg::change::persistent_keepalive(static_cast<std::uint16_t>(dice_.below(5))));
         note("keepalive", h.number, changes.back().number());
         configure(h, changes);
     }
 
-    void calm_down() {
+    void stop_faults() {
         note("calm", 0, 0);
         faults_ = {};
     }
@@ -344,7 +348,7 @@ private:
     void on_deadline(host& h) {
         at_work_ = h.number;
         h.core.on_deadline(now_);
-        pump(h);
+        transmit_pending(h);
         if (deadline_of(h) <= now_) fail("a deadline that does not pass");
     }
 
@@ -352,8 +356,8 @@ private:
     void write(host& h, host const& to, std::size_t count) {
         job jobs[batch];
         for (std::size_t i = 0; i < count; ++i) {
-            unsigned const claimed =
-                dice_.chance(0.02) ? 3 - h.number - to.number : h.number; // a third one, or nobody at all
+            unsigned const claimed = dice_.chance(0.02) ? 3 - h.number - to.number
+                                                        : h.number; // a third host, or an address that no host has
             std::vector<byte> const packet = ledger_.make(h.number, claimed, to.number, now_.nanoseconds, mtu, dice_);
             jobs[i].data = wg::packet(buffers_[i], wg::packet_headroom_bytes, packet.size());
             wg::copy(jobs[i].data.view(), packet);
@@ -362,7 +366,7 @@ private:
         note("writes", to.number, count);
         h.core.prepare_outbound({jobs, count}, now_);
         transmit(h, {jobs, count});
-        pump(h);
+        transmit_pending(h);
     }
 
     void transmit(host& h, std::span<job> jobs) {
@@ -372,8 +376,8 @@ private:
         h.core.complete(jobs, now_);
     }
 
-    /// What the device has to say by itself.
-    void pump(host& h) {
+    /// Sends all pending messages of a device.
+    void transmit_pending(host& h) {
         job jobs[batch];
         for (int round = 0; round < 1000; ++round) {
             for (std::size_t i = 0; i < batch; ++i) jobs[i].data = wg::packet(buffers_[i], 0);
@@ -382,7 +386,7 @@ private:
             if (made == 0) return;
             transmit(h, {jobs, made});
         }
-        fail("a device that never stops to talk");
+        fail("a device that never stops sending");
     }
 
     void receive(host& h, std::vector<byte> const& datagram, wg::endpoint const& from) {
@@ -397,18 +401,18 @@ private:
         h.core.complete({&j, 1}, now_);
         if (j.next == wg::disposition::deliver)
             if (char const* const wrong = ledger_.deliver(h.number, j.data.view())) fail(wrong);
-        pump(h);
+        transmit_pending(h);
     }
 
     // --- the network
 
     void send(host& from, bytes_view datagram, wg::endpoint const& to) {
         note("sends", from.number, checksum(datagram));
-        if (to == nobody()) return fail("sends to the address of somebody who has proved nothing");
+        if (to == stranger()) return fail("sends to an address that no peer has authenticated");
         if (dice_.chance(faults_.loss)) return;
         deliver_later(datagram, from.outer, to);
         if (dice_.chance(faults_.duplication)) deliver_later(datagram, from.outer, to);
-        if (dice_.chance(faults_.misdelivery)) misdeliver(somebody(), datagram, to);
+        if (dice_.chance(faults_.misdelivery)) misdeliver(random_host(), datagram, to);
     }
 
     void deliver_later(bytes_view datagram, wg::endpoint const& from, wg::endpoint const& to) {
@@ -421,18 +425,19 @@ private:
         });
     }
 
-    /// By a stranger, to somebody for whom it is not meant (perhaps its sender), or changed.
+    /// A stranger delivers the datagram to a wrong host (perhaps to its sender), or changes it.
     void misdeliver(host& victim, bytes_view datagram, wg::endpoint const& meant_for) {
         std::vector<byte> data(datagram.begin(), datagram.end());
         if (victim.number == owner_of(meant_for)) {
-            // Unchanged, the stranger would only be a router; and what changes mac2 of a handshake changes nothing.
+            // A stranger that forwards an unchanged datagram is a router. A changed mac2 of a handshake message has no
+            // effect.
             if (wg::type_of(data) != wg::message_type::transport) return;
             damage(data);
         }
-        at(now_ + delay(), [this, &victim, data = std::move(data)] { receive(victim, data, nobody()); });
+        at(now_ + delay(), [this, &victim, data = std::move(data)] { receive(victim, data, stranger()); });
     }
 
-    /// Flips bits, cuts, lengthens, or makes noise; never leaves it as it was.
+    /// Changes a datagram: inverts a bit, cuts it, lengthens it, or replaces its end by random bytes.
     void damage(std::vector<byte>& data) {
         switch (dice_.below(4)) {
         case 0: data.resize(dice_.below(data.size())); break;
@@ -447,15 +452,15 @@ private:
 
     duration delay() { return {dice_.between(faults_.least_delay.nanoseconds, faults_.greatest_delay.nanoseconds)}; }
 
-    /// Old addresses of a host are still its own.
+    /// The host that has this address, or had it.
     static unsigned owner_of(wg::endpoint const& where) {
         return where.address.octets[where.address.kind == wg::family::v4 ? 3 : 15];
     }
-    static wg::endpoint nobody() { return {wg::ip_address::v4(203, 0, 113, 1), 666, 0}; }
+    static wg::endpoint stranger() { return {wg::ip_address::v4(203, 0, 113, 1), 666, 0}; }
 
-    // --- the verdict
+    // --- the result
 
-    void judge() {
+    void check_result() {
         std::size_t delivered_late = 0;
         for (ledger::entry const& e : ledger_.entries()) {
             bool const must = !e.forged && e.sent_ns >= (bad_until_ + recovery).nanoseconds &&
@@ -465,8 +470,8 @@ private:
                             " 10 s after the faults stopped");
             delivered_late += must;
         }
-        if (delivered_late < 10) return fail("hardly any traffic");
-        // A session is renewed after two minutes; a lost message or two take a little longer. These had twelve.
+        if (delivered_late < 10) return fail("too little traffic");
+        // A session is renewed after two minutes, or a little later after a loss. A long simulation lasts for twelve.
         for (auto const& h : hosts_)
             if (is_long_ && std::max(h->longest_session, end_ - h->last_session) > seconds(150))
                 return fail("host " + std::to_string(h->number) + " did not renew its session in time");
