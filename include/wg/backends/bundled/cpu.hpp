@@ -47,9 +47,9 @@
 #define WG_TARGET_AVX512 gnu::target(WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 #define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2," WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 
-// With WG_SEPARATE_KERNELS defined, the functions that choose a kernel are only declared, and the kernels of x86 are left
-// out: the compiler neither reads nor compiles them. One unit of the program defines WG_DEFINE_KERNELS as well, and
-// has all of them. A unit that names such a kernel, as tests do, defines WG_NAME_KERNELS.
+// With WG_SEPARATE_KERNELS defined, the functions that choose a kernel are only declared, and the kernels of x86 are
+// left out: the compiler neither reads nor compiles them. One unit of the program defines WG_DEFINE_KERNELS as well,
+// and has all of them. A unit that names such a kernel, as tests do, defines WG_NAME_KERNELS.
 #ifdef WG_SEPARATE_KERNELS
 #define WG_CHOICE
 #else
