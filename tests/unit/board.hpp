@@ -12,7 +12,7 @@ namespace boards {
 
 using frame = std::vector<wg::byte>;
 
-/// What it sends lies in `sent`; what it is to receive is put into `arriving`.
+/// Sent frames are in `sent`; frames to receive are put into `arriving`.
 struct test_board {
     explicit test_board(wg::byte last) : station{2, 0, 0, 0, 0, last} {}
 
@@ -52,7 +52,7 @@ struct test_board {
 };
 static_assert(wg::bare::board<test_board>);
 
-/// The oldest frame that left; the test fails if there is none.
+/// Takes the oldest sent frame; the test fails if there is none.
 inline frame take(test_board& b) {
     BOOST_REQUIRE(!b.sent.empty());
     frame f = std::move(b.sent.front());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A node on lwIP and a node on a board of its own, joined by Ethernet: two network stacks, and two WireGuards in them.
-// A program of its own: lwIP is one stack a process.
+// A node on lwIP and a node on a board, joined by Ethernet: two network stacks with WireGuard in each.
+// This is a program of its own, because a process can have one lwIP only.
 extern "C" {
 #include <lwip/opt.h> // declares functions of C without saying so
 }
@@ -27,7 +27,7 @@ void start_lwip() {
     started.acquire();
 }
 
-/// lwIP runs, and this thread is alone with it.
+/// lwIP runs, and no other thread uses it.
 struct alone_with_lwip {
     alone_with_lwip() {
         static bool const started = (start_lwip(), true);
@@ -46,7 +46,7 @@ ip_address v4(wg::byte net, wg::byte last) { return ip_address::v4(10, net, 0, l
 
 constexpr wg::byte outer = 1, inner = 2, lwip_end = 1, board_end = 2;
 
-/// The clock and the random source of the device on lwIP come from a board too; its Ethernet is lwIP's.
+/// The clock and the random source of the device on lwIP come from a board too. Its Ethernet is an interface of lwIP.
 struct lwip_policies : wg::bare_policies<test_board> {
     using tun_device = wg::bare::lwip_tun<>;
     using udp_socket = wg::bare::lwip_udp<>;
@@ -151,7 +151,7 @@ struct world {
         }
     }
 
-    /// Asks the board's echo port; what comes back.
+    /// Sends to the board's echo port. Returns: the answer.
     std::string echo(ip_address const& to, std::string const& text) {
         pbuf* const p = pbuf_alloc(PBUF_TRANSPORT, static_cast<std::uint16_t>(text.size()), PBUF_RAM);
         pbuf_take(p, text.data(), static_cast<std::uint16_t>(text.size()));
@@ -186,7 +186,7 @@ BOOST_AUTO_TEST_CASE(a_node_on_lwip_exchanges_data_with_a_board_over_both_famili
         w.device.snapshot(facts);
         BOOST_TEST(counted);
 
-        // The board begins, after lwIP's end has forgotten the session.
+        // The board initiates, after lwIP's end has lost the session.
         w.engine.down();
         BOOST_REQUIRE((w.engine.up() == wg::status::ok));
         for (test_board* const b : {&w.board, &w.lwip_board}) b->time = b->time + wg::seconds(200);

@@ -44,7 +44,7 @@ struct wired {
         BOOST_TEST(sent == (d.why == status::ok ? 1u : 0u));
         return d.why;
     }
-    /// How many datagrams came out of these frames.
+    /// Receives these frames. Returns: how many datagrams came out of them.
     std::size_t receive(std::initializer_list<frame> frames = {}) {
         board.arriving.insert(board.arriving.end(), frames.begin(), frames.end());
         std::size_t count = 0;
@@ -59,7 +59,7 @@ struct wired {
 };
 
 frame ethernet_frame(mac_address const& to, mac_address const& from, std::uint16_t type, frame const& payload) {
-    frame f(wg::bare::ethernet_header_bytes + payload.size()); // at once: g++ 14 warns of bytes that are inserted
+    frame f(wg::bare::ethernet_header_bytes + payload.size()); // in one step, because g++ 14 warns about inserted bytes
     std::ranges::copy(to, f.begin());
     std::ranges::copy(from, f.begin() + 6);
     wg::store_be16(&f[12], type);
@@ -77,7 +77,7 @@ frame arp(wg::byte operation, mac_address const& sender_station, ip_address cons
     return ethernet_frame(to, sender_station, 0x0806, a);
 }
 
-// An independent sum, word by word as RFC 1071 describes it.
+// An independent checksum, word by word as RFC 1071 describes it.
 std::uint16_t sum_of(frame data) {
     if (data.size() % 2 != 0) data.push_back(0);
     std::uint64_t sum = 0;
@@ -197,7 +197,7 @@ BOOST_AUTO_TEST_CASE(a_datagram_over_ipv6_waits_until_the_station_is_known) {
     packet[0] = 0x60;
     packet[1] = 0;
     frame expected = udp_packet(our6, near6, 4000, "hello");
-    wg::store_be16(&expected[40], 51820); // the port, and so the sum, is ours
+    wg::store_be16(&expected[40], 51820); // the board chooses the port, and so the checksum
     frame m(expected.begin() + 40, expected.end());
     wg::store_be16(&m[6], 0);
     BOOST_TEST(packet == ip_packet(our6, near6, 17, m, 6));
@@ -214,7 +214,7 @@ BOOST_AUTO_TEST_CASE(asks_three_times_at_intervals_and_gives_up) {
     }
     BOOST_TEST(asked == 3u);
     w.receive({arp(2, theirs, near4, w.board.station, our4, w.board.station)});
-    BOOST_TEST(w.board.sent.empty()); // nothing waits any more
+    BOOST_TEST(w.board.sent.empty()); // no datagram waits any more
 }
 
 BOOST_AUTO_TEST_CASE(only_a_short_datagram_waits_and_a_later_one_replaces_it) {
@@ -257,14 +257,14 @@ BOOST_AUTO_TEST_CASE(a_neighbour_in_use_is_asked_for_again_and_forgotten_without
     w.advance_clock(wg::seconds(29));
     (void)w.send(near4, "x");
     BOOST_TEST(w.board.sent.size() == 1u);
-    w.advance_clock(wg::seconds(1000)); // however long it was silent, it may still be there
+    w.advance_clock(wg::seconds(1000)); // after a long silence it may still be there
     w.board.sent.clear();
     frame question = arp(1, w.board.station, our4, {}, near4, theirs);
     question.resize(60);
     for (int asked = 0; asked < 3; ++asked, w.advance_clock(wg::seconds(1))) {
         (void)w.send(near4, "x");
         (void)w.send(near4, "x");
-        BOOST_REQUIRE(w.board.sent.size() == 3u); // a question to that station, and the datagrams all the same
+        BOOST_REQUIRE(w.board.sent.size() == 3u); // a request to that station, and still the datagrams
         BOOST_TEST(take(w.board) == question);
         BOOST_TEST(type_of(take(w.board)) == 0x0800);
         w.board.sent.clear();
@@ -287,14 +287,14 @@ BOOST_AUTO_TEST_CASE(answers_requests_for_its_addresses) {
         frame const answer = take(w.board);
         BOOST_TEST(is_to(answer, theirs));
         BOOST_TEST(packet_of(answer) == discovery(136, 0x60, ours, near6, ours, &w.board.station));
-        // who looks whether the address is free has none to be answered at
+        // a host that checks whether its address is unique has no source address
         w.receive({ethernet_frame({0x33, 0x33, 0xff, 0, 0, 1}, theirs, 0x86dd,
                                   discovery(135, 0, unspecified, ours, ours, nullptr))});
         frame const to_all = take(w.board);
         BOOST_TEST(is_to(to_all, {0x33, 0x33, 0, 0, 0, 1}));
         BOOST_TEST(packet_of(to_all) == discovery(136, 0x20, ours, all_nodes, ours, &w.board.station));
     }
-    // others' addresses, and neighbours that are not
+    // addresses of others, and hosts that are no neighbours
     w.receive({arp(1, theirs, near4, {}, gateway4, everybody),
                ethernet_frame({0x33, 0x33, 0xff, 0x12, 0x34, 0x56}, theirs, 0x86dd,
                               discovery(135, 0, our6, near6, near6, &theirs)),
@@ -306,10 +306,10 @@ BOOST_AUTO_TEST_CASE(learns_only_addresses_that_it_asked_for) {
     wired w;
     mac_address const liar = {2, 0, 0, 0, 0, 0x66};
     ip_address const far_near = ip_address::v4(203, 0, 113, 5);
-    w.receive({arp(2, liar, near4, w.board.station, our4, w.board.station), // not asked for
-               arp(1, liar, our4, {}, near4, everybody),                    // says that it is us
-               arp(1, {3, 0, 0, 0, 0, 1}, near4, {}, our4, everybody),      // a group is no station
-               arp(1, liar, far_near, {}, our4, everybody),                 // not of this network
+    w.receive({arp(2, liar, near4, w.board.station, our4, w.board.station), // was not asked for
+               arp(1, liar, our4, {}, near4, everybody),                    // claims the board's own address
+               arp(1, {3, 0, 0, 0, 0, 1}, near4, {}, our4, everybody),      // a multicast address is no station
+               arp(1, liar, far_near, {}, our4, everybody),                 // not in this network
                ethernet_frame(w.board.station, liar, 0x86dd, discovery(136, 0x60, near6, our6, near6, &liar))});
     w.board.sent.clear();
     for (ip_address const& to : {near4, far_near, near6}) (void)w.send(to, "x");
@@ -332,14 +332,14 @@ BOOST_AUTO_TEST_CASE(answers_echo_requests_of_both_families) {
             frame wanted = ip_packet(to, from, to.kind == family::v4 ? 1 : 58, message, 2);
             frame got = packet_of(answer);
             got.resize(wanted.size());   // the frame is padded
-            if (to.kind == family::v4) { // a header of its own number
+            if (to.kind == family::v4) { // the reply has an identification of its own
                 BOOST_TEST(sum_of(frame(got.begin(), got.begin() + 20)) == 0);
                 for (std::size_t const at : {4u, 5u, 10u, 11u}) got[at] = wanted[at] = 0;
             }
             BOOST_TEST(got == wanted);
         }
     }
-    // not from one of its own addresses, not by broadcast, not a broken sum, not an answer
+    // no answer: from the board's own address, to a broadcast address, with a wrong checksum, an echo reply
     frame broken = echo_request(near4, our4);
     broken.back() ^= 1;
     frame answer = echo_request(near4, our4);
@@ -358,7 +358,7 @@ BOOST_AUTO_TEST_CASE(receives_datagrams_for_the_open_port) {
     for (auto const& [from, to, type] : {std::tuple{near4, our4, 0x0800}, std::tuple{near6, our6, 0x86dd}}) {
         frame f = ethernet_frame(w.board.station, theirs, static_cast<std::uint16_t>(type),
                                  udp_packet(from, to, 51820, "text"));
-        f.resize(std::max<std::size_t>(f.size(), 60) + 3); // padding, and some more
+        f.resize(std::max<std::size_t>(f.size(), 60) + 3); // padding and more
         BOOST_TEST(w.receive({f}) == 1u);
         BOOST_TEST(std::string(w.got.view().begin(), w.got.view().end()) == "text");
         BOOST_TEST((w.got.where.remote == wg::endpoint{from, 4000, 0}));
@@ -389,24 +389,24 @@ BOOST_AUTO_TEST_CASE(drops_incomplete_and_malformed_datagrams) {
     header_sum(p);
     BOOST_TEST(!arrives(p));
     p = good4;
-    p[7] = 1; // the second one
+    p[7] = 1; // the second fragment
     header_sum(p);
     BOOST_TEST(!arrives(p));
     p = good4;
-    p[6] = 0x40; // not to be fragmented
+    p[6] = 0x40; // "don't fragment"
     header_sum(p);
     BOOST_TEST(arrives(p));
     p = good4;
-    p[1] ^= 1; // the header's sum
+    p[1] ^= 1; // the header's checksum
     BOOST_TEST(!arrives(p));
     p = good4;
-    p.back() ^= 1; // the datagram's
+    p.back() ^= 1; // the datagram's checksum
     BOOST_TEST(!arrives(p));
     p = good4;
-    wg::store_be16(&p[26], 0); // has none: allowed in IPv4
+    wg::store_be16(&p[26], 0); // no checksum: allowed in IPv4
     BOOST_TEST(arrives(p));
     p = good6;
-    wg::store_be16(&p[46], 0); // but not in IPv6
+    wg::store_be16(&p[46], 0); // no checksum: not allowed in IPv6
     BOOST_TEST(!arrives(p, 0x86dd));
     p = good4;
     wg::store_be16(&p[24], 200); // longer than its packet
@@ -446,7 +446,7 @@ BOOST_AUTO_TEST_CASE(survives_random_and_mutated_frames) {
         for (unsigned flips = random() % 4; flips != 0 && !f.empty(); --flips)
             f[random() % f.size()] ^= static_cast<wg::byte>(1 << random() % 8);
         w.receive({f});
-        BOOST_REQUIRE(w.board.sent.size() <= 4u); // never more than it was asked
+        BOOST_REQUIRE(w.board.sent.size() <= 4u); // never more than there was room for
         for (frame const& s : w.board.sent) BOOST_REQUIRE(s.size() <= wg::bare::max_frame_bytes);
         w.board.sent.clear();
         w.advance_clock(wg::milliseconds(1));
@@ -508,7 +508,7 @@ BOOST_AUTO_TEST_CASE(answers_echo_requests_and_receives_datagrams) {
         BOOST_TEST((i.from == wg::endpoint{far, 4000, 0}));
         BOOST_TEST(i.to_port == 7);
         i.to_port = 0;
-        i.write(udp_packet(far, far, 7, "text")); // somebody else's
+        i.write(udp_packet(far, far, 7, "text")); // another host's address
         BOOST_TEST(i.to_port == 0);
         BOOST_TEST(i.read().empty());
     }

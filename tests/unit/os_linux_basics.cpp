@@ -23,7 +23,7 @@ namespace {
 static_assert(wg::clock_source<wg::os::clock>);
 static_assert(wg::random_source<wg::os::random>);
 
-// AddressSanitizer makes mlock do nothing.
+// AddressSanitizer replaces mlock by a function that does nothing.
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool memory_can_be_locked = false;
 #elif defined(__has_feature)
@@ -38,7 +38,7 @@ constexpr bool memory_can_be_locked = true;
 
 bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
 
-/// The VmFlags that the kernel tells for the mapping that holds `address`; empty if there is none.
+/// The VmFlags of the mapping that holds `address`, as the kernel reports them; empty if there is none.
 std::set<std::string> flags_at(void const* address) {
     auto const wanted = reinterpret_cast<std::uintptr_t>(address);
     std::ifstream smaps("/proc/self/smaps");
@@ -56,7 +56,7 @@ std::set<std::string> flags_at(void const* address) {
     return {};
 }
 
-/// The signal that kills a child which runs `action`, or 0 if it lives.
+/// The signal that ends a child which runs `action`, or 0 if no signal does.
 template <class Action> int signal_of_child(Action action) {
     pid_t const child = ::fork();
     if (child == 0) {
@@ -87,7 +87,7 @@ BOOST_AUTO_TEST_CASE(fd_closes_its_descriptor_once) {
         BOOST_TEST(is_open(ends[1]));
         BOOST_TEST(c.release() == ends[1]);
     }
-    BOOST_TEST(is_open(ends[1])); // released: not the object's any more
+    BOOST_TEST(is_open(ends[1])); // released: the object no longer owns it
     ::close(ends[1]);
 }
 
@@ -136,7 +136,7 @@ BOOST_AUTO_TEST_CASE(clock_never_goes_back_and_counts_boot_time) {
 
 BOOST_AUTO_TEST_CASE(tai64n_is_big_endian_seconds_and_nanoseconds) {
     // libtai's documentation gives the label 400000002a2b2c2d for 1992-06-02 08:07:09 TAI, second 707472429 since 1970.
-    // WireGuard takes TAI to be 10 s ahead of the UNIX clock, always.
+    // WireGuard takes TAI to be 10 s ahead of the UNIX clock at any time.
     std::array<wg::byte, wg::timestamp_bytes> label{};
     wg::os::clock::tai64n_of({707472429 - 10, 0x01020304}, label);
     std::array<wg::byte, 12> const expected = {0x40, 0, 0, 0, 0x2a, 0x2b, 0x2c, 0x2d, 1, 2, 3, 4};
@@ -154,11 +154,11 @@ BOOST_AUTO_TEST_CASE(tai64n_is_big_endian_seconds_and_nanoseconds) {
 
 BOOST_AUTO_TEST_CASE(random_fills_all_and_differs) {
     wg::os::random random;
-    std::vector<wg::byte> a(70'000), b(70'000); // more than one call may give at once
+    std::vector<wg::byte> a(70'000), b(70'000); // more than one call of getrandom may return at once
     BOOST_REQUIRE(random.fill(a));
     BOOST_REQUIRE(random.fill(b));
     BOOST_TEST((a != b));
-    // 64 bytes of one value in a row: 2^-504 if they are random, certain if they were left alone.
+    // 64 equal bytes in a row: a chance of 2^-504 if they are random, certain if they were not written.
     BOOST_TEST((std::search_n(a.begin(), a.end(), 64, wg::byte{0}) == a.end()));
     BOOST_TEST(random.fill({}));
 }
@@ -191,7 +191,7 @@ BOOST_AUTO_TEST_CASE(region_is_kept_out_of_dumps_forks_and_swap) {
     BOOST_TEST(region.unforked());
     if (memory_can_be_locked) BOOST_TEST(flags.contains("lo") == region.locked());
     if (!region.locked()) BOOST_TEST_MESSAGE("not locked: no right to lock memory here");
-    BOOST_TEST(!flags_at(&flags).contains("dd")); // control: ordinary memory has none of them
+    BOOST_TEST(!flags_at(&flags).contains("dd")); // ordinary memory has none of these flags
     BOOST_TEST(!flags_at(&flags).contains("wf"));
 }
 
@@ -226,7 +226,7 @@ BOOST_AUTO_TEST_CASE(region_returns_null_when_it_is_used_up) {
     BOOST_TEST(region.allocate(64) != nullptr);
     BOOST_TEST(region.allocate(1) == nullptr);
 
-    // All that there could be, less than the program itself takes.
+    // Limits the addresses to less than the program itself uses.
     wg::os::secret_region impossible(SIZE_MAX - 3 * wg::os::secret_region::step_bytes);
     BOOST_TEST(impossible.allocate(1) == nullptr);
 }

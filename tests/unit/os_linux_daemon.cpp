@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Going to the background, signals, privacy of memory, telling the supervisor.
+// Going to the background, signals, privacy of memory, notification of the supervisor.
 #include "wg/os/linux/process/daemon.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -13,7 +13,7 @@ namespace {
 
 using wg::os::unique_fd;
 
-/// Runs `action` in a child and gives what it exits with; 128 and the number if a signal ends it.
+/// Runs `action` in a child. Returns its exit status, or 128 plus the number of the signal that ends it.
 template <class Action> int exit_code_of(Action action) {
     std::fflush(nullptr);
     pid_t const child = ::fork();
@@ -26,7 +26,7 @@ template <class Action> int exit_code_of(Action action) {
     return WIFSIGNALED(how) ? 128 + WTERMSIG(how) : WEXITSTATUS(how);
 }
 
-/// What was written to a pipe, up to its end; ten seconds at most.
+/// The text that was written to a pipe until its end, for ten seconds at most.
 std::string all_of(int fd) {
     std::string all;
     char piece[256];
@@ -69,7 +69,7 @@ BOOST_AUTO_TEST_CASE(parent_succeeds_only_when_the_child_is_ready) {
         std::array<char, 64> where{};
         char const* const directory = ::getcwd(where.data(), where.size());
         char wait = 0;
-        if (::read(go.from.get(), &wait, 1) != 1) return 52; // lives on when its parent has ended
+        if (::read(go.from.get(), &wait, 1) != 1) return 52; // lives longer than its parent
         say(report.to.get(), directory != nullptr ? std::string("in ") + directory : "nowhere");
         return 0;
     });
@@ -80,7 +80,7 @@ BOOST_AUTO_TEST_CASE(parent_succeeds_only_when_the_child_is_ready) {
 }
 
 BOOST_AUTO_TEST_CASE(parent_fails_when_the_child_ends_before_it_is_ready) {
-    for (int const how : {0, 7, SIGTERM}) { // even an end with 0, and one by a signal
+    for (int const how : {0, 7, SIGTERM}) { // also with exit status 0, and by a signal
         int const code = exit_code_of([&] {
             auto self = wg::os::background::enter();
             if (!self) return 50;
@@ -227,7 +227,7 @@ BOOST_AUTO_TEST_CASE(stop_signals_are_reported_and_do_not_kill) {
                    ::raise(SIGHUP);
                    return stop.take();
                }) == 0);
-    BOOST_TEST(exit_code_of([] { // afterwards all is as before
+    BOOST_TEST(exit_code_of([] { // the earlier state is restored
                    { wg::os::stop_signals stop; }
                    ::raise(SIGTERM);
                    return 0;
@@ -246,7 +246,7 @@ BOOST_AUTO_TEST_CASE(writing_to_a_closed_socket_is_an_error_and_no_signal) {
                    wg::os::stop_signals stop;
                    return write_to_nobody();
                }) == 3);
-    BOOST_TEST(exit_code_of([&] { // control
+    BOOST_TEST(exit_code_of([&] { // without `keep_memory_private`
                    ::signal(SIGPIPE, SIG_DFL);
                    return write_to_nobody();
                }) == 128 + SIGPIPE);
@@ -255,7 +255,7 @@ BOOST_AUTO_TEST_CASE(writing_to_a_closed_socket_is_an_error_and_no_signal) {
 BOOST_AUTO_TEST_CASE(memory_is_private) {
     BOOST_TEST(exit_code_of([] {
                    rlimit core{};
-                   if (::prctl(PR_GET_DUMPABLE) != 1) return 50; // control
+                   if (::prctl(PR_GET_DUMPABLE) != 1) return 50; // without `keep_memory_private`
                    if (!wg::os::keep_memory_private()) return 51;
                    if (::getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0) return 52;
                    return ::prctl(PR_GET_DUMPABLE) == 0 ? 3 : 53;
@@ -278,7 +278,7 @@ BOOST_AUTO_TEST_CASE(notifies_the_supervisor_by_path_and_by_abstract_name) {
         BOOST_TEST(std::string(told) == "READY=1");
         if (name[0] == '/') ::unlink(name.c_str());
     }
-    BOOST_TEST(wg::os::notify_supervisor("READY=1", nullptr)); // nobody asked
+    BOOST_TEST(wg::os::notify_supervisor("READY=1", nullptr)); // there is no supervisor
     BOOST_TEST(wg::os::notify_supervisor("READY=1", ""));
     BOOST_TEST(!wg::os::notify_supervisor("READY=1", ("/tmp/wg-nobody-" + id).c_str()));
     BOOST_TEST(!wg::os::notify_supervisor("READY=1", "relative"));

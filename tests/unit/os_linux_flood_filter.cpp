@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The kernel's filter against floods: when it comes and goes, and what it lets pass.
+// The kernel's filter against floods: when it is attached and detached, and which datagrams it lets pass.
 #include "fixture.hpp"
 
 #include <wg/wg.hpp>
@@ -14,13 +14,13 @@ using namespace wg::os;
 
 namespace {
 
-/// A kernel that takes filters or refuses them, and says how much sockets have dropped.
+/// A simulated kernel that takes or refuses filters, and tells how many datagrams sockets have dropped.
 struct kernel {
     int refuses = 0; ///< errno of bpf(2)
     int attached = 0, detached = 0;
     std::uint32_t drops = 0;        ///< of socket 10; the others drop nothing
-    std::uint64_t locked_bytes = 0; ///< that maps and programs need of RLIMIT_MEMLOCK
-    bool has_junk = false;          ///< bytes behind the attributes of a command
+    std::uint64_t locked_bytes = 0; ///< RLIMIT_MEMLOCK that maps and programs need
+    bool has_junk = false;          ///< bytes behind the attributes of a command that are not zero
 } simulated;
 
 struct fake_calls {
@@ -52,7 +52,7 @@ struct watch_of_a_port {
 
     watch_of_a_port() { simulated = {}; }
 
-    /// Counts as much in each of `windows` windows.
+    /// Counts the same numbers in each of `windows` windows.
     void note(std::size_t data, std::size_t useless, std::size_t handshakes, int windows = 1) {
         for (int i = 0; i < windows; ++i) {
             now = now + filter.window;
@@ -88,14 +88,14 @@ BOOST_AUTO_TEST_CASE(a_flood_of_handshakes_filters_only_the_handshake_sockets) {
 BOOST_AUTO_TEST_CASE(many_peers_that_return_together_are_no_flood) {
     watch_of_a_port w;
     w.note(0, 0, 1, 2);
-    w.note(0, 0, 4000, 5); // 20,000 a second, which is what a core answers
+    w.note(0, 0, 4000, 5); // 20,000 a second, which one core can answer
     BOOST_TEST(!w.filter.filters_handshakes());
 }
 
 BOOST_AUTO_TEST_CASE(datagrams_lost_by_the_queue_count_as_useless_in_proportion) {
     watch_of_a_port w;
     w.note(1000, 900, 0, 2);
-    simulated.drops += 7000; // of which 6,300 are taken for useless
+    simulated.drops += 7000; // 6,300 of them count as useless
     w.note(1000, 900, 0);
     BOOST_TEST(w.filter.filters_data());
     watch_of_a_port full;
@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE(a_filter_is_detached_when_it_drops_little) {
     watch_of_a_port w;
     w.note(flood, flood, 0, 2);
     BOOST_TEST_REQUIRE(w.filter.filters_data());
-    for (int second = 0; second < 5; ++second) { // the filter hides the flood, but the kernel tells of drops
+    for (int second = 0; second < 5; ++second) { // the filter hides the flood, but the kernel reports drops
         simulated.drops += 100'000;
         w.note(100, 100, 0, 5);
         BOOST_TEST(w.filter.filters_data());
@@ -139,7 +139,7 @@ BOOST_AUTO_TEST_CASE(a_filter_is_detached_when_it_drops_little) {
     w.note(100, 0, 0, 11);
     BOOST_TEST(!w.filter.filters_data());
     BOOST_TEST(simulated.detached == 2);
-    w.note(flood, flood, 0, 2); // and it comes back
+    w.note(flood, flood, 0, 2); // the flood begins again
     BOOST_TEST(w.filter.filters_data());
 }
 
@@ -204,19 +204,19 @@ BOOST_AUTO_TEST_CASE(raises_the_limit_of_locked_memory_while_the_map_is_created)
     BOOST_TEST(!simulated.has_junk);
 }
 
-/// One useless datagram in a hundred good ones is no flood, however many the queue loses.
+/// One useless datagram among a hundred good ones is no flood, however many the queue loses.
 BOOST_AUTO_TEST_CASE(counts_data_of_receives_without_useless_datagrams) {
     watch_of_a_port w;
     w.note(100, 1, 0, 2);
     for (int step = 0; step < 99; ++step) (void)w.filter.add({100, 0, 0});
-    simulated.drops += 1'000'000; // of which 100 are taken for useless
+    simulated.drops += 1'000'000; // 100 of them count as useless
     w.note(1, 1, 0);
     BOOST_TEST(!w.filter.filters_data());
 }
 
 namespace {
 
-/// Two sockets on loopback: the first receives what `of_kind` filters.
+/// Two sockets on loopback. The first one receives, with a filter for `of_kind`.
 struct real_sockets {
     bool const is_v4;
     int const in, out;
@@ -242,7 +242,7 @@ struct real_sockets {
                                   : ::bind(fd, reinterpret_cast<sockaddr*>(&v6), sizeof v6)) == 0);
     }
 
-    /// How many of `count` datagrams from `from` reach the queue.
+    /// Sends `count` datagrams from `from`. Returns: how many reach the queue.
     int passed(int count, int from = -1) const {
         sockaddr_in6 to{};
         socklen_t size = sizeof to;
@@ -260,7 +260,7 @@ struct real_sockets {
 
 } // namespace
 
-/// The real program in the real kernel. Loopback delivers before `sendto` returns, so there is nothing to wait for.
+/// The real program in the real kernel. Loopback delivers before `sendto` returns, so nothing is waited for.
 BOOST_AUTO_TEST_CASE(a_source_is_limited_to_its_share_and_a_trusted_source_is_not) {
     for (bool const v4 : {true, false}) {
         if (!v4 && ::access("/proc/net/if_inet6", F_OK) != 0) continue;
@@ -278,7 +278,7 @@ BOOST_AUTO_TEST_CASE(a_source_is_limited_to_its_share_and_a_trusted_source_is_no
         int const at_once = static_cast<int>(filter.data_share.burst_ns / filter.data_share.cost_ns);
         int const few = s.passed(4 * at_once);
         BOOST_TEST(few >= at_once);
-        BOOST_TEST(few < 3 * at_once); // and what the bucket gained meanwhile: one in a millisecond
+        BOOST_TEST(few < 3 * at_once); // and the datagrams that the bucket gained meanwhile, one a millisecond
         if (v4) {                      // another source has a share of its own
             int const other = ::socket(AF_INET, SOCK_DGRAM, 0);
             s.bind_to_loopback(other, 2);
@@ -312,7 +312,7 @@ BOOST_AUTO_TEST_CASE(a_source_is_limited_to_twenty_handshakes_a_second_and_two_i
     BOOST_TEST(passed_in_a_crowd >= 4);
     BOOST_TEST(passed_in_a_crowd <= 6);
     ::close(other);
-    // Somebody may forge the address of a peer. The peer's handshake messages pass all the same.
+    // An attacker may forge the address of a peer. The peer's handshake messages pass nevertheless.
     filter.trust(wg::ip_address::v4(127, 0, 0, 1));
     BOOST_TEST(s.passed(500) == 500);
     filter.forget();

@@ -6,7 +6,7 @@ using namespace wg_tests;
 
 namespace {
 
-/// Kernels before Linux 5.2 or 4.10, and processes without CAP_NET_ADMIN.
+/// Simulates kernels before Linux 5.2 or 4.10, and processes without CAP_NET_ADMIN.
 struct silent_calls : wg::os::link_calls {
     static inline int interface_error = 0, socket_error = 0;
     static int namespace_of_interface(int tun) noexcept {
@@ -43,7 +43,7 @@ BOOST_AUTO_TEST_CASE(follows_an_interface_to_another_namespace_and_back) {
     BOOST_TEST(attribute_of("wgt0", IFLA_MTU) == 1400u);
 
     move_link("wgt0", box.fd());
-    unique_fd const other = plain_tun("wgt0"); // takes the name, and has an MTU of its own
+    unique_fd const other = plain_tun("wgt0"); // has the same name and another MTU
     BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::ok));
     BOOST_TEST(link.place().net >= 0);
     BOOST_TEST(link.mtu() == 1400u);
@@ -56,7 +56,7 @@ BOOST_AUTO_TEST_CASE(follows_an_interface_to_another_namespace_and_back) {
     BOOST_TEST(link.mtu() == 2000u);
     BOOST_TEST(std::string(link.name()) == "eth7");
     BOOST_TEST((link.change(SIOCSIFMTU, 1000) == wg::status::not_supported));
-    BOOST_TEST(attribute_of("wgt0", IFLA_MTU) == 1500u); // the other one was left alone
+    BOOST_TEST(attribute_of("wgt0", IFLA_MTU) == 1500u); // the other interface was not changed
 
     box.inside([&] { move_link("eth7", box.home()); });
     BOOST_TEST((link.refresh(tun.get(), "wgt0") == wg::status::ok));

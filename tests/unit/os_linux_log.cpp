@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Log lines: whatever becomes of their reader, the program goes on, at once, and what was lost is counted.
+// Log lines: the program never waits or ends, whatever happens to the reader, and lost lines are counted.
 #include "wg/os/linux/process/log.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -16,8 +16,8 @@ namespace {
 
 using wg::os::unique_fd, wg::os::log_writer;
 
-/// Runs `action` in a child, in which signals have their defaults; what it exits with, or 128 and the number of the
-/// signal that ended it, or 256 and that of the one that stopped it. A child that blocks is ended by SIGALRM.
+/// Runs `action` in a child in which signals have their defaults. Returns its exit status, 128 plus the number of the
+/// signal that ended it, or 256 plus that of the signal that stopped it. SIGALRM ends a child that blocks.
 template <class Action> int exit_code_of(Action action) {
     std::fflush(nullptr);
     pid_t const child = ::fork();
@@ -52,7 +52,7 @@ struct two_ends {
     }
 };
 
-/// What can be read now.
+/// The text that can be read now.
 std::string read_all(int fd) {
     std::string all;
     char piece[4096];
@@ -81,7 +81,7 @@ std::size_t told_lost(std::string const& in) {
     return sum;
 }
 
-/// A syslog of our own, in a directory of its own.
+/// A syslog socket in a directory of its own.
 struct syslog_server {
     char directory[32] = "/tmp/wg-log-XXXXXX";
     std::string path;
@@ -147,13 +147,14 @@ BOOST_AUTO_TEST_CASE(without_a_reader_errors_go_to_syslog) {
 
 BOOST_AUTO_TEST_CASE(a_full_pipe_does_not_block_and_lost_lines_are_reported) {
     for (int const kind : {0, 1, 2, 3}) {
-        if (kind == 3 && ::geteuid() != 0) continue; // the fallback without a description of our own, see below
+        if (kind == 3 && ::geteuid() != 0)
+            continue; // the fallback for writers without a description of their own, see below
         two_ends ends = kind == 2 ? two_ends::sockets() : two_ends(kind == 1 ? O_NONBLOCK : 0);
         int const flags = ::fcntl(ends.to.get(), F_GETFL);
         two_ends result;
         constexpr std::size_t lines = 20'000;
         BOOST_TEST(exit_code_of([&] {
-                       // Another user may not open this pipe again, as where there is no /proc.
+                       // Another user may not open this pipe again, as where /proc is missing.
                        if (kind == 3 && ::seteuid(65534) != 0) return 50;
                        log_writer log("prog", ends.to.get(), nowhere);
                        for (std::size_t i = 0; i < lines; ++i) log.info("line of the first part");
@@ -165,7 +166,7 @@ BOOST_AUTO_TEST_CASE(a_full_pipe_does_not_block_and_lost_lines_are_reported) {
                        if (told_lost(then) != lost || count_of("reader is back\n", then) != 1) return 52;
                        return log.lost() == 0 ? 3 : 53;
                    }) == 3);
-        BOOST_TEST(::fcntl(ends.to.get(), F_GETFL) == flags); // others may share it
+        BOOST_TEST(::fcntl(ends.to.get(), F_GETFL) == flags); // other programs may share it
     }
 }
 
@@ -260,7 +261,7 @@ BOOST_AUTO_TEST_CASE(a_pending_signal_of_the_program_stays_pending) {
 
 BOOST_AUTO_TEST_CASE(finds_a_syslog_that_starts_late_or_is_restarted) {
     syslog_server syslog;
-    log_writer log("prog", -1, syslog.path.c_str()); // as one whose stderr is gone
+    log_writer log("prog", -1, syslog.path.c_str()); // as a program whose stderr is gone
     log.error("one");
     BOOST_TEST(count_of("]: one", syslog.received()) == 1u);
     syslog.stop();
@@ -293,7 +294,7 @@ BOOST_AUTO_TEST_CASE(leave_descriptor_closes_the_own_description) {
     ends.to.reset();
     BOOST_TEST(read_all(ends.from.get()) == "prog: before\n");
     char sink;
-    BOOST_TEST(::read(ends.from.get(), &sink, 1) == 0); // the last writer is gone
+    BOOST_TEST(::read(ends.from.get(), &sink, 1) == 0); // the last writer has closed it
     BOOST_TEST(count_of("]: after", syslog.received()) == 1u);
 }
 

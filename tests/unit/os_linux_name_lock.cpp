@@ -13,7 +13,7 @@ namespace {
 struct own_directory {
     char path[32] = "/tmp/wg-lock-XXXXXX";
     own_directory() { BOOST_REQUIRE(::mkdtemp(path) != nullptr); }
-    ~own_directory() { ::rmdir(path); } // fails if anything is left in it
+    ~own_directory() { ::rmdir(path); } // fails if the directory is not empty
     bool has(char const* name) const {
         struct stat file {};
         return ::lstat((std::string(path) + "/" + name).c_str(), &file) == 0;
@@ -38,7 +38,7 @@ BOOST_AUTO_TEST_CASE(one_process_at_a_time_holds_the_lock_and_the_file_is_remove
         BOOST_TEST(std::string(why.c_str()).find("`wg0` is in use") != std::string::npos);
         BOOST_TEST(static_cast<bool>(name_lock::take("wg1", where.path, why)));
         BOOST_TEST(!where.has("wg1.lock"));
-        BOOST_TEST(where.has("wg0.lock")); // the loser did not remove it
+        BOOST_TEST(where.has("wg0.lock")); // the process without the lock did not remove it
     }
     BOOST_TEST(!where.has("wg0.lock"));
     BOOST_TEST(static_cast<bool>(name_lock::take("wg0", where.path, why)));
@@ -64,7 +64,7 @@ BOOST_AUTO_TEST_CASE(holds_nothing_if_the_file_cannot_be_created) {
     auto const lock = name_lock::take("wg0", "/dev/null/no/such", why);
     BOOST_REQUIRE(lock);
     BOOST_TEST(!static_cast<bool>(*lock));
-    // A link that another user put there is not followed.
+    // A symbolic link that another user has made is not followed.
     std::string const link = std::string(where.path) + "/wg0.lock", target = std::string(where.path) + "/target";
     BOOST_REQUIRE(::symlink(target.c_str(), link.c_str()) == 0);
     BOOST_TEST(!static_cast<bool>(*name_lock::take("wg0", where.path, why)));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What an answer keeps of the address that was dialled and of the interface that its datagram arrived by.
+// Which part of the source an answer keeps: the address to which the peer sent, and the interface of arrival.
 #include "udp_twin.hpp"
 
 using namespace wg_tests;
@@ -11,7 +11,7 @@ namespace {
 
 wg::instant const start{wg::seconds(100).nanoseconds};
 std::uint32_t const loopback = ::if_nametoindex("lo");
-std::uint32_t const elsewhere = loopback + 1; // where no route to the loopback interface's addresses leads
+std::uint32_t const elsewhere = loopback + 1; // an interface without a route to loopback addresses
 wg::ip_address const dialled = wg::ip_address::v4(127, 0, 0, 7);
 wg::ip_address const nobodys = wg::ip_address::v4(192, 0, 2, 77); // RFC 5737
 
@@ -37,7 +37,7 @@ BOOST_AUTO_TEST_SUITE(os_linux_return_route)
 BOOST_AUTO_TEST_CASE(keeps_an_ipv4_source_if_the_route_leaves_by_the_interface_of_arrival) {
     REQUIRE_NETLINK();
     return_route routes;
-    for (int again = 0; again < 2; ++again) { // asked, then remembered
+    for (int again = 0; again < 2; ++again) { // asked the first time, remembered the second time
         BOOST_TEST((routes.choose(from(loopback4, dialled, loopback), {}, start) == local_source{dialled, 0}));
         BOOST_TEST((routes.choose(from(loopback4, dialled, elsewhere), {}, start) == local_source{}));
         BOOST_TEST((routes.choose(from(loopback4, nobodys, loopback), {}, start) == local_source{}));
@@ -60,7 +60,7 @@ BOOST_AUTO_TEST_CASE(keeps_an_ipv6_source_and_the_interface_of_a_link_local_one)
         BOOST_TEST((routes.choose(from(loopback6, loopback6, index), {}, start) == local_source{loopback6, 0}));
     wg::ip_address link_local = loopback6;
     link_local.octets[0] = 0xfe;
-    link_local.octets[1] = 0xbf; // fe80::/10 ends there
+    link_local.octets[1] = 0xbf; // the last address range of fe80::/10
     BOOST_TEST((routes.choose(from(link_local, link_local, 5), {}, start) == local_source{link_local, 5}));
 }
 
@@ -75,14 +75,14 @@ BOOST_AUTO_TEST_CASE(asks_once_for_each_path) {
     };
     for (int again = 0; again < 5; ++again) BOOST_TEST(all_refused());
     routes.forget();
-    BOOST_TEST(!all_refused()); // 1501 questions more than were left
+    BOOST_TEST(!all_refused()); // 1501 more questions than are left in this second
     BOOST_TEST((routes.choose(from(loopback4, dialled, elsewhere, 0), {}, start + wg::seconds(1)) == local_source{}));
 }
 
 BOOST_AUTO_TEST_CASE(asks_again_for_a_missing_route_after_a_second) {
     REQUIRE_NETLINK();
     return_route routes;
-    auto const questions = [&](wg::instant now, unsigned times) { // how many of them fit beside `times` lookups
+    auto const questions = [&](wg::instant now, unsigned times) { // how many questions `times` lookups take
         for (unsigned n = 0; n < times; ++n)
             BOOST_TEST((routes.choose(from(loopback4, nobodys, loopback), {}, now) == local_source{}));
         unsigned left = 0;
@@ -92,10 +92,10 @@ BOOST_AUTO_TEST_CASE(asks_again_for_a_missing_route_after_a_second) {
         routes.forget();
         return return_route::questions_a_second - left;
     };
-    BOOST_TEST(questions(start, 100) == 3u); // for two interfaces and for the path
+    BOOST_TEST(questions(start, 100) == 3u); // two interfaces and the path
     BOOST_TEST(questions(start + wg::seconds(1), 0) == 1u);
     BOOST_TEST((routes.choose(from(loopback4, nobodys, loopback), {}, start + wg::seconds(2)) == local_source{}));
-    BOOST_TEST(questions(start + wg::seconds(3), 100) == 2u); // for the second interface, and for the path again
+    BOOST_TEST(questions(start + wg::seconds(3), 100) == 2u); // the second interface, and the path again
 }
 
 BOOST_AUTO_TEST_CASE(questions_a_second_are_bounded_for_all_paths_together) {
@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(questions_a_second_are_bounded_for_all_paths_together) {
             wg::ip_address::v4(127, static_cast<wg::byte>(n >> 8 & 255), static_cast<wg::byte>(n & 255), 9);
         asked += routes.choose(from(stranger, dialled, elsewhere), {}, start) == local_source{};
     }
-    BOOST_TEST(asked == return_route::questions_a_second - 1); // one of them was for the interface
+    BOOST_TEST(asked == return_route::questions_a_second - 1); // one more was for the interface
 }
 
 BOOST_AUTO_TEST_CASE(asks_again_for_paths_beyond_its_memory) {

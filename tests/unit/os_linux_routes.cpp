@@ -6,7 +6,7 @@ using namespace wg_tests;
 
 namespace {
 
-/// Everything the monitor tells until `enough` holds, a second at most.
+/// All changes that the monitor reports until `enough` holds, for a second at most.
 template <class Enough> wg::os::network_changes changes_until(wg::os::route_monitor& monitor, Enough enough) {
     wg::os::network_changes all;
     while (!enough(all)) {
@@ -60,11 +60,11 @@ BOOST_AUTO_TEST_CASE(monitor_reports_routes_to_other_hosts_but_no_other_links) {
     changes_until(*monitor, [](auto const& c) { return c.link; });
     set_address("wgt1", "10.9.1.1");
     monitor->read();
-    set_up("wgt1", true); // brings one to its network
+    set_up("wgt1", true); // adds a route to its network
     auto const told = changes_until(*monitor, [](auto const& c) { return c.routes; });
     BOOST_TEST((told.routes && !told.link && !told.link_left));
     monitor->read();
-    set_address("wgt1", "10.9.2.1"); // takes the old one away
+    set_address("wgt1", "10.9.2.1"); // removes the old route
     BOOST_TEST(changes_until(*monitor, [](auto const& c) { return c.routes; }).routes);
 }
 
@@ -83,7 +83,7 @@ BOOST_AUTO_TEST_CASE(monitor_reports_one_interface_of_another_namespace_only) {
     told = changes_until(*monitor, [](auto const& c) { return c.up; });
     BOOST_TEST((told.link && told.up));
 
-    // The same index and name in this namespace, and another interface there.
+    // Another interface of this namespace has the same index and name.
     wg::os::tun const here = made("wgt0");
     set_up("wgt0", true);
     wg::os::tun const beside = [&] {
@@ -123,10 +123,10 @@ BOOST_AUTO_TEST_CASE(monitor_reports_changes_of_everything_after_an_overrun) {
     for (int i = 0; i < 20; ++i) set_up("wgt0", i % 2 == 1);
     ifreq request = about("wgt0");
     request.ifr_mtu = 1234;
-    BOOST_REQUIRE(ask(SIOCSIFMTU, request)); // the event finds no room
+    BOOST_REQUIRE(ask(SIOCSIFMTU, request)); // the event does not fit the socket's buffer
     auto const told = changes_until(*monitor, [](auto const& c) { return c.mtu_bytes == 1234; });
     BOOST_TEST(told.routes);
-    BOOST_TEST(told.mtu_bytes == 1234u); // asked for anew
+    BOOST_TEST(told.mtu_bytes == 1234u); // the monitor asked again
     BOOST_TEST(told.up);
 }
 

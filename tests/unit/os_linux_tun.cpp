@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// TUN interfaces: names, frames, what passes through them, and their end.
+// TUN interfaces: names, frames, packets that pass through them, and their end.
 #include "tun_host.hpp"
 
 #include <netinet/udp.h>
@@ -30,8 +30,8 @@ BOOST_AUTO_TEST_CASE(a_new_interface_has_its_name_and_mtu) {
     BOOST_TEST(request.ifr_mtu == 1420);
 }
 
-// A lower limit would make the kernel cut each frame of 64 kB that it forwards, and 47 packets need 47 places in a
-// queue where one frame needs one.
+// With a lower limit the kernel would cut each frame of 64 kB that it forwards. Its 47 packets take 47 places in a
+// queue in which the frame takes one.
 BOOST_AUTO_TEST_CASE(a_new_interface_takes_frames_of_64_kib_in_queues_of_a_thousand) {
     REQUIRE_NETWORK();
     wg::os::tun tun = made("wgt0");
@@ -52,7 +52,7 @@ BOOST_AUTO_TEST_CASE(refuses_a_name_in_use) {
     }
 }
 
-/// Makes an interface that lasts without a user, as `ip tuntap add` does.
+/// Makes a persistent interface, as `ip tuntap add` does.
 void make_lasting(char const* name, int flags) {
     unique_fd const fd(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
     ifreq request = about(name);
@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(takes_over_a_persistent_interface_with_its_queues) {
             BOOST_TEST((wg::os::tun::open("wgt0", why).why() == wg::status::address_in_use));
             BOOST_TEST(std::string(why.c_str()).find("in use") != std::string::npos);
         }
-        BOOST_TEST(::if_nametoindex("wgt0") != 0u); // it lasts
+        BOOST_TEST(::if_nametoindex("wgt0") != 0u); // it is persistent
         delete_link("wgt0");
     }
 }
@@ -92,10 +92,10 @@ BOOST_AUTO_TEST_CASE(refuses_an_interface_of_another_kind) {
     BOOST_TEST(::if_nametoindex("wgt0") != 0u);
 }
 
-/// A driver that lacks what it is told to lack.
+/// A driver that lacks chosen features.
 struct poor_driver : wg::os::tun_calls {
     static inline int unknown = 0;   ///< flags that it refuses with EINVAL
-    static inline bool tells = true; ///< what it knows
+    static inline bool tells = true; ///< features that it reports
     static inline std::size_t limit = SIZE_MAX;
     static int features(int fd, unsigned& flags) noexcept {
         if (!tells) return errno = ENOTTY, -1;
@@ -151,7 +151,7 @@ BOOST_AUTO_TEST_CASE(opens_fewer_queues_with_few_descriptors) {
     poor_driver::limit = SIZE_MAX;
 }
 
-// The host may have raised the MTU in a way that nobody tells of.
+// The MTU may have been raised without an event.
 void meet_a_longer_packet(bool frames) {
     REQUIRE_NETWORK();
     wg::os::offloads wanted;
@@ -175,7 +175,7 @@ void meet_a_longer_packet(bool frames) {
     send(1421);
     BOOST_TEST(a.tun.mtu() == 1421u);
     send(3000);
-    BOOST_TEST(buffers.windows[0].length == 1420u); // what there was room for
+    BOOST_TEST(buffers.windows[0].length == 1420u); // the room
     BOOST_TEST(a.tun.longest_cut() == 3000u);
     BOOST_TEST(other->longest_cut() == 3000u);
     send(2000);
@@ -219,7 +219,7 @@ void pass_packets_both_ways(bool offload) {
     theirs.sin_addr.s_addr = ::inet_addr("10.9.0.2");
     BOOST_REQUIRE(::bind(socket.get(), reinterpret_cast<sockaddr*>(&mine), sizeof mine) == 0);
 
-    // Out: a batch, each packet at the offset it has; what else the host sends (IPv6 looking around) is passed over.
+    // Out: a batch, each packet at its own offset. Other packets of the host (IPv6 neighbour discovery) are skipped.
     for (char const c : {'a', 'b', 'c'})
         BOOST_REQUIRE(::sendto(socket.get(), &c, 1, 0, reinterpret_cast<sockaddr*>(&theirs), sizeof theirs) == 1);
     std::vector<std::array<wg::byte, 1600>> memory(16);
@@ -236,7 +236,7 @@ void pass_packets_both_ways(bool offload) {
     }
     BOOST_TEST(seen == "abc");
 
-    // In: one that is no packet is dropped alone.
+    // In: a malformed packet is dropped alone.
     auto first = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "first"),
          second = ipv4_udp({10, 9, 0, 2}, {10, 9, 0, 1}, 5000, "second");
     std::vector<wg::byte> rubbish(30, 0xff);
@@ -276,7 +276,7 @@ void go_down_and_away(bool offload) {
 
     delete_link("wgt0");
     pollfd watched{tun.fd(), POLLIN, 0};
-    BOOST_REQUIRE(::poll(&watched, 1, 1000) == 1); // whoever waits for packets learns of it
+    BOOST_REQUIRE(::poll(&watched, 1, 1000) == 1); // polls readable, so that a waiting program finds out
     BOOST_TEST((tun.read({&p, 1}).why() == wg::status::gone));
     BOOST_TEST(tun.write({&q, 1}) == 0u);
     BOOST_TEST((tun.link_state() == wg::status::gone));
@@ -287,7 +287,7 @@ BOOST_AUTO_TEST_CASE(tells_an_interface_that_is_down_from_a_deleted_one_without_
     go_down_and_away(false);
 }
 
-/// The hosts' TCP on both sides: what they exchange arrives as it was sent, however the devices are framed.
+/// TCP of two hosts: data arrives unchanged, whether the devices have frames or not.
 void exchange_tcp(bool offload_a, bool offload_b, std::size_t batch) {
     REQUIRE_NETWORK();
     tun_host a("wgt0", "10.9.0.1", {.frames = offload_a}), b("wgt1", "10.9.0.2", {.frames = offload_b});
@@ -323,7 +323,7 @@ void exchange_tcp(bool offload_a, bool offload_b, std::size_t batch) {
     got.resize(in);
     BOOST_TEST((got == sent));
     BOOST_TEST(b.written > sent.size() / 1420);
-    // Joined packets are fewer for the host than we wrote.
+    // The host counts fewer packets than were written, because they were joined.
     if (offload_b && batch > 8) BOOST_TEST(b.counted() * 4 < b.written);
     if (!offload_b) BOOST_TEST(b.counted() == b.written);
 }
@@ -333,7 +333,7 @@ BOOST_AUTO_TEST_CASE(tcp_passes_from_large_frames_to_packets) { exchange_tcp(tru
 BOOST_AUTO_TEST_CASE(tcp_passes_from_packets_to_large_frames) { exchange_tcp(false, true, 64); }
 BOOST_AUTO_TEST_CASE(tcp_passes_in_spans_smaller_than_a_frame) { exchange_tcp(true, true, 3); }
 
-/// Datagrams that a program hands to the host as one message, and that arrive as they were.
+/// Datagrams that a program hands to the host as one message arrive unchanged.
 void exchange_datagrams(wg::os::offloads const& offloads_a, wg::os::offloads const& offloads_b) {
     REQUIRE_NETWORK();
     tun_host a("wgt0", "10.9.0.1", offloads_a, SOCK_DGRAM), b("wgt1", "10.9.0.2", offloads_b, SOCK_DGRAM);
@@ -345,7 +345,7 @@ void exchange_datagrams(wg::os::offloads const& offloads_a, wg::os::offloads con
     std::vector<wg::byte> sent(40 * 700 - 13);
     for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<wg::byte>(i * 7 + i / 700);
     packet_buffers buffers(64, 1420);
-    carry(a, b, buffers); // what the host says by itself
+    carry(a, b, buffers); // packets that the host sends on its own
     std::size_t const counted = b.counted(), written = b.written;
     ssize_t const taken = ::sendto(a.socket.get(), sent.data(), sent.size(), 0, to, sizeof where);
     if (taken < 0 && errno == EIO && !offloads_a.frames) { // before Linux 6.11, where there is no checksum offload
@@ -373,7 +373,7 @@ BOOST_AUTO_TEST_CASE(datagrams_pass_in_large_frames) { exchange_datagrams({}, {}
 BOOST_AUTO_TEST_CASE(datagrams_pass_from_large_frames_to_packets) { exchange_datagrams({}, {.uso = false}); }
 BOOST_AUTO_TEST_CASE(datagrams_pass_from_packets_to_large_frames) { exchange_datagrams({.frames = false}, {}); }
 
-// Linux refuses a frame of more datagrams than a message of its own may have; what it refuses goes packet by packet.
+// Linux refuses a frame of more datagrams than a message may have; then the packets are written singly.
 BOOST_AUTO_TEST_CASE(small_datagrams_pass_in_frames_within_the_limit_of_the_host) {
     REQUIRE_NETWORK();
     tun_host a("wgt0", "10.9.0.1", {}, SOCK_DGRAM), b("wgt1", "10.9.0.2", {}, SOCK_DGRAM);
@@ -382,7 +382,7 @@ BOOST_AUTO_TEST_CASE(small_datagrams_pass_in_frames_within_the_limit_of_the_host
     BOOST_REQUIRE(::bind(b.socket.get(), to, sizeof where) == 0);
     BOOST_REQUIRE(::connect(a.socket.get(), to, sizeof where) == 0);
     packet_buffers buffers(wg::os::coalescer::max_packets, 1420);
-    carry(a, b, buffers); // what the host says by itself
+    carry(a, b, buffers); // packets that the host sends on its own
     std::size_t const counted = b.counted(), count = 3 * wg::os::coalescer::max_datagrams + 8;
     for (std::size_t i = 0; i < count; ++i) BOOST_REQUIRE(::send(a.socket.get(), &i, sizeof i, 0) == sizeof i);
     carry(a, b, buffers);
@@ -425,7 +425,7 @@ BOOST_AUTO_TEST_CASE(the_next_read_begins_with_packets_that_did_not_fit_even_aft
         }
         a.tun = std::move(moved);
     }
-    BOOST_TEST(empty_handed > 0u); // the descriptor told of none of these
+    BOOST_TEST(empty_handed > 0u); // the descriptor did not poll readable for these
 }
 
 BOOST_AUTO_TEST_CASE(takes_over_an_inherited_descriptor) {
@@ -444,11 +444,11 @@ BOOST_AUTO_TEST_CASE(takes_over_an_inherited_descriptor) {
         auto const tun = wg::os::tun::adopt(fd, why);
         BOOST_REQUIRE_MESSAGE(static_cast<bool>(tun), why.c_str());
         BOOST_TEST(std::string(tun->name()) == "wgt1");
-        BOOST_TEST(tun->mtu() == 1500u); // what its maker gave it
+        BOOST_TEST(tun->mtu() == 1500u); // the MTU that its creator chose
         BOOST_TEST((::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
         BOOST_TEST((::fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
     }
-    for (int const size : {10, 12}) { // as its maker left it
+    for (int const size : {10, 12}) { // the framing that its creator chose
         int const fd = with(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
         BOOST_REQUIRE(::ioctl(fd, TUNSETVNETHDRSZ, &size) == 0);
         auto tun = wg::os::tun::adopt(fd, why);
@@ -468,7 +468,7 @@ BOOST_AUTO_TEST_CASE(takes_over_an_inherited_descriptor) {
         packet_buffers in(16, 1500);
         auto const got = tun->read(in.windows);
         BOOST_REQUIRE((got && *got >= 1));
-        for (wg::packet const& q : std::span(in.windows).first(*got)) // IPv6 looks around, too
+        for (wg::packet const& q : std::span(in.windows).first(*got)) // IPv6 neighbour discovery also sends packets
             BOOST_TEST((q.view()[0] == 0x45 || q.view()[0] >> 4 == 6));
     }
     {

@@ -11,7 +11,8 @@ using namespace wg_tests;
 
 BOOST_AUTO_TEST_SUITE(os_linux_tun_queues)
 
-/// Of a flow of 300 packets and then one of another: how many of the first are read before that one, at best.
+/// Sends 300 packets of one flow and then one of another flow, several times. Returns: the least number of the 300
+/// packets that are read before that one.
 std::size_t packets_before_a_lone_one(wg::os::offloads const& wanted) {
     tun_host a("wgt0", "10.9.0.1", wanted, SOCK_DGRAM);
     packet_buffers buffers(16, 1420);
@@ -27,7 +28,7 @@ std::size_t packets_before_a_lone_one(wg::os::offloads const& wanted) {
             got = *a.tun.read(buffers.windows);
             for (wg::packet const& p : std::span(buffers.windows).first(got)) {
                 auto const view = p.view();
-                if (view.size() != 32 || view[0] != 0x45) continue; // the host's own
+                if (view.size() != 32 || view[0] != 0x45) continue; // packets of the host's own
                 int number;
                 std::memcpy(&number, &view[28], sizeof number);
                 if (number == 300) {
@@ -53,7 +54,7 @@ BOOST_AUTO_TEST_CASE(small_packets_alone_in_their_queues_are_counted_for_all_han
     REQUIRE_NETWORK();
     tun_host a("wgt0", "10.9.0.1", {}, SOCK_DGRAM);
     unique_fd const ipv6(::open("/proc/sys/net/ipv6/conf/wgt0/disable_ipv6", O_WRONLY | O_CLOEXEC));
-    BOOST_REQUIRE(!ipv6 || ::write(ipv6.get(), "1", 1) == 1); // or the host would send packets of its own
+    BOOST_REQUIRE(!ipv6 || ::write(ipv6.get(), "1", 1) == 1); // else the host would send packets of its own
     auto const other = a.tun.share();
     BOOST_REQUIRE(other);
     packet_buffers buffers(16, 1420);
@@ -128,11 +129,11 @@ BOOST_AUTO_TEST_CASE(another_handle_finds_packets_where_several_queues_have_some
         return got;
     };
     while (read() != 0) {}
-    for (std::uint16_t port = 6000; port < 6050; ++port) send(port, 1); // of fifty flows not all share a queue
+    for (std::uint16_t port = 6000; port < 6050; ++port) send(port, 1); // fifty flows do not all share one queue
     BOOST_TEST(read() == 4u);
     BOOST_TEST(a.tun.has_more_for_others());
     while (read() != 0) {}
-    bool alone = false; // but for packets of the host's own
+    bool alone = false; // packets of the host's own do not count
     for (int tries = 0; tries < 10 && !alone; ++tries) {
         send(6000, 20);
         BOOST_TEST(read() == 4u);
@@ -142,21 +143,21 @@ BOOST_AUTO_TEST_CASE(another_handle_finds_packets_where_several_queues_have_some
     BOOST_TEST(alone);
 }
 
-/// Numbers of the datagrams of one flow that a handle of an interface reads, in order.
+/// The numbers of the datagrams of one flow that a handle of an interface reads, in order.
 std::vector<int> numbers_read(wg::os::tun& tun, packet_buffers& buffers) {
     std::vector<int> numbers;
     auto const got = tun.read(buffers.windows);
     BOOST_REQUIRE(got);
     for (wg::packet const& p : std::span(buffers.windows).first(*got)) {
         auto const view = p.view();
-        if (view.size() != 32 || view[0] != 0x45) continue; // the host's own
+        if (view.size() != 32 || view[0] != 0x45) continue; // packets of the host's own
         numbers.emplace_back();
         std::memcpy(&numbers.back(), &view[28], sizeof(int));
     }
     return numbers;
 }
 
-/// Of several handles one reads a flow until it says that what it has read was sent; then others may.
+/// Of several handles, one reads a flow until it calls `settle`; then others may read it.
 void share_a_flow(bool as_frames, bool while_reading = false) {
     REQUIRE_NETWORK();
     if (as_frames && !takes_datagrams_in_frames()) {
@@ -198,7 +199,7 @@ void share_a_flow(bool as_frames, bool while_reading = false) {
         in_order.insert(in_order.end(), some.begin(), some.end());
         if (!some.empty()) BOOST_TEST(numbers_read(*waits, buffers).empty());
         reads->settle();
-        // What is left of a frame only its reader has.
+        // Only the handle that read a frame gets the rest of it.
         if (as_frames && in_order.size() % (count / 2) != 0) BOOST_TEST(numbers_read(*waits, buffers).empty());
         waits->settle();
         if (!as_frames) std::swap(reads, waits);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The configuration socket: who may listen, who is heard, what happens to slow and silent clients.
+// The configuration socket: rights, connections, slow and silent clients.
 #include "wg/os/linux/process/uapi_listener.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -17,7 +17,7 @@ namespace {
 
 using wg::os::unique_fd;
 
-/// A reply that remembers how much of it there ever was at a time.
+/// A reply that records its greatest size.
 struct reply_text {
     std::string text;
     static inline std::size_t most = 0;
@@ -29,7 +29,7 @@ struct reply_text {
         most = std::max(most, text.size());
     }
 };
-/// Collects lines; those that are alive are counted.
+/// A session that collects lines; existing sessions are counted.
 struct line_session {
     std::string line;
     static inline int alive = 0;
@@ -39,7 +39,7 @@ struct line_session {
 };
 using listener = wg::os::uapi_listener<line_session, reply_text, 4>;
 
-/// Echoes lines in brackets; "big" asks for a megabyte, "end" ends the connection.
+/// Echoes lines in brackets; "big" makes a reply of a megabyte, "end" ends the connection.
 wg::status echo(line_session& session, wg::bytes_view in, reply_text& out) noexcept {
     session.line.append(in.begin(), in.end());
     if (session.line.empty() || session.line.back() != '\n') return wg::status::ok;
@@ -91,7 +91,7 @@ void say(unique_fd const& client, std::string const& text) {
     BOOST_REQUIRE(::send(client.get(), text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size()));
 }
 
-/// Lets the listener work until it has nothing to do for now; false: it says that its file was removed.
+/// Serves until nothing is left to do; false: the listener reports that its file was removed.
 bool serve_all(listener& l) {
     for (int round = 0; round < 1000; ++round) {
         pollfd watched{l.fd(), POLLIN, 0};
@@ -102,7 +102,7 @@ bool serve_all(listener& l) {
     return true;
 }
 
-/// What the client has been sent so far; "$" at the end says that the connection has ended.
+/// All data that the client has received so far; "$" at the end: the connection has ended.
 std::string heard_by(unique_fd const& client) {
     std::string all;
     char piece[4096];
@@ -147,7 +147,7 @@ BOOST_AUTO_TEST_CASE(only_the_owner_can_use_the_socket_and_its_directory_is_crea
         BOOST_TEST(std::string(l.path()) == sub + "/wg0.sock");
     }
     BOOST_TEST(!exists(sub + "/wg0.sock")); // removed at the end
-    BOOST_TEST(::umask(before) == 022u);    // and the process's mask is what it was
+    BOOST_TEST(::umask(before) == 022u);    // the process's mask is restored
 }
 
 BOOST_AUTO_TEST_CASE(refuses_to_replace_a_socket_that_listens) {
@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(removal_of_the_socket_is_noticed_and_a_change_of_rights_is_
 
 BOOST_AUTO_TEST_CASE(does_not_remove_the_socket_of_another_process) {
     serving first;
-    // A successor has taken the path over.
+    // Another process has replaced the socket.
     BOOST_REQUIRE(::unlink(first.where.socket().c_str()) == 0);
     listener second;
     wg::os::error_text why;
@@ -313,7 +313,7 @@ BOOST_AUTO_TEST_CASE(accepts_lines_in_pieces_and_several_at_once) {
 BOOST_AUTO_TEST_CASE(forgets_clients_that_disconnect) {
     serving s;
     {
-        unique_fd const probe = s.client(); // as wg(8) looks whether somebody listens
+        unique_fd const probe = s.client(); // as wg(8) checks whether a process listens
         serve_all(*s.l);
         BOOST_TEST(s.l->connections() == 1u);
         BOOST_TEST(line_session::alive == 1);
@@ -322,7 +322,7 @@ BOOST_AUTO_TEST_CASE(forgets_clients_that_disconnect) {
     BOOST_TEST(s.l->connections() == 0u);
     BOOST_TEST(line_session::alive == 0);
 
-    unique_fd const half = s.client(); // asks, says that it will say no more, and still gets its answer
+    unique_fd const half = s.client(); // sends a request, shuts its side down, and still gets the answer
     say(half, "big\n");
     BOOST_REQUIRE(::shutdown(half.get(), SHUT_WR) == 0);
     std::string all;
@@ -333,7 +333,7 @@ BOOST_AUTO_TEST_CASE(forgets_clients_that_disconnect) {
     BOOST_TEST(all.size() == (1u << 20) + 2);
     BOOST_TEST(s.l->connections() == 0u);
 
-    unique_fd rude = s.client(); // leaves in the middle of its answer
+    unique_fd rude = s.client(); // disconnects in the middle of its answer
     say(rude, "big\n");
     serve_all(*s.l);
     rude.reset();
@@ -357,7 +357,7 @@ BOOST_AUTO_TEST_CASE(a_slow_reader_delays_no_other_client_and_holds_one_answer) 
     for (int i = 0; i < 20; ++i) questions += "big\n";
     reply_text::most = 0;
     say(slow, questions);
-    serve_all(*s.l); // rests although the slow one has not read
+    serve_all(*s.l); // has nothing to do although the slow client has not read
     BOOST_TEST(reply_text::most == (1u << 20) + 1);
     say(quick, "hello\n");
     serve_all(*s.l);
@@ -386,7 +386,7 @@ BOOST_AUTO_TEST_CASE(closes_the_most_inactive_client_for_a_new_one) {
     serve_all(*s.l);
     BOOST_TEST(heard_by(fifth) == "[hello]");
     BOOST_TEST(heard_by(silent[0]) == "[not so silent]");
-    BOOST_TEST(heard_by(silent[1]) == "$"); // the one that was silent longest
+    BOOST_TEST(heard_by(silent[1]) == "$"); // the client that was inactive longest
     BOOST_TEST(heard_by(silent[2]) == "");
     BOOST_TEST(s.l->connections() == 4u);
     BOOST_TEST(line_session::alive == 4);

@@ -7,7 +7,7 @@ using namespace wg_tests;
 namespace {
 
 template <class Socket> void expect_sticky(Socket& server, std::uint16_t server_port, std::size_t packets) {
-    // A client that dials 127.0.0.7 must be answered by 127.0.0.7.
+    // A client that sends to 127.0.0.7 must be answered from 127.0.0.7.
     opened<> client;
     std::vector<std::string> texts(packets, std::string(1200, 'q'));
     std::vector<wg::datagram> out;
@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(answers_over_ipv6_leave_from_the_address_that_was_sent_to) 
 }
 
 BOOST_AUTO_TEST_CASE(mixed_families_reach_the_right_peers) {
-    // wireguard-go's buffers keep 12 stale bytes of an IPv6 address after an IPv4 send.
+    // wireguard-go's buffers keep 12 old bytes of an IPv6 address after an IPv4 send.
     REQUIRE_V6();
     opened<> sender, a, b, four;
     std::vector<std::string> texts;
@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(equal_datagrams_leave_as_one_message_and_arrive_with_their_
         BOOST_TEST_MESSAGE("skipped: this kernel does not segment UDP");
         return;
     }
-    BOOST_REQUIRE(in.size() == 1u); // UDP_GRO keeps together what loopback never cut
+    BOOST_REQUIRE(in.size() == 1u); // UDP_GRO keeps datagrams joined that loopback never cut
     BOOST_TEST(in[0].segment_bytes == 1000u);
     BOOST_TEST(in[0].where.remote.port == sender.port);
     BOOST_TEST((in[0].where.local.address == loopback4));
@@ -140,11 +140,11 @@ BOOST_AUTO_TEST_CASE(runs_break_where_path_tos_or_size_changes) {
         out.back().tos = tos;
     };
     add(one.port, 500, 0), add(one.port, 500, 0);   // a run
-    add(one.port, 501, 0);                          // longer: a run of its own
-    add(one.port, 400, 0);                          // shorter: joins it, as its last
-    add(one.port, 400, 0);                          // after the last: new
+    add(one.port, 501, 0);                          // longer: begins a run
+    add(one.port, 400, 0);                          // shorter: ends the run
+    add(one.port, 400, 0);                          // after the last: begins a run
     add(one.port, 400, 2), add(other.port, 400, 2); // tos, then path
-    add(other.port, 0, 2), add(other.port, 400, 2); // an empty datagram stands alone
+    add(other.port, 0, 2), add(other.port, 400, 2); // an empty datagram is not joined
     BOOST_TEST(sender.socket.send(out) == out.size());
     BOOST_TEST(faults.messages == 7);
     std::vector<std::string> seen;
@@ -167,7 +167,7 @@ BOOST_AUTO_TEST_CASE(long_runs_and_long_spans_arrive_completely) {
             texts.push_back(std::to_string(i) + std::string(size - std::to_string(i).size(), '.'));
         for (auto& t : texts) out.push_back(datagram_to(loopback4, receiver.port, t));
         BOOST_TEST(sender.socket.send(out) == 300u);
-        // 128 datagrams at a time are planned; a message takes 64, or 65000 bytes. 300: without segmentation.
+        // A batch has 256 datagrams; a message has at most 64, or 65000 bytes. 300: without segmentation.
         BOOST_TEST((faults.messages == (size == 64 ? 2 + 2 + 1 : 3 + 3 + 1) || faults.messages == 300));
         std::string all, expected;
         for (arrival const& i : receive(receiver.socket, 300, 3)) all += i.text;
@@ -227,7 +227,7 @@ BOOST_AUTO_TEST_CASE(another_thread_shares_the_open_sockets) {
         BOOST_REQUIRE(in.size() == 1u);
         BOOST_TEST(in[0].where.remote.port == a.port);
     }
-    // Whoever asks first has it.
+    // The first thread that reads gets it.
     wg::datagram d = datagram_to(loopback4, a.port, text);
     BOOST_TEST(b.socket.send({&d, 1}) == 1u);
     std::vector<wg::byte> memory(udp::receive_bytes);
@@ -240,12 +240,12 @@ BOOST_AUTO_TEST_CASE(another_thread_shares_the_open_sockets) {
         BOOST_REQUIRE(count);
         BOOST_TEST(*count == expected);
     }
-    // A port is free when both have let it go.
+    // A port is free when both have closed it.
     other.close();
     a.socket.close();
     udp again;
     BOOST_REQUIRE(again.open(a.port));
-    BOOST_TEST(other.share(udp{})); // of nothing
+    BOOST_TEST(other.share(udp{})); // without an open socket
     BOOST_TEST(other.port() == 0u);
 }
 
@@ -266,7 +266,7 @@ BOOST_AUTO_TEST_CASE(a_flood_of_one_family_does_not_starve_the_other) {
     for (std::size_t i = 0; i < 8; ++i)
         static_cast<wg::packet&>(slots[i]) = wg::packet(wg::bytes(memory).subspan(i * 64, 64), 0);
     int sixes = 0;
-    for (int call = 0; call < 8; ++call) { // at one of eight calls the other family comes first
+    for (int call = 0; call < 8; ++call) { // in one of eight calls the other family comes first
         auto const got = receiver.socket.receive(std::span(slots).first(4));
         BOOST_REQUIRE(got);
         BOOST_TEST(*got == 4u); // all the room is used
@@ -302,9 +302,9 @@ BOOST_AUTO_TEST_CASE(fwmark_holds_for_open_and_later_sockets) {
     BOOST_TEST((marked == wg::status::ok));
     BOOST_TEST(static_cast<bool>(a.socket.open(0)));
     a.socket.close();
-    BOOST_TEST((a.socket.set_fwmark(43) == wg::status::ok)); // with nothing open
+    BOOST_TEST((a.socket.set_fwmark(43) == wg::status::ok)); // without an open socket
     faults.no_fwmark = true;
-    BOOST_TEST((a.socket.open(0).why() == wg::status::no_permission)); // the mark is wanted, and refused
+    BOOST_TEST((a.socket.open(0).why() == wg::status::no_permission)); // the mark is set later, and refused
     faults.no_fwmark = false;
     BOOST_TEST(static_cast<bool>(a.socket.open(0)));
     faults.no_fwmark = true;
@@ -343,12 +343,12 @@ BOOST_AUTO_TEST_CASE(link_local_addresses_keep_their_scope) {
 
 namespace {
 
-/// What a test reads from a socket of data, and from that of handshake messages, by the first bytes.
+/// The messages that a test reads from the data socket and from the handshake socket, by their first bytes.
 struct sorted {
     std::string data, handshakes;
 };
 
-/// Waits until `wanted` messages are there, a second at most.
+/// Waits until `wanted` messages have arrived, a second at most.
 template <class Socket> sorted receive_sorted(Socket& socket, std::size_t wanted) {
     sorted all;
     std::vector<std::vector<wg::byte>> memory(8, std::vector<wg::byte>(Socket::receive_bytes));
@@ -371,7 +371,7 @@ template <class Socket> sorted receive_sorted(Socket& socket, std::size_t wanted
     return all;
 }
 
-/// Messages of these types, one after the other, each of `bytes` bytes.
+/// Messages of these types in this order, each of `bytes` bytes.
 template <class Socket>
 void send_types(Socket& socket, wg::ip_address to, std::uint16_t port, std::initializer_list<int> types,
                 std::size_t bytes = 148) {
@@ -386,7 +386,7 @@ void send_types(Socket& socket, wg::ip_address to, std::uint16_t port, std::init
 
 BOOST_AUTO_TEST_CASE(handshake_messages_have_a_socket_of_their_own) {
     fresh_faults fresh;
-    faults.no_gro = true; // of the sender: each message is a datagram
+    faults.no_gro = true; // offloads of the sender: each message is a datagram
     for (bool const v4 : {true, false}) {
         if (!v4 && ::access("/proc/net/if_inet6", F_OK) != 0) continue;
         opened<faulty_udp> sender;
@@ -402,7 +402,7 @@ BOOST_AUTO_TEST_CASE(handshake_messages_have_a_socket_of_their_own) {
     }
 }
 
-/// The kernel sorts datagrams that it has joined by the first of them: the others come to that socket as well.
+/// The kernel sorts joined datagrams by the first one, so the others arrive at the same socket.
 BOOST_AUTO_TEST_CASE(joined_datagrams_are_sorted_by_the_first_and_none_is_lost) {
     opened<> sender, receiver(true);
     if (!receiver.socket.separates_handshakes()) {
@@ -419,7 +419,7 @@ BOOST_AUTO_TEST_CASE(joined_datagrams_are_sorted_by_the_first_and_none_is_lost) 
 
 namespace {
 
-/// Binds to the loopback interface, whatever the name. So the interface of a name can seem to have been made anew.
+/// Binds to the loopback interface, whatever the name. So an interface can seem to have been made anew.
 struct calls_on_loopback : wg::os::udp_calls {
     static inline bool steers = true;
     static int bind_device(int fd, char const*) noexcept { return udp_calls::bind_device(fd, "lo"); }
@@ -477,7 +477,7 @@ BOOST_AUTO_TEST_CASE(uses_one_socket_where_the_kernel_cannot_sort) {
     sorted const got = receive_sorted(receiver.socket, 40);
     BOOST_TEST(got.data.size() == 40u);
     BOOST_TEST(got.handshakes.empty());
-    // SO_REUSEPORT is off again: nobody can join the port.
+    // SO_REUSEPORT is off again, so nobody can join the port.
     int const other = ::socket(AF_INET, SOCK_DGRAM, 0), yes = 1;
     BOOST_TEST(::setsockopt(other, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes) == 0);
     sockaddr_in any{};
@@ -512,7 +512,7 @@ BOOST_AUTO_TEST_CASE(a_socket_bound_to_an_address_has_one_family_and_that_source
         udp socket;
         socket.set_bind_address({here, 77, 0}); // this port is not used
         auto const port = socket.open(0);
-        if (!port && here.kind == wg::family::v6) continue; // no IPv6 here
+        if (!port && here.kind == wg::family::v6) continue; // no socket for IPv6
         BOOST_REQUIRE(port);
         BOOST_TEST(*port != 77);
         opened<> other;
@@ -553,7 +553,7 @@ BOOST_AUTO_TEST_CASE(refuses_an_address_of_another_host_and_keeps_the_open_port)
     udp socket;
     auto const before = socket.open(0);
     BOOST_REQUIRE(before);
-    socket.set_bind_address({wg::ip_address::v4(192, 0, 2, 77), 0, 0}); // RFC 5737: nobody's
+    socket.set_bind_address({wg::ip_address::v4(192, 0, 2, 77), 0, 0}); // RFC 5737: an address without a host
     BOOST_TEST((socket.open(0).why() == wg::status::io_error));
     BOOST_TEST(socket.error() == EADDRNOTAVAIL);
     BOOST_TEST(socket.port() == *before);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// UDP sockets whose host refuses something: what is done without, and what is lost.
+// UDP sockets whose host refuses calls: which functions are left out, and which datagrams are lost.
 #include "udp_twin.hpp"
 
 using namespace wg_tests;
@@ -24,7 +24,7 @@ BOOST_AUTO_TEST_CASE(sends_datagrams_singly_after_a_refused_run) {
                 BOOST_REQUIRE(in.size() == 3u);
                 for (std::size_t i = 0; i < 3; ++i) BOOST_TEST(in[i].text == texts[i]);
             }
-            BOOST_TEST(faults.calls == 1); // the second round knows: its only call carries three messages
+            BOOST_TEST(faults.calls == 1); // the second round remembers: its only call has three messages
             BOOST_TEST(faults.messages == 3);
         }
     }
@@ -50,7 +50,7 @@ BOOST_AUTO_TEST_CASE(tries_refused_segments_again_when_routes_change_or_after_mi
     BOOST_TEST(refused());
     BOOST_TEST(apart());
 
-    // What is known is known of this destination, and of segments that are as long or longer.
+    // The limit holds for this destination, and for segments of that length or longer.
     BOOST_TEST(calls_for(wg::ip_address::v4(127, 0, 0, 9), 700) == 1);
     BOOST_TEST(faults.messages == 0);
     BOOST_TEST(calls_for(loopback4, 699) == 1);
@@ -76,7 +76,7 @@ BOOST_AUTO_TEST_CASE(another_thread_remembers_paths_until_routes_change) {
     opened<> receiver;
     faulty_udp other;
     faults.refused_segments = EMSGSIZE;
-    auto const messages = [&] { // 3: it knew; 0: the run was refused
+    auto const messages = [&] { // 3: the limit was remembered; 0: the run was refused
         std::vector<std::string> texts(3, std::string(700, 'x'));
         std::vector<wg::datagram> out;
         for (auto& t : texts) out.push_back(datagram_to(loopback4, receiver.port, t));
@@ -87,7 +87,7 @@ BOOST_AUTO_TEST_CASE(another_thread_remembers_paths_until_routes_change) {
     };
     BOOST_REQUIRE(other.share(first.socket));
     BOOST_TEST(messages() == 0);
-    other.close(); // the configuration is looked at
+    other.close(); // notices the change of `first`
     BOOST_REQUIRE(other.share(first.socket));
     BOOST_TEST(messages() == 3);
     other.close();
@@ -95,7 +95,7 @@ BOOST_AUTO_TEST_CASE(another_thread_remembers_paths_until_routes_change) {
     BOOST_REQUIRE(other.share(first.socket));
     BOOST_TEST(messages() == 0);
     other.close();
-    BOOST_REQUIRE(first.socket.open(0)); // another port, by which rules may choose routes
+    BOOST_REQUIRE(first.socket.open(0)); // another port, which rules may match
     BOOST_REQUIRE(other.share(first.socket));
     BOOST_TEST(messages() == 0);
 }
@@ -144,7 +144,7 @@ BOOST_AUTO_TEST_CASE(a_refused_datagram_does_not_stop_others_of_its_batch) {
                     if (out[i].where.remote.port != 9) BOOST_TEST((out[i].why == wg::status::ok));
                     else lost += out[i].why != wg::status::ok;
                 }
-                // A run that was refused for its size leaves one by one, which the twin does not refuse.
+                // A run that was refused for its size leaves as single datagrams, which the twin does not refuse.
                 bool const apart = run > 1 && (error == EMSGSIZE || error == EINVAL || error == EIO);
                 BOOST_TEST(lost == (apart ? 0u : 3 * run));
                 BOOST_TEST(texts_of(receive(receiver.socket, expected.size())) == expected,
@@ -156,12 +156,12 @@ BOOST_AUTO_TEST_CASE(a_refused_datagram_does_not_stop_others_of_its_batch) {
 
 BOOST_AUTO_TEST_CASE(a_datagram_with_a_lost_source_leaves_without_it) {
     opened<> sender, receiver;
-    for (std::size_t const packets : {1u, 4u}) { // alone, and as a run
+    for (std::size_t const packets : {1u, 4u}) { // singly, and as a run
         std::vector<std::string> texts(packets, std::string(100, 's'));
         std::vector<wg::datagram> out;
         for (auto& t : texts) {
             out.push_back(datagram_to(loopback4, receiver.port, t));
-            out.back().where.local = {wg::ip_address::v4(192, 0, 2, 77), 0}; // RFC 5737: nobody's
+            out.back().where.local = {wg::ip_address::v4(192, 0, 2, 77), 0}; // RFC 5737: an address without a host
         }
         BOOST_TEST(sender.socket.send(out) == packets);
         for (auto const& d : out) {
@@ -212,7 +212,7 @@ BOOST_AUTO_TEST_CASE(works_without_sendmmsg_and_recvmmsg) {
         BOOST_TEST(in[i].text == texts[i]);
         BOOST_TEST((in[i].where.local.address == loopback4));
     }
-    BOOST_TEST(faults.calls == 1); // asked once
+    BOOST_TEST(faults.calls == 1); // tried once
 }
 
 BOOST_AUTO_TEST_CASE(waits_for_room_and_then_drops) {
@@ -222,11 +222,11 @@ BOOST_AUTO_TEST_CASE(waits_for_room_and_then_drops) {
     std::string text = "t";
     faults.full = 2;
     wg::datagram d = datagram_to(loopback4, receiver.port, text);
-    BOOST_TEST(sender.socket.send({&d, 1}) == 1u); // the socket polls writable: tried again
+    BOOST_TEST(sender.socket.send({&d, 1}) == 1u); // the socket polls writable, so the send is repeated
     BOOST_TEST(receive(receiver.socket, 1).size() == 1u);
 
     faults.full = 1'000'000;
-    BOOST_TEST(sender.socket.send({&d, 1}) == 0u); // for send_patience, then given up
+    BOOST_TEST(sender.socket.send({&d, 1}) == 0u); // waits for send_patience, then gives up
     BOOST_TEST((d.why == wg::status::would_block));
     faults.full = 1;
     faults.never_writable = true;
@@ -234,7 +234,7 @@ BOOST_AUTO_TEST_CASE(waits_for_room_and_then_drops) {
     BOOST_TEST((d.why == wg::status::would_block));
     faults = {};
     faults.full = 1;
-    BOOST_TEST(sender.socket.send({&d, 1}) == 1u); // the next one has patience anew
+    BOOST_TEST(sender.socket.send({&d, 1}) == 1u); // the next send waits again
     BOOST_TEST((d.why == wg::status::ok));
 }
 
@@ -282,7 +282,7 @@ BOOST_AUTO_TEST_CASE(a_failed_port_change_keeps_the_old_sockets) {
     auto const moved = mine.socket.open(0);
     BOOST_REQUIRE(moved);
     BOOST_TEST(*moved != mine.port);
-    BOOST_TEST(mine.socket.fd() == fd); // whoever polls it need not be told
+    BOOST_TEST(mine.socket.fd() == fd); // the descriptor stays the same
     d = datagram_to(loopback4, *moved, text);
     BOOST_TEST(peer.socket.send({&d, 1}) == 1u);
     BOOST_TEST(receive(mine.socket, 1).size() == 1u);

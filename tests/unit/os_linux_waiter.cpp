@@ -43,7 +43,7 @@ BOOST_AUTO_TEST_CASE(reports_the_descriptors_that_are_ready) {
     BOOST_TEST((ready.tun && !ready.udp && ready.others == 0));
     udp.put();
     ready = waiter.wait(late());
-    BOOST_TEST((ready.tun && ready.udp && ready.others == 0)); // nobody has read: still ready
+    BOOST_TEST((ready.tun && ready.udp && ready.others == 0)); // nothing was read, so it is still ready
     last.put();
     first.put();
     ready = waiter.wait(wg::instant::never());
@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(returns_at_the_deadline_and_not_before) {
         BOOST_TEST((!ready.tun && !ready.udp && ready.others == 0));
         BOOST_TEST((now() >= deadline));
     }
-    // An earlier timer, still armed, does not end the wait for a later deadline.
+    // A timer that is armed for an earlier deadline does not end the wait for a later one.
     pipe_ends tun;
     waiter.watch_tun(tun.from.get());
     tun.put();
@@ -111,7 +111,7 @@ BOOST_AUTO_TEST_CASE(returns_at_the_deadline_and_not_before) {
     wg::instant const later = now() + wg::milliseconds(60);
     waiter.wait(later);
     BOOST_TEST((now() >= later));
-    // And a later one that is armed does not delay an earlier deadline.
+    // A timer that is armed for a later deadline does not delay an earlier one.
     tun.put();
     BOOST_TEST(waiter.wait(late()).tun);
     BOOST_REQUIRE_EQUAL(::read(tun.from.get(), &sink, 1), 1);
@@ -136,7 +136,7 @@ BOOST_AUTO_TEST_CASE(wake_ends_one_wait_even_if_it_came_before) {
     wg::instant const start = now();
     waiter.wait(wg::instant::never());
     wg::instant const deadline = soon();
-    waiter.wait(deadline); // both wake-ups are used up
+    waiter.wait(deadline); // both wakes had their effect
     BOOST_TEST((now() >= deadline));
     BOOST_TEST((now() < start + wg::seconds(10)));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Network namespaces of a test's own, with TUN interfaces in them.
+// Network namespaces for one test, with TUN interfaces in them.
 #ifndef WG_TESTS_TUN_HOST_HPP
 #define WG_TESTS_TUN_HOST_HPP
 
@@ -23,7 +23,7 @@ namespace wg_tests {
 
 using wg::os::unique_fd;
 
-/// A network namespace for as long as it lives; false where that, or a TUN device, needs more rights than there are.
+/// A network namespace that lasts as long as the object; false if rights for it or for a TUN device are missing.
 class own_network {
 public:
     own_network() : before_(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {
@@ -71,7 +71,7 @@ inline void set_address(char const* name, char const* address) {
     in->sin_addr.s_addr = ::inet_addr("255.255.255.0");
     BOOST_REQUIRE(ask(SIOCSIFNETMASK, request));
 }
-/// What the kernel answers to a request (rtnetlink(7)) about an interface.
+/// The kernel's answer to a request (rtnetlink(7)) about an interface.
 inline std::vector<char> answer_about(char const* name, std::uint16_t type, std::uint16_t flags) {
     struct {
         nlmsghdr header;
@@ -87,12 +87,12 @@ inline std::vector<char> answer_about(char const* name, std::uint16_t type, std:
     answer.resize(static_cast<std::size_t>(size));
     return answer;
 }
-/// As `ip link delete` does it.
+/// Deletes an interface, as `ip link delete` does.
 inline void delete_link(char const* name) {
     auto const answer = answer_about(name, RTM_DELLINK, NLM_F_ACK);
     BOOST_REQUIRE(static_cast<nlmsgerr const*>(NLMSG_DATA(answer.data()))->error == 0);
 }
-/// A number that the kernel says of an interface; 0: it does not.
+/// The number in an attribute of an interface; 0 if the kernel does not tell it.
 inline std::uint32_t attribute_of(char const* name, std::uint16_t which) {
     auto const answer = answer_about(name, RTM_GETLINK, 0);
     std::size_t at = NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(ifinfomsg));
@@ -106,7 +106,7 @@ inline std::uint32_t attribute_of(char const* name, std::uint16_t which) {
     return 0;
 }
 
-/// A network namespace beside the test's own.
+/// A network namespace besides the test's.
 class other_network {
 public:
     other_network() : home_(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)) {
@@ -114,7 +114,7 @@ public:
         fd_.reset(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
         BOOST_REQUIRE(::setns(home_.get(), CLONE_NEWNET) == 0);
     }
-    /// Calls `act` with this thread inside.
+    /// Calls `act` while this thread is in the namespace.
     template <class Act> void inside(Act act) const {
         BOOST_REQUIRE(::setns(fd_.get(), CLONE_NEWNET) == 0);
         act();
@@ -122,13 +122,13 @@ public:
     }
     int fd() const { return fd_.get(); }
     int home() const { return home_.get(); }
-    /// Nothing keeps it alive any more.
+    /// Closes the descriptor that keeps the namespace alive.
     void close() { fd_.reset(); }
 
 private:
     unique_fd home_, fd_;
 };
-/// As `ip link set NAME netns` does it.
+/// Moves an interface to another namespace, as `ip link set NAME netns` does.
 inline void move_link(char const* name, int network) {
     ifinfomsg about{};
     about.ifi_index = static_cast<int>(::if_nametoindex(name));
@@ -157,7 +157,7 @@ inline wg::os::tun made(char const* name, wg::os::offloads const& wanted = {}) {
     return std::move(*device);
 }
 
-/// An IPv4 packet with a UDP datagram of `text`; no checksums but the header's.
+/// An IPv4 packet with a UDP datagram of `text`. Only the IP header has a checksum.
 inline std::vector<wg::byte> ipv4_udp(std::array<wg::byte, 4> from, std::array<wg::byte, 4> to, std::uint16_t port,
                                       std::string const& text) {
     std::vector<wg::byte> p(28 + text.size());
@@ -178,7 +178,7 @@ inline std::vector<wg::byte> ipv4_udp(std::array<wg::byte, 4> from, std::array<w
     return p;
 }
 
-/// Buffers for packets, and windows of them with `room` octets at 32.
+/// Buffers for packets, and windows of `room` octets at offset 32.
 struct packet_buffers {
     std::vector<std::vector<wg::byte>> memory;
     std::vector<wg::packet> windows;
@@ -198,12 +198,12 @@ inline bool takes_datagrams_in_frames() {
     return ::ioctl(device.get(), TUNSETOFFLOAD, TUN_F_CSUM | uso4 | uso6) == 0;
 }
 
-/// A network of its own with a TUN device and a socket in it.
+/// A network namespace with a TUN device and a socket in it.
 struct tun_host {
     unique_fd network;
     wg::os::tun tun;
     unique_fd socket;
-    std::size_t written = 0; ///< packets
+    std::size_t written = 0; ///< packets that `carry` has written
 
     tun_host(char const* name, char const* address, wg::os::offloads const& wanted, int kind = SOCK_STREAM) {
         BOOST_REQUIRE(::unshare(CLONE_NEWNET) == 0);
@@ -214,7 +214,7 @@ struct tun_host {
         socket.reset(::socket(AF_INET, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     }
 
-    /// What the interface counted as received from us: a frame is one packet to it.
+    /// How many frames from us the interface has counted as received packets.
     std::size_t counted() const {
         BOOST_REQUIRE(::setns(network.get(), CLONE_NEWNET) == 0);
         std::unique_ptr<std::FILE, int (*)(std::FILE*)> const file(std::fopen("/proc/thread-self/net/dev", "r"),
@@ -230,7 +230,7 @@ struct tun_host {
     }
 };
 
-/// Carries packets from one host to the other until there are none, `batch` at a time.
+/// Carries packets from one host to the other until none is left.
 inline void carry(tun_host& from, tun_host& to, packet_buffers& buffers) {
     for (;;) {
         for (wg::packet& p : buffers.windows) p.length = 0;

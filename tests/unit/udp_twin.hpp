@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// UDP sockets over the loopback interface, and their twin whose host refuses what a test wants it to.
+// UDP sockets over the loopback interface, and a twin whose host refuses what a test chooses.
 #ifndef WG_TESTS_UDP_TWIN_HPP
 #define WG_TESTS_UDP_TWIN_HPP
 
@@ -25,24 +25,24 @@ inline wg::ip_address const loopback6 = [] {
     return a;
 }();
 
-/// What a call of the seam is to answer. Counted down; 0 is the real call.
+/// What system calls of the twin return. Numbers are counted down; 0: the real call.
 struct plan {
-    int no_many = 0; ///< sendmmsg and recvmmsg are unknown
+    int no_many = 0; ///< sendmmsg and recvmmsg do not exist
     int full = 0;    ///< this many sends find no room
     bool never_writable = false;
-    int refused_segments = 0;       ///< the errno of messages with pieces
+    int refused_segments = 0;       ///< the errno of messages with several pieces
     int refused_source = 0;         ///< the errno of messages with a source
     std::uint16_t refused_port = 0; ///< messages to this port fail with `refused_port_error`
     int refused_port_error = 0;
-    wg::duration clock_ahead{}; ///< what the socket's clock shows more than the host's
+    wg::duration clock_ahead{}; ///< how far the socket's clock is ahead of the host's
     bool no_tos = false;        ///< messages with a tos are invalid
     bool no_v6 = false;
     bool no_steering = false;
     bool no_gro = false;
-    bool swapped_segments = false; ///< the other byte order, where the kernel tells of segments
+    bool swapped_segments = false; ///< the kernel reports the size of segments in the other byte order
     bool no_fwmark = false;
-    int taken_v6_ports = 0; ///< this many binds of IPv6 find the port taken
-    int messages = 0;       ///< seen by sendmmsg
+    int taken_v6_ports = 0; ///< this many binds of IPv6 find the port in use
+    int messages = 0;       ///< that sendmmsg has sent
     int calls = 0;
 };
 inline plan faults;
@@ -96,7 +96,7 @@ struct faulty_calls : wg::os::udp_calls {
             unsigned good = 0;
             while (good < count && !goes_to(messages[good].msg_hdr, faults.refused_port)) ++good;
             if (good == 0) return fail(faults.refused_port_error);
-            count = good; // as sendmmsg: what comes before the bad one leaves
+            count = good; // as sendmmsg: messages before the refused one leave
         }
         if (faults.no_tos && has(messages->msg_hdr, IP_TOS, IPV6_TCLASS)) return fail(EINVAL);
         int const sent = udp_calls::send_many(fd, messages, count);
@@ -137,7 +137,7 @@ inline wg::datagram datagram_to(wg::ip_address address, std::uint16_t port, std:
     return d;
 }
 
-/// Something received, on its own.
+/// A copy of a received datagram.
 struct arrival {
     std::string text;
     wg::path where;
@@ -145,7 +145,7 @@ struct arrival {
     std::uint16_t segment_bytes = 0;
 };
 
-/// Waits until `wanted` datagrams (segments counted one by one) have come, a second at most.
+/// Waits until `wanted` datagrams (segments count one by one) have arrived, a second at most.
 template <class Socket> std::vector<arrival> receive(Socket& socket, std::size_t wanted, std::size_t slots = 8) {
     std::vector<std::vector<wg::byte>> memory(slots, std::vector<wg::byte>(Socket::receive_bytes + 16));
     std::vector<arrival> all;
@@ -167,7 +167,7 @@ template <class Socket> std::vector<arrival> receive(Socket& socket, std::size_t
     return all;
 }
 
-/// The datagrams' texts, cut where the host had joined them.
+/// The datagrams' texts, cut where the host has joined them.
 inline std::vector<std::string> texts_of(std::vector<arrival> const& all) {
     std::vector<std::string> texts;
     for (arrival const& a : all) {
@@ -197,7 +197,7 @@ inline bool host_has_v6() {
     return fd && ::bind(fd.get(), reinterpret_cast<sockaddr*>(&any), sizeof any) == 0;
 }
 
-/// A case that needs IPv6 says so and ends well where there is none.
+/// Ends a test that needs IPv6, with a message, where there is none.
 #define REQUIRE_V6()                                                                                                   \
     if (!host_has_v6()) {                                                                                              \
         BOOST_TEST_MESSAGE("skipped: this host has no IPv6");                                                          \

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The options of the daemon: each on the command line and in the environment, with one validation for both.
+// The options of the daemon, which are validated in the same way on the command line and in the environment.
 #include "../../samples/wgd_options.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -15,7 +15,7 @@ using wgd_options::options, wgd_options::action, wgd_options::table;
 
 using variables = std::vector<std::pair<std::string, std::string>>;
 
-/// Of the table no variable is set before a test and after it.
+/// Unsets all variables of the table before and after a test.
 struct environment {
     environment() { clear(); }
     ~environment() { clear(); }
@@ -29,7 +29,7 @@ struct environment {
 
 struct outcome {
     action what{};
-    options o{}; ///< its texts are those of `arguments`, and of the environment up to the next `read`
+    options o{}; ///< its texts lie in `arguments`, or in the environment until the next `read`
     std::string why{};
     std::shared_ptr<std::vector<std::string>> arguments{};
 };
@@ -164,7 +164,7 @@ BOOST_AUTO_TEST_CASE(bind_takes_an_address_or_the_name_of_an_interface) {
     auto const name = read({"--bind=eth0.100", "wg0"}, {{"WG_BIND", "192.0.2.1"}});
     BOOST_REQUIRE((name.what == action::serve));
     BOOST_TEST(std::string(name.o.bind_interface) == "eth0.100");
-    BOOST_TEST(!name.o.bind_address); // the command line wins whole
+    BOOST_TEST(!name.o.bind_address); // the command line replaces the whole value
     for (std::string const wrong : {"192.0.2.256", "1.2.3", "fe80::1%none-such", "2001:db8::x", "192.0.2.1:51820",
                                     "a-name-that-is-too-long", "a/b", "a b", ""})
         is_refused(read({"--bind", wrong, "wg0"}), "--bind takes an IPv4 or IPv6 address of this host, or the name of "
