@@ -20735,17 +20735,17 @@ struct link_place {
     friend bool operator==(link_place const&, link_place const&) = default;
 };
 
-/// What the kernel tells about an interface over netlink.
+/// Facts that the kernel reports about an interface over netlink.
 struct link_facts {
     std::uint32_t index = 0;         ///< in its namespace
-    std::uint32_t mtu_bytes = 0;     ///< 0: not told
+    std::uint32_t mtu_bytes = 0;     ///< 0: not reported
     bool up = false;                 ///< an administrator has set it up
     char kind[16] = {};              ///< of a virtual interface, such as `tun` or `veth`
-    bool described = false;          ///< the kernel tells the following members: kind `tun`, since Linux 4.16
+    bool described = false;          ///< the kernel reports the following members: kind `tun`, since Linux 4.16
     bool is_tap = false;             ///< carries Ethernet frames
     bool lasts = false;              ///< is persistent: stays when no process uses it
     bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
-    std::uint32_t queues_in_use = 0; ///< told only if `several_queues`
+    std::uint32_t queues_in_use = 0; ///< reported only if `several_queues`
 };
 
 /// Reads a message about an interface. Returns: false if it is too short for one.
@@ -20793,10 +20793,10 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// Follows the interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not tell
-    /// it (TUNGETIFF).
-    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not tell where it is, or tells
-    /// nothing about that namespace; then the MTU stays what it was.
+    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not
+    /// report it (TUNGETIFF).
+    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not report where it is, or
+    /// reports nothing about that namespace; then the MTU stays what it was.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
@@ -20864,7 +20864,7 @@ private:
         ifreq request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
         auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
-        // If the kernel does not tell the namespace, another interface may have this name here. But Linux does not
+        // If the kernel does not report the namespace, another interface may have this name here. But Linux does not
         // reuse the index of an interface, so the interface is the same if its index is known.
         if (!told && last_here_ != 0 && last_here_ != index) return {};
         request = about(name);
@@ -21255,17 +21255,17 @@ struct link_place {
     friend bool operator==(link_place const&, link_place const&) = default;
 };
 
-/// What the kernel tells about an interface over netlink.
+/// Facts that the kernel reports about an interface over netlink.
 struct link_facts {
     std::uint32_t index = 0;         ///< in its namespace
-    std::uint32_t mtu_bytes = 0;     ///< 0: not told
+    std::uint32_t mtu_bytes = 0;     ///< 0: not reported
     bool up = false;                 ///< an administrator has set it up
     char kind[16] = {};              ///< of a virtual interface, such as `tun` or `veth`
-    bool described = false;          ///< the kernel tells the following members: kind `tun`, since Linux 4.16
+    bool described = false;          ///< the kernel reports the following members: kind `tun`, since Linux 4.16
     bool is_tap = false;             ///< carries Ethernet frames
     bool lasts = false;              ///< is persistent: stays when no process uses it
     bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
-    std::uint32_t queues_in_use = 0; ///< told only if `several_queues`
+    std::uint32_t queues_in_use = 0; ///< reported only if `several_queues`
 };
 
 /// Reads a message about an interface. Returns: false if it is too short for one.
@@ -21313,10 +21313,10 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// Follows the interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not tell
-    /// it (TUNGETIFF).
-    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not tell where it is, or tells
-    /// nothing about that namespace; then the MTU stays what it was.
+    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not
+    /// report it (TUNGETIFF).
+    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not report where it is, or
+    /// reports nothing about that namespace; then the MTU stays what it was.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
@@ -21384,7 +21384,7 @@ private:
         ifreq request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
         auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
-        // If the kernel does not tell the namespace, another interface may have this name here. But Linux does not
+        // If the kernel does not report the namespace, another interface may have this name here. But Linux does not
         // reuse the index of an interface, so the interface is the same if its index is known.
         if (!told && last_here_ != 0 && last_here_ != index) return {};
         request = about(name);
@@ -21412,10 +21412,10 @@ namespace wg { inline namespace WG_ABI { namespace os {
 
 /// All changes since the last `read`.
 struct network_changes {
-    bool link = false;           ///< the kernel told about the interface; `up` and `mtu_bytes` are the last values
+    bool link = false;           ///< the kernel reported the interface; `up` and `mtu_bytes` are the last values
     bool up = false;             ///< an administrator has set it up
-    std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` tells which
+    std::uint32_t mtu_bytes = 0; ///< 0: not reported
+    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` finds out which
     bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
 };
 
@@ -24012,7 +24012,7 @@ struct virtio_header {
     /// Values of `segments`; `ecn` is a bit beside `tcp_v4` and `tcp_v6`.
     enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, udp = 5, ecn = 0x80 };
 
-    std::uint8_t flags = 0;
+    std::uint8_t flags = 0;              ///< `needs_checksum` or 0
     std::uint8_t segments = no_segments; ///< how the packet is to be cut
     std::uint16_t header_bytes = 0;      ///< of IP and of TCP or UDP
     std::uint16_t segment_bytes = 0;     ///< payload of each segment; the last one may have less
@@ -24296,7 +24296,7 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Creates a TUN interface or takes over one that exists, and tells the driver which frames to hand over (Linux,
+// Creates a TUN interface or takes over one that exists, and sets the framing of its packets (Linux,
 // Documentation/networking/tuntap.rst). Folder: os/linux/tun. One thread at a time.
 #ifndef WG_OS_LINUX_TUN_INTERFACE_HPP
 #define WG_OS_LINUX_TUN_INTERFACE_HPP
@@ -24743,17 +24743,17 @@ struct link_place {
     friend bool operator==(link_place const&, link_place const&) = default;
 };
 
-/// What the kernel tells about an interface over netlink.
+/// Facts that the kernel reports about an interface over netlink.
 struct link_facts {
     std::uint32_t index = 0;         ///< in its namespace
-    std::uint32_t mtu_bytes = 0;     ///< 0: not told
+    std::uint32_t mtu_bytes = 0;     ///< 0: not reported
     bool up = false;                 ///< an administrator has set it up
     char kind[16] = {};              ///< of a virtual interface, such as `tun` or `veth`
-    bool described = false;          ///< the kernel tells the following members: kind `tun`, since Linux 4.16
+    bool described = false;          ///< the kernel reports the following members: kind `tun`, since Linux 4.16
     bool is_tap = false;             ///< carries Ethernet frames
     bool lasts = false;              ///< is persistent: stays when no process uses it
     bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
-    std::uint32_t queues_in_use = 0; ///< told only if `several_queues`
+    std::uint32_t queues_in_use = 0; ///< reported only if `several_queues`
 };
 
 /// Reads a message about an interface. Returns: false if it is too short for one.
@@ -24801,10 +24801,10 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// Follows the interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not tell
-    /// it (TUNGETIFF).
-    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not tell where it is, or tells
-    /// nothing about that namespace; then the MTU stays what it was.
+    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not
+    /// report it (TUNGETIFF).
+    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not report where it is, or
+    /// reports nothing about that namespace; then the MTU stays what it was.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
@@ -24872,7 +24872,7 @@ private:
         ifreq request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
         auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
-        // If the kernel does not tell the namespace, another interface may have this name here. But Linux does not
+        // If the kernel does not report the namespace, another interface may have this name here. But Linux does not
         // reuse the index of an interface, so the interface is the same if its index is known.
         if (!told && last_here_ != 0 && last_here_ != index) return {};
         request = about(name);
@@ -25033,7 +25033,7 @@ result<unique_fd> attach_to_existing(unique_fd fd, ifreq& request, int frames, e
         request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
         error = Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
         if (error != 0 || !many) continue;
-        // Several queues can have several users, and the driver does not tell one user of another. If two processes
+        // Several queues can have several users, and the driver does not report other users. If two processes
         // attach at once, both see two queues here, and both give up.
         if (ask_link(netlink.get(), own_namespace, name, found) != status::ok || found.queues_in_use > 1)
             return taken(" and is in use");
@@ -25051,7 +25051,7 @@ template <class Calls>
 result<unique_fd> open_first_queue(ifreq& request, bool framed, bool many, error_text& why) noexcept {
     unique_fd fd = open_device();
     if (!fd) return device_missing(errno, why);
-    // Where the driver does not tell its features, all of them are tried first, then fewer.
+    // Where the driver does not report its features, all of them are tried first, then fewer.
     unsigned known = 0;
     bool const told = Calls::features(fd.get(), known) == 0;
     int const frames = framed && (!told || (known & IFF_VNET_HDR) != 0) ? IFF_VNET_HDR : 0;
@@ -25201,7 +25201,7 @@ private:
         std::size_t const least_bytes = tcp_ ? tcp_header_bytes : udp_header_bytes;
         if (ip_bytes < (v4 ? ipv4_header_bytes : ipv6_header_bytes) || ip_bytes + least_bytes >= size) return false;
         if (header.checksum_offset != (tcp_ ? tcp_checksum_at : udp_checksum_at)) return false;
-        // Behind IPv6 extension headers only the host tells where the segment begins and of which protocol it is.
+        // Behind IPv6 extension headers, only `checksum_start` shows where the segment begins.
         if (ip_bytes == from.header_bytes() ? from.protocol() != (tcp_ ? ip_protocol_tcp : ip_protocol_udp) : v4)
             return false;
         byte const* const ip = packet_.data();
@@ -25312,7 +25312,7 @@ private:
 namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The same number for both directions of a flow. Fragments have the number of their addresses alone. Not for uses that
-/// must resist an attacker who looks for collisions.
+/// must resist a search for collisions.
 inline std::uint32_t flow_number(bytes_view packet) noexcept {
     using namespace headers_detail;
     ip_view const ip(packet);
@@ -25594,8 +25594,8 @@ public:
     std::uint32_t sparse_packets() const noexcept { return queues_->sparse_packets(); }
 
     /// Gives the queues back that `read` has claimed, so that other objects that share the interface can read them.
-    /// Called when all packets of the last `read` are sent. A queue of whose last frame segments are left stays
-    /// claimed.
+    /// Called when all packets of the last `read` are sent. A queue stays claimed while segments of
+    /// its last frame are left.
     void settle() noexcept {
         std::uint32_t const kept = segments_.pending() ? std::uint32_t{1} << next_queue_ : 0;
         if ((claimed_ & ~kept) != 0) queues_->give_back(claimed_ & ~kept);
@@ -25637,7 +25637,7 @@ public:
     std::size_t longest_cut() const noexcept { return queues_->longest_cut(); }
 
     /// Asks the kernel for the interface's MTU, name and place, because each of them can change. If the interface is in
-    /// a network namespace that the kernel tells nothing about, the known values stay.
+    /// a network namespace that the kernel reports nothing about, the known values stay.
     void refresh_mtu() noexcept {
         if (link_.refresh((*queues_)[0], name_) == status::ok) {
             mtu_ = link_.mtu();
@@ -25802,11 +25802,11 @@ static_assert(tun_device<tun>);
 // UDP over IPv4 and IPv6 on one port, in batches. An answer leaves from the address that its peer has sent to (ip(7),
 // ipv6(7), udp(7)). Folder: os/linux/udp. One thread at a time.
 //
-// An engine has a second socket for handshake messages on the same port, where the kernel can tell them from data. A
-// flood of handshake messages then fills only the queue of that socket, and no data is lost.
+// An engine has a second socket for handshake messages on the same port, where the kernel can distinguish them from
+// data. A flood of handshake messages then fills only the queue of that socket, and no data is lost.
 //
 // Datagrams may be fragmented, as those of Linux's own WireGuard: the host fragments a datagram that is longer than the
-// path MTU that it knows, and a router may fragment IPv4.
+// known path MTU, and a router may fragment IPv4.
 #ifndef WG_OS_LINUX_UDP_UDP_HPP
 #define WG_OS_LINUX_UDP_UDP_HPP
 
@@ -26019,7 +26019,7 @@ struct flood_filter_calls {
         return ::setsockopt(socket, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
     }
     /// Datagrams that this socket has dropped since it was opened: those that the filter dropped, and those that found
-    /// its queue full. 0 where the kernel does not tell.
+    /// its queue full. 0 where the kernel does not report it.
     static std::uint32_t drops(int socket) noexcept {
         std::uint32_t facts[9] = {}; // SK_MEMINFO_VARS numbers; the last one is SK_MEMINFO_DROPS
         socklen_t size = sizeof facts;
@@ -26158,7 +26158,7 @@ private:
         bool attached = false;             ///< the sockets have the filter
         bool is_new = false;               ///< attached in the last window; the queue still holds earlier datagrams
         bool limits_crowd = false;         ///< the attached filter has the share for many sources
-        std::uint32_t drops = 0;           ///< of the sockets, as `Calls::drops` last told
+        std::uint32_t drops = 0;           ///< of the sockets, as `Calls::drops` last returned
         std::uint32_t dropped_in_rest = 0; ///< since the last check whether the filter can go
     };
 
@@ -26940,7 +26940,7 @@ inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_
 
 /// A socket address of either family.
 union socket_address {
-    sockaddr any;    ///< tells the family
+    sockaddr any;    ///< has the family
     sockaddr_in v4;  ///< IPv4
     sockaddr_in6 v6; ///< IPv6
 };
@@ -27041,7 +27041,7 @@ public:
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
             append(IPPROTO_IPV6, IPV6_PKTINFO, info);
         }
-        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; IPv6 wants an int
+        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it is an int
         if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
@@ -27124,7 +27124,7 @@ template <class Calls> struct socket_opener {
         return 0;
     }
 
-    /// Opens the socket of handshake messages anew beside `s.fd`, after `s.fd` was bound to another interface. The
+    /// Opens the socket of handshake messages again beside `s.fd`, after `s.fd` was bound to another interface. The
     /// kernel takes a socket out of its group when the socket is bound to another interface (udp_lib_rehash). Then one
     /// of the two sockets would get all datagrams. If it cannot be opened, `s.fd` gets all of them.
     void reopen_handshakes(family_sockets& s, bool is_v4) const noexcept {
@@ -27163,7 +27163,7 @@ private:
 
     /// Opens a second socket on the address of `fd`, to which the kernel gives handshake messages; none where it
     /// cannot. `fd` was bound without SO_REUSEPORT, so a port that another process has was an error. Both sockets are
-    /// closed together, because the kernel numbers the sockets of a port anew when one of them is closed. The kernel
+    /// closed together, because the kernel renumbers the sockets of a port when one of them is closed. The kernel
     /// does not join datagrams here: it parts again what it had joined, so short buffers are enough.
     unique_fd open_handshakes(int fd, bool is_v4, socket_address const& where, socklen_t size) const noexcept {
         // The index of the socket by the message's first byte: 1 to 3 are handshake messages (whitepaper 5.4).
@@ -27218,7 +27218,7 @@ struct message_batch {
     control_messages controls[batch];
     iovec pieces[max_planned];
     datagram* planned[max_planned];
-    local_source sources[batch]; ///< which source each message tells the kernel
+    local_source sources[batch]; ///< the source of each message, as passed to the kernel
     std::uint16_t begins[batch]; ///< of each message, its first datagram in `planned`
     std::size_t message_count = 0;
     std::size_t piece_count = 0;
@@ -27334,7 +27334,7 @@ private:
         return passed;
     }
 
-    /// The source that the kernel is told for `d`. Clears `d.where.local` if no source is kept.
+    /// The source of `d` that is passed to the kernel. Clears `d.where.local` if no source is kept.
     local_source choose_source(datagram& d) noexcept {
         if (!control_messages::has_source(d)) return {};
         local_source const chosen = return_.choose(d.where, by_, sending_at_);
@@ -27499,7 +27499,7 @@ public:
     /// Binds sockets that are opened later to this interface (SO_BINDTODEVICE). `name` must outlive this object; null:
     /// all interfaces.
     void set_bind_interface(char const* name) noexcept { opener_.bind_name = name; }
-    /// Binds open sockets to the interface of the given name anew, if an interface with another index has the name now.
+    /// Binds open sockets to the new interface, if an interface with another index has the given name now.
     /// If the kernel refuses, the next call tries again.
     void refresh_bind() noexcept {
         if (opener_.bind_name == nullptr) return;
@@ -27518,7 +27518,7 @@ public:
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
     /// open stays open.
     /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6;
-    /// `io_error` and others, of which `error` has the errno, such as EADDRNOTAVAIL or ENODEV after `set_bind_...`.
+    /// `io_error` and others, and `error` then has the errno, such as EADDRNOTAVAIL or ENODEV after `set_bind_...`.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (port != 0 && port == port_) return port;
         if (!epoll_) return status::io_error;
@@ -27806,7 +27806,7 @@ inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_
 
 /// A socket address of either family.
 union socket_address {
-    sockaddr any;    ///< tells the family
+    sockaddr any;    ///< has the family
     sockaddr_in v4;  ///< IPv4
     sockaddr_in6 v6; ///< IPv6
 };
@@ -27907,7 +27907,7 @@ public:
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
             append(IPPROTO_IPV6, IPV6_PKTINFO, info);
         }
-        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; IPv6 wants an int
+        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it is an int
         if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
@@ -28162,7 +28162,7 @@ public:
             bool const woken = is_ready(wake_slot) && ::read(wake_.get(), &sink, sizeof sink) > 0;
             if (is_ready(timer_slot) && ::read(timer_.get(), &sink, sizeof sink) > 0) armed_ = instant::never();
             readiness const ready = what_is_ready();
-            // A timer that was armed for an earlier deadline has expired: it is armed anew.
+            // A timer that was armed for an earlier deadline has expired: it is armed again.
             if (expired || woken || ready.tun || ready.udp || ready.others != 0 || deadline <= clock_.now())
                 return ready;
         }

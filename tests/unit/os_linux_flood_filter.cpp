@@ -307,7 +307,7 @@ BOOST_AUTO_TEST_CASE(a_source_is_limited_to_twenty_handshakes_a_second_and_two_i
     int const other = ::socket(AF_INET, SOCK_DGRAM, 0);
     s.bind_to_loopback(other, 2);
     for (int i = 0; i < 2; ++i, now = now + filter.window)
-        if (filter.add({0, 0, filter.crowd_datagrams}) && filter.judge(of, now)) filter.apply(of, now);
+        if (filter.add({0, 0, filter.crowd_datagrams}) && filter.end_window(of, now)) filter.apply(of, now);
     int const passed_in_a_crowd = s.passed(500, other);
     BOOST_TEST(passed_in_a_crowd >= 4);
     BOOST_TEST(passed_in_a_crowd <= 6);

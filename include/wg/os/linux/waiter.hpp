@@ -66,7 +66,7 @@ public:
             bool const woken = is_ready(wake_slot) && ::read(wake_.get(), &sink, sizeof sink) > 0;
             if (is_ready(timer_slot) && ::read(timer_.get(), &sink, sizeof sink) > 0) armed_ = instant::never();
             readiness const ready = what_is_ready();
-            // A timer that was armed for an earlier deadline has expired: it is armed anew.
+            // A timer that was armed for an earlier deadline has expired: it is armed again.
             if (expired || woken || ready.tun || ready.udp || ready.others != 0 || deadline <= clock_.now())
                 return ready;
         }

@@ -52,17 +52,17 @@ struct link_place {
     friend bool operator==(link_place const&, link_place const&) = default;
 };
 
-/// What the kernel tells about an interface over netlink.
+/// Facts that the kernel reports about an interface over netlink.
 struct link_facts {
     std::uint32_t index = 0;         ///< in its namespace
-    std::uint32_t mtu_bytes = 0;     ///< 0: not told
+    std::uint32_t mtu_bytes = 0;     ///< 0: not reported
     bool up = false;                 ///< an administrator has set it up
     char kind[16] = {};              ///< of a virtual interface, such as `tun` or `veth`
-    bool described = false;          ///< the kernel tells the following members: kind `tun`, since Linux 4.16
+    bool described = false;          ///< the kernel reports the following members: kind `tun`, since Linux 4.16
     bool is_tap = false;             ///< carries Ethernet frames
     bool lasts = false;              ///< is persistent: stays when no process uses it
     bool several_queues = false;     ///< was made with IFF_MULTI_QUEUE
-    std::uint32_t queues_in_use = 0; ///< told only if `several_queues`
+    std::uint32_t queues_in_use = 0; ///< reported only if `several_queues`
 };
 
 /// Reads a message about an interface. Returns: false if it is too short for one.
@@ -110,10 +110,10 @@ inline status ask_link(int netlink, namespace_number net, char const* name, link
 /// Follows the interface behind a TUN descriptor.
 template <class Calls = link_calls> class basic_link {
 public:
-    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not tell
-    /// it (TUNGETIFF).
-    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not tell where it is, or tells
-    /// nothing about that namespace; then the MTU stays what it was.
+    /// Asks for the interface's name, place and MTU. `known_name` is its last known name, for drivers that do not
+    /// report it (TUNGETIFF).
+    /// Returns: `gone` if the interface was deleted; `not_supported` if the kernel does not report where it is, or
+    /// reports nothing about that namespace; then the MTU stays what it was.
     status refresh(int tun, char const* known_name) noexcept {
         if (!netlink_) netlink_ = netlink_detail::open_socket();
         for (int tries = 0; tries < 3; ++tries) {
@@ -181,7 +181,7 @@ private:
         ifreq request = about(name);
         if (::ioctl(netlink_.get(), SIOCGIFINDEX, &request) != 0) return {};
         auto const index = static_cast<std::uint32_t>(request.ifr_ifindex);
-        // If the kernel does not tell the namespace, another interface may have this name here. But Linux does not
+        // If the kernel does not report the namespace, another interface may have this name here. But Linux does not
         // reuse the index of an interface, so the interface is the same if its index is known.
         if (!told && last_here_ != 0 && last_here_ != index) return {};
         request = about(name);

@@ -16,10 +16,10 @@ namespace wg { inline namespace WG_ABI { namespace os {
 
 /// All changes since the last `read`.
 struct network_changes {
-    bool link = false;           ///< the kernel told about the interface; `up` and `mtu_bytes` are the last values
+    bool link = false;           ///< the kernel reported the interface; `up` and `mtu_bytes` are the last values
     bool up = false;             ///< an administrator has set it up
-    std::uint32_t mtu_bytes = 0; ///< 0: not told
-    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` tells which
+    std::uint32_t mtu_bytes = 0; ///< 0: not reported
+    bool link_left = false;      ///< it was deleted or moved to another namespace; `tun::link_state` finds out which
     bool routes = false;         ///< routes or rules changed, or an address was removed, IPv4 or IPv6
 };
 

@@ -8,7 +8,7 @@
 namespace wg { inline namespace WG_ABI { namespace os {
 
 /// The same number for both directions of a flow. Fragments have the number of their addresses alone. Not for uses that
-/// must resist an attacker who looks for collisions.
+/// must resist a search for collisions.
 inline std::uint32_t flow_number(bytes_view packet) noexcept {
     using namespace headers_detail;
     ip_view const ip(packet);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Creates a TUN interface or takes over one that exists, and tells the driver which frames to hand over (Linux,
+// Creates a TUN interface or takes over one that exists, and sets the framing of its packets (Linux,
 // Documentation/networking/tuntap.rst). Folder: os/linux/tun. One thread at a time.
 #ifndef WG_OS_LINUX_TUN_INTERFACE_HPP
 #define WG_OS_LINUX_TUN_INTERFACE_HPP
@@ -104,7 +104,7 @@ result<unique_fd> attach_to_existing(unique_fd fd, ifreq& request, int frames, e
         request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
         error = Calls::set_interface(fd.get(), request) == 0 ? 0 : errno;
         if (error != 0 || !many) continue;
-        // Several queues can have several users, and the driver does not tell one user of another. If two processes
+        // Several queues can have several users, and the driver does not report other users. If two processes
         // attach at once, both see two queues here, and both give up.
         if (ask_link(netlink.get(), own_namespace, name, found) != status::ok || found.queues_in_use > 1)
             return taken(" and is in use");
@@ -122,7 +122,7 @@ template <class Calls>
 result<unique_fd> open_first_queue(ifreq& request, bool framed, bool many, error_text& why) noexcept {
     unique_fd fd = open_device();
     if (!fd) return device_missing(errno, why);
-    // Where the driver does not tell its features, all of them are tried first, then fewer.
+    // Where the driver does not report its features, all of them are tried first, then fewer.
     unsigned known = 0;
     bool const told = Calls::features(fd.get(), known) == 0;
     int const frames = framed && (!told || (known & IFF_VNET_HDR) != 0) ? IFF_VNET_HDR : 0;

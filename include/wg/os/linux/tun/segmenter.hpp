@@ -89,7 +89,7 @@ private:
         std::size_t const least_bytes = tcp_ ? tcp_header_bytes : udp_header_bytes;
         if (ip_bytes < (v4 ? ipv4_header_bytes : ipv6_header_bytes) || ip_bytes + least_bytes >= size) return false;
         if (header.checksum_offset != (tcp_ ? tcp_checksum_at : udp_checksum_at)) return false;
-        // Behind IPv6 extension headers only the host tells where the segment begins and of which protocol it is.
+        // Behind IPv6 extension headers, only `checksum_start` shows where the segment begins.
         if (ip_bytes == from.header_bytes() ? from.protocol() != (tcp_ ? ip_protocol_tcp : ip_protocol_udp) : v4)
             return false;
         byte const* const ip = packet_.data();

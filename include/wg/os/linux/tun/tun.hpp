@@ -163,8 +163,8 @@ public:
     std::uint32_t sparse_packets() const noexcept { return queues_->sparse_packets(); }
 
     /// Gives the queues back that `read` has claimed, so that other objects that share the interface can read them.
-    /// Called when all packets of the last `read` are sent. A queue of whose last frame segments are left stays
-    /// claimed.
+    /// Called when all packets of the last `read` are sent. A queue stays claimed while segments of
+    /// its last frame are left.
     void settle() noexcept {
         std::uint32_t const kept = segments_.pending() ? std::uint32_t{1} << next_queue_ : 0;
         if ((claimed_ & ~kept) != 0) queues_->give_back(claimed_ & ~kept);
@@ -206,7 +206,7 @@ public:
     std::size_t longest_cut() const noexcept { return queues_->longest_cut(); }
 
     /// Asks the kernel for the interface's MTU, name and place, because each of them can change. If the interface is in
-    /// a network namespace that the kernel tells nothing about, the known values stay.
+    /// a network namespace that the kernel reports nothing about, the known values stay.
     void refresh_mtu() noexcept {
         if (link_.refresh((*queues_)[0], name_) == status::ok) {
             mtu_ = link_.mtu();

@@ -17,7 +17,7 @@ struct virtio_header {
     /// Values of `segments`; `ecn` is a bit beside `tcp_v4` and `tcp_v6`.
     enum : std::uint8_t { no_segments = 0, tcp_v4 = 1, tcp_v6 = 4, udp = 5, ecn = 0x80 };
 
-    std::uint8_t flags = 0;
+    std::uint8_t flags = 0;              ///< `needs_checksum` or 0
     std::uint8_t segments = no_segments; ///< how the packet is to be cut
     std::uint16_t header_bytes = 0;      ///< of IP and of TCP or UDP
     std::uint16_t segment_bytes = 0;     ///< payload of each segment; the last one may have less

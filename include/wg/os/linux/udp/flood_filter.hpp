@@ -50,7 +50,7 @@ struct flood_filter_calls {
         return ::setsockopt(socket, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
     }
     /// Datagrams that this socket has dropped since it was opened: those that the filter dropped, and those that found
-    /// its queue full. 0 where the kernel does not tell.
+    /// its queue full. 0 where the kernel does not report it.
     static std::uint32_t drops(int socket) noexcept {
         std::uint32_t facts[9] = {}; // SK_MEMINFO_VARS numbers; the last one is SK_MEMINFO_DROPS
         socklen_t size = sizeof facts;
@@ -189,7 +189,7 @@ private:
         bool attached = false;             ///< the sockets have the filter
         bool is_new = false;               ///< attached in the last window; the queue still holds earlier datagrams
         bool limits_crowd = false;         ///< the attached filter has the share for many sources
-        std::uint32_t drops = 0;           ///< of the sockets, as `Calls::drops` last told
+        std::uint32_t drops = 0;           ///< of the sockets, as `Calls::drops` last returned
         std::uint32_t dropped_in_rest = 0; ///< since the last check whether the filter can go
     };
 

@@ -27,7 +27,7 @@ struct message_batch {
     control_messages controls[batch];
     iovec pieces[max_planned];
     datagram* planned[max_planned];
-    local_source sources[batch]; ///< which source each message tells the kernel
+    local_source sources[batch]; ///< the source of each message, as passed to the kernel
     std::uint16_t begins[batch]; ///< of each message, its first datagram in `planned`
     std::size_t message_count = 0;
     std::size_t piece_count = 0;
@@ -143,7 +143,7 @@ private:
         return passed;
     }
 
-    /// The source that the kernel is told for `d`. Clears `d.where.local` if no source is kept.
+    /// The source of `d` that is passed to the kernel. Clears `d.where.local` if no source is kept.
     local_source choose_source(datagram& d) noexcept {
         if (!control_messages::has_source(d)) return {};
         local_source const chosen = return_.choose(d.where, by_, sending_at_);

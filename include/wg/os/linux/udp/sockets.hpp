@@ -53,7 +53,7 @@ template <class Calls> struct socket_opener {
         return 0;
     }
 
-    /// Opens the socket of handshake messages anew beside `s.fd`, after `s.fd` was bound to another interface. The
+    /// Opens the socket of handshake messages again beside `s.fd`, after `s.fd` was bound to another interface. The
     /// kernel takes a socket out of its group when the socket is bound to another interface (udp_lib_rehash). Then one
     /// of the two sockets would get all datagrams. If it cannot be opened, `s.fd` gets all of them.
     void reopen_handshakes(family_sockets& s, bool is_v4) const noexcept {
@@ -92,7 +92,7 @@ private:
 
     /// Opens a second socket on the address of `fd`, to which the kernel gives handshake messages; none where it
     /// cannot. `fd` was bound without SO_REUSEPORT, so a port that another process has was an error. Both sockets are
-    /// closed together, because the kernel numbers the sockets of a port anew when one of them is closed. The kernel
+    /// closed together, because the kernel renumbers the sockets of a port when one of them is closed. The kernel
     /// does not join datagrams here: it parts again what it had joined, so short buffers are enough.
     unique_fd open_handshakes(int fd, bool is_v4, socket_address const& where, socklen_t size) const noexcept {
         // The index of the socket by the message's first byte: 1 to 3 are handshake messages (whitepaper 5.4).

@@ -2,11 +2,11 @@
 // UDP over IPv4 and IPv6 on one port, in batches. An answer leaves from the address that its peer has sent to (ip(7),
 // ipv6(7), udp(7)). Folder: os/linux/udp. One thread at a time.
 //
-// An engine has a second socket for handshake messages on the same port, where the kernel can tell them from data. A
-// flood of handshake messages then fills only the queue of that socket, and no data is lost.
+// An engine has a second socket for handshake messages on the same port, where the kernel can distinguish them from
+// data. A flood of handshake messages then fills only the queue of that socket, and no data is lost.
 //
 // Datagrams may be fragmented, as those of Linux's own WireGuard: the host fragments a datagram that is longer than the
-// path MTU that it knows, and a router may fragment IPv4.
+// known path MTU, and a router may fragment IPv4.
 #ifndef WG_OS_LINUX_UDP_UDP_HPP
 #define WG_OS_LINUX_UDP_UDP_HPP
 
@@ -50,7 +50,7 @@ public:
     /// Binds sockets that are opened later to this interface (SO_BINDTODEVICE). `name` must outlive this object; null:
     /// all interfaces.
     void set_bind_interface(char const* name) noexcept { opener_.bind_name = name; }
-    /// Binds open sockets to the interface of the given name anew, if an interface with another index has the name now.
+    /// Binds open sockets to the new interface, if an interface with another index has the given name now.
     /// If the kernel refuses, the next call tries again.
     void refresh_bind() noexcept {
         if (opener_.bind_name == nullptr) return;
@@ -69,7 +69,7 @@ public:
     /// Opens sockets for both families at `port`; 0: a free port. On failure nothing has changed, and a port that was
     /// open stays open.
     /// Returns: the port; `address_in_use`; `no_permission`; `not_supported` if the host has neither IPv4 nor IPv6;
-    /// `io_error` and others, of which `error` has the errno, such as EADDRNOTAVAIL or ENODEV after `set_bind_...`.
+    /// `io_error` and others, and `error` then has the errno, such as EADDRNOTAVAIL or ENODEV after `set_bind_...`.
     result<std::uint16_t> open(std::uint16_t port) noexcept {
         if (port != 0 && port == port_) return port;
         if (!epoll_) return status::io_error;

@@ -24,7 +24,7 @@ inline constexpr std::size_t max_joined_bytes = 65535 - ipv6_header_bytes - udp_
 
 /// A socket address of either family.
 union socket_address {
-    sockaddr any;    ///< tells the family
+    sockaddr any;    ///< has the family
     sockaddr_in v4;  ///< IPv4
     sockaddr_in6 v6; ///< IPv6
 };
@@ -125,7 +125,7 @@ public:
             std::memcpy(&info.ipi6_addr, local.address.octets.data(), 16);
             append(IPPROTO_IPV6, IPV6_PKTINFO, info);
         }
-        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; IPv6 wants an int
+        if (d.tos != 0 && is_v4) append(IPPROTO_IP, IP_TOS, d.tos); // a byte; for IPv6 it is an int
         if (d.tos != 0 && !is_v4) append(IPPROTO_IPV6, IPV6_TCLASS, static_cast<int>(d.tos));
         if (segment_bytes != 0) append(IPPROTO_UDP, UDP_SEGMENT, static_cast<std::uint16_t>(segment_bytes));
         message.msg_control = used_ != 0 ? room_ : nullptr;
