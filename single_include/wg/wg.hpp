@@ -21585,11 +21585,300 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The parts of a daemon: standard descriptors, going to the background, stopping on signals, private memory, limits,
-// and messages to the supervisor (daemon(7), sd_notify(3)). Folder: os/linux/process. At start-up, before other
-// threads.
-#ifndef WG_OS_LINUX_PROCESS_DAEMON_HPP
-#define WG_OS_LINUX_PROCESS_DAEMON_HPP
+// Moves a daemon to the background, and opens standard descriptors that are closed (daemon(7)).
+// Folder: os/linux/process. At start-up, before other threads.
+#ifndef WG_OS_LINUX_PROCESS_BACKGROUND_HPP
+#define WG_OS_LINUX_PROCESS_BACKGROUND_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <cstdio>
+#include <cstdlib>
+#include <sys/wait.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed. Else the next files that the program opens
+/// would get these numbers, and messages for standard error would go into them. To be called first in `main`.
+/// Returns: a bit, 1 << descriptor, for each that was closed.
+inline unsigned open_standard_descriptors() noexcept {
+    unsigned closed = 0;
+    for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) >= 0) continue;
+        closed |= 1u << fd;
+        // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
+        // instead: reading and writing it fail without harm.
+        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
+    }
+    return closed;
+}
+
+/// Whether this process has a controlling terminal. When the terminal is closed, the kernel sends SIGHUP.
+inline bool has_terminal() noexcept {
+    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
+}
+
+/// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
+/// failed, and returns that as its exit status.
+class background {
+public:
+    /// Stays in the foreground: `ready` does nothing.
+    background() noexcept = default;
+
+    /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
+    /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
+    /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
+    /// Returns: the status of errno.
+    static result<background> enter() noexcept {
+        int ends[2];
+        if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
+        unique_fd from(ends[0]), to(ends[1]);
+        std::fflush(nullptr); // else both processes would write the buffered text
+        pid_t const child = ::fork();
+        if (child < 0) return status_of(errno);
+        if (child > 0) {
+            to.reset();
+            char answer = 0;
+            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
+            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
+            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+        }
+        ::setsid();
+        background self;
+        self.parent_ = std::move(to);
+        return self;
+    }
+
+    /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
+    /// unless `keep_stderr`.
+    void ready(bool keep_stderr) noexcept {
+        if (!parent_) return;
+        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        if (null) {
+            ::dup2(null.get(), STDIN_FILENO);
+            ::dup2(null.get(), STDOUT_FILENO);
+            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
+        }
+        if (::chdir("/") != 0) return; // cannot fail
+        char const yes = 1;
+        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may have been killed
+        parent_.reset();
+    }
+
+private:
+    unique_fd parent_{};
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// When to repeat attempts that fail. Folder: os/linux/process. One thread at a time.
+#ifndef WG_OS_LINUX_PROCESS_BACKOFF_HPP
+#define WG_OS_LINUX_PROCESS_BACKOFF_HPP
+
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
+class backoff {
+public:
+    /// Whether an attempt has failed and is to be repeated.
+    bool waits() const noexcept { return due_ != instant::never(); }
+    /// When the next attempt is due; `never` if none has failed.
+    instant due() const noexcept { return due_; }
+    /// Notes that an attempt has failed.
+    void failed(instant now) noexcept {
+        due_ = now + pause_;
+        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
+    }
+    /// Notes that an attempt has succeeded.
+    void succeeded() noexcept { *this = {}; }
+
+private:
+    static constexpr duration first = milliseconds(250), longest = seconds(4);
+    instant due_ = instant::never();
+    duration pause_ = first;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Creates the directories of a daemon's files (mkdir(2)). Folder: os/linux/process. Any thread.
+#ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+#define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
+
+
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// The longest path of a directory that `make_directories` takes, in bytes.
+inline constexpr std::size_t max_directory_bytes = 255;
+
+/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
+/// Returns: false with errno.
+inline bool make_directory(char const* path) noexcept {
+    char target[PATH_MAX + max_directory_bytes + 1];
+    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
+    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
+    if (size > 0) {
+        target[folder + static_cast<std::size_t>(size)] = '\0';
+        bool const absolute = target[folder] == '/';
+        std::memcpy(target, path, folder);
+        path = absolute ? target + folder : target;
+    }
+    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
+    return ::chmod(path, 0755) == 0;
+}
+
+/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
+/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
+/// before /run exists), the target is created. Returns: false with errno.
+inline bool make_directories(std::string_view path) noexcept {
+    if (!path.starts_with('/')) return errno = EINVAL, false;
+    char part[max_directory_bytes + 1] = {};
+    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
+    for (std::size_t end = 1; end <= path.size(); ++end) {
+        if (end != path.size() && path[end] != '/') continue;
+        std::memcpy(part, path.data(), end);
+        part[end] = '\0';
+        struct stat found {};
+        if (::stat(part, &found) == 0) {
+            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
+        } else if (errno != ENOENT || !make_directory(part)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Limits of a process: privacy of its memory, memory, descriptors (setrlimit(2), prctl(2)).
+// Folder: os/linux/process. At start-up, before other threads.
+#ifndef WG_OS_LINUX_PROCESS_LIMITS_HPP
+#define WG_OS_LINUX_PROCESS_LIMITS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
@@ -21706,147 +21995,10 @@ inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number)
 #endif
 
 #include <algorithm>
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <iterator>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
 
 namespace wg { inline namespace WG_ABI { namespace os {
-
-/// Opens /dev/null as each of the descriptors 0, 1 and 2 that is closed. Else the next files that the program opens
-/// would get these numbers, and messages for standard error would go into them. To be called first in `main`.
-/// Returns: a bit, 1 << descriptor, for each that was closed.
-inline unsigned open_standard_descriptors() noexcept {
-    unsigned closed = 0;
-    for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-        if (::fcntl(fd, F_GETFD) >= 0) continue;
-        closed |= 1u << fd;
-        // open() returns the lowest free number, which is `fd`. Without /dev, as in a chroot, a directory is opened
-        // instead: reading and writing it fail without harm.
-        if (::open("/dev/null", O_RDWR) < 0) (void)::open("/", O_RDONLY | O_DIRECTORY);
-    }
-    return closed;
-}
-
-/// Whether this process has a controlling terminal. When the terminal is closed, the kernel sends SIGHUP.
-inline bool has_terminal() noexcept {
-    return static_cast<bool>(unique_fd(::open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)));
-}
-
-/// Moves a process to the background. The process that the shell has started waits until the start has succeeded or
-/// failed, and returns that as its exit status.
-class background {
-public:
-    /// Stays in the foreground: `ready` does nothing.
-    background() noexcept = default;
-
-    /// Forks. Returns in the child, which has a session of its own. The parent does not return: it ends with 0 when the
-    /// child calls `ready`, and with 1 if the child ends before. The child should then have said why on stderr. To be
-    /// called before there are threads, and before there are secrets, because the parent would keep a copy of them.
-    /// Returns: the status of errno.
-    static result<background> enter() noexcept {
-        int ends[2];
-        if (::pipe2(ends, O_CLOEXEC) != 0) return status_of(errno);
-        unique_fd from(ends[0]), to(ends[1]);
-        std::fflush(nullptr); // else both processes would write the buffered text
-        pid_t const child = ::fork();
-        if (child < 0) return status_of(errno);
-        if (child > 0) {
-            to.reset();
-            char answer = 0;
-            ssize_t const size = without_interruption([&] { return ::read(from.get(), &answer, 1); });
-            if (size != 1) without_interruption([&] { return ::waitpid(child, nullptr, 0); });
-            ::_exit(size == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
-        }
-        ::setsid();
-        background self;
-        self.parent_ = std::move(to);
-        return self;
-    }
-
-    /// Lets the parent end with success. From now on standard input and output are /dev/null, and standard error too
-    /// unless `keep_stderr`.
-    void ready(bool keep_stderr) noexcept {
-        if (!parent_) return;
-        unique_fd const null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-        if (null) {
-            ::dup2(null.get(), STDIN_FILENO);
-            ::dup2(null.get(), STDOUT_FILENO);
-            if (!keep_stderr) ::dup2(null.get(), STDERR_FILENO);
-        }
-        if (::chdir("/") != 0) return; // cannot fail
-        char const yes = 1;
-        [[maybe_unused]] ssize_t const told = ::write(parent_.get(), &yes, 1); // the parent may have been killed
-        parent_.reset();
-    }
-
-private:
-    unique_fd parent_{};
-};
-
-/// Receives the signals that stop a daemon through a descriptor, and ignores other signals that would end or stop the
-/// process by default.
-class stop_signals {
-public:
-    /// The effect of SIGHUP.
-    enum class hang_up {
-        stops,     ///< the terminal was closed, so the process stops
-        is_ignored ///< none
-    };
-
-    /// Blocks SIGINT, SIGTERM and SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup). By default they
-    /// would end the process before it has cleaned up. The destructor restores the earlier state.
-    explicit stop_signals(hang_up means = hang_up::stops) noexcept {
-        sigset_t wanted;
-        ::sigemptyset(&wanted);
-        for (int const number : {SIGINT, SIGTERM, SIGQUIT}) ::sigaddset(&wanted, number);
-        struct sigaction now {};
-        if (means == hang_up::stops && ::sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler != SIG_IGN)
-            ::sigaddset(&wanted, SIGHUP);
-        ::sigprocmask(SIG_BLOCK, &wanted, &before_);
-        struct sigaction ignore {};
-        ignore.sa_handler = SIG_IGN;
-        for (std::size_t i = 0; i < std::size(ignored); ++i)
-            if (ignored[i] != SIGHUP || means == hang_up::is_ignored) ::sigaction(ignored[i], &ignore, &saved_[i]);
-        means_ = means;
-        fd_.reset(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
-    }
-    stop_signals(stop_signals const&) = delete;
-    stop_signals& operator=(stop_signals const&) = delete;
-    ~stop_signals() {
-        fd_.reset();
-        for (std::size_t i = 0; i < std::size(ignored); ++i)
-            if (ignored[i] != SIGHUP || means_ == hang_up::is_ignored) ::sigaction(ignored[i], &saved_[i], nullptr);
-        ::sigprocmask(SIG_SETMASK, &before_, nullptr);
-    }
-
-    /// A descriptor that polls readable when a signal has come; -1 if no descriptors were left.
-    int fd() const noexcept { return fd_.get(); }
-    /// Takes a signal that has come. Returns: its number; 0 if none has come.
-    int take() noexcept {
-        signalfd_siginfo info;
-        ssize_t const size = without_interruption([&] { return ::read(fd_.get(), &info, sizeof info); });
-        return size == static_cast<ssize_t>(sizeof info) ? static_cast<int>(info.ssi_signo) : 0;
-    }
-
-private:
-    // SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The others are of timers and notices
-    // that a daemon does not use, or of users who try out signals.
-    static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1, SIGUSR2,
-                                      SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
-
-    unique_fd fd_{};
-    sigset_t before_{};
-    struct sigaction saved_[std::size(ignored)]{};
-    hang_up means_ = hang_up::stops;
-};
 
 /// Keeps other processes of the same user from reading or tracing this one, and the kernel from writing core dumps.
 /// Returns: whether both succeeded.
@@ -21890,104 +22042,6 @@ inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
     look();
     return room;
-}
-
-/// When to repeat an attempt that failed: after 250 ms, then after twice the last pause, 4 s at most.
-class backoff {
-public:
-    /// Whether an attempt has failed and is to be repeated.
-    bool waits() const noexcept { return due_ != instant::never(); }
-    /// When the next attempt is due; `never` if none has failed.
-    instant due() const noexcept { return due_; }
-    /// Notes that an attempt has failed.
-    void failed(instant now) noexcept {
-        due_ = now + pause_;
-        pause_ = pause_ * 2 > longest ? longest : pause_ * 2;
-    }
-    /// Notes that an attempt has succeeded.
-    void succeeded() noexcept { *this = {}; }
-
-private:
-    static constexpr duration first = milliseconds(250), longest = seconds(4);
-    instant due_ = instant::never();
-    duration pause_ = first;
-};
-
-/// Sends `state`, such as "READY=1" or "STOPPING=1", to the supervisor that has started this process. `socket` is a
-/// path, or `@` and a name in the abstract namespace; null: there is no supervisor, and nothing is sent.
-/// Returns: false if it could not be sent.
-inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
-    if (socket == nullptr || *socket == '\0') return true;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::size_t const length = std::strlen(socket);
-    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
-    std::memcpy(address.sun_path, socket, length);
-    if (socket[0] == '@') address.sun_path[0] = '\0';
-    unique_fd const fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
-    return fd && without_interruption([&] {
-                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
-                                     reinterpret_cast<sockaddr const*>(&address), size);
-                 }) >= 0;
-}
-
-}}} // namespace wg::WG_ABI::os
-
-#endif
-// SPDX-License-Identifier: BSL-1.0
-// Creates the directories of a daemon's files (mkdir(2)). Folder: os/linux/process. Any thread.
-#ifndef WG_OS_LINUX_PROCESS_DIRECTORY_HPP
-#define WG_OS_LINUX_PROCESS_DIRECTORY_HPP
-
-
-#include <cerrno>
-#include <climits>
-#include <cstring>
-#include <string_view>
-#include <sys/stat.h>
-#include <unistd.h>
-
-namespace wg { inline namespace WG_ABI { namespace os {
-
-/// The longest path of a directory that `make_directories` takes, in bytes.
-inline constexpr std::size_t max_directory_bytes = 255;
-
-/// Creates one directory, mode 0755. If `path` is a symbolic link to a missing directory, creates the link's target.
-/// Returns: false with errno.
-inline bool make_directory(char const* path) noexcept {
-    char target[PATH_MAX + max_directory_bytes + 1];
-    std::size_t const folder = static_cast<std::size_t>(std::strrchr(path, '/') + 1 - path);
-    ssize_t const size = ::readlink(path, target + folder, PATH_MAX - 1);
-    if (size > 0) {
-        target[folder + static_cast<std::size_t>(size)] = '\0';
-        bool const absolute = target[folder] == '/';
-        std::memcpy(target, path, folder);
-        path = absolute ? target + folder : target;
-    }
-    if (::mkdir(path, 0755) != 0) return errno == EEXIST; // another process was faster
-    return ::chmod(path, 0755) == 0;
-}
-
-/// Creates the missing directories of an absolute path, as `mkdir -p`. Their mode is 0755 whatever the umask is,
-/// because other users must be able to enter them. If a part is a symbolic link to a missing directory (/var/run,
-/// before /run exists), the target is created. Returns: false with errno.
-inline bool make_directories(std::string_view path) noexcept {
-    if (!path.starts_with('/')) return errno = EINVAL, false;
-    char part[max_directory_bytes + 1] = {};
-    if (path.size() >= sizeof part) return errno = ENAMETOOLONG, false;
-    for (std::size_t end = 1; end <= path.size(); ++end) {
-        if (end != path.size() && path[end] != '/') continue;
-        std::memcpy(part, path.data(), end);
-        part[end] = '\0';
-        struct stat found {};
-        if (::stat(part, &found) == 0) {
-            if (!S_ISDIR(found.st_mode)) return errno = ENOTDIR, false;
-        } else if (errno != ENOENT || !make_directory(part)) {
-            return false;
-        }
-    }
-    return true;
 }
 
 }}} // namespace wg::WG_ABI::os
@@ -22849,6 +22903,339 @@ private:
     unique_fd file_{};
     error_text path_{};
 };
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Receives the signals that stop a daemon (signalfd(2)). Folder: os/linux/process. At start-up, before other threads.
+#ifndef WG_OS_LINUX_PROCESS_STOP_SIGNALS_HPP
+#define WG_OS_LINUX_PROCESS_STOP_SIGNALS_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <csignal>
+#include <iterator>
+#include <sys/signalfd.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Receives the signals that stop a daemon through a descriptor, and ignores other signals that would end or stop the
+/// process by default.
+class stop_signals {
+public:
+    /// The effect of SIGHUP.
+    enum class hang_up {
+        stops,     ///< the terminal was closed, so the process stops
+        is_ignored ///< none
+    };
+
+    /// Blocks SIGINT, SIGTERM and SIGQUIT, and SIGHUP if it `stops` and is not ignored already (nohup). By default they
+    /// would end the process before it has cleaned up. The destructor restores the earlier state.
+    explicit stop_signals(hang_up means = hang_up::stops) noexcept {
+        sigset_t wanted;
+        ::sigemptyset(&wanted);
+        for (int const number : {SIGINT, SIGTERM, SIGQUIT}) ::sigaddset(&wanted, number);
+        struct sigaction now {};
+        if (means == hang_up::stops && ::sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler != SIG_IGN)
+            ::sigaddset(&wanted, SIGHUP);
+        ::sigprocmask(SIG_BLOCK, &wanted, &before_);
+        struct sigaction ignore {};
+        ignore.sa_handler = SIG_IGN;
+        for (std::size_t i = 0; i < std::size(ignored); ++i)
+            if (ignored[i] != SIGHUP || means == hang_up::is_ignored) ::sigaction(ignored[i], &ignore, &saved_[i]);
+        means_ = means;
+        fd_.reset(::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
+    }
+    stop_signals(stop_signals const&) = delete;
+    stop_signals& operator=(stop_signals const&) = delete;
+    ~stop_signals() {
+        fd_.reset();
+        for (std::size_t i = 0; i < std::size(ignored); ++i)
+            if (ignored[i] != SIGHUP || means_ == hang_up::is_ignored) ::sigaction(ignored[i], &saved_[i], nullptr);
+        ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+    }
+
+    /// A descriptor that polls readable when a signal has come; -1 if no descriptors were left.
+    int fd() const noexcept { return fd_.get(); }
+    /// Takes a signal that has come. Returns: its number; 0 if none has come.
+    int take() noexcept {
+        signalfd_siginfo info;
+        ssize_t const size = without_interruption([&] { return ::read(fd_.get(), &info, sizeof info); });
+        return size == static_cast<ssize_t>(sizeof info) ? static_cast<int>(info.ssi_signo) : 0;
+    }
+
+private:
+    // SIGPIPE, SIGXFSZ, SIGTTOU: the write fails with an error, which is handled. The others are of timers and notices
+    // that a daemon does not use, or of users who try out signals.
+    static constexpr int ignored[] = {SIGHUP,  SIGPIPE,   SIGXFSZ, SIGTTOU, SIGUSR1, SIGUSR2,
+                                      SIGALRM, SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR};
+
+    unique_fd fd_{};
+    sigset_t before_{};
+    struct sigaction saved_[std::size(ignored)]{};
+    hang_up means_ = hang_up::stops;
+};
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+// SPDX-License-Identifier: BSL-1.0
+// Notifies the supervisor that has started this process (sd_notify(3)). Folder: os/linux/process. Any thread.
+#ifndef WG_OS_LINUX_PROCESS_SUPERVISOR_HPP
+#define WG_OS_LINUX_PROCESS_SUPERVISOR_HPP
+
+// SPDX-License-Identifier: BSL-1.0
+// An owned file descriptor, and the helpers that all files of os/linux use. Folder: os/linux. Any thread; a descriptor
+// has one owner.
+#ifndef WG_OS_LINUX_FD_HPP
+#define WG_OS_LINUX_FD_HPP
+
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <utility>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Owns a file descriptor, and closes it in the end; -1: none.
+class unique_fd {
+public:
+    /// Owns none.
+    constexpr unique_fd() noexcept = default;
+    /// Owns `fd`.
+    constexpr explicit unique_fd(int fd) noexcept : fd_(fd) {}
+    /// Takes over the descriptor of `other`.
+    constexpr unique_fd(unique_fd&& other) noexcept : fd_(other.release()) {}
+    /// Closes its descriptor and takes over that of `other`.
+    unique_fd& operator=(unique_fd&& other) noexcept {
+        if (this != &other) reset(other.release());
+        return *this;
+    }
+    unique_fd(unique_fd const&) = delete;
+    unique_fd& operator=(unique_fd const&) = delete;
+    ~unique_fd() { reset(); }
+
+    /// Whether it owns a descriptor.
+    constexpr explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The descriptor, or -1.
+    constexpr int get() const noexcept { return fd_; }
+    /// Gives up the descriptor without closing it. Returns: the descriptor, or -1.
+    constexpr int release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes its descriptor, keeps errno, and owns `fd` from now on.
+    void reset(int fd = -1) noexcept {
+        int const kept = errno;
+        if (fd_ >= 0) ::close(fd_); // not repeated on EINTR, because Linux has closed it even then
+        errno = kept;
+        fd_ = fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+/// Calls `call`, a system call, again as long as a signal handler interrupts it. Returns: what it returned last.
+template <class Call> auto without_interruption(Call call) noexcept {
+    for (;;) {
+        auto const answer = call();
+        if (answer >= 0 || errno != EINTR) return answer;
+    }
+}
+
+/// The status for an errno; `io_error` for those that have none of their own.
+constexpr status status_of(int error) noexcept {
+    switch (error) {
+    case 0: return status::ok;
+    case EACCES:
+    case EPERM: return status::no_permission;
+    case EADDRINUSE:
+    case EBUSY:
+    case EEXIST: return status::address_in_use;
+    case EAFNOSUPPORT:
+    case EPROTONOSUPPORT:
+    case EOPNOTSUPP:
+    case ENOPROTOOPT:
+    case ENOSYS: return status::not_supported;
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE: return status::no_memory;
+    case EAGAIN: return status::would_block;
+    case EINVAL: return status::invalid;
+    default: return status::io_error;
+    }
+}
+
+/// Whether this process can open `count` more descriptors, 16 at most (`ulimit -n`).
+inline bool can_open(std::size_t count) noexcept {
+    unique_fd opened[16];
+    for (std::size_t i = 0; i < count && i < 16; ++i) {
+        opened[i].reset(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+        if (!opened[i] && errno == EBADF) opened[i].reset(::open("/", O_RDONLY | O_CLOEXEC)); // stderr is closed
+        if (!opened[i]) return false;
+    }
+    return true;
+}
+
+/// Makes a descriptor that another program opened non-blocking and closed on exec. Returns: false with errno.
+inline bool make_private(int fd) noexcept {
+    int const flags = ::fcntl(fd, F_GETFL);
+    return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+/// Has `epoll` watch `fd` for `events` and report them under `number`; replaces what it watched `fd` for before.
+/// Returns: false with errno.
+inline bool watch(int epoll, int fd, std::uint32_t events, std::uint64_t number) noexcept {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = number;
+    if (::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+    return errno == ENOENT && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
+
+#include <cstdlib>
+#include <cstring>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Sends `state`, such as "READY=1" or "STOPPING=1", to the supervisor that has started this process. `socket` is a
+/// path, or `@` and a name in the abstract namespace; null: there is no supervisor, and nothing is sent.
+/// Returns: false if it could not be sent.
+inline bool notify_supervisor(char const* state, char const* socket = std::getenv("NOTIFY_SOCKET")) noexcept {
+    if (socket == nullptr || *socket == '\0') return true;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::size_t const length = std::strlen(socket);
+    if ((socket[0] != '/' && socket[0] != '@') || length >= sizeof address.sun_path) return false;
+    std::memcpy(address.sun_path, socket, length);
+    if (socket[0] == '@') address.sun_path[0] = '\0';
+    unique_fd const fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    auto const size = converted<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+    return fd && without_interruption([&] {
+                     return ::sendto(fd.get(), state, std::strlen(state), MSG_NOSIGNAL,
+                                     reinterpret_cast<sockaddr const*>(&address), size);
+                 }) >= 0;
+}
 
 }}} // namespace wg::WG_ABI::os
 

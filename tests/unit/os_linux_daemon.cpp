@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Going to the background, signals, privacy of memory, notification of the supervisor.
-#include "wg/os/linux/process/daemon.hpp"
+#include "wg/os/linux/process/background.hpp"
+#include "wg/os/linux/process/backoff.hpp"
+#include "wg/os/linux/process/limits.hpp"
+#include "wg/os/linux/process/stop_signals.hpp"
+#include "wg/os/linux/process/supervisor.hpp"
 
 #include <boost/test/unit_test.hpp>
 

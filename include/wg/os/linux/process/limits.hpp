@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSL-1.0
+// Limits of a process: privacy of its memory, memory, descriptors (setrlimit(2), prctl(2)).
+// Folder: os/linux/process. At start-up, before other threads.
+#ifndef WG_OS_LINUX_PROCESS_LIMITS_HPP
+#define WG_OS_LINUX_PROCESS_LIMITS_HPP
+
+#include "../../../base/bytes.hpp"
+#include "../fd.hpp"
+
+#include <algorithm>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+namespace wg { inline namespace WG_ABI { namespace os {
+
+/// Keeps other processes of the same user from reading or tracing this one, and the kernel from writing core dumps.
+/// Returns: whether both succeeded.
+inline bool keep_memory_private() noexcept {
+    rlimit const none{0, 0};
+    bool const no_core = ::setrlimit(RLIMIT_CORE, &none) == 0;
+    return ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && no_core;
+}
+
+/// Limits the memory of this process: heap, buffers, stacks of threads (RLIMIT_DATA). Further allocations fail, which
+/// the whole library handles. Returns: false if the process had a lower limit.
+inline bool limit_memory(std::size_t bytes) noexcept {
+    rlimit const most{bytes, bytes};
+    return ::setrlimit(RLIMIT_DATA, &most) == 0;
+}
+
+/// The result of `make_descriptor_room`.
+struct descriptor_room {
+    std::size_t limit = 0; ///< numbers of descriptors that were examined, from 0 on
+    std::size_t used = 0;  ///< how many of them are in use
+    /// How many of them are free.
+    std::size_t left() const noexcept { return limit - used; }
+};
+/// Finds out whether `wanted` more descriptors can be opened, and raises the soft limit (`ulimit -Sn`) if necessary, as
+/// far as the hard limit allows. Returns: if fewer are free, `limit` is the process's limit.
+inline descriptor_room make_descriptor_room(std::size_t wanted) noexcept {
+    rlimit now{};
+    if (::getrlimit(RLIMIT_NOFILE, &now) != 0) return {wanted, 0};
+    descriptor_room room;
+    auto const look = [&] { // ends when enough are found, because the limit can be a million
+        room = {};
+        std::size_t const most = now.rlim_cur == RLIM_INFINITY ? SIZE_MAX : converted<std::size_t>(now.rlim_cur);
+        for (; room.limit < most && room.left() < wanted; ++room.limit)
+            room.used += ::fcntl(static_cast<int>(room.limit), F_GETFD) >= 0;
+    };
+    look();
+    if (room.left() >= wanted || now.rlim_cur == now.rlim_max) return room;
+    rlimit raised = now;
+    raised.rlim_cur =
+        now.rlim_max == RLIM_INFINITY ? room.used + wanted : std::min<rlim_t>(now.rlim_max, room.used + wanted);
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) now = raised;
+    look();
+    return room;
+}
+
+}}} // namespace wg::WG_ABI::os
+
+#endif
