@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 
-from checks import Failure, check
+from checks import Failure, check, wait_until
 from wg_tools import Daemon, Show
 
 CLONE_NEWNS, CLONE_NEWNET, PR_SET_PDEATHSIG = 0x00020000, 0x40000000, 1
@@ -127,6 +127,16 @@ class Host:
     def address(self, device, *addresses):
         for a in addresses:
             self.ip(f'addr add {a} dev {device}' + (' nodad' if ':' in a else ''))
+        if any(':' in a for a in addresses):
+            self.settle()
+
+    def settle(self):
+        """Waits until the kernel uses every IPv6 address of the links that are up. Before that, packets to it are lost,
+        even with nodad: the kernel finishes the address in a work queue, late on a loaded machine."""
+        def tentative():
+            links = json.loads(self.ip('-j -6 addr show tentative') or '[]')
+            return [link['ifname'] for link in links if link and {'UP', 'LOWER_UP'} <= set(link['flags'])]
+        wait_until(lambda: not tentative(), what=f'the IPv6 addresses of {self} are ready')
 
     def sysctl(self, key, value):
         self.run(['sh', '-c', f'echo {value} >/proc/sys/{key.replace(".", "/")}'])
@@ -360,6 +370,8 @@ class Lab:
         for host, device, addresses in (a, a_name, a_addresses), (b, b_name, b_addresses):
             host.address(device, *addresses.split())
             host.ip(f'link set {device} up')
+        a.settle()
+        b.settle()
         return a_name, b_name
 
     def clear(self):

@@ -42,12 +42,6 @@ def with_each_peer(function=None, **options):
     return mark(function) if function else mark
 
 
-def settle(*hosts):
-    """Waits until the kernel uses every IPv6 address. Before that, it answers to none of them."""
-    for host in hosts:
-        wait_until(lambda: not host.ip('-6 addr show tentative').strip(), what=f'the addresses of {host} are ready')
-
-
 class Tunnel:
     """Two hosts with wg0. `initiator` is 'a', 'b' or 'ab': the ends that have an endpoint of the other."""
 
@@ -61,7 +55,8 @@ class Tunnel:
         for host, number in (self.a, 1), (self.b, 2):
             host.address('wg0', f'10.9.0.{number}/24', f'fd09::{number}/64')
             host.ip('link set wg0 mtu 1420 up')
-        settle(self.a, self.b)
+        self.a.settle()
+        self.b.settle()
 
     def configure(self, initiator='a', outer=4, psk_a=None, psk_b=None):
         """Configures both ends again, which ends their sessions."""
@@ -494,7 +489,8 @@ exec {real} "$@"
     def works(self, command):
         p = self.run(command)
         check(p.returncode == 0, f'wg-quick {command}: exit status {p.returncode}: {p.output}')
-        settle(self.a, self.b)
+        self.a.settle()
+        self.b.settle()
         return p.output
 
     def daemons(self):

@@ -102,8 +102,7 @@ class Tunnel:
         self.configure(initiator, outer, daemon_psk, kernel_psk)
         self.host.address('wg0', '10.9.0.1/24', 'fd09::1/64')
         self.host.ip('link set wg0 mtu 1420 up')
-        # The kernel does not answer to an IPv6 address before it uses it.
-        wait_until(lambda: not self.host.ip('-6 addr show tentative').strip(), what='the host\'s addresses are ready')
+        self.host.settle()
 
     def configure(self, initiator, outer=4, daemon_psk=None, kernel_psk=None):
         """Configures both ends again, which ends all sessions."""

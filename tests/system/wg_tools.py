@@ -233,6 +233,8 @@ class Tunnel:
         host.setconf('wg0', self.config(host))
         host.address('wg0', f'10.9.0.{number}/24', f'fd09::{number}/64')
         host.ip(f'link set wg0 mtu {mtu}' + (' up' if up else ''))
+        if up:
+            host.settle()
         # The other end must not send its initiation before the port is open: it repeats it only after five seconds.
         if up and self.opens:
             wait_until(lambda: (4, 10000 + number) in host.udp_ports(), 5, f'{host}: the UDP port of wg0 is open')
