@@ -20,12 +20,6 @@ WHERE = {
 GATEWAY = {4: {'e1': '198.51.100.1', 'e2': '203.0.113.1'}, 6: {'e1': '2001:db8:1::1', 'e2': '2001:db8:2::1'}}
 
 
-def ping(host, address, count, **how):
-    """Sends one echo request after the other: `ping -c 3` counts an answer as lost that comes two round trips late."""
-    for _ in range(count):
-        host.ping(address, **how)
-
-
 class Uplinks:
     """A client c, a router r, and a server s with two uplinks e1 and e2 to r. The router reaches s by e1, except for
     the address of e2; the default route of s leads by `back`.
@@ -76,8 +70,8 @@ class Uplinks:
             if far not in host.ip('route'):
                 host.ip(f'addr replace {own}/32 dev wg0')
                 host.ip(f'route replace {far} dev wg0 src {own}')
-        ping(self.c, '10.9.0.2', 3)
-        ping(self.s, '10.9.0.1', 3)
+        self.c.ping('10.9.0.2', 3)
+        self.s.ping('10.9.0.1', 3)
 
 
 # ---------------------------------------------------------------------------------------------------- asymmetric routes
@@ -138,7 +132,7 @@ def a_route_that_changes_is_followed_there_and_back(lab):
             u.s.ip(f'-{v} route replace default via {GATEWAY[v][device]} dev {device}')
             u.works()
             before = u.s.device_counters(device)[1]
-            ping(u.s, '10.9.0.1', 3)
+            u.s.ping('10.9.0.1', 3)
             check(u.s.device_counters(device)[1] - before > 3 * 128, f's sends by {device}, IPv{v}')
             if source:
                 equal(u.c.show('wg0').peer.endpoint, endpoint(source, PORT_S), f's as c sees it, IPv{v}')
@@ -174,8 +168,8 @@ def an_address_that_moves_to_another_interface_goes_on_answering(lab):
         for was, becomes in ('lo', 'e2'), ('e2', 'e1'), ('e1', 'lo'):
             u.s.ip(f'addr del {own}/{32 if v == 4 else 128} dev {was}')
             u.s.address(becomes, f'{own}/{32 if v == 4 else 128}')
-            ping(u.s, '10.9.0.1', 2)
-            ping(u.c, '10.9.0.2', 2)
+            u.s.ping('10.9.0.1', 2)
+            u.c.ping('10.9.0.2', 2)
             equal(u.dial(own), own, f'source of the answer when {becomes} has the address, IPv{v}')
             u.works()
 
@@ -187,10 +181,10 @@ def an_address_that_is_removed_is_given_up_until_it_comes_back(lab):
         u.dial(WHERE[v]['own'])
         u.works()
         u.s.ip(f'addr del {WHERE[v]["own"]}/{32 if v == 4 else 128} dev lo')
-        ping(u.s, '10.9.0.1', 3)
+        u.s.ping('10.9.0.1', 3)
         others = [endpoint(WHERE[v][name], PORT_S) for name in ('first', 'extra')]
         check(u.c.show('wg0').peer.endpoint in others, f's as c sees it, IPv{v}: {u.c.show("wg0").peer.endpoint}')
-        ping(u.c, '10.9.0.2', 3)
+        u.c.ping('10.9.0.2', 3)
         # The address comes back, which changes only its own route.
         u.s.address('lo', f'{WHERE[v]["own"]}/{32 if v == 4 else 128}')
         wait_until(lambda: u.dial(WHERE[v]['own']) == WHERE[v]['own'], 5, f'the address answers again, IPv{v}')
@@ -217,8 +211,8 @@ def link_local_peers_are_answered_on_their_own_link(lab):
     hub.ip('link set wg0 up')
     for _ in range(2):
         for n, (spoke, key) in enumerate(spokes, 1):
-            ping(spoke, '10.9.0.1', 3)
-            ping(hub, f'10.9.0.{n + 1}', 3)
+            spoke.ping('10.9.0.1', 3)
+            hub.ping(f'10.9.0.{n + 1}', 3)
             shown = hub.show('wg0').peers[key.public].endpoint
             check(shown.startswith('[fe80::') and shown.endswith(f'%e{n}]:{PORT_C}'), f'endpoint of {spoke}: {shown}')
         hub.ip('-6 route add 2001:db8:77::/48 dev e1')  # which notifies the daemon of routes
@@ -285,7 +279,7 @@ def small_link(lab, outer, mtu=1280):
 
 def long_packets_pass(t):
     for address in '10.9.0.2', 'fd09::2':
-        ping(t.a, address, 3, size=1392 if '.' in address else 1372, options='-M do')
+        t.a.ping(address, 3, size=1392 if '.' in address else 1372, options='-M do')
     udp_echo(t.a, t.b, '10.9.0.2', sizes=(1, 1200, 1300, 1392))
     t.lab.say(f'{tcp_copy(t.a, t.b, "10.9.0.2", 4):.0f} Mbit/s')
     tcp_copy(t.b, t.a, 'fd09::1', 2)
