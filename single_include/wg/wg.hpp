@@ -12488,45 +12488,48 @@ struct check_engine_policies : check_tun_device<typename Policies::tun_device>,
 #define WG_DEVICE_CRYPT_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Several operations of one primitive: at once where its policy can, else one by one. Layer 3; as the policy's members.
+// Several operations of one primitive: in a batch if the policy has batches, else one after the other.
+// Folder: protocol. Thread rules are those of the policy.
 #ifndef WG_PROTOCOL_BATCH_HPP
 #define WG_PROTOCOL_BATCH_HPP
 
 
 namespace wg { inline namespace WG_ABI {
 
-/// How many items a caller puts together, on its stack: `most`, if the policy gains by it, else one.
-#ifdef WG_COMPACT
-template <bool Gains> constexpr std::size_t batch_size(std::size_t) noexcept { return 1; }
-#else
-template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcept { return Gains ? most : 1; }
-#endif
+/// How many items a caller collects on its stack: `most` if the policy has batches, else one. One on small machines.
+template <bool Gains> constexpr std::size_t batch_size(std::size_t most) noexcept {
+    return Gains && !compact ? most : 1;
+}
 
+/// Computes all hashes.
 template <hash_backend Hash> void blake2s_all(Hash const& hash, std::span<hash_item const> items) noexcept {
     if constexpr (batch_hash_backend<Hash>) hash.blake2s_batch(items);
     else
         for (hash_item const& i : items) hash.blake2s(i.out, i.key, i.message, {});
 }
 
+/// Computes all DHs. `good` of an item is false if its result is zero.
 template <dh_backend Dh> void dh_all(Dh const& dh, std::span<dh_item> items) noexcept {
     if constexpr (batch_dh_backend<Dh>) dh.dh_batch(items);
     else
         for (dh_item& i : items) i.good = dh.dh(*i.out, *i.scalar, i.point.first<key_bytes>());
 }
 
+/// Seals all items, without additional data.
 template <aead_backend Aead> void seal_all(Aead const& aead, std::span<aead_item> items) noexcept {
     if constexpr (batch_aead_backend<Aead>) aead.seal_batch(items);
     else
         for (aead_item& i : items) aead.seal(i.dst, i.src, {}, i.counter, *i.key);
 }
 
+/// Opens all items, without additional data. `good` of an item is false if it is forged.
 template <aead_backend Aead> void open_all(Aead const& aead, std::span<aead_item> items) noexcept {
     if constexpr (batch_aead_backend<Aead>) aead.open_batch(items);
     else
         for (aead_item& i : items) i.good = aead.open(i.dst, i.src, {}, i.counter, *i.key);
 }
 
-/// Seals or opens a message whose plain text has `size` bytes. False: opened, and forged.
+/// Seals (`seals`) or opens a message whose plain text has `size` bytes. Returns: false if an opened message is forged.
 template <aead_backend Aead>
 bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
                   std::size_t aad_bytes, std::uint64_t counter, secret<key_bytes> const& key) noexcept {
@@ -12604,7 +12607,7 @@ constexpr message_type type_of(bytes_view datagram) noexcept {
 #define WG_DEVICE_PEER_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// mac1, mac2 and the cookie reply (whitepaper 5.3, 5.4.4, 5.4.7). Layer 3; one thread at a time.
+// mac1, mac2 and the cookie reply (whitepaper 5.3, 5.4.4, 5.4.7). Folder: protocol. One thread at a time.
 #ifndef WG_PROTOCOL_COOKIE_HPP
 #define WG_PROTOCOL_COOKIE_HPP
 
@@ -13118,13 +13121,13 @@ constexpr std::size_t from_mac1 = 2 * mac_bytes, from_mac2 = mac_bytes;
 constexpr bytes_view before_mac1(bytes_view message) noexcept { return message.first(message.size() - from_mac1); }
 constexpr bytes_view mac1_of(bytes_view message) noexcept { return message.last(from_mac1).first(mac_bytes); }
 
-/// The mac of a message as far as `end` (whitepaper 5.4: Mac).
+/// Writes the mac of the message's bytes before `end` (whitepaper 5.4: Mac). `out` is 16 bytes.
 template <hash_backend Hash>
 WG_OUTLINE void make_mac(Hash const& hash, byte* out, byte const* key, std::size_t key_size, byte const* message,
                          byte const* end) noexcept {
     hash.blake2s({out, mac_bytes}, {key, key_size}, {message, static_cast<std::size_t>(end - message)}, {});
 }
-/// Whether the right one is there.
+/// Whether the mac at `end` is right, in constant time.
 template <hash_backend Hash>
 WG_OUTLINE bool has_mac(Hash const& hash, byte const* key, std::size_t key_size, byte const* message,
                         byte const* end) noexcept {
@@ -13142,41 +13145,66 @@ WG_OUTLINE void make_subkey(primitives<Policies> const& with, secret<key_bytes>&
     with.aead.hchacha20(out, out, std::span<byte const, 16>(nonce, 16));
 }
 
-} // namespace cookie_detail
-
-/// The end that may be under load: checks macs and hands out cookies.
-template <policies Policies> class cookie_checker {
+/// The keys that follow from our public key, kept.
+template <policies Policies> class kept_keys {
 public:
-    /// After a change of the interface's public key, which lives as long as this.
-    void set_public_key([[maybe_unused]] primitives<Policies> const& with, key_view mine) noexcept {
-#ifdef WG_COMPACT
-        mine_ = mine.data();
-#else
-        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine.data());
-        cookie_detail::label_key(with.hash, seal_key_, cookie_detail::cookie_label, mine.data());
-#endif
+    void set(primitives<Policies> const& with, key_view mine) noexcept {
+        label_key(with.hash, mac1_key_, mac1_label, mine.data());
+        label_key(with.hash, seal_key_, cookie_label, mine.data());
+    }
+    secret<key_bytes> const& mac1_key(primitives<Policies> const&) const noexcept { return mac1_key_; }
+    void make_subkey(primitives<Policies> const& with, secret<key_bytes>& out, byte const* nonce) const noexcept {
+        with.aead.hchacha20(out, seal_key_, std::span<byte const, 16>(nonce, 16));
     }
 
-    /// Whether the sender knows our public key. `message` is an initiation or a response.
+private:
+    secret<key_bytes> mac1_key_;
+    secret<key_bytes> seal_key_;
+};
+
+/// The same keys, derived for each use: small machines have the time for that, and no memory to keep them.
+template <policies Policies> class derived_keys {
+public:
+    void set(primitives<Policies> const&, key_view mine) noexcept { mine_ = mine.data(); }
+    secret<key_bytes> mac1_key(primitives<Policies> const& with) const noexcept {
+        secret<key_bytes> key{not_zeroed{}};
+        label_key(with.hash, key, mac1_label, mine_);
+        return key;
+    }
+    void make_subkey(primitives<Policies> const& with, secret<key_bytes>& out, byte const* nonce) const noexcept {
+        cookie_detail::make_subkey(with, out, mine_, nonce);
+    }
+
+private:
+    byte const* mine_ = nullptr;
+};
+
+} // namespace cookie_detail
+
+/// For the receiver of handshake messages: checks macs, and makes cookie replies.
+template <policies Policies> class cookie_checker {
+public:
+    /// Takes the public key of the interface. `mine` outlives this object.
+    void set_public_key(primitives<Policies> const& with, key_view mine) noexcept { keys_.set(with, mine); }
+
+    /// Whether mac1 is right, so that the sender has our public key. `message` is an initiation or a response.
     bool check_mac1(primitives<Policies> const& with, bytes_view message) const noexcept {
-#ifdef WG_COMPACT // has time to calculate it, and no room to keep it
-        secret<key_bytes> mac1_key_{not_zeroed{}};
-        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine_);
-#endif
-        return cookie_detail::has_mac(with.hash, mac1_key_.expose().data(), key_bytes, message.data(),
+        auto const& key = keys_.mac1_key(with);
+        return cookie_detail::has_mac(with.hash, key.expose().data(), key_bytes, message.data(),
                                       message.data() + message.size() - cookie_detail::from_mac1);
     }
 
-    /// How many messages `check_mac1` takes at once, the first of which is bit 0 of the result.
-    static constexpr std::size_t at_once = batch_size<batch_hash_backend<typename Policies::hash>>(32);
+    /// The most messages that `check_mac1` takes in a batch.
+    static constexpr std::size_t max_batch = batch_size<batch_hash_backend<typename Policies::hash>>(32);
 
-#ifndef WG_COMPACT
+    /// Checks mac1 of each message, at most `max_batch`. Returns: a bit for each right one; the first message is bit 0.
     std::uint32_t check_mac1(primitives<Policies> const& with, std::span<bytes_view const> messages) const noexcept {
-        WG_ASSERT(messages.size() <= at_once);
-        std::array<byte_array<mac_bytes>, at_once> expected;
-        std::array<hash_item, at_once> items;
+        WG_ASSERT(messages.size() <= max_batch);
+        auto const& key = keys_.mac1_key(with);
+        std::array<byte_array<mac_bytes>, max_batch> expected;
+        std::array<hash_item, max_batch> items;
         for (std::size_t i = 0; i < messages.size(); ++i)
-            items[i] = {expected[i], mac1_key_.expose(), cookie_detail::before_mac1(messages[i])};
+            items[i] = {expected[i], key.expose(), cookie_detail::before_mac1(messages[i])};
         blake2s_all(with.hash, std::span<hash_item const>(items).first(messages.size()));
         std::uint32_t genuine = 0;
         for (std::size_t i = 0; i < messages.size(); ++i)
@@ -13184,23 +13212,22 @@ public:
                 genuine |= std::uint32_t{1} << i;
         return genuine;
     }
-#endif
 
-    /// Whether the sender has a cookie of ours for this address and port.
+    /// Whether mac2 is right, so that the sender has a cookie of ours for this address and port.
     bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
                     instant_argument now) const noexcept {
         return check_mac2(with, message.data(), message.data() + message.size() - cookie_detail::from_mac2, from, now);
     }
-    /// The same, by the place of mac2.
+    /// The same; `mac2` points into the message.
     bool check_mac2(primitives<Policies> const& with, byte const* message, byte const* mac2, endpoint const& from,
                     instant_argument now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie{not_zeroed{}};
-        bake(with, cookie, from);
+        make_cookie(with, cookie, from);
         return cookie_detail::has_mac(with.hash, cookie.expose().data(), cookie_bytes, message, mac2);
     }
 
-    /// Writes the cookie reply to `message`. `reply` is 64 bytes. no_random.
+    /// Writes the cookie reply to `message`. `reply` is 64 bytes. Returns: no_random.
     template <random_source Random>
     status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, endpoint const& from,
                         instant_argument now, bytes reply) noexcept {
@@ -13215,12 +13242,8 @@ public:
         if (!random.fill({nonce, 24})) return status::no_random;
         secret<cookie_bytes> cookie{not_zeroed{}};
         secret<key_bytes> subkey{not_zeroed{}};
-        bake(with, cookie, from);
-#ifdef WG_COMPACT
-        cookie_detail::make_subkey(with, subkey, mine_, nonce);
-#else
-        with.aead.hchacha20(subkey, seal_key_, std::span<byte const, 16>(nonce, 16));
-#endif
+        make_cookie(with, cookie, from);
+        keys_.make_subkey(with, subkey, nonce);
         store_le32(reply.data(), static_cast<std::uint32_t>(message_type::cookie_reply));
         // the sender's index is at the same place in a response
         store_le32(&reply[at::receiver], load_le32(&message[initiation_layout::sender]));
@@ -13235,30 +13258,26 @@ private:
 
     /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
     //= wp 5.4.7: a cookie is good for one address and port
-    void bake(primitives<Policies> const& with, secret<cookie_bytes>& cookie, endpoint const& from) const noexcept {
+    void make_cookie(primitives<Policies> const& with, secret<cookie_bytes>& cookie,
+                     endpoint const& from) const noexcept {
         byte_array<2> port;
         store_be16(port.data(), from.port);
         with.hash.blake2s(cookie.expose(), secret_.expose(), from.address.view(), port);
     }
 
-#ifdef WG_COMPACT
-    byte const* mine_ = nullptr;
-#else
-    secret<key_bytes> mac1_key_;
-    secret<key_bytes> seal_key_;
-#endif
+    std::conditional_t<compact, cookie_detail::derived_keys<Policies>, cookie_detail::kept_keys<Policies>> keys_;
     secret<key_bytes> secret_{not_zeroed{}};
     instant secret_expires_{};
 };
 
-/// The other end: puts macs on what it sends and keeps the cookie it was given.
+/// For the sender of handshake messages: adds macs, and keeps the cookie of the last cookie reply.
 template <policies Policies> class cookie_jar {
 public:
     /// Fills in mac1 and mac2 of an initiation or a response to `theirs`.
     void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, instant_argument now) noexcept {
         add_macs(with, theirs.data(), message.data(), message.data() + message.size() - cookie_detail::from_mac1, now);
     }
-    /// The same, by the place of mac1.
+    /// The same; `mac1` points into the message.
     void add_macs(primitives<Policies> const& with, byte const* theirs, byte* message, byte* mac1,
                   instant_argument now) noexcept {
         using cookie_detail::make_mac;
@@ -13274,8 +13293,8 @@ public:
         else std::memset(mac2, 0, mac_bytes);
     }
 
-    /// Takes the cookie out of a reply from `theirs` to the last message sent; one reply a message.
-    /// stale_cookie, decryption_failed.
+    /// Takes the cookie out of a reply of the peer `theirs` to the last message sent.
+    /// Returns: stale_cookie if a reply to that message was taken before; decryption_failed.
     status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply,
                          instant_argument now) noexcept {
         using at = cookie_reply_layout;
@@ -13312,7 +13331,7 @@ private:
 #define WG_PROTOCOL_KEYPAIR_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// The sliding window over received counters (whitepaper 5.4.6; RFC 6479). Layer 3; one thread at a time.
+// The sliding window over received counters (whitepaper 5.4.6; RFC 6479). Folder: protocol. One thread at a time.
 #ifndef WG_PROTOCOL_REPLAY_HPP
 #define WG_PROTOCOL_REPLAY_HPP
 
@@ -13323,16 +13342,12 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-/// Remembers which of the last counters were seen. `Bits` is a power of two of at least 32. Beyond 64 bits it is a ring
-/// of words of which the oldest is being refilled, and so reaches a word less far back: 8128 counters of 8192 bits, or
-/// 8160 where words have 32 bits (WG_COMPACT).
+/// Remembers which of the last counters were seen. `Bits` is a power of two, at least 32. A window of more than 64 bits
+/// is a ring of words. The oldest word is being refilled, so the window reaches one word less far back: 8128 counters of
+/// 8192 bits, or 8160 with words of 32 bits (WG_COMPACT).
 template <std::size_t Bits> class replay_window {
     static_assert(Bits >= 32 && (Bits & (Bits - 1)) == 0);
-#ifdef WG_COMPACT
-    static constexpr std::size_t word_bits = 32;
-#else
-    static constexpr std::size_t word_bits = Bits >= 64 ? 64 : 32;
-#endif
+    static constexpr std::size_t word_bits = Bits >= 64 && !compact ? 64 : 32;
     static constexpr std::size_t words = Bits / word_bits;
     using word = std::conditional_t<word_bits == 64, std::uint64_t, std::uint32_t>;
 
@@ -13340,8 +13355,8 @@ public:
     /// How far behind the greatest counter a new one may lie.
     static constexpr std::size_t reach = words == 1 ? Bits - 1 : Bits - word_bits;
 
-    /// Whether `counter` is below the limit, not too old and new; it is then marked as seen. To be asked only after
-    /// the packet's tag was found right.
+    /// Marks `counter` as seen. Call it only after the packet's tag was verified.
+    /// Returns: false if the counter is at the limit, too old, or seen before.
     //= wp 5.4.6: sliding window: packets may come in any order within it, each once
     [[nodiscard]] bool accept(std::uint64_t counter) noexcept {
         if (counter >= reject_after_messages) return false;
@@ -13357,7 +13372,7 @@ public:
         return true;
     }
 
-    /// Whether `accept` would refuse `counter`. Changes nothing, so it may be asked before the tag is checked: a
+    /// Whether `accept` would refuse `counter`. Changes nothing, so it may be called before the tag is verified: a
     /// replayed packet then costs no decryption.
     [[nodiscard]] bool refuses(std::uint64_t counter) const noexcept {
         std::uint64_t const position = counter + 1;
@@ -15644,7 +15659,7 @@ public:
     }
 
     /// How many jobs `check_mac1` looks at.
-    static constexpr std::size_t macs_at_once = cookie_checker<Policies>::at_once;
+    static constexpr std::size_t macs_at_once = cookie_checker<Policies>::max_batch;
 
     /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
     /// first job is bit 0.

@@ -53,7 +53,7 @@ public:
     }
 
     /// How many jobs `check_mac1` looks at.
-    static constexpr std::size_t macs_at_once = cookie_checker<Policies>::at_once;
+    static constexpr std::size_t macs_at_once = cookie_checker<Policies>::max_batch;
 
     /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
     /// first job is bit 0.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// mac1, mac2 and the cookie reply (whitepaper 5.3, 5.4.4, 5.4.7). Layer 3; one thread at a time.
+// mac1, mac2 and the cookie reply (whitepaper 5.3, 5.4.4, 5.4.7). Folder: protocol. One thread at a time.
 #ifndef WG_PROTOCOL_COOKIE_HPP
 #define WG_PROTOCOL_COOKIE_HPP
 
@@ -25,13 +25,13 @@ constexpr std::size_t from_mac1 = 2 * mac_bytes, from_mac2 = mac_bytes;
 constexpr bytes_view before_mac1(bytes_view message) noexcept { return message.first(message.size() - from_mac1); }
 constexpr bytes_view mac1_of(bytes_view message) noexcept { return message.last(from_mac1).first(mac_bytes); }
 
-/// The mac of a message as far as `end` (whitepaper 5.4: Mac).
+/// Writes the mac of the message's bytes before `end` (whitepaper 5.4: Mac). `out` is 16 bytes.
 template <hash_backend Hash>
 WG_OUTLINE void make_mac(Hash const& hash, byte* out, byte const* key, std::size_t key_size, byte const* message,
                          byte const* end) noexcept {
     hash.blake2s({out, mac_bytes}, {key, key_size}, {message, static_cast<std::size_t>(end - message)}, {});
 }
-/// Whether the right one is there.
+/// Whether the mac at `end` is right, in constant time.
 template <hash_backend Hash>
 WG_OUTLINE bool has_mac(Hash const& hash, byte const* key, std::size_t key_size, byte const* message,
                         byte const* end) noexcept {
@@ -49,41 +49,66 @@ WG_OUTLINE void make_subkey(primitives<Policies> const& with, secret<key_bytes>&
     with.aead.hchacha20(out, out, std::span<byte const, 16>(nonce, 16));
 }
 
-} // namespace cookie_detail
-
-/// The end that may be under load: checks macs and hands out cookies.
-template <policies Policies> class cookie_checker {
+/// The keys that follow from our public key, kept.
+template <policies Policies> class kept_keys {
 public:
-    /// After a change of the interface's public key, which lives as long as this.
-    void set_public_key([[maybe_unused]] primitives<Policies> const& with, key_view mine) noexcept {
-#ifdef WG_COMPACT
-        mine_ = mine.data();
-#else
-        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine.data());
-        cookie_detail::label_key(with.hash, seal_key_, cookie_detail::cookie_label, mine.data());
-#endif
+    void set(primitives<Policies> const& with, key_view mine) noexcept {
+        label_key(with.hash, mac1_key_, mac1_label, mine.data());
+        label_key(with.hash, seal_key_, cookie_label, mine.data());
+    }
+    secret<key_bytes> const& mac1_key(primitives<Policies> const&) const noexcept { return mac1_key_; }
+    void make_subkey(primitives<Policies> const& with, secret<key_bytes>& out, byte const* nonce) const noexcept {
+        with.aead.hchacha20(out, seal_key_, std::span<byte const, 16>(nonce, 16));
     }
 
-    /// Whether the sender knows our public key. `message` is an initiation or a response.
+private:
+    secret<key_bytes> mac1_key_;
+    secret<key_bytes> seal_key_;
+};
+
+/// The same keys, derived for each use: small machines have the time for that, and no memory to keep them.
+template <policies Policies> class derived_keys {
+public:
+    void set(primitives<Policies> const&, key_view mine) noexcept { mine_ = mine.data(); }
+    secret<key_bytes> mac1_key(primitives<Policies> const& with) const noexcept {
+        secret<key_bytes> key{not_zeroed{}};
+        label_key(with.hash, key, mac1_label, mine_);
+        return key;
+    }
+    void make_subkey(primitives<Policies> const& with, secret<key_bytes>& out, byte const* nonce) const noexcept {
+        cookie_detail::make_subkey(with, out, mine_, nonce);
+    }
+
+private:
+    byte const* mine_ = nullptr;
+};
+
+} // namespace cookie_detail
+
+/// For the receiver of handshake messages: checks macs, and makes cookie replies.
+template <policies Policies> class cookie_checker {
+public:
+    /// Takes the public key of the interface. `mine` outlives this object.
+    void set_public_key(primitives<Policies> const& with, key_view mine) noexcept { keys_.set(with, mine); }
+
+    /// Whether mac1 is right, so that the sender has our public key. `message` is an initiation or a response.
     bool check_mac1(primitives<Policies> const& with, bytes_view message) const noexcept {
-#ifdef WG_COMPACT // has time to calculate it, and no room to keep it
-        secret<key_bytes> mac1_key_{not_zeroed{}};
-        cookie_detail::label_key(with.hash, mac1_key_, cookie_detail::mac1_label, mine_);
-#endif
-        return cookie_detail::has_mac(with.hash, mac1_key_.expose().data(), key_bytes, message.data(),
+        auto const& key = keys_.mac1_key(with);
+        return cookie_detail::has_mac(with.hash, key.expose().data(), key_bytes, message.data(),
                                       message.data() + message.size() - cookie_detail::from_mac1);
     }
 
-    /// How many messages `check_mac1` takes at once, the first of which is bit 0 of the result.
-    static constexpr std::size_t at_once = batch_size<batch_hash_backend<typename Policies::hash>>(32);
+    /// The most messages that `check_mac1` takes in a batch.
+    static constexpr std::size_t max_batch = batch_size<batch_hash_backend<typename Policies::hash>>(32);
 
-#ifndef WG_COMPACT
+    /// Checks mac1 of each message, at most `max_batch`. Returns: a bit for each right one; the first message is bit 0.
     std::uint32_t check_mac1(primitives<Policies> const& with, std::span<bytes_view const> messages) const noexcept {
-        WG_ASSERT(messages.size() <= at_once);
-        std::array<byte_array<mac_bytes>, at_once> expected;
-        std::array<hash_item, at_once> items;
+        WG_ASSERT(messages.size() <= max_batch);
+        auto const& key = keys_.mac1_key(with);
+        std::array<byte_array<mac_bytes>, max_batch> expected;
+        std::array<hash_item, max_batch> items;
         for (std::size_t i = 0; i < messages.size(); ++i)
-            items[i] = {expected[i], mac1_key_.expose(), cookie_detail::before_mac1(messages[i])};
+            items[i] = {expected[i], key.expose(), cookie_detail::before_mac1(messages[i])};
         blake2s_all(with.hash, std::span<hash_item const>(items).first(messages.size()));
         std::uint32_t genuine = 0;
         for (std::size_t i = 0; i < messages.size(); ++i)
@@ -91,23 +116,22 @@ public:
                 genuine |= std::uint32_t{1} << i;
         return genuine;
     }
-#endif
 
-    /// Whether the sender has a cookie of ours for this address and port.
+    /// Whether mac2 is right, so that the sender has a cookie of ours for this address and port.
     bool check_mac2(primitives<Policies> const& with, bytes_view message, endpoint const& from,
                     instant_argument now) const noexcept {
         return check_mac2(with, message.data(), message.data() + message.size() - cookie_detail::from_mac2, from, now);
     }
-    /// The same, by the place of mac2.
+    /// The same; `mac2` points into the message.
     bool check_mac2(primitives<Policies> const& with, byte const* message, byte const* mac2, endpoint const& from,
                     instant_argument now) const noexcept {
         if (!secret_is_fresh(now)) return false;
         secret<cookie_bytes> cookie{not_zeroed{}};
-        bake(with, cookie, from);
+        make_cookie(with, cookie, from);
         return cookie_detail::has_mac(with.hash, cookie.expose().data(), cookie_bytes, message, mac2);
     }
 
-    /// Writes the cookie reply to `message`. `reply` is 64 bytes. no_random.
+    /// Writes the cookie reply to `message`. `reply` is 64 bytes. Returns: no_random.
     template <random_source Random>
     status create_reply(primitives<Policies> const& with, Random& random, bytes_view message, endpoint const& from,
                         instant_argument now, bytes reply) noexcept {
@@ -122,12 +146,8 @@ public:
         if (!random.fill({nonce, 24})) return status::no_random;
         secret<cookie_bytes> cookie{not_zeroed{}};
         secret<key_bytes> subkey{not_zeroed{}};
-        bake(with, cookie, from);
-#ifdef WG_COMPACT
-        cookie_detail::make_subkey(with, subkey, mine_, nonce);
-#else
-        with.aead.hchacha20(subkey, seal_key_, std::span<byte const, 16>(nonce, 16));
-#endif
+        make_cookie(with, cookie, from);
+        keys_.make_subkey(with, subkey, nonce);
         store_le32(reply.data(), static_cast<std::uint32_t>(message_type::cookie_reply));
         // the sender's index is at the same place in a response
         store_le32(&reply[at::receiver], load_le32(&message[initiation_layout::sender]));
@@ -142,30 +162,26 @@ private:
 
     /// A cookie is a mac of the sender's address and port under a secret of ours (wp 5.4.7).
     //= wp 5.4.7: a cookie is good for one address and port
-    void bake(primitives<Policies> const& with, secret<cookie_bytes>& cookie, endpoint const& from) const noexcept {
+    void make_cookie(primitives<Policies> const& with, secret<cookie_bytes>& cookie,
+                     endpoint const& from) const noexcept {
         byte_array<2> port;
         store_be16(port.data(), from.port);
         with.hash.blake2s(cookie.expose(), secret_.expose(), from.address.view(), port);
     }
 
-#ifdef WG_COMPACT
-    byte const* mine_ = nullptr;
-#else
-    secret<key_bytes> mac1_key_;
-    secret<key_bytes> seal_key_;
-#endif
+    std::conditional_t<compact, cookie_detail::derived_keys<Policies>, cookie_detail::kept_keys<Policies>> keys_;
     secret<key_bytes> secret_{not_zeroed{}};
     instant secret_expires_{};
 };
 
-/// The other end: puts macs on what it sends and keeps the cookie it was given.
+/// For the sender of handshake messages: adds macs, and keeps the cookie of the last cookie reply.
 template <policies Policies> class cookie_jar {
 public:
     /// Fills in mac1 and mac2 of an initiation or a response to `theirs`.
     void add_macs(primitives<Policies> const& with, key_view theirs, bytes message, instant_argument now) noexcept {
         add_macs(with, theirs.data(), message.data(), message.data() + message.size() - cookie_detail::from_mac1, now);
     }
-    /// The same, by the place of mac1.
+    /// The same; `mac1` points into the message.
     void add_macs(primitives<Policies> const& with, byte const* theirs, byte* message, byte* mac1,
                   instant_argument now) noexcept {
         using cookie_detail::make_mac;
@@ -181,8 +197,8 @@ public:
         else std::memset(mac2, 0, mac_bytes);
     }
 
-    /// Takes the cookie out of a reply from `theirs` to the last message sent; one reply a message.
-    /// stale_cookie, decryption_failed.
+    /// Takes the cookie out of a reply of the peer `theirs` to the last message sent.
+    /// Returns: stale_cookie if a reply to that message was taken before; decryption_failed.
     status consume_reply(primitives<Policies> const& with, key_view theirs, bytes_view reply,
                          instant_argument now) noexcept {
         using at = cookie_reply_layout;

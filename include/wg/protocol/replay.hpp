@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// The sliding window over received counters (whitepaper 5.4.6; RFC 6479). Layer 3; one thread at a time.
+// The sliding window over received counters (whitepaper 5.4.6; RFC 6479). Folder: protocol. One thread at a time.
 #ifndef WG_PROTOCOL_REPLAY_HPP
 #define WG_PROTOCOL_REPLAY_HPP
 
@@ -12,16 +12,12 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// Remembers which of the last counters were seen. `Bits` is a power of two of at least 32. Beyond 64 bits it is a ring
-/// of words of which the oldest is being refilled, and so reaches a word less far back: 8128 counters of 8192 bits, or
-/// 8160 where words have 32 bits (WG_COMPACT).
+/// Remembers which of the last counters were seen. `Bits` is a power of two, at least 32. A window of more than 64 bits
+/// is a ring of words. The oldest word is being refilled, so the window reaches one word less far back: 8128 counters of
+/// 8192 bits, or 8160 with words of 32 bits (WG_COMPACT).
 template <std::size_t Bits> class replay_window {
     static_assert(Bits >= 32 && (Bits & (Bits - 1)) == 0);
-#ifdef WG_COMPACT
-    static constexpr std::size_t word_bits = 32;
-#else
-    static constexpr std::size_t word_bits = Bits >= 64 ? 64 : 32;
-#endif
+    static constexpr std::size_t word_bits = Bits >= 64 && !compact ? 64 : 32;
     static constexpr std::size_t words = Bits / word_bits;
     using word = std::conditional_t<word_bits == 64, std::uint64_t, std::uint32_t>;
 
@@ -29,8 +25,8 @@ public:
     /// How far behind the greatest counter a new one may lie.
     static constexpr std::size_t reach = words == 1 ? Bits - 1 : Bits - word_bits;
 
-    /// Whether `counter` is below the limit, not too old and new; it is then marked as seen. To be asked only after
-    /// the packet's tag was found right.
+    /// Marks `counter` as seen. Call it only after the packet's tag was verified.
+    /// Returns: false if the counter is at the limit, too old, or seen before.
     //= wp 5.4.6: sliding window: packets may come in any order within it, each once
     [[nodiscard]] bool accept(std::uint64_t counter) noexcept {
         if (counter >= reject_after_messages) return false;
@@ -46,7 +42,7 @@ public:
         return true;
     }
 
-    /// Whether `accept` would refuse `counter`. Changes nothing, so it may be asked before the tag is checked: a
+    /// Whether `accept` would refuse `counter`. Changes nothing, so it may be called before the tag is verified: a
     /// replayed packet then costs no decryption.
     [[nodiscard]] bool refuses(std::uint64_t counter) const noexcept {
         std::uint64_t const position = counter + 1;
