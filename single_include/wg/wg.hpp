@@ -11,7 +11,7 @@
 #define WG_WG_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What a translation unit was compiled with: assertions, the border of what is secret, the ABI namespace. Layer 0.
+// How a translation unit was compiled: assertions, declassification of secrets, the ABI namespace. Folder: base.
 #ifndef WG_BASE_ABI_HPP
 #define WG_BASE_ABI_HPP
 
@@ -22,8 +22,8 @@
 #define WG_HAS_CXX20
 #endif
 
-/// `WG_ASSERT(condition)` guards against errors of the programmer, never against input. A host may define it to
-/// its own hook before the first include; otherwise it traps, and with `NDEBUG` it is gone.
+/// `WG_ASSERT(condition)` guards against programming errors, never against input. A host may define it to its own hook
+/// before the first include. Otherwise it traps, and does nothing with `NDEBUG`.
 #ifndef WG_ASSERT
 #ifdef NDEBUG
 #define WG_ASSERT(condition) static_cast<void>(0)
@@ -32,16 +32,16 @@
 #endif
 #endif
 
-/// `WG_DECLASSIFY(value)` is `value`, which was computed from secrets and is public from here on: whether a tag is the
-/// right one, whether a key is zero. Nothing else of a secret may decide a branch or an address. The test of constant
-/// time defines it to its own hook before the first include.
+/// `WG_DECLASSIFY(value)` is `value`. It marks a value that was computed from secrets and is public from here on, such
+/// as whether a tag is right. No other value of a secret may decide a branch or an address. The constant-time test
+/// defines it to its own hook before the first include.
 #ifndef WG_DECLASSIFY
 #define WG_DECLASSIFY(value) (value)
 #endif
 
-// WG_COMPACT is for machines that handle one packet at a time and have kilobytes: no batches, no tables of precomputed
-// points. Cortex-M has it by itself. WG_SMALL brings it along, and picks the smallest forms of the cryptography, too.
-// WG_BARE is for a node below which there is no operating system: it lacks what only a host with routes needs.
+// WG_COMPACT is for machines that handle one packet at a time and have kilobytes of memory: no batches, no tables of
+// precomputed points. It is the default for Cortex-M. WG_SMALL implies it, and selects the smallest cryptography.
+// WG_BARE is for a node without an operating system: it leaves out what only a host with routes needs.
 #if !defined(WG_COMPACT) && (defined(WG_SMALL) || (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'))
 #define WG_COMPACT
 #endif
@@ -49,23 +49,23 @@
 #define WG_BARE
 #endif
 
-/// A function that is called at many places: where size is all, there is one body of it.
+/// A function with many callers. Small machines keep one body of it, to save flash.
 #ifdef WG_COMPACT
 #define WG_OUTLINE [[gnu::noinline]]
 #else
 #define WG_OUTLINE
 #endif
 
-/// A function whose frame is large: where memory is little, it is not to lie below frames that need none of it.
+/// A function with a large frame. Small machines keep it out of line so that its frame is gone before deeper calls.
 #ifdef WG_COMPACT
 #define WG_FRAME [[gnu::noinline]]
 #else
 #define WG_FRAME
 #endif
 
-// The linker keeps one body of each inline function. Two units built for different processors, or one with checks
-// and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and the size are
-// part of every name, and a wg type that crosses such a border fails to link instead of failing to run.
+// The linker keeps one body of each inline function. Two units built for different processors, or one with checks and
+// one without, must therefore not share a symbol. So the baseline instruction set, the checking mode and the size are
+// part of every name. Passing a wg type between two such units fails to link, instead of failing when it runs.
 #define WG_JOIN_(a, b, c, d, e) a##b##c##d##e
 #define WG_JOIN(a, b, c, d, e) WG_JOIN_(a, b, c, d, e)
 
@@ -202,7 +202,7 @@ inline constexpr bool hostless = false;
 #define WG_BASE_ENDPOINT_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Views of bytes, and the integers that are read and written in them. Layer 0; pure, any thread.
+// Views of bytes, and reading and writing integers in them. Folder: base. Pure; any thread.
 #ifndef WG_BASE_BYTES_HPP
 #define WG_BASE_BYTES_HPP
 
@@ -217,13 +217,17 @@ inline constexpr bool hostless = false;
 
 namespace wg { inline namespace WG_ABI {
 
+/// An octet.
 using byte = std::uint8_t;
+/// Writable bytes of another object.
 using bytes = std::span<byte>;
+/// Readable bytes of another object.
 using bytes_view = std::span<byte const>;
+/// `Size` bytes in place.
 template <std::size_t Size> using byte_array = std::array<byte, Size>;
 
-/// The number as a `To`. For types that are the same on some processors and not on others: there a plain cast is one
-/// to the type that the number has, of which compilers can warn (-Wuseless-cast).
+/// The number as a `To`. For types that are the same on some processors only: a plain cast to the same type draws the
+/// warning -Wuseless-cast.
 template <class To, class From> constexpr To converted(From number) noexcept { return static_cast<To>(number); }
 
 namespace bytes_detail {
@@ -234,7 +238,7 @@ template <class Word> constexpr Word swap_bytes(Word word) noexcept {
     else return __builtin_bswap64(word);
 }
 
-// A loop over bytes becomes one load in clang always, and in g++ from -O3 on; memcpy does so from -O1 on, in both.
+// Compilers turn memcpy into one load from -O1 on. g++ does that with a loop over bytes only from -O3 on.
 template <class Word, std::endian Order> constexpr Word load(byte const* from) noexcept {
     Word word = 0;
     if (std::is_constant_evaluated()) {
@@ -261,7 +265,10 @@ template <std::endian Order, class Word> constexpr void store(byte* to, Word wor
 
 } // namespace bytes_detail
 
-// Compilers make one load or store (and a byte swap where needed) of each of these; any alignment.
+// Each of these becomes one load or store, and a byte swap if needed. Any alignment.
+
+/// Reads or writes a little-endian (le) or big-endian (be) integer of 16, 32 or 64 bits.
+/// @{
 constexpr std::uint16_t load_le16(byte const* from) noexcept {
     return bytes_detail::load<std::uint16_t, std::endian::little>(from);
 }
@@ -287,14 +294,16 @@ constexpr void store_be16(byte* to, std::uint16_t word) noexcept { bytes_detail:
 constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
 constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
 
+/// @}
+
 /// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
 inline void copy(bytes to, bytes_view from) noexcept {
     WG_ASSERT(to.size() >= from.size());
     if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
 }
 
-/// Fills with zero bytes; the compiler may drop it before memory that dies. For secrets there is `wipe`. In line, since
-/// a call of memset is shorter than one with a span.
+/// Fills with zero bytes. The compiler may drop this if the memory is not read again; use `wipe` for secrets. Inline,
+/// because a call of memset takes less code than a call with a span.
 [[gnu::always_inline]] inline void fill_zero(bytes to) noexcept {
     if (!to.empty()) std::memset(to.data(), 0, to.size());
 }
@@ -748,7 +757,7 @@ struct peer_facts {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// What a device tells its observer. No event carries a secret. Layer 0; plain values.
+// The events that a device reports to its observer. No event carries a secret. Folder: base. Plain values.
 #ifndef WG_BASE_EVENT_HPP
 #define WG_BASE_EVENT_HPP
 
@@ -877,9 +886,10 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-/// The number an observer is given for what concerns no peer.
+/// The peer number of an event that concerns no peer.
 inline constexpr std::uint32_t no_peer_number = UINT32_MAX;
 
+/// The kind of an event; the comments say what its value means.
 enum class event_id : std::uint8_t {
     dropped,         ///< value: the status that says why
     initiation_sent, ///< value: attempts so far
@@ -901,6 +911,7 @@ enum class event_id : std::uint8_t {
     send_failed,       ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
 };
 
+/// A phrase for people.
 constexpr char const* describe(event_id id) noexcept {
     constexpr char const* texts[] = {
         "dropped a packet",
@@ -928,15 +939,15 @@ constexpr char const* describe(event_id id) noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A buffer and the window of it that is in use: what TUN devices and sockets read into and write from. Layer 0; used by
-// one thread at a time.
+// A buffer and the window of it that is in use: TUN devices and sockets read into it and write from it. Folder: base.
+// One thread at a time.
 #ifndef WG_BASE_PACKET_HPP
 #define WG_BASE_PACKET_HPP
 
 
 namespace wg { inline namespace WG_ABI {
 
-/// A window into somebody else's buffer. Headers go before the window and tags after it without a copy.
+/// A window into a buffer of the caller. Headers are added before the window and tags after it without a copy.
 struct packet {
     byte* buffer = nullptr;
     std::uint32_t capacity = 0;
@@ -944,7 +955,7 @@ struct packet {
     std::uint32_t length = 0;
 
     constexpr packet() noexcept = default;
-    /// A window of `length` bytes at `offset` of `room`.
+    /// A window of `length_bytes` at `offset_bytes` of `room`.
     constexpr packet(bytes room, std::size_t offset_bytes, std::size_t length_bytes = 0) noexcept
         : buffer(room.data()), capacity(converted<std::uint32_t>(room.size())),
           offset(converted<std::uint32_t>(offset_bytes)), length(converted<std::uint32_t>(length_bytes)) {
@@ -965,13 +976,13 @@ struct packet {
     }
 };
 
-/// A UDP payload and where it came from or goes to.
+/// A UDP payload, and the address that it came from or goes to.
 struct datagram : packet {
     path where{};
     std::uint8_t tos = 0; ///< DSCP and ECN of the outer header
     /// Received: if not 0, the window holds datagrams of this size back to back, of which the last may be shorter.
     std::uint16_t segment_bytes = 0;
-    status why = status::ok; ///< sent: what became of it
+    status why = status::ok; ///< sent: ok, or the reason that it was not
     std::uint16_t error = 0; ///< sent: the host's own number for `why` (errno), if it has one
 };
 
@@ -12543,15 +12554,17 @@ bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The four messages, by byte offset (whitepaper 5.4.2 - 5.4.7). Layer 3; pure.
+// The four messages, by byte offset (whitepaper 5.4.2 - 5.4.7). Folder: protocol. Pure; any thread.
 #ifndef WG_PROTOCOL_MESSAGES_HPP
 #define WG_PROTOCOL_MESSAGES_HPP
 
 
 namespace wg { inline namespace WG_ABI {
 
+/// The type field of a message; `none` is no message.
 enum class message_type : std::uint32_t { none = 0, initiation = 1, response = 2, cookie_reply = 3, transport = 4 };
 
+/// Byte offsets of a handshake initiation (whitepaper 5.4.2).
 struct initiation_layout {
     static constexpr std::size_t sender = 4, ephemeral = 8, encrypted_static = 40, encrypted_timestamp = 88, mac1 = 116,
                                  mac2 = 132, size = 148;
@@ -12559,17 +12572,20 @@ struct initiation_layout {
     static_assert(encrypted_timestamp + timestamp_bytes + tag_bytes == mac1 && mac2 + mac_bytes == size);
 };
 
+/// Byte offsets of a handshake response (whitepaper 5.4.3).
 struct response_layout {
     static constexpr std::size_t sender = 4, receiver = 8, ephemeral = 12, encrypted_nothing = 44, mac1 = 60, mac2 = 76,
                                  size = 92;
     static_assert(encrypted_nothing + tag_bytes == mac1 && mac2 + mac_bytes == size);
 };
 
+/// Byte offsets of a cookie reply (whitepaper 5.4.7).
 struct cookie_reply_layout {
     static constexpr std::size_t receiver = 4, nonce = 8, encrypted_cookie = 32, size = 64;
     static_assert(encrypted_cookie + cookie_bytes + tag_bytes == size);
 };
 
+/// Byte offsets of a transport data message (whitepaper 5.4.6).
 struct transport_layout {
     static constexpr std::size_t receiver = 4, counter = 8, encrypted_packet = transport_header_bytes;
     static constexpr std::size_t minimum_size = encrypted_packet + tag_bytes;
@@ -12579,7 +12595,7 @@ namespace message_detail {
 
 WG_OUTLINE constexpr message_type type_of(byte const* datagram, std::size_t size) noexcept {
     constexpr std::uint8_t sizes[] = {initiation_layout::size, response_layout::size, cookie_reply_layout::size};
-    if (size < transport_layout::minimum_size) return message_type::none; // also the shortest of all
+    if (size < transport_layout::minimum_size) return message_type::none; // a keepalive is the shortest message
     std::uint32_t const type = load_le32(datagram);
     if (type == static_cast<std::uint32_t>(message_type::transport)) return message_type::transport;
     return type - 1 < 3 && size == sizes[type - 1] ? static_cast<message_type>(type) : message_type::none;
@@ -12587,7 +12603,8 @@ WG_OUTLINE constexpr message_type type_of(byte const* datagram, std::size_t size
 
 } // namespace message_detail
 
-/// The type of a datagram whose first 4 bytes (the type and three zero bytes) and length fit together; else none.
+/// The type of a datagram. Returns: none if the first 4 bytes (the type and three zero bytes) and the length do not fit
+/// together.
 //= wp 5.4: type, three zero bytes, and the one size that a message has
 constexpr message_type type_of(bytes_view datagram) noexcept {
     return message_detail::type_of(datagram.data(), datagram.size());
@@ -12612,14 +12629,11 @@ constexpr message_type type_of(bytes_view datagram) noexcept {
 #define WG_PROTOCOL_COOKIE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
+// Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Folder: protocol.
 //
-// Pure functions over handshakes: no tables, no time, no policy beyond primitives. A message that is refused leaves the
-// handshake as it was; where one cannot be made, it is to be forgotten. The whitepaper's tokens stand beside the lines
-// that do them. One thread for each handshake.
-//
-// Who has several messages at hand calls the steps that take spans, so that their DHs are done at once. An element that
-// is not `ok` is left alone by them.
+// Pure functions over handshakes: no tables, no time, no policies but the primitives. A received message that is
+// refused does not change the handshake. If a message cannot be created, the caller forgets the handshake. The
+// whitepaper's tokens stand beside the lines that compute them. A handshake is used by one thread at a time.
 #ifndef WG_PROTOCOL_NOISE_HPP
 #define WG_PROTOCOL_NOISE_HPP
 
@@ -12655,8 +12669,8 @@ template <hash_backend Hash>
     hash.blake2s(out, {}, block.expose(), inner.expose());
 }
 
-// In what follows a pointer and a size stand for a span, which compilers for 32-bit machines hand over by way of the
-// stack.
+// The functions below take a pointer and a size instead of a span, because compilers for 32-bit machines pass a span on
+// the stack.
 
 /// Hash(first || second) (whitepaper 5.4). `out` may be `first`.
 template <hash_backend Hash>
@@ -12667,8 +12681,8 @@ void hash_of(Hash const& hash, secret<key_bytes>& out, byte const* first, std::s
     out.assign(digest);
 }
 
-/// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as there are places for them. The first one takes the place
-/// of the key. `second` and `third` may be `input`.
+/// KDF1 to KDF3 (whitepaper 5.4). Each output is 32 bytes. The first output replaces `key`; the second and third are
+/// computed if their pointers are not null. `second` and `third` may be `input`.
 template <hash_backend Hash>
 WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* input, std::size_t size,
                          secret<key_bytes>* second = nullptr, secret<key_bytes>* third = nullptr) noexcept {
@@ -12688,7 +12702,7 @@ WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* i
         from = step.before.expose().data();
     }
 }
-/// The same with a place for each. An output may be `key` or lie in `input`.
+/// The same; no output replaces `key`. An output may be `key` or lie in `input`.
 template <hash_backend Hash, class... More>
 void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, secret<key_bytes>& first,
          More&... more) noexcept {
@@ -12714,6 +12728,7 @@ struct symmetric_state {
     }
 };
 
+/// The last step of a handshake.
 enum class handshake_state : std::uint8_t {
     none,
     initiation_created,
@@ -12727,11 +12742,11 @@ struct handshake {
     handshake_state state = handshake_state::none;
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
-    /// Ours, the private key, if we began; else the other end's, which is public.
+    /// Initiator: our ephemeral private key. Responder: the ephemeral public key of the initiator.
     secret<key_bytes> ephemeral{not_zeroed{}};
     symmetric_state symmetric;
 
-    /// Forgets all but the local index, which the index table still has.
+    /// Forgets everything but the local index, which is still in the index table.
     void clear() noexcept {
         state = handshake_state::none;
         remote_index = 0;
@@ -12740,7 +12755,7 @@ struct handshake {
     }
 };
 
-/// Brings a private key into the form that X25519 uses (RFC 7748, section 5).
+/// Clamps a private key for X25519 (RFC 7748, section 5).
 inline void clamp(secret<key_bytes>& key) noexcept {
     key.expose()[0] &= 248;
     key.expose()[31] = static_cast<byte>((key.expose()[31] & 127) | 64);
@@ -12754,7 +12769,8 @@ struct identity {
     bool exists() const noexcept { return !private_key.is_zero(); }
 };
 
-/// What is known of the other end before a handshake. All zero: no preshared key; no usable static key.
+/// What is known about the other end before a handshake. A preshared key of zero means none. A `static_static` of zero
+/// means that the static key is unusable.
 struct remote_identity {
     wg::public_key public_key;
     secret<key_bytes> static_static{not_zeroed{}}; ///< DH of both static keys
@@ -12860,7 +12876,7 @@ public:
         return mix_timestamp(in, theirs, in.timestamp.data());
     }
 
-    /// The caller has accepted the timestamp: the handshake is now this one.
+    /// Takes over an initiation whose timestamp the caller has accepted.
     void accept_initiation(handshake& to, incoming_initiation const& in) const noexcept {
         using at = initiation_layout;
         to.symmetric.assign(in.symmetric);
@@ -13326,7 +13342,7 @@ private:
 #endif
 // SPDX-License-Identifier: BSL-1.0
 // A session's keys, and the three slots that a peer keeps sessions in (whitepaper 6; Linux noise.c, the comment on
-// add_new_keypair). Layer 3; one thread at a time.
+// add_new_keypair). Folder: protocol. One thread at a time.
 #ifndef WG_PROTOCOL_KEYPAIR_HPP
 #define WG_PROTOCOL_KEYPAIR_HPP
 
@@ -13343,8 +13359,8 @@ private:
 namespace wg { inline namespace WG_ABI {
 
 /// Remembers which of the last counters were seen. `Bits` is a power of two, at least 32. A window of more than 64 bits
-/// is a ring of words. The oldest word is being refilled, so the window reaches one word less far back: 8128 counters of
-/// 8192 bits, or 8160 with words of 32 bits (WG_COMPACT).
+/// is a ring of words. The oldest word is being refilled, so the window reaches one word less far back: 8128 counters
+/// for 8192 bits, or 8160 with words of 32 bits (WG_COMPACT).
 template <std::size_t Bits> class replay_window {
     static_assert(Bits >= 32 && (Bits & (Bits - 1)) == 0);
     static constexpr std::size_t word_bits = Bits >= 64 && !compact ? 64 : 32;
@@ -13408,12 +13424,13 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// The keys, counters and indices of one session.
 template <std::size_t ReplayBits> struct keypair {
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
     std::uint32_t in_flight = 0; ///< jobs that hold it; a retired keypair is wiped when there are none
     bool initiator = false;
-    bool renewed_late = false; ///< the other end has one that it began, too, and is to renew that first
+    bool renewed_late = false; ///< the other end began a session, too, and renews that one first
     bool may_send = true;
     bool retired = false;
     instant created{};
@@ -13440,21 +13457,22 @@ template <std::size_t ReplayBits> struct keypair {
     }
 };
 
-/// Previous, current and next session. What a change pushes out is handed to `retire(Keypair&)`.
+/// The previous, current and next session of a peer. A session that loses its slot is passed to `retire(Keypair&)`.
 template <class Keypair> struct keypair_slots {
-    Keypair* current = nullptr;  ///< sends
-    Keypair* previous = nullptr; ///< still receives what was under way
-    Keypair* next = nullptr;     ///< a responder's, until the first packet confirms it
+    Keypair* current = nullptr;  ///< sends and receives
+    Keypair* previous = nullptr; ///< receives packets that were under way
+    Keypair* next = nullptr;     ///< of a responder, until the first packet of the initiator confirms it
 
-    /// Before a new session is added: what it will push out goes now. If it is not made yet, memory for two is enough.
+    /// Retires the sessions that a new session will push out. If the new session is allocated after this call, memory
+    /// for two sessions is enough.
     template <class Retire> void make_room(bool initiator, Retire&& retire) noexcept {
         retire_if_any(std::exchange(previous, nullptr), retire);
         if (next != nullptr) retire_if_any(std::exchange(initiator ? current : next, nullptr), retire);
     }
 
-    /// The new session, after `make_room`. A response came in: the initiator may send at once. An unconfirmed `next` is
-    /// newer than `current` and kept. Or it went out: the responder receives with the new keys but sends with them only
-    /// once they are confirmed.
+    /// Adds a new session, after `make_room`. The initiator may send with it at once, and keeps an unconfirmed `next`
+    /// as `previous`, because it is newer than `current`. The responder receives with it, but sends with it only after
+    /// `confirm`.
     //= linux: initiator: the new session is current, current becomes previous
     //= linux: an unconfirmed next becomes previous, and current goes with the previous one
     //= linux: responder: the new session is next; next and previous before it die at once
@@ -13464,7 +13482,8 @@ template <class Keypair> struct keypair_slots {
         if (initiator) current = &fresh;
     }
 
-    /// A packet came in under `used`. True: that confirmed the next session, which is now the current one.
+    /// A packet came in under the session `used`. Returns: true if that confirmed the next session, which is now
+    /// current.
     //= wp 6.4: the responder sends nothing before the first packet of the initiator
     template <class Retire> bool confirm(Keypair& used, Retire&& retire) noexcept {
         if (&used != next) return false;
@@ -13473,6 +13492,7 @@ template <class Keypair> struct keypair_slots {
         return true;
     }
 
+    /// Retires all sessions.
     template <class Retire> void clear(Retire&& retire) noexcept {
         retire_if_any(std::exchange(previous, nullptr), retire);
         retire_if_any(std::exchange(next, nullptr), retire);
@@ -13489,15 +13509,16 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A peer's five timers (whitepaper 6; Linux timers.c). Layer 3; pure, one thread at a time.
+// A peer's five timers (whitepaper 6; Linux timers.c). Folder: protocol. Pure; one thread at a time.
 //
 // The rules in words:
-// - After data was sent and nothing came back within 15 s, the session may be dead: handshake anew.
-// - After data was received and nothing was sent back within 10 s, send an empty packet so that the other end knows.
+// - After data was sent and nothing came back within 15 s, the session may be dead: begin a new handshake.
+// - After data was received and nothing was sent back within 10 s, send a keepalive.
 // - An initiation without an answer is sent again every 5 s and a little, for 90 s.
 // - 9 minutes after the last session began, forget all keys.
-// - With persistent keepalive, send an empty packet when nothing passed in either direction for so long.
-// Time is an argument; randomness is the caller's, as a jitter below rekey_timeout_jitter_ms.
+// - With persistent keepalive, send a keepalive when no packet passed in either direction for
+//   that interval.
+// Time is an argument. The caller gives random jitter, below rekey_timeout_jitter_ms.
 #ifndef WG_PROTOCOL_TIMERS_HPP
 #define WG_PROTOCOL_TIMERS_HPP
 
@@ -13508,13 +13529,14 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// The timers of one peer.
 class peer_timers {
 public:
     /// Seconds; 0 is off.
     void set_persistent_keepalive(std::uint16_t interval_s) noexcept { persistent_keepalive_s_ = interval_s; }
     std::uint16_t persistent_keepalive_s() const noexcept { return persistent_keepalive_s_; }
 
-    /// Data was sent and nothing authenticated came in since: another `data_sent` changes nothing, and asks for no
+    /// Whether data was sent and no authenticated packet came in since. `data_sent` then changes nothing, and draws no
     /// jitter.
     bool awaits_reply() const noexcept { return armed(new_handshake); }
 
@@ -13537,8 +13559,9 @@ public:
     void handshake_initiated(instant_argument now, std::int32_t jitter_ms) noexcept {
         arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
-    /// The other end's initiation came in. The response sent now forbids another initiation for a while: one that was
-    /// `wanted` is sent `extra_ms` after that, and so is one that waits for its answer, if that is `lost`.
+    /// An initiation of the other end came in. The response sent now forbids our initiations for Rekey-Timeout. An
+    /// initiation that was `wanted` is sent `extra_ms` after that. So is one that waits for its response, if that
+    /// response is `lost`.
     //= linux: two initiations that cross end in a session, by their jitters
     void initiation_crossed(instant_argument now, bool wanted, bool lost, std::int32_t extra_ms) noexcept {
         if (wanted || (lost && armed(retransmit_handshake))) handshake_initiated(now, extra_ms);
@@ -13557,7 +13580,7 @@ public:
     void new_attempt() noexcept { attempts_ = 0; }
     unsigned attempts() const noexcept { return attempts_; }
 
-    /// True once a session: an initiator that only receives renews it in time.
+    /// Returns: true at the first call of a session. An initiator that only receives data then renews the session.
     //= linux: an initiator that only receives renews a session once
     bool take_last_minute_handshake() noexcept { return !std::exchange(sent_last_minute_handshake_, true); }
 
@@ -13569,7 +13592,7 @@ public:
         sent_last_minute_handshake_ = false;
     }
 
-    /// The earliest moment at which `expire` has work.
+    /// The earliest time at which `expire` has work.
     instant next_deadline() const noexcept {
         instant earliest = instant::never();
         for (unsigned t = 0; t < count; ++t)
@@ -13585,9 +13608,9 @@ public:
         return set & armed_;
     }
 
-    /// Runs the timers that are due, each of which asks one thing of `peer`: `retry_initiation()`, the same attempt
-    /// once more; `give_up()`, no more attempts, and what waits is dropped; `keepalive()`; `initiate()`, a new attempt;
-    /// `zero_keys()`.
+    /// Runs the timers that are due. Each calls one member of `peer`: `retry_initiation()` sends the initiation of the
+    /// same attempt again; `give_up()` ends the attempt and drops staged packets; `keepalive()` sends a keepalive;
+    /// `initiate()` begins a new attempt; `zero_keys()` forgets all keys.
     template <class Peer> void expire(instant_argument now, Peer&& peer) noexcept {
         unsigned fired = due(now);
         armed_ = static_cast<std::uint8_t>(armed_ & ~fired);
@@ -14759,7 +14782,7 @@ private:
 #define WG_DEVICE_PEER_TABLE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A hash table in one array: open addressing, linear probing, no tombstones. Layer 0; one thread at a time.
+// A hash table in one array: open addressing, linear probing, no tombstones. Folder: base. One thread at a time.
 #ifndef WG_BASE_FLAT_TABLE_HPP
 #define WG_BASE_FLAT_TABLE_HPP
 
@@ -14769,8 +14792,9 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-/// An entry is `explicit operator bool` when it is one, and has `hash()`. `Capacity` (a power of two) slots, all but
-/// one of which may be used; 0 grows, and then at most half are used. `Storage` models `storage` of policy.hpp.
+/// `Entry` has `hash()` and an `explicit operator bool` that is false for an empty slot. `Capacity` slots, a power of
+/// two; one slot stays empty. With `Capacity` 0 the table grows, and at most half of the slots are used. `Storage`
+/// models `storage` of policy.hpp.
 template <class Entry, class Storage, std::size_t Capacity> class flat_table {
     using array = typename Storage::template array<Entry, Capacity>;
     static_assert((Capacity & (Capacity - 1)) == 0);
@@ -14780,7 +14804,8 @@ public:
         if constexpr (Capacity != 0) (void)entries_.resize(Capacity);
     }
 
-    /// Makes room for `count` more entries. False: no memory, or the capacity is used up; nothing changed.
+    /// Makes room for `count` more entries. Returns: false, and changes nothing, if there is no memory or the capacity
+    /// is used up.
     bool reserve(std::size_t count, Storage& storage) noexcept {
         std::size_t const want = used_ + count;
         if constexpr (Capacity != 0) return want < Capacity;
@@ -14808,7 +14833,7 @@ public:
         return nullptr;
     }
 
-    /// Adds an entry that is not there yet. False: `reserve` was not asked and there is no room.
+    /// Adds an entry that is not in the table. Returns: false if there is no room, which `reserve` makes.
     bool insert(Entry const& entry) noexcept {
         std::span<Entry> const all = entries_.view();
         if (used_ + 1 >= all.size()) return false;
@@ -14824,7 +14849,7 @@ public:
         std::span<Entry> const all = entries_.view();
         std::size_t const mask = all.size() - 1;
         std::size_t hole = static_cast<std::size_t>(entry - all.data());
-        // What was pushed behind the hole by a collision moves into it, so that no search ends too early.
+        // Entries that a collision moved behind the hole move into it, so that no search ends too early.
         for (std::size_t at = (hole + 1) & mask; all[at]; at = (at + 1) & mask) {
             std::size_t const home = static_cast<std::size_t>(all[at].hash()) & mask;
             if (((at - home) & mask) < ((at - hole) & mask)) continue;
@@ -14835,12 +14860,14 @@ public:
         --used_;
     }
 
-    /// Removes all entries that `matches`, which is may be asked of an entry twice.
+    /// Removes all entries for which `matches` is true. `matches` may be called twice for an entry.
     template <class Predicate> void erase_if(Predicate&& matches) noexcept {
         for (Entry& entry : entries_.view())
-            while (entry && matches(entry)) erase(&entry); // what moves here comes from behind, or was asked before
+            while (entry && matches(entry))
+                erase(&entry); // an entry that moves here comes from behind, or was checked before
     }
 
+    /// The number of entries.
     std::size_t size() const noexcept { return used_; }
 
 private:
@@ -16053,15 +16080,17 @@ private:
 #define WG_DEVICE_INNER_PACKET_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What the headers of an IP packet say, and the Internet checksum (RFC 791, 8200, 1071). Layer 0; pure.
+// Reading the headers of an IP packet, and the Internet checksum (RFC 791, 8200, 1071). Folder: base. Pure; any thread.
 #ifndef WG_BASE_IP_HPP
 #define WG_BASE_IP_HPP
 
 
 namespace wg { inline namespace WG_ABI {
 
+/// Sizes of headers without options.
 inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8,
                              icmp_header_bytes = 8;
+/// Protocol numbers (IANA).
 inline constexpr byte ip_protocol_udp = 17, ip_protocol_icmp = 1, ip_protocol_icmp_v6 = 58;
 /// IPv6 extension headers (IANA's list of protocol numbers).
 inline constexpr byte ip_extension_hop_by_hop = 0, ip_extension_routing = 43, ip_extension_fragment = 44,
@@ -16073,7 +16102,7 @@ inline constexpr byte icmp_destination_unreachable = 3, icmp_host_unreachable = 
 inline constexpr byte icmp_v6_destination_unreachable = 1, icmp_v6_address_unreachable = 3,
                       icmp_v6_first_informational = 128; ///< types below this are errors
 
-/// What the headers of a packet say. Views into the packet.
+/// The fields of a packet's headers. Pointers into the packet.
 struct ip_header {
     family kind = family::none;
     byte const* source = nullptr;      ///< 4 or 16 bytes
@@ -16113,7 +16142,7 @@ WG_OUTLINE inline ip_header parse(byte const* packet, std::size_t size) noexcept
 
 } // namespace ip_detail
 
-/// Reads the header of `packet`; none if it is not IP or shorter than it says.
+/// Reads the headers of `packet`. Returns: `family::none` if it is not IP, or shorter than its header says.
 inline ip_header parse_ip(bytes_view packet) noexcept { return ip_detail::parse(packet.data(), packet.size()); }
 
 /// The sum of RFC 1071, not yet folded or inverted. `data` of an odd size is padded with zero.
@@ -16122,6 +16151,7 @@ constexpr std::uint32_t checksum_add(std::uint32_t sum, bytes_view data) noexcep
     if (data.size() % 2 != 0) sum += static_cast<std::uint32_t>(data.back()) << 8;
     return (sum & 0xffff) + (sum >> 16);
 }
+/// Folds and inverts the sum: the checksum.
 constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
     while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
     return static_cast<std::uint16_t>(~sum);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a translation unit was compiled with: assertions, the border of what is secret, the ABI namespace. Layer 0.
+// How a translation unit was compiled: assertions, declassification of secrets, the ABI namespace. Folder: base.
 #ifndef WG_BASE_ABI_HPP
 #define WG_BASE_ABI_HPP
 
@@ -10,8 +10,8 @@
 #define WG_HAS_CXX20
 #endif
 
-/// `WG_ASSERT(condition)` guards against errors of the programmer, never against input. A host may define it to
-/// its own hook before the first include; otherwise it traps, and with `NDEBUG` it is gone.
+/// `WG_ASSERT(condition)` guards against programming errors, never against input. A host may define it to its own hook
+/// before the first include. Otherwise it traps, and does nothing with `NDEBUG`.
 #ifndef WG_ASSERT
 #ifdef NDEBUG
 #define WG_ASSERT(condition) static_cast<void>(0)
@@ -20,16 +20,16 @@
 #endif
 #endif
 
-/// `WG_DECLASSIFY(value)` is `value`, which was computed from secrets and is public from here on: whether a tag is the
-/// right one, whether a key is zero. Nothing else of a secret may decide a branch or an address. The test of constant
-/// time defines it to its own hook before the first include.
+/// `WG_DECLASSIFY(value)` is `value`. It marks a value that was computed from secrets and is public from here on, such
+/// as whether a tag is right. No other value of a secret may decide a branch or an address. The constant-time test
+/// defines it to its own hook before the first include.
 #ifndef WG_DECLASSIFY
 #define WG_DECLASSIFY(value) (value)
 #endif
 
-// WG_COMPACT is for machines that handle one packet at a time and have kilobytes: no batches, no tables of precomputed
-// points. Cortex-M has it by itself. WG_SMALL brings it along, and picks the smallest forms of the cryptography, too.
-// WG_BARE is for a node below which there is no operating system: it lacks what only a host with routes needs.
+// WG_COMPACT is for machines that handle one packet at a time and have kilobytes of memory: no batches, no tables of
+// precomputed points. It is the default for Cortex-M. WG_SMALL implies it, and selects the smallest cryptography.
+// WG_BARE is for a node without an operating system: it leaves out what only a host with routes needs.
 #if !defined(WG_COMPACT) && (defined(WG_SMALL) || (defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'))
 #define WG_COMPACT
 #endif
@@ -37,23 +37,23 @@
 #define WG_BARE
 #endif
 
-/// A function that is called at many places: where size is all, there is one body of it.
+/// A function with many callers. Small machines keep one body of it, to save flash.
 #ifdef WG_COMPACT
 #define WG_OUTLINE [[gnu::noinline]]
 #else
 #define WG_OUTLINE
 #endif
 
-/// A function whose frame is large: where memory is little, it is not to lie below frames that need none of it.
+/// A function with a large frame. Small machines keep it out of line so that its frame is gone before deeper calls.
 #ifdef WG_COMPACT
 #define WG_FRAME [[gnu::noinline]]
 #else
 #define WG_FRAME
 #endif
 
-// The linker keeps one body of each inline function. Two units built for different processors, or one with checks
-// and one without, must therefore not share a symbol: the baseline instruction set, the checking mode and the size are
-// part of every name, and a wg type that crosses such a border fails to link instead of failing to run.
+// The linker keeps one body of each inline function. Two units built for different processors, or one with checks and
+// one without, must therefore not share a symbol. So the baseline instruction set, the checking mode and the size are
+// part of every name. Passing a wg type between two such units fails to link, instead of failing when it runs.
 #define WG_JOIN_(a, b, c, d, e) a##b##c##d##e
 #define WG_JOIN(a, b, c, d, e) WG_JOIN_(a, b, c, d, e)
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Views of bytes, and the integers that are read and written in them. Layer 0; pure, any thread.
+// Views of bytes, and reading and writing integers in them. Folder: base. Pure; any thread.
 #ifndef WG_BASE_BYTES_HPP
 #define WG_BASE_BYTES_HPP
 
@@ -15,13 +15,17 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// An octet.
 using byte = std::uint8_t;
+/// Writable bytes of another object.
 using bytes = std::span<byte>;
+/// Readable bytes of another object.
 using bytes_view = std::span<byte const>;
+/// `Size` bytes in place.
 template <std::size_t Size> using byte_array = std::array<byte, Size>;
 
-/// The number as a `To`. For types that are the same on some processors and not on others: there a plain cast is one
-/// to the type that the number has, of which compilers can warn (-Wuseless-cast).
+/// The number as a `To`. For types that are the same on some processors only: a plain cast to the same type draws the
+/// warning -Wuseless-cast.
 template <class To, class From> constexpr To converted(From number) noexcept { return static_cast<To>(number); }
 
 namespace bytes_detail {
@@ -32,7 +36,7 @@ template <class Word> constexpr Word swap_bytes(Word word) noexcept {
     else return __builtin_bswap64(word);
 }
 
-// A loop over bytes becomes one load in clang always, and in g++ from -O3 on; memcpy does so from -O1 on, in both.
+// Compilers turn memcpy into one load from -O1 on. g++ does that with a loop over bytes only from -O3 on.
 template <class Word, std::endian Order> constexpr Word load(byte const* from) noexcept {
     Word word = 0;
     if (std::is_constant_evaluated()) {
@@ -59,7 +63,10 @@ template <std::endian Order, class Word> constexpr void store(byte* to, Word wor
 
 } // namespace bytes_detail
 
-// Compilers make one load or store (and a byte swap where needed) of each of these; any alignment.
+// Each of these becomes one load or store, and a byte swap if needed. Any alignment.
+
+/// Reads or writes a little-endian (le) or big-endian (be) integer of 16, 32 or 64 bits.
+/// @{
 constexpr std::uint16_t load_le16(byte const* from) noexcept {
     return bytes_detail::load<std::uint16_t, std::endian::little>(from);
 }
@@ -85,14 +92,16 @@ constexpr void store_be16(byte* to, std::uint16_t word) noexcept { bytes_detail:
 constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
 constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
 
+/// @}
+
 /// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
 inline void copy(bytes to, bytes_view from) noexcept {
     WG_ASSERT(to.size() >= from.size());
     if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
 }
 
-/// Fills with zero bytes; the compiler may drop it before memory that dies. For secrets there is `wipe`. In line, since
-/// a call of memset is shorter than one with a span.
+/// Fills with zero bytes. The compiler may drop this if the memory is not read again; use `wipe` for secrets. Inline,
+/// because a call of memset takes less code than a call with a span.
 [[gnu::always_inline]] inline void fill_zero(bytes to) noexcept {
     if (!to.empty()) std::memset(to.data(), 0, to.size());
 }

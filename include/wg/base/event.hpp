@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a device tells its observer. No event carries a secret. Layer 0; plain values.
+// The events that a device reports to its observer. No event carries a secret. Folder: base. Plain values.
 #ifndef WG_BASE_EVENT_HPP
 #define WG_BASE_EVENT_HPP
 
@@ -7,9 +7,10 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// The number an observer is given for what concerns no peer.
+/// The peer number of an event that concerns no peer.
 inline constexpr std::uint32_t no_peer_number = UINT32_MAX;
 
+/// The kind of an event; the comments say what its value means.
 enum class event_id : std::uint8_t {
     dropped,         ///< value: the status that says why
     initiation_sent, ///< value: attempts so far
@@ -31,6 +32,7 @@ enum class event_id : std::uint8_t {
     send_failed,       ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
 };
 
+/// A phrase for people.
 constexpr char const* describe(event_id id) noexcept {
     constexpr char const* texts[] = {
         "dropped a packet",

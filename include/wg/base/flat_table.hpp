@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A hash table in one array: open addressing, linear probing, no tombstones. Layer 0; one thread at a time.
+// A hash table in one array: open addressing, linear probing, no tombstones. Folder: base. One thread at a time.
 #ifndef WG_BASE_FLAT_TABLE_HPP
 #define WG_BASE_FLAT_TABLE_HPP
 
@@ -10,8 +10,9 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// An entry is `explicit operator bool` when it is one, and has `hash()`. `Capacity` (a power of two) slots, all but
-/// one of which may be used; 0 grows, and then at most half are used. `Storage` models `storage` of policy.hpp.
+/// `Entry` has `hash()` and an `explicit operator bool` that is false for an empty slot. `Capacity` slots, a power of
+/// two; one slot stays empty. With `Capacity` 0 the table grows, and at most half of the slots are used. `Storage`
+/// models `storage` of policy.hpp.
 template <class Entry, class Storage, std::size_t Capacity> class flat_table {
     using array = typename Storage::template array<Entry, Capacity>;
     static_assert((Capacity & (Capacity - 1)) == 0);
@@ -21,7 +22,8 @@ public:
         if constexpr (Capacity != 0) (void)entries_.resize(Capacity);
     }
 
-    /// Makes room for `count` more entries. False: no memory, or the capacity is used up; nothing changed.
+    /// Makes room for `count` more entries. Returns: false, and changes nothing, if there is no memory or the capacity
+    /// is used up.
     bool reserve(std::size_t count, Storage& storage) noexcept {
         std::size_t const want = used_ + count;
         if constexpr (Capacity != 0) return want < Capacity;
@@ -49,7 +51,7 @@ public:
         return nullptr;
     }
 
-    /// Adds an entry that is not there yet. False: `reserve` was not asked and there is no room.
+    /// Adds an entry that is not in the table. Returns: false if there is no room, which `reserve` makes.
     bool insert(Entry const& entry) noexcept {
         std::span<Entry> const all = entries_.view();
         if (used_ + 1 >= all.size()) return false;
@@ -65,7 +67,7 @@ public:
         std::span<Entry> const all = entries_.view();
         std::size_t const mask = all.size() - 1;
         std::size_t hole = static_cast<std::size_t>(entry - all.data());
-        // What was pushed behind the hole by a collision moves into it, so that no search ends too early.
+        // Entries that a collision moved behind the hole move into it, so that no search ends too early.
         for (std::size_t at = (hole + 1) & mask; all[at]; at = (at + 1) & mask) {
             std::size_t const home = static_cast<std::size_t>(all[at].hash()) & mask;
             if (((at - home) & mask) < ((at - hole) & mask)) continue;
@@ -76,12 +78,14 @@ public:
         --used_;
     }
 
-    /// Removes all entries that `matches`, which is may be asked of an entry twice.
+    /// Removes all entries for which `matches` is true. `matches` may be called twice for an entry.
     template <class Predicate> void erase_if(Predicate&& matches) noexcept {
         for (Entry& entry : entries_.view())
-            while (entry && matches(entry)) erase(&entry); // what moves here comes from behind, or was asked before
+            while (entry && matches(entry))
+                erase(&entry); // an entry that moves here comes from behind, or was checked before
     }
 
+    /// The number of entries.
     std::size_t size() const noexcept { return used_; }
 
 private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the headers of an IP packet say, and the Internet checksum (RFC 791, 8200, 1071). Layer 0; pure.
+// Reading the headers of an IP packet, and the Internet checksum (RFC 791, 8200, 1071). Folder: base. Pure; any thread.
 #ifndef WG_BASE_IP_HPP
 #define WG_BASE_IP_HPP
 
@@ -7,8 +7,10 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// Sizes of headers without options.
 inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8,
                              icmp_header_bytes = 8;
+/// Protocol numbers (IANA).
 inline constexpr byte ip_protocol_udp = 17, ip_protocol_icmp = 1, ip_protocol_icmp_v6 = 58;
 /// IPv6 extension headers (IANA's list of protocol numbers).
 inline constexpr byte ip_extension_hop_by_hop = 0, ip_extension_routing = 43, ip_extension_fragment = 44,
@@ -20,7 +22,7 @@ inline constexpr byte icmp_destination_unreachable = 3, icmp_host_unreachable = 
 inline constexpr byte icmp_v6_destination_unreachable = 1, icmp_v6_address_unreachable = 3,
                       icmp_v6_first_informational = 128; ///< types below this are errors
 
-/// What the headers of a packet say. Views into the packet.
+/// The fields of a packet's headers. Pointers into the packet.
 struct ip_header {
     family kind = family::none;
     byte const* source = nullptr;      ///< 4 or 16 bytes
@@ -60,7 +62,7 @@ WG_OUTLINE inline ip_header parse(byte const* packet, std::size_t size) noexcept
 
 } // namespace ip_detail
 
-/// Reads the header of `packet`; none if it is not IP or shorter than it says.
+/// Reads the headers of `packet`. Returns: `family::none` if it is not IP, or shorter than its header says.
 inline ip_header parse_ip(bytes_view packet) noexcept { return ip_detail::parse(packet.data(), packet.size()); }
 
 /// The sum of RFC 1071, not yet folded or inverted. `data` of an odd size is padded with zero.
@@ -69,6 +71,7 @@ constexpr std::uint32_t checksum_add(std::uint32_t sum, bytes_view data) noexcep
     if (data.size() % 2 != 0) sum += static_cast<std::uint32_t>(data.back()) << 8;
     return (sum & 0xffff) + (sum >> 16);
 }
+/// Folds and inverts the sum: the checksum.
 constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
     while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
     return static_cast<std::uint16_t>(~sum);

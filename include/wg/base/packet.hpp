@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A buffer and the window of it that is in use: what TUN devices and sockets read into and write from. Layer 0; used by
-// one thread at a time.
+// A buffer and the window of it that is in use: TUN devices and sockets read into it and write from it. Folder: base.
+// One thread at a time.
 #ifndef WG_BASE_PACKET_HPP
 #define WG_BASE_PACKET_HPP
 
@@ -9,7 +9,7 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// A window into somebody else's buffer. Headers go before the window and tags after it without a copy.
+/// A window into a buffer of the caller. Headers are added before the window and tags after it without a copy.
 struct packet {
     byte* buffer = nullptr;
     std::uint32_t capacity = 0;
@@ -17,7 +17,7 @@ struct packet {
     std::uint32_t length = 0;
 
     constexpr packet() noexcept = default;
-    /// A window of `length` bytes at `offset` of `room`.
+    /// A window of `length_bytes` at `offset_bytes` of `room`.
     constexpr packet(bytes room, std::size_t offset_bytes, std::size_t length_bytes = 0) noexcept
         : buffer(room.data()), capacity(converted<std::uint32_t>(room.size())),
           offset(converted<std::uint32_t>(offset_bytes)), length(converted<std::uint32_t>(length_bytes)) {
@@ -38,13 +38,13 @@ struct packet {
     }
 };
 
-/// A UDP payload and where it came from or goes to.
+/// A UDP payload, and the address that it came from or goes to.
 struct datagram : packet {
     path where{};
     std::uint8_t tos = 0; ///< DSCP and ECN of the outer header
     /// Received: if not 0, the window holds datagrams of this size back to back, of which the last may be shorter.
     std::uint16_t segment_bytes = 0;
-    status why = status::ok; ///< sent: what became of it
+    status why = status::ok; ///< sent: ok, or the reason that it was not
     std::uint16_t error = 0; ///< sent: the host's own number for `why` (errno), if it has one
 };
 

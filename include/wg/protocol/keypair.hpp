@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // A session's keys, and the three slots that a peer keeps sessions in (whitepaper 6; Linux noise.c, the comment on
-// add_new_keypair). Layer 3; one thread at a time.
+// add_new_keypair). Folder: protocol. One thread at a time.
 #ifndef WG_PROTOCOL_KEYPAIR_HPP
 #define WG_PROTOCOL_KEYPAIR_HPP
 
@@ -11,12 +11,13 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// The keys, counters and indices of one session.
 template <std::size_t ReplayBits> struct keypair {
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
     std::uint32_t in_flight = 0; ///< jobs that hold it; a retired keypair is wiped when there are none
     bool initiator = false;
-    bool renewed_late = false; ///< the other end has one that it began, too, and is to renew that first
+    bool renewed_late = false; ///< the other end began a session, too, and renews that one first
     bool may_send = true;
     bool retired = false;
     instant created{};
@@ -43,21 +44,22 @@ template <std::size_t ReplayBits> struct keypair {
     }
 };
 
-/// Previous, current and next session. What a change pushes out is handed to `retire(Keypair&)`.
+/// The previous, current and next session of a peer. A session that loses its slot is passed to `retire(Keypair&)`.
 template <class Keypair> struct keypair_slots {
-    Keypair* current = nullptr;  ///< sends
-    Keypair* previous = nullptr; ///< still receives what was under way
-    Keypair* next = nullptr;     ///< a responder's, until the first packet confirms it
+    Keypair* current = nullptr;  ///< sends and receives
+    Keypair* previous = nullptr; ///< receives packets that were under way
+    Keypair* next = nullptr;     ///< of a responder, until the first packet of the initiator confirms it
 
-    /// Before a new session is added: what it will push out goes now. If it is not made yet, memory for two is enough.
+    /// Retires the sessions that a new session will push out. If the new session is allocated after this call, memory
+    /// for two sessions is enough.
     template <class Retire> void make_room(bool initiator, Retire&& retire) noexcept {
         retire_if_any(std::exchange(previous, nullptr), retire);
         if (next != nullptr) retire_if_any(std::exchange(initiator ? current : next, nullptr), retire);
     }
 
-    /// The new session, after `make_room`. A response came in: the initiator may send at once. An unconfirmed `next` is
-    /// newer than `current` and kept. Or it went out: the responder receives with the new keys but sends with them only
-    /// once they are confirmed.
+    /// Adds a new session, after `make_room`. The initiator may send with it at once, and keeps an unconfirmed `next`
+    /// as `previous`, because it is newer than `current`. The responder receives with it, but sends with it only after
+    /// `confirm`.
     //= linux: initiator: the new session is current, current becomes previous
     //= linux: an unconfirmed next becomes previous, and current goes with the previous one
     //= linux: responder: the new session is next; next and previous before it die at once
@@ -67,7 +69,8 @@ template <class Keypair> struct keypair_slots {
         if (initiator) current = &fresh;
     }
 
-    /// A packet came in under `used`. True: that confirmed the next session, which is now the current one.
+    /// A packet came in under the session `used`. Returns: true if that confirmed the next session, which is now
+    /// current.
     //= wp 6.4: the responder sends nothing before the first packet of the initiator
     template <class Retire> bool confirm(Keypair& used, Retire&& retire) noexcept {
         if (&used != next) return false;
@@ -76,6 +79,7 @@ template <class Keypair> struct keypair_slots {
         return true;
     }
 
+    /// Retires all sessions.
     template <class Retire> void clear(Retire&& retire) noexcept {
         retire_if_any(std::exchange(previous, nullptr), retire);
         retire_if_any(std::exchange(next, nullptr), retire);

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Layer 3.
+// Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Folder: protocol.
 //
-// Pure functions over handshakes: no tables, no time, no policy beyond primitives. A message that is refused leaves the
-// handshake as it was; where one cannot be made, it is to be forgotten. The whitepaper's tokens stand beside the lines
-// that do them. One thread for each handshake.
-//
-// Who has several messages at hand calls the steps that take spans, so that their DHs are done at once. An element that
-// is not `ok` is left alone by them.
+// Pure functions over handshakes: no tables, no time, no policies but the primitives. A received message that is
+// refused does not change the handshake. If a message cannot be created, the caller forgets the handshake. The
+// whitepaper's tokens stand beside the lines that compute them. A handshake is used by one thread at a time.
 #ifndef WG_PROTOCOL_NOISE_HPP
 #define WG_PROTOCOL_NOISE_HPP
 
@@ -45,8 +42,8 @@ template <hash_backend Hash>
     hash.blake2s(out, {}, block.expose(), inner.expose());
 }
 
-// In what follows a pointer and a size stand for a span, which compilers for 32-bit machines hand over by way of the
-// stack.
+// The functions below take a pointer and a size instead of a span, because compilers for 32-bit machines pass a span on
+// the stack.
 
 /// Hash(first || second) (whitepaper 5.4). `out` may be `first`.
 template <hash_backend Hash>
@@ -57,8 +54,8 @@ void hash_of(Hash const& hash, secret<key_bytes>& out, byte const* first, std::s
     out.assign(digest);
 }
 
-/// KDF1 to KDF3 (whitepaper 5.4): as many 32-byte outputs as there are places for them. The first one takes the place
-/// of the key. `second` and `third` may be `input`.
+/// KDF1 to KDF3 (whitepaper 5.4). Each output is 32 bytes. The first output replaces `key`; the second and third are
+/// computed if their pointers are not null. `second` and `third` may be `input`.
 template <hash_backend Hash>
 WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* input, std::size_t size,
                          secret<key_bytes>* second = nullptr, secret<key_bytes>* third = nullptr) noexcept {
@@ -78,7 +75,7 @@ WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* i
         from = step.before.expose().data();
     }
 }
-/// The same with a place for each. An output may be `key` or lie in `input`.
+/// The same; no output replaces `key`. An output may be `key` or lie in `input`.
 template <hash_backend Hash, class... More>
 void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, secret<key_bytes>& first,
          More&... more) noexcept {
@@ -104,6 +101,7 @@ struct symmetric_state {
     }
 };
 
+/// The last step of a handshake.
 enum class handshake_state : std::uint8_t {
     none,
     initiation_created,
@@ -117,11 +115,11 @@ struct handshake {
     handshake_state state = handshake_state::none;
     std::uint32_t local_index = 0;
     std::uint32_t remote_index = 0;
-    /// Ours, the private key, if we began; else the other end's, which is public.
+    /// Initiator: our ephemeral private key. Responder: the ephemeral public key of the initiator.
     secret<key_bytes> ephemeral{not_zeroed{}};
     symmetric_state symmetric;
 
-    /// Forgets all but the local index, which the index table still has.
+    /// Forgets everything but the local index, which is still in the index table.
     void clear() noexcept {
         state = handshake_state::none;
         remote_index = 0;
@@ -130,7 +128,7 @@ struct handshake {
     }
 };
 
-/// Brings a private key into the form that X25519 uses (RFC 7748, section 5).
+/// Clamps a private key for X25519 (RFC 7748, section 5).
 inline void clamp(secret<key_bytes>& key) noexcept {
     key.expose()[0] &= 248;
     key.expose()[31] = static_cast<byte>((key.expose()[31] & 127) | 64);
@@ -144,7 +142,8 @@ struct identity {
     bool exists() const noexcept { return !private_key.is_zero(); }
 };
 
-/// What is known of the other end before a handshake. All zero: no preshared key; no usable static key.
+/// What is known about the other end before a handshake. A preshared key of zero means none. A `static_static` of zero
+/// means that the static key is unusable.
 struct remote_identity {
     wg::public_key public_key;
     secret<key_bytes> static_static{not_zeroed{}}; ///< DH of both static keys
@@ -250,7 +249,7 @@ public:
         return mix_timestamp(in, theirs, in.timestamp.data());
     }
 
-    /// The caller has accepted the timestamp: the handshake is now this one.
+    /// Takes over an initiation whose timestamp the caller has accepted.
     void accept_initiation(handshake& to, incoming_initiation const& in) const noexcept {
         using at = initiation_layout;
         to.symmetric.assign(in.symmetric);

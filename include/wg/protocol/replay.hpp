@@ -13,8 +13,8 @@
 namespace wg { inline namespace WG_ABI {
 
 /// Remembers which of the last counters were seen. `Bits` is a power of two, at least 32. A window of more than 64 bits
-/// is a ring of words. The oldest word is being refilled, so the window reaches one word less far back: 8128 counters of
-/// 8192 bits, or 8160 with words of 32 bits (WG_COMPACT).
+/// is a ring of words. The oldest word is being refilled, so the window reaches one word less far back: 8128 counters
+/// for 8192 bits, or 8160 with words of 32 bits (WG_COMPACT).
 template <std::size_t Bits> class replay_window {
     static_assert(Bits >= 32 && (Bits & (Bits - 1)) == 0);
     static constexpr std::size_t word_bits = Bits >= 64 && !compact ? 64 : 32;

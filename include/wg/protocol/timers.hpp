@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-// A peer's five timers (whitepaper 6; Linux timers.c). Layer 3; pure, one thread at a time.
+// A peer's five timers (whitepaper 6; Linux timers.c). Folder: protocol. Pure; one thread at a time.
 //
 // The rules in words:
-// - After data was sent and nothing came back within 15 s, the session may be dead: handshake anew.
-// - After data was received and nothing was sent back within 10 s, send an empty packet so that the other end knows.
+// - After data was sent and nothing came back within 15 s, the session may be dead: begin a new handshake.
+// - After data was received and nothing was sent back within 10 s, send a keepalive.
 // - An initiation without an answer is sent again every 5 s and a little, for 90 s.
 // - 9 minutes after the last session began, forget all keys.
-// - With persistent keepalive, send an empty packet when nothing passed in either direction for so long.
-// Time is an argument; randomness is the caller's, as a jitter below rekey_timeout_jitter_ms.
+// - With persistent keepalive, send a keepalive when no packet passed in either direction for
+//   that interval.
+// Time is an argument. The caller gives random jitter, below rekey_timeout_jitter_ms.
 #ifndef WG_PROTOCOL_TIMERS_HPP
 #define WG_PROTOCOL_TIMERS_HPP
 
@@ -19,13 +20,14 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// The timers of one peer.
 class peer_timers {
 public:
     /// Seconds; 0 is off.
     void set_persistent_keepalive(std::uint16_t interval_s) noexcept { persistent_keepalive_s_ = interval_s; }
     std::uint16_t persistent_keepalive_s() const noexcept { return persistent_keepalive_s_; }
 
-    /// Data was sent and nothing authenticated came in since: another `data_sent` changes nothing, and asks for no
+    /// Whether data was sent and no authenticated packet came in since. `data_sent` then changes nothing, and draws no
     /// jitter.
     bool awaits_reply() const noexcept { return armed(new_handshake); }
 
@@ -48,8 +50,9 @@ public:
     void handshake_initiated(instant_argument now, std::int32_t jitter_ms) noexcept {
         arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
-    /// The other end's initiation came in. The response sent now forbids another initiation for a while: one that was
-    /// `wanted` is sent `extra_ms` after that, and so is one that waits for its answer, if that is `lost`.
+    /// An initiation of the other end came in. The response sent now forbids our initiations for Rekey-Timeout. An
+    /// initiation that was `wanted` is sent `extra_ms` after that. So is one that waits for its response, if that
+    /// response is `lost`.
     //= linux: two initiations that cross end in a session, by their jitters
     void initiation_crossed(instant_argument now, bool wanted, bool lost, std::int32_t extra_ms) noexcept {
         if (wanted || (lost && armed(retransmit_handshake))) handshake_initiated(now, extra_ms);
@@ -68,7 +71,7 @@ public:
     void new_attempt() noexcept { attempts_ = 0; }
     unsigned attempts() const noexcept { return attempts_; }
 
-    /// True once a session: an initiator that only receives renews it in time.
+    /// Returns: true at the first call of a session. An initiator that only receives data then renews the session.
     //= linux: an initiator that only receives renews a session once
     bool take_last_minute_handshake() noexcept { return !std::exchange(sent_last_minute_handshake_, true); }
 
@@ -80,7 +83,7 @@ public:
         sent_last_minute_handshake_ = false;
     }
 
-    /// The earliest moment at which `expire` has work.
+    /// The earliest time at which `expire` has work.
     instant next_deadline() const noexcept {
         instant earliest = instant::never();
         for (unsigned t = 0; t < count; ++t)
@@ -96,9 +99,9 @@ public:
         return set & armed_;
     }
 
-    /// Runs the timers that are due, each of which asks one thing of `peer`: `retry_initiation()`, the same attempt
-    /// once more; `give_up()`, no more attempts, and what waits is dropped; `keepalive()`; `initiate()`, a new attempt;
-    /// `zero_keys()`.
+    /// Runs the timers that are due. Each calls one member of `peer`: `retry_initiation()` sends the initiation of the
+    /// same attempt again; `give_up()` ends the attempt and drops staged packets; `keepalive()` sends a keepalive;
+    /// `initiate()` begins a new attempt; `zero_keys()` forgets all keys.
     template <class Peer> void expire(instant_argument now, Peer&& peer) noexcept {
         unsigned fired = due(now);
         armed_ = static_cast<std::uint8_t>(armed_ & ~fired);
