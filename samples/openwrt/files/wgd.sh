@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
 # netifd's protocol `wgd`: an interface of /etc/config/network served by the daemon wgd. The options are those of the
-# protocol `wireguard`, peers are in sections `wireguard_INTERFACE`; so `option proto 'wgd'` is all that changes.
-# Lies in /lib/netifd/proto.
+# protocol `wireguard`, and peers are in sections `wireguard_INTERFACE`; only `option proto 'wgd'` differs.
+# This file is installed in /lib/netifd/proto.
 # shellcheck shell=dash # ash has `local` too
 
 WGD=/usr/sbin/wgd
 WG=/usr/bin/wg
 
-# What is being set up: its name, its file for wg, its routes, whether a value was wrong; and of its peers the one.
+# State of the interface that is being set up: its name, its file for wg, its routes, whether a value was wrong; and of
+# the peer that is being set up.
 wgd_interface='' wgd_file='' wgd_routes='' wgd_failed=0
 wgd_peer_name='' wgd_route=0
 
@@ -20,7 +21,7 @@ if [ -z "${INCLUDE_ONLY:-}" ]; then
     init_proto "$@"
 fi
 
-# netifd asks: the options, and that there is no process of this script to watch.
+# Called by netifd: declares the options, and that netifd has no process of this script to watch.
 # shellcheck disable=SC2034 # variables for netifd
 proto_wgd_init_config() {
     proto_config_add_string private_key
@@ -31,9 +32,9 @@ proto_wgd_init_config() {
     no_proto_task=1
 }
 
-# --- values. One that is not what it has to be ends the setup: nothing half-configured comes up.
+# --- values. A wrong value ends the setup, so that no interface is configured by halves.
 
-# wgd_fail CODE TEXT: tells netifd and the log. It stays so until the configuration changes.
+# wgd_fail CODE TEXT: reports an error to netifd and the log. The setup is not repeated until the configuration changes.
 wgd_fail() {
     logger -t "wgd" "$wgd_interface: $2"
     proto_notify_error "$wgd_interface" "$1"
@@ -59,7 +60,7 @@ wgd_is_number() {
     [ "$1" -le "$2" ]
 }
 
-# An address or a name, perhaps with a prefix: only what may stand in one. wg itself looks closer.
+# An address or a name, which may have a prefix: checks the characters only, because wg checks the rest.
 wgd_is_plain() {
     case $1 in
         '' | *[!A-Za-z0-9.:%/_-]*) return 1 ;;
@@ -96,7 +97,7 @@ wgd_peer() {
     fi
     printf '\n[Peer]\nPublicKey=%s\n' "$public_key" >>"$wgd_file"
     if [ -n "$preshared_key" ]; then
-        # the key itself stays out of the log
+        # The key itself must not be logged.
         if ! wgd_is_key "$preshared_key"; then
             wgd_fail INVALID_PRESHARED_KEY "peer $wgd_peer_name: preshared_key is no key"
             return
@@ -155,7 +156,7 @@ wgd_add_routes() {
     done
 }
 
-# The way to each endpoint must not lead into the tunnel itself.
+# The route to an endpoint must not lead into the tunnel.
 wgd_add_host_dependencies() {
     local endpoint
     "$WG" show "$wgd_interface" endpoints | while read -r _ endpoint; do
@@ -192,7 +193,7 @@ wgd_write_interface() {
     fi
 }
 
-# --- what netifd calls
+# --- functions that netifd calls
 
 proto_wgd_setup() {
     wgd_interface=$1
@@ -203,7 +204,7 @@ proto_wgd_setup() {
     config_get mtu "$wgd_interface" mtu
     config_get_bool nohostroute "$wgd_interface" nohostroute 0
 
-    # Keys are in it: nobody else may read it, and it does not stay.
+    # The file has keys: only root may read it, and it is removed after use.
     wgd_file=$(umask 077 && mktemp /tmp/wgd.XXXXXX) || return 1
     wgd_write_interface
     config_foreach wgd_peer "wireguard_$wgd_interface"
@@ -215,7 +216,7 @@ proto_wgd_setup() {
         return 1
     fi
 
-    # The daemon goes to the background when its socket answers, and ends when its interface is deleted.
+    # The daemon goes to the background when its socket can be used, and ends when its interface is deleted.
     ip link del dev "$wgd_interface" 2>/dev/null
     if ! said=$("$WGD" "$wgd_interface" 2>&1); then
         rm -f "$wgd_file"
