@@ -57,7 +57,8 @@ def cryptography(compiler, level):
         objects = [there / f"{name}.o" for name in CRYPTOGRAPHY]
         for name, made in zip(CRYPTOGRAPHY, objects):
             command(*words(compiler), "-std=c++20", level, "-DWG_SEPARATE_KERNELS", "-DWG_NAME_KERNELS",
-                    "-DWG_TESTS_WITHOUT_LIBRARY", "-isystem", there, "-I", ROOT / "include", "-c", UNIT / f"{name}.cpp", "-o", made)
+                    "-DWG_TESTS_WITHOUT_LIBRARY", "-isystem", there, "-I", ROOT / "include", "-c",
+                    UNIT / f"{name}.cpp", "-o", made)
         command(*words(compiler), *objects, "-o", there / "unit")
         printed = command(there / "unit", "--color_output=no")
         if not re.search(r"^[1-9]\d* passed, 0 failed, \d+ skipped$", printed, re.MULTILINE):
