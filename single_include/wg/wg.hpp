@@ -25855,7 +25855,7 @@ public:
     void forget_cuts() noexcept { longest_cut_.store(0, std::memory_order_relaxed); }
     /// Notes a packet of this length that did not fit its room.
     void note_cut(std::size_t bytes) noexcept {
-        auto const now = static_cast<std::uint32_t>(bytes);
+        auto const now = converted<std::uint32_t>(bytes);
         std::uint32_t before = longest_cut_.load(std::memory_order_relaxed);
         while (before < now && !longest_cut_.compare_exchange_weak(before, now, std::memory_order_relaxed)) {}
     }
@@ -27345,7 +27345,7 @@ struct udp_calls {
     }
     /// SO_BINDTODEVICE
     static int bind_device(int fd, char const* name) noexcept {
-        return ::setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, static_cast<socklen_t>(std::strlen(name)));
+        return ::setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, converted<socklen_t>(std::strlen(name)));
     }
     /// sendmmsg(2)
     static int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {
@@ -27802,7 +27802,7 @@ private:
     std::size_t flush(message_batch& p, family_sockets& s) noexcept {
         std::size_t sent = 0;
         for (std::size_t done = 0; done < p.message_count;) {
-            int const count = send_many(s.fd.get(), p.messages + done, static_cast<unsigned>(p.message_count - done));
+            int const count = send_many(s.fd.get(), p.messages + done, converted<unsigned>(p.message_count - done));
             if (count > 0) {
                 for (int i = 0; i < count; ++i) sent += mark(p.datagrams_of(done++), status::ok);
                 continue;

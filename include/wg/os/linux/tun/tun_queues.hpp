@@ -99,7 +99,7 @@ public:
     void forget_cuts() noexcept { longest_cut_.store(0, std::memory_order_relaxed); }
     /// Notes a packet of this length that did not fit its room.
     void note_cut(std::size_t bytes) noexcept {
-        auto const now = static_cast<std::uint32_t>(bytes);
+        auto const now = converted<std::uint32_t>(bytes);
         std::uint32_t before = longest_cut_.load(std::memory_order_relaxed);
         while (before < now && !longest_cut_.compare_exchange_weak(before, now, std::memory_order_relaxed)) {}
     }

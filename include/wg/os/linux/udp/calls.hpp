@@ -3,6 +3,7 @@
 #ifndef WG_OS_LINUX_UDP_CALLS_HPP
 #define WG_OS_LINUX_UDP_CALLS_HPP
 
+#include "../../../base/bytes.hpp"
 #include "../../../base/time.hpp"
 
 #include <cstring>
@@ -29,7 +30,7 @@ struct udp_calls {
     }
     /// SO_BINDTODEVICE
     static int bind_device(int fd, char const* name) noexcept {
-        return ::setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, static_cast<socklen_t>(std::strlen(name)));
+        return ::setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, converted<socklen_t>(std::strlen(name)));
     }
     /// sendmmsg(2)
     static int send_many(int fd, mmsghdr* messages, unsigned count) noexcept {

@@ -156,7 +156,7 @@ private:
     std::size_t flush(message_batch& p, family_sockets& s) noexcept {
         std::size_t sent = 0;
         for (std::size_t done = 0; done < p.message_count;) {
-            int const count = send_many(s.fd.get(), p.messages + done, static_cast<unsigned>(p.message_count - done));
+            int const count = send_many(s.fd.get(), p.messages + done, converted<unsigned>(p.message_count - done));
             if (count > 0) {
                 for (int i = 0; i < count; ++i) sent += mark(p.datagrams_of(done++), status::ok);
                 continue;
