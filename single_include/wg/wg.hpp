@@ -25845,8 +25845,9 @@ public:
         return known != 0 ? known - 1u : (flow >> 16) % count_;
     }
 
-    /// Small packets that were found alone in their queues: those of a flow that is no bulk transfer.
+    /// How many small packets were alone in their queue when they were read. Their flows are no bulk transfers.
     std::uint32_t sparse_packets() const noexcept { return sparse_packets_.load(std::memory_order_relaxed); }
+    /// Adds one to `sparse_packets`.
     void count_sparse_packet() noexcept { sparse_packets_.fetch_add(1, std::memory_order_relaxed); }
 
     /// The length in bytes of the longest packet since `forget_cuts` that did not fit its room; 0: there was none.
@@ -26008,7 +26009,7 @@ public:
                 if ((ready & bit) == 0) continue;
                 std::size_t const before = count;
                 int const error = read_queue(next_queue_, packets, count, share);
-                if (error == EAGAIN && count == before + 1 && packets[before].length <= most_lone_bytes)
+                if (error == EAGAIN && count == before + 1 && packets[before].length <= most_sparse_bytes)
                     queues_->count_sparse_packet();
                 if (error == 0) continue;
                 ready &= ~bit;
@@ -26019,10 +26020,11 @@ public:
         return count;
     }
 
-    /// Whether several queues had packets when `read` last asked, so that another who shares them finds some as well.
+    /// Whether the last `read` found packets in several queues, so that another object that shares them finds some too.
     bool has_more_for_others() const noexcept { return several_; }
 
-    /// Small packets so far that all who share the interface found alone in their queues.
+    /// How many packets of at most 256 bytes were alone in their queue when they were read. All objects that share the
+    /// interface return the same.
     std::uint32_t sparse_packets() const noexcept { return queues_->sparse_packets(); }
 
     /// Gives the queues back that `read` has claimed, so that other objects that share the interface can read them.
@@ -26106,7 +26108,7 @@ private:
         std::memcpy(name_, name, sizeof name_);
     }
 
-    static constexpr std::size_t most_lone_bytes = 256;
+    static constexpr std::size_t most_sparse_bytes = 256;
     static constexpr std::size_t frame_bytes = virtio_header_bytes + max_frame_packet_bytes;
 
     /// Not zeroed: the kernel provides no memory for pages that no frame ever reaches.
@@ -26212,7 +26214,7 @@ private:
     std::unique_ptr<tun_queues> own_queues_{}; ///< none if this object shares the queues of another one
     tun_queues* queues_ = nullptr;
     std::uint32_t claimed_ = 0;       ///< bits of the queues that only this object may read now
-    bool several_ = false;            ///< whether there was more than one of them
+    bool several_ = false;            ///< the last `read` found packets in several queues
     std::size_t next_queue_ = 0;      ///< the queue that was read last
     std::unique_ptr<byte[]> frame_{}; ///< the frame that was read last; none if frames have no virtio header
     segmenter segments_{};            ///< the segments of `frame_` that `read` has not handed out yet

@@ -13,7 +13,7 @@ BOOST_AUTO_TEST_SUITE(os_linux_tun_queues)
 
 /// Sends 300 packets of one flow and then one of another flow, several times. Returns: the least number of the 300
 /// packets that are read before that one.
-std::size_t packets_before_a_lone_one(wg::os::offloads const& wanted) {
+std::size_t packets_before_a_single_one(wg::os::offloads const& wanted) {
     tun_host a("wgt0", "10.9.0.1", wanted, SOCK_DGRAM);
     packet_buffers buffers(16, 1420);
     std::size_t least = SIZE_MAX;
@@ -46,8 +46,8 @@ std::size_t packets_before_a_lone_one(wg::os::offloads const& wanted) {
 
 BOOST_AUTO_TEST_CASE(a_single_packet_does_not_wait_behind_a_bulk_flow) {
     REQUIRE_NETWORK();
-    BOOST_TEST(packets_before_a_lone_one({}) < 16u);
-    BOOST_TEST(packets_before_a_lone_one({.queues = false}) == 300u);
+    BOOST_TEST(packets_before_a_single_one({}) < 16u);
+    BOOST_TEST(packets_before_a_single_one({.queues = false}) == 300u);
 }
 
 BOOST_AUTO_TEST_CASE(small_packets_alone_in_their_queues_are_counted_for_all_handles) {

@@ -89,8 +89,9 @@ public:
         return known != 0 ? known - 1u : (flow >> 16) % count_;
     }
 
-    /// Small packets that were found alone in their queues: those of a flow that is no bulk transfer.
+    /// How many small packets were alone in their queue when they were read. Their flows are no bulk transfers.
     std::uint32_t sparse_packets() const noexcept { return sparse_packets_.load(std::memory_order_relaxed); }
+    /// Adds one to `sparse_packets`.
     void count_sparse_packet() noexcept { sparse_packets_.fetch_add(1, std::memory_order_relaxed); }
 
     /// The length in bytes of the longest packet since `forget_cuts` that did not fit its room; 0: there was none.
