@@ -26676,6 +26676,7 @@ public:
     /// second and 4 at once. A peer repeats an initiation every 5 seconds (whitepaper 6.4), so a new peer still gets
     /// its cookie reply and its response.
     static constexpr share crowd_data_share{100'000'000, 16LL * 100'000'000};
+    /// The share of handshake messages while a flood has many sources.
     static constexpr share crowd_handshake_share{500'000'000, 4LL * 500'000'000};
 
     /// Descriptors of the sockets of a port; -1: none.
