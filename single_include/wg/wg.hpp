@@ -184,10 +184,10 @@ inline constexpr bool hostless = false;
 /// | @ref waiter_promises "waiter"               | sleep               | waiter_with_busy_poll                        |
 
 // SPDX-License-Identifier: BSL-1.0
-// The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Layer 0.
+// The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Folder: base.
 //
-// A list is read from front to back, as the lines of the cross-platform configuration protocol are: first what
-// concerns the interface, then for each peer `peer(key)` and what concerns that peer.
+// A list is read from front to back, like the lines of the cross-platform configuration protocol: first the changes of
+// the interface, then for each peer `peer(key)` and the changes of that peer.
 //
 //     wg::change const changes[] = {
 //         wg::change::private_key(mine), wg::change::listen_port(51820),
@@ -197,7 +197,7 @@ inline constexpr bool hostless = false;
 #define WG_BASE_CONFIG_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Addresses: of a host, of a network, of the two ends of a datagram. Layer 0; plain values.
+// Addresses of hosts, of networks, and of the two ends of a datagram. Folder: base. Plain values.
 #ifndef WG_BASE_ENDPOINT_HPP
 #define WG_BASE_ENDPOINT_HPP
 
@@ -314,6 +314,7 @@ inline void copy(bytes to, bytes_view from) noexcept {
 
 namespace wg { inline namespace WG_ABI {
 
+/// The IP version; the value is the version number.
 enum class family : std::uint8_t { none = 0, v4 = 4, v6 = 6 };
 
 /// An IPv4 or IPv6 address in network order; IPv4 takes the first 4 bytes and leaves the others zero.
@@ -321,6 +322,7 @@ struct ip_address {
     byte_array<16> octets{};
     family kind = family::none;
 
+    /// The IPv4 address a.b.c.d.
     static constexpr ip_address v4(byte a, byte b, byte c, byte d) noexcept { return {{a, b, c, d}, family::v4}; }
     /// `from` holds 4 bytes for `family::v4`, 16 for `family::v6`.
     static ip_address of(family kind, byte const* from) noexcept {
@@ -329,7 +331,9 @@ struct ip_address {
         return address;
     }
 
+    /// The length of the address in bits; 0 for `family::none`.
     constexpr unsigned bits() const noexcept { return kind == family::v4 ? 32 : kind == family::v6 ? 128 : 0; }
+    /// The 4 or 16 bytes of the address.
     bytes_view view() const noexcept { return bytes_view(octets).first(bits() / 8); }
     friend constexpr bool operator==(ip_address const& a, ip_address const& b) noexcept {
         if (a.kind != b.kind) return false;
@@ -355,7 +359,8 @@ struct ip_prefix {
     friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
 };
 
-/// Where a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address, else 0.
+/// The address that a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address,
+/// else 0.
 struct endpoint {
     ip_address address{};
     std::uint16_t port = 0;
@@ -374,8 +379,8 @@ struct endpoint {
     WG_OUTLINE friend constexpr bool operator==(endpoint const&, endpoint const&) noexcept = default;
 };
 
-/// The local address and interface that datagrams of a peer arrive on and so should leave from ("sticky source").
-/// None (the default) leaves the choice to the host's routes. A bare node has no choice, and remembers none.
+/// The local address and interface that a peer's datagrams arrive at, and that answers leave from ("sticky source").
+/// The default, none, leaves the choice to the host's routes. A bare node has one address, so it stores nothing.
 #ifdef WG_BARE
 struct local_source {
     constexpr local_source() noexcept = default;
@@ -403,12 +408,12 @@ struct path {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The whitepaper's constants (sections 5.3, 5.4 and 6). Layer 0; constants.
+// The constants of the whitepaper (sections 5.3, 5.4 and 6). Folder: base.
 #ifndef WG_BASE_LIMITS_HPP
 #define WG_BASE_LIMITS_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Time as the protocol counts it: nanoseconds since the host started, suspend included. Layer 0; pure.
+// Time of the protocol: nanoseconds since the host started, suspend included. Folder: base. Pure; any thread.
 #ifndef WG_BASE_TIME_HPP
 #define WG_BASE_TIME_HPP
 
@@ -432,13 +437,16 @@ struct duration {
     friend constexpr duration operator/(duration a, std::int64_t parts) noexcept { return {a.nanoseconds / parts}; }
 };
 
+/// `count` milliseconds.
 constexpr duration milliseconds(std::int64_t count) noexcept { return {count * 1'000'000}; }
+/// `count` seconds.
 constexpr duration seconds(std::int64_t count) noexcept { return {count * 1'000'000'000}; }
 
-/// A moment on the clock that never goes back. `instant::never()` is later than all others.
+/// A point in time on a clock that never goes back.
 struct instant {
     std::int64_t nanoseconds = 0;
 
+    /// Later than all others.
     static constexpr instant never() noexcept { return {INT64_MAX}; }
 
     friend constexpr bool operator==(instant, instant) noexcept = default;
@@ -451,15 +459,15 @@ struct instant {
     friend constexpr instant operator-(instant a, duration d) noexcept { return {a.nanoseconds - d.nanoseconds}; }
 };
 
-/// How functions take an instant: where a register holds half of one, by address.
+/// The type of an `instant` parameter. Small machines pass it by address, because a register holds half of it.
 #ifdef WG_COMPACT
 using instant_argument = instant const&;
 #else
 using instant_argument = instant;
 #endif
 
-// The two things that the protocol does with instants, for lengths of whole milliseconds. Calculated out of line where
-// a word is half an instant.
+// The two operations that the protocol needs, for lengths of whole milliseconds. Small machines keep them out of line,
+// because 64-bit arithmetic takes several instructions there.
 namespace time_detail {
 
 WG_OUTLINE constexpr bool passed(instant_argument since, instant_argument now, std::int32_t milliseconds) noexcept {
@@ -471,7 +479,7 @@ WG_OUTLINE constexpr void set(instant& to, instant_argument from, std::int32_t m
 
 } // namespace time_detail
 
-/// As a number of milliseconds, of which it is a whole multiple.
+/// The duration in milliseconds, of which it is a whole multiple.
 constexpr std::int32_t in_milliseconds(duration d) noexcept {
     WG_ASSERT(d.nanoseconds % 1'000'000 == 0);
     return static_cast<std::int32_t>(d.nanoseconds / 1'000'000);
@@ -482,10 +490,11 @@ template <duration Length = duration{}> constexpr bool passed(instant_argument s
     constexpr std::int32_t length = in_milliseconds(Length);
     return time_detail::passed(since, now, length);
 }
-/// Sets an instant this long after another.
+/// Sets `to` to `milliseconds` after `from`.
 constexpr void set_after(instant& to, instant_argument from, std::int32_t milliseconds) noexcept {
     time_detail::set(to, from, milliseconds);
 }
+/// Sets `to` to `Length` after `from`.
 template <duration Length> constexpr void set_after(instant& to, instant_argument from) noexcept {
     constexpr std::int32_t length = in_milliseconds(Length);
     time_detail::set(to, from, length);
@@ -499,45 +508,49 @@ template <duration Length> constexpr void set_after(instant& to, instant_argumen
 
 namespace wg { inline namespace WG_ABI {
 
-inline constexpr std::size_t key_bytes = 32;
-inline constexpr std::size_t tag_bytes = 16;
-inline constexpr std::size_t mac_bytes = 16;
-inline constexpr std::size_t cookie_bytes = 16;
-inline constexpr std::size_t timestamp_bytes = 12;
+inline constexpr std::size_t key_bytes = 32;       ///< of a Curve25519, ChaCha20-Poly1305 or preshared key
+inline constexpr std::size_t tag_bytes = 16;       ///< of a Poly1305 tag
+inline constexpr std::size_t mac_bytes = 16;       ///< of mac1 and mac2
+inline constexpr std::size_t cookie_bytes = 16;    ///< of a cookie
+inline constexpr std::size_t timestamp_bytes = 12; ///< of a TAI64N label
 
-inline constexpr std::size_t transport_header_bytes = 16;
-inline constexpr std::size_t transport_overhead_bytes = transport_header_bytes + tag_bytes;
+inline constexpr std::size_t transport_header_bytes = 16; ///< type, receiver index and counter
+inline constexpr std::size_t transport_overhead_bytes = transport_header_bytes + tag_bytes; ///< around the packet
 inline constexpr std::size_t padding_bytes = 16; ///< data is padded to a multiple of this
 
-/// Room that an outbound packet needs around it to become a message in place.
+/// Free bytes before an outbound packet that is sealed in place.
 inline constexpr std::size_t packet_headroom_bytes = transport_header_bytes;
+/// Free bytes after it.
 inline constexpr std::size_t packet_tailroom_bytes = padding_bytes - 1 + tag_bytes;
 
-/// IPv6 header, UDP header and transport overhead: what a tunnel takes from the MTU below it.
+/// IPv6 header, UDP header and transport overhead: by how much the MTU of a tunnel is below that of its path.
 inline constexpr std::size_t tunnel_overhead_bytes = 40 + 8 + transport_overhead_bytes;
+/// The MTU of a tunnel over Ethernet.
 inline constexpr std::size_t default_mtu_bytes = 1500 - tunnel_overhead_bytes;
 
-inline constexpr std::uint64_t rekey_after_messages = std::uint64_t{1} << 60;
-/// 2^64 - 2^13 - 1, as the whitepaper has it; Linux stands 63 messages later.
+inline constexpr std::uint64_t rekey_after_messages = std::uint64_t{1} << 60; ///< whitepaper 6.1
+/// 2^64 - 2^13 - 1, as in the whitepaper. Linux ends a session 63 messages later.
 //= wp 6.1: Reject-After-Messages is 2^64 - 2^13 - 1
 inline constexpr std::uint64_t reject_after_messages = UINT64_MAX - (std::uint64_t{1} << 13);
 
-inline constexpr duration rekey_after_time = seconds(120);
-inline constexpr duration reject_after_time = seconds(180);
-inline constexpr duration rekey_attempt_time = seconds(90);
-inline constexpr duration rekey_timeout = seconds(5);
+inline constexpr duration rekey_after_time = seconds(120);    ///< Rekey-After-Time
+inline constexpr duration reject_after_time = seconds(180);   ///< Reject-After-Time
+inline constexpr duration rekey_attempt_time = seconds(90);   ///< Rekey-Attempt-Time
+inline constexpr duration rekey_timeout = seconds(5);         ///< Rekey-Timeout
 inline constexpr std::uint32_t rekey_timeout_jitter_ms = 333; ///< added: uniform in [0, this)
-inline constexpr duration keepalive_timeout = seconds(10);
+inline constexpr duration keepalive_timeout = seconds(10);    ///< Keepalive-Timeout
+/// After data was sent and no authenticated packet came in for this long, a new handshake begins.
 inline constexpr duration new_handshake_timeout = keepalive_timeout + rekey_timeout;
+/// After this long without a new session, all keys are zeroed (whitepaper 6.1).
 inline constexpr duration zero_key_material_after = reject_after_time * 3;
-/// A receiving initiator renews a session this long before it would be too late (Linux, wireguard-go).
+/// An initiator that receives data renews a session of this age (Linux, wireguard-go).
 inline constexpr duration rekey_after_time_receiving = reject_after_time - keepalive_timeout - rekey_timeout;
 inline constexpr unsigned max_handshake_attempts = 18;            ///< rekey_attempt_time / rekey_timeout
 inline constexpr duration initiation_interval = milliseconds(20); ///< at most 50 initiations a second from a peer
 
-inline constexpr duration cookie_secret_max_age = seconds(120);
+inline constexpr duration cookie_secret_max_age = seconds(120);                ///< whitepaper 5.4.7
 inline constexpr duration cookie_max_age = cookie_secret_max_age - seconds(5); ///< less the latency of the reply
-inline constexpr duration under_load_linger = seconds(1);
+inline constexpr duration under_load_linger = seconds(1); ///< how long load lasts after its cause (Linux)
 
 inline constexpr std::uint8_t handshake_tos = 0x88; ///< DSCP AF41
 
@@ -545,8 +558,8 @@ inline constexpr std::uint8_t handshake_tos = 0x88; ///< DSCP AF41
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Bytes that nobody else may see: wiped when their life ends, compared in constant time, never copied by accident.
-// Layer 0; a secret is used by one thread at a time.
+// Secret bytes: wiped when their lifetime ends, compared in constant time, never copied by accident. Folder: base.
+// A secret is used by one thread at a time.
 #ifndef WG_BASE_SECRET_HPP
 #define WG_BASE_SECRET_HPP
 
@@ -562,7 +575,7 @@ WG_OUTLINE inline void wipe(void* memory, std::size_t size) noexcept {
     asm volatile("" : : "r"(memory) : "memory"); // the stores are observed, so they have to happen
 }
 
-/// Wipes an object without a life of its own: words, arrays, plain structures.
+/// Wipes a trivially copyable object: words, arrays, plain structures.
 template <class Plain> void wipe(Plain& object) noexcept {
     static_assert(std::is_trivially_copyable_v<Plain> && !std::is_pointer_v<Plain>);
     wipe(static_cast<void*>(&object), sizeof object);
@@ -570,7 +583,7 @@ template <class Plain> void wipe(Plain& object) noexcept {
 
 namespace secret_detail {
 
-// The barriers are against an early exit: the compiler may not know that a sum is nonzero already.
+// The barriers prevent an early exit: they hide from the compiler that a sum is nonzero already.
 
 WG_OUTLINE inline bool equal(byte const* a, byte const* b, std::size_t size) noexcept {
     std::uint32_t difference = 0;
@@ -610,12 +623,13 @@ WG_OUTLINE inline bool is_zero(byte const* a, std::size_t size) noexcept {
     return secret_detail::is_zero(a.data(), a.size());
 }
 
-/// Asks for a secret that is written before it is read, and so need not be zero before that.
+/// A tag for a secret that is written before it is read, and so is not set to zero first.
 struct not_zeroed {};
 
-/// `Size` secret bytes, zero at first. Moving wipes the source; copying has to be asked for by `assign`.
+/// `Size` secret bytes, zero at first. Moving wipes the source. Copying takes a call of `assign`.
 template <std::size_t Size> class secret {
 public:
+    /// The size in bytes.
     static constexpr std::size_t size_bytes = Size;
 
     constexpr secret() noexcept : value_{} {}
@@ -633,11 +647,15 @@ public:
     secret& operator=(secret const&) = delete;
     ~secret() { clear(); }
 
+    /// Copies the bytes of `other`.
     void assign(secret const& other) noexcept { assign(other.expose()); }
     void assign(std::span<byte const, Size> from) noexcept { copy(value_, from); }
+    /// Wipes the bytes: they are zero then.
     void clear() noexcept { wipe(value_); }
 
+    /// Whether all bytes are zero, in constant time. The answer is public.
     [[nodiscard]] bool is_zero() const noexcept { return is_zero_in_constant_time(value_); }
+    /// Whether both are equal, in constant time. The answer is public.
     [[nodiscard]] bool equals(secret const& other) const noexcept {
         return equal_in_constant_time(value_, other.value_);
     }
@@ -656,26 +674,29 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
+/// A key of 32 bytes in another object.
 using key_view = std::span<byte const, key_bytes>;
+/// A Curve25519 public key.
 using public_key = byte_array<key_bytes>;
 
 /// One step of a configuration. Made by the functions below; movable, and its key is wiped when it dies.
 class change {
 public:
+    /// What a change does.
     enum class kind : std::uint8_t {
         private_key,   ///< all zero: none
         listen_port,   ///< 0: any free one
         fwmark,        ///< 0: off
         replace_peers, ///< remove all peers first
-        peer,          ///< what follows concerns this peer, who is added if new
-        update_only,   ///< but not if new: then skip all that follows up to the next peer
+        peer,          ///< the following changes concern this peer, which is added if new
+        update_only,   ///< do not add a new peer: skip all changes up to the next peer
         remove_peer,
         preshared_key, ///< all zero: none
         endpoint,
         persistent_keepalive, ///< seconds, 0: off
         replace_allowed_ips,  ///< remove all of the peer's allowed IPs first
-        allowed_ip,           ///< add, taking it from whoever has it
-        remove_allowed_ip,    ///< nothing happens if it is not this peer's
+        allowed_ip,           ///< add; another peer that has it loses it
+        remove_allowed_ip,    ///< has no effect if another peer has it
     };
 
     static change private_key(key_view key) noexcept { return change(kind::private_key, key); }
@@ -724,27 +745,27 @@ private:
     secret<key_bytes> key_{};
 };
 
-/// A peer as a node knows it whose configuration is in its program. Views are good during the call.
+/// A peer whose configuration is part of the program, for `device::add_peer`. Views are read during the call only.
 struct peer_settings {
     public_key const& key;
-    wg::endpoint endpoint{}; ///< family::none: not known until the peer speaks
+    wg::endpoint endpoint{}; ///< family::none: not known until the peer sends a message
     std::span<ip_prefix const> allowed_ips{};
     std::uint16_t persistent_keepalive_s = 0; ///< 0: off
     secret<key_bytes> const* preshared_key = nullptr;
 };
 
-/// What `device::snapshot` tells of the interface. Views are good during the call.
+/// The facts of the interface that `device::snapshot` reports. Views are valid during the call.
 struct interface_facts {
     secret<key_bytes> const& private_key; ///< all zero: none
     std::uint16_t listen_port = 0;
     std::uint32_t fwmark = 0;
 };
 
-/// What `device::snapshot` tells of a peer. Views are good during the call.
+/// The facts of a peer that `device::snapshot` reports. Views are valid during the call.
 struct peer_facts {
     public_key const& key;
     secret<key_bytes> const& preshared_key; ///< all zero: none
-    std::uint32_t number = 0;               ///< by which the observer is told of this peer
+    std::uint32_t number = 0;               ///< the peer number in events
     wg::endpoint endpoint{};                ///< family::none: not known
     std::int64_t last_handshake_s = 0;      ///< UNIX time; 0 with 0 ns: never
     std::uint32_t last_handshake_ns = 0;
@@ -762,7 +783,7 @@ struct peer_facts {
 #define WG_BASE_EVENT_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What can become of a call or of a packet. Nothing is thrown; nothing of this ever leaves the host. Layer 0; plain
+// Results of calls, and fates of packets. Nothing is thrown, and no status is sent to a peer. Folder: base. Plain
 // values.
 #ifndef WG_BASE_STATUS_HPP
 #define WG_BASE_STATUS_HPP
@@ -772,7 +793,7 @@ struct peer_facts {
 
 namespace wg { inline namespace WG_ABI {
 
-// One line a status: name, then what a person reads. Packets count one counter a status.
+// One line for each status: name, then text for people. A device has a counter for each.
 #define WG_STATUSES(X)                                                                                                 \
     X(ok, "ok")                                                                                                        \
     /* outbound */                                                                                                     \
@@ -786,7 +807,7 @@ namespace wg { inline namespace WG_ABI {
     X(device_down, "the interface is down")                                                                            \
     /* inbound, any message */                                                                                         \
     X(malformed, "a type or a length that no message has")                                                             \
-    X(queued, "waits for its turn as a handshake message")                                                             \
+    X(queued, "a handshake message that waits in the queue")                                                           \
     X(handshake_queue_full, "more handshake messages than the queue holds")                                            \
     /* inbound, handshake */                                                                                           \
     X(bad_mac1, "mac1 is wrong")                                                                                       \
@@ -828,6 +849,7 @@ enum class [[nodiscard]] status : std::uint8_t {
 #undef WG_X
 };
 
+/// The number of statuses.
 inline constexpr std::size_t status_count = 0
 #define WG_X(name, text) +1
     WG_STATUSES(WG_X)
@@ -859,11 +881,17 @@ constexpr char const* describe(status s) noexcept {
 /// A value, or the status that says why there is none.
 template <class Value> class [[nodiscard]] result {
 public:
+    /// A value: ok.
     constexpr result(Value value) noexcept : value_(std::move(value)) {}
+    /// No value, for this reason, which is not ok.
     constexpr result(status why) noexcept : why_(why) { WG_ASSERT(why != status::ok); }
 
+    /// Whether there is a value.
     constexpr explicit operator bool() const noexcept { return why_ == status::ok; }
+    /// ok, or the reason why there is no value.
     constexpr status why() const noexcept { return why_; }
+    /// The value, of which there must be one.
+    /// @{
     constexpr Value& operator*() noexcept {
         WG_ASSERT(why_ == status::ok);
         return value_;
@@ -874,6 +902,7 @@ public:
     }
     constexpr Value* operator->() noexcept { return &**this; }
     constexpr Value const* operator->() const noexcept { return &**this; }
+    /// @}
 
 private:
     Value value_{};
@@ -11988,7 +12017,7 @@ static_assert(threads<std_threads>);
 #define WG_BACKENDS_STORAGE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// A fixed number of objects inside the object that owns them: no heap. Layer 0; one thread at a time.
+// A fixed number of objects inside the object that owns them: no heap. Folder: base. One thread at a time.
 #ifndef WG_BASE_STATIC_POOL_HPP
 #define WG_BASE_STATIC_POOL_HPP
 
@@ -11999,33 +12028,36 @@ static_assert(threads<std_threads>);
 
 namespace wg { inline namespace WG_ABI {
 
-/// Memory of a pool's object while nobody has it: the link to the next free one.
+/// The memory of a free slot: the link to the next free slot.
 union free_slot {
     free_slot* next;
 };
+/// A slot: free, or the memory of an object.
 template <class T> union pool_slot {
     free_slot free;
     alignas(T) byte memory[sizeof(T)];
 };
 
-/// Objects on a list of free slots. The pools of all storages share this; they differ in where slots come from.
+/// A list of free slots. The pools of all storages use it; they differ in where slots come from.
 class free_slots {
 public:
+    /// Adds free slots.
     template <class T> void add(std::span<pool_slot<T>> const& fresh) noexcept {
         for (std::size_t i = fresh.size(); i-- > 0;) push(&fresh[i].free);
     }
+    /// A new object in a free slot. Returns: nullptr if there is none.
     template <class T> T* take() noexcept {
         free_slot* const slot = first_;
         if (slot == nullptr) return nullptr;
         first_ = slot->next;
         return ::new (static_cast<void*>(slot)) T{};
     }
-    /// Destroys and wipes: what held a key once holds nothing now, whatever the destructor forgot.
+    /// Destroys an object, and wipes all of its memory, so that no key is left there.
     template <class T> void put(T* object) noexcept {
         std::destroy_at(object);
         put(object, sizeof(pool_slot<T>));
     }
-    /// Whether `count` of them are free.
+    /// Whether `count` slots are free.
     bool has(std::size_t count) const noexcept {
         free_slot const* at = first_;
         for (; count != 0 && at != nullptr; --count) at = at->next;
@@ -12052,8 +12084,11 @@ public:
     static_pool(static_pool const&) = delete;
     static_pool& operator=(static_pool const&) = delete;
 
+    /// A new object. Returns: nullptr if the capacity is used up.
     T* acquire() noexcept { return free_.take<T>(); }
+    /// Destroys and wipes an object of this pool.
     void release(T* object) noexcept { free_.put(object); }
+    /// Whether `count` more objects can be acquired.
     bool reserve(std::size_t count) noexcept { return free_.has(count); }
 
 private:

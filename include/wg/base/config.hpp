@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Layer 0.
+// The configuration of an interface as values: a list of changes goes in, a list of facts comes out. Folder: base.
 //
-// A list is read from front to back, as the lines of the cross-platform configuration protocol are: first what
-// concerns the interface, then for each peer `peer(key)` and what concerns that peer.
+// A list is read from front to back, like the lines of the cross-platform configuration protocol: first the changes of
+// the interface, then for each peer `peer(key)` and the changes of that peer.
 //
 //     wg::change const changes[] = {
 //         wg::change::private_key(mine), wg::change::listen_port(51820),
@@ -17,26 +17,29 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// A key of 32 bytes in another object.
 using key_view = std::span<byte const, key_bytes>;
+/// A Curve25519 public key.
 using public_key = byte_array<key_bytes>;
 
 /// One step of a configuration. Made by the functions below; movable, and its key is wiped when it dies.
 class change {
 public:
+    /// What a change does.
     enum class kind : std::uint8_t {
         private_key,   ///< all zero: none
         listen_port,   ///< 0: any free one
         fwmark,        ///< 0: off
         replace_peers, ///< remove all peers first
-        peer,          ///< what follows concerns this peer, who is added if new
-        update_only,   ///< but not if new: then skip all that follows up to the next peer
+        peer,          ///< the following changes concern this peer, which is added if new
+        update_only,   ///< do not add a new peer: skip all changes up to the next peer
         remove_peer,
         preshared_key, ///< all zero: none
         endpoint,
         persistent_keepalive, ///< seconds, 0: off
         replace_allowed_ips,  ///< remove all of the peer's allowed IPs first
-        allowed_ip,           ///< add, taking it from whoever has it
-        remove_allowed_ip,    ///< nothing happens if it is not this peer's
+        allowed_ip,           ///< add; another peer that has it loses it
+        remove_allowed_ip,    ///< has no effect if another peer has it
     };
 
     static change private_key(key_view key) noexcept { return change(kind::private_key, key); }
@@ -85,27 +88,27 @@ private:
     secret<key_bytes> key_{};
 };
 
-/// A peer as a node knows it whose configuration is in its program. Views are good during the call.
+/// A peer whose configuration is part of the program, for `device::add_peer`. Views are read during the call only.
 struct peer_settings {
     public_key const& key;
-    wg::endpoint endpoint{}; ///< family::none: not known until the peer speaks
+    wg::endpoint endpoint{}; ///< family::none: not known until the peer sends a message
     std::span<ip_prefix const> allowed_ips{};
     std::uint16_t persistent_keepalive_s = 0; ///< 0: off
     secret<key_bytes> const* preshared_key = nullptr;
 };
 
-/// What `device::snapshot` tells of the interface. Views are good during the call.
+/// The facts of the interface that `device::snapshot` reports. Views are valid during the call.
 struct interface_facts {
     secret<key_bytes> const& private_key; ///< all zero: none
     std::uint16_t listen_port = 0;
     std::uint32_t fwmark = 0;
 };
 
-/// What `device::snapshot` tells of a peer. Views are good during the call.
+/// The facts of a peer that `device::snapshot` reports. Views are valid during the call.
 struct peer_facts {
     public_key const& key;
     secret<key_bytes> const& preshared_key; ///< all zero: none
-    std::uint32_t number = 0;               ///< by which the observer is told of this peer
+    std::uint32_t number = 0;               ///< the peer number in events
     wg::endpoint endpoint{};                ///< family::none: not known
     std::int64_t last_handshake_s = 0;      ///< UNIX time; 0 with 0 ns: never
     std::uint32_t last_handshake_ns = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Addresses: of a host, of a network, of the two ends of a datagram. Layer 0; plain values.
+// Addresses of hosts, of networks, and of the two ends of a datagram. Folder: base. Plain values.
 #ifndef WG_BASE_ENDPOINT_HPP
 #define WG_BASE_ENDPOINT_HPP
 
@@ -7,6 +7,7 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// The IP version; the value is the version number.
 enum class family : std::uint8_t { none = 0, v4 = 4, v6 = 6 };
 
 /// An IPv4 or IPv6 address in network order; IPv4 takes the first 4 bytes and leaves the others zero.
@@ -14,6 +15,7 @@ struct ip_address {
     byte_array<16> octets{};
     family kind = family::none;
 
+    /// The IPv4 address a.b.c.d.
     static constexpr ip_address v4(byte a, byte b, byte c, byte d) noexcept { return {{a, b, c, d}, family::v4}; }
     /// `from` holds 4 bytes for `family::v4`, 16 for `family::v6`.
     static ip_address of(family kind, byte const* from) noexcept {
@@ -22,7 +24,9 @@ struct ip_address {
         return address;
     }
 
+    /// The length of the address in bits; 0 for `family::none`.
     constexpr unsigned bits() const noexcept { return kind == family::v4 ? 32 : kind == family::v6 ? 128 : 0; }
+    /// The 4 or 16 bytes of the address.
     bytes_view view() const noexcept { return bytes_view(octets).first(bits() / 8); }
     friend constexpr bool operator==(ip_address const& a, ip_address const& b) noexcept {
         if (a.kind != b.kind) return false;
@@ -48,7 +52,8 @@ struct ip_prefix {
     friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
 };
 
-/// Where a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address, else 0.
+/// The address that a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address,
+/// else 0.
 struct endpoint {
     ip_address address{};
     std::uint16_t port = 0;
@@ -67,8 +72,8 @@ struct endpoint {
     WG_OUTLINE friend constexpr bool operator==(endpoint const&, endpoint const&) noexcept = default;
 };
 
-/// The local address and interface that datagrams of a peer arrive on and so should leave from ("sticky source").
-/// None (the default) leaves the choice to the host's routes. A bare node has no choice, and remembers none.
+/// The local address and interface that a peer's datagrams arrive at, and that answers leave from ("sticky source").
+/// The default, none, leaves the choice to the host's routes. A bare node has one address, so it stores nothing.
 #ifdef WG_BARE
 struct local_source {
     constexpr local_source() noexcept = default;

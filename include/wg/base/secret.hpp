@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Bytes that nobody else may see: wiped when their life ends, compared in constant time, never copied by accident.
-// Layer 0; a secret is used by one thread at a time.
+// Secret bytes: wiped when their lifetime ends, compared in constant time, never copied by accident. Folder: base.
+// A secret is used by one thread at a time.
 #ifndef WG_BASE_SECRET_HPP
 #define WG_BASE_SECRET_HPP
 
@@ -17,7 +17,7 @@ WG_OUTLINE inline void wipe(void* memory, std::size_t size) noexcept {
     asm volatile("" : : "r"(memory) : "memory"); // the stores are observed, so they have to happen
 }
 
-/// Wipes an object without a life of its own: words, arrays, plain structures.
+/// Wipes a trivially copyable object: words, arrays, plain structures.
 template <class Plain> void wipe(Plain& object) noexcept {
     static_assert(std::is_trivially_copyable_v<Plain> && !std::is_pointer_v<Plain>);
     wipe(static_cast<void*>(&object), sizeof object);
@@ -25,7 +25,7 @@ template <class Plain> void wipe(Plain& object) noexcept {
 
 namespace secret_detail {
 
-// The barriers are against an early exit: the compiler may not know that a sum is nonzero already.
+// The barriers prevent an early exit: they hide from the compiler that a sum is nonzero already.
 
 WG_OUTLINE inline bool equal(byte const* a, byte const* b, std::size_t size) noexcept {
     std::uint32_t difference = 0;
@@ -65,12 +65,13 @@ WG_OUTLINE inline bool is_zero(byte const* a, std::size_t size) noexcept {
     return secret_detail::is_zero(a.data(), a.size());
 }
 
-/// Asks for a secret that is written before it is read, and so need not be zero before that.
+/// A tag for a secret that is written before it is read, and so is not set to zero first.
 struct not_zeroed {};
 
-/// `Size` secret bytes, zero at first. Moving wipes the source; copying has to be asked for by `assign`.
+/// `Size` secret bytes, zero at first. Moving wipes the source. Copying takes a call of `assign`.
 template <std::size_t Size> class secret {
 public:
+    /// The size in bytes.
     static constexpr std::size_t size_bytes = Size;
 
     constexpr secret() noexcept : value_{} {}
@@ -88,11 +89,15 @@ public:
     secret& operator=(secret const&) = delete;
     ~secret() { clear(); }
 
+    /// Copies the bytes of `other`.
     void assign(secret const& other) noexcept { assign(other.expose()); }
     void assign(std::span<byte const, Size> from) noexcept { copy(value_, from); }
+    /// Wipes the bytes: they are zero then.
     void clear() noexcept { wipe(value_); }
 
+    /// Whether all bytes are zero, in constant time. The answer is public.
     [[nodiscard]] bool is_zero() const noexcept { return is_zero_in_constant_time(value_); }
+    /// Whether both are equal, in constant time. The answer is public.
     [[nodiscard]] bool equals(secret const& other) const noexcept {
         return equal_in_constant_time(value_, other.value_);
     }

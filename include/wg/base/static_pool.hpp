@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A fixed number of objects inside the object that owns them: no heap. Layer 0; one thread at a time.
+// A fixed number of objects inside the object that owns them: no heap. Folder: base. One thread at a time.
 #ifndef WG_BASE_STATIC_POOL_HPP
 #define WG_BASE_STATIC_POOL_HPP
 
@@ -11,33 +11,36 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// Memory of a pool's object while nobody has it: the link to the next free one.
+/// The memory of a free slot: the link to the next free slot.
 union free_slot {
     free_slot* next;
 };
+/// A slot: free, or the memory of an object.
 template <class T> union pool_slot {
     free_slot free;
     alignas(T) byte memory[sizeof(T)];
 };
 
-/// Objects on a list of free slots. The pools of all storages share this; they differ in where slots come from.
+/// A list of free slots. The pools of all storages use it; they differ in where slots come from.
 class free_slots {
 public:
+    /// Adds free slots.
     template <class T> void add(std::span<pool_slot<T>> const& fresh) noexcept {
         for (std::size_t i = fresh.size(); i-- > 0;) push(&fresh[i].free);
     }
+    /// A new object in a free slot. Returns: nullptr if there is none.
     template <class T> T* take() noexcept {
         free_slot* const slot = first_;
         if (slot == nullptr) return nullptr;
         first_ = slot->next;
         return ::new (static_cast<void*>(slot)) T{};
     }
-    /// Destroys and wipes: what held a key once holds nothing now, whatever the destructor forgot.
+    /// Destroys an object, and wipes all of its memory, so that no key is left there.
     template <class T> void put(T* object) noexcept {
         std::destroy_at(object);
         put(object, sizeof(pool_slot<T>));
     }
-    /// Whether `count` of them are free.
+    /// Whether `count` slots are free.
     bool has(std::size_t count) const noexcept {
         free_slot const* at = first_;
         for (; count != 0 && at != nullptr; --count) at = at->next;
@@ -64,8 +67,11 @@ public:
     static_pool(static_pool const&) = delete;
     static_pool& operator=(static_pool const&) = delete;
 
+    /// A new object. Returns: nullptr if the capacity is used up.
     T* acquire() noexcept { return free_.take<T>(); }
+    /// Destroys and wipes an object of this pool.
     void release(T* object) noexcept { free_.put(object); }
+    /// Whether `count` more objects can be acquired.
     bool reserve(std::size_t count) noexcept { return free_.has(count); }
 
 private:

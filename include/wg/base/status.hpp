@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// What can become of a call or of a packet. Nothing is thrown; nothing of this ever leaves the host. Layer 0; plain
+// Results of calls, and fates of packets. Nothing is thrown, and no status is sent to a peer. Folder: base. Plain
 // values.
 #ifndef WG_BASE_STATUS_HPP
 #define WG_BASE_STATUS_HPP
@@ -10,7 +10,7 @@
 
 namespace wg { inline namespace WG_ABI {
 
-// One line a status: name, then what a person reads. Packets count one counter a status.
+// One line for each status: name, then text for people. A device has a counter for each.
 #define WG_STATUSES(X)                                                                                                 \
     X(ok, "ok")                                                                                                        \
     /* outbound */                                                                                                     \
@@ -24,7 +24,7 @@ namespace wg { inline namespace WG_ABI {
     X(device_down, "the interface is down")                                                                            \
     /* inbound, any message */                                                                                         \
     X(malformed, "a type or a length that no message has")                                                             \
-    X(queued, "waits for its turn as a handshake message")                                                             \
+    X(queued, "a handshake message that waits in the queue")                                                           \
     X(handshake_queue_full, "more handshake messages than the queue holds")                                            \
     /* inbound, handshake */                                                                                           \
     X(bad_mac1, "mac1 is wrong")                                                                                       \
@@ -66,6 +66,7 @@ enum class [[nodiscard]] status : std::uint8_t {
 #undef WG_X
 };
 
+/// The number of statuses.
 inline constexpr std::size_t status_count = 0
 #define WG_X(name, text) +1
     WG_STATUSES(WG_X)
@@ -97,11 +98,17 @@ constexpr char const* describe(status s) noexcept {
 /// A value, or the status that says why there is none.
 template <class Value> class [[nodiscard]] result {
 public:
+    /// A value: ok.
     constexpr result(Value value) noexcept : value_(std::move(value)) {}
+    /// No value, for this reason, which is not ok.
     constexpr result(status why) noexcept : why_(why) { WG_ASSERT(why != status::ok); }
 
+    /// Whether there is a value.
     constexpr explicit operator bool() const noexcept { return why_ == status::ok; }
+    /// ok, or the reason why there is no value.
     constexpr status why() const noexcept { return why_; }
+    /// The value, of which there must be one.
+    /// @{
     constexpr Value& operator*() noexcept {
         WG_ASSERT(why_ == status::ok);
         return value_;
@@ -112,6 +119,7 @@ public:
     }
     constexpr Value* operator->() noexcept { return &**this; }
     constexpr Value const* operator->() const noexcept { return &**this; }
+    /// @}
 
 private:
     Value value_{};

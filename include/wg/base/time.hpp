@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Time as the protocol counts it: nanoseconds since the host started, suspend included. Layer 0; pure.
+// Time of the protocol: nanoseconds since the host started, suspend included. Folder: base. Pure; any thread.
 #ifndef WG_BASE_TIME_HPP
 #define WG_BASE_TIME_HPP
 
@@ -24,13 +24,16 @@ struct duration {
     friend constexpr duration operator/(duration a, std::int64_t parts) noexcept { return {a.nanoseconds / parts}; }
 };
 
+/// `count` milliseconds.
 constexpr duration milliseconds(std::int64_t count) noexcept { return {count * 1'000'000}; }
+/// `count` seconds.
 constexpr duration seconds(std::int64_t count) noexcept { return {count * 1'000'000'000}; }
 
-/// A moment on the clock that never goes back. `instant::never()` is later than all others.
+/// A point in time on a clock that never goes back.
 struct instant {
     std::int64_t nanoseconds = 0;
 
+    /// Later than all others.
     static constexpr instant never() noexcept { return {INT64_MAX}; }
 
     friend constexpr bool operator==(instant, instant) noexcept = default;
@@ -43,15 +46,15 @@ struct instant {
     friend constexpr instant operator-(instant a, duration d) noexcept { return {a.nanoseconds - d.nanoseconds}; }
 };
 
-/// How functions take an instant: where a register holds half of one, by address.
+/// The type of an `instant` parameter. Small machines pass it by address, because a register holds half of it.
 #ifdef WG_COMPACT
 using instant_argument = instant const&;
 #else
 using instant_argument = instant;
 #endif
 
-// The two things that the protocol does with instants, for lengths of whole milliseconds. Calculated out of line where
-// a word is half an instant.
+// The two operations that the protocol needs, for lengths of whole milliseconds. Small machines keep them out of line,
+// because 64-bit arithmetic takes several instructions there.
 namespace time_detail {
 
 WG_OUTLINE constexpr bool passed(instant_argument since, instant_argument now, std::int32_t milliseconds) noexcept {
@@ -63,7 +66,7 @@ WG_OUTLINE constexpr void set(instant& to, instant_argument from, std::int32_t m
 
 } // namespace time_detail
 
-/// As a number of milliseconds, of which it is a whole multiple.
+/// The duration in milliseconds, of which it is a whole multiple.
 constexpr std::int32_t in_milliseconds(duration d) noexcept {
     WG_ASSERT(d.nanoseconds % 1'000'000 == 0);
     return static_cast<std::int32_t>(d.nanoseconds / 1'000'000);
@@ -74,10 +77,11 @@ template <duration Length = duration{}> constexpr bool passed(instant_argument s
     constexpr std::int32_t length = in_milliseconds(Length);
     return time_detail::passed(since, now, length);
 }
-/// Sets an instant this long after another.
+/// Sets `to` to `milliseconds` after `from`.
 constexpr void set_after(instant& to, instant_argument from, std::int32_t milliseconds) noexcept {
     time_detail::set(to, from, milliseconds);
 }
+/// Sets `to` to `Length` after `from`.
 template <duration Length> constexpr void set_after(instant& to, instant_argument from) noexcept {
     constexpr std::int32_t length = in_milliseconds(Length);
     time_detail::set(to, from, length);
