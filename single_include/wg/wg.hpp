@@ -19307,10 +19307,10 @@ template <bare::board Board, engine_policies Policies = bare_policies<Board>> st
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The cross-platform configuration protocol, as wg(8) speaks it over a stream, without the stream.
-// Source: https://www.wireguard.com/xplatform/. Layer 5 (control); a session is used by one thread at a time.
+// The cross-platform configuration protocol of wg(8), without the stream that it runs over.
+// Source: https://www.wireguard.com/xplatform/. Folder: control. A session is used by one thread at a time.
 //
-// One session per connection. It takes what was read in pieces of any size and appends what is to be answered:
+// Each connection has one session. The session takes received bytes in pieces of any size, and appends replies:
 //
 //     wg::uapi::session session{if_nametoindex};
 //     wg::secret_buffer reply;
@@ -19324,17 +19324,16 @@ template <bare::board Board, engine_policies Policies = bare_policies<Board>> st
 // - A `set` is read to its end before any of it is applied. The first error in it is the answer, nothing changes, and
 //   the rest up to the empty line is skipped. A connection that ends before the empty line changes nothing.
 // - Errors are `errno=-N` for a set and `errno=N` for a get: wg(8) understands only these.
-// - Where an operation should begin but another line stands, no sign is right for sure; the answer is
-//   `errno=-EPROTO`, which wg(8) reports as a protocol error in both cases, and the connection ends: nothing says
-//   where the next operation would begin.
+// - If a line other than `set=1` or `get=1` stands where an operation should begin, the answer is `errno=-EPROTO`, and
+//   the connection ends, because the start of the next operation is unknown. wg(8) reports a protocol error.
 // - Lines longer than any valid one are a protocol error. Pending changes and replies have an upper bound too.
-// What may hold a key, lines, changes and replies, is wiped as soon as it has been used.
+// Lines, changes and replies may hold keys. They are wiped as soon as they have been used.
 #ifndef WG_CONTROL_UAPI_HPP
 #define WG_CONTROL_UAPI_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Memory that grows and may hold keys: wiped before it moves on, so that nothing stays behind on the heap.
-// Layer 5 (control); one thread at a time. Nothing throws: whoever appends is told when there is no memory.
+// Growing memory that may hold keys. It is wiped before it is freed, so that no key stays on the heap.
+// Folder: control. One thread at a time. Nothing throws: functions that append return whether there was memory.
 #ifndef WG_CONTROL_SECRET_BUFFER_HPP
 #define WG_CONTROL_SECRET_BUFFER_HPP
 
@@ -19349,16 +19348,16 @@ template <bare::board Board, engine_policies Policies = bare_policies<Board>> st
 
 namespace wg { inline namespace WG_ABI {
 
-/// Where the buffers of this layer get their memory from. A host without a heap gives its own type with these members.
+/// The memory of the buffers in this folder. A host without a heap gives its own type with these members.
 struct heap_memory {
-    /// `size` bytes, aligned for any object; nullptr if there are none left.
+    /// `size` bytes, aligned for any object. Returns: nullptr if there is no memory.
     static void* acquire(std::size_t size) noexcept { return std::malloc(size); }
-    /// Takes back what `acquire(size)` gave. It is wiped already.
+    /// Frees memory of `acquire(size)`, which is wiped already.
     static void release(void* memory, std::size_t) noexcept { std::free(memory); }
 };
 
-/// A growing array of elements that may hold secrets. Storage that it leaves, by growth, `truncate`, `clear` or
-/// death, is wiped first, the elements' own destructors aside.
+/// A growing array of elements that may hold secrets. Storage that it stops using, by growth, `truncate`, `clear` or
+/// destruction, is wiped after the elements are destroyed.
 template <class Element, class Memory = heap_memory> class secret_vector {
     static_assert(std::is_nothrow_move_constructible_v<Element> && alignof(Element) <= alignof(std::max_align_t));
 
@@ -19378,13 +19377,19 @@ public:
     }
     ~secret_vector() { release(); }
 
+    /// The number of elements.
     std::size_t size() const noexcept { return size_; }
+    /// Whether there are no elements.
     bool empty() const noexcept { return size_ == 0; }
+    /// The number of elements that fit into the storage.
     std::size_t capacity() const noexcept { return capacity_; }
+    /// All elements, until the next change.
+    /// @{
     std::span<Element> view() noexcept { return {elements_, size_}; }
     std::span<Element const> view() const noexcept { return {elements_, size_}; }
+    /// @}
 
-    /// Appends by moving. False: no memory; the vector and `element` are unchanged.
+    /// Appends by moving. Returns: false, and changes nothing, if there is no memory.
     [[nodiscard]] bool append(Element&& element) noexcept {
         if (!reserve_more(1)) return false;
         std::construct_at(elements_ + size_, std::move(element));
@@ -19392,7 +19397,7 @@ public:
         return true;
     }
 
-    /// Appends `count` zero elements and returns the first; nullptr: no memory, and nothing has changed.
+    /// Appends `count` zero elements. Returns: the first; nullptr, and changes nothing, if there is no memory.
     [[nodiscard]] Element* extend(std::size_t count) noexcept
         requires std::is_trivially_copyable_v<Element>
     {
@@ -19403,7 +19408,7 @@ public:
         return first;
     }
 
-    /// Forgets and wipes all but the first `size` elements, keeping the storage. `size` must not exceed `size()`.
+    /// Destroys and wipes all but the first `size` elements, and keeps the storage. `size` is at most `size()`.
     void truncate(std::size_t size) noexcept {
         WG_ASSERT(size <= size_);
         if (size == size_) return;
@@ -19411,9 +19416,9 @@ public:
         wipe(static_cast<void*>(elements_ + size), (size_ - size) * sizeof(Element));
         size_ = size;
     }
-    /// Forgets and wipes all elements, keeping the storage for the next.
+    /// Destroys and wipes all elements, and keeps the storage.
     void clear() noexcept { truncate(0); }
-    /// Forgets and wipes all elements and gives the storage back.
+    /// Destroys and wipes all elements, and frees the storage.
     void release() noexcept {
         if (elements_ == nullptr) return;
         clear();
@@ -19448,16 +19453,19 @@ private:
     std::size_t capacity_ = 0;
 };
 
-/// Text that may hold keys, and grows: what is to be sent as the answer of a configuration socket.
+/// Growing text that may hold keys: the reply of a configuration socket.
 template <class Memory = heap_memory> class basic_secret_buffer {
 public:
+    /// The number of characters.
     std::size_t size() const noexcept { return text_.size(); }
+    /// Whether there is no text.
     bool empty() const noexcept { return text_.empty(); }
+    /// The text, until the next change.
     std::string_view text() const noexcept { return {text_.view().data(), text_.size()}; }
-    /// The same as bytes, to be sent.
+    /// The text as bytes.
     bytes_view view() const noexcept { return {reinterpret_cast<byte const*>(text_.view().data()), text_.size()}; }
 
-    /// False: no memory; nothing is appended.
+    /// Appends text. Returns: false, and appends nothing, if there is no memory.
     [[nodiscard]] bool append(std::string_view more) noexcept {
         if (more.empty()) return true;
         char* const place = text_.extend(more.size());
@@ -19465,17 +19473,18 @@ public:
         std::memcpy(place, more.data(), more.size());
         return true;
     }
-    /// Room for `size` more characters, to be written in place; nullptr: no memory.
+    /// Appends `size` characters for the caller to write. Returns: the first; nullptr if there is no memory.
     [[nodiscard]] char* extend(std::size_t size) noexcept { return text_.extend(size); }
 
-    void truncate(std::size_t size) noexcept { text_.truncate(size); } ///< wipes what is behind `size`
+    void truncate(std::size_t size) noexcept { text_.truncate(size); } ///< wipes the text after `size`
     void clear() noexcept { text_.clear(); }                           ///< wipes; keeps the storage
-    void release() noexcept { text_.release(); }                       ///< wipes; gives the storage back
+    void release() noexcept { text_.release(); }                       ///< wipes; frees the storage
 
 private:
     secret_vector<char, Memory> text_;
 };
 
+/// A reply on the heap.
 using secret_buffer = basic_secret_buffer<>;
 
 }} // namespace wg::WG_ABI
@@ -19484,9 +19493,9 @@ using secret_buffer = basic_secret_buffer<>;
 // SPDX-License-Identifier: BSL-1.0
 // Keys, numbers, addresses and endpoints as text, and back: without heap, without locale, without a resolver.
 // Sources: RFC 4291 2.2 and RFC 5952 (IPv6 addresses), RFC 4007 11 (zones), RFC 4648 4 (base64).
-// Layer 5 (control); pure, any thread.
+// Folder: control. Pure; any thread.
 //
-// Nothing here looks a secret up in a table or branches on its digits: keys are read and printed by arithmetic.
+// Keys are read and printed by arithmetic: no table is indexed by a secret, and no branch depends on its digits.
 //
 //     auto const where = wg::text::parse_endpoint("[fe80::1%eth0]:51820", if_nametoindex);
 //     if (where) log(wg::text::print(*where).view());
@@ -19500,17 +19509,22 @@ using secret_buffer = basic_secret_buffer<>;
 
 namespace wg { inline namespace WG_ABI { namespace text {
 
-inline constexpr std::size_t hex_key_chars = 2 * key_bytes;
-inline constexpr std::size_t base64_key_chars = 44;
-inline constexpr std::size_t longest_zone_chars = 63;
+inline constexpr std::size_t hex_key_chars = 2 * key_bytes; ///< length of a key in hexadecimal
+inline constexpr std::size_t base64_key_chars = 44;         ///< length of a key in base64
+inline constexpr std::size_t longest_zone_chars = 63;       ///< of the zone of an IPv6 address
 
 /// At most `Capacity` characters, held in place.
 template <std::size_t Capacity> class short_text {
 public:
+    /// The text.
+    /// @{
     constexpr std::string_view view() const noexcept { return {chars_, size_}; }
     constexpr operator std::string_view() const noexcept { return view(); }
     constexpr char const* c_str() const noexcept { return chars_; }
+    /// @}
 
+    /// Appends text, for which there must be room.
+    /// @{
     constexpr void append(char c) noexcept {
         WG_ASSERT(size_ < Capacity);
         chars_[size_++] = c;
@@ -19518,6 +19532,8 @@ public:
     constexpr void append(std::string_view more) noexcept {
         for (char const c : more) append(c);
     }
+    /// @}
+    /// Appends a number without leading zeros, with lower-case digits.
     constexpr void append_number(std::uint64_t value, unsigned base = 10) noexcept {
         char digits[20]{}; // 2^64 - 1 has 20 digits
         std::size_t count = 0;
@@ -19545,7 +19561,7 @@ constexpr std::uint32_t mask_between(std::uint32_t value, std::uint32_t low, std
 
 constexpr std::uint32_t code_of(char c) noexcept { return static_cast<unsigned char>(c); }
 
-/// The value of a hexadecimal digit; `valid` becomes zero if it is none.
+/// The value of a hexadecimal digit. Clears `valid` if `c` is not a digit.
 constexpr std::uint32_t hex_value(char c, std::uint32_t& valid) noexcept {
     std::uint32_t const code = code_of(c);
     std::uint32_t const digit = mask_between(code, '0', '9');
@@ -19584,8 +19600,8 @@ constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 } // namespace text_detail
 
-/// Reads `2 * to.size()` hexadecimal digits of either case, and nothing else. False: `to` is of no use.
-/// The time depends on the sizes alone.
+/// Reads exactly `2 * to.size()` hexadecimal digits of either case. Returns: false if the text is something else; `to`
+/// is unspecified then. The time depends on the sizes only.
 [[nodiscard]] constexpr bool parse_hex(std::string_view from, bytes to) noexcept {
     if (from.size() != 2 * to.size()) return false;
     std::uint32_t valid = ~0u;
@@ -19605,8 +19621,8 @@ constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
     }
 }
 
-/// Reads a key as `wg genkey` prints it: 44 characters, the last of them `=`, no stray bits. False: `to` is of no use.
-/// The time depends on the size alone.
+/// Reads a key in the format of `wg genkey`: 44 characters, the last of them `=`, no stray bits. Returns: false if the
+/// text is something else; `to` is unspecified then. The time depends on the size only.
 [[nodiscard]] constexpr bool parse_base64_key(std::string_view from, std::span<byte, key_bytes> to) noexcept {
     if (from.size() != base64_key_chars || from.back() != '=') return false;
     std::uint32_t valid = ~0u;
@@ -19624,7 +19640,7 @@ constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
     return (valid & text_detail::mask_between(bits & 3, 0, 0)) != 0;
 }
 
-/// The reverse. Of a secret key only where its text is wiped, and never into a log.
+/// Writes a key in that format. The caller wipes the text of a secret key, and does not log it.
 constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span<char, base64_key_chars> to) noexcept {
     for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
         std::size_t const first = i * 6 / 8; // at most 31
@@ -19635,7 +19651,7 @@ constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span
     to[base64_key_chars - 1] = '=';
 }
 
-/// A public key for people.
+/// A public key in that format.
 constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, key_bytes> from) noexcept {
     char chars[base64_key_chars]{};
     print_base64_key(from, chars);
@@ -19644,7 +19660,7 @@ constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, ke
     return text;
 }
 
-/// Reads decimal digits and nothing else: no sign, no space, not empty. `invalid` also if it is too large.
+/// Reads decimal digits. Returns: invalid if there are none, another character, or the number is too large.
 template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(std::string_view from) noexcept {
     if (from.empty()) return status::invalid;
     constexpr Number most = (std::numeric_limits<Number>::max)();
@@ -19658,6 +19674,7 @@ template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(
     return value;
 }
 
+/// The number in decimal digits.
 constexpr short_text<20> print_decimal(std::uint64_t value) noexcept {
     short_text<20> text;
     text.append_number(value);
@@ -19666,7 +19683,7 @@ constexpr short_text<20> print_decimal(std::uint64_t value) noexcept {
 
 namespace text_detail {
 
-/// As `parse_decimal`, but without superfluous zeros: some programs would read those as octal.
+/// Like `parse_decimal`, but refuses leading zeros: some programs read such a number as octal.
 constexpr result<std::uint8_t> parse_octet(std::string_view from) noexcept {
     if (from.size() > 1 && from.front() == '0') return status::invalid;
     return parse_decimal<std::uint8_t>(from);
@@ -19753,12 +19770,12 @@ constexpr result<ip_prefix> parse_prefix(std::string_view from) noexcept {
     return ip_prefix::of(*address, *bits);
 }
 
-/// Finds the number of the interface with this name; 0: there is none. `if_nametoindex` is one.
+/// Finds the number of the interface with this name, like `if_nametoindex`. Returns: 0 if there is none.
 using zone_resolver = unsigned (*)(char const* name);
 
 namespace text_detail {
 
-/// A name known to `resolve` comes before a number, as everywhere (an interface may be called `7`). 0: neither.
+/// A name that `resolve` finds takes precedence over a number, because an interface may be called `7`.
 inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver resolve) noexcept {
     if (zone.empty() || zone.size() > longest_zone_chars) return status::invalid;
     if (zone.find('\0') != std::string_view::npos) return status::invalid;
@@ -19773,7 +19790,7 @@ inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver res
 } // namespace text_detail
 
 /// Reads `192.0.2.1:51820`, `[2001:db8::1]:51820` or `[fe80::1%zone]:51820`. The zone is a number, or a name that
-/// `resolve` knows. No host names. An IPv4-mapped address is returned as IPv4.
+/// `resolve` finds. No host names. An IPv4-mapped address is returned as IPv4.
 inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver resolve = nullptr) noexcept {
     bool const v6 = from.starts_with('[');
     std::size_t const end = v6 ? from.find(']') : from.find(':');
@@ -19849,7 +19866,7 @@ constexpr short_text<39> print(ip_address const& address) noexcept {
     return text;
 }
 
-/// `192.0.2.0/24`
+/// An address and a prefix length: `192.0.2.0/24`.
 constexpr short_text<43> print(ip_prefix const& prefix) noexcept {
     short_text<43> text;
     text_detail::append_address(text, prefix.address);
@@ -19889,7 +19906,7 @@ inline constexpr std::size_t most_changes = std::size_t{1} << 24;
 /// Not yet taken by the host: a million peers take 400 MB.
 inline constexpr std::size_t most_reply_chars = std::size_t{1} << 30;
 
-/// The number that stands behind `errno=`, of this host.
+/// The error number of this host that `errno=` reports.
 constexpr int errno_of(status s) noexcept {
     switch (s) {
     case status::ok: return 0;
@@ -19907,16 +19924,17 @@ constexpr int errno_of(status s) noexcept {
     }
 }
 
-/// Reads the lines of a `set` into a list of changes. Values are checked here; what depends on the device (does the
-/// peer exist, is the port free) is the device's to say.
+/// Reads the lines of a `set` into a list of changes. Values are checked here. The device checks the rest, for example
+/// whether a peer exists and a port is free.
 template <class Memory = heap_memory> class basic_set_parser {
 public:
     /// A `set` may grow to `most` changes.
     explicit basic_set_parser(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
         : resolve_(resolve), most_(most) {}
 
-    /// Reads a line without its end. After an error the list is of no use: `clear`.
-    /// `invalid`: unknown key or bad value; `protocol_error`: no `=`; `no_memory`: too many, or no memory.
+    /// Reads a line without its newline. After an error, call `clear`.
+    /// Returns: invalid if the key is unknown or the value is bad; protocol_error if there is no `=`; no_memory if
+    /// there are too many changes or no memory.
     status line(std::string_view from) noexcept {
         std::size_t const equals = from.find('=');
         if (equals == std::string_view::npos) return status::protocol_error;
@@ -19926,9 +19944,10 @@ public:
         return where_ == place::device ? interface_line(key, value) : peer_line(key, value);
     }
 
+    /// The changes of the lines so far.
     std::span<change const> changes() const noexcept { return changes_.view(); }
 
-    /// Forgets and wipes everything and is ready for the next `set`.
+    /// Wipes all changes. The next line begins another `set`.
     void clear() noexcept {
         changes_.release();
         where_ = place::device;
@@ -19937,9 +19956,9 @@ public:
 private:
     enum class place : std::uint8_t {
         device,
-        new_peer, ///< nothing said about it yet: `update_only` may come
+        new_peer, ///< no other line of this peer was read: `update_only` is allowed
         peer,
-        removed_peer, ///< what follows is checked, but concerns nobody any more
+        removed_peer, ///< the following lines are checked, and have no effect
     };
 
     status interface_line(std::string_view key, std::string_view value) noexcept {
@@ -19969,7 +19988,7 @@ private:
         return status::invalid;
     }
 
-    /// Has to come before what it is to prevent. Behind `remove` it says nothing new (wgctrl sends both in this order).
+    /// Must stand before other changes of the peer. After `remove` it has no effect (wgctrl sends that order).
     status update_only(std::string_view value) noexcept {
         if (where_ == place::peer) return status::invalid;
         return add_if(value == "true", change::update_only());
@@ -20018,20 +20037,22 @@ private:
     secret_vector<change, Memory> changes_;
 };
 
-/// Appends what a device tells of itself to a reply: the sink of `device::snapshot`, which calls `device` once, then
-/// for each peer `peer`, followed by `allowed_ip` for each of its allowed IPs.
+/// Appends the facts of a device to a reply. It is a sink of `device::snapshot`, which calls `device` once, then for
+/// each peer `peer`, followed by `allowed_ip` for each of its allowed IPs.
 template <class Memory = heap_memory> class basic_reply_printer {
 public:
     /// The reply may grow to `most_chars`.
     explicit basic_reply_printer(basic_secret_buffer<Memory>& reply, std::size_t most_chars = most_reply_chars) noexcept
         : reply_(reply), most_chars_(most_chars) {}
 
+    /// Appends the lines of the interface.
     void device(interface_facts const& facts) noexcept {
         if (!facts.private_key.is_zero()) line_key("private_key", facts.private_key.expose());
         if (facts.listen_port != 0) line_number("listen_port", facts.listen_port);
         if (facts.fwmark != 0) line_number("fwmark", facts.fwmark);
     }
 
+    /// Appends the lines of a peer.
     void peer(peer_facts const& facts) noexcept {
         line_key("public_key", facts.key);
         line_key("preshared_key", facts.preshared_key.expose());
@@ -20046,9 +20067,10 @@ public:
         line_number("persistent_keepalive_interval", facts.persistent_keepalive_s);
     }
 
+    /// Appends the line of an allowed IP.
     void allowed_ip(ip_prefix const& prefix) noexcept { line("allowed_ip", text::print(prefix)); }
 
-    /// `no_memory` if not all of it found room.
+    /// Returns: no_memory if the reply is incomplete, because it is too long or there is no memory.
     status outcome() const noexcept { return outcome_; }
 
 private:
@@ -20081,27 +20103,27 @@ private:
     status outcome_ = status::ok;
 };
 
-// What a session configures: a device, together with the lock and the time that the host calls it with.
-// | configure(changes) -> status    | all of them, in order, or none                                                  |
-// | snapshot(sink)                  | tells the sink, a `basic_reply_printer`, about the interface and every peer     |
+// The target that a session configures: a device, together with the lock and the time that the host calls it with.
+// | configure(changes) -> status    | applies all changes, in order, or none                                          |
+// | snapshot(sink)                  | reports the interface and every peer to the sink, a `basic_reply_printer`       |
 template <class Target, class Memory = heap_memory>
 concept target = requires(Target& target, std::span<change const> changes, basic_reply_printer<Memory>& sink) {
     { target.configure(changes) } noexcept -> std::same_as<status>;
     { target.snapshot(sink) } noexcept;
 };
 
-/// One connection. It may end at any time: what was not completed was not applied.
+/// One connection. It may end at any time: an incomplete operation has no effect.
 template <class Memory = heap_memory> class basic_session {
 public:
-    /// `resolve` turns the zone of an endpoint into a number, as `if_nametoindex` does; without it only numbers do.
+    /// `resolve` turns the zone of an endpoint into a number, like `if_nametoindex`. Without it, zones are numbers.
     /// A `set` may grow to `most` changes.
     explicit basic_session(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
         : parser_(resolve, most) {}
     basic_session(basic_session&&) = delete; // a line that moved would leave a copy
 
-    /// Takes what was read and appends to `reply` what is to be sent. The caller wipes both when done with them.
-    /// `protocol_error`: send the reply, then close; the rest of `read` was ignored, as will be what follows.
-    /// `no_memory`: there was none even for an answer; close.
+    /// Takes received bytes, and appends the answers to `reply`. The caller wipes both after use.
+    /// Returns: protocol_error: send the reply, then close; the rest of `read` and later input are ignored.
+    /// no_memory: there was no memory for an answer; close.
     template <target<Memory> Target>
     status feed(bytes_view read, Target& target, basic_secret_buffer<Memory>& reply) noexcept {
         while (!read.empty() && outcome_ == status::ok) {
@@ -20146,7 +20168,7 @@ private:
         case operation::set:
             if (last) return finish_set(target, reply);
             if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : parser_.line(line);
-            if (failure_ != status::ok) parser_.clear(); // whatever follows, none of this will be applied
+            if (failure_ != status::ok) parser_.clear(); // the rest of this `set` has no effect
             return;
         case operation::get: // has no lines
             if (last) return finish_get(target, reply);
@@ -20179,7 +20201,7 @@ private:
         answer(errno_of(failure_), reply);
     }
 
-    /// Ends every reply, that of a get after its facts: `errno=N` and an empty line.
+    /// Ends a reply: `errno=N` and an empty line.
     void answer(int number, basic_secret_buffer<Memory>& reply) noexcept {
         text::short_text<32> text;
         text.append("errno=");
@@ -20198,8 +20220,11 @@ private:
     status outcome_ = status::ok; ///< of the connection
 };
 
+/// A parser with memory of the heap.
 using set_parser = basic_set_parser<>;
+/// A printer with memory of the heap.
 using reply_printer = basic_reply_printer<>;
+/// A session with memory of the heap.
 using session = basic_session<>;
 
 }}} // namespace wg::WG_ABI::uapi

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Memory that grows and may hold keys: wiped before it moves on, so that nothing stays behind on the heap.
-// Layer 5 (control); one thread at a time. Nothing throws: whoever appends is told when there is no memory.
+// Growing memory that may hold keys. It is wiped before it is freed, so that no key stays on the heap.
+// Folder: control. One thread at a time. Nothing throws: functions that append return whether there was memory.
 #ifndef WG_CONTROL_SECRET_BUFFER_HPP
 #define WG_CONTROL_SECRET_BUFFER_HPP
 
@@ -16,16 +16,16 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// Where the buffers of this layer get their memory from. A host without a heap gives its own type with these members.
+/// The memory of the buffers in this folder. A host without a heap gives its own type with these members.
 struct heap_memory {
-    /// `size` bytes, aligned for any object; nullptr if there are none left.
+    /// `size` bytes, aligned for any object. Returns: nullptr if there is no memory.
     static void* acquire(std::size_t size) noexcept { return std::malloc(size); }
-    /// Takes back what `acquire(size)` gave. It is wiped already.
+    /// Frees memory of `acquire(size)`, which is wiped already.
     static void release(void* memory, std::size_t) noexcept { std::free(memory); }
 };
 
-/// A growing array of elements that may hold secrets. Storage that it leaves, by growth, `truncate`, `clear` or
-/// death, is wiped first, the elements' own destructors aside.
+/// A growing array of elements that may hold secrets. Storage that it stops using, by growth, `truncate`, `clear` or
+/// destruction, is wiped after the elements are destroyed.
 template <class Element, class Memory = heap_memory> class secret_vector {
     static_assert(std::is_nothrow_move_constructible_v<Element> && alignof(Element) <= alignof(std::max_align_t));
 
@@ -45,13 +45,19 @@ public:
     }
     ~secret_vector() { release(); }
 
+    /// The number of elements.
     std::size_t size() const noexcept { return size_; }
+    /// Whether there are no elements.
     bool empty() const noexcept { return size_ == 0; }
+    /// The number of elements that fit into the storage.
     std::size_t capacity() const noexcept { return capacity_; }
+    /// All elements, until the next change.
+    /// @{
     std::span<Element> view() noexcept { return {elements_, size_}; }
     std::span<Element const> view() const noexcept { return {elements_, size_}; }
+    /// @}
 
-    /// Appends by moving. False: no memory; the vector and `element` are unchanged.
+    /// Appends by moving. Returns: false, and changes nothing, if there is no memory.
     [[nodiscard]] bool append(Element&& element) noexcept {
         if (!reserve_more(1)) return false;
         std::construct_at(elements_ + size_, std::move(element));
@@ -59,7 +65,7 @@ public:
         return true;
     }
 
-    /// Appends `count` zero elements and returns the first; nullptr: no memory, and nothing has changed.
+    /// Appends `count` zero elements. Returns: the first; nullptr, and changes nothing, if there is no memory.
     [[nodiscard]] Element* extend(std::size_t count) noexcept
         requires std::is_trivially_copyable_v<Element>
     {
@@ -70,7 +76,7 @@ public:
         return first;
     }
 
-    /// Forgets and wipes all but the first `size` elements, keeping the storage. `size` must not exceed `size()`.
+    /// Destroys and wipes all but the first `size` elements, and keeps the storage. `size` is at most `size()`.
     void truncate(std::size_t size) noexcept {
         WG_ASSERT(size <= size_);
         if (size == size_) return;
@@ -78,9 +84,9 @@ public:
         wipe(static_cast<void*>(elements_ + size), (size_ - size) * sizeof(Element));
         size_ = size;
     }
-    /// Forgets and wipes all elements, keeping the storage for the next.
+    /// Destroys and wipes all elements, and keeps the storage.
     void clear() noexcept { truncate(0); }
-    /// Forgets and wipes all elements and gives the storage back.
+    /// Destroys and wipes all elements, and frees the storage.
     void release() noexcept {
         if (elements_ == nullptr) return;
         clear();
@@ -115,16 +121,19 @@ private:
     std::size_t capacity_ = 0;
 };
 
-/// Text that may hold keys, and grows: what is to be sent as the answer of a configuration socket.
+/// Growing text that may hold keys: the reply of a configuration socket.
 template <class Memory = heap_memory> class basic_secret_buffer {
 public:
+    /// The number of characters.
     std::size_t size() const noexcept { return text_.size(); }
+    /// Whether there is no text.
     bool empty() const noexcept { return text_.empty(); }
+    /// The text, until the next change.
     std::string_view text() const noexcept { return {text_.view().data(), text_.size()}; }
-    /// The same as bytes, to be sent.
+    /// The text as bytes.
     bytes_view view() const noexcept { return {reinterpret_cast<byte const*>(text_.view().data()), text_.size()}; }
 
-    /// False: no memory; nothing is appended.
+    /// Appends text. Returns: false, and appends nothing, if there is no memory.
     [[nodiscard]] bool append(std::string_view more) noexcept {
         if (more.empty()) return true;
         char* const place = text_.extend(more.size());
@@ -132,17 +141,18 @@ public:
         std::memcpy(place, more.data(), more.size());
         return true;
     }
-    /// Room for `size` more characters, to be written in place; nullptr: no memory.
+    /// Appends `size` characters for the caller to write. Returns: the first; nullptr if there is no memory.
     [[nodiscard]] char* extend(std::size_t size) noexcept { return text_.extend(size); }
 
-    void truncate(std::size_t size) noexcept { text_.truncate(size); } ///< wipes what is behind `size`
+    void truncate(std::size_t size) noexcept { text_.truncate(size); } ///< wipes the text after `size`
     void clear() noexcept { text_.clear(); }                           ///< wipes; keeps the storage
-    void release() noexcept { text_.release(); }                       ///< wipes; gives the storage back
+    void release() noexcept { text_.release(); }                       ///< wipes; frees the storage
 
 private:
     secret_vector<char, Memory> text_;
 };
 
+/// A reply on the heap.
 using secret_buffer = basic_secret_buffer<>;
 
 }} // namespace wg::WG_ABI

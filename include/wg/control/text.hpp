@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // Keys, numbers, addresses and endpoints as text, and back: without heap, without locale, without a resolver.
 // Sources: RFC 4291 2.2 and RFC 5952 (IPv6 addresses), RFC 4007 11 (zones), RFC 4648 4 (base64).
-// Layer 5 (control); pure, any thread.
+// Folder: control. Pure; any thread.
 //
-// Nothing here looks a secret up in a table or branches on its digits: keys are read and printed by arithmetic.
+// Keys are read and printed by arithmetic: no table is indexed by a secret, and no branch depends on its digits.
 //
 //     auto const where = wg::text::parse_endpoint("[fe80::1%eth0]:51820", if_nametoindex);
 //     if (where) log(wg::text::print(*where).view());
@@ -20,17 +20,22 @@
 
 namespace wg { inline namespace WG_ABI { namespace text {
 
-inline constexpr std::size_t hex_key_chars = 2 * key_bytes;
-inline constexpr std::size_t base64_key_chars = 44;
-inline constexpr std::size_t longest_zone_chars = 63;
+inline constexpr std::size_t hex_key_chars = 2 * key_bytes; ///< length of a key in hexadecimal
+inline constexpr std::size_t base64_key_chars = 44;         ///< length of a key in base64
+inline constexpr std::size_t longest_zone_chars = 63;       ///< of the zone of an IPv6 address
 
 /// At most `Capacity` characters, held in place.
 template <std::size_t Capacity> class short_text {
 public:
+    /// The text.
+    /// @{
     constexpr std::string_view view() const noexcept { return {chars_, size_}; }
     constexpr operator std::string_view() const noexcept { return view(); }
     constexpr char const* c_str() const noexcept { return chars_; }
+    /// @}
 
+    /// Appends text, for which there must be room.
+    /// @{
     constexpr void append(char c) noexcept {
         WG_ASSERT(size_ < Capacity);
         chars_[size_++] = c;
@@ -38,6 +43,8 @@ public:
     constexpr void append(std::string_view more) noexcept {
         for (char const c : more) append(c);
     }
+    /// @}
+    /// Appends a number without leading zeros, with lower-case digits.
     constexpr void append_number(std::uint64_t value, unsigned base = 10) noexcept {
         char digits[20]{}; // 2^64 - 1 has 20 digits
         std::size_t count = 0;
@@ -65,7 +72,7 @@ constexpr std::uint32_t mask_between(std::uint32_t value, std::uint32_t low, std
 
 constexpr std::uint32_t code_of(char c) noexcept { return static_cast<unsigned char>(c); }
 
-/// The value of a hexadecimal digit; `valid` becomes zero if it is none.
+/// The value of a hexadecimal digit. Clears `valid` if `c` is not a digit.
 constexpr std::uint32_t hex_value(char c, std::uint32_t& valid) noexcept {
     std::uint32_t const code = code_of(c);
     std::uint32_t const digit = mask_between(code, '0', '9');
@@ -104,8 +111,8 @@ constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
 } // namespace text_detail
 
-/// Reads `2 * to.size()` hexadecimal digits of either case, and nothing else. False: `to` is of no use.
-/// The time depends on the sizes alone.
+/// Reads exactly `2 * to.size()` hexadecimal digits of either case. Returns: false if the text is something else; `to`
+/// is unspecified then. The time depends on the sizes only.
 [[nodiscard]] constexpr bool parse_hex(std::string_view from, bytes to) noexcept {
     if (from.size() != 2 * to.size()) return false;
     std::uint32_t valid = ~0u;
@@ -125,8 +132,8 @@ constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
     }
 }
 
-/// Reads a key as `wg genkey` prints it: 44 characters, the last of them `=`, no stray bits. False: `to` is of no use.
-/// The time depends on the size alone.
+/// Reads a key in the format of `wg genkey`: 44 characters, the last of them `=`, no stray bits. Returns: false if the
+/// text is something else; `to` is unspecified then. The time depends on the size only.
 [[nodiscard]] constexpr bool parse_base64_key(std::string_view from, std::span<byte, key_bytes> to) noexcept {
     if (from.size() != base64_key_chars || from.back() != '=') return false;
     std::uint32_t valid = ~0u;
@@ -144,7 +151,7 @@ constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
     return (valid & text_detail::mask_between(bits & 3, 0, 0)) != 0;
 }
 
-/// The reverse. Of a secret key only where its text is wiped, and never into a log.
+/// Writes a key in that format. The caller wipes the text of a secret key, and does not log it.
 constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span<char, base64_key_chars> to) noexcept {
     for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
         std::size_t const first = i * 6 / 8; // at most 31
@@ -155,7 +162,7 @@ constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span
     to[base64_key_chars - 1] = '=';
 }
 
-/// A public key for people.
+/// A public key in that format.
 constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, key_bytes> from) noexcept {
     char chars[base64_key_chars]{};
     print_base64_key(from, chars);
@@ -164,7 +171,7 @@ constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, ke
     return text;
 }
 
-/// Reads decimal digits and nothing else: no sign, no space, not empty. `invalid` also if it is too large.
+/// Reads decimal digits. Returns: invalid if there are none, another character, or the number is too large.
 template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(std::string_view from) noexcept {
     if (from.empty()) return status::invalid;
     constexpr Number most = (std::numeric_limits<Number>::max)();
@@ -178,6 +185,7 @@ template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(
     return value;
 }
 
+/// The number in decimal digits.
 constexpr short_text<20> print_decimal(std::uint64_t value) noexcept {
     short_text<20> text;
     text.append_number(value);
@@ -186,7 +194,7 @@ constexpr short_text<20> print_decimal(std::uint64_t value) noexcept {
 
 namespace text_detail {
 
-/// As `parse_decimal`, but without superfluous zeros: some programs would read those as octal.
+/// Like `parse_decimal`, but refuses leading zeros: some programs read such a number as octal.
 constexpr result<std::uint8_t> parse_octet(std::string_view from) noexcept {
     if (from.size() > 1 && from.front() == '0') return status::invalid;
     return parse_decimal<std::uint8_t>(from);
@@ -273,12 +281,12 @@ constexpr result<ip_prefix> parse_prefix(std::string_view from) noexcept {
     return ip_prefix::of(*address, *bits);
 }
 
-/// Finds the number of the interface with this name; 0: there is none. `if_nametoindex` is one.
+/// Finds the number of the interface with this name, like `if_nametoindex`. Returns: 0 if there is none.
 using zone_resolver = unsigned (*)(char const* name);
 
 namespace text_detail {
 
-/// A name known to `resolve` comes before a number, as everywhere (an interface may be called `7`). 0: neither.
+/// A name that `resolve` finds takes precedence over a number, because an interface may be called `7`.
 inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver resolve) noexcept {
     if (zone.empty() || zone.size() > longest_zone_chars) return status::invalid;
     if (zone.find('\0') != std::string_view::npos) return status::invalid;
@@ -293,7 +301,7 @@ inline result<std::uint32_t> parse_zone(std::string_view zone, zone_resolver res
 } // namespace text_detail
 
 /// Reads `192.0.2.1:51820`, `[2001:db8::1]:51820` or `[fe80::1%zone]:51820`. The zone is a number, or a name that
-/// `resolve` knows. No host names. An IPv4-mapped address is returned as IPv4.
+/// `resolve` finds. No host names. An IPv4-mapped address is returned as IPv4.
 inline result<endpoint> parse_endpoint(std::string_view from, zone_resolver resolve = nullptr) noexcept {
     bool const v6 = from.starts_with('[');
     std::size_t const end = v6 ? from.find(']') : from.find(':');
@@ -369,7 +377,7 @@ constexpr short_text<39> print(ip_address const& address) noexcept {
     return text;
 }
 
-/// `192.0.2.0/24`
+/// An address and a prefix length: `192.0.2.0/24`.
 constexpr short_text<43> print(ip_prefix const& prefix) noexcept {
     short_text<43> text;
     text_detail::append_address(text, prefix.address);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The cross-platform configuration protocol, as wg(8) speaks it over a stream, without the stream.
-// Source: https://www.wireguard.com/xplatform/. Layer 5 (control); a session is used by one thread at a time.
+// The cross-platform configuration protocol of wg(8), without the stream that it runs over.
+// Source: https://www.wireguard.com/xplatform/. Folder: control. A session is used by one thread at a time.
 //
-// One session per connection. It takes what was read in pieces of any size and appends what is to be answered:
+// Each connection has one session. The session takes received bytes in pieces of any size, and appends replies:
 //
 //     wg::uapi::session session{if_nametoindex};
 //     wg::secret_buffer reply;
@@ -16,11 +16,10 @@
 // - A `set` is read to its end before any of it is applied. The first error in it is the answer, nothing changes, and
 //   the rest up to the empty line is skipped. A connection that ends before the empty line changes nothing.
 // - Errors are `errno=-N` for a set and `errno=N` for a get: wg(8) understands only these.
-// - Where an operation should begin but another line stands, no sign is right for sure; the answer is
-//   `errno=-EPROTO`, which wg(8) reports as a protocol error in both cases, and the connection ends: nothing says
-//   where the next operation would begin.
+// - If a line other than `set=1` or `get=1` stands where an operation should begin, the answer is `errno=-EPROTO`, and
+//   the connection ends, because the start of the next operation is unknown. wg(8) reports a protocol error.
 // - Lines longer than any valid one are a protocol error. Pending changes and replies have an upper bound too.
-// What may hold a key, lines, changes and replies, is wiped as soon as it has been used.
+// Lines, changes and replies may hold keys. They are wiped as soon as they have been used.
 #ifndef WG_CONTROL_UAPI_HPP
 #define WG_CONTROL_UAPI_HPP
 
@@ -40,7 +39,7 @@ inline constexpr std::size_t most_changes = std::size_t{1} << 24;
 /// Not yet taken by the host: a million peers take 400 MB.
 inline constexpr std::size_t most_reply_chars = std::size_t{1} << 30;
 
-/// The number that stands behind `errno=`, of this host.
+/// The error number of this host that `errno=` reports.
 constexpr int errno_of(status s) noexcept {
     switch (s) {
     case status::ok: return 0;
@@ -58,16 +57,17 @@ constexpr int errno_of(status s) noexcept {
     }
 }
 
-/// Reads the lines of a `set` into a list of changes. Values are checked here; what depends on the device (does the
-/// peer exist, is the port free) is the device's to say.
+/// Reads the lines of a `set` into a list of changes. Values are checked here. The device checks the rest, for example
+/// whether a peer exists and a port is free.
 template <class Memory = heap_memory> class basic_set_parser {
 public:
     /// A `set` may grow to `most` changes.
     explicit basic_set_parser(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
         : resolve_(resolve), most_(most) {}
 
-    /// Reads a line without its end. After an error the list is of no use: `clear`.
-    /// `invalid`: unknown key or bad value; `protocol_error`: no `=`; `no_memory`: too many, or no memory.
+    /// Reads a line without its newline. After an error, call `clear`.
+    /// Returns: invalid if the key is unknown or the value is bad; protocol_error if there is no `=`; no_memory if
+    /// there are too many changes or no memory.
     status line(std::string_view from) noexcept {
         std::size_t const equals = from.find('=');
         if (equals == std::string_view::npos) return status::protocol_error;
@@ -77,9 +77,10 @@ public:
         return where_ == place::device ? interface_line(key, value) : peer_line(key, value);
     }
 
+    /// The changes of the lines so far.
     std::span<change const> changes() const noexcept { return changes_.view(); }
 
-    /// Forgets and wipes everything and is ready for the next `set`.
+    /// Wipes all changes. The next line begins another `set`.
     void clear() noexcept {
         changes_.release();
         where_ = place::device;
@@ -88,9 +89,9 @@ public:
 private:
     enum class place : std::uint8_t {
         device,
-        new_peer, ///< nothing said about it yet: `update_only` may come
+        new_peer, ///< no other line of this peer was read: `update_only` is allowed
         peer,
-        removed_peer, ///< what follows is checked, but concerns nobody any more
+        removed_peer, ///< the following lines are checked, and have no effect
     };
 
     status interface_line(std::string_view key, std::string_view value) noexcept {
@@ -120,7 +121,7 @@ private:
         return status::invalid;
     }
 
-    /// Has to come before what it is to prevent. Behind `remove` it says nothing new (wgctrl sends both in this order).
+    /// Must stand before other changes of the peer. After `remove` it has no effect (wgctrl sends that order).
     status update_only(std::string_view value) noexcept {
         if (where_ == place::peer) return status::invalid;
         return add_if(value == "true", change::update_only());
@@ -169,20 +170,22 @@ private:
     secret_vector<change, Memory> changes_;
 };
 
-/// Appends what a device tells of itself to a reply: the sink of `device::snapshot`, which calls `device` once, then
-/// for each peer `peer`, followed by `allowed_ip` for each of its allowed IPs.
+/// Appends the facts of a device to a reply. It is a sink of `device::snapshot`, which calls `device` once, then for
+/// each peer `peer`, followed by `allowed_ip` for each of its allowed IPs.
 template <class Memory = heap_memory> class basic_reply_printer {
 public:
     /// The reply may grow to `most_chars`.
     explicit basic_reply_printer(basic_secret_buffer<Memory>& reply, std::size_t most_chars = most_reply_chars) noexcept
         : reply_(reply), most_chars_(most_chars) {}
 
+    /// Appends the lines of the interface.
     void device(interface_facts const& facts) noexcept {
         if (!facts.private_key.is_zero()) line_key("private_key", facts.private_key.expose());
         if (facts.listen_port != 0) line_number("listen_port", facts.listen_port);
         if (facts.fwmark != 0) line_number("fwmark", facts.fwmark);
     }
 
+    /// Appends the lines of a peer.
     void peer(peer_facts const& facts) noexcept {
         line_key("public_key", facts.key);
         line_key("preshared_key", facts.preshared_key.expose());
@@ -197,9 +200,10 @@ public:
         line_number("persistent_keepalive_interval", facts.persistent_keepalive_s);
     }
 
+    /// Appends the line of an allowed IP.
     void allowed_ip(ip_prefix const& prefix) noexcept { line("allowed_ip", text::print(prefix)); }
 
-    /// `no_memory` if not all of it found room.
+    /// Returns: no_memory if the reply is incomplete, because it is too long or there is no memory.
     status outcome() const noexcept { return outcome_; }
 
 private:
@@ -232,27 +236,27 @@ private:
     status outcome_ = status::ok;
 };
 
-// What a session configures: a device, together with the lock and the time that the host calls it with.
-// | configure(changes) -> status    | all of them, in order, or none                                                  |
-// | snapshot(sink)                  | tells the sink, a `basic_reply_printer`, about the interface and every peer     |
+// The target that a session configures: a device, together with the lock and the time that the host calls it with.
+// | configure(changes) -> status    | applies all changes, in order, or none                                          |
+// | snapshot(sink)                  | reports the interface and every peer to the sink, a `basic_reply_printer`       |
 template <class Target, class Memory = heap_memory>
 concept target = requires(Target& target, std::span<change const> changes, basic_reply_printer<Memory>& sink) {
     { target.configure(changes) } noexcept -> std::same_as<status>;
     { target.snapshot(sink) } noexcept;
 };
 
-/// One connection. It may end at any time: what was not completed was not applied.
+/// One connection. It may end at any time: an incomplete operation has no effect.
 template <class Memory = heap_memory> class basic_session {
 public:
-    /// `resolve` turns the zone of an endpoint into a number, as `if_nametoindex` does; without it only numbers do.
+    /// `resolve` turns the zone of an endpoint into a number, like `if_nametoindex`. Without it, zones are numbers.
     /// A `set` may grow to `most` changes.
     explicit basic_session(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
         : parser_(resolve, most) {}
     basic_session(basic_session&&) = delete; // a line that moved would leave a copy
 
-    /// Takes what was read and appends to `reply` what is to be sent. The caller wipes both when done with them.
-    /// `protocol_error`: send the reply, then close; the rest of `read` was ignored, as will be what follows.
-    /// `no_memory`: there was none even for an answer; close.
+    /// Takes received bytes, and appends the answers to `reply`. The caller wipes both after use.
+    /// Returns: protocol_error: send the reply, then close; the rest of `read` and later input are ignored.
+    /// no_memory: there was no memory for an answer; close.
     template <target<Memory> Target>
     status feed(bytes_view read, Target& target, basic_secret_buffer<Memory>& reply) noexcept {
         while (!read.empty() && outcome_ == status::ok) {
@@ -297,7 +301,7 @@ private:
         case operation::set:
             if (last) return finish_set(target, reply);
             if (failure_ == status::ok) failure_ = too_long ? status::protocol_error : parser_.line(line);
-            if (failure_ != status::ok) parser_.clear(); // whatever follows, none of this will be applied
+            if (failure_ != status::ok) parser_.clear(); // the rest of this `set` has no effect
             return;
         case operation::get: // has no lines
             if (last) return finish_get(target, reply);
@@ -330,7 +334,7 @@ private:
         answer(errno_of(failure_), reply);
     }
 
-    /// Ends every reply, that of a get after its facts: `errno=N` and an empty line.
+    /// Ends a reply: `errno=N` and an empty line.
     void answer(int number, basic_secret_buffer<Memory>& reply) noexcept {
         text::short_text<32> text;
         text.append("errno=");
@@ -349,8 +353,11 @@ private:
     status outcome_ = status::ok; ///< of the connection
 };
 
+/// A parser with memory of the heap.
 using set_parser = basic_set_parser<>;
+/// A printer with memory of the heap.
 using reply_printer = basic_reply_printer<>;
+/// A session with memory of the heap.
 using session = basic_session<>;
 
 }}} // namespace wg::WG_ABI::uapi
