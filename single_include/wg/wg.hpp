@@ -14608,13 +14608,13 @@ private:
 #define WG_DEVICE_INBOUND_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Handshake messages, in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): what a device does with those that
-// come in, and how it makes its own. Layer 4; guarded by the device's lock.
+// Handshake messages in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): a device handles received messages, and
+// creates its own. Folder: device. Guarded by the device's lock.
 //
-// Waiting messages of one type are worked on together, so that a dh policy that does several at once has several to do.
-// What they do to the device is the same as if each had come alone: whatever reads or changes a peer is done in order,
-// and nothing of another message comes between the acceptance of an initiation and its answer that could change either.
-// (A second initiation of the same peer is refused by the first, a response names a handshake that only responses end.)
+// Queued messages of one type are handled as a batch, so that a dh policy with batches computes their DHs together. The
+// effect on the device is the same as if each message had come alone. First all messages of the batch are opened, and
+// accepted in order; then they are answered in order. No other message can change a peer between the two: a second
+// initiation of a peer is refused after the first, and a handshake that awaits a response is ended by responses only.
 #ifndef WG_DEVICE_HANDSHAKES_HPP
 #define WG_DEVICE_HANDSHAKES_HPP
 
@@ -14672,14 +14672,14 @@ inline void increment_label(std::span<byte, timestamp_bytes> label) noexcept {
 #define WG_DEVICE_STATE_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Handshake messages that wait for their turn, and whether there are so many that the device is under load
-// (whitepaper 5.3). Layer 4; one thread at a time.
+// The queue of received handshake messages, and whether the device is under load (whitepaper 5.3). Folder: device.
+// One thread at a time.
 //
-// The whitepaper leaves open what load is. Linux takes a queue that is an eighth full. That is 512 messages, which a
-// processor core answers in 25 ms, and peers behind one NAT that return together are more. Here a long queue is under
-// load when it is full, or when its oldest message has waited for half a second: so load is judged by how long the
-// work takes on this machine, and whether the processor has time for it. Load lasts for a second after that, as in
-// Linux, and longer while as many messages as fill a queue are refused in that second.
+// The whitepaper does not define load. In Linux load begins when the queue is an eighth full. That is 512 messages,
+// which a processor core answers in 25 ms; peers behind one NAT that return together send more. Here load begins when a
+// long queue is full, or when its oldest message has waited for half a second. So load depends on how long the work
+// takes on this machine, and on whether the processor has time for it. Load lasts for a second after its cause, as in
+// Linux. It lasts longer while at least as many messages are refused in that second as fill the queue.
 #ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
 #define WG_DEVICE_HANDSHAKE_QUEUE_HPP
 
@@ -14688,14 +14688,14 @@ inline void increment_label(std::span<byte, timestamp_bytes> label) noexcept {
 
 namespace wg { inline namespace WG_ABI {
 
-/// What was found out about a message under load, before it was queued.
+/// The result of checking a message under load, before it was queued.
 enum class cookie_check : std::uint8_t {
-    none,   ///< nothing yet: there was no load
-    proven, ///< the sender has a valid cookie, and its source has not sent too much
-    wanted, ///< the sender is to be sent a cookie
+    none,   ///< not checked: there was no load
+    proven, ///< mac2 is right, and the source is within its rate
+    wanted, ///< the sender gets a cookie reply
 };
 
-/// A message as it came: an initiation, a response or a cookie reply, its length checked.
+/// A received initiation, response or cookie reply. Its length is checked.
 struct waiting_handshake {
     byte_array<initiation_layout::size> bytes_{};
     std::uint8_t length = 0;
@@ -14703,9 +14703,11 @@ struct waiting_handshake {
     path where{};
     instant arrived{};
 
+    /// The bytes of the message.
     bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
 };
 
+/// The queue: first in, first out.
 template <class Storage> class handshake_queue {
     static constexpr std::size_t capacity = Storage::max_queued_handshakes;
     static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
@@ -14713,7 +14715,7 @@ template <class Storage> class handshake_queue {
 public:
     explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
-    /// False: the queue is full, or there is no memory for it.
+    /// Adds a message. Returns: false if the queue is full, or there is no memory for it.
     bool push(bytes_view message, path const& where, instant_argument now,
               cookie_check check = cookie_check::none) noexcept {
         bool const has_room = size() != ring_.view().size() || grow();
@@ -14729,18 +14731,19 @@ public:
         return has_room;
     }
 
-    /// The oldest message, of which there is one; valid until `pop`.
+    /// The oldest message; the queue is not empty. Valid until `pop`.
     waiting_handshake const& oldest() noexcept { return ring_.view()[popped_ & (ring_.view().size() - 1)]; }
-    /// The same, or nullptr: none.
+    /// The oldest message, or nullptr if the queue is empty.
     waiting_handshake const* front() noexcept { return at(0); }
-    /// The oldest but `place`.
+    /// The message at `place`, or nullptr; the oldest one is at 0.
     waiting_handshake const* at(std::size_t place) noexcept {
         return place < size() ? &ring_.view()[(popped_ + place) & (ring_.view().size() - 1)] : nullptr;
     }
+    /// Removes the oldest message; the queue is not empty.
     void pop() noexcept { ++popped_; }
 
-    /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of
-    /// these in a second than `max_answers_per_second` count as load too.
+    /// Notes a message that costs DH operations. A short queue is rarely full, so more of these messages in a second
+    /// than `max_answers_per_second` begin load, too.
     void note_answer(instant_argument now) noexcept {
         if (passed<seconds(1)>(window_, now)) {
             window_ = now;
@@ -14749,18 +14752,22 @@ public:
         if (++answers_ > max_answers_per_second) begin_load(now);
     }
 
-    /// A message was refused under load, or is answered by a cookie reply. A queue full of them makes load last.
+    /// Notes a message that is refused under load, or answered by a cookie reply. As many as fill the queue prolong
+    /// load.
     void note_refusal(instant_argument now) noexcept {
         if (++refusals_ >= capacity) begin_load(now);
     }
 
+    /// Whether there is load now.
     bool under_load(instant_argument now) const noexcept { return !passed(loaded_until_, now); }
+    /// The number of messages.
     std::size_t size() const noexcept { return pushed_ - popped_; }
+    /// Whether half of the capacity is used.
     bool is_half_full() const noexcept { return size() >= capacity / 2; }
 
 private:
-    /// A queue of a few messages says nothing of how long the work takes: there two waiting messages are load, or the
-    /// answers of `note_answer`.
+    /// The length of a short queue does not show how long the work takes. There two queued messages are load, or many
+    /// messages of `note_answer`.
     static constexpr bool is_short = capacity < 64;
     static constexpr std::size_t load_threshold = is_short ? 2 : capacity;
     static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;
@@ -14778,11 +14785,11 @@ private:
     }
 
     using array = inline_or_array<Storage, waiting_handshake, capacity>;
-    /// An array that has its elements inside is as large as it will ever be.
+    /// An array with its elements in place has a fixed size.
     static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
     static constexpr std::size_t first_size = grows ? 16 : capacity;
 
-    /// Makes room for twice as many: a host that nobody floods has a few messages here and no more.
+    /// Doubles the room, up to the capacity. A host that is not flooded needs room for a few messages only.
     bool grow() noexcept {
         std::size_t const room = ring_.view().size(), count = size();
         if (room == 0) return ring_.resize(first_size);
@@ -15224,42 +15231,46 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// A token bucket for each source address, in a table that never grows (Linux ratelimiter.c for the numbers). Layer 4.
+// A token bucket for each source address, in a table of fixed size (the rates are those of Linux's ratelimiter.c).
+// Folder: device. Guarded by the device's lock.
 //
-// An IPv6 source is its /64, since whoever has one address there has all of them. A bucket that is full again is
-// forgotten without loss. While every bucket of a set is in use, a new source takes the place of another:
-// - of the network (IPv4: /24, IPv6: /48) that has most buckets of the set, if the new source's network has fewer; then
-//   the new source may have one handshake at once. So a network that has many sources does not keep others out.
-// - else of the new source's own network, with what that bucket has been used for. So a network gains nothing by
-//   changing its sources: together they get what the buckets that they have would get.
+// An IPv6 source is its /64, because a host with one address of a /64 can use all of them. A bucket that is full again
+// can be reused without loss. If every bucket of a set is in use, a new source takes over another source's bucket:
+// - The bucket belongs to the network (IPv4: /24, IPv6: /48) with the most buckets of the set, if the network of the
+// new
+//   source has fewer. The new source may have one handshake immediately. So a network with many sources does not keep
+//   others out.
+// - Otherwise the bucket belongs to the network of the new source, and keeps its level. So a network gains nothing by
+//   changing its sources: together they get the rate of the buckets that they have.
 #ifndef WG_DEVICE_RATE_LIMITER_HPP
 #define WG_DEVICE_RATE_LIMITER_HPP
 
 
 namespace wg { inline namespace WG_ABI {
 
+/// Limits handshakes by source address.
 template <class Storage> class rate_limiter {
 public:
     //= linux: under load 20 handshakes a second from a source, a burst of 5
     static constexpr duration cost = seconds(1) / 20; ///< 20 handshakes a second
-    static constexpr duration burst = cost * 5;
+    static constexpr duration burst = cost * 5;       ///< 5 handshakes
 
     explicit rate_limiter(Storage& storage) noexcept : buckets_(storage) {}
 
-    /// Whether one more handshake from `from` is allowed; if so, it is counted. The first call takes the memory.
-    /// False as well when there is no memory or no randomness.
+    /// Counts a handshake from `from`, if it is allowed. The first call allocates the table. Returns: false if it is
+    /// not allowed, or if there is no memory or no randomness.
     template <hash_backend Hash, random_source Random>
     bool allow([[maybe_unused]] Hash const& hash, [[maybe_unused]] Random& random, ip_address const& from,
                instant_argument now) noexcept {
         if (buckets_.view().empty()) {
-            if constexpr (!few) // so that nobody can choose addresses that share a set
+            if constexpr (!linear) // so that an attacker cannot choose addresses that share a set
                 if (!random.fill(key_)) return false;
             if (!buckets_.resize(size)) return false;
         }
         bool const v4 = from.kind == family::v4;
         tag_type tag; // that of an empty bucket is zero
         std::span<bucket> set = buckets_.view();
-        if constexpr (few) {
+        if constexpr (linear) {
             // No address of IPv6 begins with a zero byte, so the networks of IPv4 have this place.
             tag.source = load_le32(&from.octets[v4 ? 0 : 4]);
             tag.network = v4 ? tag.source << 8 : load_le32(from.octets.data()) ^ (tag.source & 0xffff) << 8;
@@ -15267,7 +15278,7 @@ public:
             byte_array<8> digest{};
             //= linux: an IPv6 source is its /64
             hash.blake2s(digest, key_, bytes_view(from.octets).first(v4 ? 4 : 8), {});
-            // What a network becomes decides no place, so a multiplication by a secret is enough.
+            // The hash of a network selects no set, so a multiplication by a secret is enough.
             std::uint64_t const network = load_be64(from.octets.data()) >> (v4 ? 40 : 16);
             tag.network =
                 static_cast<std::uint32_t>((network ^ load_le64(key_.data())) * (load_le64(&key_[8]) | 1) >> 32);
@@ -15297,8 +15308,8 @@ private:
     };
     struct bucket {
         tag_type tag{};
-        /// For the next handshake; each puts it off by `cost`. One that is not in use is open at the clock's beginning,
-        /// and so no source is new in the first moments after that.
+        /// When the next handshake is allowed. Each handshake delays it by `cost`. It is zero in an unused bucket, so
+        /// that sources have no full burst just after the clock started.
         instant open_at{};
     };
     static bool is_full(bucket const& b, instant_argument now) noexcept { return passed<burst - cost>(b.open_at, now); }
@@ -15309,7 +15320,7 @@ private:
         return sum;
     }
 
-    /// The bucket of a full set that a new source takes over: see above.
+    /// The bucket of a full set that a new source takes over, see the head of this file.
     static bucket& taken_over(std::span<bucket> set, std::uint32_t network, instant_argument now) noexcept {
         unsigned const own = count(set, network);
         unsigned most = own;
@@ -15327,11 +15338,11 @@ private:
 
     static constexpr std::size_t size = Storage::max_limited_sources;
     static constexpr std::size_t ways = 4;
-    static constexpr bool few = is_linear(size); ///< then all buckets are one set, and sources are known by address
+    static constexpr bool linear = is_linear(size); ///< then all buckets are one set, and sources are not hashed
     static_assert(size >= ways && (size & (size - 1)) == 0);
 
     inline_or_array<Storage, bucket, size> buckets_;
-    [[no_unique_address]] std::conditional_t<few, empty_member<1>, byte_array<16>> key_{};
+    [[no_unique_address]] std::conditional_t<linear, empty_member<1>, byte_array<16>> key_{};
 };
 
 }} // namespace wg::WG_ABI
@@ -15693,7 +15704,7 @@ template <policies Policies> class handshakes {
     using storage_type = typename Policies::storage;
 
 public:
-    /// A message has come in: it waits for its turn, or is dropped. `genuine`: see `check_mac1`.
+    /// Queues a received message, or drops it. `genuine`: mac1 is right, see `check_mac1`.
     static void admit(state_type& state, job_type& j, message_type type, bool genuine, instant_argument now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
@@ -15705,12 +15716,12 @@ public:
         }
         cookie_check check = cookie_check::none;
         if constexpr (!is_linear(storage_type::max_queued_handshakes)) {
-            // Under load a message has to prove by its mac2 that the sender receives what is sent to its address.
+            // Under load mac2 has to prove that the sender receives datagrams at its address.
             if (type != message_type::cookie_reply && state.waiting.under_load(now)) {
                 status const why = check_under_load(state, message, j.where, now);
                 if (why == status::rate_limited) return state.drop(j, why);
                 check = why == status::ok ? cookie_check::proven : cookie_check::wanted;
-                // Sources that are forged one by one are within every limit: they get half of the queue at most.
+                // Forged sources that differ are within every limit: together they get half of the queue at most.
                 if (check == cookie_check::wanted && state.waiting.is_half_full())
                     return state.drop(j, status::handshake_queue_full);
             }
@@ -15720,7 +15731,7 @@ public:
         state.drop(j, taken ? status::queued : status::handshake_queue_full);
     }
 
-    /// How many jobs `check_mac1` looks at.
+    /// The most jobs that `check_mac1` checks.
     static constexpr std::size_t macs_at_once = cookie_checker<Policies>::max_batch;
 
     /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
@@ -15747,11 +15758,11 @@ public:
         }
     }
 
-    /// What became of messages.
+    /// Counts of a call of `handle`.
     struct handled {
-        std::uint8_t messages = 0;
-        std::uint8_t answers = 0;
-        std::uint8_t heavy = 0; ///< messages that cost DH operations
+        std::uint8_t messages = 0; ///< removed from the queue
+        std::uint8_t answers = 0;  ///< written into the jobs
+        std::uint8_t heavy = 0;    ///< messages that cost DH operations
     };
 
     /// Handles the messages at the front of the queue: one, or several of one type, but at most `most`. Writes the
@@ -15807,8 +15818,8 @@ public:
         return done;
     }
 
-    /// Writes an initiation to `to` into `out`. False: none may be sent now; or one may but does not fit, then
-    /// `out.why` is no_room.
+    /// Writes an initiation to `to` into `out`. Returns: false if none may be sent now, or if it does not fit;
+    /// `out.why` is no_room then.
     WG_FRAME static bool send_initiation(state_type& state, peer_type& to, job_type& out,
                                          instant_argument now) noexcept {
         if (!mine(state).exists() || !to.where.remote || !passed(to.may_initiate_at, now)) return false;
@@ -15816,9 +15827,9 @@ public:
             out.why = status::no_room;
             return false;
         }
-        if (to.may_initiate_at != instant{}) to.early_initiations = 0; // else it was allowed before its time
+        if (to.may_initiate_at != instant{}) to.early_initiations = 0; // at zero an exception was made
         to.sent_handshake(now);
-        to.timers.handshake_initiated(now, state.jitter_ms()); // also if what follows fails: then it is tried again
+        to.timers.handshake_initiated(now, state.jitter_ms()); // also if the next steps fail: then it is retried
         status why = state.peers.make_index(to, to.exchange(), state.random);
         if (why == status::ok)
             why = steps(state.with)
@@ -15834,7 +15845,7 @@ public:
         return true;
     }
 
-    /// The first packet of a session has confirmed it, or the response has come in.
+    /// The handshake of a session is complete: the first packet or the response has come in.
     WG_OUTLINE static void confirm(state_type& state, peer_type& of) noexcept {
         if constexpr (separate_exchanges)
             state.peers.forget(of.exchange()); // an initiation of ours needs no answer any more
@@ -15868,7 +15879,8 @@ private:
 
     static identity& mine(state_type& state) noexcept { return state.own->mine(); }
 
-    /// Whether a message is worth what it costs.
+    /// Whether a message may cost DH operations now. Returns: ok; cookie_sent if the sender gets a cookie reply
+    /// instead; or the reason to drop the message.
     static status gate(state_type& state, waiting_handshake const& in, message_type type,
                        instant_argument now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
@@ -15878,7 +15890,7 @@ private:
         return check_under_load(state, in.message(), in.where, now);
     }
 
-    /// ok, cookie_sent: the sender is to be sent a cookie, or rate_limited.
+    /// Returns: ok; cookie_sent if the sender gets a cookie reply; rate_limited.
     //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
     static status check_under_load(state_type& state, bytes_view message, path const& where,
                                    instant_argument now) noexcept {
@@ -15887,7 +15899,7 @@ private:
             //= linux: a source that sends too much under load gets no answer, not even a cookie
             return state.limiter.allow(state.with.hash, state.random, source, now) ? status::ok : status::rate_limited;
         state.waiting.note_refusal(now);
-        // Senders without a cookie have a limiter of their own: they take no place of those that have proven one.
+        // Senders without a cookie have a separate limiter, so that they take no bucket of senders with a cookie.
         if constexpr (!state_type::linear_limiter)
             if (!state.cookie_limiter.allow(state.with.hash, state.random, source, now)) return status::rate_limited;
         return status::cookie_sent;
@@ -15986,7 +15998,7 @@ private:
         return why;
     }
 
-    /// Judges an initiation, and takes over the handshake that it began.
+    /// Accepts an initiation if its peer is known and its timestamp is new, and takes over the handshake.
     static status accept_initiation(state_type& state, typename steps::incoming_initiation& in, pending_message& to,
                                     instant_argument now) noexcept {
         steps const noise(state.with);
@@ -16006,7 +16018,7 @@ private:
         return status::ok;
     }
 
-    /// A handshake message of `from` was genuine.
+    /// Notes that a handshake message of `from` was genuine.
     WG_OUTLINE static void note_message(state_type& state, peer_type& from, waiting_handshake const& in,
                                         instant_argument now) noexcept {
         state.roam(from, in.where);
@@ -16017,8 +16029,7 @@ private:
     /// The response to an initiation of `from` forbids an initiation of ours for a while.
     static void delay_own_initiation(state_type& state, peer_type& from, instant_argument now) noexcept {
         std::int32_t next_attempt_ms = state.jitter_ms();
-        // Two that are lost would be followed by two that cross as well, within one latency: the end with the greater
-        // key goes first next time.
+        // Both initiations are lost. The retries would cross again, so the end with the greater key retries first.
         if constexpr (!separate_exchanges)
             if (std::memcmp(mine(state).public_key.data(), from.key().data(), key_bytes) <= 0)
                 next_attempt_ms += in_milliseconds(rekey_timeout);
@@ -16045,7 +16056,7 @@ private:
         return why;
     }
 
-    /// Our initiation was answered.
+    /// Begins a session: our initiation was answered.
     static status finish_response(state_type& state, pending_message const& m, instant_argument now) noexcept {
         peer_type& from = *m.from;
         note_message(state, from, *m.in, now);
@@ -16068,8 +16079,8 @@ private:
         if constexpr (peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, state.peers.retiring());
         keypair_type* const fresh = state.peers.make_keypair(by, now, initiator);
         if (fresh == nullptr) return status::no_memory;
-        // Two initiations have crossed, and each end has a session that it began. The one with the greater key renews
-        // its own first, or they would go on to cross every two minutes.
+        // Two initiations have crossed, and each end has a session that it began. The end with the greater key renews
+        // its session first; otherwise renewals would cross every two minutes.
         if constexpr (separate_exchanges)
             if (initiator && of.keypairs.next != nullptr)
                 fresh->renewed_late = std::memcmp(mine(state).public_key.data(), of.key().data(), key_bytes) < 0;
@@ -16081,7 +16092,7 @@ private:
         return why;
     }
 
-    /// A message that lacks its macs only.
+    /// Adds the macs to a handshake message, and sends it.
     WG_OUTLINE static void send_handshake_message(state_type& state, job_type& out, peer_type& to,
                                                   instant_argument now) noexcept {
         to.secrets->cookies.add_macs(state.with, to.key(), out.data.view(), now);
@@ -16090,9 +16101,9 @@ private:
         state.send(out, to, nullptr);
     }
 
-    /// The wall clock's label, coarse so that it tells little of this host's load, and greater than the last label
-    /// that this peer was sent. Where the clock gives no greater one, the last label grows by one nanosecond: so the
-    /// labels do not run ahead of the clock, however many initiations there are.
+    /// The label of the next initiation: the wall clock, rounded so that it reveals little of this host's load, and
+    /// greater than the last label that this peer was sent. If the clock has not advanced, the last label grows by one
+    /// nanosecond, so that labels do not run ahead of the clock, however many initiations there are.
     static byte_array<timestamp_bytes> const& next_label(state_type& state, peer_type& to) noexcept {
         byte_array<timestamp_bytes>&last = state.last_label_to(to), label{};
         state.clock.tai64n(label);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// Handshake messages that wait for their turn, and whether there are so many that the device is under load
-// (whitepaper 5.3). Layer 4; one thread at a time.
+// The queue of received handshake messages, and whether the device is under load (whitepaper 5.3). Folder: device.
+// One thread at a time.
 //
-// The whitepaper leaves open what load is. Linux takes a queue that is an eighth full. That is 512 messages, which a
-// processor core answers in 25 ms, and peers behind one NAT that return together are more. Here a long queue is under
-// load when it is full, or when its oldest message has waited for half a second: so load is judged by how long the
-// work takes on this machine, and whether the processor has time for it. Load lasts for a second after that, as in
-// Linux, and longer while as many messages as fill a queue are refused in that second.
+// The whitepaper does not define load. In Linux load begins when the queue is an eighth full. That is 512 messages,
+// which a processor core answers in 25 ms; peers behind one NAT that return together send more. Here load begins when a
+// long queue is full, or when its oldest message has waited for half a second. So load depends on how long the work
+// takes on this machine, and on whether the processor has time for it. Load lasts for a second after its cause, as in
+// Linux. It lasts longer while at least as many messages are refused in that second as fill the queue.
 #ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
 #define WG_DEVICE_HANDSHAKE_QUEUE_HPP
 
@@ -19,14 +19,14 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// What was found out about a message under load, before it was queued.
+/// The result of checking a message under load, before it was queued.
 enum class cookie_check : std::uint8_t {
-    none,   ///< nothing yet: there was no load
-    proven, ///< the sender has a valid cookie, and its source has not sent too much
-    wanted, ///< the sender is to be sent a cookie
+    none,   ///< not checked: there was no load
+    proven, ///< mac2 is right, and the source is within its rate
+    wanted, ///< the sender gets a cookie reply
 };
 
-/// A message as it came: an initiation, a response or a cookie reply, its length checked.
+/// A received initiation, response or cookie reply. Its length is checked.
 struct waiting_handshake {
     byte_array<initiation_layout::size> bytes_{};
     std::uint8_t length = 0;
@@ -34,9 +34,11 @@ struct waiting_handshake {
     path where{};
     instant arrived{};
 
+    /// The bytes of the message.
     bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
 };
 
+/// The queue: first in, first out.
 template <class Storage> class handshake_queue {
     static constexpr std::size_t capacity = Storage::max_queued_handshakes;
     static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
@@ -44,7 +46,7 @@ template <class Storage> class handshake_queue {
 public:
     explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
-    /// False: the queue is full, or there is no memory for it.
+    /// Adds a message. Returns: false if the queue is full, or there is no memory for it.
     bool push(bytes_view message, path const& where, instant_argument now,
               cookie_check check = cookie_check::none) noexcept {
         bool const has_room = size() != ring_.view().size() || grow();
@@ -60,18 +62,19 @@ public:
         return has_room;
     }
 
-    /// The oldest message, of which there is one; valid until `pop`.
+    /// The oldest message; the queue is not empty. Valid until `pop`.
     waiting_handshake const& oldest() noexcept { return ring_.view()[popped_ & (ring_.view().size() - 1)]; }
-    /// The same, or nullptr: none.
+    /// The oldest message, or nullptr if the queue is empty.
     waiting_handshake const* front() noexcept { return at(0); }
-    /// The oldest but `place`.
+    /// The message at `place`, or nullptr; the oldest one is at 0.
     waiting_handshake const* at(std::size_t place) noexcept {
         return place < size() ? &ring_.view()[(popped_ + place) & (ring_.view().size() - 1)] : nullptr;
     }
+    /// Removes the oldest message; the queue is not empty.
     void pop() noexcept { ++popped_; }
 
-    /// An initiation or response costs DH operations. A queue of a few messages never looks full, so that more of
-    /// these in a second than `max_answers_per_second` count as load too.
+    /// Notes a message that costs DH operations. A short queue is rarely full, so more of these messages in a second
+    /// than `max_answers_per_second` begin load, too.
     void note_answer(instant_argument now) noexcept {
         if (passed<seconds(1)>(window_, now)) {
             window_ = now;
@@ -80,18 +83,22 @@ public:
         if (++answers_ > max_answers_per_second) begin_load(now);
     }
 
-    /// A message was refused under load, or is answered by a cookie reply. A queue full of them makes load last.
+    /// Notes a message that is refused under load, or answered by a cookie reply. As many as fill the queue prolong
+    /// load.
     void note_refusal(instant_argument now) noexcept {
         if (++refusals_ >= capacity) begin_load(now);
     }
 
+    /// Whether there is load now.
     bool under_load(instant_argument now) const noexcept { return !passed(loaded_until_, now); }
+    /// The number of messages.
     std::size_t size() const noexcept { return pushed_ - popped_; }
+    /// Whether half of the capacity is used.
     bool is_half_full() const noexcept { return size() >= capacity / 2; }
 
 private:
-    /// A queue of a few messages says nothing of how long the work takes: there two waiting messages are load, or the
-    /// answers of `note_answer`.
+    /// The length of a short queue does not show how long the work takes. There two queued messages are load, or many
+    /// messages of `note_answer`.
     static constexpr bool is_short = capacity < 64;
     static constexpr std::size_t load_threshold = is_short ? 2 : capacity;
     static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;
@@ -109,11 +116,11 @@ private:
     }
 
     using array = inline_or_array<Storage, waiting_handshake, capacity>;
-    /// An array that has its elements inside is as large as it will ever be.
+    /// An array with its elements in place has a fixed size.
     static constexpr bool grows = capacity > 16 && sizeof(array) < sizeof(waiting_handshake);
     static constexpr std::size_t first_size = grows ? 16 : capacity;
 
-    /// Makes room for twice as many: a host that nobody floods has a few messages here and no more.
+    /// Doubles the room, up to the capacity. A host that is not flooded needs room for a few messages only.
     bool grow() noexcept {
         std::size_t const room = ring_.view().size(), count = size();
         if (room == 0) return ring_.resize(first_size);

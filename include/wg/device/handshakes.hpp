@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// Handshake messages, in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): what a device does with those that
-// come in, and how it makes its own. Layer 4; guarded by the device's lock.
+// Handshake messages in both directions (whitepaper 5.3, 5.4.2 - 5.4.4, 5.4.7): a device handles received messages, and
+// creates its own. Folder: device. Guarded by the device's lock.
 //
-// Waiting messages of one type are worked on together, so that a dh policy that does several at once has several to do.
-// What they do to the device is the same as if each had come alone: whatever reads or changes a peer is done in order,
-// and nothing of another message comes between the acceptance of an initiation and its answer that could change either.
-// (A second initiation of the same peer is refused by the first, a response names a handshake that only responses end.)
+// Queued messages of one type are handled as a batch, so that a dh policy with batches computes their DHs together. The
+// effect on the device is the same as if each message had come alone. First all messages of the batch are opened, and
+// accepted in order; then they are answered in order. No other message can change a peer between the two: a second
+// initiation of a peer is refused after the first, and a handshake that awaits a response is ended by responses only.
 #ifndef WG_DEVICE_HANDSHAKES_HPP
 #define WG_DEVICE_HANDSHAKES_HPP
 
@@ -25,7 +25,7 @@ template <policies Policies> class handshakes {
     using storage_type = typename Policies::storage;
 
 public:
-    /// A message has come in: it waits for its turn, or is dropped. `genuine`: see `check_mac1`.
+    /// Queues a received message, or drops it. `genuine`: mac1 is right, see `check_mac1`.
     static void admit(state_type& state, job_type& j, message_type type, bool genuine, instant_argument now) noexcept {
         bytes_view const message = j.data.view();
         if (type == message_type::cookie_reply) {
@@ -37,12 +37,12 @@ public:
         }
         cookie_check check = cookie_check::none;
         if constexpr (!is_linear(storage_type::max_queued_handshakes)) {
-            // Under load a message has to prove by its mac2 that the sender receives what is sent to its address.
+            // Under load mac2 has to prove that the sender receives datagrams at its address.
             if (type != message_type::cookie_reply && state.waiting.under_load(now)) {
                 status const why = check_under_load(state, message, j.where, now);
                 if (why == status::rate_limited) return state.drop(j, why);
                 check = why == status::ok ? cookie_check::proven : cookie_check::wanted;
-                // Sources that are forged one by one are within every limit: they get half of the queue at most.
+                // Forged sources that differ are within every limit: together they get half of the queue at most.
                 if (check == cookie_check::wanted && state.waiting.is_half_full())
                     return state.drop(j, status::handshake_queue_full);
             }
@@ -52,7 +52,7 @@ public:
         state.drop(j, taken ? status::queued : status::handshake_queue_full);
     }
 
-    /// How many jobs `check_mac1` looks at.
+    /// The most jobs that `check_mac1` checks.
     static constexpr std::size_t macs_at_once = cookie_checker<Policies>::max_batch;
 
     /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
@@ -79,11 +79,11 @@ public:
         }
     }
 
-    /// What became of messages.
+    /// Counts of a call of `handle`.
     struct handled {
-        std::uint8_t messages = 0;
-        std::uint8_t answers = 0;
-        std::uint8_t heavy = 0; ///< messages that cost DH operations
+        std::uint8_t messages = 0; ///< removed from the queue
+        std::uint8_t answers = 0;  ///< written into the jobs
+        std::uint8_t heavy = 0;    ///< messages that cost DH operations
     };
 
     /// Handles the messages at the front of the queue: one, or several of one type, but at most `most`. Writes the
@@ -139,8 +139,8 @@ public:
         return done;
     }
 
-    /// Writes an initiation to `to` into `out`. False: none may be sent now; or one may but does not fit, then
-    /// `out.why` is no_room.
+    /// Writes an initiation to `to` into `out`. Returns: false if none may be sent now, or if it does not fit;
+    /// `out.why` is no_room then.
     WG_FRAME static bool send_initiation(state_type& state, peer_type& to, job_type& out,
                                          instant_argument now) noexcept {
         if (!mine(state).exists() || !to.where.remote || !passed(to.may_initiate_at, now)) return false;
@@ -148,9 +148,9 @@ public:
             out.why = status::no_room;
             return false;
         }
-        if (to.may_initiate_at != instant{}) to.early_initiations = 0; // else it was allowed before its time
+        if (to.may_initiate_at != instant{}) to.early_initiations = 0; // at zero an exception was made
         to.sent_handshake(now);
-        to.timers.handshake_initiated(now, state.jitter_ms()); // also if what follows fails: then it is tried again
+        to.timers.handshake_initiated(now, state.jitter_ms()); // also if the next steps fail: then it is retried
         status why = state.peers.make_index(to, to.exchange(), state.random);
         if (why == status::ok)
             why = steps(state.with)
@@ -166,7 +166,7 @@ public:
         return true;
     }
 
-    /// The first packet of a session has confirmed it, or the response has come in.
+    /// The handshake of a session is complete: the first packet or the response has come in.
     WG_OUTLINE static void confirm(state_type& state, peer_type& of) noexcept {
         if constexpr (separate_exchanges)
             state.peers.forget(of.exchange()); // an initiation of ours needs no answer any more
@@ -200,7 +200,8 @@ private:
 
     static identity& mine(state_type& state) noexcept { return state.own->mine(); }
 
-    /// Whether a message is worth what it costs.
+    /// Whether a message may cost DH operations now. Returns: ok; cookie_sent if the sender gets a cookie reply
+    /// instead; or the reason to drop the message.
     static status gate(state_type& state, waiting_handshake const& in, message_type type,
                        instant_argument now) noexcept {
         if (type == message_type::cookie_reply) return status::ok;
@@ -210,7 +211,7 @@ private:
         return check_under_load(state, in.message(), in.where, now);
     }
 
-    /// ok, cookie_sent: the sender is to be sent a cookie, or rate_limited.
+    /// Returns: ok; cookie_sent if the sender gets a cookie reply; rate_limited.
     //= wp 5.3: under load mac1, then mac2, then the rate of the source, and only then a DH
     static status check_under_load(state_type& state, bytes_view message, path const& where,
                                    instant_argument now) noexcept {
@@ -219,7 +220,7 @@ private:
             //= linux: a source that sends too much under load gets no answer, not even a cookie
             return state.limiter.allow(state.with.hash, state.random, source, now) ? status::ok : status::rate_limited;
         state.waiting.note_refusal(now);
-        // Senders without a cookie have a limiter of their own: they take no place of those that have proven one.
+        // Senders without a cookie have a separate limiter, so that they take no bucket of senders with a cookie.
         if constexpr (!state_type::linear_limiter)
             if (!state.cookie_limiter.allow(state.with.hash, state.random, source, now)) return status::rate_limited;
         return status::cookie_sent;
@@ -318,7 +319,7 @@ private:
         return why;
     }
 
-    /// Judges an initiation, and takes over the handshake that it began.
+    /// Accepts an initiation if its peer is known and its timestamp is new, and takes over the handshake.
     static status accept_initiation(state_type& state, typename steps::incoming_initiation& in, pending_message& to,
                                     instant_argument now) noexcept {
         steps const noise(state.with);
@@ -338,7 +339,7 @@ private:
         return status::ok;
     }
 
-    /// A handshake message of `from` was genuine.
+    /// Notes that a handshake message of `from` was genuine.
     WG_OUTLINE static void note_message(state_type& state, peer_type& from, waiting_handshake const& in,
                                         instant_argument now) noexcept {
         state.roam(from, in.where);
@@ -349,8 +350,7 @@ private:
     /// The response to an initiation of `from` forbids an initiation of ours for a while.
     static void delay_own_initiation(state_type& state, peer_type& from, instant_argument now) noexcept {
         std::int32_t next_attempt_ms = state.jitter_ms();
-        // Two that are lost would be followed by two that cross as well, within one latency: the end with the greater
-        // key goes first next time.
+        // Both initiations are lost. The retries would cross again, so the end with the greater key retries first.
         if constexpr (!separate_exchanges)
             if (std::memcmp(mine(state).public_key.data(), from.key().data(), key_bytes) <= 0)
                 next_attempt_ms += in_milliseconds(rekey_timeout);
@@ -377,7 +377,7 @@ private:
         return why;
     }
 
-    /// Our initiation was answered.
+    /// Begins a session: our initiation was answered.
     static status finish_response(state_type& state, pending_message const& m, instant_argument now) noexcept {
         peer_type& from = *m.from;
         note_message(state, from, *m.in, now);
@@ -400,8 +400,8 @@ private:
         if constexpr (peer_table<Policies>::two_sessions) of.keypairs.make_room(initiator, state.peers.retiring());
         keypair_type* const fresh = state.peers.make_keypair(by, now, initiator);
         if (fresh == nullptr) return status::no_memory;
-        // Two initiations have crossed, and each end has a session that it began. The one with the greater key renews
-        // its own first, or they would go on to cross every two minutes.
+        // Two initiations have crossed, and each end has a session that it began. The end with the greater key renews
+        // its session first; otherwise renewals would cross every two minutes.
         if constexpr (separate_exchanges)
             if (initiator && of.keypairs.next != nullptr)
                 fresh->renewed_late = std::memcmp(mine(state).public_key.data(), of.key().data(), key_bytes) < 0;
@@ -413,7 +413,7 @@ private:
         return why;
     }
 
-    /// A message that lacks its macs only.
+    /// Adds the macs to a handshake message, and sends it.
     WG_OUTLINE static void send_handshake_message(state_type& state, job_type& out, peer_type& to,
                                                   instant_argument now) noexcept {
         to.secrets->cookies.add_macs(state.with, to.key(), out.data.view(), now);
@@ -422,9 +422,9 @@ private:
         state.send(out, to, nullptr);
     }
 
-    /// The wall clock's label, coarse so that it tells little of this host's load, and greater than the last label
-    /// that this peer was sent. Where the clock gives no greater one, the last label grows by one nanosecond: so the
-    /// labels do not run ahead of the clock, however many initiations there are.
+    /// The label of the next initiation: the wall clock, rounded so that it reveals little of this host's load, and
+    /// greater than the last label that this peer was sent. If the clock has not advanced, the last label grows by one
+    /// nanosecond, so that labels do not run ahead of the clock, however many initiations there are.
     static byte_array<timestamp_bytes> const& next_label(state_type& state, peer_type& to) noexcept {
         byte_array<timestamp_bytes>&last = state.last_label_to(to), label{};
         state.clock.tai64n(label);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
-// A token bucket for each source address, in a table that never grows (Linux ratelimiter.c for the numbers). Layer 4.
+// A token bucket for each source address, in a table of fixed size (the rates are those of Linux's ratelimiter.c).
+// Folder: device. Guarded by the device's lock.
 //
-// An IPv6 source is its /64, since whoever has one address there has all of them. A bucket that is full again is
-// forgotten without loss. While every bucket of a set is in use, a new source takes the place of another:
-// - of the network (IPv4: /24, IPv6: /48) that has most buckets of the set, if the new source's network has fewer; then
-//   the new source may have one handshake at once. So a network that has many sources does not keep others out.
-// - else of the new source's own network, with what that bucket has been used for. So a network gains nothing by
-//   changing its sources: together they get what the buckets that they have would get.
+// An IPv6 source is its /64, because a host with one address of a /64 can use all of them. A bucket that is full again
+// can be reused without loss. If every bucket of a set is in use, a new source takes over another source's bucket:
+// - The bucket belongs to the network (IPv4: /24, IPv6: /48) with the most buckets of the set, if the network of the
+// new
+//   source has fewer. The new source may have one handshake immediately. So a network with many sources does not keep
+//   others out.
+// - Otherwise the bucket belongs to the network of the new source, and keeps its level. So a network gains nothing by
+//   changing its sources: together they get the rate of the buckets that they have.
 #ifndef WG_DEVICE_RATE_LIMITER_HPP
 #define WG_DEVICE_RATE_LIMITER_HPP
 
@@ -15,28 +18,29 @@
 
 namespace wg { inline namespace WG_ABI {
 
+/// Limits handshakes by source address.
 template <class Storage> class rate_limiter {
 public:
     //= linux: under load 20 handshakes a second from a source, a burst of 5
     static constexpr duration cost = seconds(1) / 20; ///< 20 handshakes a second
-    static constexpr duration burst = cost * 5;
+    static constexpr duration burst = cost * 5;       ///< 5 handshakes
 
     explicit rate_limiter(Storage& storage) noexcept : buckets_(storage) {}
 
-    /// Whether one more handshake from `from` is allowed; if so, it is counted. The first call takes the memory.
-    /// False as well when there is no memory or no randomness.
+    /// Counts a handshake from `from`, if it is allowed. The first call allocates the table. Returns: false if it is
+    /// not allowed, or if there is no memory or no randomness.
     template <hash_backend Hash, random_source Random>
     bool allow([[maybe_unused]] Hash const& hash, [[maybe_unused]] Random& random, ip_address const& from,
                instant_argument now) noexcept {
         if (buckets_.view().empty()) {
-            if constexpr (!few) // so that nobody can choose addresses that share a set
+            if constexpr (!linear) // so that an attacker cannot choose addresses that share a set
                 if (!random.fill(key_)) return false;
             if (!buckets_.resize(size)) return false;
         }
         bool const v4 = from.kind == family::v4;
         tag_type tag; // that of an empty bucket is zero
         std::span<bucket> set = buckets_.view();
-        if constexpr (few) {
+        if constexpr (linear) {
             // No address of IPv6 begins with a zero byte, so the networks of IPv4 have this place.
             tag.source = load_le32(&from.octets[v4 ? 0 : 4]);
             tag.network = v4 ? tag.source << 8 : load_le32(from.octets.data()) ^ (tag.source & 0xffff) << 8;
@@ -44,7 +48,7 @@ public:
             byte_array<8> digest{};
             //= linux: an IPv6 source is its /64
             hash.blake2s(digest, key_, bytes_view(from.octets).first(v4 ? 4 : 8), {});
-            // What a network becomes decides no place, so a multiplication by a secret is enough.
+            // The hash of a network selects no set, so a multiplication by a secret is enough.
             std::uint64_t const network = load_be64(from.octets.data()) >> (v4 ? 40 : 16);
             tag.network =
                 static_cast<std::uint32_t>((network ^ load_le64(key_.data())) * (load_le64(&key_[8]) | 1) >> 32);
@@ -74,8 +78,8 @@ private:
     };
     struct bucket {
         tag_type tag{};
-        /// For the next handshake; each puts it off by `cost`. One that is not in use is open at the clock's beginning,
-        /// and so no source is new in the first moments after that.
+        /// When the next handshake is allowed. Each handshake delays it by `cost`. It is zero in an unused bucket, so
+        /// that sources have no full burst just after the clock started.
         instant open_at{};
     };
     static bool is_full(bucket const& b, instant_argument now) noexcept { return passed<burst - cost>(b.open_at, now); }
@@ -86,7 +90,7 @@ private:
         return sum;
     }
 
-    /// The bucket of a full set that a new source takes over: see above.
+    /// The bucket of a full set that a new source takes over, see the head of this file.
     static bucket& taken_over(std::span<bucket> set, std::uint32_t network, instant_argument now) noexcept {
         unsigned const own = count(set, network);
         unsigned most = own;
@@ -104,11 +108,11 @@ private:
 
     static constexpr std::size_t size = Storage::max_limited_sources;
     static constexpr std::size_t ways = 4;
-    static constexpr bool few = is_linear(size); ///< then all buckets are one set, and sources are known by address
+    static constexpr bool linear = is_linear(size); ///< then all buckets are one set, and sources are not hashed
     static_assert(size >= ways && (size & (size - 1)) == 0);
 
     inline_or_array<Storage, bucket, size> buckets_;
-    [[no_unique_address]] std::conditional_t<few, empty_member<1>, byte_array<16>> key_{};
+    [[no_unique_address]] std::conditional_t<linear, empty_member<1>, byte_array<16>> key_{};
 };
 
 }} // namespace wg::WG_ABI
