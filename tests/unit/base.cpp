@@ -263,7 +263,7 @@ BOOST_AUTO_TEST_CASE(a_window_grows_and_shrinks_within_its_buffer) {
     BOOST_TEST(wg::packet{}.view().empty());
 }
 
-BOOST_AUTO_TEST_CASE(changes_keep_what_they_were_given) {
+BOOST_AUTO_TEST_CASE(changes_keep_their_arguments) {
     using wg::change;
     wg::endpoint const where{wg::ip_address::v4(1, 2, 3, 4), 5, 6};
     auto const prefix = wg::ip_prefix::of(wg::ip_address::v4(10, 0, 0, 0), 8);

@@ -109,7 +109,7 @@ BOOST_AUTO_TEST_CASE(all_memory_that_held_keys_is_wiped) {
     BOOST_TEST(watched_memory::unwiped == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(the_watch_on_memory_sees_what_is_not_wiped) {
+BOOST_AUTO_TEST_CASE(the_memory_check_finds_unwiped_bytes) {
     watched_memory::start();
     void* const memory = watched_memory::acquire(8);
     *static_cast<char*>(memory) = 'x';

@@ -184,7 +184,7 @@ BOOST_AUTO_TEST_CASE(prints_ipv6_as_rfc_5952_says) {
         BOOST_TEST(reprint(pair.from) == pair.to, pair.from << " became " << reprint(pair.from));
 }
 
-BOOST_AUTO_TEST_CASE(rejects_what_is_no_ipv6_address) {
+BOOST_AUTO_TEST_CASE(rejects_invalid_ipv6_addresses) {
     for (std::string_view const bad : {":",
                                        ":::",
                                        "1",
@@ -310,7 +310,7 @@ BOOST_AUTO_TEST_CASE(endpoints_go_both_ways) {
     BOOST_TEST(text::print(wg::endpoint{}).view() == "");
 }
 
-BOOST_AUTO_TEST_CASE(zones_are_names_that_the_resolver_knows_or_numbers) {
+BOOST_AUTO_TEST_CASE(zones_are_names_that_the_resolver_finds_or_numbers) {
     BOOST_TEST(reprint_endpoint("[fe80::1%eth0]:51820", two_interfaces) == "[fe80::1%2]:51820");
     BOOST_TEST(reprint_endpoint("[fe80::1%7]:51820", two_interfaces) == "[fe80::1%70]:51820");
     BOOST_TEST(reprint_endpoint("[fe80::1%8]:51820", two_interfaces) == "[fe80::1%8]:51820");

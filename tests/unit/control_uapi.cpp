@@ -60,7 +60,7 @@ strings const setconf_changes = {"private_key " + key_c,
 
 BOOST_AUTO_TEST_SUITE(control_uapi)
 
-BOOST_AUTO_TEST_CASE(reads_what_setconf_sends_however_it_is_cut) {
+BOOST_AUTO_TEST_CASE(reads_a_setconf_in_pieces_of_any_size) {
     for (std::size_t step = 1; step <= setconf.size(); ++step) {
         recorder target;
         BOOST_TEST(talk(target, setconf, step) == answer(0));
@@ -125,7 +125,7 @@ BOOST_AUTO_TEST_CASE(public_key) {
     }
 }
 
-BOOST_AUTO_TEST_CASE(update_only_comes_before_what_it_is_to_prevent) {
+BOOST_AUTO_TEST_CASE(update_only_stands_before_other_changes_of_the_peer) {
     BOOST_TEST(effect_in_peer("update_only=true\n") == "update_only\n");
     BOOST_TEST(effect_in_peer("update_only=true\nallowed_ip=::/0\n") == "update_only\nallowed_ip ::/0\n");
     BOOST_TEST(effect_in_peer("protocol_version=1\nupdate_only=true\n") == "update_only\n");
@@ -265,7 +265,7 @@ BOOST_AUTO_TEST_CASE(the_first_error_is_the_answer) {
     BOOST_TEST(effect("nonsense\nset=1\nfwmark=1\n") == protocol_error);
 }
 
-BOOST_AUTO_TEST_CASE(what_the_device_answers_becomes_an_errno) {
+BOOST_AUTO_TEST_CASE(the_status_of_the_device_is_reported_as_errno) {
     std::pair<status, int> const pairs[] = {
         {status::ok, 0},
         {status::invalid, -EINVAL},
@@ -317,7 +317,7 @@ BOOST_AUTO_TEST_CASE(an_unknown_operation_is_answered_and_ends_the_connection) {
 
 // What wg(8) of 2026-03 understands: a sign only in the reply to a set, none in that to a get, an empty line behind
 // both, no negative time.
-BOOST_AUTO_TEST_CASE(replies_are_what_wg_understands) {
+BOOST_AUTO_TEST_CASE(replies_have_the_format_of_wg) {
     recorder target;
     BOOST_TEST(talk(target, "set=1\n\n") == "errno=0\n\n");
     BOOST_TEST(talk(target, "set=1\nlisten_port=\n\n") == "errno=-22\n\n");

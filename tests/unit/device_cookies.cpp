@@ -190,7 +190,7 @@ BOOST_AUTO_TEST_CASE(load_ends_a_second_after_the_queue_was_long) {
     BOOST_TEST((p.b.take_datagram().type() == message_type::response));
 }
 
-BOOST_AUTO_TEST_CASE(a_full_queue_drops_what_comes_and_counts_it) {
+BOOST_AUTO_TEST_CASE(a_full_queue_drops_and_counts_new_messages) {
     loaded_pair p;
     wire const junk = p.noise_initiation();
     for (std::size_t i = 0; i < few_handshakes::max_queued_handshakes; ++i)

@@ -118,7 +118,7 @@ BOOST_AUTO_TEST_CASE(the_private_key_is_read_back_clamped) {
 }
 
 //= linux: a preshared key counts from the next handshake on
-BOOST_AUTO_TEST_CASE(a_new_preshared_key_leaves_the_session_alone) {
+BOOST_AUTO_TEST_CASE(a_new_preshared_key_does_not_change_the_session) {
     pair p;
     p.connect();
     buffer const psk = noise(3).take(32);
@@ -159,7 +159,7 @@ BOOST_AUTO_TEST_CASE(keys_are_wiped_after_540_s_and_the_peer_lives_on) {
 }
 
 //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
-BOOST_AUTO_TEST_CASE(zeroing_flushes_what_waits_and_the_pending_handshake) {
+BOOST_AUTO_TEST_CASE(zeroing_drops_staged_packets_and_the_pending_handshake) {
     pair p;
     p.connect();
     p.net.intercept = [](wire const&) { return false; };

@@ -61,7 +61,7 @@ BOOST_AUTO_TEST_SUITE(device_queues)
 // --- deadline_queue
 
 /// A peer may be looked at early, but never late, and never if it was removed.
-BOOST_AUTO_TEST_CASE(nobody_is_looked_at_late) {
+BOOST_AUTO_TEST_CASE(no_deadline_is_reported_late) {
     using storage = wg::growing_storage<>;
     for (std::uint64_t seed = 1; seed <= 5; ++seed) {
         noise random(seed);
@@ -174,7 +174,7 @@ BOOST_AUTO_TEST_CASE(a_full_queue_loses_its_oldest_packet) {
     BOOST_TEST(queue.empty());
 }
 
-BOOST_AUTO_TEST_CASE(an_exhausted_pool_costs_the_queue_that_wants_more) {
+BOOST_AUTO_TEST_CASE(an_exhausted_pool_drops_packets_of_the_queue_that_needs_room) {
     tiny_storage memory;
     wg::staging<tiny_storage> staging(memory);
     wg::staging_queue one, two;
@@ -415,7 +415,7 @@ BOOST_AUTO_TEST_CASE(all_64s_of_a_48_do_not_keep_others_out_of_a_large_limiter) 
     BOOST_TEST(refused == 0);
 }
 
-BOOST_AUTO_TEST_CASE(without_randomness_nobody_is_allowed) {
+BOOST_AUTO_TEST_CASE(without_randomness_no_source_is_allowed) {
     limiter<wg::growing_storage<>> l;
     l.random.works = false;
     BOOST_TEST(!l.allow(inner_v4(1), start));

@@ -74,7 +74,7 @@ struct exchange {
 
 BOOST_AUTO_TEST_SUITE(protocol_cookie)
 
-BOOST_AUTO_TEST_CASE(macs_and_cookies_are_as_others_compute_them) {
+BOOST_AUTO_TEST_CASE(macs_and_cookies_match_vectors_of_another_implementation) {
     for (address_vector const& v : vectors) {
         exchange e;
         e.add_macs();

@@ -139,7 +139,7 @@ void assign(wg::handshake& to, wg::handshake const& from) {
 BOOST_AUTO_TEST_SUITE(protocol_noise)
 
 // RFC 2104 over BLAKE2s; computed by Python's hmac. Key: 0, 1, 2, ...; input: 0, 7, 14, ...
-BOOST_AUTO_TEST_CASE(hmac_is_as_others_compute_it) {
+BOOST_AUTO_TEST_CASE(hmac_matches_vectors_of_another_implementation) {
     std::pair<std::size_t, char const*> const vectors[] = {
         {0, "e2641d24dfa8dd89e8cb77f1cdc77d8c006e5bebdfc4d6a3a3a6f8d5b7586fb0"},
         {1, "3c657ea8362eeb115466cc90a81a36d2994b7153729c01f50a19be2ca3cce643"},
@@ -158,7 +158,7 @@ BOOST_AUTO_TEST_CASE(hmac_is_as_others_compute_it) {
 }
 
 //= wp 5.4: KDF1, KDF2 and KDF3 are the first outputs of one chain
-BOOST_AUTO_TEST_CASE(kdf_is_as_others_compute_it) {
+BOOST_AUTO_TEST_CASE(kdf_matches_vectors_of_another_implementation) {
     buffer const expected[] = {hex("87b7f70b24183c6db5dc4f6d9f4c47cdb203321aa2a0bef714896adb3107a040"),
                                hex("538a02e1eb2e31b7e4d4b82476d1fe2acf50085d3fb584537279195f5d1f5824"),
                                hex("9ad858025593be88de0f9442a589cfe84a88dc19e4753d93684d1c5efc4837f9")};
@@ -179,7 +179,7 @@ BOOST_AUTO_TEST_CASE(kdf_is_as_others_compute_it) {
     BOOST_TEST(input.equals(apart));
 }
 
-BOOST_AUTO_TEST_CASE(messages_and_keys_are_as_others_compute_them) {
+BOOST_AUTO_TEST_CASE(messages_and_keys_match_vectors_of_another_implementation) {
     both b;
     BOOST_TEST((buffer(b.i.mine.public_key.begin(), b.i.mine.public_key.end()) == hex(public_initiator)));
     BOOST_TEST((buffer(b.r.mine.public_key.begin(), b.r.mine.public_key.end()) == hex(public_responder)));
@@ -206,7 +206,7 @@ BOOST_AUTO_TEST_CASE(messages_and_keys_are_as_others_compute_them) {
     BOOST_TEST(opened == text("sixteen bytes ok"));
 }
 
-BOOST_AUTO_TEST_CASE(the_responder_learns_who_and_when) {
+BOOST_AUTO_TEST_CASE(the_responder_reads_the_static_key_and_the_timestamp) {
     both b;
     BOOST_TEST(b.initiate() == status::ok);
     steps::incoming_initiation in;

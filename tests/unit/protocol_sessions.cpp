@@ -191,7 +191,7 @@ BOOST_AUTO_TEST_CASE(nothing_runs_at_first) {
 }
 
 //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
-BOOST_AUTO_TEST_CASE(received_data_wants_an_answer_in_10_s) {
+BOOST_AUTO_TEST_CASE(a_keepalive_is_due_10_s_after_received_data) {
     wg::peer_timers t;
     t.data_received(start);
     t.data_received(start + seconds(3));
@@ -210,7 +210,7 @@ BOOST_AUTO_TEST_CASE(received_data_wants_an_answer_in_10_s) {
 }
 
 //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
-BOOST_AUTO_TEST_CASE(sent_data_wants_an_answer_in_15_s) {
+BOOST_AUTO_TEST_CASE(a_handshake_is_due_15_s_after_unanswered_data) {
     wg::peer_timers t;
     t.data_sent(start, [] { return 100; });
     t.data_sent(start + seconds(9), [] { return 300; });
@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(retransmission_ends_after_90_s) {
 }
 
 //= linux: two initiations that cross end in a session, by their jitters
-BOOST_AUTO_TEST_CASE(a_crossed_initiation_is_put_off_but_only_if_there_is_one) {
+BOOST_AUTO_TEST_CASE(a_crossed_initiation_delays_our_initiation_if_there_is_one) {
     wg::peer_timers t;
     t.initiation_crossed(start, false, true, 5000);
     BOOST_TEST((t.next_deadline() == instant::never()));
