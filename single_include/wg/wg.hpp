@@ -125,23 +125,26 @@ inline constexpr bool hostless = false;
 #ifdef WG_HAS_CXX20
 
 // SPDX-License-Identifier: BSL-1.0
-// All primitives of the protocol, in portable code and without a library. Layer 2; any thread.
+// All primitives of the protocol, in portable code and without a library.
+// Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_BUNDLED_HPP
 #define WG_BACKENDS_BUNDLED_BUNDLED_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8), and the default model of aead_backend. Layer 2; any thread.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8), and the default model of aead_backend.
+// Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 (RFC 8439, section 2.8) for machines of few kilobytes: one block at a time, one work area, one
-// wipe. Layer 2; any thread.
+// wipe. Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_COMPACT_HPP
 #define WG_BACKENDS_BUNDLED_COMPACT_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each. Layer 2; any thread.
+// The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each.
+// Folder: backends/bundled; any thread.
 //
 // Every function of a kernel names its instruction set itself (WG_TARGET), so that nothing of it leaks into code that
 // runs on any processor; what is inlined from elsewhere is compiled anew in there. A kernel is used through the
@@ -1348,14 +1351,15 @@ concept engine_policies =
 #endif
 // SPDX-License-Identifier: BSL-1.0
 // The ChaCha20 stream cipher (RFC 8439, sections 2.1-2.4) and HChaCha20 (draft-irtf-cfrg-xchacha, section 2.2).
-// Layer 2; a chacha20 object is used by one thread at a time.
+// Folder: backends/bundled; a chacha20 object is used by one thread at a time.
 //
 // In plain words, for processors without vectors and for single blocks; in vectors: chacha20.inl.
 #ifndef WG_BACKENDS_BUNDLED_CHACHA20_HPP
 #define WG_BACKENDS_BUNDLED_CHACHA20_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Which machine words the bundled primitives calculate with, and how they leave no secrets behind. Layer 2; pure.
+// Which machine words the bundled primitives calculate with, and how they leave no secrets behind.
+// Folder: backends/bundled; pure.
 #ifndef WG_BACKENDS_BUNDLED_LIMBS_HPP
 #define WG_BACKENDS_BUNDLED_LIMBS_HPP
 
@@ -1710,8 +1714,8 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// Which instruction sets the bundled kernels may use beyond those that the program was compiled for. Layer 2; any
-// thread.
+// Which instruction sets the bundled kernels may use beyond those that the program was compiled for.
+// Folder: backends/bundled; any thread.
 //
 // A kernel is chosen by an object, never by a global: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD that
 // does without AVX-512, beside others that use it. What is not named is `chosen_cpu()`.
@@ -1865,7 +1869,8 @@ inline cpu chosen_cpu() noexcept {
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// The one-time authenticator Poly1305 (RFC 8439, section 2.5). Layer 2; an object is used by one thread at a time.
+// The one-time authenticator Poly1305 (RFC 8439, section 2.5).
+// Folder: backends/bundled; an object is used by one thread at a time.
 //
 // Limbs are full words. That p = 2^130 - 5 is no multiple of a word costs nothing, because clamping clears the two
 // lowest bits of every word of r but the first: a product that lands on 2^128 * r_i is (r_i / 4) * 2^130, which is
@@ -7483,7 +7488,8 @@ static_assert(aead_backend<aead>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend. Layer 2; any thread.
+// BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend.
+// Folder: backends/bundled; any thread.
 //
 // One message is worked on in words, or where there are AVX2 or AVX-512 in rows of four words (blake2s_rows.inl).
 // Messages that come together and have equally many blocks share the elements of vectors (blake2s_lanes.inl).
@@ -7706,7 +7712,8 @@ struct rows_avx2 {
 #define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_YMM
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
-// c, d. Text of a kernel, included by blake2s.hpp once per instruction set. Layer 2; any thread.
+// c, d. Text of a kernel, included by blake2s.hpp once per instruction set.
+// Folder: backends/bundled; any thread.
 //
 // Before: WG_ROWS_512, whether AVX-512 is there beside AVX2; WG_ROWS_TARGET, the attribute of every function here;
 // WG_ROWS_WIPE, which clears the vector registers.
@@ -7825,7 +7832,8 @@ struct rows_avx512 {
 #define WG_ROWS_WIPE WG_BLAKE2S_CLEAR_ZMM
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
-// c, d. Text of a kernel, included by blake2s.hpp once per instruction set. Layer 2; any thread.
+// c, d. Text of a kernel, included by blake2s.hpp once per instruction set.
+// Folder: backends/bundled; any thread.
 //
 // Before: WG_ROWS_512, whether AVX-512 is there beside AVX2; WG_ROWS_TARGET, the attribute of every function here;
 // WG_ROWS_WIPE, which clears the vector registers.
@@ -7944,7 +7952,8 @@ struct lanes_avx2 {
 #define WG_LANES_WIPE WG_BLAKE2S_CLEAR_YMM
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
-// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+// included by blake2s.hpp once per instruction set.
+// Folder: backends/bundled; any thread.
 //
 // Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
 // clears the vector registers.
@@ -8211,7 +8220,8 @@ struct lanes_avx512 {
 #define WG_LANES_WIPE WG_BLAKE2S_CLEAR_ZMM
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
-// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+// included by blake2s.hpp once per instruction set.
+// Folder: backends/bundled; any thread.
 //
 // Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
 // clears the vector registers.
@@ -8486,7 +8496,8 @@ struct lanes_baseline {
 #define WG_LANES_WIPE static_cast<void>(0)
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
-// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+// included by blake2s.hpp once per instruction set.
+// Folder: backends/bundled; any thread.
 //
 // Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
 // clears the vector registers.
@@ -8973,7 +8984,8 @@ static_assert(hash_backend<hash>);
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// X25519 (RFC 7748, section 5), and the default model of dh_backend. Layer 2; any thread.
+// X25519 (RFC 7748, section 5), and the default model of dh_backend.
+// Folder: backends/bundled; any thread.
 //
 // The ladder here is one text over two fields modulo p = 2^255 - 19; x86 with AVX2 or IFMA has kernels of its own, and
 // `x25519_dh` chooses. No branch and no index depends on a secret; a processor whose multiplication takes longer for
@@ -8982,13 +8994,14 @@ static_assert(hash_backend<hash>);
 #define WG_BACKENDS_BUNDLED_X25519_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// The field of X25519 (RFC 7748): calculation modulo p = 2^255 - 19, one text over two sizes of limbs. Layer 2; pure.
+// The field of X25519 (RFC 7748): calculation modulo p = 2^255 - 19, one text over two sizes of limbs.
+// Folder: backends/bundled; pure.
 #ifndef WG_BACKENDS_BUNDLED_FIELD25519_HPP
 #define WG_BACKENDS_BUNDLED_FIELD25519_HPP
 
 // SPDX-License-Identifier: BSL-1.0
 // The product of field25519<limbs32> for 32-bit Arm, in assembly: what compilers make of the portable text takes twice
-// as long. Layer 2; pure.
+// as long. Folder: backends/bundled; pure.
 //
 // One row after the other: eight words of the sum stay in registers, the one that is done goes to the stack, and its
 // register is the next row's carry. `umaal` (Arm from version 6 on; Cortex-M with the DSP extension) adds both the word
@@ -9679,7 +9692,8 @@ inline void invert(field25519<limbs64>& z, field25519_scratch<field25519<limbs64
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// X25519 of the base point (RFC 7748, section 4.1) with a table. Layer 2; any thread.
+// X25519 of the base point (RFC 7748, section 4.1) with a table.
+// Folder: backends/bundled; any thread.
 //
 // The point with u = 9 is that with y = 4/5 on the curve -x^2 + y^2 = 1 + d x^2 y^2 (edwards25519), u = (1+y)/(1-y).
 // There points are added by one complete formula (Hisil, Wong, Carter, Dawson, "Twisted Edwards curves revisited",
@@ -10054,7 +10068,8 @@ private:
 
 #endif
 // SPDX-License-Identifier: BSL-1.0
-// X25519 for eight keys with products of 52 bits (AVX-512 IFMA), one key to a lane of 64 bits. Layer 2; any thread.
+// X25519 for eight keys with products of 52 bits (AVX-512 IFMA), one key to a lane of 64 bits.
+// Folder: backends/bundled; any thread.
 // Not to be called where `has(set, cpu::ifma)` is false.
 //
 // Written for few instructions: the products of eight lanes keep the multipliers busy, so latency is hidden. Radix
@@ -10064,7 +10079,7 @@ private:
 
 // SPDX-License-Identifier: BSL-1.0
 // X25519 for one key with products of 52 bits (AVX-512 IFMA): four products of field elements at once, one to a lane.
-// Layer 2; any thread. Not to be called where `has(set, cpu::ifma)` is false.
+// Folder: backends/bundled; any thread. Not to be called where `has(set, cpu::ifma)` is false.
 //
 // A step of the ladder is three rounds of four products, and each round waits for the one before, so everything here
 // is written for latency: radix 2^51, where carries run side by side, rather than 2^52, where they run in a row.
@@ -10076,14 +10091,14 @@ private:
 
 // SPDX-License-Identifier: BSL-1.0
 // X25519 with products of 32 bits, four at once (AVX2): for one key four products of a step, one to a lane, as in
-// x25519_ifma.hpp, and for four keys one key to a lane. Layer 2; any thread. Not to be called where
-// `has(set, cpu::avx2)` is false.
+// x25519_ifma.hpp, and for four keys one key to a lane.
+// Folder: backends/bundled; any thread. Not to be called where `has(set, cpu::avx2)` is false.
 #ifndef WG_BACKENDS_BUNDLED_X25519_AVX2_HPP
 #define WG_BACKENDS_BUNDLED_X25519_AVX2_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// What the vector kernels of X25519 have in common: the scalar before, the division after, batches. Layer 2; any
-// thread.
+// What the vector kernels of X25519 have in common: the scalar before, the division after, batches.
+// Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_X25519_LANES_HPP
 #define WG_BACKENDS_BUNDLED_X25519_LANES_HPP
 
@@ -11373,8 +11388,9 @@ static_assert(dh_backend<dh>);
 #endif
 #ifdef WG_WITH_HACL
 // SPDX-License-Identifier: BSL-1.0
-// The formally verified primitives of HACL* as policies, from whatever C tree of HACL* is in the include path. Layer 2;
-// any thread. Optional: wg.hpp includes this file where WG_WITH_HACL is defined; build and link the tree's sources.
+// The formally verified primitives of HACL* as policies, from whatever C tree of HACL* is in the include path.
+// Folder: backends; any thread. Optional: wg.hpp includes this file where WG_WITH_HACL is defined; build and link the
+// tree's sources.
 //
 //     struct my_policies : wg::default_policies {
 //         using hash = wg::hacl::hash;
@@ -11665,8 +11681,9 @@ static_assert(aead_backend<aead> && dh_backend<dh> && hash_backend<hash>);
 #endif
 #ifdef WG_WITH_LIBSODIUM
 // SPDX-License-Identifier: BSL-1.0
-// libsodium's ChaCha20-Poly1305 and X25519 as policies; it has no BLAKE2s, so that is the bundled one. Layer 2; any
-// thread. Optional: wg.hpp includes this file where WG_WITH_LIBSODIUM is defined; link with -lsodium, 1.0.12 or later.
+// libsodium's ChaCha20-Poly1305 and X25519 as policies; it has no BLAKE2s, so that is the bundled one.
+// Folder: backends; any thread. Optional: wg.hpp includes this file where WG_WITH_LIBSODIUM is defined; link with
+// -lsodium, 1.0.12 or later.
 //
 //     struct my_policies : wg::default_policies {
 //         using aead = wg::libsodium::aead;

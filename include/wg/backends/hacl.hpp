@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The formally verified primitives of HACL* as policies, from whatever C tree of HACL* is in the include path. Layer 2;
-// any thread. Optional: wg.hpp includes this file where WG_WITH_HACL is defined; build and link the tree's sources.
+// The formally verified primitives of HACL* as policies, from whatever C tree of HACL* is in the include path.
+// Folder: backends; any thread. Optional: wg.hpp includes this file where WG_WITH_HACL is defined; build and link the
+// tree's sources.
 //
 //     struct my_policies : wg::default_policies {
 //         using hash = wg::hacl::hash;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// libsodium's ChaCha20-Poly1305 and X25519 as policies; it has no BLAKE2s, so that is the bundled one. Layer 2; any
-// thread. Optional: wg.hpp includes this file where WG_WITH_LIBSODIUM is defined; link with -lsodium, 1.0.12 or later.
+// libsodium's ChaCha20-Poly1305 and X25519 as policies; it has no BLAKE2s, so that is the bundled one.
+// Folder: backends; any thread. Optional: wg.hpp includes this file where WG_WITH_LIBSODIUM is defined; link with
+// -lsodium, 1.0.12 or later.
 //
 //     struct my_policies : wg::default_policies {
 //         using aead = wg::libsodium::aead;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8), and the default model of aead_backend. Layer 2; any thread.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8), and the default model of aead_backend.
+// Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
 

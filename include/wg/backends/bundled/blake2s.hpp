@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend. Layer 2; any thread.
+// BLAKE2s (RFC 7693), keyed or not, and the default model of hash_backend.
+// Folder: backends/bundled; any thread.
 //
 // One message is worked on in words, or where there are AVX2 or AVX-512 in rows of four words (blake2s_rows.inl).
 // Messages that come together and have equally many blocks share the elements of vectors (blake2s_lanes.inl).

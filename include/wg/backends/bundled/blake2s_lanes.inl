@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of several messages at once (RFC 7693): element i of a vector belongs to message i. Text of a kernel,
-// included by blake2s.hpp once per instruction set. Layer 2; any thread.
+// included by blake2s.hpp once per instruction set.
+// Folder: backends/bundled; any thread.
 //
 // Before: WG_LANES, how many: 4, 8 or 16; WG_LANES_TARGET, the attribute of every function here; WG_LANES_WIPE, which
 // clears the vector registers.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // BLAKE2s of one message in vectors (RFC 7693): the four mixings of half a round are the four elements of rows a, b,
-// c, d. Text of a kernel, included by blake2s.hpp once per instruction set. Layer 2; any thread.
+// c, d. Text of a kernel, included by blake2s.hpp once per instruction set.
+// Folder: backends/bundled; any thread.
 //
 // Before: WG_ROWS_512, whether AVX-512 is there beside AVX2; WG_ROWS_TARGET, the attribute of every function here;
 // WG_ROWS_WIPE, which clears the vector registers.

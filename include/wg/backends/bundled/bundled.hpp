@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// All primitives of the protocol, in portable code and without a library. Layer 2; any thread.
+// All primitives of the protocol, in portable code and without a library.
+// Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_BUNDLED_HPP
 #define WG_BACKENDS_BUNDLED_BUNDLED_HPP
 

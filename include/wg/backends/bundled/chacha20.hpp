@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The ChaCha20 stream cipher (RFC 8439, sections 2.1-2.4) and HChaCha20 (draft-irtf-cfrg-xchacha, section 2.2).
-// Layer 2; a chacha20 object is used by one thread at a time.
+// Folder: backends/bundled; a chacha20 object is used by one thread at a time.
 //
 // In plain words, for processors without vectors and for single blocks; in vectors: chacha20.inl.
 #ifndef WG_BACKENDS_BUNDLED_CHACHA20_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // ChaCha20-Poly1305 (RFC 8439, section 2.8) for machines of few kilobytes: one block at a time, one work area, one
-// wipe. Layer 2; any thread.
+// wipe. Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_COMPACT_HPP
 #define WG_BACKENDS_BUNDLED_COMPACT_HPP
 

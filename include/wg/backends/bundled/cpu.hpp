@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which instruction sets the bundled kernels may use beyond those that the program was compiled for. Layer 2; any
-// thread.
+// Which instruction sets the bundled kernels may use beyond those that the program was compiled for.
+// Folder: backends/bundled; any thread.
 //
 // A kernel is chosen by an object, never by a global: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD that
 // does without AVX-512, beside others that use it. What is not named is `chosen_cpu()`.

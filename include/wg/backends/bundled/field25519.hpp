@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The field of X25519 (RFC 7748): calculation modulo p = 2^255 - 19, one text over two sizes of limbs. Layer 2; pure.
+// The field of X25519 (RFC 7748): calculation modulo p = 2^255 - 19, one text over two sizes of limbs.
+// Folder: backends/bundled; pure.
 #ifndef WG_BACKENDS_BUNDLED_FIELD25519_HPP
 #define WG_BACKENDS_BUNDLED_FIELD25519_HPP
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The product of field25519<limbs32> for 32-bit Arm, in assembly: what compilers make of the portable text takes twice
-// as long. Layer 2; pure.
+// as long. Folder: backends/bundled; pure.
 //
 // One row after the other: eight words of the sum stay in registers, the one that is done goes to the stack, and its
 // register is the next row's carry. `umaal` (Arm from version 6 on; Cortex-M with the DSP extension) adds both the word

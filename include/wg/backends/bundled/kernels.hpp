@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each. Layer 2; any thread.
+// The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each.
+// Folder: backends/bundled; any thread.
 //
 // Every function of a kernel names its instruction set itself (WG_TARGET), so that nothing of it leaks into code that
 // runs on any processor; what is inlined from elsewhere is compiled anew in there. A kernel is used through the

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which machine words the bundled primitives calculate with, and how they leave no secrets behind. Layer 2; pure.
+// Which machine words the bundled primitives calculate with, and how they leave no secrets behind.
+// Folder: backends/bundled; pure.
 #ifndef WG_BACKENDS_BUNDLED_LIMBS_HPP
 #define WG_BACKENDS_BUNDLED_LIMBS_HPP
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The one-time authenticator Poly1305 (RFC 8439, section 2.5). Layer 2; an object is used by one thread at a time.
+// The one-time authenticator Poly1305 (RFC 8439, section 2.5).
+// Folder: backends/bundled; an object is used by one thread at a time.
 //
 // Limbs are full words. That p = 2^130 - 5 is no multiple of a word costs nothing, because clamping clears the two
 // lowest bits of every word of r but the first: a product that lands on 2^128 * r_i is (r_i / 4) * 2^130, which is

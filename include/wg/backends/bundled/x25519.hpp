@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// X25519 (RFC 7748, section 5), and the default model of dh_backend. Layer 2; any thread.
+// X25519 (RFC 7748, section 5), and the default model of dh_backend.
+// Folder: backends/bundled; any thread.
 //
 // The ladder here is one text over two fields modulo p = 2^255 - 19; x86 with AVX2 or IFMA has kernels of its own, and
 // `x25519_dh` chooses. No branch and no index depends on a secret; a processor whose multiplication takes longer for

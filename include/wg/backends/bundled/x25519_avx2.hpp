@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // X25519 with products of 32 bits, four at once (AVX2): for one key four products of a step, one to a lane, as in
-// x25519_ifma.hpp, and for four keys one key to a lane. Layer 2; any thread. Not to be called where
-// `has(set, cpu::avx2)` is false.
+// x25519_ifma.hpp, and for four keys one key to a lane.
+// Folder: backends/bundled; any thread. Not to be called where `has(set, cpu::avx2)` is false.
 #ifndef WG_BACKENDS_BUNDLED_X25519_AVX2_HPP
 #define WG_BACKENDS_BUNDLED_X25519_AVX2_HPP
 

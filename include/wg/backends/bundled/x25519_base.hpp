@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// X25519 of the base point (RFC 7748, section 4.1) with a table. Layer 2; any thread.
+// X25519 of the base point (RFC 7748, section 4.1) with a table.
+// Folder: backends/bundled; any thread.
 //
 // The point with u = 9 is that with y = 4/5 on the curve -x^2 + y^2 = 1 + d x^2 y^2 (edwards25519), u = (1+y)/(1-y).
 // There points are added by one complete formula (Hisil, Wong, Carter, Dawson, "Twisted Edwards curves revisited",

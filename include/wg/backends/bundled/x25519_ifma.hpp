@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // X25519 for one key with products of 52 bits (AVX-512 IFMA): four products of field elements at once, one to a lane.
-// Layer 2; any thread. Not to be called where `has(set, cpu::ifma)` is false.
+// Folder: backends/bundled; any thread. Not to be called where `has(set, cpu::ifma)` is false.
 //
 // A step of the ladder is three rounds of four products, and each round waits for the one before, so everything here
 // is written for latency: radix 2^51, where carries run side by side, rather than 2^52, where they run in a row.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// X25519 for eight keys with products of 52 bits (AVX-512 IFMA), one key to a lane of 64 bits. Layer 2; any thread.
+// X25519 for eight keys with products of 52 bits (AVX-512 IFMA), one key to a lane of 64 bits.
+// Folder: backends/bundled; any thread.
 // Not to be called where `has(set, cpu::ifma)` is false.
 //
 // Written for few instructions: the products of eight lanes keep the multipliers busy, so latency is hidden. Radix

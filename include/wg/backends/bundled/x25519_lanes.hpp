@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the vector kernels of X25519 have in common: the scalar before, the division after, batches. Layer 2; any
-// thread.
+// What the vector kernels of X25519 have in common: the scalar before, the division after, batches.
+// Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_X25519_LANES_HPP
 #define WG_BACKENDS_BUNDLED_X25519_LANES_HPP
 
