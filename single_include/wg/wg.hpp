@@ -3103,7 +3103,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
 // ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
 // keystream.inl.
 
-/// Packets that are worked on at once; their secrets.
+/// The secrets of the packets of one batch.
 struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
@@ -3138,7 +3138,7 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make
         std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
 }
 
-/// Likewise. A packet is decrypted after its tag was found right.
+/// At most `batch_capacity` packets. A packet is decrypted only if its tag is right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
@@ -3771,7 +3771,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
 // ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
 // keystream.inl.
 
-/// Packets that are worked on at once; their secrets.
+/// The secrets of the packets of one batch.
 struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
@@ -3806,7 +3806,7 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make
         std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
 }
 
-/// Likewise. A packet is decrypted after its tag was found right.
+/// At most `batch_capacity` packets. A packet is decrypted only if its tag is right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
@@ -4786,7 +4786,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
 // ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
 // keystream.inl.
 
-/// Packets that are worked on at once; their secrets.
+/// The secrets of the packets of one batch.
 struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
@@ -4821,7 +4821,7 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make
         std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
 }
 
-/// Likewise. A packet is decrypted after its tag was found right.
+/// At most `batch_capacity` packets. A packet is decrypted only if its tag is right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
@@ -6400,7 +6400,7 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
 // ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
 // keystream.inl.
 
-/// Packets that are worked on at once; their secrets.
+/// The secrets of the packets of one batch.
 struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
@@ -6435,7 +6435,7 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make
         std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
 }
 
-/// Likewise. A packet is decrypted after its tag was found right.
+/// At most `batch_capacity` packets. A packet is decrypted only if its tag is right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
@@ -7295,14 +7295,16 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// The kernel of plain words and of limbs: any processor.
+/// The portable kernel: ChaCha20 and Poly1305 in machine words. Runs on any processor.
 template <class Limbs = default_limbs> struct plain_kernel {
+    /// Encrypts `size` bytes and writes the tag behind them: `dst` has `size + 16` bytes.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         seal_message({dst, size + tag_bytes}, {src, size}, aad, nonce, key_view(key, key_bytes));
         wipe_stack<stack_bytes>();
     }
-    /// The tag is checked before a byte is decrypted.
+    /// Checks the tag, which lies behind the `size` bytes of `src`, before it decrypts a byte.
+    /// Returns: whether the tag is right. If not, `dst` is not written.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         bool const genuine = open_message({dst, size}, {src, size + tag_bytes}, aad, nonce, key_view(key, key_bytes));
@@ -7353,52 +7355,60 @@ private:
     }
 };
 
-/// The AEAD of a kernel.
+/// ChaCha20-Poly1305 by one kernel, as a model of aead_backend. Any thread.
 template <class Kernel> class basic_aead {
 public:
-    using nonce_view = std::span<byte const, chacha20_nonce_bytes>;
+    using nonce_view = std::span<byte const, chacha20_nonce_bytes>; ///< a nonce of 12 bytes
 
-    constexpr basic_aead() noexcept = default;
-    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {}
+    constexpr basic_aead() noexcept = default;                                 ///< for a kernel without state
+    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {} ///< by this kernel
 
+    /// Encrypts `src` into `dst` and appends the tag; the nonce is four zero bytes and `counter`, little-endian. Sizes
+    /// and overlap: as with a whole nonce below.
     void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
               secret<key_bytes> const& key) const noexcept {
         seal(dst, src, aad, packet_nonce::of(counter), key);
     }
+    /// Checks the tag and decrypts; the nonce is that of `seal`.
+    /// Returns: whether the tag is right. If not, `dst` is zero.
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
                             secret<key_bytes> const& key) const noexcept {
         return open(dst, src, aad, packet_nonce::of(counter), key);
     }
+    /// `seal` or `open` in one function, for kernels where size is all. See compact_kernel::run.
     bool run(bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad, std::size_t aad_bytes,
              std::uint64_t counter, secret<key_bytes> const& key) const noexcept
         requires requires { Kernel::run; }
     {
         return kernel_.run(seals, dst, src, size, aad, aad_bytes, key.expose().data(), 0, counter);
     }
+    /// Derives the subkey of `key` for the first 16 bytes of an XChaCha20 nonce. `out` may be `key`.
     void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
                    std::span<byte const, 16> nonce) const noexcept {
         bundled::hchacha20(out.expose(), key.expose(), nonce);
     }
 
-    /// The same with a whole nonce. dst.size() == src.size() + 16; dst and src start at the same byte or do not
-    /// overlap; aad overlaps dst nowhere, or is the same bytes after as before.
+    /// Seals with a nonce of 12 bytes. `dst.size() == src.size() + 16`. `dst` and `src` start at the same byte or do
+    /// not overlap. `aad` does not overlap `dst`, unless the call leaves its bytes as they are.
     void seal(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
               secret<key_bytes> const& key) const noexcept {
         seal(dst, src, aad, packet_nonce::of(nonce), key);
     }
-    /// src.size() == dst.size() + 16. The tag is checked before a byte is decrypted.
+    /// Opens with a nonce of 12 bytes. `src.size() == dst.size() + 16`. The tag is checked before a byte is decrypted.
+    /// Returns: whether the tag is right. If not, `dst` is zero.
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
                             secret<key_bytes> const& key) const noexcept {
         return open(dst, src, aad, packet_nonce::of(nonce), key);
     }
 
-    /// Packets of any sizes and keys; the more there are, the fewer lanes of a vector are idle.
+    /// Seals packets of any sizes and keys, without further data. More packets leave fewer lanes of a vector idle.
     void seal_batch(std::span<aead_item> items) const noexcept
         requires requires { Kernel::seal_batch; }
     {
         for ([[maybe_unused]] aead_item const& item : items) WG_ASSERT(item.dst.size() == item.src.size() + tag_bytes);
         kernel_.seal_batch(items);
     }
+    /// Opens packets of any sizes and keys, and sets `good` of each. Where it is false, `dst` is zero.
     void open_batch(std::span<aead_item> items) const noexcept
         requires requires { Kernel::open_batch; }
     {
@@ -7423,9 +7433,10 @@ private:
     [[no_unique_address]] Kernel kernel_;
 };
 
-/// For builds that know their processor: no table, no detection, no calls through pointers.
+/// An AEAD for builds whose processor is fixed: without detection and without calls through pointers.
 template <class Kernel> using aead_fixed = basic_aead<Kernel>;
 
+/// The kernel of the instruction set that the program is compiled for.
 #if defined(WG_COMPACT)
 using baseline_kernel = compact_kernel;
 #elif defined(WG_X86_KERNELS) && !defined(WG_HAS_X86_KERNELS)
@@ -7438,14 +7449,16 @@ using baseline_kernel = plain_kernel<>;
 
 #ifdef WG_X86_KERNELS
 
-/// A kernel that is chosen at run time.
+/// A kernel that is chosen at run time: pointers to the functions of one of the others.
 struct any_kernel {
+    /// Seals one packet. The parameters are those of plain_kernel.
     void (*seal)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
+    /// Opens one packet. The parameters are those of plain_kernel.
     bool (*open)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
-    void (*seal_batch)(std::span<aead_item>) noexcept;
-    void (*open_batch)(std::span<aead_item>) noexcept;
+    void (*seal_batch)(std::span<aead_item>) noexcept; ///< seals packets of any sizes and keys
+    void (*open_batch)(std::span<aead_item>) noexcept; ///< opens packets of any sizes and keys
 
-    /// The best that does with these instruction sets.
+    /// The fastest kernel that uses no more than these instruction sets.
     static any_kernel of(cpu allowed) noexcept;
 
 private:
@@ -7466,18 +7479,19 @@ WG_CHOICE any_kernel any_kernel::of(cpu allowed) noexcept {
 
 #endif
 
-/// The AEAD to use, with the best kernel for this processor.
+/// The AEAD to use: it takes the fastest kernel for this processor.
 struct aead : basic_aead<any_kernel> {
-    aead() noexcept : aead(chosen_cpu()) {}
+    aead() noexcept : aead(chosen_cpu()) {} ///< with all that the processor has, less `WG_CPU_OFF`
+    /// With no more than `allowed`, which the processor must have.
     explicit aead(cpu allowed) noexcept : basic_aead(any_kernel::of(consistent(allowed))) {}
 };
 
 #else
 
-/// The AEAD to use.
+/// The AEAD to use: it has the kernel of the program's baseline.
 struct aead : basic_aead<baseline_kernel> {
-    aead() noexcept = default;
-    explicit aead(cpu) noexcept {}
+    aead() noexcept = default;     ///< the only kernel
+    explicit aead(cpu) noexcept {} ///< the argument makes no difference here
 };
 
 #endif
@@ -8908,10 +8922,11 @@ template <class Lanes, class One> inline void batch(std::span<hash_item const> i
 
 } // namespace blake2s_detail
 
-/// Chooses its kernels by what it is allowed to use, which the processor must have.
+/// The model of hash_backend: it takes the fastest kernels that it is allowed to use. Any thread.
 class hash {
 public:
-    hash() noexcept : hash(chosen_cpu()) {}
+    hash() noexcept : hash(chosen_cpu()) {} ///< with all that the processor has, less `WG_CPU_OFF`
+    /// With no more than `allowed`, which the processor must have.
     explicit hash([[maybe_unused]] cpu allowed) noexcept
 #ifdef WG_X86_KERNELS
         : allowed_(consistent(allowed))
@@ -8919,7 +8934,7 @@ public:
     {
     }
 
-    /// out.size() is 1-32, key.size() 0-32. Keys, and messages that are keys, leave nothing on the stack.
+    /// Hashes `a` and then `b`. `out` has 1-32 bytes, `key` 0-32. The call leaves neither key nor message on the stack.
     void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
         WG_ASSERT(!out.empty() && out.size() <= blake2s_detail::max_digest_bytes);
         WG_ASSERT(key.size() <= blake2s_detail::max_digest_bytes);
@@ -8927,13 +8942,13 @@ public:
     }
 
 #ifdef WG_COMPACT
-    /// HMAC with a key of 32 bytes. out, of 32 bytes, overlaps neither key nor input.
+    /// HMAC-BLAKE2s with a key of 32 bytes. `out` has 32 bytes and overlaps neither key nor input.
     void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept {
         WG_ASSERT(out.size() == key_bytes);
         blake2s_detail::wiped_hmac<blake2s_detail::words>(out.data(), key.data(), input.data(), input.size());
     }
 #else
-    /// The same for each item.
+    /// `blake2s` for each item. Items of equally many blocks share the lanes of vectors.
     void blake2s_batch(std::span<hash_item const> items) const noexcept;
 #endif
 
@@ -11214,10 +11229,11 @@ struct ifma8_x25519 {
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// X25519 in a field of these limbs.
+/// The portable X25519 ladder over a field of these limbs.
 template <class Limbs = default_limbs> class x25519 {
 public:
-    /// The scalar is clamped here. True if the result is not zero; computed in full either way.
+    /// Multiplies `point` by the scalar, which is clamped here.
+    /// Returns: whether the result is not zero. The time does not depend on it.
     static bool multiply(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         ladder(out, scalar, point);
         wipe_stack<sizeof(work) + 2 * spill_bytes>(); // products twice as wide as words spill more
@@ -11330,14 +11346,19 @@ private:
 #endif
 };
 
-/// The model of dh_backend, with dh_batch, by the best kernels that `allowed` has. (A class named `dh` could have no
-/// member of that name.)
+/// The model of dh_backend, with dh_batch; it takes the fastest kernels that `allowed` has. The class is not named
+/// `dh`, because its member function is.
 class x25519_dh {
 public:
+    /// Uses no more than `allowed`, which the processor must have.
     explicit x25519_dh(cpu allowed = chosen_cpu()) noexcept : allowed_(consistent(allowed)) {}
 
+    /// Multiplies `point` by the scalar, which is clamped here.
+    /// Returns: false if the result is zero; then `point` has a low order. The time does not depend on it.
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept;
+    /// Multiplies the base point: the public key of a private key.
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept;
+    /// `dh` for each item, whose `good` is the result. Items of one batch share the lanes of vectors.
     void dh_batch(std::span<dh_item> items) const noexcept;
 
 private:
@@ -11377,6 +11398,7 @@ WG_CHOICE void x25519_dh::dh_batch(std::span<dh_item> items) const noexcept {
 
 #endif
 
+/// The model of dh_backend, by the name that bundles of policies use.
 using dh = x25519_dh;
 
 static_assert(dh_backend<dh>);

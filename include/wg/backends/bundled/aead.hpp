@@ -9,14 +9,16 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// The kernel of plain words and of limbs: any processor.
+/// The portable kernel: ChaCha20 and Poly1305 in machine words. Runs on any processor.
 template <class Limbs = default_limbs> struct plain_kernel {
+    /// Encrypts `size` bytes and writes the tag behind them: `dst` has `size + 16` bytes.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         seal_message({dst, size + tag_bytes}, {src, size}, aad, nonce, key_view(key, key_bytes));
         wipe_stack<stack_bytes>();
     }
-    /// The tag is checked before a byte is decrypted.
+    /// Checks the tag, which lies behind the `size` bytes of `src`, before it decrypts a byte.
+    /// Returns: whether the tag is right. If not, `dst` is not written.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         bool const genuine = open_message({dst, size}, {src, size + tag_bytes}, aad, nonce, key_view(key, key_bytes));
@@ -67,52 +69,60 @@ private:
     }
 };
 
-/// The AEAD of a kernel.
+/// ChaCha20-Poly1305 by one kernel, as a model of aead_backend. Any thread.
 template <class Kernel> class basic_aead {
 public:
-    using nonce_view = std::span<byte const, chacha20_nonce_bytes>;
+    using nonce_view = std::span<byte const, chacha20_nonce_bytes>; ///< a nonce of 12 bytes
 
-    constexpr basic_aead() noexcept = default;
-    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {}
+    constexpr basic_aead() noexcept = default;                                 ///< for a kernel without state
+    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {} ///< by this kernel
 
+    /// Encrypts `src` into `dst` and appends the tag; the nonce is four zero bytes and `counter`, little-endian. Sizes
+    /// and overlap: as with a whole nonce below.
     void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
               secret<key_bytes> const& key) const noexcept {
         seal(dst, src, aad, packet_nonce::of(counter), key);
     }
+    /// Checks the tag and decrypts; the nonce is that of `seal`.
+    /// Returns: whether the tag is right. If not, `dst` is zero.
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
                             secret<key_bytes> const& key) const noexcept {
         return open(dst, src, aad, packet_nonce::of(counter), key);
     }
+    /// `seal` or `open` in one function, for kernels where size is all. See compact_kernel::run.
     bool run(bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad, std::size_t aad_bytes,
              std::uint64_t counter, secret<key_bytes> const& key) const noexcept
         requires requires { Kernel::run; }
     {
         return kernel_.run(seals, dst, src, size, aad, aad_bytes, key.expose().data(), 0, counter);
     }
+    /// Derives the subkey of `key` for the first 16 bytes of an XChaCha20 nonce. `out` may be `key`.
     void hchacha20(secret<key_bytes>& out, secret<key_bytes> const& key,
                    std::span<byte const, 16> nonce) const noexcept {
         bundled::hchacha20(out.expose(), key.expose(), nonce);
     }
 
-    /// The same with a whole nonce. dst.size() == src.size() + 16; dst and src start at the same byte or do not
-    /// overlap; aad overlaps dst nowhere, or is the same bytes after as before.
+    /// Seals with a nonce of 12 bytes. `dst.size() == src.size() + 16`. `dst` and `src` start at the same byte or do
+    /// not overlap. `aad` does not overlap `dst`, unless the call leaves its bytes as they are.
     void seal(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
               secret<key_bytes> const& key) const noexcept {
         seal(dst, src, aad, packet_nonce::of(nonce), key);
     }
-    /// src.size() == dst.size() + 16. The tag is checked before a byte is decrypted.
+    /// Opens with a nonce of 12 bytes. `src.size() == dst.size() + 16`. The tag is checked before a byte is decrypted.
+    /// Returns: whether the tag is right. If not, `dst` is zero.
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
                             secret<key_bytes> const& key) const noexcept {
         return open(dst, src, aad, packet_nonce::of(nonce), key);
     }
 
-    /// Packets of any sizes and keys; the more there are, the fewer lanes of a vector are idle.
+    /// Seals packets of any sizes and keys, without further data. More packets leave fewer lanes of a vector idle.
     void seal_batch(std::span<aead_item> items) const noexcept
         requires requires { Kernel::seal_batch; }
     {
         for ([[maybe_unused]] aead_item const& item : items) WG_ASSERT(item.dst.size() == item.src.size() + tag_bytes);
         kernel_.seal_batch(items);
     }
+    /// Opens packets of any sizes and keys, and sets `good` of each. Where it is false, `dst` is zero.
     void open_batch(std::span<aead_item> items) const noexcept
         requires requires { Kernel::open_batch; }
     {
@@ -137,9 +147,10 @@ private:
     [[no_unique_address]] Kernel kernel_;
 };
 
-/// For builds that know their processor: no table, no detection, no calls through pointers.
+/// An AEAD for builds whose processor is fixed: without detection and without calls through pointers.
 template <class Kernel> using aead_fixed = basic_aead<Kernel>;
 
+/// The kernel of the instruction set that the program is compiled for.
 #if defined(WG_COMPACT)
 using baseline_kernel = compact_kernel;
 #elif defined(WG_X86_KERNELS) && !defined(WG_HAS_X86_KERNELS)
@@ -152,14 +163,16 @@ using baseline_kernel = plain_kernel<>;
 
 #ifdef WG_X86_KERNELS
 
-/// A kernel that is chosen at run time.
+/// A kernel that is chosen at run time: pointers to the functions of one of the others.
 struct any_kernel {
+    /// Seals one packet. The parameters are those of plain_kernel.
     void (*seal)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
+    /// Opens one packet. The parameters are those of plain_kernel.
     bool (*open)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
-    void (*seal_batch)(std::span<aead_item>) noexcept;
-    void (*open_batch)(std::span<aead_item>) noexcept;
+    void (*seal_batch)(std::span<aead_item>) noexcept; ///< seals packets of any sizes and keys
+    void (*open_batch)(std::span<aead_item>) noexcept; ///< opens packets of any sizes and keys
 
-    /// The best that does with these instruction sets.
+    /// The fastest kernel that uses no more than these instruction sets.
     static any_kernel of(cpu allowed) noexcept;
 
 private:
@@ -180,18 +193,19 @@ WG_CHOICE any_kernel any_kernel::of(cpu allowed) noexcept {
 
 #endif
 
-/// The AEAD to use, with the best kernel for this processor.
+/// The AEAD to use: it takes the fastest kernel for this processor.
 struct aead : basic_aead<any_kernel> {
-    aead() noexcept : aead(chosen_cpu()) {}
+    aead() noexcept : aead(chosen_cpu()) {} ///< with all that the processor has, less `WG_CPU_OFF`
+    /// With no more than `allowed`, which the processor must have.
     explicit aead(cpu allowed) noexcept : basic_aead(any_kernel::of(consistent(allowed))) {}
 };
 
 #else
 
-/// The AEAD to use.
+/// The AEAD to use: it has the kernel of the program's baseline.
 struct aead : basic_aead<baseline_kernel> {
-    aead() noexcept = default;
-    explicit aead(cpu) noexcept {}
+    aead() noexcept = default;     ///< the only kernel
+    explicit aead(cpu) noexcept {} ///< the argument makes no difference here
 };
 
 #endif

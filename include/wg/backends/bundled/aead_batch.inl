@@ -2,7 +2,7 @@
 // ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
 // keystream.inl.
 
-/// Packets that are worked on at once; their secrets.
+/// The secrets of the packets of one batch.
 struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
@@ -37,7 +37,7 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make
         std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
 }
 
-/// Likewise. A packet is decrypted after its tag was found right.
+/// At most `batch_capacity` packets. A packet is decrypted only if its tag is right.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();

@@ -428,10 +428,11 @@ template <class Lanes, class One> inline void batch(std::span<hash_item const> i
 
 } // namespace blake2s_detail
 
-/// Chooses its kernels by what it is allowed to use, which the processor must have.
+/// The model of hash_backend: it takes the fastest kernels that it is allowed to use. Any thread.
 class hash {
 public:
-    hash() noexcept : hash(chosen_cpu()) {}
+    hash() noexcept : hash(chosen_cpu()) {} ///< with all that the processor has, less `WG_CPU_OFF`
+    /// With no more than `allowed`, which the processor must have.
     explicit hash([[maybe_unused]] cpu allowed) noexcept
 #ifdef WG_X86_KERNELS
         : allowed_(consistent(allowed))
@@ -439,7 +440,7 @@ public:
     {
     }
 
-    /// out.size() is 1-32, key.size() 0-32. Keys, and messages that are keys, leave nothing on the stack.
+    /// Hashes `a` and then `b`. `out` has 1-32 bytes, `key` 0-32. The call leaves neither key nor message on the stack.
     void blake2s(bytes out, bytes_view key, bytes_view a, bytes_view b) const noexcept {
         WG_ASSERT(!out.empty() && out.size() <= blake2s_detail::max_digest_bytes);
         WG_ASSERT(key.size() <= blake2s_detail::max_digest_bytes);
@@ -447,13 +448,13 @@ public:
     }
 
 #ifdef WG_COMPACT
-    /// HMAC with a key of 32 bytes. out, of 32 bytes, overlaps neither key nor input.
+    /// HMAC-BLAKE2s with a key of 32 bytes. `out` has 32 bytes and overlaps neither key nor input.
     void hmac_blake2s(bytes out, key_view key, bytes_view input) const noexcept {
         WG_ASSERT(out.size() == key_bytes);
         blake2s_detail::wiped_hmac<blake2s_detail::words>(out.data(), key.data(), input.data(), input.size());
     }
 #else
-    /// The same for each item.
+    /// `blake2s` for each item. Items of equally many blocks share the lanes of vectors.
     void blake2s_batch(std::span<hash_item const> items) const noexcept;
 #endif
 

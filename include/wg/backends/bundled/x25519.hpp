@@ -14,10 +14,11 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// X25519 in a field of these limbs.
+/// The portable X25519 ladder over a field of these limbs.
 template <class Limbs = default_limbs> class x25519 {
 public:
-    /// The scalar is clamped here. True if the result is not zero; computed in full either way.
+    /// Multiplies `point` by the scalar, which is clamped here.
+    /// Returns: whether the result is not zero. The time does not depend on it.
     static bool multiply(std::span<byte, key_bytes> out, key_view scalar, key_view point) noexcept {
         ladder(out, scalar, point);
         wipe_stack<sizeof(work) + 2 * spill_bytes>(); // products twice as wide as words spill more
@@ -130,14 +131,19 @@ private:
 #endif
 };
 
-/// The model of dh_backend, with dh_batch, by the best kernels that `allowed` has. (A class named `dh` could have no
-/// member of that name.)
+/// The model of dh_backend, with dh_batch; it takes the fastest kernels that `allowed` has. The class is not named
+/// `dh`, because its member function is.
 class x25519_dh {
 public:
+    /// Uses no more than `allowed`, which the processor must have.
     explicit x25519_dh(cpu allowed = chosen_cpu()) noexcept : allowed_(consistent(allowed)) {}
 
+    /// Multiplies `point` by the scalar, which is clamped here.
+    /// Returns: false if the result is zero; then `point` has a low order. The time does not depend on it.
     [[nodiscard]] bool dh(secret<key_bytes>& out, secret<key_bytes> const& scalar, key_view point) const noexcept;
+    /// Multiplies the base point: the public key of a private key.
     void dh_public(public_key& out, secret<key_bytes> const& scalar) const noexcept;
+    /// `dh` for each item, whose `good` is the result. Items of one batch share the lanes of vectors.
     void dh_batch(std::span<dh_item> items) const noexcept;
 
 private:
@@ -177,6 +183,7 @@ WG_CHOICE void x25519_dh::dh_batch(std::span<dh_item> items) const noexcept {
 
 #endif
 
+/// The model of dh_backend, by the name that bundles of policies use.
 using dh = x25519_dh;
 
 static_assert(dh_backend<dh>);
