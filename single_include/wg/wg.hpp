@@ -15,10 +15,11 @@
 #ifndef WG_BASE_ABI_HPP
 #define WG_BASE_ABI_HPP
 
-// A compiler of an older standard says this first. wg.hpp then leaves out everything else.
+// With an older standard this is the first error. wg.hpp then leaves out everything else.
 #if __cplusplus < 202002L && !(defined(_MSVC_LANG) && _MSVC_LANG >= 202002L)
 #error "wg needs C++20: compile with -std=c++20 or a newer standard"
 #else
+/// Defined if the standard is C++20 or newer.
 #define WG_HAS_CXX20
 #endif
 
@@ -67,8 +68,10 @@
 // one without, must therefore not share a symbol. So the baseline instruction set, the checking mode and the size are
 // part of every name. Passing a wg type between two such units fails to link, instead of failing when it runs.
 #define WG_JOIN_(a, b, c, d, e) a##b##c##d##e
+/// For `WG_ABI` only: expands five macros and joins them to one name.
 #define WG_JOIN(a, b, c, d, e) WG_JOIN_(a, b, c, d, e)
 
+/// For `WG_ABI` only: the baseline instruction set of this translation unit.
 #if defined(__AVX512F__)
 #define WG_ABI_ISA avx512
 #elif defined(__AVX2__)
@@ -81,12 +84,14 @@
 #define WG_ABI_ISA base
 #endif
 
+/// For `WG_ABI` only: whether `WG_ASSERT` checks.
 #ifdef NDEBUG
 #define WG_ABI_CHECKS
 #else
 #define WG_ABI_CHECKS _checked
 #endif
 
+/// For `WG_ABI` only: whether `WG_SMALL` or `WG_COMPACT` is defined.
 #if defined(WG_SMALL)
 #define WG_ABI_SIZE _small
 #elif defined(WG_COMPACT)
@@ -95,12 +100,14 @@
 #define WG_ABI_SIZE
 #endif
 
+/// For `WG_ABI` only: whether `WG_BARE` is defined.
 #ifdef WG_BARE
 #define WG_ABI_HOST _bare
 #else
 #define WG_ABI_HOST
 #endif
 
+/// The inline namespace of all names in `wg`. Users write `wg::NAME`.
 #define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_HOST, WG_ABI_CHECKS)
 
 namespace wg { inline namespace WG_ABI {
@@ -229,8 +236,8 @@ using bytes_view = std::span<byte const>;
 /// `Size` bytes in place.
 template <std::size_t Size> using byte_array = std::array<byte, Size>;
 
-/// The number as a `To`. For types that are the same on some processors only: a plain cast to the same type draws the
-/// warning -Wuseless-cast.
+/// Converts a number to `To`, like `static_cast`. For types that are the same on some processors: a plain cast to the
+/// same type draws the warning -Wuseless-cast.
 template <class To, class From> constexpr To converted(From number) noexcept { return static_cast<To>(number); }
 
 namespace bytes_detail {
@@ -268,36 +275,44 @@ template <std::endian Order, class Word> constexpr void store(byte* to, Word wor
 
 } // namespace bytes_detail
 
-// Each of these becomes one load or store, and a byte swap if needed. Any alignment.
+// Each function below becomes one load or store, and a byte swap if needed. Any alignment.
 
-/// Reads or writes a little-endian (le) or big-endian (be) integer of 16, 32 or 64 bits.
-/// @{
+/// Reads a little-endian integer of 2 bytes.
 constexpr std::uint16_t load_le16(byte const* from) noexcept {
     return bytes_detail::load<std::uint16_t, std::endian::little>(from);
 }
+/// Reads a little-endian integer of 4 bytes.
 constexpr std::uint32_t load_le32(byte const* from) noexcept {
     return bytes_detail::load<std::uint32_t, std::endian::little>(from);
 }
+/// Reads a little-endian integer of 8 bytes.
 constexpr std::uint64_t load_le64(byte const* from) noexcept {
     return bytes_detail::load<std::uint64_t, std::endian::little>(from);
 }
+/// Reads a big-endian integer of 2 bytes.
 constexpr std::uint16_t load_be16(byte const* from) noexcept {
     return bytes_detail::load<std::uint16_t, std::endian::big>(from);
 }
+/// Reads a big-endian integer of 4 bytes.
 constexpr std::uint32_t load_be32(byte const* from) noexcept {
     return bytes_detail::load<std::uint32_t, std::endian::big>(from);
 }
+/// Reads a big-endian integer of 8 bytes.
 constexpr std::uint64_t load_be64(byte const* from) noexcept {
     return bytes_detail::load<std::uint64_t, std::endian::big>(from);
 }
+/// Writes a little-endian integer of 2 bytes.
 constexpr void store_le16(byte* to, std::uint16_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+/// Writes a little-endian integer of 4 bytes.
 constexpr void store_le32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+/// Writes a little-endian integer of 8 bytes.
 constexpr void store_le64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+/// Writes a big-endian integer of 2 bytes.
 constexpr void store_be16(byte* to, std::uint16_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
+/// Writes a big-endian integer of 4 bytes.
 constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
+/// Writes a big-endian integer of 8 bytes.
 constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
-
-/// @}
 
 /// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
 inline void copy(bytes to, bytes_view from) noexcept {
@@ -305,8 +320,8 @@ inline void copy(bytes to, bytes_view from) noexcept {
     if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
 }
 
-/// Fills with zero bytes. The compiler may drop this if the memory is not read again; use `wipe` for secrets. Inline,
-/// because a call of memset takes less code than a call with a span.
+/// Fills with zero bytes. The compiler may remove this if the memory is not read again; use `wipe` for secrets. Always
+/// inline, because a call of memset takes less code than a call with a span.
 [[gnu::always_inline]] inline void fill_zero(bytes to) noexcept {
     if (!to.empty()) std::memset(to.data(), 0, to.size());
 }
@@ -318,16 +333,20 @@ inline void copy(bytes to, bytes_view from) noexcept {
 namespace wg { inline namespace WG_ABI {
 
 /// The IP version; the value is the version number.
-enum class family : std::uint8_t { none = 0, v4 = 4, v6 = 6 };
+enum class family : std::uint8_t {
+    none = 0, ///< no address
+    v4 = 4,   ///< IPv4
+    v6 = 6    ///< IPv6
+};
 
 /// An IPv4 or IPv6 address in network order; IPv4 takes the first 4 bytes and leaves the others zero.
 struct ip_address {
-    byte_array<16> octets{};
-    family kind = family::none;
+    byte_array<16> octets{};    ///< the address; IPv4: in the first 4 bytes
+    family kind = family::none; ///< the IP version
 
     /// The IPv4 address a.b.c.d.
     static constexpr ip_address v4(byte a, byte b, byte c, byte d) noexcept { return {{a, b, c, d}, family::v4}; }
-    /// `from` holds 4 bytes for `family::v4`, 16 for `family::v6`.
+    /// Copies an address from a packet. `from` holds 4 bytes for `family::v4`, 16 for `family::v6`.
     static ip_address of(family kind, byte const* from) noexcept {
         ip_address address{{}, kind};
         std::memcpy(address.octets.data(), from, kind == family::v4 ? 4 : 16);
@@ -341,16 +360,16 @@ struct ip_address {
     friend constexpr bool operator==(ip_address const& a, ip_address const& b) noexcept {
         if (a.kind != b.kind) return false;
         if (std::is_constant_evaluated()) return a.octets == b.octets;
-        return std::memcmp(a.octets.data(), b.octets.data(), 16) == 0; // of a length that compilers see: no call
+        return std::memcmp(a.octets.data(), b.octets.data(), 16) == 0; // a constant length: compilers emit no call
     }
 };
 
 /// A network: the first `bits` bits of `address`; the others are zero.
 struct ip_prefix {
-    ip_address address{};
-    std::uint8_t bits = 0;
+    ip_address address{};  ///< the first address of the network
+    std::uint8_t bits = 0; ///< the length of the prefix, 0 to 32 or 128
 
-    /// The prefix that `address` lies in: masks host bits. `bits` must not exceed `address.bits()`.
+    /// The network of `bits` bits that contains `address`: clears the host bits. `bits` is at most `address.bits()`.
     static constexpr ip_prefix of(ip_address address, unsigned bits) noexcept {
         WG_ASSERT(bits <= address.bits());
         for (unsigned i = 0; i < 16; ++i) {
@@ -362,16 +381,16 @@ struct ip_prefix {
     friend constexpr bool operator==(ip_prefix const&, ip_prefix const&) noexcept = default;
 };
 
-/// The address that a peer's datagrams come from and go to. `scope_id` is the interface of a link-local IPv6 address,
-/// else 0.
+/// The address and the port of one end of a UDP flow.
 struct endpoint {
-    ip_address address{};
-    std::uint16_t port = 0;
-    std::uint32_t scope_id = 0;
+    ip_address address{};       ///< `family::none`: not known
+    std::uint16_t port = 0;     ///< UDP port
+    std::uint32_t scope_id = 0; ///< the interface of a link-local IPv6 address, else 0
 
+    /// Whether there is an address.
     constexpr explicit operator bool() const noexcept { return address.kind != family::none; }
-    /// The same endpoint, but an IPv4-mapped IPv6 address (::ffff:a.b.c.d, RFC 4291 2.5.5.2) as IPv4: a datagram to
-    /// such an address is an IPv4 datagram, and sockets of IPv6 alone refuse to send one.
+    /// The same endpoint, but an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2) as IPv4: a datagram to that address is an
+    /// IPv4 datagram, and sockets of IPv6 alone refuse to send it.
     constexpr endpoint unmapped() const noexcept {
         if (address.kind != family::v6 || address.octets[10] != 0xff || address.octets[11] != 0xff) return *this;
         for (std::size_t i = 0; i < 10; ++i)
@@ -392,8 +411,8 @@ struct local_source {
 };
 #else
 struct local_source {
-    ip_address address{};
-    std::uint32_t interface_index = 0;
+    ip_address address{};              ///< `family::none`: the host chooses the address
+    std::uint32_t interface_index = 0; ///< the host's number of the interface; 0: the host chooses it
 
     friend constexpr bool operator==(local_source const&, local_source const&) noexcept = default;
 };
@@ -401,8 +420,8 @@ struct local_source {
 
 /// Both ends of a datagram.
 struct path {
-    endpoint remote{};
-    [[no_unique_address]] local_source local{};
+    endpoint remote{};                          ///< the end of the peer
+    [[no_unique_address]] local_source local{}; ///< the end of this host
 
     friend constexpr bool operator==(path const&, path const&) noexcept = default;
 };
@@ -425,9 +444,9 @@ struct path {
 
 namespace wg { inline namespace WG_ABI {
 
-/// A length of time, in nanoseconds; may be negative. (std::chrono would bring <sstream> to a microcontroller.)
+/// A length of time, in nanoseconds; may be negative. (std::chrono would bring sstream to a microcontroller.)
 struct duration {
-    std::int64_t nanoseconds = 0;
+    std::int64_t nanoseconds = 0; ///< the length
 
     friend constexpr bool operator==(duration, duration) noexcept = default;
     friend constexpr bool operator<(duration a, duration b) noexcept { return a.nanoseconds < b.nanoseconds; }
@@ -447,7 +466,7 @@ constexpr duration seconds(std::int64_t count) noexcept { return {count * 1'000'
 
 /// A point in time on a clock that never goes back.
 struct instant {
-    std::int64_t nanoseconds = 0;
+    std::int64_t nanoseconds = 0; ///< since a point of the clock's choice
 
     /// Later than all others.
     static constexpr instant never() noexcept { return {INT64_MAX}; }
@@ -482,7 +501,7 @@ WG_OUTLINE constexpr void set(instant& to, instant_argument from, std::int32_t m
 
 } // namespace time_detail
 
-/// The duration in milliseconds, of which it is a whole multiple.
+/// The duration in milliseconds. It must be a whole number of milliseconds.
 constexpr std::int32_t in_milliseconds(duration d) noexcept {
     WG_ASSERT(d.nanoseconds % 1'000'000 == 0);
     return static_cast<std::int32_t>(d.nanoseconds / 1'000'000);
@@ -571,7 +590,7 @@ inline constexpr std::uint8_t handshake_tos = 0x88; ///< DSCP AF41
 
 namespace wg { inline namespace WG_ABI {
 
-/// Overwrites `size` bytes with zero. The compiler may not drop it, even if the memory dies next.
+/// Overwrites `size` bytes with zero. The compiler does not remove it, even if the memory is not read again.
 WG_OUTLINE inline void wipe(void* memory, std::size_t size) noexcept {
     if (size == 0) return;
     std::memset(memory, 0, size);
@@ -601,7 +620,8 @@ WG_OUTLINE inline bool equal(byte const* a, byte const* b, std::size_t size) noe
         difference |= static_cast<std::uint32_t>(a[i] ^ b[i]);
         asm volatile("" : "+r"(difference));
     }
-    return WG_DECLASSIFY(((difference | (0 - difference)) >> 31) == 0); // the highest bit: of any but 0
+    // The highest bit is set unless the difference is 0.
+    return WG_DECLASSIFY(((difference | (0 - difference)) >> 31) == 0);
 }
 
 WG_OUTLINE inline bool is_zero(byte const* a, std::size_t size) noexcept {
@@ -635,8 +655,11 @@ public:
     /// The size in bytes.
     static constexpr std::size_t size_bytes = Size;
 
+    /// All bytes are zero.
     constexpr secret() noexcept : value_{} {}
+    /// The bytes have any value.
     explicit secret(not_zeroed) noexcept { asm volatile("" : "=m"(value_)); } // or compilers would warn
+    /// Copies `from`, which the caller wipes.
     explicit secret(std::span<byte const, Size> from) noexcept { copy(value_, from); }
     secret(secret&& other) noexcept : value_(other.value_) { other.clear(); }
     secret& operator=(secret&& other) noexcept {
@@ -682,57 +705,71 @@ using key_view = std::span<byte const, key_bytes>;
 /// A Curve25519 public key.
 using public_key = byte_array<key_bytes>;
 
-/// One step of a configuration. Made by the functions below; movable, and its key is wiped when it dies.
+/// One step of a configuration, made by its static functions. Can be moved, but not copied. Its destructor wipes its
+/// key.
 class change {
 public:
     /// What a change does.
     enum class kind : std::uint8_t {
-        private_key,   ///< all zero: none
-        listen_port,   ///< 0: any free one
-        fwmark,        ///< 0: off
-        replace_peers, ///< remove all peers first
-        peer,          ///< the following changes concern this peer, which is added if new
-        update_only,   ///< do not add a new peer: skip all changes up to the next peer
-        remove_peer,
-        preshared_key, ///< all zero: none
-        endpoint,
-        persistent_keepalive, ///< seconds, 0: off
+        private_key,          ///< all zero: none
+        listen_port,          ///< 0: any free one
+        fwmark,               ///< 0: off
+        replace_peers,        ///< remove all peers first
+        peer,                 ///< the following changes concern this peer, which is added if new
+        update_only,          ///< do not add a new peer: skip all changes up to the next peer
+        remove_peer,          ///< remove this peer
+        preshared_key,        ///< all zero: none
+        endpoint,             ///< the address of the peer
+        persistent_keepalive, ///< seconds; 0: off
         replace_allowed_ips,  ///< remove all of the peer's allowed IPs first
         allowed_ip,           ///< add; another peer that has it loses it
         remove_allowed_ip,    ///< has no effect if another peer has it
     };
 
+    /// Sets the private key of the interface. All zero: none.
     static change private_key(key_view key) noexcept { return change(kind::private_key, key); }
+    /// Sets the UDP port of the interface. 0: any free port.
     static change listen_port(std::uint16_t port) noexcept { return change(kind::listen_port, port); }
+    /// Sets the firewall mark of sent datagrams. 0: none.
     static change fwmark(std::uint32_t mark) noexcept { return change(kind::fwmark, mark); }
+    /// Removes all peers.
     static change replace_peers() noexcept { return change(kind::replace_peers, 0u); }
+    /// Selects the peer with this public key for the following changes, and adds it if it is new.
     static change peer(key_view key) noexcept { return change(kind::peer, key); }
+    /// Skips the changes up to the next peer if the selected peer is new: the peer is not added.
     static change update_only() noexcept { return change(kind::update_only, 0u); }
+    /// Removes the selected peer.
     static change remove_peer() noexcept { return change(kind::remove_peer, 0u); }
+    /// Sets the preshared key of the selected peer. All zero: none.
     static change preshared_key(key_view key) noexcept { return change(kind::preshared_key, key); }
-    /// An IPv4-mapped IPv6 address counts as IPv4.
+    /// Sets the endpoint of the selected peer. An IPv4-mapped IPv6 address counts as IPv4.
     static change endpoint(wg::endpoint const& where) noexcept {
         change c(kind::endpoint, 0u);
         c.endpoint_ = where.unmapped();
         return c;
     }
+    /// Sets the interval of persistent keepalives to the selected peer, in seconds. 0: off.
     static change persistent_keepalive(std::uint16_t interval_s) noexcept {
         return change(kind::persistent_keepalive, interval_s);
     }
+    /// Removes all allowed IPs of the selected peer.
     static change replace_allowed_ips() noexcept { return change(kind::replace_allowed_ips, 0u); }
+    /// Adds an allowed IP to the selected peer, and removes it from another peer that has it.
     static change allowed_ip(ip_prefix const& prefix) noexcept { return change(kind::allowed_ip, prefix); }
+    /// Removes an allowed IP from the selected peer. Has no effect if another peer has it.
     static change remove_allowed_ip(ip_prefix const& prefix) noexcept {
         return change(kind::remove_allowed_ip, prefix);
     }
 
+    /// Returns: the kind of this change.
     constexpr kind what() const noexcept { return what_; }
-    /// Of private_key, peer, preshared_key.
+    /// Returns: the key of a change of kind private_key, peer or preshared_key; all zero for other kinds.
     key_view key() const noexcept { return key_.expose(); }
-    /// Of listen_port, fwmark, persistent_keepalive.
+    /// Returns: the number of a change of kind listen_port, fwmark or persistent_keepalive.
     constexpr std::uint32_t number() const noexcept { return number_; }
-    /// Of endpoint.
+    /// Returns: the endpoint of a change of kind endpoint.
     constexpr wg::endpoint const& where() const noexcept { return endpoint_; }
-    /// Of allowed_ip, remove_allowed_ip.
+    /// Returns: the network of a change of kind allowed_ip or remove_allowed_ip.
     constexpr ip_prefix prefix() const noexcept { return {endpoint_.address, static_cast<std::uint8_t>(number_)}; }
 
 private:
@@ -750,31 +787,31 @@ private:
 
 /// A peer whose configuration is part of the program, for `device::add_peer`. Views are read during the call only.
 struct peer_settings {
-    public_key const& key;
-    wg::endpoint endpoint{}; ///< family::none: not known until the peer sends a message
-    std::span<ip_prefix const> allowed_ips{};
-    std::uint16_t persistent_keepalive_s = 0; ///< 0: off
-    secret<key_bytes> const* preshared_key = nullptr;
+    public_key const& key;                            ///< the public key of the peer
+    wg::endpoint endpoint{};                          ///< family::none: not known until the peer sends a message
+    std::span<ip_prefix const> allowed_ips{};         ///< the networks of the peer
+    std::uint16_t persistent_keepalive_s = 0;         ///< seconds; 0: off
+    secret<key_bytes> const* preshared_key = nullptr; ///< nullptr: none
 };
 
 /// The facts of the interface that `device::snapshot` reports. Views are valid during the call.
 struct interface_facts {
     secret<key_bytes> const& private_key; ///< all zero: none
-    std::uint16_t listen_port = 0;
-    std::uint32_t fwmark = 0;
+    std::uint16_t listen_port = 0;        ///< UDP port
+    std::uint32_t fwmark = 0;             ///< firewall mark of sent datagrams; 0: none
 };
 
 /// The facts of a peer that `device::snapshot` reports. Views are valid during the call.
 struct peer_facts {
-    public_key const& key;
-    secret<key_bytes> const& preshared_key; ///< all zero: none
-    std::uint32_t number = 0;               ///< the peer number in events
-    wg::endpoint endpoint{};                ///< family::none: not known
-    std::int64_t last_handshake_s = 0;      ///< UNIX time; 0 with 0 ns: never
-    std::uint32_t last_handshake_ns = 0;
-    std::uint64_t tx_bytes = 0; ///< UDP payload, handshakes included
-    std::uint64_t rx_bytes = 0;
-    std::uint16_t persistent_keepalive_s = 0;
+    public_key const& key;                    ///< the public key of the peer
+    secret<key_bytes> const& preshared_key;   ///< all zero: none
+    std::uint32_t number = 0;                 ///< the peer number in events
+    wg::endpoint endpoint{};                  ///< family::none: not known
+    std::int64_t last_handshake_s = 0;        ///< UNIX time in seconds; with 0 ns, 0 means never
+    std::uint32_t last_handshake_ns = 0;      ///< nanoseconds after `last_handshake_s`
+    std::uint64_t tx_bytes = 0;               ///< UDP payload sent, handshakes included
+    std::uint64_t rx_bytes = 0;               ///< UDP payload received, handshakes included
+    std::uint16_t persistent_keepalive_s = 0; ///< seconds; 0: off
 };
 
 }} // namespace wg::WG_ABI
@@ -796,7 +833,7 @@ struct peer_facts {
 
 namespace wg { inline namespace WG_ABI {
 
-// One line for each status: name, then text for people. A device has a counter for each.
+// One line for each status: its name, then its text for a user. A device has a counter for each status.
 #define WG_STATUSES(X)                                                                                                 \
     X(ok, "ok")                                                                                                        \
     /* outbound */                                                                                                     \
@@ -869,7 +906,7 @@ constexpr char const* name_of(status s) noexcept {
     return names[static_cast<std::size_t>(s)];
 }
 
-/// A sentence for people.
+/// A phrase for a user.
 constexpr char const* describe(status s) noexcept {
     constexpr char const* texts[] = {
 #define WG_X(name, text) text,
@@ -893,8 +930,7 @@ public:
     constexpr explicit operator bool() const noexcept { return why_ == status::ok; }
     /// ok, or the reason why there is no value.
     constexpr status why() const noexcept { return why_; }
-    /// The value, of which there must be one.
-    /// @{
+    /// The value. There must be one.
     constexpr Value& operator*() noexcept {
         WG_ASSERT(why_ == status::ok);
         return value_;
@@ -903,9 +939,9 @@ public:
         WG_ASSERT(why_ == status::ok);
         return value_;
     }
+    /// A member of the value. There must be a value.
     constexpr Value* operator->() noexcept { return &**this; }
     constexpr Value const* operator->() const noexcept { return &**this; }
-    /// @}
 
 private:
     Value value_{};
@@ -923,24 +959,24 @@ inline constexpr std::uint32_t no_peer_number = UINT32_MAX;
 
 /// The kind of an event; the comments say what its value means.
 enum class event_id : std::uint8_t {
-    dropped,         ///< value: the status that says why
-    initiation_sent, ///< value: attempts so far
-    initiation_received,
-    response_sent,
-    response_received,
-    cookie_reply_sent,
-    cookie_reply_received,
-    keepalive_sent,
-    keepalive_received,
-    session_started, ///< value: 1 as initiator, 0 as responder
-    handshake_given_up,
-    keys_zeroed,
-    endpoint_changed, ///< value: the new port
-    peer_added,
-    peer_removed,
-    under_load,        ///< value: 1 begins, 0 ends
-    congestion_marked, ///< the first such packet of a device; value: 1 it was dropped, 0 it passed
-    send_failed,       ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
+    dropped,               ///< a packet was dropped; value: the status that says why
+    initiation_sent,       ///< value: the initiations of this attempt before it
+    initiation_received,   ///< a peer's initiation was accepted
+    response_sent,         ///< to an initiation
+    response_received,     ///< a peer's response was accepted
+    cookie_reply_sent,     ///< to a handshake message under load
+    cookie_reply_received, ///< the next handshake message has a mac2
+    keepalive_sent,        ///< an empty packet
+    keepalive_received,    ///< an empty packet
+    session_started,       ///< value: 1 as initiator, 0 as responder
+    handshake_given_up,    ///< after 90 s without a response
+    keys_zeroed,           ///< 9 minutes after the last session began
+    endpoint_changed,      ///< value: the new port
+    peer_added,            ///< by the configuration
+    peer_removed,          ///< by the configuration
+    under_load,            ///< value: 1: load begins, 0: load ends
+    congestion_marked,     ///< the first packet that `congestion_lost` describes; value: 1: dropped, 0: passed
+    send_failed,           ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
 };
 
 /// A phrase for people.
@@ -981,10 +1017,10 @@ namespace wg { inline namespace WG_ABI {
 
 /// A window into a buffer of the caller. Headers are added before the window and tags after it without a copy.
 struct packet {
-    byte* buffer = nullptr;
-    std::uint32_t capacity = 0;
-    std::uint32_t offset = 0;
-    std::uint32_t length = 0;
+    byte* buffer = nullptr;     ///< memory of the caller
+    std::uint32_t capacity = 0; ///< bytes of the buffer
+    std::uint32_t offset = 0;   ///< bytes before the window
+    std::uint32_t length = 0;   ///< bytes of the window
 
     constexpr packet() noexcept = default;
     /// A window of `length_bytes` at `offset_bytes` of `room`.
@@ -994,11 +1030,15 @@ struct packet {
         WG_ASSERT(offset_bytes + length_bytes <= room.size());
     }
 
+    /// The window.
     constexpr bytes view() const noexcept { return {buffer + offset, length}; }
+    /// Bytes of the buffer before the window.
     constexpr std::size_t headroom() const noexcept { return offset; }
+    /// Bytes of the buffer after the window.
     constexpr std::size_t tailroom() const noexcept { return capacity - offset - length; }
 
-    /// Moves the window's start by `at_front` bytes outwards and its end by `at_back`; negative moves inwards.
+    /// Adds `at_front` bytes before the window and `at_back` bytes after it. A negative number removes bytes of the
+    /// window.
     constexpr void grow(std::ptrdiff_t at_front, std::ptrdiff_t at_back) noexcept {
         WG_ASSERT(at_front <= static_cast<std::ptrdiff_t>(headroom()) &&
                   at_back <= static_cast<std::ptrdiff_t>(tailroom()));
@@ -1008,14 +1048,14 @@ struct packet {
     }
 };
 
-/// A UDP payload, and the address that it came from or goes to.
+/// A UDP payload, and its addresses.
 struct datagram : packet {
-    path where{};
+    path where{};         ///< the ends of the datagram
     std::uint8_t tos = 0; ///< DSCP and ECN of the outer header
-    /// Received: if not 0, the window holds datagrams of this size back to back, of which the last may be shorter.
+    /// Received: if not 0, the window holds datagrams of this size back to back. The last one may be shorter.
     std::uint16_t segment_bytes = 0;
-    status why = status::ok; ///< sent: ok, or the reason that it was not
-    std::uint16_t error = 0; ///< sent: the host's own number for `why` (errno), if it has one
+    status why = status::ok; ///< of a datagram to send: ok, or the reason why it was not sent
+    std::uint16_t error = 0; ///< of a datagram to send: the host's number for `why` (errno); 0: none
 };
 
 }} // namespace wg::WG_ABI
@@ -12069,12 +12109,12 @@ namespace wg { inline namespace WG_ABI {
 
 /// The memory of a free slot: the link to the next free slot.
 union free_slot {
-    free_slot* next;
+    free_slot* next; ///< nullptr: this slot is the last
 };
 /// A slot: free, or the memory of an object.
 template <class T> union pool_slot {
-    free_slot free;
-    alignas(T) byte memory[sizeof(T)];
+    free_slot free;                    ///< of a free slot
+    alignas(T) byte memory[sizeof(T)]; ///< of a slot in use: the object
 };
 
 /// A list of free slots. The pools of all storages use it; they differ in where slots come from.
@@ -12119,6 +12159,7 @@ private:
 /// `Capacity` objects of T in place; models `pool_of` of policy.hpp.
 template <class T, std::size_t Capacity> class static_pool {
 public:
+    /// All slots are free.
     static_pool() noexcept { free_.add<T>(slots_); }
     static_pool(static_pool const&) = delete;
     static_pool& operator=(static_pool const&) = delete;
@@ -12635,34 +12676,55 @@ bool seal_or_open(Aead const& aead, bool seals, byte* dst, byte const* src, std:
 
 namespace wg { inline namespace WG_ABI {
 
-/// The type field of a message; `none` is no message.
-enum class message_type : std::uint32_t { none = 0, initiation = 1, response = 2, cookie_reply = 3, transport = 4 };
+/// The type field of a message (whitepaper 5.4).
+enum class message_type : std::uint32_t {
+    none = 0,         ///< no message
+    initiation = 1,   ///< handshake initiation, 148 bytes
+    response = 2,     ///< handshake response, 92 bytes
+    cookie_reply = 3, ///< cookie reply, 64 bytes
+    transport = 4     ///< transport data, at least 32 bytes
+};
 
 /// Byte offsets of a handshake initiation (whitepaper 5.4.2).
 struct initiation_layout {
-    static constexpr std::size_t sender = 4, ephemeral = 8, encrypted_static = 40, encrypted_timestamp = 88, mac1 = 116,
-                                 mac2 = 132, size = 148;
+    static constexpr std::size_t sender = 4, ///< index that the initiator chose, 4 bytes
+        ephemeral = 8,                       ///< public key, 32 bytes
+        encrypted_static = 40,               ///< public key and tag, 48 bytes
+        encrypted_timestamp = 88,            ///< TAI64N label and tag, 28 bytes
+        mac1 = 116,                          ///< 16 bytes
+        mac2 = 132,                          ///< 16 bytes
+        size = 148;                          ///< of the message
     static_assert(encrypted_static + key_bytes + tag_bytes == encrypted_timestamp);
     static_assert(encrypted_timestamp + timestamp_bytes + tag_bytes == mac1 && mac2 + mac_bytes == size);
 };
 
 /// Byte offsets of a handshake response (whitepaper 5.4.3).
 struct response_layout {
-    static constexpr std::size_t sender = 4, receiver = 8, ephemeral = 12, encrypted_nothing = 44, mac1 = 60, mac2 = 76,
-                                 size = 92;
+    static constexpr std::size_t sender = 4, ///< index that the responder chose, 4 bytes
+        receiver = 8,                        ///< index that the initiator chose, 4 bytes
+        ephemeral = 12,                      ///< public key, 32 bytes
+        encrypted_nothing = 44,              ///< tag, 16 bytes
+        mac1 = 60,                           ///< 16 bytes
+        mac2 = 76,                           ///< 16 bytes
+        size = 92;                           ///< of the message
     static_assert(encrypted_nothing + tag_bytes == mac1 && mac2 + mac_bytes == size);
 };
 
 /// Byte offsets of a cookie reply (whitepaper 5.4.7).
 struct cookie_reply_layout {
-    static constexpr std::size_t receiver = 4, nonce = 8, encrypted_cookie = 32, size = 64;
+    static constexpr std::size_t receiver = 4, ///< `sender` of the message that is answered, 4 bytes
+        nonce = 8,                             ///< 24 bytes
+        encrypted_cookie = 32,                 ///< cookie and tag, 32 bytes
+        size = 64;                             ///< of the message
     static_assert(encrypted_cookie + cookie_bytes + tag_bytes == size);
 };
 
 /// Byte offsets of a transport data message (whitepaper 5.4.6).
 struct transport_layout {
-    static constexpr std::size_t receiver = 4, counter = 8, encrypted_packet = transport_header_bytes;
-    static constexpr std::size_t minimum_size = encrypted_packet + tag_bytes;
+    static constexpr std::size_t receiver = 4,     ///< index that the receiver chose, 4 bytes
+        counter = 8,                               ///< 8 bytes
+        encrypted_packet = transport_header_bytes; ///< padded packet and tag, at least 16 bytes
+    static constexpr std::size_t minimum_size = encrypted_packet + tag_bytes; ///< of the message: a keepalive
 };
 
 namespace message_detail {
@@ -12705,9 +12767,10 @@ constexpr message_type type_of(bytes_view datagram) noexcept {
 // SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Folder: protocol.
 //
-// Pure functions over handshakes: no tables, no time, no policies but the primitives. A received message that is
-// refused does not change the handshake. If a message cannot be created, the caller forgets the handshake. The
-// whitepaper's tokens stand beside the lines that compute them. A handshake is used by one thread at a time.
+// Pure functions over handshakes: they use no tables, no time, and no policies except the primitives. A received
+// message that is refused does not change the handshake. If a message cannot be created, the caller forgets the
+// handshake. Comments name the tokens of the whitepaper (e, es, s, ...) where they are computed. A handshake is used by
+// one thread at a time.
 #ifndef WG_PROTOCOL_NOISE_HPP
 #define WG_PROTOCOL_NOISE_HPP
 
@@ -12718,12 +12781,13 @@ namespace wg { inline namespace WG_ABI {
 
 /// The primitives that a protocol step needs, by the names of their policies.
 template <policies Policies> struct primitives {
-    [[no_unique_address]] typename Policies::hash hash;
-    [[no_unique_address]] typename Policies::dh dh;
-    [[no_unique_address]] typename Policies::aead aead;
+    [[no_unique_address]] typename Policies::hash hash; ///< BLAKE2s
+    [[no_unique_address]] typename Policies::dh dh;     ///< X25519
+    [[no_unique_address]] typename Policies::aead aead; ///< ChaCha20-Poly1305
 
-    // Not an aggregate: clang 16 crashes where one with empty members is initialised in place.
+    // Constructors, because clang 16 crashes where an aggregate with empty members is initialised in place.
     primitives() noexcept = default;
+    /// Takes the primitives.
     primitives(typename Policies::hash&& h, typename Policies::dh&& d, typename Policies::aead&& a) noexcept
         : hash(std::move(h)), dh(std::move(d)), aead(std::move(a)) {}
 };
@@ -12762,10 +12826,10 @@ WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* i
                          secret<key_bytes>* second = nullptr, secret<key_bytes>* third = nullptr) noexcept {
     secret<key_bytes> extracted{not_zeroed{}};
     struct {
-        secret<key_bytes> before{not_zeroed{}}; // there is no output before the first
+        secret<key_bytes> before{not_zeroed{}}; // the first output has no previous output
         byte number = 0;
     } step;
-    static_assert(sizeof step == key_bytes + 1); // one behind the other
+    static_assert(sizeof step == key_bytes + 1); // no gap between the members
     byte const* from = &step.number;
     hmac(hash, extracted.expose(), key.expose(), {input, size});
     for (secret<key_bytes>* const to : {&key, second, third}) {
@@ -12776,7 +12840,7 @@ WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* i
         from = step.before.expose().data();
     }
 }
-/// The same; no output replaces `key`. An output may be `key` or lie in `input`.
+/// KDF1 to KDF3 with one to three outputs of 32 bytes. An output may be `key` or lie in `input`.
 template <hash_backend Hash, class... More>
 void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, secret<key_bytes>& first,
          More&... more) noexcept {
@@ -12787,15 +12851,17 @@ void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, secre
     first = std::move(chained);
 }
 
-/// Chaining key and transcript hash.
+/// The chaining key and the transcript hash of a handshake.
 struct symmetric_state {
-    secret<key_bytes> chaining_key{not_zeroed{}};
-    secret<key_bytes> hash{not_zeroed{}};
+    secret<key_bytes> chaining_key{not_zeroed{}}; ///< C of the whitepaper
+    secret<key_bytes> hash{not_zeroed{}};         ///< H of the whitepaper
 
+    /// Copies both values of `other`.
     WG_OUTLINE void assign(symmetric_state const& other) noexcept {
         chaining_key.assign(other.chaining_key);
         hash.assign(other.hash);
     }
+    /// Wipes both values.
     void clear() noexcept {
         chaining_key.clear();
         hash.clear();
@@ -12804,23 +12870,23 @@ struct symmetric_state {
 
 /// The last step of a handshake.
 enum class handshake_state : std::uint8_t {
-    none,
-    initiation_created,
-    initiation_consumed,
-    response_created,
-    response_consumed,
+    none,                ///< there is no handshake
+    initiation_created,  ///< initiator: waits for the response
+    initiation_consumed, ///< responder: may create the response
+    response_created,    ///< responder: may begin the session
+    response_consumed,   ///< initiator: may begin the session
 };
 
 /// One handshake of one peer, in either role.
 struct handshake {
-    handshake_state state = handshake_state::none;
-    std::uint32_t local_index = 0;
-    std::uint32_t remote_index = 0;
+    handshake_state state = handshake_state::none; ///< the last step
+    std::uint32_t local_index = 0;                 ///< the index that this end chose
+    std::uint32_t remote_index = 0;                ///< the index that the other end chose
     /// Initiator: our ephemeral private key. Responder: the ephemeral public key of the initiator.
     secret<key_bytes> ephemeral{not_zeroed{}};
-    symmetric_state symmetric;
+    symmetric_state symmetric; ///< after the last step
 
-    /// Forgets everything but the local index, which is still in the index table.
+    /// Wipes everything except the local index, which is still in the index table.
     void clear() noexcept {
         state = handshake_state::none;
         remote_index = 0;
@@ -12837,18 +12903,18 @@ inline void clamp(secret<key_bytes>& key) noexcept {
 
 /// The long-term key pair of this interface.
 struct identity {
-    secret<key_bytes> private_key;
-    wg::public_key public_key{};
+    secret<key_bytes> private_key; ///< all zero: none
+    wg::public_key public_key{};   ///< of `private_key`
 
+    /// Whether there is a private key.
     bool exists() const noexcept { return !private_key.is_zero(); }
 };
 
-/// What is known about the other end before a handshake. A preshared key of zero means none. A `static_static` of zero
-/// means that the static key is unusable.
+/// The keys of the other end before a handshake.
 struct remote_identity {
-    wg::public_key public_key;
-    secret<key_bytes> static_static{not_zeroed{}}; ///< DH of both static keys
-    secret<key_bytes> preshared_key;
+    wg::public_key public_key;                     ///< the static key
+    secret<key_bytes> static_static{not_zeroed{}}; ///< DH of both static keys; all zero: the static key is unusable
+    secret<key_bytes> preshared_key;               ///< all zero: none
 };
 
 /// The steps of the handshake over one set of primitives. Steps that cost DH operations take a batch of messages, so
@@ -12856,9 +12922,9 @@ struct remote_identity {
 /// whose `why` is not ok, and set it when they refuse the message.
 template <policies Policies> class noise {
 public:
-    /// The most messages in a batch. One where the dh policy has no batches, and on small machines.
+    /// The most messages in a batch. One if the dh policy has no batches, and on small machines.
     static constexpr std::size_t max_batch = batch_size<batch_dh_backend<typename Policies::dh>>(8);
-    /// The messages of a batch: at most `max_batch`; where that is one, exactly one, and loops over them vanish.
+    /// The messages of a batch: at most `max_batch`. If that is one, exactly one: the compiler then removes the loops.
     template <class Message> using batch = std::span<Message, max_batch == 1 ? 1 : std::dynamic_extent>;
     /// The first `count` messages.
     template <class Message>
@@ -12872,12 +12938,12 @@ private:
         secret_to_be() noexcept : secret<key_bytes>(not_zeroed{}) {}
     };
 
-    /// How many DHs of a message are computed together. One at a time needs room for one result.
+    /// The number of DHs of a message that are computed together. If it is one, one result needs memory.
     static constexpr std::size_t dhs_at_once = max_batch == 1 ? 1 : 2;
 
-    /// A message that one end writes and the other reads. Both ends do the same with it.
+    /// A message that one end writes and the other end reads. Both ends compute the same steps.
     struct passage {
-        byte* message; ///< not written to unless `writes`
+        byte* message; ///< only written to if `writes`
         bool writes;
         status why;
         symmetric_state* state;
@@ -12892,10 +12958,11 @@ private:
     };
 
 public:
+    /// Uses the primitives `with`, which outlive this object.
     explicit noise(primitives<Policies> const& with) noexcept : with_(with) {}
 
-    /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes; the handshake has its index.
-    /// no_random; bad_public_key: the static key of the other end is of low order.
+    /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes. `local_index` of the
+    /// handshake is set. Returns: no_random; bad_public_key: the static key of the other end is of low order.
     template <random_source Random>
     status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
                              std::span<byte const, timestamp_bytes> timestamp, bytes message) const noexcept {
@@ -12918,20 +12985,20 @@ public:
         return why;
     }
 
-    /// An initiation on its way in.
+    /// A received initiation.
     struct incoming_initiation : passage {
-        symmetric_state symmetric;
-        wg::public_key remote_static;
-        byte_array<timestamp_bytes> timestamp;
+        symmetric_state symmetric;             ///< after the steps so far
+        wg::public_key remote_static;          ///< the static key of the sender, after `open_initiations`
+        byte_array<timestamp_bytes> timestamp; ///< TAI64N label, after `prove_initiation`
 
-        /// `from` is 148 bytes.
+        /// Sets the message. `from` is 148 bytes, which outlive this object.
         void read(byte const* from) noexcept {
             this->message = only_read(from);
             this->writes = false;
         }
     };
 
-    /// First half: reads the static key of the sender out of each message, at the cost of a DH each.
+    /// First half: reads the static key of the sender from each message, with one DH each. Sets `why` of each message:
     /// bad_public_key, decryption_failed.
     void open_initiations(batch<incoming_initiation> all, identity const& mine) const noexcept {
         for (incoming_initiation& in : all) {
@@ -12945,12 +13012,12 @@ public:
     }
 
     /// Second half: proves that the sender has the private key, by the DH of both static keys, and reads the timestamp.
-    /// bad_public_key, decryption_failed.
+    /// Returns: bad_public_key, decryption_failed.
     status prove_initiation(incoming_initiation& in, remote_identity const& theirs) const noexcept {
         return mix_timestamp(in, theirs, in.timestamp.data());
     }
 
-    /// Takes over an initiation whose timestamp the caller has accepted.
+    /// Stores in `to` an initiation after `prove_initiation`. The caller has accepted its timestamp.
     void accept_initiation(handshake& to, incoming_initiation const& in) const noexcept {
         using at = initiation_layout;
         to.symmetric.assign(in.symmetric);
@@ -12959,12 +13026,12 @@ public:
         to.state = handshake_state::initiation_consumed;
     }
 
-    /// A response on its way out.
+    /// A response to send.
     struct outgoing_response : passage {
-        secret_to_be ephemeral;
+        secret_to_be ephemeral; ///< private key
     };
 
-    /// Begins the response to an initiation that `of` has consumed: writes the indices and a new ephemeral key.
+    /// Begins the response to the initiation that `of` has consumed: writes the indices and a new ephemeral public key.
     /// `message` has room for 92 bytes. Sets `why` of `out`: no_random.
     template <random_source Random>
     void begin_response(outgoing_response& out, handshake& of, remote_identity const& theirs, byte* message,
@@ -12986,12 +13053,12 @@ public:
         out.theirs = &theirs;
     }
 
-    /// Writes the rest of each response without its macs (whitepaper 5.4.3). bad_public_key.
+    /// Writes the rest of each response without its macs (whitepaper 5.4.3). Sets `why` of each: bad_public_key.
     void create_responses(batch<outgoing_response> all) const noexcept { mix_response(common(all)); }
 
-    /// A response on its way in.
+    /// A received response.
     struct incoming_response : passage {
-        symmetric_state symmetric;
+        symmetric_state symmetric; ///< after the steps so far
     };
 
     /// Begins to read a response of 92 bytes that claims to answer the initiation of `of`. Sets `why` of `in`:
@@ -13013,11 +13080,12 @@ public:
         in.theirs = &theirs;
     }
 
-    /// Reads each response. No handshake changes before `accept_response`. bad_public_key, decryption_failed.
+    /// Reads each response. No handshake changes before `accept_response`. Sets `why` of each: bad_public_key,
+    /// decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
     void open_responses(batch<incoming_response> all) const noexcept { mix_response(common(all)); }
 
-    /// Completes the handshake with a response that was opened, the first one of a batch that names this handshake.
+    /// Completes the handshake with a response after `open_responses`: the first one of the batch for this handshake.
     void accept_response(handshake& of, incoming_response const& in) const noexcept {
         WG_ASSERT(of.state == handshake_state::initiation_created);
         of.symmetric.assign(in.symmetric);
@@ -13025,7 +13093,8 @@ public:
         of.state = handshake_state::response_consumed;
     }
 
-    /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
+    /// Derives the keys of the session (whitepaper 5.4.5), and wipes the handshake. Returns: wrong_state, with nothing
+    /// changed, if no response was created or accepted.
     //= wp 5.4.5: the keys of a session come out of the handshake, which is then forgotten
     status begin_session(handshake& of, secret<key_bytes>& send_key, secret<key_bytes>& receive_key) const noexcept {
         bool const initiator = of.state == handshake_state::response_consumed;
@@ -13037,20 +13106,22 @@ public:
     }
 
 private:
-    /// What the messages of a batch have in common. Where there is one, the steps below have one body for all kinds.
+    /// The common part of the messages of a batch. If `max_batch` is one, the steps below have one body for all kinds
+    /// of messages.
     template <class Message> static auto common(batch<Message> all) noexcept {
         if constexpr (max_batch == 1) return batch<passage>(static_cast<passage*>(&all[0]), 1);
         else return all;
     }
 
-    /// Whether a batch of one has nothing to do. Its steps return then, so that no other step looks at `why`.
+    /// Whether the message of a batch of one was refused. A step then returns at once, so that other code need not test
+    /// `why`.
     template <class Message> static bool is_refused(batch<Message> all) noexcept {
         return max_batch == 1 && all[0].why != status::ok;
     }
     /// Whether a step skips a message of a larger batch.
     static bool skips(passage const& on) noexcept { return max_batch != 1 && on.why != status::ok; }
 
-    /// Casts away const; the result is not written to when `writes` is false.
+    /// Casts away const. Nothing is written to the result, because `writes` is false or the argument is only read.
     static byte* only_read(byte const* source) noexcept { return const_cast<byte*>(source); }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
@@ -13081,7 +13152,7 @@ private:
         store_le32(message + initiation_layout::sender, local_index); // at the same place in a response
     }
 
-    /// The first half of each initiation.
+    /// Computes the first half of each initiation.
     template <class Message> WG_OUTLINE void mix_static(batch<Message> all, key_view responder) const noexcept {
         if (is_refused(all)) return;
         for (Message& on : all) {
@@ -13101,7 +13172,7 @@ private:
         }
     }
 
-    /// The second half of an initiation.
+    /// Computes the second half of an initiation.
     WG_OUTLINE status mix_timestamp(passage& on, remote_identity const& theirs, byte* timestamp) const noexcept {
         if (theirs.static_static.is_zero()) return status::bad_public_key;
         // ss
@@ -13109,7 +13180,7 @@ private:
         return crypt_and_hash(on, initiation_layout::encrypted_timestamp, timestamp, timestamp_bytes);
     }
 
-    /// Each response.
+    /// Computes each response.
     template <class Message> WG_OUTLINE void mix_response(batch<Message> all) const noexcept {
         if (is_refused(all)) return;
         for (Message& on : all) {
@@ -13160,7 +13231,7 @@ private:
         kdf_into(with_.hash, state.chaining_key, ephemeral, key_bytes);
     }
 
-    /// The chaining key, and with it the next one or two keys, of which `second` may be `input`.
+    /// Mixes `input` into the chaining key, and derives the next one or two keys. `second` may be `input`.
     void mix(symmetric_state& state, secret<key_bytes> const& input, secret<key_bytes>* second = nullptr,
              secret<key_bytes>* third = nullptr) const noexcept {
         kdf_into(with_.hash, state.chaining_key, input.expose().data(), key_bytes, second, third);
@@ -13175,7 +13246,8 @@ private:
         on.why = crypt_and_hash(on, response_layout::encrypted_nothing, mixed.expose().data(), 0);
     }
 
-    /// `size` bytes of plain text, which the message has sealed at `place`.
+    /// Seals `plain` into the message at `place`, or opens it from there, and mixes the sealed bytes into the hash.
+    /// `size`: bytes of the plain text.
     WG_OUTLINE status crypt_and_hash(passage const& on, std::size_t place, byte* plain,
                                      std::size_t size) const noexcept {
         byte* const sealed = on.message + place;
@@ -13500,31 +13572,35 @@ namespace wg { inline namespace WG_ABI {
 
 /// The keys, counters and indices of one session.
 template <std::size_t ReplayBits> struct keypair {
-    std::uint32_t local_index = 0;
-    std::uint32_t remote_index = 0;
-    std::uint32_t in_flight = 0; ///< jobs that hold it; a retired keypair is wiped when there are none
-    bool initiator = false;
-    bool renewed_late = false; ///< the other end began a session, too, and renews that one first
-    bool may_send = true;
-    bool retired = false;
-    instant created{};
-    std::uint64_t send_counter = 0; ///< of the next packet
-    replay_window<ReplayBits> received;
-    secret<key_bytes> send_key{not_zeroed{}};
-    secret<key_bytes> receive_key{not_zeroed{}};
+    std::uint32_t local_index = 0;      ///< the receiver index of messages to this end
+    std::uint32_t remote_index = 0;     ///< the receiver index of messages to the peer
+    std::uint32_t in_flight = 0;        ///< jobs that use this keypair; a retired keypair is wiped when there are none
+    bool initiator = false;             ///< this end sent the initiation
+    bool renewed_late = false;          ///< the other end began a session, too, and renews that one first
+    bool may_send = true;               ///< false: the session only receives
+    bool retired = false;               ///< the session has lost its slot
+    instant created{};                  ///< when the session began
+    std::uint64_t send_counter = 0;     ///< of the next packet
+    replay_window<ReplayBits> received; ///< counters of received packets
+    secret<key_bytes> send_key{not_zeroed{}};    ///< seals messages to the peer
+    secret<key_bytes> receive_key{not_zeroed{}}; ///< opens messages of the peer
 
+    /// Whether a packet may be sent now.
     //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
     bool can_send(instant_argument now) const noexcept {
         return may_send && send_counter < reject_after_messages && can_receive(now);
     }
+    /// Whether the session is young enough to receive a packet now.
     bool can_receive(instant_argument now) const noexcept { return !passed<reject_after_time>(created, now); }
 
+    /// Whether this end begins a new handshake after it has sent a packet.
     //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
     bool wants_rekey_after_sending(instant_argument now) const noexcept {
         if (!may_send || send_counter > rekey_after_messages) return may_send;
         constexpr duration late = rekey_after_time + rekey_timeout;
         return initiator && (renewed_late ? passed<late>(created, now) : passed<rekey_after_time>(created, now));
     }
+    /// Whether this end begins a new handshake after it has received a packet.
     //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
     bool wants_rekey_after_receiving(instant_argument now) const noexcept {
         return may_send && initiator && passed<rekey_after_time_receiving>(created, now);
@@ -13586,13 +13662,12 @@ private:
 // A peer's five timers (whitepaper 6; Linux timers.c). Folder: protocol. Pure; one thread at a time.
 //
 // The rules in words:
-// - After data was sent and nothing came back within 15 s, the session may be dead: begin a new handshake.
-// - After data was received and nothing was sent back within 10 s, send a keepalive.
-// - An initiation without an answer is sent again every 5 s and a little, for 90 s.
-// - 9 minutes after the last session began, forget all keys.
-// - With persistent keepalive, send a keepalive when no packet passed in either direction for
-//   that interval.
-// Time is an argument. The caller gives random jitter, below rekey_timeout_jitter_ms.
+// - If data was sent and nothing came back within 15 s and a jitter, a new handshake begins.
+// - If data was received and nothing was sent within 10 s, a keepalive is sent.
+// - An initiation without a response is sent again every 5 s and a jitter, for 90 s.
+// - 9 minutes after the last session began, all keys are wiped.
+// - With persistent keepalive, a keepalive is sent if no packet passed in either direction for the interval.
+// Time is an argument. The caller supplies random jitter, below rekey_timeout_jitter_ms.
 #ifndef WG_PROTOCOL_TIMERS_HPP
 #define WG_PROTOCOL_TIMERS_HPP
 
@@ -13606,45 +13681,54 @@ namespace wg { inline namespace WG_ABI {
 /// The timers of one peer.
 class peer_timers {
 public:
-    /// Seconds; 0 is off.
+    /// Sets the interval of persistent keepalives, in seconds. 0: off. The interval counts from the next
+    /// packet.
     void set_persistent_keepalive(std::uint16_t interval_s) noexcept { persistent_keepalive_s_ = interval_s; }
+    /// Returns: the interval of persistent keepalives, in seconds. 0: off.
     std::uint16_t persistent_keepalive_s() const noexcept { return persistent_keepalive_s_; }
 
-    /// Whether data was sent and no authenticated packet came in since. `data_sent` then changes nothing, and draws no
-    /// jitter.
+    /// Whether data was sent and no authenticated packet has come in since then. In this state `data_sent` does
+    /// nothing, and does not call `jitter_ms`.
     bool awaits_reply() const noexcept { return armed(new_handshake); }
 
+    /// Data was sent. `jitter_ms()` returns a number in milliseconds.
     //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
     template <class Jitter> void data_sent(instant_argument now, Jitter const& jitter_ms) noexcept {
         if (!awaits_reply()) arm(new_handshake, now, in_milliseconds(new_handshake_timeout) + jitter_ms());
     }
+    /// Data was received.
     //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
     void data_received(instant_argument now) noexcept {
         if (armed(send_keepalive)) needs_another_keepalive_ = true;
         else arm(send_keepalive, now, in_milliseconds(keepalive_timeout));
     }
+    /// Any message was sent, a handshake message or a keepalive included.
     //= linux: whatever is sent takes the place of the passive keepalive
     //= linux: persistent keepalive counts from the last packet in either direction
     void any_authenticated_packet_sent(instant_argument now) noexcept { traversal(send_keepalive, now); }
+    /// Any authenticated message was received, a handshake message or a keepalive included.
     //= linux: any authenticated packet is the answer that was waited for
     void any_authenticated_packet_received(instant_argument now) noexcept { traversal(new_handshake, now); }
-    /// Whether an initiation was sent and its answer has not come.
+    /// Whether an initiation was sent and no response has come in.
     bool awaits_response() const noexcept { return armed(retransmit_handshake); }
+    /// An initiation was sent. It is sent again after Rekey-Timeout and `jitter_ms` milliseconds.
     void handshake_initiated(instant_argument now, std::int32_t jitter_ms) noexcept {
         arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
-    /// An initiation of the other end came in. The response sent now forbids our initiations for Rekey-Timeout. An
-    /// initiation that was `wanted` is sent `extra_ms` after that. So is one that waits for its response, if that
-    /// response is `lost`.
+    /// An initiation of the other end came in. The response sent now forbids our initiations for Rekey-Timeout. Our
+    /// initiation is sent `extra_ms` after that if it was `wanted`, or if it waits for a response and that response is
+    /// `lost`.
     //= linux: two initiations that cross end in a session, by their jitters
     void initiation_crossed(instant_argument now, bool wanted, bool lost, std::int32_t extra_ms) noexcept {
         if (wanted || (lost && armed(retransmit_handshake))) handshake_initiated(now, extra_ms);
     }
+    /// A handshake ended with a session.
     void handshake_complete() noexcept {
         disarm(retransmit_handshake);
         attempts_ = 0;
         sent_last_minute_handshake_ = false;
     }
+    /// A session began.
     //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
     void session_derived(instant_argument now) noexcept {
         arm(zero_key_material, now, in_milliseconds(zero_key_material_after));
@@ -13652,13 +13736,14 @@ public:
 
     /// A new attempt begins, as opposed to a retransmission.
     void new_attempt() noexcept { attempts_ = 0; }
+    /// Returns: how often the initiation of this attempt was sent again.
     unsigned attempts() const noexcept { return attempts_; }
 
     /// Returns: true at the first call of a session. An initiator that only receives data then renews the session.
     //= linux: an initiator that only receives renews a session once
     bool take_last_minute_handshake() noexcept { return !std::exchange(sent_last_minute_handshake_, true); }
 
-    /// The interface went down or the peer goes away.
+    /// Stops all timers. The interface went down, or the peer was removed.
     void stop() noexcept {
         armed_ = 0;
         attempts_ = 0;
@@ -13666,7 +13751,7 @@ public:
         sent_last_minute_handshake_ = false;
     }
 
-    /// The earliest time at which `expire` has work.
+    /// Returns: the earliest time at which `expire` has work; `instant::never()` if no timer runs.
     instant next_deadline() const noexcept {
         instant earliest = instant::never();
         for (unsigned t = 0; t < count; ++t)
@@ -13674,7 +13759,7 @@ public:
         return earliest;
     }
 
-    /// Which timers are due, as a set; 0: `expire` has no work.
+    /// Returns: the timers that are due, a bit for each; 0: `expire` has no work.
     unsigned due(instant_argument now) const noexcept {
         unsigned set = 0;
         for (unsigned t = 0; t < count; ++t)
@@ -14718,7 +14803,7 @@ inline void increment_label(std::span<byte, timestamp_bytes> label) noexcept {
 // which a processor core answers in 25 ms; peers behind one NAT that return together send more. Here load begins when a
 // long queue is full, or when its oldest message has waited for half a second. So load depends on how long the work
 // takes on this machine, and on whether the processor has time for it. Load lasts for a second after its cause, as in
-// Linux. It lasts longer while at least as many messages are refused in that second as fill the queue.
+// Linux. It lasts longer if enough messages to fill the queue are refused in that second.
 #ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
 #define WG_DEVICE_HANDSHAKE_QUEUE_HPP
 
@@ -14736,11 +14821,11 @@ enum class cookie_check : std::uint8_t {
 
 /// A received initiation, response or cookie reply. Its length is checked.
 struct waiting_handshake {
-    byte_array<initiation_layout::size> bytes_{};
-    std::uint8_t length = 0;
-    cookie_check check = cookie_check::none;
-    path where{};
-    instant arrived{};
+    byte_array<initiation_layout::size> bytes_{}; ///< the message, in the first `length` bytes
+    std::uint8_t length = 0;                      ///< bytes of the message
+    cookie_check check = cookie_check::none;      ///< the result of the check before it was queued
+    path where{};                                 ///< the ends of its datagram
+    instant arrived{};                            ///< when it was queued
 
     /// The bytes of the message.
     bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
@@ -14752,6 +14837,7 @@ template <class Storage> class handshake_queue {
     static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
 
 public:
+    /// An empty queue. Its memory comes from `storage`.
     explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
     /// Adds a message. Returns: false if the queue is full, or there is no memory for it.
@@ -14791,8 +14877,8 @@ public:
         if (++answers_ > max_answers_per_second) begin_load(now);
     }
 
-    /// Notes a message that is refused under load, or answered by a cookie reply. As many as fill the queue prolong
-    /// load.
+    /// Notes a message that is refused under load, or answered by a cookie reply. Enough of these messages to fill the
+    /// queue prolong load.
     void note_refusal(instant_argument now) noexcept {
         if (++refusals_ >= capacity) begin_load(now);
     }
@@ -14805,8 +14891,8 @@ public:
     bool is_half_full() const noexcept { return size() >= capacity / 2; }
 
 private:
-    /// The length of a short queue does not show how long the work takes. There two queued messages are load, or many
-    /// messages of `note_answer`.
+    /// The length of a short queue does not show how long the work takes. A short queue is under load if it holds two
+    /// messages, or after many calls of `note_answer`.
     static constexpr bool is_short = capacity < 64;
     static constexpr std::size_t load_threshold = is_short ? 2 : capacity;
     static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;
@@ -14881,6 +14967,7 @@ template <class Entry, class Storage, std::size_t Capacity> class flat_table {
     static_assert((Capacity & (Capacity - 1)) == 0);
 
 public:
+    /// An empty table. A table of fixed capacity takes its memory from `storage` now.
     explicit flat_table(Storage& storage) noexcept : entries_(storage) {
         if constexpr (Capacity != 0) (void)entries_.resize(Capacity);
     }
@@ -15275,12 +15362,11 @@ private:
 //
 // An IPv6 source is its /64, because a host with one address of a /64 can use all of them. A bucket that is full again
 // can be reused without loss. If every bucket of a set is in use, a new source takes over another source's bucket:
-// - The bucket belongs to the network (IPv4: /24, IPv6: /48) with the most buckets of the set, if the network of the
-// new
-//   source has fewer. The new source may have one handshake immediately. So a network with many sources does not keep
-//   others out.
-// - Otherwise the bucket belongs to the network of the new source, and keeps its level. So a network gains nothing by
-//   changing its sources: together they get the rate of the buckets that they have.
+// - If the network (IPv4: /24, IPv6: /48) with the most buckets of the set has more buckets than the network of the new
+//   source, it loses one. The new source may have one handshake immediately. So a network with many sources does not
+//   keep others out.
+// - Otherwise the network of the new source loses one of its own buckets, which keeps its level. So a network gains
+//   nothing by changing its sources: together they get the rate of the buckets that they have.
 #ifndef WG_DEVICE_RATE_LIMITER_HPP
 #define WG_DEVICE_RATE_LIMITER_HPP
 
@@ -15294,6 +15380,7 @@ public:
     static constexpr duration cost = seconds(1) / 20; ///< 20 handshakes a second
     static constexpr duration burst = cost * 5;       ///< 5 handshakes
 
+    /// A limiter without a table: the first call of `allow` takes it from `storage`.
     explicit rate_limiter(Storage& storage) noexcept : buckets_(storage) {}
 
     /// Counts a handshake from `from`, if it is allowed. The first call allocates the table. Returns: false if it is
@@ -16172,32 +16259,46 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-/// Sizes of headers without options.
-inline constexpr std::size_t ipv4_header_bytes = 20, ipv6_header_bytes = 40, udp_header_bytes = 8,
-                             icmp_header_bytes = 8;
-/// Protocol numbers (IANA).
-inline constexpr byte ip_protocol_udp = 17, ip_protocol_icmp = 1, ip_protocol_icmp_v6 = 58;
-/// IPv6 extension headers (IANA's list of protocol numbers).
-inline constexpr byte ip_extension_hop_by_hop = 0, ip_extension_routing = 43, ip_extension_fragment = 44,
-                      ip_extension_authentication = 51, ip_extension_destination_options = 60,
-                      ip_extension_mobility = 135, ip_extension_hip = 139, ip_extension_shim6 = 140;
-/// ICMP types and codes (RFC 792, RFC 950; RFC 4443).
-inline constexpr byte icmp_destination_unreachable = 3, icmp_host_unreachable = 1, icmp_echo_request = 8,
-                      icmp_timestamp_request = 13, icmp_mask_request = 17;
-inline constexpr byte icmp_v6_destination_unreachable = 1, icmp_v6_address_unreachable = 3,
-                      icmp_v6_first_informational = 128; ///< types below this are errors
+// Sizes of headers without options.
+inline constexpr std::size_t ipv4_header_bytes = 20, ///< of an IPv4 header without options
+    ipv6_header_bytes = 40,                          ///< of an IPv6 header without extension headers
+    udp_header_bytes = 8,                            ///< of a UDP header
+    icmp_header_bytes = 8;                           ///< of an ICMP or ICMPv6 header
+// Protocol numbers (IANA).
+inline constexpr byte ip_protocol_udp = 17, ///< protocol number of UDP
+    ip_protocol_icmp = 1,                   ///< protocol number of ICMP
+    ip_protocol_icmp_v6 = 58;               ///< protocol number of ICMPv6
+// IPv6 extension headers (IANA's list of protocol numbers).
+inline constexpr byte ip_extension_hop_by_hop = 0, ///< Hop-by-Hop Options (RFC 8200)
+    ip_extension_routing = 43,                     ///< Routing (RFC 8200)
+    ip_extension_fragment = 44,                    ///< Fragment (RFC 8200)
+    ip_extension_authentication = 51,              ///< Authentication Header (RFC 4302)
+    ip_extension_destination_options = 60,         ///< Destination Options (RFC 8200)
+    ip_extension_mobility = 135,                   ///< Mobility (RFC 6275)
+    ip_extension_hip = 139,                        ///< Host Identity Protocol (RFC 7401)
+    ip_extension_shim6 = 140;                      ///< Shim6 (RFC 5533)
+// ICMP types and codes (RFC 792, RFC 950; RFC 4443).
+inline constexpr byte icmp_destination_unreachable = 3,    ///< ICMP type
+    icmp_host_unreachable = 1,                             ///< ICMP code of `icmp_destination_unreachable`
+    icmp_echo_request = 8,                                 ///< ICMP type
+    icmp_timestamp_request = 13,                           ///< ICMP type
+    icmp_mask_request = 17;                                ///< ICMP type: address mask request
+inline constexpr byte icmp_v6_destination_unreachable = 1, ///< ICMPv6 type
+    icmp_v6_address_unreachable = 3,                       ///< ICMPv6 code of `icmp_v6_destination_unreachable`
+    icmp_v6_first_informational = 128;                     ///< ICMPv6 types below this are errors
 
-/// The fields of a packet's headers. Pointers into the packet.
+/// The fields of a packet's IP header. The pointers point into the packet.
 struct ip_header {
-    family kind = family::none;
+    family kind = family::none;        ///< the IP version; `family::none`: no IP packet
     byte const* source = nullptr;      ///< 4 or 16 bytes
     byte const* destination = nullptr; ///< 4 or 16 bytes
-    std::uint8_t tos = 0;
-    std::size_t total_bytes = 0; ///< header and payload; at most the bytes there are
-    byte protocol = 0;           ///< IPv6: of the first header after the fixed one
-    bool first_fragment = true;  ///< the transport header is in this packet
-    std::size_t header_bytes = 0;
+    std::uint8_t tos = 0;              ///< DSCP and ECN (IPv6: the traffic class)
+    std::size_t total_bytes = 0;       ///< header and payload; not more than the size of the packet
+    byte protocol = 0;                 ///< IPv6: of the first header after the fixed one
+    bool first_fragment = true;        ///< the transport header is in this packet
+    std::size_t header_bytes = 0;      ///< IPv4: with options; IPv6: the fixed header
 
+    /// Whether the packet is an IP packet.
     explicit operator bool() const noexcept { return kind != family::none; }
 };
 
@@ -16227,16 +16328,18 @@ WG_OUTLINE inline ip_header parse(byte const* packet, std::size_t size) noexcept
 
 } // namespace ip_detail
 
-/// Reads the headers of `packet`. Returns: `family::none` if it is not IP, or shorter than its header says.
+/// Reads the IP header of `packet`. Returns: a header of `family::none` if the packet is not an IP packet, or is
+/// shorter than its header says.
 inline ip_header parse_ip(bytes_view packet) noexcept { return ip_detail::parse(packet.data(), packet.size()); }
 
-/// The sum of RFC 1071, not yet folded or inverted. `data` of an odd size is padded with zero.
+/// Adds `data` to a checksum (RFC 1071), which is not folded yet. `data`: at most 65536 bytes; an odd size is padded
+/// with a zero byte.
 constexpr std::uint32_t checksum_add(std::uint32_t sum, bytes_view data) noexcept {
     for (std::size_t i = 0; i + 1 < data.size(); i += 2) sum += load_be16(&data[i]); // at most 2^15 words of 2^16
     if (data.size() % 2 != 0) sum += static_cast<std::uint32_t>(data.back()) << 8;
     return (sum & 0xffff) + (sum >> 16);
 }
-/// Folds and inverts the sum: the checksum.
+/// Folds and inverts the sum. Returns: the checksum.
 constexpr std::uint16_t checksum_finish(std::uint32_t sum) noexcept {
     while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
     return static_cast<std::uint16_t>(~sum);
@@ -18552,20 +18655,17 @@ inline constexpr std::size_t ethernet_header_bytes = 14; ///< of an Ethernet fra
 inline constexpr std::size_t ethernet_mtu_bytes = 1500;  ///< of an Ethernet frame's payload
 inline constexpr std::size_t max_frame_bytes = ethernet_header_bytes + ethernet_mtu_bytes; ///< without its checksum
 
-// | member                          | promise                                                                         |
-// |---------------------------------|---------------------------------------------------------------------------------|
-// | now() -> instant                | the time since power-on; never goes back, does not wrap                         |
-// | tai64n(label)                   | as of a `clock_source`: `store_tai64n` of a wall clock, or `store_boot_label`   |
-// |                                 | of a counter that survives a reset                                              |
-// | fill(out) -> bool               | fills `out` from a hardware source that is fit for keys; false: it failed       |
-// | mac() -> mac_address            | of this station                                                                 |
-// | receive(frame) -> size_t        | copies the oldest frame that arrived, from its destination address to its last  |
-// |                                 | byte without the checksum; 0: none has arrived. A frame that is longer than     |
-// |                                 | `frame` is dropped. Takes frames to `mac()`, broadcast and multicast frames.    |
-// |                                 | Does not block.                                                                 |
-// | send(head, body) -> bool        | sends one frame: head, then body, padded to 60 bytes; the hardware adds the     |
-// |                                 | checksum. Both buffers are free on return. False: the frame was dropped. May    |
-// |                                 | block for the time of a frame.                                                  |
+/// A board: the functions that a host without an operating system supplies.
+/// - `now()` returns the time since power-on, an `instant`. It never goes back and does not wrap.
+/// - `tai64n(label)` writes a label as a `clock_source` does: by `store_tai64n` of a wall clock, or by
+///   `store_boot_label` of a counter that survives a reset.
+/// - `fill(out)` fills `out` from a hardware source that is fit for keys. Returns: false if the source failed.
+/// - `mac()` returns the MAC address of this station.
+/// - `receive(frame)` copies the oldest frame that has arrived, from its destination address to its last byte without
+///   the checksum. Accepts frames to `mac()`, broadcast and multicast frames. A frame that is longer than `frame` is
+///   dropped. Does not block. Returns: bytes of the frame; 0: none has arrived.
+/// - `send(head, body)` sends one frame: `head`, then `body`, padded to 60 bytes; the hardware adds the checksum. May
+///   block for the time of a frame. Both buffers are free on return. Returns: false if the frame was dropped.
 template <class Board>
 concept board = requires(Board& b, std::span<byte, timestamp_bytes> label, bytes out, bytes_view piece) {
     { b.now() } noexcept -> std::same_as<instant>;
@@ -19184,12 +19284,12 @@ private:
     std::uint16_t identification_ = 0;
     neighbours<Neighbours> neighbours_;
     struct {
-        endpoint to{};
-        ip_address next_hop{};
-        std::size_t size = 0; ///< 0: no datagram waits
-        unsigned asks = 0;    ///< how often `next_hop` was asked for
-        std::uint8_t tos = 0;
-        byte_array<HeldBytes> data{};
+        endpoint to{};                ///< its destination
+        ip_address next_hop{};        ///< the neighbour whose MAC address is not known yet
+        std::size_t size = 0;         ///< 0: no datagram waits
+        unsigned asks = 0;            ///< how often the MAC address of `next_hop` was requested
+        std::uint8_t tos = 0;         ///< DSCP and ECN
+        byte_array<HeldBytes> data{}; ///< its UDP payload
     } held_;
 };
 
@@ -19567,11 +19667,11 @@ inline constexpr std::size_t longest_zone_chars = 63;       ///< of the zone of 
 template <std::size_t Capacity> class short_text {
 public:
     /// The text.
-    /// @{
     constexpr std::string_view view() const noexcept { return {chars_, size_}; }
+    /// The text.
     constexpr operator std::string_view() const noexcept { return view(); }
+    /// The text, with a zero byte after it.
     constexpr char const* c_str() const noexcept { return chars_; }
-    /// @}
 
     /// Appends text, for which there must be room.
     /// @{
@@ -20153,9 +20253,9 @@ private:
     status outcome_ = status::ok;
 };
 
-// The target that a session configures: a device, together with the lock and the time that the host calls it with.
-// | configure(changes) -> status    | applies all changes, in order, or none                                          |
-// | snapshot(sink)                  | reports the interface and every peer to the sink, a `basic_reply_printer`       |
+/// The target that a session configures: a device, together with the lock and the time of the host's calls.
+/// - `configure(changes)` applies all changes in order, or none. Returns: a status.
+/// - `snapshot(sink)` reports the interface and every peer to the sink, a `basic_reply_printer`.
 template <class Target, class Memory = heap_memory>
 concept target = requires(Target& target, std::span<change const> changes, basic_reply_printer<Memory>& sink) {
     { target.configure(changes) } noexcept -> std::same_as<status>;
@@ -25489,8 +25589,8 @@ constexpr bool switch_off(offloads& which, std::string_view names) noexcept {
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Whether Linux takes `name` for an interface and a file can have that name too: 1 to 15 characters, no white space,
-/// control character, `/`, `:` or `%` (the kernel replaces `%d` by a number), and neither `.` nor `..`.
+/// Whether both an interface of Linux and a file can have this name: 1 to 15 characters, without white space, control
+/// characters, slash, colon and percent sign (the kernel replaces "%d" by a number), and neither "." nor "..".
 constexpr bool is_interface_name(std::string_view name) noexcept {
     if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
     for (char const c : name)

@@ -3,10 +3,11 @@
 #ifndef WG_BASE_ABI_HPP
 #define WG_BASE_ABI_HPP
 
-// A compiler of an older standard says this first. wg.hpp then leaves out everything else.
+// With an older standard this is the first error. wg.hpp then leaves out everything else.
 #if __cplusplus < 202002L && !(defined(_MSVC_LANG) && _MSVC_LANG >= 202002L)
 #error "wg needs C++20: compile with -std=c++20 or a newer standard"
 #else
+/// Defined if the standard is C++20 or newer.
 #define WG_HAS_CXX20
 #endif
 
@@ -55,8 +56,10 @@
 // one without, must therefore not share a symbol. So the baseline instruction set, the checking mode and the size are
 // part of every name. Passing a wg type between two such units fails to link, instead of failing when it runs.
 #define WG_JOIN_(a, b, c, d, e) a##b##c##d##e
+/// For `WG_ABI` only: expands five macros and joins them to one name.
 #define WG_JOIN(a, b, c, d, e) WG_JOIN_(a, b, c, d, e)
 
+/// For `WG_ABI` only: the baseline instruction set of this translation unit.
 #if defined(__AVX512F__)
 #define WG_ABI_ISA avx512
 #elif defined(__AVX2__)
@@ -69,12 +72,14 @@
 #define WG_ABI_ISA base
 #endif
 
+/// For `WG_ABI` only: whether `WG_ASSERT` checks.
 #ifdef NDEBUG
 #define WG_ABI_CHECKS
 #else
 #define WG_ABI_CHECKS _checked
 #endif
 
+/// For `WG_ABI` only: whether `WG_SMALL` or `WG_COMPACT` is defined.
 #if defined(WG_SMALL)
 #define WG_ABI_SIZE _small
 #elif defined(WG_COMPACT)
@@ -83,12 +88,14 @@
 #define WG_ABI_SIZE
 #endif
 
+/// For `WG_ABI` only: whether `WG_BARE` is defined.
 #ifdef WG_BARE
 #define WG_ABI_HOST _bare
 #else
 #define WG_ABI_HOST
 #endif
 
+/// The inline namespace of all names in `wg`. Users write `wg::NAME`.
 #define WG_ABI WG_JOIN(abi1_, WG_ABI_ISA, WG_ABI_SIZE, WG_ABI_HOST, WG_ABI_CHECKS)
 
 namespace wg { inline namespace WG_ABI {

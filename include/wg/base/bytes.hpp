@@ -24,8 +24,8 @@ using bytes_view = std::span<byte const>;
 /// `Size` bytes in place.
 template <std::size_t Size> using byte_array = std::array<byte, Size>;
 
-/// The number as a `To`. For types that are the same on some processors only: a plain cast to the same type draws the
-/// warning -Wuseless-cast.
+/// Converts a number to `To`, like `static_cast`. For types that are the same on some processors: a plain cast to the
+/// same type draws the warning -Wuseless-cast.
 template <class To, class From> constexpr To converted(From number) noexcept { return static_cast<To>(number); }
 
 namespace bytes_detail {
@@ -63,36 +63,44 @@ template <std::endian Order, class Word> constexpr void store(byte* to, Word wor
 
 } // namespace bytes_detail
 
-// Each of these becomes one load or store, and a byte swap if needed. Any alignment.
+// Each function below becomes one load or store, and a byte swap if needed. Any alignment.
 
-/// Reads or writes a little-endian (le) or big-endian (be) integer of 16, 32 or 64 bits.
-/// @{
+/// Reads a little-endian integer of 2 bytes.
 constexpr std::uint16_t load_le16(byte const* from) noexcept {
     return bytes_detail::load<std::uint16_t, std::endian::little>(from);
 }
+/// Reads a little-endian integer of 4 bytes.
 constexpr std::uint32_t load_le32(byte const* from) noexcept {
     return bytes_detail::load<std::uint32_t, std::endian::little>(from);
 }
+/// Reads a little-endian integer of 8 bytes.
 constexpr std::uint64_t load_le64(byte const* from) noexcept {
     return bytes_detail::load<std::uint64_t, std::endian::little>(from);
 }
+/// Reads a big-endian integer of 2 bytes.
 constexpr std::uint16_t load_be16(byte const* from) noexcept {
     return bytes_detail::load<std::uint16_t, std::endian::big>(from);
 }
+/// Reads a big-endian integer of 4 bytes.
 constexpr std::uint32_t load_be32(byte const* from) noexcept {
     return bytes_detail::load<std::uint32_t, std::endian::big>(from);
 }
+/// Reads a big-endian integer of 8 bytes.
 constexpr std::uint64_t load_be64(byte const* from) noexcept {
     return bytes_detail::load<std::uint64_t, std::endian::big>(from);
 }
+/// Writes a little-endian integer of 2 bytes.
 constexpr void store_le16(byte* to, std::uint16_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+/// Writes a little-endian integer of 4 bytes.
 constexpr void store_le32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+/// Writes a little-endian integer of 8 bytes.
 constexpr void store_le64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::little>(to, word); }
+/// Writes a big-endian integer of 2 bytes.
 constexpr void store_be16(byte* to, std::uint16_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
+/// Writes a big-endian integer of 4 bytes.
 constexpr void store_be32(byte* to, std::uint32_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
+/// Writes a big-endian integer of 8 bytes.
 constexpr void store_be64(byte* to, std::uint64_t word) noexcept { bytes_detail::store<std::endian::big>(to, word); }
-
-/// @}
 
 /// Copies all of `from` to the start of `to`, which must be at least as long; they may overlap.
 inline void copy(bytes to, bytes_view from) noexcept {
@@ -100,8 +108,8 @@ inline void copy(bytes to, bytes_view from) noexcept {
     if (!from.empty()) std::memmove(to.data(), from.data(), from.size());
 }
 
-/// Fills with zero bytes. The compiler may drop this if the memory is not read again; use `wipe` for secrets. Inline,
-/// because a call of memset takes less code than a call with a span.
+/// Fills with zero bytes. The compiler may remove this if the memory is not read again; use `wipe` for secrets. Always
+/// inline, because a call of memset takes less code than a call with a span.
 [[gnu::always_inline]] inline void fill_zero(bytes to) noexcept {
     if (!to.empty()) std::memset(to.data(), 0, to.size());
 }

@@ -22,57 +22,71 @@ using key_view = std::span<byte const, key_bytes>;
 /// A Curve25519 public key.
 using public_key = byte_array<key_bytes>;
 
-/// One step of a configuration. Made by the functions below; movable, and its key is wiped when it dies.
+/// One step of a configuration, made by its static functions. Can be moved, but not copied. Its destructor wipes its
+/// key.
 class change {
 public:
     /// What a change does.
     enum class kind : std::uint8_t {
-        private_key,   ///< all zero: none
-        listen_port,   ///< 0: any free one
-        fwmark,        ///< 0: off
-        replace_peers, ///< remove all peers first
-        peer,          ///< the following changes concern this peer, which is added if new
-        update_only,   ///< do not add a new peer: skip all changes up to the next peer
-        remove_peer,
-        preshared_key, ///< all zero: none
-        endpoint,
-        persistent_keepalive, ///< seconds, 0: off
+        private_key,          ///< all zero: none
+        listen_port,          ///< 0: any free one
+        fwmark,               ///< 0: off
+        replace_peers,        ///< remove all peers first
+        peer,                 ///< the following changes concern this peer, which is added if new
+        update_only,          ///< do not add a new peer: skip all changes up to the next peer
+        remove_peer,          ///< remove this peer
+        preshared_key,        ///< all zero: none
+        endpoint,             ///< the address of the peer
+        persistent_keepalive, ///< seconds; 0: off
         replace_allowed_ips,  ///< remove all of the peer's allowed IPs first
         allowed_ip,           ///< add; another peer that has it loses it
         remove_allowed_ip,    ///< has no effect if another peer has it
     };
 
+    /// Sets the private key of the interface. All zero: none.
     static change private_key(key_view key) noexcept { return change(kind::private_key, key); }
+    /// Sets the UDP port of the interface. 0: any free port.
     static change listen_port(std::uint16_t port) noexcept { return change(kind::listen_port, port); }
+    /// Sets the firewall mark of sent datagrams. 0: none.
     static change fwmark(std::uint32_t mark) noexcept { return change(kind::fwmark, mark); }
+    /// Removes all peers.
     static change replace_peers() noexcept { return change(kind::replace_peers, 0u); }
+    /// Selects the peer with this public key for the following changes, and adds it if it is new.
     static change peer(key_view key) noexcept { return change(kind::peer, key); }
+    /// Skips the changes up to the next peer if the selected peer is new: the peer is not added.
     static change update_only() noexcept { return change(kind::update_only, 0u); }
+    /// Removes the selected peer.
     static change remove_peer() noexcept { return change(kind::remove_peer, 0u); }
+    /// Sets the preshared key of the selected peer. All zero: none.
     static change preshared_key(key_view key) noexcept { return change(kind::preshared_key, key); }
-    /// An IPv4-mapped IPv6 address counts as IPv4.
+    /// Sets the endpoint of the selected peer. An IPv4-mapped IPv6 address counts as IPv4.
     static change endpoint(wg::endpoint const& where) noexcept {
         change c(kind::endpoint, 0u);
         c.endpoint_ = where.unmapped();
         return c;
     }
+    /// Sets the interval of persistent keepalives to the selected peer, in seconds. 0: off.
     static change persistent_keepalive(std::uint16_t interval_s) noexcept {
         return change(kind::persistent_keepalive, interval_s);
     }
+    /// Removes all allowed IPs of the selected peer.
     static change replace_allowed_ips() noexcept { return change(kind::replace_allowed_ips, 0u); }
+    /// Adds an allowed IP to the selected peer, and removes it from another peer that has it.
     static change allowed_ip(ip_prefix const& prefix) noexcept { return change(kind::allowed_ip, prefix); }
+    /// Removes an allowed IP from the selected peer. Has no effect if another peer has it.
     static change remove_allowed_ip(ip_prefix const& prefix) noexcept {
         return change(kind::remove_allowed_ip, prefix);
     }
 
+    /// Returns: the kind of this change.
     constexpr kind what() const noexcept { return what_; }
-    /// Of private_key, peer, preshared_key.
+    /// Returns: the key of a change of kind private_key, peer or preshared_key; all zero for other kinds.
     key_view key() const noexcept { return key_.expose(); }
-    /// Of listen_port, fwmark, persistent_keepalive.
+    /// Returns: the number of a change of kind listen_port, fwmark or persistent_keepalive.
     constexpr std::uint32_t number() const noexcept { return number_; }
-    /// Of endpoint.
+    /// Returns: the endpoint of a change of kind endpoint.
     constexpr wg::endpoint const& where() const noexcept { return endpoint_; }
-    /// Of allowed_ip, remove_allowed_ip.
+    /// Returns: the network of a change of kind allowed_ip or remove_allowed_ip.
     constexpr ip_prefix prefix() const noexcept { return {endpoint_.address, static_cast<std::uint8_t>(number_)}; }
 
 private:
@@ -90,31 +104,31 @@ private:
 
 /// A peer whose configuration is part of the program, for `device::add_peer`. Views are read during the call only.
 struct peer_settings {
-    public_key const& key;
-    wg::endpoint endpoint{}; ///< family::none: not known until the peer sends a message
-    std::span<ip_prefix const> allowed_ips{};
-    std::uint16_t persistent_keepalive_s = 0; ///< 0: off
-    secret<key_bytes> const* preshared_key = nullptr;
+    public_key const& key;                            ///< the public key of the peer
+    wg::endpoint endpoint{};                          ///< family::none: not known until the peer sends a message
+    std::span<ip_prefix const> allowed_ips{};         ///< the networks of the peer
+    std::uint16_t persistent_keepalive_s = 0;         ///< seconds; 0: off
+    secret<key_bytes> const* preshared_key = nullptr; ///< nullptr: none
 };
 
 /// The facts of the interface that `device::snapshot` reports. Views are valid during the call.
 struct interface_facts {
     secret<key_bytes> const& private_key; ///< all zero: none
-    std::uint16_t listen_port = 0;
-    std::uint32_t fwmark = 0;
+    std::uint16_t listen_port = 0;        ///< UDP port
+    std::uint32_t fwmark = 0;             ///< firewall mark of sent datagrams; 0: none
 };
 
 /// The facts of a peer that `device::snapshot` reports. Views are valid during the call.
 struct peer_facts {
-    public_key const& key;
-    secret<key_bytes> const& preshared_key; ///< all zero: none
-    std::uint32_t number = 0;               ///< the peer number in events
-    wg::endpoint endpoint{};                ///< family::none: not known
-    std::int64_t last_handshake_s = 0;      ///< UNIX time; 0 with 0 ns: never
-    std::uint32_t last_handshake_ns = 0;
-    std::uint64_t tx_bytes = 0; ///< UDP payload, handshakes included
-    std::uint64_t rx_bytes = 0;
-    std::uint16_t persistent_keepalive_s = 0;
+    public_key const& key;                    ///< the public key of the peer
+    secret<key_bytes> const& preshared_key;   ///< all zero: none
+    std::uint32_t number = 0;                 ///< the peer number in events
+    wg::endpoint endpoint{};                  ///< family::none: not known
+    std::int64_t last_handshake_s = 0;        ///< UNIX time in seconds; with 0 ns, 0 means never
+    std::uint32_t last_handshake_ns = 0;      ///< nanoseconds after `last_handshake_s`
+    std::uint64_t tx_bytes = 0;               ///< UDP payload sent, handshakes included
+    std::uint64_t rx_bytes = 0;               ///< UDP payload received, handshakes included
+    std::uint16_t persistent_keepalive_s = 0; ///< seconds; 0: off
 };
 
 }} // namespace wg::WG_ABI

@@ -12,24 +12,24 @@ inline constexpr std::uint32_t no_peer_number = UINT32_MAX;
 
 /// The kind of an event; the comments say what its value means.
 enum class event_id : std::uint8_t {
-    dropped,         ///< value: the status that says why
-    initiation_sent, ///< value: attempts so far
-    initiation_received,
-    response_sent,
-    response_received,
-    cookie_reply_sent,
-    cookie_reply_received,
-    keepalive_sent,
-    keepalive_received,
-    session_started, ///< value: 1 as initiator, 0 as responder
-    handshake_given_up,
-    keys_zeroed,
-    endpoint_changed, ///< value: the new port
-    peer_added,
-    peer_removed,
-    under_load,        ///< value: 1 begins, 0 ends
-    congestion_marked, ///< the first such packet of a device; value: 1 it was dropped, 0 it passed
-    send_failed,       ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
+    dropped,               ///< a packet was dropped; value: the status that says why
+    initiation_sent,       ///< value: the initiations of this attempt before it
+    initiation_received,   ///< a peer's initiation was accepted
+    response_sent,         ///< to an initiation
+    response_received,     ///< a peer's response was accepted
+    cookie_reply_sent,     ///< to a handshake message under load
+    cookie_reply_received, ///< the next handshake message has a mac2
+    keepalive_sent,        ///< an empty packet
+    keepalive_received,    ///< an empty packet
+    session_started,       ///< value: 1 as initiator, 0 as responder
+    handshake_given_up,    ///< after 90 s without a response
+    keys_zeroed,           ///< 9 minutes after the last session began
+    endpoint_changed,      ///< value: the new port
+    peer_added,            ///< by the configuration
+    peer_removed,          ///< by the configuration
+    under_load,            ///< value: 1: load begins, 0: load ends
+    congestion_marked,     ///< the first packet that `congestion_lost` describes; value: 1: dropped, 0: passed
+    send_failed,           ///< value: the status, plus 256 times the host's own error number (errno; 0: none)
 };
 
 /// A phrase for people.

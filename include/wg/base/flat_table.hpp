@@ -18,6 +18,7 @@ template <class Entry, class Storage, std::size_t Capacity> class flat_table {
     static_assert((Capacity & (Capacity - 1)) == 0);
 
 public:
+    /// An empty table. A table of fixed capacity takes its memory from `storage` now.
     explicit flat_table(Storage& storage) noexcept : entries_(storage) {
         if constexpr (Capacity != 0) (void)entries_.resize(Capacity);
     }

@@ -11,10 +11,10 @@ namespace wg { inline namespace WG_ABI {
 
 /// A window into a buffer of the caller. Headers are added before the window and tags after it without a copy.
 struct packet {
-    byte* buffer = nullptr;
-    std::uint32_t capacity = 0;
-    std::uint32_t offset = 0;
-    std::uint32_t length = 0;
+    byte* buffer = nullptr;     ///< memory of the caller
+    std::uint32_t capacity = 0; ///< bytes of the buffer
+    std::uint32_t offset = 0;   ///< bytes before the window
+    std::uint32_t length = 0;   ///< bytes of the window
 
     constexpr packet() noexcept = default;
     /// A window of `length_bytes` at `offset_bytes` of `room`.
@@ -24,11 +24,15 @@ struct packet {
         WG_ASSERT(offset_bytes + length_bytes <= room.size());
     }
 
+    /// The window.
     constexpr bytes view() const noexcept { return {buffer + offset, length}; }
+    /// Bytes of the buffer before the window.
     constexpr std::size_t headroom() const noexcept { return offset; }
+    /// Bytes of the buffer after the window.
     constexpr std::size_t tailroom() const noexcept { return capacity - offset - length; }
 
-    /// Moves the window's start by `at_front` bytes outwards and its end by `at_back`; negative moves inwards.
+    /// Adds `at_front` bytes before the window and `at_back` bytes after it. A negative number removes bytes of the
+    /// window.
     constexpr void grow(std::ptrdiff_t at_front, std::ptrdiff_t at_back) noexcept {
         WG_ASSERT(at_front <= static_cast<std::ptrdiff_t>(headroom()) &&
                   at_back <= static_cast<std::ptrdiff_t>(tailroom()));
@@ -38,14 +42,14 @@ struct packet {
     }
 };
 
-/// A UDP payload, and the address that it came from or goes to.
+/// A UDP payload, and its addresses.
 struct datagram : packet {
-    path where{};
+    path where{};         ///< the ends of the datagram
     std::uint8_t tos = 0; ///< DSCP and ECN of the outer header
-    /// Received: if not 0, the window holds datagrams of this size back to back, of which the last may be shorter.
+    /// Received: if not 0, the window holds datagrams of this size back to back. The last one may be shorter.
     std::uint16_t segment_bytes = 0;
-    status why = status::ok; ///< sent: ok, or the reason that it was not
-    std::uint16_t error = 0; ///< sent: the host's own number for `why` (errno), if it has one
+    status why = status::ok; ///< of a datagram to send: ok, or the reason why it was not sent
+    std::uint16_t error = 0; ///< of a datagram to send: the host's number for `why` (errno); 0: none
 };
 
 }} // namespace wg::WG_ABI

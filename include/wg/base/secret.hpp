@@ -10,7 +10,7 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// Overwrites `size` bytes with zero. The compiler may not drop it, even if the memory dies next.
+/// Overwrites `size` bytes with zero. The compiler does not remove it, even if the memory is not read again.
 WG_OUTLINE inline void wipe(void* memory, std::size_t size) noexcept {
     if (size == 0) return;
     std::memset(memory, 0, size);
@@ -40,7 +40,8 @@ WG_OUTLINE inline bool equal(byte const* a, byte const* b, std::size_t size) noe
         difference |= static_cast<std::uint32_t>(a[i] ^ b[i]);
         asm volatile("" : "+r"(difference));
     }
-    return WG_DECLASSIFY(((difference | (0 - difference)) >> 31) == 0); // the highest bit: of any but 0
+    // The highest bit is set unless the difference is 0.
+    return WG_DECLASSIFY(((difference | (0 - difference)) >> 31) == 0);
 }
 
 WG_OUTLINE inline bool is_zero(byte const* a, std::size_t size) noexcept {
@@ -74,8 +75,11 @@ public:
     /// The size in bytes.
     static constexpr std::size_t size_bytes = Size;
 
+    /// All bytes are zero.
     constexpr secret() noexcept : value_{} {}
+    /// The bytes have any value.
     explicit secret(not_zeroed) noexcept { asm volatile("" : "=m"(value_)); } // or compilers would warn
+    /// Copies `from`, which the caller wipes.
     explicit secret(std::span<byte const, Size> from) noexcept { copy(value_, from); }
     secret(secret&& other) noexcept : value_(other.value_) { other.clear(); }
     secret& operator=(secret&& other) noexcept {

@@ -13,12 +13,12 @@ namespace wg { inline namespace WG_ABI {
 
 /// The memory of a free slot: the link to the next free slot.
 union free_slot {
-    free_slot* next;
+    free_slot* next; ///< nullptr: this slot is the last
 };
 /// A slot: free, or the memory of an object.
 template <class T> union pool_slot {
-    free_slot free;
-    alignas(T) byte memory[sizeof(T)];
+    free_slot free;                    ///< of a free slot
+    alignas(T) byte memory[sizeof(T)]; ///< of a slot in use: the object
 };
 
 /// A list of free slots. The pools of all storages use it; they differ in where slots come from.
@@ -63,6 +63,7 @@ private:
 /// `Capacity` objects of T in place; models `pool_of` of policy.hpp.
 template <class T, std::size_t Capacity> class static_pool {
 public:
+    /// All slots are free.
     static_pool() noexcept { free_.add<T>(slots_); }
     static_pool(static_pool const&) = delete;
     static_pool& operator=(static_pool const&) = delete;

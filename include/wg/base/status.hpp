@@ -10,7 +10,7 @@
 
 namespace wg { inline namespace WG_ABI {
 
-// One line for each status: name, then text for people. A device has a counter for each.
+// One line for each status: its name, then its text for a user. A device has a counter for each status.
 #define WG_STATUSES(X)                                                                                                 \
     X(ok, "ok")                                                                                                        \
     /* outbound */                                                                                                     \
@@ -83,7 +83,7 @@ constexpr char const* name_of(status s) noexcept {
     return names[static_cast<std::size_t>(s)];
 }
 
-/// A sentence for people.
+/// A phrase for a user.
 constexpr char const* describe(status s) noexcept {
     constexpr char const* texts[] = {
 #define WG_X(name, text) text,
@@ -107,8 +107,7 @@ public:
     constexpr explicit operator bool() const noexcept { return why_ == status::ok; }
     /// ok, or the reason why there is no value.
     constexpr status why() const noexcept { return why_; }
-    /// The value, of which there must be one.
-    /// @{
+    /// The value. There must be one.
     constexpr Value& operator*() noexcept {
         WG_ASSERT(why_ == status::ok);
         return value_;
@@ -117,9 +116,9 @@ public:
         WG_ASSERT(why_ == status::ok);
         return value_;
     }
+    /// A member of the value. There must be a value.
     constexpr Value* operator->() noexcept { return &**this; }
     constexpr Value const* operator->() const noexcept { return &**this; }
-    /// @}
 
 private:
     Value value_{};

@@ -9,9 +9,9 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// A length of time, in nanoseconds; may be negative. (std::chrono would bring <sstream> to a microcontroller.)
+/// A length of time, in nanoseconds; may be negative. (std::chrono would bring sstream to a microcontroller.)
 struct duration {
-    std::int64_t nanoseconds = 0;
+    std::int64_t nanoseconds = 0; ///< the length
 
     friend constexpr bool operator==(duration, duration) noexcept = default;
     friend constexpr bool operator<(duration a, duration b) noexcept { return a.nanoseconds < b.nanoseconds; }
@@ -31,7 +31,7 @@ constexpr duration seconds(std::int64_t count) noexcept { return {count * 1'000'
 
 /// A point in time on a clock that never goes back.
 struct instant {
-    std::int64_t nanoseconds = 0;
+    std::int64_t nanoseconds = 0; ///< since a point of the clock's choice
 
     /// Later than all others.
     static constexpr instant never() noexcept { return {INT64_MAX}; }
@@ -66,7 +66,7 @@ WG_OUTLINE constexpr void set(instant& to, instant_argument from, std::int32_t m
 
 } // namespace time_detail
 
-/// The duration in milliseconds, of which it is a whole multiple.
+/// The duration in milliseconds. It must be a whole number of milliseconds.
 constexpr std::int32_t in_milliseconds(duration d) noexcept {
     WG_ASSERT(d.nanoseconds % 1'000'000 == 0);
     return static_cast<std::int32_t>(d.nanoseconds / 1'000'000);

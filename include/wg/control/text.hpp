@@ -28,11 +28,11 @@ inline constexpr std::size_t longest_zone_chars = 63;       ///< of the zone of 
 template <std::size_t Capacity> class short_text {
 public:
     /// The text.
-    /// @{
     constexpr std::string_view view() const noexcept { return {chars_, size_}; }
+    /// The text.
     constexpr operator std::string_view() const noexcept { return view(); }
+    /// The text, with a zero byte after it.
     constexpr char const* c_str() const noexcept { return chars_; }
-    /// @}
 
     /// Appends text, for which there must be room.
     /// @{

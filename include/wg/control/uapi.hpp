@@ -236,9 +236,9 @@ private:
     status outcome_ = status::ok;
 };
 
-// The target that a session configures: a device, together with the lock and the time that the host calls it with.
-// | configure(changes) -> status    | applies all changes, in order, or none                                          |
-// | snapshot(sink)                  | reports the interface and every peer to the sink, a `basic_reply_printer`       |
+/// The target that a session configures: a device, together with the lock and the time of the host's calls.
+/// - `configure(changes)` applies all changes in order, or none. Returns: a status.
+/// - `snapshot(sink)` reports the interface and every peer to the sink, a `basic_reply_printer`.
 template <class Target, class Memory = heap_memory>
 concept target = requires(Target& target, std::span<change const> changes, basic_reply_printer<Memory>& sink) {
     { target.configure(changes) } noexcept -> std::same_as<status>;

@@ -6,7 +6,7 @@
 // which a processor core answers in 25 ms; peers behind one NAT that return together send more. Here load begins when a
 // long queue is full, or when its oldest message has waited for half a second. So load depends on how long the work
 // takes on this machine, and on whether the processor has time for it. Load lasts for a second after its cause, as in
-// Linux. It lasts longer while at least as many messages are refused in that second as fill the queue.
+// Linux. It lasts longer if enough messages to fill the queue are refused in that second.
 #ifndef WG_DEVICE_HANDSHAKE_QUEUE_HPP
 #define WG_DEVICE_HANDSHAKE_QUEUE_HPP
 
@@ -28,11 +28,11 @@ enum class cookie_check : std::uint8_t {
 
 /// A received initiation, response or cookie reply. Its length is checked.
 struct waiting_handshake {
-    byte_array<initiation_layout::size> bytes_{};
-    std::uint8_t length = 0;
-    cookie_check check = cookie_check::none;
-    path where{};
-    instant arrived{};
+    byte_array<initiation_layout::size> bytes_{}; ///< the message, in the first `length` bytes
+    std::uint8_t length = 0;                      ///< bytes of the message
+    cookie_check check = cookie_check::none;      ///< the result of the check before it was queued
+    path where{};                                 ///< the ends of its datagram
+    instant arrived{};                            ///< when it was queued
 
     /// The bytes of the message.
     bytes_view message() const noexcept { return bytes_view(bytes_).first(length); }
@@ -44,6 +44,7 @@ template <class Storage> class handshake_queue {
     static_assert(capacity != 0 && (capacity & (capacity - 1)) == 0);
 
 public:
+    /// An empty queue. Its memory comes from `storage`.
     explicit handshake_queue(Storage& storage) noexcept : storage_(storage), ring_(storage) {}
 
     /// Adds a message. Returns: false if the queue is full, or there is no memory for it.
@@ -83,8 +84,8 @@ public:
         if (++answers_ > max_answers_per_second) begin_load(now);
     }
 
-    /// Notes a message that is refused under load, or answered by a cookie reply. As many as fill the queue prolong
-    /// load.
+    /// Notes a message that is refused under load, or answered by a cookie reply. Enough of these messages to fill the
+    /// queue prolong load.
     void note_refusal(instant_argument now) noexcept {
         if (++refusals_ >= capacity) begin_load(now);
     }
@@ -97,8 +98,8 @@ public:
     bool is_half_full() const noexcept { return size() >= capacity / 2; }
 
 private:
-    /// The length of a short queue does not show how long the work takes. There two queued messages are load, or many
-    /// messages of `note_answer`.
+    /// The length of a short queue does not show how long the work takes. A short queue is under load if it holds two
+    /// messages, or after many calls of `note_answer`.
     static constexpr bool is_short = capacity < 64;
     static constexpr std::size_t load_threshold = is_short ? 2 : capacity;
     static constexpr std::uint32_t max_answers_per_second = is_short ? 10 : UINT32_MAX;

@@ -4,12 +4,11 @@
 //
 // An IPv6 source is its /64, because a host with one address of a /64 can use all of them. A bucket that is full again
 // can be reused without loss. If every bucket of a set is in use, a new source takes over another source's bucket:
-// - The bucket belongs to the network (IPv4: /24, IPv6: /48) with the most buckets of the set, if the network of the
-// new
-//   source has fewer. The new source may have one handshake immediately. So a network with many sources does not keep
-//   others out.
-// - Otherwise the bucket belongs to the network of the new source, and keeps its level. So a network gains nothing by
-//   changing its sources: together they get the rate of the buckets that they have.
+// - If the network (IPv4: /24, IPv6: /48) with the most buckets of the set has more buckets than the network of the new
+//   source, it loses one. The new source may have one handshake immediately. So a network with many sources does not
+//   keep others out.
+// - Otherwise the network of the new source loses one of its own buckets, which keeps its level. So a network gains
+//   nothing by changing its sources: together they get the rate of the buckets that they have.
 #ifndef WG_DEVICE_RATE_LIMITER_HPP
 #define WG_DEVICE_RATE_LIMITER_HPP
 
@@ -25,6 +24,7 @@ public:
     static constexpr duration cost = seconds(1) / 20; ///< 20 handshakes a second
     static constexpr duration burst = cost * 5;       ///< 5 handshakes
 
+    /// A limiter without a table: the first call of `allow` takes it from `storage`.
     explicit rate_limiter(Storage& storage) noexcept : buckets_(storage) {}
 
     /// Counts a handshake from `from`, if it is allowed. The first call allocates the table. Returns: false if it is

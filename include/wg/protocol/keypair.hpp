@@ -13,31 +13,35 @@ namespace wg { inline namespace WG_ABI {
 
 /// The keys, counters and indices of one session.
 template <std::size_t ReplayBits> struct keypair {
-    std::uint32_t local_index = 0;
-    std::uint32_t remote_index = 0;
-    std::uint32_t in_flight = 0; ///< jobs that hold it; a retired keypair is wiped when there are none
-    bool initiator = false;
-    bool renewed_late = false; ///< the other end began a session, too, and renews that one first
-    bool may_send = true;
-    bool retired = false;
-    instant created{};
-    std::uint64_t send_counter = 0; ///< of the next packet
-    replay_window<ReplayBits> received;
-    secret<key_bytes> send_key{not_zeroed{}};
-    secret<key_bytes> receive_key{not_zeroed{}};
+    std::uint32_t local_index = 0;      ///< the receiver index of messages to this end
+    std::uint32_t remote_index = 0;     ///< the receiver index of messages to the peer
+    std::uint32_t in_flight = 0;        ///< jobs that use this keypair; a retired keypair is wiped when there are none
+    bool initiator = false;             ///< this end sent the initiation
+    bool renewed_late = false;          ///< the other end began a session, too, and renews that one first
+    bool may_send = true;               ///< false: the session only receives
+    bool retired = false;               ///< the session has lost its slot
+    instant created{};                  ///< when the session began
+    std::uint64_t send_counter = 0;     ///< of the next packet
+    replay_window<ReplayBits> received; ///< counters of received packets
+    secret<key_bytes> send_key{not_zeroed{}};    ///< seals messages to the peer
+    secret<key_bytes> receive_key{not_zeroed{}}; ///< opens messages of the peer
 
+    /// Whether a packet may be sent now.
     //= wp 6.1: no key is used after Reject-After-Time or Reject-After-Messages
     bool can_send(instant_argument now) const noexcept {
         return may_send && send_counter < reject_after_messages && can_receive(now);
     }
+    /// Whether the session is young enough to receive a packet now.
     bool can_receive(instant_argument now) const noexcept { return !passed<reject_after_time>(created, now); }
 
+    /// Whether this end begins a new handshake after it has sent a packet.
     //= wp 6.2: a new handshake after Rekey-After-Messages, and for the initiator after Rekey-After-Time
     bool wants_rekey_after_sending(instant_argument now) const noexcept {
         if (!may_send || send_counter > rekey_after_messages) return may_send;
         constexpr duration late = rekey_after_time + rekey_timeout;
         return initiator && (renewed_late ? passed<late>(created, now) : passed<rekey_after_time>(created, now));
     }
+    /// Whether this end begins a new handshake after it has received a packet.
     //= wp 6.2: an initiator that receives renews Keepalive-Timeout + Rekey-Timeout before Reject-After-Time
     bool wants_rekey_after_receiving(instant_argument now) const noexcept {
         return may_send && initiator && passed<rekey_after_time_receiving>(created, now);

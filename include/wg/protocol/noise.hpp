@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s as WireGuard uses it (whitepaper 5.4.2, 5.4.3, 5.4.5). Folder: protocol.
 //
-// Pure functions over handshakes: no tables, no time, no policies but the primitives. A received message that is
-// refused does not change the handshake. If a message cannot be created, the caller forgets the handshake. The
-// whitepaper's tokens stand beside the lines that compute them. A handshake is used by one thread at a time.
+// Pure functions over handshakes: they use no tables, no time, and no policies except the primitives. A received
+// message that is refused does not change the handshake. If a message cannot be created, the caller forgets the
+// handshake. Comments name the tokens of the whitepaper (e, es, s, ...) where they are computed. A handshake is used by
+// one thread at a time.
 #ifndef WG_PROTOCOL_NOISE_HPP
 #define WG_PROTOCOL_NOISE_HPP
 
@@ -17,12 +18,13 @@ namespace wg { inline namespace WG_ABI {
 
 /// The primitives that a protocol step needs, by the names of their policies.
 template <policies Policies> struct primitives {
-    [[no_unique_address]] typename Policies::hash hash;
-    [[no_unique_address]] typename Policies::dh dh;
-    [[no_unique_address]] typename Policies::aead aead;
+    [[no_unique_address]] typename Policies::hash hash; ///< BLAKE2s
+    [[no_unique_address]] typename Policies::dh dh;     ///< X25519
+    [[no_unique_address]] typename Policies::aead aead; ///< ChaCha20-Poly1305
 
-    // Not an aggregate: clang 16 crashes where one with empty members is initialised in place.
+    // Constructors, because clang 16 crashes where an aggregate with empty members is initialised in place.
     primitives() noexcept = default;
+    /// Takes the primitives.
     primitives(typename Policies::hash&& h, typename Policies::dh&& d, typename Policies::aead&& a) noexcept
         : hash(std::move(h)), dh(std::move(d)), aead(std::move(a)) {}
 };
@@ -61,10 +63,10 @@ WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* i
                          secret<key_bytes>* second = nullptr, secret<key_bytes>* third = nullptr) noexcept {
     secret<key_bytes> extracted{not_zeroed{}};
     struct {
-        secret<key_bytes> before{not_zeroed{}}; // there is no output before the first
+        secret<key_bytes> before{not_zeroed{}}; // the first output has no previous output
         byte number = 0;
     } step;
-    static_assert(sizeof step == key_bytes + 1); // one behind the other
+    static_assert(sizeof step == key_bytes + 1); // no gap between the members
     byte const* from = &step.number;
     hmac(hash, extracted.expose(), key.expose(), {input, size});
     for (secret<key_bytes>* const to : {&key, second, third}) {
@@ -75,7 +77,7 @@ WG_OUTLINE void kdf_into(Hash const& hash, secret<key_bytes>& key, byte const* i
         from = step.before.expose().data();
     }
 }
-/// The same; no output replaces `key`. An output may be `key` or lie in `input`.
+/// KDF1 to KDF3 with one to three outputs of 32 bytes. An output may be `key` or lie in `input`.
 template <hash_backend Hash, class... More>
 void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, secret<key_bytes>& first,
          More&... more) noexcept {
@@ -86,15 +88,17 @@ void kdf(Hash const& hash, secret<key_bytes> const& key, bytes_view input, secre
     first = std::move(chained);
 }
 
-/// Chaining key and transcript hash.
+/// The chaining key and the transcript hash of a handshake.
 struct symmetric_state {
-    secret<key_bytes> chaining_key{not_zeroed{}};
-    secret<key_bytes> hash{not_zeroed{}};
+    secret<key_bytes> chaining_key{not_zeroed{}}; ///< C of the whitepaper
+    secret<key_bytes> hash{not_zeroed{}};         ///< H of the whitepaper
 
+    /// Copies both values of `other`.
     WG_OUTLINE void assign(symmetric_state const& other) noexcept {
         chaining_key.assign(other.chaining_key);
         hash.assign(other.hash);
     }
+    /// Wipes both values.
     void clear() noexcept {
         chaining_key.clear();
         hash.clear();
@@ -103,23 +107,23 @@ struct symmetric_state {
 
 /// The last step of a handshake.
 enum class handshake_state : std::uint8_t {
-    none,
-    initiation_created,
-    initiation_consumed,
-    response_created,
-    response_consumed,
+    none,                ///< there is no handshake
+    initiation_created,  ///< initiator: waits for the response
+    initiation_consumed, ///< responder: may create the response
+    response_created,    ///< responder: may begin the session
+    response_consumed,   ///< initiator: may begin the session
 };
 
 /// One handshake of one peer, in either role.
 struct handshake {
-    handshake_state state = handshake_state::none;
-    std::uint32_t local_index = 0;
-    std::uint32_t remote_index = 0;
+    handshake_state state = handshake_state::none; ///< the last step
+    std::uint32_t local_index = 0;                 ///< the index that this end chose
+    std::uint32_t remote_index = 0;                ///< the index that the other end chose
     /// Initiator: our ephemeral private key. Responder: the ephemeral public key of the initiator.
     secret<key_bytes> ephemeral{not_zeroed{}};
-    symmetric_state symmetric;
+    symmetric_state symmetric; ///< after the last step
 
-    /// Forgets everything but the local index, which is still in the index table.
+    /// Wipes everything except the local index, which is still in the index table.
     void clear() noexcept {
         state = handshake_state::none;
         remote_index = 0;
@@ -136,18 +140,18 @@ inline void clamp(secret<key_bytes>& key) noexcept {
 
 /// The long-term key pair of this interface.
 struct identity {
-    secret<key_bytes> private_key;
-    wg::public_key public_key{};
+    secret<key_bytes> private_key; ///< all zero: none
+    wg::public_key public_key{};   ///< of `private_key`
 
+    /// Whether there is a private key.
     bool exists() const noexcept { return !private_key.is_zero(); }
 };
 
-/// What is known about the other end before a handshake. A preshared key of zero means none. A `static_static` of zero
-/// means that the static key is unusable.
+/// The keys of the other end before a handshake.
 struct remote_identity {
-    wg::public_key public_key;
-    secret<key_bytes> static_static{not_zeroed{}}; ///< DH of both static keys
-    secret<key_bytes> preshared_key;
+    wg::public_key public_key;                     ///< the static key
+    secret<key_bytes> static_static{not_zeroed{}}; ///< DH of both static keys; all zero: the static key is unusable
+    secret<key_bytes> preshared_key;               ///< all zero: none
 };
 
 /// The steps of the handshake over one set of primitives. Steps that cost DH operations take a batch of messages, so
@@ -155,9 +159,9 @@ struct remote_identity {
 /// whose `why` is not ok, and set it when they refuse the message.
 template <policies Policies> class noise {
 public:
-    /// The most messages in a batch. One where the dh policy has no batches, and on small machines.
+    /// The most messages in a batch. One if the dh policy has no batches, and on small machines.
     static constexpr std::size_t max_batch = batch_size<batch_dh_backend<typename Policies::dh>>(8);
-    /// The messages of a batch: at most `max_batch`; where that is one, exactly one, and loops over them vanish.
+    /// The messages of a batch: at most `max_batch`. If that is one, exactly one: the compiler then removes the loops.
     template <class Message> using batch = std::span<Message, max_batch == 1 ? 1 : std::dynamic_extent>;
     /// The first `count` messages.
     template <class Message>
@@ -171,12 +175,12 @@ private:
         secret_to_be() noexcept : secret<key_bytes>(not_zeroed{}) {}
     };
 
-    /// How many DHs of a message are computed together. One at a time needs room for one result.
+    /// The number of DHs of a message that are computed together. If it is one, one result needs memory.
     static constexpr std::size_t dhs_at_once = max_batch == 1 ? 1 : 2;
 
-    /// A message that one end writes and the other reads. Both ends do the same with it.
+    /// A message that one end writes and the other end reads. Both ends compute the same steps.
     struct passage {
-        byte* message; ///< not written to unless `writes`
+        byte* message; ///< only written to if `writes`
         bool writes;
         status why;
         symmetric_state* state;
@@ -191,10 +195,11 @@ private:
     };
 
 public:
+    /// Uses the primitives `with`, which outlive this object.
     explicit noise(primitives<Policies> const& with) noexcept : with_(with) {}
 
-    /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes; the handshake has its index.
-    /// no_random; bad_public_key: the static key of the other end is of low order.
+    /// Writes an initiation without its macs (whitepaper 5.4.2). `message` is 148 bytes. `local_index` of the
+    /// handshake is set. Returns: no_random; bad_public_key: the static key of the other end is of low order.
     template <random_source Random>
     status create_initiation(handshake& to, identity const& mine, remote_identity const& theirs, Random& random,
                              std::span<byte const, timestamp_bytes> timestamp, bytes message) const noexcept {
@@ -217,20 +222,20 @@ public:
         return why;
     }
 
-    /// An initiation on its way in.
+    /// A received initiation.
     struct incoming_initiation : passage {
-        symmetric_state symmetric;
-        wg::public_key remote_static;
-        byte_array<timestamp_bytes> timestamp;
+        symmetric_state symmetric;             ///< after the steps so far
+        wg::public_key remote_static;          ///< the static key of the sender, after `open_initiations`
+        byte_array<timestamp_bytes> timestamp; ///< TAI64N label, after `prove_initiation`
 
-        /// `from` is 148 bytes.
+        /// Sets the message. `from` is 148 bytes, which outlive this object.
         void read(byte const* from) noexcept {
             this->message = only_read(from);
             this->writes = false;
         }
     };
 
-    /// First half: reads the static key of the sender out of each message, at the cost of a DH each.
+    /// First half: reads the static key of the sender from each message, with one DH each. Sets `why` of each message:
     /// bad_public_key, decryption_failed.
     void open_initiations(batch<incoming_initiation> all, identity const& mine) const noexcept {
         for (incoming_initiation& in : all) {
@@ -244,12 +249,12 @@ public:
     }
 
     /// Second half: proves that the sender has the private key, by the DH of both static keys, and reads the timestamp.
-    /// bad_public_key, decryption_failed.
+    /// Returns: bad_public_key, decryption_failed.
     status prove_initiation(incoming_initiation& in, remote_identity const& theirs) const noexcept {
         return mix_timestamp(in, theirs, in.timestamp.data());
     }
 
-    /// Takes over an initiation whose timestamp the caller has accepted.
+    /// Stores in `to` an initiation after `prove_initiation`. The caller has accepted its timestamp.
     void accept_initiation(handshake& to, incoming_initiation const& in) const noexcept {
         using at = initiation_layout;
         to.symmetric.assign(in.symmetric);
@@ -258,12 +263,12 @@ public:
         to.state = handshake_state::initiation_consumed;
     }
 
-    /// A response on its way out.
+    /// A response to send.
     struct outgoing_response : passage {
-        secret_to_be ephemeral;
+        secret_to_be ephemeral; ///< private key
     };
 
-    /// Begins the response to an initiation that `of` has consumed: writes the indices and a new ephemeral key.
+    /// Begins the response to the initiation that `of` has consumed: writes the indices and a new ephemeral public key.
     /// `message` has room for 92 bytes. Sets `why` of `out`: no_random.
     template <random_source Random>
     void begin_response(outgoing_response& out, handshake& of, remote_identity const& theirs, byte* message,
@@ -285,12 +290,12 @@ public:
         out.theirs = &theirs;
     }
 
-    /// Writes the rest of each response without its macs (whitepaper 5.4.3). bad_public_key.
+    /// Writes the rest of each response without its macs (whitepaper 5.4.3). Sets `why` of each: bad_public_key.
     void create_responses(batch<outgoing_response> all) const noexcept { mix_response(common(all)); }
 
-    /// A response on its way in.
+    /// A received response.
     struct incoming_response : passage {
-        symmetric_state symmetric;
+        symmetric_state symmetric; ///< after the steps so far
     };
 
     /// Begins to read a response of 92 bytes that claims to answer the initiation of `of`. Sets `why` of `in`:
@@ -312,11 +317,12 @@ public:
         in.theirs = &theirs;
     }
 
-    /// Reads each response. No handshake changes before `accept_response`. bad_public_key, decryption_failed.
+    /// Reads each response. No handshake changes before `accept_response`. Sets `why` of each: bad_public_key,
+    /// decryption_failed.
     //= linux: a forged response does not end the handshake that waits for the genuine one
     void open_responses(batch<incoming_response> all) const noexcept { mix_response(common(all)); }
 
-    /// Completes the handshake with a response that was opened, the first one of a batch that names this handshake.
+    /// Completes the handshake with a response after `open_responses`: the first one of the batch for this handshake.
     void accept_response(handshake& of, incoming_response const& in) const noexcept {
         WG_ASSERT(of.state == handshake_state::initiation_created);
         of.symmetric.assign(in.symmetric);
@@ -324,7 +330,8 @@ public:
         of.state = handshake_state::response_consumed;
     }
 
-    /// The session's keys (whitepaper 5.4.5); forgets the handshake. wrong_state unless a response was made or read.
+    /// Derives the keys of the session (whitepaper 5.4.5), and wipes the handshake. Returns: wrong_state, with nothing
+    /// changed, if no response was created or accepted.
     //= wp 5.4.5: the keys of a session come out of the handshake, which is then forgotten
     status begin_session(handshake& of, secret<key_bytes>& send_key, secret<key_bytes>& receive_key) const noexcept {
         bool const initiator = of.state == handshake_state::response_consumed;
@@ -336,20 +343,22 @@ public:
     }
 
 private:
-    /// What the messages of a batch have in common. Where there is one, the steps below have one body for all kinds.
+    /// The common part of the messages of a batch. If `max_batch` is one, the steps below have one body for all kinds
+    /// of messages.
     template <class Message> static auto common(batch<Message> all) noexcept {
         if constexpr (max_batch == 1) return batch<passage>(static_cast<passage*>(&all[0]), 1);
         else return all;
     }
 
-    /// Whether a batch of one has nothing to do. Its steps return then, so that no other step looks at `why`.
+    /// Whether the message of a batch of one was refused. A step then returns at once, so that other code need not test
+    /// `why`.
     template <class Message> static bool is_refused(batch<Message> all) noexcept {
         return max_batch == 1 && all[0].why != status::ok;
     }
     /// Whether a step skips a message of a larger batch.
     static bool skips(passage const& on) noexcept { return max_batch != 1 && on.why != status::ok; }
 
-    /// Casts away const; the result is not written to when `writes` is false.
+    /// Casts away const. Nothing is written to the result, because `writes` is false or the argument is only read.
     static byte* only_read(byte const* source) noexcept { return const_cast<byte*>(source); }
 
     void start(symmetric_state& state, key_view responder) const noexcept {
@@ -380,7 +389,7 @@ private:
         store_le32(message + initiation_layout::sender, local_index); // at the same place in a response
     }
 
-    /// The first half of each initiation.
+    /// Computes the first half of each initiation.
     template <class Message> WG_OUTLINE void mix_static(batch<Message> all, key_view responder) const noexcept {
         if (is_refused(all)) return;
         for (Message& on : all) {
@@ -400,7 +409,7 @@ private:
         }
     }
 
-    /// The second half of an initiation.
+    /// Computes the second half of an initiation.
     WG_OUTLINE status mix_timestamp(passage& on, remote_identity const& theirs, byte* timestamp) const noexcept {
         if (theirs.static_static.is_zero()) return status::bad_public_key;
         // ss
@@ -408,7 +417,7 @@ private:
         return crypt_and_hash(on, initiation_layout::encrypted_timestamp, timestamp, timestamp_bytes);
     }
 
-    /// Each response.
+    /// Computes each response.
     template <class Message> WG_OUTLINE void mix_response(batch<Message> all) const noexcept {
         if (is_refused(all)) return;
         for (Message& on : all) {
@@ -459,7 +468,7 @@ private:
         kdf_into(with_.hash, state.chaining_key, ephemeral, key_bytes);
     }
 
-    /// The chaining key, and with it the next one or two keys, of which `second` may be `input`.
+    /// Mixes `input` into the chaining key, and derives the next one or two keys. `second` may be `input`.
     void mix(symmetric_state& state, secret<key_bytes> const& input, secret<key_bytes>* second = nullptr,
              secret<key_bytes>* third = nullptr) const noexcept {
         kdf_into(with_.hash, state.chaining_key, input.expose().data(), key_bytes, second, third);
@@ -474,7 +483,8 @@ private:
         on.why = crypt_and_hash(on, response_layout::encrypted_nothing, mixed.expose().data(), 0);
     }
 
-    /// `size` bytes of plain text, which the message has sealed at `place`.
+    /// Seals `plain` into the message at `place`, or opens it from there, and mixes the sealed bytes into the hash.
+    /// `size`: bytes of the plain text.
     WG_OUTLINE status crypt_and_hash(passage const& on, std::size_t place, byte* plain,
                                      std::size_t size) const noexcept {
         byte* const sealed = on.message + place;

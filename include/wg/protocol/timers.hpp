@@ -2,13 +2,12 @@
 // A peer's five timers (whitepaper 6; Linux timers.c). Folder: protocol. Pure; one thread at a time.
 //
 // The rules in words:
-// - After data was sent and nothing came back within 15 s, the session may be dead: begin a new handshake.
-// - After data was received and nothing was sent back within 10 s, send a keepalive.
-// - An initiation without an answer is sent again every 5 s and a little, for 90 s.
-// - 9 minutes after the last session began, forget all keys.
-// - With persistent keepalive, send a keepalive when no packet passed in either direction for
-//   that interval.
-// Time is an argument. The caller gives random jitter, below rekey_timeout_jitter_ms.
+// - If data was sent and nothing came back within 15 s and a jitter, a new handshake begins.
+// - If data was received and nothing was sent within 10 s, a keepalive is sent.
+// - An initiation without a response is sent again every 5 s and a jitter, for 90 s.
+// - 9 minutes after the last session began, all keys are wiped.
+// - With persistent keepalive, a keepalive is sent if no packet passed in either direction for the interval.
+// Time is an argument. The caller supplies random jitter, below rekey_timeout_jitter_ms.
 #ifndef WG_PROTOCOL_TIMERS_HPP
 #define WG_PROTOCOL_TIMERS_HPP
 
@@ -23,45 +22,54 @@ namespace wg { inline namespace WG_ABI {
 /// The timers of one peer.
 class peer_timers {
 public:
-    /// Seconds; 0 is off.
+    /// Sets the interval of persistent keepalives, in seconds. 0: off. The interval counts from the next
+    /// packet.
     void set_persistent_keepalive(std::uint16_t interval_s) noexcept { persistent_keepalive_s_ = interval_s; }
+    /// Returns: the interval of persistent keepalives, in seconds. 0: off.
     std::uint16_t persistent_keepalive_s() const noexcept { return persistent_keepalive_s_; }
 
-    /// Whether data was sent and no authenticated packet came in since. `data_sent` then changes nothing, and draws no
-    /// jitter.
+    /// Whether data was sent and no authenticated packet has come in since then. In this state `data_sent` does
+    /// nothing, and does not call `jitter_ms`.
     bool awaits_reply() const noexcept { return armed(new_handshake); }
 
+    /// Data was sent. `jitter_ms()` returns a number in milliseconds.
     //= linux: new handshake when data went out and nothing came in for Keepalive-Timeout + Rekey-Timeout, and a jitter
     template <class Jitter> void data_sent(instant_argument now, Jitter const& jitter_ms) noexcept {
         if (!awaits_reply()) arm(new_handshake, now, in_milliseconds(new_handshake_timeout) + jitter_ms());
     }
+    /// Data was received.
     //= wp 6.5: an empty packet when data came in and nothing went out for Keepalive-Timeout
     void data_received(instant_argument now) noexcept {
         if (armed(send_keepalive)) needs_another_keepalive_ = true;
         else arm(send_keepalive, now, in_milliseconds(keepalive_timeout));
     }
+    /// Any message was sent, a handshake message or a keepalive included.
     //= linux: whatever is sent takes the place of the passive keepalive
     //= linux: persistent keepalive counts from the last packet in either direction
     void any_authenticated_packet_sent(instant_argument now) noexcept { traversal(send_keepalive, now); }
+    /// Any authenticated message was received, a handshake message or a keepalive included.
     //= linux: any authenticated packet is the answer that was waited for
     void any_authenticated_packet_received(instant_argument now) noexcept { traversal(new_handshake, now); }
-    /// Whether an initiation was sent and its answer has not come.
+    /// Whether an initiation was sent and no response has come in.
     bool awaits_response() const noexcept { return armed(retransmit_handshake); }
+    /// An initiation was sent. It is sent again after Rekey-Timeout and `jitter_ms` milliseconds.
     void handshake_initiated(instant_argument now, std::int32_t jitter_ms) noexcept {
         arm(retransmit_handshake, now, in_milliseconds(rekey_timeout) + jitter_ms);
     }
-    /// An initiation of the other end came in. The response sent now forbids our initiations for Rekey-Timeout. An
-    /// initiation that was `wanted` is sent `extra_ms` after that. So is one that waits for its response, if that
-    /// response is `lost`.
+    /// An initiation of the other end came in. The response sent now forbids our initiations for Rekey-Timeout. Our
+    /// initiation is sent `extra_ms` after that if it was `wanted`, or if it waits for a response and that response is
+    /// `lost`.
     //= linux: two initiations that cross end in a session, by their jitters
     void initiation_crossed(instant_argument now, bool wanted, bool lost, std::int32_t extra_ms) noexcept {
         if (wanted || (lost && armed(retransmit_handshake))) handshake_initiated(now, extra_ms);
     }
+    /// A handshake ended with a session.
     void handshake_complete() noexcept {
         disarm(retransmit_handshake);
         attempts_ = 0;
         sent_last_minute_handshake_ = false;
     }
+    /// A session began.
     //= wp 6.1: keys are zeroed three times Reject-After-Time after the last session began
     void session_derived(instant_argument now) noexcept {
         arm(zero_key_material, now, in_milliseconds(zero_key_material_after));
@@ -69,13 +77,14 @@ public:
 
     /// A new attempt begins, as opposed to a retransmission.
     void new_attempt() noexcept { attempts_ = 0; }
+    /// Returns: how often the initiation of this attempt was sent again.
     unsigned attempts() const noexcept { return attempts_; }
 
     /// Returns: true at the first call of a session. An initiator that only receives data then renews the session.
     //= linux: an initiator that only receives renews a session once
     bool take_last_minute_handshake() noexcept { return !std::exchange(sent_last_minute_handshake_, true); }
 
-    /// The interface went down or the peer goes away.
+    /// Stops all timers. The interface went down, or the peer was removed.
     void stop() noexcept {
         armed_ = 0;
         attempts_ = 0;
@@ -83,7 +92,7 @@ public:
         sent_last_minute_handshake_ = false;
     }
 
-    /// The earliest time at which `expire` has work.
+    /// Returns: the earliest time at which `expire` has work; `instant::never()` if no timer runs.
     instant next_deadline() const noexcept {
         instant earliest = instant::never();
         for (unsigned t = 0; t < count; ++t)
@@ -91,7 +100,7 @@ public:
         return earliest;
     }
 
-    /// Which timers are due, as a set; 0: `expire` has no work.
+    /// Returns: the timers that are due, a bit for each; 0: `expire` has no work.
     unsigned due(instant_argument now) const noexcept {
         unsigned set = 0;
         for (unsigned t = 0; t < count; ++t)

@@ -16,20 +16,17 @@ inline constexpr std::size_t ethernet_header_bytes = 14; ///< of an Ethernet fra
 inline constexpr std::size_t ethernet_mtu_bytes = 1500;  ///< of an Ethernet frame's payload
 inline constexpr std::size_t max_frame_bytes = ethernet_header_bytes + ethernet_mtu_bytes; ///< without its checksum
 
-// | member                          | promise                                                                         |
-// |---------------------------------|---------------------------------------------------------------------------------|
-// | now() -> instant                | the time since power-on; never goes back, does not wrap                         |
-// | tai64n(label)                   | as of a `clock_source`: `store_tai64n` of a wall clock, or `store_boot_label`   |
-// |                                 | of a counter that survives a reset                                              |
-// | fill(out) -> bool               | fills `out` from a hardware source that is fit for keys; false: it failed       |
-// | mac() -> mac_address            | of this station                                                                 |
-// | receive(frame) -> size_t        | copies the oldest frame that arrived, from its destination address to its last  |
-// |                                 | byte without the checksum; 0: none has arrived. A frame that is longer than     |
-// |                                 | `frame` is dropped. Takes frames to `mac()`, broadcast and multicast frames.    |
-// |                                 | Does not block.                                                                 |
-// | send(head, body) -> bool        | sends one frame: head, then body, padded to 60 bytes; the hardware adds the     |
-// |                                 | checksum. Both buffers are free on return. False: the frame was dropped. May    |
-// |                                 | block for the time of a frame.                                                  |
+/// A board: the functions that a host without an operating system supplies.
+/// - `now()` returns the time since power-on, an `instant`. It never goes back and does not wrap.
+/// - `tai64n(label)` writes a label as a `clock_source` does: by `store_tai64n` of a wall clock, or by
+///   `store_boot_label` of a counter that survives a reset.
+/// - `fill(out)` fills `out` from a hardware source that is fit for keys. Returns: false if the source failed.
+/// - `mac()` returns the MAC address of this station.
+/// - `receive(frame)` copies the oldest frame that has arrived, from its destination address to its last byte without
+///   the checksum. Accepts frames to `mac()`, broadcast and multicast frames. A frame that is longer than `frame` is
+///   dropped. Does not block. Returns: bytes of the frame; 0: none has arrived.
+/// - `send(head, body)` sends one frame: `head`, then `body`, padded to 60 bytes; the hardware adds the checksum. May
+///   block for the time of a frame. Both buffers are free on return. Returns: false if the frame was dropped.
 template <class Board>
 concept board = requires(Board& b, std::span<byte, timestamp_bytes> label, bytes out, bytes_view piece) {
     { b.now() } noexcept -> std::same_as<instant>;

@@ -315,12 +315,12 @@ private:
     std::uint16_t identification_ = 0;
     neighbours<Neighbours> neighbours_;
     struct {
-        endpoint to{};
-        ip_address next_hop{};
-        std::size_t size = 0; ///< 0: no datagram waits
-        unsigned asks = 0;    ///< how often `next_hop` was asked for
-        std::uint8_t tos = 0;
-        byte_array<HeldBytes> data{};
+        endpoint to{};                ///< its destination
+        ip_address next_hop{};        ///< the neighbour whose MAC address is not known yet
+        std::size_t size = 0;         ///< 0: no datagram waits
+        unsigned asks = 0;            ///< how often the MAC address of `next_hop` was requested
+        std::uint8_t tos = 0;         ///< DSCP and ECN
+        byte_array<HeldBytes> data{}; ///< its UDP payload
     } held_;
 };
 

@@ -18,8 +18,8 @@
 
 namespace wg { inline namespace WG_ABI { namespace os {
 
-/// Whether Linux takes `name` for an interface and a file can have that name too: 1 to 15 characters, no white space,
-/// control character, `/`, `:` or `%` (the kernel replaces `%d` by a number), and neither `.` nor `..`.
+/// Whether both an interface of Linux and a file can have this name: 1 to 15 characters, without white space, control
+/// characters, slash, colon and percent sign (the kernel replaces "%d" by a number), and neither "." nor "..".
 constexpr bool is_interface_name(std::string_view name) noexcept {
     if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == "..") return false;
     for (char const c : name)
