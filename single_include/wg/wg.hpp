@@ -542,7 +542,7 @@ inline constexpr std::size_t padding_bytes = 16; ///< data is padded to a multip
 
 /// Free bytes before an outbound packet that is sealed in place.
 inline constexpr std::size_t packet_headroom_bytes = transport_header_bytes;
-/// Free bytes after it.
+/// Free bytes after an outbound packet that is sealed in place.
 inline constexpr std::size_t packet_tailroom_bytes = padding_bytes - 1 + tag_bytes;
 
 /// IPv6 header, UDP header and transport overhead: by how much the MTU of a tunnel is below that of its path.
@@ -14090,7 +14090,7 @@ public:
         v6_.remove_all(owner);
     }
 
-    /// Takes memory to add `added_*` prefixes of each family; there are at most `most_*` of it at a time.
+    /// Takes memory to add `added_*` prefixes of each family, which then has at most `most_*` prefixes at any time.
     /// Returns: false if there is no memory, or if the capacity is too small.
     bool reserve(std::size_t added_v4, std::size_t most_v4, std::size_t added_v6, std::size_t most_v6) noexcept {
         if constexpr (Storage::max_allowed_ips != 0)
@@ -14249,7 +14249,7 @@ private:
 // Linear search in place of tables, tries and heaps, for small fixed capacities. Folder: device; guarded by the
 // device's lock.
 //
-// For a handful of entries a linear search is as fast. It takes less code, and no memory but that of the entries.
+// For a few entries a linear search is as fast. It takes less code, and memory for the entries only.
 #ifndef WG_DEVICE_LINEAR_HPP
 #define WG_DEVICE_LINEAR_HPP
 
@@ -14258,14 +14258,15 @@ private:
 
 namespace wg { inline namespace WG_ABI {
 
-/// Whether a capacity is small enough for a linear search. A capacity of 0 grows, and is not.
+/// Whether a capacity is small enough for a linear search. A capacity of 0 means that the
+/// container grows, so it is not small.
 constexpr bool is_linear(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
 
 /// The type of a member that a configuration does not need. With [[no_unique_address]] and a `Place` that is unique in
 /// the object, it takes no room.
 template <int Place> struct empty_member {
     empty_member() noexcept = default;
-    /// Takes the argument of the members that it stands for.
+    /// Takes the constructor argument of the member that it replaces, and ignores it.
     template <class Storage> explicit empty_member(Storage&) noexcept {}
 };
 
@@ -14294,7 +14295,7 @@ public:
     /// The owner of the longest prefix of the address at `address` (4 or 16 bytes); nullptr: none.
     Owner* find(family kind, byte const* address) const noexcept {
         Owner* best = nullptr;
-        unsigned longest = 0; // bits, and one
+        unsigned longest = 0; // length of the longest prefix so far in bits, plus one
         for (entry const& e : all()) {
             if (e.prefix.address.kind != kind || e.prefix.bits < longest || !covers(e.prefix, address)) continue;
             best = e.owner;
@@ -14637,9 +14638,9 @@ template <policies Policies> struct job {
     peer<Policies>* owner = nullptr;                       ///< in flight with this peer; nullptr: with none
 };
 
-/// A std::span of jobs that converts from every range of jobs. It is a class of its own, without member types: because
-/// of those of a span, g++ for 32-bit Arm prints a note at every function that takes one, that its calling convention
-/// changed in version 7.1. No pragma silences that.
+/// A std::span of jobs that converts from every range of jobs. It is not std::span itself, because g++ for 32-bit Arm
+/// prints a note for every function with a parameter of type std::span: that its calling convention changed in version
+/// 7.1. No pragma disables the note.
 template <class Job> struct job_list : std::span<Job> {
     using std::span<Job>::span;
     /// The jobs of `all`.
@@ -15110,7 +15111,7 @@ public:
         }
     }
 
-    /// How many peers have jobs in flight. Removed now, each of these would leave a shell.
+    /// Returns: the number of peers with jobs in flight. If such a peer is removed now, a shell of it stays.
     std::size_t in_flight() const noexcept {
         std::size_t count = 0;
         for (peer_type const* p = first_; p != nullptr; p = p->next) count += p->in_flight != 0;
@@ -15147,13 +15148,14 @@ public:
         return load_le64(digest.data());
     }
 
-    /// Adds a peer with this key; there is none with it yet. nullptr: no memory, or too many peers; see `reserve`.
+    /// Adds a peer with this key; no peer has it yet. Returns: nullptr if there is no memory, or if there are too many
+    /// peers; see `reserve`.
     peer_type* add([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
         if constexpr (max_peers == 0) // else the pool has the limit
             if (reserve(1, size_ + 1) != status::ok) return nullptr;
         peer_type* const fresh = peers_.acquire();
         if (fresh == nullptr) return nullptr;
-        fresh->secrets = secrets_.acquire(); // this pool is as large as that of peers
+        fresh->secrets = secrets_.acquire(); // does not fail, because this pool is as large as the pool of peers
         copy(fresh->secrets->remote.public_key, key);
         fresh->number = next_number_++;
         if constexpr (!linear) by_key_.insert({hash_of(with, key), fresh});
@@ -15175,14 +15177,14 @@ public:
 
     // --- jobs
 
-    /// Makes a job one in flight of `owner`, and of the session `keys` unless that is nullptr.
+    /// Counts a job as in flight with `owner`, and with the session `keys` unless that is nullptr.
     void acquire(job_type& by, peer_type& owner, keypair_type* keys = nullptr) noexcept {
         by.owner = &owner;
         by.keys = keys;
         ++owner.in_flight;
         if (keys != nullptr) ++keys->in_flight;
     }
-    /// Ends `acquire`. Frees the session or the shell, if this was their last job.
+    /// Ends `acquire`. Frees a retired session or a removed peer if this was its last job.
     void release(job_type& by) noexcept {
         if (by.keys != nullptr) {
             --by.keys->in_flight;
@@ -15198,7 +15200,7 @@ public:
 
     // --- sessions and indices
 
-    /// What an index stands for.
+    /// The peer and the session, or the handshake, that an index names.
     struct index_owner {
         peer_type* owner = nullptr;   ///< nullptr: nothing has this index
         keypair_type* keys = nullptr; ///< nullptr: a handshake
@@ -15230,14 +15232,14 @@ public:
         }
     }
 
-    /// Gives the handshake `of` with `owner` a new random index, in place of the one that it had.
+    /// Gives the handshake `of` with `owner` a new random index. Its present index is dropped.
     /// Returns: ok, no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
     template <random_source Random> status make_index(peer_type& owner, handshake& of, Random& random) noexcept {
         drop_index(of);
         if constexpr (!linear)
             if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
-        for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
+        for (int attempt = 0; attempt < 32; ++attempt) { // 32 collisions mean that the random source is broken
             byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());
@@ -15487,7 +15489,7 @@ template <policies Policies> struct device_state {
     using keypair_type = typename peer_type::keypair_type; ///< a session
     using job_type = job<Policies>;                        ///< a packet between two steps
     /// Whether there are counters.
-    static constexpr bool counts = !hostless || observer_type::enabled; ///< a bare node's jobs say what became of them
+    static constexpr bool counts = !hostless || observer_type::enabled; ///< on a bare node, jobs have a status instead
     /// Whether peers are searched one by one.
     static constexpr bool linear = is_linear(storage_type::max_peers);
     /// Whether the rate limiter searches its sources one by one.
@@ -15513,7 +15515,7 @@ template <policies Policies> struct device_state {
         storage_type memory;                     ///< memory
     };
 
-    /// How many policies of the bundle have this type.
+    /// The number of policies of the bundle that have this type.
     template <class Type>
     static constexpr int roles_of =
         std::same_as<Type, typename Policies::hash> + std::same_as<Type, typename Policies::dh> +
@@ -15521,8 +15523,8 @@ template <policies Policies> struct device_state {
         std::same_as<Type, typename Policies::random_source> + std::same_as<Type, observer_type> +
         std::same_as<Type, storage_type>;
 
-    /// Sorts instances of policies that are given in any order. Those that are not given are default-constructed. An
-    /// instance whose type is several policies is given once, and copied.
+    /// Assigns the given instances, in any order, to their policies. Policies without an instance are
+    /// default-constructed. If several policies have the same type, the instance is given once, and copied.
     template <class... Given> static parts choose(Given&... given) noexcept {
         static_assert(((roles_of<Given> != 0) && ...), "an argument is no policy of this bundle: name its type there");
         static_assert(((roles_of<Given> <= 1 || std::copy_constructible<Given>)&&...),
@@ -15553,7 +15555,7 @@ template <policies Policies> struct device_state {
 
     // --- jobs
 
-    /// Resets all members of a job but `data`, `tos` and `where`.
+    /// Resets all members of a job except `data`, `tos` and `where`.
     WG_OUTLINE static void begin(job_type& j, bool outbound) noexcept {
         j.keys = nullptr;
         j.owner = nullptr;
@@ -15609,8 +15611,8 @@ template <policies Policies> struct device_state {
             report(event_id::send_failed, &to, static_cast<std::uint64_t>(j.why) | std::uint64_t{j.error} << 8);
     }
 
-    /// Keeps an event until the end of the call, when the lock is released and the observer is called. Of one call,
-    /// events after the first `max_reported` are lost.
+    /// Stores an event. At the end of the call, the lock is released, and then the observer is called for each stored
+    /// event. A call stores at most `max_reported` events; later ones are lost.
     void report(event_id id, peer_type const* owner, std::uint64_t value = 0) noexcept {
         if constexpr (observer_type::enabled) {
             if (reported_count == max_reported) return;
@@ -15847,7 +15849,8 @@ public:
                 status const why = check_under_load(state, message, j.where, now);
                 if (why == status::rate_limited) return state.drop(j, why);
                 check = why == status::ok ? cookie_check::proven : cookie_check::wanted;
-                // Forged sources that differ are within every limit: together they get half of the queue at most.
+                // Messages from many different forged sources exceed no limit. So messages without a cookie get at most
+                // half of the queue.
                 if (check == cookie_check::wanted && state.waiting.is_half_full())
                     return state.drop(j, status::handshake_queue_full);
             }
@@ -15860,8 +15863,8 @@ public:
     /// The most jobs that `check_mac1` checks.
     static constexpr std::size_t macs_at_once = cookie_checker<Policies>::max_batch;
 
-    /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
-    /// first job is bit 0.
+    /// Checks mac1 of the initiations and responses among the first `macs_at_once` jobs. Returns: a bit for each job
+    /// whose mac1 is right; the first job is bit 0.
     static std::uint32_t check_mac1(state_type& state, job_list<job_type const> jobs) noexcept {
         if (!mine(state).exists()) return 0;
         if constexpr (macs_at_once == 1) {
@@ -15953,9 +15956,9 @@ public:
             out.why = status::no_room;
             return false;
         }
-        if (to.may_initiate_at != instant{}) to.early_initiations = 0; // at zero an exception was made
+        if (to.may_initiate_at != instant{}) to.early_initiations = 0; // zero: an early initiation, or the first one
         to.sent_handshake(now);
-        to.timers.handshake_initiated(now, state.jitter_ms()); // also if the next steps fail: then it is retried
+        to.timers.handshake_initiated(now, state.jitter_ms()); // first, so that a failure of the next steps is retried
         status why = state.peers.make_index(to, to.exchange(), state.random);
         if (why == status::ok)
             why = steps(state.with)
@@ -15983,8 +15986,8 @@ private:
     using steps = noise<Policies>;
     static constexpr std::size_t max_batch = steps::max_batch;
     template <class Item> using batch = typename steps::template batch<Item>;
-    /// Whether the exchange that the other end began is kept apart from the one that we began. Small machines have one
-    /// place for both, as Linux does: there two exchanges that cross are both lost.
+    /// Whether the exchange of the peer's initiation and the exchange of our initiation are stored separately. Small
+    /// machines have one place for both, as Linux does: two exchanges that cross are then both lost.
     static constexpr bool separate_exchanges = !compact;
 
     struct own_exchange {
@@ -16473,8 +16476,8 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     return true;
 }
 
-/// The payload of an inner UDP datagram from `local_port` to `remote`; empty if `packet` is no such datagram. One that
-/// this tunnel sent, and that the host routed into the tunnel, looks like that.
+/// Returns: the payload of an inner UDP datagram from `local_port` to `remote`; empty if `packet` is another packet. A
+/// datagram that this tunnel sent, and that the host routed into the tunnel, has these ports and this destination.
 inline bytes_view datagram_between(bytes_view packet, ip_header const& header, std::uint16_t local_port,
                                    endpoint const& remote) noexcept {
     if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment) return {};
@@ -16525,10 +16528,10 @@ public:
         j.counter = load_le64(&data[transport_layout::counter]);
         if (!found.keys->can_receive(now) || j.counter >= reject_after_messages)
             return state.drop(j, status::expired_keypair);
-        // The window decides after the tag was found right. A counter that it has seen is not worth a decryption.
+        // The replay window changes only after the tag was verified. This check saves the decryption of a replay.
         if constexpr (!compact)
             if (found.keys->received.refuses(j.counter)) return state.drop(j, status::replayed_counter);
-        j.why = status::decryption_failed; // until `crypt` finds the tag right
+        j.why = status::decryption_failed; // until `crypt` has verified the tag
         state.peers.acquire(j, *found.owner, found.keys);
     }
 
@@ -16670,8 +16673,8 @@ public:
     }
 
 private:
-    /// Whether this device made the datagram, which goes to the endpoint of `to`: then it was routed into the tunnel.
-    /// A datagram of another tunnel passes.
+    /// Whether this device sent the datagram, which goes to the endpoint of `to`: then the host has routed it into the
+    /// tunnel. Returns: false for a datagram of another tunnel.
     static bool is_from_here(state_type& state, bytes_view datagram, peer_type const& to) noexcept {
         switch (type_of(datagram)) {
         case message_type::transport: {
@@ -16706,8 +16709,8 @@ private:
         run_timers(state, to, now);
         for (std::size_t lost = state.staged.stage(to.staged, packet_data); lost != 0; --lost)
             state.count(status::staging_full, &to);
-        to.timers.new_attempt(); // a packet of the user; those that wait already do not count as an attempt
-        // Other peers may have taken all slots. The handshake begins all the same, for the next packet.
+        to.timers.new_attempt(); // a new packet of the host restarts the count of attempts
+        // Other peers may have taken all slots. The handshake begins anyway, for the next packet.
         if (to.staged.empty()) to.wants_initiation = true;
         state.enqueue_for_transmit(to);
     }
@@ -16730,7 +16733,8 @@ private:
         state.send(j, to, &keys);
     }
 
-    /// Bytes of zeros after a packet of `length` bytes. A packet above the MTU is padded as its last MTU-sized part.
+    /// Returns: the bytes of zeros after a packet of `length` bytes. If `length` exceeds the MTU, `length` modulo the
+    /// MTU is padded.
     //= wp 5.4.6: padded with zeros to a multiple of 16, but not beyond the MTU
     static std::size_t padding_for(state_type& state, std::size_t length) noexcept {
         std::size_t const last = length < state.mtu ? length : length % state.mtu; // 0 takes no padding
@@ -16742,8 +16746,8 @@ private:
         return transport_header_bytes + length + padding_for(state, length) + tag_bytes;
     }
 
-    /// Writes one message of `to` into `out`. False: `to` has none to send now, or, if `why` is no_room, one that does
-    /// not fit and is kept.
+    /// Writes one message of `to` into `out`. Returns: false if `to` has no message to send now, or if its message does
+    /// not fit; then `why` is no_room, and the message is kept.
     static bool transmit_one(state_type& state, peer_type& to, job_type& out, instant_argument now) noexcept {
         state.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
@@ -16760,7 +16764,7 @@ private:
         return has_session && to.where.remote && transmit_data(state, to, *keys, out);
     }
 
-    /// Writes the oldest staged packet of `to`, or a keepalive, into `out`. False: as `transmit_one`.
+    /// Writes the oldest staged packet of `to`, or a keepalive, into `out`. Returns: as `transmit_one`.
     static bool transmit_data(state_type& state, peer_type& to, keypair_type& keys, job_type& out) noexcept {
         auto const fits = [&](std::size_t length) noexcept {
             return out.data.capacity >= message_bytes(state, length);
@@ -16929,17 +16933,17 @@ struct tally {
     std::size_t most = now; ///< after any step
     std::size_t added = 0;  ///< in all steps
 
-    /// Counts one that is added.
+    /// Counts one added peer or prefix.
     void add() noexcept {
         ++added;
         most = (std::max)(most, ++now);
     }
-    /// Counts `count` that are removed.
+    /// Counts `count` removed peers or prefixes.
     void drop(std::size_t count) noexcept { now -= (std::min)(now, count); }
 };
 
-// The keys of peers that a configuration has added so far. A key is the place in the list of changes where it stands
-// first.
+// The keys of peers that a configuration has added so far. A key is stored as a pointer to its first mention in the
+// list of changes.
 
 /// At most `Most` keys, searched one by one.
 template <std::size_t Most> class linear_keys {
@@ -17534,8 +17538,8 @@ template <class Policies> class device {
 public:
     using job_type = job<Policies>; ///< one packet or datagram between two steps
 
-    /// At most so many handshake messages that cost DH operations are processed in one call, because the device is
-    /// locked during the call.
+    /// The most handshake messages with DH operations that one call processes. The device is locked during the call, so
+    /// the number is small.
     static constexpr std::size_t handshakes_at_once = 8;
 
     /// Makes a device from instances of its policies, in any order. Policies that are not given are
@@ -17629,7 +17633,8 @@ public:
 
     // --- time
 
-    /// When `on_deadline`, `process_handshakes` or `poll_transmit` has work. An instant in the past: now.
+    /// Returns: the time at which `on_deadline`, `process_handshakes` or `poll_transmit` has work. It is in the past if
+    /// there is work now.
     instant next_deadline() noexcept {
         locked<Policies> const lock(state_);
         if (state_.next_for_transmit() != nullptr || state_.waiting.size() != 0) return instant{};
@@ -17790,7 +17795,7 @@ private:
         state_.peers.release(j);
     }
 
-    /// How many of the first buffers have room for an answer to any handshake message.
+    /// Returns: the number of leading buffers that have room for an answer to any handshake message.
     static std::size_t buffers_for_answers(job_list<job_type const> out) noexcept {
         std::size_t count = 0;
         while (count < out.size() && out[count].data.capacity >= response_layout::size) ++count;
@@ -19558,7 +19563,7 @@ public:
         return first;
     }
 
-    /// Destroys and wipes all but the first `size` elements, and keeps the storage. `size` is at most `size()`.
+    /// Destroys and wipes all elements after the first `size`, and keeps the storage. `size` is at most `size()`.
     void truncate(std::size_t size) noexcept {
         WG_ASSERT(size <= size_);
         if (size == size_) return;
@@ -19591,7 +19596,7 @@ private:
         if (elements == nullptr) return false;
         std::uninitialized_move_n(elements_, size_, elements);
         std::size_t const size = size_;
-        release(); // wipes what was moved from
+        release(); // wipes the storage that the elements were moved from
         elements_ = elements;
         size_ = size;
         capacity_ = capacity;
@@ -19790,7 +19795,7 @@ constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
     return (valid & text_detail::mask_between(bits & 3, 0, 0)) != 0;
 }
 
-/// Writes a key in that format. The caller wipes the text of a secret key, and does not log it.
+/// Writes a key in the format of `wg genkey`. The caller wipes the text of a secret key, and does not log it.
 constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span<char, base64_key_chars> to) noexcept {
     for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
         std::size_t const first = i * 6 / 8; // at most 31
@@ -19801,7 +19806,7 @@ constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span
     to[base64_key_chars - 1] = '=';
 }
 
-/// A public key in that format.
+/// Returns: a public key in the format of `wg genkey`.
 constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, key_bytes> from) noexcept {
     char chars[base64_key_chars]{};
     print_base64_key(from, chars);
@@ -19810,7 +19815,8 @@ constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, ke
     return text;
 }
 
-/// Reads decimal digits. Returns: invalid if there are none, another character, or the number is too large.
+/// Reads decimal digits. Returns: invalid if there is no digit, if there is another character, or if the number
+/// is too large.
 template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(std::string_view from) noexcept {
     if (from.empty()) return status::invalid;
     constexpr Number most = (std::numeric_limits<Number>::max)();
@@ -20050,10 +20056,10 @@ constexpr short_text<58> print(endpoint const& where) noexcept {
 
 namespace wg { inline namespace WG_ABI { namespace uapi {
 
-inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid one, an endpoint, has about 125
-/// Of one `set`: a million peers take three or four million. A change takes 64 bytes.
+inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid line, an endpoint, has about 125
+/// The most changes of one `set`. A million peers take three or four million changes, of 64 bytes each.
 inline constexpr std::size_t most_changes = std::size_t{1} << 24;
-/// Not yet taken by the host: a million peers take 400 MB.
+/// The most characters of replies that the host has not taken yet. A million peers take 400 MB.
 inline constexpr std::size_t most_reply_chars = std::size_t{1} << 30;
 
 /// The error number of this host that `errno=` reports.
@@ -20269,7 +20275,7 @@ public:
     /// A `set` may grow to `most` changes.
     explicit basic_session(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
         : parser_(resolve, most) {}
-    basic_session(basic_session&&) = delete; // a line that moved would leave a copy
+    basic_session(basic_session&&) = delete; // a moved line would leave a copy of its keys
 
     /// Takes received bytes, and appends the answers to `reply`. The caller wipes both after use.
     /// Returns: protocol_error: send the reply, then close; the rest of `read` and later input are ignored.
@@ -28437,7 +28443,7 @@ private:
     bool is_shared_ = false;    ///< another object opened the sockets
     unsigned readable_ = 0;     ///< sockets that the last `receive` found readable
     unsigned bind_index_ = 0;   ///< of the interface that open sockets are bound to
-    std::uint32_t changes_ = 0; ///< calls of `routes_changed`, as the object has counted them that opened the sockets
+    std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     int error_ = 0;
     flood_filter flood_{};
     udp_detail::sender<Calls> sender_;

@@ -21,7 +21,7 @@ inline constexpr std::size_t padding_bytes = 16; ///< data is padded to a multip
 
 /// Free bytes before an outbound packet that is sealed in place.
 inline constexpr std::size_t packet_headroom_bytes = transport_header_bytes;
-/// Free bytes after it.
+/// Free bytes after an outbound packet that is sealed in place.
 inline constexpr std::size_t packet_tailroom_bytes = padding_bytes - 1 + tag_bytes;
 
 /// IPv6 header, UDP header and transport overhead: by how much the MTU of a tunnel is below that of its path.

@@ -76,7 +76,7 @@ public:
         return first;
     }
 
-    /// Destroys and wipes all but the first `size` elements, and keeps the storage. `size` is at most `size()`.
+    /// Destroys and wipes all elements after the first `size`, and keeps the storage. `size` is at most `size()`.
     void truncate(std::size_t size) noexcept {
         WG_ASSERT(size <= size_);
         if (size == size_) return;
@@ -109,7 +109,7 @@ private:
         if (elements == nullptr) return false;
         std::uninitialized_move_n(elements_, size_, elements);
         std::size_t const size = size_;
-        release(); // wipes what was moved from
+        release(); // wipes the storage that the elements were moved from
         elements_ = elements;
         size_ = size;
         capacity_ = capacity;

@@ -151,7 +151,7 @@ constexpr void print_hex(bytes_view from, std::span<char> to) noexcept {
     return (valid & text_detail::mask_between(bits & 3, 0, 0)) != 0;
 }
 
-/// Writes a key in that format. The caller wipes the text of a secret key, and does not log it.
+/// Writes a key in the format of `wg genkey`. The caller wipes the text of a secret key, and does not log it.
 constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span<char, base64_key_chars> to) noexcept {
     for (std::size_t i = 0; i < base64_key_chars - 1; ++i) {
         std::size_t const first = i * 6 / 8; // at most 31
@@ -162,7 +162,7 @@ constexpr void print_base64_key(std::span<byte const, key_bytes> from, std::span
     to[base64_key_chars - 1] = '=';
 }
 
-/// A public key in that format.
+/// Returns: a public key in the format of `wg genkey`.
 constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, key_bytes> from) noexcept {
     char chars[base64_key_chars]{};
     print_base64_key(from, chars);
@@ -171,7 +171,8 @@ constexpr short_text<base64_key_chars> print_base64_key(std::span<byte const, ke
     return text;
 }
 
-/// Reads decimal digits. Returns: invalid if there are none, another character, or the number is too large.
+/// Reads decimal digits. Returns: invalid if there is no digit, if there is another character, or if the number
+/// is too large.
 template <std::unsigned_integral Number> constexpr result<Number> parse_decimal(std::string_view from) noexcept {
     if (from.empty()) return status::invalid;
     constexpr Number most = (std::numeric_limits<Number>::max)();

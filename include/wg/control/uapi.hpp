@@ -33,10 +33,10 @@
 
 namespace wg { inline namespace WG_ABI { namespace uapi {
 
-inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid one, an endpoint, has about 125
-/// Of one `set`: a million peers take three or four million. A change takes 64 bytes.
+inline constexpr std::size_t longest_line_chars = 255; ///< the longest valid line, an endpoint, has about 125
+/// The most changes of one `set`. A million peers take three or four million changes, of 64 bytes each.
 inline constexpr std::size_t most_changes = std::size_t{1} << 24;
-/// Not yet taken by the host: a million peers take 400 MB.
+/// The most characters of replies that the host has not taken yet. A million peers take 400 MB.
 inline constexpr std::size_t most_reply_chars = std::size_t{1} << 30;
 
 /// The error number of this host that `errno=` reports.
@@ -252,7 +252,7 @@ public:
     /// A `set` may grow to `most` changes.
     explicit basic_session(text::zone_resolver resolve = nullptr, std::size_t most = most_changes) noexcept
         : parser_(resolve, most) {}
-    basic_session(basic_session&&) = delete; // a line that moved would leave a copy
+    basic_session(basic_session&&) = delete; // a moved line would leave a copy of its keys
 
     /// Takes received bytes, and appends the answers to `reply`. The caller wipes both after use.
     /// Returns: protocol_error: send the reply, then close; the rest of `read` and later input are ignored.

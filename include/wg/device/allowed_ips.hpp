@@ -257,7 +257,7 @@ public:
         v6_.remove_all(owner);
     }
 
-    /// Takes memory to add `added_*` prefixes of each family; there are at most `most_*` of it at a time.
+    /// Takes memory to add `added_*` prefixes of each family, which then has at most `most_*` prefixes at any time.
     /// Returns: false if there is no memory, or if the capacity is too small.
     bool reserve(std::size_t added_v4, std::size_t most_v4, std::size_t added_v6, std::size_t most_v6) noexcept {
         if constexpr (Storage::max_allowed_ips != 0)

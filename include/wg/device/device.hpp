@@ -37,8 +37,8 @@ template <class Policies> class device {
 public:
     using job_type = job<Policies>; ///< one packet or datagram between two steps
 
-    /// At most so many handshake messages that cost DH operations are processed in one call, because the device is
-    /// locked during the call.
+    /// The most handshake messages with DH operations that one call processes. The device is locked during the call, so
+    /// the number is small.
     static constexpr std::size_t handshakes_at_once = 8;
 
     /// Makes a device from instances of its policies, in any order. Policies that are not given are
@@ -132,7 +132,8 @@ public:
 
     // --- time
 
-    /// When `on_deadline`, `process_handshakes` or `poll_transmit` has work. An instant in the past: now.
+    /// Returns: the time at which `on_deadline`, `process_handshakes` or `poll_transmit` has work. It is in the past if
+    /// there is work now.
     instant next_deadline() noexcept {
         locked<Policies> const lock(state_);
         if (state_.next_for_transmit() != nullptr || state_.waiting.size() != 0) return instant{};
@@ -293,7 +294,7 @@ private:
         state_.peers.release(j);
     }
 
-    /// How many of the first buffers have room for an answer to any handshake message.
+    /// Returns: the number of leading buffers that have room for an answer to any handshake message.
     static std::size_t buffers_for_answers(job_list<job_type const> out) noexcept {
         std::size_t count = 0;
         while (count < out.size() && out[count].data.capacity >= response_layout::size) ++count;

@@ -42,7 +42,8 @@ public:
                 status const why = check_under_load(state, message, j.where, now);
                 if (why == status::rate_limited) return state.drop(j, why);
                 check = why == status::ok ? cookie_check::proven : cookie_check::wanted;
-                // Forged sources that differ are within every limit: together they get half of the queue at most.
+                // Messages from many different forged sources exceed no limit. So messages without a cookie get at most
+                // half of the queue.
                 if (check == cookie_check::wanted && state.waiting.is_half_full())
                     return state.drop(j, status::handshake_queue_full);
             }
@@ -55,8 +56,8 @@ public:
     /// The most jobs that `check_mac1` checks.
     static constexpr std::size_t macs_at_once = cookie_checker<Policies>::max_batch;
 
-    /// Which of the first `macs_at_once` jobs are initiations or responses of somebody who knows our public key; the
-    /// first job is bit 0.
+    /// Checks mac1 of the initiations and responses among the first `macs_at_once` jobs. Returns: a bit for each job
+    /// whose mac1 is right; the first job is bit 0.
     static std::uint32_t check_mac1(state_type& state, job_list<job_type const> jobs) noexcept {
         if (!mine(state).exists()) return 0;
         if constexpr (macs_at_once == 1) {
@@ -148,9 +149,9 @@ public:
             out.why = status::no_room;
             return false;
         }
-        if (to.may_initiate_at != instant{}) to.early_initiations = 0; // at zero an exception was made
+        if (to.may_initiate_at != instant{}) to.early_initiations = 0; // zero: an early initiation, or the first one
         to.sent_handshake(now);
-        to.timers.handshake_initiated(now, state.jitter_ms()); // also if the next steps fail: then it is retried
+        to.timers.handshake_initiated(now, state.jitter_ms()); // first, so that a failure of the next steps is retried
         status why = state.peers.make_index(to, to.exchange(), state.random);
         if (why == status::ok)
             why = steps(state.with)
@@ -178,8 +179,8 @@ private:
     using steps = noise<Policies>;
     static constexpr std::size_t max_batch = steps::max_batch;
     template <class Item> using batch = typename steps::template batch<Item>;
-    /// Whether the exchange that the other end began is kept apart from the one that we began. Small machines have one
-    /// place for both, as Linux does: there two exchanges that cross are both lost.
+    /// Whether the exchange of the peer's initiation and the exchange of our initiation are stored separately. Small
+    /// machines have one place for both, as Linux does: two exchanges that cross are then both lost.
     static constexpr bool separate_exchanges = !compact;
 
     struct own_exchange {

@@ -44,10 +44,10 @@ public:
         j.counter = load_le64(&data[transport_layout::counter]);
         if (!found.keys->can_receive(now) || j.counter >= reject_after_messages)
             return state.drop(j, status::expired_keypair);
-        // The window decides after the tag was found right. A counter that it has seen is not worth a decryption.
+        // The replay window changes only after the tag was verified. This check saves the decryption of a replay.
         if constexpr (!compact)
             if (found.keys->received.refuses(j.counter)) return state.drop(j, status::replayed_counter);
-        j.why = status::decryption_failed; // until `crypt` finds the tag right
+        j.why = status::decryption_failed; // until `crypt` has verified the tag
         state.peers.acquire(j, *found.owner, found.keys);
     }
 

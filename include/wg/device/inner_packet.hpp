@@ -131,8 +131,8 @@ inline bool make_unreachable(packet& data, ip_header const& about) noexcept {
     return true;
 }
 
-/// The payload of an inner UDP datagram from `local_port` to `remote`; empty if `packet` is no such datagram. One that
-/// this tunnel sent, and that the host routed into the tunnel, looks like that.
+/// Returns: the payload of an inner UDP datagram from `local_port` to `remote`; empty if `packet` is another packet. A
+/// datagram that this tunnel sent, and that the host routed into the tunnel, has these ports and this destination.
 inline bytes_view datagram_between(bytes_view packet, ip_header const& header, std::uint16_t local_port,
                                    endpoint const& remote) noexcept {
     if (header.protocol != ip_protocol_udp || header.kind != remote.address.kind || !header.first_fragment) return {};

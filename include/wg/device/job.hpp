@@ -32,9 +32,9 @@ template <policies Policies> struct job {
     peer<Policies>* owner = nullptr;                       ///< in flight with this peer; nullptr: with none
 };
 
-/// A std::span of jobs that converts from every range of jobs. It is a class of its own, without member types: because
-/// of those of a span, g++ for 32-bit Arm prints a note at every function that takes one, that its calling convention
-/// changed in version 7.1. No pragma silences that.
+/// A std::span of jobs that converts from every range of jobs. It is not std::span itself, because g++ for 32-bit Arm
+/// prints a note for every function with a parameter of type std::span: that its calling convention changed in version
+/// 7.1. No pragma disables the note.
 template <class Job> struct job_list : std::span<Job> {
     using std::span<Job>::span;
     /// The jobs of `all`.

@@ -2,7 +2,7 @@
 // Linear search in place of tables, tries and heaps, for small fixed capacities. Folder: device; guarded by the
 // device's lock.
 //
-// For a handful of entries a linear search is as fast. It takes less code, and no memory but that of the entries.
+// For a few entries a linear search is as fast. It takes less code, and memory for the entries only.
 #ifndef WG_DEVICE_LINEAR_HPP
 #define WG_DEVICE_LINEAR_HPP
 
@@ -13,14 +13,15 @@
 
 namespace wg { inline namespace WG_ABI {
 
-/// Whether a capacity is small enough for a linear search. A capacity of 0 grows, and is not.
+/// Whether a capacity is small enough for a linear search. A capacity of 0 means that the
+/// container grows, so it is not small.
 constexpr bool is_linear(std::size_t capacity) noexcept { return capacity != 0 && capacity <= 16; }
 
 /// The type of a member that a configuration does not need. With [[no_unique_address]] and a `Place` that is unique in
 /// the object, it takes no room.
 template <int Place> struct empty_member {
     empty_member() noexcept = default;
-    /// Takes the argument of the members that it stands for.
+    /// Takes the constructor argument of the member that it replaces, and ignores it.
     template <class Storage> explicit empty_member(Storage&) noexcept {}
 };
 
@@ -49,7 +50,7 @@ public:
     /// The owner of the longest prefix of the address at `address` (4 or 16 bytes); nullptr: none.
     Owner* find(family kind, byte const* address) const noexcept {
         Owner* best = nullptr;
-        unsigned longest = 0; // bits, and one
+        unsigned longest = 0; // length of the longest prefix so far in bits, plus one
         for (entry const& e : all()) {
             if (e.prefix.address.kind != kind || e.prefix.bits < longest || !covers(e.prefix, address)) continue;
             best = e.owner;

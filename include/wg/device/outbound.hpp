@@ -81,8 +81,8 @@ public:
     }
 
 private:
-    /// Whether this device made the datagram, which goes to the endpoint of `to`: then it was routed into the tunnel.
-    /// A datagram of another tunnel passes.
+    /// Whether this device sent the datagram, which goes to the endpoint of `to`: then the host has routed it into the
+    /// tunnel. Returns: false for a datagram of another tunnel.
     static bool is_from_here(state_type& state, bytes_view datagram, peer_type const& to) noexcept {
         switch (type_of(datagram)) {
         case message_type::transport: {
@@ -117,8 +117,8 @@ private:
         run_timers(state, to, now);
         for (std::size_t lost = state.staged.stage(to.staged, packet_data); lost != 0; --lost)
             state.count(status::staging_full, &to);
-        to.timers.new_attempt(); // a packet of the user; those that wait already do not count as an attempt
-        // Other peers may have taken all slots. The handshake begins all the same, for the next packet.
+        to.timers.new_attempt(); // a new packet of the host restarts the count of attempts
+        // Other peers may have taken all slots. The handshake begins anyway, for the next packet.
         if (to.staged.empty()) to.wants_initiation = true;
         state.enqueue_for_transmit(to);
     }
@@ -141,7 +141,8 @@ private:
         state.send(j, to, &keys);
     }
 
-    /// Bytes of zeros after a packet of `length` bytes. A packet above the MTU is padded as its last MTU-sized part.
+    /// Returns: the bytes of zeros after a packet of `length` bytes. If `length` exceeds the MTU, `length` modulo the
+    /// MTU is padded.
     //= wp 5.4.6: padded with zeros to a multiple of 16, but not beyond the MTU
     static std::size_t padding_for(state_type& state, std::size_t length) noexcept {
         std::size_t const last = length < state.mtu ? length : length % state.mtu; // 0 takes no padding
@@ -153,8 +154,8 @@ private:
         return transport_header_bytes + length + padding_for(state, length) + tag_bytes;
     }
 
-    /// Writes one message of `to` into `out`. False: `to` has none to send now, or, if `why` is no_room, one that does
-    /// not fit and is kept.
+    /// Writes one message of `to` into `out`. Returns: false if `to` has no message to send now, or if its message does
+    /// not fit; then `why` is no_room, and the message is kept.
     static bool transmit_one(state_type& state, peer_type& to, job_type& out, instant_argument now) noexcept {
         state.begin(out, true);
         keypair_type* const keys = to.keypairs.current;
@@ -171,7 +172,7 @@ private:
         return has_session && to.where.remote && transmit_data(state, to, *keys, out);
     }
 
-    /// Writes the oldest staged packet of `to`, or a keepalive, into `out`. False: as `transmit_one`.
+    /// Writes the oldest staged packet of `to`, or a keepalive, into `out`. Returns: as `transmit_one`.
     static bool transmit_data(state_type& state, peer_type& to, keypair_type& keys, job_type& out) noexcept {
         auto const fits = [&](std::size_t length) noexcept {
             return out.data.capacity >= message_bytes(state, length);

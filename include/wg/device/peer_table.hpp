@@ -70,7 +70,7 @@ public:
         }
     }
 
-    /// How many peers have jobs in flight. Removed now, each of these would leave a shell.
+    /// Returns: the number of peers with jobs in flight. If such a peer is removed now, a shell of it stays.
     std::size_t in_flight() const noexcept {
         std::size_t count = 0;
         for (peer_type const* p = first_; p != nullptr; p = p->next) count += p->in_flight != 0;
@@ -107,13 +107,14 @@ public:
         return load_le64(digest.data());
     }
 
-    /// Adds a peer with this key; there is none with it yet. nullptr: no memory, or too many peers; see `reserve`.
+    /// Adds a peer with this key; no peer has it yet. Returns: nullptr if there is no memory, or if there are too many
+    /// peers; see `reserve`.
     peer_type* add([[maybe_unused]] primitives<Policies> const& with, key_view key) noexcept {
         if constexpr (max_peers == 0) // else the pool has the limit
             if (reserve(1, size_ + 1) != status::ok) return nullptr;
         peer_type* const fresh = peers_.acquire();
         if (fresh == nullptr) return nullptr;
-        fresh->secrets = secrets_.acquire(); // this pool is as large as that of peers
+        fresh->secrets = secrets_.acquire(); // does not fail, because this pool is as large as the pool of peers
         copy(fresh->secrets->remote.public_key, key);
         fresh->number = next_number_++;
         if constexpr (!linear) by_key_.insert({hash_of(with, key), fresh});
@@ -135,14 +136,14 @@ public:
 
     // --- jobs
 
-    /// Makes a job one in flight of `owner`, and of the session `keys` unless that is nullptr.
+    /// Counts a job as in flight with `owner`, and with the session `keys` unless that is nullptr.
     void acquire(job_type& by, peer_type& owner, keypair_type* keys = nullptr) noexcept {
         by.owner = &owner;
         by.keys = keys;
         ++owner.in_flight;
         if (keys != nullptr) ++keys->in_flight;
     }
-    /// Ends `acquire`. Frees the session or the shell, if this was their last job.
+    /// Ends `acquire`. Frees a retired session or a removed peer if this was its last job.
     void release(job_type& by) noexcept {
         if (by.keys != nullptr) {
             --by.keys->in_flight;
@@ -158,7 +159,7 @@ public:
 
     // --- sessions and indices
 
-    /// What an index stands for.
+    /// The peer and the session, or the handshake, that an index names.
     struct index_owner {
         peer_type* owner = nullptr;   ///< nullptr: nothing has this index
         keypair_type* keys = nullptr; ///< nullptr: a handshake
@@ -190,14 +191,14 @@ public:
         }
     }
 
-    /// Gives the handshake `of` with `owner` a new random index, in place of the one that it had.
+    /// Gives the handshake `of` with `owner` a new random index. Its present index is dropped.
     /// Returns: ok, no_random, no_memory.
     //= wp 5.4.2: indices are random, and nobody has the same one
     template <random_source Random> status make_index(peer_type& owner, handshake& of, Random& random) noexcept {
         drop_index(of);
         if constexpr (!linear)
             if (!by_index_.reserve(1, growth_.from)) return status::no_memory;
-        for (int attempt = 0; attempt < 32; ++attempt) { // a source that repeats itself is broken
+        for (int attempt = 0; attempt < 32; ++attempt) { // 32 collisions mean that the random source is broken
             byte_array<4> raw{};
             if (!random.fill(raw)) return status::no_random;
             std::uint32_t const index = load_le32(raw.data());

@@ -23,17 +23,17 @@ struct tally {
     std::size_t most = now; ///< after any step
     std::size_t added = 0;  ///< in all steps
 
-    /// Counts one that is added.
+    /// Counts one added peer or prefix.
     void add() noexcept {
         ++added;
         most = (std::max)(most, ++now);
     }
-    /// Counts `count` that are removed.
+    /// Counts `count` removed peers or prefixes.
     void drop(std::size_t count) noexcept { now -= (std::min)(now, count); }
 };
 
-// The keys of peers that a configuration has added so far. A key is the place in the list of changes where it stands
-// first.
+// The keys of peers that a configuration has added so far. A key is stored as a pointer to its first mention in the
+// list of changes.
 
 /// At most `Most` keys, searched one by one.
 template <std::size_t Most> class linear_keys {

@@ -22,7 +22,7 @@ template <policies Policies> struct device_state {
     using keypair_type = typename peer_type::keypair_type; ///< a session
     using job_type = job<Policies>;                        ///< a packet between two steps
     /// Whether there are counters.
-    static constexpr bool counts = !hostless || observer_type::enabled; ///< a bare node's jobs say what became of them
+    static constexpr bool counts = !hostless || observer_type::enabled; ///< on a bare node, jobs have a status instead
     /// Whether peers are searched one by one.
     static constexpr bool linear = is_linear(storage_type::max_peers);
     /// Whether the rate limiter searches its sources one by one.
@@ -48,7 +48,7 @@ template <policies Policies> struct device_state {
         storage_type memory;                     ///< memory
     };
 
-    /// How many policies of the bundle have this type.
+    /// The number of policies of the bundle that have this type.
     template <class Type>
     static constexpr int roles_of =
         std::same_as<Type, typename Policies::hash> + std::same_as<Type, typename Policies::dh> +
@@ -56,8 +56,8 @@ template <policies Policies> struct device_state {
         std::same_as<Type, typename Policies::random_source> + std::same_as<Type, observer_type> +
         std::same_as<Type, storage_type>;
 
-    /// Sorts instances of policies that are given in any order. Those that are not given are default-constructed. An
-    /// instance whose type is several policies is given once, and copied.
+    /// Assigns the given instances, in any order, to their policies. Policies without an instance are
+    /// default-constructed. If several policies have the same type, the instance is given once, and copied.
     template <class... Given> static parts choose(Given&... given) noexcept {
         static_assert(((roles_of<Given> != 0) && ...), "an argument is no policy of this bundle: name its type there");
         static_assert(((roles_of<Given> <= 1 || std::copy_constructible<Given>)&&...),
@@ -88,7 +88,7 @@ template <policies Policies> struct device_state {
 
     // --- jobs
 
-    /// Resets all members of a job but `data`, `tos` and `where`.
+    /// Resets all members of a job except `data`, `tos` and `where`.
     WG_OUTLINE static void begin(job_type& j, bool outbound) noexcept {
         j.keys = nullptr;
         j.owner = nullptr;
@@ -144,8 +144,8 @@ template <policies Policies> struct device_state {
             report(event_id::send_failed, &to, static_cast<std::uint64_t>(j.why) | std::uint64_t{j.error} << 8);
     }
 
-    /// Keeps an event until the end of the call, when the lock is released and the observer is called. Of one call,
-    /// events after the first `max_reported` are lost.
+    /// Stores an event. At the end of the call, the lock is released, and then the observer is called for each stored
+    /// event. A call stores at most `max_reported` events; later ones are lost.
     void report(event_id id, peer_type const* owner, std::uint64_t value = 0) noexcept {
         if constexpr (observer_type::enabled) {
             if (reported_count == max_reported) return;

@@ -320,7 +320,7 @@ private:
     bool is_shared_ = false;    ///< another object opened the sockets
     unsigned readable_ = 0;     ///< sockets that the last `receive` found readable
     unsigned bind_index_ = 0;   ///< of the interface that open sockets are bound to
-    std::uint32_t changes_ = 0; ///< calls of `routes_changed`, as the object has counted them that opened the sockets
+    std::uint32_t changes_ = 0; ///< calls of `routes_changed`, counted by the object that opened the sockets
     int error_ = 0;
     flood_filter flood_{};
     udp_detail::sender<Calls> sender_;
