@@ -856,17 +856,17 @@ namespace wg { inline namespace WG_ABI {
     X(no_private_key, "this interface has no private key")                                                             \
     X(bad_public_key, "the shared secret is zero: a point of low order")                                               \
     X(decryption_failed, "the authentication tag is wrong")                                                            \
-    X(unknown_peer, "nobody's public key")                                                                             \
+    X(unknown_peer, "no peer has this public key")                                                                     \
     X(replayed_initiation, "the timestamp is not greater than the greatest seen")                                      \
     X(initiation_flood, "initiations of one peer too close to each other")                                             \
-    X(unknown_index, "nobody's receiver index")                                                                        \
+    X(unknown_index, "no session or handshake has this receiver index")                                                \
     X(wrong_state, "no handshake that this message answers")                                                           \
     X(stale_cookie, "no message that this cookie reply answers")                                                       \
     /* inbound, data */                                                                                                \
     X(expired_keypair, "the session is too old or has sent too many messages")                                         \
     X(replayed_counter, "this counter was seen before or lies behind the window")                                      \
     X(keepalive, "an empty packet")                                                                                    \
-    X(bad_inner_packet, "what was decrypted is no IP packet")                                                          \
+    X(bad_inner_packet, "the decrypted data is no IP packet")                                                          \
     X(disallowed_source, "the source address is not the sender's by allowed IPs")                                      \
     X(congestion_lost, "marked congested on the way, but the inner packet does not take marks")                        \
     /* calls */                                                                                                        \
@@ -878,7 +878,7 @@ namespace wg { inline namespace WG_ABI {
     X(address_in_use, "the port is in use")                                                                            \
     X(no_permission, "no permission")                                                                                  \
     X(not_supported, "not supported here")                                                                             \
-    X(would_block, "nothing there at present")                                                                         \
+    X(would_block, "no data or no room at present")                                                                    \
     X(gone, "the other end or the device is gone")                                                                     \
     X(io_error, "an input or output error")
 
@@ -13237,7 +13237,7 @@ private:
         kdf_into(with_.hash, state.chaining_key, input.expose().data(), key_bytes, second, third);
     }
 
-    //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
+    //= wp 5.2: the preshared key is mixed into the response; a wrong one is like a forgery
     void mix_preshared_key(passage& on) const noexcept {
         // psk
         secret<key_bytes> mixed{not_zeroed{}};
@@ -13707,7 +13707,7 @@ public:
     //= linux: persistent keepalive counts from the last packet in either direction
     void any_authenticated_packet_sent(instant_argument now) noexcept { traversal(send_keepalive, now); }
     /// Any authenticated message was received, a handshake message or a keepalive included.
-    //= linux: any authenticated packet is the answer that was waited for
+    //= linux: any authenticated packet is the expected answer
     void any_authenticated_packet_received(instant_argument now) noexcept { traversal(new_handshake, now); }
     /// Whether an initiation was sent and no response has come in.
     bool awaits_response() const noexcept { return armed(retransmit_handshake); }
@@ -15234,7 +15234,7 @@ public:
 
     /// Gives the handshake `of` with `owner` a new random index. Its present index is dropped.
     /// Returns: ok, no_random, no_memory.
-    //= wp 5.4.2: indices are random, and nobody has the same one
+    //= wp 5.4.2: indices are random, and no two are the same
     template <random_source Random> status make_index(peer_type& owner, handshake& of, Random& random) noexcept {
         drop_index(of);
         if constexpr (!linear)
@@ -16132,7 +16132,7 @@ private:
                                     instant_argument now) noexcept {
         steps const noise(state.with);
         peer_type* const from = state.peers.find(state.with, in.remote_static);
-        //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
+        //= wp 5.4.2: an initiation of an unknown key is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
         if (status const why = noise.prove_initiation(in, from->secrets->remote); why != status::ok) return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists
@@ -17705,7 +17705,7 @@ public:
     }
 
     /// Brings the interface down. Ends sessions and handshakes, and drops staged packets; the configuration stays.
-    //= linux: an interface that goes down forgets its sessions and says nothing more
+    //= linux: an interface that goes down forgets its sessions and sends nothing more
     void down(instant_argument) noexcept {
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;

@@ -66,7 +66,7 @@ BOOST_AUTO_TEST_CASE(finds_peer_by_its_whole_key) {
     BOOST_TEST(s.add(0).number == 300u); // a number is never used again
 }
 
-//= wp 5.4.2: indices are random, and nobody has the same one
+//= wp 5.4.2: indices are random, and no two are the same
 BOOST_AUTO_TEST_CASE(index_belongs_to_a_handshake_and_then_to_its_session) {
     setup s;
     peer &a = s.add(1), &b = s.add(2);
@@ -98,7 +98,7 @@ BOOST_AUTO_TEST_CASE(makes_no_index_without_random_bytes) {
 }
 
 /// Zero, and indices in use, are drawn again.
-//= wp 5.4.2: indices are random, and nobody has the same one
+//= wp 5.4.2: indices are random, and no two are the same
 BOOST_AUTO_TEST_CASE(does_not_give_an_index_twice) {
     struct repeating_random {
         unsigned calls = 0;

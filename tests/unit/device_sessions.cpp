@@ -402,7 +402,7 @@ BOOST_AUTO_TEST_CASE(reports_time_of_last_handshake_as_unix_time) {
 
 // --- down and up
 
-//= linux: an interface that goes down forgets its sessions and says nothing more
+//= linux: an interface that goes down forgets its sessions and sends nothing more
 BOOST_AUTO_TEST_CASE(down_ends_sessions_and_stops_timers) {
     pair p;
     BOOST_TEST(p.a.configure(change::peer(p.b.public_key), change::persistent_keepalive(5)) == status::ok);

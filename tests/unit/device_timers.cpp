@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(handshake_delay_starts_at_the_sent_packet_not_at_the_last_r
     BOOST_TEST(at[0] >= 15 * second);
 }
 
-//= linux: any authenticated packet is the answer that was waited for
+//= linux: any authenticated packet is the expected answer
 BOOST_AUTO_TEST_CASE(any_authenticated_packet_counts_as_an_answer) {
     idle_pair p;
     wg::instant const start = p.w.now;

@@ -194,7 +194,7 @@ BOOST_AUTO_TEST_CASE(rejects_second_initiation_within_20_ms) {
     BOOST_TEST(p.b.count(wg::event_id::response_sent) == 2u);
 }
 
-//= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
+//= wp 5.4.2: an initiation of an unknown key is dropped after one DH, before its timestamp is read
 BOOST_AUTO_TEST_CASE(initiation_of_unknown_peer_costs_one_dh) {
     pair p;
     host stranger(p.w, 9);
@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(forged_responses_leave_the_handshake_pending) {
     BOOST_TEST(p.b.received.size() == 1u);
 }
 
-//= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
+//= wp 5.2: the preshared key is mixed into the response; a wrong one is like a forgery
 BOOST_AUTO_TEST_CASE(response_with_another_preshared_key_leaves_the_handshake_pending) {
     pair p;
     BOOST_TEST(p.b.configure(change::peer(p.a.public_key), change::preshared_key(p.a.public_key)) == status::ok);
@@ -484,7 +484,7 @@ BOOST_AUTO_TEST_CASE(preshared_key_of_zeros_means_none) {
     BOOST_TEST(p.a.report(p.b.public_key).preshared_key == buffer(32));
 }
 
-//= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
+//= wp 5.2: the preshared key is mixed into the response; a wrong one is like a forgery
 BOOST_AUTO_TEST_CASE(sessions_need_the_same_preshared_key) {
     for (auto const& [same, arrives] : {std::pair{true, 1u}, std::pair{false, 0u}}) {
         pair p;

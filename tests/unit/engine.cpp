@@ -95,7 +95,7 @@ BOOST_AUTO_TEST_CASE(drops_packets_of_the_host_when_down) {
     BOOST_TEST(l.a.socket.sent.empty());
 }
 
-//= linux: an interface that goes down forgets its sessions and says nothing more
+//= linux: an interface that goes down forgets its sessions and sends nothing more
 BOOST_AUTO_TEST_CASE(down_ends_sessions) {
     tunnel l;
     l.connect();

@@ -267,7 +267,7 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_a_response_is_noticed_and_changes_noth
     BOOST_TEST(b.finish() == status::wrong_state); // once
 }
 
-//= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
+//= wp 5.2: the preshared key is mixed into the response; a wrong one is like a forgery
 BOOST_AUTO_TEST_CASE(keys_that_differ_do_not_shake_hands) {
     {
         both b; // another preshared key shows in the response

@@ -33,17 +33,17 @@ namespace wg { inline namespace WG_ABI {
     X(no_private_key, "this interface has no private key")                                                             \
     X(bad_public_key, "the shared secret is zero: a point of low order")                                               \
     X(decryption_failed, "the authentication tag is wrong")                                                            \
-    X(unknown_peer, "nobody's public key")                                                                             \
+    X(unknown_peer, "no peer has this public key")                                                                     \
     X(replayed_initiation, "the timestamp is not greater than the greatest seen")                                      \
     X(initiation_flood, "initiations of one peer too close to each other")                                             \
-    X(unknown_index, "nobody's receiver index")                                                                        \
+    X(unknown_index, "no session or handshake has this receiver index")                                                \
     X(wrong_state, "no handshake that this message answers")                                                           \
     X(stale_cookie, "no message that this cookie reply answers")                                                       \
     /* inbound, data */                                                                                                \
     X(expired_keypair, "the session is too old or has sent too many messages")                                         \
     X(replayed_counter, "this counter was seen before or lies behind the window")                                      \
     X(keepalive, "an empty packet")                                                                                    \
-    X(bad_inner_packet, "what was decrypted is no IP packet")                                                          \
+    X(bad_inner_packet, "the decrypted data is no IP packet")                                                          \
     X(disallowed_source, "the source address is not the sender's by allowed IPs")                                      \
     X(congestion_lost, "marked congested on the way, but the inner packet does not take marks")                        \
     /* calls */                                                                                                        \
@@ -55,7 +55,7 @@ namespace wg { inline namespace WG_ABI {
     X(address_in_use, "the port is in use")                                                                            \
     X(no_permission, "no permission")                                                                                  \
     X(not_supported, "not supported here")                                                                             \
-    X(would_block, "nothing there at present")                                                                         \
+    X(would_block, "no data or no room at present")                                                                    \
     X(gone, "the other end or the device is gone")                                                                     \
     X(io_error, "an input or output error")
 

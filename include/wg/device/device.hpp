@@ -204,7 +204,7 @@ public:
     }
 
     /// Brings the interface down. Ends sessions and handshakes, and drops staged packets; the configuration stays.
-    //= linux: an interface that goes down forgets its sessions and says nothing more
+    //= linux: an interface that goes down forgets its sessions and sends nothing more
     void down(instant_argument) noexcept {
         locked<Policies> const lock(state_);
         if (!std::exchange(state_.up, false)) return;

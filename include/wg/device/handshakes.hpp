@@ -325,7 +325,7 @@ private:
                                     instant_argument now) noexcept {
         steps const noise(state.with);
         peer_type* const from = state.peers.find(state.with, in.remote_static);
-        //= wp 5.4.2: an initiation of nobody is dropped after one DH, before its timestamp is read
+        //= wp 5.4.2: an initiation of an unknown key is dropped after one DH, before its timestamp is read
         if (from == nullptr) return status::unknown_peer;
         if (status const why = noise.prove_initiation(in, from->secrets->remote); why != status::ok) return why;
         //= wp 5.1: the timestamp must be greater than the greatest seen, for as long as the peer exists

@@ -193,7 +193,7 @@ public:
 
     /// Gives the handshake `of` with `owner` a new random index. Its present index is dropped.
     /// Returns: ok, no_random, no_memory.
-    //= wp 5.4.2: indices are random, and nobody has the same one
+    //= wp 5.4.2: indices are random, and no two are the same
     template <random_source Random> status make_index(peer_type& owner, handshake& of, Random& random) noexcept {
         drop_index(of);
         if constexpr (!linear)

@@ -474,7 +474,7 @@ private:
         kdf_into(with_.hash, state.chaining_key, input.expose().data(), key_bytes, second, third);
     }
 
-    //= wp 5.2: the preshared key is mixed into the response; a wrong one is as a forgery
+    //= wp 5.2: the preshared key is mixed into the response; a wrong one is like a forgery
     void mix_preshared_key(passage& on) const noexcept {
         // psk
         secret<key_bytes> mixed{not_zeroed{}};

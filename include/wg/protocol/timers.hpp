@@ -48,7 +48,7 @@ public:
     //= linux: persistent keepalive counts from the last packet in either direction
     void any_authenticated_packet_sent(instant_argument now) noexcept { traversal(send_keepalive, now); }
     /// Any authenticated message was received, a handshake message or a keepalive included.
-    //= linux: any authenticated packet is the answer that was waited for
+    //= linux: any authenticated packet is the expected answer
     void any_authenticated_packet_received(instant_argument now) noexcept { traversal(new_handshake, now); }
     /// Whether an initiation was sent and no response has come in.
     bool awaits_response() const noexcept { return armed(retransmit_handshake); }
