@@ -132,13 +132,13 @@ inline constexpr bool hostless = false;
 #ifdef WG_HAS_CXX20
 
 // SPDX-License-Identifier: BSL-1.0
-// All primitives of the protocol, in portable code and without a library.
+// All bundled primitives of the protocol. They need no cryptographic library.
 // Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_BUNDLED_HPP
 #define WG_BACKENDS_BUNDLED_BUNDLED_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8), and the default model of aead_backend.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8): the default model of aead_backend.
 // Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
@@ -150,12 +150,13 @@ inline constexpr bool hostless = false;
 #define WG_BACKENDS_BUNDLED_COMPACT_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// The kernels of ChaCha20-Poly1305: the same texts for each instruction set, in a namespace each.
+// The kernels of ChaCha20-Poly1305: one namespace for each instruction set.
 // Folder: backends/bundled; any thread.
 //
-// Every function of a kernel names its instruction set itself (WG_TARGET), so that nothing of it leaks into code that
-// runs on any processor; what is inlined from elsewhere is compiled anew in there. A kernel is used through the
-// members of its `kernel`.
+// All kernels are compiled from the same .inl files, which each namespace below includes. Each function of a kernel has
+// the attribute of its instruction set (WG_TARGET), so that the compiler uses the instruction set in no other function.
+// Functions from elsewhere that a kernel inlines are compiled for its instruction set, too. Callers use the members of
+// `kernel` in each namespace, and nothing else.
 #ifndef WG_BACKENDS_BUNDLED_KERNELS_HPP
 #define WG_BACKENDS_BUNDLED_KERNELS_HPP
 
@@ -1757,8 +1758,8 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 // Which instruction sets the bundled kernels may use beyond those that the program was compiled for.
 // Folder: backends/bundled; any thread.
 //
-// A kernel is chosen by an object, never by a global: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD that
-// does without AVX-512, beside others that use it. What is not named is `chosen_cpu()`.
+// Each object chooses its kernel; there is no global switch. `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD
+// without AVX-512, and other objects may use AVX-512 at the same time. The default is `chosen_cpu()`.
 #ifndef WG_BACKENDS_BUNDLED_CPU_HPP
 #define WG_BACKENDS_BUNDLED_CPU_HPP
 
@@ -1770,16 +1771,16 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 #include <cstdlib>
 #endif
 
-// Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
-// the compiler's baseline is what there is: NEON belongs to aarch64. On Windows g++ does not align vectors of more than
-// 16 bytes on the stack (its bug 54412), so there the baseline is what there is with g++, too.
+// Kernels beyond the baseline exist for 64-bit x86 only, where one program runs on processors twenty years apart. Other
+// processors use the compiler's baseline; that of aarch64 has NEON. On Windows, g++ uses the baseline, too: it does not
+// align vectors of more than 16 bytes on the stack (g++ bug 54412).
 #if defined(__x86_64__) && !defined(WG_COMPACT) && (!defined(_WIN32) || defined(__clang__))
 #define WG_X86_KERNELS
 #include <cpuid.h>
 #endif
 
-// Sanitizers make many times the code of a kernel, and minutes of its compilation. So what is compiled for a vector
-// unit is left to the tests, which lay guard pages around its memory.
+// Sanitizers multiply the code size of a kernel, and its compilation takes minutes. So functions for a vector unit are
+// not sanitized; instead, tests put guard pages around the memory that these functions read and write.
 #define WG_UNSANITIZED
 #ifdef __clang__
 #if __has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer)
@@ -1788,10 +1789,10 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 #endif
 #endif
 
-// The instruction sets of kernels, as attributes of functions.
+// The function attributes of each kernel's instruction sets.
 #define WG_TARGET_SSSE3 gnu::target("ssse3") WG_UNSANITIZED
 #define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2") WG_UNSANITIZED
-// In clang 18 to 21 vectors of 512 bits are a feature of their own, which a command line may have switched off.
+// In clang 18 to 21, vectors of 512 bits are a separate feature (evex512) that the command line may have turned off.
 #if defined(__clang__) && __clang_major__ >= 18 && __clang_major__ <= 21
 #define WG_TARGET_EVEX512 "evex512,"
 #else
@@ -1801,9 +1802,10 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 #define WG_TARGET_AVX512 gnu::target(WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 #define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2," WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 
-// With WG_SEPARATE_KERNELS defined, the functions that choose a kernel are only declared, and the kernels of x86 are
-// left out: the compiler neither reads nor compiles them. One unit of the program defines WG_DEFINE_KERNELS as well,
-// and has all of them. A unit that names such a kernel, as tests do, defines WG_NAME_KERNELS.
+// If WG_SEPARATE_KERNELS is defined, the functions that choose a kernel are declared but not defined, and the compiler
+// does not read the kernels of x86. This saves compile time. Exactly one translation unit of the program also defines
+// WG_DEFINE_KERNELS; it contains all kernels. A translation unit that names a kernel, as tests do, defines
+// WG_NAME_KERNELS.
 #ifdef WG_SEPARATE_KERNELS
 #define WG_CHOICE
 #else
@@ -1818,24 +1820,27 @@ inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<by
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// A set of instruction sets.
+/// A set of instruction sets of 64-bit x86, as flags.
 enum class cpu : std::uint32_t {
-    baseline = 0,
-    ssse3 = 1,
-    avx2 = 2,   ///< with BMI1 and BMI2
-    adx = 4,    ///< two carry chains; with BMI2
-    avx512 = 8, ///< F, BW, DQ, VL
-    ifma = 16,  ///< AVX512-IFMA, products of 52 bits, with VBMI2
-    all = 31,
+    baseline = 0, ///< only the instructions that the program is compiled for
+    ssse3 = 1,    ///< SSSE3: shuffles of bytes
+    avx2 = 2,     ///< AVX2, BMI1 and BMI2
+    adx = 4,      ///< ADX, which has two carry chains, and BMI2
+    avx512 = 8,   ///< AVX-512 F, BW, DQ and VL
+    ifma = 16,    ///< AVX512-IFMA, which has products of 52 bits, and AVX512-VBMI2
+    all = 31,     ///< all of the above
 };
 
+/// The instruction sets that are in both sets.
 constexpr cpu operator&(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) & std::uint32_t(b)); }
+/// The instruction sets that are in at least one of the sets.
 constexpr cpu operator|(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) | std::uint32_t(b)); }
+/// The instruction sets of `cpu::all` that are not in `a`.
 constexpr cpu operator~(cpu a) noexcept { return cpu(std::uint32_t(cpu::all) & ~std::uint32_t(a)); }
-/// Whether `set` has all of `wanted`.
+/// Whether `set` contains all of `wanted`.
 constexpr bool has(cpu set, cpu wanted) noexcept { return (set & wanted) == wanted; }
 
-/// A set without what rests on something that is not in it: no AVX-512 where AVX2 was turned off.
+/// `set` without the instruction sets whose prerequisites are not in `set`: without AVX2 there is no AVX-512, either.
 constexpr cpu consistent(cpu set) noexcept {
     if (!has(set, cpu::ssse3)) set = set & ~cpu::avx2;
     if (!has(set, cpu::avx2)) set = set & ~(cpu::adx | cpu::avx512);
@@ -1843,7 +1848,7 @@ constexpr cpu consistent(cpu set) noexcept {
     return set;
 }
 
-/// What the processor has and the operating system keeps the registers of.
+/// The instruction sets that the processor has and whose registers the operating system saves. Any thread.
 inline cpu detect_cpu() noexcept {
 #ifdef WG_X86_KERNELS
     unsigned a, b, c, d;
@@ -1867,7 +1872,8 @@ inline cpu detect_cpu() noexcept {
 #endif
 }
 
-/// Reads names separated by commas, such as "avx512,adx". False, and `set` unchanged, if one is none.
+/// Parses names separated by commas, such as "avx512,adx", and writes their union to `set`.
+/// Returns: false if a name is unknown; `set` is unchanged then.
 [[nodiscard]] constexpr bool parse_cpu(std::string_view names, cpu& set) noexcept {
     constexpr struct {
         std::string_view name;
@@ -1888,8 +1894,9 @@ inline cpu detect_cpu() noexcept {
     return true;
 }
 
-/// What there is, less what the environment variable `WG_CPU_OFF` names ("avx512,adx"; "all"). Found out once.
-/// A variable with a wrong name in it turns off nothing: a program may check it with `parse_cpu` and say so.
+/// `detect_cpu()` without the instruction sets that the environment variable `WG_CPU_OFF` names ("avx512,adx"; "all").
+/// The first call computes the result, and later calls return it. Any thread. A variable with an unknown name turns off
+/// nothing; a program can check the variable with `parse_cpu` and report the error.
 inline cpu chosen_cpu() noexcept {
 #ifdef WG_X86_KERNELS
     static cpu const chosen = [] {
@@ -2180,17 +2187,22 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// The twelve bytes of a nonce, as words.
+/// A nonce of 12 bytes (RFC 8439, section 2.3), as words.
 struct packet_nonce {
-    std::uint32_t words[3];
+    std::uint32_t words[3]; ///< the nonce's bytes 0-3, 4-7 and 8-11, little-endian
 
+    /// The nonce of the transport message with this counter: four zero bytes and `counter`, little-endian (whitepaper,
+    /// section 5.4).
     static packet_nonce of(std::uint64_t counter) noexcept {
         return {{0, static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32)}};
     }
+    /// The nonce with these bytes.
     static packet_nonce of(std::span<byte const, chacha20_nonce_bytes> nonce) noexcept {
         return {{load_le32(&nonce[0]), load_le32(&nonce[4]), load_le32(&nonce[8])}};
     }
+    /// The last 8 bytes as a little-endian number.
     std::uint64_t counter() const noexcept { return std::uint64_t{words[2]} << 32 | words[1]; }
+    /// The 12 bytes of the nonce.
     byte_array<chacha20_nonce_bytes> encode() const noexcept {
         byte_array<chacha20_nonce_bytes> out;
         for (std::size_t i = 0; i < 3; ++i) store_le32(&out[4 * i], words[i]);
@@ -2198,17 +2210,17 @@ struct packet_nonce {
     }
 };
 
-inline constexpr std::size_t batch_capacity = 32; ///< packets that are worked on at once
+inline constexpr std::size_t batch_capacity = 32; ///< most packets that a kernel seals or opens at once
 
-/// A packet of a batch on its way to its tag. The key is r, s.
+/// The input and the output of one packet's authentication in a batch.
 struct packet_tag {
-    byte key[32];
-    byte tag[tag_bytes];
-    byte const* message;
-    std::size_t size;
+    byte key[32];        ///< the one-time key: r, then s (RFC 8439, section 2.5)
+    byte tag[tag_bytes]; ///< the result
+    byte const* message; ///< the ciphertext
+    std::size_t size;    ///< bytes of ciphertext
 };
 
-// Where no vector unit stands behind vectors, they are slower than plain words.
+// Without a vector unit the compiler emulates vectors, which is slower than plain words.
 #if !defined(WG_COMPACT) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__VEC__) ||   \
                              defined(__wasm_simd128__) || defined(__loongarch_sx) || defined(__mips_msa))
 #define WG_VECTOR_KERNELS
@@ -3092,10 +3104,12 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     for (packet_tag& packet : packets) make_tag(packet);
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
-// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
-// that has included keystream.inl and has authenticators.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet, for all instruction sets. Included inside the namespace of a
+// kernel, after keystream.inl and after the kernel's authenticators. The kernel defines WG_TARGET (the attributes of
+// inlined functions) and WG_TARGET_FUNCTION (the attributes of functions that are called).
 
+/// Encrypts `size` bytes of `src` into `dst` and appends the tag. The ciphertext of each step is authenticated while it
+/// is still in the cache.
 template <class Authenticator>
 WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
@@ -3113,19 +3127,21 @@ WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size
     mac.finish(dst + size, secrets.one_time_key);
 }
 
-/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+/// Checks the tag before it decrypts a byte. Before the check, one step makes the one-time key and, so that no lane is
+/// idle, more keystream: up to `Blocks` blocks in all. The blocks after the first decrypt the start of the message.
+/// Returns: whether the tag is right. If not, `dst` is not written.
 template <class Authenticator, std::size_t Blocks>
 WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
     static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
-    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the first block is the one-time key
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
         make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
-    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    secret<tag_bytes> tag; // wiped: a forged message with its right tag would be accepted
     mac.start(keystream, src, size, aad);
     mac.finish(tag.expose().data(), keystream);
     if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
@@ -3140,15 +3156,15 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     return true;
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// ChaCha20-Poly1305 of a batch of packets, for all instruction sets. Included inside the namespace of a kernel, after
 // keystream.inl.
 
-/// The secrets of the packets of one batch.
+/// The secrets of one batch: the one-time keys and tags of its packets, and the queue of blocks.
 struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    /// `opening`: the ciphertext is the source.
+    /// Queues the one-time key of each packet. `opening`: the ciphertext is `src`, not `dst`.
     WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
         for (std::size_t i = 0; i < items.size(); ++i) {
@@ -3158,6 +3174,7 @@ struct alignas(64) batch_secrets {
         }
     }
 
+    /// The key that all packets share; nullptr if they have several keys.
     static byte const* shared_key(std::span<aead_item> items) noexcept {
         for (aead_item const& item : items)
             if (item.key != items[0].key) return nullptr;
@@ -3165,10 +3182,10 @@ struct alignas(64) batch_secrets {
     }
 };
 
-/// Makes the tags of packets.
+/// Computes the tag of each packet from its one-time key and its ciphertext.
 using tag_maker = void(std::span<packet_tag>) noexcept;
 
-/// At most `batch_capacity` packets.
+/// Seals 1 to `batch_capacity` packets. The one-time keys and all keystream fill the lanes of the same steps.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, false);
     for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
@@ -3178,7 +3195,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make
         std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
 }
 
-/// At most `batch_capacity` packets. A packet is decrypted only if its tag is right.
+/// Opens 1 to `batch_capacity` packets and sets `good` of each. A packet is decrypted only if its tag is right; if not,
+/// its `dst` is zero.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
@@ -3194,13 +3212,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make
 }
 namespace few = kernel_vector128;
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
-// has what is best for packets of few blocks, and for those with further data.
+// The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
+// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
+// additional data use that code, too.
 
+/// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+/// The kernel of this instruction set. Its functions wipe their part of the stack and the vector registers.
 struct kernel {
+    /// Encrypts `size` bytes and appends the tag: `dst` has `size + 16` bytes, `key` has 32.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
@@ -3211,6 +3232,8 @@ struct kernel {
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
+    /// Checks the tag, which follows the `size` bytes of `src`, before it decrypts a byte. `key` has 32 bytes.
+    /// Returns: whether the tag is right. If not, `dst` is not written.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         bool genuine;
@@ -3223,6 +3246,7 @@ struct kernel {
         }
         return genuine;
     }
+    /// Seals packets of any sizes and keys, up to `batch_capacity` at once.
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -3232,6 +3256,8 @@ struct kernel {
             seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
                  one.key->expose().data());
     }
+    /// Opens packets of any sizes and keys, up to `batch_capacity` at once, and sets `good` of each. Where `good` is
+    /// false, `dst` is zero.
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -3758,12 +3784,14 @@ private:
     bool shared_;
 };
 using kernel_vector128::lanes_authenticator, kernel_vector128::scalar_authenticator;
-using kernel_vector128::make_tags; // SSSE3 has nothing for them
+using kernel_vector128::make_tags; // SSSE3 has no instruction that would make them faster
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
-// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
-// that has included keystream.inl and has authenticators.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet, for all instruction sets. Included inside the namespace of a
+// kernel, after keystream.inl and after the kernel's authenticators. The kernel defines WG_TARGET (the attributes of
+// inlined functions) and WG_TARGET_FUNCTION (the attributes of functions that are called).
 
+/// Encrypts `size` bytes of `src` into `dst` and appends the tag. The ciphertext of each step is authenticated while it
+/// is still in the cache.
 template <class Authenticator>
 WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
@@ -3781,19 +3809,21 @@ WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size
     mac.finish(dst + size, secrets.one_time_key);
 }
 
-/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+/// Checks the tag before it decrypts a byte. Before the check, one step makes the one-time key and, so that no lane is
+/// idle, more keystream: up to `Blocks` blocks in all. The blocks after the first decrypt the start of the message.
+/// Returns: whether the tag is right. If not, `dst` is not written.
 template <class Authenticator, std::size_t Blocks>
 WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
     static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
-    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the first block is the one-time key
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
         make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
-    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    secret<tag_bytes> tag; // wiped: a forged message with its right tag would be accepted
     mac.start(keystream, src, size, aad);
     mac.finish(tag.expose().data(), keystream);
     if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
@@ -3808,15 +3838,15 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     return true;
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// ChaCha20-Poly1305 of a batch of packets, for all instruction sets. Included inside the namespace of a kernel, after
 // keystream.inl.
 
-/// The secrets of the packets of one batch.
+/// The secrets of one batch: the one-time keys and tags of its packets, and the queue of blocks.
 struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    /// `opening`: the ciphertext is the source.
+    /// Queues the one-time key of each packet. `opening`: the ciphertext is `src`, not `dst`.
     WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
         for (std::size_t i = 0; i < items.size(); ++i) {
@@ -3826,6 +3856,7 @@ struct alignas(64) batch_secrets {
         }
     }
 
+    /// The key that all packets share; nullptr if they have several keys.
     static byte const* shared_key(std::span<aead_item> items) noexcept {
         for (aead_item const& item : items)
             if (item.key != items[0].key) return nullptr;
@@ -3833,10 +3864,10 @@ struct alignas(64) batch_secrets {
     }
 };
 
-/// Makes the tags of packets.
+/// Computes the tag of each packet from its one-time key and its ciphertext.
 using tag_maker = void(std::span<packet_tag>) noexcept;
 
-/// At most `batch_capacity` packets.
+/// Seals 1 to `batch_capacity` packets. The one-time keys and all keystream fill the lanes of the same steps.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, false);
     for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
@@ -3846,7 +3877,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make
         std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
 }
 
-/// At most `batch_capacity` packets. A packet is decrypted only if its tag is right.
+/// Opens 1 to `batch_capacity` packets and sets `good` of each. A packet is decrypted only if its tag is right; if not,
+/// its `dst` is zero.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
@@ -3862,13 +3894,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make
 }
 namespace few = kernel_ssse3;
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
-// has what is best for packets of few blocks, and for those with further data.
+// The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
+// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
+// additional data use that code, too.
 
+/// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+/// The kernel of this instruction set. Its functions wipe their part of the stack and the vector registers.
 struct kernel {
+    /// Encrypts `size` bytes and appends the tag: `dst` has `size + 16` bytes, `key` has 32.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
@@ -3879,6 +3914,8 @@ struct kernel {
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
+    /// Checks the tag, which follows the `size` bytes of `src`, before it decrypts a byte. `key` has 32 bytes.
+    /// Returns: whether the tag is right. If not, `dst` is not written.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         bool genuine;
@@ -3891,6 +3928,7 @@ struct kernel {
         }
         return genuine;
     }
+    /// Seals packets of any sizes and keys, up to `batch_capacity` at once.
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -3900,6 +3938,8 @@ struct kernel {
             seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
                  one.key->expose().data());
     }
+    /// Opens packets of any sizes and keys, up to `batch_capacity` at once, and sets `good` of each. Where `good` is
+    /// false, `dst` is zero.
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -4775,10 +4815,12 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     for (packet_tag& packet : packets) make_tag(packet);
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
-// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
-// that has included keystream.inl and has authenticators.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet, for all instruction sets. Included inside the namespace of a
+// kernel, after keystream.inl and after the kernel's authenticators. The kernel defines WG_TARGET (the attributes of
+// inlined functions) and WG_TARGET_FUNCTION (the attributes of functions that are called).
 
+/// Encrypts `size` bytes of `src` into `dst` and appends the tag. The ciphertext of each step is authenticated while it
+/// is still in the cache.
 template <class Authenticator>
 WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
@@ -4796,19 +4838,21 @@ WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size
     mac.finish(dst + size, secrets.one_time_key);
 }
 
-/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+/// Checks the tag before it decrypts a byte. Before the check, one step makes the one-time key and, so that no lane is
+/// idle, more keystream: up to `Blocks` blocks in all. The blocks after the first decrypt the start of the message.
+/// Returns: whether the tag is right. If not, `dst` is not written.
 template <class Authenticator, std::size_t Blocks>
 WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
     static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
-    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the first block is the one-time key
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
         make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
-    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    secret<tag_bytes> tag; // wiped: a forged message with its right tag would be accepted
     mac.start(keystream, src, size, aad);
     mac.finish(tag.expose().data(), keystream);
     if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
@@ -4823,15 +4867,15 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     return true;
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// ChaCha20-Poly1305 of a batch of packets, for all instruction sets. Included inside the namespace of a kernel, after
 // keystream.inl.
 
-/// The secrets of the packets of one batch.
+/// The secrets of one batch: the one-time keys and tags of its packets, and the queue of blocks.
 struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    /// `opening`: the ciphertext is the source.
+    /// Queues the one-time key of each packet. `opening`: the ciphertext is `src`, not `dst`.
     WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
         for (std::size_t i = 0; i < items.size(); ++i) {
@@ -4841,6 +4885,7 @@ struct alignas(64) batch_secrets {
         }
     }
 
+    /// The key that all packets share; nullptr if they have several keys.
     static byte const* shared_key(std::span<aead_item> items) noexcept {
         for (aead_item const& item : items)
             if (item.key != items[0].key) return nullptr;
@@ -4848,10 +4893,10 @@ struct alignas(64) batch_secrets {
     }
 };
 
-/// Makes the tags of packets.
+/// Computes the tag of each packet from its one-time key and its ciphertext.
 using tag_maker = void(std::span<packet_tag>) noexcept;
 
-/// At most `batch_capacity` packets.
+/// Seals 1 to `batch_capacity` packets. The one-time keys and all keystream fill the lanes of the same steps.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, false);
     for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
@@ -4861,7 +4906,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make
         std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
 }
 
-/// At most `batch_capacity` packets. A packet is decrypted only if its tag is right.
+/// Opens 1 to `batch_capacity` packets and sets `good` of each. A packet is decrypted only if its tag is right; if not,
+/// its `dst` is zero.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
@@ -4877,13 +4923,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make
 }
 namespace few = kernel_avx2;
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
-// has what is best for packets of few blocks, and for those with further data.
+// The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
+// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
+// additional data use that code, too.
 
+/// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+/// The kernel of this instruction set. Its functions wipe their part of the stack and the vector registers.
 struct kernel {
+    /// Encrypts `size` bytes and appends the tag: `dst` has `size + 16` bytes, `key` has 32.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
@@ -4894,6 +4943,8 @@ struct kernel {
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
+    /// Checks the tag, which follows the `size` bytes of `src`, before it decrypts a byte. `key` has 32 bytes.
+    /// Returns: whether the tag is right. If not, `dst` is not written.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         bool genuine;
@@ -4906,6 +4957,7 @@ struct kernel {
         }
         return genuine;
     }
+    /// Seals packets of any sizes and keys, up to `batch_capacity` at once.
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -4915,6 +4967,8 @@ struct kernel {
             seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
                  one.key->expose().data());
     }
+    /// Opens packets of any sizes and keys, up to `batch_capacity` at once, and sets `good` of each. Where `good` is
+    /// false, `dst` is zero.
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -4941,7 +4995,8 @@ private:
 #undef WG_TARGET_FUNCTION
 } // namespace kernel_avx2
 
-/// For packets of few blocks: half as wide, so that nothing is idle, and all vector units take part.
+/// AVX-512 in vectors of 256 bits, for packets of few blocks: such packets leave no lanes of these vectors idle, and
+/// all vector units of the processor execute the instructions.
 namespace kernel_avx512vl {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_AVX512]] inline
 #define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_AVX512]] inline
@@ -5473,10 +5528,12 @@ template <class Authenticator> WG_TARGET void make_tag(packet_tag& packet) noexc
     mac.finish(packet.tag, packet.key);
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
-// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
-// that has included keystream.inl and has authenticators.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet, for all instruction sets. Included inside the namespace of a
+// kernel, after keystream.inl and after the kernel's authenticators. The kernel defines WG_TARGET (the attributes of
+// inlined functions) and WG_TARGET_FUNCTION (the attributes of functions that are called).
 
+/// Encrypts `size` bytes of `src` into `dst` and appends the tag. The ciphertext of each step is authenticated while it
+/// is still in the cache.
 template <class Authenticator>
 WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
@@ -5494,19 +5551,21 @@ WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size
     mac.finish(dst + size, secrets.one_time_key);
 }
 
-/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+/// Checks the tag before it decrypts a byte. Before the check, one step makes the one-time key and, so that no lane is
+/// idle, more keystream: up to `Blocks` blocks in all. The blocks after the first decrypt the start of the message.
+/// Returns: whether the tag is right. If not, `dst` is not written.
 template <class Authenticator, std::size_t Blocks>
 WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
     static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
-    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the first block is the one-time key
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
         make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
-    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    secret<tag_bytes> tag; // wiped: a forged message with its right tag would be accepted
     mac.start(keystream, src, size, aad);
     mac.finish(tag.expose().data(), keystream);
     if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
@@ -6389,10 +6448,12 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     for (packet_tag& packet : packets) make_tag(packet);
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
-// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
-// that has included keystream.inl and has authenticators.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet, for all instruction sets. Included inside the namespace of a
+// kernel, after keystream.inl and after the kernel's authenticators. The kernel defines WG_TARGET (the attributes of
+// inlined functions) and WG_TARGET_FUNCTION (the attributes of functions that are called).
 
+/// Encrypts `size` bytes of `src` into `dst` and appends the tag. The ciphertext of each step is authenticated while it
+/// is still in the cache.
 template <class Authenticator>
 WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
@@ -6410,19 +6471,21 @@ WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size
     mac.finish(dst + size, secrets.one_time_key);
 }
 
-/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+/// Checks the tag before it decrypts a byte. Before the check, one step makes the one-time key and, so that no lane is
+/// idle, more keystream: up to `Blocks` blocks in all. The blocks after the first decrypt the start of the message.
+/// Returns: whether the tag is right. If not, `dst` is not written.
 template <class Authenticator, std::size_t Blocks>
 WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
     static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
-    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the first block is the one-time key
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
         make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
-    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    secret<tag_bytes> tag; // wiped: a forged message with its right tag would be accepted
     mac.start(keystream, src, size, aad);
     mac.finish(tag.expose().data(), keystream);
     if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
@@ -6437,15 +6500,15 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
     return true;
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// ChaCha20-Poly1305 of a batch of packets, for all instruction sets. Included inside the namespace of a kernel, after
 // keystream.inl.
 
-/// The secrets of the packets of one batch.
+/// The secrets of one batch: the one-time keys and tags of its packets, and the queue of blocks.
 struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    /// `opening`: the ciphertext is the source.
+    /// Queues the one-time key of each packet. `opening`: the ciphertext is `src`, not `dst`.
     WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
         for (std::size_t i = 0; i < items.size(); ++i) {
@@ -6455,6 +6518,7 @@ struct alignas(64) batch_secrets {
         }
     }
 
+    /// The key that all packets share; nullptr if they have several keys.
     static byte const* shared_key(std::span<aead_item> items) noexcept {
         for (aead_item const& item : items)
             if (item.key != items[0].key) return nullptr;
@@ -6462,10 +6526,10 @@ struct alignas(64) batch_secrets {
     }
 };
 
-/// Makes the tags of packets.
+/// Computes the tag of each packet from its one-time key and its ciphertext.
 using tag_maker = void(std::span<packet_tag>) noexcept;
 
-/// At most `batch_capacity` packets.
+/// Seals 1 to `batch_capacity` packets. The one-time keys and all keystream fill the lanes of the same steps.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, false);
     for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
@@ -6475,7 +6539,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make
         std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
 }
 
-/// At most `batch_capacity` packets. A packet is decrypted only if its tag is right.
+/// Opens 1 to `batch_capacity` packets and sets `good` of each. A packet is decrypted only if its tag is right; if not,
+/// its `dst` is zero.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();
@@ -6491,13 +6556,16 @@ WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make
 }
 namespace few = kernel_avx512vl;
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
-// has what is best for packets of few blocks, and for those with further data.
+// The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
+// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
+// additional data use that code, too.
 
+/// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+/// The kernel of this instruction set. Its functions wipe their part of the stack and the vector registers.
 struct kernel {
+    /// Encrypts `size` bytes and appends the tag: `dst` has `size + 16` bytes, `key` has 32.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
@@ -6508,6 +6576,8 @@ struct kernel {
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
+    /// Checks the tag, which follows the `size` bytes of `src`, before it decrypts a byte. `key` has 32 bytes.
+    /// Returns: whether the tag is right. If not, `dst` is not written.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         bool genuine;
@@ -6520,6 +6590,7 @@ struct kernel {
         }
         return genuine;
     }
+    /// Seals packets of any sizes and keys, up to `batch_capacity` at once.
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -6529,6 +6600,8 @@ struct kernel {
             seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
                  one.key->expose().data());
     }
+    /// Opens packets of any sizes and keys, up to `batch_capacity` at once, and sets `good` of each. Where `good` is
+    /// false, `dst` is zero.
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -6558,7 +6631,7 @@ private:
 namespace kernel_ifma {
 #define WG_TARGET [[gnu::always_inline, WG_TARGET_IFMA]] inline
 #define WG_TARGET_FUNCTION [[gnu::noinline, WG_TARGET_IFMA]] inline
-using namespace kernel_avx512; // its keystream and its batches
+using namespace kernel_avx512; // for its keystream and its batches
 // SPDX-License-Identifier: BSL-1.0
 // Poly1305 (RFC 8439, section 2.5) of a packet in whole registers. Text for a kernel's namespace that defines
 // WG_TARGET.
@@ -7106,10 +7179,12 @@ WG_TARGET_FUNCTION void make_tags(std::span<packet_tag> packets) noexcept {
     }
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet: one text for all instruction sets. Text for the namespace of
-// a kernel that defines WG_TARGET and WG_TARGET_FUNCTION, the attributes of what is inlined and of what is called, and
-// that has included keystream.inl and has authenticators.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) of one packet, for all instruction sets. Included inside the namespace of a
+// kernel, after keystream.inl and after the kernel's authenticators. The kernel defines WG_TARGET (the attributes of
+// inlined functions) and WG_TARGET_FUNCTION (the attributes of functions that are called).
 
+/// Encrypts `size` bytes of `src` into `dst` and appends the tag. The ciphertext of each step is authenticated while it
+/// is still in the cache.
 template <class Authenticator>
 WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
@@ -7127,19 +7202,21 @@ WG_TARGET_FUNCTION void seal_packet(byte* dst, byte const* src, std::size_t size
     mac.finish(dst + size, secrets.one_time_key);
 }
 
-/// The tag is checked before a byte is decrypted. `Blocks` of keystream at most are made before that, and kept.
+/// Checks the tag before it decrypts a byte. Before the check, one step makes the one-time key and, so that no lane is
+/// idle, more keystream: up to `Blocks` blocks in all. The blocks after the first decrypt the start of the message.
+/// Returns: whether the tag is right. If not, `dst` is not written.
 template <class Authenticator, std::size_t Blocks>
 WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size, bytes_view aad,
                                     packet_nonce const& nonce, byte const* key) noexcept {
     static constexpr byte zeros[Blocks * chacha20_block_bytes] = {};
-    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the one-time key comes first
+    alignas(64) byte keystream[Blocks * chacha20_block_bytes]; // the first block is the one-time key
     constexpr std::size_t message_bytes = sizeof keystream - chacha20_block_bytes;
     packet_secrets secrets(key, nonce);
     std::size_t const made =
         make_keystream(secrets.words, (std::min)(Blocks, blocks_of(size)),
                        to_message{keystream + chacha20_block_bytes, zeros, message_bytes, keystream});
     Authenticator mac;
-    secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+    secret<tag_bytes> tag; // wiped: a forged message with its right tag would be accepted
     mac.start(keystream, src, size, aad);
     mac.finish(tag.expose().data(), keystream);
     if (!equal_in_constant_time(tag.expose(), {src + size, tag_bytes})) return false;
@@ -7155,13 +7232,16 @@ WG_TARGET_FUNCTION bool open_packet(byte* dst, byte const* src, std::size_t size
 }
 namespace few = kernel_avx512vl;
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
-// has what is best for packets of few blocks, and for those with further data.
+// The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
+// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
+// additional data use that code, too.
 
+/// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+/// The kernel of this instruction set. Its functions wipe their part of the stack and the vector registers.
 struct kernel {
+    /// Encrypts `size` bytes and appends the tag: `dst` has `size + 16` bytes, `key` has 32.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
@@ -7172,6 +7252,8 @@ struct kernel {
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
+    /// Checks the tag, which follows the `size` bytes of `src`, before it decrypts a byte. `key` has 32 bytes.
+    /// Returns: whether the tag is right. If not, `dst` is not written.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         bool genuine;
@@ -7184,6 +7266,7 @@ struct kernel {
         }
         return genuine;
     }
+    /// Seals packets of any sizes and keys, up to `batch_capacity` at once.
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -7193,6 +7276,8 @@ struct kernel {
             seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
                  one.key->expose().data());
     }
+    /// Opens packets of any sizes and keys, up to `batch_capacity` at once, and sets `good` of each. Where `good` is
+    /// false, `dst` is zero.
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -7335,15 +7420,15 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// The portable kernel: ChaCha20 and Poly1305 in machine words. Runs on any processor.
+/// The portable kernel: ChaCha20 and Poly1305 in machine words, without vectors. Runs on any processor.
 template <class Limbs = default_limbs> struct plain_kernel {
-    /// Encrypts `size` bytes and writes the tag behind them: `dst` has `size + 16` bytes.
+    /// Encrypts `size` bytes and appends the tag: `dst` has `size + 16` bytes, `key` has 32.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         seal_message({dst, size + tag_bytes}, {src, size}, aad, nonce, key_view(key, key_bytes));
         wipe_stack<stack_bytes>();
     }
-    /// Checks the tag, which lies behind the `size` bytes of `src`, before it decrypts a byte.
+    /// Checks the tag, which follows the `size` bytes of `src`, before it decrypts a byte. `key` has 32 bytes.
     /// Returns: whether the tag is right. If not, `dst` is not written.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
@@ -7376,7 +7461,7 @@ private:
         poly1305<Limbs> mac(one_time_key.expose());
         bytes_view const ciphertext = src.first(dst.size());
         authenticate(mac, ciphertext, aad);
-        secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+        secret<tag_bytes> tag; // wiped: a forged message with its right tag would be accepted
         mac.finish(tag.expose());
         if (!equal_in_constant_time(tag.expose(), src.last(tag_bytes))) return false;
         cipher.apply(dst, ciphertext);
@@ -7400,22 +7485,23 @@ template <class Kernel> class basic_aead {
 public:
     using nonce_view = std::span<byte const, chacha20_nonce_bytes>; ///< a nonce of 12 bytes
 
-    constexpr basic_aead() noexcept = default;                                 ///< for a kernel without state
-    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {} ///< by this kernel
+    constexpr basic_aead() noexcept = default;                                 ///< uses a default-constructed kernel
+    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {} ///< uses this kernel
 
-    /// Encrypts `src` into `dst` and appends the tag; the nonce is four zero bytes and `counter`, little-endian. Sizes
-    /// and overlap: as with a whole nonce below.
+    /// Encrypts `src` into `dst` and appends the tag. The nonce is four zero bytes and `counter`, little-endian. The
+    /// rules for sizes and overlap are those of the overload for a nonce of 12 bytes.
     void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
               secret<key_bytes> const& key) const noexcept {
         seal(dst, src, aad, packet_nonce::of(counter), key);
     }
-    /// Checks the tag and decrypts; the nonce is that of `seal`.
+    /// Checks the tag and then decrypts `src` into `dst`. `counter` makes the nonce as in `seal`.
     /// Returns: whether the tag is right. If not, `dst` is zero.
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
                             secret<key_bytes> const& key) const noexcept {
         return open(dst, src, aad, packet_nonce::of(counter), key);
     }
-    /// `seal` or `open` in one function, for kernels where size is all. See compact_kernel::run.
+    /// `seal` or `open` in one function, for kernels that are optimized for code size. See compact_kernel::run.
+    /// Returns: false if it opened a message whose tag is wrong.
     bool run(bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad, std::size_t aad_bytes,
              std::uint64_t counter, secret<key_bytes> const& key) const noexcept
         requires requires { Kernel::run; }
@@ -7429,7 +7515,7 @@ public:
     }
 
     /// Seals with a nonce of 12 bytes. `dst.size() == src.size() + 16`. `dst` and `src` start at the same byte or do
-    /// not overlap. `aad` does not overlap `dst`, unless the call leaves its bytes as they are.
+    /// not overlap. `aad` may overlap `dst` only in bytes that the call leaves unchanged.
     void seal(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
               secret<key_bytes> const& key) const noexcept {
         seal(dst, src, aad, packet_nonce::of(nonce), key);
@@ -7441,14 +7527,15 @@ public:
         return open(dst, src, aad, packet_nonce::of(nonce), key);
     }
 
-    /// Seals packets of any sizes and keys, without further data. More packets leave fewer lanes of a vector idle.
+    /// Seals packets of any sizes and keys, without additional data. A larger batch leaves fewer vector lanes idle.
     void seal_batch(std::span<aead_item> items) const noexcept
         requires requires { Kernel::seal_batch; }
     {
         for ([[maybe_unused]] aead_item const& item : items) WG_ASSERT(item.dst.size() == item.src.size() + tag_bytes);
         kernel_.seal_batch(items);
     }
-    /// Opens packets of any sizes and keys, and sets `good` of each. Where it is false, `dst` is zero.
+    /// Opens packets of any sizes and keys, without additional data. Sets `good` of each packet. Where `good` is false,
+    /// `dst` is zero.
     void open_batch(std::span<aead_item> items) const noexcept
         requires requires { Kernel::open_batch; }
     {
@@ -7473,14 +7560,14 @@ private:
     [[no_unique_address]] Kernel kernel_;
 };
 
-/// An AEAD for builds whose processor is fixed: without detection and without calls through pointers.
+/// The AEAD of one kernel that is chosen at compile time: without processor detection and calls through pointers.
 template <class Kernel> using aead_fixed = basic_aead<Kernel>;
 
 /// The kernel of the instruction set that the program is compiled for.
 #if defined(WG_COMPACT)
 using baseline_kernel = compact_kernel;
 #elif defined(WG_X86_KERNELS) && !defined(WG_HAS_X86_KERNELS)
-struct baseline_kernel; // in another unit
+struct baseline_kernel; // defined in another translation unit
 #elif defined(WG_VECTOR_KERNELS)
 using baseline_kernel = kernel_vector128::kernel;
 #else
@@ -7489,7 +7576,7 @@ using baseline_kernel = plain_kernel<>;
 
 #ifdef WG_X86_KERNELS
 
-/// A kernel that is chosen at run time: pointers to the functions of one of the others.
+/// A kernel that is chosen at run time: pointers to the functions of another kernel.
 struct any_kernel {
     /// Seals one packet. The parameters are those of plain_kernel.
     void (*seal)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
@@ -7498,7 +7585,7 @@ struct any_kernel {
     void (*seal_batch)(std::span<aead_item>) noexcept; ///< seals packets of any sizes and keys
     void (*open_batch)(std::span<aead_item>) noexcept; ///< opens packets of any sizes and keys
 
-    /// The fastest kernel that uses no more than these instruction sets.
+    /// Returns: the fastest kernel that needs no instruction sets outside `allowed`.
     static any_kernel of(cpu allowed) noexcept;
 
 private:
@@ -7519,19 +7606,19 @@ WG_CHOICE any_kernel any_kernel::of(cpu allowed) noexcept {
 
 #endif
 
-/// The AEAD to use: it takes the fastest kernel for this processor.
+/// The default AEAD: it uses the fastest kernel for this processor. Any thread.
 struct aead : basic_aead<any_kernel> {
-    aead() noexcept : aead(chosen_cpu()) {} ///< with all that the processor has, less `WG_CPU_OFF`
-    /// With no more than `allowed`, which the processor must have.
+    aead() noexcept : aead(chosen_cpu()) {} ///< uses the instruction sets of `chosen_cpu()`
+    /// Uses no instruction sets outside `allowed`. The processor must have all of `allowed`.
     explicit aead(cpu allowed) noexcept : basic_aead(any_kernel::of(consistent(allowed))) {}
 };
 
 #else
 
-/// The AEAD to use: it has the kernel of the program's baseline.
+/// The default AEAD: it uses the kernel of the instruction set that the program is compiled for. Any thread.
 struct aead : basic_aead<baseline_kernel> {
-    aead() noexcept = default;     ///< the only kernel
-    explicit aead(cpu) noexcept {} ///< the argument makes no difference here
+    aead() noexcept = default;     ///< uses the only kernel
+    explicit aead(cpu) noexcept {} ///< ignores the argument: there is only one kernel
 };
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8), and the default model of aead_backend.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8): the default model of aead_backend.
 // Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_AEAD_HPP
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
@@ -9,15 +9,15 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// The portable kernel: ChaCha20 and Poly1305 in machine words. Runs on any processor.
+/// The portable kernel: ChaCha20 and Poly1305 in machine words, without vectors. Runs on any processor.
 template <class Limbs = default_limbs> struct plain_kernel {
-    /// Encrypts `size` bytes and writes the tag behind them: `dst` has `size + 16` bytes.
+    /// Encrypts `size` bytes and appends the tag: `dst` has `size + 16` bytes, `key` has 32.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         seal_message({dst, size + tag_bytes}, {src, size}, aad, nonce, key_view(key, key_bytes));
         wipe_stack<stack_bytes>();
     }
-    /// Checks the tag, which lies behind the `size` bytes of `src`, before it decrypts a byte.
+    /// Checks the tag, which follows the `size` bytes of `src`, before it decrypts a byte. `key` has 32 bytes.
     /// Returns: whether the tag is right. If not, `dst` is not written.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
@@ -50,7 +50,7 @@ private:
         poly1305<Limbs> mac(one_time_key.expose());
         bytes_view const ciphertext = src.first(dst.size());
         authenticate(mac, ciphertext, aad);
-        secret<tag_bytes> tag; // the right tag of a forged message would be its forgery
+        secret<tag_bytes> tag; // wiped: a forged message with its right tag would be accepted
         mac.finish(tag.expose());
         if (!equal_in_constant_time(tag.expose(), src.last(tag_bytes))) return false;
         cipher.apply(dst, ciphertext);
@@ -74,22 +74,23 @@ template <class Kernel> class basic_aead {
 public:
     using nonce_view = std::span<byte const, chacha20_nonce_bytes>; ///< a nonce of 12 bytes
 
-    constexpr basic_aead() noexcept = default;                                 ///< for a kernel without state
-    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {} ///< by this kernel
+    constexpr basic_aead() noexcept = default;                                 ///< uses a default-constructed kernel
+    constexpr explicit basic_aead(Kernel kernel) noexcept : kernel_(kernel) {} ///< uses this kernel
 
-    /// Encrypts `src` into `dst` and appends the tag; the nonce is four zero bytes and `counter`, little-endian. Sizes
-    /// and overlap: as with a whole nonce below.
+    /// Encrypts `src` into `dst` and appends the tag. The nonce is four zero bytes and `counter`, little-endian. The
+    /// rules for sizes and overlap are those of the overload for a nonce of 12 bytes.
     void seal(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
               secret<key_bytes> const& key) const noexcept {
         seal(dst, src, aad, packet_nonce::of(counter), key);
     }
-    /// Checks the tag and decrypts; the nonce is that of `seal`.
+    /// Checks the tag and then decrypts `src` into `dst`. `counter` makes the nonce as in `seal`.
     /// Returns: whether the tag is right. If not, `dst` is zero.
     [[nodiscard]] bool open(bytes dst, bytes_view src, bytes_view aad, std::uint64_t counter,
                             secret<key_bytes> const& key) const noexcept {
         return open(dst, src, aad, packet_nonce::of(counter), key);
     }
-    /// `seal` or `open` in one function, for kernels where size is all. See compact_kernel::run.
+    /// `seal` or `open` in one function, for kernels that are optimized for code size. See compact_kernel::run.
+    /// Returns: false if it opened a message whose tag is wrong.
     bool run(bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad, std::size_t aad_bytes,
              std::uint64_t counter, secret<key_bytes> const& key) const noexcept
         requires requires { Kernel::run; }
@@ -103,7 +104,7 @@ public:
     }
 
     /// Seals with a nonce of 12 bytes. `dst.size() == src.size() + 16`. `dst` and `src` start at the same byte or do
-    /// not overlap. `aad` does not overlap `dst`, unless the call leaves its bytes as they are.
+    /// not overlap. `aad` may overlap `dst` only in bytes that the call leaves unchanged.
     void seal(bytes dst, bytes_view src, bytes_view aad, nonce_view nonce,
               secret<key_bytes> const& key) const noexcept {
         seal(dst, src, aad, packet_nonce::of(nonce), key);
@@ -115,14 +116,15 @@ public:
         return open(dst, src, aad, packet_nonce::of(nonce), key);
     }
 
-    /// Seals packets of any sizes and keys, without further data. More packets leave fewer lanes of a vector idle.
+    /// Seals packets of any sizes and keys, without additional data. A larger batch leaves fewer vector lanes idle.
     void seal_batch(std::span<aead_item> items) const noexcept
         requires requires { Kernel::seal_batch; }
     {
         for ([[maybe_unused]] aead_item const& item : items) WG_ASSERT(item.dst.size() == item.src.size() + tag_bytes);
         kernel_.seal_batch(items);
     }
-    /// Opens packets of any sizes and keys, and sets `good` of each. Where it is false, `dst` is zero.
+    /// Opens packets of any sizes and keys, without additional data. Sets `good` of each packet. Where `good` is false,
+    /// `dst` is zero.
     void open_batch(std::span<aead_item> items) const noexcept
         requires requires { Kernel::open_batch; }
     {
@@ -147,14 +149,14 @@ private:
     [[no_unique_address]] Kernel kernel_;
 };
 
-/// An AEAD for builds whose processor is fixed: without detection and without calls through pointers.
+/// The AEAD of one kernel that is chosen at compile time: without processor detection and calls through pointers.
 template <class Kernel> using aead_fixed = basic_aead<Kernel>;
 
 /// The kernel of the instruction set that the program is compiled for.
 #if defined(WG_COMPACT)
 using baseline_kernel = compact_kernel;
 #elif defined(WG_X86_KERNELS) && !defined(WG_HAS_X86_KERNELS)
-struct baseline_kernel; // in another unit
+struct baseline_kernel; // defined in another translation unit
 #elif defined(WG_VECTOR_KERNELS)
 using baseline_kernel = kernel_vector128::kernel;
 #else
@@ -163,7 +165,7 @@ using baseline_kernel = plain_kernel<>;
 
 #ifdef WG_X86_KERNELS
 
-/// A kernel that is chosen at run time: pointers to the functions of one of the others.
+/// A kernel that is chosen at run time: pointers to the functions of another kernel.
 struct any_kernel {
     /// Seals one packet. The parameters are those of plain_kernel.
     void (*seal)(byte*, byte const*, std::size_t, bytes_view, packet_nonce const&, byte const*) noexcept;
@@ -172,7 +174,7 @@ struct any_kernel {
     void (*seal_batch)(std::span<aead_item>) noexcept; ///< seals packets of any sizes and keys
     void (*open_batch)(std::span<aead_item>) noexcept; ///< opens packets of any sizes and keys
 
-    /// The fastest kernel that uses no more than these instruction sets.
+    /// Returns: the fastest kernel that needs no instruction sets outside `allowed`.
     static any_kernel of(cpu allowed) noexcept;
 
 private:
@@ -193,19 +195,19 @@ WG_CHOICE any_kernel any_kernel::of(cpu allowed) noexcept {
 
 #endif
 
-/// The AEAD to use: it takes the fastest kernel for this processor.
+/// The default AEAD: it uses the fastest kernel for this processor. Any thread.
 struct aead : basic_aead<any_kernel> {
-    aead() noexcept : aead(chosen_cpu()) {} ///< with all that the processor has, less `WG_CPU_OFF`
-    /// With no more than `allowed`, which the processor must have.
+    aead() noexcept : aead(chosen_cpu()) {} ///< uses the instruction sets of `chosen_cpu()`
+    /// Uses no instruction sets outside `allowed`. The processor must have all of `allowed`.
     explicit aead(cpu allowed) noexcept : basic_aead(any_kernel::of(consistent(allowed))) {}
 };
 
 #else
 
-/// The AEAD to use: it has the kernel of the program's baseline.
+/// The default AEAD: it uses the kernel of the instruction set that the program is compiled for. Any thread.
 struct aead : basic_aead<baseline_kernel> {
-    aead() noexcept = default;     ///< the only kernel
-    explicit aead(cpu) noexcept {} ///< the argument makes no difference here
+    aead() noexcept = default;     ///< uses the only kernel
+    explicit aead(cpu) noexcept {} ///< ignores the argument: there is only one kernel
 };
 
 #endif

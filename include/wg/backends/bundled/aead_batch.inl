@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 of many packets: one text for all instruction sets. Text for a kernel's namespace, after
+// ChaCha20-Poly1305 of a batch of packets, for all instruction sets. Included inside the namespace of a kernel, after
 // keystream.inl.
 
-/// The secrets of the packets of one batch.
+/// The secrets of one batch: the one-time keys and tags of its packets, and the queue of blocks.
 struct alignas(64) batch_secrets {
     packet_tag packets[batch_capacity];
     block_queue blocks;
 
-    /// `opening`: the ciphertext is the source.
+    /// Queues the one-time key of each packet. `opening`: the ciphertext is `src`, not `dst`.
     WG_TARGET batch_secrets(std::span<aead_item> items, bool opening) noexcept : blocks(shared_key(items)) {
         static constexpr byte zeros[sizeof packet_tag::key] = {};
         for (std::size_t i = 0; i < items.size(); ++i) {
@@ -17,6 +17,7 @@ struct alignas(64) batch_secrets {
         }
     }
 
+    /// The key that all packets share; nullptr if they have several keys.
     static byte const* shared_key(std::span<aead_item> items) noexcept {
         for (aead_item const& item : items)
             if (item.key != items[0].key) return nullptr;
@@ -24,10 +25,10 @@ struct alignas(64) batch_secrets {
     }
 };
 
-/// Makes the tags of packets.
+/// Computes the tag of each packet from its one-time key and its ciphertext.
 using tag_maker = void(std::span<packet_tag>) noexcept;
 
-/// At most `batch_capacity` packets.
+/// Seals 1 to `batch_capacity` packets. The one-time keys and all keystream fill the lanes of the same steps.
 WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, false);
     for (aead_item const& item : items) secrets.blocks.add_message(item, item.src.size());
@@ -37,7 +38,8 @@ WG_TARGET_FUNCTION void seal_packets(std::span<aead_item> items, tag_maker* make
         std::memcpy(items[i].dst.data() + items[i].src.size(), secrets.packets[i].tag, tag_bytes);
 }
 
-/// At most `batch_capacity` packets. A packet is decrypted only if its tag is right.
+/// Opens 1 to `batch_capacity` packets and sets `good` of each. A packet is decrypted only if its tag is right; if not,
+/// its `dst` is zero.
 WG_TARGET_FUNCTION void open_packets(std::span<aead_item> items, tag_maker* make_tags) noexcept {
     batch_secrets secrets(items, true);
     secrets.blocks.flush();

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-// How a kernel is used from outside. Text for a kernel's namespace, the last of its texts; `few` is the namespace that
-// has what is best for packets of few blocks, and for those with further data.
+// The functions of a kernel that code outside its namespace calls. Included inside the namespace of a kernel, after all
+// its other .inl files. `few` is the namespace of the code that is fastest for packets of few blocks; packets with
+// additional data use that code, too.
 
+/// `wipe_registers` as a function to call, because its callers are not compiled for this instruction set.
 WG_TARGET_FUNCTION void wipe_all_registers() noexcept { wipe_registers(); }
 
-/// The functions of an AEAD over this instruction set. They leave nothing on the stack or in vector registers.
+/// The kernel of this instruction set. Its functions wipe their part of the stack and the vector registers.
 struct kernel {
+    /// Encrypts `size` bytes and appends the tag: `dst` has `size + 16` bytes, `key` has 32.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         if (size < lanes_authenticator::least_bytes || !aad.empty()) {
@@ -16,6 +19,8 @@ struct kernel {
             leave_nothing<lanes_authenticator::stack_bytes + step_stack_bytes>();
         }
     }
+    /// Checks the tag, which follows the `size` bytes of `src`, before it decrypts a byte. `key` has 32 bytes.
+    /// Returns: whether the tag is right. If not, `dst` is not written.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         bool genuine;
@@ -28,6 +33,7 @@ struct kernel {
         }
         return genuine;
     }
+    /// Seals packets of any sizes and keys, up to `batch_capacity` at once.
     static void seal_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             seal_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);
@@ -37,6 +43,8 @@ struct kernel {
             seal(one.dst.data(), one.src.data(), one.src.size(), {}, packet_nonce::of(one.counter),
                  one.key->expose().data());
     }
+    /// Opens packets of any sizes and keys, up to `batch_capacity` at once, and sets `good` of each. Where `good` is
+    /// false, `dst` is zero.
     static void open_batch(std::span<aead_item> items) noexcept {
         for (; items.size() > 1; items = items.subspan((std::min)(batch_capacity, items.size()))) {
             open_packets(items.first((std::min)(batch_capacity, items.size())), make_tags);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// All primitives of the protocol, in portable code and without a library.
+// All bundled primitives of the protocol. They need no cryptographic library.
 // Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_BUNDLED_HPP
 #define WG_BACKENDS_BUNDLED_BUNDLED_HPP

@@ -2,8 +2,8 @@
 // Which instruction sets the bundled kernels may use beyond those that the program was compiled for.
 // Folder: backends/bundled; any thread.
 //
-// A kernel is chosen by an object, never by a global: `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD that
-// does without AVX-512, beside others that use it. What is not named is `chosen_cpu()`.
+// Each object chooses its kernel; there is no global switch. `bundled::aead{detect_cpu() & ~cpu::avx512}` is an AEAD
+// without AVX-512, and other objects may use AVX-512 at the same time. The default is `chosen_cpu()`.
 #ifndef WG_BACKENDS_BUNDLED_CPU_HPP
 #define WG_BACKENDS_BUNDLED_CPU_HPP
 
@@ -16,16 +16,16 @@
 #include <cstdlib>
 #endif
 
-// Kernels beyond the baseline exist for 64-bit x86, where one program meets processors twenty years apart. Elsewhere
-// the compiler's baseline is what there is: NEON belongs to aarch64. On Windows g++ does not align vectors of more than
-// 16 bytes on the stack (its bug 54412), so there the baseline is what there is with g++, too.
+// Kernels beyond the baseline exist for 64-bit x86 only, where one program runs on processors twenty years apart. Other
+// processors use the compiler's baseline; that of aarch64 has NEON. On Windows, g++ uses the baseline, too: it does not
+// align vectors of more than 16 bytes on the stack (g++ bug 54412).
 #if defined(__x86_64__) && !defined(WG_COMPACT) && (!defined(_WIN32) || defined(__clang__))
 #define WG_X86_KERNELS
 #include <cpuid.h>
 #endif
 
-// Sanitizers make many times the code of a kernel, and minutes of its compilation. So what is compiled for a vector
-// unit is left to the tests, which lay guard pages around its memory.
+// Sanitizers multiply the code size of a kernel, and its compilation takes minutes. So functions for a vector unit are
+// not sanitized; instead, tests put guard pages around the memory that these functions read and write.
 #define WG_UNSANITIZED
 #ifdef __clang__
 #if __has_feature(address_sanitizer) || __has_feature(undefined_behavior_sanitizer)
@@ -34,10 +34,10 @@
 #endif
 #endif
 
-// The instruction sets of kernels, as attributes of functions.
+// The function attributes of each kernel's instruction sets.
 #define WG_TARGET_SSSE3 gnu::target("ssse3") WG_UNSANITIZED
 #define WG_TARGET_AVX2 gnu::target("avx2,bmi,bmi2") WG_UNSANITIZED
-// In clang 18 to 21 vectors of 512 bits are a feature of their own, which a command line may have switched off.
+// In clang 18 to 21, vectors of 512 bits are a separate feature (evex512) that the command line may have turned off.
 #if defined(__clang__) && __clang_major__ >= 18 && __clang_major__ <= 21
 #define WG_TARGET_EVEX512 "evex512,"
 #else
@@ -47,9 +47,10 @@
 #define WG_TARGET_AVX512 gnu::target(WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 #define WG_TARGET_IFMA gnu::target("avx512ifma,avx512vbmi2," WG_TARGET_AVX512_SETS) WG_UNSANITIZED
 
-// With WG_SEPARATE_KERNELS defined, the functions that choose a kernel are only declared, and the kernels of x86 are
-// left out: the compiler neither reads nor compiles them. One unit of the program defines WG_DEFINE_KERNELS as well,
-// and has all of them. A unit that names such a kernel, as tests do, defines WG_NAME_KERNELS.
+// If WG_SEPARATE_KERNELS is defined, the functions that choose a kernel are declared but not defined, and the compiler
+// does not read the kernels of x86. This saves compile time. Exactly one translation unit of the program also defines
+// WG_DEFINE_KERNELS; it contains all kernels. A translation unit that names a kernel, as tests do, defines
+// WG_NAME_KERNELS.
 #ifdef WG_SEPARATE_KERNELS
 #define WG_CHOICE
 #else
@@ -64,24 +65,27 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// A set of instruction sets.
+/// A set of instruction sets of 64-bit x86, as flags.
 enum class cpu : std::uint32_t {
-    baseline = 0,
-    ssse3 = 1,
-    avx2 = 2,   ///< with BMI1 and BMI2
-    adx = 4,    ///< two carry chains; with BMI2
-    avx512 = 8, ///< F, BW, DQ, VL
-    ifma = 16,  ///< AVX512-IFMA, products of 52 bits, with VBMI2
-    all = 31,
+    baseline = 0, ///< only the instructions that the program is compiled for
+    ssse3 = 1,    ///< SSSE3: shuffles of bytes
+    avx2 = 2,     ///< AVX2, BMI1 and BMI2
+    adx = 4,      ///< ADX, which has two carry chains, and BMI2
+    avx512 = 8,   ///< AVX-512 F, BW, DQ and VL
+    ifma = 16,    ///< AVX512-IFMA, which has products of 52 bits, and AVX512-VBMI2
+    all = 31,     ///< all of the above
 };
 
+/// The instruction sets that are in both sets.
 constexpr cpu operator&(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) & std::uint32_t(b)); }
+/// The instruction sets that are in at least one of the sets.
 constexpr cpu operator|(cpu a, cpu b) noexcept { return cpu(std::uint32_t(a) | std::uint32_t(b)); }
+/// The instruction sets of `cpu::all` that are not in `a`.
 constexpr cpu operator~(cpu a) noexcept { return cpu(std::uint32_t(cpu::all) & ~std::uint32_t(a)); }
-/// Whether `set` has all of `wanted`.
+/// Whether `set` contains all of `wanted`.
 constexpr bool has(cpu set, cpu wanted) noexcept { return (set & wanted) == wanted; }
 
-/// A set without what rests on something that is not in it: no AVX-512 where AVX2 was turned off.
+/// `set` without the instruction sets whose prerequisites are not in `set`: without AVX2 there is no AVX-512, either.
 constexpr cpu consistent(cpu set) noexcept {
     if (!has(set, cpu::ssse3)) set = set & ~cpu::avx2;
     if (!has(set, cpu::avx2)) set = set & ~(cpu::adx | cpu::avx512);
@@ -89,7 +93,7 @@ constexpr cpu consistent(cpu set) noexcept {
     return set;
 }
 
-/// What the processor has and the operating system keeps the registers of.
+/// The instruction sets that the processor has and whose registers the operating system saves. Any thread.
 inline cpu detect_cpu() noexcept {
 #ifdef WG_X86_KERNELS
     unsigned a, b, c, d;
@@ -113,7 +117,8 @@ inline cpu detect_cpu() noexcept {
 #endif
 }
 
-/// Reads names separated by commas, such as "avx512,adx". False, and `set` unchanged, if one is none.
+/// Parses names separated by commas, such as "avx512,adx", and writes their union to `set`.
+/// Returns: false if a name is unknown; `set` is unchanged then.
 [[nodiscard]] constexpr bool parse_cpu(std::string_view names, cpu& set) noexcept {
     constexpr struct {
         std::string_view name;
@@ -134,8 +139,9 @@ inline cpu detect_cpu() noexcept {
     return true;
 }
 
-/// What there is, less what the environment variable `WG_CPU_OFF` names ("avx512,adx"; "all"). Found out once.
-/// A variable with a wrong name in it turns off nothing: a program may check it with `parse_cpu` and say so.
+/// `detect_cpu()` without the instruction sets that the environment variable `WG_CPU_OFF` names ("avx512,adx"; "all").
+/// The first call computes the result, and later calls return it. Any thread. A variable with an unknown name turns off
+/// nothing; a program can check the variable with `parse_cpu` and report the error.
 inline cpu chosen_cpu() noexcept {
 #ifdef WG_X86_KERNELS
     static cpu const chosen = [] {
