@@ -144,8 +144,8 @@ inline constexpr bool hostless = false;
 #define WG_BACKENDS_BUNDLED_AEAD_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20-Poly1305 (RFC 8439, section 2.8) for machines of few kilobytes: one block at a time, one work area, one
-// wipe. Folder: backends/bundled; any thread.
+// ChaCha20-Poly1305 (RFC 8439, section 2.8) for machines with a few kilobytes of memory: one block at a time, and all
+// secrets in one object, which is wiped at once. Folder: backends/bundled; any thread.
 #ifndef WG_BACKENDS_BUNDLED_COMPACT_HPP
 #define WG_BACKENDS_BUNDLED_COMPACT_HPP
 
@@ -1394,12 +1394,13 @@ concept engine_policies =
 // The ChaCha20 stream cipher (RFC 8439, sections 2.1-2.4) and HChaCha20 (draft-irtf-cfrg-xchacha, section 2.2).
 // Folder: backends/bundled; a chacha20 object is used by one thread at a time.
 //
-// In plain words, for processors without vectors and for single blocks; in vectors: chacha20.inl.
+// This file works on one block in plain words: for processors without vectors and for single blocks. chacha20.inl works
+// on many blocks in vectors.
 #ifndef WG_BACKENDS_BUNDLED_CHACHA20_HPP
 #define WG_BACKENDS_BUNDLED_CHACHA20_HPP
 
 // SPDX-License-Identifier: BSL-1.0
-// Which machine words the bundled primitives calculate with, and how they leave no secrets behind.
+// The machine words that the bundled primitives calculate with, and functions that wipe the stack and registers.
 // Folder: backends/bundled; pure.
 #ifndef WG_BACKENDS_BUNDLED_LIMBS_HPP
 #define WG_BACKENDS_BUNDLED_LIMBS_HPP
@@ -1409,48 +1410,52 @@ concept engine_policies =
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// Limbs in 32-bit words, products in 64-bit words: any processor.
+/// Selects limbs of 32 bits and products of 64 bits: for any processor.
 struct limbs32 {};
 
 #ifdef __SIZEOF_INT128__
-/// Limbs in 64-bit words, products in 128-bit words: processors that multiply so.
+/// Selects limbs of 64 bits and products of 128 bits: for processors with such a multiplication.
 struct limbs64 {};
+/// A product of two 64-bit words. The keyword silences -Wpedantic.
 __extension__ typedef unsigned __int128 uint128;
 #endif
 
+/// The widest limbs that the compiler supports; in a WG_COMPACT build always `limbs32`.
 #if defined(__SIZEOF_INT128__) && !defined(WG_COMPACT)
 using default_limbs = limbs64;
 #else
 using default_limbs = limbs32;
 #endif
 
-// Words of 32 bits, in little-endian bytes.
+/// Loads `count` little-endian words of 32 bits from `4 * count` bytes of any alignment.
 WG_OUTLINE inline void load_words(std::uint32_t* to, byte const* from, std::size_t count) noexcept {
     for (std::size_t i = 0; i < count; ++i) to[i] = load_le32(from + 4 * i);
 }
+/// Stores `count` words of 32 bits as `4 * count` little-endian bytes of any alignment.
 WG_OUTLINE inline void store_words(byte* to, std::uint32_t const* from, std::size_t count) noexcept {
     for (std::size_t i = 0; i < count; ++i) store_le32(to + 4 * i, from[i]);
 }
 
-/// All ones if `bit` is 1, zero if it is 0. The compiler is not told that there are only two values, so it cannot
-/// make a branch of a selection by mask.
+/// All ones if `bit` is 1, zero if `bit` is 0. The asm hides from the compiler that the mask has only two values;
+/// otherwise the compiler could replace a selection by mask with a branch, whose timing depends on `bit`.
 template <class Word> inline Word mask_of(Word bit) noexcept {
     Word mask = static_cast<Word>(Word{0} - bit);
     asm volatile("" : "+r"(mask));
     return mask;
 }
 
-/// What a primitive needs of the stack beside its named state: registers spilled and saved. About half of this in
-/// g++ 12 and clang 16 when they optimise; when they do not there is more, and it is not all reached.
+/// Bytes of stack that a primitive uses beside its named state: spilled and saved registers. With optimisation, g++ 12
+/// and clang 16 use about half of this. Without optimisation they use more, and a part of that is not wiped.
 #if defined(__arm__) && defined(WG_COMPACT)
-inline constexpr std::size_t spill_bytes = 96; // few registers, each of 4 bytes; bench/firmware looks at what is left
+inline constexpr std::size_t spill_bytes = 96; // few registers of 4 bytes; bench/firmware checks what is left
 #elif defined(WG_COMPACT)
 inline constexpr std::size_t spill_bytes = 384;
 #else
 inline constexpr std::size_t spill_bytes = 640;
 #endif
 
-/// Clears the registers that a function may leave changed. Kernels that use wider ones clear those themselves.
+/// Clears the registers that a function may change without saving them. A kernel that uses wider registers than the
+/// program's baseline clears those itself.
 [[gnu::always_inline]] inline void wipe_baseline_registers() noexcept {
 #if defined(__x86_64__)
     asm volatile(".irp r,eax,ecx,edx,esi,edi,r8d,r9d,r10d,r11d\n\txor %%\\r, %%\\r\n\t.endr\n\t"
@@ -1484,12 +1489,13 @@ inline constexpr std::size_t spill_bytes = 640;
 #endif
 }
 
-/// `wipe` of a size that is known: for some hundred bytes stores are faster than the string instruction that g++ takes.
+/// `wipe` of a size that is known at compile time, a multiple of 16 with SSE2. For a few hundred bytes, stores are
+/// faster than the string instruction that g++ uses.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void* memory) noexcept {
 #if defined(__SSE2__) && !defined(WG_COMPACT)
     typedef std::uint64_t pair __attribute__((vector_size(16)));
     pair zero = {};
-    asm volatile("" : "+x"(zero)); // or the compiler would see a memset in it
+    asm volatile("" : "+x"(zero)); // or the compiler would turn the loop into memset
     static_assert(Bytes % sizeof zero == 0);
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < Bytes; i += sizeof zero)
@@ -1501,15 +1507,17 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 }
 
 #if defined(WG_COMPACT) && defined(__thumb2__)
-/// Overwrites so many bytes below the stack pointer, a multiple of four. Interrupts may use them meanwhile.
+/// Overwrites `size` bytes below the stack pointer; `size` is a multiple of four. Interrupts may use this memory
+/// meanwhile.
 [[gnu::naked, gnu::noinline]] inline void wipe_below([[maybe_unused]] std::size_t size) noexcept {
     asm volatile("mov r2, sp\n\tsubs r0, r2, r0\n\tmovs r1, #0\n\t"
                  "1: str r1, [r0], #4\n\tcmp r0, r2\n\tbne 1b\n\tbx lr");
 }
 #else
+/// Overwrites at least `Bytes` bytes of stack with its own frame, and clears registers. See `wipe_stack`.
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept {
 #ifdef WG_COMPACT
-    std::uint32_t frame[(Bytes + 3) / 4]; // not by calls, whose frames would lie still deeper
+    std::uint32_t frame[(Bytes + 3) / 4]; // wiped by a loop: a call would use stack below this frame
     for (std::uint32_t& word : frame) {
         word = 0;
         asm volatile("" : : "r"(&word) : "memory");
@@ -1523,16 +1531,17 @@ template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept
 }
 #endif
 
-/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
-/// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
-/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
+/// Overwrites at least `Bytes` bytes of stack below the caller's frame, and clears registers. The owners of secret
+/// objects wipe those objects, but a compiler also spills registers into stack slots that have no name. So functions
+/// that work on secrets are kept out of line, and their caller ends with this call, which overwrites the stack that
+/// their frames used.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noexcept {
 #if defined(WG_COMPACT) && defined(__thumb2__)
     wipe_below((Bytes + 3) / 4 * 4);
 #else
     wipe_frame<Bytes>();
 #endif
-#ifdef WG_COMPACT // `Bytes` has no slack for the caller's own frame, which must be there still: this is no tail call
+#ifdef WG_COMPACT // prevents a tail call, which would free the caller's frame first: `Bytes` does not count that frame
     asm volatile("");
 #endif
 }
@@ -1545,14 +1554,15 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noe
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-inline constexpr std::size_t chacha20_block_bytes = 64;
-inline constexpr std::size_t chacha20_nonce_bytes = 12;
+inline constexpr std::size_t chacha20_block_bytes = 64; ///< of keystream (RFC 8439, section 2.3)
+inline constexpr std::size_t chacha20_nonce_bytes = 12; ///< of a nonce (RFC 8439, section 2.3)
 
-/// Words 0-3 constants, 4-11 key, 12 block counter, 13-15 nonce.
+/// The state of one block: words 0-3 are constants, 4-11 the key, 12 the block counter, 13-15 the nonce.
 using chacha20_words = std::array<std::uint32_t, 16>;
 
 namespace chacha20_detail {
 
+/// RFC 8439, section 2.1.
 [[gnu::always_inline]] inline void quarter_round(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c,
                                                  std::uint32_t& d) noexcept {
     a += b, d = std::rotl(d ^ a, 16);
@@ -1563,15 +1573,17 @@ namespace chacha20_detail {
 
 #if defined(WG_COMPACT) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)
 
-// On Arm an operand may be rotated on its way: b is to be rotated by 7 still, d by 8, before and after.
+// On Arm, an instruction can rotate its second operand at no cost, so a quarter round needs no instructions that only
+// rotate. The last rotations stay pending: before and after each quarter round, b has still to be rotated left by 7 and
+// d by 8.
 #define WG_ARM_QUARTER(a, b, c, d)                                                                                     \
     "add " #a ", " #a ", " #b ", ror #25\n\teor " #d ", " #a ", " #d ", ror #24\n\t"                                   \
     "add " #c ", " #c ", " #d ", ror #16\n\teor " #b ", " #c ", " #b ", ror #25\n\t"                                   \
     "add " #a ", " #a ", " #b ", ror #20\n\teor " #d ", " #a ", " #d ", ror #16\n\t"                                   \
     "add " #c ", " #c ", " #d ", ror #24\n\teor " #b ", " #c ", " #b ", ror #20\n\t"
 
-/// The twenty rounds, without the addition at their end. r0-r7 are the words 0-7, r8-r11 are 12-15; r12 and lr are two
-/// of 8-11, the other two are on the stack.
+/// The twenty rounds, without the final addition of `from`. r0-r7 hold the words 0-7, and r8-r11 hold 12-15. r12 and lr
+/// hold two of the words 8-11, the stack holds the other two.
 [[gnu::naked, gnu::noinline]] inline void permute([[maybe_unused]] chacha20_words& to,
                                                   [[maybe_unused]] chacha20_words const& from) noexcept {
     // clang-format off
@@ -1585,7 +1597,7 @@ namespace chacha20_detail {
                  "1:\n\t"
                  WG_ARM_QUARTER(r0, r4, r12, r8) WG_ARM_QUARTER(r1, r5, lr, r9)
                  "strd r12, lr, [sp]\n\t"
-                 "ldr r12, [sp, #16]\n\tsubs r12, r12, #1\n\tstr r12, [sp, #16]\n\t" // asked for below
+                 "ldr r12, [sp, #16]\n\tsubs r12, r12, #1\n\tstr r12, [sp, #16]\n\t" // `bne` tests these flags
                  "ldrd r12, lr, [sp, #8]\n\t"
                  WG_ARM_QUARTER(r2, r6, r12, r10) WG_ARM_QUARTER(r3, r7, lr, r11)
                  WG_ARM_QUARTER(r0, r5, r12, r11) WG_ARM_QUARTER(r1, r6, lr, r8)
@@ -1605,7 +1617,7 @@ namespace chacha20_detail {
 
 #elif defined(WG_COMPACT)
 
-/// The twenty rounds, without the addition at their end. Out of line: once in a program.
+/// The twenty rounds, without the final addition of `from`. Out of line, so that the program has this code once.
 [[gnu::noinline]] inline void permute(chacha20_words& x, chacha20_words const& from) noexcept {
     x = from;
     for (int i = 0; i < 10; ++i) {
@@ -1622,7 +1634,7 @@ namespace chacha20_detail {
 
 #else
 
-/// The twenty rounds, without the addition at their end.
+/// The twenty rounds, without the final addition of `from`.
 [[gnu::always_inline]] inline void permute(chacha20_words& x, chacha20_words const& from) noexcept {
     x = from;
     for (int i = 0; i < 10; ++i) {
@@ -1639,13 +1651,14 @@ namespace chacha20_detail {
 
 #endif
 
+/// Sets words 0-11: the constants and the key.
 inline void set_key(chacha20_words& words, key_view key) noexcept {
     static constexpr std::uint32_t sigma[] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
     for (std::size_t i = 0; i < 4; ++i) words[i] = sigma[i];
     load_words(&words[4], key.data(), 8);
 }
 
-/// dst = src ^ keystream. dst and src start at the same byte or do not overlap.
+/// dst = src ^ keystream, of `size` bytes. dst and src start at the same byte or do not overlap.
 inline void xor_bytes(byte* dst, byte const* src, byte const* keystream, std::size_t size) noexcept {
     std::size_t i = 0;
     for (; i + 8 <= size; i += 8) {
@@ -1660,10 +1673,10 @@ inline void xor_bytes(byte* dst, byte const* src, byte const* keystream, std::si
 
 } // namespace chacha20_detail
 
-/// The keystream of one key and nonce from a block counter on, in plain words. Wiped when its life ends.
+/// The keystream of one key and nonce, computed in plain words. The destructor wipes it.
 class chacha20 {
 public:
-    /// `key` and `nonce` are read here only.
+    /// Starts at block `counter`. The object does not refer to `key` and `nonce` after the constructor returns.
     chacha20(key_view key, std::span<byte const, chacha20_nonce_bytes> nonce, std::uint32_t counter) noexcept {
         chacha20_detail::set_key(words_, key);
         words_[12] = counter;
@@ -1676,8 +1689,8 @@ public:
         wipe(keystream_);
     }
 
-    /// XORs the next `src.size()` bytes of keystream into `src`. `dst.size()` == `src.size()`; they start at the same
-    /// byte or do not overlap; any alignment.
+    /// Writes `src`, XORed with the next `src.size()` bytes of keystream, to `dst`. `dst.size() == src.size()`. `dst`
+    /// and `src` start at the same byte or do not overlap. Any alignment.
     void apply(bytes dst, bytes_view src) noexcept {
         WG_ASSERT(dst.size() == src.size());
         byte* to = dst.data();
@@ -1696,7 +1709,8 @@ public:
         take(to, from, size);
     }
 
-    /// The one-time key of Poly1305: half of the next block; the other half is dropped (RFC 8439, section 2.6).
+    /// Writes the one-time key of Poly1305, which is the first half of the next block; the second half is dropped (RFC
+    /// 8439, section 2.6). The keystream must be at the start of a block.
     void take_one_time_key(std::span<byte, 32> out) noexcept {
         WG_ASSERT(left_ == 0);
         next_block();
@@ -1705,7 +1719,7 @@ public:
     }
 
 private:
-    /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
+    /// dst = src ^ the next block. Out of line, so that the caller's `wipe_stack` overwrites the registers it spills.
     [[gnu::noinline]] void xor_block(byte* dst, byte const* src) noexcept {
         chacha20_words x;
         chacha20_detail::permute(x, words_);
@@ -1714,24 +1728,27 @@ private:
         ++words_[12];
     }
 
+    /// Fills `keystream_` with the next block.
     void next_block() noexcept {
         keystream_ = {};
         xor_block(keystream_.data(), keystream_.data());
         left_ = chacha20_block_bytes;
     }
 
+    /// dst = src ^ the next `size` bytes of `keystream_`, which are left.
     void take(byte* dst, byte const* src, std::size_t size) noexcept {
         chacha20_detail::xor_bytes(dst, src, keystream_.data() + keystream_.size() - left_, size);
         left_ -= size;
     }
 
     chacha20_words words_;
-    byte_array<chacha20_block_bytes> keystream_; ///< the last `left_` bytes are not used yet
+    byte_array<chacha20_block_bytes> keystream_; ///< one block; its last `left_` bytes are unused
     std::size_t left_ = 0;
 };
 
 namespace chacha20_detail {
 
+/// Out of line, so that the caller's `wipe_stack` overwrites the registers it spills.
 [[gnu::noinline]] inline void hchacha20(std::span<byte, key_bytes> out, key_view key,
                                         std::span<byte const, 16> nonce) noexcept {
     chacha20_words x;
@@ -1745,7 +1762,7 @@ namespace chacha20_detail {
 
 } // namespace chacha20_detail
 
-/// The subkey of `key` for the first 16 bytes of an XChaCha20 nonce. `out` may be `key`.
+/// Derives the subkey of `key` for the first 16 bytes of an XChaCha20 nonce. `out` may be `key`.
 inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<byte const, 16> nonce) noexcept {
     chacha20_detail::hchacha20(out, key, nonce);
     wipe_stack<sizeof(chacha20_words) + spill_bytes>();
@@ -2411,18 +2428,22 @@ WG_TARGET void wipe_registers() noexcept {
 #endif
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
-// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
-// vector512.inl.
+// ChaCha20 (RFC 8439, section 2.3) in vectors, for all instruction sets. Included inside the namespace of a kernel,
+// after one of vector128.inl, vector256.inl and vector512.inl. The kernel defines WG_TARGET, the attributes of every
+// function.
 //
-// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
-// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
-// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
-// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+// There are two layouts:
+// - *Lanes*: vector i holds word i of `lane_blocks` blocks, one block in each lane. The rounds move no words between
+//   lanes, and each block may have its own key. But a group of blocks takes 16 vectors, and these have to be transposed
+//   at the end.
+// - *Rows*: a vector holds one row (four words) of each of `row_blocks` blocks. A group takes only 4 vectors, so this
+//   layout suits few blocks. But the words of rows 1-3 have to be moved twice in each double round.
+// A step works on one or more groups of either layout at once. The groups are independent of each other, so the
+// processor works on one group while the instructions of another wait for their operands.
 
-inline constexpr std::size_t lane_blocks = vector_bytes / 4;
-inline constexpr std::size_t row_blocks = vector_bytes / 16;
-inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;                      ///< blocks in a group of lanes
+inline constexpr std::size_t row_blocks = vector_bytes / 16;                      ///< blocks in a group of rows
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< vectors of a block; at least 1
 
 /// a += b, d = (d ^ a) <<< Bits
 template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
@@ -2431,11 +2452,12 @@ template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) no
     rotate<Bits>(d);
 }
 
-/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+/// The number of the word that the quarter round of this column (or diagonal) takes from row `row`.
 template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
     return 4 * row + (column + Diagonal * row) % 4;
 }
 
+/// `mix` of the rows A, B and D, in all four columns (or diagonals).
 template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
     constexpr auto at = word_of<Diagonal>;
     mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
@@ -2444,7 +2466,7 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
-/// The quarter rounds of two columns; row 2 is apart.
+/// The quarter rounds of two columns (or diagonals). Row 2 is in `row2`, not in `x`.
 template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
     constexpr auto at = word_of<Diagonal>;
     constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
@@ -2454,8 +2476,9 @@ template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector 
     mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
     mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
 }
-/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
-/// in memory. It is row 2, of which two vectors at a time are loaded.
+/// The twenty rounds of 16 vectors on a processor with 16 vector registers. These are too few, because the rounds need
+/// registers for intermediate results, too. Compilers choose badly which vectors to keep in memory, so this code
+/// decides: row 2 is in memory, and each half of a round loads two of its vectors.
 WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
     vector row2[4] = {x[8], x[9], x[10], x[11]};
     for (int i = 0; i < 10; ++i) {
@@ -2471,11 +2494,12 @@ WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
     x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
 }
 
-/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+/// The state of a step: `Lanes` groups of `lane_blocks` blocks, and `Rows` groups of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
-    vector x[Lanes > 0 ? Lanes : 1][16];
-    vector y[Rows > 0 ? Rows : 1][4];
+    vector x[Lanes > 0 ? Lanes : 1][16]; ///< the groups of lanes
+    vector y[Rows > 0 ? Rows : 1][4];    ///< the groups of rows
 
+    /// `mix` of the rows A, B and D in all groups. The instructions of different groups are independent.
     template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
         if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
         if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
@@ -2483,20 +2507,23 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
         if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
     }
+    /// The quarter rounds of all columns (Diagonal = 0) or diagonals (Diagonal = 1).
     template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
         mix_all<Diagonal, 16, 0, 1, 3>();
         mix_all<Diagonal, 12, 2, 3, 1>();
         mix_all<Diagonal, 8, 0, 1, 3>();
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
+    /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
     template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
         if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
         if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
+    /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
         if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
-#pragma GCC unroll 1 // ten times the code would only be more to load
+#pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
             turn_rows<1, 2, 3>();
@@ -2506,15 +2533,17 @@ template <int Lanes, int Rows> struct chacha20_groups {
     }
 };
 
-/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+/// The source of the states of consecutive blocks with one key and nonce.
 struct consecutive_blocks {
-    std::uint32_t const* words;
+    std::uint32_t const* words; ///< the 16 words of the first block
 
+    /// Word `Word` of each block of group `Group` of lanes.
     template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
         vector x = broadcast(words[Word]);
         if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
         return x;
     }
+    /// Row `Row` of each block of the group of rows that follows `blocks_before` blocks.
     template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
         vector x = broadcast_row(words + 4 * Row);
         if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
@@ -2522,10 +2551,11 @@ struct consecutive_blocks {
     }
 };
 
-/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+/// The source of the states of independent blocks, each with its own key and nonce. Only for groups of lanes.
 struct separate_blocks {
-    vector const* words;
+    vector const* words; ///< 16 vectors for each group
 
+    /// Word `Word` of each block of group `Group`.
     template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
 };
 
@@ -2548,12 +2578,13 @@ WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks
     y[3] += from.template row<3>(blocks_before);
 }
 
-/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+/// Makes the keystream of `Lanes * lane_blocks` blocks and of the `Rows * row_blocks` blocks after these. Passes
+/// vector i of the keystream to `to.put<i>()`.
 template <int Lanes, int Rows, class States, class To>
 WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
     constexpr std::make_index_sequence<16> all{};
-    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
-    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks in lanes, which come before those in rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // vectors in a group
     chacha20_groups<Lanes, Rows> g;
     if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
     if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
@@ -2570,19 +2601,22 @@ WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
         add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+// XORs keystream into packets, for all instruction sets. Included inside the namespace of a kernel, after chacha20.inl.
 //
-// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
-// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
-// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+// One packet: block 0 is the one-time key and the message uses the blocks after it, so one step makes the key and the
+// first blocks of the message (`make_keystream`).
+// Many packets: the blocks of all packets, and their one-time keys, fill the lanes one after the other (`block_queue`).
+// So only the last step has idle lanes. The rounds are the same for all lanes; only the code that fills a lane and the
+// code that uses its keystream distinguish packets.
 
-/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+/// The target of a step for one packet: the one-time key, if this step makes it, and then dst = src ^ keystream.
 struct to_message {
     byte* dst;
     byte const* src;
-    std::size_t size;
-    byte* one_time_key; ///< room for a block; nullptr: not in this step
+    std::size_t size;   ///< bytes of the message; keystream beyond them is dropped
+    byte* one_time_key; ///< gets the first block (64 bytes); nullptr: this step does not make the key
 
+    /// Takes vector `Number` of the step's keystream.
     template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
         std::size_t at = Number * vector_bytes;
         if (one_time_key != nullptr) {
@@ -2594,15 +2628,18 @@ struct to_message {
     }
 };
 
+/// One step for one packet. `words`: the state of its first block.
 template <int Lanes, int Rows>
 WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
     chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
 }
 
+/// Makes steps of the size that `take_step` chooses.
 struct keystream_maker {
-    std::uint32_t* words; ///< of the next block
+    std::uint32_t* words; ///< the state of the next block
     to_message const& to;
 
+    /// Makes one step and advances the block counter. Returns: the blocks of the step.
     template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
         constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
         make_keystream<Lanes, Rows>(words, to);
@@ -2611,27 +2648,30 @@ struct keystream_maker {
     }
 };
 
-/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+/// Makes one step of a packet that needs `blocks` more blocks, and advances the block counter. Returns: the blocks of
+/// the step, which may be fewer or more than `blocks`.
 WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
     return take_step(keystream_maker{words, to}, blocks);
 }
 
+/// Stores four words in one vector store.
 WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
                          std::uint32_t d) noexcept {
     std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
     std::memcpy(to, &words, sizeof words);
 }
+/// Loads four little-endian words of any alignment, and stores them in one vector store.
 WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
     set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
 }
 
-/// What is secret of one packet and has to lie in memory.
+/// The secrets of one packet that are in memory: its one-time key and its ChaCha20 state.
 struct alignas(64) packet_secrets {
-    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
-    std::uint32_t words[16];
+    byte one_time_key[chacha20_block_bytes]; ///< block 0; its second half is unused
+    std::uint32_t words[16];                 ///< the state of the next block
 
     WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
-        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        // Stores of the same size as the later loads: the processor cannot forward several smaller stores to one load.
         set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
         copy_words(words + 4, key);
         copy_words(words + 8, key + 16);
@@ -2639,21 +2679,23 @@ struct alignas(64) packet_secrets {
     }
 };
 
-/// Blocks of keystream that a message takes, with the one-time key.
+/// Blocks of keystream for a message of `size` bytes, including the block of the one-time key.
 constexpr std::size_t blocks_of(std::size_t size) noexcept {
     return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
 }
 
-/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+/// The target of one lane's block: dst = src ^ keystream.
 struct lane_target {
     byte* dst;
     byte const* src;
-    std::size_t size;
+    std::size_t size; ///< of the message from here on; a block uses at most 64 bytes of it
 };
 
+/// The target of a step for many packets: one `lane_target` for each block.
 struct to_lanes {
     lane_target const* lanes;
 
+    /// Takes vector `Number` of the step's keystream.
     template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
         constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
         lane_target const& to = lanes[block];
@@ -2661,16 +2703,18 @@ struct to_lanes {
     }
 };
 
+/// One step for many packets, of `Lanes` groups.
 template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
     chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
 }
 
-/// Collects blocks until there are enough for a step.
+/// Collects blocks of any packets until they fill a step, and then makes their keystream.
 class block_queue {
 public:
-    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+    static constexpr std::size_t capacity = batch_groups * lane_blocks; ///< blocks in a step
 
-    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    /// `shared_key`: the key of all blocks, which is then written to the lanes only once; nullptr: blocks have keys of
+    /// their own.
     WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
         constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
         for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
@@ -2681,7 +2725,8 @@ public:
         }
     }
 
-    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    /// Adds `count` blocks of the keystream of `packet`, from block number `block` on. `to` is the target of the first
+    /// block; the targets of the others follow it.
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
@@ -2702,12 +2747,12 @@ public:
         }
     }
 
-    /// The message itself.
+    /// Adds all blocks of a message of `size` bytes. The one-time key is not among them.
     WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
         add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
     }
 
-    /// Makes the keystream of all blocks that were added.
+    /// Makes the keystream of all blocks in the queue, and empties it. Lanes without a block have an empty target.
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
@@ -3472,18 +3517,22 @@ WG_TARGET void wipe_registers() noexcept {
 #endif
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
-// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
-// vector512.inl.
+// ChaCha20 (RFC 8439, section 2.3) in vectors, for all instruction sets. Included inside the namespace of a kernel,
+// after one of vector128.inl, vector256.inl and vector512.inl. The kernel defines WG_TARGET, the attributes of every
+// function.
 //
-// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
-// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
-// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
-// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+// There are two layouts:
+// - *Lanes*: vector i holds word i of `lane_blocks` blocks, one block in each lane. The rounds move no words between
+//   lanes, and each block may have its own key. But a group of blocks takes 16 vectors, and these have to be transposed
+//   at the end.
+// - *Rows*: a vector holds one row (four words) of each of `row_blocks` blocks. A group takes only 4 vectors, so this
+//   layout suits few blocks. But the words of rows 1-3 have to be moved twice in each double round.
+// A step works on one or more groups of either layout at once. The groups are independent of each other, so the
+// processor works on one group while the instructions of another wait for their operands.
 
-inline constexpr std::size_t lane_blocks = vector_bytes / 4;
-inline constexpr std::size_t row_blocks = vector_bytes / 16;
-inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;                      ///< blocks in a group of lanes
+inline constexpr std::size_t row_blocks = vector_bytes / 16;                      ///< blocks in a group of rows
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< vectors of a block; at least 1
 
 /// a += b, d = (d ^ a) <<< Bits
 template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
@@ -3492,11 +3541,12 @@ template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) no
     rotate<Bits>(d);
 }
 
-/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+/// The number of the word that the quarter round of this column (or diagonal) takes from row `row`.
 template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
     return 4 * row + (column + Diagonal * row) % 4;
 }
 
+/// `mix` of the rows A, B and D, in all four columns (or diagonals).
 template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
     constexpr auto at = word_of<Diagonal>;
     mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
@@ -3505,7 +3555,7 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
-/// The quarter rounds of two columns; row 2 is apart.
+/// The quarter rounds of two columns (or diagonals). Row 2 is in `row2`, not in `x`.
 template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
     constexpr auto at = word_of<Diagonal>;
     constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
@@ -3515,8 +3565,9 @@ template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector 
     mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
     mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
 }
-/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
-/// in memory. It is row 2, of which two vectors at a time are loaded.
+/// The twenty rounds of 16 vectors on a processor with 16 vector registers. These are too few, because the rounds need
+/// registers for intermediate results, too. Compilers choose badly which vectors to keep in memory, so this code
+/// decides: row 2 is in memory, and each half of a round loads two of its vectors.
 WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
     vector row2[4] = {x[8], x[9], x[10], x[11]};
     for (int i = 0; i < 10; ++i) {
@@ -3532,11 +3583,12 @@ WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
     x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
 }
 
-/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+/// The state of a step: `Lanes` groups of `lane_blocks` blocks, and `Rows` groups of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
-    vector x[Lanes > 0 ? Lanes : 1][16];
-    vector y[Rows > 0 ? Rows : 1][4];
+    vector x[Lanes > 0 ? Lanes : 1][16]; ///< the groups of lanes
+    vector y[Rows > 0 ? Rows : 1][4];    ///< the groups of rows
 
+    /// `mix` of the rows A, B and D in all groups. The instructions of different groups are independent.
     template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
         if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
         if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
@@ -3544,20 +3596,23 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
         if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
     }
+    /// The quarter rounds of all columns (Diagonal = 0) or diagonals (Diagonal = 1).
     template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
         mix_all<Diagonal, 16, 0, 1, 3>();
         mix_all<Diagonal, 12, 2, 3, 1>();
         mix_all<Diagonal, 8, 0, 1, 3>();
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
+    /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
     template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
         if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
         if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
+    /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
         if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
-#pragma GCC unroll 1 // ten times the code would only be more to load
+#pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
             turn_rows<1, 2, 3>();
@@ -3567,15 +3622,17 @@ template <int Lanes, int Rows> struct chacha20_groups {
     }
 };
 
-/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+/// The source of the states of consecutive blocks with one key and nonce.
 struct consecutive_blocks {
-    std::uint32_t const* words;
+    std::uint32_t const* words; ///< the 16 words of the first block
 
+    /// Word `Word` of each block of group `Group` of lanes.
     template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
         vector x = broadcast(words[Word]);
         if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
         return x;
     }
+    /// Row `Row` of each block of the group of rows that follows `blocks_before` blocks.
     template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
         vector x = broadcast_row(words + 4 * Row);
         if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
@@ -3583,10 +3640,11 @@ struct consecutive_blocks {
     }
 };
 
-/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+/// The source of the states of independent blocks, each with its own key and nonce. Only for groups of lanes.
 struct separate_blocks {
-    vector const* words;
+    vector const* words; ///< 16 vectors for each group
 
+    /// Word `Word` of each block of group `Group`.
     template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
 };
 
@@ -3609,12 +3667,13 @@ WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks
     y[3] += from.template row<3>(blocks_before);
 }
 
-/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+/// Makes the keystream of `Lanes * lane_blocks` blocks and of the `Rows * row_blocks` blocks after these. Passes
+/// vector i of the keystream to `to.put<i>()`.
 template <int Lanes, int Rows, class States, class To>
 WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
     constexpr std::make_index_sequence<16> all{};
-    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
-    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks in lanes, which come before those in rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // vectors in a group
     chacha20_groups<Lanes, Rows> g;
     if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
     if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
@@ -3631,19 +3690,22 @@ WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
         add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+// XORs keystream into packets, for all instruction sets. Included inside the namespace of a kernel, after chacha20.inl.
 //
-// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
-// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
-// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+// One packet: block 0 is the one-time key and the message uses the blocks after it, so one step makes the key and the
+// first blocks of the message (`make_keystream`).
+// Many packets: the blocks of all packets, and their one-time keys, fill the lanes one after the other (`block_queue`).
+// So only the last step has idle lanes. The rounds are the same for all lanes; only the code that fills a lane and the
+// code that uses its keystream distinguish packets.
 
-/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+/// The target of a step for one packet: the one-time key, if this step makes it, and then dst = src ^ keystream.
 struct to_message {
     byte* dst;
     byte const* src;
-    std::size_t size;
-    byte* one_time_key; ///< room for a block; nullptr: not in this step
+    std::size_t size;   ///< bytes of the message; keystream beyond them is dropped
+    byte* one_time_key; ///< gets the first block (64 bytes); nullptr: this step does not make the key
 
+    /// Takes vector `Number` of the step's keystream.
     template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
         std::size_t at = Number * vector_bytes;
         if (one_time_key != nullptr) {
@@ -3655,15 +3717,18 @@ struct to_message {
     }
 };
 
+/// One step for one packet. `words`: the state of its first block.
 template <int Lanes, int Rows>
 WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
     chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
 }
 
+/// Makes steps of the size that `take_step` chooses.
 struct keystream_maker {
-    std::uint32_t* words; ///< of the next block
+    std::uint32_t* words; ///< the state of the next block
     to_message const& to;
 
+    /// Makes one step and advances the block counter. Returns: the blocks of the step.
     template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
         constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
         make_keystream<Lanes, Rows>(words, to);
@@ -3672,27 +3737,30 @@ struct keystream_maker {
     }
 };
 
-/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+/// Makes one step of a packet that needs `blocks` more blocks, and advances the block counter. Returns: the blocks of
+/// the step, which may be fewer or more than `blocks`.
 WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
     return take_step(keystream_maker{words, to}, blocks);
 }
 
+/// Stores four words in one vector store.
 WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
                          std::uint32_t d) noexcept {
     std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
     std::memcpy(to, &words, sizeof words);
 }
+/// Loads four little-endian words of any alignment, and stores them in one vector store.
 WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
     set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
 }
 
-/// What is secret of one packet and has to lie in memory.
+/// The secrets of one packet that are in memory: its one-time key and its ChaCha20 state.
 struct alignas(64) packet_secrets {
-    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
-    std::uint32_t words[16];
+    byte one_time_key[chacha20_block_bytes]; ///< block 0; its second half is unused
+    std::uint32_t words[16];                 ///< the state of the next block
 
     WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
-        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        // Stores of the same size as the later loads: the processor cannot forward several smaller stores to one load.
         set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
         copy_words(words + 4, key);
         copy_words(words + 8, key + 16);
@@ -3700,21 +3768,23 @@ struct alignas(64) packet_secrets {
     }
 };
 
-/// Blocks of keystream that a message takes, with the one-time key.
+/// Blocks of keystream for a message of `size` bytes, including the block of the one-time key.
 constexpr std::size_t blocks_of(std::size_t size) noexcept {
     return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
 }
 
-/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+/// The target of one lane's block: dst = src ^ keystream.
 struct lane_target {
     byte* dst;
     byte const* src;
-    std::size_t size;
+    std::size_t size; ///< of the message from here on; a block uses at most 64 bytes of it
 };
 
+/// The target of a step for many packets: one `lane_target` for each block.
 struct to_lanes {
     lane_target const* lanes;
 
+    /// Takes vector `Number` of the step's keystream.
     template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
         constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
         lane_target const& to = lanes[block];
@@ -3722,16 +3792,18 @@ struct to_lanes {
     }
 };
 
+/// One step for many packets, of `Lanes` groups.
 template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
     chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
 }
 
-/// Collects blocks until there are enough for a step.
+/// Collects blocks of any packets until they fill a step, and then makes their keystream.
 class block_queue {
 public:
-    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+    static constexpr std::size_t capacity = batch_groups * lane_blocks; ///< blocks in a step
 
-    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    /// `shared_key`: the key of all blocks, which is then written to the lanes only once; nullptr: blocks have keys of
+    /// their own.
     WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
         constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
         for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
@@ -3742,7 +3814,8 @@ public:
         }
     }
 
-    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    /// Adds `count` blocks of the keystream of `packet`, from block number `block` on. `to` is the target of the first
+    /// block; the targets of the others follow it.
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
@@ -3763,12 +3836,12 @@ public:
         }
     }
 
-    /// The message itself.
+    /// Adds all blocks of a message of `size` bytes. The one-time key is not among them.
     WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
         add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
     }
 
-    /// Makes the keystream of all blocks that were added.
+    /// Makes the keystream of all blocks in the queue, and empties it. Lanes without a block have an empty target.
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
@@ -4131,18 +4204,22 @@ WG_TARGET void wipe_registers() noexcept {
                    "xmm12", "xmm13", "xmm14", "xmm15");
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
-// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
-// vector512.inl.
+// ChaCha20 (RFC 8439, section 2.3) in vectors, for all instruction sets. Included inside the namespace of a kernel,
+// after one of vector128.inl, vector256.inl and vector512.inl. The kernel defines WG_TARGET, the attributes of every
+// function.
 //
-// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
-// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
-// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
-// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+// There are two layouts:
+// - *Lanes*: vector i holds word i of `lane_blocks` blocks, one block in each lane. The rounds move no words between
+//   lanes, and each block may have its own key. But a group of blocks takes 16 vectors, and these have to be transposed
+//   at the end.
+// - *Rows*: a vector holds one row (four words) of each of `row_blocks` blocks. A group takes only 4 vectors, so this
+//   layout suits few blocks. But the words of rows 1-3 have to be moved twice in each double round.
+// A step works on one or more groups of either layout at once. The groups are independent of each other, so the
+// processor works on one group while the instructions of another wait for their operands.
 
-inline constexpr std::size_t lane_blocks = vector_bytes / 4;
-inline constexpr std::size_t row_blocks = vector_bytes / 16;
-inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;                      ///< blocks in a group of lanes
+inline constexpr std::size_t row_blocks = vector_bytes / 16;                      ///< blocks in a group of rows
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< vectors of a block; at least 1
 
 /// a += b, d = (d ^ a) <<< Bits
 template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
@@ -4151,11 +4228,12 @@ template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) no
     rotate<Bits>(d);
 }
 
-/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+/// The number of the word that the quarter round of this column (or diagonal) takes from row `row`.
 template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
     return 4 * row + (column + Diagonal * row) % 4;
 }
 
+/// `mix` of the rows A, B and D, in all four columns (or diagonals).
 template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
     constexpr auto at = word_of<Diagonal>;
     mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
@@ -4164,7 +4242,7 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
-/// The quarter rounds of two columns; row 2 is apart.
+/// The quarter rounds of two columns (or diagonals). Row 2 is in `row2`, not in `x`.
 template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
     constexpr auto at = word_of<Diagonal>;
     constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
@@ -4174,8 +4252,9 @@ template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector 
     mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
     mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
 }
-/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
-/// in memory. It is row 2, of which two vectors at a time are loaded.
+/// The twenty rounds of 16 vectors on a processor with 16 vector registers. These are too few, because the rounds need
+/// registers for intermediate results, too. Compilers choose badly which vectors to keep in memory, so this code
+/// decides: row 2 is in memory, and each half of a round loads two of its vectors.
 WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
     vector row2[4] = {x[8], x[9], x[10], x[11]};
     for (int i = 0; i < 10; ++i) {
@@ -4191,11 +4270,12 @@ WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
     x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
 }
 
-/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+/// The state of a step: `Lanes` groups of `lane_blocks` blocks, and `Rows` groups of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
-    vector x[Lanes > 0 ? Lanes : 1][16];
-    vector y[Rows > 0 ? Rows : 1][4];
+    vector x[Lanes > 0 ? Lanes : 1][16]; ///< the groups of lanes
+    vector y[Rows > 0 ? Rows : 1][4];    ///< the groups of rows
 
+    /// `mix` of the rows A, B and D in all groups. The instructions of different groups are independent.
     template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
         if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
         if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
@@ -4203,20 +4283,23 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
         if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
     }
+    /// The quarter rounds of all columns (Diagonal = 0) or diagonals (Diagonal = 1).
     template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
         mix_all<Diagonal, 16, 0, 1, 3>();
         mix_all<Diagonal, 12, 2, 3, 1>();
         mix_all<Diagonal, 8, 0, 1, 3>();
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
+    /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
     template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
         if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
         if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
+    /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
         if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
-#pragma GCC unroll 1 // ten times the code would only be more to load
+#pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
             turn_rows<1, 2, 3>();
@@ -4226,15 +4309,17 @@ template <int Lanes, int Rows> struct chacha20_groups {
     }
 };
 
-/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+/// The source of the states of consecutive blocks with one key and nonce.
 struct consecutive_blocks {
-    std::uint32_t const* words;
+    std::uint32_t const* words; ///< the 16 words of the first block
 
+    /// Word `Word` of each block of group `Group` of lanes.
     template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
         vector x = broadcast(words[Word]);
         if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
         return x;
     }
+    /// Row `Row` of each block of the group of rows that follows `blocks_before` blocks.
     template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
         vector x = broadcast_row(words + 4 * Row);
         if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
@@ -4242,10 +4327,11 @@ struct consecutive_blocks {
     }
 };
 
-/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+/// The source of the states of independent blocks, each with its own key and nonce. Only for groups of lanes.
 struct separate_blocks {
-    vector const* words;
+    vector const* words; ///< 16 vectors for each group
 
+    /// Word `Word` of each block of group `Group`.
     template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
 };
 
@@ -4268,12 +4354,13 @@ WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks
     y[3] += from.template row<3>(blocks_before);
 }
 
-/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+/// Makes the keystream of `Lanes * lane_blocks` blocks and of the `Rows * row_blocks` blocks after these. Passes
+/// vector i of the keystream to `to.put<i>()`.
 template <int Lanes, int Rows, class States, class To>
 WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
     constexpr std::make_index_sequence<16> all{};
-    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
-    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks in lanes, which come before those in rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // vectors in a group
     chacha20_groups<Lanes, Rows> g;
     if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
     if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
@@ -4290,19 +4377,22 @@ WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
         add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+// XORs keystream into packets, for all instruction sets. Included inside the namespace of a kernel, after chacha20.inl.
 //
-// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
-// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
-// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+// One packet: block 0 is the one-time key and the message uses the blocks after it, so one step makes the key and the
+// first blocks of the message (`make_keystream`).
+// Many packets: the blocks of all packets, and their one-time keys, fill the lanes one after the other (`block_queue`).
+// So only the last step has idle lanes. The rounds are the same for all lanes; only the code that fills a lane and the
+// code that uses its keystream distinguish packets.
 
-/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+/// The target of a step for one packet: the one-time key, if this step makes it, and then dst = src ^ keystream.
 struct to_message {
     byte* dst;
     byte const* src;
-    std::size_t size;
-    byte* one_time_key; ///< room for a block; nullptr: not in this step
+    std::size_t size;   ///< bytes of the message; keystream beyond them is dropped
+    byte* one_time_key; ///< gets the first block (64 bytes); nullptr: this step does not make the key
 
+    /// Takes vector `Number` of the step's keystream.
     template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
         std::size_t at = Number * vector_bytes;
         if (one_time_key != nullptr) {
@@ -4314,15 +4404,18 @@ struct to_message {
     }
 };
 
+/// One step for one packet. `words`: the state of its first block.
 template <int Lanes, int Rows>
 WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
     chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
 }
 
+/// Makes steps of the size that `take_step` chooses.
 struct keystream_maker {
-    std::uint32_t* words; ///< of the next block
+    std::uint32_t* words; ///< the state of the next block
     to_message const& to;
 
+    /// Makes one step and advances the block counter. Returns: the blocks of the step.
     template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
         constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
         make_keystream<Lanes, Rows>(words, to);
@@ -4331,27 +4424,30 @@ struct keystream_maker {
     }
 };
 
-/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+/// Makes one step of a packet that needs `blocks` more blocks, and advances the block counter. Returns: the blocks of
+/// the step, which may be fewer or more than `blocks`.
 WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
     return take_step(keystream_maker{words, to}, blocks);
 }
 
+/// Stores four words in one vector store.
 WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
                          std::uint32_t d) noexcept {
     std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
     std::memcpy(to, &words, sizeof words);
 }
+/// Loads four little-endian words of any alignment, and stores them in one vector store.
 WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
     set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
 }
 
-/// What is secret of one packet and has to lie in memory.
+/// The secrets of one packet that are in memory: its one-time key and its ChaCha20 state.
 struct alignas(64) packet_secrets {
-    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
-    std::uint32_t words[16];
+    byte one_time_key[chacha20_block_bytes]; ///< block 0; its second half is unused
+    std::uint32_t words[16];                 ///< the state of the next block
 
     WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
-        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        // Stores of the same size as the later loads: the processor cannot forward several smaller stores to one load.
         set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
         copy_words(words + 4, key);
         copy_words(words + 8, key + 16);
@@ -4359,21 +4455,23 @@ struct alignas(64) packet_secrets {
     }
 };
 
-/// Blocks of keystream that a message takes, with the one-time key.
+/// Blocks of keystream for a message of `size` bytes, including the block of the one-time key.
 constexpr std::size_t blocks_of(std::size_t size) noexcept {
     return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
 }
 
-/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+/// The target of one lane's block: dst = src ^ keystream.
 struct lane_target {
     byte* dst;
     byte const* src;
-    std::size_t size;
+    std::size_t size; ///< of the message from here on; a block uses at most 64 bytes of it
 };
 
+/// The target of a step for many packets: one `lane_target` for each block.
 struct to_lanes {
     lane_target const* lanes;
 
+    /// Takes vector `Number` of the step's keystream.
     template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
         constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
         lane_target const& to = lanes[block];
@@ -4381,16 +4479,18 @@ struct to_lanes {
     }
 };
 
+/// One step for many packets, of `Lanes` groups.
 template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
     chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
 }
 
-/// Collects blocks until there are enough for a step.
+/// Collects blocks of any packets until they fill a step, and then makes their keystream.
 class block_queue {
 public:
-    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+    static constexpr std::size_t capacity = batch_groups * lane_blocks; ///< blocks in a step
 
-    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    /// `shared_key`: the key of all blocks, which is then written to the lanes only once; nullptr: blocks have keys of
+    /// their own.
     WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
         constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
         for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
@@ -4401,7 +4501,8 @@ public:
         }
     }
 
-    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    /// Adds `count` blocks of the keystream of `packet`, from block number `block` on. `to` is the target of the first
+    /// block; the targets of the others follow it.
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
@@ -4422,12 +4523,12 @@ public:
         }
     }
 
-    /// The message itself.
+    /// Adds all blocks of a message of `size` bytes. The one-time key is not among them.
     WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
         add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
     }
 
-    /// Makes the keystream of all blocks that were added.
+    /// Makes the keystream of all blocks in the queue, and empties it. Lanes without a block have an empty target.
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
@@ -5162,18 +5263,22 @@ WG_TARGET void wipe_registers() noexcept {
                    "xmm12", "xmm13", "xmm14", "xmm15");
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
-// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
-// vector512.inl.
+// ChaCha20 (RFC 8439, section 2.3) in vectors, for all instruction sets. Included inside the namespace of a kernel,
+// after one of vector128.inl, vector256.inl and vector512.inl. The kernel defines WG_TARGET, the attributes of every
+// function.
 //
-// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
-// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
-// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
-// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+// There are two layouts:
+// - *Lanes*: vector i holds word i of `lane_blocks` blocks, one block in each lane. The rounds move no words between
+//   lanes, and each block may have its own key. But a group of blocks takes 16 vectors, and these have to be transposed
+//   at the end.
+// - *Rows*: a vector holds one row (four words) of each of `row_blocks` blocks. A group takes only 4 vectors, so this
+//   layout suits few blocks. But the words of rows 1-3 have to be moved twice in each double round.
+// A step works on one or more groups of either layout at once. The groups are independent of each other, so the
+// processor works on one group while the instructions of another wait for their operands.
 
-inline constexpr std::size_t lane_blocks = vector_bytes / 4;
-inline constexpr std::size_t row_blocks = vector_bytes / 16;
-inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;                      ///< blocks in a group of lanes
+inline constexpr std::size_t row_blocks = vector_bytes / 16;                      ///< blocks in a group of rows
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< vectors of a block; at least 1
 
 /// a += b, d = (d ^ a) <<< Bits
 template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
@@ -5182,11 +5287,12 @@ template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) no
     rotate<Bits>(d);
 }
 
-/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+/// The number of the word that the quarter round of this column (or diagonal) takes from row `row`.
 template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
     return 4 * row + (column + Diagonal * row) % 4;
 }
 
+/// `mix` of the rows A, B and D, in all four columns (or diagonals).
 template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
     constexpr auto at = word_of<Diagonal>;
     mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
@@ -5195,7 +5301,7 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
-/// The quarter rounds of two columns; row 2 is apart.
+/// The quarter rounds of two columns (or diagonals). Row 2 is in `row2`, not in `x`.
 template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
     constexpr auto at = word_of<Diagonal>;
     constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
@@ -5205,8 +5311,9 @@ template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector 
     mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
     mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
 }
-/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
-/// in memory. It is row 2, of which two vectors at a time are loaded.
+/// The twenty rounds of 16 vectors on a processor with 16 vector registers. These are too few, because the rounds need
+/// registers for intermediate results, too. Compilers choose badly which vectors to keep in memory, so this code
+/// decides: row 2 is in memory, and each half of a round loads two of its vectors.
 WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
     vector row2[4] = {x[8], x[9], x[10], x[11]};
     for (int i = 0; i < 10; ++i) {
@@ -5222,11 +5329,12 @@ WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
     x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
 }
 
-/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+/// The state of a step: `Lanes` groups of `lane_blocks` blocks, and `Rows` groups of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
-    vector x[Lanes > 0 ? Lanes : 1][16];
-    vector y[Rows > 0 ? Rows : 1][4];
+    vector x[Lanes > 0 ? Lanes : 1][16]; ///< the groups of lanes
+    vector y[Rows > 0 ? Rows : 1][4];    ///< the groups of rows
 
+    /// `mix` of the rows A, B and D in all groups. The instructions of different groups are independent.
     template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
         if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
         if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
@@ -5234,20 +5342,23 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
         if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
     }
+    /// The quarter rounds of all columns (Diagonal = 0) or diagonals (Diagonal = 1).
     template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
         mix_all<Diagonal, 16, 0, 1, 3>();
         mix_all<Diagonal, 12, 2, 3, 1>();
         mix_all<Diagonal, 8, 0, 1, 3>();
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
+    /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
     template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
         if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
         if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
+    /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
         if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
-#pragma GCC unroll 1 // ten times the code would only be more to load
+#pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
             turn_rows<1, 2, 3>();
@@ -5257,15 +5368,17 @@ template <int Lanes, int Rows> struct chacha20_groups {
     }
 };
 
-/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+/// The source of the states of consecutive blocks with one key and nonce.
 struct consecutive_blocks {
-    std::uint32_t const* words;
+    std::uint32_t const* words; ///< the 16 words of the first block
 
+    /// Word `Word` of each block of group `Group` of lanes.
     template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
         vector x = broadcast(words[Word]);
         if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
         return x;
     }
+    /// Row `Row` of each block of the group of rows that follows `blocks_before` blocks.
     template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
         vector x = broadcast_row(words + 4 * Row);
         if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
@@ -5273,10 +5386,11 @@ struct consecutive_blocks {
     }
 };
 
-/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+/// The source of the states of independent blocks, each with its own key and nonce. Only for groups of lanes.
 struct separate_blocks {
-    vector const* words;
+    vector const* words; ///< 16 vectors for each group
 
+    /// Word `Word` of each block of group `Group`.
     template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
 };
 
@@ -5299,12 +5413,13 @@ WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks
     y[3] += from.template row<3>(blocks_before);
 }
 
-/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+/// Makes the keystream of `Lanes * lane_blocks` blocks and of the `Rows * row_blocks` blocks after these. Passes
+/// vector i of the keystream to `to.put<i>()`.
 template <int Lanes, int Rows, class States, class To>
 WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
     constexpr std::make_index_sequence<16> all{};
-    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
-    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks in lanes, which come before those in rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // vectors in a group
     chacha20_groups<Lanes, Rows> g;
     if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
     if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
@@ -5321,19 +5436,22 @@ WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
         add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+// XORs keystream into packets, for all instruction sets. Included inside the namespace of a kernel, after chacha20.inl.
 //
-// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
-// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
-// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+// One packet: block 0 is the one-time key and the message uses the blocks after it, so one step makes the key and the
+// first blocks of the message (`make_keystream`).
+// Many packets: the blocks of all packets, and their one-time keys, fill the lanes one after the other (`block_queue`).
+// So only the last step has idle lanes. The rounds are the same for all lanes; only the code that fills a lane and the
+// code that uses its keystream distinguish packets.
 
-/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+/// The target of a step for one packet: the one-time key, if this step makes it, and then dst = src ^ keystream.
 struct to_message {
     byte* dst;
     byte const* src;
-    std::size_t size;
-    byte* one_time_key; ///< room for a block; nullptr: not in this step
+    std::size_t size;   ///< bytes of the message; keystream beyond them is dropped
+    byte* one_time_key; ///< gets the first block (64 bytes); nullptr: this step does not make the key
 
+    /// Takes vector `Number` of the step's keystream.
     template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
         std::size_t at = Number * vector_bytes;
         if (one_time_key != nullptr) {
@@ -5345,15 +5463,18 @@ struct to_message {
     }
 };
 
+/// One step for one packet. `words`: the state of its first block.
 template <int Lanes, int Rows>
 WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
     chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
 }
 
+/// Makes steps of the size that `take_step` chooses.
 struct keystream_maker {
-    std::uint32_t* words; ///< of the next block
+    std::uint32_t* words; ///< the state of the next block
     to_message const& to;
 
+    /// Makes one step and advances the block counter. Returns: the blocks of the step.
     template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
         constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
         make_keystream<Lanes, Rows>(words, to);
@@ -5362,27 +5483,30 @@ struct keystream_maker {
     }
 };
 
-/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+/// Makes one step of a packet that needs `blocks` more blocks, and advances the block counter. Returns: the blocks of
+/// the step, which may be fewer or more than `blocks`.
 WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
     return take_step(keystream_maker{words, to}, blocks);
 }
 
+/// Stores four words in one vector store.
 WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
                          std::uint32_t d) noexcept {
     std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
     std::memcpy(to, &words, sizeof words);
 }
+/// Loads four little-endian words of any alignment, and stores them in one vector store.
 WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
     set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
 }
 
-/// What is secret of one packet and has to lie in memory.
+/// The secrets of one packet that are in memory: its one-time key and its ChaCha20 state.
 struct alignas(64) packet_secrets {
-    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
-    std::uint32_t words[16];
+    byte one_time_key[chacha20_block_bytes]; ///< block 0; its second half is unused
+    std::uint32_t words[16];                 ///< the state of the next block
 
     WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
-        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        // Stores of the same size as the later loads: the processor cannot forward several smaller stores to one load.
         set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
         copy_words(words + 4, key);
         copy_words(words + 8, key + 16);
@@ -5390,21 +5514,23 @@ struct alignas(64) packet_secrets {
     }
 };
 
-/// Blocks of keystream that a message takes, with the one-time key.
+/// Blocks of keystream for a message of `size` bytes, including the block of the one-time key.
 constexpr std::size_t blocks_of(std::size_t size) noexcept {
     return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
 }
 
-/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+/// The target of one lane's block: dst = src ^ keystream.
 struct lane_target {
     byte* dst;
     byte const* src;
-    std::size_t size;
+    std::size_t size; ///< of the message from here on; a block uses at most 64 bytes of it
 };
 
+/// The target of a step for many packets: one `lane_target` for each block.
 struct to_lanes {
     lane_target const* lanes;
 
+    /// Takes vector `Number` of the step's keystream.
     template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
         constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
         lane_target const& to = lanes[block];
@@ -5412,16 +5538,18 @@ struct to_lanes {
     }
 };
 
+/// One step for many packets, of `Lanes` groups.
 template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
     chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
 }
 
-/// Collects blocks until there are enough for a step.
+/// Collects blocks of any packets until they fill a step, and then makes their keystream.
 class block_queue {
 public:
-    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+    static constexpr std::size_t capacity = batch_groups * lane_blocks; ///< blocks in a step
 
-    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    /// `shared_key`: the key of all blocks, which is then written to the lanes only once; nullptr: blocks have keys of
+    /// their own.
     WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
         constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
         for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
@@ -5432,7 +5560,8 @@ public:
         }
     }
 
-    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    /// Adds `count` blocks of the keystream of `packet`, from block number `block` on. `to` is the target of the first
+    /// block; the targets of the others follow it.
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
@@ -5453,12 +5582,12 @@ public:
         }
     }
 
-    /// The message itself.
+    /// Adds all blocks of a message of `size` bytes. The one-time key is not among them.
     WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
         add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
     }
 
-    /// Makes the keystream of all blocks that were added.
+    /// Makes the keystream of all blocks in the queue, and empties it. Lanes without a block have an empty target.
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
@@ -5764,18 +5893,22 @@ WG_TARGET void wipe_registers() noexcept {
 #undef WG_ZERO
 }
 // SPDX-License-Identifier: BSL-1.0
-// ChaCha20 (RFC 8439, section 2.3) in vectors: one text for all instruction sets. Text for the namespace of a kernel
-// that defines WG_TARGET, the attributes of every function, and has included one of vector128.inl, vector256.inl and
-// vector512.inl.
+// ChaCha20 (RFC 8439, section 2.3) in vectors, for all instruction sets. Included inside the namespace of a kernel,
+// after one of vector128.inl, vector256.inl and vector512.inl. The kernel defines WG_TARGET, the attributes of every
+// function.
 //
-// Two layouts. In *lanes*, word i of as many blocks as a vector has words lies in vector i: no word has to move, and
-// each lane may have a key of its own; but 16 vectors are at work, and have to be turned in the end. In *rows*, a
-// vector holds one row of each of `row_blocks` blocks: good for few blocks, but words move twice in a double round.
-// A step works on groups of both kinds at once: they are independent, so that one goes on where another has to wait.
+// There are two layouts:
+// - *Lanes*: vector i holds word i of `lane_blocks` blocks, one block in each lane. The rounds move no words between
+//   lanes, and each block may have its own key. But a group of blocks takes 16 vectors, and these have to be transposed
+//   at the end.
+// - *Rows*: a vector holds one row (four words) of each of `row_blocks` blocks. A group takes only 4 vectors, so this
+//   layout suits few blocks. But the words of rows 1-3 have to be moved twice in each double round.
+// A step works on one or more groups of either layout at once. The groups are independent of each other, so the
+// processor works on one group while the instructions of another wait for their operands.
 
-inline constexpr std::size_t lane_blocks = vector_bytes / 4;
-inline constexpr std::size_t row_blocks = vector_bytes / 16;
-inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< at least 1
+inline constexpr std::size_t lane_blocks = vector_bytes / 4;                      ///< blocks in a group of lanes
+inline constexpr std::size_t row_blocks = vector_bytes / 16;                      ///< blocks in a group of rows
+inline constexpr std::size_t block_vectors = chacha20_block_bytes / vector_bytes; ///< vectors of a block; at least 1
 
 /// a += b, d = (d ^ a) <<< Bits
 template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) noexcept {
@@ -5784,11 +5917,12 @@ template <int Bits> WG_TARGET void mix(vector& a, vector const& b, vector& d) no
     rotate<Bits>(d);
 }
 
-/// Which vector holds a row's word in the quarter round of this column (or diagonal).
+/// The number of the word that the quarter round of this column (or diagonal) takes from row `row`.
 template <int Diagonal> constexpr int word_of(int row, int column) noexcept {
     return 4 * row + (column + Diagonal * row) % 4;
 }
 
+/// `mix` of the rows A, B and D, in all four columns (or diagonals).
 template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(vector (&x)[16]) noexcept {
     constexpr auto at = word_of<Diagonal>;
     mix<Bits>(x[at(A, 0)], x[at(B, 0)], x[at(D, 0)]);
@@ -5797,7 +5931,7 @@ template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_lanes(
     mix<Bits>(x[at(A, 3)], x[at(B, 3)], x[at(D, 3)]);
 }
 
-/// The quarter rounds of two columns; row 2 is apart.
+/// The quarter rounds of two columns (or diagonals). Row 2 is in `row2`, not in `x`.
 template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector (&x)[16], vector (&row2)[4]) noexcept {
     constexpr auto at = word_of<Diagonal>;
     constexpr int a = at(0, Column), b = at(1, Column), c = at(2, Column) - 8, d = at(3, Column);
@@ -5807,8 +5941,9 @@ template <int Diagonal, int Column> WG_TARGET void quarter_rounds_of_two(vector 
     mix<8>(x[a], x[b], x[d]), mix<8>(x[a1], x[b1], x[d1]);
     mix<7>(row2[c], x[d], x[b]), mix<7>(row2[c1], x[d1], x[b1]);
 }
-/// The twenty rounds where sixteen registers hold the lanes: too few for all, and compilers choose ill what is to wait
-/// in memory. It is row 2, of which two vectors at a time are loaded.
+/// The twenty rounds of 16 vectors on a processor with 16 vector registers. These are too few, because the rounds need
+/// registers for intermediate results, too. Compilers choose badly which vectors to keep in memory, so this code
+/// decides: row 2 is in memory, and each half of a round loads two of its vectors.
 WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
     vector row2[4] = {x[8], x[9], x[10], x[11]};
     for (int i = 0; i < 10; ++i) {
@@ -5824,11 +5959,12 @@ WG_TARGET void permute_in_halves(vector (&x)[16]) noexcept {
     x[8] = row2[0], x[9] = row2[1], x[10] = row2[2], x[11] = row2[3];
 }
 
-/// What a step works on: groups of `lane_blocks` and of `row_blocks` blocks.
+/// The state of a step: `Lanes` groups of `lane_blocks` blocks, and `Rows` groups of `row_blocks` blocks.
 template <int Lanes, int Rows> struct chacha20_groups {
-    vector x[Lanes > 0 ? Lanes : 1][16];
-    vector y[Rows > 0 ? Rows : 1][4];
+    vector x[Lanes > 0 ? Lanes : 1][16]; ///< the groups of lanes
+    vector y[Rows > 0 ? Rows : 1][4];    ///< the groups of rows
 
+    /// `mix` of the rows A, B and D in all groups. The instructions of different groups are independent.
     template <int Diagonal, int Bits, int A, int B, int D> WG_TARGET void mix_all() noexcept {
         if constexpr (Lanes > 0) mix_lanes<Diagonal, Bits, A, B, D>(x[0]);
         if constexpr (Rows > 0) mix<Bits>(y[0][A], y[0][B], y[0][D]);
@@ -5836,20 +5972,23 @@ template <int Lanes, int Rows> struct chacha20_groups {
         if constexpr (Rows > 2) mix<Bits>(y[2][A], y[2][B], y[2][D]);
         if constexpr (Lanes > 1) mix_lanes<Diagonal, Bits, A, B, D>(x[1]);
     }
+    /// The quarter rounds of all columns (Diagonal = 0) or diagonals (Diagonal = 1).
     template <int Diagonal> WG_TARGET void quarter_rounds() noexcept {
         mix_all<Diagonal, 16, 0, 1, 3>();
         mix_all<Diagonal, 12, 2, 3, 1>();
         mix_all<Diagonal, 8, 0, 1, 3>();
         mix_all<Diagonal, 7, 2, 3, 1>();
     }
+    /// Rotates the words of rows 1, 2 and 3 by B, C and D places, so that diagonals become columns or the reverse.
     template <int B, int C, int D> WG_TARGET void turn_rows() noexcept {
         if constexpr (Rows > 0) turn<B>(y[0][1]), turn<C>(y[0][2]), turn<D>(y[0][3]);
         if constexpr (Rows > 1) turn<B>(y[1][1]), turn<C>(y[1][2]), turn<D>(y[1][3]);
         if constexpr (Rows > 2) turn<B>(y[2][1]), turn<C>(y[2][2]), turn<D>(y[2][3]);
     }
+    /// The twenty rounds, without the final addition.
     WG_TARGET void permute() noexcept {
         if constexpr (Lanes == 1 && Rows == 0 && vector_registers == 16) return permute_in_halves(x[0]);
-#pragma GCC unroll 1 // ten times the code would only be more to load
+#pragma GCC unroll 1 // ten times the code would only take more of the instruction cache
         for (int i = 0; i < 10; ++i) {
             quarter_rounds<0>();
             turn_rows<1, 2, 3>();
@@ -5859,15 +5998,17 @@ template <int Lanes, int Rows> struct chacha20_groups {
     }
 };
 
-/// The states of consecutive blocks of one key and nonce. 16 words, those of the first block.
+/// The source of the states of consecutive blocks with one key and nonce.
 struct consecutive_blocks {
-    std::uint32_t const* words;
+    std::uint32_t const* words; ///< the 16 words of the first block
 
+    /// Word `Word` of each block of group `Group` of lanes.
     template <int Group, int Word> WG_TARGET vector lane_word() const noexcept {
         vector x = broadcast(words[Word]);
         if constexpr (Word == 12) x += lane_numbers() + broadcast(Group * lane_blocks);
         return x;
     }
+    /// Row `Row` of each block of the group of rows that follows `blocks_before` blocks.
     template <int Row> WG_TARGET vector row(std::uint32_t blocks_before) const noexcept {
         vector x = broadcast_row(words + 4 * Row);
         if constexpr (Row == 3) x += row_numbers() + row_offset(blocks_before);
@@ -5875,10 +6016,11 @@ struct consecutive_blocks {
     }
 };
 
-/// The states of any blocks, each with a key and nonce of its own: 16 vectors for each group of lanes.
+/// The source of the states of independent blocks, each with its own key and nonce. Only for groups of lanes.
 struct separate_blocks {
-    vector const* words;
+    vector const* words; ///< 16 vectors for each group
 
+    /// Word `Word` of each block of group `Group`.
     template <int Group, int Word> WG_TARGET vector lane_word() const noexcept { return words[16 * Group + Word]; }
 };
 
@@ -5901,12 +6043,13 @@ WG_TARGET void add_rows(vector (&y)[4], States const& from, std::uint32_t blocks
     y[3] += from.template row<3>(blocks_before);
 }
 
-/// Makes the keystream of `Lanes` times `lane_blocks` and then `Rows` times `row_blocks` blocks.
+/// Makes the keystream of `Lanes * lane_blocks` blocks and of the `Rows * row_blocks` blocks after these. Passes
+/// vector i of the keystream to `to.put<i>()`.
 template <int Lanes, int Rows, class States, class To>
 WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
     constexpr std::make_index_sequence<16> all{};
-    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks before the rows
-    constexpr int lane_vectors = 16, row_vectors = 4;     // of a group
+    constexpr std::uint32_t before = Lanes * lane_blocks; // blocks in lanes, which come before those in rows
+    constexpr int lane_vectors = 16, row_vectors = 4;     // vectors in a group
     chacha20_groups<Lanes, Rows> g;
     if constexpr (Lanes > 0) load_lanes<0>(g.x[0], from, all);
     if constexpr (Lanes > 1) load_lanes<1>(g.x[1], from, all);
@@ -5923,19 +6066,22 @@ WG_TARGET void chacha20_step(States const& from, To const& to) noexcept {
         add_rows(g.y[2], from, before + 2 * row_blocks), put_rows<after + 2 * row_vectors>(g.y[2], to);
 }
 // SPDX-License-Identifier: BSL-1.0
-// Keystream, XORed into packets: one text for all instruction sets. Text for a kernel's namespace, after chacha20.inl.
+// XORs keystream into packets, for all instruction sets. Included inside the namespace of a kernel, after chacha20.inl.
 //
-// Of one packet: the first block is the one-time key and the message follows, so that one step makes both. Of many:
-// blocks of all packets, the one-time keys among them, fill the lanes one after the other, so that no lane is idle but
-// in the last step; which packet a lane serves matters only where its state is written and its keystream taken.
+// One packet: block 0 is the one-time key and the message uses the blocks after it, so one step makes the key and the
+// first blocks of the message (`make_keystream`).
+// Many packets: the blocks of all packets, and their one-time keys, fill the lanes one after the other (`block_queue`).
+// So only the last step has idle lanes. The rounds are the same for all lanes; only the code that fills a lane and the
+// code that uses its keystream distinguish packets.
 
-/// Keystream that is XORed into a message, after the one-time key if that is wanted.
+/// The target of a step for one packet: the one-time key, if this step makes it, and then dst = src ^ keystream.
 struct to_message {
     byte* dst;
     byte const* src;
-    std::size_t size;
-    byte* one_time_key; ///< room for a block; nullptr: not in this step
+    std::size_t size;   ///< bytes of the message; keystream beyond them is dropped
+    byte* one_time_key; ///< gets the first block (64 bytes); nullptr: this step does not make the key
 
+    /// Takes vector `Number` of the step's keystream.
     template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
         std::size_t at = Number * vector_bytes;
         if (one_time_key != nullptr) {
@@ -5947,15 +6093,18 @@ struct to_message {
     }
 };
 
+/// One step for one packet. `words`: the state of its first block.
 template <int Lanes, int Rows>
 WG_TARGET_FUNCTION void make_keystream(std::uint32_t const* words, to_message const& to) noexcept {
     chacha20_step<Lanes, Rows>(consecutive_blocks{words}, to);
 }
 
+/// Makes steps of the size that `take_step` chooses.
 struct keystream_maker {
-    std::uint32_t* words; ///< of the next block
+    std::uint32_t* words; ///< the state of the next block
     to_message const& to;
 
+    /// Makes one step and advances the block counter. Returns: the blocks of the step.
     template <int Lanes, int Rows> WG_TARGET std::size_t make() const noexcept {
         constexpr std::size_t made = Lanes * lane_blocks + Rows * row_blocks;
         make_keystream<Lanes, Rows>(words, to);
@@ -5964,27 +6113,30 @@ struct keystream_maker {
     }
 };
 
-/// The next `blocks` of a packet, or as many as one step makes; how many. Advances the counter.
+/// Makes one step of a packet that needs `blocks` more blocks, and advances the block counter. Returns: the blocks of
+/// the step, which may be fewer or more than `blocks`.
 WG_TARGET std::size_t make_keystream(std::uint32_t* words, std::size_t blocks, to_message const& to) noexcept {
     return take_step(keystream_maker{words, to}, blocks);
 }
 
+/// Stores four words in one vector store.
 WG_TARGET void set_words(std::uint32_t* to, std::uint32_t a, std::uint32_t b, std::uint32_t c,
                          std::uint32_t d) noexcept {
     std::uint32_t __attribute__((vector_size(16))) const words = {a, b, c, d};
     std::memcpy(to, &words, sizeof words);
 }
+/// Loads four little-endian words of any alignment, and stores them in one vector store.
 WG_TARGET void copy_words(std::uint32_t* to, byte const* from) noexcept {
     set_words(to, load_le32(from), load_le32(from + 4), load_le32(from + 8), load_le32(from + 12));
 }
 
-/// What is secret of one packet and has to lie in memory.
+/// The secrets of one packet that are in memory: its one-time key and its ChaCha20 state.
 struct alignas(64) packet_secrets {
-    byte one_time_key[chacha20_block_bytes]; ///< its second half has no use
-    std::uint32_t words[16];
+    byte one_time_key[chacha20_block_bytes]; ///< block 0; its second half is unused
+    std::uint32_t words[16];                 ///< the state of the next block
 
     WG_TARGET packet_secrets(byte const* key, packet_nonce const& nonce) noexcept {
-        // in pieces of the size in which they are read again: other stores could not be forwarded to the loads
+        // Stores of the same size as the later loads: the processor cannot forward several smaller stores to one load.
         set_words(words, 0x61707865, 0x3320646e, 0x79622d32, 0x6b206574); // "expand 32-byte k"
         copy_words(words + 4, key);
         copy_words(words + 8, key + 16);
@@ -5992,21 +6144,23 @@ struct alignas(64) packet_secrets {
     }
 };
 
-/// Blocks of keystream that a message takes, with the one-time key.
+/// Blocks of keystream for a message of `size` bytes, including the block of the one-time key.
 constexpr std::size_t blocks_of(std::size_t size) noexcept {
     return 1 + (size + chacha20_block_bytes - 1) / chacha20_block_bytes;
 }
 
-/// Where the keystream of a lane goes: dst = src ^ keystream, at most a block.
+/// The target of one lane's block: dst = src ^ keystream.
 struct lane_target {
     byte* dst;
     byte const* src;
-    std::size_t size;
+    std::size_t size; ///< of the message from here on; a block uses at most 64 bytes of it
 };
 
+/// The target of a step for many packets: one `lane_target` for each block.
 struct to_lanes {
     lane_target const* lanes;
 
+    /// Takes vector `Number` of the step's keystream.
     template <int Number> WG_TARGET void put(vector const& keystream) const noexcept {
         constexpr std::size_t block = Number / block_vectors, at = Number % block_vectors * vector_bytes;
         lane_target const& to = lanes[block];
@@ -6014,16 +6168,18 @@ struct to_lanes {
     }
 };
 
+/// One step for many packets, of `Lanes` groups.
 template <int Lanes> WG_TARGET_FUNCTION void make_lanes(vector const* words, lane_target const* to) noexcept {
     chacha20_step<Lanes, 0>(separate_blocks{words}, to_lanes{to});
 }
 
-/// Collects blocks until there are enough for a step.
+/// Collects blocks of any packets until they fill a step, and then makes their keystream.
 class block_queue {
 public:
-    static constexpr std::size_t capacity = batch_groups * lane_blocks;
+    static constexpr std::size_t capacity = batch_groups * lane_blocks; ///< blocks in a step
 
-    /// `shared_key`: that of all blocks; nullptr: each has its own.
+    /// `shared_key`: the key of all blocks, which is then written to the lanes only once; nullptr: blocks have keys of
+    /// their own.
     WG_TARGET explicit block_queue(byte const* shared_key) noexcept : shared_(shared_key != nullptr) {
         constexpr std::uint32_t sigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
         for (std::size_t group = 0; group < 16 * batch_groups; group += 16) {
@@ -6034,7 +6190,8 @@ public:
         }
     }
 
-    /// `count` blocks of the packet with this key and counter, from number `block` on.
+    /// Adds `count` blocks of the keystream of `packet`, from block number `block` on. `to` is the target of the first
+    /// block; the targets of the others follow it.
     WG_TARGET void add(aead_item const& packet, std::uint32_t block, std::size_t count, lane_target to) noexcept {
         while (count != 0) {
             std::size_t const group = count_ / lane_blocks, place = count_ % lane_blocks;
@@ -6055,12 +6212,12 @@ public:
         }
     }
 
-    /// The message itself.
+    /// Adds all blocks of a message of `size` bytes. The one-time key is not among them.
     WG_TARGET void add_message(aead_item const& packet, std::size_t size) noexcept {
         add(packet, 1, blocks_of(size) - 1, {packet.dst.data(), packet.src.data(), size});
     }
 
-    /// Makes the keystream of all blocks that were added.
+    /// Makes the keystream of all blocks in the queue, and empties it. Lanes without a block have an empty target.
     WG_TARGET void flush() noexcept {
         if (count_ == 0) return;
         for (std::size_t lane = count_; lane < capacity; ++lane) targets_[lane] = {nullptr, nullptr, 0};
@@ -7312,21 +7469,24 @@ private:
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// The kernel of a WG_COMPACT build; portable.
+/// The kernel of a WG_COMPACT build: small code, little stack. Runs on any processor.
 class compact_kernel {
 public:
+    /// Encrypts `size` bytes and appends the tag: `dst` has `size + 16` bytes, `key` has 32.
     static void seal(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         static_cast<void>(run(true, dst, src, size, aad.data(), aad.size(), key, nonce.words[0], nonce.counter()));
     }
-    /// The tag is checked before a byte is decrypted.
+    /// Checks the tag, which follows the `size` bytes of `src`, before it decrypts a byte. `key` has 32 bytes.
+    /// Returns: whether the tag is right. If not, `dst` is zero.
     static bool open(byte* dst, byte const* src, std::size_t size, bytes_view aad, packet_nonce const& nonce,
                      byte const* key) noexcept {
         return run(false, dst, src, size, aad.data(), aad.size(), key, nonce.words[0], nonce.counter());
     }
 
-    /// Seals or opens, of a message whose plain text has `size` bytes. False: opened, and forged. Arguments one by one,
-    /// since compilers for 32-bit machines hand over spans by way of the stack.
+    /// Seals or opens a message whose plain text has `size` bytes. `nonce`: the first 4 bytes of the nonce, `counter`:
+    /// the other 8 bytes, both little-endian. Pointers and sizes are separate parameters, because compilers for 32-bit
+    /// machines pass spans on the stack. Returns: false if it opened a message whose tag is wrong; `dst` is zero then.
     [[gnu::noinline]] static bool run(bool seals, byte* dst, byte const* src, std::size_t size, byte const* aad,
                                       std::size_t aad_bytes, byte const* key, std::uint32_t nonce,
                                       std::uint64_t counter) noexcept {
@@ -7337,7 +7497,7 @@ public:
             w.words[14] = static_cast<std::uint32_t>(counter), w.words[15] = static_cast<std::uint32_t>(counter >> 32);
             begin(w, key);
             if (seals) crypt(w, dst, src, size);
-            asm("" : "+r"(seals)); // one way for both: the compiler would make two of it
+            asm("" : "+r"(seals)); // or the compiler would duplicate the code below, once for each value
             authenticate(w, aad, aad_bytes);
             authenticate(w, seals ? dst : src, size);
             finish(w, aad_bytes, size, seals ? dst + size : w.tail);
@@ -7353,18 +7513,21 @@ public:
     }
 
 private:
+    /// All state and all secrets of a message.
     struct work {
-        chacha20_words words; ///< of the next block
-        chacha20_words block;
+        chacha20_words words; ///< the ChaCha20 state of the next block
+        chacha20_words block; ///< the current block of keystream
         poly1305_state<limbs32> mac;
-        byte s[poly1305_block_bytes];    ///< the one-time key's second half
-        byte tail[poly1305_block_bytes]; ///< of what is authenticated; the tag after that
+        byte s[poly1305_block_bytes];    ///< the second half of the one-time key
+        byte tail[poly1305_block_bytes]; ///< the padded last block of authenticated data; in the end the tag
 
-        byte* keystream() noexcept { return reinterpret_cast<byte*>(block.data()); } ///< after `next_block`
+        /// The bytes of `block`, once `next_block` has made it.
+        byte* keystream() noexcept { return reinterpret_cast<byte*>(block.data()); }
     };
-    /// The frames of `begin`, `crypt`, `next_block` and `permute`.
+    /// Bytes of stack in the frames of `begin`, `crypt`, `next_block` and `permute`.
     static constexpr std::size_t below_bytes = sizeof(chacha20_words) + spill_bytes + 24;
 
+    /// Makes block 0, which is the one-time key, and starts the authenticator.
     [[gnu::noinline]] static void begin(work& w, byte const* key) noexcept {
         chacha20_detail::set_key(w.words, key_view(key, key_bytes));
         w.words[12] = 0;
@@ -7373,6 +7536,7 @@ private:
         std::memcpy(w.s, w.keystream() + poly1305_block_bytes, sizeof w.s);
     }
 
+    /// Authenticates the two lengths and writes the tag.
     [[gnu::noinline]] static void finish(work& w, std::size_t aad_bytes, std::size_t size, byte* tag) noexcept {
         fill_zero({w.tail, sizeof w.tail});
         store_le32(w.tail, converted<std::uint32_t>(aad_bytes));
@@ -7381,17 +7545,19 @@ private:
         w.mac.finish(tag, w.s);
     }
 
+    /// Makes the next block of keystream and advances the block counter.
     static void next_block(work& w) noexcept {
         chacha20_detail::permute(w.block, w.words);
         for (std::size_t i = 0; i < 16; ++i) store_le32(w.keystream() + 4 * i, w.block[i] + w.words[i]);
         ++w.words[12];
     }
 
+    /// dst = src ^ keystream, from the next block on.
     [[gnu::noinline]] static void crypt(work& w, byte* dst, byte const* src, std::size_t size) noexcept {
         while (size != 0) {
             next_block(w);
             std::size_t const now = (std::min)(size, chacha20_block_bytes);
-#ifndef WG_SMALL // has time for single bytes
+#ifndef WG_SMALL // WG_SMALL saves the code for words, and takes more time
             if (now == chacha20_block_bytes)
                 for (std::size_t i = 0; i < now; i += 4)
                     store_le32(dst + i, load_le32(src + i) ^ load_le32(w.keystream() + i));
@@ -7402,7 +7568,7 @@ private:
         }
     }
 
-    /// Whole blocks, the last filled up with zeros.
+    /// Authenticates `size` bytes, padded with zeros to whole blocks.
     [[gnu::noinline]] static void authenticate(work& w, byte const* data, std::size_t size) noexcept {
         std::size_t const whole = size / poly1305_block_bytes;
         w.mac.absorb(data, whole, 1);

@@ -2,7 +2,8 @@
 // The ChaCha20 stream cipher (RFC 8439, sections 2.1-2.4) and HChaCha20 (draft-irtf-cfrg-xchacha, section 2.2).
 // Folder: backends/bundled; a chacha20 object is used by one thread at a time.
 //
-// In plain words, for processors without vectors and for single blocks; in vectors: chacha20.inl.
+// This file works on one block in plain words: for processors without vectors and for single blocks. chacha20.inl works
+// on many blocks in vectors.
 #ifndef WG_BACKENDS_BUNDLED_CHACHA20_HPP
 #define WG_BACKENDS_BUNDLED_CHACHA20_HPP
 
@@ -13,14 +14,15 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-inline constexpr std::size_t chacha20_block_bytes = 64;
-inline constexpr std::size_t chacha20_nonce_bytes = 12;
+inline constexpr std::size_t chacha20_block_bytes = 64; ///< of keystream (RFC 8439, section 2.3)
+inline constexpr std::size_t chacha20_nonce_bytes = 12; ///< of a nonce (RFC 8439, section 2.3)
 
-/// Words 0-3 constants, 4-11 key, 12 block counter, 13-15 nonce.
+/// The state of one block: words 0-3 are constants, 4-11 the key, 12 the block counter, 13-15 the nonce.
 using chacha20_words = std::array<std::uint32_t, 16>;
 
 namespace chacha20_detail {
 
+/// RFC 8439, section 2.1.
 [[gnu::always_inline]] inline void quarter_round(std::uint32_t& a, std::uint32_t& b, std::uint32_t& c,
                                                  std::uint32_t& d) noexcept {
     a += b, d = std::rotl(d ^ a, 16);
@@ -31,15 +33,17 @@ namespace chacha20_detail {
 
 #if defined(WG_COMPACT) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN)
 
-// On Arm an operand may be rotated on its way: b is to be rotated by 7 still, d by 8, before and after.
+// On Arm, an instruction can rotate its second operand at no cost, so a quarter round needs no instructions that only
+// rotate. The last rotations stay pending: before and after each quarter round, b has still to be rotated left by 7 and
+// d by 8.
 #define WG_ARM_QUARTER(a, b, c, d)                                                                                     \
     "add " #a ", " #a ", " #b ", ror #25\n\teor " #d ", " #a ", " #d ", ror #24\n\t"                                   \
     "add " #c ", " #c ", " #d ", ror #16\n\teor " #b ", " #c ", " #b ", ror #25\n\t"                                   \
     "add " #a ", " #a ", " #b ", ror #20\n\teor " #d ", " #a ", " #d ", ror #16\n\t"                                   \
     "add " #c ", " #c ", " #d ", ror #24\n\teor " #b ", " #c ", " #b ", ror #20\n\t"
 
-/// The twenty rounds, without the addition at their end. r0-r7 are the words 0-7, r8-r11 are 12-15; r12 and lr are two
-/// of 8-11, the other two are on the stack.
+/// The twenty rounds, without the final addition of `from`. r0-r7 hold the words 0-7, and r8-r11 hold 12-15. r12 and lr
+/// hold two of the words 8-11, the stack holds the other two.
 [[gnu::naked, gnu::noinline]] inline void permute([[maybe_unused]] chacha20_words& to,
                                                   [[maybe_unused]] chacha20_words const& from) noexcept {
     // clang-format off
@@ -53,7 +57,7 @@ namespace chacha20_detail {
                  "1:\n\t"
                  WG_ARM_QUARTER(r0, r4, r12, r8) WG_ARM_QUARTER(r1, r5, lr, r9)
                  "strd r12, lr, [sp]\n\t"
-                 "ldr r12, [sp, #16]\n\tsubs r12, r12, #1\n\tstr r12, [sp, #16]\n\t" // asked for below
+                 "ldr r12, [sp, #16]\n\tsubs r12, r12, #1\n\tstr r12, [sp, #16]\n\t" // `bne` tests these flags
                  "ldrd r12, lr, [sp, #8]\n\t"
                  WG_ARM_QUARTER(r2, r6, r12, r10) WG_ARM_QUARTER(r3, r7, lr, r11)
                  WG_ARM_QUARTER(r0, r5, r12, r11) WG_ARM_QUARTER(r1, r6, lr, r8)
@@ -73,7 +77,7 @@ namespace chacha20_detail {
 
 #elif defined(WG_COMPACT)
 
-/// The twenty rounds, without the addition at their end. Out of line: once in a program.
+/// The twenty rounds, without the final addition of `from`. Out of line, so that the program has this code once.
 [[gnu::noinline]] inline void permute(chacha20_words& x, chacha20_words const& from) noexcept {
     x = from;
     for (int i = 0; i < 10; ++i) {
@@ -90,7 +94,7 @@ namespace chacha20_detail {
 
 #else
 
-/// The twenty rounds, without the addition at their end.
+/// The twenty rounds, without the final addition of `from`.
 [[gnu::always_inline]] inline void permute(chacha20_words& x, chacha20_words const& from) noexcept {
     x = from;
     for (int i = 0; i < 10; ++i) {
@@ -107,13 +111,14 @@ namespace chacha20_detail {
 
 #endif
 
+/// Sets words 0-11: the constants and the key.
 inline void set_key(chacha20_words& words, key_view key) noexcept {
     static constexpr std::uint32_t sigma[] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574}; // "expand 32-byte k"
     for (std::size_t i = 0; i < 4; ++i) words[i] = sigma[i];
     load_words(&words[4], key.data(), 8);
 }
 
-/// dst = src ^ keystream. dst and src start at the same byte or do not overlap.
+/// dst = src ^ keystream, of `size` bytes. dst and src start at the same byte or do not overlap.
 inline void xor_bytes(byte* dst, byte const* src, byte const* keystream, std::size_t size) noexcept {
     std::size_t i = 0;
     for (; i + 8 <= size; i += 8) {
@@ -128,10 +133,10 @@ inline void xor_bytes(byte* dst, byte const* src, byte const* keystream, std::si
 
 } // namespace chacha20_detail
 
-/// The keystream of one key and nonce from a block counter on, in plain words. Wiped when its life ends.
+/// The keystream of one key and nonce, computed in plain words. The destructor wipes it.
 class chacha20 {
 public:
-    /// `key` and `nonce` are read here only.
+    /// Starts at block `counter`. The object does not refer to `key` and `nonce` after the constructor returns.
     chacha20(key_view key, std::span<byte const, chacha20_nonce_bytes> nonce, std::uint32_t counter) noexcept {
         chacha20_detail::set_key(words_, key);
         words_[12] = counter;
@@ -144,8 +149,8 @@ public:
         wipe(keystream_);
     }
 
-    /// XORs the next `src.size()` bytes of keystream into `src`. `dst.size()` == `src.size()`; they start at the same
-    /// byte or do not overlap; any alignment.
+    /// Writes `src`, XORed with the next `src.size()` bytes of keystream, to `dst`. `dst.size() == src.size()`. `dst`
+    /// and `src` start at the same byte or do not overlap. Any alignment.
     void apply(bytes dst, bytes_view src) noexcept {
         WG_ASSERT(dst.size() == src.size());
         byte* to = dst.data();
@@ -164,7 +169,8 @@ public:
         take(to, from, size);
     }
 
-    /// The one-time key of Poly1305: half of the next block; the other half is dropped (RFC 8439, section 2.6).
+    /// Writes the one-time key of Poly1305, which is the first half of the next block; the second half is dropped (RFC
+    /// 8439, section 2.6). The keystream must be at the start of a block.
     void take_one_time_key(std::span<byte, 32> out) noexcept {
         WG_ASSERT(left_ == 0);
         next_block();
@@ -173,7 +179,7 @@ public:
     }
 
 private:
-    /// Out of line, so that `wipe_stack` of a caller reaches what it spills.
+    /// dst = src ^ the next block. Out of line, so that the caller's `wipe_stack` overwrites the registers it spills.
     [[gnu::noinline]] void xor_block(byte* dst, byte const* src) noexcept {
         chacha20_words x;
         chacha20_detail::permute(x, words_);
@@ -182,24 +188,27 @@ private:
         ++words_[12];
     }
 
+    /// Fills `keystream_` with the next block.
     void next_block() noexcept {
         keystream_ = {};
         xor_block(keystream_.data(), keystream_.data());
         left_ = chacha20_block_bytes;
     }
 
+    /// dst = src ^ the next `size` bytes of `keystream_`, which are left.
     void take(byte* dst, byte const* src, std::size_t size) noexcept {
         chacha20_detail::xor_bytes(dst, src, keystream_.data() + keystream_.size() - left_, size);
         left_ -= size;
     }
 
     chacha20_words words_;
-    byte_array<chacha20_block_bytes> keystream_; ///< the last `left_` bytes are not used yet
+    byte_array<chacha20_block_bytes> keystream_; ///< one block; its last `left_` bytes are unused
     std::size_t left_ = 0;
 };
 
 namespace chacha20_detail {
 
+/// Out of line, so that the caller's `wipe_stack` overwrites the registers it spills.
 [[gnu::noinline]] inline void hchacha20(std::span<byte, key_bytes> out, key_view key,
                                         std::span<byte const, 16> nonce) noexcept {
     chacha20_words x;
@@ -213,7 +222,7 @@ namespace chacha20_detail {
 
 } // namespace chacha20_detail
 
-/// The subkey of `key` for the first 16 bytes of an XChaCha20 nonce. `out` may be `key`.
+/// Derives the subkey of `key` for the first 16 bytes of an XChaCha20 nonce. `out` may be `key`.
 inline void hchacha20(std::span<byte, key_bytes> out, key_view key, std::span<byte const, 16> nonce) noexcept {
     chacha20_detail::hchacha20(out, key, nonce);
     wipe_stack<sizeof(chacha20_words) + spill_bytes>();

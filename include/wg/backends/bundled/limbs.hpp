@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which machine words the bundled primitives calculate with, and how they leave no secrets behind.
+// The machine words that the bundled primitives calculate with, and functions that wipe the stack and registers.
 // Folder: backends/bundled; pure.
 #ifndef WG_BACKENDS_BUNDLED_LIMBS_HPP
 #define WG_BACKENDS_BUNDLED_LIMBS_HPP
@@ -10,48 +10,52 @@
 
 namespace wg { inline namespace WG_ABI { namespace bundled {
 
-/// Limbs in 32-bit words, products in 64-bit words: any processor.
+/// Selects limbs of 32 bits and products of 64 bits: for any processor.
 struct limbs32 {};
 
 #ifdef __SIZEOF_INT128__
-/// Limbs in 64-bit words, products in 128-bit words: processors that multiply so.
+/// Selects limbs of 64 bits and products of 128 bits: for processors with such a multiplication.
 struct limbs64 {};
+/// A product of two 64-bit words. The keyword silences -Wpedantic.
 __extension__ typedef unsigned __int128 uint128;
 #endif
 
+/// The widest limbs that the compiler supports; in a WG_COMPACT build always `limbs32`.
 #if defined(__SIZEOF_INT128__) && !defined(WG_COMPACT)
 using default_limbs = limbs64;
 #else
 using default_limbs = limbs32;
 #endif
 
-// Words of 32 bits, in little-endian bytes.
+/// Loads `count` little-endian words of 32 bits from `4 * count` bytes of any alignment.
 WG_OUTLINE inline void load_words(std::uint32_t* to, byte const* from, std::size_t count) noexcept {
     for (std::size_t i = 0; i < count; ++i) to[i] = load_le32(from + 4 * i);
 }
+/// Stores `count` words of 32 bits as `4 * count` little-endian bytes of any alignment.
 WG_OUTLINE inline void store_words(byte* to, std::uint32_t const* from, std::size_t count) noexcept {
     for (std::size_t i = 0; i < count; ++i) store_le32(to + 4 * i, from[i]);
 }
 
-/// All ones if `bit` is 1, zero if it is 0. The compiler is not told that there are only two values, so it cannot
-/// make a branch of a selection by mask.
+/// All ones if `bit` is 1, zero if `bit` is 0. The asm hides from the compiler that the mask has only two values;
+/// otherwise the compiler could replace a selection by mask with a branch, whose timing depends on `bit`.
 template <class Word> inline Word mask_of(Word bit) noexcept {
     Word mask = static_cast<Word>(Word{0} - bit);
     asm volatile("" : "+r"(mask));
     return mask;
 }
 
-/// What a primitive needs of the stack beside its named state: registers spilled and saved. About half of this in
-/// g++ 12 and clang 16 when they optimise; when they do not there is more, and it is not all reached.
+/// Bytes of stack that a primitive uses beside its named state: spilled and saved registers. With optimisation, g++ 12
+/// and clang 16 use about half of this. Without optimisation they use more, and a part of that is not wiped.
 #if defined(__arm__) && defined(WG_COMPACT)
-inline constexpr std::size_t spill_bytes = 96; // few registers, each of 4 bytes; bench/firmware looks at what is left
+inline constexpr std::size_t spill_bytes = 96; // few registers of 4 bytes; bench/firmware checks what is left
 #elif defined(WG_COMPACT)
 inline constexpr std::size_t spill_bytes = 384;
 #else
 inline constexpr std::size_t spill_bytes = 640;
 #endif
 
-/// Clears the registers that a function may leave changed. Kernels that use wider ones clear those themselves.
+/// Clears the registers that a function may change without saving them. A kernel that uses wider registers than the
+/// program's baseline clears those itself.
 [[gnu::always_inline]] inline void wipe_baseline_registers() noexcept {
 #if defined(__x86_64__)
     asm volatile(".irp r,eax,ecx,edx,esi,edi,r8d,r9d,r10d,r11d\n\txor %%\\r, %%\\r\n\t.endr\n\t"
@@ -85,12 +89,13 @@ inline constexpr std::size_t spill_bytes = 640;
 #endif
 }
 
-/// `wipe` of a size that is known: for some hundred bytes stores are faster than the string instruction that g++ takes.
+/// `wipe` of a size that is known at compile time, a multiple of 16 with SSE2. For a few hundred bytes, stores are
+/// faster than the string instruction that g++ uses.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void* memory) noexcept {
 #if defined(__SSE2__) && !defined(WG_COMPACT)
     typedef std::uint64_t pair __attribute__((vector_size(16)));
     pair zero = {};
-    asm volatile("" : "+x"(zero)); // or the compiler would see a memset in it
+    asm volatile("" : "+x"(zero)); // or the compiler would turn the loop into memset
     static_assert(Bytes % sizeof zero == 0);
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < Bytes; i += sizeof zero)
@@ -102,15 +107,17 @@ template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_fixed(void*
 }
 
 #if defined(WG_COMPACT) && defined(__thumb2__)
-/// Overwrites so many bytes below the stack pointer, a multiple of four. Interrupts may use them meanwhile.
+/// Overwrites `size` bytes below the stack pointer; `size` is a multiple of four. Interrupts may use this memory
+/// meanwhile.
 [[gnu::naked, gnu::noinline]] inline void wipe_below([[maybe_unused]] std::size_t size) noexcept {
     asm volatile("mov r2, sp\n\tsubs r0, r2, r0\n\tmovs r1, #0\n\t"
                  "1: str r1, [r0], #4\n\tcmp r0, r2\n\tbne 1b\n\tbx lr");
 }
 #else
+/// Overwrites at least `Bytes` bytes of stack with its own frame, and clears registers. See `wipe_stack`.
 template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept {
 #ifdef WG_COMPACT
-    std::uint32_t frame[(Bytes + 3) / 4]; // not by calls, whose frames would lie still deeper
+    std::uint32_t frame[(Bytes + 3) / 4]; // wiped by a loop: a call would use stack below this frame
     for (std::uint32_t& word : frame) {
         word = 0;
         asm volatile("" : : "r"(&word) : "memory");
@@ -124,16 +131,17 @@ template <std::size_t Bytes> [[gnu::noinline]] inline void wipe_frame() noexcept
 }
 #endif
 
-/// Overwrites at least `Bytes` bytes of stack below the caller's frame. Objects that hold secrets are wiped by their
-/// owners, but a compiler also spills registers into slots that have no name. So whatever works on secrets is kept out
-/// of line, and its caller ends with this call, which covers the frames that are gone, and clears registers.
+/// Overwrites at least `Bytes` bytes of stack below the caller's frame, and clears registers. The owners of secret
+/// objects wipe those objects, but a compiler also spills registers into stack slots that have no name. So functions
+/// that work on secrets are kept out of line, and their caller ends with this call, which overwrites the stack that
+/// their frames used.
 template <std::size_t Bytes> [[gnu::always_inline]] inline void wipe_stack() noexcept {
 #if defined(WG_COMPACT) && defined(__thumb2__)
     wipe_below((Bytes + 3) / 4 * 4);
 #else
     wipe_frame<Bytes>();
 #endif
-#ifdef WG_COMPACT // `Bytes` has no slack for the caller's own frame, which must be there still: this is no tail call
+#ifdef WG_COMPACT // prevents a tail call, which would free the caller's frame first: `Bytes` does not count that frame
     asm volatile("");
 #endif
 }
